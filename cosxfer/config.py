@@ -1,0 +1,67 @@
+"""What a client is set up with."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from cosxfer.errors import UsageError
+
+DEFAULT_ENDPOINT = "https://{bucket}.cos.{region}.myqcloud.com"
+
+HttpVersion: TypeAlias = Literal["auto", "1.1", "2"]
+"""``"auto"``: HTTP/2 where TLS negotiates it, else HTTP/1.1. ``"2"``: HTTP/2, over plain TCP with prior knowledge."""
+
+MAX_CONCURRENCY = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientConfig:
+    """Settings of a client; each has a default that fits most uses."""
+
+    region: str | None = None
+    endpoint: str = DEFAULT_ENDPOINT
+    """Template with ``{bucket}`` and ``{region}``; without ``{bucket}`` it is the custom domain of one bucket."""
+    http_version: HttpVersion = "auto"
+    verify: bool | str | ssl.SSLContext = True
+    """True: the usual certificate authorities. A path: those in that PEM file. A context: as it says. False: anyone."""
+    concurrency: int = 4
+    """Parts of one upload in flight."""
+    max_attempts: int = 5
+    """How often one request is sent before its error is final."""
+    connect_timeout_seconds: float = 10.0
+    stall_timeout_seconds: float = 60.0
+    """How long the server may take to accept or send the next byte."""
+
+    def __post_init__(self) -> None:
+        if self.http_version not in ("auto", "1.1", "2"):
+            raise UsageError(
+                f'http_version is {self.http_version!r}; it can be "auto", "1.1" or "2"',
+                name="http_version",
+                value=self.http_version,
+            )
+        check_concurrency(self.concurrency)
+        if isinstance(self.max_attempts, bool) or not isinstance(self.max_attempts, int) or self.max_attempts < 1:
+            raise UsageError(
+                f"max_attempts is {self.max_attempts!r}; it must be a whole number from 1",
+                name="max_attempts",
+                value=self.max_attempts,
+            )
+        for name in ("connect_timeout_seconds", "stall_timeout_seconds"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0 < value < float("inf"):
+                raise UsageError(f"{name} is {value!r}; it must be a number above 0", name=name, value=value)
+
+
+def check_concurrency(value: int, *, name: str = "concurrency") -> int:
+    """Return ``value`` if it is a legal number of parts in flight, 1 to 256."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_CONCURRENCY:
+        raise UsageError(f"{name} is {value!r}; it must be from 1 to {MAX_CONCURRENCY}", name=name, value=value)
+    return value
+
+
+def endpoint_from_environment(environment: Mapping[str, str]) -> str:
+    """``COS_ENDPOINT``, or the public endpoint."""
+    return environment.get("COS_ENDPOINT") or DEFAULT_ENDPOINT

@@ -1,0 +1,125 @@
+"""The rules for bucket names, regions, object keys and metadata (source: product pages 436/13312, 13324, 7749)."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Mapping
+
+from cosxfer.errors import UsageError
+from cosxfer.limits import MAX_KEY_BYTES, MAX_METADATA_BYTES
+
+_BUCKET = re.compile(r"[a-z\d-]+-\d+", re.ASCII)
+_REGION = re.compile(r"[a-z\d-]+", re.ASCII)
+_META_NAME = re.compile(r"[a-z\d-]+", re.ASCII)
+META_PREFIX = "x-cos-meta-"
+
+_FORBIDDEN_IN_KEY = frozenset("\x18\x19\x1a\x1b")
+"""Control characters that COS refuses (decimal 24 to 27)."""
+
+
+def shorten(value: object, limit: int = 80) -> str:
+    """A repr of ``value`` that fits a message."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def check_bucket(bucket: str) -> str:
+    """Return ``bucket`` if it has the form ``BucketName-APPID``."""
+    if not isinstance(bucket, str) or not _BUCKET.fullmatch(bucket):
+        raise UsageError(
+            f"the bucket name {shorten(bucket)} is not of the form BucketName-APPID "
+            "(small letters, digits and '-', then '-' and the APPID), such as examplebucket-1250000000",
+            name="bucket",
+            value=bucket,
+        )
+    return bucket
+
+
+def check_region(region: str) -> str:
+    """Return ``region`` if it looks like one, such as ``ap-guangzhou``."""
+    if isinstance(region, str) and region.startswith("cos."):
+        hint = region.removeprefix("cos.")
+        raise UsageError(f'the region is {region!r}; leave out "cos.": {hint!r}', name="region", value=region)
+    if not isinstance(region, str) or not _REGION.fullmatch(region):
+        raise UsageError(
+            f"the region {shorten(region)} is not a COS region such as ap-guangzhou", name="region", value=region
+        )
+    return region
+
+
+def check_key(key: str) -> str:
+    """Return the object key as it is sent: without one leading ``/``, as the SDKs do."""
+    if not isinstance(key, str):
+        raise UsageError(f"the key is {type(key).__name__}; it must be a string", name="key", value=key)
+    stripped = key[1:] if key.startswith("/") else key
+    if not stripped:
+        raise UsageError(f"the key {key!r} is empty; give the object's name", name="key", value=key)
+    try:
+        size = len(stripped.encode())
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"the key {shorten(key)} cannot be encoded as UTF-8: {error.reason}", name="key", value=key
+        ) from error
+    if size > MAX_KEY_BYTES:
+        raise UsageError(
+            f"the key {shorten(key)} is {size} bytes long in UTF-8; COS allows {MAX_KEY_BYTES}", name="key", value=key
+        )
+    if bad := _FORBIDDEN_IN_KEY.intersection(stripped):
+        raise UsageError(
+            f"the key {shorten(key)} holds the control character {min(bad)!r}, which COS refuses", name="key", value=key
+        )
+    # "./" or "a/../" would be simplified on the way to the bucket itself and hit a bucket-level operation.
+    if posixpath.normpath("/" + stripped) == "/":
+        raise UsageError(
+            f"the key {shorten(key)} stands for the bucket itself once simplified", name="key", value=key
+        )
+    return stripped
+
+
+def metadata_headers(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return ``x-cos-meta-*`` headers for ``metadata``, whose names may come with or without that prefix."""
+    headers: dict[str, str] = {}
+    for name, value in metadata.items():
+        suffix = name.lower().removeprefix(META_PREFIX) if isinstance(name, str) else ""
+        if not _META_NAME.fullmatch(suffix):
+            raise UsageError(
+                f"the metadata name {shorten(name)} may hold only letters, digits and '-'", name="metadata", value=name
+            )
+        if not isinstance(value, str):
+            raise UsageError(
+                f"the metadata value of {name!r} is {type(value).__name__}; it must be a string",
+                name="metadata",
+                value=value,
+            )
+        check_header_value(META_PREFIX + suffix, value)
+        headers[META_PREFIX + suffix] = value
+    check_metadata_size(headers)
+    return headers
+
+
+def check_metadata_size(headers: Mapping[str, str]) -> None:
+    """Refuse more than 2 KB of ``x-cos-meta-*`` headers."""
+    size = sum(len(n) + len(v.encode()) for n, v in headers.items() if n.startswith(META_PREFIX))
+    if size > MAX_METADATA_BYTES:
+        raise UsageError(
+            f"the metadata is {size} bytes, names and values together; COS allows {MAX_METADATA_BYTES}",
+            name="metadata",
+            value=size,
+        )
+
+
+def check_header_value(name: str, value: str) -> None:
+    """Refuse what would break out of a header line, or be changed on the way (spaces at the ends)."""
+    if any(ord(c) < 0x20 and c != "\t" or ord(c) == 0x7F for c in value):
+        raise UsageError(f"the header {name} holds a control character: {shorten(value)}", name=name, value=value)
+    if value != value.strip(" \t"):
+        raise UsageError(
+            f"the header {name} has spaces at its ends, which HTTP drops: {shorten(value)}", name=name, value=value
+        )
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"the header {name} cannot be encoded as UTF-8: {error.reason}", name=name, value=value
+        ) from error

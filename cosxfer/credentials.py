@@ -1,0 +1,111 @@
+"""Access keys: given, from the environment, or from a provider of temporary ones. They never show in a repr."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from cosxfer.errors import CosxferError, CredentialsError
+
+REFRESH_MARGIN_SECONDS = 60
+"""Temporary keys are renewed this long before they end, so that a request signed now is still valid on arrival."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """An access key, permanent or temporary.
+
+    ``token`` and ``expires_at`` (Unix seconds) belong to temporary keys; ``expires_at`` None means never.
+    """
+
+    secret_id: str
+    secret_key: str = field(repr=False)
+    token: str | None = field(default=None, repr=False)
+    expires_at: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("secret_id", self.secret_id), ("secret_key", self.secret_key), ("token", self.token)):
+            if value is None and name == "token":
+                continue
+            if not isinstance(value, str) or not value:
+                raise CredentialsError(f"{name} is empty or not a string; give the access key's {name}")
+            if not (value.isascii() and value.isprintable()) or value != value.strip():
+                raise CredentialsError(
+                    f"{name} holds spaces at its ends, control or non-ASCII characters; copy it once more"
+                )
+
+
+CredentialsProvider: TypeAlias = Callable[[], "Credentials | Awaitable[Credentials]"]
+"""Returns temporary keys; may be a coroutine function. A blocking one is called in a thread."""
+
+
+def from_environment(environment: Mapping[str, str]) -> Credentials | None:
+    """Read ``COS_SECRET_ID``, ``COS_SECRET_KEY`` and ``COS_TOKEN``; None where neither key is set."""
+    secret_id, secret_key = environment.get("COS_SECRET_ID"), environment.get("COS_SECRET_KEY")
+    if not secret_id and not secret_key:
+        return None
+    if not secret_id or not secret_key:
+        missing = "COS_SECRET_KEY" if secret_id else "COS_SECRET_ID"
+        raise CredentialsError(f"{missing} is not set; set both COS_SECRET_ID and COS_SECRET_KEY")
+    return Credentials(secret_id=secret_id, secret_key=secret_key, token=environment.get("COS_TOKEN") or None)
+
+
+class CredentialsResolver:
+    """Hands out credentials that are valid now; asks a provider again before its last answer ends.
+
+    ``source`` None stands for anonymous access.
+    """
+
+    def __init__(self, source: Credentials | CredentialsProvider | None) -> None:
+        self._provider = None if source is None or isinstance(source, Credentials) else source
+        self._current = source if isinstance(source, Credentials) else None
+        self._lock = asyncio.Lock()
+
+    async def get(self, now: float) -> Credentials | None:
+        """Return credentials valid at ``now`` (Unix seconds), or None for anonymous access."""
+        if self._provider is None:
+            if self._current is not None and not _valid(self._current, now, margin=0):
+                raise CredentialsError(
+                    "the temporary keys have expired and there is no provider to renew them; "
+                    "pass a callable as credentials"
+                )
+            return self._current
+        async with self._lock:
+            if self._current is None or not _valid(self._current, now, margin=REFRESH_MARGIN_SECONDS):
+                self._current = await _ask(self._provider)
+                if not _valid(self._current, now, margin=0):
+                    raise CredentialsError("the credentials provider returned keys that have already expired")
+            return self._current
+
+    def discard(self, used: Credentials | None) -> bool:
+        """Forget ``used``, which the server called expired. Returns whether asking again can bring others."""
+        if self._provider is None:
+            return False
+        if self._current is used:
+            self._current = None
+        return True
+
+
+def _valid(credentials: Credentials, now: float, *, margin: float) -> bool:
+    return credentials.expires_at is None or credentials.expires_at - margin > now
+
+
+async def _ask(provider: CredentialsProvider) -> Credentials:
+    try:
+        if inspect.iscoroutinefunction(provider):
+            answer = provider()
+        else:
+            answer = await asyncio.to_thread(provider)
+        credentials = await answer if inspect.isawaitable(answer) else answer
+    except CosxferError:
+        raise
+    except Exception as error:
+        raise CredentialsError(f"the credentials provider failed: {type(error).__name__}: {error}") from error
+    if not isinstance(credentials, Credentials):
+        raise CredentialsError(
+            f"the credentials provider returned {type(credentials).__name__}; it must return cosxfer.Credentials"
+        )
+    return credentials

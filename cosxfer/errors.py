@@ -1,0 +1,187 @@
+"""Every error that cosxfer raises.
+
+::
+
+    CosxferError
+    ├── UsageError (ValueError)       an argument that can never work
+    ├── CredentialsError              no usable credentials
+    ├── SourceError                   the local file cannot be opened or read
+    │   └── SourceChangedError        it was cut, replaced or rewritten during the upload
+    ├── TransportError                no answer from the server
+    │   ├── ConnectError              no connection: DNS, refused, TLS
+    │   ├── TransportTimeoutError     the server stopped talking
+    │   └── ProtocolError             the answer is not HTTP, or not what COS sends
+    ├── ServerError                   COS answered with an error: status, code, request id
+    │   ├── AccessDeniedError         403: signature, key, permission
+    │   ├── NotFoundError             404: bucket, key or upload
+    │   └── ThrottledError            503 SlowDown and its kind
+    ├── IntegrityError                a digest or a size does not agree
+    └── UploadError                   an upload failed as a whole; the reason is its ``__cause__``
+
+``retryable`` says whether the same request may succeed when sent again; values are attributes, so that a
+program needs to parse no message. No message, attribute or repr holds a secret key, a token or a signature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class CosxferError(Exception):
+    """The root: whatever goes wrong in cosxfer is one of these."""
+
+    retryable: bool = False
+
+
+class UsageError(CosxferError, ValueError):
+    """An argument that can never work; nothing was sent.
+
+    ``name`` is the parameter, ``value`` what was given (shortened when long).
+    """
+
+    def __init__(self, message: str, *, name: str = "", value: object = None) -> None:
+        super().__init__(message)
+        self.name = name
+        self.value = value
+
+
+class CredentialsError(CosxferError):
+    """There are no usable credentials: none were given, or the provider failed or returned expired ones."""
+
+
+class SourceError(CosxferError):
+    """The local file cannot be opened or read. ``path`` names it."""
+
+    def __init__(self, message: str, *, path: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class SourceChangedError(SourceError):
+    """The local file was cut, replaced or rewritten while it was being uploaded.
+
+    ``changed`` names what differs: ``"size"``, ``"mtime"``, ``"ctime"``, ``"inode"`` or ``"content"``.
+    """
+
+    def __init__(self, message: str, *, path: str, changed: str) -> None:
+        super().__init__(message, path=path)
+        self.changed = changed
+
+
+class TransportError(CosxferError):
+    """The request got no answer. ``url`` is its address without the query."""
+
+    retryable = True
+
+    def __init__(self, message: str, *, url: str = "") -> None:
+        super().__init__(message)
+        self.url = url
+
+
+class ConnectError(TransportError):
+    """No connection could be made: name resolution, refused, unreachable, TLS.
+
+    ``permanent`` is set where trying again cannot help (a certificate that is not trusted).
+    """
+
+    def __init__(self, message: str, *, url: str = "", permanent: bool = False) -> None:
+        super().__init__(message, url=url)
+        self.retryable = not permanent
+
+
+class TransportTimeoutError(TransportError):
+    """The server accepted the connection and then stopped talking for longer than the time-out."""
+
+
+class ProtocolError(TransportError):
+    """What came back is not HTTP, was cut short, or is not what COS sends."""
+
+
+class ServerError(CosxferError):
+    """COS answered with an error.
+
+    ``status`` is the HTTP status, ``code`` the COS error code (empty where the answer had no body, as for HEAD),
+    ``resource``, ``request_id`` and ``trace_id`` what COS said of the request, ``headers`` the response's headers
+    with lower-case names. Codes: product page 436/7730.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        code: str = "",
+        resource: str = "",
+        request_id: str = "",
+        trace_id: str = "",
+        headers: Mapping[str, str] | None = None,
+        retryable: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.resource = resource
+        self.request_id = request_id
+        self.trace_id = trace_id
+        self.headers: Mapping[str, str] = dict(headers or {})
+        self.retryable = retryable
+
+
+class AccessDeniedError(ServerError):
+    """403: the signature, the access key or the permission was refused."""
+
+
+class NotFoundError(ServerError):
+    """404: there is no such bucket, key or multipart upload."""
+
+
+class ThrottledError(ServerError):
+    """503: the server asks to slow down. ``retry_after_seconds`` is its wish, where it gave one."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        code: str = "",
+        resource: str = "",
+        request_id: str = "",
+        trace_id: str = "",
+        headers: Mapping[str, str] | None = None,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(
+            message,
+            status=status,
+            code=code,
+            resource=resource,
+            request_id=request_id,
+            trace_id=trace_id,
+            headers=headers,
+            retryable=True,
+        )
+        self.retry_after_seconds = retry_after_seconds
+
+
+class IntegrityError(CosxferError):
+    """What the server holds is not what was sent. ``expected`` and ``actual`` are the two digests or sizes."""
+
+    def __init__(self, message: str, *, expected: object, actual: object, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.expected = expected
+        self.actual = actual
+        self.retryable = retryable
+
+
+class UploadError(CosxferError):
+    """A multipart upload failed. The reason is ``__cause__``.
+
+    ``upload_id`` is the multipart upload on the server (empty where none was made), ``part_number`` the part that
+    failed (None where it was not a part), ``aborted`` whether the uploaded parts were deleted from the server.
+    """
+
+    def __init__(self, message: str, *, upload_id: str = "", part_number: int | None = None, aborted: bool = False):
+        super().__init__(message)
+        self.upload_id = upload_id
+        self.part_number = part_number
+        self.aborted = aborted

@@ -1,0 +1,45 @@
+"""Progress as it is reported: throttled, never falling, forced at start and end. Time is an argument."""
+
+from __future__ import annotations
+
+from cosxfer.models import Progress
+
+DEFAULT_INTERVAL_SECONDS = 0.25
+
+
+class ProgressMeter:
+    """Turns byte counts into `Progress` reports.
+
+    ``update`` returns None between reports; the first call and ``finish`` always report. ``loaded`` never falls,
+    although a failed attempt takes its bytes back: what was shown stays until it is passed again.
+    """
+
+    def __init__(self, total: int, *, interval_seconds: float = DEFAULT_INTERVAL_SECONDS) -> None:
+        self._total = total
+        self._interval = interval_seconds
+        self._shown = 0
+        self._shown_at: float | None = None
+        self._began_at: float | None = None
+        self._speed = 0.0
+
+    def update(self, loaded: int, now: float) -> Progress | None:
+        """Report ``loaded`` bytes at ``now`` (monotonic seconds) if a report is due."""
+        if self._shown_at is not None and now - self._shown_at < self._interval:
+            return None
+        return self._report(loaded, now)
+
+    def finish(self, now: float) -> Progress:
+        """The last report: everything is done; its speed is the mean over the whole."""
+        if self._began_at is not None and now > self._began_at:
+            self._shown, self._shown_at = 0, self._began_at
+        return self._report(self._total, now)
+
+    def _report(self, loaded: int, now: float) -> Progress:
+        if self._began_at is None:
+            self._began_at = now
+        loaded = max(self._shown, min(loaded, self._total))
+        if self._shown_at is not None and now > self._shown_at:
+            self._speed = (loaded - self._shown) / (now - self._shown_at)
+        self._shown, self._shown_at = loaded, now
+        percent = loaded / self._total if self._total else 1.0
+        return Progress(loaded=loaded, total=self._total, speed=self._speed, percent=percent)

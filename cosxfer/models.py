@@ -1,0 +1,189 @@
+"""The records that calls return. Sizes in bytes, names after COS's own fields, header names in lower case.
+
+An ``etag`` is kept as COS sends it, with its double quotes. A ``crc64`` is CRC-64/XZ (``x-cos-hash-crc64ecma``) as
+an unsigned integer, or None where the server sent none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far hashing or sending has come."""
+
+    loaded: int
+    """Bytes done; never falls."""
+    total: int
+    """Bytes in all."""
+    speed: float
+    """Bytes per second since the last report."""
+    percent: float
+    """``loaded / total`` from 0 to 1; 1 where there is nothing to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What every answer carries."""
+
+    status_code: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    request_id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PutObjectResult(Result):
+    etag: str
+    location: str
+    """Host and path of the object, without a scheme."""
+    version_id: str | None = None
+    crc64: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadObjectResult(Result):
+    size: int
+    etag: str
+    crc64: int | None
+    content_type: str
+    last_modified: str
+    storage_class: str
+    object_type: str
+    """``"normal"`` or ``"appendable"``."""
+    version_id: str | None
+    metadata: Mapping[str, str]
+    """The ``x-cos-meta-*`` headers without their prefix."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GetObjectResult(HeadObjectResult):
+    body: bytes | None = field(repr=False)
+    """The content, or None where it was written to ``output``."""
+    content_range: str | None
+    verified: bool
+    """Whether the content's CRC64 was compared with the server's (not for a range, nor where it sent none)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultipartInitResult(Result):
+    bucket: str
+    key: str
+    upload_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultipartUploadResult(Result):
+    part_number: int
+    etag: str
+    crc64: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """Who initiated or owns an upload."""
+
+    id: str
+    display_name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One uploaded part. ``size`` and ``last_modified`` are the server's, and are not needed to complete an upload."""
+
+    part_number: int
+    etag: str
+    size: int = 0
+    last_modified: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultipartListPartResult(Result):
+    bucket: str
+    key: str
+    upload_id: str
+    initiator: Identity | None
+    owner: Identity | None
+    storage_class: str
+    encoding_type: str
+    part_number_marker: int
+    next_part_number_marker: int | None
+    max_parts: int
+    is_truncated: bool
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upload:
+    """A multipart upload that was begun and neither completed nor aborted."""
+
+    key: str
+    upload_id: str
+    storage_class: str
+    initiator: Identity | None
+    owner: Identity | None
+    initiated: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultipartListResult(Result):
+    bucket: str
+    encoding_type: str
+    prefix: str
+    delimiter: str
+    key_marker: str
+    upload_id_marker: str
+    next_key_marker: str
+    next_upload_id_marker: str
+    max_uploads: int
+    is_truncated: bool
+    uploads: tuple[Upload, ...]
+    common_prefixes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultipartCompleteResult(Result):
+    location: str
+    bucket: str
+    key: str
+    etag: str
+    crc64: int | None = None
+    version_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultipartAbortResult(Result):
+    """Nothing beyond status, headers and request id."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UploadResult(Result):
+    """A file that is in COS, and how it came there."""
+
+    bucket: str
+    key: str
+    etag: str
+    location: str
+    version_id: str | None
+    crc64: int | None
+    """CRC64 of the file as computed here; equal to the server's where that sent one."""
+    verified: bool
+    """True when the server's digests of every byte agreed with ours: the object's CRC64, or each part's MD5."""
+    verified_by: str
+    """``"crc64"``, ``"etag"`` (the server sent no CRC64), or ``""``."""
+    size: int
+    parts: int
+    """Parts sent; 1 for a single PUT."""
+    part_size_bytes: int
+    upload_id: str
+    """Empty for a single PUT."""
+    http_version: str
+    """``"HTTP/1.1"`` or ``"HTTP/2"``."""
+    seconds: float
+    hash_seconds: float
+    """Time during which hashing was under way; it overlaps the sending."""
+    send_seconds: float
+    """Time during which parts were under way."""
+    retries: int
+    """Requests that had to be sent again."""
