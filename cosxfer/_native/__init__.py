@@ -1,0 +1,46 @@
+"""The native core, or its twin in Python: the one place that chooses.
+
+``hashing`` and ``slicing`` are the compiled modules where they were built, else ``pure_hashing`` and ``pure_slicing``
+with the same names. ``KERNEL`` is the kernel in use, ``KERNELS`` those that this machine can run (best first,
+``"pure"`` last), ``COMPILED`` whether the native modules are in use.
+
+The environment variable ``COSXFER_KERNEL`` forces one of ``avx512``, ``avx2``, ``portable`` (vector code for any CPU),
+``neon``, ``scalar``, ``pure``; a name that the machine lacks is an ``ImportError``.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+__all__ = ["COMPILED", "KERNEL", "KERNELS", "hashing", "slicing"]
+
+_forced = os.environ.get("COSXFER_KERNEL", "")
+_why = ""
+
+try:
+    from cosxfer._native import hashing, slicing
+except ImportError as error:
+    _why = str(error)
+    COMPILED = False
+else:
+    COMPILED = True
+
+KERNELS: tuple[str, ...] = (*hashing.kernels(), "pure") if COMPILED else ("pure",)
+
+if _forced and _forced not in KERNELS:
+    _reason = f"; the native modules are not built ({_why})" if _why else ""
+    raise ImportError(f"COSXFER_KERNEL={_forced}: this machine has no such kernel, only {', '.join(KERNELS)}{_reason}")
+
+if _forced == "pure" or not COMPILED:
+    from cosxfer._native import pure_hashing, pure_slicing
+
+    # Type checkers see the compiled modules' stubs; a test holds the twins to the same names.
+    if not TYPE_CHECKING:
+        hashing, slicing = pure_hashing, pure_slicing
+    COMPILED = False
+    KERNEL = "pure"
+else:
+    if _forced:
+        hashing.use_kernel(_forced)
+    KERNEL = hashing.kernel()

@@ -1,0 +1,78 @@
+"""The twin of ``slicing`` in Python.
+
+Without native code nothing can guard a mapping against SIGBUS, so nothing is mapped: a slice is a copy, read when it
+is asked for, and what a cut file lacks is zeros and ``lost``.
+"""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import Self
+
+
+class MappedFile:
+    """A file read piece by piece; see ``slicing.pyi``."""
+
+    def __init__(self, fd: int, size: int) -> None:
+        if size < 0:
+            raise ValueError("size must not be negative")
+        self._fd = -1
+        self._fd = os.dup(fd)
+        self._size = size
+        self._lost = False
+
+    def __del__(self) -> None:
+        self.close()
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    @property
+    def lost(self) -> bool:
+        return self._lost
+
+    @property
+    def closed(self) -> bool:
+        return self._fd < 0
+
+    def _check(self, offset: int, length: int) -> None:
+        if self._fd < 0:
+            raise ValueError("the mapping is closed")
+        if offset < 0 or length < 0 or offset + length > self._size:
+            raise ValueError(f"[{offset}, {offset} + {length}) is not inside the {self._size} bytes of the file")
+
+    def slice(self, offset: int, length: int) -> memoryview:
+        self._check(offset, length)
+        data = bytearray(length)
+        view = memoryview(data)
+        done = 0
+        while done < length:
+            count = os.preadv(self._fd, [view[done:]], offset + done)
+            if count == 0:
+                self._lost = True
+                break
+            done += count
+        return view.toreadonly()
+
+    def prefetch(self, offset: int, length: int) -> None:
+        self._check(offset, length)
+        if hasattr(os, "posix_fadvise") and length:
+            os.posix_fadvise(self._fd, offset, length, os.POSIX_FADV_WILLNEED)
+
+    def release(self, offset: int, length: int) -> None:
+        self._check(offset, length)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,35 @@
+"""A file mapped for reading; ``cosxfer._native.pure_slicing`` is the twin in Python. Offsets and lengths are bytes."""
+
+from types import TracebackType
+from typing import Self
+
+class MappedFile:
+    """A shared read-only mapping of the first ``size`` bytes of the regular file ``fd``.
+
+    The descriptor may be closed afterwards. If the file is cut while somebody reads the mapping (our kernels, OpenSSL,
+    the interpreter), the reader gets zeros from the lost page on instead of SIGBUS, and ``lost`` turns true for good:
+    ask it before believing what was read. A system call that is handed a lost page fails with EFAULT.
+
+    Raises ``OSError`` where the file cannot be mapped. An empty file has a mapping of nothing.
+    """
+
+    def __init__(self, fd: int, size: int) -> None: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def lost(self) -> bool: ...
+    @property
+    def closed(self) -> bool: ...
+    def slice(self, offset: int, length: int) -> memoryview:
+        """A read-only view without a copy. It keeps the mapping alive, also past ``close``."""
+    def prefetch(self, offset: int, length: int) -> None:
+        """Read these pages into memory and map them now, in one call rather than fault by fault."""
+    def release(self, offset: int, length: int) -> None:
+        """Unmap these pages from this process (they stay in the page cache); a later read maps them again."""
+    def close(self) -> None:
+        """Hand out no more slices; the mapping goes when the last slice is gone."""
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...

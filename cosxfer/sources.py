@@ -1,0 +1,318 @@
+"""What an upload reads from: a file mapped into memory, or a stream read into bounded buffers.
+
+Offsets, lengths and sizes are bytes. A file is identified when it is opened; ``FileSource.check`` says whether it is
+still the same, and is to be asked before anything that was read from it is believed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from cosxfer._native import slicing
+from cosxfer.errors import SourceChangedError, SourceError, UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceIdentity:
+    """What tells a file from another, and from itself after a change. Times are in nanoseconds since 1970."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Self:
+        return cls(
+            device=status.st_dev,
+            inode=status.st_ino,
+            size=status.st_size,
+            mtime_ns=status.st_mtime_ns,
+            ctime_ns=status.st_ctime_ns,
+        )
+
+
+class FileSource:
+    """A regular file, open for reading; made by ``open``.
+
+    Slices lie in a shared mapping and cost no copy. Where the file system cannot map (some FUSE file systems), they are
+    read into memory instead.
+
+    ``path`` is the path as text, ``size`` the length when it was opened, ``identity`` what it was then.
+    """
+
+    def __init__(self, path: str, fd: int, identity: SourceIdentity) -> None:
+        self.path = path
+        self._location = Path(path).absolute()
+        self.size = identity.size
+        self.identity = identity
+        self._fd = fd
+        self._short = False
+        self._mapping: slicing.MappedFile | None = None
+        try:
+            self._mapping = slicing.MappedFile(fd, self.size)
+        except (OSError, OverflowError):
+            self._mapping = None  # read instead
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> FileSource:
+        """Open the file at ``path``.
+
+        Raises ``SourceError`` when it is missing, unreadable, not a regular file, or of unknown size (as in /proc).
+        """
+        name = os.fsdecode(path)
+        try:
+            # NONBLOCK: opening a pipe must not wait for its writer; for a regular file it changes nothing.
+            fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except (OSError, ValueError) as error:
+            raise SourceError(f"cannot open {name!r}: {_reason(error)}", path=name) from error
+        try:
+            status = os.fstat(fd)
+            if stat.S_ISDIR(status.st_mode):
+                raise SourceError(f"{name!r} is a directory", path=name)
+            if not stat.S_ISREG(status.st_mode):
+                raise SourceError(f"{name!r} is not a regular file: upload it as a stream", path=name)
+            if status.st_size == 0 and _has_data(fd):
+                raise SourceError(f"{name!r} does not tell its size: upload it as a stream", path=name)
+            source = cls(name, fd, SourceIdentity.of(status))
+        except OSError as error:
+            os.close(fd)
+            raise SourceError(f"cannot read {name!r}: {_reason(error)}", path=name) from error
+        except BaseException:
+            os.close(fd)
+            raise
+        if source.size and hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        return source
+
+    @property
+    def mapped(self) -> bool:
+        """Whether slices lie in a mapping; otherwise each one is a copy."""
+        return self._mapping is not None
+
+    def slice(self, offset: int, length: int) -> memoryview:
+        """``length`` bytes from ``offset``, read-only. Valid past ``close``.
+
+        Raises ``SourceChangedError`` where the file turns out to be shorter than when it was opened.
+        """
+        self._check_range(offset, length)
+        if self._mapping is not None:
+            return self._mapping.slice(offset, length)
+        return self._read(offset, length)
+
+    def prefetch(self, offset: int, length: int) -> None:
+        """Bring these bytes into memory now, in one go. Blocks while the disk reads; no effect without a mapping."""
+        self._check_range(offset, length)
+        if self._mapping is not None:
+            self._mapping.prefetch(offset, length)
+
+    def release(self, offset: int, length: int) -> None:
+        """Take these bytes out of this process's memory; they stay in the page cache. No effect without a mapping."""
+        self._check_range(offset, length)
+        if self._mapping is not None:
+            self._mapping.release(offset, length)
+
+    def drop_cache(self, offset: int, length: int) -> None:
+        """Let the system drop these bytes from its page cache: they will not be read again."""
+        self._check_range(offset, length)
+        if not length:
+            return
+        if self._mapping is not None:
+            self._mapping.release(offset, length)  # a page that is mapped is not dropped
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._fd, offset, length, os.POSIX_FADV_DONTNEED)
+
+    def check(self) -> None:
+        """Raise ``SourceChangedError`` unless the file is the one that was opened, unchanged."""
+        self._check_open()
+        try:
+            if (self._mapping is not None and self._mapping.lost) or self._short:
+                self._changed("size", "it was cut while it was read")
+            self._compare(os.fstat(self._fd))
+            self._compare(self._location.stat())
+        except OSError as error:
+            raise SourceChangedError(
+                f"{self.path!r} changed during the upload: {_reason(error)}", path=self.path, changed="inode"
+            ) from error
+
+    def close(self) -> None:
+        """Close the file; slices that are in use stay valid."""
+        if self._mapping is not None:
+            self._mapping.close()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_fd", -1) >= 0:
+            self.close()
+
+    def __repr__(self) -> str:
+        return f"<FileSource {self.path!r}, {self.size} bytes>"
+
+    def _check_open(self) -> None:
+        if self._fd < 0:
+            raise ValueError(f"{self.path!r} is closed")
+
+    def _check_range(self, offset: int, length: int) -> None:
+        self._check_open()
+        if offset < 0 or length < 0 or offset + length > self.size:
+            raise UsageError(
+                f"[{offset}, {offset} + {length}) is not inside the {self.size} bytes of {self.path!r}",
+                name="offset",
+                value=(offset, length),
+            )
+
+    def _read(self, offset: int, length: int) -> memoryview:
+        view = memoryview(bytearray(length))
+        done = 0
+        while done < length:
+            try:
+                count = os.preadv(self._fd, [view[done:]], offset + done)
+            except OSError as error:
+                raise SourceError(f"cannot read {self.path!r}: {_reason(error)}", path=self.path) from error
+            if count == 0:
+                self._short = True
+                self._changed("size", f"it ends at byte {offset + done}, not {self.size}")
+            done += count
+        return view.toreadonly()
+
+    def _compare(self, status: os.stat_result) -> None:
+        now = SourceIdentity.of(status)
+        if (now.device, now.inode) != (self.identity.device, self.identity.inode):
+            self._changed("inode", "another file has taken its place")
+        if now.size != self.identity.size:
+            self._changed("size", f"it had {self.identity.size} bytes and has {now.size}")
+        if now.mtime_ns != self.identity.mtime_ns:
+            self._changed("mtime", "it was written to")
+        if now.ctime_ns != self.identity.ctime_ns:
+            self._changed("ctime", "it was written to, or its owner, mode or name changed")
+
+    def _changed(self, changed: str, how: str) -> None:
+        raise SourceChangedError(f"{self.path!r} changed during the upload: {how}", path=self.path, changed=changed)
+
+
+class Readable(Protocol):
+    """Anything with ``readinto``: a binary file object, a pipe's end, ``socket.makefile("rb")``."""
+
+    def readinto(self, buffer: memoryview, /) -> int | None: ...
+
+
+class Receivable(Protocol):
+    """A connected socket."""
+
+    def recv_into(self, buffer: memoryview, /) -> int: ...
+
+
+class StreamSource:
+    """A pipe, a socket or any other stream, read once from front to end into part buffers.
+
+    A part is complete in memory before it is sent, so that it can be sent again; ``recycle`` gives its buffer back for
+    the next one. Who holds n parts holds n times the part size, plus at most ``spare_parts`` buffers kept for reuse.
+
+    ``stream`` is a file descriptor, a socket, or an object with ``readinto`` or ``read``. ``name`` stands for it in
+    messages.
+    """
+
+    def __init__(self, stream: int | Readable | Receivable | object, *, name: str = "", spare_parts: int = 4) -> None:
+        self.name = name or f"<{type(stream).__name__ if not isinstance(stream, int) else f'fd {stream}'}>"
+        self._fill = _filler(stream)
+        self._spare: list[bytearray] = []
+        self._spare_parts = spare_parts
+        self._ended = False
+        self.position = 0
+        """Bytes read so far."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the end was seen: what came before is all there is."""
+        return self._ended
+
+    def read_part(self, part_bytes: int) -> memoryview:
+        """The next ``part_bytes`` bytes, read-only; fewer only at the end, none after it. Blocks until they are there.
+
+        Raises ``SourceError`` naming the stream when reading fails.
+        """
+        if part_bytes < 1:
+            raise UsageError("a part holds at least one byte", name="part_bytes", value=part_bytes)
+        if self._ended:
+            return memoryview(b"")
+        buffer = self._take(part_bytes)
+        done = 0
+        with memoryview(buffer) as view:
+            while done < part_bytes:
+                try:
+                    count = self._fill(view[done:])
+                except (OSError, ValueError) as error:
+                    raise SourceError(f"cannot read {self.name}: {_reason(error)}", path=self.name) from error
+                if count is None:
+                    raise SourceError(f"{self.name} is in non-blocking mode", path=self.name)
+                if count == 0:
+                    self._ended = True
+                    break
+                done += count
+                self.position += count
+        return memoryview(buffer).toreadonly()[:done]
+
+    def recycle(self, part: memoryview) -> None:
+        """Take back the buffer of a part that will not be sent again; ``part`` is released."""
+        buffer = part.obj
+        part.release()
+        if isinstance(buffer, bytearray) and len(self._spare) < self._spare_parts:
+            self._spare.append(buffer)
+
+    def _take(self, part_bytes: int) -> bytearray:
+        while self._spare:
+            buffer = self._spare.pop()
+            if len(buffer) == part_bytes:
+                return buffer
+        return bytearray(part_bytes)
+
+
+def _filler(stream: object) -> Callable[[memoryview], int | None]:
+    if isinstance(stream, int):
+        return lambda view: os.readv(stream, [view])
+    for method in ("readinto", "recv_into"):
+        if hasattr(stream, method):
+            fill: Callable[[memoryview], int | None] = getattr(stream, method)
+            return fill
+    if not hasattr(stream, "read"):
+        raise UsageError("a stream needs readinto, recv_into or read", name="stream", value=type(stream).__name__)
+    read: Callable[[int], bytes | str | None] = stream.read
+
+    def fill_from_read(view: memoryview) -> int | None:
+        data = read(min(view.nbytes, 1024 * 1024))
+        if data is None:
+            return None
+        if isinstance(data, str):
+            raise ValueError("the stream is open in text mode")
+        view[: len(data)] = data
+        return len(data)
+
+    return fill_from_read
+
+
+def _has_data(fd: int) -> bool:
+    return len(os.pread(fd, 1, 0)) > 0
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.errno is not None:
+        return "no such file" if error.errno == errno.ENOENT else os.strerror(error.errno).lower()
+    return str(error)

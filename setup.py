@@ -1,0 +1,85 @@
+"""Builds the native core where a compiler and Cython are at hand, and a pure-Python package where they are not.
+
+To add an extension, append to ``EXTENSIONS``; one that needs a library names it for pkg-config.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+# module in cosxfer._native -> (C files in src_ext/, pkg-config library or None)
+EXTENSIONS: dict[str, tuple[list[str], str | None]] = {
+    "hashing": (["md5_scalar", "crc64_table", "dispatch", "lanes", "threads"], None),
+    "slicing": (["guard"], None),
+}
+CFLAGS = ["-O3", "-std=gnu11", "-pthread", "-fvisibility=hidden", "-Wall", "-Wextra"]
+
+
+def missing(what: str) -> None:
+    sys.stderr.write(f"cosxfer: {what}: that part is built without native code and will be slower\n")
+
+
+def pkg_config(library: str) -> dict[str, list[str]] | None:
+    """The include directories, library directories and libraries of ``library``; None where it is not installed."""
+    if not shutil.which("pkg-config"):
+        return None
+    command = ["pkg-config", "--cflags", "--libs", library]
+    found = subprocess.run(command, capture_output=True, text=True)  # noqa: S603  # fixed words, no shell
+    if found.returncode:
+        return None
+    words = found.stdout.split()
+    return {
+        key: [word[2:] for word in words if word.startswith(flag)]
+        for key, flag in (("include_dirs", "-I"), ("library_dirs", "-L"), ("libraries", "-l"))
+    }
+
+
+def extensions() -> list[Extension]:
+    try:
+        from Cython.Build import cythonize
+    except ImportError:
+        missing("Cython is not installed")
+        return []
+    found = []
+    for name, (sources, library) in EXTENSIONS.items():
+        pyx = Path("src_ext", f"{name}.pyx")
+        if not pyx.exists():
+            continue
+        options = pkg_config(library) if library else {}
+        if options is None:
+            missing(f"{library} was not found by pkg-config ({name})")
+            continue
+        found.append(
+            Extension(
+                f"cosxfer._native.{name}",
+                [str(pyx), *(f"src_ext/{source}.c" for source in sources)],
+                depends=[str(header) for header in sorted(Path("src_ext").glob("*.h"))],
+                include_dirs=["src_ext", *options.get("include_dirs", [])],
+                library_dirs=options.get("library_dirs", []),
+                libraries=options.get("libraries", []),
+                extra_compile_args=CFLAGS,
+                extra_link_args=["-pthread"],
+                optional=True,
+            )
+        )
+    return cythonize(found, build_dir="build/cython") if found else []
+
+
+class BuildExt(build_ext):
+    """Says in one line what is missing, where the compiler's own message is long."""
+
+    def build_extension(self, ext: Extension) -> None:
+        try:
+            super().build_extension(ext)
+        except Exception as error:
+            missing(f"{ext.name} could not be compiled ({error})")
+            raise  # `optional` makes it a warning
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt})

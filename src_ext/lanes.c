@@ -1,0 +1,281 @@
+/* The lane scheduler: keeps the MD5 lanes full and lets the CRC run just ahead of them.
+ *
+ * A lane reads segments: the whole blocks of a part where they lie, then one or two blocks of padding from a buffer of
+ * its own. All lanes advance by the same number of blocks at a time, as many as the shortest segment has; a lane
+ * whose job ends takes the next one from the queue, so ragged sizes leave no lane idle before the queue is empty.
+ */
+#include "lanes.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels.h"
+
+/* Blocks per round: 4 KiB a lane, so that what the CRC has just read is in cache when the MD5 reads it. */
+#define ROUND_BLOCKS 64
+#define ROUND_BYTES (ROUND_BLOCKS * COSX_MD5_BLOCK)
+
+enum phase { CARRY, BODY, PADDING };
+
+typedef struct {
+    cosx_job *job;
+    cosx_part *part;
+    int is_stream;      /* hashes the stream, not the part */
+    enum phase phase;
+    uint64_t blocks;    /* left in this segment */
+    uint64_t crc_done;  /* bytes of the part that the CRC has read */
+    uint64_t skip;      /* stream: bytes of the part that completed the block before */
+    cosx_md5 md5;       /* stream: its state between parts; becomes the caller's when the job ends */
+    uint8_t buffer[2 * COSX_MD5_BLOCK];
+} lane;
+
+struct cosx_worker {
+    uint32_t state[4 * COSX_MAX_LANES] __attribute__((aligned(64)));
+    const uint8_t *data[COSX_MAX_LANES];
+    lane *slot[COSX_MAX_LANES]; /* the first `active` ones work */
+    unsigned active, limit;
+    cosx_queue *queue;
+    const cosx_kernel *kernel;
+    uint64_t done;
+    lane lanes[COSX_MAX_LANES];
+};
+
+cosx_worker *cosx_worker_new(cosx_queue *queue, unsigned lanes)
+{
+    cosx_worker *w = NULL;
+    if (posix_memalign((void **)&w, 64, sizeof *w))
+        return NULL;
+    memset(w, 0, sizeof *w);
+    w->queue = queue;
+    w->kernel = cosx_kernel_in_use;
+    w->limit = cosx_kernel_lanes();
+    if (w->limit > cosx_lane_limit)
+        w->limit = cosx_lane_limit;
+    if (lanes && w->limit > lanes)
+        w->limit = lanes;
+    for (unsigned i = 0; i < COSX_MAX_LANES; i++)
+        w->slot[i] = &w->lanes[i];
+    return w;
+}
+
+void cosx_worker_free(cosx_worker *worker)
+{
+    free(worker);
+}
+
+static void set_state(cosx_worker *w, unsigned slot, const uint32_t state[4])
+{
+    for (int i = 0; i < 4; i++)
+        w->state[i * COSX_MAX_LANES + slot] = state[i];
+}
+
+static void get_state(const cosx_worker *w, unsigned slot, uint32_t state[4])
+{
+    for (int i = 0; i < 4; i++)
+        state[i] = w->state[i * COSX_MAX_LANES + slot];
+}
+
+static void set_position(cosx_part *part, uint64_t position)
+{
+    __atomic_store_n(&part->position, position, __ATOMIC_RELAXED);
+}
+
+static void crc_up_to(cosx_worker *w, lane *l, uint64_t end)
+{
+    cosx_part *part = l->part;
+    while (l->crc_done < end) {
+        uint64_t take = part->size - l->crc_done;
+        if (take > ROUND_BYTES)
+            take = ROUND_BYTES;
+        part->crc = w->kernel->crc64(part->crc, part->data + l->crc_done, take);
+        l->crc_done += take;
+    }
+}
+
+static void start_part(cosx_worker *w, unsigned slot, cosx_part *part)
+{
+    lane *l = w->slot[slot];
+    cosx_md5 fresh;
+    cosx_md5_init(&fresh);
+    set_state(w, slot, fresh.state);
+    part->crc = 0;
+    l->part = part;
+    l->phase = BODY;
+    l->crc_done = 0;
+    l->blocks = part->size / COSX_MD5_BLOCK;
+    w->data[slot] = part->data;
+}
+
+/* The next segment of a part's lane; 0 when the job is done. */
+static int next_of_part(cosx_worker *w, unsigned slot)
+{
+    lane *l = w->slot[slot];
+    while (l->blocks == 0) {
+        cosx_part *part = l->part;
+        if (l->phase == BODY) {
+            uint64_t rest = part->size % COSX_MD5_BLOCK;
+            if (w->queue->crc64)
+                crc_up_to(w, l, part->size);
+            l->blocks = cosx_md5_padding(l->buffer, rest ? part->data + part->size - rest : NULL, part->size);
+            w->data[slot] = l->buffer;
+            w->done += rest;
+            l->phase = PADDING;
+        } else {
+            uint32_t state[4];
+            get_state(w, slot, state);
+            cosx_md5_output(state, part->md5);
+            set_position(part, part->size);
+            if (part->next == NULL)
+                return 0;
+            start_part(w, slot, part->next);
+        }
+    }
+    return 1;
+}
+
+/* A stream meets its next part: the bytes that complete the block held from before come first. */
+static void start_piece(cosx_worker *w, unsigned slot, cosx_part *part)
+{
+    lane *l = w->slot[slot];
+    size_t held = l->md5.length % COSX_MD5_BLOCK;
+    l->part = part;
+    l->skip = 0;
+    l->phase = CARRY;
+    l->blocks = 0;
+    if (held) {
+        l->skip = COSX_MD5_BLOCK - held < part->size ? COSX_MD5_BLOCK - held : part->size;
+        memcpy(l->md5.tail + held, part->data, l->skip);
+        if (held + l->skip == COSX_MD5_BLOCK) {
+            memcpy(l->buffer, l->md5.tail, COSX_MD5_BLOCK);
+            w->data[slot] = l->buffer;
+            l->blocks = 1;
+        }
+    }
+}
+
+static int next_of_stream(cosx_worker *w, unsigned slot)
+{
+    lane *l = w->slot[slot];
+    while (l->blocks == 0) {
+        cosx_part *part = l->part;
+        uint64_t rest = (part->size - l->skip) % COSX_MD5_BLOCK;
+        if (l->phase == CARRY) {
+            l->blocks = (part->size - l->skip) / COSX_MD5_BLOCK;
+            w->data[slot] = part->data + l->skip;
+            l->phase = BODY;
+        } else {
+            if (rest)
+                memcpy(l->md5.tail, part->data + part->size - rest, rest);
+            l->md5.length += part->size;
+            if (part->next == NULL) {
+                get_state(w, slot, l->md5.state);
+                *l->job->stream = l->md5;
+                return 0;
+            }
+            start_piece(w, slot, part->next);
+        }
+    }
+    return 1;
+}
+
+static int next_segment(cosx_worker *w, unsigned slot)
+{
+    return w->slot[slot]->is_stream ? next_of_stream(w, slot) : next_of_part(w, slot);
+}
+
+/* Ends the job of a slot; the last active one takes its place. */
+static void retire(cosx_worker *w, unsigned slot)
+{
+    unsigned last = --w->active;
+    if (slot != last) {
+        lane *gone = w->slot[slot];
+        uint32_t state[4];
+        get_state(w, last, state);
+        set_state(w, slot, state);
+        w->data[slot] = w->data[last];
+        w->slot[slot] = w->slot[last];
+        w->slot[last] = gone;
+    }
+}
+
+static void start_lane(cosx_worker *w, cosx_job *job, int is_stream)
+{
+    unsigned slot = w->active++;
+    lane *l = w->slot[slot];
+    l->job = job;
+    l->is_stream = is_stream;
+    if (is_stream) {
+        l->md5 = *job->stream;
+        set_state(w, slot, l->md5.state);
+        start_piece(w, slot, job->first);
+    } else {
+        start_part(w, slot, job->first);
+    }
+    if (!next_segment(w, slot))
+        retire(w, slot);
+}
+
+static void refill(cosx_worker *w)
+{
+    cosx_queue *q = w->queue;
+    unsigned need = q->streams ? 2 : 1;
+    while (w->active == 0 || w->active + need <= w->limit) {
+        size_t index = __atomic_fetch_add(&q->taken, 1, __ATOMIC_RELAXED);
+        if (index >= q->count) {
+            __atomic_store_n(&q->taken, q->count, __ATOMIC_RELAXED);
+            return;
+        }
+        cosx_job *job = &q->jobs[index];
+        start_lane(w, job, 0);
+        if (job->stream)
+            start_lane(w, job, 1);
+    }
+}
+
+static void run_kernel(cosx_worker *w, size_t blocks)
+{
+    for (unsigned base = 0; base < w->active;) {
+        const cosx_md5_width *width = w->kernel->widths;
+        while (width->lanes < w->active - base && width[1].lanes)
+            width++;
+        for (unsigned i = w->active; i < base + width->lanes; i++)
+            w->data[i] = w->data[base]; /* idle: reads what another lane reads */
+        width->run(w->state + base, w->data + base, blocks);
+        base += width->lanes;
+    }
+}
+
+uint64_t cosx_worker_run(cosx_worker *w, uint64_t budget)
+{
+    w->done = 0;
+    while (w->done < budget) {
+        refill(w);
+        if (w->active == 0)
+            break;
+        uint64_t blocks = (budget - w->done) / w->active / COSX_MD5_BLOCK + 1;
+        if (blocks > ROUND_BLOCKS)
+            blocks = ROUND_BLOCKS;
+        for (unsigned i = 0; i < w->active; i++)
+            if (blocks > w->slot[i]->blocks)
+                blocks = w->slot[i]->blocks;
+        if (w->queue->crc64)
+            for (unsigned i = 0; i < w->active; i++) {
+                lane *l = w->slot[i];
+                if (!l->is_stream && l->phase == BODY)
+                    crc_up_to(w, l, (uint64_t)(w->data[i] - l->part->data) + blocks * COSX_MD5_BLOCK);
+            }
+        run_kernel(w, blocks);
+        for (unsigned i = w->active; i-- > 0;) {
+            lane *l = w->slot[i];
+            l->blocks -= blocks;
+            w->data[i] += blocks * COSX_MD5_BLOCK;
+            if (!l->is_stream && l->phase == BODY) {
+                w->done += blocks * COSX_MD5_BLOCK;
+                set_position(l->part, (uint64_t)(w->data[i] - l->part->data));
+            }
+            if (l->blocks == 0 && !next_segment(w, i))
+                retire(w, i);
+        }
+    }
+    return w->done;
+}

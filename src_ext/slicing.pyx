@@ -1,0 +1,136 @@
+# cython: language_level=3
+"""A file mapped for reading. The API is documented in ``slicing.pyi``; the twin is ``pure_slicing.py``."""
+
+from cpython.buffer cimport PyBuffer_FillInfo
+from libc.errno cimport EINVAL, errno
+from libc.stdint cimport uintptr_t
+
+import os
+
+cdef extern from "guard.h" nogil:
+    ctypedef struct cosx_mapping
+    int cosx_guard_install()
+    cosx_mapping *cosx_guard_add(void *, size_t)
+    void cosx_guard_remove(cosx_mapping *)
+    int cosx_guard_lost(const cosx_mapping *)
+
+cdef extern from "<sys/mman.h>" nogil:
+    """
+    #ifndef MADV_POPULATE_READ
+    #define MADV_POPULATE_READ 22
+    #endif
+    """
+    void *mmap(void *, size_t, int, int, int, long)
+    int munmap(void *, size_t)
+    int madvise(void *, size_t, int)
+    int PROT_READ, MAP_SHARED, MADV_SEQUENTIAL, MADV_WILLNEED, MADV_DONTNEED, MADV_POPULATE_READ
+    void *MAP_FAILED
+
+cdef size_t PAGE_BYTES = os.sysconf("SC_PAGESIZE")
+cdef char NOTHING[1]  # what an empty mapping points to
+
+
+cdef class MappedFile:
+    cdef void *_address
+    cdef cosx_mapping *_guard
+    cdef readonly Py_ssize_t size
+    cdef Py_ssize_t _exports
+    cdef bint _closed, _lost
+
+    def __cinit__(self, fd, Py_ssize_t size):
+        cdef void *address
+        cdef int descriptor = fd
+        self.size = size
+        if size < 0:
+            raise ValueError("size must not be negative")
+        if size == 0:
+            return
+        if cosx_guard_install():
+            raise OSError(errno, os.strerror(errno))
+        with nogil:
+            address = mmap(NULL, size, PROT_READ, MAP_SHARED, descriptor, 0)
+        if address == MAP_FAILED:
+            raise OSError(errno, os.strerror(errno))
+        self._address = address
+        self._guard = cosx_guard_add(address, size)
+        if self._guard == NULL:
+            raise MemoryError
+        madvise(address, size, MADV_SEQUENTIAL)
+
+    def __dealloc__(self):
+        self._unmap()
+
+    cdef void _unmap(self) noexcept:
+        cdef void *address = self._address
+        if self._guard != NULL:
+            self._lost = cosx_guard_lost(self._guard)
+            cosx_guard_remove(self._guard)
+            self._guard = NULL
+        if address != NULL:
+            self._address = NULL
+            with nogil:
+                munmap(address, self.size)
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        if self._closed:
+            raise ValueError("the mapping is closed")
+        PyBuffer_FillInfo(view, self, self._address if self._address != NULL else <void *>NOTHING, self.size, 1, flags)
+        self._exports += 1
+
+    def __releasebuffer__(self, Py_buffer *view):
+        self._exports -= 1
+        if self._closed and self._exports == 0:
+            self._unmap()
+
+    cdef int _check(self, Py_ssize_t offset, Py_ssize_t length) except -1:
+        if self._closed:
+            raise ValueError("the mapping is closed")
+        if offset < 0 or length < 0 or length > self.size or offset > self.size - length:
+            raise ValueError(f"[{offset}, {offset} + {length}) is not inside the {self.size} bytes of the file")
+        return 0
+
+    def slice(self, Py_ssize_t offset, Py_ssize_t length) -> memoryview:
+        self._check(offset, length)
+        cosx_guard_install()
+        return memoryview(self)[offset:offset + length]
+
+    cdef int _advise(self, Py_ssize_t offset, Py_ssize_t length, int advice):
+        cdef uintptr_t start, end
+        cdef int result
+        if length == 0 or self._address == NULL:
+            return 0
+        start = (<uintptr_t>self._address + offset) & ~(PAGE_BYTES - 1)
+        end = <uintptr_t>self._address + offset + length
+        with nogil:
+            result = madvise(<void *>start, end - start, advice)
+        return result
+
+    def prefetch(self, Py_ssize_t offset, Py_ssize_t length) -> None:
+        self._check(offset, length)
+        if self._advise(offset, length, MADV_POPULATE_READ) and errno == EINVAL:
+            self._advise(offset, length, MADV_WILLNEED)
+
+    def release(self, Py_ssize_t offset, Py_ssize_t length) -> None:
+        self._check(offset, length)
+        self._advise(offset, length, MADV_DONTNEED)
+
+    @property
+    def lost(self) -> bool:
+        if self._guard != NULL:
+            return cosx_guard_lost(self._guard) != 0
+        return self._lost
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def close(self) -> None:
+        self._closed = True
+        if self._exports == 0:
+            self._unmap()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
