@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from cosxfer.errors import CosxferError, CredentialsError
 
@@ -95,10 +95,12 @@ def _valid(credentials: Credentials, now: float, *, margin: float) -> bool:
 
 async def _ask(provider: CredentialsProvider) -> Credentials:
     try:
+        answer: Credentials | Awaitable[Credentials]
         if inspect.iscoroutinefunction(provider):
             answer = provider()
         else:
-            answer = await asyncio.to_thread(provider)
+            blocking: Callable[[], Any] = provider
+            answer = await asyncio.to_thread(blocking)
         credentials = await answer if inspect.isawaitable(answer) else answer
     except CosxferError:
         raise

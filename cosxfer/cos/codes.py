@@ -1,4 +1,4 @@
-"""COS error codes: their usual status and whether the same request may succeed later (source: product page 436/7730)."""
+"""COS error codes: their usual status, and whether the same request may succeed later (source: page 436/7730)."""
 
 from __future__ import annotations
 
@@ -76,4 +76,4 @@ def is_retryable(status: int, code: str) -> bool:
     known = CODES.get(code)
     if known is not None:
         return known.retryable
-    return status >= 500 and status != 501 or status in (408, 429)
+    return (status >= 500 and status != 501) or status in (408, 429)

@@ -88,9 +88,7 @@ def resolve_endpoint(template: str, *, bucket: str, region: str | None) -> Endpo
     base_path = parts.path.rstrip("/")
     if quote(base_path, safe=PATH_SAFE) != base_path:
         raise _bad(template, "the path may hold only letters, digits and -_.~/")
-    return Endpoint(
-        scheme=parts.scheme, host=host, port=port or default_port, authority=authority, base_path=base_path
-    )
+    return Endpoint(scheme=parts.scheme, host=host, port=port or default_port, authority=authority, base_path=base_path)
 
 
 def _bad(template: str, why: str) -> UsageError:

@@ -71,9 +71,7 @@ def check_key(key: str) -> str:
         )
     # "./" or "a/../" would be simplified on the way to the bucket itself and hit a bucket-level operation.
     if posixpath.normpath("/" + stripped) == "/":
-        raise UsageError(
-            f"the key {shorten(key)} stands for the bucket itself once simplified", name="key", value=key
-        )
+        raise UsageError(f"the key {shorten(key)} stands for the bucket itself once simplified", name="key", value=key)
     return stripped
 
 
@@ -111,7 +109,7 @@ def check_metadata_size(headers: Mapping[str, str]) -> None:
 
 def check_header_value(name: str, value: str) -> None:
     """Refuse what would break out of a header line, or be changed on the way (spaces at the ends)."""
-    if any(ord(c) < 0x20 and c != "\t" or ord(c) == 0x7F for c in value):
+    if any((ord(c) < 0x20 and c != "\t") or ord(c) == 0x7F for c in value):
         raise UsageError(f"the header {name} holds a control character: {shorten(value)}", name=name, value=value)
     if value != value.strip(" \t"):
         raise UsageError(

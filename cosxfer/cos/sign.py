@@ -81,7 +81,8 @@ def signature(
 ) -> str:
     """The signature in hex over a decoded ``path`` and canonical ``params`` and ``headers``."""
     http_string = f"{method.lower()}\n{path}\n{params}\n{headers}\n"
-    to_sign = f"sha1\n{sign_time}\n{sha1(http_string.encode()).hexdigest()}\n"
+    digest = sha1(http_string.encode(), usedforsecurity=False).hexdigest()
+    to_sign = f"sha1\n{sign_time}\n{digest}\n"
     return hmac.new(sign_key(secret_key, key_time).encode(), to_sign.encode(), sha1).hexdigest()
 
 
@@ -198,7 +199,11 @@ def parse_authorization(value: str) -> ParsedSignature | None:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(name for name in unquote(text).split(";") if name) if "%3B" in text else tuple(filter(None, text.split(";")))
+    return (
+        tuple(name for name in unquote(text).split(";") if name)
+        if "%3B" in text
+        else tuple(filter(None, text.split(";")))
+    )
 
 
 def _chosen(available: Mapping[str, str], encoded_names: tuple[str, ...]) -> list[tuple[str, str]] | None:

@@ -38,26 +38,31 @@ def parse(document: bytes | bytearray | memoryview, *, root: str | None = None) 
         raise XmlError(f"the XML document is not UTF-8: {error.reason}") from error
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise XmlError("the XML document holds a document type, which is refused")
-    parser: ET.XMLPullParser[ET.Element] = ET.XMLPullParser(events=("start", "end"))
-    depth = 0
-    element: ET.Element | None = None
+    parser = ET.XMLParser(target=_Builder())  # noqa: S314 # no document type gets here, so no entities
     try:
         parser.feed(text)
-        parser.close()
-        for event in parser.read_events():
-            depth += 1 if event[0] == "start" else -1
-            if depth > MAX_DEPTH:
-                raise XmlError(f"the XML document is nested deeper than {MAX_DEPTH} levels")
-            element = event[1]
-            if "}" in element.tag:
-                element.tag = element.tag.rpartition("}")[2]
+        element: ET.Element = parser.close()
     except ET.ParseError as error:
         raise XmlError(f"the XML document is not well-formed: {error}") from error
-    if element is None:
-        raise XmlError("the XML document is empty")
     if root is not None and element.tag != root:
         raise XmlError(f"the XML document is <{element.tag[:60]}>; <{root}> was expected")
     return element
+
+
+class _Builder(ET.TreeBuilder):
+    """Builds elements without name spaces, and none deeper than COS nests them."""
+
+    _depth = 0
+
+    def start(self, tag: str, attributes: dict[str, str]) -> ET.Element:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise XmlError(f"the XML document is nested deeper than {MAX_DEPTH} levels")
+        return super().start(tag.rpartition("}")[2], attributes)
+
+    def end(self, tag: str) -> ET.Element:
+        self._depth -= 1
+        return super().end(tag.rpartition("}")[2])
 
 
 def text_of(element: ET.Element, name: str, default: str = "") -> str:

@@ -1,0 +1,60 @@
+#!/bin/sh
+# Everything that `make` needs, on a fresh Debian machine or on one that has it all: system packages where they are
+# missing (by apt, as root or with sudo), a virtual environment in .venv, the pinned Python packages, the extension.
+# Quick when run again: each step is skipped while what it depends on has not changed.
+set -eu
+cd "$(dirname "$0")/.."
+
+PYTHON=${PYTHON:-python3}
+VENV=.venv
+say() { printf '%s\n' "setup: $*" >&2; }
+fail() { say "$*"; exit 1; }
+
+# -- system packages ------------------------------------------------------------------------------------------------
+missing=""
+need() { missing="$missing $1"; }
+command -v "$PYTHON" >/dev/null 2>&1 || need python3
+if command -v "$PYTHON" >/dev/null 2>&1; then
+    "$PYTHON" -c 'import venv, ensurepip' 2>/dev/null || need python3-venv
+    "$PYTHON" -c 'import os, sysconfig; raise SystemExit(not os.path.exists(
+        os.path.join(sysconfig.get_path("include"), "Python.h")))' || need python3-dev
+else
+    need python3-venv
+    need python3-dev
+fi
+command -v cc >/dev/null 2>&1 || need gcc
+echo "#include <stdio.h>" | cc -E - >/dev/null 2>&1 || need libc6-dev
+if [ -n "$missing" ]; then
+    command -v apt-get >/dev/null 2>&1 || fail "missing:$missing. Install them with your system's package manager."
+    if [ "$(id -u)" = 0 ]; then sudo=""
+    elif command -v sudo >/dev/null 2>&1; then sudo="sudo"
+    else fail "missing:$missing. Become root, or: apt-get install$missing"
+    fi
+    say "installing$missing"
+    $sudo apt-get update -qq
+    # shellcheck disable=SC2086 # a list of words
+    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null
+fi
+"$PYTHON" -c 'import sys; raise SystemExit(sys.version_info < (3, 11))' ||
+    fail "Python 3.11 or later is needed; $PYTHON is $("$PYTHON" -V 2>&1). Set PYTHON=… to another one."
+
+# -- Python packages ------------------------------------------------------------------------------------------------
+deps=$(cat pyproject.toml .ci/constraints.txt .ci/setup.sh | cksum)
+if [ ! -x $VENV/bin/python ] || [ "$(cat $VENV/.deps 2>/dev/null)" != "$deps" ]; then
+    say "Python packages into $VENV"
+    [ -x $VENV/bin/python ] || "$PYTHON" -m venv $VENV
+    # Without isolation, so that the extension is built once, by the pinned build tools.
+    $VENV/bin/pip install -q --disable-pip-version-check -c .ci/constraints.txt setuptools cython
+    $VENV/bin/pip install -q --disable-pip-version-check -c .ci/constraints.txt --no-build-isolation \
+        -e '.[cli,server,bench,dev]'
+    echo "$deps" >$VENV/.deps
+    rm -f $VENV/.extension
+fi
+
+# -- the extension --------------------------------------------------------------------------------------------------
+sources=$(cat setup.py $(find src_ext -type f | sort) | cksum)
+if [ "$(cat $VENV/.extension 2>/dev/null)" != "$sources" ]; then
+    say "building the extension"
+    $VENV/bin/python setup.py -q build_ext --inplace
+    echo "$sources" >$VENV/.extension
+fi

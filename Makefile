@@ -1,0 +1,48 @@
+# `make demo` and `make test` each do their own set-up, and are quick when run again.
+PY = .venv/bin/python
+
+.PHONY: help setup demo test test-deep lint types unit format constraints clean
+
+help:
+	@echo 'make demo       the main job on the embedded server: a 1 GiB file, hashed, sent over HTTP/2, verified'
+	@echo 'make test       all checks: format, lint, types, layers, kernels, functional, command line'
+	@echo 'make test-deep  what is slow: sanitizers, emulated processors, long fault runs'
+	@echo 'make setup      the set-up alone, with all extras'
+	@echo 'make format     format the code'
+	@echo 'make clean      remove what was built'
+
+setup:
+	@.ci/setup.sh
+
+demo: setup
+	@$(PY) -m cosxfer demo
+
+test: lint types unit
+
+lint: setup
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+
+types: setup
+	$(PY) -m mypy
+
+unit: setup
+	$(PY) -m pytest -m 'not deep'
+
+test-deep: setup
+	$(PY) -m pytest -m deep
+
+format: setup
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+constraints:
+	rm -rf build/constraints && $(or $(PYTHON),python3) -m venv build/constraints
+	build/constraints/bin/pip install -q setuptools cython
+	build/constraints/bin/pip install -q --no-build-isolation '.[cli,server,bench,dev]'
+	{ sed -n 1p .ci/constraints.txt; build/constraints/bin/pip freeze --all --exclude cosxfer --exclude pip; } > build/constraints.txt
+	mv build/constraints.txt .ci/constraints.txt
+
+clean:
+	rm -rf .venv build dist cosxfer.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find cosxfer -name '*.so' -delete

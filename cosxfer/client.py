@@ -1,0 +1,318 @@
+"""The client for programs without asyncio: the engine of `AsyncClient`, on an event loop in a thread of its own."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable, Coroutine, Iterable
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+from cosxfer.aio import AsyncClient
+from cosxfer.config import ClientConfig, HttpVersion
+from cosxfer.cos.requests import ObjectHeaders
+from cosxfer.credentials import Credentials, CredentialsProvider
+from cosxfer.engine.bodies import BodyInput
+from cosxfer.engine.upload_file import DEFAULT_SLICE_SIZE
+from cosxfer.loop_thread import LoopThread
+from cosxfer.models import (
+    GetObjectResult,
+    HeadObjectResult,
+    MultipartAbortResult,
+    MultipartCompleteResult,
+    MultipartInitResult,
+    MultipartListPartResult,
+    MultipartListResult,
+    MultipartUploadResult,
+    Part,
+    Progress,
+    PutObjectResult,
+    UploadResult,
+)
+from cosxfer.transport.base import Transport
+
+T = TypeVar("T")
+
+
+class Client:
+    """A client of COS; may be shared by threads, and is to be closed (``with``).
+
+    Settings, calls and errors are those of `AsyncClient`. Ctrl-C in a call cancels it: what was sent so far is cleaned
+    up on the server, then KeyboardInterrupt is raised. Callbacks run in the client's own thread; a call of the client
+    from within one is an error.
+    """
+
+    def __init__(
+        self,
+        *,
+        region: str | None = None,
+        endpoint: str | None = None,
+        credentials: Credentials | CredentialsProvider | None = None,
+        secret_id: str | None = None,
+        secret_key: str | None = None,
+        token: str | None = None,
+        anonymous: bool = False,
+        http_version: HttpVersion = "auto",
+        verify: bool | str | ssl.SSLContext = True,
+        concurrency: int = 4,
+        max_attempts: int = 5,
+        connect_timeout_seconds: float = 10.0,
+        stall_timeout_seconds: float = 60.0,
+        transport: Transport | None = None,
+    ) -> None:
+        self._client = AsyncClient(
+            region=region,
+            endpoint=endpoint,
+            credentials=credentials,
+            secret_id=secret_id,
+            secret_key=secret_key,
+            token=token,
+            anonymous=anonymous,
+            http_version=http_version,
+            verify=verify,
+            concurrency=concurrency,
+            max_attempts=max_attempts,
+            connect_timeout_seconds=connect_timeout_seconds,
+            stall_timeout_seconds=stall_timeout_seconds,
+            transport=transport,
+        )
+        self._loop = LoopThread(name="cosxfer")
+
+    @property
+    def config(self) -> ClientConfig:
+        """The settings in force."""
+        return self._client.config
+
+    def close(self) -> None:
+        """Close the connections; the client cannot be used afterwards. Closing twice does nothing."""
+        if not self._loop.closed:
+            self._loop.run(self._client.aclose())
+            self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.config.endpoint!r}, region {self.config.region!r}>"
+
+    def _run(self, call: Coroutine[Any, Any, T]) -> T:
+        return self._loop.run(call)
+
+    # -- objects ----------------------------------------------------------------------------------------------------
+
+    def put_object(
+        self,
+        bucket: str,
+        key: str,
+        body: BodyInput,
+        *,
+        content_md5: str | None = None,
+        region: str | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+        **given: Unpack[ObjectHeaders],
+    ) -> PutObjectResult:
+        return self._run(
+            self._client.put_object(
+                bucket, key, body, content_md5=content_md5, region=region, on_progress=on_progress, **given
+            )
+        )
+
+    def head_object(
+        self, bucket: str, key: str, *, version_id: str | None = None, region: str | None = None
+    ) -> HeadObjectResult:
+        return self._run(self._client.head_object(bucket, key, version_id=version_id, region=region))
+
+    def get_object(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        output: str | os.PathLike[str] | None = None,
+        byte_range: tuple[int, int] | None = None,
+        version_id: str | None = None,
+        region: str | None = None,
+    ) -> GetObjectResult:
+        return self._run(
+            self._client.get_object(
+                bucket, key, output=output, byte_range=byte_range, version_id=version_id, region=region
+            )
+        )
+
+    # -- multipart --------------------------------------------------------------------------------------------------
+
+    def multipart_init(
+        self, bucket: str, key: str, *, region: str | None = None, **given: Unpack[ObjectHeaders]
+    ) -> MultipartInitResult:
+        return self._run(self._client.multipart_init(bucket, key, region=region, **given))
+
+    def multipart_upload(
+        self,
+        bucket: str,
+        key: str,
+        body: BodyInput,
+        *,
+        upload_id: str,
+        part_number: int,
+        content_md5: str | None = None,
+        traffic_limit: int | None = None,
+        region: str | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> MultipartUploadResult:
+        return self._run(
+            self._client.multipart_upload(
+                bucket,
+                key,
+                body,
+                upload_id=upload_id,
+                part_number=part_number,
+                content_md5=content_md5,
+                traffic_limit=traffic_limit,
+                region=region,
+                on_progress=on_progress,
+            )
+        )
+
+    def multipart_list_part(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        upload_id: str,
+        max_parts: int | None = None,
+        part_number_marker: int | None = None,
+        encoding_type: str | None = None,
+        region: str | None = None,
+    ) -> MultipartListPartResult:
+        return self._run(
+            self._client.multipart_list_part(
+                bucket,
+                key,
+                upload_id=upload_id,
+                max_parts=max_parts,
+                part_number_marker=part_number_marker,
+                encoding_type=encoding_type,
+                region=region,
+            )
+        )
+
+    def multipart_list(
+        self,
+        bucket: str,
+        *,
+        prefix: str | None = None,
+        delimiter: str | None = None,
+        encoding_type: str | None = None,
+        max_uploads: int | None = None,
+        key_marker: str | None = None,
+        upload_id_marker: str | None = None,
+        region: str | None = None,
+    ) -> MultipartListResult:
+        return self._run(
+            self._client.multipart_list(
+                bucket,
+                prefix=prefix,
+                delimiter=delimiter,
+                encoding_type=encoding_type,
+                max_uploads=max_uploads,
+                key_marker=key_marker,
+                upload_id_marker=upload_id_marker,
+                region=region,
+            )
+        )
+
+    def multipart_complete(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        upload_id: str,
+        parts: Iterable[Part | MultipartUploadResult],
+        region: str | None = None,
+    ) -> MultipartCompleteResult:
+        return self._run(self._client.multipart_complete(bucket, key, upload_id=upload_id, parts=parts, region=region))
+
+    def multipart_abort(
+        self, bucket: str, key: str, *, upload_id: str, region: str | None = None
+    ) -> MultipartAbortResult:
+        return self._run(self._client.multipart_abort(bucket, key, upload_id=upload_id, region=region))
+
+    # -- files ------------------------------------------------------------------------------------------------------
+
+    def upload_file(
+        self,
+        bucket: str,
+        key: str,
+        path: str | os.PathLike[str],
+        *,
+        slice_size: int = DEFAULT_SLICE_SIZE,
+        part_size: int | None = None,
+        async_limit: int | None = None,
+        upload_add_meta_md5: bool = False,
+        abort_on_failure: bool = True,
+        region: str | None = None,
+        on_task_ready: Callable[[str], None] | None = None,
+        on_hash_progress: Callable[[Progress], None] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+        **given: Unpack[ObjectHeaders],
+    ) -> UploadResult:
+        return self._run(
+            self._client.upload_file(
+                bucket,
+                key,
+                path,
+                slice_size=slice_size,
+                part_size=part_size,
+                async_limit=async_limit,
+                upload_add_meta_md5=upload_add_meta_md5,
+                abort_on_failure=abort_on_failure,
+                region=region,
+                on_task_ready=on_task_ready,
+                on_hash_progress=on_hash_progress,
+                on_progress=on_progress,
+                **given,
+            )
+        )
+
+    def slice_upload_file(
+        self,
+        bucket: str,
+        key: str,
+        path: str | os.PathLike[str],
+        *,
+        slice_size: int | None = None,
+        async_limit: int | None = None,
+        upload_add_meta_md5: bool = False,
+        abort_on_failure: bool = True,
+        region: str | None = None,
+        on_task_ready: Callable[[str], None] | None = None,
+        on_hash_progress: Callable[[Progress], None] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+        **given: Unpack[ObjectHeaders],
+    ) -> UploadResult:
+        return self._run(
+            self._client.slice_upload_file(
+                bucket,
+                key,
+                path,
+                slice_size=slice_size,
+                async_limit=async_limit,
+                upload_add_meta_md5=upload_add_meta_md5,
+                abort_on_failure=abort_on_failure,
+                region=region,
+                on_task_ready=on_task_ready,
+                on_hash_progress=on_hash_progress,
+                on_progress=on_progress,
+                **given,
+            )
+        )
+
+
+# The documentation of a call stands once, at its asynchronous form.
+for _name, _method in vars(Client).items():
+    if not _name.startswith("_") and hasattr(AsyncClient, _name) and callable(_method):
+        _method.__doc__ = getattr(AsyncClient, _name).__doc__

@@ -1,0 +1,218 @@
+"""One HTTP request as the transport sends it, and the header parameters that uploads share."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import mimetypes
+from collections.abc import AsyncIterable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias, TypedDict
+from urllib.parse import quote
+
+from cosxfer.cos.endpoint import PATH_SAFE, Endpoint
+from cosxfer.cos.names import check_header_value, check_metadata_size, metadata_headers, shorten
+from cosxfer.errors import UsageError
+from cosxfer.limits import MAX_TRAFFIC_LIMIT_BITS, MIN_TRAFFIC_LIMIT_BITS
+
+Buffer: TypeAlias = "bytes | bytearray | memoryview"
+
+
+class Pieces(Protocol):
+    """Buffers to be sent one after another; each ``iter()`` starts anew, so that they can be sent again."""
+
+    def __iter__(self) -> Iterator[Buffer]: ...
+
+
+Body: TypeAlias = "Buffer | Pieces | AsyncIterable[Buffer]"
+"""All but an async iterable can be sent again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpRequest:
+    """What a transport sends: already signed, the path already escaped. Header names are lower case."""
+
+    method: str
+    endpoint: Endpoint
+    target: str
+    """Escaped path and query: what goes into the request line."""
+    headers: Mapping[str, str] = field(repr=False)
+    body: Body = field(default=b"", repr=False)
+    content_length: int | None = 0
+    """Bytes of the body; None sends it chunked."""
+    stall_timeout_seconds: float = 60.0
+    """How long the server may take to accept or send the next byte."""
+    on_sent: Callable[[int], None] | None = None
+    """Called with the number of bytes of the body that were handed to the network since the last call."""
+    on_body: Callable[[bytes], None] | None = None
+    """Takes the body of a 2xx answer piece by piece, instead of its being collected."""
+
+    @property
+    def url(self) -> str:
+        """Address without the query, as messages show it."""
+        return f"{self.endpoint.scheme}://{self.endpoint.authority}{self.target.partition('?')[0]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CosRequest:
+    """An operation on one bucket before it has an address and a signature."""
+
+    method: str
+    bucket: str
+    key: str = ""
+    """Empty for an operation on the bucket."""
+    params: Mapping[str, str] = field(default_factory=dict)
+    """Query, decoded; an empty value is sent as the bare name."""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Lower-case names."""
+    body: Body = field(default=b"", repr=False)
+    content_length: int | None = 0
+    region: str | None = None
+
+
+def target(path: str, params: Mapping[str, str]) -> str:
+    """The request line's path and query from a decoded path and decoded parameters."""
+    escaped = quote(path, safe=PATH_SAFE)
+    if not params:
+        return escaped
+    query = "&".join(
+        quote(name, safe="-_.~") + (f"={quote(value, safe='-_.~')}" if value else "") for name, value in params.items()
+    )
+    return f"{escaped}?{query}"
+
+
+def content_md5(digest: bytes) -> str:
+    """The value of Content-MD5 for a 16-byte digest."""
+    return base64.b64encode(digest).decode()
+
+
+def check_content_md5(value: str) -> bytes:
+    """Return the digest in a Content-MD5 value given by the user."""
+    try:
+        digest = base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        digest = b""
+    if len(digest) != 16:
+        raise UsageError(
+            f"content_md5 is {shorten(value)}; it must be the 128-bit MD5 in base64 (24 characters)",
+            name="content_md5",
+            value=value,
+        )
+    return digest
+
+
+class ObjectHeaders(TypedDict, total=False):
+    """Parameters of every call that creates an object; each becomes the header of its name."""
+
+    cache_control: str
+    content_disposition: str
+    content_encoding: str
+    content_type: str
+    """Guessed from the key's ending where absent, else ``application/octet-stream``."""
+    expires: str
+    acl: str
+    """``default``, ``private``, ``public-read`` or ``public-read-write``."""
+    grant_read: str
+    """``id="[OwnerUin]"``, several separated by commas."""
+    grant_read_acp: str
+    grant_write_acp: str
+    grant_full_control: str
+    storage_class: str
+    """``STANDARD`` (the default), ``STANDARD_IA``, ``ARCHIVE``, ``DEEP_ARCHIVE``, …"""
+    metadata: Mapping[str, str]
+    """Sent as ``x-cos-meta-*``, 2 KB at most, names without or with that prefix."""
+    server_side_encryption: str
+    """``AES256`` or ``cos/kms``."""
+    sse_kms_key_id: str
+    sse_context: str
+    sse_customer_algorithm: str
+    sse_customer_key: str
+    sse_customer_key_md5: str
+    traffic_limit: int
+    """Bit/s for each request, 819,200 to 838,860,800."""
+    headers: Mapping[str, str]
+    """Any other header, as it is."""
+
+
+_HEADER_OF = {
+    "cache_control": "cache-control",
+    "content_disposition": "content-disposition",
+    "content_encoding": "content-encoding",
+    "content_type": "content-type",
+    "expires": "expires",
+    "acl": "x-cos-acl",
+    "grant_read": "x-cos-grant-read",
+    "grant_read_acp": "x-cos-grant-read-acp",
+    "grant_write_acp": "x-cos-grant-write-acp",
+    "grant_full_control": "x-cos-grant-full-control",
+    "storage_class": "x-cos-storage-class",
+    "server_side_encryption": "x-cos-server-side-encryption",
+    "sse_kms_key_id": "x-cos-server-side-encryption-cos-kms-key-id",
+    "sse_context": "x-cos-server-side-encryption-context",
+    "sse_customer_algorithm": "x-cos-server-side-encryption-customer-algorithm",
+    "sse_customer_key": "x-cos-server-side-encryption-customer-key",
+    "sse_customer_key_md5": "x-cos-server-side-encryption-customer-key-md5",
+}
+
+_PART_HEADERS = (
+    "sse_customer_algorithm",
+    "sse_customer_key",
+    "sse_customer_key_md5",
+    "traffic_limit",
+)
+"""What of an object's parameters each of its parts must repeat."""
+
+_RESERVED = frozenset({"authorization", "content-length", "host", "connection", "transfer-encoding", "content-md5"})
+
+
+def object_headers(key: str, given: ObjectHeaders) -> dict[str, str]:
+    """Return the headers for the parameters of a call that creates ``key``; raises `UsageError` for a bad value."""
+    headers = _plain_headers(given)
+    if "content-type" not in headers:
+        headers["content-type"] = mimetypes.guess_type(key)[0] or "application/octet-stream"
+    headers.update(metadata_headers(given.get("metadata", {})))
+    check_metadata_size(headers)
+    return headers
+
+
+def part_headers(given: ObjectHeaders) -> dict[str, str]:
+    """Return the headers that a part of an object with these parameters carries."""
+    chosen = {name: given[name] for name in _PART_HEADERS if name in given}  # type: ignore[literal-required]
+    return _plain_headers(chosen)  # type: ignore[arg-type]  # the same keys with the same types
+
+
+def _plain_headers(given: ObjectHeaders) -> dict[str, str]:
+    unknown = set(given) - set(_HEADER_OF) - {"metadata", "traffic_limit", "headers"}
+    if unknown:
+        name = min(unknown)
+        raise UsageError(f"there is no parameter {name!r}; pass other headers in headers={{…}}", name=name)
+    headers: dict[str, str] = {}
+    for name, value in given.get("headers", {}).items():
+        lower = name.lower()
+        if lower in _RESERVED:
+            raise UsageError(f"the header {name!r} is set by cosxfer and cannot be given", name="headers", value=name)
+        check_header_value(lower, value)
+        headers[lower] = value
+    for name, header in _HEADER_OF.items():
+        text = given.get(name)
+        if text is None:
+            continue
+        if not isinstance(text, str):
+            raise UsageError(f"{name} is {type(text).__name__}; it must be a string", name=name, value=text)
+        check_header_value(header, text)
+        headers[header] = text
+    limit = given.get("traffic_limit")
+    if limit is not None:
+        if (
+            isinstance(limit, bool)
+            or not isinstance(limit, int)
+            or not MIN_TRAFFIC_LIMIT_BITS <= limit <= MAX_TRAFFIC_LIMIT_BITS
+        ):
+            raise UsageError(
+                f"traffic_limit is {limit!r} bit/s; it must be from {MIN_TRAFFIC_LIMIT_BITS} "
+                f"to {MAX_TRAFFIC_LIMIT_BITS}",
+                name="traffic_limit",
+                value=limit,
+            )
+        headers["x-cos-traffic-limit"] = str(limit)
+    return headers

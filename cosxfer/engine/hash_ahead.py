@@ -1,0 +1,105 @@
+"""Hashing just ahead of the sending: parts in batches, one SIMD lane for each, MD5 and CRC64 in one pass.
+
+A batch runs in a thread, in rounds of a few MiB without the GIL. After each round the pages read so far are unmapped
+from the process (they stay in the page cache), so that memory does not grow with the file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from cosxfer._native import hashing
+from cosxfer.planning import PartRange
+from cosxfer.sources import FileSource
+
+ROUND_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class HashedPart:
+    """A part and its digests."""
+
+    range: PartRange
+    md5: bytes
+    crc64: int
+
+
+class HashAhead:
+    """Hashes batches of parts of one source.
+
+    ``on_hashed(n)`` is called on the event loop for each ``n`` bytes more. ``whole`` is an MD5 of the whole file that
+    is computed in the same read.
+    """
+
+    def __init__(
+        self,
+        source: FileSource,
+        *,
+        executor: Executor,
+        on_hashed: Callable[[int], None],
+        whole: hashing.Md5 | None = None,
+    ) -> None:
+        self._source = source
+        self._executor = executor
+        self._on_hashed = on_hashed
+        self._whole = whole
+        self._stop = threading.Event()
+        self.seconds = 0.0
+        """Time spent hashing so far."""
+
+    async def hash(self, batches: Iterable[list[PartRange]]) -> AsyncIterator[HashedPart]:
+        """Yield the parts of all batches in order; a batch is begun when the one before was taken."""
+        loop = asyncio.get_running_loop()
+        for batch in batches:
+            began = time.monotonic()
+            work = loop.run_in_executor(self._executor, self._hash_batch, batch, loop)
+            try:
+                digests = await asyncio.shield(work)
+            except asyncio.CancelledError:
+                # The thread reads the mapping: it must have ended before the source may be closed.
+                self._stop.set()
+                await asyncio.wait([work])
+                raise
+            finally:
+                self.seconds += time.monotonic() - began
+            for part, digest in zip(batch, digests, strict=True):
+                yield HashedPart(range=part, md5=digest.md5, crc64=digest.crc64)
+
+    def _hash_batch(self, batch: list[PartRange], loop: asyncio.AbstractEventLoop) -> list[hashing.PartDigest]:
+        source = self._source
+        if not source.mapped:
+            return [self._hash_by_reading(part, loop) for part in batch]
+        hasher = hashing.PartHasher(
+            [source.slice(part.offset, part.length) for part in batch], whole=self._whole, crc64=True
+        )
+        released = [0] * len(batch)
+        before = 0
+        while not hasher.done and not self._stop.is_set():
+            hashed = hasher.advance(ROUND_BYTES)
+            for index, position in enumerate(hasher.positions()):
+                if position > released[index]:
+                    source.release(batch[index].offset + released[index], position - released[index])
+                    released[index] = position
+            loop.call_soon_threadsafe(self._on_hashed, hashed - before)
+            before = hashed
+        source.check()
+        return hasher.digests() if hasher.done else []
+
+    def _hash_by_reading(self, part: PartRange, loop: asyncio.AbstractEventLoop) -> hashing.PartDigest:
+        """Where the file cannot be mapped, a part is read block by block."""
+        md5, crc, done = hashing.Md5(), 0, 0
+        while done < part.length and not self._stop.is_set():
+            block = self._source.slice(part.offset + done, min(ROUND_BYTES, part.length - done))
+            md5.update(block)
+            crc = hashing.crc64(block, crc)
+            if self._whole is not None:
+                self._whole.update(block)
+            done += len(block)
+            loop.call_soon_threadsafe(self._on_hashed, len(block))
+        self._source.check()
+        return hashing.PartDigest(md5.digest(), crc, done)

@@ -1,0 +1,30 @@
+"""The bytes of one part on their way into a request, straight from the mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cosxfer.planning import PartRange
+from cosxfer.sources import FileSource
+
+STEP_BYTES = 1024 * 1024
+
+
+class PartBody:
+    """Views of a part, one step after another; can be iterated again for another attempt.
+
+    Each step's pages are mapped in one go before it is handed out and unmapped when the next one is asked for, so
+    that a part in flight holds one step of memory, however long it is.
+    """
+
+    def __init__(self, source: FileSource, part: PartRange) -> None:
+        self._source = source
+        self._part = part
+
+    def __iter__(self) -> Iterator[memoryview]:
+        end = self._part.offset + self._part.length
+        for offset in range(self._part.offset, end, STEP_BYTES):
+            length = min(STEP_BYTES, end - offset)
+            self._source.prefetch(offset, length)
+            yield self._source.slice(offset, length)
+            self._source.release(offset, length)

@@ -1,0 +1,49 @@
+"""Progress callbacks: called at a bounded rate, and never able to harm the transfer."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from cosxfer.events import ProgressMeter
+from cosxfer.models import Progress
+
+logger = logging.getLogger("cosxfer")
+
+T = TypeVar("T")
+
+
+class Reporter:
+    """Counts bytes and passes `Progress` on to ``callback``; without one it only counts."""
+
+    def __init__(self, callback: Callable[[Progress], None] | None, total: int) -> None:
+        self._callback = callback
+        self._meter = ProgressMeter(total)
+        self._loaded = 0
+
+    def start(self) -> None:
+        """Report zero bytes, so that a listener knows the total from the beginning."""
+        self.add(0)
+
+    def add(self, amount: int) -> None:
+        """``amount`` more bytes are done; negative where they have to be done again."""
+        self._loaded += amount
+        if self._callback is not None:
+            progress = self._meter.update(self._loaded, time.monotonic())
+            if progress is not None:
+                call(self._callback, progress)
+
+    def finish(self) -> None:
+        """Everything is done."""
+        if self._callback is not None:
+            call(self._callback, self._meter.finish(time.monotonic()))
+
+
+def call(callback: Callable[[T], None], value: T) -> None:
+    """Call a user's callback; what it raises is logged and the transfer goes on."""
+    try:
+        callback(value)
+    except Exception:
+        logger.exception("a callback raised; the transfer goes on")

@@ -1,0 +1,97 @@
+"""An event loop in a thread of its own, for calls from threads that have none."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from cosxfer.errors import CosxferError
+
+T = TypeVar("T")
+
+CLEAN_UP_SECONDS = 30.0
+"""How long an interrupted call may take to clean up behind itself."""
+
+
+class LoopThread:
+    """Runs coroutines on an event loop in a daemon thread, which begins with the first one."""
+
+    def __init__(self, *, name: str) -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._process = os.getpid()
+        self._finalizer: weakref.finalize[Any, Any] | None = None
+        self.closed = False
+
+    def run(self, call: Coroutine[Any, Any, T]) -> T:
+        """Run ``call`` to its end and return its result. KeyboardInterrupt cancels it and waits until it has ended."""
+        try:
+            loop = self._ready()
+        except BaseException:
+            call.close()
+            raise
+        ended = threading.Event()
+
+        async def main() -> T:
+            try:
+                return await call
+            finally:
+                ended.set()
+
+        future = asyncio.run_coroutine_threadsafe(main(), loop)
+        try:
+            return future.result()
+        except BaseException:
+            # Either the call's own error, and it has ended; or an interrupt, and it must not go on behind our back.
+            if not ended.is_set() and future.cancel():
+                ended.wait(CLEAN_UP_SECONDS)
+            raise
+
+    def close(self) -> None:
+        """End the thread; what still runs in it is cancelled."""
+        with self._lock:
+            self.closed = True
+            finalizer, self._finalizer = self._finalizer, None
+        if finalizer is not None:
+            finalizer()
+
+    def _ready(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self.closed:
+                raise CosxferError("the client is closed; make a new one")
+            if os.getpid() != self._process:
+                raise CosxferError("the client was made before this process was forked; make a new one in the child")
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=_serve, args=(self._loop,), name=self._name, daemon=True)
+                self._thread.start()
+                self._finalizer = weakref.finalize(self, _stop, self._loop, self._thread, os.getpid())
+            if threading.current_thread() is self._thread:
+                raise CosxferError("a callback cannot call the client it came from: it would wait for itself")
+            return self._loop
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        pending = asyncio.all_tasks(loop)
+        for task in pending:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread, process: int) -> None:
+    if os.getpid() == process and not loop.is_closed():
+        loop.call_soon_threadsafe(loop.stop)
+        if threading.current_thread() is not thread:
+            thread.join(CLEAN_UP_SECONDS)

@@ -1,0 +1,1 @@
+"""The operations of COS, one file each: parameters in, one request, a record out."""

@@ -1,0 +1,183 @@
+"""GET Object: the content of an object, into memory or a file (source: product page 436/7753)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Protocol
+
+from cosxfer._native import hashing
+from cosxfer.cos.names import check_bucket, check_key, shorten
+from cosxfer.cos.requests import CosRequest
+from cosxfer.cos.responses import HttpResponse
+from cosxfer.errors import CosxferError, IntegrityError, UsageError
+from cosxfer.models import GetObjectResult
+from cosxfer.ops.head_object import object_fields
+from cosxfer.ops.session import Session
+
+
+async def get_object(
+    session: Session,
+    bucket: str,
+    key: str,
+    *,
+    output: str | os.PathLike[str] | None = None,
+    byte_range: tuple[int, int] | None = None,
+    version_id: str | None = None,
+    region: str | None = None,
+) -> GetObjectResult:
+    """Fetch an object; ``output`` None returns its content in ``body``.
+
+    A file appears under ``output`` only when it is complete and its CRC64 agrees. ``byte_range`` is first and last
+    byte, both included.
+    """
+    key = check_key(key)
+    doing = f"GET Object {shorten(key)}"
+    request = CosRequest(
+        method="GET",
+        bucket=check_bucket(bucket),
+        key=key,
+        params={} if version_id is None else {"versionId": version_id},
+        headers={} if byte_range is None else {"range": _range(byte_range)},
+        region=region,
+    )
+    sink: _Sink = _Memory() if output is None else _File(Path(output))
+    try:
+        crc = _Crc(sink)
+        response = await session.call(
+            request,
+            doing=doing,
+            on_attempt=crc.restart,
+            on_body=crc.write,
+            check=lambda response: _check(response, crc, doing),
+        )
+        fields = object_fields(response, doing=doing)
+        body = sink.finish()
+    finally:
+        sink.discard()
+    return GetObjectResult(
+        **fields,
+        body=body,
+        content_range=response.headers.get("content-range"),
+        verified=response.status == 200 and fields["crc64"] is not None,
+    )
+
+
+def _range(byte_range: tuple[int, int]) -> str:
+    first, last = byte_range
+    if not 0 <= first <= last:
+        raise UsageError(
+            f"byte_range is {byte_range}; it is first and last byte, both included", name="byte_range", value=byte_range
+        )
+    return f"bytes={first}-{last}"
+
+
+def _check(response: HttpResponse, crc: _Crc, doing: str) -> None:
+    fields = object_fields(response, doing=doing)
+    if crc.size != fields["size"]:
+        raise IntegrityError(
+            f"{doing}: {crc.size} bytes arrived of {fields['size']}",
+            expected=fields["size"],
+            actual=crc.size,
+            retryable=True,
+        )
+    expected = fields["crc64"]
+    if response.status == 200 and expected is not None and crc.value != expected:
+        raise IntegrityError(
+            f"{doing}: the content was damaged on its way: its CRC64 is {crc.value}, the server's {expected}",
+            expected=expected,
+            actual=crc.value,
+            retryable=True,
+        )
+
+
+class _Sink(Protocol):
+    def restart(self) -> None: ...
+    def write(self, piece: bytes) -> None: ...
+    def finish(self) -> bytes | None: ...
+    def discard(self) -> None: ...
+
+
+class _Crc:
+    """Counts and checks what passes into a sink."""
+
+    def __init__(self, sink: _Sink) -> None:
+        self._sink = sink
+        self.size = 0
+        self.value = 0
+
+    def restart(self) -> None:
+        self.size = self.value = 0
+        self._sink.restart()
+
+    def write(self, piece: bytes) -> None:
+        self.value = hashing.crc64(piece, self.value)
+        self.size += len(piece)
+        self._sink.write(piece)
+
+
+class _Memory:
+    def __init__(self) -> None:
+        self._content = bytearray()
+
+    def restart(self) -> None:
+        self._content.clear()
+
+    def write(self, piece: bytes) -> None:
+        self._content += piece
+
+    def finish(self) -> bytes:
+        return bytes(self._content)
+
+    def discard(self) -> None:
+        self._content = bytearray()
+
+
+class _File:
+    """A file beside the final one, renamed at the end."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._temporary: IO[bytes] | None = None
+
+    def restart(self) -> None:
+        with self._translated():
+            if self._temporary is None:
+                self._temporary = tempfile.NamedTemporaryFile(  # noqa: SIM115 # closed in finish or discard
+                    dir=self._path.parent, prefix=f".{self._path.name[:80]}.", suffix=".part", delete=False
+                )
+            self._temporary.seek(0)
+            self._temporary.truncate()
+
+    def write(self, piece: bytes) -> None:
+        assert self._temporary is not None
+        with self._translated():
+            self._temporary.write(piece)
+
+    def finish(self) -> None:
+        assert self._temporary is not None
+        with self._translated():
+            self._temporary.close()
+            # What NamedTemporaryFile makes is for its owner alone; a download has the mode that open() gives.
+            mask = os.umask(0)
+            os.umask(mask)
+            Path(self._temporary.name).chmod(0o666 & ~mask)
+            Path(self._temporary.name).replace(self._path)
+        self._temporary = None
+
+    def discard(self) -> None:
+        if self._temporary is not None:
+            with contextlib.suppress(OSError):
+                self._temporary.close()
+            Path(self._temporary.name).unlink(missing_ok=True)
+            self._temporary = None
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise CosxferError(f"cannot write {str(self._path)!r}: {error.strerror}") from error

@@ -1,0 +1,68 @@
+"""List Multipart Uploads: what was begun and neither completed nor aborted (source: product page 436/7736)."""
+
+from __future__ import annotations
+
+from cosxfer.cos import responses, xml
+from cosxfer.cos.names import check_bucket
+from cosxfer.cos.requests import CosRequest
+from cosxfer.limits import MAX_LIST_ENTRIES
+from cosxfer.models import MultipartListResult, Upload
+from cosxfer.ops.multipart_list_part import check_page_size
+from cosxfer.ops.session import Session
+
+
+async def multipart_list(
+    session: Session,
+    bucket: str,
+    *,
+    prefix: str | None = None,
+    delimiter: str | None = None,
+    encoding_type: str | None = None,
+    max_uploads: int | None = None,
+    key_marker: str | None = None,
+    upload_id_marker: str | None = None,
+    region: str | None = None,
+) -> MultipartListResult:
+    doing = f"List Multipart Uploads of {bucket}"
+    optional = {
+        "prefix": prefix,
+        "delimiter": delimiter,
+        "encoding-type": encoding_type,
+        "max-uploads": None if max_uploads is None else str(check_page_size(max_uploads, "max_uploads")),
+        "key-marker": key_marker,
+        "upload-id-marker": upload_id_marker,
+    }
+    params = {"uploads": "", **{name: value for name, value in optional.items() if value is not None}}
+    request = CosRequest(method="GET", bucket=check_bucket(bucket), params=params, region=region)
+    response = await session.call(request, doing=doing)
+    root = responses.document(response, "ListMultipartUploadsResult", doing=doing)
+    encoding = xml.text_of(root, "Encoding-Type") or xml.text_of(root, "EncodingType")
+    decode = responses.decoder(encoding)
+    try:
+        return MultipartListResult(
+            **responses.common(response),
+            bucket=xml.text_of(root, "Bucket", bucket),
+            encoding_type=encoding,
+            prefix=decode(xml.text_of(root, "Prefix")),
+            delimiter=decode(xml.text_of(root, "Delimiter")),
+            key_marker=decode(xml.text_of(root, "KeyMarker")),
+            upload_id_marker=xml.text_of(root, "UploadIdMarker"),
+            next_key_marker=decode(xml.text_of(root, "NextKeyMarker")),
+            next_upload_id_marker=xml.text_of(root, "NextUploadIdMarker"),
+            max_uploads=xml.int_of(root, "MaxUploads", MAX_LIST_ENTRIES),
+            is_truncated=xml.text_of(root, "IsTruncated").lower() == "true",
+            uploads=tuple(
+                Upload(
+                    key=decode(xml.text_of(upload, "Key")),
+                    upload_id=xml.text_of(upload, "UploadId"),
+                    storage_class=xml.text_of(upload, "StorageClass"),
+                    initiator=responses.identity(upload, "Initiator"),
+                    owner=responses.identity(upload, "Owner"),
+                    initiated=xml.text_of(upload, "Initiated"),
+                )
+                for upload in root.findall("Upload")
+            ),
+            common_prefixes=tuple(decode(xml.text_of(p, "Prefix")) for p in root.findall("CommonPrefixes")),
+        )
+    except xml.XmlError as error:
+        raise responses.malformed(doing, str(error)) from error

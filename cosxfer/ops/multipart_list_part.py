@@ -1,0 +1,71 @@
+"""List Parts: what has been uploaded of a multipart upload (source: product page 436/7747)."""
+
+from __future__ import annotations
+
+from cosxfer.cos import responses, xml
+from cosxfer.cos.names import check_bucket, check_key
+from cosxfer.cos.requests import CosRequest
+from cosxfer.errors import UsageError
+from cosxfer.limits import MAX_LIST_ENTRIES
+from cosxfer.models import MultipartListPartResult, Part
+from cosxfer.ops.session import Session
+
+
+async def multipart_list_part(
+    session: Session,
+    bucket: str,
+    key: str,
+    *,
+    upload_id: str,
+    max_parts: int | None = None,
+    part_number_marker: int | None = None,
+    encoding_type: str | None = None,
+    region: str | None = None,
+) -> MultipartListPartResult:
+    key = check_key(key)
+    doing = f"List Parts of {upload_id}"
+    params = {"uploadId": upload_id}
+    if max_parts is not None:
+        params["max-parts"] = str(check_page_size(max_parts, "max_parts"))
+    if part_number_marker is not None:
+        params["part-number-marker"] = str(part_number_marker)
+    if encoding_type is not None:
+        params["encoding-type"] = encoding_type
+    request = CosRequest(method="GET", bucket=check_bucket(bucket), key=key, params=params, region=region)
+    response = await session.call(request, doing=doing)
+    root = responses.document(response, "ListPartsResult", doing=doing)
+    encoding = xml.text_of(root, "Encoding-type") or xml.text_of(root, "EncodingType")
+    decode = responses.decoder(encoding)
+    try:
+        next_marker = xml.text_of(root, "NextPartNumberMarker")
+        return MultipartListPartResult(
+            **responses.common(response),
+            bucket=xml.text_of(root, "Bucket", bucket),
+            key=decode(xml.text_of(root, "Key", key)),
+            upload_id=xml.text_of(root, "UploadId", upload_id),
+            initiator=responses.identity(root, "Initiator"),
+            owner=responses.identity(root, "Owner"),
+            storage_class=xml.text_of(root, "StorageClass"),
+            encoding_type=encoding,
+            part_number_marker=xml.int_of(root, "PartNumberMarker", 0),
+            next_part_number_marker=xml.int_of(root, "NextPartNumberMarker") if next_marker else None,
+            max_parts=xml.int_of(root, "MaxParts", MAX_LIST_ENTRIES),
+            is_truncated=xml.text_of(root, "IsTruncated").lower() == "true",
+            parts=tuple(
+                Part(
+                    part_number=xml.int_of(part, "PartNumber"),
+                    etag=xml.text_of(part, "ETag"),
+                    size=xml.int_of(part, "Size"),
+                    last_modified=xml.text_of(part, "LastModified"),
+                )
+                for part in root.findall("Part")
+            ),
+        )
+    except xml.XmlError as error:
+        raise responses.malformed(doing, str(error)) from error
+
+
+def check_page_size(value: int, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_LIST_ENTRIES:
+        raise UsageError(f"{name} is {value!r}; it must be from 1 to {MAX_LIST_ENTRIES}", name=name, value=value)
+    return value

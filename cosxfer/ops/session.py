@@ -1,0 +1,174 @@
+"""What every operation shares: address, signature, transport, retries."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterable, Callable, Mapping
+from dataclasses import replace
+
+from cosxfer.config import ClientConfig
+from cosxfer.cos import sign
+from cosxfer.cos.endpoint import Endpoint, resolve_endpoint
+from cosxfer.cos.requests import CosRequest, HttpRequest, target
+from cosxfer.cos.responses import HttpResponse, error_of, server_time
+from cosxfer.credentials import Credentials, CredentialsResolver
+from cosxfer.errors import CosxferError, ServerError
+from cosxfer.retry import RetryBudget, RetryPolicy, retry_delay
+from cosxfer.transport.base import Transport
+
+SIGNATURE_LIFE_SECONDS = 900
+SMALLEST_SKEW_SECONDS = 30
+"""A server's clock that differs by less is not why a signature was refused."""
+
+
+class Session:
+    """One client's way to COS. Used from one event loop."""
+
+    def __init__(self, *, config: ClientConfig, transport: Transport, credentials: CredentialsResolver) -> None:
+        self.config = config
+        self.transport = transport
+        self.policy = RetryPolicy(max_attempts=config.max_attempts)
+        self.retries = 0
+        """Requests that were sent again, over the session's life."""
+        self._credentials = credentials
+        self._budget = RetryBudget()
+        self._clock_offset = 0.0
+
+    def endpoint(self, bucket: str, region: str | None = None) -> Endpoint:
+        """The address of ``bucket``; ``region`` overrides the client's."""
+        return resolve_endpoint(self.config.endpoint, bucket=bucket, region=region or self.config.region)
+
+    async def call(
+        self,
+        request: CosRequest,
+        *,
+        doing: str,
+        on_sent: Callable[[int], None] | None = None,
+        on_attempt: Callable[[], None] | None = None,
+        on_body: Callable[[bytes], None] | None = None,
+        stall_timeout_seconds: float | None = None,
+        check: Callable[[HttpResponse], None] | None = None,
+        max_attempts: int | None = None,
+    ) -> HttpResponse:
+        """Send ``request`` until it succeeds or its error is final, and return the answer.
+
+        ``doing`` says what is asked, for messages. ``on_sent`` gets bytes sent, negative where an attempt failed and
+        they must be sent again; ``on_attempt`` is called before each attempt, ``on_body`` takes the answer's body.
+        ``check`` may refuse an answer by raising. A body that cannot be read twice is
+        sent once.
+        """
+        policy = self.policy if max_attempts is None else replace(self.policy, max_attempts=max_attempts)
+        once = isinstance(request.body, AsyncIterable)
+        attempt, corrected = 1, False
+        while True:
+            if on_attempt is not None:
+                on_attempt()
+            credentials = await self._credentials.get(self._now())
+            outgoing = self._outgoing(request, credentials, attempt, on_sent, on_body, stall_timeout_seconds)
+            try:
+                return await self._attempt(outgoing, doing, check)
+            except CosxferError as error:
+                if once:
+                    raise
+                # A wrong clock or expired keys are corrected once, without an attempt being counted.
+                if not corrected and self._correct(error, credentials):
+                    corrected = True
+                    continue
+                delay = retry_delay(policy, error, attempt=attempt, random=random.random())  # noqa: S311 # jitter
+                if delay is None or not self._budget.take():
+                    if attempt > 1:
+                        error.add_note(f"sent {attempt} times")
+                    raise
+            self.retries += 1
+            attempt += 1
+            await asyncio.sleep(delay)
+
+    async def _attempt(
+        self, outgoing: HttpRequest, doing: str, check: Callable[[HttpResponse], None] | None
+    ) -> HttpResponse:
+        sent = 0
+        on_sent = outgoing.on_sent
+
+        def count(amount: int) -> None:
+            nonlocal sent
+            sent += amount
+            assert on_sent is not None
+            on_sent(amount)
+
+        try:
+            response = await self.transport.send(outgoing if on_sent is None else replace(outgoing, on_sent=count))
+            error = error_of(response, doing=doing)
+            if error is not None:
+                raise error
+            if check is not None:
+                check(response)
+        except BaseException:
+            if on_sent is not None and sent:
+                on_sent(-sent)
+            raise
+        self._budget.give_back()
+        return response
+
+    def _outgoing(
+        self,
+        request: CosRequest,
+        credentials: Credentials | None,
+        attempt: int,
+        on_sent: Callable[[int], None] | None,
+        on_body: Callable[[bytes], None] | None,
+        stall_timeout_seconds: float | None,
+    ) -> HttpRequest:
+        endpoint = self.endpoint(request.bucket, request.region)
+        path = endpoint.path(request.key)
+        headers: dict[str, str] = {"host": endpoint.authority, **request.headers}
+        if request.content_length is not None and (request.content_length or request.method in ("PUT", "POST")):
+            headers["content-length"] = str(request.content_length)
+        if attempt > 1:
+            headers["x-cos-sdk-retry"] = "true"
+        if credentials is not None:
+            headers.update(self._signature(request, path, headers, credentials))
+        return HttpRequest(
+            method=request.method,
+            endpoint=endpoint,
+            target=target(path, request.params),
+            headers=headers,
+            body=request.body,
+            content_length=request.content_length,
+            stall_timeout_seconds=stall_timeout_seconds or self.config.stall_timeout_seconds,
+            on_sent=on_sent,
+            on_body=on_body,
+        )
+
+    def _signature(
+        self, request: CosRequest, path: str, headers: Mapping[str, str], credentials: Credentials
+    ) -> dict[str, str]:
+        added = {} if credentials.token is None else {"x-cos-security-token": credentials.token}
+        added["authorization"] = sign.authorization(
+            credentials,
+            method=request.method,
+            path=path,
+            params=request.params,
+            headers={**headers, **added},
+            key_time=sign.key_time(self._now(), life_seconds=SIGNATURE_LIFE_SECONDS),
+        )
+        return added
+
+    def _correct(self, error: CosxferError, credentials: Credentials | None) -> bool:
+        """Mend what made the server refuse a signature; returns whether trying again makes sense."""
+        if not isinstance(error, ServerError):
+            return False
+        expired = error.code == "AccessDenied" and "expired" in str(error).lower()
+        if error.code == "RequestTimeTooSkewed" or expired:
+            theirs = server_time(HttpResponse(status=error.status, headers=error.headers))
+            if theirs is not None and abs(theirs - self._now()) >= SMALLEST_SKEW_SECONDS:
+                self._clock_offset = theirs - time.time()
+                return True
+        if expired or error.code in ("ExpiredToken", "InvalidAccessKeyId"):
+            return self._credentials.discard(credentials)
+        return False
+
+    def _now(self) -> float:
+        """Unix seconds by the server's clock, as far as it is known."""
+        return time.time() + self._clock_offset

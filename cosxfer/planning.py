@@ -1,0 +1,101 @@
+"""How a file is cut into parts, and how many parts are hashed at once. Pure: sizes in, a plan out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cosxfer.errors import UsageError
+from cosxfer.limits import GIB, MAX_OBJECT_BYTES, MAX_PART_BYTES, MAX_PART_NUMBER, MIB, MIN_PART_BYTES
+
+PREFERRED_PART_BYTES = 8 * MIB
+"""Large enough that a part's head and answer do not count, small enough that a lost one is cheap to repeat."""
+
+LONGEST_LOOK_AHEAD_BYTES = 512 * MIB
+"""Bytes hashed in one batch: more would leave the page cache before they are sent."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartRange:
+    """The bytes of one part: ``length`` from ``offset`` on. ``number`` counts from 1."""
+
+    number: int
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A file of ``size`` bytes in parts of ``part_size_bytes``, the last one shorter."""
+
+    size: int
+    part_size_bytes: int
+
+    @property
+    def count(self) -> int:
+        """Number of parts; an empty file is one empty part."""
+        return max(1, -(-self.size // self.part_size_bytes))
+
+    def part(self, number: int) -> PartRange:
+        """The part with this number, from 1."""
+        if not 1 <= number <= self.count:
+            raise IndexError(number)
+        offset = (number - 1) * self.part_size_bytes
+        return PartRange(number=number, offset=offset, length=min(self.part_size_bytes, self.size - offset))
+
+    def __iter__(self) -> Iterator[PartRange]:
+        return map(self.part, range(1, self.count + 1))
+
+
+def plan_parts(size: int, *, part_size_bytes: int | None = None, name: str = "part_size") -> Plan:
+    """Cut ``size`` bytes into parts within the limits of COS: 1 MiB to 5 GiB each, 10,000 at most.
+
+    A part size that is given (the parameter ``name``) is kept or refused, never changed. Otherwise it is 8 MiB, or
+    as many whole MiB as 10,000 parts need. Raises `UsageError` with the value and the limit.
+    """
+    if size > MAX_OBJECT_BYTES:
+        raise UsageError(
+            f"the file is {size} bytes long; an object of COS holds at most {MAX_OBJECT_BYTES}", name="size", value=size
+        )
+    if part_size_bytes is None:
+        needed = -(-size // MAX_PART_NUMBER)
+        return Plan(size=size, part_size_bytes=max(PREFERRED_PART_BYTES, -(-needed // MIB) * MIB))
+    check_part_size(part_size_bytes, name=name)
+    plan = Plan(size=size, part_size_bytes=part_size_bytes)
+    if plan.count > MAX_PART_NUMBER:
+        smallest = -(-size // MAX_PART_NUMBER)
+        raise UsageError(
+            f"{name} is {part_size_bytes} bytes, and the file of {size} bytes would need {plan.count} parts; "
+            f"COS allows {MAX_PART_NUMBER}. Give at least {-(-smallest // MIB)} MiB, or leave {name} out",
+            name=name,
+            value=part_size_bytes,
+        )
+    return plan
+
+
+def check_part_size(value: int, *, name: str = "part_size") -> int:
+    """Return ``value`` if it is a legal part size in bytes."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise UsageError(f"{name} is {value!r}; it must be a whole number of bytes", name=name, value=value)
+    if not MIN_PART_BYTES <= value <= MAX_PART_BYTES:
+        raise UsageError(
+            f"{name} is {value} bytes; COS allows parts from {MIN_PART_BYTES} (1 MiB) "
+            f"to {MAX_PART_BYTES} ({MAX_PART_BYTES // GIB} GiB)",
+            name=name,
+            value=value,
+        )
+    return value
+
+
+def hash_batches(plan: Plan, *, lanes: int, concurrency: int) -> Iterator[list[PartRange]]:
+    """Group the parts as they are hashed: together, so that each SIMD lane has one, and just ahead of the sending.
+
+    The first batch is small, so that sending begins at once; the following ones double up to ``lanes`` parts or
+    `LONGEST_LOOK_AHEAD_BYTES`, whichever is less.
+    """
+    most = max(1, min(lanes, LONGEST_LOOK_AHEAD_BYTES // plan.part_size_bytes))
+    size, number = min(most, concurrency), 1
+    while number <= plan.count:
+        last = min(plan.count, number + size - 1)
+        yield [plan.part(n) for n in range(number, last + 1)]
+        number, size = last + 1, min(most, size * 2)

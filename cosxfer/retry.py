@@ -1,0 +1,58 @@
+"""Whether and when a request is sent again. Pure: randomness is an argument, waiting is the caller's.
+
+Full jitter (a delay drawn evenly from zero to a bound that doubles) spreads the retries of many parts; a token
+bucket for the whole client ends a storm of retries against a server that fails for good (source: AWS Architecture
+Blog, "Exponential Backoff And Jitter"; the AWS SDKs' standard retry mode).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cosxfer.errors import CosxferError, ThrottledError
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryPolicy:
+    """Bounds of the delay before the attempt after the n-th: ``base * 2^(n-1)``, at most ``cap``, in seconds."""
+
+    max_attempts: int = 5
+    base_seconds: float = 0.05
+    throttled_base_seconds: float = 1.0
+    cap_seconds: float = 20.0
+
+
+class RetryBudget:
+    """Tokens for retries, shared by all requests of a client. A retry takes some, each success gives one back."""
+
+    CAPACITY = 500
+    COST = 5
+
+    def __init__(self) -> None:
+        self.tokens = self.CAPACITY
+
+    def take(self) -> bool:
+        """Take the tokens for one retry; False where there are none left."""
+        if self.tokens < self.COST:
+            return False
+        self.tokens -= self.COST
+        return True
+
+    def give_back(self) -> None:
+        """A request succeeded."""
+        self.tokens = min(self.CAPACITY, self.tokens + 1)
+
+
+def retry_delay(policy: RetryPolicy, error: CosxferError, *, attempt: int, random: float) -> float | None:
+    """Return how many seconds to wait after the failed ``attempt`` (from 1), or None where its error is final.
+
+    ``random`` lies in [0, 1). A server's Retry-After is a lower bound, up to the cap.
+    """
+    if not error.retryable or attempt >= policy.max_attempts:
+        return None
+    throttled = isinstance(error, ThrottledError)
+    base = policy.throttled_base_seconds if throttled else policy.base_seconds
+    delay = random * min(policy.cap_seconds, base * 2.0 ** min(attempt - 1, 30))
+    if isinstance(error, ThrottledError) and error.retry_after_seconds is not None:
+        delay = max(delay, min(error.retry_after_seconds, policy.cap_seconds))
+    return delay

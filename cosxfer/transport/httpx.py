@@ -1,0 +1,273 @@
+"""The portable transport: httpx, HTTP/1.1 and HTTP/2.
+
+httpx keeps one HTTP/2 connection for each origin and client, and one connection means one congestion window and one
+flow-control window for all parts. So this transport holds several clients ("lanes"), each with a few streams.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterable, AsyncIterator
+from dataclasses import dataclass
+from typing import cast
+
+import httpx
+
+from cosxfer.config import ClientConfig
+from cosxfer.cos.requests import Body, HttpRequest
+from cosxfer.cos.responses import HttpResponse
+from cosxfer.errors import (
+    ConnectError,
+    CosxferError,
+    ProtocolError,
+    TransportError,
+    TransportTimeoutError,
+    UsageError,
+)
+from cosxfer.transport.base import MAX_ANSWER_BYTES
+
+STREAMS_PER_LANE = 2
+MAX_LANES = 8
+CHUNK_BYTES = 64 * 1024
+"""httpcore cuts each chunk into HTTP/2 frames by slicing the rest anew: cheap for views of this size."""
+
+USER_AGENT = "cosxfer/0.1.0"
+
+
+@dataclass
+class _Lane:
+    client: httpx.AsyncClient
+    active: int = 0
+
+
+class HttpxTransport:
+    """Sends over httpx. Proxies come from the environment (HTTPS_PROXY, HTTP_PROXY, NO_PROXY), as httpx reads them."""
+
+    def __init__(self, config: ClientConfig) -> None:
+        self._config = config
+        self._http2 = config.http_version != "1.1"
+        self._http1 = config.http_version != "2"
+        self._context = _ssl_context(config)
+        self._lanes: list[_Lane] = []
+        self._http1_lane: _Lane | None = None
+        self._closed = False
+
+    async def send(self, request: HttpRequest) -> HttpResponse:
+        if self._closed:
+            raise TransportError("the client is closed", url=request.url)
+        lane = self._pick()
+        try:
+            return await self._send_over(lane, request)
+        except _CutWhileSendingError as error:
+            if not _can_ask_again(request):
+                raise ProtocolError(str(error), url=request.url) from error.__cause__
+            return await self._answer_over_http1(request, error)
+
+    async def aclose(self) -> None:
+        self._closed = True
+        lanes, self._lanes = self._lanes, []
+        if self._http1_lane is not None:
+            lanes.append(self._http1_lane)
+        for lane in lanes:
+            await lane.client.aclose()
+
+    def _pick(self) -> _Lane:
+        lane = min(self._lanes, key=lambda lane: lane.active, default=None)
+        if lane is None or (lane.active >= STREAMS_PER_LANE and len(self._lanes) < MAX_LANES):
+            lane = _Lane(self._new_client(http1=self._http1, http2=self._http2))
+            self._lanes.append(lane)
+        return lane
+
+    def _new_client(self, *, http1: bool, http2: bool) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            http1=http1,
+            http2=http2,
+            verify=self._context if http2 else _ssl_context(self._config),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=30.0),
+            headers={"user-agent": USER_AGENT, "accept-encoding": "identity"},
+        )
+
+    async def _answer_over_http1(self, request: HttpRequest, error: _CutWhileSendingError) -> HttpResponse:
+        """Ask once more over HTTP/1.1.
+
+        A server that refuses a request before its body has arrived may answer and reset the stream; httpx then
+        reports a protocol error and loses the answer, which over HTTP/1.1 it can read.
+        """
+        if self._http1_lane is None:
+            self._http1_lane = _Lane(self._new_client(http1=True, http2=False))
+        try:
+            return await self._send_over(self._http1_lane, request)
+        except CosxferError as second:
+            if isinstance(second, TransportError | _CutWhileSendingError):
+                raise ProtocolError(str(error), url=request.url) from error.__cause__
+            raise
+
+    async def _send_over(self, lane: _Lane, request: HttpRequest) -> HttpResponse:
+        body = _BodyStream(request)
+        lane.active += 1
+        try:
+            return await self._exchange(lane.client, request, body)
+        except CosxferError:
+            body.take_back()
+            raise
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ssl.SSLError, OSError, RuntimeError) as error:
+            body.take_back()
+            raise _translated(error, request, self._config) from error
+        finally:
+            lane.active -= 1
+
+    async def _exchange(self, client: httpx.AsyncClient, request: HttpRequest, body: _BodyStream) -> HttpResponse:
+        stall = request.stall_timeout_seconds
+        outgoing = client.build_request(
+            request.method,
+            httpx.URL(scheme=request.endpoint.scheme, host=request.endpoint.host, port=request.endpoint.port),
+            headers=[(name.encode(), value.encode()) for name, value in request.headers.items()],
+            content=body if request.content_length != 0 else None,
+            timeout=httpx.Timeout(stall, connect=self._config.connect_timeout_seconds, pool=None),
+            # The path as it was signed: httpx would simplify "a/../b", which is a key like any other.
+            extensions={"target": request.target.encode()},
+        )
+        response = await client.send(outgoing, stream=True)
+        try:
+            collected = await _read(response, request)
+        finally:
+            await response.aclose()
+        return HttpResponse(
+            status=response.status_code,
+            headers=_headers(response),
+            body=collected,
+            http_version=response.http_version,
+        )
+
+
+class _CutWhileSendingError(CosxferError):
+    """The stream ended while the body was being sent, over HTTP/2."""
+
+
+class _BodyStream(httpx.AsyncByteStream):
+    """The body in chunks that suit httpcore, counted as they are taken."""
+
+    def __init__(self, request: HttpRequest) -> None:
+        self._body: Body = request.body
+        self._on_sent = request.on_sent
+        self._sent = 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for view in _views(self._body):
+            for start in range(0, len(view), CHUNK_BYTES):
+                chunk = view[start : start + CHUNK_BYTES]
+                # httpcore takes any buffer, though its annotation says bytes.
+                yield cast(bytes, chunk)
+                self._sent += len(chunk)
+                if self._on_sent is not None:
+                    self._on_sent(len(chunk))
+
+    def take_back(self) -> None:
+        """Report that what was sent so far has to be sent again."""
+        if self._on_sent is not None and self._sent:
+            self._on_sent(-self._sent)
+        self._sent = 0
+
+
+async def _views(body: Body) -> AsyncIterator[memoryview]:
+    if isinstance(body, bytes | bytearray | memoryview):
+        yield memoryview(body).cast("B")
+    elif isinstance(body, AsyncIterable):
+        async for piece in body:
+            yield memoryview(piece).cast("B")
+    else:
+        for piece in body:
+            yield memoryview(piece).cast("B")
+
+
+async def _read(response: httpx.Response, request: HttpRequest) -> bytes:
+    if request.on_body is not None and 200 <= response.status_code < 300:
+        async for chunk in response.aiter_raw():
+            request.on_body(chunk)
+        return b""
+    pieces: list[bytes] = []
+    size = 0
+    async for chunk in response.aiter_raw():
+        size += len(chunk)
+        if size > MAX_ANSWER_BYTES:
+            raise ProtocolError(
+                f"the answer from {request.url} is longer than {MAX_ANSWER_BYTES} bytes; it cannot be COS's",
+                url=request.url,
+            )
+        pieces.append(chunk)
+    return b"".join(pieces)
+
+
+def _headers(response: httpx.Response) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in response.headers.raw:
+        name = raw_name.decode("latin-1").lower()
+        try:
+            value = raw_value.decode()
+        except UnicodeDecodeError:
+            value = raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
+def _can_ask_again(request: HttpRequest) -> bool:
+    return request.method == "PUT" and not isinstance(request.body, AsyncIterable)
+
+
+def _ssl_context(config: ClientConfig) -> ssl.SSLContext:
+    if isinstance(config.verify, ssl.SSLContext):
+        return config.verify
+    if isinstance(config.verify, str):
+        try:
+            return ssl.create_default_context(cafile=config.verify)
+        except (OSError, ssl.SSLError) as error:
+            raise UsageError(
+                f"the file with certificate authorities {config.verify!r} cannot be used: {error}",
+                name="verify",
+                value=config.verify,
+            ) from error
+    return httpx.create_ssl_context(verify=config.verify)
+
+
+def _translated(error: Exception, request: HttpRequest, config: ClientConfig) -> CosxferError:
+    url = request.url
+    where = f"{request.endpoint.host}:{request.endpoint.port}"
+    reason = _reason(error)
+    if isinstance(error, httpx.ConnectTimeout):
+        return ConnectError(f"cannot connect to {where}: no answer in {config.connect_timeout_seconds:g} s", url=url)
+    if isinstance(error, httpx.ConnectError | httpx.ProxyError | httpx.UnsupportedProtocol):
+        untrusted = _find(error, ssl.SSLCertVerificationError)
+        if isinstance(untrusted, ssl.SSLCertVerificationError):
+            return ConnectError(
+                f"cannot connect to {where}: its certificate is not trusted: {untrusted.verify_message}. "
+                "Name the file of its certificate authority (verify=…, --ca-file)",
+                url=url,
+                permanent=True,
+            )
+        return ConnectError(f"cannot connect to {where}: {reason}", url=url)
+    if isinstance(error, httpx.TimeoutException):
+        return TransportTimeoutError(
+            f"{request.method} {url}: the server was silent for {request.stall_timeout_seconds:g} s", url=url
+        )
+    message = f"{request.method} {url}: the connection broke: {reason}"
+    if isinstance(error, httpx.LocalProtocolError) or "StreamReset" in repr(error):
+        return _CutWhileSendingError(message)
+    if isinstance(error, httpx.ProtocolError):
+        return ProtocolError(message, url=url)
+    return TransportError(message, url=url)
+
+
+def _reason(error: BaseException) -> str:
+    system = _find(error, OSError)
+    if isinstance(system, OSError) and system.strerror:
+        return system.strerror
+    return str(error) or type(error).__name__
+
+
+def _find(error: BaseException, kind: type[BaseException]) -> BaseException | None:
+    seen: BaseException | None = error
+    for _ in range(10):
+        if seen is None or isinstance(seen, kind):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return None

@@ -1,0 +1,54 @@
+"""A transport without a network, for tests: a function answers, and what was asked is kept."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterable, Awaitable, Callable
+from dataclasses import dataclass, field
+
+from cosxfer.cos.requests import HttpRequest
+from cosxfer.cos.responses import HttpResponse
+
+Handler = Callable[[HttpRequest, bytes], "HttpResponse | Awaitable[HttpResponse]"]
+
+
+@dataclass
+class MemoryTransport:
+    """Answers each request with what ``handler(request, body)`` returns or raises."""
+
+    handler: Handler
+    requests: list[HttpRequest] = field(default_factory=list)
+    closed: bool = False
+
+    async def send(self, request: HttpRequest) -> HttpResponse:
+        self.requests.append(request)
+        body = await collect(request)
+        answer = self.handler(request, body)
+        response = await answer if inspect.isawaitable(answer) else answer
+        if request.on_body is not None and 200 <= response.status < 300:
+            request.on_body(response.body)
+            return HttpResponse(status=response.status, headers=response.headers)
+        return response
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+async def collect(request: HttpRequest) -> bytes:
+    """Read the body of ``request`` as a transport would, reporting what was taken."""
+    pieces: list[bytes] = []
+
+    def take(piece: bytes | bytearray | memoryview) -> None:
+        pieces.append(bytes(piece))
+        if request.on_sent is not None:
+            request.on_sent(len(piece))
+
+    if isinstance(request.body, AsyncIterable):
+        async for piece in request.body:
+            take(piece)
+    elif isinstance(request.body, bytes | bytearray | memoryview):
+        take(request.body)
+    else:
+        for piece in request.body:
+            take(piece)
+    return b"".join(pieces)
