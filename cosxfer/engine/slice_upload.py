@@ -106,7 +106,6 @@ class SliceUpload:
             await self._abort()
             raise
         verified_by = await self._verify(completed, crc64)
-        self._hash_reporter.finish()
         self._reporter.finish()
         return UploadResult(
             status_code=completed.status_code,
@@ -131,10 +130,11 @@ class SliceUpload:
             retries=self._session.retries - retries,
         )
 
-    def _hashed_parts(self) -> AsyncIterator[HashedPart]:
-        # A kernel with one lane gains nothing from a batch; then parts are hashed as they are needed.
-        lanes = hashing.lanes()
-        return self._ahead.hash(hash_batches(self._plan, lanes=lanes, concurrency=self._limit))
+    async def _hashed_parts(self) -> AsyncIterator[HashedPart]:
+        batches = hash_batches(self._plan, lanes=hashing.lanes(), concurrency=self._limit)
+        async for part in self._ahead.hash(batches):
+            yield part
+        self._hash_reporter.finish()
 
     async def _hash_everything_first(
         self, parts: AsyncIterator[HashedPart]

@@ -1,0 +1,5 @@
+"""``python -m cosxfer`` is the command ``cosxfer``."""
+
+from cosxfer.cli import main
+
+main()

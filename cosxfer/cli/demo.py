@@ -1,0 +1,96 @@
+"""``cosxfer demo``: the main job on this machine, from a file of random bytes to a verified object and back."""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import typer
+
+from cosxfer._native import KERNEL
+from cosxfer.cli.failures import FAILED
+from cosxfer.cli.progress import display
+from cosxfer.cli.values import human_bytes, human_rate
+from cosxfer.client import Client
+from cosxfer.errors import CosxferError
+from cosxfer.limits import MIB
+from cosxfer.models import Progress, UploadResult
+
+KEY = "demo/random.bin"
+
+
+def run(*, size: int) -> None:
+    """Do the main job with a file of ``size`` random bytes; everything is in a temporary folder, removed at the end."""
+    # Imported here: the server needs the extra of that name.
+    from cosxfer.server import running
+
+    with tempfile.TemporaryDirectory(prefix="cosxfer-demo-") as folder:
+        # The file, the parts and the object they become, and what is read back.
+        _check_space(Path(folder), 3 * size + 64 * MIB)
+        source, copy = Path(folder, "random.bin"), Path(folder, "copy.bin")
+        say(f"Starting the embedded server (TLS) and making a file of {human_bytes(size)} of random bytes …")
+        _make_file(source, size)
+        with running(root=Path(folder, "server"), tls=True) as server:
+            say(f"  server       {server.url}, bucket {server.bucket}")
+            with (
+                Client(
+                    endpoint=server.endpoint,
+                    credentials=server.credentials,
+                    verify=str(server.ca_file),
+                    http_version="2",
+                ) as client,
+                display(activities=("hashing", "sending")) as shown,
+            ):
+                result = client.upload_file(
+                    server.bucket,
+                    KEY,
+                    source,
+                    on_hash_progress=lambda progress: shown.update("hashing", progress),
+                    on_progress=lambda progress: shown.update("sending", progress),
+                )
+                began = time.monotonic()
+                client.get_object(server.bucket, KEY, output=copy)
+                read_seconds = time.monotonic() - began
+            equal = filecmp.cmp(source, copy, shallow=False)
+            _tell(result, read_seconds=read_seconds, equal=equal)
+    if not (equal and result.verified and result.http_version == "HTTP/2"):
+        say("The demo FAILED: see above.")
+        raise typer.Exit(FAILED)
+    say("Cleaned up. Everything agreed.")
+
+
+def say(line: str) -> None:
+    typer.echo(line)
+
+
+def _tell(result: UploadResult, *, read_seconds: float, equal: bool) -> None:
+    size = result.size
+    say(f"  hashed       {human_rate(size, result.hash_seconds)} (MD5 and CRC64 in one pass, kernel {KERNEL})")
+    say(f"  sent         {human_rate(size, result.send_seconds)} over {result.http_version}")
+    say(f"  parts        {result.parts} of {human_bytes(result.part_size_bytes)}, {result.retries} sent again")
+    say(f"  in all       {result.seconds:.2f} s, {human_rate(size, result.seconds)}")
+    say(f"  ETag         {result.etag}")
+    say(f"  CRC64        {result.crc64}, verified: {'yes' if result.verified else 'NO'} (by {result.verified_by})")
+    say(f"  read back    {human_rate(size, read_seconds)}, equal to the source: {'yes' if equal else 'NO'}")
+    say("  (client and server share this machine's processors and disk: the rates are no benchmark)")
+
+
+def _make_file(path: Path, size: int) -> None:
+    with display(activities=("making",)) as shown, path.open("wb") as file:
+        done = 0
+        while done < size:
+            done += file.write(os.urandom(min(8 * MIB, size - done)))
+            shown.update("making", Progress(loaded=done, total=size, speed=0.0, percent=done / size))
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise CosxferError(
+            f"the demo needs {human_bytes(needed)} in {folder.parent}, and {human_bytes(free)} are free; "
+            "set TMPDIR to a larger place, or --size to a smaller file"
+        )

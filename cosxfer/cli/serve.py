@@ -1,0 +1,1 @@
+"""``cosxfer serve``: the embedded server."""

@@ -1,0 +1,108 @@
+"""Imports point down: a module may import from its own level or below, never from above."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "cosxfer"
+
+LEVELS = {
+    "cosxfer.errors": 0,
+    "cosxfer.limits": 0,
+    "cosxfer.models": 0,
+    "cosxfer.config": 0,
+    "cosxfer.credentials": 0,
+    "cosxfer.events": 0,
+    "cosxfer._native": 1,
+    "cosxfer.cos": 2,
+    "cosxfer.planning": 2,
+    "cosxfer.retry": 2,
+    "cosxfer.transport": 3,
+    "cosxfer.sources": 3,
+    "cosxfer.ops": 4,
+    "cosxfer.engine": 5,
+    "cosxfer.aio": 7,
+    "cosxfer.client": 7,
+    "cosxfer.loop_thread": 7,
+    "cosxfer": 7,
+    "cosxfer.cli": 8,
+    "cosxfer.server": 8,
+    "cosxfer.__main__": 8,
+}
+
+PURE_MODULES = {"socket", "asyncio", "threading", "time", "random", "os", "subprocess", "httpx", "ssl", "select"}
+"""What level 2, which decides and does nothing, has no use for."""
+
+
+def module_name(path: Path) -> str:
+    name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+    return name.removesuffix(".__init__")
+
+
+def level(module: str) -> int:
+    """The level of ``module``, or of the folder that it lies in."""
+    known = module
+    while known not in LEVELS:
+        known = known.rpartition(".")[0]
+    assert known != "cosxfer" or module in ("cosxfer", "cosxfer.__version__"), f"give {module} a level in LEVELS"
+    return LEVELS[known]
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Modules that ``path`` imports, also within functions; not those that are only there for annotations."""
+    found: set[str] = set()
+    tree = ast.parse(path.read_text())
+    for_annotations = {
+        child
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for part in node.body
+        for child in ast.walk(part)
+    }
+    for node in ast.walk(tree):
+        if node in for_annotations:
+            continue
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            found.add(node.module)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_imports_point_down(path: Path) -> None:
+    own = module_name(path)
+    for imported in imported_modules(path):
+        if imported == "cosxfer" or not imported.startswith("cosxfer."):
+            # The package itself holds the public names; faces may use them, layers below may not.
+            assert imported != "cosxfer" or level(own) >= 7, f"{own} imports the package's public names"
+            continue
+        assert level(imported) <= level(own), f"{own} (level {level(own)}) imports {imported} (level {level(imported)})"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_level_2_decides_and_does_nothing(path: Path) -> None:
+    own = module_name(path)
+    if level(own) == 2:
+        assert not {name.partition(".")[0] for name in imported_modules(path)} & PURE_MODULES
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "server").rglob("*.py")), ids=module_name)
+def test_the_server_uses_levels_0_to_2_alone(path: Path) -> None:
+    for imported in imported_modules(path):
+        if imported.startswith("cosxfer.") and not imported.startswith("cosxfer.server"):
+            assert level(imported) <= 2, f"{module_name(path)} imports {imported}"
+
+
+def test_modules_are_of_a_size_to_be_read() -> None:
+    too_long = {module_name(path): n for path in SOURCES if (n := len(path.read_text().splitlines())) > 600}
+    assert not too_long

@@ -1,0 +1,79 @@
+"""What the package promises: its names, that both clients are alike, that it is typed and imports quickly."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cosxfer
+
+CALLS = {
+    "put_object",
+    "head_object",
+    "get_object",
+    "multipart_list",
+    "multipart_init",
+    "multipart_upload",
+    "multipart_list_part",
+    "multipart_complete",
+    "multipart_abort",
+    "upload_file",
+    "slice_upload_file",
+}
+
+
+def public(owner: type) -> set[str]:
+    return {name for name in dir(owner) if not name.startswith("_")}
+
+
+def test_every_exported_name_exists() -> None:
+    assert cosxfer.__all__ == sorted(cosxfer.__all__, key=lambda name: (name.startswith("_"), name))
+    for name in cosxfer.__all__:
+        assert getattr(cosxfer, name) is not None
+        assert name in dir(cosxfer)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        cosxfer.nonsense  # noqa: B018
+
+
+def test_both_clients_have_the_same_calls() -> None:
+    assert public(cosxfer.Client) - {"close"} == public(cosxfer.AsyncClient) - {"aclose"}
+    assert public(cosxfer.Client) >= CALLS
+
+
+@pytest.mark.parametrize("name", sorted({*CALLS, "__init__"}))
+def test_both_clients_have_the_same_signatures(name: str) -> None:
+    blocking = inspect.signature(getattr(cosxfer.Client, name))
+    asynchronous = inspect.signature(getattr(cosxfer.AsyncClient, name))
+    assert blocking == asynchronous
+
+
+@pytest.mark.parametrize("name", sorted(CALLS))
+def test_calls_have_at_most_three_positional_parameters(name: str) -> None:
+    parameters = list(inspect.signature(getattr(cosxfer.Client, name)).parameters.values())[1:]
+    positional = [p for p in parameters if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    assert len(positional) <= 3
+
+
+@pytest.mark.parametrize("name", sorted(CALLS))
+def test_calls_are_documented_and_asynchronous_where_they_should_be(name: str) -> None:
+    assert (getattr(cosxfer.AsyncClient, name).__doc__ or "").strip()
+    assert getattr(cosxfer.Client, name).__doc__ == getattr(cosxfer.AsyncClient, name).__doc__
+    assert inspect.iscoroutinefunction(getattr(cosxfer.AsyncClient, name))
+    assert not inspect.iscoroutinefunction(getattr(cosxfer.Client, name))
+
+
+def test_the_package_is_marked_as_typed() -> None:
+    assert (Path(cosxfer.__file__).parent / "py.typed").exists()
+
+
+def test_importing_the_package_imports_no_network_library() -> None:
+    code = "import cosxfer, sys; print(*{'httpx', 'numpy', 'granian', 'rich', 'typer'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
