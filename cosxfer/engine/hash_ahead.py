@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -52,7 +52,7 @@ class HashAhead:
         self.seconds = 0.0
         """Time spent hashing so far."""
 
-    async def hash(self, batches: Iterable[list[PartRange]]) -> AsyncIterator[HashedPart]:
+    async def hash(self, batches: Iterable[list[PartRange]]) -> AsyncGenerator[HashedPart, None]:
         """Yield the parts of all batches in order; a batch is begun when the one before was taken."""
         loop = asyncio.get_running_loop()
         for batch in batches:

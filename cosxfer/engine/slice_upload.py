@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
+from contextlib import aclosing
 
 from cosxfer._native import hashing
 from cosxfer.config import check_concurrency
@@ -130,22 +131,23 @@ class SliceUpload:
             retries=self._session.retries - retries,
         )
 
-    async def _hashed_parts(self) -> AsyncIterator[HashedPart]:
+    async def _hashed_parts(self) -> AsyncGenerator[HashedPart, None]:
         batches = hash_batches(self._plan, lanes=hashing.lanes(), concurrency=self._limit)
-        async for part in self._ahead.hash(batches):
-            yield part
+        async with aclosing(self._ahead.hash(batches)) as parts:
+            async for part in parts:
+                yield part
         self._hash_reporter.finish()
 
     async def _hash_everything_first(
-        self, parts: AsyncIterator[HashedPart]
-    ) -> tuple[AsyncIterator[HashedPart], ObjectHeaders]:
+        self, parts: AsyncGenerator[HashedPart, None]
+    ) -> tuple[AsyncGenerator[HashedPart, None], ObjectHeaders]:
         """x-cos-meta-md5 is metadata, which Initiate takes: so the whole file is hashed before it."""
         assert self._whole is not None
         hashed = [part async for part in parts]
         given = self._options.given
         metadata = {**given.get("metadata", {}), "md5": self._whole.hexdigest()}
 
-        async def again() -> AsyncIterator[HashedPart]:
+        async def again() -> AsyncGenerator[HashedPart, None]:
             for part in hashed:
                 yield part
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
-async def run_window(items: AsyncIterator[T], work: Callable[[T], Awaitable[None]], *, limit: int) -> None:
+async def run_window(items: AsyncGenerator[T, None], work: Callable[[T], Awaitable[None]], *, limit: int) -> None:
     """Run ``work`` on every item, at most ``limit`` at a time, in the order of the items.
 
     The first error cancels everything else and is raised; nothing is left running.
@@ -17,8 +18,9 @@ async def run_window(items: AsyncIterator[T], work: Callable[[T], Awaitable[None
     queue: asyncio.Queue[T | None] = asyncio.Queue(maxsize=limit)
 
     async def produce() -> None:
-        async for item in items:
-            await queue.put(item)
+        async with aclosing(items):
+            async for item in items:
+                await queue.put(item)
         for _ in range(limit):
             await queue.put(None)
 
