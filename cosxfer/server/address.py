@@ -1,0 +1,47 @@
+"""Which bucket and which key a request is for: virtual-host style, path style, or the only bucket there is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+
+_COS_HOST = re.compile(r"([a-z\d-]+-\d+)\.cos(?:-internal)?\.[a-z\d.-]+", re.ASCII)
+_LOCAL_HOST = re.compile(r"([a-z\d-]+)\.localhost", re.ASCII)
+_SERVICE_HOST = re.compile(r"(?:service\.)?cos(?:-internal)?\.[a-z\d.-]+", re.ASCII)
+_LOOKS_LIKE_BUCKET = re.compile(r"[a-z\d-]+-\d{10}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    bucket: str | None
+    """None: the service itself."""
+    key: str
+    """Empty: the bucket itself."""
+
+
+def locate(*, host: str, path: str, buckets: Collection[str]) -> Address:
+    """Find bucket and key of a decoded ``path``, which starts with ``/``.
+
+    A host ``bucket.cos.region.anything`` or ``bucket.localhost`` names the bucket. Any other host is an address: the
+    first segment of the path names the bucket where it is one of ``buckets``, or has the form of a bucket's name with
+    a 10-digit APPID (so that a mistyped bucket is an error and not a key). Else the path is a key in the only bucket.
+    """
+    name = _host_name(host)
+    in_host = _COS_HOST.fullmatch(name) or _LOCAL_HOST.fullmatch(name)
+    if in_host:
+        return Address(in_host.group(1), path[1:])
+    first, slash, rest = path[1:].partition("/")
+    if first in buckets or (first and (len(buckets) != 1 or _LOOKS_LIKE_BUCKET.fullmatch(first))):
+        return Address(first, rest)
+    if not first and not slash and (len(buckets) != 1 or _SERVICE_HOST.fullmatch(name)):
+        return Address(None, "")
+    (only,) = buckets if len(buckets) == 1 else ("",)
+    return Address(only, path[1:])
+
+
+def _host_name(host: str) -> str:
+    """The host without its port, in lower case."""
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0].lower()

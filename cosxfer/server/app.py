@@ -1,0 +1,300 @@
+"""The ASGI application: from a request's head to its answer, with the checks that every operation shares.
+
+Order: address, route, signature, bucket, key, fault script, then the operation. What can be judged from the head is
+refused before the body is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import errno
+import logging
+import secrets
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cosxfer.credentials import Credentials
+from cosxfer.limits import GIB
+from cosxfer.server import checks
+from cosxfer.server.address import Address, locate
+from cosxfer.server.authentication import authenticate
+from cosxfer.server.body import Body, Receive
+from cosxfer.server.call import Call, http_date
+from cosxfer.server.fault_effects import alter_answer, hold_answer, meet_head, truncated
+from cosxfer.server.faults import AT_ANSWER, Fault, FaultPlan
+from cosxfer.server.http import (
+    XML_TYPE,
+    ClientGone,
+    CosError,
+    Request,
+    Response,
+    decode_headers,
+    decode_path,
+    decode_query,
+    error_body,
+)
+from cosxfer.server.operations import OPERATIONS
+from cosxfer.server.routing import route
+from cosxfer.server.store import Store
+
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+Scope = Mapping[str, Any]
+
+logger = logging.getLogger("cosxfer.server")
+
+SERVER_NAME = "tencent-cos"
+DRAIN_BYTES = 1 * GIB
+DRAIN_SECONDS = 30.0
+"""What is still read of a refused body, so that a client which reads its answer last does read it."""
+LOGGED_REQUESTS = 100_000
+
+
+@dataclass(kw_only=True, slots=True)
+class LoggedRequest:
+    """What the tests can ask about a request that was answered, or cut."""
+
+    method: str
+    http_version: str
+    operation: str = ""
+    bucket: str = ""
+    key: str = ""
+    part: int | None = None
+    status: int = 0
+    """0: no answer was sent."""
+    code: str = ""
+    received: int = 0
+    """Bytes of the body."""
+    fault: str = ""
+
+
+class Application:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        executor: Executor,
+        credentials: tuple[Credentials, ...],
+        region: str,
+        allow_anonymous: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._executor = executor
+        self._region = region
+        self._allow_anonymous = allow_anonymous
+        self._clock = clock
+        self._requests: deque[LoggedRequest] = deque(maxlen=LOGGED_REQUESTS)
+        self.set_credentials(credentials)
+        self.set_faults(())
+
+    def set_credentials(self, credentials: tuple[Credentials, ...]) -> None:
+        """Accept these access keys and no others, from now on."""
+        self._keys = {key.secret_id: key for key in credentials}
+
+    def set_faults(self, rules: tuple[Fault, ...]) -> None:
+        """Follow these rules from now on; what was counted is forgotten."""
+        self._faults = FaultPlan(rules)
+
+    def requests(self, *, clear: bool) -> list[dict[str, Any]]:
+        """The last requests, oldest first."""
+        requests = [asdict(request) for request in self._requests]
+        if clear:
+            self._requests.clear()
+        return requests
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        logged = LoggedRequest(method=scope["method"], http_version=scope["http_version"])
+        headers = decode_headers(scope["headers"])
+        request = Request(
+            method=scope["method"],
+            path=scope["path"],
+            query=decode_query(scope["query_string"]),
+            headers=headers,
+            http_version=scope["http_version"].removesuffix(".0"),
+            host=headers.get("host", ""),
+            scheme=scope["scheme"],
+            now=self._clock(),
+        )
+        body = Body(receive, executor=self._executor, declared=request.content_length, expected=request.may_have_body)
+        exchange = _Exchange(
+            request=request,
+            raw_path=scope["raw_path"],
+            client=tuple(scope["client"] or ("", 0)),
+            body=body,
+            send=send,
+            request_id=base64.b64encode(secrets.token_bytes(24)).decode(),
+            trace_id=secrets.token_hex(32),
+            logged=logged,
+        )
+        try:
+            await self._answer(exchange)
+        except ClientGone:
+            pass
+        finally:
+            logged.received = body.received
+            self._requests.append(logged)
+
+    async def _answer(self, exchange: _Exchange) -> None:
+        fault: Fault | None = None
+        try:
+            response, fault = await self._perform(exchange)
+        except CosError as error:
+            response = exchange.error_response(error)
+        except OSError as error:
+            response = exchange.error_response(_disk_error(error))
+        except (ClientGone, asyncio.CancelledError):
+            raise
+        except Exception:
+            logger.exception("%s %s failed", exchange.request.method, exchange.request.path)
+            response = exchange.error_response(CosError("InternalError", "We encountered an internal error."))
+        try:
+            await exchange.send_response(response)
+        except OSError:
+            # The head is out; a body that ends early is all that can still be said.
+            logger.exception("%s %s failed while answering", exchange.request.method, exchange.request.path)
+            raise
+        if fault is not None and fault.do == "truncate":
+            await truncated(exchange.client)
+        await exchange.drain()
+
+    async def _perform(self, exchange: _Exchange) -> tuple[Response, Fault | None]:
+        request, logged = exchange.request, exchange.logged
+        # Not the path that the HTTP server decoded: that one has lost what is not UTF-8.
+        request = exchange.request = _with_path(request, decode_path(exchange.raw_path))
+        address = locate(host=request.host, path=request.path, buckets=self._store.bucket_names)
+        logged.bucket, logged.key = address.bucket or "", address.key
+        operation = route(
+            method=request.method,
+            bucket=address.bucket,
+            key=address.key,
+            query=request.query,
+            headers=request.headers,
+        )
+        logged.operation = operation
+        number = request.query.get("partNumber", "")
+        logged.part = int(number) if operation == "multipart_upload" and number.isdigit() else None
+        self._admit(request, operation, address)
+        fault = self._faults.choose(operation=operation, bucket=logged.bucket, key=logged.key, part=logged.part)
+        if fault is not None:
+            logged.fault = fault.do
+            await meet_head(fault, exchange.body, exchange.client)
+        call = Call(
+            request=request,
+            bucket=logged.bucket,
+            key=address.key,
+            body=exchange.body,
+            store=self._store,
+            executor=self._executor,
+            region=self._region,
+        )
+        response = await OPERATIONS[operation](call)
+        if fault is not None:
+            if fault.at == AT_ANSWER:
+                response = await hold_answer(fault, response, operation, exchange.client)
+            response = alter_answer(fault, response)
+        return response, fault
+
+    def _admit(self, request: Request, operation: str, address: Address) -> None:
+        if authenticate(request, self._keys) is None and not self._allow_anonymous:
+            raise CosError("AccessDenied", "Access Denied.")
+        checks.check_key(address.key)
+        if address.bucket is not None and operation != "put_bucket" and address.bucket not in self._store.bucket_names:
+            raise CosError("NoSuchBucket", "The specified bucket does not exist.")
+
+
+@dataclass(kw_only=True, slots=True)
+class _Exchange:
+    """One request and its answer on the wire."""
+
+    request: Request
+    raw_path: bytes
+    client: tuple[str, int]
+    body: Body
+    send: Send
+    request_id: str
+    trace_id: str
+    logged: LoggedRequest
+
+    def error_response(self, error: CosError) -> Response:
+        self.logged.code = error.code
+        headers = {"content-type": XML_TYPE, "x-cos-trace-id": self.trace_id, **error.headers}
+        resource = f"{self.request.host}{self.request.path}"
+        return Response(
+            status=error.status,
+            headers=headers,
+            body=error_body(error, resource=resource, request_id=self.request_id, trace_id=self.trace_id),
+        )
+
+    async def send_response(self, response: Response) -> None:
+        self.logged.status = response.status
+        body = response.body
+        length = len(body) if isinstance(body, bytes) and response.content_length is None else response.content_length
+        headers = {
+            **response.headers,
+            "date": http_date(self.request.now),
+            "server": SERVER_NAME,
+            "x-cos-request-id": self.request_id,
+        }
+        if self.request.http_version != "2" and not self._can_be_drained():
+            headers["connection"] = "close"
+        if length is not None and response.status not in (204, 304):
+            headers["content-length"] = str(length)
+        await self.send(
+            {
+                "type": "http.response.start",
+                "status": response.status,
+                "headers": [(name.encode("latin-1"), value.encode()) for name, value in headers.items()],
+            }
+        )
+        await self._send_body(b"" if self.request.method == "HEAD" else body)
+
+    async def _send_body(self, body: bytes | AsyncIterator[bytes]) -> None:
+        if isinstance(body, bytes):
+            await self.send({"type": "http.response.body", "body": body})
+            return
+        async for chunk in body:
+            await self.send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await self.send({"type": "http.response.body", "body": b""})
+
+    def _can_be_drained(self) -> bool:
+        """Whether the connection can serve another request after this one."""
+        if self.body.complete:
+            return True
+        if self.request.expects_continue and not self.body.received:
+            return False
+        rest = (self.request.content_length or 0) - self.body.received
+        return rest <= DRAIN_BYTES
+
+    async def drain(self) -> None:
+        if self.request.http_version != "2" and self.request.expects_continue and not self.body.received:
+            # The client waits for leave to send its body, and now knows that it need not.
+            return
+        if not self.body.complete:
+            await self.body.drain(limit=DRAIN_BYTES, seconds=DRAIN_SECONDS)
+
+
+def _with_path(request: Request, path: str) -> Request:
+    return Request(
+        method=request.method,
+        path=path,
+        query=request.query,
+        headers=request.headers,
+        http_version=request.http_version,
+        host=request.host,
+        scheme=request.scheme,
+        now=request.now,
+    )
+
+
+def _disk_error(error: OSError) -> CosError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    why = "The server's disk is full." if full else f"The server's disk failed: {error.strerror or error}."
+    logger.error("%s", why)
+    return CosError("InternalError", why)

@@ -1,0 +1,102 @@
+"""The body of a request: read in bounded pieces, hashed and written in a thread while the next piece arrives."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Executor
+from typing import Any
+
+from cosxfer.limits import KIB, MIB
+from cosxfer.server.checks import check_size
+from cosxfer.server.http import ClientGone, CosError
+from cosxfer.server.store.files import BlobWriter
+
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+
+BATCH_BYTES = 1 * MIB
+"""Handed to a thread at a time; a request holds at most two such batches. The hand-over costs about 0.1 ms."""
+INLINE_BYTES = 64 * KIB
+"""A body up to this size is hashed and written on the event loop: quicker than the hand-over."""
+
+
+class Body:
+    def __init__(self, receive: Receive, *, executor: Executor, declared: int | None, expected: bool) -> None:
+        """``declared`` is Content-Length; ``expected`` False means that the head said there is no body."""
+        self._receive = receive
+        self._executor = executor
+        self._declared = declared
+        self._gate: tuple[int, Callable[[], Awaitable[None]]] | None = None
+        self.received = 0
+        self.complete = not expected
+
+    def set_gate(self, at_bytes: int, action: Callable[[], Awaitable[None]]) -> None:
+        """Call ``action`` once, before anything beyond the first ``at_bytes`` bytes is read."""
+        self._gate = (at_bytes, action)
+
+    async def read(self) -> bytes:
+        """The next piece, maybe empty; raises `ClientGone` where the client went away."""
+        if self._gate is not None and self.received >= self._gate[0]:
+            action, self._gate = self._gate[1], None
+            await action()
+        message = await self._receive()
+        if message["type"] != "http.request":
+            raise ClientGone
+        chunk: bytes = message.get("body", b"")
+        self.received += len(chunk)
+        if not message.get("more_body", False):
+            self.complete = True
+            if self._declared is not None and self.received != self._declared:
+                raise CosError(
+                    "IncompleteBody", f"Content-Length is {self._declared}, but {self.received} bytes were sent."
+                )
+        return chunk
+
+    async def read_all(self, *, limit: int) -> bytes:
+        """The whole body, for documents; raises XMLSizeLimit beyond ``limit`` bytes."""
+        pieces = []
+        while not self.complete:
+            pieces.append(await self.read())
+            if self.received > limit:
+                raise CosError("XMLSizeLimit", f"The document is larger than {limit} bytes.")
+        return b"".join(pieces)
+
+    async def write_to(self, writer: BlobWriter, *, limit: int) -> None:
+        """Hash and write the whole body; raises EntityTooLarge beyond ``limit`` bytes."""
+        loop = asyncio.get_running_loop()
+        batch: list[bytes] = []
+        batched = 0
+        writing: asyncio.Future[None] | None = None
+        try:
+            while not self.complete:
+                chunk = await self.read()
+                check_size(self.received, limit=limit)
+                if chunk:
+                    batch.append(chunk)
+                    batched += len(chunk)
+                if batched >= BATCH_BYTES:
+                    if writing is not None:
+                        await writing
+                    writing = loop.run_in_executor(self._executor, writer.write, batch)
+                    batch, batched = [], 0
+            if writing is not None:
+                await writing
+            if batched > INLINE_BYTES:
+                writing = loop.run_in_executor(self._executor, writer.write, batch)
+                await writing
+            elif batch:
+                writer.write(batch)
+        finally:
+            if writing is not None and not writing.done():
+                # The file must not be closed under the thread's hands.
+                await asyncio.wait([writing])
+
+    async def drain(self, *, limit: int, seconds: float) -> None:
+        """Read and forget the rest, within bounds: a client that is still sending must be able to read its answer."""
+        try:
+            async with asyncio.timeout(seconds):
+                end = self.received + limit
+                while not self.complete and self.received < end:
+                    await self.read()
+        except (ClientGone, CosError, TimeoutError):
+            return

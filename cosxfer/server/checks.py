@@ -1,0 +1,196 @@
+"""What a request may say: limits, digests, ranges, conditions. Pure; each failure is the error that COS answers."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+
+from cosxfer.cos.names import META_PREFIX
+from cosxfer.limits import (
+    GIB,
+    MAX_KEY_BYTES,
+    MAX_LIST_ENTRIES,
+    MAX_METADATA_BYTES,
+    MAX_PART_BYTES,
+    MAX_PART_NUMBER,
+    MAX_PUT_BYTES,
+    MIN_PART_NUMBER,
+)
+from cosxfer.server.http import CosError, Request
+
+STORED_HEADERS = (
+    "content-type",
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "expires",
+    "x-cos-server-side-encryption",
+)
+"""What is kept with an object and given back, besides the metadata and the storage class."""
+
+STORAGE_CLASSES = frozenset(
+    name
+    for base in ("STANDARD", "STANDARD_IA", "INTELLIGENT_TIERING", "ARCHIVE", "DEEP_ARCHIVE")
+    for name in (base, f"MAZ_{base}")
+)
+
+
+def check_key(key: str) -> None:
+    """At most 850 bytes of UTF-8."""
+    if (size := len(key.encode())) > MAX_KEY_BYTES:
+        raise CosError("KeyTooLong", f"The key is {size} bytes long; {MAX_KEY_BYTES} are allowed.")
+
+
+def content_md5(headers: Mapping[str, str]) -> bytes | None:
+    """The 16 bytes of Content-MD5, None where it is absent."""
+    value = headers.get("content-md5")
+    if value is None:
+        return None
+    try:
+        digest = base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        digest = b""
+    if len(digest) != 16:
+        raise CosError("InvalidDigest", "Content-MD5 is not the Base64 of a 16-byte MD5.")
+    return digest
+
+
+def check_body_length(request: Request, *, limit: int) -> int | None:
+    """The declared length; None for a body of unknown length (chunked, or HTTP/2 without Content-Length).
+
+    Raises MissingContentLength (411) and EntityTooLarge.
+    """
+    size = request.content_length
+    if size is None and request.http_version != "2" and "chunked" not in request.headers.get("transfer-encoding", ""):
+        raise CosError("MissingContentLength", "You must provide the Content-Length HTTP header.")
+    check_size(size or 0, limit=limit)
+    return size
+
+
+def check_size(size: int, *, limit: int) -> None:
+    """Refuse what is larger than ``limit`` bytes."""
+    if size > limit:
+        raise CosError("EntityTooLarge", f"The body is larger than {limit // GIB} GiB.")
+
+
+def put_length(request: Request) -> int | None:
+    return check_body_length(request, limit=MAX_PUT_BYTES)
+
+
+def part_length(request: Request) -> int | None:
+    return check_body_length(request, limit=MAX_PART_BYTES)
+
+
+def part_number(query: Mapping[str, str]) -> int:
+    """``partNumber``, 1 to 10,000."""
+    number = _number(query, "partNumber")
+    if not MIN_PART_NUMBER <= number <= MAX_PART_NUMBER:
+        raise CosError("InvalidArgument", f"partNumber must be from {MIN_PART_NUMBER} to {MAX_PART_NUMBER}.")
+    return number
+
+
+def append_position(query: Mapping[str, str]) -> int:
+    """``position`` of an append, in bytes."""
+    return _number(query, "position")
+
+
+def page_size(query: Mapping[str, str], name: str) -> int:
+    """``max-keys`` and its kind: 0 to 1,000, more counts as 1,000."""
+    return min(_number(query, name, default=MAX_LIST_ENTRIES), MAX_LIST_ENTRIES)
+
+
+def part_number_marker(query: Mapping[str, str]) -> int:
+    return _number(query, "part-number-marker", default=0)
+
+
+def encoding_type(query: Mapping[str, str]) -> str:
+    """``url`` or nothing."""
+    value = query.get("encoding-type", "")
+    if value not in ("", "url"):
+        raise CosError("InvalidArgument", "encoding-type can only be url.")
+    return value
+
+
+def _number(query: Mapping[str, str], name: str, default: int | None = None) -> int:
+    value = query.get(name, "")
+    if not value and default is not None:
+        return default
+    if not (value.isascii() and value.isdigit() and len(value) < 20):
+        raise CosError("InvalidArgument", f"{name} must be a whole number.")
+    return int(value)
+
+
+def stored_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """What is kept of a request's headers: the content's description and the user's metadata, at most 2 KB of it."""
+    if any(name.startswith("x-cos-server-side-encryption-") for name in headers):
+        raise CosError("NotImplemented", "This server does not implement SSE-KMS and SSE-C.")
+    kept = {name: headers[name] for name in STORED_HEADERS if name in headers}
+    metadata = {name: value for name, value in headers.items() if name.startswith(META_PREFIX)}
+    if sum(len(name) + len(value.encode()) for name, value in metadata.items()) > MAX_METADATA_BYTES:
+        raise CosError("MetadataTooLarge", f"The metadata headers exceed {MAX_METADATA_BYTES} bytes.")
+    return kept | metadata
+
+
+def storage_class(headers: Mapping[str, str]) -> str:
+    """``x-cos-storage-class``; STANDARD where absent."""
+    value = headers.get("x-cos-storage-class", "STANDARD").upper()
+    if value not in STORAGE_CLASSES:
+        raise CosError("NotSupportedStorageClass", "The storage class is not supported.")
+    return value
+
+
+def byte_range(headers: Mapping[str, str], size: int) -> tuple[int, int] | None:
+    """Start and end (exclusive) of a Range header; None for none, for one that is no byte range, and for several.
+
+    Raises InvalidRange where nothing of it is inside an object of ``size`` bytes (RFC 9110, section 14).
+    """
+    unit, equals, text = headers.get("range", "").partition("=")
+    first, dash, last = text.strip().partition("-")
+    if unit.strip().lower() != "bytes" or not equals or not dash or not all(map(_digits, (first, last))):
+        return None
+    if first:
+        start, end = int(first), min(int(last) + 1, size) if last else size
+        if last and int(last) < int(first):
+            return None
+    elif last:
+        start, end = max(0, size - int(last)), size
+    else:
+        return None
+    if start >= end:
+        raise CosError(
+            "InvalidRange", "The requested range cannot be satisfied.", headers={"content-range": f"bytes */{size}"}
+        )
+    return start, end
+
+
+def _digits(text: str) -> bool:
+    return not text or (text.isascii() and text.isdigit())
+
+
+def precondition_status(headers: Mapping[str, str], *, etag: str, modified: float) -> int:
+    """200, 304 or 412 by If-Match, If-None-Match and the two dates (RFC 9110, section 13.2.2)."""
+    if (wanted := headers.get("if-match")) is not None:
+        if not _lists(wanted, etag):
+            return 412
+    elif (date := _date(headers, "if-unmodified-since")) is not None and int(modified) > date:
+        return 412
+    if (known := headers.get("if-none-match")) is not None:
+        return 304 if _lists(known, etag) else 200
+    if (date := _date(headers, "if-modified-since")) is not None and int(modified) <= date:
+        return 304
+    return 200
+
+
+def _lists(value: str, etag: str) -> bool:
+    names = {name.strip().removeprefix("W/").strip('"') for name in value.split(",")}
+    return "*" in names or etag.strip('"') in names
+
+
+def _date(headers: Mapping[str, str], name: str) -> float | None:
+    try:
+        return parsedate_to_datetime(headers[name]).timestamp()
+    except (KeyError, ValueError, TypeError):
+        return None

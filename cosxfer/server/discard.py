@@ -1,0 +1,129 @@
+"""``--discard``: keeps nothing, checks nothing, answers plausibly. A sink for benchmarks, so it does little.
+
+What it remembers is bounded: the sizes of the last uploads and objects, for HEAD and for the Complete's answer.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+from cosxfer.cos import xml
+from cosxfer.server.body import Receive
+from cosxfer.server.call import http_date
+
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+REMEMBERED = 4096
+_ETAG = '"00000000000000000000000000000000"'
+_DATE = http_date(0)
+_COMMON = ((b"server", b"tencent-cos"), (b"x-cos-request-id", base64.b64encode(secrets.token_bytes(24))))
+
+
+class DiscardApplication:
+    def __init__(self) -> None:
+        self._uploads: OrderedDict[str, int] = OrderedDict()
+        self._objects: OrderedDict[str, int] = OrderedDict()
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        received = 0
+        method = scope["method"]
+        if method in ("PUT", "POST"):
+            while True:
+                message = await receive()
+                if message["type"] != "http.request":
+                    return
+                received += len(message["body"])
+                if not message["more_body"]:
+                    break
+        query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        status, headers, body = self._answer(scope, method, query, received)
+        await send({"type": "http.response.start", "status": status, "headers": [*headers, *_COMMON]})
+        await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
+
+    def _answer(
+        self, scope: Mapping[str, Any], method: str, query: Mapping[str, list[str]], received: int
+    ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        path = scope["path"]
+        if method == "PUT":
+            upload_id = query.get("uploadId", [""])[0]
+            if upload_id:
+                self._remember(self._uploads, upload_id, self._uploads.get(upload_id, 0) + received)
+            else:
+                self._remember(self._objects, path, received)
+            return 200, [(b"etag", _etag(scope["headers"]).encode()), (b"content-length", b"0")], b""
+        if method == "DELETE":
+            return 204, [], b""
+        if method == "POST":
+            return self._post(path, query, received)
+        if method == "HEAD" or (method == "GET" and path.strip("/") and not query):
+            size = self._objects.get(path)
+            if size is None or method == "GET":
+                # What was discarded cannot be given back.
+                return _document(404, "Error", [("Code", "NoSuchKey"), ("Message", "Everything is discarded.")])
+            headers = {"content-length": size, "etag": _ETAG, "last-modified": _DATE}
+            return 200, [(name.encode(), str(value).encode()) for name, value in headers.items()], b""
+        return _document(200, *_listing(query))
+
+    def _post(
+        self, path: str, query: Mapping[str, list[str]], received: int
+    ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        bucket, _, key = unquote(path).lstrip("/").partition("/")
+        if "uploads" in query:
+            upload_id = secrets.token_hex(24)
+            self._remember(self._uploads, upload_id, 0)
+            return _document(
+                200, "InitiateMultipartUploadResult", [("Bucket", bucket), ("Key", key), ("UploadId", upload_id)]
+            )
+        if "uploadId" in query:
+            self._remember(self._objects, path, self._uploads.pop(query["uploadId"][0], 0))
+            return _document(
+                200,
+                "CompleteMultipartUploadResult",
+                [("Location", path.lstrip("/")), ("Bucket", bucket), ("Key", key), ("ETag", '"discarded-1"')],
+            )
+        position = int(query.get("position", ["0"])[0]) + received
+        headers = {"etag": _ETAG, "x-cos-next-append-position": position, "content-length": 0}
+        return 200, [(name.encode(), str(value).encode()) for name, value in headers.items()], b""
+
+    @staticmethod
+    def _remember(sizes: OrderedDict[str, int], name: str, size: int) -> None:
+        sizes[name] = size
+        if len(sizes) > REMEMBERED:
+            sizes.popitem(last=False)
+
+
+def _etag(headers: list[tuple[bytes, bytes]]) -> str:
+    """The ETag that the store would give, from Content-MD5: nothing is hashed here."""
+    for name, value in headers:
+        if name == b"content-md5":
+            try:
+                return f'"{base64.b64decode(value, validate=True).hex()}"'
+            except binascii.Error:
+                return _ETAG
+    return _ETAG
+
+
+def _listing(query: Mapping[str, list[str]]) -> tuple[str, xml.Tree]:
+    if "uploadId" in query:
+        return "ListPartsResult", [
+            ("UploadId", query["uploadId"][0]),
+            ("PartNumberMarker", 0),
+            ("MaxParts", 1000),
+            ("IsTruncated", "false"),
+        ]
+    if "uploads" in query:
+        return "ListMultipartUploadsResult", [("MaxUploads", 1000), ("IsTruncated", "false")]
+    return "ListBucketResult", [("MaxKeys", 1000), ("IsTruncated", "false")]
+
+
+def _document(status: int, root: str, content: xml.Tree) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    body = xml.build(root, content)
+    return status, [(b"content-type", b"application/xml"), (b"content-length", str(len(body)).encode())], body

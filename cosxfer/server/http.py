@@ -1,0 +1,131 @@
+"""Requests, answers and errors as the operations see them; nothing here knows of ASGI or sockets."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from cosxfer.cos import xml
+from cosxfer.cos.codes import CODES
+
+XML_TYPE = "application/xml"
+
+_OTHER_STATUS = {"BucketAlreadyExists": 409, "BucketNotEmpty": 409}
+"""Codes that only a server needs and that the client's table therefore lacks."""
+
+
+class CosError(Exception):
+    """An answer that is an error: a COS code with its usual status, or another ``status``."""
+
+    def __init__(
+        self, code: str, message: str, *, status: int | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        usual = CODES.get(code)
+        self.status = status or (usual.status if usual else _OTHER_STATUS.get(code, 400))
+        self.headers = dict(headers or {})
+
+
+class ClientGone(Exception):  # noqa: N818 (an event, not an error: there is nobody left to answer)
+    """The client closed the connection or the stream before the body was complete."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """The head of a request."""
+
+    method: str
+    path: str
+    """Decoded, as it was sent: for path style it begins with the bucket. This is what is signed."""
+    query: Mapping[str, str]
+    """Decoded; of a repeated name the last one."""
+    headers: Mapping[str, str] = field(repr=False)
+    """Names in lower case; values as text (UTF-8, else Latin-1)."""
+    http_version: str
+    host: str
+    """The Host header or ``:authority``, with its port."""
+    scheme: str
+    now: float
+    """Unix seconds by the server's clock."""
+
+    @property
+    def content_length(self) -> int | None:
+        value = self.headers.get("content-length", "")
+        return int(value) if value.isascii() and value.isdigit() else None
+
+    @property
+    def expects_continue(self) -> bool:
+        return self.headers.get("expect", "").lower() == "100-continue"
+
+    @property
+    def may_have_body(self) -> bool:
+        """Whether bytes may follow the head."""
+        if self.http_version == "2":
+            return self.content_length != 0 and self.method in ("PUT", "POST")
+        return bool(self.content_length) or "transfer-encoding" in self.headers
+
+
+@dataclass(kw_only=True, slots=True)
+class Response:
+    """An answer. ``body`` is its bytes, or their source with ``content_length`` bytes to come."""
+
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    """Names in lower case."""
+    body: bytes | AsyncIterator[bytes] = b""
+    content_length: int | None = None
+    """Needed where ``body`` is a source, except for a source of unknown length (sent chunked)."""
+
+
+def xml_response(root: str, content: xml.Tree, *, status: int = 200) -> Response:
+    """An answer with an XML document."""
+    return Response(status=status, headers={"content-type": XML_TYPE}, body=xml.build(root, content))
+
+
+def error_body(error: CosError, *, resource: str, request_id: str, trace_id: str) -> bytes:
+    """COS's error document (source: product page 436/7730)."""
+    try:
+        return xml.build("Error", _error_fields(error, resource, request_id, trace_id))
+    except xml.XmlError:
+        # The resource or the message quotes something that XML cannot hold.
+        plain = CosError(error.code, error.message.encode("ascii", "backslashreplace").decode(), status=error.status)
+        return xml.build("Error", _error_fields(plain, "", request_id, trace_id))
+
+
+def _error_fields(error: CosError, resource: str, request_id: str, trace_id: str) -> xml.Tree:
+    return [
+        ("Code", error.code),
+        ("Message", error.message),
+        ("Resource", resource),
+        ("RequestId", request_id),
+        ("TraceId", trace_id),
+    ]
+
+
+def decode_path(raw_path: bytes) -> str:
+    """The path without its percent-encoding; raises InvalidURI where that is not UTF-8."""
+    try:
+        return unquote_to_bytes(raw_path).decode()
+    except UnicodeDecodeError as error:
+        raise CosError("InvalidURI", "The path is not UTF-8.") from error
+
+
+def decode_query(raw_query: bytes) -> dict[str, str]:
+    """Names and values of a query; ``+`` is a space, as in forms, because the official SDKs write it so."""
+    return dict(parse_qsl(raw_query.decode("utf-8", "replace"), keep_blank_values=True))
+
+
+def decode_headers(raw_headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Header values as text; a name that comes twice is joined with a comma."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in raw_headers:
+        name = raw_name.decode("latin-1").lower()
+        try:
+            value = raw_value.decode()
+        except UnicodeDecodeError:
+            value = raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers

@@ -1,0 +1,100 @@
+"""granian in this process, on a socket that we bound: so port 0 has no race and "ready" means accepting."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from granian._granian import SocketHolder
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings, HTTP2Settings
+from granian.server.embed import Server
+
+from cosxfer.limits import MIB
+from cosxfer.server.options import ServerStartError
+from cosxfer.server.tls import Certificate
+
+BACKLOG = 1024
+STOP_SECONDS = 2.0
+"""How long requests under way may take to finish once the server was told to stop."""
+
+_HTTP1 = HTTP1Settings(max_buffer_size=1 * MIB)
+# granian's defaults (windows of 1 MiB, frames of 16 KiB) throttle uploads: each frame costs a trip into Python.
+_HTTP2 = HTTP2Settings(
+    initial_connection_window_size=64 * MIB,
+    initial_stream_window_size=16 * MIB,
+    max_frame_size=1 * MIB,
+    max_concurrent_streams=1000,
+)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; raises `ServerStartError` where the address is taken or none of ours."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ServerStartError(f"cannot listen on {host} port {port}: {reason}") from error
+    listener.setblocking(False)
+    return listener
+
+
+class _Granian(Server):
+    """The embedded server on a given socket, without its own start-up messages."""
+
+    def __init__(self, app: Callable[..., Awaitable[None]], listener: socket.socket, **settings: Any) -> None:
+        host, port = listener.getsockname()[:2]
+        super().__init__(app, address=host, port=port, **settings)
+        self._listener = listener
+
+    def _init_shared_socket(self) -> None:
+        # granian closes the descriptor that it is given.
+        fd = os.dup(self._listener.fileno())
+        # granian's stubs know neither the constructor nor the attribute's real type.
+        self._shd = SocketHolder(fd, False, BACKLOG)  # type: ignore[call-arg,assignment]
+
+
+async def serve_on(
+    listener: socket.socket,
+    app: Callable[..., Awaitable[None]],
+    *,
+    certificate: Certificate | None,
+    stop: asyncio.Event,
+    ready: Callable[[], None],
+) -> None:
+    """Serve HTTP/1.1 and HTTP/2 (by ALPN, or with prior knowledge) until ``stop`` is set."""
+    tls = {} if certificate is None else {"ssl_cert": certificate.cert_file, "ssl_key": certificate.key_file}
+    server = _Granian(
+        app,
+        listener,
+        interface=Interfaces.ASGINL,
+        http=HTTPModes.auto,
+        websockets=False,
+        log_enabled=False,
+        http1_settings=_HTTP1,
+        http2_settings=_HTTP2,
+        backlog=BACKLOG,
+        **tls,
+    )
+    serving = asyncio.create_task(server.serve())
+    stopping = asyncio.create_task(stop.wait())
+    # granian begins to accept in its first steps; what connects before that waits in the backlog.
+    await asyncio.sleep(0)
+    ready()
+    await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not serving.done():
+        server.stop()  # type: ignore[no-untyped-call] # granian's own
+        await asyncio.wait([serving], timeout=STOP_SECONDS)
+    if serving.done():
+        serving.result()
+    else:
+        serving.cancel()

@@ -1,0 +1,45 @@
+"""One file for each COS operation; `OPERATIONS` finds them by the names of `cosxfer.server.routing`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from cosxfer.server.call import Call
+from cosxfer.server.http import Response
+from cosxfer.server.operations.append_object import append_object
+from cosxfer.server.operations.buckets import delete_bucket, get_service, head_bucket, put_bucket
+from cosxfer.server.operations.delete_object import delete_object, delete_objects
+from cosxfer.server.operations.get_object import get_object, head_object
+from cosxfer.server.operations.list_objects import list_objects
+from cosxfer.server.operations.multipart_abort import multipart_abort
+from cosxfer.server.operations.multipart_complete import multipart_complete
+from cosxfer.server.operations.multipart_init import multipart_init
+from cosxfer.server.operations.multipart_list import multipart_list
+from cosxfer.server.operations.multipart_list_part import multipart_list_part
+from cosxfer.server.operations.multipart_upload import multipart_upload
+from cosxfer.server.operations.put_object import put_object
+
+Operation = Callable[[Call], Awaitable[Response]]
+
+OPERATIONS: dict[str, Operation] = {
+    operation.__name__: operation
+    for operation in (
+        append_object,
+        delete_bucket,
+        delete_object,
+        delete_objects,
+        get_object,
+        get_service,
+        head_bucket,
+        head_object,
+        list_objects,
+        multipart_abort,
+        multipart_complete,
+        multipart_init,
+        multipart_list,
+        multipart_list_part,
+        multipart_upload,
+        put_bucket,
+        put_object,
+    )
+}

@@ -1,0 +1,43 @@
+"""GET Bucket: List Objects (source: product page 436/7734)."""
+
+from __future__ import annotations
+
+from cosxfer.cos import xml
+from cosxfer.server import checks
+from cosxfer.server.call import OWNER, Call, encoded, iso_date, quoted
+from cosxfer.server.http import Response, xml_response
+
+
+async def list_objects(call: Call) -> Response:
+    query = call.request.query
+    encoding = checks.encoding_type(query)
+    prefix, delimiter, marker = (query.get(name, "") for name in ("prefix", "delimiter", "marker"))
+    limit = checks.page_size(query, "max-keys")
+    page = call.store.list_objects(call.bucket, prefix=prefix, delimiter=delimiter, marker=marker, limit=limit)
+    content: list[tuple[str, xml.Tree]] = [
+        ("Name", call.bucket),
+        ("EncodingType", encoding),
+        ("Prefix", encoded(prefix, encoding)),
+        ("Marker", encoded(marker, encoding)),
+        ("MaxKeys", limit),
+        ("Delimiter", encoded(delimiter, encoding)),
+        ("IsTruncated", str(page.is_truncated).lower()),
+    ]
+    if page.is_truncated:
+        content.append(("NextMarker", encoded(page.next_key, encoding)))
+    content += [
+        (
+            "Contents",
+            [
+                ("Key", encoded(found.key, encoding)),
+                ("LastModified", iso_date(found.modified)),
+                ("ETag", quoted(found.etag)),
+                ("Size", found.size),
+                ("Owner", OWNER),
+                ("StorageClass", found.storage_class),
+            ],
+        )
+        for found in page.entries
+    ]
+    content += [("CommonPrefixes", [("Prefix", encoded(group, encoding))]) for group in page.common_prefixes]
+    return xml_response("ListBucketResult", content)

@@ -1,0 +1,167 @@
+"""`running`: a server in a process of its own, for tests, notebooks and benchmarks.
+
+A private socket pair joins the two processes: the options and keys go down it (never a command line), the address
+comes back, rules and questions follow. When the parent dies, however it dies, the socket ends and the server stops.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cosxfer
+from cosxfer.credentials import Credentials
+from cosxfer.server.faults import load_faults, parse_faults
+from cosxfer.server.options import ServerOptions, ServerStartError, credentials_of
+
+START_SECONDS = 30.0
+STOP_SECONDS = 10.0
+
+
+class RunningServer:
+    """A server that accepts connections. Also a context manager of itself."""
+
+    def __init__(self, options: ServerOptions) -> None:
+        """Start it; raises `ServerStartError` with its reason, or after 30 s without an answer."""
+        if options.fault_script is not None:
+            load_faults(Path(options.fault_script))
+        self.credentials: Credentials = credentials_of(options)
+        self.buckets: tuple[str, ...] = tuple(options.buckets)
+        self.bucket: str = self.buckets[0]
+        self.region: str = options.region
+        self._lock = threading.Lock()
+        self._temporary = Path(tempfile.mkdtemp(prefix="cosxfer-server-")) if options.root is None else None
+        self.root: Path = self._temporary or Path(os.fspath(options.root or "")).absolute()
+        self._control, theirs = socket.socketpair()
+        try:
+            with theirs:
+                self._process = _spawn(theirs)
+            self._reader = self._control.makefile("r", encoding="utf-8")
+            self._control.settimeout(START_SECONDS)
+            ready = self._ask(_settings(options, self.credentials, self.root))
+        except BaseException:
+            self.stop()
+            raise
+        self._control.settimeout(None)
+        self.host: str = options.host
+        self.port: int = ready["port"]
+        self.url: str = ready["url"]
+        """``http(s)://host:port``."""
+        self.endpoint: str = f"{self.url}/{{bucket}}"
+        """For `cosxfer`: path style."""
+        self.virtual_host_endpoint: str = f"{self.url.partition('://')[0]}://{{bucket}}.localhost:{self.port}"
+        """The bucket in the host name; needs a resolver that knows ``*.localhost``."""
+        self.ca_file: Path | None = None if ready["ca_file"] is None else Path(ready["ca_file"])
+        """The authority to trust, with ``tls``."""
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    def set_faults(self, rules: Sequence[dict[str, Any]]) -> None:
+        """Follow these rules (the fault script's format) from now on; an empty list takes all away."""
+        parse_faults(list(rules))
+        self._ask({"do": "faults", "rules": list(rules)})
+
+    def set_credentials(self, credentials: Sequence[Credentials]) -> None:
+        """Accept these access keys and no others, from now on."""
+        self._ask({"do": "credentials", "keys": [asdict(key) for key in credentials]})
+
+    def requests(self, *, clear: bool = False) -> list[dict[str, Any]]:
+        """The requests that were answered or cut, oldest first, at most 100,000.
+
+        Each has ``method``, ``http_version``, ``operation``, ``bucket``, ``key``, ``part``, ``status`` (0: no answer),
+        ``code``, ``received`` (bytes of the body) and ``fault``.
+        """
+        requests: list[dict[str, Any]] = self._ask({"do": "requests", "clear": clear})["requests"]
+        return requests
+
+    def stop(self) -> None:
+        """Stop the server, and delete its directory if that was a temporary one. May be called again."""
+        self._control.close()
+        if hasattr(self, "_reader"):
+            # The last reference to the socket: closing it is what tells the server to stop.
+            self._reader.close()
+        if hasattr(self, "_process"):
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def __enter__(self) -> RunningServer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        with self._lock:
+            try:
+                self._control.sendall(json.dumps(question).encode() + b"\n")
+                line = self._reader.readline()
+            except TimeoutError as error:
+                raise ServerStartError(f"the server did not answer within {START_SECONDS:.0f} s") from error
+            except OSError as error:
+                raise ServerStartError(f"the server has stopped ({error})") from error
+        if not line:
+            raise ServerStartError(f"the server stopped (exit status {self._process.wait()}); see its standard error")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise ServerStartError(answer["error"])
+        return answer
+
+
+@contextmanager
+def running(**options: Any) -> Iterator[RunningServer]:
+    """Run a server in another process while the block lasts; ``options`` are those of `ServerOptions`."""
+    with RunningServer(ServerOptions(**options)) as server:
+        yield server
+
+
+def _settings(options: ServerOptions, key: Credentials, root: Path) -> dict[str, Any]:
+    settings = {field.name: getattr(options, field.name) for field in fields(options)}
+    settings |= {
+        "root": str(root),
+        "buckets": list(options.buckets),
+        "secret_id": key.secret_id,
+        "secret_key": key.secret_key,
+        "more_credentials": [asdict(more) for more in options.more_credentials],
+        "fault_script": None if options.fault_script is None else str(Path(options.fault_script).absolute()),
+    }
+    return settings
+
+
+def _spawn(theirs: socket.socket) -> subprocess.Popen[bytes]:
+    environment = dict(os.environ)
+    # The same cosxfer as ours, wherever the parent found it.
+    package = str(Path(cosxfer.__file__).parents[1])
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (package, environment.get("PYTHONPATH"))))
+    with suppress(ValueError):
+        theirs.set_inheritable(True)
+    return subprocess.Popen(  # noqa: S603 (our own module)
+        [sys.executable, "-P", "-m", "cosxfer.server", str(theirs.fileno())],
+        env=environment,
+        pass_fds=(theirs.fileno(),),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        # Not the terminal's Ctrl-C: the parent decides when the server stops.
+        start_new_session=True,
+    )

@@ -1,0 +1,91 @@
+"""Which operation a request asks for; the names are those of cosxfer's API where it has the operation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cosxfer.server.http import CosError
+
+OPERATIONS = (
+    "put_object",
+    "append_object",
+    "get_object",
+    "head_object",
+    "delete_object",
+    "multipart_init",
+    "multipart_upload",
+    "multipart_list_part",
+    "multipart_complete",
+    "multipart_abort",
+    "multipart_list",
+    "list_objects",
+    "delete_objects",
+    "head_bucket",
+    "put_bucket",
+    "delete_bucket",
+    "get_service",
+)
+
+_SUBRESOURCES = frozenset(
+    {
+        "accelerate", "acl", "asyncfetch", "cors", "domain", "encryption", "intelligenttiering", "inventory",
+        "lifecycle", "location", "logging", "notification", "object-lock", "origin", "policy", "referer",
+        "replication", "restore", "retention", "select", "tagging", "torrent", "versioning", "versions", "website",
+    }
+)  # fmt: skip
+
+
+def route(*, method: str, bucket: str | None, key: str, query: Mapping[str, str], headers: Mapping[str, str]) -> str:
+    """Return one of `OPERATIONS`; raises NotImplemented or MethodNotAllowed."""
+    if missing := _SUBRESOURCES.intersection(query):
+        raise CosError("NotImplemented", f"This server does not implement ?{min(missing)}.")
+    if bucket is None:
+        return _choose(method, {"GET": "get_service"})
+    return _object_operation(method, query, headers) if key else _bucket_operation(method, query)
+
+
+def _object_operation(method: str, query: Mapping[str, str], headers: Mapping[str, str]) -> str:
+    if "x-cos-copy-source" in headers:
+        raise CosError("NotImplemented", "This server does not implement copying (x-cos-copy-source).")
+    if method == "POST":
+        if "uploads" in query:
+            return "multipart_init"
+        if "uploadId" in query:
+            return "multipart_complete"
+        if "append" in query:
+            return "append_object"
+        raise CosError("NotImplemented", "This server does not implement this POST on an object.")
+    in_upload = "uploadId" in query
+    return _choose(
+        method,
+        {
+            "PUT": "multipart_upload" if in_upload or "partNumber" in query else "put_object",
+            "GET": "multipart_list_part" if in_upload else "get_object",
+            "HEAD": "head_object",
+            "DELETE": "multipart_abort" if in_upload else "delete_object",
+        },
+    )
+
+
+def _bucket_operation(method: str, query: Mapping[str, str]) -> str:
+    if method == "POST":
+        if "delete" in query:
+            return "delete_objects"
+        raise CosError("NotImplemented", "This server does not implement POST Object (HTML forms).")
+    return _choose(
+        method,
+        {
+            "GET": "multipart_list" if "uploads" in query else "list_objects",
+            "HEAD": "head_bucket",
+            "PUT": "put_bucket",
+            "DELETE": "delete_bucket",
+        },
+    )
+
+
+def _choose(method: str, choices: Mapping[str, str]) -> str:
+    if method == "OPTIONS":
+        raise CosError("NotImplemented", "This server does not implement CORS.")
+    if method not in choices:
+        raise CosError("MethodNotAllowed", f"{method} is not allowed on this resource.")
+    return choices[method]

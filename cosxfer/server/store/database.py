@@ -1,0 +1,249 @@
+"""The database: one connection, used by the event loop's thread alone; each function is one short transaction."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cosxfer.server.store.listing import Cursor, successor
+from cosxfer.server.store.records import Segment, StoredObject, StoredPart, StoredUpload
+
+FORMAT = 1
+
+# Keys are blobs: they sort by their bytes, as COS lists them. A CRC64 is text: SQLite's integers are signed.
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS buckets (name TEXT PRIMARY KEY, created REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS objects (
+    id INTEGER PRIMARY KEY, bucket TEXT NOT NULL, key BLOB NOT NULL, size INTEGER NOT NULL, etag TEXT NOT NULL,
+    crc64 TEXT, object_type TEXT NOT NULL, storage_class TEXT NOT NULL, headers TEXT NOT NULL, modified REAL NOT NULL,
+    UNIQUE (bucket, key));
+CREATE TABLE IF NOT EXISTS segments (
+    object_id INTEGER NOT NULL, position INTEGER NOT NULL, blob TEXT NOT NULL, size INTEGER NOT NULL,
+    PRIMARY KEY (object_id, position)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS uploads (
+    id TEXT PRIMARY KEY, bucket TEXT NOT NULL, key BLOB NOT NULL, storage_class TEXT NOT NULL, headers TEXT NOT NULL,
+    initiated REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS uploads_by_key ON uploads (bucket, key, id);
+CREATE TABLE IF NOT EXISTS parts (
+    upload_id TEXT NOT NULL, number INTEGER NOT NULL, blob TEXT NOT NULL, size INTEGER NOT NULL, etag TEXT NOT NULL,
+    crc64 TEXT NOT NULL, modified REAL NOT NULL, PRIMARY KEY (upload_id, number)) WITHOUT ROWID;
+"""
+
+_OBJECT = "id, bucket, key, size, etag, crc64, object_type, storage_class, headers, modified"
+_UPLOAD = "id, bucket, key, storage_class, headers, initiated"
+_PART = "number, blob, size, etag, crc64, modified"
+
+
+class Database:
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        # Survives the death of the process, not a power cut: this is a server for tests and demonstrations.
+        self._connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;")
+        (found,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if found not in (0, FORMAT):
+            raise sqlite3.DatabaseError(f"{path} has format {found}; this version reads format {FORMAT}")
+        self._connection.executescript(_SCHEMA + f"PRAGMA user_version = {FORMAT};")
+
+    def close(self) -> None:
+        self._connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All of the block, or nothing of it."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    # Buckets
+
+    def buckets(self) -> dict[str, float]:
+        """Names and times of creation."""
+        return dict(self._connection.execute("SELECT name, created FROM buckets ORDER BY name").fetchall())
+
+    def add_bucket(self, name: str, created: float) -> None:
+        self._connection.execute("INSERT OR IGNORE INTO buckets VALUES (?, ?)", (name, created))
+
+    def remove_bucket(self, name: str) -> None:
+        self._connection.execute("DELETE FROM buckets WHERE name = ?", (name,))
+
+    # Objects
+
+    def object(self, bucket: str, key: str) -> StoredObject | None:
+        row = self._connection.execute(
+            f"SELECT {_OBJECT} FROM objects WHERE bucket = ? AND key = ?",  # noqa: S608 (a constant)
+            (bucket, key.encode()),
+        ).fetchone()
+        return None if row is None else _object(row)
+
+    def add_object(
+        self,
+        *,
+        bucket: str,
+        key: str,
+        size: int,
+        etag: str,
+        crc64: int | None,
+        object_type: str,
+        storage_class: str,
+        headers: Mapping[str, str],
+        modified: float,
+        segments: Sequence[Segment],
+    ) -> None:
+        cursor = self._connection.execute(
+            "INSERT INTO objects VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                bucket,
+                key.encode(),
+                size,
+                etag,
+                None if crc64 is None else str(crc64),
+                object_type,
+                storage_class,
+                json.dumps(dict(headers)),
+                modified,
+            ),
+        )
+        object_id = cursor.lastrowid
+        self._connection.executemany(
+            "INSERT INTO segments VALUES (?, ?, ?, ?)",
+            [(object_id, position, segment.blob, segment.size) for position, segment in enumerate(segments)],
+        )
+
+    def extend_object(self, found: StoredObject, *, segment: Segment, etag: str, crc64: int, modified: float) -> None:
+        """Append ``segment`` to the object."""
+        self._connection.execute(
+            "UPDATE objects SET size = size + ?, etag = ?, crc64 = ?, modified = ? WHERE id = ?",
+            (segment.size, etag, str(crc64), modified, found.id),
+        )
+        self._connection.execute(
+            "INSERT INTO segments SELECT ?, coalesce(max(position), -1) + 1, ?, ? FROM segments WHERE object_id = ?",
+            (found.id, segment.blob, segment.size, found.id),
+        )
+
+    def remove_object(self, bucket: str, key: str) -> list[str]:
+        """Delete the object if it is there, and return the names of its files."""
+        found = self.object(bucket, key)
+        if found is None:
+            return []
+        blobs = [segment.blob for segment in self.segments(found.id)]
+        self._connection.execute("DELETE FROM segments WHERE object_id = ?", (found.id,))
+        self._connection.execute("DELETE FROM objects WHERE id = ?", (found.id,))
+        return blobs
+
+    def segments(self, object_id: int) -> list[Segment]:
+        rows = self._connection.execute(
+            "SELECT blob, size FROM segments WHERE object_id = ? ORDER BY position", (object_id,)
+        )
+        return [Segment(blob=blob, size=size) for blob, size in rows]
+
+    def objects_after(self, bucket: str, prefix: str, cursor: Cursor, limit: int) -> list[StoredObject]:
+        key, after = cursor
+        comparison = ">" if after else ">="
+        condition, values = _below(prefix)
+        rows = self._connection.execute(
+            f"SELECT {_OBJECT} FROM objects WHERE bucket = ? AND key {comparison} ? {condition} "  # noqa: S608
+            "ORDER BY key LIMIT ?",
+            (bucket, key, *values, limit),
+        )
+        return [_object(row) for row in rows]
+
+    # Multipart uploads
+
+    def add_upload(self, upload: StoredUpload) -> None:
+        self._connection.execute(
+            "INSERT INTO uploads VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                upload.id,
+                upload.bucket,
+                upload.key.encode(),
+                upload.storage_class,
+                json.dumps(dict(upload.headers)),
+                upload.initiated,
+            ),
+        )
+
+    def upload(self, upload_id: str, bucket: str, key: str) -> StoredUpload | None:
+        row = self._connection.execute(
+            f"SELECT {_UPLOAD} FROM uploads WHERE id = ? AND bucket = ? AND key = ?",  # noqa: S608 (a constant)
+            (upload_id, bucket, key.encode()),
+        ).fetchone()
+        return None if row is None else _upload(row)
+
+    def remove_upload(self, upload_id: str) -> list[str]:
+        """Delete the upload with its parts, and return the names of their files."""
+        blobs = [row[0] for row in self._connection.execute("SELECT blob FROM parts WHERE upload_id = ?", (upload_id,))]
+        self._connection.execute("DELETE FROM parts WHERE upload_id = ?", (upload_id,))
+        self._connection.execute("DELETE FROM uploads WHERE id = ?", (upload_id,))
+        return blobs
+
+    def uploads_after(self, bucket: str, prefix: str, cursor: Cursor, limit: int) -> list[StoredUpload]:
+        condition, values = _below(prefix)
+        rows = self._connection.execute(
+            f"SELECT {_UPLOAD} FROM uploads WHERE bucket = ? AND (key, id) > (?, ?) {condition} "  # noqa: S608
+            "ORDER BY key, id LIMIT ?",
+            (bucket, *cursor, *values, limit),
+        )
+        return [_upload(row) for row in rows]
+
+    def set_part(self, upload_id: str, part: StoredPart) -> str | None:
+        """Add or replace a part; return the name of the replaced one's file."""
+        old = self._connection.execute(
+            "SELECT blob FROM parts WHERE upload_id = ? AND number = ?", (upload_id, part.number)
+        ).fetchone()
+        self._connection.execute(
+            "INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (upload_id, part.number, part.blob, part.size, part.etag, str(part.crc64), part.modified),
+        )
+        return None if old is None else str(old[0])
+
+    def parts(self, upload_id: str, *, after: int = 0, limit: int = -1) -> list[StoredPart]:
+        rows = self._connection.execute(
+            f"SELECT {_PART} FROM parts WHERE upload_id = ? AND number > ? ORDER BY number LIMIT ?",  # noqa: S608
+            (upload_id, after, limit),
+        )
+        return [
+            StoredPart(number=number, blob=blob, size=size, etag=etag, crc64=int(crc64), modified=modified)
+            for number, blob, size, etag, crc64, modified in rows
+        ]
+
+
+def _below(prefix: str) -> tuple[str, tuple[bytes, ...]]:
+    """The condition that ends a scan where the prefix ends."""
+    end = successor(prefix.encode())
+    return ("", ()) if end is None else ("AND key < ?", (end,))
+
+
+def _object(row: tuple[Any, ...]) -> StoredObject:
+    object_id, bucket, key, size, etag, crc64, object_type, storage_class, headers, modified = row
+    return StoredObject(
+        id=object_id,
+        bucket=bucket,
+        key=key.decode(),
+        size=size,
+        etag=etag,
+        crc64=None if crc64 is None else int(crc64),
+        object_type=object_type,
+        storage_class=storage_class,
+        headers=json.loads(headers),
+        modified=modified,
+    )
+
+
+def _upload(row: tuple[Any, ...]) -> StoredUpload:
+    upload_id, bucket, key, storage_class, headers, initiated = row
+    return StoredUpload(
+        id=upload_id,
+        bucket=bucket,
+        key=key.decode(),
+        storage_class=storage_class,
+        headers=json.loads(headers),
+        initiated=initiated,
+    )

@@ -1,0 +1,95 @@
+"""Bodies in files. A body is written under ``incoming/`` and moved to its place when it is complete."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Generator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from cosxfer._native import hashing
+
+_READABLE = re.compile(r"[^A-Za-z0-9._-]+")
+_WRITEV_BUFFERS = 512
+"""Below IOV_MAX, which is 1,024 on Linux and macOS."""
+
+
+class BlobWriter:
+    """One body on its way to disk, with its MD5 and CRC64. Its calls may come from any thread, one at a time."""
+
+    def __init__(self, directory: Path, label: str) -> None:
+        """``label`` goes into the file's name, for people who look into the directory."""
+        # Never the key as it is: it may hold "..", "/" or 850 bytes; and "a" and "a/b" may both exist.
+        readable = _READABLE.sub("_", label)[-60:].lstrip(".") or "_"
+        self.blob = f"{readable}~{secrets.token_hex(8)}"
+        self.size = 0
+        self.crc64 = 0
+        self._md5 = hashing.Md5()
+        self._directory = directory
+        self._incoming = directory / "incoming" / self.blob
+        self._fd: int | None = os.open(self._incoming, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+
+    def write(self, chunks: Sequence[bytes]) -> None:
+        """Hash and append ``chunks``; OSError where the disk refuses."""
+        for chunk in chunks:
+            self._md5.update(chunk)
+            self.crc64 = hashing.crc64(chunk, self.crc64)
+            self.size += len(chunk)
+        for start in range(0, len(chunks), _WRITEV_BUFFERS):
+            self._write_all(chunks[start : start + _WRITEV_BUFFERS])
+
+    def _write_all(self, chunks: Sequence[bytes]) -> None:
+        assert self._fd is not None
+        written = os.writev(self._fd, chunks)
+        for chunk in chunks:
+            rest = memoryview(chunk)[min(written, len(chunk)) :]
+            written -= len(chunk) - len(rest)
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+
+    @property
+    def md5(self) -> bytes:
+        return self._md5.digest()
+
+    def keep(self) -> None:
+        """Close the file and move it to its place."""
+        self._close()
+        self._incoming.replace(blob_path(self._directory, self.blob))
+
+    def drop(self) -> None:
+        """Delete the file. Does nothing once it was kept."""
+        self._close()
+        with suppress(OSError):
+            self._incoming.unlink()
+
+    def _close(self) -> None:
+        if self._fd is not None:
+            fd, self._fd = self._fd, None
+            os.close(fd)
+
+
+def prepare(directory: Path) -> None:
+    """Make the directories, and delete what a killed server left half-written."""
+    incoming = directory / "incoming"
+    incoming.mkdir(parents=True, exist_ok=True)
+    (directory / "bodies").mkdir(exist_ok=True)
+    for left_over in incoming.iterdir():
+        left_over.unlink()
+
+
+def blob_path(directory: Path, blob: str) -> Path:
+    return directory / "bodies" / blob
+
+
+def read_blob(path: Path, *, offset: int, size: int, chunk_bytes: int) -> Generator[bytes]:
+    """Yield ``size`` bytes from ``offset`` on; OSError where the file is shorter."""
+    with path.open("rb", buffering=0) as file:
+        file.seek(offset)
+        while size:
+            chunk = file.read(min(size, chunk_bytes))
+            if not chunk:
+                raise OSError(f"{path} is {size} bytes too short")
+            size -= len(chunk)
+            yield chunk

@@ -1,0 +1,290 @@
+"""What the operations work with. Its methods run on the event loop's thread; `BlobWriter` writes in any thread.
+
+An object is a list of segments, each a file of its own: completing an upload copies no bytes, and appending adds a
+segment. Files are never changed once they are in place; one that nobody refers to any more is deleted when the last
+reader has finished.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from cosxfer._native import hashing
+from cosxfer.errors import CosxferError
+from cosxfer.server.store.database import Database
+from cosxfer.server.store.files import BlobWriter, blob_path, prepare
+from cosxfer.server.store.listing import Page, list_page
+from cosxfer.server.store.records import Segment, StoredObject, StoredPart, StoredUpload
+
+_MANY_FILES = 16
+"""More files than this are deleted in a thread."""
+
+
+class StoreError(CosxferError):
+    """The directory cannot be used."""
+
+
+class Store:
+    def __init__(self, root: Path, *, executor: Executor, clock: Callable[[], float] = time.time) -> None:
+        """Open ``root``, made if missing. Raises `StoreError` where that is impossible or another server has it."""
+        self._root = root
+        self._executor = executor
+        self._clock = clock
+        self._readers: Counter[str] = Counter()
+        self._doomed: set[str] = set()
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                os.close(self._lock)
+                raise StoreError(f"the directory {root} is in use by another server") from error
+            prepare(root)
+            self._database = Database(root / "index.sqlite")
+        except OSError as error:
+            raise StoreError(f"the directory {root} cannot be used: {error.strerror or error}") from error
+        except sqlite3.Error as error:
+            raise StoreError(f"the directory {root} cannot be used: {error}") from error
+        self.bucket_names = frozenset(self._database.buckets())
+
+    def close(self) -> None:
+        self._database.close()
+        os.close(self._lock)
+
+    # Buckets
+
+    def buckets(self) -> dict[str, float]:
+        """Names and times of creation."""
+        return self._database.buckets()
+
+    def add_bucket(self, name: str) -> None:
+        self._database.add_bucket(name, self._clock())
+        self.bucket_names = frozenset(self._database.buckets())
+
+    def remove_bucket(self, name: str) -> bool:
+        """Delete an empty bucket; return whether it was empty."""
+        if self._database.objects_after(name, "", (b"", ""), 1) or self._database.uploads_after(name, "", (b"", ""), 1):
+            return False
+        self._database.remove_bucket(name)
+        self.bucket_names = frozenset(self._database.buckets())
+        return True
+
+    # Bodies
+
+    def writer(self, label: str) -> BlobWriter:
+        """A new file for a body; ``label`` is for people."""
+        return BlobWriter(self._root, label)
+
+    @contextmanager
+    def reading(self, found: StoredObject) -> Iterator[list[tuple[Path, int]]]:
+        """Files and sizes of the object's segments; they stay until the block ends."""
+        segments = self._database.segments(found.id)
+        blobs = [segment.blob for segment in segments]
+        self._readers.update(blobs)
+        try:
+            yield [(blob_path(self._root, segment.blob), segment.size) for segment in segments]
+        finally:
+            self._readers.subtract(blobs)
+            unread = [blob for blob in blobs if self._readers[blob] <= 0]
+            for blob in unread:
+                del self._readers[blob]
+            gone = self._doomed.intersection(unread)
+            self._doomed -= gone
+            self._delete(gone)
+
+    def _delete(self, blobs: Iterable[str]) -> None:
+        unread = [blob for blob in blobs if not self._readers.get(blob)]
+        self._doomed.update(blob for blob in blobs if self._readers.get(blob))
+        paths = [blob_path(self._root, blob) for blob in unread]
+        if len(paths) > _MANY_FILES:
+            self._executor.submit(_unlink, paths)
+        else:
+            _unlink(paths)
+
+    # Objects
+
+    def object(self, bucket: str, key: str) -> StoredObject | None:
+        return self._database.object(bucket, key)
+
+    def put(self, *, bucket: str, key: str, writer: BlobWriter, storage_class: str, headers: Mapping[str, str]) -> None:
+        """Make the written body the object; what was there before is replaced in the same moment."""
+        self._add(
+            bucket,
+            key,
+            [Segment(blob=writer.blob, size=writer.size)],
+            etag=writer.md5.hex(),
+            crc64=writer.crc64,
+            object_type="normal",
+            storage_class=storage_class,
+            headers=headers,
+            writer=writer,
+        )
+
+    def append(
+        self,
+        *,
+        bucket: str,
+        key: str,
+        writer: BlobWriter,
+        to: StoredObject | None,
+        storage_class: str,
+        headers: Mapping[str, str],
+    ) -> tuple[str, int]:
+        """Append the written body to ``to``, or begin an appendable object; return the new ETag and CRC64."""
+        segment = Segment(blob=writer.blob, size=writer.size)
+        if to is None:
+            etag, crc64 = writer.md5.hex(), writer.crc64
+            self._add(
+                bucket,
+                key,
+                [segment],
+                etag=etag,
+                crc64=crc64,
+                object_type="appendable",
+                storage_class=storage_class,
+                headers=headers,
+                writer=writer,
+            )
+            return etag, crc64
+        # Opaque, as COS's own: the MD5 of the whole is not known without reading it again.
+        etag = hashing.md5(bytes.fromhex(to.etag) + writer.md5).hex()
+        crc64 = hashing.crc64_combine(to.crc64 or 0, writer.crc64, writer.size)
+        writer.keep()
+        with self._database.transaction():
+            self._database.extend_object(to, segment=segment, etag=etag, crc64=crc64, modified=self._clock())
+        return etag, crc64
+
+    def _add(
+        self,
+        bucket: str,
+        key: str,
+        segments: Sequence[Segment],
+        *,
+        etag: str,
+        crc64: int | None,
+        object_type: str,
+        storage_class: str,
+        headers: Mapping[str, str],
+        writer: BlobWriter | None = None,
+        upload_id: str = "",
+    ) -> None:
+        if writer is not None:
+            writer.keep()
+        used = {segment.blob for segment in segments}
+        with self._database.transaction():
+            replaced = self._database.remove_object(bucket, key)
+            if upload_id:
+                replaced += self._database.remove_upload(upload_id)
+            self._database.add_object(
+                bucket=bucket,
+                key=key,
+                size=sum(segment.size for segment in segments),
+                etag=etag,
+                crc64=crc64,
+                object_type=object_type,
+                storage_class=storage_class,
+                headers=headers,
+                modified=self._clock(),
+                segments=segments,
+            )
+        self._delete([blob for blob in replaced if blob not in used])
+
+    def remove(self, bucket: str, key: str) -> None:
+        """Delete the object if it is there."""
+        with self._database.transaction():
+            blobs = self._database.remove_object(bucket, key)
+        self._delete(blobs)
+
+    def list_objects(self, bucket: str, *, prefix: str, delimiter: str, marker: str, limit: int) -> Page[StoredObject]:
+        return list_page(
+            lambda cursor, count: self._database.objects_after(bucket, prefix, cursor, count),
+            prefix=prefix,
+            delimiter=delimiter,
+            marker=marker,
+            limit=limit,
+        )
+
+    # Multipart uploads
+
+    def begin_upload(self, *, bucket: str, key: str, storage_class: str, headers: Mapping[str, str]) -> StoredUpload:
+        # Time first, so that the uploads of a key are listed in the order in which they were begun.
+        upload = StoredUpload(
+            id=f"{time.time_ns():019d}{secrets.token_hex(16)}",
+            bucket=bucket,
+            key=key,
+            storage_class=storage_class,
+            headers=headers,
+            initiated=self._clock(),
+        )
+        self._database.add_upload(upload)
+        return upload
+
+    def upload(self, upload_id: str, bucket: str, key: str) -> StoredUpload | None:
+        return self._database.upload(upload_id, bucket, key)
+
+    def put_part(self, upload: StoredUpload, *, number: int, writer: BlobWriter) -> None:
+        """Make the written body a part; an earlier one of the same number is replaced."""
+        writer.keep()
+        part = StoredPart(
+            number=number,
+            blob=writer.blob,
+            size=writer.size,
+            etag=writer.md5.hex(),
+            crc64=writer.crc64,
+            modified=self._clock(),
+        )
+        with self._database.transaction():
+            replaced = self._database.set_part(upload.id, part)
+        if replaced is not None:
+            self._delete([replaced])
+
+    def parts(self, upload: StoredUpload, *, after: int = 0, limit: int = -1) -> list[StoredPart]:
+        """The parts whose number is above ``after``, in order."""
+        return self._database.parts(upload.id, after=after, limit=limit)
+
+    def complete(self, upload: StoredUpload, *, parts: Sequence[StoredPart], etag: str, crc64: int) -> None:
+        """Make the object of ``parts``, and delete the upload with all parts that were not used."""
+        self._add(
+            upload.bucket,
+            upload.key,
+            [Segment(blob=part.blob, size=part.size) for part in parts],
+            etag=etag,
+            crc64=crc64,
+            object_type="normal",
+            storage_class=upload.storage_class,
+            headers=upload.headers,
+            upload_id=upload.id,
+        )
+
+    def abort(self, upload: StoredUpload) -> None:
+        with self._database.transaction():
+            blobs = self._database.remove_upload(upload.id)
+        self._delete(blobs)
+
+    def list_uploads(
+        self, bucket: str, *, prefix: str, delimiter: str, key_marker: str, id_marker: str, limit: int
+    ) -> Page[StoredUpload]:
+        return list_page(
+            lambda cursor, count: self._database.uploads_after(bucket, prefix, cursor, count),
+            prefix=prefix,
+            delimiter=delimiter,
+            marker=key_marker,
+            id_marker=id_marker,
+            limit=limit,
+        )
+
+
+def _unlink(paths: Sequence[Path]) -> None:
+    for path in paths:
+        with suppress(OSError):
+            path.unlink()
