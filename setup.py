@@ -15,7 +15,13 @@ from setuptools.command.build_ext import build_ext
 
 # module in cosxfer._native -> (C files in src_ext/, pkg-config library or None)
 EXTENSIONS: dict[str, tuple[list[str], str | None]] = {
-    "hashing": (["md5_scalar", "crc64_table", "dispatch", "lanes", "threads"], None),
+    "hashing": (
+        # fmt: off
+        ["md5_scalar", "md5_portable", "md5_avx2", "md5_avx512", "md5_neon", "crc64_table", "crc64_pclmul",
+         "crc64_vpclmul", "crc64_pmull", "dispatch", "lanes", "threads"],
+        # fmt: on
+        None,
+    ),
     "slicing": (["guard"], None),
 }
 CFLAGS = ["-O3", "-std=gnu11", "-pthread", "-fvisibility=hidden", "-Wall", "-Wextra"]

@@ -10,6 +10,8 @@
 #define POLYNOMIAL UINT64_C(0xc96c5795d7870f42) /* ECMA-182, reflected */
 #define SLICES 16
 
+cosx_crc64_fold cosx_crc64_fold_16, cosx_crc64_fold_64, cosx_crc64_fold_128, cosx_crc64_fold_256;
+
 static uint64_t table[SLICES][256];
 static uint64_t power[64]; /* power[i] = x^(8 * 2^i) mod P */
 
@@ -22,6 +24,19 @@ static uint64_t multiply(uint64_t a, uint64_t b)
         b = (b >> 1) ^ (POLYNOMIAL & (0 - (b & 1)));
     }
     return product;
+}
+
+static cosx_crc64_fold fold_over(unsigned bytes)
+{
+    cosx_crc64_fold fold;
+    uint64_t value = UINT64_C(1) << 63; /* x^0 */
+    for (unsigned i = 0; i < 8 * bytes + 63; i++) {
+        if (i == 8 * bytes - 1)
+            fold.high = value;
+        value = (value >> 1) ^ (POLYNOMIAL & (0 - (value & 1)));
+    }
+    fold.low = value;
+    return fold;
 }
 
 __attribute__((constructor)) static void fill_tables(void)
@@ -38,6 +53,10 @@ __attribute__((constructor)) static void fill_tables(void)
     power[0] = UINT64_C(1) << (63 - 8);
     for (int i = 1; i < 64; i++)
         power[i] = multiply(power[i - 1], power[i - 1]);
+    cosx_crc64_fold_16 = fold_over(16);
+    cosx_crc64_fold_64 = fold_over(64);
+    cosx_crc64_fold_128 = fold_over(128);
+    cosx_crc64_fold_256 = fold_over(256);
 }
 
 static inline uint64_t load64(const uint8_t *p)
@@ -57,14 +76,18 @@ static inline uint64_t eight(uint64_t v, int slice)
            table[slice + 2][(v >> 40) & 0xff] ^ table[slice + 1][(v >> 48) & 0xff] ^ table[slice][v >> 56];
 }
 
-uint64_t cosx_crc64_table(uint64_t crc, const uint8_t *data, size_t size)
+uint64_t cosx_crc64_remainder(uint64_t crc, const uint8_t *data, size_t size)
 {
-    crc = ~crc;
     for (; size >= 16; size -= 16, data += 16)
         crc = eight(crc ^ load64(data), 8) ^ eight(load64(data + 8), 0);
     for (; size; size--, data++)
         crc = (crc >> 8) ^ table[0][(crc ^ *data) & 0xff];
-    return ~crc;
+    return crc;
+}
+
+uint64_t cosx_crc64_table(uint64_t crc, const uint8_t *data, size_t size)
+{
+    return ~cosx_crc64_remainder(~crc, data, size);
 }
 
 uint64_t cosx_crc64_combine(uint64_t crc1, uint64_t crc2, uint64_t size2)

@@ -2,6 +2,13 @@
  * system whether it saves the wide registers. */
 #include <string.h>
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#ifndef HWCAP_PMULL
+#define HWCAP_PMULL (1 << 4)
+#endif
+#endif
+
 #include "kernels.h"
 
 static int always(void)
@@ -9,8 +16,34 @@ static int always(void)
     return 1;
 }
 
-static const cosx_kernel kernels[] = {
-    {"scalar", always, {{1, cosx_md5_lanes_scalar1}}, cosx_crc64_table},
+#if defined(__x86_64__)
+static int has_avx512(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl");
+}
+static int has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2");
+}
+#endif
+
+/* Best first. The CRC has instructions of its own, which a processor may lack: see choose. */
+static cosx_kernel kernels[] = {
+#if defined(__x86_64__)
+    {"avx512", has_avx512, 1, {{1, cosx_md5_scalar_1x1}, {16, cosx_md5_avx512_1x16}, {32, cosx_md5_avx512_2x16},
+                               {48, cosx_md5_avx512_3x16}}, cosx_crc64_table},
+    {"avx2", has_avx2, 2, {{1, cosx_md5_scalar_1x1}, {8, cosx_md5_avx2_1x8}, {16, cosx_md5_avx2_2x8},
+                           {24, cosx_md5_avx2_3x8}, {32, cosx_md5_avx2_4x8}}, cosx_crc64_table},
+#endif
+#if defined(__aarch64__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    {"neon", always, 2, {{1, cosx_md5_scalar_1x1}, {4, cosx_md5_neon_1x4}, {8, cosx_md5_neon_2x4},
+                         {16, cosx_md5_neon_4x4}}, cosx_crc64_table},
+#endif
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    {"portable", always, 2, {{1, cosx_md5_scalar_1x1}, {4, cosx_md5_portable_1x4}, {8, cosx_md5_portable_2x4},
+                             {12, cosx_md5_portable_3x4}, {16, cosx_md5_portable_4x4}}, cosx_crc64_table},
+#endif
+    {"scalar", always, 1, {{1, cosx_md5_scalar_1x1}}, cosx_crc64_table},
 };
 
 #define COUNT (sizeof kernels / sizeof kernels[0])
@@ -22,6 +55,19 @@ __attribute__((constructor)) static void choose(void)
 {
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_cpu_init();
+#endif
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("pclmul") && __builtin_cpu_supports("sse4.1")) {
+        kernels[0].crc64 = kernels[1].crc64 = cosx_crc64_pclmul;
+        if (__builtin_cpu_supports("vpclmulqdq"))
+            kernels[0].crc64 = cosx_crc64_vpclmul;
+    }
+#endif
+#if defined(__aarch64__) && defined(__linux__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    if (getauxval(AT_HWCAP) & HWCAP_PMULL)
+        kernels[0].crc64 = cosx_crc64_pmull;
+#elif defined(__aarch64__) && defined(__APPLE__)
+    kernels[0].crc64 = cosx_crc64_pmull;
 #endif
     cosx_kernel_use(cosx_kernel_name(0));
 }

@@ -4,11 +4,13 @@
 
 #include "digest.h"
 
-#define COSX_MAX_LANES 32
+#define COSX_MAX_LANES 48
 
 /* MD5 of `blocks` blocks from each lane. Word w of lane l is state[w * COSX_MAX_LANES + l]; data[l] is where lane
- * l reads. All lanes of the width are read, so an idle one must point to readable memory. */
-typedef void cosx_md5_lanes_fn(uint32_t *state, const uint8_t *const *data, size_t blocks);
+ * l reads. All lanes of the width are read, so an idle one must point to readable memory. While it works on block i, a
+ * kernel prefetches as many cache lines as it has lanes from ahead[i] on; that may be any address. */
+typedef void cosx_md5_lanes_fn(uint32_t *state, const uint8_t *const *data, size_t blocks,
+                               const uint8_t *const *ahead);
 typedef uint64_t cosx_crc64_fn(uint64_t crc, const uint8_t *data, size_t size);
 
 typedef struct {
@@ -19,7 +21,8 @@ typedef struct {
 typedef struct {
     const char *name;
     int (*available)(void);
-    cosx_md5_width widths[5]; /* ascending; lanes == 0 ends the list */
+    unsigned narrow;          /* so few lanes are quicker one after another by the first width */
+    cosx_md5_width widths[7]; /* ascending from one lane; lanes == 0 ends the list */
     cosx_crc64_fn *crc64;
 } cosx_kernel;
 
@@ -31,9 +34,27 @@ void cosx_md5_blocks(uint32_t state[4], const uint8_t *data, size_t blocks);
 /* What ends a message of `length` bytes whose last, incomplete block is `rest`: writes 1 or 2 blocks, returns how many. */
 size_t cosx_md5_padding(uint8_t out[2 * COSX_MD5_BLOCK], const uint8_t *rest, uint64_t length);
 void cosx_md5_output(const uint32_t state[4], uint8_t out[16]);
-void cosx_md5_lanes_scalar1(uint32_t *state, const uint8_t *const *data, size_t blocks);
+cosx_md5_lanes_fn cosx_md5_scalar_1x1, cosx_md5_scalar_2x1;
 
-/* crc64_table.c */
-uint64_t cosx_crc64_table(uint64_t crc, const uint8_t *data, size_t size);
+/* md5_avx512.c, md5_avx2.c, md5_portable.c, md5_neon.c: groups x lanes of a vector */
+cosx_md5_lanes_fn cosx_md5_avx512_1x16, cosx_md5_avx512_2x16, cosx_md5_avx512_3x16;
+cosx_md5_lanes_fn cosx_md5_avx2_1x8, cosx_md5_avx2_2x8, cosx_md5_avx2_3x8, cosx_md5_avx2_4x8;
+cosx_md5_lanes_fn cosx_md5_portable_1x4, cosx_md5_portable_2x4, cosx_md5_portable_3x4, cosx_md5_portable_4x4;
+cosx_md5_lanes_fn cosx_md5_neon_1x4, cosx_md5_neon_2x4, cosx_md5_neon_4x4;
+
+/* crc64_table.c, crc64_pclmul.c, crc64_vpclmul.c, crc64_pmull.c */
+cosx_crc64_fn cosx_crc64_table, cosx_crc64_pclmul, cosx_crc64_vpclmul, cosx_crc64_pmull;
+/* Without the inversions before and after: what a remainder is continued with. */
+uint64_t cosx_crc64_remainder(uint64_t remainder, const uint8_t *data, size_t size);
+
+/* Folding by carry-less multiplication (Gopal et al., "Fast CRC computation for generic polynomials using PCLMULQDQ",
+ * Intel 2009). 16 bytes, as a polynomial A = L * x^64 + H with L first in memory, move on over n bytes when L is
+ * multiplied by x^(8n + 64) mod P and H by x^(8n) mod P, and both are added to what is there. A product of two reflected
+ * words comes out one place short, which the exponents below make up for. */
+typedef struct {
+    uint64_t low;  /* x^(8n + 63) mod P, reflected */
+    uint64_t high; /* x^(8n - 1) mod P, reflected */
+} cosx_crc64_fold;
+extern cosx_crc64_fold cosx_crc64_fold_16, cosx_crc64_fold_64, cosx_crc64_fold_128, cosx_crc64_fold_256;
 
 #endif

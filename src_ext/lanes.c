@@ -11,9 +11,11 @@
 
 #include "kernels.h"
 
-/* Blocks per round: 4 KiB a lane, so that what the CRC has just read is in cache when the MD5 reads it. */
-#define ROUND_BLOCKS 64
-#define ROUND_BYTES (ROUND_BLOCKS * COSX_MD5_BLOCK)
+/* Blocks per round, at most: 3 KiB a lane. Small enough that what is prefetched for the next round stays in cache until
+ * then, whatever the distance between the parts (a power of two puts all lanes into the same few cache sets). */
+#define ROUND_BLOCKS 48
+/* The CRC reads this much at a time, as far as there is so much. */
+#define CRC_BYTES 4096
 
 enum phase { CARRY, BODY, PADDING };
 
@@ -85,8 +87,8 @@ static void crc_up_to(cosx_worker *w, lane *l, uint64_t end)
     cosx_part *part = l->part;
     while (l->crc_done < end) {
         uint64_t take = part->size - l->crc_done;
-        if (take > ROUND_BYTES)
-            take = ROUND_BYTES;
+        if (take > CRC_BYTES)
+            take = CRC_BYTES;
         part->crc = w->kernel->crc64(part->crc, part->data + l->crc_done, take);
         l->crc_done += take;
     }
@@ -232,16 +234,76 @@ static void refill(cosx_worker *w)
     }
 }
 
-static void run_kernel(cosx_worker *w, size_t blocks)
+static const cosx_md5_width *width_for(const cosx_worker *w, unsigned active)
 {
-    for (unsigned base = 0; base < w->active;) {
-        const cosx_md5_width *width = w->kernel->widths;
-        while (width->lanes < w->active - base && width[1].lanes)
+    const cosx_md5_width *width = w->kernel->widths;
+    if (active > w->kernel->narrow)
+        while (width->lanes < active && width[1].lanes)
             width++;
-        for (unsigned i = w->active; i < base + width->lanes; i++)
-            w->data[i] = w->data[base]; /* idle: reads what another lane reads */
-        width->run(w->state + base, w->data + base, blocks);
-        base += width->lanes;
+    return width;
+}
+
+/* A round is as long as the kernel needs to prefetch one for all its lanes: `lanes` cache lines per block. */
+static unsigned round_blocks(const cosx_md5_width *width)
+{
+    unsigned times = 32 / width->lanes;
+    return width->lanes * (times ? times : 1);
+}
+
+/* What each lane will read after `blocks` more: the same segment, or the start of a job that nobody has taken yet. */
+static void plan_prefetch(cosx_worker *w, const cosx_md5_width *width, unsigned blocks, const uint8_t **ahead)
+{
+    cosx_queue *q = w->queue;
+    size_t upcoming = __atomic_load_n(&q->taken, __ATOMIC_RELAXED);
+    unsigned times = blocks / width->lanes;
+    for (unsigned i = 0; i < width->lanes; i++) {
+        const uint8_t *start = w->data[i];
+        if (i < w->active && w->slot[i]->blocks > blocks)
+            start += (size_t)blocks * COSX_MD5_BLOCK;
+        else if (i < w->active && w->slot[i]->phase == BODY && upcoming < q->count)
+            start = q->jobs[upcoming++].first->data;
+        for (unsigned t = 0; t < times; t++)
+            *ahead++ = start + (size_t)t * width->lanes * COSX_MD5_BLOCK;
+    }
+}
+
+static void run_kernel(cosx_worker *w, const cosx_md5_width *width, size_t blocks)
+{
+    const uint8_t *ahead[ROUND_BLOCKS];
+    if (width->lanes < w->active || width->lanes == 1) {
+        for (unsigned i = 0; i < w->active; i++)
+            width->run(w->state + i, w->data + i, blocks, NULL);
+        return;
+    }
+    for (unsigned i = w->active; i < width->lanes; i++)
+        w->data[i] = w->data[0]; /* idle: reads what another lane reads */
+    plan_prefetch(w, width, round_blocks(width), ahead);
+    width->run(w->state, w->data, blocks, ahead);
+}
+
+/* The bytes that a round of `blocks` reads from the parts, by the CRC first. */
+static void crc_round(cosx_worker *w, uint64_t blocks)
+{
+    for (unsigned i = 0; i < w->active; i++) {
+        lane *l = w->slot[i];
+        if (!l->is_stream && l->phase == BODY)
+            crc_up_to(w, l, (uint64_t)(w->data[i] - l->part->data) + blocks * COSX_MD5_BLOCK);
+    }
+}
+
+/* Moves all lanes on by what the kernel has read; lanes that come to their end get their next segment. */
+static void step(cosx_worker *w, uint64_t blocks)
+{
+    for (unsigned i = w->active; i-- > 0;) {
+        lane *l = w->slot[i];
+        l->blocks -= blocks;
+        w->data[i] += blocks * COSX_MD5_BLOCK;
+        if (!l->is_stream && l->phase == BODY) {
+            w->done += blocks * COSX_MD5_BLOCK;
+            set_position(l->part, (uint64_t)(w->data[i] - l->part->data));
+        }
+        if (l->blocks == 0 && !next_segment(w, i))
+            retire(w, i);
     }
 }
 
@@ -252,30 +314,17 @@ uint64_t cosx_worker_run(cosx_worker *w, uint64_t budget)
         refill(w);
         if (w->active == 0)
             break;
+        const cosx_md5_width *width = width_for(w, w->active);
         uint64_t blocks = (budget - w->done) / w->active / COSX_MD5_BLOCK + 1;
-        if (blocks > ROUND_BLOCKS)
-            blocks = ROUND_BLOCKS;
+        if (blocks > round_blocks(width))
+            blocks = round_blocks(width);
         for (unsigned i = 0; i < w->active; i++)
             if (blocks > w->slot[i]->blocks)
                 blocks = w->slot[i]->blocks;
         if (w->queue->crc64)
-            for (unsigned i = 0; i < w->active; i++) {
-                lane *l = w->slot[i];
-                if (!l->is_stream && l->phase == BODY)
-                    crc_up_to(w, l, (uint64_t)(w->data[i] - l->part->data) + blocks * COSX_MD5_BLOCK);
-            }
-        run_kernel(w, blocks);
-        for (unsigned i = w->active; i-- > 0;) {
-            lane *l = w->slot[i];
-            l->blocks -= blocks;
-            w->data[i] += blocks * COSX_MD5_BLOCK;
-            if (!l->is_stream && l->phase == BODY) {
-                w->done += blocks * COSX_MD5_BLOCK;
-                set_position(l->part, (uint64_t)(w->data[i] - l->part->data));
-            }
-            if (l->blocks == 0 && !next_segment(w, i))
-                retire(w, i);
-        }
+            crc_round(w, blocks);
+        run_kernel(w, width, blocks);
+        step(w, blocks);
     }
     return w->done;
 }

@@ -4,7 +4,7 @@
 #ifndef COSX_MD5_ROUNDS_H
 #define COSX_MD5_ROUNDS_H
 
-#define MD5_ROUNDS(a, b, c, d) \
+#define MD5_ROUND1(a, b, c, d) \
     F(a, b, c, d, 0, 0xd76aa478u, 7); \
     F(d, a, b, c, 1, 0xe8c7b756u, 12); \
     F(c, d, a, b, 2, 0x242070dbu, 17); \
@@ -20,7 +20,9 @@
     F(a, b, c, d, 12, 0x6b901122u, 7); \
     F(d, a, b, c, 13, 0xfd987193u, 12); \
     F(c, d, a, b, 14, 0xa679438eu, 17); \
-    F(b, c, d, a, 15, 0x49b40821u, 22); \
+    F(b, c, d, a, 15, 0x49b40821u, 22);
+
+#define MD5_ROUND2(a, b, c, d) \
     G(a, b, c, d, 1, 0xf61e2562u, 5); \
     G(d, a, b, c, 6, 0xc040b340u, 9); \
     G(c, d, a, b, 11, 0x265e5a51u, 14); \
@@ -36,7 +38,9 @@
     G(a, b, c, d, 13, 0xa9e3e905u, 5); \
     G(d, a, b, c, 2, 0xfcefa3f8u, 9); \
     G(c, d, a, b, 7, 0x676f02d9u, 14); \
-    G(b, c, d, a, 12, 0x8d2a4c8au, 20); \
+    G(b, c, d, a, 12, 0x8d2a4c8au, 20);
+
+#define MD5_ROUND3(a, b, c, d) \
     H(a, b, c, d, 5, 0xfffa3942u, 4); \
     H(d, a, b, c, 8, 0x8771f681u, 11); \
     H(c, d, a, b, 11, 0x6d9d6122u, 16); \
@@ -52,7 +56,9 @@
     H(a, b, c, d, 9, 0xd9d4d039u, 4); \
     H(d, a, b, c, 12, 0xe6db99e5u, 11); \
     H(c, d, a, b, 15, 0x1fa27cf8u, 16); \
-    H(b, c, d, a, 2, 0xc4ac5665u, 23); \
+    H(b, c, d, a, 2, 0xc4ac5665u, 23);
+
+#define MD5_ROUND4(a, b, c, d) \
     I(a, b, c, d, 0, 0xf4292244u, 6); \
     I(d, a, b, c, 7, 0x432aff97u, 10); \
     I(c, d, a, b, 14, 0xab9423a7u, 15); \

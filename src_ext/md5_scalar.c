@@ -34,7 +34,10 @@ void cosx_md5_blocks(uint32_t state[4], const uint8_t *data, size_t blocks)
     uint32_t a = state[0], b = state[1], c = state[2], d = state[3];
     for (; blocks; blocks--, data += COSX_MD5_BLOCK) {
         const uint32_t a0 = a, b0 = b, c0 = c, d0 = d;
-        MD5_ROUNDS(a, b, c, d)
+        MD5_ROUND1(a, b, c, d)
+        MD5_ROUND2(a, b, c, d)
+        MD5_ROUND3(a, b, c, d)
+        MD5_ROUND4(a, b, c, d)
         a += a0;
         b += b0;
         c += c0;
@@ -46,9 +49,10 @@ void cosx_md5_blocks(uint32_t state[4], const uint8_t *data, size_t blocks)
     state[3] = d;
 }
 
-void cosx_md5_lanes_scalar1(uint32_t *state, const uint8_t *const *data, size_t blocks)
+void cosx_md5_scalar_1x1(uint32_t *state, const uint8_t *const *data, size_t blocks, const uint8_t *const *ahead)
 {
     uint32_t s[4];
+    (void)ahead; /* one stream is slow enough for the processor's own prefetch */
     for (int w = 0; w < 4; w++)
         s[w] = state[w * COSX_MAX_LANES];
     cosx_md5_blocks(s, data[0], blocks);
