@@ -87,7 +87,7 @@ def _obeyed(app: Application | None, question: dict[str, Any]) -> dict[str, Any]
 
 async def _watch(parent: int, stop: asyncio.Event) -> None:
     """A process that the parent forked may hold the socket open after the parent's death."""
-    while os.getppid() == parent:
+    while os.getppid() == parent:  # noqa: ASYNC110 (no event tells of a parent's death)
         await asyncio.sleep(_PARENT_CHECK_SECONDS)
     stop.set()
 

@@ -21,7 +21,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import cosxfer
 from cosxfer.credentials import Credentials
 from cosxfer.server.faults import load_faults, parse_faults
 from cosxfer.server.options import ServerOptions, ServerStartError, credentials_of
@@ -152,7 +151,7 @@ def _settings(options: ServerOptions, key: Credentials, root: Path) -> dict[str,
 def _spawn(theirs: socket.socket) -> subprocess.Popen[bytes]:
     environment = dict(os.environ)
     # The same cosxfer as ours, wherever the parent found it.
-    package = str(Path(cosxfer.__file__).parents[1])
+    package = str(Path(__file__).parents[2])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (package, environment.get("PYTHONPATH"))))
     with suppress(ValueError):
         theirs.set_inheritable(True)
