@@ -77,13 +77,13 @@ def cp(
     Keys come from COS_SECRET_ID, COS_SECRET_KEY and COS_TOKEN. Exit codes: 0 done and verified, 1 failed, 2 wrong
     usage, 130 interrupted.
     """
-    from cosxfer.cli import cp as command
+    from cosxfer.cli.cp import CopyOptions, run
     from cosxfer.cli.failures import reported
 
     with reported(debug=debug):
         bucket, key = parse_destination(destination, file)
-        command.run(
-            command.CopyOptions(
+        run(
+            CopyOptions(
                 file=file,
                 bucket=bucket,
                 key=key,
@@ -129,11 +129,11 @@ def serve(
     debug: Debug = False,
 ) -> None:
     """Serve the COS protocol on this machine, for demos, tests and benchmarks."""
-    from cosxfer.cli import serve as command
     from cosxfer.cli.failures import reported
+    from cosxfer.cli.serve import run
 
     with reported(debug=debug):
-        command.run(
+        run(
             root=root,
             buckets=bucket or [],
             host=host,
@@ -152,11 +152,11 @@ def demo(
     debug: Debug = False,
 ) -> None:
     """Show the main job: upload a file of random bytes to an embedded server over HTTP/2, read it back, compare."""
-    from cosxfer.cli import demo as command
+    from cosxfer.cli.demo import run
     from cosxfer.cli.failures import reported
 
     with reported(debug=debug):
-        command.run(size=parse_size(size, name="--size"))
+        run(size=parse_size(size, name="--size"))
 
 
 def _http_version(value: str) -> HttpVersion:

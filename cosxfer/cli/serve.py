@@ -1,1 +1,36 @@
-"""``cosxfer serve``: the embedded server."""
+"""``cosxfer serve``: the embedded server, until it is told to stop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cosxfer.server import ServerOptions, serve
+from cosxfer.server.options import DEFAULT_BUCKET
+
+
+def run(
+    *,
+    root: Path | None,
+    buckets: list[str],
+    host: str,
+    port: int,
+    secret_id: str | None,
+    secret_key: str | None,
+    tls: bool,
+    discard: bool,
+    fault_script: Path | None,
+) -> None:
+    """Serve until SIGINT or SIGTERM; both are a clean end."""
+    serve(
+        ServerOptions(
+            root=root,
+            buckets=buckets or (DEFAULT_BUCKET,),
+            host=host,
+            port=port,
+            secret_id=secret_id,
+            secret_key=secret_key,
+            tls=tls,
+            discard=discard,
+            fault_script=fault_script,
+        )
+    )
