@@ -17,7 +17,7 @@ INLINE __m128i fold(__m128i acc, __m128i by, __m128i next)
     return _mm_xor_si128(_mm_xor_si128(low, high), next);
 }
 
-INLINE __m128i constant(const cosx_crc64_fold *by)
+INLINE __m128i constant(const cosx_crc64_factor *by)
 {
     return _mm_loadu_si128((const __m128i *)by);
 }

@@ -14,7 +14,7 @@ INLINE word load(const uint8_t *p)
     return vreinterpretq_u64_u8(vld1q_u8(p));
 }
 
-INLINE word fold(word acc, cosx_crc64_fold by, word next)
+INLINE word fold(word acc, cosx_crc64_factor by, word next)
 {
     word low = vreinterpretq_u64_p128(vmull_p64((poly64_t)vgetq_lane_u64(acc, 0), (poly64_t)by.low));
     word high = vreinterpretq_u64_p128(vmull_p64((poly64_t)vgetq_lane_u64(acc, 1), (poly64_t)by.high));
@@ -23,14 +23,14 @@ INLINE word fold(word acc, cosx_crc64_fold by, word next)
 
 TARGET uint64_t cosx_crc64_pmull(uint64_t crc, const uint8_t *data, size_t size)
 {
-    const cosx_crc64_fold by16 = cosx_crc64_fold_16;
+    const cosx_crc64_factor by16 = cosx_crc64_fold_16;
     word acc;
     uint8_t last[16];
     if (size < 32)
         return cosx_crc64_table(crc, data, size);
     const word start = vcombine_u64(vcreate_u64(~crc), vcreate_u64(0));
     if (size >= 256) {
-        const cosx_crc64_fold by128 = cosx_crc64_fold_128;
+        const cosx_crc64_factor by128 = cosx_crc64_fold_128;
         word v[8];
 #pragma GCC unroll 8
         for (int i = 0; i < 8; i++)

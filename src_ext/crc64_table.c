@@ -10,7 +10,7 @@
 #define POLYNOMIAL UINT64_C(0xc96c5795d7870f42) /* ECMA-182, reflected */
 #define SLICES 16
 
-cosx_crc64_fold cosx_crc64_fold_16, cosx_crc64_fold_64, cosx_crc64_fold_128, cosx_crc64_fold_256;
+cosx_crc64_factor cosx_crc64_fold_16, cosx_crc64_fold_64, cosx_crc64_fold_128, cosx_crc64_fold_256;
 
 static uint64_t table[SLICES][256];
 static uint64_t power[64]; /* power[i] = x^(8 * 2^i) mod P */
@@ -26,9 +26,9 @@ static uint64_t multiply(uint64_t a, uint64_t b)
     return product;
 }
 
-static cosx_crc64_fold fold_over(unsigned bytes)
+static cosx_crc64_factor fold_over(unsigned bytes)
 {
-    cosx_crc64_fold fold;
+    cosx_crc64_factor fold;
     uint64_t value = UINT64_C(1) << 63; /* x^0 */
     for (unsigned i = 0; i < 8 * bytes + 63; i++) {
         if (i == 8 * bytes - 1)

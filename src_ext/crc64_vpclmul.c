@@ -12,7 +12,7 @@ INLINE __m512i fold(__m512i acc, __m512i by, __m512i next)
     return _mm512_ternarylogic_epi64(low, high, next, 0x96);
 }
 
-INLINE __m512i constant(const cosx_crc64_fold *by)
+INLINE __m512i constant(const cosx_crc64_factor *by)
 {
     return _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)by));
 }

@@ -27,23 +27,26 @@ static int has_avx2(void)
 }
 #endif
 
+#define SCALAR {1, cosx_md5_scalar_1x1, NULL}, {2, cosx_md5_scalar_2x1, NULL}
+
 /* Best first. The CRC has instructions of its own, which a processor may lack: see choose. */
 static cosx_kernel kernels[] = {
 #if defined(__x86_64__)
-    {"avx512", has_avx512, 1, {{1, cosx_md5_scalar_1x1}, {16, cosx_md5_avx512_1x16}, {32, cosx_md5_avx512_2x16},
-                               {48, cosx_md5_avx512_3x16}}, cosx_crc64_table},
-    {"avx2", has_avx2, 2, {{1, cosx_md5_scalar_1x1}, {8, cosx_md5_avx2_1x8}, {16, cosx_md5_avx2_2x8},
-                           {24, cosx_md5_avx2_3x8}, {32, cosx_md5_avx2_4x8}}, cosx_crc64_table},
+    {"avx512", has_avx512, 2, {SCALAR, {16, cosx_md5_avx512_1x16, cosx_fused_avx512_1x16},
+                               {32, cosx_md5_avx512_2x16, cosx_fused_avx512_2x16},
+                               {48, cosx_md5_avx512_3x16, cosx_fused_avx512_3x16}}, cosx_crc64_table, 0},
+    {"avx2", has_avx2, 4, {SCALAR, {8, cosx_md5_avx2_1x8, NULL}, {16, cosx_md5_avx2_2x8, NULL},
+                           {24, cosx_md5_avx2_3x8, NULL}, {32, cosx_md5_avx2_4x8, NULL}}, cosx_crc64_table, 0},
 #endif
 #if defined(__aarch64__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    {"neon", always, 2, {{1, cosx_md5_scalar_1x1}, {4, cosx_md5_neon_1x4}, {8, cosx_md5_neon_2x4},
-                         {16, cosx_md5_neon_4x4}}, cosx_crc64_table},
+    {"neon", always, 2, {SCALAR, {4, cosx_md5_neon_1x4, NULL}, {8, cosx_md5_neon_2x4, NULL},
+                         {16, cosx_md5_neon_4x4, NULL}}, cosx_crc64_table, 0},
 #endif
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    {"portable", always, 2, {{1, cosx_md5_scalar_1x1}, {4, cosx_md5_portable_1x4}, {8, cosx_md5_portable_2x4},
-                             {12, cosx_md5_portable_3x4}, {16, cosx_md5_portable_4x4}}, cosx_crc64_table},
+    {"portable", always, 4, {SCALAR, {8, cosx_md5_portable_2x4, NULL}, {12, cosx_md5_portable_3x4, NULL},
+                             {16, cosx_md5_portable_4x4, NULL}}, cosx_crc64_table, 0},
 #endif
-    {"scalar", always, 1, {{1, cosx_md5_scalar_1x1}}, cosx_crc64_table},
+    {"scalar", always, 2, {SCALAR}, cosx_crc64_table, 0},
 };
 
 #define COUNT (sizeof kernels / sizeof kernels[0])
@@ -59,8 +62,10 @@ __attribute__((constructor)) static void choose(void)
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("pclmul") && __builtin_cpu_supports("sse4.1")) {
         kernels[0].crc64 = kernels[1].crc64 = cosx_crc64_pclmul;
-        if (__builtin_cpu_supports("vpclmulqdq"))
+        if (__builtin_cpu_supports("vpclmulqdq")) {
             kernels[0].crc64 = cosx_crc64_vpclmul;
+            kernels[0].fused = 1;
+        }
     }
 #endif
 #if defined(__aarch64__) && defined(__linux__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__

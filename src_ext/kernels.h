@@ -13,17 +13,30 @@ typedef void cosx_md5_lanes_fn(uint32_t *state, const uint8_t *const *data, size
                                const uint8_t *const *ahead);
 typedef uint64_t cosx_crc64_fn(uint64_t crc, const uint8_t *data, size_t size);
 
+/* A CRC under way by folding: 256 bytes that stand for all that was read, as if the message began with them. */
+#define COSX_FOLD_BYTES 256
+typedef struct {
+    uint8_t *accumulator;
+    const uint8_t *data;
+} cosx_fold;
+/* The same with a CRC beside it: MD5 in lanes waits for its own results most of the time. While it works on block i, a
+ * kernel also folds as many cache lines as it has lanes from folds[i].data into folds[i].accumulator. */
+typedef void cosx_fused_fn(uint32_t *state, const uint8_t *const *data, size_t blocks, const uint8_t *const *ahead,
+                           const cosx_fold *folds);
+
 typedef struct {
     unsigned lanes;
     cosx_md5_lanes_fn *run;
+    cosx_fused_fn *run_fused; /* NULL where there is none */
 } cosx_md5_width;
 
 typedef struct {
     const char *name;
     int (*available)(void);
-    unsigned narrow;          /* so few lanes are quicker one after another by the first width */
-    cosx_md5_width widths[7]; /* ascending from one lane; lanes == 0 ends the list */
+    unsigned narrow;          /* up to so many lanes, the scalar widths are quicker, two lanes after two */
+    cosx_md5_width widths[7]; /* ascending: 1 and 2 (scalar), then vectors; lanes == 0 ends the list */
     cosx_crc64_fn *crc64;
+    int fused; /* whether the processor can run run_fused */
 } cosx_kernel;
 
 extern const cosx_kernel *cosx_kernel_in_use;
@@ -38,8 +51,9 @@ cosx_md5_lanes_fn cosx_md5_scalar_1x1, cosx_md5_scalar_2x1;
 
 /* md5_avx512.c, md5_avx2.c, md5_portable.c, md5_neon.c: groups x lanes of a vector */
 cosx_md5_lanes_fn cosx_md5_avx512_1x16, cosx_md5_avx512_2x16, cosx_md5_avx512_3x16;
+cosx_fused_fn cosx_fused_avx512_1x16, cosx_fused_avx512_2x16, cosx_fused_avx512_3x16;
 cosx_md5_lanes_fn cosx_md5_avx2_1x8, cosx_md5_avx2_2x8, cosx_md5_avx2_3x8, cosx_md5_avx2_4x8;
-cosx_md5_lanes_fn cosx_md5_portable_1x4, cosx_md5_portable_2x4, cosx_md5_portable_3x4, cosx_md5_portable_4x4;
+cosx_md5_lanes_fn cosx_md5_portable_2x4, cosx_md5_portable_3x4, cosx_md5_portable_4x4;
 cosx_md5_lanes_fn cosx_md5_neon_1x4, cosx_md5_neon_2x4, cosx_md5_neon_4x4;
 
 /* crc64_table.c, crc64_pclmul.c, crc64_vpclmul.c, crc64_pmull.c */
@@ -54,7 +68,7 @@ uint64_t cosx_crc64_remainder(uint64_t remainder, const uint8_t *data, size_t si
 typedef struct {
     uint64_t low;  /* x^(8n + 63) mod P, reflected */
     uint64_t high; /* x^(8n - 1) mod P, reflected */
-} cosx_crc64_fold;
-extern cosx_crc64_fold cosx_crc64_fold_16, cosx_crc64_fold_64, cosx_crc64_fold_128, cosx_crc64_fold_256;
+} cosx_crc64_factor;
+extern cosx_crc64_factor cosx_crc64_fold_16, cosx_crc64_fold_64, cosx_crc64_fold_128, cosx_crc64_fold_256;
 
 #endif

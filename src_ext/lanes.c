@@ -27,8 +27,10 @@ typedef struct {
     uint64_t blocks;    /* left in this segment */
     uint64_t crc_done;  /* bytes of the part that the CRC has read */
     uint64_t skip;      /* stream: bytes of the part that completed the block before */
+    int folding;        /* the CRC up to crc_done is in the accumulator, not in part->crc */
     cosx_md5 md5;       /* stream: its state between parts; becomes the caller's when the job ends */
     uint8_t buffer[2 * COSX_MD5_BLOCK];
+    uint8_t accumulator[COSX_FOLD_BYTES] __attribute__((aligned(64)));
 } lane;
 
 struct cosx_worker {
@@ -39,6 +41,7 @@ struct cosx_worker {
     cosx_queue *queue;
     const cosx_kernel *kernel;
     uint64_t done;
+    uint8_t unused[COSX_FOLD_BYTES] __attribute__((aligned(64)));
     lane lanes[COSX_MAX_LANES];
 };
 
@@ -82,9 +85,29 @@ static void set_position(cosx_part *part, uint64_t position)
     __atomic_store_n(&part->position, position, __ATOMIC_RELAXED);
 }
 
+static void start_folding(lane *l)
+{
+    cosx_part *part = l->part;
+    uint64_t remainder = ~part->crc;
+    memcpy(l->accumulator, part->data + l->crc_done, COSX_FOLD_BYTES);
+    for (int i = 0; i < 8; i++)
+        l->accumulator[i] ^= (uint8_t)(remainder >> (8 * i));
+    l->crc_done += COSX_FOLD_BYTES;
+    l->folding = 1;
+}
+
+static void stop_folding(cosx_worker *w, lane *l)
+{
+    l->part->crc = w->kernel->crc64(~UINT64_C(0), l->accumulator, COSX_FOLD_BYTES);
+    l->folding = 0;
+}
+
+/* The CRC reads on, at least to `end`. */
 static void crc_up_to(cosx_worker *w, lane *l, uint64_t end)
 {
     cosx_part *part = l->part;
+    if (l->folding && l->crc_done < end)
+        stop_folding(w, l);
     while (l->crc_done < end) {
         uint64_t take = part->size - l->crc_done;
         if (take > CRC_BYTES)
@@ -104,6 +127,7 @@ static void start_part(cosx_worker *w, unsigned slot, cosx_part *part)
     l->part = part;
     l->phase = BODY;
     l->crc_done = 0;
+    l->folding = 0;
     l->blocks = part->size / COSX_MD5_BLOCK;
     w->data[slot] = part->data;
 }
@@ -116,8 +140,11 @@ static int next_of_part(cosx_worker *w, unsigned slot)
         cosx_part *part = l->part;
         if (l->phase == BODY) {
             uint64_t rest = part->size % COSX_MD5_BLOCK;
-            if (w->queue->crc64)
+            if (w->queue->crc64) {
                 crc_up_to(w, l, part->size);
+                if (l->folding)
+                    stop_folding(w, l);
+            }
             l->blocks = cosx_md5_padding(l->buffer, rest ? part->data + part->size - rest : NULL, part->size);
             w->data[slot] = l->buffer;
             w->done += rest;
@@ -237,9 +264,10 @@ static void refill(cosx_worker *w)
 static const cosx_md5_width *width_for(const cosx_worker *w, unsigned active)
 {
     const cosx_md5_width *width = w->kernel->widths;
-    if (active > w->kernel->narrow)
-        while (width->lanes < active && width[1].lanes)
-            width++;
+    if (active <= w->kernel->narrow)
+        return active > 1 ? width + 1 : width;
+    while (width->lanes < active && width[1].lanes)
+        width++;
     return width;
 }
 
@@ -259,7 +287,7 @@ static void plan_prefetch(cosx_worker *w, const cosx_md5_width *width, unsigned 
     for (unsigned i = 0; i < width->lanes; i++) {
         const uint8_t *start = w->data[i];
         if (i < w->active && w->slot[i]->blocks > blocks)
-            start += (size_t)blocks * COSX_MD5_BLOCK;
+            start += (size_t)blocks * COSX_MD5_BLOCK + COSX_FOLD_BYTES;
         else if (i < w->active && w->slot[i]->phase == BODY && upcoming < q->count)
             start = q->jobs[upcoming++].first->data;
         for (unsigned t = 0; t < times; t++)
@@ -267,28 +295,71 @@ static void plan_prefetch(cosx_worker *w, const cosx_md5_width *width, unsigned 
     }
 }
 
-static void run_kernel(cosx_worker *w, const cosx_md5_width *width, size_t blocks)
+/* The part that a lane reads with its MD5 and CRC, at its position; NULL for streams and padding. */
+static cosx_part *crc_part(const cosx_worker *w, unsigned slot, uint64_t *position)
+{
+    lane *l = w->slot[slot];
+    if (l->is_stream || l->phase != BODY)
+        return NULL;
+    *position = (uint64_t)(w->data[slot] - l->part->data);
+    return l->part;
+}
+
+/* What a fused round of `blocks` folds: of each lane whose CRC is about as far as its MD5, as many bytes as the MD5
+ * reads. The others' place is taken by what does no harm. */
+static void plan_folds(cosx_worker *w, const cosx_md5_width *width, unsigned blocks, cosx_fold *folds)
+{
+    const uint64_t bytes = (uint64_t)blocks * COSX_MD5_BLOCK, piece = (uint64_t)width->lanes * COSX_MD5_BLOCK;
+    for (unsigned i = 0; i < width->lanes; i++) {
+        cosx_fold fold = {w->unused, w->data[0]};
+        uint64_t position;
+        cosx_part *part = i < w->active ? crc_part(w, i, &position) : NULL;
+        lane *l = w->slot[i];
+        if (part && l->crc_done <= position + COSX_FOLD_BYTES && part->size - l->crc_done >= bytes + COSX_FOLD_BYTES) {
+            if (!l->folding)
+                start_folding(l);
+            fold = (cosx_fold){l->accumulator, part->data + l->crc_done};
+            l->crc_done += bytes;
+        }
+        for (uint64_t done = 0; done < bytes; done += piece, folds++) {
+            *folds = fold;
+            if (fold.accumulator != w->unused)
+                fold.data += piece;
+        }
+    }
+}
+
+/* One round: the CRC of what the MD5 is about to read, then or at the same time the MD5. */
+static void run_kernel(cosx_worker *w, const cosx_md5_width *width, unsigned blocks)
 {
     const uint8_t *ahead[ROUND_BLOCKS];
-    if (width->lanes < w->active || width->lanes == 1) {
-        for (unsigned i = 0; i < w->active; i++)
-            width->run(w->state + i, w->data + i, blocks, NULL);
+    cosx_fold folds[ROUND_BLOCKS];
+    const unsigned full = round_blocks(width);
+    const int fused = w->queue->crc64 && w->kernel->fused && width->run_fused && blocks == full;
+    if (fused)
+        plan_folds(w, width, blocks, folds);
+    if (w->queue->crc64)
+        for (unsigned i = 0; i < w->active; i++) {
+            uint64_t position;
+            if (crc_part(w, i, &position))
+                crc_up_to(w, w->slot[i], position + (uint64_t)blocks * COSX_MD5_BLOCK);
+        }
+    if (width->lanes <= 2) {
+        const cosx_md5_width *scalar = w->kernel->widths;
+        unsigned i = 0;
+        for (; i + 2 <= w->active; i += 2)
+            scalar[1].run(w->state + i, w->data + i, blocks, NULL);
+        if (i < w->active)
+            scalar[0].run(w->state + i, w->data + i, blocks, NULL);
         return;
     }
     for (unsigned i = w->active; i < width->lanes; i++)
         w->data[i] = w->data[0]; /* idle: reads what another lane reads */
-    plan_prefetch(w, width, round_blocks(width), ahead);
-    width->run(w->state, w->data, blocks, ahead);
-}
-
-/* The bytes that a round of `blocks` reads from the parts, by the CRC first. */
-static void crc_round(cosx_worker *w, uint64_t blocks)
-{
-    for (unsigned i = 0; i < w->active; i++) {
-        lane *l = w->slot[i];
-        if (!l->is_stream && l->phase == BODY)
-            crc_up_to(w, l, (uint64_t)(w->data[i] - l->part->data) + blocks * COSX_MD5_BLOCK);
-    }
+    plan_prefetch(w, width, full, ahead);
+    if (fused)
+        width->run_fused(w->state, w->data, blocks, ahead, folds);
+    else
+        width->run(w->state, w->data, blocks, ahead);
 }
 
 /* Moves all lanes on by what the kernel has read; lanes that come to their end get their next segment. */
@@ -321,9 +392,7 @@ uint64_t cosx_worker_run(cosx_worker *w, uint64_t budget)
         for (unsigned i = 0; i < w->active; i++)
             if (blocks > w->slot[i]->blocks)
                 blocks = w->slot[i]->blocks;
-        if (w->queue->crc64)
-            crc_round(w, blocks);
-        run_kernel(w, width, blocks);
+        run_kernel(w, width, (unsigned)blocks);
         step(w, blocks);
     }
     return w->done;

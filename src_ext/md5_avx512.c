@@ -5,7 +5,8 @@
 
 #include "kernels.h"
 
-#define KERNEL_TARGET __attribute__((target("avx512f")))
+/* VPCLMULQDQ appears in the fused kernels only: no compiler makes it out of anything else. */
+#define KERNEL_TARGET __attribute__((target("avx512f,avx512vl,vpclmulqdq")))
 #define INLINE KERNEL_TARGET static inline __attribute__((always_inline))
 #define WIDTH 16
 #define UNITS 2
@@ -66,10 +67,28 @@ INLINE void load_unit(vec *w, const uint8_t *const *data, size_t offset, int uni
     }
 }
 
+/* As in crc64_vpclmul.c. */
+INLINE void fold_lines(const cosx_fold *fold, int first, int count)
+{
+    const __m512i by = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)&cosx_crc64_fold_256));
+    __m512i *accumulator = (__m512i *)fold->accumulator;
+#pragma GCC unroll 16
+    for (int i = 0; i < count; i++) {
+        __m512i acc = _mm512_loadu_si512(&accumulator[i % 4]);
+        __m512i low = _mm512_clmulepi64_epi128(acc, by, 0x00), high = _mm512_clmulepi64_epi128(acc, by, 0x11);
+        __m512i next = _mm512_loadu_si512(fold->data + 64 * (first + i));
+        _mm512_storeu_si512(&accumulator[i % 4], _mm512_ternarylogic_epi64(low, high, next, 0x96));
+    }
+}
+#define FOLD_LINES(fold, first, count) fold_lines(fold, first, count)
+
 #include "md5_lanes.h"
 
 DEFINE_MD5_KERNEL(cosx_md5_avx512_1x16, 1)
 DEFINE_MD5_KERNEL(cosx_md5_avx512_2x16, 2)
 DEFINE_MD5_KERNEL(cosx_md5_avx512_3x16, 3)
+DEFINE_FUSED_KERNEL(cosx_fused_avx512_1x16, 1)
+DEFINE_FUSED_KERNEL(cosx_fused_avx512_2x16, 2)
+DEFINE_FUSED_KERNEL(cosx_fused_avx512_3x16, 3)
 
 #endif

@@ -11,12 +11,17 @@
  *   step_f, step_g, step_h, step_i (b, c, d, early, s)  one step for one group: the new a; early is a + word + constant
  *   broadcast, add           a constant in all lanes; lane-wise sum
  *   KERNEL_TARGET            the attribute of functions that use these
- * and then, for each number of groups, DEFINE_MD5_KERNEL(name, groups).
+ *   FOLD_LINES               optional: FOLD_LINES(fold, first, count) folds cache lines (kernels.h: cosx_fused_fn)
+ * and then, for each number of groups, DEFINE_MD5_KERNEL(name, groups) and, with FOLD_LINES, DEFINE_FUSED_KERNEL.
  */
 #ifndef COSX_MD5_LANES_H
 #define COSX_MD5_LANES_H
 
 #include "kernels.h"
+
+#ifndef FOLD_LINES
+#define FOLD_LINES(fold, first, count) ((void)0)
+#endif
 
 #define STEP_ALL(step, a, b, c, d, i, k, s)                                                 \
     _Pragma("GCC unroll 4") for (int g = 0; g < groups; g++)                                \
@@ -34,10 +39,13 @@
         __builtin_prefetch(later + COSX_MD5_BLOCK * i, 0, 3);                                    \
     _Pragma("GCC unroll 16") for (int u = (quarter) * units / 4; u < ((quarter) + 1) * units / 4; u++) \
         load_unit(n + 16 * (u / UNITS), data + WIDTH * (u / UNITS), next, u % UNITS);            \
+    if (folds)                                                                                   \
+        FOLD_LINES(folds, (quarter) * lanes / 4, lanes / 4);                                     \
     __asm__ volatile("" ::: "memory"); /* here, not hoisted: registers are short */
 
 KERNEL_TARGET static inline __attribute__((always_inline)) void run_groups(
-    const int groups, uint32_t *state, const uint8_t *const *data, size_t blocks, const uint8_t *const *ahead)
+    const int groups, uint32_t *state, const uint8_t *const *data, size_t blocks, const uint8_t *const *ahead,
+    const cosx_fold *folds)
 {
     const int lanes = groups * WIDTH, units = groups * UNITS;
     vec a[4], b[4], c[4], d[4], a0[4], b0[4], c0[4], d0[4];
@@ -83,6 +91,8 @@ KERNEL_TARGET static inline __attribute__((always_inline)) void run_groups(
         w = n;
         n = t;
         offset = next;
+        if (folds)
+            folds++;
     }
 #pragma GCC unroll 4
     for (int g = 0; g < groups; g++) {
@@ -96,7 +106,14 @@ KERNEL_TARGET static inline __attribute__((always_inline)) void run_groups(
 #define DEFINE_MD5_KERNEL(name, groups)                                                                       \
     KERNEL_TARGET void name(uint32_t *state, const uint8_t *const *data, size_t blocks, const uint8_t *const *ahead) \
     {                                                                                                         \
-        run_groups(groups, state, data, blocks, ahead);                                                       \
+        run_groups(groups, state, data, blocks, ahead, NULL);                                                       \
+    }
+#define DEFINE_FUSED_KERNEL(name, groups)                                                                     \
+    KERNEL_TARGET void name(uint32_t *state, const uint8_t *const *data, size_t blocks, const uint8_t *const *ahead, \
+                            const cosx_fold *folds)                                                           \
+    {                                                                                                         \
+        if (folds)                                                                                            \
+            run_groups(groups, state, data, blocks, ahead, folds);                                            \
     }
 
 #endif

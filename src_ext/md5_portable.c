@@ -63,7 +63,6 @@ INLINE void load_unit(vec *w, const uint8_t *const *data, size_t offset, int uni
 
 #include "md5_lanes.h"
 
-DEFINE_MD5_KERNEL(cosx_md5_portable_1x4, 1)
 DEFINE_MD5_KERNEL(cosx_md5_portable_2x4, 2)
 DEFINE_MD5_KERNEL(cosx_md5_portable_3x4, 3)
 DEFINE_MD5_KERNEL(cosx_md5_portable_4x4, 4)

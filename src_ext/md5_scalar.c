@@ -4,21 +4,6 @@
 
 #include "kernels.h"
 
-/* b reaches the result late: in each step whatever does not need it is added first. G's two terms never have a
- * bit in common, so they are added one by one and b's term joins last. */
-#define STEP(f_early, f_late, a, b, c, d, w, k, s)           \
-    do {                                                     \
-        a += (uint32_t)(k) + word(data + 4 * (w)) + (f_early); \
-        a += (f_late);                                       \
-        a = ((a << (s)) | (a >> (32 - (s)))) + (b);          \
-    } while (0)
-#define F(a, b, c, d, w, k, s) STEP(0, ((((c) ^ (d)) & (b)) ^ (d)), a, b, c, d, w, k, s)
-#define G(a, b, c, d, w, k, s) STEP((~(d) & (c)), ((d) & (b)), a, b, c, d, w, k, s)
-#define H(a, b, c, d, w, k, s) STEP(0, (((c) ^ (d)) ^ (b)), a, b, c, d, w, k, s)
-#define I(a, b, c, d, w, k, s) STEP(0, ((~(d) | (b)) ^ (c)), a, b, c, d, w, k, s)
-
-#include "md5_rounds.h"
-
 static inline uint32_t word(const uint8_t *p)
 {
     uint32_t w;
@@ -29,35 +14,92 @@ static inline uint32_t word(const uint8_t *p)
     return w;
 }
 
-void cosx_md5_blocks(uint32_t state[4], const uint8_t *data, size_t blocks)
+/* b comes out of the step before, so whatever does not need it is added first (and the empty asm keeps the compiler
+ * from reassociating the sum). G's two terms never have a bit in common, so they may be added one by one. A step then
+ * takes 4 (G, H) or 5 (F, I) dependent instructions, 288 a block: what a single stream takes, however it is written.
+ * Two streams side by side take little longer than one. */
+#define STEP(early, late, b, s)                                                   \
+    ({                                                                            \
+        uint32_t sum = early;                                                     \
+        __asm__("" : "+r"(sum));                                                  \
+        sum += (late);                                                            \
+        ((sum << (s)) | (sum >> (32 - (s)))) + (b);                               \
+    })
+#define step_f(b, c, d, early, s) STEP(early, (((c) ^ (d)) & (b)) ^ (d), b, s)
+#define step_g(b, c, d, early, s) STEP((early) + (~(d) & (c)), (d) & (b), b, s)
+#define step_h(b, c, d, early, s) STEP(early, ((c) ^ (d)) ^ (b), b, s)
+#define step_i(b, c, d, early, s) STEP(early, (~(d) | (b)) ^ (c), b, s)
+
+#define STEP_ALL(step, a, b, c, d, i, k, s)                                       \
+    _Pragma("GCC unroll 2") for (int g = 0; g < streams; g++)                     \
+        a[g] = step(b[g], c[g], d[g], a[g] + word(data[g] + 4 * (i)) + (k), s);
+#define F(a, b, c, d, i, k, s) STEP_ALL(step_f, a, b, c, d, i, k, s)
+#define G(a, b, c, d, i, k, s) STEP_ALL(step_g, a, b, c, d, i, k, s)
+#define H(a, b, c, d, i, k, s) STEP_ALL(step_h, a, b, c, d, i, k, s)
+#define I(a, b, c, d, i, k, s) STEP_ALL(step_i, a, b, c, d, i, k, s)
+
+#include "md5_rounds.h"
+
+/* Word w of stream g is state[w * stride + g]. */
+static inline __attribute__((always_inline)) void run(const int streams, const int stride, uint32_t *state,
+                                                      const uint8_t *const *start, size_t blocks)
 {
-    uint32_t a = state[0], b = state[1], c = state[2], d = state[3];
-    for (; blocks; blocks--, data += COSX_MD5_BLOCK) {
-        const uint32_t a0 = a, b0 = b, c0 = c, d0 = d;
+    uint32_t a[2], b[2], c[2], d[2], a0[2], b0[2], c0[2], d0[2];
+    const uint8_t *data[2];
+#pragma GCC unroll 2
+    for (int g = 0; g < streams; g++) {
+        data[g] = start[g];
+        a[g] = state[g];
+        b[g] = state[stride + g];
+        c[g] = state[2 * stride + g];
+        d[g] = state[3 * stride + g];
+    }
+    for (; blocks; blocks--) {
+#pragma GCC unroll 2
+        for (int g = 0; g < streams; g++) {
+            a0[g] = a[g];
+            b0[g] = b[g];
+            c0[g] = c[g];
+            d0[g] = d[g];
+        }
         MD5_ROUND1(a, b, c, d)
         MD5_ROUND2(a, b, c, d)
         MD5_ROUND3(a, b, c, d)
         MD5_ROUND4(a, b, c, d)
-        a += a0;
-        b += b0;
-        c += c0;
-        d += d0;
+#pragma GCC unroll 2
+        for (int g = 0; g < streams; g++) {
+            a[g] += a0[g];
+            b[g] += b0[g];
+            c[g] += c0[g];
+            d[g] += d0[g];
+            data[g] += COSX_MD5_BLOCK;
+        }
     }
-    state[0] = a;
-    state[1] = b;
-    state[2] = c;
-    state[3] = d;
+#pragma GCC unroll 2
+    for (int g = 0; g < streams; g++) {
+        state[g] = a[g];
+        state[stride + g] = b[g];
+        state[2 * stride + g] = c[g];
+        state[3 * stride + g] = d[g];
+    }
 }
 
+void cosx_md5_blocks(uint32_t state[4], const uint8_t *data, size_t blocks)
+{
+    run(1, 1, state, &data, blocks);
+}
+
+/* These streams are slow enough for the processor's own prefetch: `ahead` is not used. */
 void cosx_md5_scalar_1x1(uint32_t *state, const uint8_t *const *data, size_t blocks, const uint8_t *const *ahead)
 {
-    uint32_t s[4];
-    (void)ahead; /* one stream is slow enough for the processor's own prefetch */
-    for (int w = 0; w < 4; w++)
-        s[w] = state[w * COSX_MAX_LANES];
-    cosx_md5_blocks(s, data[0], blocks);
-    for (int w = 0; w < 4; w++)
-        state[w * COSX_MAX_LANES] = s[w];
+    (void)ahead;
+    run(1, COSX_MAX_LANES, state, data, blocks);
+}
+
+void cosx_md5_scalar_2x1(uint32_t *state, const uint8_t *const *data, size_t blocks, const uint8_t *const *ahead)
+{
+    (void)ahead;
+    run(2, COSX_MAX_LANES, state, data, blocks);
 }
 
 void cosx_md5_init(cosx_md5 *md5)
