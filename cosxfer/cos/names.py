@@ -12,6 +12,7 @@ from cosxfer.limits import MAX_KEY_BYTES, MAX_METADATA_BYTES
 _BUCKET = re.compile(r"[a-z\d-]+-\d+", re.ASCII)
 _REGION = re.compile(r"[a-z\d-]+", re.ASCII)
 _META_NAME = re.compile(r"[a-z\d-]+", re.ASCII)
+_HEADER_NAME = re.compile(r"[a-z\d!#$%&'*+.^_`|~-]+", re.ASCII)
 META_PREFIX = "x-cos-meta-"
 
 _FORBIDDEN_IN_KEY = frozenset("\x18\x19\x1a\x1b")
@@ -70,7 +71,8 @@ def check_key(key: str) -> str:
             f"the key {shorten(key)} holds the control character {min(bad)!r}, which COS refuses", name="key", value=key
         )
     # "./" or "a/../" would be simplified on the way to the bucket itself and hit a bucket-level operation.
-    if posixpath.normpath("/" + stripped) == "/":
+    # (normpath keeps two slashes at the front apart from one.)
+    if posixpath.normpath("/" + stripped.lstrip("/")) == "/":
         raise UsageError(f"the key {shorten(key)} stands for the bucket itself once simplified", name="key", value=key)
     return stripped
 
@@ -83,12 +85,6 @@ def metadata_headers(metadata: Mapping[str, str]) -> dict[str, str]:
         if not _META_NAME.fullmatch(suffix):
             raise UsageError(
                 f"the metadata name {shorten(name)} may hold only letters, digits and '-'", name="metadata", value=name
-            )
-        if not isinstance(value, str):
-            raise UsageError(
-                f"the metadata value of {name!r} is {type(value).__name__}; it must be a string",
-                name="metadata",
-                value=value,
             )
         check_header_value(META_PREFIX + suffix, value)
         headers[META_PREFIX + suffix] = value
@@ -107,8 +103,18 @@ def check_metadata_size(headers: Mapping[str, str]) -> None:
         )
 
 
+def check_header_name(name: str) -> str:
+    """Return the header's name in lower case if HTTP allows it."""
+    lower = name.lower() if isinstance(name, str) else ""
+    if not _HEADER_NAME.fullmatch(lower):
+        raise UsageError(f"{shorten(name)} is not the name of a header", name="headers", value=name)
+    return lower
+
+
 def check_header_value(name: str, value: str) -> None:
     """Refuse what would break out of a header line, or be changed on the way (spaces at the ends)."""
+    if not isinstance(value, str):
+        raise UsageError(f"the header {name} is {type(value).__name__}; it must be a string", name=name, value=value)
     if any((ord(c) < 0x20 and c != "\t") or ord(c) == 0x7F for c in value):
         raise UsageError(f"the header {name} holds a control character: {shorten(value)}", name=name, value=value)
     if value != value.strip(" \t"):

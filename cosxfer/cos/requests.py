@@ -11,7 +11,13 @@ from typing import Protocol, TypeAlias, TypedDict
 from urllib.parse import quote
 
 from cosxfer.cos.endpoint import PATH_SAFE, Endpoint
-from cosxfer.cos.names import check_header_value, check_metadata_size, metadata_headers, shorten
+from cosxfer.cos.names import (
+    check_header_name,
+    check_header_value,
+    check_metadata_size,
+    metadata_headers,
+    shorten,
+)
 from cosxfer.errors import UsageError
 from cosxfer.limits import MAX_TRAFFIC_LIMIT_BITS, MIN_TRAFFIC_LIMIT_BITS
 
@@ -170,7 +176,7 @@ def object_headers(key: str, given: ObjectHeaders) -> dict[str, str]:
     headers = _plain_headers(given)
     if "content-type" not in headers:
         headers["content-type"] = mimetypes.guess_type(key)[0] or "application/octet-stream"
-    headers.update(metadata_headers(given.get("metadata", {})))
+    headers.update(metadata_headers(given.get("metadata") or {}))
     check_metadata_size(headers)
     return headers
 
@@ -187,8 +193,8 @@ def _plain_headers(given: ObjectHeaders) -> dict[str, str]:
         name = min(unknown)
         raise UsageError(f"there is no parameter {name!r}; pass other headers in headers={{…}}", name=name)
     headers: dict[str, str] = {}
-    for name, value in given.get("headers", {}).items():
-        lower = name.lower()
+    for name, value in (given.get("headers") or {}).items():
+        lower = check_header_name(name)
         if lower in _RESERVED:
             raise UsageError(f"the header {name!r} is set by cosxfer and cannot be given", name="headers", value=name)
         check_header_value(lower, value)
