@@ -54,8 +54,8 @@ def error_of(response: HttpResponse, *, doing: str) -> ServerError | None:
 
 
 def _error_in_success(response: HttpResponse, doing: str) -> ServerError | None:
-    head = bytes(response.body[:512]).lstrip()
-    if b"<Error" not in head:
+    # COS may send spaces for minutes before it says how a Complete went.
+    if b"<Error" not in response.body.lstrip()[:512]:
         return None
     fields = _error_fields(response.body)
     return _error(response, fields, doing) if fields.get("Code") else None

@@ -64,6 +64,8 @@ class HashAhead:
                 # The thread reads the mapping: it must have ended before the source may be closed.
                 self._stop.set()
                 await asyncio.wait([work])
+                if not work.cancelled():
+                    work.exception()  # seen, or it would be logged as lost
                 raise
             finally:
                 self.seconds += time.monotonic() - began

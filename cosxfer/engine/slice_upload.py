@@ -9,14 +9,13 @@ from concurrent.futures import Executor
 from contextlib import aclosing
 
 from cosxfer._native import hashing
-from cosxfer.config import check_concurrency
 from cosxfer.cos import requests
 from cosxfer.cos.names import check_key, shorten
 from cosxfer.cos.requests import ObjectHeaders
 from cosxfer.engine.hash_ahead import HashAhead, HashedPart
 from cosxfer.engine.options import UploadOptions
 from cosxfer.engine.part_body import PartBody
-from cosxfer.engine.report import Reporter
+from cosxfer.engine.report import Reporter, logger
 from cosxfer.engine.window import run_window
 from cosxfer.errors import (
     CosxferError,
@@ -62,9 +61,7 @@ class SliceUpload:
         self._bucket = bucket
         self._key = check_key(key)
         self._options = options
-        self._limit = check_concurrency(
-            session.config.concurrency if options.async_limit is None else options.async_limit, name="async_limit"
-        )
+        self._limit = session.config.concurrency if options.async_limit is None else options.async_limit
         self._hash_reporter = Reporter(options.on_hash_progress, plan.size)
         self._reporter = Reporter(options.on_progress, plan.size)
         self._whole = hashing.Md5() if options.upload_add_meta_md5 else None
@@ -103,8 +100,10 @@ class SliceUpload:
         except CosxferError as error:
             raise await self._failure(error) from error
         except BaseException:
-            # Cancelled, or a fault of ours: either way the parts must not stay behind.
-            await self._abort()
+            # Cancelled, or a fault of ours: either way the parts must not stay behind, or not without a word.
+            aborted, left = await self._abort()
+            if not aborted:
+                logger.warning("%s was cancelled. %s", self._what(), left)
             raise
         verified_by = await self._verify(completed, crc64)
         self._reporter.finish()
@@ -145,7 +144,7 @@ class SliceUpload:
         assert self._whole is not None
         hashed = [part async for part in parts]
         given = self._options.given
-        metadata = {**given.get("metadata", {}), "md5": self._whole.hexdigest()}
+        metadata = {**(given.get("metadata") or {}), "md5": self._whole.hexdigest()}
 
         async def again() -> AsyncGenerator[HashedPart, None]:
             for part in hashed:
@@ -212,7 +211,8 @@ class SliceUpload:
 
     async def _completed_anyway(self, error: CosxferError, crc64: int) -> MultipartCompleteResult | None:
         gone = isinstance(error, NotFoundError) and error.code == "NoSuchUpload"
-        if isinstance(error, ServerError) and not gone and error.status < 500 and error.status != 409:
+        # What may succeed later may have succeeded already; an error inside a 200 is told by its code, not its status.
+        if isinstance(error, ServerError) and not gone and not error.retryable and error.status != 409:
             return None
         try:
             if not gone and await self._still_open():
@@ -252,7 +252,13 @@ class SliceUpload:
         """Compare the object's CRC64 with the file's; returns by what the object was verified."""
         theirs = completed.crc64
         if theirs is None:
-            head = await head_object(self._session, self._bucket, self._key, region=self._options.region)
+            try:
+                head = await head_object(self._session, self._bucket, self._key, region=self._options.region)
+            except CosxferError as error:
+                raise UploadError(
+                    f"{self._what()} was completed, but the object could not be compared with the file: {error}",
+                    upload_id=self._upload_id,
+                ) from error
             theirs = head.crc64
         if theirs is None:
             return "etag" if self._etag_is_md5 else ""

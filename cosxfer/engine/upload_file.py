@@ -8,6 +8,7 @@ import time
 import uuid
 from concurrent.futures import Executor
 
+from cosxfer.config import check_concurrency
 from cosxfer.cos.names import check_bucket, check_key
 from cosxfer.cos.requests import ObjectHeaders, object_headers
 from cosxfer.engine.hash_ahead import HashAhead
@@ -42,6 +43,8 @@ async def upload_file(
         raise UsageError(f"slice_size is {slice_size!r}; it must be a number of bytes", name="slice_size")
     if options.part_size is not None:
         check_part_size(options.part_size, name=options.part_size_name)
+    if options.async_limit is not None:
+        check_concurrency(options.async_limit, name="async_limit")
     # Everything that can be refused is refused before the file is opened or a request is sent.
     check_bucket(bucket)
     object_headers(check_key(key), options.given)
@@ -78,7 +81,7 @@ async def _put(
     hash_reporter.finish()
     given = options.given
     if options.upload_add_meta_md5:
-        metadata = {**given.get("metadata", {}), "md5": hashed.md5.hex()}
+        metadata = {**(given.get("metadata") or {}), "md5": hashed.md5.hex()}
         given = ObjectHeaders(**{**given, "metadata": metadata})
     reporter.start()
     send_began = time.monotonic()
