@@ -4,37 +4,23 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import Self, Unpack
 
 from cosxfer.aio import AsyncClient
+from cosxfer.calls.multipart import MultipartCalls
+from cosxfer.calls.objects import ObjectCalls
 from cosxfer.config import ClientConfig, HttpVersion
 from cosxfer.cos.requests import ObjectHeaders
 from cosxfer.credentials import Credentials, CredentialsProvider
-from cosxfer.engine.bodies import BodyInput
 from cosxfer.engine.upload_file import DEFAULT_SLICE_SIZE
 from cosxfer.loop_thread import LoopThread
-from cosxfer.models import (
-    GetObjectResult,
-    HeadObjectResult,
-    MultipartAbortResult,
-    MultipartCompleteResult,
-    MultipartInitResult,
-    MultipartListPartResult,
-    MultipartListResult,
-    MultipartUploadResult,
-    Part,
-    Progress,
-    PutObjectResult,
-    UploadResult,
-)
+from cosxfer.models import Progress, UploadResult
 from cosxfer.transport.base import Transport
 
-T = TypeVar("T")
 
-
-class Client:
+class Client(ObjectCalls, MultipartCalls):
     """A client of COS; may be shared by threads, and is to be closed (``with``).
 
     Settings, calls and errors are those of `AsyncClient`. Ctrl-C in a call cancels it: what was sent so far is cleaned
@@ -99,147 +85,6 @@ class Client:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.config.endpoint!r}, region {self.config.region!r}>"
-
-    def _run(self, call: Coroutine[Any, Any, T]) -> T:
-        return self._loop.run(call)
-
-    # -- objects ----------------------------------------------------------------------------------------------------
-
-    def put_object(
-        self,
-        bucket: str,
-        key: str,
-        body: BodyInput,
-        *,
-        content_md5: str | None = None,
-        region: str | None = None,
-        on_progress: Callable[[Progress], None] | None = None,
-        **given: Unpack[ObjectHeaders],
-    ) -> PutObjectResult:
-        return self._run(
-            self._client.put_object(
-                bucket, key, body, content_md5=content_md5, region=region, on_progress=on_progress, **given
-            )
-        )
-
-    def head_object(
-        self, bucket: str, key: str, *, version_id: str | None = None, region: str | None = None
-    ) -> HeadObjectResult:
-        return self._run(self._client.head_object(bucket, key, version_id=version_id, region=region))
-
-    def get_object(
-        self,
-        bucket: str,
-        key: str,
-        *,
-        output: str | os.PathLike[str] | None = None,
-        byte_range: tuple[int, int] | None = None,
-        version_id: str | None = None,
-        region: str | None = None,
-    ) -> GetObjectResult:
-        return self._run(
-            self._client.get_object(
-                bucket, key, output=output, byte_range=byte_range, version_id=version_id, region=region
-            )
-        )
-
-    # -- multipart --------------------------------------------------------------------------------------------------
-
-    def multipart_init(
-        self, bucket: str, key: str, *, region: str | None = None, **given: Unpack[ObjectHeaders]
-    ) -> MultipartInitResult:
-        return self._run(self._client.multipart_init(bucket, key, region=region, **given))
-
-    def multipart_upload(
-        self,
-        bucket: str,
-        key: str,
-        body: BodyInput,
-        *,
-        upload_id: str,
-        part_number: int,
-        content_md5: str | None = None,
-        traffic_limit: int | None = None,
-        region: str | None = None,
-        on_progress: Callable[[Progress], None] | None = None,
-    ) -> MultipartUploadResult:
-        return self._run(
-            self._client.multipart_upload(
-                bucket,
-                key,
-                body,
-                upload_id=upload_id,
-                part_number=part_number,
-                content_md5=content_md5,
-                traffic_limit=traffic_limit,
-                region=region,
-                on_progress=on_progress,
-            )
-        )
-
-    def multipart_list_part(
-        self,
-        bucket: str,
-        key: str,
-        *,
-        upload_id: str,
-        max_parts: int | None = None,
-        part_number_marker: int | None = None,
-        encoding_type: str | None = None,
-        region: str | None = None,
-    ) -> MultipartListPartResult:
-        return self._run(
-            self._client.multipart_list_part(
-                bucket,
-                key,
-                upload_id=upload_id,
-                max_parts=max_parts,
-                part_number_marker=part_number_marker,
-                encoding_type=encoding_type,
-                region=region,
-            )
-        )
-
-    def multipart_list(
-        self,
-        bucket: str,
-        *,
-        prefix: str | None = None,
-        delimiter: str | None = None,
-        encoding_type: str | None = None,
-        max_uploads: int | None = None,
-        key_marker: str | None = None,
-        upload_id_marker: str | None = None,
-        region: str | None = None,
-    ) -> MultipartListResult:
-        return self._run(
-            self._client.multipart_list(
-                bucket,
-                prefix=prefix,
-                delimiter=delimiter,
-                encoding_type=encoding_type,
-                max_uploads=max_uploads,
-                key_marker=key_marker,
-                upload_id_marker=upload_id_marker,
-                region=region,
-            )
-        )
-
-    def multipart_complete(
-        self,
-        bucket: str,
-        key: str,
-        *,
-        upload_id: str,
-        parts: Iterable[Part | MultipartUploadResult],
-        region: str | None = None,
-    ) -> MultipartCompleteResult:
-        return self._run(self._client.multipart_complete(bucket, key, upload_id=upload_id, parts=parts, region=region))
-
-    def multipart_abort(
-        self, bucket: str, key: str, *, upload_id: str, region: str | None = None
-    ) -> MultipartAbortResult:
-        return self._run(self._client.multipart_abort(bucket, key, upload_id=upload_id, region=region))
 
     # -- files ------------------------------------------------------------------------------------------------------
 
@@ -313,6 +158,7 @@ class Client:
 
 
 # The documentation of a call stands once, at its asynchronous form.
-for _name, _method in vars(Client).items():
+for _name in dir(Client):
+    _method = getattr(Client, _name)
     if not _name.startswith("_") and hasattr(AsyncClient, _name) and callable(_method):
         _method.__doc__ = getattr(AsyncClient, _name).__doc__

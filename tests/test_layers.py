@@ -25,6 +25,7 @@ LEVELS = {
     "cosxfer.ops": 4,
     "cosxfer.engine": 5,
     "cosxfer.aio": 7,
+    "cosxfer.calls": 7,
     "cosxfer.client": 7,
     "cosxfer.loop_thread": 7,
     "cosxfer": 7,

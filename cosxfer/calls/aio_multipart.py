@@ -1,0 +1,150 @@
+"""The multipart operations, for asyncio."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Unpack
+
+from cosxfer.calls.base import AsyncCalls
+from cosxfer.cos.requests import ObjectHeaders
+from cosxfer.engine.bodies import BodyInput, prepared
+from cosxfer.engine.report import Reporter
+from cosxfer.limits import MAX_PART_BYTES
+from cosxfer.models import (
+    MultipartAbortResult,
+    MultipartCompleteResult,
+    MultipartInitResult,
+    MultipartListPartResult,
+    MultipartListResult,
+    MultipartUploadResult,
+    Part,
+    Progress,
+)
+from cosxfer.ops.multipart_abort import multipart_abort
+from cosxfer.ops.multipart_complete import multipart_complete
+from cosxfer.ops.multipart_init import multipart_init
+from cosxfer.ops.multipart_list import multipart_list
+from cosxfer.ops.multipart_list_part import multipart_list_part
+from cosxfer.ops.multipart_upload import multipart_upload
+
+
+class AsyncMultipartCalls(AsyncCalls):
+    """One call for each operation on multipart uploads."""
+
+    async def multipart_init(
+        self, bucket: str, key: str, *, region: str | None = None, **given: Unpack[ObjectHeaders]
+    ) -> MultipartInitResult:
+        """Begin a multipart upload (COS: Initiate Multipart Upload); all headers of the object belong here."""
+        self._ready()
+        return await multipart_init(self._session, bucket, key, given=given, region=region)
+
+    async def multipart_upload(
+        self,
+        bucket: str,
+        key: str,
+        body: BodyInput,
+        *,
+        upload_id: str,
+        part_number: int,
+        content_md5: str | None = None,
+        traffic_limit: int | None = None,
+        region: str | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> MultipartUploadResult:
+        """Send one part (COS: Upload Part): number 1 to 10,000, 1 MiB to 5 GiB; the last one may be smaller.
+
+        Content-MD5 is sent with it, and the server's ETag and CRC64 are compared. The same number again replaces the
+        part.
+        """
+        async with prepared(body, self._ready(), content_md5=content_md5, largest=MAX_PART_BYTES) as ready:
+            reporter = Reporter(on_progress, ready.content_length)
+            reporter.start()
+            result, _ = await multipart_upload(
+                self._session,
+                bucket,
+                key,
+                ready.body,
+                upload_id=upload_id,
+                part_number=part_number,
+                content_length=ready.content_length,
+                md5=ready.md5,
+                crc64=ready.crc64,
+                headers={} if traffic_limit is None else {"x-cos-traffic-limit": str(traffic_limit)},
+                region=region,
+                on_sent=reporter.add,
+            )
+        reporter.finish()
+        return result
+
+    async def multipart_list_part(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        upload_id: str,
+        max_parts: int | None = None,
+        part_number_marker: int | None = None,
+        encoding_type: str | None = None,
+        region: str | None = None,
+    ) -> MultipartListPartResult:
+        """One page of the uploaded parts (COS: List Parts), 1,000 at most."""
+        self._ready()
+        return await multipart_list_part(
+            self._session,
+            bucket,
+            key,
+            upload_id=upload_id,
+            max_parts=max_parts,
+            part_number_marker=part_number_marker,
+            encoding_type=encoding_type,
+            region=region,
+        )
+
+    async def multipart_list(
+        self,
+        bucket: str,
+        *,
+        prefix: str | None = None,
+        delimiter: str | None = None,
+        encoding_type: str | None = None,
+        max_uploads: int | None = None,
+        key_marker: str | None = None,
+        upload_id_marker: str | None = None,
+        region: str | None = None,
+    ) -> MultipartListResult:
+        """One page of the unfinished uploads of a bucket (COS: List Multipart Uploads), 1,000 at most."""
+        self._ready()
+        return await multipart_list(
+            self._session,
+            bucket,
+            prefix=prefix,
+            delimiter=delimiter,
+            encoding_type=encoding_type,
+            max_uploads=max_uploads,
+            key_marker=key_marker,
+            upload_id_marker=upload_id_marker,
+            region=region,
+        )
+
+    async def multipart_complete(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        upload_id: str,
+        parts: Iterable[Part | MultipartUploadResult],
+        region: str | None = None,
+    ) -> MultipartCompleteResult:
+        """Make one object of the parts (COS: Complete Multipart Upload); they may come in any order.
+
+        COS answers 200 before it has assembled them; an error that follows is raised like any other.
+        """
+        self._ready()
+        return await multipart_complete(self._session, bucket, key, upload_id=upload_id, parts=parts, region=region)
+
+    async def multipart_abort(
+        self, bucket: str, key: str, *, upload_id: str, region: str | None = None
+    ) -> MultipartAbortResult:
+        """Give a multipart upload up and delete its parts (COS: Abort Multipart Upload)."""
+        self._ready()
+        return await multipart_abort(self._session, bucket, key, upload_id=upload_id, region=region)

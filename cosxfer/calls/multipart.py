@@ -1,0 +1,120 @@
+"""The multipart operations, blocking; documented at their asynchronous forms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Unpack
+
+from cosxfer.calls.base import BlockingCalls
+from cosxfer.cos.requests import ObjectHeaders
+from cosxfer.engine.bodies import BodyInput
+from cosxfer.models import (
+    MultipartAbortResult,
+    MultipartCompleteResult,
+    MultipartInitResult,
+    MultipartListPartResult,
+    MultipartListResult,
+    MultipartUploadResult,
+    Part,
+    Progress,
+)
+
+
+class MultipartCalls(BlockingCalls):
+    """One call for each operation on multipart uploads."""
+
+    def multipart_init(
+        self, bucket: str, key: str, *, region: str | None = None, **given: Unpack[ObjectHeaders]
+    ) -> MultipartInitResult:
+        return self._run(self._client.multipart_init(bucket, key, region=region, **given))
+
+    def multipart_upload(
+        self,
+        bucket: str,
+        key: str,
+        body: BodyInput,
+        *,
+        upload_id: str,
+        part_number: int,
+        content_md5: str | None = None,
+        traffic_limit: int | None = None,
+        region: str | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> MultipartUploadResult:
+        return self._run(
+            self._client.multipart_upload(
+                bucket,
+                key,
+                body,
+                upload_id=upload_id,
+                part_number=part_number,
+                content_md5=content_md5,
+                traffic_limit=traffic_limit,
+                region=region,
+                on_progress=on_progress,
+            )
+        )
+
+    def multipart_list_part(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        upload_id: str,
+        max_parts: int | None = None,
+        part_number_marker: int | None = None,
+        encoding_type: str | None = None,
+        region: str | None = None,
+    ) -> MultipartListPartResult:
+        return self._run(
+            self._client.multipart_list_part(
+                bucket,
+                key,
+                upload_id=upload_id,
+                max_parts=max_parts,
+                part_number_marker=part_number_marker,
+                encoding_type=encoding_type,
+                region=region,
+            )
+        )
+
+    def multipart_list(
+        self,
+        bucket: str,
+        *,
+        prefix: str | None = None,
+        delimiter: str | None = None,
+        encoding_type: str | None = None,
+        max_uploads: int | None = None,
+        key_marker: str | None = None,
+        upload_id_marker: str | None = None,
+        region: str | None = None,
+    ) -> MultipartListResult:
+        return self._run(
+            self._client.multipart_list(
+                bucket,
+                prefix=prefix,
+                delimiter=delimiter,
+                encoding_type=encoding_type,
+                max_uploads=max_uploads,
+                key_marker=key_marker,
+                upload_id_marker=upload_id_marker,
+                region=region,
+            )
+        )
+
+    def multipart_complete(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        upload_id: str,
+        parts: Iterable[Part | MultipartUploadResult],
+        region: str | None = None,
+    ) -> MultipartCompleteResult:
+        return self._run(self._client.multipart_complete(bucket, key, upload_id=upload_id, parts=parts, region=region))
+
+    def multipart_abort(
+        self, bucket: str, key: str, *, upload_id: str, region: str | None = None
+    ) -> MultipartAbortResult:
+        return self._run(self._client.multipart_abort(bucket, key, upload_id=upload_id, region=region))
