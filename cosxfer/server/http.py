@@ -81,8 +81,12 @@ class Response:
 
 
 def xml_response(root: str, content: xml.Tree, *, status: int = 200) -> Response:
-    """An answer with an XML document."""
-    return Response(status=status, headers={"content-type": XML_TYPE}, body=xml.build(root, content))
+    """An answer with an XML document; raises InvalidArgument where a name is nothing that XML can hold."""
+    try:
+        body = xml.build(root, content)
+    except xml.XmlError as error:
+        raise CosError("InvalidArgument", f"{error}; ask for encoding-type=url.") from error
+    return Response(status=status, headers={"content-type": XML_TYPE}, body=body)
 
 
 def error_body(error: CosError, *, resource: str, request_id: str, trace_id: str) -> bytes:

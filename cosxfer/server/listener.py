@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from granian._granian import SocketHolder
@@ -14,12 +17,13 @@ from granian.http import HTTP1Settings, HTTP2Settings
 from granian.server.embed import Server
 
 from cosxfer.limits import MIB
+from cosxfer.server.cut import cut_all
 from cosxfer.server.options import ServerStartError
 from cosxfer.server.tls import Certificate
 
 BACKLOG = 1024
-STOP_SECONDS = 2.0
-"""How long requests under way may take to finish once the server was told to stop."""
+STOP_SECONDS = 1.0
+"""How long requests under way may take to finish once the server was told to stop; then they are cut."""
 
 _HTTP1 = HTTP1Settings(max_buffer_size=1 * MIB)
 # granian's defaults (windows of 1 MiB, frames of 16 KiB) throttle uploads: each frame costs a trip into Python.
@@ -93,8 +97,24 @@ async def serve_on(
     stopping.cancel()
     if not serving.done():
         server.stop()  # type: ignore[no-untyped-call] # granian's own
-        await asyncio.wait([serving], timeout=STOP_SECONDS)
-    if serving.done():
-        serving.result()
-    else:
-        serving.cancel()
+        if not (await asyncio.wait([serving], timeout=STOP_SECONDS))[0]:
+            # Also for the sake of granian's threads, which must not outlive the interpreter.
+            cut_all(listener.getsockname()[1])
+            await asyncio.wait([serving], timeout=STOP_SECONDS)
+    serving.cancel()
+    with suppress(asyncio.CancelledError):
+        await serving
+    await _wait_for_threads(loop=asyncio.get_running_loop())
+
+
+async def _wait_for_threads(loop: asyncio.AbstractEventLoop) -> None:
+    """Let granian's threads end: one that calls into a finalized interpreter takes the process down with a panic."""
+    end = loop.time() + STOP_SECONDS
+    while _has_foreign_threads() and loop.time() < end:
+        await asyncio.sleep(0.01)
+
+
+def _has_foreign_threads() -> bool:
+    """Whether threads run that Python did not start; only Linux tells."""
+    tasks = Path("/proc/self/task")
+    return tasks.is_dir() and len(list(tasks.iterdir())) > threading.active_count()
