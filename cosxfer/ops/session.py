@@ -15,6 +15,7 @@ from cosxfer.cos.requests import CosRequest, HttpRequest, target
 from cosxfer.cos.responses import HttpResponse, error_of, server_time
 from cosxfer.credentials import Credentials, CredentialsResolver
 from cosxfer.errors import CosxferError, ServerError
+from cosxfer.limits import MAX_CLOCK_SKEW_SECONDS
 from cosxfer.retry import RetryBudget, RetryPolicy, retry_delay
 from cosxfer.transport.base import Transport
 
@@ -66,6 +67,7 @@ class Session:
             if on_attempt is not None:
                 on_attempt()
             credentials = await self._credentials.get(self._now())
+            offset = self._clock_offset
             outgoing = self._outgoing(request, credentials, attempt, on_sent, on_body, stall_timeout_seconds)
             try:
                 return await self._attempt(outgoing, doing, check)
@@ -73,7 +75,7 @@ class Session:
                 if once:
                     raise
                 # A wrong clock or expired keys are corrected once, without an attempt being counted.
-                if not corrected and self._correct(error, credentials):
+                if not corrected and self._correct(error, credentials, offset):
                     corrected = True
                     continue
                 delay = retry_delay(policy, error, attempt=attempt, random=random.random())  # noqa: S311 # jitter
@@ -155,14 +157,19 @@ class Session:
         )
         return added
 
-    def _correct(self, error: CosxferError, credentials: Credentials | None) -> bool:
-        """Mend what made the server refuse a signature; returns whether trying again makes sense."""
+    def _correct(self, error: CosxferError, credentials: Credentials | None, offset: float) -> bool:
+        """Mend what made the server refuse a signature; returns whether trying again makes sense.
+
+        ``offset`` is the clock's correction when the request was signed: another request may have mended it since.
+        """
         if not isinstance(error, ServerError):
             return False
         expired = error.code == "AccessDenied" and "expired" in str(error).lower()
-        if error.code == "RequestTimeTooSkewed" or expired:
+        unexplained = error.status == 403 and not error.code  # the answer to HEAD has no body
+        if error.code == "RequestTimeTooSkewed" or expired or unexplained:
+            smallest = MAX_CLOCK_SKEW_SECONDS if unexplained else SMALLEST_SKEW_SECONDS
             theirs = server_time(HttpResponse(status=error.status, headers=error.headers))
-            if theirs is not None and abs(theirs - self._now()) >= SMALLEST_SKEW_SECONDS:
+            if theirs is not None and abs(theirs - time.time() - offset) >= smallest:
                 self._clock_offset = theirs - time.time()
                 return True
         if expired or error.code in ("ExpiredToken", "InvalidAccessKeyId"):
