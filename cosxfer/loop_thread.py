@@ -7,6 +7,7 @@ import os
 import threading
 import weakref
 from collections.abc import Coroutine
+from concurrent.futures import CancelledError
 from typing import Any, TypeVar
 
 from cosxfer.errors import CosxferError
@@ -31,11 +32,6 @@ class LoopThread:
 
     def run(self, call: Coroutine[Any, Any, T]) -> T:
         """Run ``call`` to its end and return its result. KeyboardInterrupt cancels it and waits until it has ended."""
-        try:
-            loop = self._ready()
-        except BaseException:
-            call.close()
-            raise
         ended = threading.Event()
 
         async def main() -> T:
@@ -44,9 +40,18 @@ class LoopThread:
             finally:
                 ended.set()
 
-        future = asyncio.run_coroutine_threadsafe(main(), loop)
+        # Under the lock: close() in another thread comes before, or ends the call; between the two it would hang.
+        with self._lock:
+            try:
+                loop = self._ready()
+            except BaseException:
+                call.close()
+                raise
+            future = asyncio.run_coroutine_threadsafe(main(), loop)
         try:
             return future.result()
+        except CancelledError as error:
+            raise CosxferError("the client was closed during the call") from error
         except BaseException:
             # Either the call's own error, and it has ended; or an interrupt, and it must not go on behind our back.
             if not ended.is_set() and future.cancel():
@@ -62,19 +67,18 @@ class LoopThread:
             finalizer()
 
     def _ready(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self.closed:
-                raise CosxferError("the client is closed; make a new one")
-            if os.getpid() != self._process:
-                raise CosxferError("the client was made before this process was forked; make a new one in the child")
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=_serve, args=(self._loop,), name=self._name, daemon=True)
-                self._thread.start()
-                self._finalizer = weakref.finalize(self, _stop, self._loop, self._thread, os.getpid())
-            if threading.current_thread() is self._thread:
-                raise CosxferError("a callback cannot call the client it came from: it would wait for itself")
-            return self._loop
+        if self.closed:
+            raise CosxferError("the client is closed; make a new one")
+        if os.getpid() != self._process:
+            raise CosxferError("the client was made before this process was forked; make a new one in the child")
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=_serve, args=(self._loop,), name=self._name, daemon=True)
+            self._thread.start()
+            self._finalizer = weakref.finalize(self, _stop, self._loop, self._thread, os.getpid())
+        if threading.current_thread() is self._thread:
+            raise CosxferError("a callback cannot call the client it came from: it would wait for itself")
+        return self._loop
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
