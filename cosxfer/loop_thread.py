@@ -84,7 +84,12 @@ class LoopThread:
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     try:
-        loop.run_forever()
+        while True:
+            try:
+                loop.run_forever()
+                break
+            except (KeyboardInterrupt, SystemExit):
+                continue  # from a user's callback; its task carries it to the caller, the other calls go on
     finally:
         pending = asyncio.all_tasks(loop)
         for task in pending:

@@ -148,6 +148,18 @@ def test_a_callback_that_raises_does_not_end_the_upload(
     assert "mine" in caplog.text
 
 
+def test_a_callback_that_exits_ends_its_call_and_not_the_client(cos: FakeCos, tmp_path: Path) -> None:
+    def leave(_: object) -> None:
+        raise SystemExit(3)
+
+    path = write(tmp_path / "f", 3 * MIB)
+    with cos.blocking_client() as client:
+        with pytest.raises(SystemExit):
+            client.upload_file(BUCKET, "k", path, part_size=MIB, on_progress=leave)
+        assert cos.operations()[-1] == "multipart_abort"
+        assert client.upload_file(BUCKET, "k", path, part_size=MIB).verified
+
+
 def test_a_closed_client_refuses_every_call(cos: FakeCos) -> None:
     client = cos.blocking_client()
     client.put_object(BUCKET, "k", b"x")
