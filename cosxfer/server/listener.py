@@ -110,7 +110,7 @@ async def serve_on(
 async def _wait_for_threads(loop: asyncio.AbstractEventLoop) -> None:
     """Let granian's threads end: one that calls into a finalized interpreter takes the process down with a panic."""
     end = loop.time() + STOP_SECONDS
-    while _has_foreign_threads() and loop.time() < end:
+    while _has_foreign_threads() and loop.time() < end:  # noqa: ASYNC110 (no event tells)
         await asyncio.sleep(0.01)
 
 
