@@ -87,6 +87,14 @@ def check_part_size(value: int, *, name: str = "part_size") -> int:
     return value
 
 
+def leaves_page_cache(size: int, *, memory_bytes: int) -> bool:
+    """Whether a file of ``size`` bytes should be dropped from the page cache behind the sending.
+
+    A file that is large against the machine's memory would push out what others need, and itself with it.
+    """
+    return size > memory_bytes // 4
+
+
 def hash_batches(plan: Plan, *, lanes: int, concurrency: int) -> Iterator[list[PartRange]]:
     """Group the parts as they are hashed: together, so that each SIMD lane has one, and just ahead of the sending.
 

@@ -19,6 +19,9 @@ from cosxfer.sources import FileSource
 
 ROUND_BYTES = 16 * 1024 * 1024
 
+FAULT_AROUND_BYTES = 2 * 1024 * 1024
+"""The most that a kernel maps for one fault: a huge page of the page cache."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class HashedPart:
@@ -85,7 +88,9 @@ class HashAhead:
             hashed = hasher.advance(ROUND_BYTES)
             for index, position in enumerate(hasher.positions()):
                 if position > released[index]:
-                    source.release(batch[index].offset + released[index], position - released[index])
+                    # A fault maps pages around it, also behind what was released before: so a little is taken again.
+                    start = max(0, released[index] - FAULT_AROUND_BYTES)
+                    source.release(batch[index].offset + start, position - start)
                     released[index] = position
             loop.call_soon_threadsafe(self._on_hashed, hashed - before)
             before = hashed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
@@ -34,7 +35,7 @@ from cosxfer.ops.multipart_init import multipart_init
 from cosxfer.ops.multipart_list_part import multipart_list_part
 from cosxfer.ops.multipart_upload import multipart_upload
 from cosxfer.ops.session import Session
-from cosxfer.planning import Plan, hash_batches
+from cosxfer.planning import Plan, hash_batches, leaves_page_cache
 from cosxfer.sources import FileSource
 
 ABORT_SECONDS = 15.0
@@ -70,6 +71,8 @@ class SliceUpload:
         own_encryption = options.given.get("server_side_encryption") == "cos/kms"
         self._etag_is_md5 = not own_encryption and "sse_customer_key" not in options.given
         self._part_headers = requests.part_headers(options.given)
+        memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        self._drop_behind = leaves_page_cache(plan.size, memory_bytes=memory_bytes)
         self._upload_id = ""
         self._failed_part: int | None = None
         self._done: dict[int, tuple[HashedPart, str]] = {}
@@ -179,6 +182,8 @@ class SliceUpload:
             self._source.check()
             raise error
         self._done[number] = (part, result.etag)
+        if self._drop_behind:
+            self._source.drop_cache(part.range.offset, part.range.length)
 
     def _check_contiguous(self) -> int:
         """Assert that every byte of the file is in exactly one part, and return the CRC64 of the whole."""

@@ -7,7 +7,7 @@ flow-control window for all parts. So this transport holds several clients ("lan
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -28,8 +28,10 @@ from cosxfer.transport.base import MAX_ANSWER_BYTES
 
 STREAMS_PER_LANE = 2
 MAX_LANES = 8
-CHUNK_BYTES = 64 * 1024
+HTTP2_CHUNK_BYTES = 64 * 1024
 """httpcore cuts each chunk into HTTP/2 frames by slicing the rest anew: cheap for views of this size."""
+HTTP1_CHUNK_BYTES = 256 * 1024
+"""Over HTTP/1.1 a chunk is written as it is; fewer of them cost less Python."""
 
 USER_AGENT = "cosxfer/0.1.0"
 
@@ -37,6 +39,7 @@ USER_AGENT = "cosxfer/0.1.0"
 @dataclass
 class _Lane:
     client: httpx.AsyncClient
+    chunk_bytes: int
     active: int = 0
 
 
@@ -74,7 +77,10 @@ class HttpxTransport:
     def _pick(self) -> _Lane:
         lane = min(self._lanes, key=lambda lane: lane.active, default=None)
         if lane is None or (lane.active >= STREAMS_PER_LANE and len(self._lanes) < MAX_LANES):
-            lane = _Lane(self._new_client(http1=self._http1, http2=self._http2))
+            lane = _Lane(
+                self._new_client(http1=self._http1, http2=self._http2),
+                HTTP2_CHUNK_BYTES if self._http2 else HTTP1_CHUNK_BYTES,
+            )
             self._lanes.append(lane)
         return lane
 
@@ -94,7 +100,7 @@ class HttpxTransport:
         reports a protocol error and loses the answer, which over HTTP/1.1 it can read.
         """
         if self._http1_lane is None:
-            self._http1_lane = _Lane(self._new_client(http1=True, http2=False))
+            self._http1_lane = _Lane(self._new_client(http1=True, http2=False), HTTP1_CHUNK_BYTES)
         try:
             return await self._send_over(self._http1_lane, request)
         except CosxferError as second:
@@ -103,10 +109,14 @@ class HttpxTransport:
             raise
 
     async def _send_over(self, lane: _Lane, request: HttpRequest) -> HttpResponse:
-        body = _BodyStream(request)
+        body = _BodyStream(request, lane.chunk_bytes)
         lane.active += 1
         try:
-            return await self._exchange(lane.client, request, body)
+            response = await self._exchange(lane.client, request, body)
+            if response.http_version == "HTTP/1.1":
+                # What the server did not negotiate once, it will not later.
+                lane.chunk_bytes = HTTP1_CHUNK_BYTES
+            return response
         except CosxferError:
             body.take_back()
             raise
@@ -147,15 +157,16 @@ class _CutWhileSendingError(CosxferError):
 class _BodyStream(httpx.AsyncByteStream):
     """The body in chunks that suit httpcore, counted as they are taken."""
 
-    def __init__(self, request: HttpRequest) -> None:
+    def __init__(self, request: HttpRequest, chunk_bytes: int) -> None:
         self._body: Body = request.body
+        self._chunk_bytes = chunk_bytes
         self._on_sent = request.on_sent
         self._sent = 0
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for view in _views(self._body):
-            for start in range(0, len(view), CHUNK_BYTES):
-                chunk = view[start : start + CHUNK_BYTES]
+            for start in range(0, len(view), self._chunk_bytes):
+                chunk = view[start : start + self._chunk_bytes]
                 # httpcore takes any buffer, though its annotation says bytes.
                 yield cast(bytes, chunk)
                 self._sent += len(chunk)
@@ -236,8 +247,8 @@ def _translated(error: Exception, request: HttpRequest, config: ClientConfig) ->
     if isinstance(error, httpx.ConnectTimeout):
         return ConnectError(f"cannot connect to {where}: no answer in {config.connect_timeout_seconds:g} s", url=url)
     if isinstance(error, httpx.ConnectError | httpx.ProxyError | httpx.UnsupportedProtocol):
-        untrusted = _find(error, ssl.SSLCertVerificationError)
-        if isinstance(untrusted, ssl.SSLCertVerificationError):
+        untrusted = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLCertVerificationError)), None)
+        if untrusted is not None:
             return ConnectError(
                 f"cannot connect to {where}: its certificate is not trusted: {untrusted.verify_message}. "
                 "Name the file of its certificate authority (verify=…, --ca-file)",
@@ -258,16 +269,19 @@ def _translated(error: Exception, request: HttpRequest, config: ClientConfig) ->
 
 
 def _reason(error: BaseException) -> str:
-    system = _find(error, OSError)
-    if isinstance(system, OSError) and system.strerror:
-        return system.strerror
+    """What the system said, which httpx and what is below it wrap several times."""
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
     return str(error) or type(error).__name__
 
 
-def _find(error: BaseException, kind: type[BaseException]) -> BaseException | None:
-    seen: BaseException | None = error
-    for _ in range(10):
-        if seen is None or isinstance(seen, kind):
-            return seen
-        seen = seen.__cause__ or seen.__context__
-    return None
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    # Bounded, as a chain that someone built by hand may be a circle.
+    for _ in range(16):
+        if cause is None:
+            return
+        yield cause
+        # A group has one error for each address of the host; the first stands for them.
+        cause = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cause.__cause__ or cause.__context__
