@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Unpack
 
 from cosxfer.calls.base import AsyncCalls
-from cosxfer.cos.requests import ObjectHeaders
+from cosxfer.cos.requests import ObjectHeaders, PartHeaders, one_part_headers
 from cosxfer.engine.bodies import BodyInput, prepared
 from cosxfer.engine.report import Reporter
 from cosxfer.limits import MAX_PART_BYTES
@@ -46,17 +46,22 @@ class AsyncMultipartCalls(AsyncCalls):
         *,
         upload_id: str,
         part_number: int,
+        content_length: int | None = None,
         content_md5: str | None = None,
-        traffic_limit: int | None = None,
         region: str | None = None,
         on_progress: Callable[[Progress], None] | None = None,
+        **given: Unpack[PartHeaders],
     ) -> MultipartUploadResult:
         """Send one part (COS: Upload Part): number 1 to 10,000, 1 MiB to 5 GiB; the last one may be smaller.
 
-        Content-MD5 is sent with it, and the server's ETag and CRC64 are compared. The same number again replaces the
-        part.
+        ``body``, ``content_length`` and ``content_md5`` are those of `put_object`; Content-MD5 is sent with the part,
+        and the server's ETag and CRC64 are compared. The same number again replaces the part. ``given`` are the
+        headers of `cosxfer.cos.requests.PartHeaders`.
         """
-        async with prepared(body, self._ready(), content_md5=content_md5, largest=MAX_PART_BYTES) as ready:
+        headers = one_part_headers(given)
+        async with prepared(
+            body, self._ready(), content_length=content_length, content_md5=content_md5, largest=MAX_PART_BYTES
+        ) as ready:
             reporter = Reporter(on_progress, ready.content_length)
             reporter.start()
             result, _ = await multipart_upload(
@@ -69,10 +74,13 @@ class AsyncMultipartCalls(AsyncCalls):
                 content_length=ready.content_length,
                 md5=ready.md5,
                 crc64=ready.crc64,
-                headers={} if traffic_limit is None else {"x-cos-traffic-limit": str(traffic_limit)},
+                # With a customer's key, the ETag is not the MD5 of what was sent.
+                etag_is_md5="x-cos-server-side-encryption-customer-key" not in headers,
+                headers=headers,
                 region=region,
                 on_sent=reporter.add,
             )
+            ready.check(result.crc64, doing=f"Upload Part {part_number}")
         reporter.finish()
         return result
 

@@ -26,6 +26,7 @@ class AsyncObjectCalls(AsyncCalls):
         key: str,
         body: BodyInput,
         *,
+        content_length: int | None = None,
         content_md5: str | None = None,
         region: str | None = None,
         on_progress: Callable[[Progress], None] | None = None,
@@ -33,11 +34,20 @@ class AsyncObjectCalls(AsyncCalls):
     ) -> PutObjectResult:
         """Send an object of at most 5 GiB in one request (COS: PUT Object). It appears whole, or not at all.
 
-        ``body`` is bytes, a string (sent as UTF-8) or a ``pathlib.Path``. Content-MD5 is sent with it (computed,
-        unless ``content_md5`` gives it in base64), and the server's CRC64 is compared: `cosxfer.IntegrityError`
-        where it differs. ``given`` are the headers of `cosxfer.cos.requests.ObjectHeaders`.
+        ``body`` is bytes, a string (sent as UTF-8), a ``pathlib.Path``, a binary file object (from its position on),
+        or an iterable or asynchronous iterable of bytes. Content-MD5 is sent with it (computed, unless
+        ``content_md5`` gives it in base64), and the server's CRC64 is compared: `cosxfer.IntegrityError` where it
+        differs.
+
+        What can be read once only (an iterator, a pipe) is kept in a temporary file first, so that it can be sent
+        again after a failure. With ``content_length`` it is sent as it comes instead: once, and without Content-MD5.
+        A body of another length than ``content_length`` is a `cosxfer.UsageError`, and no object comes of it.
+
+        ``given`` are the headers of `cosxfer.cos.requests.ObjectHeaders`.
         """
-        async with prepared(body, self._ready(), content_md5=content_md5, largest=MAX_PUT_BYTES) as ready:
+        async with prepared(
+            body, self._ready(), content_length=content_length, content_md5=content_md5, largest=MAX_PUT_BYTES
+        ) as ready:
             reporter = Reporter(on_progress, ready.content_length)
             reporter.start()
             result, _ = await put_object(
@@ -52,6 +62,7 @@ class AsyncObjectCalls(AsyncCalls):
                 region=region,
                 on_sent=reporter.add,
             )
+            ready.check(result.crc64, doing="PUT Object")
         reporter.finish()
         return result
 

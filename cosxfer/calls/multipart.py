@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Unpack
 
 from cosxfer.calls.base import BlockingCalls
-from cosxfer.cos.requests import ObjectHeaders
+from cosxfer.cos.requests import ObjectHeaders, PartHeaders
 from cosxfer.engine.bodies import BodyInput
 from cosxfer.models import (
     MultipartAbortResult,
@@ -36,10 +36,11 @@ class MultipartCalls(BlockingCalls):
         *,
         upload_id: str,
         part_number: int,
+        content_length: int | None = None,
         content_md5: str | None = None,
-        traffic_limit: int | None = None,
         region: str | None = None,
         on_progress: Callable[[Progress], None] | None = None,
+        **given: Unpack[PartHeaders],
     ) -> MultipartUploadResult:
         return self._run(
             self._client.multipart_upload(
@@ -48,10 +49,11 @@ class MultipartCalls(BlockingCalls):
                 body,
                 upload_id=upload_id,
                 part_number=part_number,
+                content_length=content_length,
                 content_md5=content_md5,
-                traffic_limit=traffic_limit,
                 region=region,
                 on_progress=on_progress,
+                **given,
             )
         )
 

@@ -21,6 +21,7 @@ class ObjectCalls(BlockingCalls):
         key: str,
         body: BodyInput,
         *,
+        content_length: int | None = None,
         content_md5: str | None = None,
         region: str | None = None,
         on_progress: Callable[[Progress], None] | None = None,
@@ -28,7 +29,14 @@ class ObjectCalls(BlockingCalls):
     ) -> PutObjectResult:
         return self._run(
             self._client.put_object(
-                bucket, key, body, content_md5=content_md5, region=region, on_progress=on_progress, **given
+                bucket,
+                key,
+                body,
+                content_length=content_length,
+                content_md5=content_md5,
+                region=region,
+                on_progress=on_progress,
+                **given,
             )
         )
 

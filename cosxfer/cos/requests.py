@@ -48,6 +48,8 @@ class HttpRequest:
     """Bytes of the body; None sends it chunked."""
     stall_timeout_seconds: float = 60.0
     """How long the server may take to accept or send the next byte."""
+    expect_continue: bool = False
+    """The headers hold ``Expect: 100-continue``: the body is to be sent once the server says so, or says nothing."""
     on_sent: Callable[[int], None] | None = None
     """Called with the number of bytes of the body that were handed to the network since the last call."""
     on_body: Callable[[bytes], None] | None = None
@@ -107,7 +109,21 @@ def check_content_md5(value: str) -> bytes:
     return digest
 
 
-class ObjectHeaders(TypedDict, total=False):
+class PartHeaders(TypedDict, total=False):
+    """Parameters of every call that sends bytes; each becomes the header of its name."""
+
+    expect: str
+    """``100-continue``: the body is not sent to a server that refuses the request."""
+    sse_customer_algorithm: str
+    sse_customer_key: str
+    sse_customer_key_md5: str
+    traffic_limit: int
+    """Bit/s for each request, 819,200 to 838,860,800."""
+    headers: Mapping[str, str]
+    """Any other header, as it is."""
+
+
+class ObjectHeaders(PartHeaders, total=False):
     """Parameters of every call that creates an object; each becomes the header of its name."""
 
     cache_control: str
@@ -131,13 +147,6 @@ class ObjectHeaders(TypedDict, total=False):
     """``AES256`` or ``cos/kms``."""
     sse_kms_key_id: str
     sse_context: str
-    sse_customer_algorithm: str
-    sse_customer_key: str
-    sse_customer_key_md5: str
-    traffic_limit: int
-    """Bit/s for each request, 819,200 to 838,860,800."""
-    headers: Mapping[str, str]
-    """Any other header, as it is."""
 
 
 _HEADER_OF = {
@@ -146,6 +155,7 @@ _HEADER_OF = {
     "content_encoding": "content-encoding",
     "content_type": "content-type",
     "expires": "expires",
+    "expect": "expect",
     "acl": "x-cos-acl",
     "grant_read": "x-cos-grant-read",
     "grant_read_acp": "x-cos-grant-read-acp",
@@ -161,6 +171,7 @@ _HEADER_OF = {
 }
 
 _PART_HEADERS = (
+    "expect",
     "sse_customer_algorithm",
     "sse_customer_key",
     "sse_customer_key_md5",
@@ -184,10 +195,19 @@ def object_headers(key: str, given: ObjectHeaders) -> dict[str, str]:
 def part_headers(given: ObjectHeaders) -> dict[str, str]:
     """Return the headers that a part of an object with these parameters carries."""
     chosen = {name: given[name] for name in _PART_HEADERS if name in given}  # type: ignore[literal-required]
-    return _plain_headers(chosen)  # type: ignore[arg-type]  # the same keys with the same types
+    return _plain_headers(chosen)  # type: ignore[arg-type] # the same keys with the same types
 
 
-def _plain_headers(given: ObjectHeaders) -> dict[str, str]:
+def one_part_headers(given: PartHeaders) -> dict[str, str]:
+    """Return the headers for the parameters of a call that sends one part; raises `UsageError` for a bad value."""
+    if unknown := set(given) - PartHeaders.__annotations__.keys():
+        raise UsageError(
+            f"a part takes no {min(unknown)!r}: what describes the object belongs to multipart_init", name=min(unknown)
+        )
+    return _plain_headers(given)
+
+
+def _plain_headers(given: PartHeaders) -> dict[str, str]:
     unknown = set(given) - set(_HEADER_OF) - {"metadata", "traffic_limit", "headers"}
     if unknown:
         name = min(unknown)
@@ -207,6 +227,10 @@ def _plain_headers(given: ObjectHeaders) -> dict[str, str]:
             raise UsageError(f"{name} is {type(text).__name__}; it must be a string", name=name, value=text)
         check_header_value(header, text)
         headers[header] = text
+    if headers.get("expect", "100-continue").lower() != "100-continue":
+        raise UsageError(
+            f"expect is {shorten(headers['expect'])}; it can be 100-continue", name="expect", value=headers["expect"]
+        )
     limit = given.get("traffic_limit")
     if limit is not None:
         if (

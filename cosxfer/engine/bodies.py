@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from cosxfer._native import hashing
-from cosxfer.cos.requests import Body, check_content_md5
+from cosxfer.cos.requests import Body, Buffer, check_content_md5
+from cosxfer.engine.file_body import FileBody, ReadableFile, is_file, measure
 from cosxfer.engine.hash_ahead import HashAhead
 from cosxfer.engine.part_body import PartBody
-from cosxfer.errors import CosxferError, UsageError
+from cosxfer.engine.stream_body import StreamBody, pieces_of, spool
+from cosxfer.errors import CosxferError, IntegrityError, UsageError
 from cosxfer.planning import PartRange
 from cosxfer.sources import FileSource
 
-BodyInput: TypeAlias = "bytes | bytearray | memoryview | str | os.PathLike[str]"
-"""Bytes, text (sent as UTF-8), or the path of a file."""
+BodyInput: TypeAlias = (
+    "bytes | bytearray | memoryview | str | os.PathLike[str] | ReadableFile | Iterable[Buffer] | AsyncIterable[Buffer]"
+)
+"""Bytes, text (sent as UTF-8), the path of a file, a binary file object (from its position), or pieces to come."""
 
 SMALL_BYTES = 256 * 1024
 """Hashing less takes less time than handing it to a thread."""
@@ -27,64 +31,122 @@ SMALL_BYTES = 256 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedBody:
-    """A body and what is known of it; ``md5`` is the caller's own where one was given."""
+    """A body and what is known of it.
+
+    ``md5`` is the caller's own where one was given. It and ``crc64`` are None for pieces that are sent as they come;
+    `check` compares those afterwards.
+    """
 
     body: Body
     content_length: int
-    md5: bytes
-    crc64: int
+    md5: bytes | None
+    crc64: int | None
+
+    def check(self, theirs: int | None, *, doing: str) -> None:
+        """Compare the CRC64 of what was sent as it came with the server's; raises `IntegrityError`."""
+        if isinstance(self.body, StreamBody) and theirs is not None and theirs != self.body.crc64:
+            raise IntegrityError(
+                f"{doing}: the server stored other bytes than were sent: its CRC64 is {theirs}, ours {self.body.crc64}",
+                expected=self.body.crc64,
+                actual=theirs,
+            )
 
 
 @asynccontextmanager
 async def prepared(
-    body: BodyInput, executor: Executor, *, content_md5: str | None = None, largest: int
+    body: BodyInput,
+    executor: Executor,
+    *,
+    content_length: int | None = None,
+    content_md5: str | None = None,
+    largest: int,
+    repeatable: bool = False,
 ) -> AsyncIterator[PreparedBody]:
     """Prepare ``body``; a file is open, and checked for changes, until the context ends.
 
-    Raises `UsageError` for another type or more than ``largest`` bytes, before anything is read.
+    Pieces of an iterable are kept in a temporary file first, so that their length and digests are known and they can
+    be sent again; with a ``content_length`` they are sent as they come, unless ``repeatable`` is asked for.
+
+    Raises `UsageError` for another type, for more than ``largest`` bytes, and for a body that is not
+    ``content_length`` long: before anything is sent, or, where pieces are sent as they come, before the last of them
+    is, so that no object comes of it.
     """
     given = None if content_md5 is None else check_content_md5(content_md5)
-    if isinstance(body, os.PathLike):
-        source = await asyncio.to_thread(FileSource.open, body)
-        with source:
-            _check_size(source.size, largest)
+    if content_length is not None:
+        _check_content_length(content_length, largest)
+    if isinstance(body, str):
+        body = body.encode()
+    if isinstance(body, bytes | bytearray | memoryview):
+        view = memoryview(body)
+        if not view.c_contiguous:
+            raise UsageError("the body is a view with holes; pass bytes(view)", name="body", value="memoryview")
+        view = view.cast("B")
+        _check_size(len(view), largest, content_length)
+        digest = await _digest(view, executor)
+        yield PreparedBody(body=view, content_length=len(view), md5=given or digest.md5, crc64=digest.crc64)
+    elif isinstance(body, os.PathLike):
+        with await asyncio.to_thread(FileSource.open, body) as source:
+            _check_size(source.size, largest, content_length)
             part = PartRange(number=1, offset=0, length=source.size)
             ahead = HashAhead(source, executor=executor, on_hashed=lambda _: None)
             [hashed] = [part async for part in ahead.hash([[part]])]
             try:
                 yield PreparedBody(
-                    body=PartBody(source, part),
-                    content_length=source.size,
-                    md5=given or hashed.md5,
-                    crc64=hashed.crc64,
+                    body=PartBody(source, part), content_length=source.size, md5=given or hashed.md5, crc64=hashed.crc64
                 )
             except CosxferError:
                 source.check()
                 raise
             source.check()
-        return
-    if isinstance(body, str):
-        body = body.encode()
-    if not isinstance(body, bytes | bytearray | memoryview):
-        raise UsageError(
-            f"the body is {type(body).__name__}; it can be bytes, a string, or a pathlib.Path for a file's content",
-            name="body",
-            value=type(body).__name__,
-        )
-    view = memoryview(body).cast("B")
-    _check_size(len(view), largest)
+    elif is_file(body) and (size := measure(body)) is not None:
+        _check_size(size, largest, content_length)
+        yield await _from_file(FileBody(body, size), executor, given)
+    elif content_length and not repeatable:
+        stream = StreamBody(pieces_of(body), content_length, name=_name(body))
+        yield PreparedBody(body=stream, content_length=content_length, md5=given, crc64=None)
+    else:
+        async with spool(pieces_of(body), executor=executor, largest=largest, name=_name(body)) as kept:
+            _check_size(kept.size, largest, content_length)
+            yield PreparedBody(
+                body=kept.body, content_length=kept.size, md5=given or kept.digest.md5, crc64=kept.digest.crc64
+            )
+
+
+async def _from_file(body: FileBody, executor: Executor, given: bytes | None) -> PreparedBody:
+    digest = await asyncio.get_running_loop().run_in_executor(executor, body.digest)
+    return PreparedBody(body=body, content_length=body.size, md5=given or digest.md5, crc64=digest.crc64)
+
+
+async def _digest(view: memoryview, executor: Executor) -> hashing.PartDigest:
     if len(view) <= SMALL_BYTES:
         [digest] = hashing.hash_parts([view])
     else:
         [digest] = await asyncio.get_running_loop().run_in_executor(executor, hashing.hash_parts, [view])
-    yield PreparedBody(body=view, content_length=len(view), md5=given or digest.md5, crc64=digest.crc64)
+    return digest
 
 
-def _check_size(size: int, largest: int) -> None:
+def _name(body: object) -> str:
+    """How messages call a body that comes in pieces."""
+    return f"<{type(body).__name__}>"
+
+
+def _check_content_length(value: int, largest: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise UsageError(
+            f"content_length is {value!r}; it must be a number of bytes", name="content_length", value=value
+        )
+    _check_size(value, largest, None)
+
+
+def _check_size(size: int, largest: int, content_length: int | None) -> None:
     if size > largest:
         raise UsageError(
             f"the body is {size} bytes; one request carries at most {largest} ({largest >> 30} GiB). "
             "upload_file and slice_upload_file send more, in parts",
             name="body",
             value=size,
+        )
+    if content_length is not None and content_length != size:
+        raise UsageError(
+            f"content_length is {content_length}, but the body is {size} bytes", name="content_length", value=size
         )

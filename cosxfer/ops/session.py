@@ -127,6 +127,9 @@ class Session:
         headers: dict[str, str] = {"host": endpoint.authority, **request.headers}
         if request.content_length is not None and (request.content_length or request.method in ("PUT", "POST")):
             headers["content-length"] = str(request.content_length)
+        if request.content_length == 0:
+            # There is nothing to hold back; RFC 9110 forbids the expectation without a body.
+            headers.pop("expect", None)
         if attempt > 1:
             headers["x-cos-sdk-retry"] = "true"
         if credentials is not None:
@@ -139,6 +142,7 @@ class Session:
             body=request.body,
             content_length=request.content_length,
             stall_timeout_seconds=stall_timeout_seconds or self.config.stall_timeout_seconds,
+            expect_continue="expect" in headers,
             on_sent=on_sent,
             on_body=on_body,
         )

@@ -1,0 +1,89 @@
+"""The content of a file object from its position on, read anew for each attempt."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterable, Iterator
+from typing import Protocol, TypeGuard, runtime_checkable
+
+from cosxfer._native import hashing
+from cosxfer.errors import SourceChangedError, SourceError, UsageError
+
+BLOCK_BYTES = 1024 * 1024
+
+
+@runtime_checkable
+class ReadableFile(Protocol):
+    """A binary file object, such as ``open(path, "rb")``, ``io.BytesIO`` or ``socket.makefile("rb")``."""
+
+    def read(self, size: int, /) -> bytes | None: ...
+
+
+class SeekableFile(ReadableFile, Protocol):
+    """A file object that can go back."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> object: ...
+    def tell(self) -> int: ...
+
+
+def is_file(body: object) -> TypeGuard[ReadableFile]:
+    """Whether ``body`` is a file object; raises `UsageError` for one in text mode and for one that is closed."""
+    if not isinstance(body, ReadableFile) or isinstance(body, AsyncIterable):
+        return False
+    try:
+        nothing: object = body.read(0)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the file object cannot be read: {error}", name="body", value=type(body).__name__) from error
+    if isinstance(nothing, str):
+        raise UsageError('the file object is open in text mode; open it with "rb"', name="body", value="text")
+    return True
+
+
+def measure(file: ReadableFile) -> int | None:
+    """Bytes from the position to the end; None where the file cannot go back to read them twice."""
+    seekable: SeekableFile = file  # type: ignore[assignment] # asked, not known
+    try:
+        if not file.seekable():  # type: ignore[attr-defined] # asked, not known
+            return None
+        position = seekable.tell()
+        seekable.seek(0, os.SEEK_END)
+        end = seekable.tell()
+        seekable.seek(position)
+    except (AttributeError, OSError, ValueError):
+        return None
+    return max(0, end - position)
+
+
+class FileBody:
+    """``size`` bytes of ``file`` from where it stands now; each iteration starts there again."""
+
+    def __init__(self, file: ReadableFile, size: int) -> None:
+        self._file: SeekableFile = file  # type: ignore[assignment] # `measure` found out
+        self._start = self._file.tell()
+        self.size = size
+        self.name = str(getattr(file, "name", "")) or f"<{type(file).__name__}>"
+
+    def __iter__(self) -> Iterator[bytes]:
+        left = self.size
+        try:
+            self._file.seek(self._start)
+            while left:
+                block = self._file.read(min(BLOCK_BYTES, left))
+                if not block:
+                    raise SourceChangedError(
+                        f"{self.name} changed during the upload: it ends {left} bytes early",
+                        path=self.name,
+                        changed="size",
+                    )
+                left -= len(block)
+                yield block
+        except (OSError, ValueError) as error:
+            raise SourceError(f"cannot read {self.name}: {error}", path=self.name) from error
+
+    def digest(self) -> hashing.PartDigest:
+        """Read it once; in a thread, as this blocks."""
+        md5, crc64 = hashing.Md5(), 0
+        for block in self:
+            md5.update(block)
+            crc64 = hashing.crc64(block, crc64)
+        return hashing.PartDigest(md5.digest(), crc64, self.size)

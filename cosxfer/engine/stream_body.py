@@ -1,0 +1,186 @@
+"""Bodies that come in pieces: sent as they come where their length is known, else kept in a temporary file first."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
+from concurrent.futures import Executor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import IO, TypeAlias
+
+from cosxfer._native import hashing
+from cosxfer.cos.requests import Buffer
+from cosxfer.engine.file_body import FileBody, ReadableFile
+from cosxfer.errors import CosxferError, SourceError, UsageError
+from cosxfer.limits import GIB, KIB, MIB
+
+BATCH_BYTES = 256 * KIB
+"""Pieces are collected to so much before they change threads, which costs about 0.1 ms."""
+IN_MEMORY_BYTES = 1 * MIB
+"""What is kept in memory before a temporary file is made."""
+
+Pieces: TypeAlias = "Iterator[Buffer] | AsyncIterator[Buffer]"
+
+
+def pieces_of(body: object) -> Pieces:
+    """The pieces of an iterable, an asynchronous iterable or a file object; raises `UsageError` for anything else."""
+    if isinstance(body, AsyncIterable):
+        return aiter(body)
+    if isinstance(body, ReadableFile):
+        return _blocks(body)
+    if isinstance(body, Iterable) and not isinstance(body, dict):
+        return iter(body)
+    raise UsageError(
+        f"the body is {type(body).__name__}; it can be bytes, a string, a pathlib.Path for a file's content, "
+        "a binary file object, or an iterable of bytes",
+        name="body",
+        value=type(body).__name__,
+    )
+
+
+def _blocks(file: ReadableFile) -> Iterator[Buffer]:
+    while block := file.read(BATCH_BYTES):
+        yield block
+
+
+class StreamBody:
+    """Pieces of exactly ``content_length`` bytes in all, sent as they come; can be read once.
+
+    The last piece is held back until the end was seen: a body that turns out too long or too short is a `UsageError`
+    while the request is still incomplete, so that the server makes nothing of it.
+    """
+
+    def __init__(self, pieces: Pieces, content_length: int, *, name: str) -> None:
+        self._pieces = pieces
+        self._content_length = content_length
+        self._name = name
+        self.crc64 = 0
+        """Of what was sent so far."""
+
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        size = 0
+        held = b""
+        async for batch in batches(self._pieces, name=self._name):
+            size += len(batch)
+            if size > self._content_length:
+                raise self._wrong(f"more than that: {size} bytes so far")
+            if held:
+                yield held
+            held = batch
+            self.crc64 = hashing.crc64(batch, self.crc64)
+        if size != self._content_length:
+            raise self._wrong(f"{size} bytes")
+        if held:
+            yield held
+
+    def _wrong(self, actual: str) -> UsageError:
+        return UsageError(
+            f"content_length is {self._content_length}, but the body {self._name} is {actual}; nothing was stored",
+            name="content_length",
+            value=self._content_length,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spooled:
+    """A body that was kept, and what is known of it."""
+
+    body: FileBody
+    size: int
+    digest: hashing.PartDigest
+
+
+@asynccontextmanager
+async def spool(pieces: Pieces, *, executor: Executor, largest: int, name: str) -> AsyncIterator[Spooled]:
+    """Keep the pieces in memory up to 1 MiB, then in a temporary file, until the context ends.
+
+    Raises `UsageError` once they are more than ``largest`` bytes.
+    """
+    loop = asyncio.get_running_loop()
+    md5, crc64, size = hashing.Md5(), 0, 0
+    with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES, prefix="cosxfer-body-") as file:
+        async for batch in batches(pieces, name=name):
+            size += len(batch)
+            if size > largest:
+                raise UsageError(
+                    f"the body {name} is more than {largest} bytes ({largest // GIB} GiB), "
+                    "which is what one request carries; nothing was sent",
+                    name="body",
+                    value=size,
+                )
+            crc64 = await loop.run_in_executor(executor, _keep, file, md5, crc64, batch)
+        file.seek(0)
+        yield Spooled(body=FileBody(file, size), size=size, digest=hashing.PartDigest(md5.digest(), crc64, size))
+
+
+def _keep(file: IO[bytes], md5: hashing.Md5, crc64: int, batch: bytes) -> int:
+    md5.update(batch)
+    try:
+        file.write(batch)
+    except OSError as error:
+        folder = tempfile.gettempdir()
+        raise SourceError(f"cannot keep the body in {folder}: {error.strerror or error}", path=folder) from error
+    return hashing.crc64(batch, crc64)
+
+
+async def batches(pieces: Pieces, *, name: str) -> AsyncIterator[bytes]:
+    """The pieces, collected to 256 KiB or more.
+
+    What produces them may block: it runs in a thread, and not in one of those that hash, which it might fill.
+
+    What the producer raises becomes a `SourceError`, unless it is an error of cosxfer.
+    """
+    if isinstance(pieces, AsyncIterator):
+        async for batch in _collected(pieces, name):
+            yield batch
+        return
+    while batch := await asyncio.to_thread(_take, pieces, name):
+        yield batch
+
+
+async def _collected(pieces: AsyncIterator[Buffer], name: str) -> AsyncIterator[bytes]:
+    batch = bytearray()
+    while True:
+        try:
+            piece = await anext(pieces)
+        except StopAsyncIteration:
+            break
+        except (CosxferError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            raise _failed(name, error) from error
+        batch += _checked(piece, name)
+        if len(batch) >= BATCH_BYTES:
+            yield bytes(batch)
+            batch.clear()
+    if batch:
+        yield bytes(batch)
+
+
+def _take(pieces: Iterator[Buffer], name: str) -> bytes:
+    batch = bytearray()
+    while len(batch) < BATCH_BYTES:
+        try:
+            piece = next(pieces)
+        except StopIteration:
+            break
+        except CosxferError:
+            raise
+        except Exception as error:
+            raise _failed(name, error) from error
+        batch += _checked(piece, name)
+    return bytes(batch)
+
+
+def _checked(piece: object, name: str) -> Buffer:
+    if not isinstance(piece, bytes | bytearray | memoryview):
+        raise UsageError(
+            f"the body {name} yields {type(piece).__name__}; its pieces must be bytes", name="body", value=name
+        )
+    return piece
+
+
+def _failed(name: str, error: Exception) -> SourceError:
+    return SourceError(f"the body {name} failed while it was read: {type(error).__name__}: {error}", path=name)

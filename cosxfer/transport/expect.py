@@ -1,0 +1,204 @@
+"""A request with ``Expect: 100-continue``, over an HTTP/1.1 connection of its own (RFC 9110, section 10.1.1).
+
+httpx sends a body without waiting for leave, so this one exchange is made here, with h11, on which httpx stands too.
+The head goes first. Where the server refuses, its answer is read and not a byte of the body is sent. Where it says
+nothing for a while, the body is sent all the same: the section quoted above wants no client to wait for ever, since
+old servers and proxies know nothing of this expectation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import h11
+
+from cosxfer.cos.requests import HttpRequest
+from cosxfer.cos.responses import HttpResponse
+from cosxfer.errors import ConnectError, ProtocolError, TransportError, TransportTimeoutError
+from cosxfer.transport.base import MAX_ANSWER_BYTES
+from cosxfer.transport.views import views
+
+WAIT_SECONDS = 3.0
+"""How long the server may take to say "continue" before the body is sent without it."""
+CHUNK_BYTES = 256 * 1024
+_READ_BYTES = 64 * 1024
+
+
+class Http2ChosenError(TransportError):
+    """The server chose HTTP/2 in the TLS handshake, which this exchange does not speak; nothing was sent."""
+
+
+@dataclass(kw_only=True)
+class ContinueExchange:
+    """One request and its answer. ``context`` is for https and should offer HTTP/1.1 alone."""
+
+    request: HttpRequest
+    context: ssl.SSLContext | None
+    user_agent: str
+    connect_timeout_seconds: float
+    wait_seconds: float = WAIT_SECONDS
+    _protocol: h11.Connection = field(default_factory=lambda: h11.Connection(h11.CLIENT), repr=False)
+
+    async def run(self) -> HttpResponse:
+        """Send the request once; raises a `TransportError` where there is no complete answer."""
+        reader, writer = await self._connect()
+        try:
+            return await self._exchange(reader, writer)
+        except h11.ProtocolError as error:
+            raise ProtocolError(self._message(f"the answer is not HTTP: {error}"), url=self.request.url) from error
+        finally:
+            writer.close()
+            with suppress(OSError, TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await writer.wait_closed()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        endpoint = self.request.endpoint
+        where = f"{endpoint.host}:{endpoint.port}"
+        tls = {"ssl": self.context, "server_hostname": endpoint.host} if endpoint.scheme == "https" else {}
+        try:
+            async with asyncio.timeout(self.connect_timeout_seconds):
+                reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port, **tls)  # type: ignore[arg-type]
+        except TimeoutError as error:
+            raise ConnectError(
+                f"cannot connect to {where}: no answer in {self.connect_timeout_seconds:g} s", url=self.request.url
+            ) from error
+        except ssl.SSLCertVerificationError as error:
+            raise ConnectError(
+                f"cannot connect to {where}: its certificate is not trusted: {error.verify_message}. "
+                "Name the file of its certificate authority (verify=…, --ca-file)",
+                url=self.request.url,
+                permanent=True,
+            ) from error
+        except OSError as error:
+            raise ConnectError(f"cannot connect to {where}: {error.strerror or error}", url=self.request.url) from error
+        handshake = writer.get_extra_info("ssl_object")
+        if handshake is not None and handshake.selected_alpn_protocol() == "h2":
+            writer.close()
+            raise Http2ChosenError(self._message("the server chose HTTP/2"), url=self.request.url)
+        return reader, writer
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> HttpResponse:
+        await self._write(writer, self._protocol.send(self._head()))
+        first = await self._leave(reader)
+        if isinstance(first, h11.Response):
+            return await self._answer(reader, first)
+        try:
+            await self._send_body(writer)
+        except ConnectionError as error:
+            # The server may have answered and closed while the body was on its way: its answer says more.
+            broken = TransportError(self._message(f"the connection broke: {error.strerror or error}"))
+            broken.url = self.request.url
+            try:
+                return await self._answer(reader, await self._final(reader))
+            except (TransportError, h11.ProtocolError, OSError):
+                raise broken from error
+        return await self._answer(reader, await self._final(reader))
+
+    def _head(self) -> h11.Request:
+        headers = [(name.encode(), value.encode()) for name, value in self.request.headers.items()]
+        headers += [(b"user-agent", self.user_agent.encode()), (b"accept-encoding", b"identity")]
+        if self.request.content_length is None:
+            headers.append((b"transfer-encoding", b"chunked"))
+        return h11.Request(method=self.request.method.encode(), target=self.request.target.encode(), headers=headers)
+
+    async def _leave(self, reader: asyncio.StreamReader) -> h11.InformationalResponse | h11.Response | None:
+        """What the server says to the head: go on, its final answer, or nothing in time."""
+        try:
+            async with asyncio.timeout(self.wait_seconds):
+                while True:
+                    event = await self._event(reader)
+                    if isinstance(event, h11.Response) or getattr(event, "status_code", 0) == 100:
+                        assert isinstance(event, h11.Response | h11.InformationalResponse)
+                        return event
+        except TimeoutError:
+            return None
+
+    async def _final(self, reader: asyncio.StreamReader) -> h11.Response:
+        while True:
+            event = await self._timed_event(reader)
+            if isinstance(event, h11.Response):
+                return event
+
+    async def _send_body(self, writer: asyncio.StreamWriter) -> None:
+        async for view in views(self.request.body):
+            for start in range(0, len(view), CHUNK_BYTES):
+                chunk = view[start : start + CHUNK_BYTES]
+                # h11 asks of data only that it has a length.
+                await self._write(writer, *(self._protocol.send_with_data_passthrough(h11.Data(data=chunk)) or ()))  # type: ignore[arg-type]
+                if self.request.on_sent is not None:
+                    self.request.on_sent(len(chunk))
+        await self._write(writer, self._protocol.send(h11.EndOfMessage()))
+
+    async def _answer(self, reader: asyncio.StreamReader, head: h11.Response) -> HttpResponse:
+        on_body = self.request.on_body if 200 <= head.status_code < 300 else None
+        body = bytearray()
+        while not isinstance(event := await self._timed_event(reader), h11.EndOfMessage):
+            if not isinstance(event, h11.Data):
+                raise ProtocolError(self._message("the answer ended early"), url=self.request.url)
+            if on_body is not None:
+                on_body(bytes(event.data))
+                continue
+            body += event.data
+            if len(body) > MAX_ANSWER_BYTES:
+                raise ProtocolError(
+                    self._message(f"the answer is longer than {MAX_ANSWER_BYTES} bytes; it cannot be COS's"),
+                    url=self.request.url,
+                )
+        return HttpResponse(status=head.status_code, headers=_headers(head), body=bytes(body))
+
+    async def _timed_event(self, reader: asyncio.StreamReader) -> h11.Event | None:
+        try:
+            async with asyncio.timeout(self.request.stall_timeout_seconds):
+                return await self._event(reader)
+        except TimeoutError as error:
+            raise self._silent() from error
+        except OSError as error:
+            raise TransportError(
+                self._message(f"the connection broke: {error.strerror or error}"), url=self.request.url
+            ) from error
+
+    async def _event(self, reader: asyncio.StreamReader) -> h11.Event | None:
+        while True:
+            event = self._protocol.next_event()
+            if event is h11.NEED_DATA:
+                self._protocol.receive_data(await reader.read(_READ_BYTES))
+                continue
+            if isinstance(event, h11.ConnectionClosed):
+                raise TransportError(
+                    self._message("the server closed the connection without an answer"), url=self.request.url
+                )
+            return None if event is h11.PAUSED else event  # type: ignore[return-value]
+
+    async def _write(self, writer: asyncio.StreamWriter, *pieces: bytes | None) -> None:
+        for piece in pieces:
+            if piece:
+                writer.write(piece)
+        try:
+            async with asyncio.timeout(self.request.stall_timeout_seconds):
+                await writer.drain()
+        except TimeoutError as error:
+            raise self._silent() from error
+
+    def _silent(self) -> TransportTimeoutError:
+        return TransportTimeoutError(
+            self._message(f"the server was silent for {self.request.stall_timeout_seconds:g} s"), url=self.request.url
+        )
+
+    def _message(self, why: str) -> str:
+        return f"{self.request.method} {self.request.url}: {why}"
+
+
+def _headers(head: h11.Response) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in head.headers:
+        name = raw_name.decode("latin-1")
+        try:
+            value = raw_value.decode()
+        except UnicodeDecodeError:
+            value = raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
