@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Protocol
@@ -12,7 +12,7 @@ from typing import IO, Protocol
 from cosxfer._native import hashing
 from cosxfer.cos.names import check_bucket, check_key, shorten
 from cosxfer.cos.requests import CosRequest
-from cosxfer.cos.responses import HttpResponse
+from cosxfer.cos.responses import HttpResponse, malformed
 from cosxfer.errors import CosxferError, IntegrityError, UsageError
 from cosxfer.models import GetObjectResult
 from cosxfer.ops.head_object import object_fields
@@ -52,7 +52,7 @@ async def get_object(
             doing=doing,
             on_attempt=crc.restart,
             on_body=crc.write,
-            check=lambda response: _check(response, crc, doing),
+            check=lambda response: _check(response, crc, doing, ranged=byte_range is not None),
         )
         fields = object_fields(response, doing=doing)
         body = sink.finish()
@@ -67,15 +67,19 @@ async def get_object(
 
 
 def _range(byte_range: tuple[int, int]) -> str:
-    first, last = byte_range
-    if not 0 <= first <= last:
+    whole_numbers = isinstance(byte_range, tuple) and [type(end) for end in byte_range] == [int, int]
+    if not whole_numbers or not 0 <= byte_range[0] <= byte_range[1]:
         raise UsageError(
-            f"byte_range is {byte_range}; it is first and last byte, both included", name="byte_range", value=byte_range
+            f"byte_range is {byte_range!r}; it is first and last byte, both included",
+            name="byte_range",
+            value=byte_range,
         )
-    return f"bytes={first}-{last}"
+    return f"bytes={byte_range[0]}-{byte_range[1]}"
 
 
-def _check(response: HttpResponse, crc: _Crc, doing: str) -> None:
+def _check(response: HttpResponse, crc: _Crc, doing: str, *, ranged: bool) -> None:
+    if ranged and response.status != 206:
+        raise malformed(doing, f"a range was asked for, and the status is {response.status}, not 206")
     fields = object_fields(response, doing=doing)
     if crc.size != fields["size"]:
         raise IntegrityError(
@@ -146,9 +150,9 @@ class _File:
     def restart(self) -> None:
         with self._translated():
             if self._temporary is None:
-                self._temporary = tempfile.NamedTemporaryFile(  # noqa: SIM115 # closed in finish or discard
-                    dir=self._path.parent, prefix=f".{self._path.name[:80]}.", suffix=".part", delete=False
-                )
+                # A short name, so that it fits where the final one does; and the mode that open() gives.
+                beside = self._path.with_name(f".{self._path.name[:40]}.{secrets.token_hex(4)}.part")
+                self._temporary = beside.open("xb")
             self._temporary.seek(0)
             self._temporary.truncate()
 
@@ -161,10 +165,6 @@ class _File:
         assert self._temporary is not None
         with self._translated():
             self._temporary.close()
-            # What NamedTemporaryFile makes is for its owner alone; a download has the mode that open() gives.
-            mask = os.umask(0)
-            os.umask(mask)
-            Path(self._temporary.name).chmod(0o666 & ~mask)
             Path(self._temporary.name).replace(self._path)
         self._temporary = None
 

@@ -6,6 +6,7 @@ from cosxfer.cos import responses
 from cosxfer.cos.names import check_bucket, check_key
 from cosxfer.cos.requests import CosRequest
 from cosxfer.models import MultipartAbortResult
+from cosxfer.ops.multipart_upload import check_upload_id
 from cosxfer.ops.session import Session
 
 
@@ -16,7 +17,7 @@ async def multipart_abort(
         method="DELETE",
         bucket=check_bucket(bucket),
         key=check_key(key),
-        params={"uploadId": upload_id},
+        params={"uploadId": check_upload_id(upload_id)},
         region=region,
     )
     response = await session.call(request, doing=f"Abort Multipart Upload {upload_id}")

@@ -12,7 +12,7 @@ from cosxfer.cos.names import check_bucket, check_key
 from cosxfer.cos.requests import CosRequest
 from cosxfer.errors import UsageError
 from cosxfer.models import MultipartCompleteResult, MultipartUploadResult, Part
-from cosxfer.ops.multipart_upload import check_part_number
+from cosxfer.ops.multipart_upload import check_part_number, check_upload_id
 from cosxfer.ops.session import Session
 
 STALL_TIMEOUT_SECONDS = 600.0
@@ -41,7 +41,7 @@ async def multipart_complete(
         method="POST",
         bucket=check_bucket(bucket),
         key=key,
-        params={"uploadId": upload_id},
+        params={"uploadId": check_upload_id(upload_id)},
         headers={"content-type": "application/xml", "content-md5": requests.content_md5(hashing.md5(body))},
         body=body,
         content_length=len(body),
@@ -84,8 +84,12 @@ def _sorted(parts: Iterable[Part | MultipartUploadResult]) -> list[Part | Multip
         raise UsageError("parts is empty; a multipart upload has at least one part", name="parts", value=())
     for part in chosen:
         check_part_number(part.part_number)
-        if not part.etag.strip('"'):
-            raise UsageError(f"part {part.part_number} has no ETag", name="parts", value=part.part_number)
+        if not part.etag.strip('"') or not part.etag.isprintable():
+            raise UsageError(
+                f"part {part.part_number} has the ETag {part.etag!r}; it comes from multipart_upload",
+                name="parts",
+                value=part.part_number,
+            )
     for before, after in pairwise(chosen):
         if before.part_number == after.part_number:
             raise UsageError(f"part {after.part_number} is there twice", name="parts", value=after.part_number)

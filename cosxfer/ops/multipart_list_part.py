@@ -8,6 +8,7 @@ from cosxfer.cos.requests import CosRequest
 from cosxfer.errors import UsageError
 from cosxfer.limits import MAX_LIST_ENTRIES
 from cosxfer.models import MultipartListPartResult, Part
+from cosxfer.ops.multipart_upload import check_upload_id
 from cosxfer.ops.session import Session
 
 
@@ -24,7 +25,7 @@ async def multipart_list_part(
 ) -> MultipartListPartResult:
     key = check_key(key)
     doing = f"List Parts of {upload_id}"
-    params = {"uploadId": upload_id}
+    params = {"uploadId": check_upload_id(upload_id)}
     if max_parts is not None:
         params["max-parts"] = str(check_page_size(max_parts, "max_parts"))
     if part_number_marker is not None:

@@ -37,8 +37,7 @@ async def multipart_upload(
     key = check_key(key)
     check_part_number(part_number)
     doing = f"Upload Part {part_number}"
-    if not upload_id:
-        raise UsageError("upload_id is empty; it comes from multipart_init", name="upload_id", value=upload_id)
+    check_upload_id(upload_id)
     all_headers = dict(headers or {})
     if md5 is not None:
         all_headers["content-md5"] = requests.content_md5(md5)
@@ -69,6 +68,13 @@ async def multipart_upload(
         crc64=responses.crc64(response, doing=doing),
     )
     return result, response.http_version
+
+
+def check_upload_id(value: str) -> str:
+    """Return ``value`` if it can be one: without it, the request would be one for the object itself."""
+    if not isinstance(value, str) or not value:
+        raise UsageError(f"upload_id is {value!r}; it comes from multipart_init", name="upload_id", value=value)
+    return value
 
 
 def check_part_number(value: int) -> None:

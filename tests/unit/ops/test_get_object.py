@@ -1,0 +1,201 @@
+"""An object fetched into memory or a file: whole and checked, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import stat
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import cosxfer
+from cosxfer.cos.requests import HttpRequest
+from cosxfer.cos.responses import HttpResponse
+from tests.unit.fake_cos import BUCKET, FakeCos, Stored, change, lose_answer, refuse
+
+CONTENT = b"the content of the object"
+
+
+@pytest.fixture
+def cos() -> FakeCos:
+    return FakeCos(objects={"k": Stored(CONTENT, {"content-type": "text/plain"}, '"e"')})
+
+
+def get(cos: FakeCos, **options: object) -> cosxfer.GetObjectResult:
+    async def main() -> cosxfer.GetObjectResult:
+        async with cos.client() as client:
+            return await client.get_object(BUCKET, "k", **options)  # type: ignore[arg-type]
+
+    return asyncio.run(main())
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def damage(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
+    answer = proceed()
+    return replace(answer, body=bytes(answer.body[:-1]) + b"?")
+
+
+def cut(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
+    answer = proceed()
+    return replace(answer, body=answer.body[:5])
+
+
+def test_the_content_comes_into_memory_verified(cos: FakeCos) -> None:
+    result = get(cos)
+    assert result.body == CONTENT
+    assert result.verified
+    assert (result.size, result.content_type, result.content_range) == (len(CONTENT), "text/plain", None)
+
+
+def test_an_empty_object_is_an_empty_body(cos: FakeCos) -> None:
+    cos.objects["k"] = Stored(b"", {}, '"e"')
+    result = get(cos)
+    assert result.body == b""
+    assert result.verified
+
+
+def test_without_a_crc64_the_content_is_not_called_verified(cos: FakeCos) -> None:
+    cos.with_crc64 = False
+    assert not get(cos).verified
+
+
+@pytest.mark.parametrize("fault", [damage, cut, refuse(503, "SlowDown"), lose_answer])
+def test_damaged_content_is_fetched_again(cos: FakeCos, tmp_path: Path, fault: Callable[..., HttpResponse]) -> None:
+    cos.fault("get_object", fault, times=2)
+    assert get(cos).body == CONTENT
+    assert cos.count("get_object") == 3
+    cos.fault("get_object", fault, times=2)
+    assert get(cos, output=tmp_path / "f").body is None
+    assert (tmp_path / "f").read_bytes() == CONTENT
+    assert names(tmp_path) == ["f"]
+
+
+@pytest.mark.parametrize("fault", [damage, cut])
+def test_content_that_stays_damaged_is_an_integrity_error_and_no_file(
+    cos: FakeCos, tmp_path: Path, fault: Callable[..., HttpResponse]
+) -> None:
+    cos.fault("get_object", fault, times=99)
+    with pytest.raises(cosxfer.IntegrityError):
+        get(cos, output=tmp_path / "f")
+    assert not names(tmp_path)
+
+
+def test_a_file_that_is_there_stays_until_the_new_one_is_complete(cos: FakeCos, tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"old")
+    cos.fault("get_object", cut, times=99)
+    with pytest.raises(cosxfer.IntegrityError):
+        get(cos, output=path)
+    assert path.read_bytes() == b"old"
+    cos.faults.clear()
+    get(cos, output=str(path))
+    assert path.read_bytes() == CONTENT
+
+
+def test_the_file_has_the_mode_that_open_gives(cos: FakeCos, tmp_path: Path) -> None:
+    (tmp_path / "usual").touch()
+    get(cos, output=tmp_path / "f")
+    assert stat.S_IMODE((tmp_path / "f").stat().st_mode) == stat.S_IMODE((tmp_path / "usual").stat().st_mode)
+
+
+@pytest.mark.parametrize("name", ["🚀" * 63, "x" * 255, "汉" * 85])
+def test_a_name_as_long_as_the_file_system_allows_is_no_trouble(cos: FakeCos, tmp_path: Path, name: str) -> None:
+    get(cos, output=tmp_path / name)
+    assert (tmp_path / name).read_bytes() == CONTENT
+
+
+def test_a_missing_object_leaves_no_file(cos: FakeCos, tmp_path: Path) -> None:
+    cos.objects.clear()
+    with pytest.raises(cosxfer.NotFoundError):
+        get(cos, output=tmp_path / "f")
+    assert not names(tmp_path)
+
+
+def test_a_folder_that_is_not_there_is_told_before_any_request(cos: FakeCos, tmp_path: Path) -> None:
+    with pytest.raises(cosxfer.CosxferError, match=r"cannot write .*nowhere.*No such file"):
+        get(cos, output=tmp_path / "nowhere" / "f")
+    assert not cos.calls
+
+
+def test_a_folder_in_the_place_of_the_file_is_told_and_nothing_is_left(cos: FakeCos, tmp_path: Path) -> None:
+    (tmp_path / "f").mkdir()
+    with pytest.raises(cosxfer.CosxferError, match="cannot write"):
+        get(cos, output=tmp_path / "f")
+    assert names(tmp_path) == ["f"]
+
+
+def test_a_disk_that_takes_no_more_is_told_and_not_tried_again(cos: FakeCos, tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5, hard))
+    try:
+        with pytest.raises(cosxfer.CosxferError, match=r"cannot write .*f': File too large"):
+            get(cos, output=tmp_path / "f")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert cos.count("get_object") == 1
+    assert not names(tmp_path)
+
+
+def test_a_range_is_fetched_alone(cos: FakeCos) -> None:
+    result = get(cos, byte_range=(4, 10))
+    assert result.body == CONTENT[4:11]
+    assert result.content_range == f"bytes 4-10/{len(CONTENT)}"
+    assert not result.verified
+
+
+def test_the_whole_object_in_answer_to_a_range_is_an_error(cos: FakeCos) -> None:
+    def whole(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
+        return HttpResponse(status=200, headers={"content-length": str(len(CONTENT))}, body=CONTENT)
+
+    cos.fault("get_object", whole, times=99)
+    with pytest.raises(cosxfer.ProtocolError, match="range"):
+        get(cos, byte_range=(4, 10))
+
+
+@pytest.mark.parametrize("byte_range", [(-1, 3), (5, 4), (0,), 5, (0.5, 2), ("0", "1")])
+def test_a_range_that_is_none_is_refused_before_any_request(cos: FakeCos, byte_range: object) -> None:
+    with pytest.raises(cosxfer.UsageError) as caught:
+        get(cos, byte_range=byte_range)
+    assert caught.value.name == "byte_range"
+    assert not cos.calls
+
+
+def test_an_answer_without_a_length_is_not_believed(cos: FakeCos) -> None:
+    cos.fault("get_object", change(content_length=None), times=99)
+    with pytest.raises(cosxfer.ProtocolError, match="Content-Length"):
+        get(cos)
+
+
+def test_a_cancelled_fetch_leaves_no_file(cos: FakeCos, tmp_path: Path) -> None:
+    async def main() -> None:
+        arrived = asyncio.Event()
+
+        async def hang(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
+            assert request.on_body is not None
+            request.on_body(b"the")
+            arrived.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        cos.fault("get_object", hang)
+        async with cos.client() as client:
+            task = asyncio.create_task(client.get_object(BUCKET, "k", output=tmp_path / "f"))
+            await arrived.wait()
+            assert names(tmp_path)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(main())
+    assert not names(tmp_path)
+
+
+def test_a_version_is_asked_for_by_its_id(cos: FakeCos) -> None:
+    get(cos, version_id="v 1")
+    assert cos.calls[0].request.target == "/k?versionId=v%201"

@@ -1,0 +1,279 @@
+"""The six multipart operations, their arguments and their answers; and what a body may be."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from base64 import b64encode
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+import cosxfer
+from cosxfer.cos.responses import HttpResponse
+from cosxfer.limits import GIB
+from tests.unit.fake_cos import BUCKET, FakeCos, change, document, refuse
+from tests.unit.files import content_of, write
+
+Use = Callable[[cosxfer.AsyncClient], Awaitable[object]]
+
+
+def run(cos: FakeCos, use: Use) -> object:
+    async def main() -> object:
+        async with cos.client() as client:
+            return await use(client)
+
+    return asyncio.run(main())
+
+
+PART = cosxfer.Part(part_number=1, etag='"e"')
+
+REFUSED: dict[str, tuple[str, Use]] = {
+    "upload without an id": (
+        "upload_id",
+        lambda c: c.multipart_upload(BUCKET, "k", b"x", upload_id="", part_number=1),
+    ),
+    "complete without an id": ("upload_id", lambda c: c.multipart_complete(BUCKET, "k", upload_id="", parts=[PART])),
+    # Sent, this would be a request for the object itself.
+    "abort without an id": ("upload_id", lambda c: c.multipart_abort(BUCKET, "k", upload_id="")),
+    "list parts without an id": ("upload_id", lambda c: c.multipart_list_part(BUCKET, "k", upload_id="")),
+    "abort with None": ("upload_id", lambda c: c.multipart_abort(BUCKET, "k", upload_id=None)),  # type: ignore[arg-type]
+    "part 0": ("part_number", lambda c: c.multipart_upload(BUCKET, "k", b"x", upload_id="u", part_number=0)),
+    "part 10001": ("part_number", lambda c: c.multipart_upload(BUCKET, "k", b"x", upload_id="u", part_number=10_001)),
+    "part True": ("part_number", lambda c: c.multipart_upload(BUCKET, "k", b"x", upload_id="u", part_number=True)),
+    "part '1'": (
+        "part_number",
+        lambda c: c.multipart_upload(BUCKET, "k", b"x", upload_id="u", part_number="1"),  # type: ignore[arg-type]
+    ),
+    "traffic": (
+        "traffic_limit",
+        lambda c: c.multipart_upload(BUCKET, "k", b"x", upload_id="u", part_number=1, traffic_limit=1),
+    ),
+    "traffic with another header in it": (
+        "traffic_limit",
+        lambda c: c.multipart_upload(
+            BUCKET,
+            "k",
+            b"x",
+            upload_id="u",
+            part_number=1,
+            traffic_limit="819200\r\nx-a: b",  # type: ignore[arg-type]
+        ),
+    ),
+    "no parts": ("parts", lambda c: c.multipart_complete(BUCKET, "k", upload_id="u", parts=[])),
+    "a part twice": ("parts", lambda c: c.multipart_complete(BUCKET, "k", upload_id="u", parts=[PART, PART])),
+    "a part without ETag": (
+        "parts",
+        lambda c: c.multipart_complete(BUCKET, "k", upload_id="u", parts=[cosxfer.Part(part_number=1, etag='""')]),
+    ),
+    "a part 0": (
+        "part_number",
+        lambda c: c.multipart_complete(BUCKET, "k", upload_id="u", parts=[cosxfer.Part(part_number=0, etag="e")]),
+    ),
+    "an ETag that XML cannot hold": (
+        "parts",
+        lambda c: c.multipart_complete(BUCKET, "k", upload_id="u", parts=[cosxfer.Part(part_number=1, etag="\x01")]),
+    ),
+    "a page of 0 parts": ("max_parts", lambda c: c.multipart_list_part(BUCKET, "k", upload_id="u", max_parts=0)),
+    "a page of 1001 uploads": ("max_uploads", lambda c: c.multipart_list(BUCKET, max_uploads=1001)),
+    "an MD5 that is none": ("content_md5", lambda c: c.put_object(BUCKET, "k", b"x", content_md5="abc")),
+    "an MD5 in hex": ("content_md5", lambda c: c.put_object(BUCKET, "k", b"x", content_md5="0" * 32)),
+    "an MD5 of another alphabet": ("content_md5", lambda c: c.put_object(BUCKET, "k", b"x", content_md5="é" * 24)),
+    "a body that is a number": ("body", lambda c: c.put_object(BUCKET, "k", 5)),  # type: ignore[arg-type]
+    "a body with holes": ("body", lambda c: c.put_object(BUCKET, "k", memoryview(b"abcdef")[::2])),
+}
+
+
+@pytest.mark.parametrize(("name", "use"), REFUSED.values(), ids=REFUSED.keys())
+def test_an_argument_that_cannot_work_is_refused_before_any_request(cos: FakeCos, name: str, use: Use) -> None:
+    with pytest.raises(cosxfer.UsageError) as caught:
+        run(cos, use)
+    assert caught.value.name == name
+    assert not cos.calls
+
+
+def test_more_than_5_gib_in_one_request_is_refused_before_it_is_read(cos: FakeCos, tmp_path: Path) -> None:
+    path = tmp_path / "sparse"
+    with path.open("wb") as file:
+        file.truncate(5 * GIB + 1)
+    with pytest.raises(cosxfer.UsageError, match=str(5 * GIB)) as caught:
+        run(cos, lambda client: client.put_object(BUCKET, "k", path))
+    assert caught.value.name == "body"
+    assert not cos.calls
+
+
+@pytest.mark.parametrize("size", [0, 1, 300_000])
+def test_a_body_may_be_bytes_text_a_buffer_or_a_path(cos: FakeCos, tmp_path: Path, size: int) -> None:
+    path = write(tmp_path / "f", size)
+    content = content_of(size)
+    for body in (content, bytearray(content), memoryview(content), path):
+        cos.objects.clear()
+        result = run(cos, lambda client, body=body: client.put_object(BUCKET, "k", body))  # type: ignore[misc]
+        assert cos.objects["k"].content == content
+        assert isinstance(result, cosxfer.PutObjectResult)
+        assert result.etag == f'"{hashlib.md5(content).hexdigest()}"'
+    run(cos, lambda client: client.put_object(BUCKET, "k", "größer"))
+    assert cos.objects["k"].content == "größer".encode()
+
+
+def test_a_wider_buffer_is_sent_as_its_bytes(cos: FakeCos) -> None:
+    run(cos, lambda client: client.put_object(BUCKET, "k", memoryview(b"abcdefgh").cast("Q")))
+    assert cos.objects["k"].content == b"abcdefgh"
+
+
+def test_content_md5_is_sent_and_one_that_is_given_is_kept(cos: FakeCos) -> None:
+    digest = b64encode(hashlib.md5(b"x").digest()).decode()
+    run(cos, lambda client: client.put_object(BUCKET, "k", b"x"))
+    run(cos, lambda client: client.put_object(BUCKET, "k", b"x", content_md5=digest))
+    assert {call.request.headers["content-md5"] for call in cos.calls} == {digest}
+    other = b64encode(hashlib.md5(b"y").digest()).decode()
+    with pytest.raises(cosxfer.ServerError, match="BadDigest"):
+        run(cos, lambda client: client.put_object(BUCKET, "k", b"x", content_md5=other))
+
+
+def test_an_object_that_was_stored_wrong_is_an_integrity_error(cos: FakeCos) -> None:
+    cos.fault("put_object", change(x_cos_hash_crc64ecma="5"), times=9)
+    with pytest.raises(cosxfer.IntegrityError) as caught:
+        run(cos, lambda client: client.put_object(BUCKET, "k", b"123456789"))
+    assert caught.value.actual == 5
+    assert caught.value.expected == 11051210869376104954
+
+
+@pytest.mark.parametrize("key", ["a b", "ü/ö+%25&=?#", "a//b", "a/../b", "./x/y", "~-_.", "\t\n\r\x00", "/x/", "汉字"])
+def test_a_key_arrives_as_it_is_but_for_one_leading_slash(cos: FakeCos, key: str) -> None:
+    result = run(cos, lambda client: client.put_object(BUCKET, key, b"x"))
+    assert set(cos.objects) == {key.removeprefix("/")}
+    assert isinstance(result, cosxfer.PutObjectResult)
+    assert "://" not in result.location
+    fetched = run(cos, lambda client: client.get_object(BUCKET, key))
+    assert isinstance(fetched, cosxfer.GetObjectResult)
+    assert fetched.body == b"x"
+
+
+def test_metadata_comes_back_as_it_was_given(cos: FakeCos) -> None:
+    given = {"plain": "value", "X-Cos-Meta-Prefixed": "v", "utf-8": "größe ✓", "empty": ""}
+    run(cos, lambda client: client.put_object(BUCKET, "k", b"x", metadata=given))
+    head = run(cos, lambda client: client.head_object(BUCKET, "k"))
+    assert isinstance(head, cosxfer.HeadObjectResult)
+    assert head.metadata == {"plain": "value", "prefixed": "v", "utf-8": "größe ✓", "empty": ""}
+
+
+def test_the_content_type_is_guessed_from_the_key(cos: FakeCos) -> None:
+    for key, given, expected in (
+        ("a.html", {}, "text/html"),
+        ("a.unheard-of", {}, "application/octet-stream"),
+        ("a.html", {"content_type": "text/plain"}, "text/plain"),
+        ("a.html", {"headers": {"Content-Type": "text/css"}}, "text/css"),
+    ):
+        run(cos, lambda client, key=key, given=given: client.put_object(BUCKET, key, b"x", **given))  # type: ignore[misc]
+        assert cos.calls[-1].request.headers["content-type"] == expected
+
+
+def test_complete_sorts_the_parts_and_quotes_their_etags(cos: FakeCos) -> None:
+    async def use(client: cosxfer.AsyncClient) -> None:
+        upload_id = (await client.multipart_init(BUCKET, "k")).upload_id
+        first = await client.multipart_upload(BUCKET, "k", b"a" * (1 << 20), upload_id=upload_id, part_number=2)
+        last = await client.multipart_upload(BUCKET, "k", b"b", upload_id=upload_id, part_number=10_000)
+        parts = (cosxfer.Part(part_number=part.part_number, etag=part.etag.strip('"')) for part in (last, first))
+        await client.multipart_complete(BUCKET, "k", upload_id=upload_id, parts=parts)
+
+    run(cos, use)
+    assert cos.objects["k"].content == b"a" * (1 << 20) + b"b"
+
+
+def test_a_part_by_hand_is_checked_against_its_etag(cos: FakeCos) -> None:
+    cos.fault("multipart_upload", change(etag='"0"'), times=9)
+
+    async def use(client: cosxfer.AsyncClient) -> None:
+        upload_id = (await client.multipart_init(BUCKET, "k")).upload_id
+        await client.multipart_upload(BUCKET, "k", b"a", upload_id=upload_id, part_number=1)
+
+    with pytest.raises(cosxfer.IntegrityError, match="ETag"):
+        run(cos, use)
+
+
+def test_a_listing_of_uploads_is_read_whole_and_decoded(cos: FakeCos) -> None:
+    answer = document(
+        "ListMultipartUploadsResult",
+        [
+            ("Bucket", BUCKET),
+            ("Encoding-Type", "url"),
+            ("Prefix", "a%20b"),
+            ("Delimiter", "%2F"),
+            ("NextKeyMarker", "a%20b/%E6%B1%89"),
+            ("NextUploadIdMarker", "u%202"),
+            ("MaxUploads", 2),
+            ("IsTruncated", "true"),
+            (
+                "Upload",
+                [
+                    ("Key", "a%20b/%E6%B1%89"),
+                    ("UploadId", "u%202"),
+                    ("StorageClass", "STANDARD"),
+                    ("Initiator", [("ID", "me"), ("DisplayName", "Me")]),
+                    ("Initiated", "2024-01-01T00:00:00Z"),
+                ],
+            ),
+            ("CommonPrefixes", [("Prefix", "a%20b/x/")]),
+            ("CommonPrefixes", [("Prefix", "a%20b/y/")]),
+        ],
+    )
+    cos.fault("multipart_list", lambda request, proceed: answer)
+    page = run(cos, lambda client: client.multipart_list(BUCKET, encoding_type="url", max_uploads=2, prefix="a b"))
+    assert isinstance(page, cosxfer.MultipartListResult)
+    assert (page.prefix, page.delimiter, page.is_truncated, page.max_uploads) == ("a b", "/", True, 2)
+    # An upload id is never encoded.
+    assert (page.next_key_marker, page.next_upload_id_marker) == ("a b/汉", "u%202")
+    [upload] = page.uploads
+    assert (upload.key, upload.upload_id, upload.owner) == ("a b/汉", "u%202", None)
+    assert upload.initiator == cosxfer.Identity(id="me", display_name="Me")
+    assert page.common_prefixes == ("a b/x/", "a b/y/")
+    assert cos.calls[0].request.target == "/?uploads&prefix=a%20b&encoding-type=url&max-uploads=2"
+
+
+def test_without_encoding_names_in_a_listing_are_taken_as_they_are(cos: FakeCos) -> None:
+    answer = document("ListMultipartUploadsResult", [("Upload", [("Key", "100%25"), ("UploadId", "u")])])
+    cos.fault("multipart_list", lambda request, proceed: answer)
+    page = run(cos, lambda client: client.multipart_list(BUCKET))
+    assert isinstance(page, cosxfer.MultipartListResult)
+    assert page.uploads[0].key == "100%25"
+
+
+@pytest.mark.parametrize("field", ["PartNumber", "Size", "NextPartNumberMarker", "MaxParts"])
+@pytest.mark.parametrize("value", ["-1", "x", "1" * 20, "٣"])
+def test_a_number_that_is_none_in_a_listing_is_a_protocol_error(cos: FakeCos, field: str, value: str) -> None:
+    part = {"PartNumber": "1", "Size": "1", **({field: value} if field in ("PartNumber", "Size") else {})}
+    head = [] if field in ("PartNumber", "Size") else [(field, value)]
+    answer = document("ListPartsResult", [*head, ("Part", list(part.items()))])
+    cos.fault("multipart_list_part", lambda request, proceed: answer, times=9)
+    with pytest.raises(cosxfer.ProtocolError, match=field):
+        run(cos, lambda client: client.multipart_list_part(BUCKET, "k", upload_id="u"))
+
+
+def test_pages_are_asked_for_by_their_markers(cos: FakeCos) -> None:
+    cos.fault(
+        "multipart_list_part", lambda request, proceed: document("ListPartsResult", [("NextPartNumberMarker", 7)])
+    )
+    page = run(
+        cos, lambda client: client.multipart_list_part(BUCKET, "k", upload_id="u", max_parts=7, part_number_marker=3)
+    )
+    assert isinstance(page, cosxfer.MultipartListPartResult)
+    assert (page.next_part_number_marker, page.max_parts, page.is_truncated) == (7, 1000, False)
+    assert cos.calls[0].request.target == "/k?uploadId=u&max-parts=7&part-number-marker=3"
+
+
+def test_an_answer_that_is_not_coss_is_shown_shortened(cos: FakeCos) -> None:
+    html = b"<html>" + b"login here " * 1000
+    cos.fault("head_object", lambda request, proceed: HttpResponse(status=404, headers={}, body=html))
+    with pytest.raises(cosxfer.NotFoundError, match="not COS's: '<html>login here") as caught:
+        run(cos, lambda client: client.head_object(BUCKET, "k"))
+    assert len(str(caught.value)) < 400
+    assert caught.value.code == ""
+
+
+def test_a_region_for_one_call_goes_before_the_clients(cos: FakeCos) -> None:
+    cos.fault("head_object", refuse(404, "NoSuchBucket"))
+    with pytest.raises(cosxfer.NotFoundError):
+        run(cos, lambda client: client.head_object(BUCKET, "k", region="eu-frankfurt"))
+    assert cos.calls[0].request.url == f"https://{BUCKET}.cos.eu-frankfurt.myqcloud.com/k"
