@@ -6,10 +6,13 @@ flow-control window for all parts. So this transport holds several clients ("lan
 
 from __future__ import annotations
 
+import os
+import socket
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import cast
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
@@ -25,6 +28,8 @@ from cosxfer.errors import (
     UsageError,
 )
 from cosxfer.transport.base import MAX_ANSWER_BYTES
+from cosxfer.transport.expect import ContinueExchange, Http2ChosenError
+from cosxfer.transport.views import views
 
 STREAMS_PER_LANE = 2
 MAX_LANES = 8
@@ -53,11 +58,17 @@ class HttpxTransport:
         self._context = _ssl_context(config)
         self._lanes: list[_Lane] = []
         self._http1_lane: _Lane | None = None
+        self._expect_context: ssl.SSLContext | None = None
         self._closed = False
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         if self._closed:
             raise TransportError("the client is closed", url=request.url)
+        if request.expect_continue and self._http1 and not _proxied(request):
+            try:
+                return await self._ask_first(request)
+            except Http2ChosenError:
+                pass  # a context of the user's own that offers HTTP/2: sent without waiting
         lane = self._pick()
         try:
             return await self._send_over(lane, request)
@@ -73,6 +84,21 @@ class HttpxTransport:
             lanes.append(self._http1_lane)
         for lane in lanes:
             await lane.client.aclose()
+
+    async def _ask_first(self, request: HttpRequest) -> HttpResponse:
+        """Send the body only once the server agrees, over a connection of its own, as httpx cannot wait.
+
+        Over HTTP/2 alone, and through a proxy, the body is sent without waiting.
+        """
+        if request.endpoint.scheme == "https" and self._expect_context is None:
+            # Not the lanes' context: httpcore makes that one offer HTTP/2.
+            self._expect_context = _ssl_context(self._config)
+        return await ContinueExchange(
+            request=request,
+            context=self._expect_context,
+            user_agent=USER_AGENT,
+            connect_timeout_seconds=self._config.connect_timeout_seconds,
+        ).run()
 
     def _pick(self) -> _Lane:
         lane = min(self._lanes, key=lambda lane: lane.active, default=None)
@@ -164,7 +190,7 @@ class _BodyStream(httpx.AsyncByteStream):
         self._sent = 0
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for view in _views(self._body):
+        async for view in views(self._body):
             for start in range(0, len(view), self._chunk_bytes):
                 chunk = view[start : start + self._chunk_bytes]
                 # httpcore takes any buffer, though its annotation says bytes.
@@ -178,17 +204,6 @@ class _BodyStream(httpx.AsyncByteStream):
         if self._on_sent is not None and self._sent:
             self._on_sent(-self._sent)
         self._sent = 0
-
-
-async def _views(body: Body) -> AsyncIterator[memoryview]:
-    if isinstance(body, bytes | bytearray | memoryview):
-        yield memoryview(body).cast("B")
-    elif isinstance(body, AsyncIterable):
-        async for piece in body:
-            yield memoryview(piece).cast("B")
-    else:
-        for piece in body:
-            yield memoryview(piece).cast("B")
 
 
 async def _read(response: httpx.Response, request: HttpRequest) -> bytes:
@@ -219,6 +234,12 @@ def _headers(response: httpx.Response) -> dict[str, str]:
             value = raw_value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers
+
+
+def _proxied(request: HttpRequest) -> bool:
+    """Whether httpx would send this through a proxy of the environment."""
+    proxies = getproxies()
+    return (request.endpoint.scheme in proxies or "all" in proxies) and not proxy_bypass(request.endpoint.host)
 
 
 def _can_ask_again(request: HttpRequest) -> bool:
@@ -271,8 +292,11 @@ def _translated(error: Exception, request: HttpRequest, config: ClientConfig) ->
 def _reason(error: BaseException) -> str:
     """What the system said, which httpx and what is below it wrap several times."""
     for cause in _causes(error):
-        if isinstance(cause, OSError) and cause.strerror:
+        if isinstance(cause, ssl.SSLError | socket.gaierror) and cause.strerror:
             return cause.strerror
+        if isinstance(cause, OSError) and cause.errno:
+            # asyncio puts the address in the place of what the system said.
+            return os.strerror(cause.errno)
     return str(error) or type(error).__name__
 
 
