@@ -33,8 +33,7 @@ static int has_avx2(void)
 static cosx_kernel kernels[] = {
 #if defined(__x86_64__)
     {"avx512", has_avx512, 2, {SCALAR, {16, cosx_md5_avx512_1x16, cosx_fused_avx512_1x16},
-                               {32, cosx_md5_avx512_2x16, cosx_fused_avx512_2x16},
-                               {48, cosx_md5_avx512_3x16, cosx_fused_avx512_3x16}}, cosx_crc64_table, 0},
+                               {32, cosx_md5_avx512_2x16, cosx_fused_avx512_2x16}}, cosx_crc64_table, 0},
     {"avx2", has_avx2, 4, {SCALAR, {8, cosx_md5_avx2_1x8, NULL}, {16, cosx_md5_avx2_2x8, NULL},
                            {24, cosx_md5_avx2_3x8, NULL}, {32, cosx_md5_avx2_4x8, NULL}}, cosx_crc64_table, 0},
 #endif
@@ -61,7 +60,7 @@ __attribute__((constructor)) static void choose(void)
 #endif
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("pclmul") && __builtin_cpu_supports("sse4.1")) {
-        kernels[0].crc64 = kernels[1].crc64 = cosx_crc64_pclmul;
+        kernels[0].crc64 = kernels[1].crc64 = kernels[2].crc64 = cosx_crc64_pclmul; /* all but scalar */
         if (__builtin_cpu_supports("vpclmulqdq")) {
             kernels[0].crc64 = cosx_crc64_vpclmul;
             kernels[0].fused = 1;
@@ -70,9 +69,9 @@ __attribute__((constructor)) static void choose(void)
 #endif
 #if defined(__aarch64__) && defined(__linux__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
     if (getauxval(AT_HWCAP) & HWCAP_PMULL)
-        kernels[0].crc64 = cosx_crc64_pmull;
+        kernels[0].crc64 = kernels[1].crc64 = cosx_crc64_pmull;
 #elif defined(__aarch64__) && defined(__APPLE__)
-    kernels[0].crc64 = cosx_crc64_pmull;
+    kernels[0].crc64 = kernels[1].crc64 = cosx_crc64_pmull;
 #endif
     cosx_kernel_use(cosx_kernel_name(0));
 }

@@ -19,20 +19,31 @@ struct cosx_mapping {
     struct cosx_mapping *next; /* set before the entry is published, then constant */
 };
 
+/* Whose handlers we found when we put ours on top, oldest first: one, or more where somebody kept replacing ours. */
+#define LEVELS 8
+
 static _Atomic(struct cosx_mapping *) registry;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct sigaction previous;
-static atomic_long chaining; /* the thread that is inside the previous handler */
+static struct sigaction previous[LEVELS];
+static atomic_int levels;
+static atomic_long chaining; /* the thread that is inside a previous handler, and whose */
+static atomic_int level;
+static uintptr_t page_mask;
 
 static void on_sigbus(int number, siginfo_t *info, void *context);
 
-static int in_our_hands(const struct sigaction *action)
+static int is_ours(const struct sigaction *action)
 {
     return (action->sa_flags & SA_SIGINFO) && action->sa_sigaction == on_sigbus;
 }
 
-/* The first handler is called again when the fault repeats, so the default action needs no more than being set; a
- * signal that somebody sent does not repeat. */
+static int same_handler(const struct sigaction *a, const struct sigaction *b)
+{
+    return (a->sa_flags & SA_SIGINFO) == (b->sa_flags & SA_SIGINFO) && a->sa_handler == b->sa_handler;
+}
+
+/* A fault repeats when its handler returns, so the default action need only be set; a signal that somebody sent does
+ * not repeat. */
 static void die(int number, const siginfo_t *info)
 {
     struct sigaction action = {.sa_handler = SIG_DFL};
@@ -42,69 +53,99 @@ static void die(int number, const siginfo_t *info)
         raise(number);
 }
 
+/* Not our fault: do what would have been done without us. A handler such as faulthandler's reports, puts back the one
+ * that it had found (which may be ours) and raises again: then the next older one has its turn. */
 static void chain(int number, siginfo_t *info, void *context)
 {
-    long self = syscall(SYS_gettid);
-    /* A handler such as faulthandler's reports, puts back the handler before it (us) and raises again: once is enough. */
-    if (atomic_load(&chaining) == self) {
+    const long self = syscall(SYS_gettid);
+    const int again = atomic_load(&chaining) == self;
+    const int mine = (again ? atomic_load(&level) : atomic_load(&levels)) - 1;
+    if (mine < 0) {
         die(number, info);
         return;
     }
-    if (!(previous.sa_flags & SA_SIGINFO)) {
-        if (previous.sa_handler == SIG_IGN && info->si_code <= 0)
+    const struct sigaction *action = &previous[mine];
+    if (!(action->sa_flags & SA_SIGINFO)) {
+        if (action->sa_handler == SIG_IGN && info->si_code <= 0)
             return;
-        if (previous.sa_handler == SIG_DFL || previous.sa_handler == SIG_IGN) {
-            die(number, info);
+        if (action->sa_handler == SIG_DFL || action->sa_handler == SIG_IGN) {
+            die(number, info); /* a fault cannot be ignored */
             return;
         }
     }
+    atomic_store(&level, mine);
     atomic_store(&chaining, self);
-    if (previous.sa_flags & SA_SIGINFO)
-        previous.sa_sigaction(number, info, context);
+    if (action->sa_flags & SA_SIGINFO)
+        action->sa_sigaction(number, info, context);
     else
-        previous.sa_handler(number);
-    atomic_store(&chaining, 0);
+        action->sa_handler(number);
+    if (!again)
+        atomic_store(&chaining, 0);
 }
 
 static void on_sigbus(int number, siginfo_t *info, void *context)
 {
-    int saved_errno = errno;
-    uintptr_t address = (uintptr_t)info->si_addr;
-    if (info->si_code > 0) {
-        for (struct cosx_mapping *m = atomic_load(&registry); m; m = m->next) {
-            uintptr_t start = atomic_load(&m->start), end = atomic_load(&m->end);
-            if (start == 0 || address < start || address >= end)
-                continue;
+    const int saved_errno = errno;
+    const uintptr_t address = (uintptr_t)info->si_addr;
+    struct cosx_mapping *m = info->si_code > 0 ? atomic_load(&registry) : NULL; /* > 0: a fault, with an address */
+    for (; m; m = m->next) {
+        const uintptr_t start = atomic_load(&m->start), end = atomic_load(&m->end);
+        if (start && address >= start && address < end) {
             /* All that follows the lost page goes with it: one mapping in place of thousands. */
-            uintptr_t page = address & ~((uintptr_t)sysconf(_SC_PAGESIZE) - 1);
+            void *page = (void *)(address & page_mask);
             atomic_store(&m->lost, 1);
-            void *zeros = mmap((void *)page, end - page, PROT_READ, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-            if (zeros == MAP_FAILED)
-                break;
-            errno = saved_errno;
-            return;
+            if (mmap(page, end - (uintptr_t)page, PROT_READ, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == page) {
+                errno = saved_errno;
+                return;
+            }
+            break;
         }
     }
     chain(number, info, context);
     errno = saved_errno;
 }
 
-int cosx_guard_install(void)
+static void before_fork(void)
+{
+    pthread_mutex_lock(&lock);
+}
+
+static void after_fork(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+
+static int put_on_top(void)
 {
     struct sigaction current, ours = {.sa_sigaction = on_sigbus};
     if (sigaction(SIGBUS, NULL, &current))
         return -1;
-    if (in_our_hands(&current))
+    if (is_ours(&current))
+        return 0;
+    if (page_mask == 0) {
+        page_mask = ~((uintptr_t)sysconf(_SC_PAGESIZE) - 1);
+        pthread_atfork(before_fork, after_fork, after_fork);
+    }
+    int count = atomic_load(&levels);
+    if (count == 0 || !same_handler(&current, &previous[count - 1])) {
+        if (count == LEVELS)
+            count--; /* the oldest ones matter most: they were there before us */
+        previous[count] = current;
+        atomic_store(&levels, count + 1);
+    }
+    sigemptyset(&ours.sa_mask);
+    /* NODEFER: a handler in the chain may raise again and expect to be left at once. */
+    ours.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
+    return sigaction(SIGBUS, &ours, NULL);
+}
+
+int cosx_guard_install(void)
+{
+    struct sigaction current;
+    if (sigaction(SIGBUS, NULL, &current) == 0 && is_ours(&current))
         return 0;
     pthread_mutex_lock(&lock);
-    int result = sigaction(SIGBUS, NULL, &current);
-    if (result == 0 && !in_our_hands(&current)) {
-        previous = current;
-        sigemptyset(&ours.sa_mask);
-        /* NODEFER: a handler in the chain may raise again and expect to be left at once. */
-        ours.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
-        result = sigaction(SIGBUS, &ours, NULL);
-    }
+    int result = put_on_top();
     pthread_mutex_unlock(&lock);
     return result;
 }

@@ -220,9 +220,7 @@ cdef class PartHasher:
         if self._workers == NULL:
             raise MemoryError
         for i in range(self._threads):
-            # No more lanes than its share, or the first thread would take what the others need.
-            self._workers[i] = cosx_worker_new(
-                &self._queue, (jobs + self._threads - 1) // self._threads * (2 if self._streams else 1))
+            self._workers[i] = cosx_worker_new(&self._queue, self._threads)
             if self._workers[i] == NULL:
                 raise MemoryError
         return 0
@@ -230,7 +228,8 @@ cdef class PartHasher:
     cdef void _finish(self):
         cdef Md5 stream
         self._done = True
-        for stream in self._streams:
+        # The collector may have cleared the list before it deallocates the object.
+        for stream in self._streams or ():
             stream._busy = False
         self._streams = []
 

@@ -4,7 +4,7 @@
 
 #include "digest.h"
 
-#define COSX_MAX_LANES 48
+#define COSX_MAX_LANES 32
 
 /* MD5 of `blocks` blocks from each lane. Word w of lane l is state[w * COSX_MAX_LANES + l]; data[l] is where lane
  * l reads. All lanes of the width are read, so an idle one must point to readable memory. While it works on block i, a
@@ -50,8 +50,8 @@ void cosx_md5_output(const uint32_t state[4], uint8_t out[16]);
 cosx_md5_lanes_fn cosx_md5_scalar_1x1, cosx_md5_scalar_2x1;
 
 /* md5_avx512.c, md5_avx2.c, md5_portable.c, md5_neon.c: groups x lanes of a vector */
-cosx_md5_lanes_fn cosx_md5_avx512_1x16, cosx_md5_avx512_2x16, cosx_md5_avx512_3x16;
-cosx_fused_fn cosx_fused_avx512_1x16, cosx_fused_avx512_2x16, cosx_fused_avx512_3x16;
+cosx_md5_lanes_fn cosx_md5_avx512_1x16, cosx_md5_avx512_2x16;
+cosx_fused_fn cosx_fused_avx512_1x16, cosx_fused_avx512_2x16;
 cosx_md5_lanes_fn cosx_md5_avx2_1x8, cosx_md5_avx2_2x8, cosx_md5_avx2_3x8, cosx_md5_avx2_4x8;
 cosx_md5_lanes_fn cosx_md5_portable_2x4, cosx_md5_portable_3x4, cosx_md5_portable_4x4;
 cosx_md5_lanes_fn cosx_md5_neon_1x4, cosx_md5_neon_2x4, cosx_md5_neon_4x4;

@@ -11,11 +11,14 @@
 
 #include "kernels.h"
 
-/* Blocks per round, at most: 3 KiB a lane. Small enough that what is prefetched for the next round stays in cache until
- * then, whatever the distance between the parts (a power of two puts all lanes into the same few cache sets). */
-#define ROUND_BLOCKS 48
+/* Blocks per round, at most: 2 KiB a lane. Small enough that what is prefetched for the next round stays in cache until
+ * then. */
+#define ROUND_BLOCKS 32
+/* Parts of a size that is a power of two lie at such a distance, too, and lanes that read at the same place of each fight
+ * for the same few cache sets: 20 % slower. So the lanes of large parts start one block apart. They stay so. */
+#define STAGGER_BYTES (256 * 1024)
 /* The CRC reads this much at a time, as far as there is so much. */
-#define CRC_BYTES 4096
+#define CRC_BYTES 1024
 
 enum phase { CARRY, BODY, PADDING };
 
@@ -38,6 +41,7 @@ struct cosx_worker {
     const uint8_t *data[COSX_MAX_LANES];
     lane *slot[COSX_MAX_LANES]; /* the first `active` ones work */
     unsigned active, limit;
+    int staggering; /* lanes are free and the next job is to start a block later */
     cosx_queue *queue;
     const cosx_kernel *kernel;
     uint64_t done;
@@ -45,8 +49,9 @@ struct cosx_worker {
     lane lanes[COSX_MAX_LANES];
 };
 
-cosx_worker *cosx_worker_new(cosx_queue *queue, unsigned lanes)
+cosx_worker *cosx_worker_new(cosx_queue *queue, unsigned threads)
 {
+    const size_t per_job = queue->streams ? 2 : 1;
     cosx_worker *w = NULL;
     if (posix_memalign((void **)&w, 64, sizeof *w))
         return NULL;
@@ -56,8 +61,11 @@ cosx_worker *cosx_worker_new(cosx_queue *queue, unsigned lanes)
     w->limit = cosx_kernel_lanes();
     if (w->limit > cosx_lane_limit)
         w->limit = cosx_lane_limit;
-    if (lanes && w->limit > lanes)
-        w->limit = lanes;
+    /* As many lanes in each turn: 64 equal parts in 48 lanes would be one turn of 48 and one of 16. */
+    size_t share = (queue->count + threads - 1) / threads * per_job;
+    size_t turns = (share + w->limit - 1) / w->limit;
+    if (turns)
+        w->limit = (unsigned)((share + turns - 1) / turns);
     for (unsigned i = 0; i < COSX_MAX_LANES; i++)
         w->slot[i] = &w->lanes[i];
     return w;
@@ -248,6 +256,7 @@ static void refill(cosx_worker *w)
 {
     cosx_queue *q = w->queue;
     unsigned need = q->streams ? 2 : 1;
+    w->staggering = 0;
     while (w->active == 0 || w->active + need <= w->limit) {
         size_t index = __atomic_fetch_add(&q->taken, 1, __ATOMIC_RELAXED);
         if (index >= q->count) {
@@ -258,6 +267,10 @@ static void refill(cosx_worker *w)
         start_lane(w, job, 0);
         if (job->stream)
             start_lane(w, job, 1);
+        if (job->first->size >= STAGGER_BYTES && w->active + need <= w->limit && index + 1 < q->count) {
+            w->staggering = 1;
+            return;
+        }
     }
 }
 
@@ -278,23 +291,6 @@ static unsigned round_blocks(const cosx_md5_width *width)
     return width->lanes * (times ? times : 1);
 }
 
-/* What each lane will read after `blocks` more: the same segment, or the start of a job that nobody has taken yet. */
-static void plan_prefetch(cosx_worker *w, const cosx_md5_width *width, unsigned blocks, const uint8_t **ahead)
-{
-    cosx_queue *q = w->queue;
-    size_t upcoming = __atomic_load_n(&q->taken, __ATOMIC_RELAXED);
-    unsigned times = blocks / width->lanes;
-    for (unsigned i = 0; i < width->lanes; i++) {
-        const uint8_t *start = w->data[i];
-        if (i < w->active && w->slot[i]->blocks > blocks)
-            start += (size_t)blocks * COSX_MD5_BLOCK + COSX_FOLD_BYTES;
-        else if (i < w->active && w->slot[i]->phase == BODY && upcoming < q->count)
-            start = q->jobs[upcoming++].first->data;
-        for (unsigned t = 0; t < times; t++)
-            *ahead++ = start + (size_t)t * width->lanes * COSX_MD5_BLOCK;
-    }
-}
-
 /* The part that a lane reads with its MD5 and CRC, at its position; NULL for streams and padding. */
 static cosx_part *crc_part(const cosx_worker *w, unsigned slot, uint64_t *position)
 {
@@ -305,8 +301,29 @@ static cosx_part *crc_part(const cosx_worker *w, unsigned slot, uint64_t *positi
     return l->part;
 }
 
-/* What a fused round of `blocks` folds: of each lane whose CRC is about as far as its MD5, as many bytes as the MD5
- * reads. The others' place is taken by what does no harm. */
+/* What each lane will read after `blocks` more, the CRC first: its segment, or the start of a job that nobody has taken
+ * yet. */
+static void plan_prefetch(cosx_worker *w, const cosx_md5_width *width, unsigned blocks, const uint8_t **ahead)
+{
+    cosx_queue *q = w->queue;
+    size_t upcoming = __atomic_load_n(&q->taken, __ATOMIC_RELAXED);
+    unsigned times = blocks / width->lanes;
+    for (unsigned i = 0; i < width->lanes; i++) {
+        const uint8_t *start = w->data[i];
+        uint64_t position;
+        if (i < w->active && w->slot[i]->blocks > blocks) {
+            start += (size_t)blocks * COSX_MD5_BLOCK;
+            if (crc_part(w, i, &position) && w->slot[i]->crc_done > position + (uint64_t)blocks * COSX_MD5_BLOCK)
+                start = w->slot[i]->part->data + w->slot[i]->crc_done;
+        } else if (i < w->active && w->slot[i]->phase == BODY && upcoming < q->count)
+            start = q->jobs[upcoming++].first->data;
+        for (unsigned t = 0; t < times; t++)
+            *ahead++ = start + (size_t)t * width->lanes * COSX_MD5_BLOCK;
+    }
+}
+
+/* What a fused round of `blocks` folds: of each lane whose CRC is less than a round ahead of its MD5, as many bytes as
+ * the MD5 reads. The others' place is taken by what does no harm. */
 static void plan_folds(cosx_worker *w, const cosx_md5_width *width, unsigned blocks, cosx_fold *folds)
 {
     const uint64_t bytes = (uint64_t)blocks * COSX_MD5_BLOCK, piece = (uint64_t)width->lanes * COSX_MD5_BLOCK;
@@ -315,7 +332,7 @@ static void plan_folds(cosx_worker *w, const cosx_md5_width *width, unsigned blo
         uint64_t position;
         cosx_part *part = i < w->active ? crc_part(w, i, &position) : NULL;
         lane *l = w->slot[i];
-        if (part && l->crc_done <= position + COSX_FOLD_BYTES && part->size - l->crc_done >= bytes + COSX_FOLD_BYTES) {
+        if (part && l->crc_done <= position + bytes && part->size - l->crc_done >= bytes + COSX_FOLD_BYTES) {
             if (!l->folding)
                 start_folding(l);
             fold = (cosx_fold){l->accumulator, part->data + l->crc_done};
@@ -389,6 +406,8 @@ uint64_t cosx_worker_run(cosx_worker *w, uint64_t budget)
         uint64_t blocks = (budget - w->done) / w->active / COSX_MD5_BLOCK + 1;
         if (blocks > round_blocks(width))
             blocks = round_blocks(width);
+        if (w->staggering)
+            blocks = 1;
         for (unsigned i = 0; i < w->active; i++)
             if (blocks > w->slot[i]->blocks)
                 blocks = w->slot[i]->blocks;

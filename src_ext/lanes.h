@@ -34,9 +34,9 @@ typedef struct {
     int streams;  /* whether any job has a stream */
 } cosx_queue;
 
-/* One worker per thread; `lanes` bounds how many jobs it has under way (0: as many as the kernel has lanes).
- * NULL without memory. A worker keeps the kernel that was in use when it was made. */
-cosx_worker *cosx_worker_new(cosx_queue *queue, unsigned lanes);
+/* One of the `threads` workers of a queue. NULL without memory. A worker keeps the kernel that was in use when it was
+ * made. */
+cosx_worker *cosx_worker_new(cosx_queue *queue, unsigned threads);
 void cosx_worker_free(cosx_worker *worker);
 /* Hashes about `budget` bytes more, or until the queue is empty; returns how many it did. */
 uint64_t cosx_worker_run(cosx_worker *worker, uint64_t budget);

@@ -86,9 +86,7 @@ INLINE void fold_lines(const cosx_fold *fold, int first, int count)
 
 DEFINE_MD5_KERNEL(cosx_md5_avx512_1x16, 1)
 DEFINE_MD5_KERNEL(cosx_md5_avx512_2x16, 2)
-DEFINE_MD5_KERNEL(cosx_md5_avx512_3x16, 3)
 DEFINE_FUSED_KERNEL(cosx_fused_avx512_1x16, 1)
 DEFINE_FUSED_KERNEL(cosx_fused_avx512_2x16, 2)
-DEFINE_FUSED_KERNEL(cosx_fused_avx512_3x16, 3)
 
 #endif
