@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit
 from cosxfer.cos.names import check_bucket, check_region, shorten
 from cosxfer.errors import UsageError
 
+_USER = re.compile(r"//[^/]*@")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _HOST = re.compile(r"[A-Za-z\d._-]+|\[[\dA-Fa-f:.]+\]", re.ASCII)
 
@@ -92,6 +93,7 @@ def resolve_endpoint(template: str, *, bucket: str, region: str | None) -> Endpo
 
 
 def _bad(template: str, why: str) -> UsageError:
+    template = _USER.sub("//(not shown)@", template)
     return UsageError(
         f"the endpoint {shorten(template, 160)} is not usable: {why}. "
         "An example is https://{bucket}.cos.{region}.myqcloud.com",

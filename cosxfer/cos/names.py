@@ -15,6 +15,8 @@ _META_NAME = re.compile(r"[a-z\d-]+", re.ASCII)
 _HEADER_NAME = re.compile(r"[a-z\d!#$%&'*+.^_`|~-]+", re.ASCII)
 META_PREFIX = "x-cos-meta-"
 
+_SECRET_HEADERS = frozenset({"authorization", "x-cos-security-token", "x-cos-server-side-encryption-customer-key"})
+
 _FORBIDDEN_IN_KEY = frozenset("\x18\x19\x1a\x1b")
 """Control characters that COS refuses (decimal 24 to 27)."""
 
@@ -113,17 +115,24 @@ def check_header_name(name: str) -> str:
 
 def check_header_value(name: str, value: str) -> None:
     """Refuse what would break out of a header line, or be changed on the way (spaces at the ends)."""
+    shown = showable(name, value)
     if not isinstance(value, str):
-        raise UsageError(f"the header {name} is {type(value).__name__}; it must be a string", name=name, value=value)
+        raise UsageError(f"the header {name} is {type(value).__name__}; it must be a string", name=name, value=shown)
     if any((ord(c) < 0x20 and c != "\t") or ord(c) == 0x7F for c in value):
-        raise UsageError(f"the header {name} holds a control character: {shorten(value)}", name=name, value=value)
+        raise UsageError(f"the header {name} holds a control character: {shorten(shown)}", name=name, value=shown)
     if value != value.strip(" \t"):
         raise UsageError(
-            f"the header {name} has spaces at its ends, which HTTP drops: {shorten(value)}", name=name, value=value
+            f"the header {name} has spaces at its ends, which HTTP drops: {shorten(shown)}", name=name, value=shown
         )
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise UsageError(
-            f"the header {name} cannot be encoded as UTF-8: {error.reason}", name=name, value=value
-        ) from error
+        # The error holds the value, so it may not go along with a secret one.
+        raise UsageError(f"the header {name} cannot be encoded as UTF-8: {error.reason}", name=name, value=shown) from (
+            None if name in _SECRET_HEADERS else error
+        )
+
+
+def showable(header: str, value: object) -> object:
+    """``value``, or what stands for it in messages where the header holds a secret."""
+    return "(not shown)" if header in _SECRET_HEADERS else value

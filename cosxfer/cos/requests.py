@@ -17,6 +17,7 @@ from cosxfer.cos.names import (
     check_metadata_size,
     metadata_headers,
     shorten,
+    showable,
 )
 from cosxfer.errors import UsageError
 from cosxfer.limits import MAX_TRAFFIC_LIMIT_BITS, MIN_TRAFFIC_LIMIT_BITS
@@ -224,7 +225,9 @@ def _plain_headers(given: PartHeaders) -> dict[str, str]:
         if text is None:
             continue
         if not isinstance(text, str):
-            raise UsageError(f"{name} is {type(text).__name__}; it must be a string", name=name, value=text)
+            raise UsageError(
+                f"{name} is {type(text).__name__}; it must be a string", name=name, value=showable(header, text)
+            )
         check_header_value(header, text)
         headers[header] = text
     if headers.get("expect", "100-continue").lower() != "100-continue":
