@@ -29,6 +29,10 @@ class ClientConfig:
     """True: the usual certificate authorities. A path: those in that PEM file. A context: as it says. False: anyone."""
     concurrency: int = 4
     """Parts of one upload in flight."""
+    file_parallel_limit: int = 3
+    """Upload tasks under way at a time; with ``concurrency`` it bounds the parts in flight: their product."""
+    max_finished_tasks: int = 10_000
+    """Tasks that have ended and stay in the task list; beyond it the oldest are taken out."""
     max_attempts: int = 5
     """How often one request is sent before its error is final."""
     connect_timeout_seconds: float = 10.0
@@ -43,6 +47,14 @@ class ClientConfig:
                 value=self.http_version,
             )
         check_concurrency(self.concurrency)
+        check_concurrency(self.file_parallel_limit, name="file_parallel_limit")
+        kept = self.max_finished_tasks
+        if isinstance(kept, bool) or not isinstance(kept, int) or kept < 0:
+            raise UsageError(
+                f"max_finished_tasks is {kept!r}; it must be a whole number from 0",
+                name="max_finished_tasks",
+                value=kept,
+            )
         if isinstance(self.max_attempts, bool) or not isinstance(self.max_attempts, int) or self.max_attempts < 1:
             raise UsageError(
                 f"max_attempts is {self.max_attempts!r}; it must be a whole number from 1",

@@ -14,9 +14,12 @@
     ├── ServerError                   COS answered with an error: status, code, request id
     │   ├── AccessDeniedError         403: signature, key, permission
     │   ├── NotFoundError             404: bucket, key or upload
+    │   ├── AppendPositionError       409: an append elsewhere than at the object's end
+    │   ├── ObjectNotAppendableError  409: the object was not made by an append
     │   └── ThrottledError            503 SlowDown and its kind
     ├── IntegrityError                a digest or a size does not agree
-    └── UploadError                   an upload failed as a whole; the reason is its ``__cause__``
+    ├── UploadError                   an upload failed as a whole; the reason is its ``__cause__``
+    └── TaskCanceledError             the task was cancelled before its end
 
 ``retryable`` says whether the same request may succeed when sent again; values are attributes, so that a
 program needs to parse no message. No message, attribute or repr holds a secret key, a token or a signature.
@@ -135,6 +138,41 @@ class NotFoundError(ServerError):
     """404: there is no such bucket, key or multipart upload."""
 
 
+class AppendPositionError(ServerError):
+    """409: an append elsewhere than at the end of the object.
+
+    ``position`` is where the object ends now, and the next append belongs; None where that could not be asked.
+    ``status`` is 0 where no answer said so, but the object itself, after an answer was lost.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        position: int | None,
+        code: str = "AppendPositionErr",
+        resource: str = "",
+        request_id: str = "",
+        trace_id: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(
+            message,
+            status=status,
+            code=code,
+            resource=resource,
+            request_id=request_id,
+            trace_id=trace_id,
+            headers=headers,
+        )
+        self.position = position
+
+
+class ObjectNotAppendableError(ServerError):
+    """409: the object was not made by an append, so nothing can be appended to it."""
+
+
 class ThrottledError(ServerError):
     """503: the server asks to slow down. ``retry_after_seconds`` is its wish, where it gave one."""
 
@@ -184,4 +222,18 @@ class UploadError(CosxferError):
         super().__init__(message)
         self.upload_id = upload_id
         self.part_number = part_number
+        self.aborted = aborted
+
+
+class TaskCanceledError(CosxferError):
+    """An upload task was cancelled before its end.
+
+    ``task_id`` is the task, ``upload_id`` its multipart upload on the server (empty where there was none), ``aborted``
+    whether nothing of it is left there.
+    """
+
+    def __init__(self, message: str, *, task_id: str, upload_id: str = "", aborted: bool = True) -> None:
+        super().__init__(message)
+        self.task_id = task_id
+        self.upload_id = upload_id
         self.aborted = aborted

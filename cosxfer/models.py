@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,42 @@ class PutObjectResult(Result):
     """Host and path of the object, without a scheme."""
     version_id: str | None = None
     crc64: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppendObjectResult(Result):
+    """An append; where its answer was lost, what HEAD Object said afterwards."""
+
+    next_append_position: int
+    """Where the object ends now, and the next append belongs."""
+    etag: str
+    crc64: int | None
+    """Of the whole object."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostObjectResult(Result):
+    """An object that came by an HTML form."""
+
+    bucket: str
+    key: str
+    """With ``${filename}`` replaced, where the server said so; else as it was given."""
+    etag: str
+    location: str
+    """As the server sent it: the object's URL, or where ``success_action_redirect`` leads."""
+    version_id: str | None = None
+    crc64: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PresignedPost:
+    """What an HTML form needs to send an object: where to, and the fields that go before the file."""
+
+    url: str
+    fields: Mapping[str, str] = field(repr=False)
+    """In the form's order; the field ``file`` follows them. They hold a signature, and a token with temporary keys."""
+    expires_at: float
+    """Unix seconds; the server refuses the form afterwards."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +164,13 @@ class Upload:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CommonPrefix:
+    """Uploads whose keys are alike up to the delimiter."""
+
+    prefix: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class MultipartListResult(Result):
     bucket: str
     encoding_type: str
@@ -187,3 +231,50 @@ class UploadResult(Result):
     """Time during which parts were under way."""
     retries: int
     """Requests that had to be sent again."""
+
+
+TaskState: TypeAlias = Literal["waiting", "checking", "uploading", "paused", "success", "error", "canceled"]
+"""``waiting``: for a slot. ``checking``: opened, hashed, compared with what is on the server. ``uploading``: bytes go
+out. ``paused`` and ``error`` can be restarted; ``success`` and ``canceled`` are final."""
+
+TaskChange: TypeAlias = Literal["added", "state", "progress", "removed"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskInfo:
+    """An upload task as it was when it was asked for."""
+
+    task_id: str
+    bucket: str
+    key: str
+    path: str
+    """The file, or empty for a body that is none."""
+    region: str
+    """Empty for the client's."""
+    state: TaskState
+    loaded: int
+    """Bytes sent."""
+    total: int
+    """Bytes in all; 0 until it is known."""
+    speed: float
+    """Bytes per second at the last report."""
+    percent: float
+    """Sent, from 0 to 1."""
+    hash_percent: float
+    """Hashed, from 0 to 1."""
+    error: Exception | None
+    """Why the task is in the state ``error``."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskEvent:
+    """One change in the task list, as ``on("list-update", callback)`` tells it: what changed, never the whole list."""
+
+    sequence: int
+    """Counts the client's events from 1. Progress that was overtaken by newer progress is left out, nothing else."""
+    change: TaskChange
+    """``"added"``, ``"state"``, ``"progress"``, or ``"removed"`` (trimmed from the list)."""
+    task: TaskInfo
+    """The task after the change."""
+    previous: TaskState | None
+    """The state before, where ``change`` is ``"state"``."""

@@ -24,6 +24,7 @@ LEVELS = {
     "cosxfer.sources": 3,
     "cosxfer.ops": 4,
     "cosxfer.engine": 5,
+    "cosxfer.tasks": 6,
     "cosxfer.aio": 7,
     "cosxfer.calls": 7,
     "cosxfer.client": 7,

@@ -1,0 +1,143 @@
+"""Users' callbacks, run where a slow or raising one cannot stall a transfer: in a thread of their own, in order.
+
+A report of progress that was not delivered when the next one comes is replaced by it, so that the buffer holds at most
+one for each task under way; everything else is delivered, however late.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+logger = logging.getLogger("cosxfer")
+
+IDLE_SECONDS = 1.0
+"""How long the thread waits for something to do before it ends; it begins anew when there is."""
+
+EXIT_SECONDS = 1.0
+"""How long the interpreter's exit waits for a callback that runs."""
+
+
+class Delivery:
+    """A call that was posted."""
+
+    __slots__ = ("argument", "callback", "fixed")
+
+    def __init__(self, callback: Callable[[Any], object], argument: object) -> None:
+        self.callback = callback
+        self.argument = argument
+        self.fixed = False
+        """It is being called, or is not to be replaced."""
+
+
+class Dispatcher:
+    """Calls what is posted, one after another. Every method may be called from any thread, and none waits."""
+
+    def __init__(self, *, name: str) -> None:
+        self._name = name
+        self._changed = threading.Condition()
+        self._posted: deque[Delivery] = deque()
+        self._thread: threading.Thread | None = None
+        self._busy = False
+        self._closed = False
+        _dispatchers.add(self)
+
+    def post(self, callback: Callable[[Any], object], argument: object) -> Delivery:
+        """Call ``callback(argument)``, after everything that was posted before."""
+        delivery = Delivery(callback, argument)
+        delivery.fixed = True
+        self._append(delivery)
+        return delivery
+
+    def post_newer(self, older: Delivery | None, callback: Callable[[Any], object], argument: object) -> Delivery:
+        """Like `post`, but take the place of ``older`` where that one still waits and came from here."""
+        with self._changed:
+            if older is not None and not older.fixed:
+                older.argument = argument
+                return older
+        delivery = Delivery(callback, argument)
+        self._append(delivery)
+        return delivery
+
+    def delivered(self) -> Future[None] | None:
+        """A future that ends when all that was posted until now has been called; None where nothing is to be done.
+
+        None also in the dispatcher's own thread, which would wait for itself.
+        """
+        with self._changed:
+            idle = self._closed or not (self._posted or self._busy)
+            if idle or threading.current_thread() is self._thread:
+                return None
+            future: Future[None] = Future()
+            self._posted.append(Delivery(_end, future))
+            return future
+
+    def close(self) -> None:
+        """Call nothing any more but what runs just now."""
+        with self._changed:
+            self._closed = True
+            left, self._posted = self._posted, deque()
+            self._changed.notify()
+        for delivery in left:
+            if isinstance(delivery.argument, Future):
+                _end(delivery.argument)
+
+    def _append(self, delivery: Delivery) -> None:
+        with self._changed:
+            if self._closed:
+                return
+            self._posted.append(delivery)
+            if self._thread is not None:
+                self._changed.notify()
+                return
+            self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
+            try:
+                self._thread.start()
+            except RuntimeError:
+                self._thread = None  # the interpreter is going down
+
+    def _serve(self) -> None:
+        while True:
+            with self._changed:
+                self._busy = False
+                if not self._posted and not self._closed:
+                    self._changed.wait(IDLE_SECONDS)
+                if not self._posted:
+                    self._thread = None
+                    return
+                delivery = self._posted.popleft()
+                delivery.fixed = self._busy = True
+            try:
+                delivery.callback(delivery.argument)
+            except BaseException:
+                # Also sys.exit(): it would end this thread and with it everybody's callbacks.
+                logger.exception("a callback raised; the transfer goes on")
+
+    def _join(self) -> None:
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(EXIT_SECONDS)
+
+
+def _end(future: Future[None]) -> None:
+    if future.set_running_or_notify_cancel():
+        future.set_result(None)
+
+
+_dispatchers: weakref.WeakSet[Dispatcher] = weakref.WeakSet()
+
+
+@atexit.register
+def _stop() -> None:
+    """A daemon thread that prints while the interpreter goes down can take it along: so they end before."""
+    dispatchers = list(_dispatchers)
+    for dispatcher in dispatchers:
+        dispatcher.close()
+    for dispatcher in dispatchers:
+        dispatcher._join()

@@ -1,0 +1,192 @@
+"""What is known of one task. Kept small: a queue may hold a hundred thousand of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from cosxfer.errors import CosxferError, TaskCanceledError
+from cosxfer.models import Progress, TaskInfo, TaskState
+from cosxfer.tasks.states import ENDED
+
+if TYPE_CHECKING:
+    from cosxfer.tasks.dispatcher import Delivery
+
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+Report = Callable[[Progress], None]
+
+
+class Job(Protocol[R_co]):
+    """The work of a task. It may be cancelled and run again, and goes on from what it has done."""
+
+    abort_on_failure: bool
+
+    @property
+    def upload_id(self) -> str:
+        """The multipart upload that it has on the server, or empty."""
+        ...
+
+    async def run(self, *, on_hash_progress: Report, on_progress: Report) -> R_co:
+        """Do it. The first call of ``on_progress`` says that sending begins. Cancelling keeps what is on the server."""
+        ...
+
+    async def abort(self) -> tuple[bool, str]:
+        """Delete what is on the server; returns whether it is gone, and a sentence about it. Takes 15 s at most."""
+        ...
+
+
+class Watch:
+    """A task's own callbacks, and the last report to each that may still be replaced by a newer one."""
+
+    __slots__ = ("hashed", "on_hash_progress", "on_progress", "sent")
+
+    def __init__(self, on_hash_progress: Report | None, on_progress: Report | None) -> None:
+        self.on_hash_progress = on_hash_progress
+        self.on_progress = on_progress
+        self.hashed: Delivery | None = None
+        self.sent: Delivery | None = None
+
+
+class TaskRecord(Generic[R]):
+    """One task. Its fields are the queue's, under the queue's lock; others read them."""
+
+    __slots__ = (
+        "__weakref__",
+        "aborted",
+        "asked_to_abort",
+        "bucket",
+        "cleaning",
+        "error",
+        "event",
+        "hash_loaded",
+        "held",
+        "interrupted",
+        "job",
+        "key",
+        "loaded",
+        "number",
+        "on_end",
+        "on_report",
+        "path",
+        "queued",
+        "region",
+        "result",
+        "speed",
+        "state",
+        "task_id",
+        "total",
+        "upload_id",
+        "waiters",
+        "watch",
+        "work",
+    )
+
+    def __init__(
+        self,
+        job: Job[R],
+        *,
+        number: int,
+        task_id: str,
+        bucket: str,
+        key: str,
+        path: str,
+        region: str,
+        total: int,
+        watch: Watch | None,
+        on_report: Callable[[int], None] | None,
+        on_end: Callable[[TaskRecord[R]], None] | None,
+    ) -> None:
+        self.number = number
+        self.task_id = task_id
+        self.job: Job[R] | None = job
+        self.bucket = bucket
+        self.key = key
+        self.path = path
+        self.region = region
+        self.state: TaskState = "waiting"
+        self.loaded = 0
+        self.total = total
+        self.speed = 0.0
+        self.hash_loaded = 0
+        self.result: R | None = None
+        self.error: Exception | None = None
+        self.watch = watch
+        self.on_report = on_report
+        """Gets by how many bytes ``loaded`` has changed."""
+        self.on_end = on_end
+        """Called when the task has an outcome, each time."""
+        self.held = True
+        """Not to be started yet: its id is just being announced."""
+        self.queued = False
+        """It has an entry in the queue of waiting ones."""
+        self.work: asyncio.Task[Any] | None = None
+        """What runs for it on the loop, also while it is winding down."""
+        self.interrupted = False
+        """The queue has cancelled ``work``, and knows why."""
+        self.cleaning = False
+        """Its parts are being deleted from the server."""
+        self.asked_to_abort = False
+        self.aborted = True
+        self.upload_id = ""
+        self.waiters: list[tuple[bool, Future[None]]] | None = None
+        """Who waits for the outcome (True), or for the work to have stopped (False)."""
+        self.event: Delivery | None = None
+        """The last event of progress, if nothing else was told of this task since."""
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing runs for it."""
+        return self.work is None and not self.cleaning
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is an outcome, with everything cleaned up."""
+        return self.state in ENDED and self.quiet
+
+    def outcome(self) -> R:
+        """The result of a task that has ended; raises its error."""
+        if self.state == "success":
+            return self.result  # type: ignore[return-value]  # set before the state
+        if self.state == "error":
+            assert self.error is not None
+            raise self.error
+        if self.state == "canceled":
+            raise self.canceled()
+        raise CosxferError(f"task {self.task_id} has not ended: it is {self.state}")
+
+    def canceled(self) -> TaskCanceledError:
+        """The error of a task that was cancelled."""
+        if not self.upload_id:
+            left = "nothing was left on the server"
+        elif self.aborted:
+            left = f"its multipart upload {self.upload_id} was aborted"
+        else:
+            left = f"its multipart upload {self.upload_id} was kept on the server"
+        return TaskCanceledError(
+            f"the upload of {self.path or 'a body'} to {self.bucket}/{self.key} was cancelled; {left}",
+            task_id=self.task_id,
+            upload_id=self.upload_id,
+            aborted=self.aborted,
+        )
+
+    def info(self) -> TaskInfo:
+        """The task as it is now."""
+        done = 1.0 if self.state == "success" else 0.0
+        return TaskInfo(
+            task_id=self.task_id,
+            bucket=self.bucket,
+            key=self.key,
+            path=self.path,
+            region=self.region,
+            state=self.state,
+            loaded=self.loaded,
+            total=self.total,
+            speed=self.speed,
+            percent=self.loaded / self.total if self.total else done,
+            hash_percent=self.hash_loaded / self.total if self.total else done,
+            error=self.error,
+        )

@@ -1,0 +1,89 @@
+"""The list of tasks: who waits for a slot, who has ended. Decides and does nothing; the queue acts, under its lock."""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any
+
+from cosxfer.errors import UsageError
+from cosxfer.tasks.record import TaskRecord
+
+AnyRecord = TaskRecord[Any]
+
+
+class TaskTable:
+    """Tasks in the order in which they were submitted; each step costs O(1), or O(log n) where it waits for a slot."""
+
+    def __init__(self, *, keep: int) -> None:
+        self._keep = keep
+        self._records: dict[str, AnyRecord] = {}
+        self._waiting: list[tuple[int, AnyRecord]] = []
+        self._finished: OrderedDict[str, None] = OrderedDict()
+        """Ids of the tasks that have ended, in that order."""
+        self._numbers = 0
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[AnyRecord]:
+        return iter(self._records.values())
+
+    def next_number(self) -> int:
+        """The number of the next task; slots are given in this order."""
+        self._numbers += 1
+        return self._numbers
+
+    def add(self, record: AnyRecord) -> None:
+        """Put it into the list; it does not wait for a slot yet."""
+        self._records[record.task_id] = record
+
+    def get(self, task_id: str) -> AnyRecord:
+        """The task with this id; raises `UsageError` where there is none (any more)."""
+        record = self._records.get(task_id)
+        if record is None:
+            raise UsageError(
+                f"there is no task {task_id!r}; it may have ended and been taken out of the list",
+                name="task_id",
+                value=task_id,
+            )
+        return record
+
+    def enqueue(self, record: AnyRecord) -> None:
+        """Let it wait for a slot. A task that is restarted takes its old place, before those submitted after it."""
+        if not record.queued:
+            record.queued = True
+            heapq.heappush(self._waiting, (record.number, record))
+
+    def next_waiting(self) -> AnyRecord | None:
+        """Take the first task that waits for a slot, or None."""
+        while self._waiting:
+            _, record = heapq.heappop(self._waiting)
+            record.queued = False
+            # Entries of tasks that were paused or cancelled meanwhile are left behind until their turn.
+            if record.state == "waiting":
+                return record
+        return None
+
+    def reopened(self, record: AnyRecord) -> None:
+        """A task that had ended with an error is restarted."""
+        self._finished.pop(record.task_id, None)
+        self._records.setdefault(record.task_id, record)
+
+    def finished(self, record: AnyRecord) -> list[AnyRecord]:
+        """It has an outcome; returns the tasks that have to leave the list for it."""
+        if record.task_id in self._records:
+            self._finished.pop(record.task_id, None)
+            self._finished[record.task_id] = None
+        removed = []
+        while len(self._finished) > self._keep:
+            oldest, _ = self._finished.popitem(last=False)
+            removed.append(self._records.pop(oldest))
+        return removed
+
+    def clear_finished(self) -> list[AnyRecord]:
+        """Take all tasks that have ended out of the list, and return them."""
+        removed = [self._records.pop(task_id) for task_id in self._finished]
+        self._finished.clear()
+        return removed
