@@ -25,7 +25,7 @@ from cosxfer.server.address import Address, locate
 from cosxfer.server.authentication import authenticate
 from cosxfer.server.body import Body, Receive
 from cosxfer.server.call import Call, http_date
-from cosxfer.server.fault_effects import alter_answer, hold_answer, meet_head, truncated
+from cosxfer.server.fault_effects import alter_answer, hold_answer, meet_head
 from cosxfer.server.faults import AT_ANSWER, Fault, FaultPlan
 from cosxfer.server.http import (
     XML_TYPE,
@@ -126,7 +126,7 @@ class Application:
         exchange = _Exchange(
             request=request,
             raw_path=scope["raw_path"],
-            client=tuple(scope["client"] or ("", 0)),
+            client=(scope["client"][0], int(scope["client"][1])),
             body=body,
             send=send,
             request_id=base64.b64encode(secrets.token_bytes(24)).decode(),
@@ -142,9 +142,8 @@ class Application:
             self._requests.append(logged)
 
     async def _answer(self, exchange: _Exchange) -> None:
-        fault: Fault | None = None
         try:
-            response, fault = await self._perform(exchange)
+            response = await self._perform(exchange)
         except CosError as error:
             response = exchange.error_response(error)
         except OSError as error:
@@ -160,11 +159,9 @@ class Application:
             # The head is out; a body that ends early is all that can still be said.
             logger.exception("%s %s failed while answering", exchange.request.method, exchange.request.path)
             raise
-        if fault is not None and fault.do == "truncate":
-            await truncated(exchange.client)
         await exchange.drain()
 
-    async def _perform(self, exchange: _Exchange) -> tuple[Response, Fault | None]:
+    async def _perform(self, exchange: _Exchange) -> Response:
         request, logged = exchange.request, exchange.logged
         # Not the path that the HTTP server decoded: that one has lost what is not UTF-8.
         request = exchange.request = _with_path(request, decode_path(exchange.raw_path))
@@ -198,8 +195,8 @@ class Application:
         if fault is not None:
             if fault.at == AT_ANSWER:
                 response = await hold_answer(fault, response, operation, exchange.client)
-            response = alter_answer(fault, response)
-        return response, fault
+            response = alter_answer(fault, response, exchange.client)
+        return response
 
     def _admit(self, request: Request, operation: str, address: Address) -> None:
         if authenticate(request, self._keys) is None and not self._allow_anonymous:

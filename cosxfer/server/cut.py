@@ -6,21 +6,24 @@ addresses of its two ends.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
-import struct
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-_NO_LINGER = struct.pack("ii", 1, 0)
+_LIBC = ctypes.CDLL(None)
+_NO_ADDRESS = bytes([socket.AF_UNSPEC]) * 16
+"""A ``struct sockaddr`` whose family is AF_UNSPEC, which is 0."""
 
 
 def cut_connection(client: tuple[str, int], *, reset: bool) -> None:
     """End the TCP connection whose peer is ``client``.
 
-    With ``reset`` the client sees a reset (RST), else an end of stream (FIN), which under TLS comes without a
-    close_notify. All streams of an HTTP/2 connection end with it.
+    With ``reset`` the client sees a reset (RST; on Linux, elsewhere an end of stream), else an end of stream (FIN)
+    after what was sent, which under TLS comes without a close_notify. All streams of an HTTP/2 connection end with it.
     """
     for connection in _connections():
         with connection, suppress(OSError):
@@ -39,12 +42,15 @@ def cut_all(port: int) -> None:
 
 
 def _cut(connection: socket.socket, *, reset: bool) -> None:
-    if reset:
-        # Linger 0 makes the server's own close, which follows at once, a reset.
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-        connection.shutdown(socket.SHUT_RD)
-    else:
+    if not (reset and _abort(connection)):
         connection.shutdown(socket.SHUT_RDWR)
+
+
+def _abort(connection: socket.socket) -> bool:
+    """On Linux, connecting a TCP socket to "no address" resets it at once (connect(2)); Python's connect cannot."""
+    if sys.platform != "linux":
+        return False
+    return bool(_LIBC.connect(connection.fileno(), _NO_ADDRESS, len(_NO_ADDRESS)) == 0)
 
 
 def _connections() -> Iterator[socket.socket]:

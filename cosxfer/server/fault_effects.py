@@ -41,7 +41,7 @@ async def hold_answer(fault: Fault, response: Response, operation: str, client: 
     return response
 
 
-def alter_answer(fault: Fault, response: Response) -> Response:
+def alter_answer(fault: Fault, response: Response, client: Client) -> Response:
     """Falsify the answer's digests, or have it announced longer than it is sent."""
     headers, body = dict(response.headers), response.body
     if fault.do == "wrong_etag":
@@ -54,15 +54,8 @@ def alter_answer(fault: Fault, response: Response) -> Response:
     elif fault.do == "no_crc64":
         headers.pop(CRC64_HEADER, None)
     elif fault.do == "truncate":
-        return _truncate(fault, response)
+        return _truncate(fault, response, client)
     return replace(response, headers=headers, body=body)
-
-
-async def truncated(client: Client) -> None:
-    """End a connection on which part of an answer was sent."""
-    await asyncio.sleep(_FLUSH_SECONDS)
-    cut_connection(client, reset=False)
-    raise ClientGone
 
 
 async def _interrupt(fault: Fault, client: Client) -> None:
@@ -77,22 +70,26 @@ async def _interrupt(fault: Fault, client: Client) -> None:
         raise ClientGone
 
 
-def _truncate(fault: Fault, response: Response) -> Response:
+def _truncate(fault: Fault, response: Response, client: Client) -> Response:
     body = response.body
     full = len(body) if isinstance(body, bytes) else response.content_length or 0
     keep = full // 2 if fault.after_bytes is None else min(fault.after_bytes, full)
-    return replace(response, body=_first_bytes(body, keep), content_length=full)
+    return replace(response, body=_first_bytes(body, keep, client), content_length=full)
 
 
-async def _first_bytes(body: bytes | AsyncIterator[bytes], keep: int) -> AsyncIterator[bytes]:
+async def _first_bytes(body: bytes | AsyncIterator[bytes], keep: int, client: Client) -> AsyncIterator[bytes]:
+    """Yield ``keep`` bytes, then end the connection."""
     if isinstance(body, bytes):
         yield body[:keep]
-        return
-    async for chunk in body:
-        if keep <= 0:
-            break
-        yield chunk[:keep]
-        keep -= len(chunk)
+    else:
+        async for chunk in body:
+            yield chunk[:keep]
+            keep -= len(chunk)
+            if keep <= 0:
+                break
+    await asyncio.sleep(_FLUSH_SECONDS)
+    cut_connection(client, reset=False)
+    raise ClientGone
 
 
 def _with_spaces(response: Response, seconds: float) -> Response:

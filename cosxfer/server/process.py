@@ -70,6 +70,11 @@ class RunningServer:
         """Process id."""
         return self._process.pid
 
+    @property
+    def exit_status(self) -> int | None:
+        """None while it runs; 0 after a clean stop, negative after a signal."""
+        return self._process.poll()
+
     def set_faults(self, rules: Sequence[dict[str, Any]]) -> None:
         """Follow these rules (the fault script's format) from now on; an empty list takes all away."""
         parse_faults(list(rules))
