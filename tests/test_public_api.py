@@ -13,6 +13,7 @@ import cosxfer
 
 CALLS = {
     "put_object",
+    "append_object",
     "head_object",
     "get_object",
     "multipart_list",

@@ -8,10 +8,11 @@ from typing import Unpack
 
 from cosxfer.calls.base import AsyncCalls
 from cosxfer.cos.requests import ObjectHeaders
+from cosxfer.engine.append import Append
 from cosxfer.engine.bodies import BodyInput, prepared
 from cosxfer.engine.report import Reporter
 from cosxfer.limits import MAX_PUT_BYTES
-from cosxfer.models import GetObjectResult, HeadObjectResult, Progress, PutObjectResult
+from cosxfer.models import AppendObjectResult, GetObjectResult, HeadObjectResult, Progress, PutObjectResult
 from cosxfer.ops.get_object import get_object
 from cosxfer.ops.head_object import head_object
 from cosxfer.ops.put_object import put_object
@@ -63,6 +64,53 @@ class AsyncObjectCalls(AsyncCalls):
                 on_sent=reporter.add,
             )
             ready.check(result.crc64, doing="PUT Object")
+        reporter.finish()
+        return result
+
+    async def append_object(
+        self,
+        bucket: str,
+        key: str,
+        body: BodyInput,
+        *,
+        position: int,
+        content_length: int | None = None,
+        content_md5: str | None = None,
+        region: str | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+        **given: Unpack[ObjectHeaders],
+    ) -> AppendObjectResult:
+        """Add to the end of an appendable object, which the first append makes (COS: APPEND Object).
+
+        ``position`` is the object's size, 0 for the first append; the result's ``next_append_position`` is the next
+        one. `cosxfer.AppendPositionError` says the right one, `cosxfer.ObjectNotAppendableError` that the object was
+        made in another way. ``body`` is that of `put_object`; one that comes in pieces is kept in a temporary file
+        first. The object's headers are those of its first append.
+
+        Never sent twice blindly: where an answer is lost, the object is asked (HEAD Object) whether the bytes are
+        there, and only if none of them is they are sent again.
+        """
+        async with prepared(
+            body,
+            self._ready(),
+            content_length=content_length,
+            content_md5=content_md5,
+            largest=MAX_PUT_BYTES,
+            repeatable=True,
+        ) as ready:
+            reporter = Reporter(on_progress, ready.content_length)
+            reporter.start()
+            append = Append(
+                self._session,
+                bucket,
+                key,
+                ready,
+                position=position,
+                given=given,
+                region=region,
+                on_sent=reporter.add,
+            )
+            result = await append.run()
         reporter.finish()
         return result
 

@@ -9,7 +9,7 @@ from typing import Unpack
 from cosxfer.calls.base import BlockingCalls
 from cosxfer.cos.requests import ObjectHeaders
 from cosxfer.engine.bodies import BodyInput
-from cosxfer.models import GetObjectResult, HeadObjectResult, Progress, PutObjectResult
+from cosxfer.models import AppendObjectResult, GetObjectResult, HeadObjectResult, Progress, PutObjectResult
 
 
 class ObjectCalls(BlockingCalls):
@@ -32,6 +32,33 @@ class ObjectCalls(BlockingCalls):
                 bucket,
                 key,
                 body,
+                content_length=content_length,
+                content_md5=content_md5,
+                region=region,
+                on_progress=on_progress,
+                **given,
+            )
+        )
+
+    def append_object(
+        self,
+        bucket: str,
+        key: str,
+        body: BodyInput,
+        *,
+        position: int,
+        content_length: int | None = None,
+        content_md5: str | None = None,
+        region: str | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+        **given: Unpack[ObjectHeaders],
+    ) -> AppendObjectResult:
+        return self._run(
+            self._client.append_object(
+                bucket,
+                key,
+                body,
+                position=position,
                 content_length=content_length,
                 content_md5=content_md5,
                 region=region,

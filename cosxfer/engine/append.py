@@ -1,0 +1,183 @@
+"""One append, made exactly once, also where an answer is lost.
+
+An append that is sent twice may be there twice. So it is never sent again before the object was asked: where its size
+is still the position, nothing happened and it is sent again; where it is the position and the length, what stands
+there is compared with what was sent (by the CRC64 of the object, or of its tail, which is fetched for that); anything
+else is somebody else's append, and an `AppendPositionError`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any
+
+from cosxfer._native import hashing
+from cosxfer.cos.names import shorten
+from cosxfer.cos.requests import ObjectHeaders
+from cosxfer.engine.bodies import PreparedBody
+from cosxfer.errors import (
+    AppendPositionError,
+    CosxferError,
+    NotFoundError,
+    ObjectNotAppendableError,
+    ServerError,
+    UsageError,
+)
+from cosxfer.limits import MAX_PUT_BYTES
+from cosxfer.models import AppendObjectResult, HeadObjectResult
+from cosxfer.ops.append_object import append_object
+from cosxfer.ops.get_object import get_object
+from cosxfer.ops.head_object import head_object
+from cosxfer.ops.session import Session
+from cosxfer.retry import retry_delay
+
+
+class Append:
+    """``body`` at ``position`` of one object."""
+
+    def __init__(
+        self,
+        session: Session,
+        bucket: str,
+        key: str,
+        body: PreparedBody,
+        *,
+        position: int,
+        given: ObjectHeaders,
+        region: str | None,
+        on_sent: Callable[[int], None],
+    ) -> None:
+        if isinstance(position, int) and position + body.content_length > MAX_PUT_BYTES:
+            raise UsageError(
+                f"the object would be {position + body.content_length} bytes; an appendable object has at most "
+                f"{MAX_PUT_BYTES} ({MAX_PUT_BYTES >> 30} GiB)",
+                name="position",
+                value=position,
+            )
+        self._session = session
+        self._bucket = bucket
+        self._key = key
+        self._body = body
+        self._position = position
+        self._given = given
+        self._region = region
+        self._on_sent = on_sent
+
+    async def run(self) -> AppendObjectResult:
+        attempt = 1
+        lost = False
+        while True:
+            try:
+                return await self._send()
+            except ServerError as error:
+                if error.code == "ObjectNotAppendable":
+                    raise self._not_appendable(error) from error
+                if error.code == "AppendPositionErr":
+                    # After a lost answer this may be our own append, which came to its end meanwhile.
+                    return await self._resolved(error, maybe_ours=lost)
+                failure: CosxferError = error
+            except CosxferError as error:
+                failure = error
+            delay = retry_delay(self._session.policy, failure, attempt=attempt, random=random.random())  # noqa: S311
+            if not failure.retryable:
+                raise failure
+            found = await self._look(failure)
+            if (0 if found is None else found.size) != self._position:
+                return await self._outcome(found, failure)
+            if delay is None:
+                failure.add_note("nothing was appended")
+                raise failure
+            lost = True
+            attempt += 1
+            self._session.retries += 1
+            await asyncio.sleep(delay)
+
+    async def _send(self) -> AppendObjectResult:
+        body = self._body
+        assert body.crc64 is not None
+        return await append_object(
+            self._session,
+            self._bucket,
+            self._key,
+            body.body,
+            position=self._position,
+            content_length=body.content_length,
+            md5=body.md5,
+            crc64=body.crc64,
+            given=self._given,
+            region=self._region,
+            on_sent=self._on_sent,
+        )
+
+    async def _resolved(self, error: ServerError, *, maybe_ours: bool) -> AppendObjectResult:
+        try:
+            found = await self._look(error)
+        except CosxferError:
+            # The right position cannot be told, but that this one is wrong is certain.
+            raise self._wrong_position(None, error) from error
+        if maybe_ours:
+            return await self._outcome(found, error)
+        raise self._wrong_position(0 if found is None else found.size, error) from error
+
+    async def _look(self, failure: CosxferError) -> HeadObjectResult | None:
+        """What the object is now, None where there is none."""
+        try:
+            return await head_object(self._session, self._bucket, self._key, region=self._region)
+        except NotFoundError as error:
+            if error.code == "NoSuchBucket":
+                raise failure from error
+            return None
+        except CosxferError as error:
+            failure.add_note(f"whether the bytes were appended is not known: {error}")
+            raise failure from error
+
+    async def _outcome(self, found: HeadObjectResult | None, failure: CosxferError) -> AppendObjectResult:
+        """Success where the object ends with our bytes, else the error."""
+        after = self._position + self._body.content_length
+        if found is None or found.size != after or not await self._is_ours(found, failure):
+            raise self._wrong_position(0 if found is None else found.size, failure) from failure
+        return AppendObjectResult(
+            status_code=found.status_code,
+            headers=found.headers,
+            request_id=found.request_id,
+            etag=found.etag,
+            crc64=found.crc64,
+            next_append_position=after,
+        )
+
+    async def _is_ours(self, found: HeadObjectResult, failure: CosxferError) -> bool:
+        if self._position == 0 and found.crc64 is not None:
+            return found.crc64 == self._body.crc64
+        if self._body.content_length == 0:
+            return True
+        try:
+            tail = await get_object(
+                self._session, self._bucket, self._key, byte_range=(self._position, found.size - 1), region=self._region
+            )
+        except CosxferError as error:
+            failure.add_note(f"the object has the size that it should have now, but cannot be compared: {error}")
+            raise failure from error
+        return hashing.crc64(tail.body or b"") == self._body.crc64
+
+    def _wrong_position(self, position: int | None, error: CosxferError) -> AppendPositionError:
+        ends = "where it ends cannot be told" if position is None else f"it ends at {position}"
+        return AppendPositionError(
+            f"APPEND Object {shorten(self._key)}: position {self._position} is not the end of the object: {ends}",
+            position=position,
+            **_said(error),
+        )
+
+    def _not_appendable(self, error: ServerError) -> ObjectNotAppendableError:
+        return ObjectNotAppendableError(
+            f"APPEND Object {shorten(self._key)}: the object was not made by append_object, so nothing can be appended",
+            **_said(error),
+        )
+
+
+def _said(error: CosxferError) -> dict[str, Any]:
+    if not isinstance(error, ServerError):
+        return {"status": 0}
+    names = ("status", "code", "resource", "request_id", "trace_id", "headers")
+    return {name: getattr(error, name) for name in names}
