@@ -1,0 +1,84 @@
+"""Names that COS takes, and messages that name the value and the limit."""
+
+from __future__ import annotations
+
+import posixpath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cosxfer.cos.names import check_bucket, check_header_value, check_key, check_region, metadata_headers, shorten
+from cosxfer.errors import UsageError
+from cosxfer.limits import MAX_KEY_BYTES, MAX_METADATA_BYTES
+
+
+@pytest.mark.parametrize("bucket", ["a-1", "examplebucket-1250000000", "my-own-bucket-1250000000"])
+def test_a_bucket_has_a_name_and_an_appid(bucket: str) -> None:
+    assert check_bucket(bucket) == bucket
+
+
+@pytest.mark.parametrize(
+    "bucket", ["", "a", "-1 ", "A-1", "a_b-1", "a-1\n", "a-\u0661", "a.b-1", "a-1/x", "a-1x", "1250000000"]
+)
+def test_a_bucket_of_another_form_is_refused_with_the_form(bucket: str) -> None:
+    with pytest.raises(UsageError, match="BucketName-APPID"):
+        check_bucket(bucket)
+
+
+def test_a_region_with_cos_in_front_is_refused_with_the_right_one() -> None:
+    with pytest.raises(UsageError, match=r'leave out "cos\.": \'ap-beijing\''):
+        check_region("cos.ap-beijing")
+
+
+@given(st.text(max_size=20))
+def test_a_key_is_kept_but_for_one_slash_or_refused(key: str) -> None:
+    try:
+        kept = check_key(key)
+    except UsageError:
+        return
+    assert kept == key.removeprefix("/")
+    assert kept
+    # However many slashes are simplified on the way, it stays a name.
+    assert posixpath.normpath("/" + kept).strip("/")
+
+
+@pytest.mark.parametrize(("key", "length"), [("k" * 850, 850), ("/" + "k" * 850, 850), ("汉" * 283 + "k", 850)])
+def test_a_key_of_850_bytes_is_allowed(key: str, length: int) -> None:
+    assert len(check_key(key).encode()) == length == MAX_KEY_BYTES
+
+
+@pytest.mark.parametrize("key", ["k" * 851, "汉" * 284])
+def test_a_longer_key_is_refused_with_its_length_and_the_limit(key: str) -> None:
+    with pytest.raises(UsageError, match=rf"is {len(key.encode())} bytes long in UTF-8; COS allows 850"):
+        check_key(key)
+
+
+@pytest.mark.parametrize("key", ["/", "//", "///", ".", "./", "/.", "a/..", "a/../", "//..", "../..", "/a/../../"])
+def test_a_key_that_stands_for_the_bucket_is_refused(key: str) -> None:
+    with pytest.raises(UsageError):
+        check_key(key)
+
+
+def test_metadata_may_be_2_kilobytes_and_no_more() -> None:
+    room = MAX_METADATA_BYTES - len("x-cos-meta-a")
+    assert metadata_headers({"a": "x" * room}) == {"x-cos-meta-a": "x" * room}
+    for value in ("x" * (room + 1), "ä" * (room // 2) + "xx"):
+        with pytest.raises(UsageError, match=f"COS allows {MAX_METADATA_BYTES}"):
+            metadata_headers({"a": value})
+
+
+@given(st.text(max_size=20))
+def test_a_header_value_never_breaks_out_of_its_line(value: str) -> None:
+    try:
+        check_header_value("x-a", value)
+    except UsageError:
+        return
+    assert not set(value.encode()) & {*range(9), *range(10, 32), 127}
+    assert value == value.strip(" \t")
+
+
+@given(st.text(max_size=300))
+def test_a_shortened_value_fits_and_is_printable(value: str) -> None:
+    assert len(shorten(value)) <= 80
+    assert shorten(value).isprintable()

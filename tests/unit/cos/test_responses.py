@@ -1,0 +1,107 @@
+"""From an answer to a record or an error: by its status, then its code, then its body."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import cosxfer
+from cosxfer.cos import codes, responses
+from cosxfer.cos.responses import HttpResponse, error_of
+from tests.unit.fake_cos import error
+
+
+def answer(**headers: str) -> HttpResponse:
+    return HttpResponse(status=200, headers={n.replace("_", "-"): v for n, v in headers.items()})
+
+
+@pytest.mark.parametrize("code", sorted(codes.CODES))
+def test_every_known_code_is_an_error_of_the_right_kind(code: str) -> None:
+    usual = codes.CODES[code]
+    made = error_of(error(usual.status, code), doing="a test")
+    assert made is not None
+    assert made.code == code
+    assert made.status == usual.status
+    assert made.retryable is usual.retryable
+    assert isinstance(made, cosxfer.AccessDeniedError) is (usual.status == 403)
+    assert isinstance(made, cosxfer.NotFoundError) is (usual.status == 404)
+    assert isinstance(made, cosxfer.ThrottledError) is (usual.status == 503)
+
+
+@pytest.mark.parametrize("code", sorted(codes.CODES))
+def test_inside_a_200_the_code_decides(code: str) -> None:
+    inside = error_of(error(200, code), doing="a test")
+    usual = error_of(error(codes.CODES[code].status, code), doing="a test")
+    assert inside is not None
+    assert type(inside) is type(usual)
+    assert inside.retryable is codes.CODES[code].retryable
+    assert inside.status == 200
+
+
+@pytest.mark.parametrize(
+    ("status", "retryable"),
+    [
+        (301, False),
+        (400, False),
+        (404, False),
+        (408, True),
+        (429, True),
+        (500, True),
+        (501, False),
+        (502, True),
+        (503, True),
+    ],
+)
+def test_an_unknown_error_is_judged_by_its_status(status: int, retryable: bool) -> None:
+    made = error_of(HttpResponse(status=status, headers={}), doing="a test")
+    assert made is not None
+    assert made.retryable is retryable
+    assert str(status) in str(made)
+
+
+def test_a_success_is_no_error() -> None:
+    assert error_of(answer(), doing="a test") is None
+    assert error_of(HttpResponse(status=204, headers={}, body=b""), doing="a test") is None
+    body = b"<ListPartsResult><Part><ETag>&lt;Error&gt;</ETag></Part></ListPartsResult>"
+    assert error_of(HttpResponse(status=200, headers={}, body=body), doing="a test") is None
+
+
+@given(st.integers(200, 599), st.binary(max_size=100))
+def test_no_body_breaks_the_reading_of_an_error(status: int, body: bytes) -> None:
+    made = error_of(HttpResponse(status=status, headers={}, body=body), doing="a test")
+    if made is not None:
+        assert "a test" in str(made)
+        assert str(made).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("0", 0.0), ("7", 7.0), ("", None), ("-1", None), ("1.5", None), ("soon", None), ("9" * 9, None)],
+)
+def test_retry_after_is_read_in_seconds(value: str, seconds: float | None) -> None:
+    made = error_of(error(503, "SlowDown", headers={"retry-after": value}), doing="a test")
+    assert isinstance(made, cosxfer.ThrottledError)
+    assert made.retry_after_seconds == seconds
+
+
+@pytest.mark.parametrize("value", ["0", "18446744073709551615"])
+def test_a_crc64_is_an_unsigned_64_bit_number(value: str) -> None:
+    assert responses.crc64(answer(x_cos_hash_crc64ecma=value), doing="a test") == int(value)
+
+
+@pytest.mark.parametrize("value", ["-1", "18446744073709551616", "x", "1e3", "0x1", "\u0663", "1" * 200])
+def test_another_crc64_is_a_protocol_error(value: str) -> None:
+    with pytest.raises(cosxfer.ProtocolError, match="x-cos-hash-crc64ecma"):
+        responses.crc64(answer(x_cos_hash_crc64ecma=value), doing="a test")
+
+
+@given(st.text(max_size=30))
+def test_any_date_is_a_time_or_none(date: str) -> None:
+    seconds = responses.server_time(answer(date=date))
+    assert seconds is None or isinstance(seconds, float)
+
+
+def test_the_servers_time_is_read_as_unix_seconds() -> None:
+    assert responses.server_time(answer(date="Tue, 14 Nov 2023 22:13:20 GMT")) == 1_700_000_000
+    assert responses.server_time(answer()) is None

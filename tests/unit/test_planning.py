@@ -1,0 +1,95 @@
+"""How a file is cut: every byte in exactly one part, and always within the limits of COS."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from cosxfer.errors import UsageError
+from cosxfer.limits import GIB, KIB, MAX_OBJECT_BYTES, MAX_PART_BYTES, MAX_PART_NUMBER, MIB
+from cosxfer.planning import LONGEST_LOOK_AHEAD_BYTES, Plan, check_part_size, hash_batches, plan_parts
+
+
+def holds(plan: Plan, size: int) -> None:
+    assert 1 <= plan.count <= MAX_PART_NUMBER
+    offset = 0
+    for number in range(1, plan.count + 1):
+        part = plan.part(number)
+        assert (part.number, part.offset) == (number, offset)
+        assert part.length == plan.part_size_bytes or number == plan.count
+        assert 0 < part.length <= plan.part_size_bytes or size == 0
+        offset += part.length
+    assert offset == size
+
+
+@given(st.one_of(st.integers(0, 200 * MIB), st.integers(0, MAX_OBJECT_BYTES)))
+@example(0)
+@example(1)
+@example(8 * MIB)
+@example(8 * MIB + 1)
+@example(8 * MIB * MAX_PART_NUMBER)
+@example(8 * MIB * MAX_PART_NUMBER + 1)
+@example(MAX_OBJECT_BYTES)
+def test_a_part_size_that_is_chosen_is_legal_and_every_byte_is_in_exactly_one_part(size: int) -> None:
+    plan = plan_parts(size)
+    assert 8 * MIB <= plan.part_size_bytes <= MAX_PART_BYTES
+    assert plan.part_size_bytes % MIB == 0
+    holds(plan, size)
+
+
+@given(st.integers(0, 10**15), st.integers(MIB, MAX_PART_BYTES))
+@example(10_000 * MIB, MIB)
+@example(10_000 * MIB + 1, MIB)
+@example(MAX_OBJECT_BYTES, MAX_PART_BYTES)
+@example(MAX_OBJECT_BYTES + 1, MAX_PART_BYTES)
+def test_a_part_size_that_is_given_is_kept_or_refused(size: int, part_size: int) -> None:
+    fits = size <= part_size * MAX_PART_NUMBER and size <= MAX_OBJECT_BYTES
+    if not fits:
+        with pytest.raises(UsageError, match=str(size)):
+            plan_parts(size, part_size_bytes=part_size)
+        return
+    plan = plan_parts(size, part_size_bytes=part_size)
+    assert plan.part_size_bytes == part_size
+    holds(plan, size)
+
+
+@given(st.integers(10_000 * MIB + 1, MAX_OBJECT_BYTES))
+def test_the_size_that_the_message_advises_works(size: int) -> None:
+    with pytest.raises(UsageError) as caught:
+        plan_parts(size, part_size_bytes=MIB)
+    advised = int(str(caught.value).rpartition("at least ")[2].partition(" MiB")[0])
+    assert plan_parts(size, part_size_bytes=advised * MIB).count <= MAX_PART_NUMBER
+
+
+@pytest.mark.parametrize("value", [0, -1, 512 * KIB, MIB - 1, MAX_PART_BYTES + 1, 6 * GIB])
+def test_a_part_size_outside_the_limits_is_refused_with_value_and_limits(value: int) -> None:
+    with pytest.raises(UsageError, match=rf"slice_size is {value} bytes.*1048576 \(1 MiB\).*5368709120 \(5 GiB\)"):
+        check_part_size(value, name="slice_size")
+
+
+@pytest.mark.parametrize("value", [True, 1.0, "8388608", None])
+def test_a_part_size_that_is_no_number_of_bytes_is_refused(value: object) -> None:
+    with pytest.raises(UsageError, match="whole number of bytes"):
+        check_part_size(value)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("number", [0, -1, 4])
+def test_there_is_no_part_outside_the_plan(number: int) -> None:
+    with pytest.raises(IndexError):
+        Plan(size=3 * MIB, part_size_bytes=MIB).part(number)
+
+
+@given(
+    st.integers(0, 300 * MIB), st.sampled_from([MIB, 8 * MIB, 200 * MIB, GIB]), st.integers(1, 32), st.integers(1, 256)
+)
+def test_the_batches_hold_every_part_once_in_order_and_stay_small(
+    size: int, part_size: int, lanes: int, concurrency: int
+) -> None:
+    plan = plan_parts(size, part_size_bytes=part_size)
+    batches = list(hash_batches(plan, lanes=lanes, concurrency=concurrency))
+    assert [part for batch in batches for part in batch] == list(plan)
+    assert len(batches[0]) <= concurrency
+    for batch in batches:
+        assert 1 <= len(batch) <= lanes
+        assert len(batch) == 1 or len(batch) * part_size <= LONGEST_LOOK_AHEAD_BYTES
