@@ -279,7 +279,7 @@ def test_an_error_inside_a_200_is_an_error_however_late_it_comes(cos: FakeCos, p
 
 @pytest.mark.parametrize("code", ["InternalError", "SlowDown"])
 def test_an_error_inside_a_200_after_the_object_was_made_is_resolved(cos: FakeCos, path: Path, code: str) -> None:
-    done = []
+    done: list[HttpResponse] = []
 
     def do(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
         if not done:

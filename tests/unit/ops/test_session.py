@@ -150,11 +150,13 @@ def provider(request: pytest.FixtureRequest, cos: FakeCos) -> Callable[[], objec
         async def __call__(self) -> cosxfer.Credentials:
             return await give_later()
 
-    made: Callable[[], object] = {"function": give, "coroutine function": give_later, "callable object": Giver()}[
-        request.param
-    ]
+    kinds: dict[str, Callable[[], object]] = {
+        "function": give,
+        "coroutine function": give_later,
+        "callable object": Giver(),
+    }
     cos.asked = asked  # type: ignore[attr-defined]
-    return made
+    return kinds[request.param]
 
 
 def ids(cos: FakeCos) -> list[str]:
