@@ -27,6 +27,9 @@ CALLS = {
 }
 
 
+ITERATORS = {"iter_multipart_list", "iter_multipart_list_part"}
+
+
 def public(owner: type) -> set[str]:
     return {name for name in dir(owner) if not name.startswith("_")}
 
@@ -60,6 +63,15 @@ def test_calls_have_at_most_three_positional_parameters(name: str) -> None:
     parameters = list(inspect.signature(getattr(cosxfer.Client, name)).parameters.values())[1:]
     positional = [p for p in parameters if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
     assert len(positional) <= 3
+
+
+@pytest.mark.parametrize("name", sorted(ITERATORS))
+def test_iterators_differ_in_nothing_but_being_asynchronous(name: str) -> None:
+    blocking = inspect.signature(getattr(cosxfer.Client, name))
+    asynchronous = inspect.signature(getattr(cosxfer.AsyncClient, name))
+    assert blocking.parameters == asynchronous.parameters
+    assert str(asynchronous.return_annotation) == str(blocking.return_annotation).replace("Iterator", "AsyncIterator")
+    assert getattr(cosxfer.Client, name).__doc__ == getattr(cosxfer.AsyncClient, name).__doc__
 
 
 @pytest.mark.parametrize("name", sorted(CALLS))

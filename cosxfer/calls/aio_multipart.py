@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Unpack
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Unpack, overload
 
 from cosxfer.calls.base import AsyncCalls
 from cosxfer.cos.requests import ObjectHeaders, PartHeaders, one_part_headers
@@ -11,6 +11,7 @@ from cosxfer.engine.bodies import BodyInput, prepared
 from cosxfer.engine.report import Reporter
 from cosxfer.limits import MAX_PART_BYTES
 from cosxfer.models import (
+    CommonPrefix,
     MultipartAbortResult,
     MultipartCompleteResult,
     MultipartInitResult,
@@ -19,6 +20,7 @@ from cosxfer.models import (
     MultipartUploadResult,
     Part,
     Progress,
+    Upload,
 )
 from cosxfer.ops.multipart_abort import multipart_abort
 from cosxfer.ops.multipart_complete import multipart_complete
@@ -26,6 +28,7 @@ from cosxfer.ops.multipart_init import multipart_init
 from cosxfer.ops.multipart_list import multipart_list
 from cosxfer.ops.multipart_list_part import multipart_list_part
 from cosxfer.ops.multipart_upload import multipart_upload
+from cosxfer.ops.pages import all_parts, all_uploads
 
 
 class AsyncMultipartCalls(AsyncCalls):
@@ -131,6 +134,89 @@ class AsyncMultipartCalls(AsyncCalls):
             max_uploads=max_uploads,
             key_marker=key_marker,
             upload_id_marker=upload_id_marker,
+            region=region,
+        )
+
+    @overload
+    def iter_multipart_list(
+        self,
+        bucket: str,
+        *,
+        prefix: str | None = None,
+        delimiter: None = None,
+        encoding_type: str | None = None,
+        max_uploads: int | None = None,
+        key_marker: str | None = None,
+        upload_id_marker: str | None = None,
+        region: str | None = None,
+    ) -> AsyncIterator[Upload]: ...
+    @overload
+    def iter_multipart_list(
+        self,
+        bucket: str,
+        *,
+        prefix: str | None = None,
+        delimiter: str,
+        encoding_type: str | None = None,
+        max_uploads: int | None = None,
+        key_marker: str | None = None,
+        upload_id_marker: str | None = None,
+        region: str | None = None,
+    ) -> AsyncIterator[Upload | CommonPrefix]: ...
+    def iter_multipart_list(
+        self,
+        bucket: str,
+        *,
+        prefix: str | None = None,
+        delimiter: str | None = None,
+        encoding_type: str | None = None,
+        max_uploads: int | None = None,
+        key_marker: str | None = None,
+        upload_id_marker: str | None = None,
+        region: str | None = None,
+    ) -> AsyncIterator[Upload] | AsyncIterator[Upload | CommonPrefix]:
+        """All unfinished uploads of a bucket, with ``delimiter`` also their common prefixes (`cosxfer.CommonPrefix`).
+
+        One request for each page of ``max_uploads`` entries (1,000), sent when the entries before it were taken. The
+        parameters are those of `multipart_list`.
+        """
+        self._ready()
+        return all_uploads(
+            self._session,
+            bucket,
+            prefix=prefix,
+            delimiter=delimiter,
+            encoding_type=encoding_type,
+            max_uploads=max_uploads,
+            key_marker=key_marker,
+            upload_id_marker=upload_id_marker,
+            region=region,
+        )
+
+    def iter_multipart_list_part(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        upload_id: str,
+        max_parts: int | None = None,
+        part_number_marker: int | None = None,
+        encoding_type: str | None = None,
+        region: str | None = None,
+    ) -> AsyncIterator[Part]:
+        """All uploaded parts by their numbers; one request for each page of ``max_parts`` (1,000).
+
+        The parameters are those of `multipart_list_part`.
+        """
+        self._ready()
+        return all_parts(
+            self._session,
+            bucket,
+            key,
+            upload_id=upload_id,
+            max_parts=max_parts,
+            part_number_marker=part_number_marker,
+            encoding_type=encoding_type,
             region=region,
         )
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cosxfer.errors import CosxferError
 from cosxfer.loop_thread import LoopThread
 from cosxfer.ops.session import Session
+from cosxfer.tasks.uploads import Uploads
 
 if TYPE_CHECKING:
     from cosxfer.aio import AsyncClient
@@ -16,16 +18,27 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class _End:
+    """What comes after the last entry."""
+
+
+_END = _End()
+
+
 class AsyncCalls:
     """A group of `AsyncClient`'s calls."""
 
     _session: Session
     _executor: ThreadPoolExecutor
+    _uploads: Uploads
     _closed: bool
 
     def _ready(self) -> ThreadPoolExecutor:
+        """Raise unless the client may be used, by this process and from this event loop."""
+        self._uploads.queue.check()
         if self._closed:
             raise CosxferError("the client is closed; make a new one")
+        self._uploads.queue.bind(asyncio.get_running_loop())
         return self._executor
 
 
@@ -35,5 +48,18 @@ class BlockingCalls:
     _client: AsyncClient
     _loop: LoopThread
 
+    def _running_uploads(self) -> Uploads:
+        """The uploads, on the client's own event loop."""
+        uploads = self._client._uploads
+        uploads.queue.bind(self._loop.started())
+        return uploads
+
     def _run(self, call: Coroutine[Any, Any, T]) -> T:
         return self._loop.run(call)
+
+    def _iterate(self, entries: AsyncIterator[T]) -> Iterator[T]:
+        async def following() -> T | _End:
+            return await anext(entries, _END)
+
+        while not isinstance(entry := self._run(following()), _End):
+            yield entry

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Unpack
+from collections.abc import Callable, Iterable, Iterator
+from typing import Unpack, overload
 
 from cosxfer.calls.base import BlockingCalls
 from cosxfer.cos.requests import ObjectHeaders, PartHeaders
 from cosxfer.engine.bodies import BodyInput
 from cosxfer.models import (
+    CommonPrefix,
     MultipartAbortResult,
     MultipartCompleteResult,
     MultipartInitResult,
@@ -17,6 +18,7 @@ from cosxfer.models import (
     MultipartUploadResult,
     Part,
     Progress,
+    Upload,
 )
 
 
@@ -101,6 +103,80 @@ class MultipartCalls(BlockingCalls):
                 max_uploads=max_uploads,
                 key_marker=key_marker,
                 upload_id_marker=upload_id_marker,
+                region=region,
+            )
+        )
+
+    @overload
+    def iter_multipart_list(
+        self,
+        bucket: str,
+        *,
+        prefix: str | None = None,
+        delimiter: None = None,
+        encoding_type: str | None = None,
+        max_uploads: int | None = None,
+        key_marker: str | None = None,
+        upload_id_marker: str | None = None,
+        region: str | None = None,
+    ) -> Iterator[Upload]: ...
+    @overload
+    def iter_multipart_list(
+        self,
+        bucket: str,
+        *,
+        prefix: str | None = None,
+        delimiter: str,
+        encoding_type: str | None = None,
+        max_uploads: int | None = None,
+        key_marker: str | None = None,
+        upload_id_marker: str | None = None,
+        region: str | None = None,
+    ) -> Iterator[Upload | CommonPrefix]: ...
+    def iter_multipart_list(
+        self,
+        bucket: str,
+        *,
+        prefix: str | None = None,
+        delimiter: str | None = None,
+        encoding_type: str | None = None,
+        max_uploads: int | None = None,
+        key_marker: str | None = None,
+        upload_id_marker: str | None = None,
+        region: str | None = None,
+    ) -> Iterator[Upload] | Iterator[Upload | CommonPrefix]:
+        return self._iterate(
+            self._client.iter_multipart_list(
+                bucket,
+                prefix=prefix,
+                delimiter=delimiter,
+                encoding_type=encoding_type,
+                max_uploads=max_uploads,
+                key_marker=key_marker,
+                upload_id_marker=upload_id_marker,
+                region=region,
+            )
+        )
+
+    def iter_multipart_list_part(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        upload_id: str,
+        max_parts: int | None = None,
+        part_number_marker: int | None = None,
+        encoding_type: str | None = None,
+        region: str | None = None,
+    ) -> Iterator[Part]:
+        return self._iterate(
+            self._client.iter_multipart_list_part(
+                bucket,
+                key,
+                upload_id=upload_id,
+                max_parts=max_parts,
+                part_number_marker=part_number_marker,
+                encoding_type=encoding_type,
                 region=region,
             )
         )

@@ -1,0 +1,145 @@
+"""Calls on files, which are tasks in the client's queue, for asyncio."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Literal, Unpack
+
+from cosxfer.calls.base import AsyncCalls
+from cosxfer.engine.options import FileOptions, SliceFileOptions
+from cosxfer.engine.upload_file import DEFAULT_SLICE_SIZE
+from cosxfer.models import TaskEvent, TaskInfo, UploadResult
+from cosxfer.tasks.task import AsyncUploadTask
+
+
+class AsyncFileCalls(AsyncCalls):
+    """Uploads of files, and the task queue."""
+
+    async def upload_file(
+        self,
+        bucket: str,
+        key: str,
+        path: str | os.PathLike[str],
+        *,
+        slice_size: int = DEFAULT_SLICE_SIZE,
+        **options: Unpack[FileOptions],
+    ) -> UploadResult:
+        """Upload a file: up to ``slice_size`` bytes (1 MiB) in a single PUT, longer in parts (COS SDK: uploadFile).
+
+        ``part_size`` is in bytes, 1 MiB to 5 GiB; None chooses 8 MiB, or more where 10,000 parts need it.
+        ``async_limit`` is the number of parts in flight, by default the client's ``concurrency``.
+        ``upload_add_meta_md5`` stores the file's MD5 as x-cos-meta-md5, for which the file is hashed before the first
+        byte is sent. The other options are the headers of `cosxfer.cos.requests.ObjectHeaders`.
+
+        Each part's MD5 goes along as Content-MD5, its ETag and CRC64 are compared, and so is the CRC64 of the whole
+        object at the end: ``result.verified``. The object appears whole, or not at all. A file that changes meanwhile
+        ends in `cosxfer.SourceChangedError`, another failure in `cosxfer.UploadError`; the parts sent so far are
+        aborted on the server unless ``abort_on_failure`` is False.
+
+        The upload is a task: it waits until one of the client's ``file_parallel_limit`` slots is free. While it is
+        paused (`pause_task`) the call goes on waiting; when it is cancelled (`cancel_task`) the call raises
+        `cosxfer.TaskCanceledError`. Interrupting the call cancels the task.
+
+        ``on_task_ready`` is called with the task's id before anything is sent, in the caller's own thread.
+        ``on_hash_progress`` and ``on_progress`` are called with a `cosxfer.Progress` several times a second, in a
+        thread of the client's where a slow one stalls nothing; the result waits up to a second for the last of them.
+        """
+        return await self.submit_upload_file(bucket, key, path, slice_size=slice_size, **options).finish()
+
+    async def slice_upload_file(
+        self,
+        bucket: str,
+        key: str,
+        path: str | os.PathLike[str],
+        *,
+        slice_size: int | None = None,
+        **options: Unpack[SliceFileOptions],
+    ) -> UploadResult:
+        """Upload a file in parts of ``slice_size`` bytes, whatever its size (COS SDK: sliceUploadFile).
+
+        An empty file has no parts and goes in a single PUT. For everything else see `upload_file`, whose
+        ``part_size`` is ``slice_size`` here.
+        """
+        return await self.submit_slice_upload_file(bucket, key, path, slice_size=slice_size, **options).finish()
+
+    def submit_upload_file(
+        self,
+        bucket: str,
+        key: str,
+        path: str | os.PathLike[str],
+        *,
+        slice_size: int = DEFAULT_SLICE_SIZE,
+        **options: Unpack[FileOptions],
+    ) -> AsyncUploadTask[UploadResult]:
+        """Put an upload into the queue and return its task at once; the parameters are those of `upload_file`."""
+        self._ready()
+        record = self._uploads.submit_file(bucket, key, path, slice_size=slice_size, options=options)
+        return AsyncUploadTask(self._uploads.queue, record)
+
+    def submit_slice_upload_file(
+        self,
+        bucket: str,
+        key: str,
+        path: str | os.PathLike[str],
+        *,
+        slice_size: int | None = None,
+        **options: Unpack[SliceFileOptions],
+    ) -> AsyncUploadTask[UploadResult]:
+        """Put an upload into the queue and return its task at once; the parameters are those of `slice_upload_file`."""
+        self._ready()
+        record = self._uploads.submit_slices(bucket, key, path, slice_size=slice_size, options=options)
+        return AsyncUploadTask(self._uploads.queue, record)
+
+    # -- the queue --------------------------------------------------------------------------------------------------
+
+    def get_task_list(self) -> list[TaskInfo]:
+        """The tasks as they are now, in the order of their submission (COS SDK: getTaskList).
+
+        Of those that have ended, the last ``max_finished_tasks`` are in it.
+        """
+        return self._uploads.queue.infos()
+
+    def clear_finished_tasks(self) -> int:
+        """Take the tasks that have ended out of the list; returns how many these were."""
+        return self._uploads.queue.clear_finished()
+
+    async def pause_task(self, task_id: str) -> bool:
+        """Pause a task: its requests are cancelled at once, and its parts stay on the server (COS SDK: pauseTask).
+
+        When this returns, nothing of it is sent or hashed any more. False where the task has ended already. Raises
+        `cosxfer.UsageError` for an id that is not in the list.
+        """
+        return await self._task(task_id).pause()
+
+    async def restart_task(self, task_id: str) -> bool:
+        """Let a paused or failed task go on in its old place in the queue (COS SDK: restartTask).
+
+        The parts that the server has, as far as they are the file's, are not sent again. A file that has changed since
+        ends in `cosxfer.SourceChangedError`. False where the task is cancelled or done.
+        """
+        return await self._task(task_id).restart()
+
+    async def cancel_task(self, task_id: str, *, abort: bool = True) -> bool:
+        """End a task for good (COS SDK: cancelTask). Who waits for its result gets `cosxfer.TaskCanceledError`.
+
+        Its parts are deleted from the server unless ``abort`` is False. False where the task was done. A cancel that
+        comes while COS puts the object together may come too late: then the object is there, whole.
+        """
+        return await self._task(task_id).cancel(abort=abort)
+
+    def on(self, event: Literal["list-update"], callback: Callable[[TaskEvent], None]) -> None:
+        """Call ``callback`` with a `cosxfer.TaskEvent` for each change in the task list (COS SDK: on).
+
+        Each event tells one change, in the order in which they happened. The calls come one after another in a thread
+        of the client's: a slow callback delays other callbacks and no transfer. Progress that newer progress has
+        overtaken is left out; nothing else is.
+        """
+        self._uploads.listen(event, callback)
+
+    def off(self, event: Literal["list-update"], callback: Callable[[TaskEvent], None] | None = None) -> None:
+        """Call ``callback`` no more, or none where None (COS SDK: off)."""
+        self._uploads.unlisten(event, callback)
+
+    def _task(self, task_id: str) -> AsyncUploadTask[object]:
+        return AsyncUploadTask(self._uploads.queue, self._uploads.queue.get(task_id))

@@ -1,0 +1,92 @@
+"""Calls on files, which are tasks in the client's queue, blocking; documented at their asynchronous forms."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Literal, Unpack
+
+from cosxfer.calls.base import BlockingCalls
+from cosxfer.engine.options import FileOptions, SliceFileOptions
+from cosxfer.engine.upload_file import DEFAULT_SLICE_SIZE
+from cosxfer.models import TaskEvent, TaskInfo, UploadResult
+from cosxfer.tasks.task import UploadTask
+
+
+class FileCalls(BlockingCalls):
+    """Uploads of files, and the task queue."""
+
+    def upload_file(
+        self,
+        bucket: str,
+        key: str,
+        path: str | os.PathLike[str],
+        *,
+        slice_size: int = DEFAULT_SLICE_SIZE,
+        **options: Unpack[FileOptions],
+    ) -> UploadResult:
+        return self.submit_upload_file(bucket, key, path, slice_size=slice_size, **options).finish()
+
+    def slice_upload_file(
+        self,
+        bucket: str,
+        key: str,
+        path: str | os.PathLike[str],
+        *,
+        slice_size: int | None = None,
+        **options: Unpack[SliceFileOptions],
+    ) -> UploadResult:
+        return self.submit_slice_upload_file(bucket, key, path, slice_size=slice_size, **options).finish()
+
+    def submit_upload_file(
+        self,
+        bucket: str,
+        key: str,
+        path: str | os.PathLike[str],
+        *,
+        slice_size: int = DEFAULT_SLICE_SIZE,
+        **options: Unpack[FileOptions],
+    ) -> UploadTask[UploadResult]:
+        uploads = self._running_uploads()
+        record = uploads.submit_file(bucket, key, path, slice_size=slice_size, options=options)
+        return UploadTask(uploads.queue, record, self._loop)
+
+    def submit_slice_upload_file(
+        self,
+        bucket: str,
+        key: str,
+        path: str | os.PathLike[str],
+        *,
+        slice_size: int | None = None,
+        **options: Unpack[SliceFileOptions],
+    ) -> UploadTask[UploadResult]:
+        uploads = self._running_uploads()
+        record = uploads.submit_slices(bucket, key, path, slice_size=slice_size, options=options)
+        return UploadTask(uploads.queue, record, self._loop)
+
+    # -- the queue --------------------------------------------------------------------------------------------------
+
+    def get_task_list(self) -> list[TaskInfo]:
+        return self._client.get_task_list()
+
+    def clear_finished_tasks(self) -> int:
+        return self._client.clear_finished_tasks()
+
+    def pause_task(self, task_id: str) -> bool:
+        return self._task(task_id).pause()
+
+    def restart_task(self, task_id: str) -> bool:
+        return self._task(task_id).restart()
+
+    def cancel_task(self, task_id: str, *, abort: bool = True) -> bool:
+        return self._task(task_id).cancel(abort=abort)
+
+    def on(self, event: Literal["list-update"], callback: Callable[[TaskEvent], None]) -> None:
+        self._client.on(event, callback)
+
+    def off(self, event: Literal["list-update"], callback: Callable[[TaskEvent], None] | None = None) -> None:
+        self._client.off(event, callback)
+
+    def _task(self, task_id: str) -> UploadTask[object]:
+        uploads = self._running_uploads()
+        return UploadTask(uploads.queue, uploads.queue.get(task_id), self._loop)

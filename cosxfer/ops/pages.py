@@ -1,0 +1,82 @@
+"""Listings to their end: one request for each page, the next one when the entries before it were taken."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+from cosxfer.cos import responses
+from cosxfer.models import CommonPrefix, Part, Upload
+from cosxfer.ops.multipart_list import multipart_list
+from cosxfer.ops.multipart_list_part import multipart_list_part
+from cosxfer.ops.session import Session
+
+
+async def all_uploads(
+    session: Session,
+    bucket: str,
+    *,
+    prefix: str | None,
+    delimiter: str | None,
+    encoding_type: str | None,
+    max_uploads: int | None,
+    key_marker: str | None,
+    upload_id_marker: str | None,
+    region: str | None,
+) -> AsyncGenerator[Upload | CommonPrefix, None]:
+    """The uploads of each page, then its common prefixes."""
+    while True:
+        page = await multipart_list(
+            session,
+            bucket,
+            prefix=prefix,
+            delimiter=delimiter,
+            encoding_type=encoding_type,
+            max_uploads=max_uploads,
+            key_marker=key_marker,
+            upload_id_marker=upload_id_marker,
+            region=region,
+        )
+        for upload in page.uploads:
+            yield upload
+        for group in page.common_prefixes:
+            yield CommonPrefix(prefix=group)
+        if not page.is_truncated:
+            return
+        markers = (page.next_key_marker, page.next_upload_id_marker)
+        # A server that goes round in circles must not take us along.
+        if not page.next_key_marker or markers == (key_marker or "", upload_id_marker or ""):
+            raise responses.malformed(f"List Multipart Uploads of {bucket}", "it has more pages and no way to the next")
+        key_marker, upload_id_marker = page.next_key_marker, page.next_upload_id_marker or None
+
+
+async def all_parts(
+    session: Session,
+    bucket: str,
+    key: str,
+    *,
+    upload_id: str,
+    max_parts: int | None,
+    part_number_marker: int | None,
+    encoding_type: str | None,
+    region: str | None,
+) -> AsyncGenerator[Part, None]:
+    """The parts, by their numbers."""
+    while True:
+        page = await multipart_list_part(
+            session,
+            bucket,
+            key,
+            upload_id=upload_id,
+            max_parts=max_parts,
+            part_number_marker=part_number_marker,
+            encoding_type=encoding_type,
+            region=region,
+        )
+        for part in page.parts:
+            yield part
+        if not page.is_truncated:
+            return
+        after = page.next_part_number_marker
+        if after is None or after <= (part_number_marker or 0):
+            raise responses.malformed(f"List Parts of {upload_id}", "it has more pages and no way to the next")
+        part_number_marker = after
