@@ -16,10 +16,20 @@ from setuptools.command.build_ext import build_ext
 # module in cosxfer._native -> (C files in src_ext/, pkg-config library or None)
 EXTENSIONS: dict[str, tuple[list[str], str | None]] = {
     "hashing": (
-        # fmt: off
-        ["md5_scalar", "md5_portable", "md5_avx2", "md5_avx512", "md5_neon", "crc64_table", "crc64_pclmul",
-         "crc64_vpclmul", "crc64_pmull", "dispatch", "lanes", "threads"],
-        # fmt: on
+        [
+            "md5_scalar",
+            "md5_portable",
+            "md5_avx2",
+            "md5_avx512",
+            "md5_neon",
+            "crc64_table",
+            "crc64_pclmul",
+            "crc64_vpclmul",
+            "crc64_pmull",
+            "dispatch",
+            "lanes",
+            "threads",
+        ],
         None,
     ),
     "slicing": (["guard"], None),
