@@ -14,6 +14,8 @@ import cosxfer
 CALLS = {
     "put_object",
     "append_object",
+    "presign_post",
+    "post_object",
     "head_object",
     "get_object",
     "multipart_list",

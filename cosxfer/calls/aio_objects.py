@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Unpack
 
 from cosxfer.calls.base import AsyncCalls
+from cosxfer.cos import requests
+from cosxfer.cos.policy import Condition
 from cosxfer.cos.requests import ObjectHeaders
 from cosxfer.engine.append import Append
 from cosxfer.engine.bodies import BodyInput, prepared
 from cosxfer.engine.report import Reporter
 from cosxfer.limits import MAX_PUT_BYTES
-from cosxfer.models import AppendObjectResult, GetObjectResult, HeadObjectResult, Progress, PutObjectResult
+from cosxfer.models import (
+    AppendObjectResult,
+    GetObjectResult,
+    HeadObjectResult,
+    PostObjectResult,
+    PresignedPost,
+    Progress,
+    PutObjectResult,
+)
 from cosxfer.ops.get_object import get_object
 from cosxfer.ops.head_object import head_object
+from cosxfer.ops.post_object import post_fields, post_object, presign_post
 from cosxfer.ops.put_object import put_object
 
 
 class AsyncObjectCalls(AsyncCalls):
-    """PUT, HEAD and GET Object."""
+    """PUT, APPEND, POST, HEAD and GET Object."""
 
     async def put_object(
         self,
@@ -114,6 +125,116 @@ class AsyncObjectCalls(AsyncCalls):
         reporter.finish()
         return result
 
+    async def presign_post(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        conditions: Iterable[Condition] = (),
+        expires_seconds: int = 3600,
+        success_action_status: int | None = None,
+        success_action_redirect: str | None = None,
+        region: str | None = None,
+        **given: Unpack[ObjectHeaders],
+    ) -> PresignedPost:
+        """Sign an HTML form with which a browser sends one object of at most 5 GiB (COS: POST Object).
+
+        ``key`` may hold ``${filename}``, which stands for the name of the file that is sent. The policy pins the
+        bucket, the key (up to that placeholder) and every field that is given here; ``conditions`` add to that, such
+        as ``["content-length-range", 1, 10485760]``, and a condition on a field replaces its pin, such as
+        ``["starts-with", "$Content-Type", "image/"]``. The form ends after ``expires_seconds`` (an hour), or with a
+        temporary key.
+
+        The answer has ``success_action_status`` 200, 201 or 204 (the default), or leads to ``success_action_redirect``.
+        Nothing is sent. Whoever has the fields can send one form after another until it ends.
+        """
+        self._ready()
+        fields = post_fields(
+            key,
+            given,
+            success_action_status=success_action_status,
+            success_action_redirect=success_action_redirect,
+        )
+        return await presign_post(
+            self._session,
+            bucket,
+            key,
+            conditions=conditions,
+            expires_seconds=expires_seconds,
+            fields=fields,
+            region=region,
+        )
+
+    async def post_object(
+        self,
+        bucket: str,
+        key: str,
+        body: BodyInput,
+        *,
+        filename: str | None = None,
+        conditions: Iterable[Condition] = (),
+        expires_seconds: int = 3600,
+        success_action_status: int | None = None,
+        success_action_redirect: str | None = None,
+        content_length: int | None = None,
+        content_md5: str | None = None,
+        region: str | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+        **given: Unpack[ObjectHeaders],
+    ) -> PostObjectResult:
+        """Send an object as a browser does, by a form (COS: POST Object); `put_object` is the simpler way.
+
+        ``body``, ``content_length`` and ``content_md5`` are those of `put_object`, the other parameters those of
+        `presign_post`. ``filename`` is what ``${filename}`` in ``key`` becomes, by default the name of the file, or
+        the last part of the key.
+        """
+        executor = self._ready()
+        fields = post_fields(
+            key,
+            given,
+            success_action_status=success_action_status,
+            success_action_redirect=success_action_redirect,
+        )
+        async with prepared(
+            body,
+            executor,
+            content_length=content_length,
+            content_md5=content_md5,
+            largest=MAX_PUT_BYTES,
+            repeatable=True,
+        ) as ready:
+            assert ready.md5 is not None
+            fields["Content-MD5"] = requests.content_md5(ready.md5)
+            # An anonymous client's form has no policy: the bucket must be open to anyone.
+            signed = {"key": key.removeprefix("/"), **fields}
+            if await self._session.credentials() is not None:
+                presigned = await presign_post(
+                    self._session,
+                    bucket,
+                    key,
+                    conditions=conditions,
+                    expires_seconds=expires_seconds,
+                    fields=fields,
+                    region=region,
+                )
+                signed = dict(presigned.fields)
+            reporter = Reporter(on_progress, ready.content_length)
+            reporter.start()
+            result = await post_object(
+                self._session,
+                bucket,
+                key,
+                ready.body,
+                filename=_file_name(filename, body, key),
+                fields=signed,
+                content_length=ready.content_length,
+                crc64=ready.crc64,
+                region=region,
+                on_sent=reporter.add,
+            )
+        reporter.finish()
+        return result
+
     async def head_object(
         self, bucket: str, key: str, *, version_id: str | None = None, region: str | None = None
     ) -> HeadObjectResult:
@@ -140,3 +261,11 @@ class AsyncObjectCalls(AsyncCalls):
         return await get_object(
             self._session, bucket, key, output=output, byte_range=byte_range, version_id=version_id, region=region
         )
+
+
+def _file_name(filename: str | None, body: object, key: str) -> str:
+    if filename is not None:
+        return filename
+    if isinstance(body, os.PathLike):
+        return os.path.basename(os.fsdecode(body))  # noqa: PTH119 # bytes paths too
+    return key.rpartition("/")[2] or "file"

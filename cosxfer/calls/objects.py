@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Unpack
 
 from cosxfer.calls.base import BlockingCalls
+from cosxfer.cos.policy import Condition
 from cosxfer.cos.requests import ObjectHeaders
 from cosxfer.engine.bodies import BodyInput
-from cosxfer.models import AppendObjectResult, GetObjectResult, HeadObjectResult, Progress, PutObjectResult
+from cosxfer.models import (
+    AppendObjectResult,
+    GetObjectResult,
+    HeadObjectResult,
+    PostObjectResult,
+    PresignedPost,
+    Progress,
+    PutObjectResult,
+)
 
 
 class ObjectCalls(BlockingCalls):
-    """PUT, HEAD and GET Object."""
+    """PUT, APPEND, POST, HEAD and GET Object."""
 
     def put_object(
         self,
@@ -59,6 +68,66 @@ class ObjectCalls(BlockingCalls):
                 key,
                 body,
                 position=position,
+                content_length=content_length,
+                content_md5=content_md5,
+                region=region,
+                on_progress=on_progress,
+                **given,
+            )
+        )
+
+    def presign_post(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        conditions: Iterable[Condition] = (),
+        expires_seconds: int = 3600,
+        success_action_status: int | None = None,
+        success_action_redirect: str | None = None,
+        region: str | None = None,
+        **given: Unpack[ObjectHeaders],
+    ) -> PresignedPost:
+        return self._run(
+            self._client.presign_post(
+                bucket,
+                key,
+                conditions=conditions,
+                expires_seconds=expires_seconds,
+                success_action_status=success_action_status,
+                success_action_redirect=success_action_redirect,
+                region=region,
+                **given,
+            )
+        )
+
+    def post_object(
+        self,
+        bucket: str,
+        key: str,
+        body: BodyInput,
+        *,
+        filename: str | None = None,
+        conditions: Iterable[Condition] = (),
+        expires_seconds: int = 3600,
+        success_action_status: int | None = None,
+        success_action_redirect: str | None = None,
+        content_length: int | None = None,
+        content_md5: str | None = None,
+        region: str | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+        **given: Unpack[ObjectHeaders],
+    ) -> PostObjectResult:
+        return self._run(
+            self._client.post_object(
+                bucket,
+                key,
+                body,
+                filename=filename,
+                conditions=conditions,
+                expires_seconds=expires_seconds,
+                success_action_status=success_action_status,
+                success_action_redirect=success_action_redirect,
                 content_length=content_length,
                 content_md5=content_md5,
                 region=region,

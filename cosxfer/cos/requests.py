@@ -77,6 +77,10 @@ class CosRequest:
     body: Body = field(default=b"", repr=False)
     content_length: int | None = 0
     region: str | None = None
+    signed: bool = True
+    """False: the signature stands in the body, a form."""
+    accepted: frozenset[int] = frozenset()
+    """Statuses beyond 2xx that are answers and not errors."""
 
 
 def target(path: str, params: Mapping[str, str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterable, Callable, Mapping
+from collections.abc import AsyncIterable, Callable, Collection, Mapping
 from dataclasses import replace
 
 from cosxfer.config import ClientConfig
@@ -41,6 +41,10 @@ class Session:
         """The address of ``bucket``; ``region`` overrides the client's."""
         return resolve_endpoint(self.config.endpoint, bucket=bucket, region=region or self.config.region)
 
+    async def credentials(self) -> Credentials | None:
+        """The keys that are valid now; None for anonymous access."""
+        return await self._credentials.get(self.now())
+
     async def call(
         self,
         request: CosRequest,
@@ -66,11 +70,11 @@ class Session:
         while True:
             if on_attempt is not None:
                 on_attempt()
-            credentials = await self._credentials.get(self._now())
+            credentials = await self.credentials()
             offset = self._clock_offset
             outgoing = self._outgoing(request, credentials, attempt, on_sent, on_body, stall_timeout_seconds)
             try:
-                return await self._attempt(outgoing, doing, check)
+                return await self._attempt(outgoing, doing, check, request.accepted)
             except CosxferError as error:
                 if once:
                     raise
@@ -88,7 +92,11 @@ class Session:
             await asyncio.sleep(delay)
 
     async def _attempt(
-        self, outgoing: HttpRequest, doing: str, check: Callable[[HttpResponse], None] | None
+        self,
+        outgoing: HttpRequest,
+        doing: str,
+        check: Callable[[HttpResponse], None] | None,
+        accepted: Collection[int],
     ) -> HttpResponse:
         sent = 0
         on_sent = outgoing.on_sent
@@ -102,7 +110,7 @@ class Session:
         try:
             response = await self.transport.send(outgoing if on_sent is None else replace(outgoing, on_sent=count))
             error = error_of(response, doing=doing)
-            if error is not None:
+            if error is not None and error.status not in accepted:
                 raise error
             if check is not None:
                 check(response)
@@ -132,7 +140,7 @@ class Session:
             headers.pop("expect", None)
         if attempt > 1:
             headers["x-cos-sdk-retry"] = "true"
-        if credentials is not None:
+        if credentials is not None and request.signed:
             headers.update(self._signature(request, path, headers, credentials))
         return HttpRequest(
             method=request.method,
@@ -157,7 +165,7 @@ class Session:
             path=path,
             params=request.params,
             headers={**headers, **added},
-            key_time=sign.key_time(self._now(), life_seconds=SIGNATURE_LIFE_SECONDS),
+            key_time=sign.key_time(self.now(), life_seconds=SIGNATURE_LIFE_SECONDS),
         )
         return added
 
@@ -180,6 +188,6 @@ class Session:
             return self._credentials.discard(credentials)
         return False
 
-    def _now(self) -> float:
+    def now(self) -> float:
         """Unix seconds by the server's clock, as far as it is known."""
         return time.time() + self._clock_offset

@@ -1,0 +1,52 @@
+"""multipart/form-data as POST Object wants it (source: RFC 7578; the HTML standard for names; page 436/14690)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from cosxfer.cos.requests import Buffer, Pieces
+
+
+def content_type(boundary: str) -> str:
+    """The Content-Type of a form with this boundary."""
+    return f"multipart/form-data; boundary={boundary}"
+
+
+def head(fields: Mapping[str, str], *, filename: str, boundary: str) -> bytes:
+    """All of a form up to the file's content; the file is the last field."""
+    parts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{_name(name)}"\r\n\r\n{value}\r\n'
+        for name, value in fields.items()
+    ]
+    parts.append(
+        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{_name(filename)}"\r\n'
+        "Content-Type: application/octet-stream\r\n\r\n"
+    )
+    return "".join(parts).encode()
+
+
+def tail(boundary: str) -> bytes:
+    """What follows the file's content."""
+    return f"\r\n--{boundary}--\r\n".encode()
+
+
+def _name(text: str) -> str:
+    # As browsers do it: these three would end the quoted string or the line.
+    return text.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+
+
+class FormBody:
+    """A form around a file's content; can be iterated again, as the content can."""
+
+    def __init__(self, before: bytes, content: Buffer | Pieces, after: bytes) -> None:
+        self._before = before
+        self._content = content
+        self._after = after
+
+    def __iter__(self) -> Iterator[Buffer]:
+        yield self._before
+        if isinstance(self._content, bytes | bytearray | memoryview):
+            yield self._content
+        else:
+            yield from self._content
+        yield self._after

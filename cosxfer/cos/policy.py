@@ -1,0 +1,195 @@
+"""The policy of an HTML form: what POST Object may store, signed (source: product page 436/14690).
+
+A policy is JSON: when it ends, and conditions on the form's fields. Its SHA-1 is signed with the sign key of
+`cosxfer.cos.sign`, without anything around it. Both sides are here: making one, and checking a form against one.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha1
+from typing import Any, TypeAlias
+
+from cosxfer.cos.names import shorten
+from cosxfer.cos.sign import sign_key
+from cosxfer.credentials import Credentials
+from cosxfer.errors import UsageError
+from cosxfer.limits import MAX_PUT_BYTES
+
+Condition: TypeAlias = "Mapping[str, str] | Sequence[str | int]"
+"""``{"acl": "private"}``, ``["eq", "$acl", "private"]``, ``["starts-with", "$key", "a/"]`` or
+``["content-length-range", 1, 1048576]``."""
+
+FILENAME = "${filename}"
+"""Stands in a form's ``key`` for the name of the file that is sent."""
+
+SIGNATURE_FIELDS = ("policy", "q-sign-algorithm", "q-ak", "q-key-time", "q-signature")
+
+
+class PolicyError(ValueError):
+    """A policy, or a form that does not fulfil one. ``code`` is COS's for it."""
+
+    def __init__(self, message: str, *, code: str = "AccessDenied") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One condition: ``field`` (lower case) must equal ``value``, or start with it."""
+
+    field: str
+    value: str
+    prefix: bool = False
+
+    def holds(self, fields: Mapping[str, str]) -> bool:
+        """Whether the form's fields (lower-case names) fulfil it; one that is missing does not."""
+        value = fields.get(self.field)
+        return value is not None and (value.startswith(self.value) if self.prefix else value == self.value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """A policy as it is checked."""
+
+    expires_at: float
+    """Unix seconds."""
+    rules: tuple[Rule, ...]
+    size_range: tuple[int, int]
+    """Bytes, both included."""
+
+    def check_fields(self, fields: Mapping[str, str], *, now: float) -> None:
+        """Raise `PolicyError` where the policy has ended or a rule does not hold. Field names are lower case."""
+        if now >= self.expires_at:
+            raise PolicyError("Policy has expired")
+        for rule in self.rules:
+            if not rule.holds(fields):
+                how = "starts-with" if rule.prefix else "eq"
+                raise PolicyError(f'Policy Condition failed: ["{how}", "${rule.field}", "{rule.value}"]')
+
+    def check_size(self, size: int) -> None:
+        """Raise `PolicyError` where a file of ``size`` bytes is not allowed."""
+        low, high = self.size_range
+        if size > high:
+            raise PolicyError("Your proposed upload exceeds the maximum allowed object size.", code="EntityTooLarge")
+        if size < low:
+            raise PolicyError(
+                "Your proposed upload is smaller than the minimum allowed object size.", code="EntityTooSmall"
+            )
+
+
+def build_policy(*, expires_at: float, conditions: Iterable[Condition]) -> str:
+    """The JSON text of a policy; raises `UsageError` for a condition that is none."""
+    listed = []
+    for condition in conditions:
+        try:
+            _read_condition(condition)
+        except PolicyError as error:
+            raise UsageError(str(error), name="conditions", value=condition) from error
+        listed.append(dict(condition) if isinstance(condition, Mapping) else list(condition))
+    moment = datetime.fromtimestamp(int(expires_at), UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    return json.dumps({"expiration": moment, "conditions": listed}, ensure_ascii=False)
+
+
+def sign_policy(policy: str, *, secret_key: str, key_time: str) -> str:
+    """The signature in hex over a policy's text."""
+    digest = sha1(policy.encode(), usedforsecurity=False).hexdigest()
+    return hmac.new(sign_key(secret_key, key_time).encode(), digest.encode(), sha1).hexdigest()
+
+
+def form_fields(
+    credentials: Credentials,
+    *,
+    bucket: str,
+    key: str,
+    fields: Mapping[str, str],
+    conditions: Iterable[Condition],
+    key_time: str,
+) -> dict[str, str]:
+    """All fields of a form, in their order, without the file. ``fields`` are those beyond the key and the signature.
+
+    The policy pins the bucket, the key (up to ``${filename}``) and each of ``fields``; ``conditions`` add to that, and
+    a condition on a field replaces the pin on it. It ends with ``key_time``.
+    """
+    given = list(conditions)
+    loosened = {rule.field for rule in _rules(given)}
+    pins: list[Condition] = [{"bucket": bucket}]
+    if "key" not in loosened:
+        head, placeholder, _ = key.partition(FILENAME)
+        pins.append(["starts-with", "$key", head] if placeholder else ["eq", "$key", key])
+    pins += [["eq", f"${name}", value] for name, value in fields.items() if name.lower() not in loosened]
+    own: list[Condition] = [
+        {"q-sign-algorithm": "sha1"},
+        {"q-ak": credentials.secret_id},
+        {"q-sign-time": key_time},
+    ]
+    policy = build_policy(expires_at=float(key_time.partition(";")[2]), conditions=[*pins, *given, *own])
+    token = {} if credentials.token is None else {"x-cos-security-token": credentials.token}
+    return {
+        "key": key,
+        **fields,
+        **token,
+        "policy": base64.b64encode(policy.encode()).decode(),
+        "q-sign-algorithm": "sha1",
+        "q-ak": credentials.secret_id,
+        "q-key-time": key_time,
+        "q-signature": sign_policy(policy, secret_key=credentials.secret_key, key_time=key_time),
+    }
+
+
+def parse_policy(encoded: str) -> tuple[str, Policy]:
+    """Read the form's ``policy`` field; return its text and what it says. Raises `PolicyError`."""
+    try:
+        text = base64.b64decode(encoded, validate=True).decode()
+        document = json.loads(text)
+    except (binascii.Error, ValueError, RecursionError) as error:
+        raise PolicyError(f"The policy is not Base64 of JSON: {error}", code="InvalidPolicyDocument") from error
+    if not isinstance(document, dict) or not isinstance(document.get("conditions"), list):
+        raise PolicyError("The policy has no list of conditions.", code="InvalidPolicyDocument")
+    try:
+        moment = datetime.fromisoformat(str(document["expiration"]))
+        expires_at = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (KeyError, ValueError, OverflowError) as error:
+        raise PolicyError("The policy has no expiration of ISO 8601.", code="InvalidPolicyDocument") from error
+    rules = _rules(document["conditions"])
+    missing = {"q-sign-algorithm", "q-ak", "q-sign-time"} - {rule.field for rule in rules if not rule.prefix}
+    if missing:
+        raise PolicyError(f"The policy has no condition for {min(missing)}.", code="InvalidPolicyDocument")
+    low, high = 0, MAX_PUT_BYTES
+    for condition in document["conditions"]:
+        if isinstance(condition, list) and condition[0] == "content-length-range":
+            low, high = max(low, condition[1]), min(high, condition[2])
+    return text, Policy(expires_at=expires_at, rules=rules, size_range=(low, high))
+
+
+def _rules(conditions: Iterable[Any]) -> tuple[Rule, ...]:
+    return tuple(rule for condition in conditions for rule in _read_condition(condition))
+
+
+def _read_condition(condition: Any) -> tuple[Rule, ...]:
+    """The rules in one condition; none for a range, which is only checked."""
+    if isinstance(condition, Mapping):
+        if condition and all(isinstance(n, str) and isinstance(v, str) for n, v in condition.items()):
+            return tuple(Rule(field=name.lower(), value=value) for name, value in condition.items())
+    elif isinstance(condition, Sequence) and not isinstance(condition, str) and len(condition) == 3:
+        how, name, value = condition
+        if how == "content-length-range":
+            if _is_size(name) and _is_size(value) and name <= value:
+                return ()
+        elif how in ("eq", "starts-with") and isinstance(name, str) and isinstance(value, str) and name[:1] == "$":
+            return (Rule(field=name[1:].lower(), value=value, prefix=how == "starts-with"),)
+    raise PolicyError(
+        f'{shorten(condition)} is no condition; there are {{"acl": "private"}}, ["eq", "$acl", "private"], '
+        '["starts-with", "$key", "a/"] and ["content-length-range", 1, 1048576]',
+        code="InvalidPolicyDocument",
+    )
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

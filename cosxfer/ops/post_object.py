@@ -1,0 +1,164 @@
+"""POST Object: an object by an HTML form, signed or sent (source: product page 436/14690)."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+
+from cosxfer.cos import form, requests, responses, xml
+from cosxfer.cos.names import check_bucket, check_header_value, check_key, shorten
+from cosxfer.cos.policy import FILENAME, Condition, form_fields
+from cosxfer.cos.requests import Body, CosRequest, ObjectHeaders
+from cosxfer.errors import CredentialsError, IntegrityError, UsageError
+from cosxfer.models import PostObjectResult, PresignedPost
+from cosxfer.ops.session import Session
+
+EARLY_SECONDS = 60
+"""A form is valid from a minute ago: a server whose clock is behind must not see a signature of the future."""
+SUCCESS_STATUSES = (200, 201, 204)
+
+_FIELD_NAMES = {
+    "cache-control": "Cache-Control",
+    "content-disposition": "Content-Disposition",
+    "content-encoding": "Content-Encoding",
+    "content-type": "Content-Type",
+    "expires": "Expires",
+    "x-cos-acl": "acl",
+}
+"""Form fields that are not called like their header."""
+
+
+async def presign_post(
+    session: Session,
+    bucket: str,
+    key: str,
+    *,
+    conditions: Iterable[Condition],
+    expires_seconds: int,
+    fields: Mapping[str, str],
+    region: str | None = None,
+) -> PresignedPost:
+    """Sign a form for ``key``, which may hold ``${filename}``; ``fields`` come from `post_fields`."""
+    key = check_key(key)
+    if isinstance(expires_seconds, bool) or not isinstance(expires_seconds, int) or expires_seconds < 1:
+        raise UsageError(
+            f"expires_seconds is {expires_seconds!r}; it must be a number of seconds from 1",
+            name="expires_seconds",
+            value=expires_seconds,
+        )
+    endpoint = session.endpoint(check_bucket(bucket), region)
+    credentials = await session.credentials()
+    if credentials is None:
+        raise CredentialsError("a form is signed, and this client is anonymous; give it keys")
+    now = int(session.now())
+    # A temporary key ends when it ends, whatever the form says.
+    ends = min(now + expires_seconds, int(credentials.expires_at or now + expires_seconds))
+    signed = form_fields(
+        credentials,
+        bucket=bucket,
+        key=key,
+        fields=fields,
+        conditions=conditions,
+        key_time=f"{now - EARLY_SECONDS};{ends}",
+    )
+    url = f"{endpoint.scheme}://{endpoint.authority}{requests.target(endpoint.path(''), {})}"
+    return PresignedPost(url=url, fields=signed, expires_at=ends)
+
+
+def post_fields(
+    key: str, given: ObjectHeaders, *, success_action_status: int | None, success_action_redirect: str | None
+) -> dict[str, str]:
+    """The form's fields for these parameters; raises `UsageError` for a bad value."""
+    headers = requests.object_headers(key, given)
+    headers.pop("expect", None)
+    if FILENAME in key and "content_type" not in given:
+        # The key says nothing yet of what the file will be.
+        del headers["content-type"]
+    fields = {_FIELD_NAMES.get(name, name): value for name, value in headers.items()}
+    if success_action_status is not None:
+        if success_action_status not in SUCCESS_STATUSES:
+            raise UsageError(
+                f"success_action_status is {success_action_status!r}; it can be 200, 201 or 204",
+                name="success_action_status",
+                value=success_action_status,
+            )
+        fields["success_action_status"] = str(success_action_status)
+    if success_action_redirect is not None:
+        check_header_value("success_action_redirect", success_action_redirect)
+        fields["success_action_redirect"] = success_action_redirect
+    return fields
+
+
+async def post_object(
+    session: Session,
+    bucket: str,
+    key: str,
+    body: Body,
+    *,
+    filename: str,
+    fields: Mapping[str, str],
+    content_length: int,
+    crc64: int | None,
+    region: str | None = None,
+    on_sent: Callable[[int], None] | None = None,
+) -> PostObjectResult:
+    """Send a form whose ``fields`` (all of them, the signature included) go before ``body``."""
+    key = check_key(key)
+    doing = f"POST Object {shorten(key)}"
+    assert not isinstance(body, AsyncIterable), "a form is sent again where it failed"
+    # 128 random bits: no content holds them, unless by a chance that need not be reckoned with.
+    boundary = f"cosxfer-{secrets.token_hex(16)}"
+    before, after = form.head(fields, filename=filename, boundary=boundary), form.tail(boundary)
+    request = CosRequest(
+        method="POST",
+        bucket=check_bucket(bucket),
+        headers={"content-type": form.content_type(boundary)},
+        body=form.FormBody(before, body, after),
+        content_length=len(before) + content_length + len(after),
+        region=region,
+        signed=False,
+        accepted=frozenset({303}),
+    )
+    counted = None if on_sent is None else _file_alone(on_sent, len(before), content_length)
+
+    def check(response: responses.HttpResponse) -> None:
+        theirs = responses.crc64(response, doing=doing)
+        if crc64 is not None and theirs is not None and theirs != crc64:
+            raise IntegrityError(
+                f"{doing}: the server stored other bytes than were sent: its CRC64 is {theirs}, ours {crc64}",
+                expected=crc64,
+                actual=theirs,
+                retryable=True,
+            )
+
+    response = await session.call(request, doing=doing, on_sent=counted, check=check)
+    final_key = key.replace(FILENAME, filename)
+    location = response.headers.get("location", "")
+    if response.status == 201:
+        root = responses.document(response, "PostResponse", doing=doing)
+        final_key = xml.text_of(root, "Key") or final_key
+        location = xml.text_of(root, "Location") or location
+    return PostObjectResult(
+        **responses.common(response),
+        bucket=bucket,
+        key=final_key,
+        etag=responses.etag(response, doing=doing),
+        location=location,
+        version_id=response.headers.get("x-cos-version-id"),
+        crc64=responses.crc64(response, doing=doing),
+    )
+
+
+def _file_alone(on_sent: Callable[[int], None], before: int, length: int) -> Callable[[int], None]:
+    """Pass on what of the bytes that were sent is the file's, without the form around it."""
+    sent = reported = 0
+
+    def count(amount: int) -> None:
+        nonlocal sent, reported
+        sent += amount
+        done = min(max(0, sent - before), length)
+        if done != reported:
+            on_sent(done - reported)
+            reported = done
+
+    return count
