@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import ssl
-from collections.abc import Callable
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Self
 
 from cosxfer.aio import AsyncClient
+from cosxfer.calls.files import FileCalls
 from cosxfer.calls.multipart import MultipartCalls
 from cosxfer.calls.objects import ObjectCalls
 from cosxfer.config import ClientConfig, HttpVersion
-from cosxfer.cos.requests import ObjectHeaders
 from cosxfer.credentials import Credentials, CredentialsProvider
-from cosxfer.engine.upload_file import DEFAULT_SLICE_SIZE
 from cosxfer.loop_thread import LoopThread
-from cosxfer.models import Progress, UploadResult
 from cosxfer.transport.base import Transport
 
 
-class Client(ObjectCalls, MultipartCalls):
+class Client(ObjectCalls, MultipartCalls, FileCalls):
     """A client of COS; may be shared by threads, and is to be closed (``with``).
 
     Settings, calls and errors are those of `AsyncClient`. Ctrl-C in a call cancels it: what was sent so far is cleaned
-    up on the server, then KeyboardInterrupt is raised. Callbacks run in the client's own thread; a call of the client
-    from within one is an error.
+    up on the server, then KeyboardInterrupt is raised. The callbacks of uploads of files may call the client.
     """
 
     def __init__(
@@ -74,8 +69,11 @@ class Client(ObjectCalls, MultipartCalls):
         return self._client.config
 
     def close(self) -> None:
-        """Close the connections; the client cannot be used afterwards. Closing twice does nothing."""
-        if not self._loop.closed:
+        """Cancel the uploads that have not ended, clean up after them, and close the connections.
+
+        The client cannot be used afterwards. Closing twice does nothing, and so does closing in a forked child.
+        """
+        if not self._loop.closed and not self._loop.forked:
             self._loop.run(self._client.aclose())
             self._loop.close()
 
@@ -89,76 +87,6 @@ class Client(ObjectCalls, MultipartCalls):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.config.endpoint!r}, region {self.config.region!r}>"
-
-    # -- files ------------------------------------------------------------------------------------------------------
-
-    def upload_file(
-        self,
-        bucket: str,
-        key: str,
-        path: str | os.PathLike[str],
-        *,
-        slice_size: int = DEFAULT_SLICE_SIZE,
-        part_size: int | None = None,
-        async_limit: int | None = None,
-        upload_add_meta_md5: bool = False,
-        abort_on_failure: bool = True,
-        region: str | None = None,
-        on_task_ready: Callable[[str], None] | None = None,
-        on_hash_progress: Callable[[Progress], None] | None = None,
-        on_progress: Callable[[Progress], None] | None = None,
-        **given: Unpack[ObjectHeaders],
-    ) -> UploadResult:
-        return self._run(
-            self._client.upload_file(
-                bucket,
-                key,
-                path,
-                slice_size=slice_size,
-                part_size=part_size,
-                async_limit=async_limit,
-                upload_add_meta_md5=upload_add_meta_md5,
-                abort_on_failure=abort_on_failure,
-                region=region,
-                on_task_ready=on_task_ready,
-                on_hash_progress=on_hash_progress,
-                on_progress=on_progress,
-                **given,
-            )
-        )
-
-    def slice_upload_file(
-        self,
-        bucket: str,
-        key: str,
-        path: str | os.PathLike[str],
-        *,
-        slice_size: int | None = None,
-        async_limit: int | None = None,
-        upload_add_meta_md5: bool = False,
-        abort_on_failure: bool = True,
-        region: str | None = None,
-        on_task_ready: Callable[[str], None] | None = None,
-        on_hash_progress: Callable[[Progress], None] | None = None,
-        on_progress: Callable[[Progress], None] | None = None,
-        **given: Unpack[ObjectHeaders],
-    ) -> UploadResult:
-        return self._run(
-            self._client.slice_upload_file(
-                bucket,
-                key,
-                path,
-                slice_size=slice_size,
-                async_limit=async_limit,
-                upload_add_meta_md5=upload_add_meta_md5,
-                abort_on_failure=abort_on_failure,
-                region=region,
-                on_task_ready=on_task_ready,
-                on_hash_progress=on_hash_progress,
-                on_progress=on_progress,
-                **given,
-            )
-        )
 
 
 # The documentation of a call stands once, at its asynchronous form.

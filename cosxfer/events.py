@@ -20,6 +20,7 @@ class ProgressMeter:
         self._shown = 0
         self._shown_at: float | None = None
         self._began_at: float | None = None
+        self._began_with = 0
         self._speed = 0.0
 
     def update(self, loaded: int, now: float) -> Progress | None:
@@ -31,12 +32,12 @@ class ProgressMeter:
     def finish(self, now: float) -> Progress:
         """The last report: everything is done; its speed is the mean over the whole."""
         if self._began_at is not None and now > self._began_at:
-            self._shown, self._shown_at = 0, self._began_at
+            self._shown, self._shown_at = self._began_with, self._began_at
         return self._report(self._total, now)
 
     def _report(self, loaded: int, now: float) -> Progress:
         if self._began_at is None:
-            self._began_at = now
+            self._began_at, self._began_with = now, loaded
         loaded = max(self._shown, min(loaded, self._total))
         if self._shown_at is not None and now > self._shown_at:
             self._speed = (loaded - self._shown) / (now - self._shown_at)

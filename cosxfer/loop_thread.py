@@ -30,6 +30,11 @@ class LoopThread:
         self._finalizer: weakref.finalize[Any, Any] | None = None
         self.closed = False
 
+    @property
+    def forked(self) -> bool:
+        """Whether this is a child of the process that the thread runs in."""
+        return os.getpid() != self._process
+
     def run(self, call: Coroutine[Any, Any, T]) -> T:
         """Run ``call`` to its end and return its result. KeyboardInterrupt cancels it and waits until it has ended."""
         ended = threading.Event()
@@ -40,6 +45,11 @@ class LoopThread:
             finally:
                 ended.set()
 
+        try:
+            self._check_process()
+        except BaseException:
+            call.close()
+            raise
         # Under the lock: close() in another thread comes before, or ends the call; between the two it would hang.
         with self._lock:
             try:
@@ -58,6 +68,12 @@ class LoopThread:
                 ended.wait(CLEAN_UP_SECONDS)
             raise
 
+    def started(self) -> asyncio.AbstractEventLoop:
+        """The event loop, running."""
+        self._check_process()
+        with self._lock:
+            return self._ready()
+
     def close(self) -> None:
         """End the thread; what still runs in it is cancelled."""
         with self._lock:
@@ -66,11 +82,14 @@ class LoopThread:
         if finalizer is not None:
             finalizer()
 
+    def _check_process(self) -> None:
+        # Before the lock, which another thread may have held at the fork, and which nobody gives back then.
+        if self.forked:
+            raise CosxferError("the client was made before this process was forked; make a new one in the child")
+
     def _ready(self) -> asyncio.AbstractEventLoop:
         if self.closed:
             raise CosxferError("the client is closed; make a new one")
-        if os.getpid() != self._process:
-            raise CosxferError("the client was made before this process was forked; make a new one in the child")
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             self._thread = threading.Thread(target=_serve, args=(self._loop,), name=self._name, daemon=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 from cosxfer.errors import UsageError
@@ -95,15 +95,15 @@ def leaves_page_cache(size: int, *, memory_bytes: int) -> bool:
     return size > memory_bytes // 4
 
 
-def hash_batches(plan: Plan, *, lanes: int, concurrency: int) -> Iterator[list[PartRange]]:
+def hash_batches(plan: Plan, *, lanes: int, concurrency: int, done: Container[int] = ()) -> Iterator[list[PartRange]]:
     """Group the parts as they are hashed: together, so that each SIMD lane has one, and just ahead of the sending.
 
     The first batch is small, so that sending begins at once; the following ones double up to ``lanes`` parts or
-    `LONGEST_LOOK_AHEAD_BYTES`, whichever is less.
+    `LONGEST_LOOK_AHEAD_BYTES`, whichever is less. The part numbers in ``done`` are left out.
     """
     most = max(1, min(lanes, LONGEST_LOOK_AHEAD_BYTES // plan.part_size_bytes))
-    size, number = min(most, concurrency), 1
-    while number <= plan.count:
-        last = min(plan.count, number + size - 1)
-        yield [plan.part(n) for n in range(number, last + 1)]
-        number, size = last + 1, min(most, size * 2)
+    numbers = [number for number in range(1, plan.count + 1) if number not in done]
+    size, first = min(most, concurrency), 0
+    while first < len(numbers):
+        yield [plan.part(number) for number in numbers[first : first + size]]
+        first, size = first + size, min(most, size * 2)

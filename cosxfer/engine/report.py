@@ -23,9 +23,9 @@ class Reporter:
         self._meter = ProgressMeter(total)
         self._loaded = 0
 
-    def start(self) -> None:
-        """Report zero bytes, so that a listener knows the total from the beginning."""
-        self.add(0)
+    def start(self, done: int = 0) -> None:
+        """Report what an earlier run has ``done``, so that a listener knows the total from the beginning."""
+        self.add(done)
 
     def add(self, amount: int) -> None:
         """``amount`` more bytes are done; negative where they have to be done again."""

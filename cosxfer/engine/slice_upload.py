@@ -1,11 +1,15 @@
-"""One file as a multipart upload: Initiate, parts, Complete, and the proof that the object is the file."""
+"""One file as a multipart upload: Initiate, parts, Complete, and the proof that the object is the file.
+
+An upload that was interrupted goes on from its `Checkpoint`: parts that the server lists with our digest and length
+are not sent again, and not read either.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
 from contextlib import aclosing
 
@@ -13,6 +17,8 @@ from cosxfer._native import hashing
 from cosxfer.cos import requests
 from cosxfer.cos.names import check_key, shorten
 from cosxfer.cos.requests import ObjectHeaders
+from cosxfer.engine.abort import abort_upload
+from cosxfer.engine.checkpoint import Checkpoint, DonePart
 from cosxfer.engine.hash_ahead import HashAhead, HashedPart
 from cosxfer.engine.options import UploadOptions
 from cosxfer.engine.part_body import PartBody
@@ -27,9 +33,8 @@ from cosxfer.errors import (
     TransportError,
     UploadError,
 )
-from cosxfer.models import MultipartCompleteResult, Part, UploadResult
+from cosxfer.models import MultipartCompleteResult, Part, Progress, UploadResult
 from cosxfer.ops.head_object import head_object
-from cosxfer.ops.multipart_abort import multipart_abort
 from cosxfer.ops.multipart_complete import multipart_complete
 from cosxfer.ops.multipart_init import multipart_init
 from cosxfer.ops.multipart_list_part import multipart_list_part
@@ -38,12 +43,12 @@ from cosxfer.ops.session import Session
 from cosxfer.planning import Plan, hash_batches, leaves_page_cache
 from cosxfer.sources import FileSource
 
-ABORT_SECONDS = 15.0
-"""How long a failed upload may take to clean up behind itself."""
+INITIATE_SECONDS = 5.0
+"""How long an upload that is cancelled during Initiate waits for its id."""
 
 
 class SliceUpload:
-    """One multipart upload under way; ``run`` is called once."""
+    """One run of a multipart upload; ``run`` is called once. What it did stands in ``checkpoint``."""
 
     def __init__(
         self,
@@ -55,6 +60,9 @@ class SliceUpload:
         bucket: str,
         key: str,
         options: UploadOptions,
+        checkpoint: Checkpoint,
+        on_hash_progress: Callable[[Progress], None],
+        on_progress: Callable[[Progress], None],
     ) -> None:
         self._session = session
         self._source = source
@@ -63,52 +71,63 @@ class SliceUpload:
         self._key = check_key(key)
         self._options = options
         self._limit = session.config.concurrency if options.async_limit is None else options.async_limit
-        self._hash_reporter = Reporter(options.on_hash_progress, plan.size)
-        self._reporter = Reporter(options.on_progress, plan.size)
-        self._whole = hashing.Md5() if options.upload_add_meta_md5 else None
-        self._ahead = HashAhead(source, executor=executor, on_hashed=self._hash_reporter.add, whole=self._whole)
+        self._hash_reporter = Reporter(on_hash_progress, plan.size)
+        self._reporter = Reporter(on_progress, plan.size)
+        self._whole: hashing.Md5 | None = None
+        self._executor = executor
+        self._hash_seconds = 0.0
         # With a key of the user's or of the KMS the stored bytes are not the sent ones, and so is the ETag.
         own_encryption = options.given.get("server_side_encryption") == "cos/kms"
         self._etag_is_md5 = not own_encryption and "sse_customer_key" not in options.given
         self._part_headers = requests.part_headers(options.given)
         memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         self._drop_behind = leaves_page_cache(plan.size, memory_bytes=memory_bytes)
-        self._upload_id = ""
+        self._checkpoint = checkpoint
         self._failed_part: int | None = None
-        self._done: dict[int, tuple[HashedPart, str]] = {}
         self._http_version = ""
 
     async def run(self) -> UploadResult:
-        """Upload the file. On failure the parts are aborted on the server unless the options keep them."""
+        """Upload the file. On failure the parts are aborted on the server unless the options keep them.
+
+        Cancelling ends it at once and keeps what is on the server.
+        """
         began, retries = time.monotonic(), self._session.retries
-        self._hash_reporter.start()
-        parts = self._hashed_parts()
-        given = self._options.given
-        if self._whole is not None:
-            parts, given = await self._hash_everything_first(parts)
-        init = await multipart_init(self._session, self._bucket, self._key, given=given, region=self._options.region)
-        self._upload_id = init.upload_id
+        checkpoint = self._checkpoint
+        completed = None
         try:
-            self._reporter.start()
-            send_began = time.monotonic()
-            await run_window(parts, self._send_part, limit=self._limit)
-            send_seconds = time.monotonic() - send_began
-            crc64 = self._check_contiguous()
-            self._source.check()
-            completed = await self._complete(crc64)
-        except SourceError as error:
-            # Nothing is wrong with COS: the file's own error stays what it is.
-            error.add_note((await self._abort())[1])
-            raise
+            if checkpoint.upload_id:
+                completed = await self._recall()
         except CosxferError as error:
             raise await self._failure(error) from error
-        except BaseException:
-            # Cancelled, or a fault of ours: either way the parts must not stay behind, or not without a word.
-            aborted, left = await self._abort()
-            if not aborted:
-                logger.warning("%s was cancelled. %s", self._what(), left)
-            raise
-        verified_by = await self._verify(completed, crc64)
+        done_bytes = sum(part.length for part in checkpoint.done.values())
+        self._hash_reporter.start(done_bytes)
+        send_began = time.monotonic()
+        if completed is None:
+            parts = await self._begin()
+            try:
+                self._reporter.start(done_bytes)
+                send_began = time.monotonic()
+                await run_window(parts, self._send_part, limit=self._limit)
+                crc64 = self._check_contiguous()
+                self._source.check()
+                completed = await self._complete(crc64)
+            except SourceError as error:
+                # Nothing is wrong with COS: the file's own error stays what it is.
+                error.add_note((await self._abort())[1])
+                raise
+            except CosxferError as error:
+                raise await self._failure(error) from error
+            except Exception:
+                # A fault of ours: the parts must not stay behind, or not without a word.
+                aborted, left = await self._abort()
+                if not aborted:
+                    logger.warning("%s failed. %s", self._what(), left)
+                raise
+        crc64 = self._check_contiguous()
+        send_seconds = time.monotonic() - send_began
+        upload_id = checkpoint.upload_id
+        checkpoint.clear()
+        verified_by = await self._verify(completed, crc64, upload_id)
         self._reporter.finish()
         return UploadResult(
             status_code=completed.status_code,
@@ -125,35 +144,94 @@ class SliceUpload:
             size=self._plan.size,
             parts=self._plan.count,
             part_size_bytes=self._plan.part_size_bytes,
-            upload_id=self._upload_id,
+            upload_id=upload_id,
             http_version=self._http_version,
             seconds=time.monotonic() - began,
-            hash_seconds=self._ahead.seconds,
+            hash_seconds=self._hash_seconds,
             send_seconds=send_seconds,
             retries=self._session.retries - retries,
         )
 
-    async def _hashed_parts(self) -> AsyncGenerator[HashedPart, None]:
-        batches = hash_batches(self._plan, lanes=hashing.lanes(), concurrency=self._limit)
-        async with aclosing(self._ahead.hash(batches)) as parts:
-            async for part in parts:
-                yield part
-        self._hash_reporter.finish()
+    async def _recall(self) -> MultipartCompleteResult | None:
+        """Ask the server for the parts of an earlier run; returns the object where it turns out to be complete."""
+        checkpoint = self._checkpoint
+        listed: list[Part] = []
+        marker: int | None = None
+        try:
+            while True:
+                page = await multipart_list_part(
+                    self._session,
+                    self._bucket,
+                    self._key,
+                    upload_id=checkpoint.upload_id,
+                    part_number_marker=marker,
+                    region=self._options.region,
+                )
+                listed += page.parts
+                marker = page.next_part_number_marker
+                if not page.is_truncated or marker is None:
+                    break
+        except NotFoundError as error:
+            completed = None
+            if checkpoint.completing:
+                completed = await self._completed_anyway(error, self._check_contiguous())
+            if completed is None:
+                checkpoint.clear()
+            return completed
+        missing = checkpoint.believe(listed)
+        if missing:
+            logger.warning("%s goes on; %d of its parts are not on the server as sent", self._what(), missing)
+        return None
 
-    async def _hash_everything_first(
-        self, parts: AsyncGenerator[HashedPart, None]
-    ) -> tuple[AsyncGenerator[HashedPart, None], ObjectHeaders]:
-        """x-cos-meta-md5 is metadata, which Initiate takes: so the whole file is hashed before it."""
-        assert self._whole is not None
-        hashed = [part async for part in parts]
+    async def _begin(self) -> AsyncGenerator[HashedPart, None]:
+        """Initiate, unless an earlier run has; returns the parts that are to be sent."""
         given = self._options.given
+        if self._checkpoint.upload_id:
+            return self._hashed_parts()
+        if not self._options.upload_add_meta_md5:
+            await self._initiate(given)
+            return self._hashed_parts()
+        # x-cos-meta-md5 is metadata, which Initiate takes: so the whole file is hashed before it.
+        self._whole = hashing.Md5()
+        hashed = [part async for part in self._hashed_parts()]
         metadata = {**(given.get("metadata") or {}), "md5": self._whole.hexdigest()}
+        await self._initiate(ObjectHeaders(**{**given, "metadata": metadata}))
 
         async def again() -> AsyncGenerator[HashedPart, None]:
             for part in hashed:
                 yield part
 
-        return again(), ObjectHeaders(**{**given, "metadata": metadata})
+        return again()
+
+    async def _initiate(self, given: ObjectHeaders) -> None:
+        """Cancelled meanwhile, it still waits for the answer: an upload whose id nobody knows cannot be aborted."""
+        call = multipart_init(self._session, self._bucket, self._key, given=given, region=self._options.region)
+        work = asyncio.ensure_future(call)
+        try:
+            init = await asyncio.shield(work)
+        except asyncio.CancelledError:
+            if not work.cancelled():
+                await asyncio.wait([work], timeout=INITIATE_SECONDS)
+            if work.done() and not work.cancelled() and work.exception() is None:
+                self._begun(work.result().upload_id)
+            work.cancel()
+            raise
+        self._begun(init.upload_id)
+
+    def _begun(self, upload_id: str) -> None:
+        self._checkpoint.upload_id = upload_id
+        self._checkpoint.identity = self._source.identity
+
+    async def _hashed_parts(self) -> AsyncGenerator[HashedPart, None]:
+        ahead = HashAhead(self._source, executor=self._executor, on_hashed=self._hash_reporter.add, whole=self._whole)
+        batches = hash_batches(self._plan, lanes=hashing.lanes(), concurrency=self._limit, done=self._checkpoint.done)
+        try:
+            async with aclosing(ahead.hash(batches)) as parts:
+                async for part in parts:
+                    yield part
+        finally:
+            self._hash_seconds = ahead.seconds
+        self._hash_reporter.finish()
 
     async def _send_part(self, part: HashedPart) -> None:
         number = part.range.number
@@ -163,7 +241,7 @@ class SliceUpload:
                 self._bucket,
                 self._key,
                 PartBody(self._source, part.range),
-                upload_id=self._upload_id,
+                upload_id=self._checkpoint.upload_id,
                 part_number=number,
                 content_length=part.range.length,
                 md5=part.md5,
@@ -181,7 +259,7 @@ class SliceUpload:
             # A source that was cut shows up as a broken request; the cause is worth more than the symptom.
             self._source.check()
             raise error
-        self._done[number] = (part, result.etag)
+        self._checkpoint.done[number] = DonePart(part.range.length, part.md5, part.crc64, result.etag)
         if self._drop_behind:
             self._source.drop_cache(part.range.offset, part.range.length)
 
@@ -189,21 +267,23 @@ class SliceUpload:
         """Assert that every byte of the file is in exactly one part, and return the CRC64 of the whole."""
         crc64 = offset = 0
         for number in range(1, self._plan.count + 1):
-            part = self._done[number][0]
-            assert part.range.offset == offset, f"part {number} begins at {part.range.offset}, not at {offset}"
-            offset += part.range.length
-            crc64 = hashing.crc64_combine(crc64, part.crc64, part.range.length)
+            part = self._checkpoint.done[number]
+            begins = self._plan.part(number).offset
+            assert begins == offset, f"part {number} begins at {begins}, not at {offset}"
+            offset += part.length
+            crc64 = hashing.crc64_combine(crc64, part.crc64, part.length)
         assert offset == self._plan.size, f"the parts hold {offset} of {self._plan.size} bytes"
         return crc64
 
     async def _complete(self, crc64: int) -> MultipartCompleteResult:
-        parts = [Part(part_number=number, etag=etag) for number, (_, etag) in self._done.items()]
+        parts = [Part(part_number=number, etag=part.etag) for number, part in self._checkpoint.done.items()]
+        self._checkpoint.completing = True
         try:
             return await multipart_complete(
                 self._session,
                 self._bucket,
                 self._key,
-                upload_id=self._upload_id,
+                upload_id=self._checkpoint.upload_id,
                 parts=parts,
                 region=self._options.region,
             )
@@ -245,7 +325,7 @@ class SliceUpload:
                 self._session,
                 self._bucket,
                 self._key,
-                upload_id=self._upload_id,
+                upload_id=self._checkpoint.upload_id,
                 max_parts=1,
                 region=self._options.region,
             )
@@ -253,7 +333,7 @@ class SliceUpload:
             return False
         return True
 
-    async def _verify(self, completed: MultipartCompleteResult, crc64: int) -> str:
+    async def _verify(self, completed: MultipartCompleteResult, crc64: int, upload_id: str) -> str:
         """Compare the object's CRC64 with the file's; returns by what the object was verified."""
         theirs = completed.crc64
         if theirs is None:
@@ -262,7 +342,7 @@ class SliceUpload:
             except CosxferError as error:
                 raise UploadError(
                     f"{self._what()} was completed, but the object could not be compared with the file: {error}",
-                    upload_id=self._upload_id,
+                    upload_id=upload_id,
                 ) from error
             theirs = head.crc64
         if theirs is None:
@@ -271,7 +351,7 @@ class SliceUpload:
             raise UploadError(
                 f"{self._what()} was completed, but the object is not the file: its CRC64 is {theirs}, the file's "
                 f"{crc64}. Do not use the object; upload it again",
-                upload_id=self._upload_id,
+                upload_id=upload_id,
             ) from IntegrityError("the CRC64 of the object differs", expected=crc64, actual=theirs)
         return "crc64"
 
@@ -279,37 +359,27 @@ class SliceUpload:
         where = f" at part {self._failed_part} of {self._plan.count}" if self._failed_part else ""
         sent = "; ".join(getattr(error, "__notes__", []))
         reason = f"{error} ({sent})" if sent else str(error)
+        upload_id = self._checkpoint.upload_id
         aborted, left = await self._abort()
         return UploadError(
             f"{self._what()} failed{where}: {reason}. {left}",
-            upload_id=self._upload_id,
+            upload_id=upload_id,
             part_number=self._failed_part,
             aborted=aborted,
         )
 
     async def _abort(self) -> tuple[bool, str]:
-        """Delete the parts from the server; returns whether they are gone, and a sentence about it."""
-        name = f"multipart upload {self._upload_id}"
+        """Delete the parts from the server unless they are to be kept; whether they are gone, and a sentence."""
+        checkpoint = self._checkpoint
         if not self._options.abort_on_failure:
-            return False, f"The {name} and its {len(self._done)} parts were kept on the server"
-        try:
-            async with asyncio.timeout(ABORT_SECONDS):
-                await multipart_abort(
-                    self._session,
-                    self._bucket,
-                    self._key,
-                    upload_id=self._upload_id,
-                    region=self._options.region,
-                )
-        except NotFoundError:
-            return True, f"The {name} is no longer on the server"
-        except (CosxferError, TimeoutError) as error:
-            why = str(error) or f"no answer in {ABORT_SECONDS:g} s"
-            return False, (
-                f"The {name} could not be aborted ({why}): its parts stay on the server and are paid for until "
-                "multipart_abort is called with this upload id"
-            )
-        return True, f"The {name} was aborted; nothing is left on the server"
+            kept = f"The multipart upload {checkpoint.upload_id} and its {len(checkpoint.done)} parts"
+            return False, f"{kept} were kept on the server"
+        gone, left = await abort_upload(
+            self._session, self._bucket, self._key, upload_id=checkpoint.upload_id, region=self._options.region
+        )
+        if gone:
+            checkpoint.clear()
+        return gone, left
 
     def _what(self) -> str:
         return f"the upload of {self._source.path} to {self._bucket}/{shorten(self._key)[1:-1]}"

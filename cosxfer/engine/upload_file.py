@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-import uuid
+from collections.abc import Callable
 from concurrent.futures import Executor
 
 from cosxfer.config import check_concurrency
 from cosxfer.cos.names import check_bucket, check_key
 from cosxfer.cos.requests import ObjectHeaders, object_headers
+from cosxfer.engine.abort import abort_upload
+from cosxfer.engine.checkpoint import Checkpoint
 from cosxfer.engine.hash_ahead import HashAhead
 from cosxfer.engine.options import UploadOptions
 from cosxfer.engine.part_body import PartBody
-from cosxfer.engine.report import Reporter, call
+from cosxfer.engine.report import Reporter
 from cosxfer.engine.slice_upload import SliceUpload
-from cosxfer.errors import CosxferError, UsageError
+from cosxfer.errors import CosxferError, SourceChangedError, UsageError
 from cosxfer.limits import MAX_PUT_BYTES, MIB
-from cosxfer.models import UploadResult
+from cosxfer.models import Progress, UploadResult
 from cosxfer.ops.put_object import put_object
 from cosxfer.ops.session import Session
 from cosxfer.planning import PartRange, check_part_size, plan_parts
@@ -28,52 +30,131 @@ DEFAULT_SLICE_SIZE = 1 * MIB
 """A file up to this many bytes goes in a single PUT (COS SDK: SliceSize)."""
 
 
-async def upload_file(
-    session: Session,
-    executor: Executor,
-    bucket: str,
-    key: str,
-    path: str | os.PathLike[str],
-    *,
-    slice_size: int,
-    options: UploadOptions,
-) -> UploadResult:
-    """Upload ``path``: up to ``slice_size`` bytes in a single PUT, longer in parts; an empty file always in a PUT."""
-    if isinstance(slice_size, bool) or not isinstance(slice_size, int) or slice_size < 0:
-        raise UsageError(f"slice_size is {slice_size!r}; it must be a number of bytes", name="slice_size")
-    if options.part_size is not None:
-        check_part_size(options.part_size, name=options.part_size_name)
-    if options.async_limit is not None:
-        check_concurrency(options.async_limit, name="async_limit")
-    # Everything that can be refused is refused before the file is opened or a request is sent.
-    check_bucket(bucket)
-    object_headers(check_key(key), options.given)
-    session.endpoint(bucket, options.region)
-    source = await asyncio.to_thread(FileSource.open, path)
-    try:
-        if source.size <= min(slice_size, MAX_PUT_BYTES):
-            begin(options)
-            return await _put(session, executor, source, bucket=bucket, key=key, options=options)
-        plan = plan_parts(source.size, part_size_bytes=options.part_size, name=options.part_size_name)
-        upload = SliceUpload(session, executor, source, plan, bucket=bucket, key=key, options=options)
-        begin(options)
-        return await upload.run()
-    finally:
-        source.close()
+class FileJob:
+    """The upload of one file. ``run`` may be cancelled and called again; it goes on from the parts that are there.
 
+    Every argument is checked when it is made; the file is opened by ``run``.
+    """
 
-def begin(options: UploadOptions) -> None:
-    """Tell the caller the task's id."""
-    if options.on_task_ready is not None:
-        call(options.on_task_ready, uuid.uuid4().hex)
+    __slots__ = ("_bucket", "_checkpoint", "_executor", "_key", "_options", "_path", "_session", "_slice_size")
+
+    def __init__(
+        self,
+        session: Session,
+        executor: Executor,
+        bucket: str,
+        key: str,
+        path: str | os.PathLike[str],
+        *,
+        slice_size: int,
+        options: UploadOptions,
+    ) -> None:
+        if isinstance(slice_size, bool) or not isinstance(slice_size, int) or slice_size < 0:
+            raise UsageError(f"slice_size is {slice_size!r}; it must be a number of bytes", name="slice_size")
+        if options.part_size is not None:
+            check_part_size(options.part_size, name=options.part_size_name)
+        if options.async_limit is not None:
+            check_concurrency(options.async_limit, name="async_limit")
+        check_bucket(bucket)
+        object_headers(check_key(key), options.given)
+        session.endpoint(bucket, options.region)
+        self._session = session
+        self._executor = executor
+        self._bucket = bucket
+        self._key = key
+        self._path = path
+        self._slice_size = slice_size
+        self._options = options
+        self._checkpoint: Checkpoint | None = None
+
+    @property
+    def abort_on_failure(self) -> bool:
+        """Whether the parts of an upload that fails are deleted from the server."""
+        return self._options.abort_on_failure
+
+    @property
+    def upload_id(self) -> str:
+        """The multipart upload that is on the server now, or empty."""
+        return "" if self._checkpoint is None else self._checkpoint.upload_id
+
+    async def run(
+        self, *, on_hash_progress: Callable[[Progress], None], on_progress: Callable[[Progress], None]
+    ) -> UploadResult:
+        """Upload it: up to ``slice_size`` bytes in a single PUT, longer in parts; an empty file always in a PUT.
+
+        Cancelling ends it at once and keeps the parts on the server.
+        """
+        source = await asyncio.to_thread(FileSource.open, self._path)
+        try:
+            checkpoint = self._checkpoint = self._checkpoint or Checkpoint()
+            await self._check_source(source, checkpoint)
+            if source.size <= min(self._slice_size, MAX_PUT_BYTES):
+                return await _put(
+                    self._session,
+                    self._executor,
+                    source,
+                    bucket=self._bucket,
+                    key=self._key,
+                    options=self._options,
+                    on_hash_progress=on_hash_progress,
+                    on_progress=on_progress,
+                )
+            options = self._options
+            plan = plan_parts(source.size, part_size_bytes=options.part_size, name=options.part_size_name)
+            return await SliceUpload(
+                self._session,
+                self._executor,
+                source,
+                plan,
+                bucket=self._bucket,
+                key=self._key,
+                options=options,
+                checkpoint=checkpoint,
+                on_hash_progress=on_hash_progress,
+                on_progress=on_progress,
+            ).run()
+        finally:
+            source.close()
+
+    async def _check_source(self, source: FileSource, checkpoint: Checkpoint) -> None:
+        try:
+            checkpoint.check_source(source)
+        except SourceChangedError as error:
+            # Its parts are of no use any more; what is uploaded next time is the file as it is then.
+            if self.abort_on_failure:
+                error.add_note((await self.abort())[1])
+            raise
+
+    async def abort(self) -> tuple[bool, str]:
+        """Delete the parts from the server; returns whether they are gone, and a sentence about it."""
+        if self._checkpoint is None or not self._checkpoint.upload_id:
+            return True, "nothing was left on the server"
+        gone, left = await abort_upload(
+            self._session,
+            self._bucket,
+            self._key,
+            upload_id=self._checkpoint.upload_id,
+            region=self._options.region,
+        )
+        if gone:
+            self._checkpoint.clear()
+        return gone, left
 
 
 async def _put(
-    session: Session, executor: Executor, source: FileSource, *, bucket: str, key: str, options: UploadOptions
+    session: Session,
+    executor: Executor,
+    source: FileSource,
+    *,
+    bucket: str,
+    key: str,
+    options: UploadOptions,
+    on_hash_progress: Callable[[Progress], None],
+    on_progress: Callable[[Progress], None],
 ) -> UploadResult:
     began, retries = time.monotonic(), session.retries
-    hash_reporter = Reporter(options.on_hash_progress, source.size)
-    reporter = Reporter(options.on_progress, source.size)
+    hash_reporter = Reporter(on_hash_progress, source.size)
+    reporter = Reporter(on_progress, source.size)
     hash_reporter.start()
     whole = PartRange(number=1, offset=0, length=source.size)
     ahead = HashAhead(source, executor=executor, on_hashed=hash_reporter.add)

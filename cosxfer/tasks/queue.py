@@ -190,6 +190,7 @@ class TaskQueue:
             for record in list(self._table):
                 if record.state not in ENDED:
                     assert record.job is not None
+                    record.error = CosxferError("the client was closed")
                     self._cancel(record, record.job.abort_on_failure)
                 if not record.quiet:
                     stopping.append(self._waiter(record, False))

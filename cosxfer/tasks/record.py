@@ -23,7 +23,10 @@ Report = Callable[[Progress], None]
 class Job(Protocol[R_co]):
     """The work of a task. It may be cancelled and run again, and goes on from what it has done."""
 
-    abort_on_failure: bool
+    @property
+    def abort_on_failure(self) -> bool:
+        """Whether it leaves nothing on the server when it fails."""
+        ...
 
     @property
     def upload_id(self) -> str:
@@ -155,7 +158,7 @@ class TaskRecord(Generic[R]):
             assert self.error is not None
             raise self.error
         if self.state == "canceled":
-            raise self.canceled()
+            raise self.canceled() from self.error
         raise CosxferError(f"task {self.task_id} has not ended: it is {self.state}")
 
     def canceled(self) -> TaskCanceledError:
@@ -166,8 +169,9 @@ class TaskRecord(Generic[R]):
             left = f"its multipart upload {self.upload_id} was aborted"
         else:
             left = f"its multipart upload {self.upload_id} was kept on the server"
+        why = "" if self.error is None else f" because {self.error}"
         return TaskCanceledError(
-            f"the upload of {self.path or 'a body'} to {self.bucket}/{self.key} was cancelled; {left}",
+            f"the upload of {self.path or 'a body'} to {self.bucket}/{self.key} was cancelled{why}; {left}",
             task_id=self.task_id,
             upload_id=self.upload_id,
             aborted=self.aborted,

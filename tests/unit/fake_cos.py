@@ -182,7 +182,7 @@ class FakeCos:
         return HttpResponse(status=status, headers={**headers, "content-length": str(len(content))}, body=content)
 
     def _multipart_init(self, request: HttpRequest, body: bytes, key: str, params: dict[str, str]) -> HttpResponse:
-        upload_id = f"upload-{len(self.uploads) + self.count('multipart_init')}"
+        upload_id = f"upload-{self.count('multipart_init')}"
         self.uploads[upload_id] = Upload(key, dict(request.headers))
         fields = [("Bucket", BUCKET), ("Key", key), ("UploadId", upload_id)]
         return document("InitiateMultipartUploadResult", fields)

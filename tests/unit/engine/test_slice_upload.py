@@ -170,7 +170,7 @@ def test_an_abort_that_fails_itself_is_told(cos: FakeCos, path: Path) -> None:
 
 
 def test_an_abort_that_hangs_is_given_up(cos: FakeCos, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cosxfer.engine.slice_upload.ABORT_SECONDS", 0.0)
+    monkeypatch.setattr("cosxfer.engine.abort.ABORT_SECONDS", 0.0)
 
     async def hang(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
         await asyncio.Event().wait()

@@ -1,0 +1,31 @@
+"""Giving a multipart upload up: the parts leave the server, or it is said that they stay."""
+
+from __future__ import annotations
+
+import asyncio
+
+from cosxfer.errors import CosxferError, NotFoundError
+from cosxfer.ops.multipart_abort import multipart_abort
+from cosxfer.ops.session import Session
+
+ABORT_SECONDS = 15.0
+"""How long a failed upload may take to clean up behind itself."""
+
+
+async def abort_upload(
+    session: Session, bucket: str, key: str, *, upload_id: str, region: str | None
+) -> tuple[bool, str]:
+    """Delete the parts from the server; returns whether they are gone, and a sentence about it. Raises no error."""
+    name = f"multipart upload {upload_id}"
+    try:
+        async with asyncio.timeout(ABORT_SECONDS):
+            await multipart_abort(session, bucket, key, upload_id=upload_id, region=region)
+    except NotFoundError:
+        return True, f"The {name} is no longer on the server"
+    except (CosxferError, TimeoutError) as error:
+        why = str(error) or f"no answer in {ABORT_SECONDS:g} s"
+        return False, (
+            f"The {name} could not be aborted ({why}): its parts stay on the server and are paid for until "
+            "multipart_abort is called with this upload id"
+        )
+    return True, f"The {name} was aborted; nothing is left on the server"

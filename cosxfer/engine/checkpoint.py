@@ -1,0 +1,70 @@
+"""What an upload has done so far, as far as a later run needs it: kept in memory by its task.
+
+A journal on disk would hold the same, for another process to go on from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from cosxfer.errors import SourceChangedError
+from cosxfer.models import Part
+from cosxfer.sources import FileSource, SourceIdentity
+
+
+@dataclass(frozen=True, slots=True)
+class DonePart:
+    """A part that the server has, and what is known of it."""
+
+    length: int
+    md5: bytes
+    crc64: int
+    etag: str
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """One upload of one file. Without an ``upload_id`` nothing has been begun."""
+
+    identity: SourceIdentity | None = None
+    """The file that the parts are of."""
+    upload_id: str = ""
+    done: dict[int, DonePart] = field(default_factory=dict)
+    completing: bool = False
+    """Complete was sent: the object may be there."""
+
+    def clear(self) -> None:
+        """Nothing is left on the server: the next run begins anew."""
+        self.upload_id = ""
+        self.done = {}
+        self.completing = False
+
+    def check_source(self, source: FileSource) -> None:
+        """Raise `SourceChangedError` where ``source`` is not the file, unchanged, that the parts are of."""
+        before, now = self.identity, source.identity
+        if not self.upload_id or before is None or before == now:
+            return
+        changed = "inode" if (before.device, before.inode) != (now.device, now.inode) else "content"
+        for name, value in (("size", now.size), ("mtime", now.mtime_ns), ("ctime", now.ctime_ns)):
+            if changed == "content" and getattr(before, name if name == "size" else f"{name}_ns") != value:
+                changed = name
+        raise SourceChangedError(
+            f"{source.path!r} changed since the upload was paused or failed: its parts are of another file",
+            path=source.path,
+            changed=changed,
+        )
+
+    def believe(self, listed: Iterable[Part]) -> int:
+        """Keep the parts that the server lists with our ETag and length; returns how many are to be sent again."""
+        theirs = {part.part_number: part for part in listed}
+        kept = {
+            number: part
+            for number, part in self.done.items()
+            if number in theirs
+            and theirs[number].size == part.length
+            and theirs[number].etag.strip('"').lower() == part.etag.strip('"').lower()
+        }
+        missing = len(self.done) - len(kept)
+        self.done = kept
+        return missing
