@@ -180,17 +180,18 @@ class AsyncMultipartCalls(AsyncCalls):
         One request for each page of ``max_uploads`` entries (1,000), sent when the entries before it were taken. The
         parameters are those of `multipart_list`.
         """
-        self._ready()
-        return all_uploads(
-            self._session,
-            bucket,
-            prefix=prefix,
-            delimiter=delimiter,
-            encoding_type=encoding_type,
-            max_uploads=max_uploads,
-            key_marker=key_marker,
-            upload_id_marker=upload_id_marker,
-            region=region,
+        return self._when_ready(
+            all_uploads(
+                self._session,
+                bucket,
+                prefix=prefix,
+                delimiter=delimiter,
+                encoding_type=encoding_type,
+                max_uploads=max_uploads,
+                key_marker=key_marker,
+                upload_id_marker=upload_id_marker,
+                region=region,
+            )
         )
 
     def iter_multipart_list_part(
@@ -208,16 +209,17 @@ class AsyncMultipartCalls(AsyncCalls):
 
         The parameters are those of `multipart_list_part`.
         """
-        self._ready()
-        return all_parts(
-            self._session,
-            bucket,
-            key,
-            upload_id=upload_id,
-            max_parts=max_parts,
-            part_number_marker=part_number_marker,
-            encoding_type=encoding_type,
-            region=region,
+        return self._when_ready(
+            all_parts(
+                self._session,
+                bucket,
+                key,
+                upload_id=upload_id,
+                max_parts=max_parts,
+                part_number_marker=part_number_marker,
+                encoding_type=encoding_type,
+                region=region,
+            )
         )
 
     async def multipart_complete(

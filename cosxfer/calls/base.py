@@ -41,6 +41,12 @@ class AsyncCalls:
         self._uploads.queue.bind(asyncio.get_running_loop())
         return self._executor
 
+    async def _when_ready(self, entries: AsyncIterator[T]) -> AsyncIterator[T]:
+        """The entries, once the client was found fit for use: an iterator is made in one place and used in another."""
+        self._ready()
+        async for entry in entries:
+            yield entry
+
 
 class BlockingCalls:
     """A group of `Client`'s calls, each of which runs its asynchronous form."""
