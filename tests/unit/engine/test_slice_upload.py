@@ -258,9 +258,10 @@ def test_another_object_under_the_key_is_not_taken_for_ours(cos: FakeCos, path: 
         return lose_request(request, proceed)
 
     cos.fault("multipart_complete", overwritten)
-    with pytest.raises(cosxfer.UploadError) as caught:
+    with pytest.raises(cosxfer.UploadError, match="NoSuchUpload") as caught:
         upload(cos, path)
     assert caught.value.upload_id == "upload-1"
+    assert "was completed" not in str(caught.value)
 
 
 @pytest.mark.parametrize("spaces", [0, 3, 511, 512, 100_000])
@@ -378,6 +379,7 @@ def test_a_file_that_changes_between_parts_ends_the_upload_and_aborts_it(
     with pytest.raises(cosxfer.SourceChangedError) as caught:
         upload(cos, path, async_limit=1)
     assert caught.value.changed in changed.split()
+    assert cos.count("multipart_upload") == part
     assert str(path) in str(caught.value)
     assert not cos.uploads
     assert "k" not in cos.objects

@@ -198,6 +198,7 @@ REFUSED: list[tuple[str, dict[str, object], str]] = [
     ("traffic_limit", {"traffic_limit": 819_199}, "819199"),
     ("traffic_limit", {"traffic_limit": 838_860_801}, "838860801"),
     ("metadata", {"metadata": {"a": "x" * 2048}}, "2048"),
+    ("metadata", {"headers": {"x-cos-meta-a": "x" * 2048}}, "2048"),
     ("metadata", {"metadata": {"a b": "x"}}, "a b"),
     ("metadata", {"metadata": {"a\r\nx-cos-acl": "x"}}, r"a\r\nx-cos-acl"),
     ("x-cos-meta-a", {"metadata": {"a": "1\r\nx-cos-acl: public-read"}}, r"1\r\nx-cos-acl"),
