@@ -63,6 +63,8 @@ class DiscardApplication:
             return 204, [], b""
         if method == "POST":
             return self._post(path, query, received)
+        if method == "HEAD" and not path.rstrip("/").count("/") > 1 and path not in self._objects:
+            return 200, [(b"content-length", b"0")], b""
         if method == "HEAD" or (method == "GET" and path.strip("/") and not query):
             size = self._objects.get(path)
             if size is None or method == "GET":

@@ -133,7 +133,9 @@ async def _main(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     listening = None if control is None else control(app, stop)
-    await serve_on(listener, asgi, certificate=ready.certificate, stop=stop, ready=lambda: on_ready(ready))
+    await serve_on(
+        listener, asgi, certificate=ready.certificate, spelt=app is not None, stop=stop, ready=lambda: on_ready(ready)
+    )
     if listening is not None:
         listening.cancel()
 

@@ -1,0 +1,114 @@
+"""Takes every connection of the store's port, and sees from its first bytes who serves it.
+
+HTTP/1.1 is served here (`cosxfer.server.http1` says why); HTTP/2 goes on to granian, which listens on a port of its own
+on the loopback interface. `--discard` does without: there granian listens on the port itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from contextlib import suppress
+
+from cosxfer.server.client_hello import LONGEST_RECORD, is_whole, offered_protocols
+from cosxfer.server.http1 import App, speak_http1
+from cosxfer.server.relay import relay
+from cosxfer.server.tls import Certificate
+
+_H2C_PREFACE = b"PRI "
+_BUFFER_BYTES = 1 << 20
+_POLL_SECONDS = 0.005
+
+
+class Front:
+    def __init__(
+        self, listener: socket.socket, app: App, *, behind: tuple[str, int], certificate: Certificate | None
+    ) -> None:
+        """``behind`` is granian's address."""
+        self._listener = listener
+        self._app = app
+        self._behind = behind
+        self._tls = None if certificate is None else _tls_context(certificate)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Accept until cancelled; then the connections end too."""
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                connection, client = await loop.sock_accept(self._listener)
+                task = loop.create_task(self._serve(connection, client[:2]))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+
+    async def _serve(self, connection: socket.socket, client: tuple[str, int]) -> None:
+        try:
+            if await self._is_http2(connection):
+                relay(connection, await self._connect())
+            else:
+                await self._speak_http1(connection, client)
+        except (OSError, asyncio.CancelledError):
+            connection.close()
+
+    async def _is_http2(self, connection: socket.socket) -> bool:
+        """Look at the first bytes without taking them: the preface of HTTP/2, or its name in the TLS handshake."""
+        while True:
+            seen = await _peek(connection)
+            if self._tls is None:
+                if len(seen) >= len(_H2C_PREFACE) or not _H2C_PREFACE.startswith(seen) or not seen:
+                    return seen.startswith(_H2C_PREFACE)
+            elif is_whole(seen) or not seen:
+                return b"h2" in offered_protocols(seen)
+            # What is there stays readable: there is no event for "more of it".
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _connect(self) -> socket.socket:
+        loop = asyncio.get_running_loop()
+        behind = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        behind.setblocking(False)
+        try:
+            await loop.sock_connect(behind, self._behind)
+        except BaseException:
+            behind.close()
+            raise
+        return behind
+
+    async def _speak_http1(self, connection: socket.socket, client: tuple[str, int]) -> None:
+        loop = asyncio.get_running_loop()
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        reader = asyncio.StreamReader(limit=_BUFFER_BYTES, loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        with suppress(ssl.SSLError):
+            transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, ssl=self._tls)
+            writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+            scheme = "http" if self._tls is None else "https"
+            await speak_http1(self._app, reader, writer, client=client, scheme=scheme)
+
+
+async def _peek(connection: socket.socket) -> bytes:
+    """The bytes that wait, at least one; empty at the end of the connection."""
+    loop = asyncio.get_running_loop()
+    readable = loop.create_future()
+
+    def wake() -> None:
+        # Once: it would be called again as long as nothing is taken.
+        loop.remove_reader(connection)
+        readable.set_result(None)
+
+    loop.add_reader(connection, wake)
+    try:
+        await readable
+    finally:
+        loop.remove_reader(connection)
+    return connection.recv(LONGEST_RECORD, socket.MSG_PEEK)
+
+
+def _tls_context(certificate: Certificate) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.cert_file, certificate.key_file)
+    context.set_alpn_protocols(["http/1.1"])
+    return context

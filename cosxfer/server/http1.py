@@ -1,0 +1,152 @@
+"""HTTP/1.1 with the header names spelt as COS spells them.
+
+granian sends every name in lower case, which HTTP allows. But cos-python-sdk-v5 returns an answer's headers as a plain
+dictionary, and its users (and its own ``download_file``) look for ``ETag`` and ``Content-Length`` in it. So in front of
+the store, HTTP/1.1 is spoken here, by h11, which httpx brings along.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import h11
+
+from cosxfer.limits import KIB, MIB
+
+App = Callable[..., Awaitable[None]]
+
+_READ_BYTES = 1 * MIB
+_LONGEST_HEAD = 64 * KIB
+_SPELT = {b"etag": b"ETag", b"content-md5": b"Content-MD5"}
+
+
+def spell(name: bytes) -> bytes:
+    """``content-length`` as ``Content-Length``; COS's own ``x-cos-…`` stay as they are."""
+    return _SPELT.get(name) or (name if name.startswith(b"x-") else name.title())
+
+
+async def speak_http1(
+    app: App, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, client: tuple[str, int], scheme: str
+) -> None:
+    """Serve one connection until either side ends it."""
+    connection = _Connection(app, reader, writer, client, scheme)
+    try:
+        while await connection.serve_one():
+            pass
+    except (ConnectionError, ssl.SSLError, h11.LocalProtocolError):
+        # The client is gone, or the answer was cut on purpose: nothing can be said any more.
+        writer.transport.abort()
+    finally:
+        writer.close()
+
+
+class _Connection:
+    def __init__(
+        self,
+        app: App,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        client: tuple[str, int],
+        scheme: str,
+    ) -> None:
+        self._app = app
+        self._reader = reader
+        self._writer = writer
+        self._client = client
+        self._scheme = scheme
+        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=_LONGEST_HEAD)
+
+    async def serve_one(self) -> bool:
+        """Serve one request; return whether the connection can carry another."""
+        try:
+            event = await self._next_event()
+        except h11.RemoteProtocolError as error:
+            await self._refuse(error)
+            return False
+        if not isinstance(event, h11.Request):
+            return False
+        await self._app(self._scope(event), self._receive, self._send)
+        if self._h11.our_state is not h11.DONE:
+            # No answer, or half of one: what the application wants the client to see.
+            self._writer.transport.abort()
+            return False
+        if not self._request_is_over():
+            return False
+        self._h11.start_next_cycle()
+        return True
+
+    def _request_is_over(self) -> bool:
+        """Whether all of the request has been taken; the end of one without a body has still to be."""
+        if self._h11.their_state is h11.SEND_BODY:
+            try:
+                self._h11.next_event()
+            except h11.RemoteProtocolError:
+                return False
+        return self._h11.their_state is h11.DONE
+
+    def _scope(self, request: h11.Request) -> Mapping[str, Any]:
+        target = request.target
+        if not target.startswith(b"/"):
+            # The absolute form, as for a proxy.
+            target = b"/" + target.partition(b"://")[2].partition(b"/")[2]
+        path, _, query = target.partition(b"?")
+        return {
+            "type": "http",
+            "http_version": request.http_version.decode(),
+            "method": request.method.decode(),
+            "scheme": self._scheme,
+            "path": path.decode("latin-1"),
+            "raw_path": path,
+            "query_string": query,
+            "headers": list(request.headers),
+            "client": self._client,
+        }
+
+    async def _receive(self) -> dict[str, Any]:
+        if self._h11.they_are_waiting_for_100_continue:
+            await self._write(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue"))
+        try:
+            event = await self._next_event()
+        except (h11.RemoteProtocolError, ConnectionError, ssl.SSLError):
+            return {"type": "http.disconnect"}
+        if isinstance(event, h11.Data):
+            return {"type": "http.request", "body": bytes(event.data), "more_body": True}
+        if isinstance(event, h11.EndOfMessage):
+            return {"type": "http.request", "body": b"", "more_body": False}
+        return {"type": "http.disconnect"}
+
+    async def _next_event(self) -> Any:
+        while (event := self._h11.next_event()) is h11.NEED_DATA:
+            self._h11.receive_data(await self._reader.read(_READ_BYTES))
+        return event
+
+    async def _send(self, message: Mapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            status = message["status"]
+            headers = [(spell(name), value) for name, value in message["headers"]]
+            await self._write(
+                h11.Response(status_code=status, headers=headers, reason=HTTPStatus(status).phrase.encode())
+            )
+            return
+        if message["body"]:
+            await self._write(h11.Data(data=message["body"]))
+        if not message.get("more_body", False):
+            await self._write(h11.EndOfMessage())
+
+    async def _write(self, event: Any) -> None:
+        data = self._h11.send(event)
+        if data:
+            self._writer.write(data)
+            await self._writer.drain()
+
+    async def _refuse(self, error: h11.RemoteProtocolError) -> None:
+        """Answer what is no HTTP."""
+        if self._h11.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            headers = [("Content-Length", "0"), ("Connection", "close")]
+            status = error.error_status_hint
+            await self._write(h11.Response(status_code=status, headers=headers, reason=b"Bad Request"))
+            await self._write(h11.EndOfMessage())
