@@ -18,8 +18,9 @@ from cosxfer.cli.progress import display
 from cosxfer.cli.values import human_bytes, human_rate
 from cosxfer.client import Client
 from cosxfer.errors import CosxferError
+from cosxfer.events import ProgressMeter
 from cosxfer.limits import MIB
-from cosxfer.models import Progress, UploadResult
+from cosxfer.models import UploadResult
 
 if TYPE_CHECKING:
     from cosxfer.server import RunningServer
@@ -92,11 +93,13 @@ def _tell(result: UploadResult, *, read_seconds: float, equal: bool) -> None:
 
 
 def _make_file(path: Path, size: int) -> None:
+    meter = ProgressMeter(size)
     with display(activities=("making",)) as shown, path.open("wb") as file:
         done = 0
         while done < size:
             done += file.write(os.urandom(min(8 * MIB, size - done)))
-            shown.update("making", Progress(loaded=done, total=size, speed=0.0, percent=done / size))
+            if (progress := meter.update(done, time.monotonic())) is not None:
+                shown.update("making", progress)
 
 
 def _check_space(folder: Path, needed: int) -> None:
