@@ -62,10 +62,22 @@ from cosxfer.models import (
 if TYPE_CHECKING:
     from cosxfer.aio import AsyncClient
     from cosxfer.client import Client
+    from cosxfer.engine.options import FileUpload
+    from cosxfer.tasks.batch import AsyncUploadBatch, FileResult, UploadBatch
+    from cosxfer.tasks.task import AsyncUploadTask, UploadTask
 
 __version__ = "0.1.0"
 
-_LATER = {"AsyncClient": "cosxfer.aio", "Client": "cosxfer.client"}
+_LATER = {
+    "AsyncClient": "cosxfer.aio",
+    "AsyncUploadBatch": "cosxfer.tasks.batch",
+    "AsyncUploadTask": "cosxfer.tasks.task",
+    "Client": "cosxfer.client",
+    "FileResult": "cosxfer.tasks.batch",
+    "FileUpload": "cosxfer.engine.options",
+    "UploadBatch": "cosxfer.tasks.batch",
+    "UploadTask": "cosxfer.tasks.task",
+}
 """Imported when first used: they bring the engine, which a program that only names errors does not need."""
 
 
@@ -86,6 +98,8 @@ __all__ = [
     "AppendObjectResult",
     "AppendPositionError",
     "AsyncClient",
+    "AsyncUploadBatch",
+    "AsyncUploadTask",
     "Client",
     "ClientConfig",
     "CommonPrefix",
@@ -94,6 +108,8 @@ __all__ = [
     "Credentials",
     "CredentialsError",
     "CredentialsProvider",
+    "FileResult",
+    "FileUpload",
     "GetObjectResult",
     "HeadObjectResult",
     "Identity",
@@ -125,8 +141,10 @@ __all__ = [
     "TransportError",
     "TransportTimeoutError",
     "Upload",
+    "UploadBatch",
     "UploadError",
     "UploadResult",
+    "UploadTask",
     "UsageError",
     "__version__",
 ]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, Unpack
 
 from cosxfer.calls.base import AsyncCalls
-from cosxfer.engine.options import FileOptions, SliceFileOptions
+from cosxfer.engine.options import DirectoryOptions, FileOptions, FileUpload, SliceFileOptions
 from cosxfer.engine.upload_file import DEFAULT_SLICE_SIZE
-from cosxfer.models import TaskEvent, TaskInfo, UploadResult
+from cosxfer.models import Progress, TaskEvent, TaskInfo, UploadResult
+from cosxfer.tasks.batch import AsyncUploadBatch, FileResult, OnFileFinish
+from cosxfer.tasks.directory import find_files
 from cosxfer.tasks.task import AsyncUploadTask
 
 
@@ -90,6 +93,86 @@ class AsyncFileCalls(AsyncCalls):
         self._ready()
         record = self._uploads.submit_slices(bucket, key, path, slice_size=slice_size, options=options)
         return AsyncUploadTask(self._uploads.queue, record)
+
+    async def upload_files(
+        self,
+        files: Iterable[FileUpload],
+        *,
+        slice_size: int = DEFAULT_SLICE_SIZE,
+        on_progress: Callable[[Progress], None] | None = None,
+        on_file_finish: OnFileFinish | None = None,
+    ) -> list[FileResult]:
+        """Upload many files, ``file_parallel_limit`` at a time (COS SDK: uploadFiles).
+
+        Each of ``files`` is a mapping with ``bucket``, ``key`` and ``path``, and whatever else `upload_file` takes,
+        callbacks included. ``slice_size`` is that of `upload_file`, for all of them.
+
+        Returns a `cosxfer.FileResult` for each file in the order in which they were given: its error or its result. An
+        error of one file (also one in its parameters) ends that file alone, and is never raised.
+
+        ``on_progress`` gets the progress of all files together, ``on_file_finish(error, result, options)`` what became
+        of each, as it ends; ``options`` is the mapping that was given. A failed file that is restarted by its task
+        while others go on may finish a second time; its last outcome counts.
+        """
+        return await self.submit_upload_files(
+            files, slice_size=slice_size, on_progress=on_progress, on_file_finish=on_file_finish
+        ).finish()
+
+    def submit_upload_files(
+        self,
+        files: Iterable[FileUpload],
+        *,
+        slice_size: int = DEFAULT_SLICE_SIZE,
+        on_progress: Callable[[Progress], None] | None = None,
+        on_file_finish: OnFileFinish | None = None,
+    ) -> AsyncUploadBatch:
+        """Put many files into the queue and return at once; the parameters are those of `upload_files`.
+
+        The batch's ``tasks`` are one for each file; its ``result()`` is what `upload_files` returns.
+        """
+        self._ready()
+        batch = self._uploads.submit_files(
+            files, slice_size=slice_size, on_progress=on_progress, on_file_finish=on_file_finish
+        )
+        return AsyncUploadBatch(batch, [AsyncUploadTask(self._uploads.queue, record) for record in batch.records])
+
+    async def upload_directory(
+        self,
+        bucket: str,
+        prefix: str,
+        path: str | os.PathLike[str],
+        *,
+        include: Sequence[str] | None = None,
+        exclude: Sequence[str] | None = None,
+        slice_size: int = DEFAULT_SLICE_SIZE,
+        on_progress: Callable[[Progress], None] | None = None,
+        on_file_finish: OnFileFinish | None = None,
+        **options: Unpack[DirectoryOptions],
+    ) -> list[FileResult]:
+        """Upload the files of a directory tree as ``prefix/`` and their path below ``path``, ordered by that path.
+
+        ``include`` and ``exclude`` are lists of globs, case-sensitive. One without ``/`` is compared with the file's
+        name, one with ``/`` with the path below ``path``, where ``*`` also stands for ``/``. A directory that
+        matches ``exclude`` is not entered. Directories themselves, empty ones too, make no objects.
+
+        A link to a file is uploaded as that file; a link to a directory is not followed. That, links to nothing,
+        pipes, sockets, devices and directories that cannot be read come back as results with an error, never silently.
+        Raises `cosxfer.SourceError` where ``path`` is no directory that can be read. ``options`` hold for every file;
+        everything else is as in `upload_files`.
+        """
+        self._ready()
+        found = await asyncio.to_thread(find_files, path, include=include, exclude=exclude)
+        batch = self._uploads.submit_directory(
+            bucket,
+            prefix,
+            found,
+            slice_size=slice_size,
+            on_progress=on_progress,
+            on_file_finish=on_file_finish,
+            options=options,
+        )
+        tasks = [AsyncUploadTask(self._uploads.queue, record) for record in batch.records]
+        return await AsyncUploadBatch(batch, tasks).finish()
 
     # -- the queue --------------------------------------------------------------------------------------------------
 

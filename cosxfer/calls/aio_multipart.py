@@ -65,7 +65,7 @@ class AsyncMultipartCalls(AsyncCalls):
         async with prepared(
             body, self._ready(), content_length=content_length, content_md5=content_md5, largest=MAX_PART_BYTES
         ) as ready:
-            reporter = Reporter(on_progress, ready.content_length)
+            reporter = Reporter(self._off_loop(on_progress), ready.content_length)
             reporter.start()
             result, _ = await multipart_upload(
                 self._session,
@@ -85,6 +85,7 @@ class AsyncMultipartCalls(AsyncCalls):
             )
             ready.check(result.crc64, doing=f"Upload Part {part_number}")
         reporter.finish()
+        await self._told(on_progress)
         return result
 
     async def multipart_list_part(

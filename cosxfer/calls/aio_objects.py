@@ -26,7 +26,7 @@ from cosxfer.models import (
 from cosxfer.ops.get_object import get_object
 from cosxfer.ops.head_object import head_object
 from cosxfer.ops.post_object import post_fields, post_object, presign_post
-from cosxfer.ops.put_object import put_object
+from cosxfer.tasks.task import AsyncUploadTask
 
 
 class AsyncObjectCalls(AsyncCalls):
@@ -41,6 +41,7 @@ class AsyncObjectCalls(AsyncCalls):
         content_length: int | None = None,
         content_md5: str | None = None,
         region: str | None = None,
+        on_task_ready: Callable[[str], None] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
         **given: Unpack[ObjectHeaders],
     ) -> PutObjectResult:
@@ -55,28 +56,57 @@ class AsyncObjectCalls(AsyncCalls):
         again after a failure. With ``content_length`` it is sent as it comes instead: once, and without Content-MD5.
         A body of another length than ``content_length`` is a `cosxfer.UsageError`, and no object comes of it.
 
+        The sending of a path is a task in the client's queue, like `upload_file`, and so is every other body when
+        ``on_task_ready`` is given; otherwise it is sent at once.
+
         ``given`` are the headers of `cosxfer.cos.requests.ObjectHeaders`.
         """
-        async with prepared(
-            body, self._ready(), content_length=content_length, content_md5=content_md5, largest=MAX_PUT_BYTES
-        ) as ready:
-            reporter = Reporter(on_progress, ready.content_length)
-            reporter.start()
-            result, _ = await put_object(
-                self._session,
+        if isinstance(body, os.PathLike) or on_task_ready is not None:
+            return await self.submit_put_object(
                 bucket,
                 key,
-                ready.body,
-                content_length=ready.content_length,
-                md5=ready.md5,
-                crc64=ready.crc64,
-                given=given,
+                body,
+                content_length=content_length,
+                content_md5=content_md5,
                 region=region,
-                on_sent=reporter.add,
-            )
-            ready.check(result.crc64, doing="PUT Object")
-        reporter.finish()
+                on_task_ready=on_task_ready,
+                on_progress=on_progress,
+                **given,
+            ).finish()
+        self._ready()
+        job = self._uploads.put_job(
+            bucket, key, body, content_length=content_length, content_md5=content_md5, region=region, given=given
+        )
+        result = await job.run(on_progress=self._off_loop(on_progress))
+        await self._told(on_progress)
         return result
+
+    def submit_put_object(
+        self,
+        bucket: str,
+        key: str,
+        body: BodyInput,
+        *,
+        content_length: int | None = None,
+        content_md5: str | None = None,
+        region: str | None = None,
+        on_task_ready: Callable[[str], None] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+        **given: Unpack[ObjectHeaders],
+    ) -> AsyncUploadTask[PutObjectResult]:
+        """Put the sending of a body into the queue and return its task at once; the parameters are `put_object`'s.
+
+        A paused one begins anew when it is restarted. A body that can be read only once can be cancelled, but pausing
+        it while it is sent is a `cosxfer.UsageError`.
+        """
+        self._ready()
+        job = self._uploads.put_job(
+            bucket, key, body, content_length=content_length, content_md5=content_md5, region=region, given=given
+        )
+        record = self._uploads.submit_put(
+            job, body, bucket=bucket, key=key, region=region, on_task_ready=on_task_ready, on_progress=on_progress
+        )
+        return AsyncUploadTask(self._uploads.queue, record)
 
     async def append_object(
         self,
@@ -109,7 +139,7 @@ class AsyncObjectCalls(AsyncCalls):
             largest=MAX_PUT_BYTES,
             repeatable=True,
         ) as ready:
-            reporter = Reporter(on_progress, ready.content_length)
+            reporter = Reporter(self._off_loop(on_progress), ready.content_length)
             reporter.start()
             append = Append(
                 self._session,
@@ -123,6 +153,7 @@ class AsyncObjectCalls(AsyncCalls):
             )
             result = await append.run()
         reporter.finish()
+        await self._told(on_progress)
         return result
 
     async def presign_post(

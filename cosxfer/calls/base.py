@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cosxfer.errors import CosxferError
 from cosxfer.loop_thread import LoopThread
+from cosxfer.models import Progress
 from cosxfer.ops.session import Session
+from cosxfer.tasks.task import DELIVERY_SECONDS
 from cosxfer.tasks.uploads import Uploads
 
 if TYPE_CHECKING:
@@ -46,6 +48,16 @@ class AsyncCalls:
         self._ready()
         async for entry in entries:
             yield entry
+
+    def _off_loop(self, callback: Callable[[Progress], None] | None) -> Callable[[Progress], None] | None:
+        """``callback``, called where a slow one stalls nothing."""
+        return None if callback is None else self._uploads.queue.dispatcher.reports(callback)
+
+    async def _told(self, callback: object) -> None:
+        """Wait a little until a callback has had its last report."""
+        left = None if callback is None else self._uploads.queue.dispatcher.delivered()
+        if left is not None:
+            await asyncio.wait([asyncio.wrap_future(left)], timeout=DELIVERY_SECONDS)
 
 
 class BlockingCalls:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, Unpack
 
 from cosxfer.calls.base import BlockingCalls
-from cosxfer.engine.options import FileOptions, SliceFileOptions
+from cosxfer.engine.options import DirectoryOptions, FileOptions, FileUpload, SliceFileOptions
 from cosxfer.engine.upload_file import DEFAULT_SLICE_SIZE
-from cosxfer.models import TaskEvent, TaskInfo, UploadResult
+from cosxfer.models import Progress, TaskEvent, TaskInfo, UploadResult
+from cosxfer.tasks.batch import FileResult, OnFileFinish, UploadBatch
+from cosxfer.tasks.directory import find_files
 from cosxfer.tasks.task import UploadTask
 
 
@@ -63,6 +65,57 @@ class FileCalls(BlockingCalls):
         uploads = self._running_uploads()
         record = uploads.submit_slices(bucket, key, path, slice_size=slice_size, options=options)
         return UploadTask(uploads.queue, record, self._loop)
+
+    def upload_files(
+        self,
+        files: Iterable[FileUpload],
+        *,
+        slice_size: int = DEFAULT_SLICE_SIZE,
+        on_progress: Callable[[Progress], None] | None = None,
+        on_file_finish: OnFileFinish | None = None,
+    ) -> list[FileResult]:
+        return self.submit_upload_files(
+            files, slice_size=slice_size, on_progress=on_progress, on_file_finish=on_file_finish
+        ).finish()
+
+    def submit_upload_files(
+        self,
+        files: Iterable[FileUpload],
+        *,
+        slice_size: int = DEFAULT_SLICE_SIZE,
+        on_progress: Callable[[Progress], None] | None = None,
+        on_file_finish: OnFileFinish | None = None,
+    ) -> UploadBatch:
+        uploads = self._running_uploads()
+        batch = uploads.submit_files(
+            files, slice_size=slice_size, on_progress=on_progress, on_file_finish=on_file_finish
+        )
+        return UploadBatch(batch, [UploadTask(uploads.queue, record, self._loop) for record in batch.records])
+
+    def upload_directory(
+        self,
+        bucket: str,
+        prefix: str,
+        path: str | os.PathLike[str],
+        *,
+        include: Sequence[str] | None = None,
+        exclude: Sequence[str] | None = None,
+        slice_size: int = DEFAULT_SLICE_SIZE,
+        on_progress: Callable[[Progress], None] | None = None,
+        on_file_finish: OnFileFinish | None = None,
+        **options: Unpack[DirectoryOptions],
+    ) -> list[FileResult]:
+        uploads = self._running_uploads()
+        batch = uploads.submit_directory(
+            bucket,
+            prefix,
+            find_files(path, include=include, exclude=exclude),
+            slice_size=slice_size,
+            on_progress=on_progress,
+            on_file_finish=on_file_finish,
+            options=options,
+        )
+        return UploadBatch(batch, [UploadTask(uploads.queue, record, self._loop) for record in batch.records]).finish()
 
     # -- the queue --------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from cosxfer.models import (
     Progress,
     PutObjectResult,
 )
+from cosxfer.tasks.task import UploadTask
 
 
 class ObjectCalls(BlockingCalls):
@@ -33,9 +34,22 @@ class ObjectCalls(BlockingCalls):
         content_length: int | None = None,
         content_md5: str | None = None,
         region: str | None = None,
+        on_task_ready: Callable[[str], None] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
         **given: Unpack[ObjectHeaders],
     ) -> PutObjectResult:
+        if isinstance(body, os.PathLike) or on_task_ready is not None:
+            return self.submit_put_object(
+                bucket,
+                key,
+                body,
+                content_length=content_length,
+                content_md5=content_md5,
+                region=region,
+                on_task_ready=on_task_ready,
+                on_progress=on_progress,
+                **given,
+            ).finish()
         return self._run(
             self._client.put_object(
                 bucket,
@@ -48,6 +62,28 @@ class ObjectCalls(BlockingCalls):
                 **given,
             )
         )
+
+    def submit_put_object(
+        self,
+        bucket: str,
+        key: str,
+        body: BodyInput,
+        *,
+        content_length: int | None = None,
+        content_md5: str | None = None,
+        region: str | None = None,
+        on_task_ready: Callable[[str], None] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+        **given: Unpack[ObjectHeaders],
+    ) -> UploadTask[PutObjectResult]:
+        uploads = self._running_uploads()
+        job = uploads.put_job(
+            bucket, key, body, content_length=content_length, content_md5=content_md5, region=region, given=given
+        )
+        record = uploads.submit_put(
+            job, body, bucket=bucket, key=key, region=region, on_task_ready=on_task_ready, on_progress=on_progress
+        )
+        return UploadTask(uploads.queue, record, self._loop)
 
     def append_object(
         self,

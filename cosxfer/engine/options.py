@@ -22,8 +22,8 @@ class FileCallbacks(TypedDict, total=False):
     """How far the sending has come."""
 
 
-class SliceFileOptions(ObjectHeaders, FileCallbacks, total=False):
-    """Parameters of `slice_upload_file` besides ``slice_size``."""
+class SendOptions(ObjectHeaders, total=False):
+    """How a file is sent."""
 
     async_limit: int | None
     """Parts in flight, 1 to 256; by default the client's ``concurrency``."""
@@ -34,11 +34,19 @@ class SliceFileOptions(ObjectHeaders, FileCallbacks, total=False):
     region: str | None
 
 
-class FileOptions(SliceFileOptions, total=False):
-    """Parameters of `upload_file` besides ``slice_size``."""
+class SliceFileOptions(SendOptions, FileCallbacks, total=False):
+    """Parameters of `slice_upload_file` besides ``slice_size``."""
+
+
+class DirectoryOptions(SendOptions, total=False):
+    """What holds for every file of `upload_directory`."""
 
     part_size: int | None
     """Bytes, 1 MiB to 5 GiB; by default 8 MiB, or more where 10,000 parts need it."""
+
+
+class FileOptions(DirectoryOptions, FileCallbacks, total=False):
+    """Parameters of `upload_file` besides ``slice_size``."""
 
 
 class FileUpload(FileOptions, total=False):

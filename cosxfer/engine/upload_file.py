@@ -36,6 +36,8 @@ class FileJob:
     Every argument is checked when it is made; the file is opened by ``run``.
     """
 
+    repeatable = True
+
     __slots__ = ("_bucket", "_checkpoint", "_executor", "_key", "_options", "_path", "_session", "_slice_size")
 
     def __init__(
@@ -51,6 +53,8 @@ class FileJob:
     ) -> None:
         if isinstance(slice_size, bool) or not isinstance(slice_size, int) or slice_size < 0:
             raise UsageError(f"slice_size is {slice_size!r}; it must be a number of bytes", name="slice_size")
+        if not isinstance(path, str | bytes | os.PathLike):
+            raise UsageError(f"path is {type(path).__name__}; it must be a path", name="path", value=path)
         if options.part_size is not None:
             check_part_size(options.part_size, name=options.part_size_name)
         if options.async_limit is not None:

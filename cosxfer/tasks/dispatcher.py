@@ -65,6 +65,16 @@ class Dispatcher:
         self._append(delivery)
         return delivery
 
+    def reports(self, callback: Callable[[Any], object]) -> Callable[[Any], None]:
+        """A function that passes reports on to ``callback``: the first, the last, and between them the newest."""
+        last: Delivery | None = None
+
+        def report(argument: object) -> None:
+            nonlocal last
+            last = self.post(callback, argument) if last is None else self.post_newer(last, callback, argument)
+
+        return report
+
     def delivered(self) -> Future[None] | None:
         """A future that ends when all that was posted until now has been called; None where nothing is to be done.
 

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TypeVar
 
 from cosxfer.engine.report import call
-from cosxfer.errors import CosxferError
+from cosxfer.errors import CosxferError, UsageError
 from cosxfer.models import Progress, TaskChange, TaskEvent, TaskInfo, TaskState
 from cosxfer.tasks.dispatcher import Delivery, Dispatcher, logger
 from cosxfer.tasks.record import Job, Report, TaskRecord, Watch
@@ -147,6 +147,8 @@ class TaskQueue:
         """Pause it; False where it has ended. Its requests are cancelled at once: see `stopped`."""
         self.check()
         with self._lock:
+            if record.state in ACTIVE:
+                _check_repeatable(record)
             if record.state != "paused" and not self._move(record, "paused"):
                 return False
             self._interrupt(record)
@@ -159,6 +161,8 @@ class TaskQueue:
             if self._closed:
                 raise CosxferError("the client is closed; make a new one")
             if record.state in ("paused", "error"):
+                if record.state == "error":
+                    _check_repeatable(record)
                 self._table.reopened(record)
                 record.error = None
                 self._move(record, "waiting")
@@ -416,6 +420,15 @@ class TaskQueue:
         if older is None:
             return self.dispatcher.post(callback, progress)
         return self.dispatcher.post_newer(older, callback, progress)
+
+
+def _check_repeatable(record: AnyRecord) -> None:
+    if record.job is not None and not record.job.repeatable:
+        raise UsageError(
+            f"task {record.task_id} sends a body that can be read only once; it cannot be paused or restarted",
+            name="task_id",
+            value=record.task_id,
+        )
 
 
 def _announce(listeners: tuple[Listener, ...], event: TaskEvent) -> None:

@@ -29,6 +29,11 @@ class Job(Protocol[R_co]):
         ...
 
     @property
+    def repeatable(self) -> bool:
+        """Whether it can be run again at all: not where its body can be read only once."""
+        ...
+
+    @property
     def upload_id(self) -> str:
         """The multipart upload that it has on the server, or empty."""
         ...

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
+from functools import partial
+from typing import cast
 
-from cosxfer.engine.options import FileOptions, SliceFileOptions, UploadOptions
+from cosxfer.cos.requests import ObjectHeaders
+from cosxfer.engine.bodies import BodyInput
+from cosxfer.engine.options import DirectoryOptions, FileOptions, FileUpload, SliceFileOptions, UploadOptions
+from cosxfer.engine.put import PutJob
 from cosxfer.engine.upload_file import FileJob
-from cosxfer.errors import UsageError
-from cosxfer.models import TaskEvent, UploadResult
+from cosxfer.errors import CosxferError, UsageError
+from cosxfer.models import Progress, PutObjectResult, TaskEvent, UploadResult
 from cosxfer.ops.session import Session
+from cosxfer.tasks.batch import BatchRecord, OnFileFinish, RefusedJob
+from cosxfer.tasks.directory import Found, joined
 from cosxfer.tasks.queue import TaskQueue
 from cosxfer.tasks.record import TaskRecord, Watch
 from cosxfer.tasks.task import CLEAN_UP_SECONDS, DELIVERY_SECONDS
@@ -43,11 +50,149 @@ class Uploads:
             job,
             bucket=bucket,
             key=key,
-            path=os.fspath(path),
+            path=os.fsdecode(path),
             region=parsed.region,
             total=size_of(path),
             watch=watch_of(options),
             on_task_ready=options.get("on_task_ready"),
+        )
+
+    def put_job(
+        self,
+        bucket: str,
+        key: str,
+        body: BodyInput,
+        *,
+        content_length: int | None,
+        content_md5: str | None,
+        region: str | None,
+        given: ObjectHeaders,
+    ) -> PutJob:
+        """The sending of one body in one request."""
+        return PutJob(
+            self._session,
+            self._executor,
+            bucket,
+            key,
+            body,
+            content_length=content_length,
+            content_md5=content_md5,
+            region=region,
+            given=given,
+        )
+
+    def submit_put(
+        self,
+        job: PutJob,
+        body: BodyInput,
+        *,
+        bucket: str,
+        key: str,
+        region: str | None,
+        on_task_ready: Callable[[str], None] | None,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> TaskRecord[PutObjectResult]:
+        """Put the sending of a body into the queue."""
+        path = os.fsdecode(body) if isinstance(body, os.PathLike) else ""
+        return self.queue.submit(
+            job,
+            bucket=bucket,
+            key=key,
+            path=path,
+            region=region,
+            total=size_of(path) if path else 0,
+            watch=None if on_progress is None else Watch(None, on_progress),
+            on_task_ready=on_task_ready,
+        )
+
+    def submit_files(
+        self,
+        files: Iterable[FileUpload],
+        *,
+        slice_size: int,
+        on_progress: Callable[[Progress], None] | None,
+        on_file_finish: OnFileFinish | None,
+        problems: Mapping[int, Exception] | None = None,
+    ) -> BatchRecord:
+        """Put many files into the queue; one that is refused ends with its error, like one that fails later.
+
+        ``problems`` are files that are known to fail, by their index.
+        """
+        self.queue.check()
+        listed = list(files)
+        _check_slice_size(slice_size)
+        for entry in listed:
+            if not isinstance(entry, Mapping):
+                raise UsageError(f"a file is {entry!r}; it must be a mapping with bucket, key and path", name="files")
+        sizes = [size_of(entry.get("path")) for entry in listed]
+        batch = BatchRecord(
+            listed,
+            self.queue.dispatcher,
+            total=sum(sizes),
+            on_progress=on_progress,
+            on_file_finish=on_file_finish,
+        )
+        for index, (entry, size) in enumerate(zip(listed, sizes, strict=True)):
+            error = (problems or {}).get(index)
+            batch.records.append(self._submit_one(batch, index, entry, size, slice_size, error))
+        batch.begin()
+        return batch
+
+    def _submit_one(
+        self, batch: BatchRecord, index: int, entry: FileUpload, size: int, slice_size: int, error: Exception | None
+    ) -> TaskRecord[UploadResult]:
+        options = UploadOptions.of(entry)
+        job: FileJob | RefusedJob
+        try:
+            if error is not None:
+                raise error
+            for name in ("bucket", "key", "path"):
+                if name not in entry:
+                    raise UsageError(f"file {index} has no {name!r}", name=name)
+            job = FileJob(
+                self._session,
+                self._executor,
+                entry["bucket"],
+                entry["key"],
+                entry["path"],
+                slice_size=slice_size,
+                options=options,
+            )
+        except CosxferError as refused:
+            job = RefusedJob(refused)
+        return self.queue.submit(
+            job,
+            bucket=str(entry.get("bucket", "")),
+            key=str(entry.get("key", "")),
+            path=str(entry.get("path", "")),
+            region=options.region,
+            total=size,
+            watch=watch_of(entry),
+            on_task_ready=entry.get("on_task_ready"),
+            on_report=batch.on_report,
+            on_end=partial(batch.task_ended, index),
+        )
+
+    def submit_directory(
+        self,
+        bucket: str,
+        prefix: str,
+        found: Iterable[Found],
+        *,
+        slice_size: int,
+        on_progress: Callable[[Progress], None] | None,
+        on_file_finish: OnFileFinish | None,
+        options: DirectoryOptions,
+    ) -> BatchRecord:
+        """Put what was found in a directory tree into the queue."""
+        files, problems = [], {}
+        for index, entry in enumerate(found):
+            file = {**options, "bucket": bucket, "key": joined(prefix, entry.relative), "path": entry.path}
+            files.append(cast(FileUpload, file))
+            if entry.error is not None:
+                problems[index] = entry.error
+        return self.submit_files(
+            files, slice_size=slice_size, on_progress=on_progress, on_file_finish=on_file_finish, problems=problems
         )
 
     def submit_slices(
@@ -86,16 +231,21 @@ class Uploads:
         self.queue.dispatcher.close()
 
 
+def _check_slice_size(value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise UsageError(f"slice_size is {value!r}; it must be a number of bytes", name="slice_size", value=value)
+
+
 def _check_event(event: str) -> None:
     if event != "list-update":
         raise UsageError(f'there is no event {event!r}; there is "list-update"', name="event", value=event)
 
 
-def size_of(path: str | os.PathLike[str]) -> int:
+def size_of(path: str | os.PathLike[str] | None) -> int:
     """The size of a file before it is opened; 0 where that cannot be told, as the upload itself will say."""
     try:
-        return os.stat(path).st_size  # noqa: PTH116 (path may be anything)
-    except (OSError, ValueError):
+        return 0 if path is None else os.stat(path).st_size  # noqa: PTH116 (a Path costs more than the call)
+    except (OSError, ValueError, TypeError):
         return 0
 
 

@@ -1,0 +1,101 @@
+"""One body in one request: PUT Object."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import Executor
+
+from cosxfer.cos.names import check_bucket, check_key
+from cosxfer.cos.requests import ObjectHeaders, check_content_md5, object_headers
+from cosxfer.engine.bodies import BodyInput, prepared
+from cosxfer.engine.report import Reporter
+from cosxfer.limits import MAX_PUT_BYTES
+from cosxfer.models import Progress, PutObjectResult
+from cosxfer.ops.put_object import put_object
+from cosxfer.ops.session import Session
+
+
+class PutJob:
+    """The sending of one body. A ``repeatable`` one may be run again, and begins anew."""
+
+    __slots__ = (
+        "_body",
+        "_bucket",
+        "_content_length",
+        "_content_md5",
+        "_executor",
+        "_given",
+        "_key",
+        "_region",
+        "_session",
+        "repeatable",
+    )
+
+    abort_on_failure = False
+    upload_id = ""
+
+    def __init__(
+        self,
+        session: Session,
+        executor: Executor,
+        bucket: str,
+        key: str,
+        body: BodyInput,
+        *,
+        content_length: int | None,
+        content_md5: str | None,
+        region: str | None,
+        given: ObjectHeaders,
+    ) -> None:
+        check_bucket(bucket)
+        object_headers(check_key(key), given)
+        session.endpoint(bucket, region)
+        if content_md5 is not None:
+            check_content_md5(content_md5)
+        self._session = session
+        self._executor = executor
+        self._bucket = bucket
+        self._key = key
+        self._body = body
+        self._content_length = content_length
+        self._content_md5 = content_md5
+        self._region = region
+        self._given = given
+        self.repeatable = isinstance(body, bytes | bytearray | memoryview | str | os.PathLike)
+
+    async def run(
+        self,
+        *,
+        on_hash_progress: Callable[[Progress], None] | None = None,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> PutObjectResult:
+        """Send it. Hashing is not reported: it is over before a listener could look."""
+        async with prepared(
+            self._body,
+            self._executor,
+            content_length=self._content_length,
+            content_md5=self._content_md5,
+            largest=MAX_PUT_BYTES,
+        ) as ready:
+            reporter = Reporter(on_progress, ready.content_length)
+            reporter.start()
+            result, _ = await put_object(
+                self._session,
+                self._bucket,
+                self._key,
+                ready.body,
+                content_length=ready.content_length,
+                md5=ready.md5,
+                crc64=ready.crc64,
+                given=self._given,
+                region=self._region,
+                on_sent=reporter.add,
+            )
+            ready.check(result.crc64, doing="PUT Object")
+        reporter.finish()
+        return result
+
+    async def abort(self) -> tuple[bool, str]:
+        """A single PUT leaves nothing behind."""
+        return True, "nothing was left on the server"

@@ -1,0 +1,224 @@
+"""Many files as one call: their tasks, their common progress, and what became of each."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, TypeVar
+
+from cosxfer.engine.options import FileUpload
+from cosxfer.events import ProgressMeter
+from cosxfer.models import Progress, UploadResult
+from cosxfer.tasks.dispatcher import Delivery, Dispatcher
+from cosxfer.tasks.record import Report, TaskRecord
+from cosxfer.tasks.task import CLEAN_UP_SECONDS, DELIVERY_SECONDS, AsyncUploadTask, UploadTask
+
+Record = TaskRecord[UploadResult]
+Handle = TypeVar("Handle", UploadTask[UploadResult], AsyncUploadTask[UploadResult])
+OnFileFinish = Callable[[Exception | None, UploadResult | None, FileUpload], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileResult:
+    """What became of one file: either an error or a result."""
+
+    error: Exception | None
+    result: UploadResult | None
+    options: FileUpload
+    """What was asked for, as it was given."""
+
+
+class RefusedJob:
+    """A file that cannot be uploaded, in the queue like the others: its task ends with the reason."""
+
+    __slots__ = ("_error",)
+
+    abort_on_failure = False
+    repeatable = True
+    upload_id = ""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    async def run(self, *, on_hash_progress: Report, on_progress: Report) -> UploadResult:
+        """Say why."""
+        raise self._error
+
+    async def abort(self) -> tuple[bool, str]:
+        """Nothing was begun."""
+        return True, "nothing was left on the server"
+
+
+class BatchRecord:
+    """The files of one call. What is told to it comes under the queue's lock, or before it is used by others."""
+
+    def __init__(
+        self,
+        files: list[FileUpload],
+        dispatcher: Dispatcher,
+        *,
+        total: int,
+        on_progress: Callable[[Progress], None] | None,
+        on_file_finish: OnFileFinish | None,
+    ) -> None:
+        self.records: list[Record] = []
+        self.loaded = 0
+        self.total = total
+        self.ended: Future[None] = Future()
+        self._files = files
+        self._dispatcher = dispatcher
+        self._outcomes: list[FileResult | None] = [None] * len(files)
+        self._left = len(files)
+        self._on_progress = on_progress
+        self._on_file_finish = on_file_finish
+        self._meter = ProgressMeter(total)
+        self._reported: Delivery | None = None
+
+    @property
+    def on_report(self) -> Callable[[int], None] | None:
+        """What the tasks tell their progress to, if somebody wants to know it."""
+        return None if self._on_progress is None else self.add
+
+    @property
+    def watched(self) -> bool:
+        """Whether callbacks may be under way."""
+        return self._on_progress is not None or self._on_file_finish is not None
+
+    def begin(self) -> None:
+        """All tasks are in the queue, or there are none."""
+        if self._on_progress is not None and self._reported is None:
+            self.add(0)
+        if not self._files:
+            self._finish()
+
+    def add(self, amount: int) -> None:
+        """One of the tasks has sent so much more, or has to send it again."""
+        self.loaded += amount
+        self._tell(self._meter.update(self.loaded, time.monotonic()))
+
+    def task_ended(self, index: int, record: Record) -> None:
+        """A task has an outcome. One that failed may be restarted and have another, while the others go on."""
+        error = record.error if record.state == "error" else None
+        if record.state == "canceled":
+            error = record.canceled()
+        outcome = FileResult(error=error, result=record.result if error is None else None, options=self._files[index])
+        first = self._outcomes[index] is None
+        self._outcomes[index] = outcome
+        if self._on_file_finish is not None:
+            self._dispatcher.post(partial(_finished, self._on_file_finish), outcome)
+        if first:
+            self._left -= 1
+            if not self._left:
+                self._finish()
+
+    def outcomes(self) -> list[FileResult]:
+        """What became of each file, in the order in which they were given."""
+        return [outcome for outcome in self._outcomes if outcome is not None]
+
+    def _finish(self) -> None:
+        failed = any(outcome.error is not None for outcome in self.outcomes())
+        self._tell(self._meter.finish(time.monotonic(), loaded=self.loaded if failed else None))
+        self.ended.set_result(None)
+
+    def _tell(self, progress: Progress | None) -> None:
+        if self._on_progress is None or progress is None:
+            return
+        if self._reported is None:
+            self._reported = self._dispatcher.post(self._on_progress, progress)
+        else:
+            self._reported = self._dispatcher.post_newer(self._reported, self._on_progress, progress)
+
+
+def _finished(callback: OnFileFinish, outcome: FileResult) -> None:
+    callback(outcome.error, outcome.result, outcome.options)
+
+
+class BatchView(Generic[Handle]):
+    """What can be seen of many files under way."""
+
+    def __init__(self, batch: BatchRecord, tasks: list[Handle]) -> None:
+        self._batch = batch
+        self.tasks: tuple[Handle, ...] = tuple(tasks)
+        """One for each file, in the order in which they were given."""
+
+    @property
+    def loaded(self) -> int:
+        """Bytes sent, of all files together."""
+        return sum(task.loaded for task in self.tasks)
+
+    @property
+    def total(self) -> int:
+        """Bytes in all."""
+        return self._batch.total
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self.tasks)} files>"
+
+    def _callbacks(self) -> Future[None] | None:
+        return self._batch._dispatcher.delivered() if self._batch.watched else None
+
+
+class UploadBatch(BatchView[UploadTask[UploadResult]]):
+    """Many files under way; made by `Client.submit_upload_files`."""
+
+    def result(self, timeout: float | None = None) -> list[FileResult]:
+        """Wait until every file has ended; raises ``TimeoutError`` after ``timeout`` seconds, and no file's error."""
+        self._batch.ended.result(timeout)
+        callbacks = self._callbacks()
+        if callbacks is not None:
+            try:
+                callbacks.result(DELIVERY_SECONDS)
+            except TimeoutError:
+                callbacks.cancel()
+        return self._batch.outcomes()
+
+    def cancel(self, *, abort: bool = True) -> None:
+        """Cancel all files that have not ended."""
+        for task in reversed(self.tasks):
+            task.cancel(abort=abort)
+
+    def finish(self) -> list[FileResult]:
+        """`result`, for a call that has no other handle: what interrupts it cancels the files."""
+        try:
+            return self.result()
+        except BaseException:
+            stopping = [waiter for task in reversed(self.tasks) if (waiter := task._give_up()) is not None]
+            deadline = time.monotonic() + CLEAN_UP_SECONDS
+            for waiter in stopping:
+                try:
+                    waiter.result(max(0.0, deadline - time.monotonic()))
+                except TimeoutError:
+                    break
+            raise
+
+
+class AsyncUploadBatch(BatchView[AsyncUploadTask[UploadResult]]):
+    """Many files under way; made by `AsyncClient.submit_upload_files`."""
+
+    async def result(self, timeout: float | None = None) -> list[FileResult]:
+        """Wait until every file has ended; raises ``TimeoutError`` after ``timeout`` seconds, and no file's error."""
+        async with asyncio.timeout(timeout):
+            await asyncio.shield(asyncio.wrap_future(self._batch.ended))
+        callbacks = self._callbacks()
+        if callbacks is not None:
+            await asyncio.wait([asyncio.wrap_future(callbacks)], timeout=DELIVERY_SECONDS)
+        return self._batch.outcomes()
+
+    async def cancel(self, *, abort: bool = True) -> None:
+        """Cancel all files that have not ended."""
+        for task in reversed(self.tasks):
+            await task.cancel(abort=abort)
+
+    async def finish(self) -> list[FileResult]:
+        """`result`, for a call that has no other handle: cancelling it cancels the files."""
+        try:
+            return await self.result()
+        except asyncio.CancelledError:
+            stopping = [waiter for task in reversed(self.tasks) if (waiter := task._give_up()) is not None]
+            if stopping:
+                await asyncio.wait([asyncio.wrap_future(waiter) for waiter in stopping], timeout=CLEAN_UP_SECONDS)
+            raise
