@@ -12,6 +12,7 @@ from cosxfer.calls.aio_files import AsyncFileCalls
 from cosxfer.calls.aio_multipart import AsyncMultipartCalls
 from cosxfer.calls.aio_objects import AsyncObjectCalls
 from cosxfer.config import ClientConfig, HttpVersion, endpoint_from_environment
+from cosxfer.cos.endpoint import check_endpoint
 from cosxfer.credentials import Credentials, CredentialsProvider, CredentialsResolver, from_environment
 from cosxfer.errors import CredentialsError
 from cosxfer.ops.session import Session
@@ -64,6 +65,7 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
             connect_timeout_seconds=connect_timeout_seconds,
             stall_timeout_seconds=stall_timeout_seconds,
         )
+        check_endpoint(config.endpoint)
         source = None if anonymous else _credentials(credentials, secret_id, secret_key, token)
         if transport is None:
             # Imported here: httpx is most of the start-up time of a program that may not need it yet.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -53,6 +54,10 @@ def from_environment(environment: Mapping[str, str]) -> Credentials | None:
     return Credentials(secret_id=secret_id, secret_key=secret_key, token=environment.get("COS_TOKEN") or None)
 
 
+_asking: ContextVar[CredentialsResolver | None] = ContextVar("_asking", default=None)
+"""The resolver on whose behalf this context runs a provider; threads and tasks started from it inherit it."""
+
+
 class CredentialsResolver:
     """Hands out credentials that are valid now; asks a provider again before its last answer ends.
 
@@ -73,9 +78,15 @@ class CredentialsResolver:
                     "pass a callable as credentials"
                 )
             return self._current
+        if _asking.get() is self:
+            raise CredentialsError("the credentials provider uses the client that waits for its answer")
         async with self._lock:
             if self._current is None or not _valid(self._current, now, margin=REFRESH_MARGIN_SECONDS):
-                self._current = await _ask(self._provider)
+                token = _asking.set(self)
+                try:
+                    self._current = await _ask(self._provider)
+                finally:
+                    _asking.reset(token)
                 if not _valid(self._current, now, margin=0):
                     raise CredentialsError("the credentials provider returned keys that have already expired")
             return self._current

@@ -136,8 +136,9 @@ class FileSource:
         try:
             if (self._mapping is not None and self._mapping.lost) or self._short:
                 self._changed("size", "it was cut while it was read")
-            self._compare(os.fstat(self._fd))
+            # The path first: a file that was replaced shows on its descriptor as a mere change of its links.
             self._compare(self._location.stat())
+            self._compare(os.fstat(self._fd))
         except OSError as error:
             raise SourceChangedError(
                 f"{self.path!r} changed during the upload: {_reason(error)}", path=self.path, changed="inode"

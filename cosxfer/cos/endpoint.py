@@ -92,6 +92,11 @@ def resolve_endpoint(template: str, *, bucket: str, region: str | None) -> Endpo
     return Endpoint(scheme=parts.scheme, host=host, port=port or default_port, authority=authority, base_path=base_path)
 
 
+def check_endpoint(template: str) -> None:
+    """Refuse an endpoint that no bucket and region can make an address of."""
+    resolve_endpoint(template, bucket="bucket-1250000000", region="region")
+
+
 def _bad(template: str, why: str) -> UsageError:
     template = _USER.sub("//(not shown)@", template)
     return UsageError(

@@ -146,8 +146,11 @@ class HttpxTransport:
         except CosxferError:
             body.take_back()
             raise
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ssl.SSLError, OSError, RuntimeError) as error:
+        except Exception as error:
             body.take_back()
+            if body.error is not None:
+                raise body.error from body.error.__cause__
+            # Also what httpx lets through from the libraries below it.
             raise _translated(error, request, self._config) from error
         finally:
             lane.active -= 1
@@ -188,9 +191,11 @@ class _BodyStream(httpx.AsyncByteStream):
         self._chunk_bytes = chunk_bytes
         self._on_sent = request.on_sent
         self._sent = 0
+        self.error: Exception | None = None
+        """What the body itself raised: an error of its own, and none of the network."""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for view in views(self._body):
+        async for view in self._views():
             for start in range(0, len(view), self._chunk_bytes):
                 chunk = view[start : start + self._chunk_bytes]
                 # httpcore takes any buffer, though its annotation says bytes.
@@ -198,6 +203,14 @@ class _BodyStream(httpx.AsyncByteStream):
                 self._sent += len(chunk)
                 if self._on_sent is not None:
                     self._on_sent(len(chunk))
+
+    async def _views(self) -> AsyncIterator[memoryview]:
+        try:
+            async for view in views(self._body):
+                yield view
+        except Exception as error:
+            self.error = error
+            raise
 
     def take_back(self) -> None:
         """Report that what was sent so far has to be sent again."""

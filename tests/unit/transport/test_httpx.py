@@ -188,3 +188,13 @@ def test_a_closed_transport_sends_nothing() -> None:
             await transport.send(HttpRequest(method="GET", endpoint=endpoint, target="/", headers={"host": "h"}))
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", [ValueError, OSError, RuntimeError])
+def test_what_the_body_raises_comes_through_unchanged(kind: type[Exception]) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield b"x"
+        raise kind("of the body")
+
+    with pytest.raises(kind, match="of the body"):
+        asyncio.run(ask(saying(b""), method="PUT", body=body(), content_length=2))

@@ -1,0 +1,53 @@
+"""Credentials that a provider gives."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from cosxfer.credentials import Credentials, CredentialsResolver
+from cosxfer.errors import CredentialsError
+
+
+def test_a_blocking_provider_that_waits_for_itself_is_told() -> None:
+    async def ask() -> None:
+        loop = asyncio.get_running_loop()
+
+        def provider() -> Credentials:
+            asyncio.run_coroutine_threadsafe(resolver.get(0.0), loop).result()
+            raise AssertionError("it was answered")
+
+        resolver = CredentialsResolver(provider)
+        with pytest.raises(CredentialsError, match="waits for its answer"):
+            await resolver.get(0.0)
+
+    asyncio.run(ask())
+
+
+def test_an_asynchronous_provider_that_waits_for_itself_is_told() -> None:
+    async def provider() -> Credentials:
+        found = await resolver.get(0.0)
+        assert found is not None
+        return found
+
+    resolver = CredentialsResolver(provider)
+    with pytest.raises(CredentialsError, match="waits for its answer"):
+        asyncio.run(resolver.get(0.0))
+
+
+def test_two_callers_at_once_share_one_question() -> None:
+    asked = 0
+
+    async def provider() -> Credentials:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0)
+        return Credentials(secret_id="a", secret_key="b", expires_at=1000.0)
+
+    async def ask() -> None:
+        await asyncio.gather(resolver.get(0.0), resolver.get(0.0))
+
+    resolver = CredentialsResolver(provider)
+    asyncio.run(ask())
+    assert asked == 1
