@@ -20,7 +20,7 @@ from typing import Any
 
 from cosxfer.credentials import Credentials
 from cosxfer.limits import GIB
-from cosxfer.server import checks
+from cosxfer.server import checks, cors
 from cosxfer.server.address import Address, locate
 from cosxfer.server.authentication import authenticate
 from cosxfer.server.body import Body, Receive
@@ -132,6 +132,7 @@ class Application:
             request_id=base64.b64encode(secrets.token_bytes(24)).decode(),
             trace_id=secrets.token_hex(32),
             logged=logged,
+            cors={} if self._allow_anonymous else cors.answer_headers(headers),
         )
         try:
             await self._answer(exchange)
@@ -165,6 +166,9 @@ class Application:
         request, logged = exchange.request, exchange.logged
         # Not the path that the HTTP server decoded: that one has lost what is not UTF-8.
         request = exchange.request = _with_path(request, decode_path(exchange.raw_path))
+        asked = None if self._allow_anonymous else cors.preflight(request.method, request.headers)
+        if asked is not None:
+            return asked
         address = locate(host=request.host, path=request.path, buckets=self._store.bucket_names)
         logged.bucket, logged.key = address.bucket or "", address.key
         operation = route(
@@ -190,6 +194,8 @@ class Application:
             store=self._store,
             executor=self._executor,
             region=self._region,
+            keys=self._keys,
+            allow_anonymous=self._allow_anonymous,
         )
         response = await OPERATIONS[operation](call)
         if fault is not None:
@@ -199,7 +205,8 @@ class Application:
         return response
 
     def _admit(self, request: Request, operation: str, address: Address) -> None:
-        if authenticate(request, self._keys) is None and not self._allow_anonymous:
+        # A form is authenticated by the policy that it holds.
+        if operation != "post_object" and authenticate(request, self._keys) is None and not self._allow_anonymous:
             raise CosError("AccessDenied", "Access Denied.")
         checks.check_key(address.key)
         if address.bucket is not None and operation != "put_bucket" and address.bucket not in self._store.bucket_names:
@@ -218,6 +225,7 @@ class _Exchange:
     request_id: str
     trace_id: str
     logged: LoggedRequest
+    cors: Mapping[str, str]
 
     def error_response(self, error: CosError) -> Response:
         self.logged.code = error.code
@@ -235,6 +243,7 @@ class _Exchange:
         length = len(body) if isinstance(body, bytes) and response.content_length is None else response.content_length
         headers = {
             **response.headers,
+            **self.cors,
             "date": http_date(self.request.now),
             "server": SERVER_NAME,
             "x-cos-request-id": self.request_id,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from cosxfer.cos import xml
 from cosxfer.cos.endpoint import PATH_SAFE
+from cosxfer.credentials import Credentials
 from cosxfer.server import checks
 from cosxfer.server.body import Body
 from cosxfer.server.http import CosError, Request
@@ -36,6 +37,9 @@ class Call:
     store: Store
     executor: Executor
     region: str
+    keys: Mapping[str, Credentials]
+    """The known credentials by their secret id, for the operation whose signature stands in its body."""
+    allow_anonymous: bool
 
     def upload(self) -> StoredUpload:
         """The multipart upload that the request names; raises NoSuchUpload."""

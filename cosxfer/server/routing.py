@@ -9,6 +9,7 @@ from cosxfer.server.http import CosError
 OPERATIONS = (
     "put_object",
     "append_object",
+    "post_object",
     "get_object",
     "head_object",
     "delete_object",
@@ -41,7 +42,7 @@ def route(*, method: str, bucket: str | None, key: str, query: Mapping[str, str]
         raise CosError("NotImplemented", f"This server does not implement ?{min(missing)}.")
     if bucket is None:
         return _choose(method, {"GET": "get_service"})
-    return _object_operation(method, query, headers) if key else _bucket_operation(method, query)
+    return _object_operation(method, query, headers) if key else _bucket_operation(method, query, headers)
 
 
 def _object_operation(method: str, query: Mapping[str, str], headers: Mapping[str, str]) -> str:
@@ -67,11 +68,13 @@ def _object_operation(method: str, query: Mapping[str, str], headers: Mapping[st
     )
 
 
-def _bucket_operation(method: str, query: Mapping[str, str]) -> str:
+def _bucket_operation(method: str, query: Mapping[str, str], headers: Mapping[str, str]) -> str:
     if method == "POST":
         if "delete" in query:
             return "delete_objects"
-        raise CosError("NotImplemented", "This server does not implement POST Object (HTML forms).")
+        if headers.get("content-type", "").lower().startswith("multipart/form-data"):
+            return "post_object"
+        raise CosError("NotImplemented", "A POST on a bucket is ?delete, or a form (multipart/form-data).")
     return _choose(
         method,
         {
@@ -85,7 +88,9 @@ def _bucket_operation(method: str, query: Mapping[str, str]) -> str:
 
 def _choose(method: str, choices: Mapping[str, str]) -> str:
     if method == "OPTIONS":
-        raise CosError("NotImplemented", "This server does not implement CORS.")
+        raise CosError(
+            "NotImplemented", "OPTIONS is answered for browsers (Origin, Access-Control-Request-Method) alone."
+        )
     if method not in choices:
         raise CosError("MethodNotAllowed", f"{method} is not allowed on this resource.")
     return choices[method]

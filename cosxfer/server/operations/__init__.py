@@ -17,6 +17,7 @@ from cosxfer.server.operations.multipart_init import multipart_init
 from cosxfer.server.operations.multipart_list import multipart_list
 from cosxfer.server.operations.multipart_list_part import multipart_list_part
 from cosxfer.server.operations.multipart_upload import multipart_upload
+from cosxfer.server.operations.post_object import post_object
 from cosxfer.server.operations.put_object import put_object
 
 Operation = Callable[[Call], Awaitable[Response]]
@@ -39,6 +40,7 @@ OPERATIONS: dict[str, Operation] = {
         multipart_list,
         multipart_list_part,
         multipart_upload,
+        post_object,
         put_bucket,
         put_object,
     )

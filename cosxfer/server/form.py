@@ -1,0 +1,188 @@
+"""multipart/form-data, read as it arrives (RFC 7578): fields in memory, a file's content in pieces. No I/O here."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TypeAlias
+from urllib.parse import unquote
+
+from cosxfer.limits import KIB
+from cosxfer.server.http import CosError
+
+MAX_FIELDS_BYTES = 64 * KIB
+"""All fields before the file, with their headers: a policy of some KiB, 2 KB of metadata, some names."""
+
+_BOUNDARY = re.compile(r'boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
+_PARAMETER = re.compile(r'([a-z*]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;]+))', re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileBegin:
+    filename: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileData:
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FileEnd:
+    pass
+
+
+Event: TypeAlias = Field | FileBegin | FileData | FileEnd
+
+
+def boundary_of(content_type: str) -> bytes:
+    """The boundary that a Content-Type names; raises MalformedPOSTRequest."""
+    found = _BOUNDARY.search(content_type)
+    if found is None or not content_type.lower().lstrip().startswith("multipart/form-data"):
+        raise _malformed("The Content-Type is not multipart/form-data with a boundary.")
+    return (found.group(1) or found.group(2)).encode()
+
+
+class FormParser:
+    """Takes the body in any pieces and gives back what they complete; what follows the file is not looked at."""
+
+    def __init__(self, boundary: bytes) -> None:
+        self._delimiter = b"\r\n--" + boundary
+        # The first boundary may stand at the very beginning; with this it looks like every other.
+        self._buffer = bytearray(b"\r\n")
+        self._state = self._preamble
+        self._name = ""
+        self._fields_bytes = 0
+        self.done = False
+        """The file is complete."""
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        """Raises MalformedPOSTRequest, and EntityTooLarge for fields beyond 64 KiB."""
+        self._buffer += chunk
+        events: list[Event] = []
+        while not self.done and self._state(events):
+            pass
+        return events
+
+    # Each state takes what it can from the buffer and returns whether the next one can go on.
+
+    def _preamble(self, events: list[Event]) -> bool:
+        found = self._buffer.find(self._delimiter)
+        if found < 0:
+            self._bounded()
+            return False
+        del self._buffer[: found + len(self._delimiter)]
+        self._state = self._after_boundary
+        return True
+
+    def _after_boundary(self, events: list[Event]) -> bool:
+        if len(self._buffer) < 2:
+            return False
+        if self._buffer.startswith(b"--"):
+            raise _malformed("The form has no file.")
+        end = self._buffer.find(b"\r\n")
+        if end < 0:
+            self._bounded()
+            return False
+        if self._buffer[:end].strip(b" \t"):
+            raise _malformed("A boundary is not followed by the end of its line.")
+        del self._buffer[: end + 2]
+        self._state = self._headers
+        return True
+
+    def _headers(self, events: list[Event]) -> bool:
+        end = self._buffer.find(b"\r\n\r\n")
+        if end < 0:
+            self._bounded()
+            return False
+        parameters = _disposition(bytes(self._buffer[:end]))
+        self._count(end)
+        del self._buffer[: end + 4]
+        self._name = parameters.get("name", "")
+        if self._name.lower() == "file":
+            events.append(FileBegin(parameters.get("filename", "")))
+            self._state = self._file
+        elif not self._name or "filename" in parameters:
+            raise _malformed('A form has named fields, and one file, called "file".')
+        else:
+            self._state = self._value
+        return True
+
+    def _value(self, events: list[Event]) -> bool:
+        end = self._buffer.find(self._delimiter)
+        if end < 0:
+            self._bounded()
+            return False
+        self._count(end)
+        try:
+            events.append(Field(self._name, self._buffer[:end].decode()))
+        except UnicodeDecodeError as error:
+            raise _malformed(f"The field {self._name} is not UTF-8.") from error
+        del self._buffer[: end + len(self._delimiter)]
+        self._state = self._after_boundary
+        return True
+
+    def _file(self, events: list[Event]) -> bool:
+        end = self._buffer.find(self._delimiter)
+        # What could be the beginning of a boundary stays until more is there.
+        safe = end if end >= 0 else len(self._buffer) - len(self._delimiter) + 1
+        if safe > 0:
+            events.append(FileData(bytes(memoryview(self._buffer)[:safe])))
+            del self._buffer[:safe]
+        if end >= 0:
+            events.append(FileEnd())
+            self.done = True
+        return False
+
+    def _count(self, size: int) -> None:
+        self._fields_bytes += size
+        if self._fields_bytes > MAX_FIELDS_BYTES:
+            raise _too_large()
+
+    def _bounded(self) -> None:
+        """Nothing that is waited for may be longer than all fields together."""
+        if self._fields_bytes + len(self._buffer) > MAX_FIELDS_BYTES + len(self._delimiter):
+            raise _too_large()
+
+
+def _too_large() -> CosError:
+    return CosError("EntityTooLarge", f"The fields before the file exceed {MAX_FIELDS_BYTES} bytes.")
+
+
+def _disposition(raw: bytes) -> dict[str, str]:
+    """The parameters of a part's Content-Disposition."""
+    try:
+        lines = raw.decode().split("\r\n")
+    except UnicodeDecodeError as error:
+        raise _malformed("A part's headers are not UTF-8.") from error
+    for line in lines:
+        name, _, value = line.partition(":")
+        if name.strip().lower() == "content-disposition":
+            kind, _, rest = value.partition(";")
+            if kind.strip().lower() == "form-data":
+                return _parameters(rest)
+    raise _malformed("A part has no Content-Disposition of form-data.")
+
+
+def _parameters(text: str) -> dict[str, str]:
+    parameters: dict[str, str] = {}
+    for name, quoted, bare in _PARAMETER.findall(text):
+        if name.endswith("*"):
+            charset, _, encoded = bare.partition("'")
+            if charset.lower() == "utf-8":
+                parameters[name[:-1].lower()] = unquote(encoded.partition("'")[2])
+            continue
+        # Browsers escape these three characters, and no others (the HTML standard, section 4.10.22.8).
+        value = quoted.replace('\\"', '"').replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n") or bare
+        parameters.setdefault(name.lower(), value)
+    return parameters
+
+
+def _malformed(why: str) -> CosError:
+    return CosError("MalformedPOSTRequest", why)
