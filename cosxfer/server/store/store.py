@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from cosxfer._native import hashing
@@ -68,7 +68,8 @@ class Store:
         return self._database.buckets()
 
     def add_bucket(self, name: str) -> None:
-        self._database.add_bucket(name, self._clock())
+        with self._database.transaction():
+            self._database.add_bucket(name, self._clock())
         self.bucket_names = frozenset(self._database.buckets())
 
     def remove_bucket(self, name: str) -> bool:
@@ -84,6 +85,16 @@ class Store:
     def writer(self, label: str) -> BlobWriter:
         """A new file for a body; ``label`` is for people."""
         return BlobWriter(self._root, label)
+
+    @contextmanager
+    def _kept(self, writer: BlobWriter) -> Iterator[None]:
+        """Put the body's file in its place, and take it away again where the block fails."""
+        writer.keep()
+        try:
+            yield
+        except BaseException:
+            self._delete([writer.blob])
+            raise
 
     @contextmanager
     def reading(self, found: StoredObject) -> Iterator[list[tuple[Path, int]]]:
@@ -159,8 +170,7 @@ class Store:
         # Opaque, as COS's own: the MD5 of the whole is not known without reading it again.
         etag = hashing.md5(bytes.fromhex(to.etag) + writer.md5).hex()
         crc64 = hashing.crc64_combine(to.crc64 or 0, writer.crc64, writer.size)
-        writer.keep()
-        with self._database.transaction():
+        with self._kept(writer), self._database.transaction():
             self._database.extend_object(to, segment=segment, etag=etag, crc64=crc64, modified=self._clock())
         return etag, crc64
 
@@ -178,10 +188,8 @@ class Store:
         writer: BlobWriter | None = None,
         upload_id: str = "",
     ) -> None:
-        if writer is not None:
-            writer.keep()
         used = {segment.blob for segment in segments}
-        with self._database.transaction():
+        with nullcontext() if writer is None else self._kept(writer), self._database.transaction():
             replaced = self._database.remove_object(bucket, key)
             if upload_id:
                 replaced += self._database.remove_upload(upload_id)
@@ -226,7 +234,8 @@ class Store:
             headers=headers,
             initiated=self._clock(),
         )
-        self._database.add_upload(upload)
+        with self._database.transaction():
+            self._database.add_upload(upload)
         return upload
 
     def upload(self, upload_id: str, bucket: str, key: str) -> StoredUpload | None:
@@ -234,7 +243,6 @@ class Store:
 
     def put_part(self, upload: StoredUpload, *, number: int, writer: BlobWriter) -> None:
         """Make the written body a part; an earlier one of the same number is replaced."""
-        writer.keep()
         part = StoredPart(
             number=number,
             blob=writer.blob,
@@ -243,7 +251,7 @@ class Store:
             crc64=writer.crc64,
             modified=self._clock(),
         )
-        with self._database.transaction():
+        with self._kept(writer), self._database.transaction():
             replaced = self._database.set_part(upload.id, part)
         if replaced is not None:
             self._delete([replaced])
