@@ -7,6 +7,7 @@ columns at once, and the columns' CRCs are combined.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -205,6 +206,7 @@ class PartHasher:
             stream._busy = True
         self._work = {stream: stream._copy() for stream in self._held}
         self._crc64 = crc64
+        self._lock = threading.Lock()
         self._positions = [0] * len(self._views)
         self._digests: list[PartDigest] = []
         self._md5, self._crc = Md5(), 0
@@ -240,7 +242,15 @@ class PartHasher:
             self._held = []
 
     def advance(self, max_bytes: int) -> int:
-        budget = max(0, max_bytes)
+        if not self._lock.acquire(blocking=False):
+            raise RuntimeError("another thread is inside advance()")
+        try:
+            self._advance(max(0, max_bytes))
+        finally:
+            self._lock.release()
+        return self._hashed
+
+    def _advance(self, budget: int) -> None:
         while budget and not self.done:
             index = len(self._digests)
             start = self._positions[index]
@@ -255,7 +265,6 @@ class PartHasher:
             self._hashed += piece.nbytes
             budget -= piece.nbytes
             self._settle()
-        return self._hashed
 
     def positions(self) -> list[int]:
         return list(self._positions)

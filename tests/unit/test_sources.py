@@ -1,0 +1,267 @@
+"""Files and streams as sources: what they give, and how they say that they cannot."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cosxfer._native import slicing
+from cosxfer.errors import SourceChangedError, SourceError, UsageError
+from cosxfer.sources import FileSource, StreamSource
+
+DATA = bytes(range(256)) * 64
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "file"
+    path.write_bytes(DATA)
+    return path
+
+
+@pytest.fixture(params=["mapped", "read"])
+def source(request: pytest.FixtureRequest, path: Path, monkeypatch: pytest.MonkeyPatch) -> FileSource:
+    if request.param == "read":
+
+        class Unmappable:
+            def __init__(self, fd: int, size: int) -> None:
+                raise OSError(19, "No such device")  # what mmap says on some FUSE file systems
+
+        monkeypatch.setattr(slicing, "MappedFile", Unmappable)
+    source = FileSource.open(path)
+    assert source.mapped == (request.param == "mapped")
+    return source
+
+
+def test_slices_prefetch_and_release(source: FileSource, path: Path) -> None:
+    with source:
+        assert (source.path, source.size) == (str(path), len(DATA))
+        for offset, length in ((0, len(DATA)), (1000, 5000), (len(DATA), 0)):
+            source.prefetch(offset, length)
+            view = source.slice(offset, length)
+            source.release(offset, length)
+            source.drop_cache(offset, length)
+            assert view == DATA[offset : offset + length]
+            assert view.readonly
+        source.check()
+    assert view.nbytes == 0
+
+
+def test_a_slice_outlives_the_source(source: FileSource) -> None:
+    view = source.slice(10, 20)
+    source.close()
+    source.close()
+    assert view == DATA[10:30]
+    with pytest.raises(ValueError, match="closed"):
+        source.slice(0, 1)
+    with pytest.raises(ValueError, match="closed"):
+        source.check()
+
+
+@pytest.mark.parametrize(("offset", "length"), [(-1, 1), (0, -1), (0, len(DATA) + 1), (len(DATA), 1)])
+def test_what_lies_outside_is_a_usage_error(source: FileSource, offset: int, length: int) -> None:
+    for call in (source.slice, source.prefetch, source.release, source.drop_cache):
+        with pytest.raises(UsageError):
+            call(offset, length)
+
+
+def test_an_empty_file(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    with FileSource.open(tmp_path / "empty") as source:
+        assert source.size == 0
+        assert source.slice(0, 0) == b""
+        source.drop_cache(0, 0)
+        source.check()
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, 100)
+
+
+def grow(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"more")
+
+
+def rewrite(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.write(b"changed")
+    os.utime(path, ns=(1, 1))
+
+
+def replace(path: Path) -> None:
+    other = path.with_name("other")
+    other.write_bytes(DATA)
+    other.replace(path)
+
+
+def chmod(path: Path) -> None:
+    path.chmod(0o600 if path.stat().st_mode & 0o077 else 0o640)
+
+
+@pytest.mark.parametrize(
+    ("change", "changed"),
+    [(cut, "size"), (grow, "size"), (rewrite, "mtime"), (replace, "inode"), (Path.unlink, "inode")],
+)
+def test_a_change_is_seen_and_named(
+    source: FileSource, path: Path, change: Callable[[Path], None], changed: str
+) -> None:
+    source.check()
+    change(path)
+    with pytest.raises(SourceChangedError) as caught:
+        source.check()
+    # Removing or replacing the file also changes the ctime of the one that is open, which is seen first.
+    assert caught.value.changed in {changed, "ctime"}
+    if changed != "inode":
+        assert caught.value.changed == changed
+    assert caught.value.path == str(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_file_that_was_cut_does_not_crash_its_reader(source: FileSource, path: Path) -> None:
+    cut(path)
+    try:
+        bytes(source.slice(0, len(DATA)))
+    except SourceChangedError as error:
+        assert error.changed == "size"
+    with pytest.raises(SourceChangedError) as caught:
+        source.check()
+    assert caught.value.changed == "size"
+
+
+def test_a_relative_path_is_checked_where_it_was_opened(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(path.parent)
+    with FileSource.open(path.name) as source:
+        monkeypatch.chdir("/")
+        source.check()
+
+
+@pytest.mark.parametrize("wrong", ["missing", "directory", "pipe", "device", "proc", "nul"])
+def test_what_cannot_be_opened_is_a_source_error(tmp_path: Path, wrong: str) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    paths = {
+        "missing": tmp_path / "no" / "such",
+        "directory": tmp_path,
+        "pipe": pipe,
+        "device": "/dev/null",
+        "proc": "/proc/self/status",
+        "nul": "a\0b",
+    }
+    with pytest.raises(SourceError) as caught:
+        FileSource.open(paths[wrong])
+    assert caught.value.path == str(paths[wrong])
+    assert repr(str(paths[wrong])) in str(caught.value)
+
+
+def test_an_unreadable_file_is_a_source_error(path: Path) -> None:
+    path.chmod(0)
+    if os.access(path, os.R_OK):
+        pytest.skip("this user may read everything")
+    with pytest.raises(SourceError, match="permission denied"):
+        FileSource.open(path)
+
+
+def from_file(data: bytes) -> object:
+    return io.BytesIO(data)
+
+
+def from_read_only(data: bytes) -> object:
+    class Reader:
+        def __init__(self) -> None:
+            self.file = io.BytesIO(data)
+
+        def read(self, size: int) -> bytes:
+            return self.file.read(min(size, 1000))
+
+    return Reader()
+
+
+def feed(write: Callable[[bytes], object], close: Callable[[], object]) -> None:
+    def work() -> None:
+        for start in range(0, len(DATA), 700):
+            write(DATA[start : start + 700])
+        close()
+
+    threading.Thread(target=work).start()
+
+
+def from_pipe(data: bytes) -> object:
+    end, other = os.pipe()
+    feed(lambda piece: os.write(other, piece), lambda: os.close(other))
+    return end
+
+
+def from_socket(data: bytes) -> object:
+    end, other = socket.socketpair()
+    feed(other.sendall, other.close)
+    return end
+
+
+@pytest.mark.parametrize("make", [from_file, from_read_only, from_pipe, from_socket])
+def test_streams_come_in_whole_parts(make: Callable[[bytes], object]) -> None:
+    stream = make(DATA)
+    source = StreamSource(stream)
+    parts = []
+    while part := source.read_part(3000):
+        assert part.readonly
+        parts.append(bytes(part))
+        source.recycle(part)
+    assert b"".join(parts) == DATA
+    assert {len(part) for part in parts[:-1]} == {3000}
+    assert source.position == len(DATA)
+    assert source.ended
+    assert source.read_part(10) == b""
+    if isinstance(stream, int):
+        os.close(stream)
+    elif isinstance(stream, socket.socket):
+        stream.close()
+
+
+def test_a_part_stays_until_it_is_recycled() -> None:
+    source = StreamSource(io.BytesIO(DATA), spare_parts=1)
+    first, second = source.read_part(100), source.read_part(100)
+    buffer = first.obj
+    assert (first, second) == (DATA[:100], DATA[100:200])
+    source.recycle(first)
+    source.recycle(second)  # one too many to keep
+    third, fourth = source.read_part(100), source.read_part(100)
+    assert third.obj is buffer
+    assert (third, fourth) == (DATA[200:300], DATA[300:400])
+
+
+def test_a_stream_that_fails_is_a_source_error_with_its_name() -> None:
+    class Broken:
+        def readinto(self, buffer: memoryview) -> int:
+            raise OSError(5, "Input/output error")
+
+    with pytest.raises(SourceError, match="the camera") as caught:
+        StreamSource(Broken(), name="the camera").read_part(10)
+    assert caught.value.path == "the camera"
+
+
+@pytest.mark.parametrize("stream", [object(), "text"])
+def test_what_cannot_be_read_is_a_usage_error(stream: object) -> None:
+    with pytest.raises(UsageError):
+        StreamSource(stream)
+
+
+def test_a_text_stream_and_one_that_would_block_are_source_errors() -> None:
+    with pytest.raises(SourceError, match="text"):
+        StreamSource(io.StringIO("text")).read_part(10)
+    end, other = os.pipe()
+    os.set_blocking(end, False)
+    with open(end, "rb", buffering=0) as raw, pytest.raises(SourceError, match="non-blocking"):
+        StreamSource(raw).read_part(10)
+    os.close(other)
+
+
+def test_a_part_of_nothing_is_a_usage_error() -> None:
+    with pytest.raises(UsageError):
+        StreamSource(io.BytesIO(b"")).read_part(0)
