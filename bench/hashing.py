@@ -1,0 +1,199 @@
+"""What hashing costs: the native core beside hashlib, in one run, interleaved.
+
+One thread unless said. Figures of one thread count CPU time of that thread, so that a busy machine disturbs them less;
+those of several threads count wall time. The data lies in memory, in pages of the system's choice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bench import _report
+from cosxfer import _native
+from cosxfer._native import hashing
+
+MIB = 1 << 20
+GB = 1e9
+Speed = Callable[[], float]
+
+
+def speed(work: Callable[[], object], size: int, clock: Callable[[], float] = time.thread_time) -> Speed:
+    """Bytes per second of ``work``, which handles ``size`` bytes."""
+
+    def once() -> float:
+        start = clock()
+        work()
+        return size / (clock() - start)
+
+    return once
+
+
+def on(kernel: str, work: Callable[[], object]) -> Callable[[], object]:
+    def forced() -> None:
+        before = hashing.kernel()
+        hashing.use_kernel(kernel)
+        work()
+        hashing.use_kernel(before)
+
+    return forced
+
+
+def each_md5(buffers: Sequence[memoryview]) -> None:
+    for buffer in buffers:
+        hashlib.md5(buffer, usedforsecurity=False).digest()
+
+
+def lanes_beside_hashlib(memory: memoryview, rounds: int) -> list[_report.Figure]:
+    """32 parts of 8 MiB by every kernel, and what each kernel is promised to be."""
+    parts = [memory[i * 8 * MIB : (i + 1) * 8 * MIB] for i in range(32)]
+    size = 32 * 8 * MIB
+    sides: dict[str, Speed] = {"hashlib": speed(lambda: each_md5(parts[:4]), size // 8)}
+    for kernel in hashing.kernels():
+        few = parts[: 4 if kernel == "scalar" else 32]
+        sides[kernel] = speed(on(kernel, lambda few=few: hashing.md5_many(few)), len(few) * 8 * MIB)
+        sides[f"{kernel} fused"] = speed(on(kernel, lambda few=few: hashing.hash_parts(few)), len(few) * 8 * MIB)
+    got = _report.interleave(sides, rounds)
+    promised = {"avx512": (12, 16), "avx2": (6, 7), "portable": (3, 4)}
+    figures = [_report.absolute("hashlib MD5", [v / GB for v in got["hashlib"]], "GB/s")]
+    for kernel in hashing.kernels():
+        must, aim = promised.get(kernel, (None, None))
+        name = f"MD5 of 32 parts of 8 MiB, {kernel} / hashlib"
+        figures.append(_report.ratio(name, got[kernel], got["hashlib"], must=must, aim=aim))
+    for kernel in hashing.kernels():
+        must, aim = (10, 13) if kernel == "avx512" else (None, None)
+        name = f"MD5 + CRC64 fused, {kernel} / hashlib MD5 alone"
+        figures.append(_report.ratio(name, got[f"{kernel} fused"], got["hashlib"], must=must, aim=aim))
+    return figures
+
+
+def single_streams(memory: memoryview, rounds: int) -> list[_report.Figure]:
+    """CRC64 beside reading, one MD5 stream beside hashlib, a file's MD5 in the same read as its parts'."""
+    words = np.frombuffer(memory, dtype=np.uint64)
+    short = memory[: 32 * MIB]
+    parts = [memory[i * 8 * MIB : (i + 1) * 8 * MIB] for i in range(4)]
+
+    def whole() -> None:
+        hashing.PartHasher(parts, whole=hashing.Md5()).advance(1 << 40)
+
+    sides = {
+        "read": speed(lambda: np.bitwise_xor.reduce(words), len(memory)),
+        "crc": speed(lambda: hashing.crc64(memory), len(memory)),
+        "hashlib": speed(lambda: each_md5([short]), len(short)),
+        "scalar": speed(lambda: hashing.md5(short), len(short)),
+        "whole": speed(whole, 32 * MIB),
+    }
+    got = _report.interleave(sides, rounds)
+    return [
+        _report.absolute("reading memory once", [v / GB for v in got["read"]], "GB/s"),
+        _report.ratio("CRC64 / reading the same memory once", got["crc"], got["read"], must=0.9, aim=1.0),
+        _report.ratio("one MD5 stream, scalar / hashlib", got["scalar"], got["hashlib"], must=1.0, aim=1.1),
+        _report.ratio("a file's MD5 with its parts' MD5 and CRC64 / hashlib MD5 alone", got["whole"], got["hashlib"]),
+    ]
+
+
+def small_files(memory: memoryview, rounds: int) -> list[_report.Figure]:
+    buffers = [memory[i * 16384 : (i + 1) * 16384] for i in range(10_000)]
+    size = len(buffers) * 16384
+    sides = {
+        "hashlib": speed(lambda: each_md5(buffers), size),
+        "lanes": speed(lambda: hashing.md5_many(buffers), size),
+        "fused": speed(lambda: hashing.hash_parts(buffers), size),
+    }
+    got = _report.interleave(sides, rounds)
+    return [
+        _report.ratio("MD5 of 10,000 files of 16 KiB, lanes / hashlib", got["lanes"], got["hashlib"], must=6, aim=10),
+        _report.ratio("the same with CRC64 / hashlib MD5 alone", got["fused"], got["hashlib"]),
+    ]
+
+
+def threads(memory: memoryview, rounds: int) -> list[_report.Figure]:
+    parts = [memory[i * 8 * MIB : (i + 1) * 8 * MIB] for i in range(64)]
+    sides = {
+        str(n): speed(lambda n=n: hashing.hash_parts(parts, threads=n), 64 * 8 * MIB, time.perf_counter) for n in (1, 2)
+    }
+    got = _report.interleave(sides, rounds)
+    return [
+        _report.ratio("MD5 + CRC64 of 64 parts, two threads / one (wall time)", got["2"], got["1"], must=1.7, aim=1.9)
+    ]
+
+
+def cold_start(rounds: int) -> list[_report.Figure]:
+    """User and system time of a fresh interpreter that imports one or the other, less that of one that imports nothing."""
+
+    def importing(statement: str) -> Speed:
+        program = f"{statement}; import resource as r; u = r.getrusage(r.RUSAGE_SELF); print(u.ru_utime + u.ru_stime)"
+
+        def once() -> float:
+            root = Path(__file__).resolve().parents[1]
+            command = [sys.executable, "-c", program]
+            return float(subprocess.run(command, capture_output=True, text=True, check=True, cwd=root).stdout)
+
+        return once
+
+    names = ("pass", "import cosxfer", "import httpx")
+    got = _report.interleave({name: importing(name) for name in names}, rounds)
+    bare = _report.median(got["pass"])
+    ours, theirs = ([v - bare for v in got[name]] for name in names[1:])
+    name = "cold start: import cosxfer / import httpx"
+    return [_report.ratio(name, ours, theirs, must=1.5, aim=1.2, better="lower")]
+
+
+def plot(path: str, memory: memoryview, rounds: int) -> None:
+    """GB/s by part size and lane count beside the memory line."""
+    from matplotlib import pyplot as plt
+
+    sizes = [16 * 1024 << (2 * i) for i in range(6)]  # 16 KiB to 16 MiB
+    figure, axes = plt.subplots(figsize=(8, 5))
+    read = _report.interleave(
+        {"read": speed(lambda: np.bitwise_xor.reduce(np.frombuffer(memory, np.uint64)), len(memory))}, 3
+    )
+    axes.axhline(_report.median(read["read"]) / GB, color="grey", linestyle="--", label="reading memory once")
+    for count in (1, 2, 4, 8, 16, 32):
+        speeds = []
+        for size in sizes:
+            parts = [memory[i * size : (i + 1) * size] for i in range(min(32, len(memory) // size))]
+            hashing.limit_lanes(count)
+            side = speed(lambda parts=parts: hashing.hash_parts(parts), len(parts) * size)
+            speeds.append(_report.median(_report.interleave({"x": side}, rounds)["x"]) / GB)
+        axes.plot(sizes, speeds, marker="o", label=f"{count} lane{'s' * (count > 1)}")
+    hashing.limit_lanes(0)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log", base=2)
+    axes.set_xticks(sizes, [f"{size >> 20} MiB" if size >= MIB else f"{size >> 10} KiB" for size in sizes])
+    axes.set_xlabel("part size, 32 parts")
+    axes.set_ylabel("GB/s")
+    axes.set_title(f"MD5 + CRC64 on one core, kernel {hashing.kernel()}")
+    axes.legend(fontsize="small", ncol=2)
+    figure.savefig(path, dpi=120, bbox_inches="tight")
+
+
+def main() -> None:
+    options = _report.arguments(__doc__.splitlines()[0]).parse_args()
+    if not _native.COMPILED:
+        sys.exit("bench/hashing.py compares the native kernels: they are not built, or COSXFER_KERNEL=pure is set")
+    rounds = 3 if options.quick else 11
+    noise = np.random.default_rng(1).integers(0, 1 << 63, 512 * MIB // 8, dtype=np.int64)
+    memory = memoryview(noise).cast("B")
+    figures = [
+        *lanes_beside_hashlib(memory, rounds),
+        *single_streams(memory, rounds),
+        *small_files(memory, rounds),
+        *threads(memory, rounds),
+        *cold_start(rounds if options.quick else 2 * rounds),
+    ]
+    _report.publish(figures, as_json=options.json, kernel_in_use=_native.KERNEL, kernels=" ".join(_native.KERNELS))
+    if options.plot:
+        plot(options.plot, memory, 3)
+
+
+if __name__ == "__main__":
+    main()
