@@ -20,6 +20,9 @@ logger = logging.getLogger("cosxfer")
 IDLE_SECONDS = 1.0
 """How long the thread waits for something to do before it ends; it begins anew when there is."""
 
+TAKEN_AT_ONCE = 64
+"""Calls that the thread takes out of the buffer in one go."""
+
 EXIT_SECONDS = 1.0
 """How long the interpreter's exit waits for a callback that runs."""
 
@@ -95,8 +98,7 @@ class Dispatcher:
             left, self._posted = self._posted, deque()
             self._changed.notify()
         for delivery in left:
-            if isinstance(delivery.argument, Future):
-                _end(delivery.argument)
+            _let_go(delivery)
 
     def _append(self, delivery: Delivery) -> None:
         with self._changed:
@@ -121,18 +123,30 @@ class Dispatcher:
                 if not self._posted:
                     self._thread = None
                     return
-                delivery = self._posted.popleft()
-                delivery.fixed = self._busy = True
-            try:
-                delivery.callback(delivery.argument)
-            except BaseException:
-                # Also sys.exit(): it would end this thread and with it everybody's callbacks.
-                logger.exception("a callback raised; the transfer goes on")
+                self._busy = True
+                taken = [self._posted.popleft() for _ in range(min(TAKEN_AT_ONCE, len(self._posted)))]
+                for delivery in taken:
+                    delivery.fixed = True
+            for delivery in taken:
+                if self._closed:
+                    _let_go(delivery)
+                    continue
+                try:
+                    delivery.callback(delivery.argument)
+                except BaseException:
+                    # Also sys.exit(): it would end this thread and with it everybody's callbacks.
+                    logger.exception("a callback raised; the transfer goes on")
 
     def _join(self) -> None:
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(EXIT_SECONDS)
+
+
+def _let_go(delivery: Delivery) -> None:
+    """It will not be called; who waits for that must not wait for ever."""
+    if delivery.callback is _end and isinstance(delivery.argument, Future):
+        _end(delivery.argument)
 
 
 def _end(future: Future[None]) -> None:

@@ -396,11 +396,13 @@ class TaskQueue:
 
     def _on_hash_progress(self, record: AnyRecord, progress: Progress) -> None:
         with self._lock:
+            changed = progress.loaded != record.hash_loaded
             record.hash_loaded, record.total = progress.loaded, progress.total
             watch = record.watch
             if watch is not None and watch.on_hash_progress is not None:
                 watch.hashed = self._report(watch.hashed, watch.on_hash_progress, progress)
-            self._tell(record, "progress")
+            if changed:
+                self._tell(record, "progress")
 
     def _on_progress(self, record: AnyRecord, progress: Progress) -> None:
         with self._lock:
@@ -413,7 +415,8 @@ class TaskQueue:
                 watch.sent = self._report(watch.sent, watch.on_progress, progress)
             if record.on_report is not None:
                 record.on_report(change)
-            self._tell(record, "progress")
+            if change:
+                self._tell(record, "progress")
 
     def _report(self, older: Delivery | None, callback: Report, progress: Progress) -> Delivery:
         # The first report of a run is always delivered, and so is the last: there is none to replace it.
