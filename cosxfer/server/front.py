@@ -19,6 +19,8 @@ from cosxfer.server.tls import Certificate
 _H2C_PREFACE = b"PRI "
 _BUFFER_BYTES = 1 << 20
 _POLL_SECONDS = 0.005
+_FIRST_BYTES_SECONDS = 60.0
+"""How long a connection may stay silent at its beginning."""
 
 
 class Front:
@@ -47,11 +49,13 @@ class Front:
 
     async def _serve(self, connection: socket.socket, client: tuple[str, int]) -> None:
         try:
-            if await self._is_http2(connection):
+            async with asyncio.timeout(_FIRST_BYTES_SECONDS):
+                http2 = await self._is_http2(connection)
+            if http2:
                 relay(connection, await self._connect())
             else:
                 await self._speak_http1(connection, client)
-        except (OSError, asyncio.CancelledError):
+        except (OSError, TimeoutError, asyncio.CancelledError):
             connection.close()
 
     async def _is_http2(self, connection: socket.socket) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 import h11
 
 from cosxfer.limits import KIB, MIB
+from cosxfer.server.http import ClientGone
 
 App = Callable[..., Awaitable[None]]
 
@@ -37,7 +38,7 @@ async def speak_http1(
     try:
         while await connection.serve_one():
             pass
-    except (ConnectionError, ssl.SSLError, h11.LocalProtocolError):
+    except (ClientGone, ConnectionError, ssl.SSLError, h11.LocalProtocolError):
         # The client is gone, or the answer was cut on purpose: nothing can be said any more.
         writer.transport.abort()
     finally:
@@ -141,7 +142,10 @@ class _Connection:
         data = self._h11.send(event)
         if data:
             self._writer.write(data)
-            await self._writer.drain()
+            try:
+                await self._writer.drain()
+            except (ConnectionError, ssl.SSLError) as error:
+                raise ClientGone from error
 
     async def _refuse(self, error: h11.RemoteProtocolError) -> None:
         """Answer what is no HTTP."""
