@@ -5,6 +5,7 @@ To add an extension, append to ``EXTENSIONS``; one that needs a library names it
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -34,7 +35,9 @@ EXTENSIONS: dict[str, tuple[list[str], str | None]] = {
     ),
     "slicing": (["guard"], None),
 }
-CFLAGS = ["-O3", "-std=gnu11", "-pthread", "-fvisibility=hidden", "-Wall", "-Wextra"]
+# Appended last, so that a sanitized build can replace the optimization.
+MORE_CFLAGS = os.environ.get("COSXFER_CFLAGS", "").split()
+CFLAGS = ["-O3", "-std=gnu11", "-pthread", "-fvisibility=hidden", "-Wall", "-Wextra", *MORE_CFLAGS]
 
 
 def missing(what: str) -> None:

@@ -127,7 +127,7 @@ def threads(memory: memoryview, rounds: int) -> list[_report.Figure]:
 
 
 def cold_start(rounds: int) -> list[_report.Figure]:
-    """User and system time of a fresh interpreter that imports one or the other, less that of one that imports nothing."""
+    """CPU time of a fresh interpreter that imports one or the other, less that of one that imports nothing."""
 
     def importing(statement: str) -> Speed:
         program = f"{statement}; import resource as r; u = r.getrusage(r.RUSAGE_SELF); print(u.ru_utime + u.ru_stime)"
