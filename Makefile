@@ -30,6 +30,7 @@ unit: setup
 	$(PY) -m pytest -m 'not deep'
 
 test-deep: setup
+	@.ci/deep/browser.sh
 	$(PY) -m pytest -m deep
 
 format: setup

@@ -147,6 +147,48 @@ def serve(
 
 
 @app.command()
+def form(
+    target: Annotated[
+        str, typer.Argument(help="cos://BUCKET/PREFIX; the file's name follows the prefix.", show_default=False)
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Where the page goes; - is standard output.", metavar="FILE")
+    ] = Path("upload.html"),
+    expires: Annotated[str, typer.Option(help="How long the form works: 15m, 1h, 7d.", metavar="TIME")] = "1h",
+    max_size: Annotated[str, typer.Option(help="Largest file, such as 100MiB.", metavar="SIZE")] = "5GiB",
+    title: Annotated[str | None, typer.Option(help="The page's heading.", show_default=False)] = None,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(help="Address with {bucket} and {region}.", envvar="COS_ENDPOINT", show_default=False),
+    ] = None,
+    region: Annotated[
+        str | None, typer.Option(help="Such as ap-guangzhou.", envvar="COS_REGION", show_default=False)
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Write an HTML page with which a browser uploads into a bucket, without keys (POST Object).
+
+    The page holds a signature that lets whoever has it upload under the prefix until it expires. The bucket needs a
+    CORS rule that lets the page's origin POST (the embedded server has one).
+    """
+    from cosxfer.cli.failures import reported
+    from cosxfer.cli.form import FormOptions, run
+
+    with reported(debug=debug):
+        run(
+            FormOptions(
+                target=target,
+                output=output,
+                expires=expires,
+                max_bytes=parse_size(max_size, name="--max-size"),
+                title=title,
+                endpoint=endpoint,
+                region=region,
+            )
+        )
+
+
+@app.command()
 def demo(
     size: Annotated[str, typer.Option(help="Size of the file.", metavar="SIZE")] = "1GiB",
     debug: Debug = False,
