@@ -79,7 +79,8 @@ async def serve_on(
 ) -> None:
     """Serve HTTP/1.1 and HTTP/2 (by ALPN, or with prior knowledge) until ``stop`` is set.
 
-    ``spelt`` puts `Front` before granian, which costs HTTP/2 a few per cent and spells the header names of HTTP/1.1.
+    ``spelt`` puts `Front` before granian, which spells the header names of HTTP/1.1 and costs
+    HTTP/2 up to a tenth of this process's CPU time (0.1 to 0.5 s for 1 GiB).
     """
     with listen("127.0.0.1", 0) if spelt else nullcontext(listener) as behind:
         tls = {} if certificate is None else {"ssl_cert": certificate.cert_file, "ssl_key": certificate.key_file}
