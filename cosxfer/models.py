@@ -253,7 +253,7 @@ class TaskInfo:
     """Empty for the client's."""
     state: TaskState
     loaded: int
-    """Bytes sent."""
+    """Bytes sent; of a paused or failed task, those that need not be sent again."""
     total: int
     """Bytes in all; 0 until it is known."""
     speed: float

@@ -34,6 +34,11 @@ class Checkpoint:
     completing: bool = False
     """Complete was sent: the object may be there."""
 
+    @property
+    def loaded(self) -> int:
+        """Bytes of the parts that the server has."""
+        return sum(part.length for part in self.done.values())
+
     def clear(self) -> None:
         """Nothing is left on the server: the next run begins anew."""
         self.upload_id = ""

@@ -33,6 +33,7 @@ class PutJob:
     )
 
     abort_on_failure = False
+    loaded = 0
     upload_id = ""
 
     def __init__(

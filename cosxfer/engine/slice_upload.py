@@ -33,7 +33,7 @@ from cosxfer.errors import (
     TransportError,
     UploadError,
 )
-from cosxfer.models import MultipartCompleteResult, Part, Progress, UploadResult
+from cosxfer.models import HeadObjectResult, MultipartCompleteResult, Part, Progress, UploadResult
 from cosxfer.ops.head_object import head_object
 from cosxfer.ops.multipart_complete import multipart_complete
 from cosxfer.ops.multipart_init import multipart_init
@@ -64,7 +64,8 @@ class SliceUpload:
         on_hash_progress: Callable[[Progress], None],
         on_progress: Callable[[Progress], None],
     ) -> None:
-        self._session = session
+        self._session = session.watched(self._retried)
+        self._retries = 0
         self._source = source
         self._plan = plan
         self._bucket = bucket
@@ -91,7 +92,7 @@ class SliceUpload:
 
         Cancelling ends it at once and keeps what is on the server.
         """
-        began, retries = time.monotonic(), self._session.retries
+        began = time.monotonic()
         checkpoint = self._checkpoint
         completed = None
         try:
@@ -99,7 +100,7 @@ class SliceUpload:
                 completed = await self._recall()
         except CosxferError as error:
             raise await self._failure(error) from error
-        done_bytes = sum(part.length for part in checkpoint.done.values())
+        done_bytes = checkpoint.loaded
         self._hash_reporter.start(done_bytes)
         send_began = time.monotonic()
         if completed is None:
@@ -149,8 +150,19 @@ class SliceUpload:
             seconds=time.monotonic() - began,
             hash_seconds=self._hash_seconds,
             send_seconds=send_seconds,
-            retries=self._session.retries - retries,
+            retries=self._retries,
         )
+
+    def _retried(self, error: CosxferError) -> None:
+        self._retries += 1
+        if isinstance(error, TransportError) and not self._checkpoint.upload_id:
+            # Initiate makes a new upload each time, and there is no way to ask which one a lost answer named.
+            logger.warning(
+                "%s begins again, as the answer to Initiate was lost (%s): an empty multipart upload of this key "
+                "may stay on the server; multipart_list shows it",
+                self._what(),
+                error,
+            )
 
     async def _recall(self) -> MultipartCompleteResult | None:
         """Ask the server for the parts of an earlier run; returns the object where it turns out to be complete."""
@@ -302,7 +314,7 @@ class SliceUpload:
         try:
             if not gone and await self._still_open():
                 return None
-            head = await head_object(self._session, self._bucket, self._key, region=self._options.region)
+            head = await self._head()
         except CosxferError:
             return None
         if head.size != self._plan.size or head.crc64 != crc64:
@@ -318,6 +330,11 @@ class SliceUpload:
             crc64=head.crc64,
             version_id=head.version_id,
         )
+
+    async def _head(self) -> HeadObjectResult:
+        # An object under the user's own key tells nothing without it.
+        keys = {name: value for name, value in self._part_headers.items() if "customer" in name}
+        return await head_object(self._session, self._bucket, self._key, headers=keys, region=self._options.region)
 
     async def _still_open(self) -> bool:
         try:
@@ -338,7 +355,7 @@ class SliceUpload:
         theirs = completed.crc64
         if theirs is None:
             try:
-                head = await head_object(self._session, self._bucket, self._key, region=self._options.region)
+                head = await self._head()
             except CosxferError as error:
                 raise UploadError(
                     f"{self._what()} was completed, but the object could not be compared with the file: {error}",
@@ -375,7 +392,12 @@ class SliceUpload:
             kept = f"The multipart upload {checkpoint.upload_id} and its {len(checkpoint.done)} parts"
             return False, f"{kept} were kept on the server"
         gone, left = await abort_upload(
-            self._session, self._bucket, self._key, upload_id=checkpoint.upload_id, region=self._options.region
+            self._session,
+            self._bucket,
+            self._key,
+            upload_id=checkpoint.upload_id,
+            completing=checkpoint.completing,
+            region=self._options.region,
         )
         if gone:
             checkpoint.clear()

@@ -83,6 +83,11 @@ class FileJob:
         """The multipart upload that is on the server now, or empty."""
         return "" if self._checkpoint is None else self._checkpoint.upload_id
 
+    @property
+    def loaded(self) -> int:
+        """The bytes of the parts that the server has."""
+        return 0 if self._checkpoint is None else self._checkpoint.loaded
+
     async def run(
         self, *, on_hash_progress: Callable[[Progress], None], on_progress: Callable[[Progress], None]
     ) -> UploadResult:
@@ -141,6 +146,7 @@ class FileJob:
             self._bucket,
             self._key,
             upload_id=self._checkpoint.upload_id,
+            completing=self._checkpoint.completing,
             region=self._options.region,
         )
         if gone:
@@ -173,7 +179,9 @@ async def _put(
     on_hash_progress: Callable[[Progress], None],
     on_progress: Callable[[Progress], None],
 ) -> UploadResult:
-    began, retries = time.monotonic(), session.retries
+    began = time.monotonic()
+    retried: list[CosxferError] = []
+    session = session.watched(retried.append)
     hash_reporter = Reporter(on_hash_progress, source.size)
     reporter = Reporter(on_progress, source.size)
     hash_reporter.start()
@@ -233,5 +241,5 @@ async def _put(
         seconds=time.monotonic() - began,
         hash_seconds=hash_seconds,
         send_seconds=time.monotonic() - send_began,
-        retries=session.retries - retries,
+        retries=len(retried),
     )

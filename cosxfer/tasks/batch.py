@@ -38,6 +38,7 @@ class RefusedJob:
     __slots__ = ("_error",)
 
     abort_on_failure = False
+    loaded = 0
     repeatable = True
     upload_id = ""
 

@@ -233,6 +233,13 @@ class TaskQueue:
         else:
             self.dispatcher.post(announce, event)
 
+    def _set_loaded(self, record: AnyRecord, loaded: int) -> None:
+        change, record.loaded = loaded - record.loaded, loaded
+        if change:
+            if record.on_report is not None:
+                record.on_report(change)
+            self._tell(record, "progress")
+
     def _waiter(self, record: AnyRecord, for_outcome: bool) -> Future[None]:
         future: Future[None] = Future()
         record.waiters = [*(record.waiters or ()), (for_outcome, future)]
@@ -344,6 +351,7 @@ class TaskQueue:
                 self._clean_up(record)
             else:
                 # Paused, or paused and already restarted.
+                self._set_loaded(record, record.job.loaded if record.job is not None else 0)
                 self._settle(record)
                 self._let_wait(record)
             self._wake()
@@ -351,9 +359,8 @@ class TaskQueue:
     def _succeeded(self, record: AnyRecord) -> None:
         if record.state == "checking":
             self._move(record, "uploading")
-        if record.on_report is not None:
-            record.on_report(record.total - record.loaded)
-        record.loaded = record.hash_loaded = record.total
+        record.hash_loaded = record.total
+        self._set_loaded(record, record.total)
         self._move(record, "success")
         self._settle(record)
 
@@ -364,6 +371,7 @@ class TaskQueue:
             record.error = CosxferError(
                 f"the upload was ended from within by {type(error or asyncio.CancelledError()).__name__}"
             )
+        self._set_loaded(record, record.job.loaded if record.job is not None else 0)
         self._move(record, "error")
         self._settle(record)
 
@@ -406,17 +414,13 @@ class TaskQueue:
 
     def _on_progress(self, record: AnyRecord, progress: Progress) -> None:
         with self._lock:
-            change = progress.loaded - record.loaded
-            record.loaded, record.total, record.speed = progress.loaded, progress.total, progress.speed
+            record.total, record.speed = progress.total, progress.speed
             if record.state == "checking":
                 self._move(record, "uploading")
             watch = record.watch
             if watch is not None and watch.on_progress is not None:
                 watch.sent = self._report(watch.sent, watch.on_progress, progress)
-            if record.on_report is not None:
-                record.on_report(change)
-            if change:
-                self._tell(record, "progress")
+            self._set_loaded(record, progress.loaded)
 
     def _report(self, older: Delivery | None, callback: Report, progress: Progress) -> Delivery:
         # The first report of a run is always delivered, and so is the last: there is none to replace it.

@@ -38,6 +38,11 @@ class Job(Protocol[R_co]):
         """The multipart upload that it has on the server, or empty."""
         ...
 
+    @property
+    def loaded(self) -> int:
+        """The bytes that the server has and that a further run will not send again."""
+        ...
+
     async def run(self, *, on_hash_progress: Report, on_progress: Report) -> R_co:
         """Do it. The first call of ``on_progress`` says that sending begins. Cancelling keeps what is on the server."""
         ...

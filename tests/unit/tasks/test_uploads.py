@@ -1,0 +1,904 @@
+"""Tasks against a COS in memory: pause, restart, cancel, errors, events, callbacks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cosxfer
+from cosxfer.limits import MIB
+from tests.unit.fake_cos import BUCKET, FakeCos, lose_answer, refuse
+from tests.unit.files import content_of, write
+from tests.unit.tasks.gate import Gate
+
+SIZE = 5 * MIB + 7
+PARTS = 6
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return write(tmp_path / "f", SIZE)
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(main, 60))
+
+
+def submit(
+    client: cosxfer.AsyncClient, path: Path, key: str = "k", **options: Any
+) -> cosxfer.AsyncUploadTask[cosxfer.UploadResult]:
+    return client.submit_upload_file(BUCKET, key, path, part_size=MIB, async_limit=2, **options)
+
+
+def sent(cos: FakeCos) -> list[int]:
+    return sorted(call.part for call in cos.calls if call.operation == "multipart_upload" and call.part is not None)
+
+
+def alter(path: Path, content: bytes, *, replace: bool) -> None:
+    if replace:
+        other = path.with_name("other")
+        other.write_bytes(content)
+        other.replace(path)
+    else:
+        path.write_bytes(content)
+
+
+# -- submit -----------------------------------------------------------------------------------------------------------
+
+
+def test_submitting_returns_at_once_and_the_result_comes_later(cos: FakeCos, path: Path, gate: Gate) -> None:
+    cos.fault("multipart_upload", gate, times=2)
+
+    async def main() -> None:
+        async with cos.client() as client:
+            task = submit(client, path)
+            assert (task.state, task.loaded, task.total) == ("waiting", 0, SIZE)
+            assert not cos.calls
+            await gate.come(2)
+            assert task.state == "uploading"
+            gate.open()
+            result = await task
+            assert result.verified
+            assert (task.state, task.loaded, task.hash_loaded) == ("success", SIZE, SIZE)
+            assert await task.result() is result
+
+    run(main())
+    assert cos.objects["k"].content == content_of(SIZE)
+
+
+def test_waiting_for_a_result_can_be_limited_and_repeated(cos: FakeCos, path: Path, gate: Gate) -> None:
+    cos.fault("multipart_upload", gate, times=9)
+
+    async def main() -> None:
+        async with cos.client() as client:
+            task = submit(client, path)
+            with pytest.raises(TimeoutError):
+                await task.result(timeout=0.01)
+            gate.open()
+            assert (await task.result(timeout=30)).verified
+
+    run(main())
+
+
+def test_cancelling_the_wait_for_a_result_does_not_cancel_the_task(cos: FakeCos, path: Path, gate: Gate) -> None:
+    cos.fault("multipart_upload", gate, times=9)
+
+    async def main() -> None:
+        async with cos.client() as client:
+            task = submit(client, path)
+            waiting = asyncio.ensure_future(task.result())
+            await gate.come()
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            gate.open()
+            assert (await task).verified
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda c, p: c.submit_upload_file("nonsense", "k", p), "bucket"),
+        (lambda c, p: c.submit_upload_file(BUCKET, "", p), "key"),
+        (lambda c, p: c.submit_upload_file(BUCKET, "k", None), "path"),
+        (lambda c, p: c.submit_upload_file(BUCKET, "k", p, slice_size=-1), "slice_size"),
+        (lambda c, p: c.submit_upload_file(BUCKET, "k", p, part_size=5), "part_size"),
+        (lambda c, p: c.submit_upload_file(BUCKET, "k", p, async_limit=0), "async_limit"),
+        (lambda c, p: c.submit_upload_file(BUCKET, "k", p, nonsense=0), "nonsense"),
+        (lambda c, p: c.submit_slice_upload_file(BUCKET, "k", p, slice_size=5), "slice_size"),
+        (lambda c, p: c.submit_slice_upload_file(BUCKET, "k", p, part_size=MIB), "part_size"),
+        (lambda c, p: c.submit_put_object(BUCKET, "k", p, content_md5="no"), "content_md5"),
+        (lambda c, p: c.on("list-updates", print), "event"),
+        (lambda c, p: c.off("list-updates", print), "event"),
+    ],
+)
+def test_what_can_never_work_is_refused_at_once_and_makes_no_task(
+    cos: FakeCos, path: Path, call: Any, name: str
+) -> None:
+    with cos.blocking_client() as client:
+        with pytest.raises(cosxfer.UsageError) as caught:
+            call(client, path)
+        assert caught.value.name == name
+        assert client.get_task_list() == []
+    assert not cos.calls
+
+
+def test_the_list_shows_every_task_in_the_order_of_submission(cos: FakeCos, path: Path, gate: Gate) -> None:
+    cos.fault("multipart_upload", gate, times=99)
+    with cos.blocking_client(file_parallel_limit=1) as client:
+        ids = [client.submit_upload_file(BUCKET, f"k{n}", path, part_size=MIB).task_id for n in range(5)]
+        gate.wait()
+        infos = client.get_task_list()
+        assert [info.task_id for info in infos] == ids
+        assert [info.state for info in infos] == ["uploading"] + 4 * ["waiting"]
+        assert (infos[1].bucket, infos[1].key, infos[1].path, infos[1].total) == (BUCKET, "k1", str(path), SIZE)
+        gate.open()
+
+
+def test_tasks_that_have_ended_leave_the_list_and_keep_their_result(cos: FakeCos, tmp_path: Path) -> None:
+    path = write(tmp_path / "f", 10)
+    with cos.blocking_client(max_finished_tasks=3, file_parallel_limit=1) as client:
+        tasks = [client.submit_upload_file(BUCKET, f"k{n}", path) for n in range(8)]
+        assert all(task.result().verified for task in tasks)
+        assert [info.key for info in client.get_task_list()] == ["k5", "k6", "k7"]
+        with pytest.raises(cosxfer.UsageError, match="there is no task"):
+            client.pause_task(tasks[0].task_id)
+        assert client.clear_finished_tasks() == 3
+        assert client.get_task_list() == []
+        assert tasks[0].result().verified
+
+
+def test_files_and_parts_in_flight_are_bounded_by_the_product_of_both_limits(cos: FakeCos, path: Path) -> None:
+    gate = Gate()
+    cos.fault("multipart_upload", gate, times=999)
+
+    async def main() -> None:
+        async with cos.client(file_parallel_limit=3, concurrency=2) as client:
+            tasks = [client.submit_upload_file(BUCKET, f"k{n}", path, part_size=MIB) for n in range(10)]
+            await gate.come(6)
+            # All that may run does, and waits at the gate: nothing else is on its way.
+            assert [task.state for task in tasks] == 3 * ["uploading"] + 7 * ["waiting"]
+            assert gate.inside == 6
+            gate.open()
+            for task in tasks:
+                await task
+
+    run(main())
+    assert gate.most == 6
+
+
+# -- pause and restart ------------------------------------------------------------------------------------------------
+
+
+def test_pausing_cuts_what_is_in_flight_and_restarting_sends_only_what_is_missing(
+    cos: FakeCos, path: Path, gate: Gate
+) -> None:
+    for part in (3, 4):
+        cos.fault("multipart_upload", gate, part=part)
+
+    async def main() -> None:
+        async with cos.client() as client:
+            task = submit(client, path)
+            await gate.come(2)
+            assert await task.pause()
+            assert task.state == "paused"
+            assert (gate.inside, gate.cut) == (0, 2)
+            assert cos.operations().count("multipart_abort") == 0
+            [upload] = cos.uploads.values()
+            assert sorted(upload.parts) == [1, 2]
+            before = len(cos.calls)
+            await asyncio.sleep(0.05)
+            assert len(cos.calls) == before
+            assert task.loaded == 2 * MIB
+            assert await task.restart()
+            result = await task
+            assert result.verified
+            assert result.parts == PARTS
+
+    run(main())
+    assert cos.objects["k"].content == content_of(SIZE)
+    assert sent(cos) == [1, 2, 3, 3, 4, 4, 5, 6]
+    assert cos.count("multipart_init") == 1
+    assert cos.count("multipart_list_part") == 1
+
+
+def test_a_blocking_call_that_is_paused_goes_on_waiting_until_it_is_restarted(
+    cos: FakeCos, path: Path, gate: Gate
+) -> None:
+    cos.fault("multipart_upload", gate, part=2)
+    results = []
+    with cos.blocking_client() as client:
+        ids: list[str] = []
+
+        def call() -> None:
+            results.append(client.upload_file(BUCKET, "k", path, part_size=MIB, on_task_ready=ids.append))
+
+        thread = threading.Thread(target=call)
+        thread.start()
+        gate.wait()
+        assert client.pause_task(ids[0])
+        thread.join(0.05)
+        assert thread.is_alive()
+        assert client.restart_task(ids[0])
+        thread.join(30)
+    assert results[0].verified
+
+
+def test_a_task_that_waits_can_be_paused_and_gives_its_slot_to_the_next(cos: FakeCos, path: Path, gate: Gate) -> None:
+    cos.fault("multipart_upload", gate, times=2)
+
+    async def main() -> None:
+        async with cos.client(file_parallel_limit=1) as client:
+            tasks = [submit(client, path, f"k{n}") for n in range(4)]
+            await gate.come(2)
+            await tasks[1].pause()
+            gate.open()
+            await tasks[0]
+            await tasks[2]
+            assert [task.state for task in tasks][:3] == ["success", "paused", "success"]
+            await tasks[1].restart()
+            for task in tasks:
+                assert (await task).verified
+
+    run(main())
+    assert next(iter(cos.objects)) == "k0"
+
+
+def test_a_restarted_task_comes_before_those_submitted_after_it(cos: FakeCos, path: Path, gate: Gate) -> None:
+    cos.fault("multipart_upload", gate, times=2)
+
+    async def main() -> None:
+        async with cos.client(file_parallel_limit=1) as client:
+            tasks = [submit(client, path, f"k{n}") for n in range(4)]
+            await gate.come(2)
+            await tasks[1].pause()
+            await tasks[1].restart()
+            gate.open()
+            for task in tasks:
+                await task
+
+    run(main())
+    assert list(cos.objects) == ["k0", "k1", "k2", "k3"]
+
+
+def test_a_small_file_begins_anew(cos: FakeCos, tmp_path: Path, gate: Gate) -> None:
+    cos.fault("put_object", gate)
+
+    async def main() -> None:
+        async with cos.client() as client:
+            task = submit(client, write(tmp_path / "f", 1000))
+            await gate.come()
+            await task.pause()
+            await task.restart()
+            assert (await task).size == 1000
+
+    run(main())
+    assert cos.count("put_object") == 2
+
+
+@pytest.mark.parametrize("damage", ["lost", "other"])
+def test_a_part_that_the_server_does_not_have_as_it_was_sent_is_sent_again(
+    cos: FakeCos, path: Path, gate: Gate, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    cos.fault("multipart_upload", gate, part=4)
+
+    async def main() -> None:
+        async with cos.client() as client:
+            task = submit(client, path)
+            await gate.come()
+            await task.pause()
+            [upload] = cos.uploads.values()
+            if damage == "lost":
+                del upload.parts[2]
+            else:
+                upload.parts[2] = b"x" * MIB
+            await task.restart()
+            await task
+
+    run(main())
+    assert cos.objects["k"].content == content_of(SIZE)
+    assert sent(cos).count(2) == 2
+    assert sent(cos).count(1) == 1
+    assert "1 of its parts are not on the server as sent" in caplog.text
+
+
+def test_where_the_server_has_forgotten_the_upload_it_begins_anew(cos: FakeCos, path: Path, gate: Gate) -> None:
+    cos.fault("multipart_upload", gate, part=4)
+
+    async def main() -> None:
+        async with cos.client() as client:
+            task = submit(client, path)
+            await gate.come()
+            await task.pause()
+            cos.uploads.clear()
+            await task.restart()
+            assert (await task).upload_id == "upload-2"
+
+    run(main())
+    assert cos.objects["k"].content == content_of(SIZE)
+    assert sent(cos).count(1) == 2
+
+
+@pytest.mark.parametrize("change", ["content", "size", "replaced"])
+def test_a_file_that_changed_while_it_was_paused_is_not_mixed_with_its_old_parts(
+    cos: FakeCos, path: Path, gate: Gate, change: str
+) -> None:
+    cos.fault("multipart_upload", gate, part=4)
+    after = content_of(SIZE)[::-1] if change == "content" else content_of(SIZE + 5)
+
+    async def main() -> None:
+        async with cos.client() as client:
+            task = submit(client, path)
+            await gate.come()
+            await task.pause()
+            alter(path, after, replace=change == "replaced")
+            await task.restart()
+            with pytest.raises(cosxfer.SourceChangedError, match="since the upload was paused") as caught:
+                await task
+            assert "was aborted" in caught.value.__notes__[0]
+            assert not cos.uploads
+            # From the error it begins anew, with the file as it is.
+            assert await task.restart()
+            assert (await task).verified
+
+    run(main())
+    assert cos.objects["k"].content == after
+
+
+def test_an_upload_that_is_paused_while_it_is_completed_is_done_when_it_is_restarted(
+    cos: FakeCos, path: Path, gate: Gate
+) -> None:
+    async def complete_and_hang(request: Any, proceed: Any) -> Any:
+        proceed()
+        return await gate(request, proceed)
+
+    cos.fault("multipart_complete", complete_and_hang)
+
+    async def main() -> None:
+        async with cos.client() as client:
+            task = submit(client, path)
+            await gate.come()
+            await task.pause()
+            await task.restart()
+            result = await task
+            assert result.verified
+            assert result.verified_by == "crc64"
+
+    run(main())
+    assert cos.objects["k"].content == content_of(SIZE)
+    assert len(sent(cos)) == PARTS
+    assert cos.count("multipart_init") == 1
+
+
+def test_an_upload_that_is_cancelled_while_it_is_initiated_leaves_no_orphan(
+    cos: FakeCos, path: Path, gate: Gate
+) -> None:
+    cos.fault("multipart_init", gate)
+
+    async def main() -> None:
+        async with cos.client() as client:
+            task = submit(client, path)
+            await gate.come()
+            cancelling = asyncio.ensure_future(task.cancel())
+            await asyncio.sleep(0)
+            gate.open()
+            assert await cancelling
+
+    run(main())
+    assert cos.count("multipart_init") == 1
+    assert not cos.uploads
+
+
+def test_the_files_md5_as_metadata_survives_a_pause(cos: FakeCos, path: Path, gate: Gate) -> None:
+    cos.fault("multipart_upload", gate, part=4)
+
+    async def main() -> None:
+        async with cos.client() as client:
+            task = submit(client, path, upload_add_meta_md5=True)
+            await gate.come()
+            await task.pause()
+            await task.restart()
+            await task
+
+    run(main())
+    assert cos.objects["k"].content == content_of(SIZE)
+    assert "x-cos-meta-md5" in cos.objects["k"].headers
+
+
+def test_pausing_twice_and_restarting_what_runs_changes_nothing(cos: FakeCos, path: Path, gate: Gate) -> None:
+    cos.fault("multipart_upload", gate, times=2)
+
+    async def main() -> None:
+        async with cos.client() as client:
+            task = submit(client, path)
+            await gate.come(2)
+            assert await task.restart()
+            assert task.state == "uploading"
+            assert await task.pause()
+            assert await task.pause()
+            assert await task.restart()
+            assert await task.restart()
+            await task
+            assert not await task.pause()
+            assert not await task.restart()
+            assert not await task.cancel()
+
+    run(main())
+
+
+def test_pause_restart_pause_before_anything_has_stopped_ends_paused(cos: FakeCos, path: Path, gate: Gate) -> None:
+    cos.fault("multipart_upload", gate, times=2)
+    with cos.blocking_client() as client:
+        task = client.submit_upload_file(BUCKET, "k", path, part_size=MIB, async_limit=2)
+        gate.wait()
+        gate.wait()
+        queue, record = task._queue, task._record
+        assert queue.pause(record)
+        assert queue.restart(record)
+        assert queue.pause(record)
+        stopped = queue.stopped(record)
+        if stopped is not None:
+            stopped.result(30)
+        assert task.state == "paused"
+        assert task.restart()
+        assert task.result(30).verified
+    assert sorted(set(sent(cos))) == list(range(1, PARTS + 1))
+
+
+# -- errors -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_failed_task_can_be_restarted_anew(cos: FakeCos, path: Path) -> None:
+    cos.fault("multipart_upload", refuse(403, "AccessDenied"), part=3)
+
+    async def main() -> None:
+        async with cos.client() as client:
+            task = submit(client, path)
+            with pytest.raises(cosxfer.UploadError):
+                await task
+            assert task.state == "error"
+            assert isinstance(task.info.error, cosxfer.UploadError)
+            assert not cos.uploads
+            assert await task.restart()
+            assert (await task).verified
+            assert task.info.error is None
+
+    run(main())
+    assert cos.count("multipart_init") == 2
+
+
+def test_a_failed_task_whose_parts_were_kept_goes_on_from_them(cos: FakeCos, path: Path) -> None:
+    cos.fault("multipart_upload", refuse(403, "AccessDenied"), part=5)
+
+    async def main() -> None:
+        async with cos.client() as client:
+            task = submit(client, path, abort_on_failure=False)
+            with pytest.raises(cosxfer.UploadError, match="were kept"):
+                await task
+            assert await client.restart_task(task.task_id)
+            assert (await task).verified
+
+    run(main())
+    assert cos.count("multipart_init") == 1
+    assert sent(cos).count(1) == 1
+
+
+def test_cancelling_a_failed_task_deletes_the_parts_that_were_kept(cos: FakeCos, path: Path) -> None:
+    cos.fault("multipart_upload", refuse(403, "AccessDenied"), part=5)
+
+    async def main() -> None:
+        async with cos.client() as client:
+            task = submit(client, path, abort_on_failure=False)
+            with pytest.raises(cosxfer.UploadError):
+                await task
+            assert cos.uploads
+            assert await task.cancel()
+
+    run(main())
+    assert not cos.uploads
+
+
+def test_a_file_that_is_not_there_is_an_error_of_its_task(cos: FakeCos, tmp_path: Path) -> None:
+    with cos.blocking_client() as client:
+        task = client.submit_upload_file(BUCKET, "k", tmp_path / "f")
+        with pytest.raises(cosxfer.SourceError):
+            task.result()
+        assert task.state == "error"
+        write(tmp_path / "f", 5)
+        assert task.restart()
+        assert task.result().verified
+
+
+# -- cancel -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("abort", [True, False])
+@pytest.mark.parametrize("paused", [True, False])
+def test_a_cancelled_upload_is_aborted_or_kept_as_asked(
+    cos: FakeCos, path: Path, gate: Gate, abort: bool, paused: bool
+) -> None:
+    cos.fault("multipart_upload", gate, part=4)
+
+    async def main() -> None:
+        async with cos.client() as client:
+            task = submit(client, path)
+            await gate.come()
+            if paused:
+                await task.pause()
+            assert await client.cancel_task(task.task_id, abort=abort)
+            assert task.state == "canceled"
+            with pytest.raises(cosxfer.TaskCanceledError) as caught:
+                await task
+            error = caught.value
+            assert (error.task_id, error.upload_id, error.aborted) == (task.task_id, "upload-1", abort)
+            assert ("was aborted" if abort else "was kept") in str(error)
+            assert not await task.restart()
+
+    run(main())
+    assert bool(cos.uploads) is not abort
+    assert "k" not in cos.objects
+
+
+def test_cancelling_a_task_that_waits_sends_nothing(cos: FakeCos, path: Path, gate: Gate) -> None:
+    cos.fault("multipart_upload", gate, times=2)
+
+    async def main() -> None:
+        async with cos.client(file_parallel_limit=1) as client:
+            first, second = submit(client, path, "first"), submit(client, path, "second")
+            await gate.come(2)
+            await second.cancel()
+            with pytest.raises(cosxfer.TaskCanceledError, match="nothing was left"):
+                await second
+            gate.open()
+            await first
+
+    run(main())
+    assert set(cos.objects) == {"first"}
+
+
+def test_an_abort_that_fails_is_told_by_the_error_and_the_log(
+    cos: FakeCos, path: Path, gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    cos.fault("multipart_upload", gate, part=4)
+    cos.fault("multipart_abort", refuse(403, "AccessDenied"))
+
+    async def main() -> None:
+        async with cos.client() as client:
+            task = submit(client, path)
+            await gate.come()
+            await task.cancel()
+            with pytest.raises(cosxfer.TaskCanceledError) as caught:
+                await task
+            assert not caught.value.aborted
+
+    run(main())
+    assert "could not be aborted" in caplog.text
+
+
+def test_cancelling_the_asyncio_task_of_a_call_cancels_the_upload(cos: FakeCos, path: Path, gate: Gate) -> None:
+    cos.fault("multipart_upload", gate, times=2)
+
+    async def main() -> None:
+        async with cos.client() as client:
+            call = asyncio.ensure_future(client.upload_file(BUCKET, "k", path, part_size=MIB, async_limit=2))
+            await gate.come(2)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            # When the exception is here, the cleaning up is over.
+            assert not cos.uploads
+            assert [info.state for info in client.get_task_list()] == ["canceled"]
+            assert gate.inside == 0
+
+    run(main())
+
+
+def test_a_call_in_a_timeout_is_cancelled_by_it(cos: FakeCos, path: Path, gate: Gate) -> None:
+    cos.fault("multipart_upload", gate, times=2)
+
+    async def main() -> None:
+        async with cos.client() as client:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await client.upload_file(BUCKET, "k", path, part_size=MIB, async_limit=2)
+
+    run(main())
+    assert not cos.uploads
+
+
+def test_closing_cancels_what_has_not_ended_and_cleans_up(cos: FakeCos, path: Path, gate: Gate) -> None:
+    for part in (2, 3):
+        cos.fault("multipart_upload", gate, part=part, times=99)
+    client = cos.blocking_client(file_parallel_limit=2)
+    tasks = [client.submit_upload_file(BUCKET, f"k{n}", path, part_size=MIB, async_limit=1) for n in range(5)]
+    gate.wait()
+    gate.wait()
+    tasks[0].pause()
+    client.close()
+    assert {task.state for task in tasks} == {"canceled"}
+    for task in tasks:
+        with pytest.raises(cosxfer.TaskCanceledError, match="the client was closed"):
+            task.result(0)
+    assert not cos.uploads
+    with pytest.raises(cosxfer.CosxferError, match="closed"):
+        client.submit_upload_file(BUCKET, "k", path)
+    with pytest.raises(cosxfer.CosxferError, match="closed"):
+        tasks[0].restart()
+
+
+# -- callbacks and events ---------------------------------------------------------------------------------------------
+
+
+def test_the_id_can_be_used_in_on_task_ready_before_anything_is_sent(cos: FakeCos, path: Path) -> None:
+    with cos.blocking_client() as client:
+
+        def hold(task_id: str) -> None:
+            assert not cos.calls
+            assert client.pause_task(task_id)
+
+        task = client.submit_upload_file(BUCKET, "k", path, on_task_ready=hold)
+        assert task.state == "paused"
+        assert not cos.calls
+        task.restart()
+        assert task.result().verified
+
+        with pytest.raises(cosxfer.TaskCanceledError):
+            client.upload_file(BUCKET, "other", path, on_task_ready=client.cancel_task)
+    assert "other" not in cos.objects
+
+
+def test_on_task_ready_is_called_in_the_callers_own_thread(cos: FakeCos, path: Path) -> None:
+    seen: list[threading.Thread] = []
+    with cos.blocking_client() as client:
+        client.upload_file(BUCKET, "k", path, on_task_ready=lambda _: seen.append(threading.current_thread()))
+    assert seen == [threading.current_thread()]
+
+
+def test_events_tell_every_change_in_order_and_carry_only_the_task(cos: FakeCos, path: Path, gate: Gate) -> None:
+    cos.fault("multipart_upload", gate, part=3)
+    events: list[cosxfer.TaskEvent] = []
+    with cos.blocking_client(max_finished_tasks=0) as client:
+        client.on("list-update", events.append)
+        task = client.submit_upload_file(BUCKET, "k", path, part_size=MIB, async_limit=1)
+        gate.wait()
+        task.pause()
+        task.restart()
+        task.result()
+    numbers = [event.sequence for event in events]
+    assert numbers == sorted(set(numbers))
+    assert {event.task.task_id for event in events} == {task.task_id}
+    steps = [(event.change, event.previous, event.task.state) for event in events if event.change != "progress"]
+    assert steps == [
+        ("added", None, "waiting"),
+        ("state", "waiting", "checking"),
+        ("state", "checking", "uploading"),
+        ("state", "uploading", "paused"),
+        ("state", "paused", "waiting"),
+        ("state", "waiting", "checking"),
+        ("state", "checking", "uploading"),
+        ("state", "uploading", "success"),
+        ("removed", None, "success"),
+    ]
+    last = events[-1].task
+    assert (last.loaded, last.total, last.percent, last.hash_percent, last.error) == (SIZE, SIZE, 1.0, 1.0, None)
+
+
+def test_after_off_nothing_more_is_told(cos: FakeCos, path: Path) -> None:
+    first: list[object] = []
+    second: list[object] = []
+    with cos.blocking_client() as client:
+        client.on("list-update", first.append)
+        client.on("list-update", second.append)
+        client.off("list-update", first.append)
+        client.upload_file(BUCKET, "k", path)
+        client.off("list-update")
+        told = client._client._uploads.queue.dispatcher.delivered()
+        if told is not None:
+            told.result(30)
+        count = len(second)
+        client.upload_file(BUCKET, "k", path)
+    assert not first
+    assert count == len(second) > 0
+
+
+def test_a_callback_that_never_returns_stalls_no_transfer(
+    cos: FakeCos, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cosxfer.tasks.task.DELIVERY_SECONDS", 0.05)
+    monkeypatch.setattr("cosxfer.tasks.uploads.DELIVERY_SECONDS", 0.05)
+    stuck = threading.Event()
+    with cos.blocking_client() as client:
+        client.on("list-update", lambda _: stuck.wait())
+        for number in range(10):
+            key = f"k{number}"
+            assert client.upload_file(BUCKET, key, path, part_size=MIB, on_progress=lambda _: None).verified
+    stuck.set()
+
+
+def test_a_raising_listener_stops_neither_uploads_nor_other_listeners(
+    cos: FakeCos, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen: list[cosxfer.TaskEvent] = []
+
+    def broken(_: object) -> None:
+        raise ValueError("mine")
+
+    with cos.blocking_client() as client:
+        client.on("list-update", broken)
+        client.on("list-update", seen.append)
+        assert client.upload_file(BUCKET, "k", path).verified
+    assert seen[-1].task.state == "success"
+    assert "mine" in caplog.text
+
+
+def test_the_last_report_is_out_when_the_result_is_there(cos: FakeCos, path: Path) -> None:
+    sending: list[cosxfer.Progress] = []
+    hashing: list[cosxfer.Progress] = []
+    with cos.blocking_client() as client:
+        client.upload_file(BUCKET, "k", path, on_progress=sending.append, on_hash_progress=hashing.append)
+        assert (sending[0].loaded, sending[-1].loaded) == (0, SIZE)
+        assert (hashing[0].loaded, hashing[-1].loaded) == (0, SIZE)
+
+
+def test_progress_after_a_restart_begins_with_what_is_there(cos: FakeCos, path: Path, gate: Gate) -> None:
+    cos.fault("multipart_upload", gate, part=4)
+    reports: list[cosxfer.Progress] = []
+    with cos.blocking_client() as client:
+        task = client.submit_upload_file(BUCKET, "k", path, part_size=MIB, async_limit=1, on_progress=reports.append)
+        gate.wait()
+        task.pause()
+        told = client._client._uploads.queue.dispatcher.delivered()
+        if told is not None:
+            told.result(30)
+        before = len(reports)
+        task.restart()
+        task.result()
+    assert reports[before].loaded == 3 * MIB
+    assert reports[-1].loaded == SIZE
+
+
+# -- bodies -----------------------------------------------------------------------------------------------------------
+
+
+def test_putting_a_path_is_a_task(cos: FakeCos, tmp_path: Path) -> None:
+    path = write(tmp_path / "f", 1000)
+    ids: list[str] = []
+    with cos.blocking_client() as client:
+        result = client.put_object(BUCKET, "k", path, on_task_ready=ids.append)
+        [info] = client.get_task_list()
+        assert (info.task_id, info.state, info.path, info.loaded) == (ids[0], "success", str(path), 1000)
+        client.put_object(BUCKET, "other", b"abc")
+        assert len(client.get_task_list()) == 1
+        assert client.submit_put_object(BUCKET, "third", "text").result().etag
+    assert result.etag == cos.objects["k"].etag
+    assert cos.objects["third"].content == b"text"
+
+
+def test_a_body_that_can_be_read_only_once_cannot_be_paused(cos: FakeCos, gate: Gate) -> None:
+    cos.fault("put_object", gate)
+    with cos.blocking_client() as client:
+        task = client.submit_put_object(BUCKET, "k", iter([b"abc", b"def"]))
+        gate.wait()
+        with pytest.raises(cosxfer.UsageError, match="only once"):
+            task.pause()
+        assert task.state == "uploading"
+        gate.open()
+        task.result()
+    assert cos.objects["k"].content == b"abcdef"
+
+
+# -- loops, threads, processes ----------------------------------------------------------------------------------------
+
+
+def test_a_client_on_another_event_loop_is_told_so(cos: FakeCos, path: Path) -> None:
+    client = cos.client()
+
+    async def use() -> None:
+        await client.put_object(BUCKET, "k", b"x")
+
+    async def again() -> None:
+        for call in (lambda: client.head_object(BUCKET, "k"), lambda: client.upload_file(BUCKET, "k", path)):
+            with pytest.raises(cosxfer.CosxferError, match="another event loop"):
+                await call()
+        with pytest.raises(cosxfer.CosxferError, match="another event loop"):
+            client.submit_upload_file(BUCKET, "k", path)
+
+    run(use())
+    run(again())
+    assert len(cos.calls) == 1
+
+
+def test_each_event_loop_may_have_its_own_client(cos: FakeCos, path: Path) -> None:
+    def work(number: int) -> None:
+        async def main() -> None:
+            async with FakeCos.client(cos) as client:
+                assert (await client.upload_file(BUCKET, f"k{number}", path, part_size=MIB)).verified
+
+        run(main())
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert set(cos.objects) == {f"k{number}" for number in range(4)}
+
+
+def test_the_blocking_client_works_while_an_event_loop_runs_in_this_thread(cos: FakeCos, path: Path) -> None:
+    async def cell() -> None:
+        with cos.blocking_client() as client:
+            assert client.upload_file(BUCKET, "k", path, part_size=MIB).verified
+
+    run(cell())
+
+
+def test_after_a_fork_every_call_of_the_queue_says_so_and_none_hangs(cos: FakeCos, path: Path, gate: Gate) -> None:
+    cos.fault("multipart_upload", gate, times=9)
+    client = cos.blocking_client()
+    task = client.submit_upload_file(BUCKET, "k", path, part_size=MIB)
+    gate.wait()
+    calls = [
+        lambda: client.submit_upload_file(BUCKET, "k", path),
+        lambda: client.upload_file(BUCKET, "k", path),
+        lambda: client.upload_files([]),
+        client.get_task_list,
+        client.clear_finished_tasks,
+        lambda: client.pause_task(task.task_id),
+        lambda: client.on("list-update", print),
+        lambda: client.head_object(BUCKET, "k"),
+        task.result,
+        task.pause,
+        task.restart,
+        task.cancel,
+    ]
+    reading, writing = os.pipe()
+    # As if another thread were in the middle of something: nobody gives these locks back in the child.
+    locks = [client._client._uploads.queue._lock, client._loop._lock]
+    for lock in locks:
+        lock.acquire()
+    child = os.fork()
+    if child == 0:
+        told = 0
+        try:
+            for call in calls:
+                try:
+                    call()
+                except cosxfer.CosxferError as error:
+                    told += "forked" in str(error)
+            client.close()
+        finally:
+            os.write(writing, str(told).encode())
+            os._exit(0)
+    for lock in locks:
+        lock.release()
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        assert pipe.read() == str(len(calls)).encode()
+    os.waitpid(child, 0)
+    gate.open()
+    assert task.result(30).verified
+    client.close()
+
+
+def test_a_task_goes_on_when_its_client_is_forgotten(cos: FakeCos, path: Path) -> None:
+    task = cos.blocking_client().submit_upload_file(BUCKET, "k", path, part_size=MIB)
+    assert task.result(30).verified
+
+
+def test_a_lost_answer_to_complete_is_still_resolved(cos: FakeCos, path: Path) -> None:
+    cos.fault("multipart_complete", lose_answer)
+    with cos.blocking_client() as client:
+        assert client.submit_upload_file(BUCKET, "k", path, part_size=MIB).result().verified
