@@ -13,14 +13,22 @@ ABORT_SECONDS = 15.0
 
 
 async def abort_upload(
-    session: Session, bucket: str, key: str, *, upload_id: str, region: str | None
+    session: Session, bucket: str, key: str, *, upload_id: str, region: str | None, completing: bool = False
 ) -> tuple[bool, str]:
-    """Delete the parts from the server; returns whether they are gone, and a sentence about it. Raises no error."""
+    """Delete the parts from the server; returns whether they are gone, and a sentence about it. Raises no error.
+
+    ``completing`` says that Complete was asked for: then an upload that is gone may have become an object.
+    """
     name = f"multipart upload {upload_id}"
     try:
         async with asyncio.timeout(ABORT_SECONDS):
             await multipart_abort(session, bucket, key, upload_id=upload_id, region=region)
     except NotFoundError:
+        if completing:
+            return False, (
+                f"The {name} is no longer on the server, so the object may have been completed after all; "
+                "compare it with the file (head_object) before you use it"
+            )
         return True, f"The {name} is no longer on the server"
     except (CosxferError, TimeoutError) as error:
         why = str(error) or f"no answer in {ABORT_SECONDS:g} s"

@@ -91,7 +91,7 @@ class Append:
                 raise failure
             lost = True
             attempt += 1
-            self._session.retries += 1
+            self._session.note_retry(failure)
             await asyncio.sleep(delay)
 
     async def _send(self) -> AppendObjectResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from cosxfer.cos import responses
@@ -13,7 +14,13 @@ from cosxfer.ops.session import Session
 
 
 async def head_object(
-    session: Session, bucket: str, key: str, *, version_id: str | None = None, region: str | None = None
+    session: Session,
+    bucket: str,
+    key: str,
+    *,
+    version_id: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    region: str | None = None,
 ) -> HeadObjectResult:
     key = check_key(key)
     doing = f"HEAD Object {shorten(key)}"
@@ -22,6 +29,7 @@ async def head_object(
         bucket=check_bucket(bucket),
         key=key,
         params={} if version_id is None else {"versionId": version_id},
+        headers=headers or {},
         region=region,
     )
     response = await session.call(request, doing=doing)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import random
 import time
 from collections.abc import AsyncIterable, Callable, Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from cosxfer.config import ClientConfig
 from cosxfer.cos import sign
@@ -24,6 +25,13 @@ SMALLEST_SKEW_SECONDS = 30
 """A server's clock that differs by less is not why a signature was refused."""
 
 
+@dataclass
+class _Clock:
+    """How far the server's clock is ahead of ours, in seconds; shared by all work of a client."""
+
+    offset: float = 0.0
+
+
 class Session:
     """One client's way to COS. Used from one event loop."""
 
@@ -31,11 +39,16 @@ class Session:
         self.config = config
         self.transport = transport
         self.policy = RetryPolicy(max_attempts=config.max_attempts)
-        self.retries = 0
-        """Requests that were sent again, over the session's life."""
         self._credentials = credentials
         self._budget = RetryBudget()
-        self._clock_offset = 0.0
+        self._clock = _Clock()
+        self._on_retry: Callable[[CosxferError], None] | None = None
+
+    def watched(self, on_retry: Callable[[CosxferError], None]) -> Session:
+        """The same way to COS for one piece of work; ``on_retry`` gets the error of each request that is sent again."""
+        watched = copy.copy(self)
+        watched._on_retry = on_retry
+        return watched
 
     def endpoint(self, bucket: str, region: str | None = None) -> Endpoint:
         """The address of ``bucket``; ``region`` overrides the client's."""
@@ -71,7 +84,7 @@ class Session:
             if on_attempt is not None:
                 on_attempt()
             credentials = await self.credentials()
-            offset = self._clock_offset
+            offset = self._clock.offset
             outgoing = self._outgoing(request, credentials, attempt, on_sent, on_body, stall_timeout_seconds)
             try:
                 return await self._attempt(outgoing, doing, check, request.accepted)
@@ -81,13 +94,14 @@ class Session:
                 # A wrong clock or expired keys are corrected once, without an attempt being counted.
                 if not corrected and self._correct(error, credentials, offset):
                     corrected = True
+                    self.note_retry(error)
                     continue
                 delay = retry_delay(policy, error, attempt=attempt, random=random.random())  # noqa: S311 # jitter
                 if delay is None or not self._budget.take():
                     if attempt > 1:
                         error.add_note(f"sent {attempt} times")
                     raise
-            self.retries += 1
+                self.note_retry(error)
             attempt += 1
             await asyncio.sleep(delay)
 
@@ -182,7 +196,7 @@ class Session:
             smallest = MAX_CLOCK_SKEW_SECONDS if unexplained else SMALLEST_SKEW_SECONDS
             theirs = server_time(HttpResponse(status=error.status, headers=error.headers))
             if theirs is not None and abs(theirs - time.time() - offset) >= smallest:
-                self._clock_offset = theirs - time.time()
+                self._clock.offset = theirs - time.time()
                 return True
         if expired or error.code in ("ExpiredToken", "InvalidAccessKeyId"):
             return self._credentials.discard(credentials)
@@ -190,4 +204,9 @@ class Session:
 
     def now(self) -> float:
         """Unix seconds by the server's clock, as far as it is known."""
-        return time.time() + self._clock_offset
+        return time.time() + self._clock.offset
+
+    def note_retry(self, error: CosxferError) -> None:
+        """A request is about to be sent again because of ``error``."""
+        if self._on_retry is not None:
+            self._on_retry(error)

@@ -251,6 +251,31 @@ def test_a_lost_answer_to_complete_is_a_failure_while_the_upload_is_still_open(c
     assert cos.count("multipart_list_part") == 1
 
 
+def test_an_upload_that_vanished_during_complete_is_not_called_aborted(cos: FakeCos, path: Path) -> None:
+    cos.fault("multipart_complete", lose_answer)
+    cos.fault("head_object", lose_request, times=99)
+    with pytest.raises(cosxfer.UploadError, match="may have been completed after all") as caught:
+        upload(cos, path)
+    assert not caught.value.aborted
+
+
+def test_a_lost_answer_to_initiate_is_told(cos: FakeCos, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cos.fault("multipart_init", lose_answer)
+    result = upload(cos, path)
+    assert result.retries == 1
+    assert len(cos.uploads) == 1
+    assert "an empty multipart upload of this key may stay on the server" in caplog.text
+
+
+def test_the_key_of_an_encrypted_object_goes_along_with_every_request_for_it(cos: FakeCos, path: Path) -> None:
+    cos.with_crc64 = False
+    upload(cos, path, sse_customer_algorithm="AES256", sse_customer_key="a2V5", sse_customer_key_md5="bWQ1")
+    for call in cos.calls:
+        if call.operation in ("multipart_init", "multipart_upload", "head_object"):
+            assert call.request.headers["x-cos-server-side-encryption-customer-key"] == "a2V5"
+    assert cos.count("head_object") == 1
+
+
 def test_another_object_under_the_key_is_not_taken_for_ours(cos: FakeCos, path: Path) -> None:
     def overwritten(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
         proceed()
