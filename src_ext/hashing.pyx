@@ -184,8 +184,8 @@ cdef class PartHasher:
         self._queue.crc64 = self._crc64
         self._queue.streams = len(self._streams) > 0
         self._start(threads)
-        if count == 0:
-            self._finish()
+        if total == 0:
+            self._settle()
 
     cdef int _plan(self, whole) except -1:
         """One job per part, or per stream: the parts of a stream are chained in order."""

@@ -28,5 +28,4 @@ export ASAN_OPTIONS=detect_leaks=0:handle_sigbus=0:handle_segv=1:allocator_may_r
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 export LD_PRELOAD="$asan $ubsan"
 export PYTHONMALLOC=malloc COSXFER_SANITIZED=1
-exec "$python" -m pytest -q -p no:cacheprovider -p no:faulthandler -m 'not deep' tests/native \
-    -k 'not foreign and not handler and not signal_that and not release_keeps and not truncations'
+exec "$python" -m pytest -q -p no:cacheprovider -p no:faulthandler -m 'not deep' tests/native -k 'not release_keeps'

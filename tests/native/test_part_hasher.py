@@ -50,6 +50,7 @@ def test_nothing_to_hash_is_done_at_once(hashing: ModuleType) -> None:
     assert hasher.done
     assert hasher.digests() == []
     assert hasher.advance(10) == 0
+    assert hashing.PartHasher([b""] * 3).done
 
 
 def test_empty_buffers_have_digests(hashing: ModuleType) -> None:
