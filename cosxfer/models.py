@@ -189,6 +189,7 @@ class MultipartListResult(Result):
 @dataclass(frozen=True, kw_only=True)
 class MultipartCompleteResult(Result):
     location: str
+    """Host and path of the object, without a scheme."""
     bucket: str
     key: str
     etag: str
@@ -271,7 +272,8 @@ class TaskEvent:
     """One change in the task list, as ``on("list-update", callback)`` tells it: what changed, never the whole list."""
 
     sequence: int
-    """Counts the client's events from 1. Progress that was overtaken by newer progress is left out, nothing else."""
+    """Counts the client's events from 1, without a gap. Progress that newer progress overtook is left out, nothing
+    else."""
     change: TaskChange
     """``"added"``, ``"state"``, ``"progress"``, or ``"removed"`` (trimmed from the list)."""
     task: TaskInfo

@@ -103,14 +103,11 @@ class BatchRecord:
 
     def task_ended(self, index: int, record: Record) -> None:
         """A task has an outcome. One that failed may be restarted and have another, while the others go on."""
-        error = record.error if record.state == "error" else None
-        if record.state == "canceled":
-            error = record.canceled()
-        outcome = FileResult(error=error, result=record.result if error is None else None, options=self._files[index])
+        outcome = outcome_of(record, self._files[index])
         first = self._outcomes[index] is None
         self._outcomes[index] = outcome
         if self._on_file_finish is not None:
-            self._dispatcher.post(partial(_finished, self._on_file_finish), outcome)
+            tell_outcome(self._dispatcher, self._on_file_finish, outcome)
         if first:
             self._left -= 1
             if not self._left:
@@ -132,6 +129,19 @@ class BatchRecord:
             self._reported = self._dispatcher.post(self._on_progress, progress)
         else:
             self._reported = self._dispatcher.post_newer(self._reported, self._on_progress, progress)
+
+
+def outcome_of(record: Record, options: FileUpload) -> FileResult:
+    """What became of a task that has ended."""
+    error = record.error if record.state == "error" else None
+    if record.state == "canceled":
+        error = record.canceled()
+    return FileResult(error=error, result=record.result if error is None else None, options=options)
+
+
+def tell_outcome(dispatcher: Dispatcher, callback: OnFileFinish, outcome: FileResult) -> None:
+    """Call ``on_file_finish`` in the callbacks' thread."""
+    dispatcher.post(partial(_finished, callback), outcome)
 
 
 def _finished(callback: OnFileFinish, outcome: FileResult) -> None:

@@ -225,13 +225,20 @@ class TaskQueue:
     def _tell(self, record: AnyRecord, change: TaskChange, previous: TaskState | None = None) -> None:
         if not self._listeners:
             return
-        self._sequence += 1
-        event = TaskEvent(sequence=self._sequence, change=change, task=record.info(), previous=previous)
-        announce = partial(_announce, self._listeners)
+        announce = partial(self._announce, self._listeners)
+        told = (change, record.info(), previous)
         if change == "progress":
-            record.event = self.dispatcher.post_newer(record.event, announce, event)
+            record.event = self.dispatcher.post_newer(record.event, announce, told)
         else:
-            self.dispatcher.post(announce, event)
+            self.dispatcher.post(announce, told)
+
+    def _announce(self, listeners: tuple[Listener, ...], told: tuple[TaskChange, TaskInfo, TaskState | None]) -> None:
+        """In the dispatcher's thread: there it is known which progress was left out, and so each event's number."""
+        self._sequence += 1
+        change, task, previous = told
+        event = TaskEvent(sequence=self._sequence, change=change, task=task, previous=previous)
+        for listener in listeners:
+            call(listener, event)
 
     def _set_loaded(self, record: AnyRecord, loaded: int) -> None:
         change, record.loaded = loaded - record.loaded, loaded
@@ -396,10 +403,12 @@ class TaskQueue:
         with self._lock:
             record.work = None
             record.cleaning = False
-            record.aborted = not failed and work.result()[0]
+            if failed:
+                record.aborted = False
+            else:
+                record.aborted, record.left = work.result()
             if not record.aborted:
-                why = "the event loop ended" if failed else work.result()[1]
-                logger.warning("the upload of %s was cancelled. %s", record.path or "a body", why)
+                logger.warning("%s", record.canceled())
             self._settle(record)
 
     def _on_hash_progress(self, record: AnyRecord, progress: Progress) -> None:
@@ -436,8 +445,3 @@ def _check_repeatable(record: AnyRecord) -> None:
             name="task_id",
             value=record.task_id,
         )
-
-
-def _announce(listeners: tuple[Listener, ...], event: TaskEvent) -> None:
-    for listener in listeners:
-        call(listener, event)

@@ -80,6 +80,7 @@ class TaskRecord(Generic[R]):
         "interrupted",
         "job",
         "key",
+        "left",
         "loaded",
         "number",
         "on_end",
@@ -144,6 +145,8 @@ class TaskRecord(Generic[R]):
         """Its parts are being deleted from the server."""
         self.asked_to_abort = False
         self.aborted = True
+        self.left = ""
+        """What is left on the server of a cancelled task, as a sentence, where its parts were to be deleted."""
         self.upload_id = ""
         self.waiters: list[tuple[bool, Future[None]]] | None = None
         """Who waits for the outcome (True), or for the work to have stopped (False)."""
@@ -173,15 +176,12 @@ class TaskRecord(Generic[R]):
 
     def canceled(self) -> TaskCanceledError:
         """The error of a task that was cancelled."""
+        left = self.left or f"The multipart upload {self.upload_id} was kept on the server"
         if not self.upload_id:
-            left = "nothing was left on the server"
-        elif self.aborted:
-            left = f"its multipart upload {self.upload_id} was aborted"
-        else:
-            left = f"its multipart upload {self.upload_id} was kept on the server"
+            left = "Nothing was left on the server"
         why = "" if self.error is None else f" because {self.error}"
         return TaskCanceledError(
-            f"the upload of {self.path or 'a body'} to {self.bucket}/{self.key} was cancelled{why}; {left}",
+            f"the upload of {self.path or 'a body'} to {self.bucket}/{self.key} was cancelled{why}. {left}",
             task_id=self.task_id,
             upload_id=self.upload_id,
             aborted=self.aborted,

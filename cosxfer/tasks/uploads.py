@@ -17,7 +17,7 @@ from cosxfer.engine.upload_file import FileJob
 from cosxfer.errors import CosxferError, UsageError
 from cosxfer.models import Progress, PutObjectResult, TaskEvent, UploadResult
 from cosxfer.ops.session import Session
-from cosxfer.tasks.batch import BatchRecord, OnFileFinish, RefusedJob
+from cosxfer.tasks.batch import BatchRecord, OnFileFinish, RefusedJob, outcome_of, tell_outcome
 from cosxfer.tasks.directory import Found, joined
 from cosxfer.tasks.queue import TaskQueue
 from cosxfer.tasks.record import TaskRecord, Watch
@@ -46,6 +46,7 @@ class Uploads:
         self.queue.check()
         parsed = UploadOptions.of(options, part_size_name=part_size_name)
         job = FileJob(self._session, self._executor, bucket, key, path, slice_size=slice_size, options=parsed)
+        asked: FileUpload = {**options, "bucket": bucket, "key": key, "path": path}
         return self.queue.submit(
             job,
             bucket=bucket,
@@ -55,6 +56,7 @@ class Uploads:
             total=size_of(path),
             watch=watch_of(options),
             on_task_ready=options.get("on_task_ready"),
+            on_end=self._on_end(asked),
         )
 
     def put_job(
@@ -170,8 +172,23 @@ class Uploads:
             watch=watch_of(entry),
             on_task_ready=entry.get("on_task_ready"),
             on_report=batch.on_report,
-            on_end=partial(batch.task_ended, index),
+            on_end=self._on_end(entry, then=partial(batch.task_ended, index)),
         )
+
+    def _on_end(
+        self, asked: FileUpload, *, then: Callable[[TaskRecord[UploadResult]], None] | None = None
+    ) -> Callable[[TaskRecord[UploadResult]], None] | None:
+        """What is done when a file's task has ended: its own ``on_file_finish``, and ``then``."""
+        callback = asked.get("on_file_finish")
+        if callback is None:
+            return then
+
+        def ended(record: TaskRecord[UploadResult]) -> None:
+            tell_outcome(self.queue.dispatcher, callback, outcome_of(record, asked))
+            if then is not None:
+                then(record)
+
+        return ended
 
     def submit_directory(
         self,
@@ -252,4 +269,6 @@ def size_of(path: str | os.PathLike[str] | None) -> int:
 def watch_of(options: FileOptions) -> Watch | None:
     """The task's own callbacks, if it has any."""
     on_hash_progress, on_progress = options.get("on_hash_progress"), options.get("on_progress")
-    return Watch(on_hash_progress, on_progress) if on_hash_progress or on_progress else None
+    # With nothing to report but the end, the result still waits for that.
+    watched = on_hash_progress or on_progress or options.get("on_file_finish")
+    return Watch(on_hash_progress, on_progress) if watched else None

@@ -560,7 +560,7 @@ def test_cancelling_a_task_that_waits_sends_nothing(cos: FakeCos, path: Path, ga
             first, second = submit(client, path, "first"), submit(client, path, "second")
             await gate.come(2)
             await second.cancel()
-            with pytest.raises(cosxfer.TaskCanceledError, match="nothing was left"):
+            with pytest.raises(cosxfer.TaskCanceledError, match="Nothing was left"):
                 await second
             gate.open()
             await first
@@ -678,7 +678,7 @@ def test_events_tell_every_change_in_order_and_carry_only_the_task(cos: FakeCos,
         task.restart()
         task.result()
     numbers = [event.sequence for event in events]
-    assert numbers == sorted(set(numbers))
+    assert numbers == list(range(1, len(numbers) + 1))
     assert {event.task.task_id for event in events} == {task.task_id}
     steps = [(event.change, event.previous, event.task.state) for event in events if event.change != "progress"]
     assert steps == [
