@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Required, TypedDict, cast
 
 from cosxfer.cos.requests import ObjectHeaders
-from cosxfer.models import Progress
+from cosxfer.models import Progress, UploadResult
 
 
 class FileCallbacks(TypedDict, total=False):
@@ -20,6 +20,8 @@ class FileCallbacks(TypedDict, total=False):
     """How far the hashing has come, several times a second, at least at start and end."""
     on_progress: Callable[[Progress], None] | None
     """How far the sending has come."""
+    on_file_finish: Callable[[Exception | None, UploadResult | None, FileUpload], None] | None
+    """Gets what became of the file, its error or its result, and what was asked for."""
 
 
 class SendOptions(ObjectHeaders, total=False):
@@ -37,6 +39,9 @@ class SendOptions(ObjectHeaders, total=False):
 class SliceFileOptions(SendOptions, FileCallbacks, total=False):
     """Parameters of `slice_upload_file` besides ``slice_size``."""
 
+    content_length: int | None
+    """The file's size, for whoever knows it: a file of another size is refused before anything is sent."""
+
 
 class DirectoryOptions(SendOptions, total=False):
     """What holds for every file of `upload_directory`."""
@@ -45,7 +50,7 @@ class DirectoryOptions(SendOptions, total=False):
     """Bytes, 1 MiB to 5 GiB; by default 8 MiB, or more where 10,000 parts need it."""
 
 
-class FileOptions(DirectoryOptions, FileCallbacks, total=False):
+class FileOptions(SliceFileOptions, DirectoryOptions, total=False):
     """Parameters of `upload_file` besides ``slice_size``."""
 
 
@@ -67,6 +72,7 @@ class UploadOptions:
     async_limit: int | None = None
     upload_add_meta_md5: bool = False
     abort_on_failure: bool = True
+    content_length: int | None = None
     region: str | None = None
     given: ObjectHeaders = field(default_factory=ObjectHeaders)
 
@@ -80,6 +86,7 @@ class UploadOptions:
             async_limit=options.get("async_limit"),
             upload_add_meta_md5=options.get("upload_add_meta_md5", False),
             abort_on_failure=options.get("abort_on_failure", True),
+            content_length=options.get("content_length"),
             region=options.get("region"),
             given=cast(ObjectHeaders, given),
         )

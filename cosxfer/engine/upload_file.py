@@ -97,6 +97,13 @@ class FileJob:
         """
         source, digest = await asyncio.to_thread(_open, self._path)
         try:
+            expected = self._options.content_length
+            if expected is not None and expected != source.size:
+                raise UsageError(
+                    f"content_length is {expected}, but {source.path!r} is {source.size} bytes",
+                    name="content_length",
+                    value=expected,
+                )
             checkpoint = self._checkpoint = self._checkpoint or Checkpoint()
             await self._check_source(source, checkpoint)
             if source.size <= min(self._slice_size, MAX_PUT_BYTES):

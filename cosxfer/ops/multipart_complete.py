@@ -57,13 +57,18 @@ async def multipart_complete(
     root = responses.document(response, "CompleteMultipartUploadResult", doing=doing)
     return MultipartCompleteResult(
         **responses.common(response),
-        location=xml.text_of(root, "Location") or session.endpoint(bucket, region).location(key),
+        # Without the scheme, as everywhere.
+        location=_bare(xml.text_of(root, "Location")) or session.endpoint(bucket, region).location(key),
         bucket=xml.text_of(root, "Bucket", bucket),
         key=xml.text_of(root, "Key", key),
         etag=xml.text_of(root, "ETag"),
         crc64=responses.crc64(response, doing=doing) if "x-cos-hash-crc64ecma" in response.headers else _crc64(root),
         version_id=response.headers.get("x-cos-version-id"),
     )
+
+
+def _bare(location: str) -> str:
+    return location.removeprefix("https://").removeprefix("http://")
 
 
 def _check(response: responses.HttpResponse, doing: str) -> None:

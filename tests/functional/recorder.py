@@ -1,0 +1,142 @@
+"""A wire-tap between a client and a server: what was sent is kept as it was on the wire, and read as HTTP/1.1."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+from urllib.parse import parse_qsl, unquote
+
+import h11
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """One request as the server received it."""
+
+    method: str
+    path: str
+    """Decoded."""
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    connection: int
+    """Which of the connections it came over."""
+
+
+class Recorder:
+    """Listens on a free port, passes everything on to ``port`` of this machine, and keeps what clients sent.
+
+    ``add_header`` is put into each answer that is a success: the embedded server has no versions, for example.
+    """
+
+    def __init__(self, port: int, *, add_header: str = "") -> None:
+        self._port = port
+        self._add_header = add_header
+        self._lock = threading.Lock()
+        self._streams: list[bytearray] = []
+        self._sockets: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._start(self._accept)
+
+    def requests(self) -> list[Recorded]:
+        """All requests so far, connection by connection."""
+        with self._lock:
+            streams = [bytes(stream) for stream in self._streams]
+        return [request for number, stream in enumerate(streams) for request in _parse(stream, number)]
+
+    def clear(self) -> None:
+        """Forget them; connections that are open begin with the next request."""
+        with self._lock:
+            for stream in self._streams:
+                stream.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        with self._lock:
+            for end in self._sockets:
+                with suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(10)
+        for end in self._sockets:
+            end.close()
+
+    def _start(self, target: object, *args: object) -> None:
+        thread = threading.Thread(target=target, args=args, daemon=True)  # type: ignore[arg-type]
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(("127.0.0.1", self._port))
+            stream = bytearray()
+            with self._lock:
+                self._sockets += [client, server]
+                self._streams.append(stream)
+            self._start(self._pass_on, client, server, stream)
+            self._start(self._pass_back, server, client)
+
+    def _pass_on(self, client: socket.socket, server: socket.socket, stream: bytearray) -> None:
+        with suppress(OSError):
+            while data := client.recv(1 << 16):
+                with self._lock:
+                    stream += data
+                server.sendall(data)
+        with suppress(OSError):
+            server.shutdown(socket.SHUT_WR)
+
+    def _pass_back(self, server: socket.socket, client: socket.socket) -> None:
+        with suppress(OSError):
+            while data := server.recv(1 << 16):
+                # The server begins each head with a write of its own.
+                if self._add_header and data.startswith(b"HTTP/1.1 2"):
+                    line, _, rest = data.partition(b"\r\n")
+                    data = b"\r\n".join((line, self._add_header.encode(), rest))
+                client.sendall(data)
+        with suppress(OSError):
+            client.shutdown(socket.SHUT_WR)
+
+
+def _parse(stream: bytes, connection: int) -> list[Recorded]:
+    requests = []
+    while stream:
+        protocol = h11.Connection(h11.SERVER)
+        protocol.receive_data(stream)
+        head = protocol.next_event()
+        assert isinstance(head, h11.Request), head
+        body = bytearray()
+        while isinstance(event := protocol.next_event(), h11.Data):
+            body += event.data
+        path, _, query = head.target.decode().partition("?")
+        requests.append(
+            Recorded(
+                method=head.method.decode(),
+                path=unquote(path),
+                query=dict(parse_qsl(query, keep_blank_values=True)),
+                headers={name.decode(): value.decode() for name, value in head.headers},
+                body=bytes(body),
+                connection=connection,
+            )
+        )
+        if not isinstance(event, h11.EndOfMessage):
+            break  # cut, or still on its way
+        stream = protocol.trailing_data[0]
+    return requests
