@@ -1,5 +1,5 @@
 /* The SIGBUS guard. The handler runs at any moment in any thread, so it takes no lock, allocates nothing, and calls
- * only sigaction, mmap, gettid and raise. Registry entries are never freed, only reused: a handler may be looking. */
+ * only sigaction, mmap, pthread_self and raise. Registry entries are never freed, only reused: a handler may be looking. */
 #define _GNU_SOURCE
 #include "guard.h"
 
@@ -9,7 +9,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 struct cosx_mapping {
@@ -26,7 +25,7 @@ static _Atomic(struct cosx_mapping *) registry;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct sigaction previous[LEVELS];
 static atomic_int levels;
-static atomic_long chaining; /* the thread that is inside a previous handler, and whose */
+static _Atomic uintptr_t chaining; /* the thread that is inside a previous handler, and whose */
 static atomic_int level;
 static uintptr_t page_mask;
 
@@ -57,7 +56,7 @@ static void die(int number, const siginfo_t *info)
  * that it had found (which may be ours) and raises again: then the next older one has its turn. */
 static void chain(int number, siginfo_t *info, void *context)
 {
-    const long self = syscall(SYS_gettid);
+    const uintptr_t self = (uintptr_t)pthread_self();
     const int again = atomic_load(&chaining) == self;
     const int mine = (again ? atomic_load(&level) : atomic_load(&levels)) - 1;
     if (mine < 0) {

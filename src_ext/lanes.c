@@ -61,7 +61,7 @@ cosx_worker *cosx_worker_new(cosx_queue *queue, unsigned threads)
     w->limit = cosx_kernel_lanes();
     if (w->limit > cosx_lane_limit)
         w->limit = cosx_lane_limit;
-    /* As many lanes in each turn: 64 equal parts in 48 lanes would be one turn of 48 and one of 16. */
+    /* As many lanes in each turn: 40 equal parts in 32 lanes would be one turn of 32 and one of 8. */
     size_t share = (queue->count + threads - 1) / threads * per_job;
     size_t turns = (share + w->limit - 1) / w->limit;
     if (turns)
