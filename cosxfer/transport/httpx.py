@@ -143,13 +143,13 @@ class HttpxTransport:
                 # What the server did not negotiate once, it will not later.
                 lane.chunk_bytes = HTTP1_CHUNK_BYTES
             return response
-        except CosxferError:
-            body.take_back()
-            raise
         except Exception as error:
             body.take_back()
             if body.error is not None:
-                raise body.error from body.error.__cause__
+                # httpcore has cut off where it came from.
+                raise body.error from body.cause
+            if isinstance(error, CosxferError):
+                raise
             # Also what httpx lets through from the libraries below it.
             raise _translated(error, request, self._config) from error
         finally:
@@ -193,6 +193,7 @@ class _BodyStream(httpx.AsyncByteStream):
         self._sent = 0
         self.error: Exception | None = None
         """What the body itself raised: an error of its own, and none of the network."""
+        self.cause: BaseException | None = None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for view in self._views():
@@ -209,7 +210,7 @@ class _BodyStream(httpx.AsyncByteStream):
             async for view in views(self._body):
                 yield view
         except Exception as error:
-            self.error = error
+            self.error, self.cause = error, error.__cause__
             raise
 
     def take_back(self) -> None:

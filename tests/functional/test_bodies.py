@@ -1,0 +1,281 @@
+"""What may be a body, over the network: each kind, its length, and that it is sent again, or not, as it should."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cosxfer
+from cosxfer.limits import MAX_PUT_BYTES
+from cosxfer.server import RunningServer, running
+from tests.functional.recorder import Recorder
+
+CONTENT = os.urandom(700_001)
+ONCE = [{"operation": "put_object", "attempt": 1, "do": "error", "status": 503, "code": "ServiceUnavailable"}]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RunningServer]:
+    with running() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def no_faults(server: RunningServer) -> Iterator[None]:
+    yield
+    server.set_faults([])
+
+
+@pytest.fixture(scope="module")
+def client(server: RunningServer) -> Iterator[cosxfer.Client]:
+    with cosxfer.Client(endpoint=server.endpoint, credentials=server.credentials) as client:
+        yield client
+
+
+def pieces() -> Iterator[bytes]:
+    yield from (CONTENT[start : start + 9_999] for start in range(0, len(CONTENT), 9_999))
+
+
+async def async_pieces() -> AsyncIterator[bytes]:
+    for piece in pieces():
+        await asyncio.sleep(0)
+        yield piece
+
+
+class OnlyOnce:
+    """A file object that cannot go back."""
+
+    def __init__(self) -> None:
+        self._left = io.BytesIO(CONTENT)
+
+    def read(self, size: int, /) -> bytes:
+        return self._left.read(size)
+
+
+def from_position() -> io.BytesIO:
+    file = io.BytesIO(b"before" + CONTENT)
+    file.seek(6)
+    return file
+
+
+def pipe() -> Any:
+    ours, theirs = socket.socketpair()
+    with ours:
+        ours.sendall(b"through a pipe")
+    file = theirs.makefile("rb")
+    theirs.close()
+    return file
+
+
+REPEATABLE: dict[str, Callable[[], Any]] = {
+    "bytes": lambda: CONTENT,
+    "bytearray": lambda: bytearray(CONTENT),
+    "memoryview": lambda: memoryview(CONTENT),
+    "file object": from_position,
+    "list": lambda: list(pieces()),
+    "iterator": pieces,
+    "async iterator": async_pieces,
+    "unseekable file": OnlyOnce,
+}
+
+
+@pytest.mark.parametrize("kind", REPEATABLE)
+@pytest.mark.parametrize("call", ["put", "post"])
+def test_a_body_of_any_kind_is_sent_again_after_a_failure(
+    client: cosxfer.Client, server: RunningServer, kind: str, call: str
+) -> None:
+    server.set_faults([{**ONCE[0], "operation": f"{call}_object"}])
+    key = f"{call}/{kind}"
+    send = client.put_object if call == "put" else client.post_object
+    result = send(server.bucket, key, REPEATABLE[kind]())
+    got = client.get_object(server.bucket, key)
+    assert got.body == CONTENT
+    assert got.crc64 == result.crc64
+
+
+@pytest.mark.parametrize("kind", REPEATABLE)
+def test_a_part_is_made_of_any_body(client: cosxfer.Client, server: RunningServer, kind: str) -> None:
+    upload_id = client.multipart_init(server.bucket, kind).upload_id
+    for length in (None, len(CONTENT)):
+        part = client.multipart_upload(
+            server.bucket, kind, REPEATABLE[kind](), upload_id=upload_id, part_number=1, content_length=length
+        )
+    client.multipart_complete(server.bucket, kind, upload_id=upload_id, parts=[part])
+    assert client.get_object(server.bucket, kind).body == CONTENT
+
+
+def test_a_path_and_a_real_file(client: cosxfer.Client, server: RunningServer, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(CONTENT)
+    client.put_object(server.bucket, "path", path, content_length=len(CONTENT))
+    assert client.get_object(server.bucket, "path").body == CONTENT
+    with path.open("rb") as file:
+        file.seek(700_000)
+        client.put_object(server.bucket, "file", file)
+    assert client.get_object(server.bucket, "file").body == CONTENT[-1:]
+
+
+def test_text_is_utf8_and_a_pipe_is_read_to_its_end(client: cosxfer.Client, server: RunningServer) -> None:
+    client.put_object(server.bucket, "text", "Grüße, 世界")
+    assert client.get_object(server.bucket, "text").body == "Grüße, 世界".encode()
+    with pipe() as file:
+        client.put_object(server.bucket, "pipe", file)
+    assert client.get_object(server.bucket, "pipe").body == b"through a pipe"
+
+
+@pytest.mark.parametrize("body", [b"", "", io.BytesIO(), [], iter(())])
+def test_an_empty_body_and_a_folder_key(client: cosxfer.Client, server: RunningServer, body: Any) -> None:
+    client.put_object(server.bucket, "folder/", body)
+    assert client.head_object(server.bucket, "folder/").size == 0
+
+
+@pytest.mark.parametrize("make", [pieces, async_pieces])
+def test_with_its_length_known_a_stream_is_sent_as_it_comes(
+    client: cosxfer.Client, server: RunningServer, make: Callable[[], Any]
+) -> None:
+    seen: list[cosxfer.Progress] = []
+    result = client.put_object(
+        server.bucket, "stream", make(), content_length=len(CONTENT), on_progress=seen.append, content_type="a/b"
+    )
+    got = client.get_object(server.bucket, "stream")
+    assert (got.body, got.crc64, got.content_type) == (CONTENT, result.crc64, "a/b")
+    assert (seen[0].loaded, seen[-1].loaded) == (0, len(CONTENT))
+    # It cannot be read twice, so it is not sent twice.
+    server.set_faults(ONCE)
+    with pytest.raises(cosxfer.ThrottledError):
+        client.put_object(server.bucket, "stream once", make(), content_length=len(CONTENT))
+
+
+@pytest.mark.parametrize("length", [0, 1, 9_999, len(CONTENT) - 1, len(CONTENT) + 1])
+@pytest.mark.parametrize("kind", REPEATABLE)
+@pytest.mark.parametrize("http_version", ["1.1", "2"])
+def test_a_wrong_length_is_told_and_makes_no_object(
+    server: RunningServer, kind: str, length: int, http_version: Any
+) -> None:
+    with cosxfer.Client(endpoint=server.endpoint, credentials=server.credentials, http_version=http_version) as client:
+        with pytest.raises(cosxfer.UsageError, match="content_length is"):
+            client.put_object(server.bucket, "wrong", REPEATABLE[kind](), content_length=length)
+        with pytest.raises(cosxfer.NotFoundError):
+            client.head_object(server.bucket, "wrong")
+
+
+def test_more_than_5_gib_is_refused_before_a_byte_is_sent(
+    client: cosxfer.Client, server: RunningServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "sparse"
+    with path.open("wb") as file:
+        file.truncate(MAX_PUT_BYTES + 1)
+    server.requests(clear=True)
+    for send in (client.put_object, client.post_object):
+        with pytest.raises(cosxfer.UsageError, match="5 GiB"):
+            send(server.bucket, "k", path)
+    with pytest.raises(cosxfer.UsageError, match="5 GiB"), path.open("rb") as file:
+        client.put_object(server.bucket, "k", file)
+    with pytest.raises(cosxfer.UsageError, match="5 GiB"):
+        client.put_object(server.bucket, "k", iter([b"a"]), content_length=MAX_PUT_BYTES + 1)
+    with pytest.raises(cosxfer.UsageError, match="5 GiB"):
+        client.append_object(server.bucket, "k", b"a", position=MAX_PUT_BYTES)
+    assert server.requests() == []
+
+
+@pytest.mark.parametrize(
+    ("body", "match"),
+    [
+        (5, "the body is int"),
+        (None, "the body is NoneType"),
+        ({"a": 1}, "the body is dict"),
+        (io.StringIO("text"), "text mode"),
+        (["text"], "yields str"),
+        (memoryview(b"abcd")[::2], "holes"),
+    ],
+)
+def test_what_is_no_body_is_refused(client: cosxfer.Client, server: RunningServer, body: Any, match: str) -> None:
+    with pytest.raises(cosxfer.UsageError, match=match):
+        client.put_object(server.bucket, "k", body)
+
+
+def test_a_closed_file_is_refused(client: cosxfer.Client, server: RunningServer) -> None:
+    file = io.BytesIO(b"a")
+    file.close()
+    with pytest.raises(cosxfer.UsageError, match="cannot be read"):
+        client.put_object(server.bucket, "k", file)
+
+
+@pytest.mark.parametrize("length", [None, 10])
+def test_an_iterator_that_raises_ends_the_call_and_makes_no_object(
+    client: cosxfer.Client, server: RunningServer, length: int | None
+) -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"a"
+        raise OSError("the disk is gone")
+
+    async def async_broken() -> AsyncIterator[bytes]:
+        yield b"a"
+        raise KeyError("no more")
+
+    for body, reason in ((broken(), OSError), (async_broken(), KeyError)):
+        with pytest.raises(cosxfer.SourceError, match="failed while it was read") as caught:
+            client.put_object(server.bucket, "broken", body, content_length=length)
+        assert isinstance(caught.value.__cause__, reason)
+    with pytest.raises(cosxfer.NotFoundError):
+        client.head_object(server.bucket, "broken")
+
+
+def test_a_wrong_content_md5_is_the_server_s_to_refuse(client: cosxfer.Client, server: RunningServer) -> None:
+    with (
+        cosxfer.Client(endpoint=server.endpoint, credentials=server.credentials, max_attempts=1) as once,
+        pytest.raises(cosxfer.ServerError) as caught,
+    ):
+        once.put_object(server.bucket, "md5", b"abc", content_md5="AAAAAAAAAAAAAAAAAAAAAA==")
+    assert caught.value.code == "BadDigest"
+
+
+# -- Expect: 100-continue ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_body_is_sent_when_the_server_agrees_and_not_when_it_refuses(tls: bool) -> None:
+    with (
+        running(tls=tls) as server,
+        cosxfer.Client(
+            endpoint=server.endpoint, credentials=server.credentials, verify=str(server.ca_file) if tls else True
+        ) as client,
+    ):
+        for body in (CONTENT, pieces()):
+            client.put_object(server.bucket, "expect", body, expect="100-continue", content_length=len(CONTENT))
+            assert client.get_object(server.bucket, "expect").body == CONTENT
+        server.requests(clear=True)
+        with pytest.raises(cosxfer.NotFoundError, match="NoSuchBucket"):
+            client.put_object("nosuch-1250000000", "expect", CONTENT, expect="100-continue")
+        [request] = server.requests()
+        assert (request["status"], request["received"]) == (404, 0)
+
+
+def test_what_is_refused_is_not_even_on_the_wire(server: RunningServer) -> None:
+    with (
+        Recorder(server.port) as recorder,
+        cosxfer.Client(
+            endpoint=f"http://127.0.0.1:{recorder.port}/{{bucket}}", credentials=server.credentials
+        ) as client,
+    ):
+        with pytest.raises(cosxfer.NotFoundError):
+            client.put_object("nosuch-1250000000", "k", CONTENT, expect="100-continue")
+        [request] = recorder.requests()
+        assert (request.headers["expect"], request.body) == ("100-continue", b"")
+        recorder.clear()
+        # Without a body there is nothing to wait for.
+        client.put_object(server.bucket, "empty", b"", expect="100-continue")
+        [request] = recorder.requests()
+        assert "expect" not in request.headers
+
+
+def test_an_expectation_that_is_none_is_refused(client: cosxfer.Client, server: RunningServer) -> None:
+    with pytest.raises(cosxfer.UsageError, match="it can be 100-continue"):
+        client.put_object(server.bucket, "k", b"a", expect="200-ok")

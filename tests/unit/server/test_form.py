@@ -1,0 +1,104 @@
+"""The parser of forms: whole, byte by byte, and what is no form."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cosxfer.cos import form
+from cosxfer.server.form import MAX_FIELDS_BYTES, Field, FileBegin, FileData, FileEnd, FormParser, boundary_of
+from cosxfer.server.http import CosError
+
+BOUNDARY = "----b0"
+
+
+def read(body: bytes, *cuts: int) -> tuple[dict[str, str], str, bytes]:
+    """Fields, file name and content of a form that arrives in pieces."""
+    parser = FormParser(BOUNDARY.encode())
+    ends = [*sorted(min(cut, len(body)) for cut in cuts), len(body)]
+    events = [event for start, end in zip([0, *ends], ends, strict=False) for event in parser.feed(body[start:end])]
+    assert parser.done
+    assert isinstance(events[-1], FileEnd)
+    [begin] = [event for event in events if isinstance(event, FileBegin)]
+    fields = {event.name: event.value for event in events if isinstance(event, Field)}
+    return fields, begin.filename, b"".join(event.data for event in events if isinstance(event, FileData))
+
+
+@given(
+    fields=st.dictionaries(st.text("abc-_", min_size=1), st.text(max_size=20), max_size=4),
+    filename=st.text(max_size=10),
+    content=st.binary(max_size=200) | st.just(b"\r\n------b") | st.just(f"\r\n--{BOUNDARY[:-1]}x".encode()),
+    cuts=st.lists(st.integers(0, 900), max_size=20),
+)
+def test_what_was_built_is_read_however_it_is_cut(
+    fields: dict[str, str], filename: str, content: bytes, cuts: list[int]
+) -> None:
+    # Surrogates have no UTF-8, and these three escapes are what browsers write for the characters themselves.
+    filename = re.sub("[\ud800-\udfff\\\\]|%22|%0D|%0A", "_", filename)
+    fields = {name: re.sub("[\ud800-\udfff]", "_", value) for name, value in fields.items() if name != "file"}
+    body = form.head(fields, filename=filename, boundary=BOUNDARY) + content + form.tail(BOUNDARY)
+    assert read(body, *cuts) == (fields, filename, content)
+
+
+def test_every_byte_may_come_alone_and_what_follows_the_file_is_not_read() -> None:
+    body = form.head({"key": "a"}, filename='q"\r\n.png', boundary=BOUNDARY) + b"\r\n--" + form.tail(BOUNDARY)
+    assert read(body + b"rest", *range(len(body))) == ({"key": "a"}, 'q"\r\n.png', b"\r\n--")
+
+
+def test_the_file_name_may_be_encoded() -> None:
+    body = (
+        b"preamble\r\n------b0 \r\ncontent-disposition: form-data; name=file; "
+        b"filename*=UTF-8''%C3%BC.png\r\n\r\nx\r\n------b0--"
+    )
+    assert read(body) == ({}, "ü.png", b"x")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"------b0--\r\n",
+        b"------b0\r\n\r\n\r\n\r\nx",
+        b"------b0\r\nContent-Disposition: attachment; name=a\r\n\r\nx",
+        b"------b0\r\nContent-Disposition: form-data\r\n\r\nx",
+        b'------b0\r\nContent-Disposition: form-data; name="a"; filename="b"\r\n\r\nx',
+        b"------b0\r\nContent-Disposition: form-data; name=\xff\r\n\r\nx",
+        b"------b0\r\nContent-Disposition: form-data; name=a\r\n\r\n\xff\r\n------b0",
+        b"------b0junk\r\n",
+    ],
+)
+def test_what_is_no_form_is_malformed(body: bytes) -> None:
+    with pytest.raises(CosError) as caught:
+        FormParser(BOUNDARY.encode()).feed(body)
+    assert caught.value.code == "MalformedPOSTRequest"
+
+
+@pytest.mark.parametrize(
+    "start", [b"", b"------b0", b"------b0\r\n", b"------b0\r\nContent-Disposition: form-data; name=a\r\n\r\n"]
+)
+def test_what_never_ends_is_cut_off(start: bytes) -> None:
+    parser = FormParser(BOUNDARY.encode())
+    parser.feed(start)
+    with pytest.raises(CosError) as caught:
+        parser.feed(b"x" * (MAX_FIELDS_BYTES + 100))
+    assert caught.value.code == "EntityTooLarge"
+
+
+def test_many_fields_together_are_bounded() -> None:
+    with pytest.raises(CosError, match="fields"):
+        FormParser(BOUNDARY.encode()).feed(
+            form.head({f"a{n}": "x" * 10_000 for n in range(7)}, filename="f", boundary=BOUNDARY)
+        )
+
+
+@pytest.mark.parametrize("value", ["", "text/plain", "multipart/form-data", "multipart/mixed; boundary=a"])
+def test_without_a_boundary_there_is_no_form(value: str) -> None:
+    with pytest.raises(CosError, match="boundary"):
+        boundary_of(value)
+
+
+def test_a_boundary_may_be_quoted() -> None:
+    assert boundary_of('multipart/form-data; charset=x; boundary="a b"') == b"a b"
+    assert boundary_of("Multipart/Form-Data; boundary=ab") == b"ab"
