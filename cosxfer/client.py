@@ -61,7 +61,7 @@ class Client(ObjectCalls, MultipartCalls, FileCalls):
             stall_timeout_seconds=stall_timeout_seconds,
             transport=transport,
         )
-        self._loop = LoopThread(name="cosxfer")
+        self._loop = LoopThread(name="cosxfer", at_end=self._client.aclose)
 
     @property
     def config(self) -> ClientConfig:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 import weakref
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError
 from typing import Any, TypeVar
 
@@ -17,12 +18,19 @@ T = TypeVar("T")
 CLEAN_UP_SECONDS = 30.0
 """How long an interrupted call may take to clean up behind itself."""
 
+EXIT_SECONDS = 10.0
+"""The same for what is under way when the interpreter ends, or when nobody holds the client any more."""
+
+logger = logging.getLogger("cosxfer")
+
 
 class LoopThread:
     """Runs coroutines on an event loop in a daemon thread, which begins with the first one."""
 
-    def __init__(self, *, name: str) -> None:
+    def __init__(self, *, name: str, at_end: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """``at_end`` closes what the coroutines have opened; it may be called when that was done already."""
         self._name = name
+        self._at_end = at_end
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -79,8 +87,10 @@ class LoopThread:
         with self._lock:
             self.closed = True
             finalizer, self._finalizer = self._finalizer, None
-        if finalizer is not None:
-            finalizer()
+        if finalizer is not None and finalizer.detach() is not None:
+            assert self._loop is not None
+            assert self._thread is not None
+            _stop(self._loop, self._thread, self._process, CLEAN_UP_SECONDS)
 
     def _check_process(self) -> None:
         # Before the lock, which another thread may have held at the fork, and which nobody gives back then.
@@ -92,15 +102,17 @@ class LoopThread:
             raise CosxferError("the client is closed; make a new one")
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-            self._thread = threading.Thread(target=_serve, args=(self._loop,), name=self._name, daemon=True)
+            self._thread = threading.Thread(
+                target=_serve, args=(self._loop, self._at_end), name=self._name, daemon=True
+            )
             self._thread.start()
-            self._finalizer = weakref.finalize(self, _stop, self._loop, self._thread, os.getpid())
+            self._finalizer = weakref.finalize(self, _stop, self._loop, self._thread, self._process, EXIT_SECONDS)
         if threading.current_thread() is self._thread:
             raise CosxferError("a callback cannot call the client it came from: it would wait for itself")
         return self._loop
 
 
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
+def _serve(loop: asyncio.AbstractEventLoop, at_end: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.set_event_loop(loop)
     try:
         while True:
@@ -110,16 +122,26 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
             except (KeyboardInterrupt, SystemExit):
                 continue  # from a user's callback; its task carries it to the caller, the other calls go on
     finally:
-        pending = asyncio.all_tasks(loop)
-        for task in pending:
-            task.cancel()
-        loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
+        loop.run_until_complete(_end(at_end))
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
 
 
-def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread, process: int) -> None:
+async def _end(at_end: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Close in good order what was not closed, then cancel whatever is left."""
+    try:
+        async with asyncio.timeout(CLEAN_UP_SECONDS):
+            await at_end()
+    except Exception:
+        logger.debug("closing at the end failed", exc_info=True)
+    while pending := asyncio.all_tasks() - {asyncio.current_task()}:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending)
+
+
+def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread, process: int, seconds: float) -> None:
     if os.getpid() == process and not loop.is_closed():
         loop.call_soon_threadsafe(loop.stop)
         if threading.current_thread() is not thread:
-            thread.join(CLEAN_UP_SECONDS)
+            thread.join(seconds)

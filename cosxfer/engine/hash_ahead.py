@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass
 
 from cosxfer._native import hashing
@@ -66,7 +67,7 @@ class HashAhead:
             except asyncio.CancelledError:
                 # The thread reads the mapping: it must have ended before the source may be closed.
                 self._stop.set()
-                await asyncio.wait([work])
+                await _ended(work)
                 if not work.cancelled():
                     work.exception()  # seen, or it would be logged as lost
                 raise
@@ -110,3 +111,10 @@ class HashAhead:
             loop.call_soon_threadsafe(self._on_hashed, len(block))
         self._source.check()
         return hashing.PartDigest(md5.digest(), crc, done)
+
+
+async def _ended(work: asyncio.Future[list[hashing.PartDigest]]) -> None:
+    """Wait for ``work``, also where the wait is cancelled again: it ends after its round."""
+    while not work.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([work])
