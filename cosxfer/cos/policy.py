@@ -88,10 +88,7 @@ def build_policy(*, expires_at: float, conditions: Iterable[Condition]) -> str:
     """The JSON text of a policy; raises `UsageError` for a condition that is none."""
     listed = []
     for condition in conditions:
-        try:
-            _read_condition(condition)
-        except PolicyError as error:
-            raise UsageError(str(error), name="conditions", value=condition) from error
+        _given_rules(condition)
         listed.append(dict(condition) if isinstance(condition, Mapping) else list(condition))
     moment = datetime.fromtimestamp(int(expires_at), UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
     return json.dumps({"expiration": moment, "conditions": listed}, ensure_ascii=False)
@@ -118,7 +115,7 @@ def form_fields(
     a condition on a field replaces the pin on it. It ends with ``key_time``.
     """
     given = list(conditions)
-    loosened = {rule.field for rule in _rules(given)}
+    loosened = {rule.field for condition in given for rule in _given_rules(condition)}
     pins: list[Condition] = [{"bucket": bucket}]
     if "key" not in loosened:
         head, placeholder, _ = key.partition(FILENAME)
@@ -166,6 +163,13 @@ def parse_policy(encoded: str) -> tuple[str, Policy]:
         if isinstance(condition, list) and condition[0] == "content-length-range":
             low, high = max(low, condition[1]), min(high, condition[2])
     return text, Policy(expires_at=expires_at, rules=rules, size_range=(low, high))
+
+
+def _given_rules(condition: Condition) -> tuple[Rule, ...]:
+    try:
+        return _read_condition(condition)
+    except PolicyError as error:
+        raise UsageError(str(error), name="conditions", value=condition) from error
 
 
 def _rules(conditions: Iterable[Any]) -> tuple[Rule, ...]:

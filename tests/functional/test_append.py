@@ -1,0 +1,168 @@
+"""append_object: what is appended is there once, whatever happens to the answers."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import cosxfer
+from cosxfer.server import RunningServer, running
+
+FIRST, SECOND = os.urandom(100_000), os.urandom(300_000)
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RunningServer]:
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: RunningServer) -> Iterator[cosxfer.Client]:
+    server.set_faults([])
+    with cosxfer.Client(endpoint=server.endpoint, credentials=server.credentials) as client:
+        yield client
+    server.set_faults([])
+
+
+@pytest.fixture
+def key(client: cosxfer.Client, server: RunningServer) -> str:
+    """A new appendable object that holds `FIRST`."""
+    key = f"log {next(_numbers)}"
+    client.append_object(server.bucket, key, FIRST, position=0)
+    server.requests(clear=True)
+    return key
+
+
+def fault(do: str, **more: Any) -> list[dict[str, Any]]:
+    return [{"operation": "append_object", "times": 1, "do": do, **more}]
+
+
+def operations(server: RunningServer) -> list[str]:
+    return [request["operation"] for request in server.requests()]
+
+
+def content(client: cosxfer.Client, server: RunningServer, key: str) -> bytes:
+    body = client.get_object(server.bucket, key).body
+    assert body is not None
+    return body
+
+
+def test_each_append_says_where_the_next_one_belongs(client: cosxfer.Client, server: RunningServer) -> None:
+    position = 0
+    for body in (b"one ", "zwei ", iter([b"three ", b"four"]), b""):
+        result = client.append_object(server.bucket, "steps", body, position=position, content_type="text/plain")
+        position = result.next_append_position
+    head = client.head_object(server.bucket, "steps")
+    assert (head.size, head.crc64, head.object_type) == (position, result.crc64, "appendable")
+    assert content(client, server, "steps") == b"one zwei three four"
+
+
+@pytest.mark.parametrize("position", [0, 1, len(FIRST) + 1])
+def test_a_wrong_position_is_told_with_the_right_one(
+    client: cosxfer.Client, server: RunningServer, key: str, position: int
+) -> None:
+    with pytest.raises(cosxfer.AppendPositionError, match=f"it ends at {len(FIRST)}") as caught:
+        client.append_object(server.bucket, key, SECOND, position=position)
+    assert (caught.value.position, caught.value.status, caught.value.code) == (len(FIRST), 409, "AppendPositionErr")
+    assert not caught.value.retryable
+    client.append_object(server.bucket, key, SECOND, position=caught.value.position)
+    assert content(client, server, key) == FIRST + SECOND
+
+
+def test_an_object_that_is_not_appendable_is_told(client: cosxfer.Client, server: RunningServer) -> None:
+    client.put_object(server.bucket, "normal", b"abc")
+    with pytest.raises(cosxfer.ObjectNotAppendableError) as caught:
+        client.append_object(server.bucket, "normal", b"d", position=3)
+    assert (caught.value.status, caught.value.code) == (409, "ObjectNotAppendable")
+
+
+def test_a_request_that_was_lost_is_sent_again_after_a_look(
+    client: cosxfer.Client, server: RunningServer, key: str
+) -> None:
+    server.set_faults(fault("reset"))
+    result = client.append_object(server.bucket, key, SECOND, position=len(FIRST))
+    assert result.next_append_position == len(FIRST) + len(SECOND)
+    assert operations(server) == ["append_object", "head_object", "append_object"]
+    assert content(client, server, key) == FIRST + SECOND
+
+
+def test_a_first_append_that_was_lost_is_sent_again(client: cosxfer.Client, server: RunningServer) -> None:
+    server.set_faults(fault("reset"))
+    client.append_object(server.bucket, "first lost", FIRST, position=0)
+    assert content(client, server, "first lost") == FIRST
+
+
+@pytest.mark.parametrize("how", ["reset", "error"])
+def test_an_append_whose_answer_was_lost_is_not_sent_again(
+    client: cosxfer.Client, server: RunningServer, key: str, how: str
+) -> None:
+    server.set_faults(fault(how, at="answer"))
+    result = client.append_object(server.bucket, key, SECOND, position=len(FIRST))
+    head = client.head_object(server.bucket, key)
+    assert (result.next_append_position, result.crc64) == (head.size, head.crc64)
+    # The size alone proves nothing: what stands there now is compared.
+    assert operations(server)[:3] == ["append_object", "head_object", "get_object"]
+    assert content(client, server, key) == FIRST + SECOND
+
+
+def test_a_first_append_whose_answer_was_lost_is_compared_by_its_checksum(
+    client: cosxfer.Client, server: RunningServer
+) -> None:
+    server.requests(clear=True)
+    server.set_faults(fault("reset", at="answer"))
+    result = client.append_object(server.bucket, "first unheard", FIRST, position=0)
+    assert result.next_append_position == len(FIRST)
+    assert operations(server) == ["append_object", "head_object"]
+
+
+def test_somebody_else_s_append_is_not_taken_for_ours(client: cosxfer.Client, server: RunningServer, key: str) -> None:
+    # Ours is lost; another client appends as many bytes before we look.
+    other = bytes(len(SECOND))
+    client.append_object(server.bucket, key, other, position=len(FIRST))
+    server.set_faults(fault("reset"))
+    with pytest.raises(cosxfer.AppendPositionError) as caught:
+        client.append_object(server.bucket, key, SECOND, position=len(FIRST))
+    assert caught.value.position == len(FIRST) + len(other)
+    assert isinstance(caught.value.__cause__, cosxfer.TransportError)
+    assert content(client, server, key) == FIRST + other
+
+
+def test_where_the_object_cannot_be_asked_nothing_is_sent_again(
+    client: cosxfer.Client, server: RunningServer, key: str
+) -> None:
+    denied = {"operation": "head_object", "do": "error", "status": 403, "code": "AccessDenied"}
+    server.set_faults([*fault("reset", at="answer"), denied])
+    with pytest.raises(cosxfer.TransportError) as caught:
+        client.append_object(server.bucket, key, SECOND, position=len(FIRST))
+    assert "whether the bytes were appended is not known" in caught.value.__notes__[0]
+    assert operations(server).count("append_object") == 1
+
+
+def test_what_is_refused_is_not_looked_into(client: cosxfer.Client, server: RunningServer, key: str) -> None:
+    server.set_faults(fault("error", status=403, code="AccessDenied"))
+    with pytest.raises(cosxfer.AccessDeniedError):
+        client.append_object(server.bucket, key, SECOND, position=len(FIRST))
+    assert operations(server) == ["append_object"]
+
+
+def test_it_gives_up_after_as_many_attempts_as_it_may_make(server: RunningServer, key: str) -> None:
+    server.set_faults([{"operation": "append_object", "do": "error", "status": 500, "code": "InternalError"}])
+    with (
+        cosxfer.Client(endpoint=server.endpoint, credentials=server.credentials, max_attempts=2) as client,
+        pytest.raises(cosxfer.ServerError) as caught,
+    ):
+        client.append_object(server.bucket, key, SECOND, position=len(FIRST))
+    assert caught.value.__notes__ == ["nothing was appended"]
+    assert operations(server) == ["append_object", "head_object"] * 2
+
+
+@pytest.mark.parametrize("position", [-1, True, "0", None])
+def test_a_position_that_is_none_is_refused(client: cosxfer.Client, server: RunningServer, position: Any) -> None:
+    with pytest.raises(cosxfer.UsageError, match="position is"):
+        client.append_object(server.bucket, "k", b"a", position=position)
