@@ -60,8 +60,8 @@ class PartHasher:
     a file's parts may be spread over several hashers, one after another. A stream is a chain: it runs at the speed of
     one lane.
 
-    To hash a mapped file in little memory, advance by some MiB (8 MiB over 32 lanes, say), then release what lies behind
-    ``positions``. Prefetching ahead of it does not pay where the file is in the page cache.
+    To hash a mapped file in little memory, advance by some MiB (8 MiB over 32 lanes, say), then release what lies
+    behind ``positions``. Prefetching ahead of it does not pay where the file is in the page cache.
 
     ``threads`` bounds how many threads a call of ``advance`` uses. An object serves one caller at a time.
     """

@@ -71,6 +71,9 @@ class _Connection:
         if not isinstance(event, h11.Request):
             return False
         await self._app(self._scope(event), self._receive, self._send)
+        if self._h11.our_state is h11.MUST_CLOSE:
+            # The client wants no other request; what it has not read yet is still sent.
+            return False
         if self._h11.our_state is not h11.DONE:
             # No answer, or half of one: what the application wants the client to see.
             self._writer.transport.abort()
