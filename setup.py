@@ -78,7 +78,8 @@ def extensions() -> list[Extension]:
             Extension(
                 f"cosxfer._native.{name}",
                 [str(pyx), *(f"src_ext/{source}.c" for source in sources)],
-                depends=[str(header) for header in sorted(Path("src_ext").glob("*.h"))],
+                # Also what a source distribution must hold: the sources above are replaced by the generated C.
+                depends=[str(path) for path in (pyx, *sorted(Path("src_ext").glob("*.h")))],
                 include_dirs=["src_ext", *options.get("include_dirs", [])],
                 library_dirs=options.get("library_dirs", []),
                 libraries=options.get("libraries", []),
