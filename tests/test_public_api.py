@@ -26,8 +26,18 @@ CALLS = {
     "multipart_abort",
     "upload_file",
     "slice_upload_file",
+    "upload_files",
+    "upload_directory",
+    "pause_task",
+    "restart_task",
+    "cancel_task",
 }
 
+AT_ONCE = {"config", "get_task_list", "clear_finished_tasks", "on", "off"}
+"""The same on both clients, without waiting."""
+
+SUBMITTING = {"submit_upload_file", "submit_slice_upload_file", "submit_put_object", "submit_upload_files"}
+"""They return a handle at once, each client its own kind."""
 
 ITERATORS = {"iter_multipart_list", "iter_multipart_list_part"}
 
@@ -50,17 +60,45 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 def test_both_clients_have_the_same_calls() -> None:
     assert public(cosxfer.Client) - {"close"} == public(cosxfer.AsyncClient) - {"aclose"}
-    assert public(cosxfer.Client) >= CALLS
+    assert public(cosxfer.Client) - {"close"} == CALLS | AT_ONCE | SUBMITTING | ITERATORS
 
 
-@pytest.mark.parametrize("name", sorted({*CALLS, "__init__"}))
+@pytest.mark.parametrize("name", sorted({*CALLS, *AT_ONCE, "__init__"} - {"config"}))
 def test_both_clients_have_the_same_signatures(name: str) -> None:
     blocking = inspect.signature(getattr(cosxfer.Client, name))
     asynchronous = inspect.signature(getattr(cosxfer.AsyncClient, name))
     assert blocking == asynchronous
 
 
-@pytest.mark.parametrize("name", sorted(CALLS))
+@pytest.mark.parametrize("name", sorted(SUBMITTING))
+def test_submitting_takes_what_the_call_takes_and_differs_in_nothing_but_the_handle(name: str) -> None:
+    call = inspect.signature(getattr(cosxfer.Client, name.removeprefix("submit_")))
+    blocking = inspect.signature(getattr(cosxfer.Client, name))
+    asynchronous = inspect.signature(getattr(cosxfer.AsyncClient, name))
+    assert call.parameters == blocking.parameters == asynchronous.parameters
+    assert str(asynchronous.return_annotation).replace("AsyncUpload", "Upload") == str(blocking.return_annotation)
+
+
+@pytest.mark.parametrize(
+    ("blocking", "asynchronous"),
+    [(cosxfer.UploadTask, cosxfer.AsyncUploadTask), (cosxfer.UploadBatch, cosxfer.AsyncUploadBatch)],
+)
+def test_handles_differ_in_nothing_but_being_asynchronous(blocking: type, asynchronous: type) -> None:
+    assert public(blocking) == public(asynchronous)
+    for name in public(blocking):
+        if callable(getattr(blocking, name)):
+            assert inspect.signature(getattr(blocking, name)) == inspect.signature(getattr(asynchronous, name))
+            assert inspect.iscoroutinefunction(getattr(asynchronous, name))
+
+
+@pytest.mark.parametrize("name", sorted({*SUBMITTING, *AT_ONCE}))
+def test_what_returns_at_once_is_documented_and_no_coroutine(name: str) -> None:
+    assert (getattr(cosxfer.AsyncClient, name).__doc__ or "").strip()
+    assert getattr(cosxfer.Client, name).__doc__ == getattr(cosxfer.AsyncClient, name).__doc__
+    assert not inspect.iscoroutinefunction(getattr(cosxfer.AsyncClient, name))
+
+
+@pytest.mark.parametrize("name", sorted({*CALLS, *SUBMITTING}))
 def test_calls_have_at_most_three_positional_parameters(name: str) -> None:
     parameters = list(inspect.signature(getattr(cosxfer.Client, name)).parameters.values())[1:]
     positional = [p for p in parameters if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]

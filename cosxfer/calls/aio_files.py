@@ -48,7 +48,7 @@ class AsyncFileCalls(AsyncCalls):
         ``on_hash_progress`` and ``on_progress`` are called with a `cosxfer.Progress` several times a second, in a
         thread of the client's where a slow one stalls nothing; the result waits up to a second for the last of them.
         """
-        return await self.submit_upload_file(bucket, key, path, slice_size=slice_size, **options).finish()
+        return await self.submit_upload_file(bucket, key, path, slice_size=slice_size, **options)._finish()
 
     async def slice_upload_file(
         self,
@@ -64,7 +64,7 @@ class AsyncFileCalls(AsyncCalls):
         An empty file has no parts and goes in a single PUT. For everything else see `upload_file`, whose
         ``part_size`` is ``slice_size`` here.
         """
-        return await self.submit_slice_upload_file(bucket, key, path, slice_size=slice_size, **options).finish()
+        return await self.submit_slice_upload_file(bucket, key, path, slice_size=slice_size, **options)._finish()
 
     def submit_upload_file(
         self,
@@ -116,7 +116,7 @@ class AsyncFileCalls(AsyncCalls):
         """
         return await self.submit_upload_files(
             files, slice_size=slice_size, on_progress=on_progress, on_file_finish=on_file_finish
-        ).finish()
+        )._finish()
 
     def submit_upload_files(
         self,
@@ -172,7 +172,7 @@ class AsyncFileCalls(AsyncCalls):
             options=options,
         )
         tasks = [AsyncUploadTask(self._uploads.queue, record) for record in batch.records]
-        return await AsyncUploadBatch(batch, tasks).finish()
+        return await AsyncUploadBatch(batch, tasks)._finish()
 
     # -- the queue --------------------------------------------------------------------------------------------------
 

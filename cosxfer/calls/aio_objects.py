@@ -72,7 +72,7 @@ class AsyncObjectCalls(AsyncCalls):
                 on_task_ready=on_task_ready,
                 on_progress=on_progress,
                 **given,
-            ).finish()
+            )._finish()
         self._ready()
         job = self._uploads.put_job(
             bucket, key, body, content_length=content_length, content_md5=content_md5, region=region, given=given

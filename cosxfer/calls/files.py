@@ -27,7 +27,7 @@ class FileCalls(BlockingCalls):
         slice_size: int = DEFAULT_SLICE_SIZE,
         **options: Unpack[FileOptions],
     ) -> UploadResult:
-        return self.submit_upload_file(bucket, key, path, slice_size=slice_size, **options).finish()
+        return self.submit_upload_file(bucket, key, path, slice_size=slice_size, **options)._finish()
 
     def slice_upload_file(
         self,
@@ -38,7 +38,7 @@ class FileCalls(BlockingCalls):
         slice_size: int | None = None,
         **options: Unpack[SliceFileOptions],
     ) -> UploadResult:
-        return self.submit_slice_upload_file(bucket, key, path, slice_size=slice_size, **options).finish()
+        return self.submit_slice_upload_file(bucket, key, path, slice_size=slice_size, **options)._finish()
 
     def submit_upload_file(
         self,
@@ -76,7 +76,7 @@ class FileCalls(BlockingCalls):
     ) -> list[FileResult]:
         return self.submit_upload_files(
             files, slice_size=slice_size, on_progress=on_progress, on_file_finish=on_file_finish
-        ).finish()
+        )._finish()
 
     def submit_upload_files(
         self,
@@ -115,7 +115,7 @@ class FileCalls(BlockingCalls):
             on_file_finish=on_file_finish,
             options=options,
         )
-        return UploadBatch(batch, [UploadTask(uploads.queue, record, self._loop) for record in batch.records]).finish()
+        return UploadBatch(batch, [UploadTask(uploads.queue, record, self._loop) for record in batch.records])._finish()
 
     # -- the queue --------------------------------------------------------------------------------------------------
 

@@ -49,7 +49,7 @@ class ObjectCalls(BlockingCalls):
                 on_task_ready=on_task_ready,
                 on_progress=on_progress,
                 **given,
-            ).finish()
+            )._finish()
         return self._run(
             self._client.put_object(
                 bucket,

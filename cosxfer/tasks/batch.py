@@ -192,7 +192,7 @@ class UploadBatch(BatchView[UploadTask[UploadResult]]):
         for task in reversed(self.tasks):
             task.cancel(abort=abort)
 
-    def finish(self) -> list[FileResult]:
+    def _finish(self) -> list[FileResult]:
         """`result`, for a call that has no other handle: what interrupts it cancels the files."""
         try:
             return self.result()
@@ -224,7 +224,7 @@ class AsyncUploadBatch(BatchView[AsyncUploadTask[UploadResult]]):
         for task in reversed(self.tasks):
             await task.cancel(abort=abort)
 
-    async def finish(self) -> list[FileResult]:
+    async def _finish(self) -> list[FileResult]:
         """`result`, for a call that has no other handle: cancelling it cancels the files."""
         try:
             return await self.result()

@@ -118,7 +118,7 @@ class UploadTask(TaskView[R]):
         _wait(self._queue.stopped(self._record))
         return cancelled
 
-    def finish(self) -> R:
+    def _finish(self) -> R:
         """`result`, for a call that has no other handle of the task: what interrupts it cancels the task."""
         try:
             return self.result()
@@ -166,7 +166,7 @@ class AsyncUploadTask(TaskView[R]):
         await _wait_async(self._queue.stopped(self._record))
         return cancelled
 
-    async def finish(self) -> R:
+    async def _finish(self) -> R:
         """`result`, for a call that has no other handle of the task: cancelling it cancels the task."""
         try:
             return await self.result()
