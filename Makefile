@@ -1,12 +1,13 @@
 # `make demo` and `make test` each do their own set-up, and are quick when run again.
 PY = .venv/bin/python
 
-.PHONY: help setup demo test test-deep lint types unit format constraints clean
+.PHONY: help setup demo test test-deep bench lint types unit format constraints clean
 
 help:
 	@echo 'make demo       the main job on the embedded server: a 1 GiB file, hashed, sent over HTTP/2, verified'
 	@echo 'make test       all checks: format, lint, types, layers, kernels, functional, command line'
 	@echo 'make test-deep  what is slow: sanitizers, emulated processors, long fault runs'
+	@echo 'make bench      the benchmarks, as tables'
 	@echo 'make setup      the set-up alone, with all extras'
 	@echo 'make format     format the code'
 	@echo 'make clean      remove what was built'
