@@ -11,8 +11,7 @@ from cosxfer.calls.base import AsyncCalls
 from cosxfer.engine.options import DirectoryOptions, FileOptions, FileUpload, SliceFileOptions
 from cosxfer.engine.upload_file import DEFAULT_SLICE_SIZE
 from cosxfer.models import Progress, TaskEvent, TaskInfo, UploadResult
-from cosxfer.tasks.batch import AsyncUploadBatch, FileResult, OnFileFinish
-from cosxfer.tasks.directory import find_files
+from cosxfer.tasks.batch import AsyncUploadBatch, BatchRecord, FileResult, OnFileFinish
 from cosxfer.tasks.task import AsyncUploadTask
 
 
@@ -114,9 +113,15 @@ class AsyncFileCalls(AsyncCalls):
         of each, as it ends; ``options`` is the mapping that was given. A failed file that is restarted by its task
         while others go on may finish a second time; its last outcome counts.
         """
-        return await self.submit_upload_files(
-            files, slice_size=slice_size, on_progress=on_progress, on_file_finish=on_file_finish
-        )._finish()
+        self._ready()
+        batch = await asyncio.to_thread(
+            self._uploads.batch,
+            files,
+            slice_size=slice_size,
+            on_progress=on_progress,
+            on_file_finish=on_file_finish,
+        )
+        return await self._all(batch)
 
     def submit_upload_files(
         self,
@@ -131,10 +136,11 @@ class AsyncFileCalls(AsyncCalls):
         The batch's ``tasks`` are one for each file; its ``result()`` is what `upload_files` returns.
         """
         self._ready()
-        batch = self._uploads.submit_files(
+        batch = self._uploads.batch(
             files, slice_size=slice_size, on_progress=on_progress, on_file_finish=on_file_finish
         )
-        return AsyncUploadBatch(batch, [AsyncUploadTask(self._uploads.queue, record) for record in batch.records])
+        self._uploads.submit_all(batch)
+        return self._handle(batch)
 
     async def upload_directory(
         self,
@@ -161,18 +167,19 @@ class AsyncFileCalls(AsyncCalls):
         everything else is as in `upload_files`.
         """
         self._ready()
-        found = await asyncio.to_thread(find_files, path, include=include, exclude=exclude)
-        batch = self._uploads.submit_directory(
+        batch = await asyncio.to_thread(
+            self._uploads.directory,
             bucket,
             prefix,
-            found,
+            path,
+            include=include,
+            exclude=exclude,
             slice_size=slice_size,
             on_progress=on_progress,
             on_file_finish=on_file_finish,
             options=options,
         )
-        tasks = [AsyncUploadTask(self._uploads.queue, record) for record in batch.records]
-        return await AsyncUploadBatch(batch, tasks)._finish()
+        return await self._all(batch)
 
     # -- the queue --------------------------------------------------------------------------------------------------
 
@@ -223,6 +230,19 @@ class AsyncFileCalls(AsyncCalls):
     def off(self, event: Literal["list-update"], callback: Callable[[TaskEvent], None] | None = None) -> None:
         """Call ``callback`` no more, or none where None (COS SDK: off)."""
         self._uploads.unlisten(event, callback)
+
+    async def _all(self, batch: BatchRecord) -> list[FileResult]:
+        """Put the files of a batch into the queue, in steps between which the event loop has its turn, and wait."""
+        try:
+            while self._uploads.submit_some(batch):  # noqa: ASYNC110 (nothing is waited for)
+                await asyncio.sleep(0)
+        except BaseException:
+            await self._handle(batch)._give_up()
+            raise
+        return await self._handle(batch)._finish()
+
+    def _handle(self, batch: BatchRecord) -> AsyncUploadBatch:
+        return AsyncUploadBatch(batch, [AsyncUploadTask(self._uploads.queue, record) for record in batch.records])
 
     def _task(self, task_id: str) -> AsyncUploadTask[object]:
         return AsyncUploadTask(self._uploads.queue, self._uploads.queue.get(task_id))

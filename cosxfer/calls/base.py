@@ -40,7 +40,11 @@ class AsyncCalls:
         self._uploads.queue.check()
         if self._closed:
             raise CosxferError("the client is closed; make a new one")
-        self._uploads.queue.bind(asyncio.get_running_loop())
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise CosxferError("an AsyncClient is used from its event loop; Client is for other threads") from None
+        self._uploads.queue.bind(loop)
         return self._executor
 
     async def _when_ready(self, entries: AsyncIterator[T]) -> AsyncIterator[T]:

@@ -10,9 +10,9 @@ from cosxfer.calls.base import BlockingCalls
 from cosxfer.engine.options import DirectoryOptions, FileOptions, FileUpload, SliceFileOptions
 from cosxfer.engine.upload_file import DEFAULT_SLICE_SIZE
 from cosxfer.models import Progress, TaskEvent, TaskInfo, UploadResult
-from cosxfer.tasks.batch import FileResult, OnFileFinish, UploadBatch
-from cosxfer.tasks.directory import find_files
+from cosxfer.tasks.batch import BatchRecord, FileResult, OnFileFinish, UploadBatch
 from cosxfer.tasks.task import UploadTask
+from cosxfer.tasks.uploads import Uploads
 
 
 class FileCalls(BlockingCalls):
@@ -87,10 +87,8 @@ class FileCalls(BlockingCalls):
         on_file_finish: OnFileFinish | None = None,
     ) -> UploadBatch:
         uploads = self._running_uploads()
-        batch = uploads.submit_files(
-            files, slice_size=slice_size, on_progress=on_progress, on_file_finish=on_file_finish
-        )
-        return UploadBatch(batch, [UploadTask(uploads.queue, record, self._loop) for record in batch.records])
+        batch = uploads.batch(files, slice_size=slice_size, on_progress=on_progress, on_file_finish=on_file_finish)
+        return self._submitted(uploads, batch)
 
     def upload_directory(
         self,
@@ -106,16 +104,18 @@ class FileCalls(BlockingCalls):
         **options: Unpack[DirectoryOptions],
     ) -> list[FileResult]:
         uploads = self._running_uploads()
-        batch = uploads.submit_directory(
+        batch = uploads.directory(
             bucket,
             prefix,
-            find_files(path, include=include, exclude=exclude),
+            path,
+            include=include,
+            exclude=exclude,
             slice_size=slice_size,
             on_progress=on_progress,
             on_file_finish=on_file_finish,
             options=options,
         )
-        return UploadBatch(batch, [UploadTask(uploads.queue, record, self._loop) for record in batch.records])._finish()
+        return self._submitted(uploads, batch)._finish()
 
     # -- the queue --------------------------------------------------------------------------------------------------
 
@@ -139,6 +139,16 @@ class FileCalls(BlockingCalls):
 
     def off(self, event: Literal["list-update"], callback: Callable[[TaskEvent], None] | None = None) -> None:
         self._client.off(event, callback)
+
+    def _submitted(self, uploads: Uploads, batch: BatchRecord) -> UploadBatch:
+        try:
+            uploads.submit_all(batch)
+        finally:
+            # Interrupted: what is in the queue already must not go on behind the caller's back.
+            handle = UploadBatch(batch, [UploadTask(uploads.queue, record, self._loop) for record in batch.records])
+            if len(batch.records) < len(batch.files):
+                handle.cancel()
+        return handle
 
     def _task(self, task_id: str) -> UploadTask[object]:
         uploads = self._running_uploads()

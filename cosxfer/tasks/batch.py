@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -62,21 +62,28 @@ class BatchRecord:
         files: list[FileUpload],
         dispatcher: Dispatcher,
         *,
-        total: int,
+        slice_size: int,
+        sizes: list[int],
+        problems: Mapping[int, Exception],
         on_progress: Callable[[Progress], None] | None,
         on_file_finish: OnFileFinish | None,
     ) -> None:
         self.records: list[Record] = []
         self.loaded = 0
-        self.total = total
+        self.total = sum(sizes)
+        self.files = files
+        self.sizes = sizes
+        self.slice_size = slice_size
+        self.problems = problems
+        """Files that are known to fail, by their index."""
         self.ended: Future[None] = Future()
-        self._files = files
+        self.ended.set_running_or_notify_cancel()  # nobody who waits for it can cancel it
         self._dispatcher = dispatcher
         self._outcomes: list[FileResult | None] = [None] * len(files)
         self._left = len(files)
         self._on_progress = on_progress
         self._on_file_finish = on_file_finish
-        self._meter = ProgressMeter(total)
+        self._meter = ProgressMeter(self.total)
         self._reported: Delivery | None = None
 
     @property
@@ -90,10 +97,9 @@ class BatchRecord:
         return self._on_progress is not None or self._on_file_finish is not None
 
     def begin(self) -> None:
-        """All tasks are in the queue, or there are none."""
-        if self._on_progress is not None and self._reported is None:
-            self.add(0)
-        if not self._files:
+        """The tasks are about to be put into the queue."""
+        self.add(0)
+        if not self.files:
             self._finish()
 
     def add(self, amount: int) -> None:
@@ -103,7 +109,7 @@ class BatchRecord:
 
     def task_ended(self, index: int, record: Record) -> None:
         """A task has an outcome. One that failed may be restarted and have another, while the others go on."""
-        outcome = outcome_of(record, self._files[index])
+        outcome = outcome_of(record, self.files[index])
         first = self._outcomes[index] is None
         self._outcomes[index] = outcome
         if self._on_file_finish is not None:
@@ -229,7 +235,10 @@ class AsyncUploadBatch(BatchView[AsyncUploadTask[UploadResult]]):
         try:
             return await self.result()
         except asyncio.CancelledError:
-            stopping = [waiter for task in reversed(self.tasks) if (waiter := task._give_up()) is not None]
-            if stopping:
-                await asyncio.wait([asyncio.wrap_future(waiter) for waiter in stopping], timeout=CLEAN_UP_SECONDS)
+            await self._give_up()
             raise
+
+    async def _give_up(self) -> None:
+        stopping = [waiter for task in reversed(self.tasks) if (waiter := task._give_up()) is not None]
+        if stopping:
+            await asyncio.wait([asyncio.wrap_future(waiter) for waiter in stopping], timeout=CLEAN_UP_SECONDS)

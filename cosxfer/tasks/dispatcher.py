@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import threading
 import weakref
 from collections import deque
@@ -155,6 +156,10 @@ def _end(future: Future[None]) -> None:
 
 
 _dispatchers: weakref.WeakSet[Dispatcher] = weakref.WeakSet()
+
+
+# A forked child has none of these threads, and their locks as they were just then.
+os.register_at_fork(after_in_child=_dispatchers.clear)
 
 
 @atexit.register

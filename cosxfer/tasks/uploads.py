@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from typing import cast
@@ -18,10 +18,13 @@ from cosxfer.errors import CosxferError, UsageError
 from cosxfer.models import Progress, PutObjectResult, TaskEvent, UploadResult
 from cosxfer.ops.session import Session
 from cosxfer.tasks.batch import BatchRecord, OnFileFinish, RefusedJob, outcome_of, tell_outcome
-from cosxfer.tasks.directory import Found, joined
+from cosxfer.tasks.directory import find_files, joined
 from cosxfer.tasks.queue import TaskQueue
 from cosxfer.tasks.record import TaskRecord, Watch
 from cosxfer.tasks.task import CLEAN_UP_SECONDS, DELIVERY_SECONDS
+
+SUBMITTED_AT_ONCE = 100
+"""Files that are put into the queue before an event loop has another turn."""
 
 
 class Uploads:
@@ -107,7 +110,7 @@ class Uploads:
             on_task_ready=on_task_ready,
         )
 
-    def submit_files(
+    def batch(
         self,
         files: Iterable[FileUpload],
         *,
@@ -116,38 +119,73 @@ class Uploads:
         on_file_finish: OnFileFinish | None,
         problems: Mapping[int, Exception] | None = None,
     ) -> BatchRecord:
-        """Put many files into the queue; one that is refused ends with its error, like one that fails later.
+        """Look at many files, and put none into the queue yet: that is `submit_some`'s.
 
         ``problems`` are files that are known to fail, by their index.
         """
         self.queue.check()
         listed = list(files)
-        _check_slice_size(slice_size)
+        if isinstance(slice_size, bool) or not isinstance(slice_size, int) or slice_size < 0:
+            raise UsageError(f"slice_size is {slice_size!r}; it must be a number of bytes", name="slice_size")
         for entry in listed:
             if not isinstance(entry, Mapping):
                 raise UsageError(f"a file is {entry!r}; it must be a mapping with bucket, key and path", name="files")
-        sizes = [size_of(entry.get("path")) for entry in listed]
-        batch = BatchRecord(
+        return BatchRecord(
             listed,
             self.queue.dispatcher,
-            total=sum(sizes),
+            slice_size=slice_size,
+            sizes=[size_of(entry.get("path")) for entry in listed],
+            problems=problems or {},
             on_progress=on_progress,
             on_file_finish=on_file_finish,
         )
-        for index, (entry, size) in enumerate(zip(listed, sizes, strict=True)):
-            error = (problems or {}).get(index)
-            batch.records.append(self._submit_one(batch, index, entry, size, slice_size, error))
-        batch.begin()
-        return batch
 
-    def _submit_one(
-        self, batch: BatchRecord, index: int, entry: FileUpload, size: int, slice_size: int, error: Exception | None
-    ) -> TaskRecord[UploadResult]:
+    def directory(
+        self,
+        bucket: str,
+        prefix: str,
+        path: str | os.PathLike[str],
+        *,
+        include: Sequence[str] | None,
+        exclude: Sequence[str] | None,
+        slice_size: int,
+        on_progress: Callable[[Progress], None] | None,
+        on_file_finish: OnFileFinish | None,
+        options: DirectoryOptions,
+    ) -> BatchRecord:
+        """Look at a directory tree, and put nothing into the queue yet."""
+        files, problems = [], {}
+        for index, entry in enumerate(find_files(path, include=include, exclude=exclude)):
+            file = {**options, "bucket": bucket, "key": joined(prefix, entry.relative), "path": entry.path}
+            files.append(cast(FileUpload, file))
+            if entry.error is not None:
+                problems[index] = entry.error
+        return self.batch(
+            files, slice_size=slice_size, on_progress=on_progress, on_file_finish=on_file_finish, problems=problems
+        )
+
+    def submit_all(self, batch: BatchRecord) -> None:
+        """Put the files into the queue; one that is refused ends with its error, like one that fails later."""
+        while self.submit_some(batch):
+            pass
+
+    def submit_some(self, batch: BatchRecord) -> bool:
+        """Put the next of the files into the queue; returns whether there are more. Takes some milliseconds."""
+        first = len(batch.records)
+        if not first:
+            batch.begin()
+        last = min(first + SUBMITTED_AT_ONCE, len(batch.files))
+        for index in range(first, last):
+            batch.records.append(self._submit_one(batch, index))
+        return last < len(batch.files)
+
+    def _submit_one(self, batch: BatchRecord, index: int) -> TaskRecord[UploadResult]:
+        entry = batch.files[index]
         options = UploadOptions.of(entry)
         job: FileJob | RefusedJob
         try:
-            if error is not None:
-                raise error
+            if index in batch.problems:
+                raise batch.problems[index]
             for name in ("bucket", "key", "path"):
                 if name not in entry:
                     raise UsageError(f"file {index} has no {name!r}", name=name)
@@ -157,7 +195,7 @@ class Uploads:
                 entry["bucket"],
                 entry["key"],
                 entry["path"],
-                slice_size=slice_size,
+                slice_size=batch.slice_size,
                 options=options,
             )
         except CosxferError as refused:
@@ -168,7 +206,7 @@ class Uploads:
             key=str(entry.get("key", "")),
             path=str(entry.get("path", "")),
             region=options.region,
-            total=size,
+            total=batch.sizes[index],
             watch=watch_of(entry),
             on_task_ready=entry.get("on_task_ready"),
             on_report=batch.on_report,
@@ -189,28 +227,6 @@ class Uploads:
                 then(record)
 
         return ended
-
-    def submit_directory(
-        self,
-        bucket: str,
-        prefix: str,
-        found: Iterable[Found],
-        *,
-        slice_size: int,
-        on_progress: Callable[[Progress], None] | None,
-        on_file_finish: OnFileFinish | None,
-        options: DirectoryOptions,
-    ) -> BatchRecord:
-        """Put what was found in a directory tree into the queue."""
-        files, problems = [], {}
-        for index, entry in enumerate(found):
-            file = {**options, "bucket": bucket, "key": joined(prefix, entry.relative), "path": entry.path}
-            files.append(cast(FileUpload, file))
-            if entry.error is not None:
-                problems[index] = entry.error
-        return self.submit_files(
-            files, slice_size=slice_size, on_progress=on_progress, on_file_finish=on_file_finish, problems=problems
-        )
 
     def submit_slices(
         self,
@@ -246,11 +262,6 @@ class Uploads:
         if left is not None:
             await asyncio.wait([asyncio.wrap_future(left)], timeout=DELIVERY_SECONDS)
         self.queue.dispatcher.close()
-
-
-def _check_slice_size(value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise UsageError(f"slice_size is {value!r}; it must be a number of bytes", name="slice_size", value=value)
 
 
 def _check_event(event: str) -> None:

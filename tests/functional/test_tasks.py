@@ -80,12 +80,14 @@ def test_a_pause_stops_the_traffic_and_a_restart_sends_what_is_missing(
         [upload] = client.multipart_list(bucket).uploads
         listed = client.multipart_list_part(bucket, f"pause-{version}", upload_id=upload.upload_id).parts
         assert [part.part_number for part in listed] == [1, 2, 3, 4, 5]
-        assert task.loaded == 5 * MIB
+        # The answer to the last one may not have been here yet; then that part is sent again.
+        known = task.loaded // MIB
+        assert known in (4, 5)
         server.set_faults([])
         assert task.restart()
         result = task.result(60)
         assert result.verified
-        assert parts(server) == list(range(1, 14))
+        assert parts(server) == sorted([*range(1, 14), *range(known + 1, 6)])
         assert client.get_object(bucket, f"pause-{version}").body == path.read_bytes()
         assert not client.multipart_list(bucket).uploads
 
@@ -264,6 +266,21 @@ ENDS = {
         client.on("list-update", lambda event: (stuck.set(), threading.Event().wait()))
         client.submit_slice_upload_file(bucket, "exit", path, slice_size=1 << 20)
         stuck.wait(30)
+    """,
+    "a forked child": """
+        import os
+        client = cosxfer.Client(**made)
+        begun = threading.Event()
+        client.on("list-update", lambda event: print(event.task.state, flush=True))
+        task = client.submit_slice_upload_file(
+            bucket, "exit", path, slice_size=1 << 20, on_progress=lambda p: begun.set()
+        )
+        begun.wait(30)
+        child = os.fork()
+        if child == 0:
+            sys.exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        assert task.state == "uploading"
     """,
     "an asynchronous client that was not closed": """
         async def main():

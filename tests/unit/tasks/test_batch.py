@@ -166,6 +166,25 @@ def test_cancelling_the_call_cancels_all_its_files(cos: FakeCos, tmp_path: Path)
     asyncio.run(main())
 
 
+def test_an_event_loop_has_its_turn_while_many_files_are_submitted(cos: FakeCos, tmp_path: Path) -> None:
+    path = write(tmp_path / "f", 10)
+    turns = 0
+
+    async def main() -> None:
+        nonlocal turns
+        async with cos.client() as client:
+            call = asyncio.ensure_future(client.upload_files([entry(path, str(n)) for n in range(1000)]))
+            while len(client.get_task_list()) < 1000:
+                turns += 1
+                await asyncio.sleep(0)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+
+    asyncio.run(main())
+    assert turns > 9
+
+
 def test_cancelling_the_batch_cancels_all_its_files(cos: FakeCos, tmp_path: Path) -> None:
     gate = Gate()
     cos.fault("put_object", gate, times=99)

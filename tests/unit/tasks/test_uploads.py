@@ -821,6 +821,11 @@ def test_a_client_on_another_event_loop_is_told_so(cos: FakeCos, path: Path) -> 
     assert len(cos.calls) == 1
 
 
+def test_an_async_client_without_an_event_loop_is_told_so(cos: FakeCos, path: Path) -> None:
+    with pytest.raises(cosxfer.CosxferError, match="used from its event loop"):
+        cos.client().submit_upload_file(BUCKET, "k", path)
+
+
 def test_each_event_loop_may_have_its_own_client(cos: FakeCos, path: Path) -> None:
     def work(number: int) -> None:
         async def main() -> None:
