@@ -1,0 +1,116 @@
+"""``cosxfer form`` without a browser: the page, what it holds, and what cannot work."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import httpx
+import pytest
+
+import cosxfer
+from cosxfer.server import RunningServer, running
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RunningServer]:
+    with running() as server:
+        yield server
+
+
+def run(server: RunningServer | None, *arguments: object) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COS_")}
+    if server is not None:
+        environment |= {
+            "COS_SECRET_ID": server.credentials.secret_id,
+            "COS_SECRET_KEY": server.credentials.secret_key,
+            "COS_ENDPOINT": server.endpoint,
+        }
+    return subprocess.run(
+        [sys.executable, "-m", "cosxfer", "form", *map(str, arguments)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+class Page(HTMLParser):
+    """The form of a page, and whatever it would load from elsewhere."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.action = ""
+        self.fields: dict[str, str] = {}
+        self.inputs: list[str] = []
+        self.loaded: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attributes}
+        self.loaded += [given[name] for name in ("src", "href", "srcset", "data") if name in given]
+        if tag == "form":
+            assert (given["method"], given["enctype"]) == ("post", "multipart/form-data")
+            self.action = given["action"]
+        elif tag == "input":
+            self.inputs.append(given["name"])
+            if given["type"] == "hidden":
+                self.fields[given["name"]] = given["value"]
+
+
+def test_the_page_holds_a_form_that_works(server: RunningServer, tmp_path: Path) -> None:
+    path = tmp_path / "upload.html"
+    title = 'Für "alle" <b>&</b>'
+    done = run(
+        server, f"cos://{server.bucket}/in/", "-o", path, "--expires", "15m", "--max-size", "1KiB", "--title", title
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{path}: uploads to cos://{server.bucket}/in/ for 15m, without keys\n"
+    text = path.read_text(encoding="utf-8")
+    assert server.credentials.secret_key not in text
+    assert "<b>" not in text
+    page = Page(text)
+    assert page.loaded == []
+    # What follows the file is not read.
+    assert page.inputs[-1] == "file"
+    answer = httpx.post(page.action, data=page.fields, files={"file": ("a.txt", b"hello")})
+    assert answer.status_code == 201
+    with cosxfer.Client(endpoint=server.endpoint, credentials=server.credentials) as client:
+        assert client.get_object(server.bucket, "in/a.txt").body == b"hello"
+    answer = httpx.post(page.action, data=page.fields, files={"file": ("a.txt", bytes(1025))})
+    assert (answer.status_code, "EntityTooLarge" in answer.text) == (400, True)
+
+
+def test_the_page_can_go_to_standard_output(server: RunningServer) -> None:
+    done = run(server, f"cos://{server.bucket}", "-o", "-")
+    assert done.returncode == 0
+    assert done.stdout.startswith("<!DOCTYPE html>")
+    assert Page(done.stdout).fields["key"] == "${filename}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("bucket-1250000000/x",), 2, "cos://BUCKET/PREFIX"),
+        (("cos://nobucket/x",), 2, "BucketName-APPID"),
+        (("cos://examplebucket-1250000000/", "--expires", "soon"), 2, "15m, 1h or 7d"),
+        (("cos://examplebucket-1250000000/", "--expires", "0"), 2, "15m, 1h or 7d"),
+        (("cos://examplebucket-1250000000/", "--max-size", "6GiB"), 2, "5 GiB"),
+        (("cos://examplebucket-1250000000/", "-o", "/no/such/folder/x.html"), 1, "cannot write"),
+    ],
+)
+def test_what_cannot_work_is_told(server: RunningServer, arguments: tuple[str, ...], code: int, said: str) -> None:
+    done = run(server, *arguments)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in " ".join(done.stderr.split())
+
+
+def test_missing_keys_are_told() -> None:
+    done = run(None, "cos://examplebucket-1250000000/", "--region", "ap-guangzhou", "-o", "-")
+    assert done.returncode == 1
+    assert "COS_SECRET_ID" in done.stderr

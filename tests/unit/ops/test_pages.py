@@ -1,0 +1,44 @@
+"""Listings to their end: a server that goes round in circles does not take us along."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+import cosxfer
+from cosxfer.cos.requests import HttpRequest
+from cosxfer.cos.responses import HttpResponse
+from cosxfer.transport.memory import MemoryTransport
+from tests.unit.fake_cos import BUCKET, document
+
+
+def client(root: str, fields: list[tuple[str, str]]) -> cosxfer.AsyncClient:
+    """A client of a server that always gives this page."""
+
+    def answer(request: HttpRequest, body: bytes) -> HttpResponse:
+        return document(root, [*fields, ("IsTruncated", "true")])
+
+    return cosxfer.AsyncClient(region="ap-guangzhou", anonymous=True, transport=MemoryTransport(answer))
+
+
+@pytest.mark.parametrize("fields", [[], [("NextKeyMarker", "a"), ("NextUploadIdMarker", "1")]])
+def test_a_listing_of_uploads_that_does_not_go_on_is_an_error(fields: list[tuple[str, str]]) -> None:
+    async def main() -> None:
+        async with client("ListMultipartUploadsResult", fields) as circles:
+            async for _ in circles.iter_multipart_list(BUCKET):
+                pass
+
+    with pytest.raises(cosxfer.ProtocolError, match="no way to the next"):
+        asyncio.run(main())
+
+
+@pytest.mark.parametrize("fields", [[], [("NextPartNumberMarker", "3")]])
+def test_a_listing_of_parts_that_does_not_go_on_is_an_error(fields: list[tuple[str, str]]) -> None:
+    async def main() -> None:
+        async with client("ListPartsResult", fields) as circles:
+            async for _ in circles.iter_multipart_list_part(BUCKET, "k", upload_id="u"):
+                pass
+
+    with pytest.raises(cosxfer.ProtocolError, match="no way to the next"):
+        asyncio.run(main())
