@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterable, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
+from cosxfer.transport.views import views
 
 Handler = Callable[[HttpRequest, bytes], "HttpResponse | Awaitable[HttpResponse]"]
 
@@ -37,18 +38,8 @@ class MemoryTransport:
 async def collect(request: HttpRequest) -> bytes:
     """Read the body of ``request`` as a transport would, reporting what was taken."""
     pieces: list[bytes] = []
-
-    def take(piece: bytes | bytearray | memoryview) -> None:
-        pieces.append(bytes(piece))
+    async for view in views(request.body):
+        pieces.append(bytes(view))
         if request.on_sent is not None:
-            request.on_sent(len(piece))
-
-    if isinstance(request.body, AsyncIterable):
-        async for piece in request.body:
-            take(piece)
-    elif isinstance(request.body, bytes | bytearray | memoryview):
-        take(request.body)
-    else:
-        for piece in request.body:
-            take(piece)
+            request.on_sent(len(view))
     return b"".join(pieces)
