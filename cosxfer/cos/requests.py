@@ -35,6 +35,11 @@ Body: TypeAlias = "Buffer | Pieces | AsyncIterable[Buffer]"
 """All but an async iterable can be sent again."""
 
 
+def can_be_sent_again(body: Body) -> bool:
+    """Whether the body is whole: it can be read as often as wanted, or nobody has begun to read it (``started``)."""
+    return not isinstance(body, AsyncIterable) or not getattr(body, "started", True)
+
+
 @dataclass(frozen=True, kw_only=True)
 class HttpRequest:
     """What a transport sends: already signed, the path already escaped. Header names are lower case."""

@@ -58,8 +58,11 @@ class StreamBody:
         self._name = name
         self.crc64 = 0
         """Of what was sent so far."""
+        self.started = False
+        """Whether pieces were taken, which nobody can give back."""
 
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        self.started = True
         size = 0
         held = b""
         async for batch in batches(self._pieces, name=self._name):

@@ -6,13 +6,13 @@ import asyncio
 import copy
 import random
 import time
-from collections.abc import AsyncIterable, Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from cosxfer.config import ClientConfig
 from cosxfer.cos import sign
 from cosxfer.cos.endpoint import Endpoint, resolve_endpoint
-from cosxfer.cos.requests import CosRequest, HttpRequest, target
+from cosxfer.cos.requests import CosRequest, HttpRequest, can_be_sent_again, target
 from cosxfer.cos.responses import HttpResponse, error_of, server_time
 from cosxfer.credentials import Credentials, CredentialsResolver
 from cosxfer.errors import CosxferError, ServerError
@@ -75,10 +75,9 @@ class Session:
         ``doing`` says what is asked, for messages. ``on_sent`` gets bytes sent, negative where an attempt failed and
         they must be sent again; ``on_attempt`` is called before each attempt, ``on_body`` takes the answer's body.
         ``check`` may refuse an answer by raising. A body that cannot be read twice is
-        sent once.
+        sent once; a failure before it was begun to be read is no attempt at it.
         """
         policy = self.policy if max_attempts is None else replace(self.policy, max_attempts=max_attempts)
-        once = isinstance(request.body, AsyncIterable)
         attempt, corrected = 1, False
         while True:
             if on_attempt is not None:
@@ -89,7 +88,7 @@ class Session:
             try:
                 return await self._attempt(outgoing, doing, check, request.accepted)
             except CosxferError as error:
-                if once:
+                if not can_be_sent_again(request.body):
                     raise
                 # A wrong clock or expired keys are corrected once, without an attempt being counted.
                 if not corrected and self._correct(error, credentials, offset):

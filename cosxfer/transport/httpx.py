@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import cast
 from urllib.request import getproxies, proxy_bypass
@@ -17,7 +17,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 
 from cosxfer.config import ClientConfig
-from cosxfer.cos.requests import Body, HttpRequest
+from cosxfer.cos.requests import Body, HttpRequest, can_be_sent_again
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.errors import (
     ConnectError,
@@ -257,7 +257,7 @@ def _proxied(request: HttpRequest) -> bool:
 
 
 def _can_ask_again(request: HttpRequest) -> bool:
-    return request.method == "PUT" and not isinstance(request.body, AsyncIterable)
+    return request.method == "PUT" and can_be_sent_again(request.body)
 
 
 def _ssl_context(config: ClientConfig) -> ssl.SSLContext:

@@ -260,6 +260,14 @@ def test_a_body_is_sent_when_the_server_agrees_and_not_when_it_refuses(tls: bool
         assert (request["status"], request["received"]) == (404, 0)
 
 
+def test_a_stream_that_was_refused_before_it_was_begun_is_sent_again(
+    client: cosxfer.Client, server: RunningServer
+) -> None:
+    server.set_faults(ONCE)
+    client.put_object(server.bucket, "whole", pieces(), content_length=len(CONTENT), expect="100-continue")
+    assert client.get_object(server.bucket, "whole").body == CONTENT
+
+
 def test_what_is_refused_is_not_even_on_the_wire(server: RunningServer) -> None:
     with (
         Recorder(server.port) as recorder,
