@@ -249,7 +249,7 @@ class AsyncObjectCalls(AsyncCalls):
                     region=region,
                 )
                 signed = dict(presigned.fields)
-            reporter = Reporter(on_progress, ready.content_length)
+            reporter = Reporter(self._off_loop(on_progress), ready.content_length)
             reporter.start()
             result = await post_object(
                 self._session,
@@ -264,6 +264,7 @@ class AsyncObjectCalls(AsyncCalls):
                 on_sent=reporter.add,
             )
         reporter.finish()
+        await self._told(on_progress)
         return result
 
     async def head_object(

@@ -249,7 +249,9 @@ class TaskQueue:
 
     def _waiter(self, record: AnyRecord, for_outcome: bool) -> Future[None]:
         future: Future[None] = Future()
-        record.waiters = [*(record.waiters or ()), (for_outcome, future)]
+        # Who gave up waiting is forgotten: a result may be asked for again and again with a time-out.
+        waiting = [waiter for waiter in record.waiters or () if not waiter[1].cancelled()]
+        record.waiters = [*waiting, (for_outcome, future)]
         return future
 
     def _let_wait(self, record: AnyRecord) -> None:

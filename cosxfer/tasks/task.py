@@ -88,7 +88,10 @@ class UploadTask(TaskView[R]):
         """
         waiter = self._queue.when_ended(self._record)
         if waiter is not None:
-            waiter.result(timeout)
+            try:
+                waiter.result(timeout)
+            finally:
+                waiter.cancel()
         _wait_a_little(self._callbacks(), DELIVERY_SECONDS)
         return self._record.outcome()
 

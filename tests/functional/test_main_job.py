@@ -408,8 +408,13 @@ def test_a_file_that_is_cut_while_it_is_sent_ends_in_its_own_error(plain: Peer, 
     def cut(progress: cosxfer.Progress) -> None:
         os.truncate(source, 3 * MIB)
 
-    with pytest.raises(cosxfer.SourceChangedError, match="source"):
-        plain.client.upload_file(plain.bucket, "cut", source, part_size=MIB, on_progress=cut)
+    # Callbacks have their own thread: the last part gives it the time that it may need.
+    plain.server.set_faults([{"operation": "multipart_upload", "part": 8, "do": "delay", "seconds": 1}])
+    try:
+        with pytest.raises(cosxfer.SourceChangedError, match="source"):
+            plain.client.upload_file(plain.bucket, "cut", source, part_size=MIB, on_progress=cut)
+    finally:
+        plain.server.set_faults([])
     assert open_uploads(plain) == []
 
 

@@ -91,6 +91,18 @@ def test_waiting_for_a_result_can_be_limited_and_repeated(cos: FakeCos, path: Pa
     run(main())
 
 
+def test_asking_again_and_again_leaves_nobody_waiting(cos: FakeCos, path: Path, gate: Gate) -> None:
+    cos.fault("multipart_upload", gate, times=9)
+    with cos.blocking_client() as client:
+        task = client.submit_upload_file(BUCKET, "k", path, part_size=MIB)
+        for _ in range(50):
+            with pytest.raises(TimeoutError):
+                task.result(timeout=0)
+        assert len(task._record.waiters or ()) == 1
+        gate.open()
+        assert task.result(timeout=30).verified
+
+
 def test_cancelling_the_wait_for_a_result_does_not_cancel_the_task(cos: FakeCos, path: Path, gate: Gate) -> None:
     cos.fault("multipart_upload", gate, times=9)
 
