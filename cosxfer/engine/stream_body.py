@@ -154,7 +154,11 @@ async def _collected(pieces: AsyncIterator[Buffer], name: str) -> AsyncIterator[
             raise
         except Exception as error:
             raise _failed(name, error) from error
-        batch += _checked(piece, name)
+        checked = _checked(piece, name)
+        if not batch and len(checked) >= BATCH_BYTES:
+            yield bytes(checked)
+            continue
+        batch += checked
         if len(batch) >= BATCH_BYTES:
             yield bytes(batch)
             batch.clear()
@@ -173,7 +177,10 @@ def _take(pieces: Iterator[Buffer], name: str) -> bytes:
             raise
         except Exception as error:
             raise _failed(name, error) from error
-        batch += _checked(piece, name)
+        checked = _checked(piece, name)
+        if not batch and len(checked) >= BATCH_BYTES:
+            return bytes(checked)  # no copy, where it is bytes already
+        batch += checked
     return bytes(batch)
 
 
@@ -182,7 +189,10 @@ def _checked(piece: object, name: str) -> Buffer:
         raise UsageError(
             f"the body {name} yields {type(piece).__name__}; its pieces must be bytes", name="body", value=name
         )
-    return piece
+    if not isinstance(piece, memoryview):
+        return piece
+    # Counted in bytes, whatever its items are.
+    return piece.cast("B") if piece.c_contiguous else piece.tobytes()
 
 
 def _failed(name: str, error: Exception) -> SourceError:

@@ -6,6 +6,7 @@ import asyncio
 import io
 import os
 import socket
+from array import array
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,13 @@ def test_a_path_and_a_real_file(client: cosxfer.Client, server: RunningServer, t
         file.seek(700_000)
         client.put_object(server.bucket, "file", file)
     assert client.get_object(server.bucket, "file").body == CONTENT[-1:]
+
+
+def test_pieces_may_be_views_of_any_kind(client: cosxfer.Client, server: RunningServer) -> None:
+    numbers = memoryview(array("I", [1, 2, 3]))
+    large = bytes(300_000)
+    client.put_object(server.bucket, "views", iter([numbers, memoryview(b"a_b_c_")[::2], bytearray(b"x"), b"", large]))
+    assert client.get_object(server.bucket, "views").body == numbers.tobytes() + b"abcx" + large
 
 
 def test_text_is_utf8_and_a_pipe_is_read_to_its_end(client: cosxfer.Client, server: RunningServer) -> None:
