@@ -118,7 +118,9 @@ class TaskQueue:
         """All tasks in the list, in the order of their submission."""
         self.check()
         with self._lock:
-            return [record.info() for record in self._table]
+            records = list(self._table)
+        # Without the lock: the transfers would wait for it while a long list is made.
+        return [record.info() for record in records]
 
     def clear_finished(self) -> int:
         """Take the tasks that have ended out of the list; returns how many."""

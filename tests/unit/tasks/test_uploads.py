@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import cosxfer
+from cosxfer.engine import hash_ahead
 from cosxfer.limits import MIB
 from tests.unit.fake_cos import BUCKET, FakeCos, lose_answer, refuse
 from tests.unit.files import content_of, write
@@ -225,6 +226,39 @@ def test_pausing_cuts_what_is_in_flight_and_restarting_sends_only_what_is_missin
     assert sent(cos) == [1, 2, 3, 3, 4, 4, 5, 6]
     assert cos.count("multipart_init") == 1
     assert cos.count("multipart_list_part") == 1
+
+
+def test_pausing_ends_the_hashing_after_its_round(cos: FakeCos, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    rounds = 0
+
+    class Slow(hash_ahead.hashing.PartHasher):  # type: ignore[misc]
+        def advance(self, max_bytes: int) -> int:
+            nonlocal rounds
+            rounds += 1
+            begun.set()
+            assert go_on.wait(30)
+            return super().advance(4096)  # type: ignore[no-any-return]
+
+    with cos.blocking_client() as client:
+        with monkeypatch.context() as patched:
+            patched.setattr(hash_ahead.hashing, "PartHasher", Slow)
+            task = client.submit_upload_file(BUCKET, "k", path, part_size=MIB, upload_add_meta_md5=True)
+            assert begun.wait(30)
+            pausing = threading.Thread(target=task.pause)
+            pausing.start()
+            while task.state != "paused":
+                pausing.join(0.001)
+            # The request to stop is on its way to the event loop, which is idle.
+            client._run(asyncio.sleep(0))
+            go_on.set()
+            pausing.join(30)
+            assert task._record.quiet
+            # The round that was under way, and at most one that had begun before the word was through.
+            assert rounds <= 2
+        task.restart()
+        assert task.result(30).verified
+    assert cos.count("multipart_init") == 1
 
 
 def test_a_blocking_call_that_is_paused_goes_on_waiting_until_it_is_restarted(
