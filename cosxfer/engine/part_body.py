@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cosxfer.cos.requests import MappedRange
 from cosxfer.planning import PartRange
 from cosxfer.sources import FileSource
 
@@ -28,3 +29,10 @@ class PartBody:
             self._source.prefetch(offset, length)
             yield self._source.slice(offset, length)
             self._source.release(offset, length)
+
+    def mapped(self) -> MappedRange | None:
+        """The part as a whole; None where the file is not mapped."""
+        if not self._source.mapped:
+            return None
+        offset, length = self._part.offset, self._part.length
+        return MappedRange(self._source.slice(offset, length), self._source.fileno(), offset)

@@ -1,0 +1,87 @@
+"""The one place that chooses between the transports.
+
+``"native"`` is our own data path and the default where it was built; ``"httpx"`` the portable one, which goes through
+proxies. ``"auto"`` takes the native one unless it is not built or the environment names a proxy for the endpoint.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from functools import lru_cache
+from typing import Literal, TypeAlias
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from cosxfer.config import ClientConfig
+from cosxfer.errors import UsageError
+from cosxfer.transport.base import Transport
+
+TransportChoice: TypeAlias = "Literal['auto', 'native', 'httpx'] | Transport"
+
+_log = logging.getLogger("cosxfer")
+
+
+def choose_transport(choice: TransportChoice, config: ClientConfig) -> Transport:
+    """The transport that ``choice`` stands for; one that was made by the caller is returned as it is.
+
+    Raises `UsageError` for ``"native"`` where it is not built, or another word.
+    """
+    if not isinstance(choice, str):
+        return choice
+    if choice == "native":
+        if not is_built():
+            raise UsageError(
+                "the native transport is not built: it needs libnghttp2 (libnghttp2-dev) when cosxfer is installed",
+                name="transport",
+                value=choice,
+            )
+        return _native(config)
+    if choice == "auto":
+        why = _why_not_native(config)
+        if not why:
+            return _native(config)
+        _say_once(why)
+    elif choice != "httpx":
+        raise UsageError(
+            f'transport is {choice!r}; it can be "auto", "native" or "httpx", or a transport',
+            name="transport",
+            value=choice,
+        )
+    # Imported here: httpx is most of the start-up time of a program that does not need it.
+    from cosxfer.transport.httpx import HttpxTransport
+
+    return HttpxTransport(config)
+
+
+def is_built() -> bool:
+    """Whether the native transport is there."""
+    return importlib.util.find_spec("cosxfer._native.wire") is not None
+
+
+def proxy_for(config: ClientConfig) -> str | None:
+    """The name of the environment's proxy for the client's endpoint (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY)."""
+    filled = config.endpoint.replace("{bucket}", "bucket").replace("{region}", config.region or "region")
+    address = urlsplit(filled if "://" in filled else f"https://{filled}")
+    proxies = getproxies()
+    if not proxies or not address.hostname or proxy_bypass(address.hostname):
+        return None
+    return next((f"{name.upper()}_PROXY" for name in (address.scheme, "all") if proxies.get(name)), None)
+
+
+def _native(config: ClientConfig) -> Transport:
+    from cosxfer.transport.native import NativeTransport
+
+    return NativeTransport(config)
+
+
+def _why_not_native(config: ClientConfig) -> str:
+    if not is_built():
+        return "the native transport is not built"
+    proxy = proxy_for(config)
+    return f"{proxy} names a proxy" if proxy else ""
+
+
+@lru_cache(maxsize=16)
+def _say_once(why: str) -> None:
+    _log.info("using httpx: %s", why)
