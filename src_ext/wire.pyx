@@ -160,6 +160,10 @@ cdef class Connection:
         else:
             wire_connection_free(self._connection)
 
+    @property
+    def engine(self):
+        return self._engine
+
     cdef void _ended(self):
         self.closed = True
         self.why = wire_connection_why(self._connection).decode("utf-8", "replace")

@@ -40,6 +40,9 @@ class Connection:
     owner: Any
     def __init__(self, sock: socket.socket, *, http2: bool, owner: object = None) -> None: ...
     @property
+    def engine(self) -> Engine | None:
+        """What it was added to."""
+    @property
     def http2(self) -> bool: ...
     @property
     def closed(self) -> bool: ...

@@ -98,7 +98,7 @@ class NativeTransport:
         self._origins: dict[tuple[str, str, int], _Origin] = {}
         self._thread_count = threads or max(1, min(MAX_THREADS, (os.cpu_count() or 1) // 2))
         self._engines: list[wire.Engine] = []
-        self._engine_of: dict[wire.Connection, wire.Engine] = {}
+        self._connections: set[wire.Connection] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening: set[asyncio.Task[None]] = set()
         self._sweep: asyncio.TimerHandle | None = None
@@ -169,13 +169,15 @@ class NativeTransport:
             if isinstance(error, ValueError) and not isinstance(error, CosxferError):
                 raise UsageError(f"the request cannot be sent: {error}", name="headers") from error
             raise
-        engine = self._engine_of[slot.connection]
+        # It may have closed since it was chosen; then the exchange ends as UNSENT.
+        engine = slot.connection.engine
+        assert engine is not None
         engine.submit(slot.connection, exchange)
         feeder = None
         if not whole:
             call.room = asyncio.Event()
             feeder = loop.create_task(feed(engine, exchange, request, call.room))
-            feeder.add_done_callback(lambda task: self._fed(engine, exchange, task))
+            feeder.add_done_callback(lambda task: self._fed(exchange, task))
         try:
             await call.answered
         except asyncio.CancelledError:
@@ -192,21 +194,23 @@ class NativeTransport:
             self._take_back(call)
         return exchange
 
-    def _fed(self, engine: wire.Engine, exchange: wire.Exchange, feeder: asyncio.Task[None]) -> None:
+    def _fed(self, exchange: wire.Exchange, feeder: asyncio.Task[None]) -> None:
         """The body has been read to its end, or reading it failed."""
         if feeder.cancelled():
             return
         error = feeder.exception()
         if error is not None:
             call: _Call = exchange.owner
-            self._break(engine, exchange, call, error)
+            self._break(exchange, call, error)
 
     @staticmethod
-    def _break(engine: wire.Engine, exchange: wire.Exchange, call: _Call, error: BaseException) -> None:
+    def _break(exchange: wire.Exchange, call: _Call, error: BaseException) -> None:
         """Something of the caller's raised: end the request with just that."""
         if call.failure is None:
             call.failure = error
-        engine.cancel(exchange)
+        engine = call.slot.connection.engine
+        if engine is not None:
+            engine.cancel(exchange)
         if not call.answered.done():
             call.answered.set_result(None)
 
@@ -291,7 +295,7 @@ class NativeTransport:
         slot = Slot(wire.Connection(sock, http2=http2), http2=http2)
         slot.connection.owner = (origin, slot)
         engine = self._engine()
-        self._engine_of[slot.connection] = engine
+        self._connections.add(slot.connection)
         engine.add(slot.connection)
         origin.pool.opened(slot, now=time.monotonic())
         self._serve(origin)
@@ -307,7 +311,7 @@ class NativeTransport:
             self._loop.add_reader(engine.fileno(), engine.drain, self)
             engine.start()
             return engine
-        used = list(self._engine_of.values())
+        used = [connection.engine for connection in self._connections]
         return min(self._engines, key=used.count)
 
     @staticmethod
@@ -347,11 +351,11 @@ class NativeTransport:
         now = time.monotonic()
         for origin in self._origins.values():
             for slot in origin.pool.expired(now):
-                engine = self._engine_of.get(slot.connection)
+                engine = slot.connection.engine
                 if engine is not None:
                     engine.close(slot.connection)
         self._sweep = None
-        if self._engine_of:
+        if self._connections:
             self._schedule_sweep()
 
     # -- what the I/O threads report -------------------------------------------------------------------------------
@@ -374,7 +378,7 @@ class NativeTransport:
         try:
             call.request.on_sent(count)
         except BaseException as error:
-            self._break(self._engine_of[call.slot.connection], exchange, call, error)
+            self._break(exchange, call, error)
 
     def on_body(self, exchange: wire.Exchange, piece: bytes) -> None:
         call: _Call = exchange.owner
@@ -383,7 +387,7 @@ class NativeTransport:
         try:
             call.request.on_body(piece)
         except BaseException as error:
-            self._break(self._engine_of[call.slot.connection], exchange, call, error)
+            self._break(exchange, call, error)
 
     def on_settings(self, connection: wire.Connection, streams: int) -> None:
         origin, slot = connection.owner
@@ -403,7 +407,7 @@ class NativeTransport:
         origin, slot = connection.owner
         connection.owner = None
         origin.pool.closed(slot)
-        self._engine_of.pop(connection, None)
+        self._connections.discard(connection)
         if origin.waiting and not self._closed:
             self._serve(origin)
 
