@@ -13,9 +13,15 @@ void wire_h1_submit(wire_connection *c, wire_request *r)
     r->spans++;
 }
 
+static void end(wire_connection *c, size_t rest);
+
 void wire_h1_produce(wire_connection *c)
 {
     wire_request *r = c->current;
+    if (r && r->answer_complete && r->sending_done && !c->count) {
+        end(c, 0); /* it was only the rest of the body that was missing */
+        return;
+    }
     while (r && !r->hold && !r->sending_done && !r->done && c->count < WIRE_SPANS - 4 && c->queued < WIRE_QUEUE_BYTES) {
         wire_piece *piece = wire_next_piece(r);
         if (!piece) {
@@ -58,7 +64,6 @@ static void end(wire_connection *c, size_t rest)
                    !c->write_broken && !c->hung_up;
     c->current = NULL;
     r->reusable = reusable;
-    r->answer_complete = 1;
     wire_h1_reset(&c->parser, 0);
     /* An answer that came before the body was out is the answer; the rest of the body would be taken for a request. */
     if (!reusable)
@@ -71,7 +76,7 @@ static void end(wire_connection *c, size_t rest)
 void wire_h1_input(wire_connection *c, const char *data, size_t length)
 {
     wire_request *r = c->current;
-    if (!r) {
+    if (!r || r->answer_complete) {
         wire_kill(c, WIRE_BROKEN, "the server sent something that was not asked for");
         return;
     }
@@ -100,6 +105,10 @@ void wire_h1_input(wire_connection *c, const char *data, size_t length)
             }
             break;
         case WIRE_H1_END:
+            r->answer_complete = 1;
+            /* A success that came before the whole body: the server reads the rest, and the connection stays of use. */
+            if (r->status < 300 && c->parser.keep_alive && !length && !r->hold && (!r->sending_done || c->count))
+                return;
             end(c, length);
             return;
         case WIRE_H1_ERROR:
@@ -113,11 +122,11 @@ void wire_h1_input_end(wire_connection *c, int clean, const char *why)
 {
     wire_request *r = c->current;
     /* A body that ends with the connection ends well only if the connection did: with TLS, by its close_notify. */
-    if (r && clean && wire_h1_begun(&c->parser) && wire_h1_eof(&c->parser) == WIRE_H1_END) {
+    if (r && !r->answer_complete && clean && wire_h1_begun(&c->parser) && wire_h1_eof(&c->parser) == WIRE_H1_END) {
         end(c, 0);
         return;
     }
-    if (r && wire_h1_begun(&c->parser))
+    if (r && !r->answer_complete && wire_h1_begun(&c->parser))
         wire_kill(c, WIRE_MALFORMED, "the answer was cut short");
     else
         wire_kill(c, WIRE_BROKEN, why);

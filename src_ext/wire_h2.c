@@ -165,12 +165,14 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, c
     return 0;
 }
 
-static void answer_complete(wire_connection *c, nghttp2_session *session, wire_request *r)
+static void answer_complete(nghttp2_session *session, wire_request *r)
 {
+    int early = !r->sending_done || r->spans;
     r->answer_complete = 1;
-    if (!r->sending_done || r->spans) /* it came early: the rest of the body is of no use to anybody */
+    if (early && r->status < 300 && !r->hold)
+        return; /* a success: the server still wants the rest; the end of the stream is the end */
+    if (early) /* refused: the rest of the body is of no use to anybody */
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, r->stream_id, NGHTTP2_NO_ERROR);
-    (void)c;
     wire_finish(r, WIRE_OK, NULL);
 }
 
@@ -192,7 +194,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
             wire_h2_resume(c, r);
         }
         if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) && !r->done)
-            answer_complete(c, session, r);
+            answer_complete(session, r);
         break;
     case NGHTTP2_WINDOW_UPDATE:
         if (frame->hd.stream_id && (r = of_stream(session, frame->hd.stream_id)))
@@ -228,7 +230,9 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
         return 0;
     nghttp2_session_set_stream_user_data(session, stream_id, NULL);
     r->stream_open = 0;
-    if (error == NGHTTP2_REFUSED_STREAM && !r->status) {
+    if (r->answer_complete) {
+        wire_finish(r, WIRE_OK, NULL);
+    } else if (error == NGHTTP2_REFUSED_STREAM && !r->status) {
         wire_finish(r, WIRE_UNSENT, "the server refused the stream");
     } else if (error == NGHTTP2_HTTP_1_1_REQUIRED && !r->status) {
         wire_finish(r, WIRE_NEEDS_H1, "the server requires HTTP/1.1");
