@@ -1,8 +1,8 @@
 """The wire against bare socket loops and against httpx: what a byte and an object cost the client's processor.
 
-Each pair is measured in one run, in turn, against the same server process; the figure is bytes (or objects) for a second
-of this process's own CPU, user and system. nginx is the peer that takes large HTTP/2 frames, nghttpd the one with
-16 KiB; both read a body whole before they answer. What bounds the wall clock here is the peers, on the same cores.
+Each pair is measured in one run, in turn, against the same server process; the figure is bytes (or objects) for a
+second of this process's own CPU, user and system. nginx is the peer that takes large HTTP/2 frames, nghttpd the one
+with 16 KiB; both read a body whole before they answer. What bounds the wall clock is the peers, on the same cores.
 """
 
 from __future__ import annotations
@@ -269,9 +269,7 @@ def resident_bytes() -> int:
 
 def request(endpoint: Endpoint, path: str, body: PartBody, length: int) -> HttpRequest:
     headers = {"host": endpoint.authority, "content-length": str(length)}
-    return HttpRequest(
-        method="PUT", endpoint=endpoint, target=path, headers=headers, body=body, content_length=length
-    )
+    return HttpRequest(method="PUT", endpoint=endpoint, target=path, headers=headers, body=body, content_length=length)
 
 
 async def in_parallel(put: Callable[[int], Awaitable[None]], count: int, width: int) -> None:

@@ -98,11 +98,6 @@ class FileSource:
         """Whether slices lie in a mapping; otherwise each one is a copy."""
         return self._mapping is not None
 
-    def fileno(self) -> int:
-        """The file descriptor, the source's own: it ends with ``close``."""
-        self._check_open()
-        return self._fd
-
     def slice(self, offset: int, length: int) -> memoryview:
         """``length`` bytes from ``offset``, read-only. Valid past ``close``.
 

@@ -86,10 +86,9 @@ void wire_engine_close(wire_engine *engine, wire_connection *connection);
 wire_request *wire_request_new(void *owner, const char *head, size_t head_length, int64_t length, double stall_seconds,
                                size_t max_answer_bytes, int pass_body_on);
 void wire_request_free(wire_request *request);
-/* Add a piece to the body, before or after the request was submitted (then by `wire_engine_feed`). `fd` >= 0: the same
- * bytes are in this file from `offset`, the descriptor is the request's now, and `data` lies in a mapping whose pages may
- * be dropped behind the sending. Returns -1 with errno ENOMEM. */
-int wire_request_piece(wire_request *request, const char *data, size_t length, int fd, int64_t offset);
+/* Add a piece to the body, before the request is submitted (later: `wire_engine_feed`). `mapped`: it lies in the mapping
+ * of a file, whose pages are brought in ahead of the sending and dropped behind it. Returns -1 with errno ENOMEM. */
+int wire_request_piece(wire_request *request, const char *data, size_t length, int mapped);
 void wire_request_last_piece(wire_request *request); /* no more pieces come; before it is submitted */
 void wire_engine_submit(wire_engine *engine, wire_connection *connection, wire_request *request);
 int wire_engine_feed(wire_engine *engine, wire_request *request, const char *data, size_t length, int last);

@@ -58,7 +58,7 @@ cdef extern from "wire.h" nogil:
     void wire_engine_close(wire_engine *, wire_connection *)
     wire_request *wire_request_new(void *, const char *, size_t, int64_t, double, size_t, int)
     void wire_request_free(wire_request *)
-    int wire_request_piece(wire_request *, const char *, size_t, int, int64_t)
+    int wire_request_piece(wire_request *, const char *, size_t, int)
     void wire_request_last_piece(wire_request *)
     void wire_engine_submit(wire_engine *, wire_connection *, wire_request *)
     int wire_engine_feed(wire_engine *, wire_request *, const char *, size_t, int)
@@ -222,8 +222,7 @@ cdef class Exchange:
         self._buffers = NULL
         self._fed = None
 
-    def set_body(self, data, int fd=-1, int64_t offset=-1) -> None:
-        cdef int own
+    def set_body(self, data, *, bint mapped=False) -> None:
         if self._buffer_count or self.connection is not None:
             raise ValueError("there is a body already")
         self._buffers = <Py_buffer *>PyMem_Malloc(sizeof(Py_buffer))
@@ -231,8 +230,7 @@ cdef class Exchange:
             raise MemoryError
         PyObject_GetBuffer(data, self._buffers, PyBUF_SIMPLE)
         self._buffer_count = 1
-        own = os.dup(fd) if fd >= 0 else -1
-        if wire_request_piece(self._request, <const char *>self._buffers.buf, self._buffers.len, own, offset):
+        if wire_request_piece(self._request, <const char *>self._buffers.buf, self._buffers.len, mapped):
             raise MemoryError
 
     def no_more(self) -> None:

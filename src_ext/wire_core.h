@@ -10,13 +10,13 @@
 #include <stdatomic.h>
 
 #define WIRE_SPANS 128                    /* slots of a connection's output */
-#define WIRE_QUEUE_BYTES (512 * 1024)     /* output made ready ahead of the socket */
-#define WIRE_TURN_BYTES (2 * 1024 * 1024) /* sent for one connection before the next has its turn */
+#define WIRE_QUEUE_BYTES (1024 * 1024)    /* output made ready ahead of the socket */
+#define WIRE_TURN_BYTES (4 * 1024 * 1024) /* sent for one connection before the next has its turn */
 #define WIRE_READ_BYTES (128 * 1024)
 #define WIRE_RECORD_BYTES (16 * 1024)     /* the largest TLS record */
 #define WIRE_GATHER_BYTES (256 * 1024)    /* copied together for one write over TLS */
 #define WIRE_STEP_BYTES (1024 * 1024)     /* pages are mapped and dropped in such steps */
-#define WIRE_SENDFILE_BYTES (64 * 1024)   /* shorter pieces go by memory */
+#define WIRE_FEW 16                       /* requests under way that may hold more pages mapped */
 #define WIRE_CONTINUE_SECONDS 1.0         /* how long a 100 is waited for */
 #define WIRE_TICK_SECONDS 0.1
 #define WIRE_BACKLOG_BYTES (4 * 1024 * 1024) /* of WIRE_BODY events before a connection is no longer read */
@@ -25,8 +25,7 @@ typedef struct wire_piece {
     struct wire_piece *next;
     const char *data;
     size_t length;
-    int fd;
-    int64_t offset;
+    int mapped;
     size_t populated, dropped; /* for mapped data: pages mapped up to, dropped up to */
 } wire_piece;
 
@@ -154,7 +153,8 @@ void wire_release(wire_request *request);
 void wire_report_sent(wire_request *request);
 void wire_attach(wire_connection *connection, wire_request *request);
 void wire_map_pages(wire_piece *piece, size_t at, size_t length);
-void wire_drop_pages(wire_piece *piece, size_t up_to);
+/* Drop what was mapped before `up_to`, if it has come to `step` bytes or is the end. */
+void wire_drop_pages(wire_piece *piece, size_t up_to, size_t step);
 /* The piece that the body goes on with, or NULL: none yet, or none any more (`complete`). */
 wire_piece *wire_next_piece(wire_request *request);
 

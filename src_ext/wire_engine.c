@@ -107,7 +107,7 @@ int wire_engine_feed(wire_engine *e, wire_request *r, const char *data, size_t l
     if (length) {
         if (!(piece = calloc(1, sizeof *piece)))
             return -1;
-        *piece = (wire_piece){.data = data, .length = length, .fd = -1, .offset = -1};
+        *piece = (wire_piece){.data = data, .length = length};
     }
     post_or_wake(e, (wire_command){.kind = FEED, .request = r, .piece = piece, .last = last});
     return 0;
@@ -356,6 +356,7 @@ static int sleep_milliseconds(wire_engine *e)
 void wire_engine_run(wire_engine *e)
 {
     struct epoll_event events[64];
+    pthread_setname_np(pthread_self(), "cosxfer-wire");
     while (!atomic_load(&e->stopping)) {
         int count = epoll_wait(e->epoll_fd, events, 64, sleep_milliseconds(e));
         e->now = wire_now();

@@ -1,6 +1,7 @@
 /* A connection's output: runs of bytes from heads, frames, bodies, written with as few system calls and copies as the
- * way allows. Plain: many runs in one sendmsg, long runs of a file by sendfile, from the page cache. TLS: runs of a record
- * or more straight from the body, what is shorter (frame heads, ends) copied together, so that no record is short. */
+ * way allows. Plain: many runs in one sendmsg, straight from the mapping (sendfile was measured: it moves single pages, and
+ * costs more than the copy). TLS: runs of a record or more straight from the body, what is shorter (frame heads, ends)
+ * copied together, so that no record is short. */
 #define _GNU_SOURCE
 #include "wire_core.h"
 
@@ -8,10 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-#include <unistd.h>
 
 #define VECTORS 64
 
@@ -93,7 +92,7 @@ static void advance(wire_connection *c, size_t length)
         if (s->piece) {
             s->at += n;
             s->request->sent += n;
-            wire_drop_pages(s->piece, s->at);
+            wire_drop_pages(s->piece, s->at, c->engine->active > WIRE_FEW ? WIRE_STEP_BYTES : 4 * WIRE_STEP_BYTES);
             if (s->request->fed && s->at == s->piece->length)
                 wire_report_sent(s->request); /* whoever feeds it waits for this */
         }
@@ -102,38 +101,12 @@ static void advance(wire_connection *c, size_t length)
     }
 }
 
-static int by_file(const wire_span *s)
-{
-    return s->piece && s->piece->fd >= 0 && s->length >= WIRE_SENDFILE_BYTES;
-}
-
-static ssize_t send_file(wire_connection *c, wire_span *s, size_t limit)
-{
-    off_t offset = (off_t)s->piece->offset + (off_t)s->at;
-    ssize_t n = sendfile(c->fd, s->piece->fd, &offset, s->length < limit ? s->length : limit);
-    if (n < 0 && (errno == EINVAL || errno == ENOSYS || errno == EOVERFLOW)) {
-        close(s->piece->fd); /* not every file system can: go by memory */
-        s->piece->fd = -1;
-        errno = EINTR;
-    }
-    if (n == 0) {
-        errno = EFAULT;
-        return -1;
-    }
-    return n;
-}
-
-static ssize_t send_memory(wire_connection *c, size_t limit)
+static ssize_t write_plain(wire_connection *c, size_t limit)
 {
     struct iovec vectors[VECTORS];
     size_t count = 0, total = 0;
-    int more = 0;
     for (unsigned i = 0; i < c->count && count < VECTORS && total < limit; i++) {
         wire_span *s = &c->spans[(c->first + i) % WIRE_SPANS];
-        if (by_file(s)) {
-            more = MSG_MORE; /* a head and what follows it share a segment */
-            break;
-        }
         size_t n = s->length < limit - total ? s->length : limit - total;
         if (s->piece)
             wire_map_pages(s->piece, s->at, n);
@@ -141,13 +114,7 @@ static ssize_t send_memory(wire_connection *c, size_t limit)
         total += n;
     }
     struct msghdr message = {.msg_iov = vectors, .msg_iovlen = count};
-    return sendmsg(c->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT | more);
-}
-
-static ssize_t write_plain(wire_connection *c, size_t limit)
-{
-    wire_span *s = &c->spans[c->first];
-    return by_file(s) ? send_file(c, s, limit) : send_memory(c, limit);
+    return sendmsg(c->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 /* The bytes for the next write over TLS: a long run as it is, or short ones copied together to whole records. */

@@ -74,18 +74,11 @@ wire_request *wire_request_new(void *owner, const char *head, size_t head_length
     return r;
 }
 
-static void free_piece(wire_piece *piece)
-{
-    if (piece->fd >= 0)
-        close(piece->fd);
-    free(piece);
-}
-
 void wire_request_free(wire_request *r)
 {
     while (r->pieces) {
         wire_piece *next = r->pieces->next;
-        free_piece(r->pieces);
+        free(r->pieces);
         r->pieces = next;
     }
     free(r->head);
@@ -94,16 +87,14 @@ void wire_request_free(wire_request *r)
     free(r);
 }
 
-int wire_request_piece(wire_request *r, const char *data, size_t length, int fd, int64_t offset)
+int wire_request_piece(wire_request *r, const char *data, size_t length, int mapped)
 {
     wire_piece *piece = calloc(1, sizeof *piece);
     if (!piece) {
-        if (fd >= 0)
-            close(fd);
         errno = ENOMEM;
         return -1;
     }
-    *piece = (wire_piece){.data = data, .length = length, .fd = fd, .offset = offset};
+    *piece = (wire_piece){.data = data, .length = length, .mapped = mapped};
     if (r->last_piece)
         r->last_piece->next = piece;
     else
@@ -148,7 +139,7 @@ static int advise(const char *from, const char *to, int advice)
 
 void wire_map_pages(wire_piece *piece, size_t at, size_t length)
 {
-    if (piece->offset < 0 || at + length <= piece->populated)
+    if (!piece->mapped || at + length <= piece->populated)
         return;
     size_t end = (at + length + WIRE_STEP_BYTES - 1) / WIRE_STEP_BYTES * WIRE_STEP_BYTES;
     if (end > piece->length)
@@ -159,11 +150,11 @@ void wire_map_pages(wire_piece *piece, size_t at, size_t length)
     piece->populated = end;
 }
 
-void wire_drop_pages(wire_piece *piece, size_t up_to)
+void wire_drop_pages(wire_piece *piece, size_t up_to, size_t step)
 {
-    if (piece->offset < 0 || !piece->populated)
-        return; /* not a mapping, or sent without being mapped by us */
-    if (up_to == piece->length || up_to - piece->dropped >= WIRE_STEP_BYTES) {
+    if (!piece->populated)
+        return;
+    if (up_to == piece->length || up_to - piece->dropped >= step) {
         if (up_to > piece->dropped)
             advise(piece->data + piece->dropped, piece->data + up_to, MADV_DONTNEED);
         piece->dropped = up_to;
@@ -290,7 +281,7 @@ void wire_release(wire_request *r)
         return;
     r->released = 1;
     for (wire_piece *piece = r->pieces; piece; piece = piece->next)
-        wire_drop_pages(piece, piece->length);
+        wire_drop_pages(piece, piece->length, 0);
     if (r->previous)
         r->previous->next = r->next;
     else

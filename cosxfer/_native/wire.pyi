@@ -67,11 +67,11 @@ class Exchange:
         pass_body_on: bool = False,
         owner: object = None,
     ) -> None: ...
-    def set_body(self, data: Buffer, fd: int = -1, offset: int = -1) -> None:
+    def set_body(self, data: Buffer, *, mapped: bool = False) -> None:
         """The whole body. It is held until nothing of it is in use any more.
 
-        With ``fd`` it is a view of a mapped file, from ``offset`` on: it may be sent from the file, and its pages are
-        dropped behind the sending. The descriptor is duplicated.
+        ``mapped`` says that it lies in the mapping of a file: its pages are brought in ahead of the sending and dropped
+        behind it.
         """
     def no_more(self) -> None:
         """The body is complete; to be said before `Engine.submit`, otherwise `Engine.feed` follows."""

@@ -7,7 +7,7 @@ import binascii
 import mimetypes
 from collections.abc import AsyncIterable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, TypeAlias, TypedDict
+from typing import Protocol, TypeAlias, TypedDict
 from urllib.parse import quote
 
 from cosxfer.cos.endpoint import PATH_SAFE, Endpoint
@@ -25,20 +25,10 @@ from cosxfer.limits import MAX_TRAFFIC_LIMIT_BITS, MIN_TRAFFIC_LIMIT_BITS
 Buffer: TypeAlias = "bytes | bytearray | memoryview"
 
 
-class MappedRange(NamedTuple):
-    """A run of a mapped file: a transport may send it from the mapping, or from the file itself."""
-
-    view: memoryview
-    fd: int
-    """Open until the request has been answered; to be duplicated for longer use."""
-    offset: int
-    """Where ``view`` begins in the file."""
-
-
 class Pieces(Protocol):
     """Buffers to be sent one after another; each ``iter()`` starts anew, so that they can be sent again.
 
-    One that lies in a mapped file may also have ``mapped() -> MappedRange | None``: the same bytes as a whole.
+    One that lies in a mapped file may also have ``mapped() -> memoryview | None``: the same bytes as a whole.
     """
 
     def __iter__(self) -> Iterator[Buffer]: ...

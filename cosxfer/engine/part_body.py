@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cosxfer.cos.requests import MappedRange
 from cosxfer.planning import PartRange
 from cosxfer.sources import FileSource
 
@@ -30,9 +29,6 @@ class PartBody:
             yield self._source.slice(offset, length)
             self._source.release(offset, length)
 
-    def mapped(self) -> MappedRange | None:
+    def mapped(self) -> memoryview | None:
         """The part as a whole; None where the file is not mapped."""
-        if not self._source.mapped:
-            return None
-        offset, length = self._part.offset, self._part.length
-        return MappedRange(self._source.slice(offset, length), self._source.fileno(), offset)
+        return self._source.slice(self._part.offset, self._part.length) if self._source.mapped else None

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 
 from cosxfer._native import wire
-from cosxfer.cos.requests import Body, Buffer, HttpRequest, MappedRange
+from cosxfer.cos.requests import Body, Buffer, HttpRequest
 from cosxfer.errors import ProtocolError
 
 AHEAD_BYTES = 2 * 1024 * 1024
@@ -27,13 +27,13 @@ def attach_body(exchange: wire.Exchange, request: HttpRequest) -> bool:
             exchange.set_body(view)
         exchange.no_more()
         return True
-    mapped: Callable[[], MappedRange | None] | None = getattr(body, "mapped", None)
+    mapped: Callable[[], memoryview | None] | None = getattr(body, "mapped", None)
     part = None if mapped is None else mapped()
     if part is None:
         return False
-    _check_length(request, len(part.view))
-    if len(part.view):
-        exchange.set_body(part.view, part.fd, part.offset)
+    _check_length(request, len(part))
+    if len(part):
+        exchange.set_body(part, mapped=True)
     exchange.no_more()
     return True
 
