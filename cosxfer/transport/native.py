@@ -439,4 +439,8 @@ def _head(request: HttpRequest) -> bytes:
     elif request.content_length and "content-length" not in headers:
         lines.append(f"content-length: {request.content_length}\r\n")
     lines.append("\r\n")
-    return "".join(lines).encode()
+    text = "".join(lines)
+    # A line break in a value would be another header, or another request.
+    if text.count("\n") != len(lines) or text.count("\r") != len(lines):
+        raise UsageError("there is a line break in a header", name="headers")
+    return text.encode()

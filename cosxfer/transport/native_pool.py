@@ -15,7 +15,7 @@ STREAMS_PER_CONNECTION = 2
 HTTP2_CONNECTIONS = 8
 MAX_HTTP2_CONNECTIONS = 32
 HTTP1_CONNECTIONS = 512
-STREAMS_BEFORE_SETTINGS = 2
+STREAMS_BEFORE_SETTINGS = 1
 """Streams that are opened before the peer has said how many it takes."""
 MAX_STREAMS = 100
 IDLE_SECONDS = 30.0
@@ -30,7 +30,8 @@ class Slot(Generic[C]):
     connection: C
     http2: bool
     active: int = 0
-    max_streams: int = STREAMS_BEFORE_SETTINGS
+    max_streams: int | None = None
+    """What the peer takes; None until it has said so."""
     usable: bool = True
     """Whether it takes new requests."""
     idle_since: float = 0.0
@@ -58,7 +59,7 @@ class OriginPool(Generic[C]):
                 return slot
         if self.http2 is False:
             return None
-        slots = [slot for slot in self.slots if slot.http2 and slot.usable and slot.active < slot.max_streams]
+        slots = [slot for slot in self.slots if slot.http2 and slot.usable and slot.active < _room(slot)]
         if not slots:
             return None
         best = min(slots, key=lambda slot: slot.active)
@@ -83,7 +84,9 @@ class OriginPool(Generic[C]):
             return 0 if self.opening else min(1, waiting)
         if self.http2:
             room = self._connections - sum(slot.usable for slot in self.slots) - self.opening
-            wanted = -(-waiting // self._streams)
+            # A connection whose peer has not yet said what it takes will take some of those that wait.
+            coming = sum(self._streams - slot.active for slot in self.slots if slot.usable and slot.max_streams is None)
+            wanted = -(-(waiting - coming) // self._streams)
         else:
             room = HTTP1_CONNECTIONS - len(self.slots) - self.opening
             wanted = waiting
@@ -117,3 +120,7 @@ class OriginPool(Generic[C]):
 
     def _may_open(self) -> bool:
         return sum(slot.usable for slot in self.slots) + self.opening < self._connections
+
+
+def _room(slot: Slot[C]) -> int:
+    return STREAMS_BEFORE_SETTINGS if slot.max_streams is None else min(slot.max_streams, MAX_STREAMS)
