@@ -77,7 +77,8 @@ void wire_connection_free(wire_connection *connection);
 void wire_engine_free_connection(wire_engine *engine, wire_connection *connection);
 void wire_engine_free_request(wire_engine *engine, wire_request *request);
 const char *wire_connection_why(const wire_connection *connection); /* why it closed; empty where in order */
-void wire_engine_add(wire_engine *engine, wire_connection *connection);
+/* -1: no memory, nothing was begun. `close`, `cancel` and the frees leave things as they are then. */
+int wire_engine_add(wire_engine *engine, wire_connection *connection);
 void wire_engine_close(wire_engine *engine, wire_connection *connection);
 
 /* -- requests ------------------------------------------------------------------------------------------------------ */
@@ -90,11 +91,11 @@ void wire_request_free(wire_request *request);
  * of a file, whose pages are brought in ahead of the sending and dropped behind it. Returns -1 with errno ENOMEM. */
 int wire_request_piece(wire_request *request, const char *data, size_t length, int mapped);
 void wire_request_last_piece(wire_request *request); /* no more pieces come; before it is submitted */
-void wire_engine_submit(wire_engine *engine, wire_connection *connection, wire_request *request);
+int wire_engine_submit(wire_engine *engine, wire_connection *connection, wire_request *request);
 int wire_engine_feed(wire_engine *engine, wire_request *request, const char *data, size_t length, int last);
 void wire_engine_cancel(wire_engine *engine, wire_request *request);
 /* `bytes` of WIRE_BODY events were used up: the sender may go on. */
-void wire_engine_used(wire_engine *engine, wire_request *request, size_t bytes);
+int wire_engine_used(wire_engine *engine, wire_request *request, size_t bytes);
 
 typedef struct {
     int result;

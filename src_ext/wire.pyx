@@ -54,16 +54,16 @@ cdef extern from "wire.h" nogil:
     void wire_engine_free_connection(wire_engine *, wire_connection *)
     void wire_engine_free_request(wire_engine *, wire_request *)
     const char *wire_connection_why(const wire_connection *)
-    void wire_engine_add(wire_engine *, wire_connection *)
+    int wire_engine_add(wire_engine *, wire_connection *)
     void wire_engine_close(wire_engine *, wire_connection *)
     wire_request *wire_request_new(void *, const char *, size_t, int64_t, double, size_t, int)
     void wire_request_free(wire_request *)
     int wire_request_piece(wire_request *, const char *, size_t, int)
     void wire_request_last_piece(wire_request *)
-    void wire_engine_submit(wire_engine *, wire_connection *, wire_request *)
+    int wire_engine_submit(wire_engine *, wire_connection *, wire_request *)
     int wire_engine_feed(wire_engine *, wire_request *, const char *, size_t, int)
     void wire_engine_cancel(wire_engine *, wire_request *)
-    void wire_engine_used(wire_engine *, wire_request *, size_t)
+    int wire_engine_used(wire_engine *, wire_request *, size_t)
     void wire_request_answer(const wire_request *, wire_answer *)
     wire_rate *wire_rate_new(double)
     void wire_rate_free(wire_rate *)
@@ -329,8 +329,9 @@ cdef class Engine:
         if self.stopped or connection._engine is not None:
             raise ValueError("the engine is stopped, or the connection is in use")
         connection._engine = self
-        Py_INCREF(connection)
-        wire_engine_add(self._engine, connection._connection)
+        if wire_engine_add(self._engine, connection._connection):
+            raise MemoryError
+        Py_INCREF(connection)  # taken back by `drain`, in this thread
 
     def close(self, Connection connection) -> None:
         if not self.stopped and not connection.closed:
@@ -341,8 +342,9 @@ cdef class Engine:
             raise ValueError("the engine is stopped, or the exchange was submitted before")
         exchange._engine = self
         exchange.connection = connection
-        Py_INCREF(exchange)
-        wire_engine_submit(self._engine, connection._connection, exchange._request)
+        if wire_engine_submit(self._engine, connection._connection, exchange._request):
+            raise MemoryError
+        Py_INCREF(exchange)  # taken back by `drain`, in this thread
 
     def feed(self, Exchange exchange, data) -> None:
         view = memoryview(data).cast("B")
@@ -361,7 +363,8 @@ cdef class Engine:
     def feed_end(self, Exchange exchange) -> None:
         if not exchange.released:
             exchange._plain = False
-            wire_engine_feed(self._engine, exchange._request, NULL, 0, 1)
+            if wire_engine_feed(self._engine, exchange._request, NULL, 0, 1):
+                raise MemoryError
 
     def cancel(self, Exchange exchange) -> None:
         if not exchange.done:
@@ -396,7 +399,8 @@ cdef class Engine:
                         piece = event.data[:event.number]
                         if not exchange.released:
                             exchange._plain = False
-                            wire_engine_used(self._engine, exchange._request, event.number)
+                            if wire_engine_used(self._engine, exchange._request, event.number):
+                                raise MemoryError
                         handler.on_body(exchange, piece)
                 else:
                     connection = <Connection>event.owner

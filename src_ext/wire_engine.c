@@ -62,7 +62,7 @@ static void poke(int fd)
         ;
 }
 
-static int post(wire_engine *e, wire_command what, int wake)
+static int post(wire_engine *e, wire_command what)
 {
     wire_command *command = malloc(sizeof *command);
     if (!command)
@@ -74,31 +74,24 @@ static int post(wire_engine *e, wire_command what, int wake)
     *e->commands_end = command;
     e->commands_end = &command->next;
     pthread_mutex_unlock(&e->lock);
-    if (wake && first)
+    if (first)
         poke(e->wake_fd);
     return 0;
 }
 
-/* A command that is put without a wake-up must not swallow that of the next one. */
-static void post_or_wake(wire_engine *e, wire_command what)
+int wire_engine_add(wire_engine *e, wire_connection *c)
 {
-    if (post(e, what, 1))
-        poke(e->wake_fd); /* no memory for the command: nothing better is left than to lose it */
-}
-
-void wire_engine_add(wire_engine *e, wire_connection *c)
-{
-    post_or_wake(e, (wire_command){.kind = ADD, .connection = c});
+    return post(e, (wire_command){.kind = ADD, .connection = c});
 }
 
 void wire_engine_close(wire_engine *e, wire_connection *c)
 {
-    post_or_wake(e, (wire_command){.kind = CLOSE, .connection = c});
+    post(e, (wire_command){.kind = CLOSE, .connection = c});
 }
 
-void wire_engine_submit(wire_engine *e, wire_connection *c, wire_request *r)
+int wire_engine_submit(wire_engine *e, wire_connection *c, wire_request *r)
 {
-    post_or_wake(e, (wire_command){.kind = SUBMIT, .connection = c, .request = r});
+    return post(e, (wire_command){.kind = SUBMIT, .connection = c, .request = r});
 }
 
 int wire_engine_feed(wire_engine *e, wire_request *r, const char *data, size_t length, int last)
@@ -109,28 +102,31 @@ int wire_engine_feed(wire_engine *e, wire_request *r, const char *data, size_t l
             return -1;
         *piece = (wire_piece){.data = data, .length = length};
     }
-    post_or_wake(e, (wire_command){.kind = FEED, .request = r, .piece = piece, .last = last});
+    if (post(e, (wire_command){.kind = FEED, .request = r, .piece = piece, .last = last})) {
+        free(piece);
+        return -1;
+    }
     return 0;
 }
 
 void wire_engine_cancel(wire_engine *e, wire_request *r)
 {
-    post_or_wake(e, (wire_command){.kind = CANCEL, .request = r});
+    post(e, (wire_command){.kind = CANCEL, .request = r});
 }
 
-void wire_engine_used(wire_engine *e, wire_request *r, size_t bytes)
+int wire_engine_used(wire_engine *e, wire_request *r, size_t bytes)
 {
-    post_or_wake(e, (wire_command){.kind = USED, .request = r, .bytes = bytes});
+    return post(e, (wire_command){.kind = USED, .request = r, .bytes = bytes});
 }
 
 void wire_engine_free_connection(wire_engine *e, wire_connection *c)
 {
-    post_or_wake(e, (wire_command){.kind = FREE_CONNECTION, .connection = c});
+    post(e, (wire_command){.kind = FREE_CONNECTION, .connection = c});
 }
 
 void wire_engine_free_request(wire_engine *e, wire_request *r)
 {
-    post_or_wake(e, (wire_command){.kind = FREE_REQUEST, .request = r});
+    post(e, (wire_command){.kind = FREE_REQUEST, .request = r});
 }
 
 void wire_engine_stop(wire_engine *e)

@@ -1,7 +1,8 @@
 """The one place that chooses between the transports.
 
 ``"native"`` is our own data path and the default where it was built; ``"httpx"`` the portable one, which goes through
-proxies. ``"auto"`` takes the native one unless it is not built or the environment names a proxy for the endpoint.
+proxies. ``"auto"`` takes the native one unless it is not built or the environment names a proxy for the endpoint. An
+``httpx.AsyncClient`` of the caller's own is used as it is, and left open.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 from functools import lru_cache
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeGuard, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -17,9 +18,13 @@ from cosxfer.config import ClientConfig
 from cosxfer.errors import UsageError
 from cosxfer.transport.base import Transport
 
-TransportChoice: TypeAlias = "Literal['auto', 'native', 'httpx'] | Transport"
+TransportChoice: TypeAlias = "Literal['auto', 'native', 'httpx'] | Transport | httpx.AsyncClient"
+
+if TYPE_CHECKING:
+    import httpx
 
 _log = logging.getLogger("cosxfer")
+_CLIENT = ("httpx.AsyncClient", "httpx._client.AsyncClient")
 
 
 def choose_transport(choice: TransportChoice, config: ClientConfig) -> Transport:
@@ -28,7 +33,7 @@ def choose_transport(choice: TransportChoice, config: ClientConfig) -> Transport
     Raises `UsageError` for ``"native"`` where it is not built, or another word.
     """
     if not isinstance(choice, str):
-        return choice
+        return _around(choice, config) if _is_httpx_client(choice) else cast(Transport, choice)
     if choice == "native":
         if not is_built():
             raise UsageError(
@@ -48,10 +53,19 @@ def choose_transport(choice: TransportChoice, config: ClientConfig) -> Transport
             name="transport",
             value=choice,
         )
+    return _around(None, config)
+
+
+def _is_httpx_client(choice: object) -> TypeGuard[httpx.AsyncClient]:
+    # By name, as httpx is not imported where nobody uses it; whoever passes a client has imported it.
+    return any(f"{kind.__module__}.{kind.__name__}" in _CLIENT for kind in type(choice).__mro__)
+
+
+def _around(client: httpx.AsyncClient | None, config: ClientConfig) -> Transport:
     # Imported here: httpx is most of the start-up time of a program that does not need it.
     from cosxfer.transport.httpx import HttpxTransport
 
-    return HttpxTransport(config)
+    return HttpxTransport(config, client=client)
 
 
 def is_built() -> bool:

@@ -103,6 +103,7 @@ class NativeTransport:
         self._opening: set[asyncio.Task[None]] = set()
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
+        self._process = os.getpid()
         self._finalizer = weakref.finalize(self, _stop, self._engines)
         if isinstance(config.verify, str):
             self._tls()  # a bad file is said when the client is made
@@ -242,6 +243,8 @@ class NativeTransport:
     def _origin(self, endpoint: Endpoint) -> _Origin:
         if self._closed:
             raise TransportError("the client is closed")
+        if os.getpid() != self._process:
+            raise TransportError("the client was made before this process was forked; make a new one in the child")
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
         key = (endpoint.scheme, endpoint.host, endpoint.port)

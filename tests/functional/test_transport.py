@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import httpx
 import pytest
 
 import cosxfer
@@ -138,6 +139,37 @@ async def test_a_cancelled_call_leaves_the_client_usable(way: Way) -> None:
         with pytest.raises(asyncio.CancelledError):
             await waiting
         await client.put_object(way.server.bucket, "object", b"y")
+
+
+@in_loop
+async def test_an_httpx_client_of_the_callers_own_is_used_and_left_open(servers: dict[bool, RunningServer]) -> None:
+    seen: list[str] = []
+
+    async def note(request: httpx.Request) -> None:
+        seen.append(request.method)
+
+    server = servers[False]
+    async with httpx.AsyncClient(event_hooks={"request": [note]}) as mine:
+        async with cosxfer.AsyncClient(
+            endpoint=server.endpoint, credentials=server.credentials, transport=mine
+        ) as client:
+            await client.put_object(server.bucket, "object", BODY)
+        assert not mine.is_closed
+    assert seen == ["PUT"]
+
+
+@in_loop
+async def test_the_rate_limit_holds_on_each_transport(transport: str, servers: dict[bool, RunningServer]) -> None:
+    server = servers[False]
+    loop = asyncio.get_running_loop()
+    async with cosxfer.AsyncClient(
+        endpoint=server.endpoint, credentials=server.credentials, transport=transport,  # type: ignore[arg-type]
+        max_bytes_per_second=4e6,
+    ) as client:  # fmt: skip
+        began = loop.time()
+        await asyncio.gather(*(client.put_object(server.bucket, f"rate-{n}", bytes(500_000)) for n in range(4)))
+        # A tenth of a second may go in one burst; a slow machine only takes longer.
+        assert loop.time() - began >= (2e6 - 4e5) / 4e6 * 0.95
 
 
 @in_loop
