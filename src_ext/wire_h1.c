@@ -15,14 +15,9 @@ void wire_h1_submit(wire_connection *c, wire_request *r)
 
 static void end(wire_connection *c, size_t rest);
 
-void wire_h1_produce(wire_connection *c)
+static void queue_body(wire_connection *c, wire_request *r)
 {
-    wire_request *r = c->current;
-    if (r && r->answer_complete && r->sending_done && !c->count) {
-        end(c, 0); /* it was only the rest of the body that was missing */
-        return;
-    }
-    while (r && !r->hold && !r->sending_done && !r->done && c->count < WIRE_SPANS - 4 && c->queued < WIRE_QUEUE_BYTES) {
+    while (!r->hold && !r->sending_done && !r->done && c->count < WIRE_SPANS - 4 && c->queued < WIRE_QUEUE_BYTES) {
         wire_piece *piece = wire_next_piece(r);
         if (!piece) {
             if (!r->complete)
@@ -44,6 +39,16 @@ void wire_h1_produce(wire_connection *c)
             wire_push(c, "\r\n", 2);
         r->taken += length;
     }
+}
+
+void wire_h1_produce(wire_connection *c)
+{
+    wire_request *r = c->current;
+    if (!r)
+        return;
+    queue_body(c, r);
+    if (r->answer_complete && r->sending_done && !c->count)
+        end(c, 0); /* it was only the rest of the body that was missing */
 }
 
 static void take_head(wire_request *r, const wire_h1_parser *p)
