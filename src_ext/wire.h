@@ -40,6 +40,7 @@ enum {
 
 enum {
     WIRE_SENT,     /* `number` bytes of the body went out since the last such event */
+    WIRE_WANTED,   /* the body that was held back for a 100 may come */
     WIRE_BODY,     /* `data`, `number`: a piece of the answer's body (owned by the event) */
     WIRE_DONE,     /* the request has ended: read its fields */
     WIRE_RELEASED, /* nothing of the request is in use any more */

@@ -28,7 +28,7 @@ cdef extern from "wire.h" nogil:
     ctypedef struct wire_tls_ops:
         ssize_t (*read)(void *, void *, size_t, char *, size_t)
         ssize_t (*write)(void *, const void *, size_t, char *, size_t)
-    int WIRE_SENT, WIRE_BODY, WIRE_DONE, WIRE_RELEASED, WIRE_SETTINGS, WIRE_LEAVING, WIRE_STALLED, WIRE_CLOSED
+    int WIRE_SENT, WIRE_WANTED, WIRE_BODY, WIRE_DONE, WIRE_RELEASED, WIRE_SETTINGS, WIRE_LEAVING, WIRE_STALLED, WIRE_CLOSED
     ctypedef struct wire_event:
         wire_event *next
         int kind
@@ -395,6 +395,8 @@ cdef class Engine:
                     elif kind == WIRE_SENT:
                         exchange._sent(event.number)
                         handler.on_sent(exchange, event.number)
+                    elif kind == WIRE_WANTED:
+                        handler.on_wanted(exchange)
                     elif kind == WIRE_BODY:
                         piece = event.data[:event.number]
                         if not exchange.released:

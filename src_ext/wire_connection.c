@@ -220,7 +220,7 @@ void wire_connection_tick(wire_connection *c, double now)
             continue;
         wire_report_sent(r);
         if (r->hold && now >= r->hold_until) {
-            r->hold = 0;
+            wire_let_go(r);
             if (c->http2)
                 wire_h2_resume(c, r);
             wire_make_ready(c);

@@ -151,6 +151,8 @@ int wire_take_body(wire_request *request, const char *data, size_t length);
 void wire_finish(wire_request *request, int result, const char *why);
 void wire_release(wire_request *request);
 void wire_report_sent(wire_request *request);
+/* The body that was held back may go. */
+void wire_let_go(wire_request *request);
 void wire_attach(wire_connection *connection, wire_request *request);
 void wire_map_pages(wire_piece *piece, size_t at, size_t length);
 /* Drop what was mapped before `up_to`, if it has come to `step` bytes or is the end. */

@@ -96,7 +96,7 @@ void wire_h1_input(wire_connection *c, const char *data, size_t length)
             return;
         case WIRE_H1_INTERIM:
             if (c->parser.status == 100)
-                r->hold = 0;
+                wire_let_go(r);
             break;
         case WIRE_H1_HEAD:
             take_head(r, &c->parser);

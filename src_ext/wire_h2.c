@@ -190,7 +190,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         if (frame->hd.type == NGHTTP2_HEADERS && r->status >= 200)
             r->head_complete = 1;
         if (r->hold && r->status == 100) {
-            r->hold = 0;
+            wire_let_go(r);
             wire_h2_resume(c, r);
         }
         if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) && !r->done)

@@ -244,6 +244,13 @@ void wire_report_sent(wire_request *r)
     r->reported = r->sent;
 }
 
+void wire_let_go(wire_request *r)
+{
+    if (r->hold && r->fed)
+        wire_emit(r->connection->engine, WIRE_WANTED, r->owner, 0, NULL);
+    r->hold = 0;
+}
+
 void wire_attach(wire_connection *c, wire_request *r)
 {
     r->connection = c;

@@ -23,6 +23,7 @@ from cosxfer.cos.endpoint import Endpoint
 from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.errors import (
+    ConnectError,
     CosxferError,
     ProtocolError,
     TransportError,
@@ -105,6 +106,8 @@ class NativeTransport:
         self._closed = False
         self._process = os.getpid()
         self._finalizer = weakref.finalize(self, _stop, self._engines)
+        # Not at the interpreter's end: what is cleaned up there still has to reach the server.
+        self._finalizer.atexit = False
         if isinstance(config.verify, str):
             self._tls()  # a bad file is said when the client is made
 
@@ -142,8 +145,11 @@ class NativeTransport:
             self._fail_waiting(origin, TransportError("the client is closed"), all_of_them=True)
         engines, loop = list(self._engines), self._loop
         self._finalizer.detach()
-        if engines:
-            await asyncio.gather(*(asyncio.to_thread(engine.stop) for engine in engines))
+        for engine in engines:
+            try:
+                await asyncio.to_thread(engine.stop)
+            except RuntimeError:
+                engine.stop()  # the interpreter is ending and takes no more work for its threads
         for engine in engines:
             if loop is not None and not loop.is_closed():
                 loop.remove_reader(engine.fileno())
@@ -291,9 +297,16 @@ class NativeTransport:
             self._fail_waiting(origin, error, all_of_them=not origin.pool.slots)
             self._open(origin)
             return
-        except BaseException:
+        except asyncio.CancelledError:
             origin.pool.opening -= 1
             raise
+        except Exception as error:
+            origin.pool.opening -= 1
+            where = origin.target.where
+            failure = ConnectError(f"cannot connect to {where}: {error}")
+            failure.__cause__ = error
+            self._fail_waiting(origin, failure, all_of_them=True)
+            return
         origin.pool.opening -= 1
         slot = Slot(wire.Connection(sock, http2=http2), http2=http2)
         slot.connection.owner = (origin, slot)
@@ -382,6 +395,11 @@ class NativeTransport:
             call.request.on_sent(count)
         except BaseException as error:
             self._break(exchange, call, error)
+
+    def on_wanted(self, exchange: wire.Exchange) -> None:
+        call: _Call = exchange.owner
+        if call.room is not None:
+            call.room.set()
 
     def on_body(self, exchange: wire.Exchange, piece: bytes) -> None:
         call: _Call = exchange.owner

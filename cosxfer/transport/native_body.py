@@ -41,6 +41,11 @@ def attach_body(exchange: wire.Exchange, request: HttpRequest) -> bool:
 async def feed(engine: wire.Engine, exchange: wire.Exchange, request: HttpRequest, room: asyncio.Event) -> None:
     """Read the body and hand it over as it is sent; ``room`` is set whenever some of it has gone out."""
     total, expected = 0, request.content_length
+    if request.expect_continue and expected != 0:
+        # Not begun before the server agrees: a body that can be read only once can still be sent again.
+        await room.wait()
+        if exchange.done:
+            return
     async for piece in _pieces(request.body):
         view = memoryview(piece).cast("B")
         total += len(view)

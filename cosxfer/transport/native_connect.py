@@ -73,7 +73,15 @@ def _reason(error: OSError | UnicodeError) -> str:
 
 async def addresses(host: str, port: int) -> list[Address]:
     """The addresses of ``host``, families in turn, in the resolver's order of preference."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    try:
+        # An address needs no resolver, and no thread.
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except RuntimeError:
+            # The interpreter is ending and takes no more work for its threads; a clean-up may still have to connect.
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     families: dict[int, list[Address]] = {}
     for family, _, _, _, address in found:
         families.setdefault(family, []).append((family, address))

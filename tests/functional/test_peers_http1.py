@@ -449,10 +449,10 @@ async def test_the_second_address_is_used_where_the_first_is_dead(monkeypatch: p
         real = await loop.getaddrinfo("127.0.0.1", server.port, type=1)
         dead = await loop.getaddrinfo("::1", server.port, type=1)
 
-        async def two(*_: object, **__: object) -> list[object]:
-            return [*dead, *real]
+        async def two(host: str, port: int) -> list[object]:
+            return [(found[0], found[4]) for found in [*dead, *real]]
 
-        monkeypatch.setattr(loop, "getaddrinfo", two)
+        monkeypatch.setattr("cosxfer.transport.native_connect.addresses", two)
         assert (await transport.send(server.request(body=b"x"))).status == 200
 
 
