@@ -34,6 +34,10 @@ EXTENSIONS: dict[str, tuple[list[str], str | None]] = {
         None,
     ),
     "slicing": (["guard"], None),
+    "wire": (
+        [f"wire_{part}" for part in ("engine", "connection", "request", "output", "rate", "http1", "h1", "h2")],
+        "libnghttp2",
+    ),
 }
 # Appended last, so that a sanitized build can replace the optimization.
 MORE_CFLAGS = os.environ.get("COSXFER_CFLAGS", "").split()

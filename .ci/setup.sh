@@ -23,6 +23,8 @@ else
     need python3-dev
 fi
 command -v cc >/dev/null 2>&1 || need gcc
+command -v pkg-config >/dev/null 2>&1 || need pkg-config
+pkg-config --exists libnghttp2 2>/dev/null || need libnghttp2-dev
 echo "#include <stdio.h>" | cc -E - >/dev/null 2>&1 || need libc6-dev
 if [ -n "$missing" ]; then
     command -v apt-get >/dev/null 2>&1 || fail "missing:$missing. Install them with your system's package manager."

@@ -17,7 +17,7 @@ from cosxfer.credentials import Credentials, CredentialsProvider, CredentialsRes
 from cosxfer.errors import CredentialsError
 from cosxfer.ops.session import Session
 from cosxfer.tasks.uploads import Uploads
-from cosxfer.transport.base import Transport
+from cosxfer.transport.choose import TransportChoice, choose_transport
 
 
 class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
@@ -27,7 +27,8 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
     asked again before they end; ``secret_id``, ``secret_key`` and ``token`` are the short form. Where none are given
     they come from ``COS_SECRET_ID``, ``COS_SECRET_KEY`` and ``COS_TOKEN``; ``anonymous=True`` signs nothing.
     ``region`` and ``endpoint`` default to ``COS_REGION`` and ``COS_ENDPOINT``; the other settings are described in
-    `cosxfer.ClientConfig`. ``transport`` replaces the way to the network (`cosxfer.transport.base.Transport`).
+    `cosxfer.ClientConfig`. ``transport`` is ``"native"``, ``"httpx"``, ``"auto"`` (`cosxfer.transport.choose`), or
+    replaces the way to the network (`cosxfer.transport.base.Transport`).
 
     Every call may raise `cosxfer.UsageError` before anything is sent, `cosxfer.TransportError` where the server
     cannot be reached, and `cosxfer.ServerError` for what COS refuses.
@@ -51,7 +52,8 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
         max_attempts: int = 5,
         connect_timeout_seconds: float = 10.0,
         stall_timeout_seconds: float = 60.0,
-        transport: Transport | None = None,
+        max_bytes_per_second: float | None = None,
+        transport: TransportChoice = "auto",
     ) -> None:
         config = ClientConfig(
             region=region or os.environ.get("COS_REGION") or None,
@@ -64,15 +66,12 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
             max_attempts=max_attempts,
             connect_timeout_seconds=connect_timeout_seconds,
             stall_timeout_seconds=stall_timeout_seconds,
+            max_bytes_per_second=max_bytes_per_second,
         )
         check_endpoint(config.endpoint)
         source = None if anonymous else _credentials(credentials, secret_id, secret_key, token)
-        if transport is None:
-            # Imported here: httpx is most of the start-up time of a program that may not need it yet.
-            from cosxfer.transport.httpx import HttpxTransport
-
-            transport = HttpxTransport(config)
-        self._session = Session(config=config, transport=transport, credentials=CredentialsResolver(source))
+        way = choose_transport(transport, config)
+        self._session = Session(config=config, transport=way, credentials=CredentialsResolver(source))
         self._executor = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="cosxfer-hash")
         self._uploads = Uploads(self._session, self._executor)
         self._closed = False

@@ -13,7 +13,7 @@ from cosxfer.calls.objects import ObjectCalls
 from cosxfer.config import ClientConfig, HttpVersion
 from cosxfer.credentials import Credentials, CredentialsProvider
 from cosxfer.loop_thread import LoopThread
-from cosxfer.transport.base import Transport
+from cosxfer.transport.choose import TransportChoice
 
 
 class Client(ObjectCalls, MultipartCalls, FileCalls):
@@ -41,7 +41,8 @@ class Client(ObjectCalls, MultipartCalls, FileCalls):
         max_attempts: int = 5,
         connect_timeout_seconds: float = 10.0,
         stall_timeout_seconds: float = 60.0,
-        transport: Transport | None = None,
+        max_bytes_per_second: float | None = None,
+        transport: TransportChoice = "auto",
     ) -> None:
         self._client = AsyncClient(
             region=region,
@@ -59,6 +60,7 @@ class Client(ObjectCalls, MultipartCalls, FileCalls):
             max_attempts=max_attempts,
             connect_timeout_seconds=connect_timeout_seconds,
             stall_timeout_seconds=stall_timeout_seconds,
+            max_bytes_per_second=max_bytes_per_second,
             transport=transport,
         )
         self._loop = LoopThread(name="cosxfer", at_end=self._client.aclose)

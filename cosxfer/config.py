@@ -38,6 +38,8 @@ class ClientConfig:
     connect_timeout_seconds: float = 10.0
     stall_timeout_seconds: float = 60.0
     """How long the server may take to accept or send the next byte."""
+    max_bytes_per_second: float | None = None
+    """What the client may send in all; None leaves it to the network. COS's own limit is ``traffic_limit``."""
 
     def __post_init__(self) -> None:
         if self.http_version not in ("auto", "1.1", "2"):
@@ -65,6 +67,13 @@ class ClientConfig:
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 < value < float("inf"):
                 raise UsageError(f"{name} is {value!r}; it must be a number above 0", name=name, value=value)
+        rate = self.max_bytes_per_second
+        if rate is not None and (not isinstance(rate, int | float) or not 0 < rate < float("inf")):
+            raise UsageError(
+                f"max_bytes_per_second is {rate!r}; it must be a number above 0, or None",
+                name="max_bytes_per_second",
+                value=rate,
+            )
 
 
 def check_concurrency(value: int, *, name: str = "concurrency") -> int:

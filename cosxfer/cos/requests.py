@@ -26,7 +26,10 @@ Buffer: TypeAlias = "bytes | bytearray | memoryview"
 
 
 class Pieces(Protocol):
-    """Buffers to be sent one after another; each ``iter()`` starts anew, so that they can be sent again."""
+    """Buffers to be sent one after another; each ``iter()`` starts anew, so that they can be sent again.
+
+    One that lies in a mapped file may also have ``mapped() -> memoryview | None``: the same bytes as a whole.
+    """
 
     def __iter__(self) -> Iterator[Buffer]: ...
 

@@ -28,3 +28,7 @@ class PartBody:
             self._source.prefetch(offset, length)
             yield self._source.slice(offset, length)
             self._source.release(offset, length)
+
+    def mapped(self) -> memoryview | None:
+        """The part as a whole; None where the file is not mapped."""
+        return self._source.slice(self._part.offset, self._part.length) if self._source.mapped else None

@@ -29,6 +29,7 @@ from cosxfer.errors import (
 )
 from cosxfer.transport.base import MAX_ANSWER_BYTES
 from cosxfer.transport.expect import ContinueExchange, Http2ChosenError
+from cosxfer.transport.pace import Pace
 from cosxfer.transport.views import views
 
 STREAMS_PER_LANE = 2
@@ -49,14 +50,21 @@ class _Lane:
 
 
 class HttpxTransport:
-    """Sends over httpx. Proxies come from the environment (HTTPS_PROXY, HTTP_PROXY, NO_PROXY), as httpx reads them."""
+    """Sends over httpx. Proxies come from the environment (HTTPS_PROXY, HTTP_PROXY, NO_PROXY), as httpx reads them.
 
-    def __init__(self, config: ClientConfig) -> None:
+    A ``client`` of the caller's own is used as it is, for everything, and left open.
+    """
+
+    def __init__(self, config: ClientConfig, *, client: httpx.AsyncClient | None = None) -> None:
         self._config = config
+        self._pace = None if config.max_bytes_per_second is None else Pace(config.max_bytes_per_second)
         self._http2 = config.http_version != "1.1"
         self._http1 = config.http_version != "2"
         self._context = _ssl_context(config)
+        self._client = client
         self._lanes: list[_Lane] = []
+        if client is not None:
+            self._lanes.append(_Lane(client, HTTP2_CHUNK_BYTES))
         self._http1_lane: _Lane | None = None
         self._expect_context: ssl.SSLContext | None = None
         self._closed = False
@@ -64,7 +72,8 @@ class HttpxTransport:
     async def send(self, request: HttpRequest) -> HttpResponse:
         if self._closed:
             raise TransportError("the client is closed", url=request.url)
-        if request.expect_continue and self._http1 and not _proxied(request):
+        own_way = self._client is None and self._pace is None
+        if request.expect_continue and self._http1 and own_way and not _proxied(request):
             try:
                 return await self._ask_first(request)
             except Http2ChosenError:
@@ -73,7 +82,7 @@ class HttpxTransport:
         try:
             return await self._send_over(lane, request)
         except _CutWhileSendingError as error:
-            if not _can_ask_again(request):
+            if self._client is not None or not _can_ask_again(request):
                 raise ProtocolError(str(error), url=request.url) from error.__cause__
             return await self._answer_over_http1(request, error)
 
@@ -83,7 +92,8 @@ class HttpxTransport:
         if self._http1_lane is not None:
             lanes.append(self._http1_lane)
         for lane in lanes:
-            await lane.client.aclose()
+            if lane.client is not self._client:
+                await lane.client.aclose()
 
     async def _ask_first(self, request: HttpRequest) -> HttpResponse:
         """Send the body only once the server agrees, over a connection of its own, as httpx cannot wait.
@@ -102,6 +112,8 @@ class HttpxTransport:
 
     def _pick(self) -> _Lane:
         lane = min(self._lanes, key=lambda lane: lane.active, default=None)
+        if lane is not None and self._client is not None:
+            return lane
         if lane is None or (lane.active >= STREAMS_PER_LANE and len(self._lanes) < MAX_LANES):
             lane = _Lane(
                 self._new_client(http1=self._http1, http2=self._http2),
@@ -135,7 +147,7 @@ class HttpxTransport:
             raise
 
     async def _send_over(self, lane: _Lane, request: HttpRequest) -> HttpResponse:
-        body = _BodyStream(request, lane.chunk_bytes)
+        body = _BodyStream(request, lane.chunk_bytes, self._pace)
         lane.active += 1
         try:
             response = await self._exchange(lane.client, request, body)
@@ -186,7 +198,8 @@ class _CutWhileSendingError(CosxferError):
 class _BodyStream(httpx.AsyncByteStream):
     """The body in chunks that suit httpcore, counted as they are taken."""
 
-    def __init__(self, request: HttpRequest, chunk_bytes: int) -> None:
+    def __init__(self, request: HttpRequest, chunk_bytes: int, pace: Pace | None) -> None:
+        self._pace = pace
         self._body: Body = request.body
         self._chunk_bytes = chunk_bytes
         self._on_sent = request.on_sent
@@ -199,6 +212,8 @@ class _BodyStream(httpx.AsyncByteStream):
         async for view in self._views():
             for start in range(0, len(view), self._chunk_bytes):
                 chunk = view[start : start + self._chunk_bytes]
+                if self._pace is not None:
+                    await self._pace.wait(len(chunk))
                 # httpcore takes any buffer, though its annotation says bytes.
                 yield cast(bytes, chunk)
                 self._sent += len(chunk)

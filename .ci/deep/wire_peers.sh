@@ -1,0 +1,17 @@
+#!/bin/sh
+# Installs the servers that tests/functional/test_peers_servers.py talks to, where they are missing (Debian, as root or
+# with sudo). None of them is started, or kept, by this.
+set -eu
+missing=""
+have() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ]; }
+have nginx || missing="$missing nginx-light"
+have h2o || missing="$missing h2o"
+have nghttpd || missing="$missing nghttp2-server"
+have haproxy || missing="$missing haproxy"
+[ -n "$missing" ] || exit 0
+sudo=""
+[ "$(id -u)" = 0 ] || sudo="sudo"
+$sudo apt-get update -qq
+# A policy that starts no service at installation, so that no port is taken.
+# shellcheck disable=SC2086 # a list of words
+DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null

@@ -1,0 +1,30 @@
+#!/bin/sh
+# Runs the tests that play servers against the native transport, built with AddressSanitizer and
+# UndefinedBehaviorSanitizer. Usage: wire_sanitize.sh PYTHON. What it builds goes to build/sanitized-wire/.
+set -eu
+python=$1
+root=$(cd "$(dirname "$0")/../.." && pwd)
+copy=$root/build/sanitized-wire
+
+# A copy of the package. The hashing kernels are left out: compiling them takes minutes, and they have tests of their own.
+rm -rf "$copy"
+mkdir -p "$copy/tests/functional" "$copy/src_ext"
+cp -r "$root/cosxfer" "$root/setup.py" "$root/pyproject.toml" "$root/LICENSE" "$copy/"
+cp "$root"/src_ext/wire* "$root"/src_ext/slicing.pyx "$root"/src_ext/guard.* "$copy/src_ext/"
+cp "$root/tests/__init__.py" "$copy/tests/"
+cp "$root"/tests/functional/peer_raw.py "$root"/tests/functional/test_peers_http*.py "$root"/tests/functional/test_peers_noise.py \
+    "$copy/tests/functional/"
+find "$copy/cosxfer" -name '*.so' -delete
+touch "$copy/README.md"
+
+cd "$copy"
+flags="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g -O1"
+CFLAGS="$flags" LDFLAGS="$flags" COSXFER_CFLAGS="$flags" "$python" setup.py -q build_ext --inplace --force
+test -n "$(ls cosxfer/_native/wire*.so)"
+
+# Python itself leaks at exit.
+export ASAN_OPTIONS=detect_leaks=0:handle_sigbus=0:allocator_may_return_null=1
+export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)"
+export LD_PRELOAD PYTHONMALLOC=malloc COSXFER_NOISE=600
+exec "$python" -m pytest -q -p no:cacheprovider -p no:faulthandler --timeout 600 tests/functional

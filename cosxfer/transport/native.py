@@ -1,0 +1,467 @@
+"""The native transport: our own HTTP/1.1 and HTTP/2 on I/O threads (`cosxfer._native.wire`).
+
+Division of labour: this module decides, on the caller's event loop, which connection a request goes to (by
+`cosxfer.transport.native_pool`), and makes connections (`cosxfer.transport.native_connect`). The I/O threads move
+the bytes. Commands go to them through a queue, and what happened comes back in batches, when their file descriptor
+turns readable; neither side ever waits for the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import time
+import weakref
+from collections import deque
+from collections.abc import AsyncIterable
+from typing import TypeAlias
+
+from cosxfer._native import wire
+from cosxfer.config import ClientConfig
+from cosxfer.cos.endpoint import Endpoint
+from cosxfer.cos.requests import HttpRequest
+from cosxfer.cos.responses import HttpResponse
+from cosxfer.errors import (
+    ConnectError,
+    CosxferError,
+    ProtocolError,
+    TransportError,
+    TransportTimeoutError,
+    UsageError,
+)
+from cosxfer.transport.base import MAX_ANSWER_BYTES
+from cosxfer.transport.native_body import attach_body, feed
+from cosxfer.transport.native_connect import Target, connect
+from cosxfer.transport.native_pool import IDLE_SECONDS, OriginPool, Slot
+from cosxfer.transport.tls import context_of
+
+USER_AGENT = "cosxfer/0.1.0"
+MAX_THREADS = 4
+UNSENT_TRIES = 4
+"""How often a request that no server has acted on is given to another connection."""
+
+_Slot: TypeAlias = "Slot[wire.Connection]"
+
+
+class _Origin:
+    """One scheme, host and port."""
+
+    def __init__(self, endpoint: Endpoint, config: ClientConfig, context: ssl.SSLContext | None) -> None:
+        version = config.http_version
+        self.target = Target(
+            host=endpoint.host,
+            port=endpoint.port,
+            context=context,
+            protocols={"1.1": ("http/1.1",), "2": ("h2",)}.get(
+                version, ("http/1.1",) if context is None else ("h2", "http/1.1")
+            ),
+        )
+        known = {"1.1": False, "2": True}.get(version, False if context is None else None)
+        self.pool: OriginPool[wire.Connection] = OriginPool(http2=known)
+        self.waiting: deque[asyncio.Future[_Slot]] = deque()
+
+    def only_http1(self) -> None:
+        """The server wants HTTP/1.1 from now on."""
+        self.target = Target(
+            host=self.target.host, port=self.target.port, context=self.target.context, protocols=("http/1.1",)
+        )
+        self.pool.http2 = False
+        for slot in self.pool.slots:
+            if slot.http2:
+                slot.usable = False
+
+
+class _Call:
+    """One request on one connection: what the I/O thread's events are about."""
+
+    __slots__ = ("answered", "failure", "origin", "request", "room", "sent", "slot")
+
+    def __init__(self, request: HttpRequest, origin: _Origin, slot: _Slot, answered: asyncio.Future[None]) -> None:
+        self.request = request
+        self.origin = origin
+        self.slot = slot
+        self.answered = answered
+        self.sent = 0
+        self.failure: BaseException | None = None
+        self.room: asyncio.Event | None = None
+        """Set when more of a body that is read piece by piece may be read."""
+
+
+class NativeTransport:
+    """Sends over connections of its own. ``max_bytes_per_second`` bounds what all of them together send."""
+
+    def __init__(self, config: ClientConfig, *, threads: int | None = None) -> None:
+        self._config = config
+        self._context: ssl.SSLContext | None = None
+        rate = config.max_bytes_per_second
+        self._rate = None if rate is None else wire.RateLimit(rate)
+        self._origins: dict[tuple[str, str, int], _Origin] = {}
+        self._thread_count = threads or max(1, min(MAX_THREADS, (os.cpu_count() or 1) // 2))
+        self._engines: list[wire.Engine] = []
+        self._connections: set[wire.Connection] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._opening: set[asyncio.Task[None]] = set()
+        self._sweep: asyncio.TimerHandle | None = None
+        self._closed = False
+        self._process = os.getpid()
+        self._finalizer = weakref.finalize(self, _stop, self._engines)
+        # Not at the interpreter's end: what is cleaned up there still has to reach the server.
+        self._finalizer.atexit = False
+        if isinstance(config.verify, str):
+            self._tls()  # a bad file is said when the client is made
+
+    async def send(self, request: HttpRequest) -> HttpResponse:
+        origin = self._origin(request.endpoint)
+        head = _head(request)
+        for _ in range(UNSENT_TRIES):
+            slot = origin.pool.take() or await self._wait(origin, request)
+            exchange = await self._exchange(request, head, origin, slot)
+            result = exchange.result
+            if result == wire.OK:
+                return HttpResponse(
+                    status=exchange.status,
+                    headers=exchange.headers,
+                    body=exchange.body,
+                    http_version="HTTP/2" if slot.http2 else "HTTP/1.1",
+                )
+            if result == wire.NEEDS_H1 and self._config.http_version == "auto":
+                origin.only_http1()
+            elif result != wire.UNSENT:
+                raise self._failed(exchange, request)
+            # The server has not acted on it. A body that can be read only once is gone, though.
+            if exchange.body_begun and isinstance(request.body, AsyncIterable):
+                break
+        raise self._failed(exchange, request)
+
+    async def aclose(self) -> None:
+        self._closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for task in self._opening:
+            task.cancel()
+        await asyncio.gather(*self._opening, return_exceptions=True)
+        for origin in self._origins.values():
+            self._fail_waiting(origin, TransportError("the client is closed"), all_of_them=True)
+        engines, loop = list(self._engines), self._loop
+        self._finalizer.detach()
+        for engine in engines:
+            try:
+                await asyncio.to_thread(engine.stop)
+            except RuntimeError:
+                engine.stop()  # the interpreter is ending and takes no more work for its threads
+        for engine in engines:
+            if loop is not None and not loop.is_closed():
+                loop.remove_reader(engine.fileno())
+            engine.drain(self)
+
+    # -- one request -----------------------------------------------------------------------------------------------
+
+    async def _exchange(self, request: HttpRequest, head: bytes, origin: _Origin, slot: _Slot) -> wire.Exchange:
+        loop = self._loop
+        assert loop is not None
+        call = _Call(request, origin, slot, loop.create_future())
+        try:
+            exchange = wire.Exchange(
+                head,
+                length=-1 if request.content_length is None else request.content_length,
+                stall_seconds=request.stall_timeout_seconds,
+                max_answer_bytes=MAX_ANSWER_BYTES,
+                pass_body_on=request.on_body is not None,
+                owner=call,
+            )
+            whole = attach_body(exchange, request)
+        except BaseException as error:
+            self._released(origin, slot, reusable=True)
+            if isinstance(error, ValueError) and not isinstance(error, CosxferError):
+                raise UsageError(f"the request cannot be sent: {error}", name="headers") from error
+            raise
+        # It may have closed since it was chosen; then the exchange ends as UNSENT.
+        engine = slot.connection.engine
+        assert engine is not None
+        engine.submit(slot.connection, exchange)
+        feeder = None
+        if not whole:
+            call.room = asyncio.Event()
+            feeder = loop.create_task(feed(engine, exchange, request, call.room))
+            feeder.add_done_callback(lambda task: self._fed(exchange, task))
+        try:
+            await call.answered
+        except asyncio.CancelledError:
+            engine.cancel(exchange)
+            if not call.answered.done() or call.failure is None:
+                raise
+        finally:
+            if feeder is not None and not feeder.done():
+                feeder.cancel()
+        if call.failure is not None:
+            self._take_back(call)
+            raise call.failure
+        if exchange.result != wire.OK:
+            self._take_back(call)
+        return exchange
+
+    def _fed(self, exchange: wire.Exchange, feeder: asyncio.Task[None]) -> None:
+        """The body has been read to its end, or reading it failed."""
+        if feeder.cancelled():
+            return
+        error = feeder.exception()
+        if error is not None:
+            call: _Call = exchange.owner
+            self._break(exchange, call, error)
+
+    @staticmethod
+    def _break(exchange: wire.Exchange, call: _Call, error: BaseException) -> None:
+        """Something of the caller's raised: end the request with just that."""
+        if call.failure is None:
+            call.failure = error
+        engine = call.slot.connection.engine
+        if engine is not None:
+            engine.cancel(exchange)
+        if not call.answered.done():
+            call.answered.set_result(None)
+
+    @staticmethod
+    def _take_back(call: _Call) -> None:
+        """Report that what was sent so far has to be sent again."""
+        sent, call.sent = call.sent, 0
+        if sent and call.request.on_sent is not None:
+            call.request.on_sent(-sent)
+
+    def _failed(self, exchange: wire.Exchange, request: HttpRequest) -> CosxferError:
+        url = request.url
+        result, why = exchange.result, exchange.why
+        if result == wire.TIMEOUT:
+            return TransportTimeoutError(
+                f"{request.method} {url}: the server was silent for {request.stall_timeout_seconds:g} s", url=url
+            )
+        if result == wire.TOO_LONG:
+            return ProtocolError(
+                f"the answer from {url} is longer than {MAX_ANSWER_BYTES} bytes; it cannot be COS's", url=url
+            )
+        if result == wire.CANCELLED and self._closed:
+            return TransportError("the client is closed", url=url)
+        message = f"{request.method} {url}: the connection broke: {why or 'the server closed it'}"
+        return ProtocolError(message, url=url) if result == wire.MALFORMED else TransportError(message, url=url)
+
+    # -- connections -----------------------------------------------------------------------------------------------
+
+    def _origin(self, endpoint: Endpoint) -> _Origin:
+        if self._closed:
+            raise TransportError("the client is closed")
+        if os.getpid() != self._process:
+            raise TransportError("the client was made before this process was forked; make a new one in the child")
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        key = (endpoint.scheme, endpoint.host, endpoint.port)
+        origin = self._origins.get(key)
+        if origin is None:
+            context = self._tls() if endpoint.scheme == "https" else None
+            origin = self._origins[key] = _Origin(endpoint, self._config, context)
+        return origin
+
+    def _tls(self) -> ssl.SSLContext:
+        if self._context is None:
+            self._context = context_of(self._config)
+        return self._context
+
+    async def _wait(self, origin: _Origin, request: HttpRequest) -> _Slot:
+        assert self._loop is not None
+        turn: asyncio.Future[_Slot] = self._loop.create_future()
+        origin.waiting.append(turn)
+        self._open(origin)
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self._released(origin, turn.result(), reusable=True)
+            raise
+        except TransportError as error:
+            error.url = error.url or request.url
+            raise
+
+    def _open(self, origin: _Origin) -> None:
+        assert self._loop is not None
+        waiting = sum(not turn.done() for turn in origin.waiting)
+        for _ in range(origin.pool.to_open(waiting)):
+            origin.pool.opening += 1
+            task = self._loop.create_task(self._connect(origin))
+            self._opening.add(task)
+            task.add_done_callback(self._opening.discard)
+
+    async def _connect(self, origin: _Origin) -> None:
+        try:
+            sock, http2 = await connect(origin.target, timeout_seconds=self._config.connect_timeout_seconds)
+        except TransportError as error:
+            origin.pool.opening -= 1
+            self._fail_waiting(origin, error, all_of_them=not origin.pool.slots)
+            self._open(origin)
+            return
+        except asyncio.CancelledError:
+            origin.pool.opening -= 1
+            raise
+        except Exception as error:
+            origin.pool.opening -= 1
+            where = origin.target.where
+            failure = ConnectError(f"cannot connect to {where}: {error}")
+            failure.__cause__ = error
+            self._fail_waiting(origin, failure, all_of_them=True)
+            return
+        origin.pool.opening -= 1
+        slot = Slot(wire.Connection(sock, http2=http2), http2=http2)
+        slot.connection.owner = (origin, slot)
+        engine = self._engine()
+        self._connections.add(slot.connection)
+        engine.add(slot.connection)
+        origin.pool.opened(slot, now=time.monotonic())
+        self._serve(origin)
+        if self._sweep is None:
+            self._schedule_sweep()
+
+    def _engine(self) -> wire.Engine:
+        """The I/O thread for the next connection."""
+        assert self._loop is not None
+        if len(self._engines) < self._thread_count:
+            engine = wire.Engine(self._rate)
+            self._engines.append(engine)
+            self._loop.add_reader(engine.fileno(), engine.drain, self)
+            engine.start()
+            return engine
+        used = [connection.engine for connection in self._connections]
+        return min(self._engines, key=used.count)
+
+    @staticmethod
+    def _fail_waiting(origin: _Origin, error: TransportError, *, all_of_them: bool) -> None:
+        """A connection could not be made. Where there are others, they go on to serve those that wait."""
+        while origin.waiting:
+            turn = origin.waiting.popleft()
+            if turn.done():
+                continue
+            copy = error if not all_of_them else _again(error)
+            turn.set_exception(copy)
+            if not all_of_them:
+                return
+
+    def _serve(self, origin: _Origin) -> None:
+        """Give free connections to the requests that wait for one."""
+        while origin.waiting:
+            turn = origin.waiting[0]
+            if not turn.done():
+                slot = origin.pool.take()
+                if slot is None:
+                    self._open(origin)
+                    return
+                turn.set_result(slot)
+            origin.waiting.popleft()
+
+    def _released(self, origin: _Origin, slot: _Slot, *, reusable: bool) -> None:
+        origin.pool.give_back(slot, now=time.monotonic(), reusable=reusable)
+        if origin.waiting:
+            self._serve(origin)
+
+    def _schedule_sweep(self) -> None:
+        assert self._loop is not None
+        self._sweep = self._loop.call_later(IDLE_SECONDS / 3, self._close_idle)
+
+    def _close_idle(self) -> None:
+        now = time.monotonic()
+        for origin in self._origins.values():
+            for slot in origin.pool.expired(now):
+                engine = slot.connection.engine
+                if engine is not None:
+                    engine.close(slot.connection)
+        self._sweep = None
+        if self._connections:
+            self._schedule_sweep()
+
+    # -- what the I/O threads report -------------------------------------------------------------------------------
+
+    def on_done(self, exchange: wire.Exchange) -> None:
+        call: _Call = exchange.owner
+        self._released(call.origin, call.slot, reusable=exchange.reusable)
+        if call.room is not None:
+            call.room.set()
+        if not call.answered.done():
+            call.answered.set_result(None)
+
+    def on_sent(self, exchange: wire.Exchange, count: int) -> None:
+        call: _Call = exchange.owner
+        if call.room is not None:
+            call.room.set()
+        if call.request.on_sent is None or call.answered.done():
+            return
+        call.sent += count
+        try:
+            call.request.on_sent(count)
+        except BaseException as error:
+            self._break(exchange, call, error)
+
+    def on_wanted(self, exchange: wire.Exchange) -> None:
+        call: _Call = exchange.owner
+        if call.room is not None:
+            call.room.set()
+
+    def on_body(self, exchange: wire.Exchange, piece: bytes) -> None:
+        call: _Call = exchange.owner
+        if call.request.on_body is None or call.answered.done():
+            return
+        try:
+            call.request.on_body(piece)
+        except BaseException as error:
+            self._break(exchange, call, error)
+
+    def on_settings(self, connection: wire.Connection, streams: int) -> None:
+        origin, slot = connection.owner
+        slot.max_streams = streams
+        self._serve(origin)
+
+    def on_leaving(self, connection: wire.Connection) -> None:
+        origin, slot = connection.owner
+        slot.usable = False
+        self._serve(origin)
+
+    def on_stalled(self, connection: wire.Connection) -> None:
+        origin: _Origin = connection.owner[0]
+        origin.pool.stalled()
+
+    def on_closed(self, connection: wire.Connection) -> None:
+        origin, slot = connection.owner
+        connection.owner = None
+        origin.pool.closed(slot)
+        self._connections.discard(connection)
+        if origin.waiting and not self._closed:
+            self._serve(origin)
+
+
+def _again(error: TransportError) -> TransportError:
+    """The same error for another request: an exception belongs to one raising."""
+    copy = type(error)(str(error), url=error.url)
+    copy.retryable = error.retryable
+    copy.__cause__ = error.__cause__
+    return copy
+
+
+def _stop(engines: list[wire.Engine]) -> None:
+    for engine in engines:
+        engine.stop()
+
+
+def _head(request: HttpRequest) -> bytes:
+    """The request's head in its HTTP/1.1 form, from which the I/O thread also makes that of HTTP/2."""
+    headers = request.headers
+    lines = [f"{request.method} {request.target} HTTP/1.1\r\n"]
+    lines += [f"{name}: {value}\r\n" for name, value in headers.items()]
+    if "user-agent" not in headers:
+        lines.append(f"user-agent: {USER_AGENT}\r\n")
+    if "accept-encoding" not in headers:
+        lines.append("accept-encoding: identity\r\n")
+    if request.content_length is None:
+        lines.append("transfer-encoding: chunked\r\n")
+    elif request.content_length and "content-length" not in headers:
+        lines.append(f"content-length: {request.content_length}\r\n")
+    lines.append("\r\n")
+    text = "".join(lines)
+    # A line break in a value would be another header, or another request.
+    if text.count("\n") != len(lines) or text.count("\r") != len(lines):
+        raise UsageError("there is a line break in a header", name="headers")
+    return text.encode()

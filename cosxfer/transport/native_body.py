@@ -1,0 +1,84 @@
+"""The bodies of requests on their way into the native transport.
+
+Bytes in memory and parts of a mapped file are handed over whole, by address, for the I/O thread to send. Anything else
+is read piece by piece, a bounded way ahead of the sending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+
+from cosxfer._native import wire
+from cosxfer.cos.requests import Body, Buffer, HttpRequest
+from cosxfer.errors import ProtocolError
+
+AHEAD_BYTES = 2 * 1024 * 1024
+"""What may wait to be sent of a body that is read piece by piece."""
+
+
+def attach_body(exchange: wire.Exchange, request: HttpRequest) -> bool:
+    """Hand the body over if it has an address; returns whether it did. Otherwise `feed` is to be called."""
+    body = request.body
+    if isinstance(body, bytes | bytearray | memoryview):
+        view = body if isinstance(body, bytes) else memoryview(body).cast("B")
+        _check_length(request, len(view))
+        if len(view):
+            exchange.set_body(view)
+        exchange.no_more()
+        return True
+    mapped: Callable[[], memoryview | None] | None = getattr(body, "mapped", None)
+    part = None if mapped is None else mapped()
+    if part is None:
+        return False
+    _check_length(request, len(part))
+    if len(part):
+        exchange.set_body(part, mapped=True)
+    exchange.no_more()
+    return True
+
+
+async def feed(engine: wire.Engine, exchange: wire.Exchange, request: HttpRequest, room: asyncio.Event) -> None:
+    """Read the body and hand it over as it is sent; ``room`` is set whenever some of it has gone out."""
+    total, expected = 0, request.content_length
+    if request.expect_continue and expected != 0:
+        # Not begun before the server agrees: a body that can be read only once can still be sent again.
+        await room.wait()
+        if exchange.done:
+            return
+    async for piece in _pieces(request.body):
+        view = memoryview(piece).cast("B")
+        total += len(view)
+        if expected is not None and total > expected:
+            _check_length(request, total)
+        engine.feed(exchange, view)
+        while exchange.fed_bytes > AHEAD_BYTES and not exchange.done:
+            room.clear()
+            await room.wait()
+    _check_length(request, total)
+    engine.feed_end(exchange)
+
+
+def _check_length(request: HttpRequest, length: int) -> None:
+    if request.content_length is not None and length != request.content_length:
+        raise ProtocolError(
+            f"{request.method} {request.url}: the body is not the {request.content_length} bytes that were announced",
+            url=request.url,
+        )
+
+
+_END = object()
+
+
+async def _pieces(body: Body) -> AsyncIterator[Buffer]:
+    if isinstance(body, AsyncIterable):
+        async for piece in body:
+            yield piece
+        return
+    # Reading a file may block, and the event loop is the caller's.
+    iterator = iter(body)
+    while True:
+        found = await asyncio.to_thread(next, iterator, _END)
+        if found is _END:
+            return
+        yield found  # type: ignore[misc] # it is what the iterator gave

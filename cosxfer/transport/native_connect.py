@@ -1,0 +1,183 @@
+"""A connected socket, with TLS where asked for. Runs on the caller's event loop: it waits much and computes little.
+
+Where a name has several addresses they are tried as RFC 8305 ("Happy Eyeballs") says: families in turn, the next one
+a quarter of a second after the last, or as soon as one fails; the first that connects is used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+
+from cosxfer.errors import ConnectError
+
+ATTEMPT_DELAY_SECONDS = 0.25
+
+Address = tuple[socket.AddressFamily, "tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Where to connect to, and how. ``protocols`` are offered by ALPN; without a ``context`` the first one is meant."""
+
+    host: str
+    port: int
+    context: ssl.SSLContext | None
+    protocols: tuple[str, ...]
+    """``"h2"``, ``"http/1.1"``."""
+
+    @property
+    def where(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+async def connect(target: Target, *, timeout_seconds: float) -> tuple[socket.socket, bool]:
+    """Return a non-blocking socket (an ``ssl.SSLSocket`` with TLS) and whether HTTP/2 is spoken on it.
+
+    Raises `ConnectError`.
+    """
+    where = target.where
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            sock = await _connect(target)
+            if target.context is None:
+                return sock, target.protocols[0] == "h2"
+            secure = await _secure(sock, target.context, target)
+    except TimeoutError as error:
+        raise ConnectError(f"cannot connect to {where}: no answer in {timeout_seconds:g} s") from error
+    except ssl.SSLCertVerificationError as error:
+        raise ConnectError(
+            f"cannot connect to {where}: its certificate is not trusted: {error.verify_message}. "
+            "Name the file of its certificate authority (verify=…, --ca-file)",
+            permanent=True,
+        ) from error
+    except (OSError, UnicodeError) as error:
+        raise ConnectError(f"cannot connect to {where}: {_reason(error)}") from error
+    chosen = secure.selected_alpn_protocol()
+    if "http/1.1" not in target.protocols and chosen != "h2":
+        secure.close()
+        raise ConnectError(f"cannot connect to {where}: it does not speak HTTP/2", permanent=True)
+    return secure, chosen == "h2"
+
+
+def _reason(error: OSError | UnicodeError) -> str:
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError | socket.gaierror) and error.errno:
+        return os.strerror(error.errno)  # asyncio's own text names the address once more
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+async def addresses(host: str, port: int) -> list[Address]:
+    """The addresses of ``host``, families in turn, in the resolver's order of preference."""
+    try:
+        # An address needs no resolver, and no thread.
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except RuntimeError:
+            # The interpreter is ending and takes no more work for its threads; a clean-up may still have to connect.
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    families: dict[int, list[Address]] = {}
+    for family, _, _, _, address in found:
+        families.setdefault(family, []).append((family, address))
+    return [a for a in chain.from_iterable(zip_longest(*families.values())) if a is not None]
+
+
+async def _connect(target: Target) -> socket.socket:
+    found = await addresses(target.host, target.port)
+    if len(found) == 1:
+        return await _attempt(found[0])
+    return await _race(found)
+
+
+async def _race(found: Sequence[Address]) -> socket.socket:
+    attempts: set[asyncio.Task[socket.socket]] = set()
+    failure: OSError | None = None
+    left = list(found)
+    winner: socket.socket | None = None
+    try:
+        while winner is None and (left or attempts):
+            if left:
+                attempts.add(asyncio.create_task(_attempt(left.pop(0))))
+            delay = ATTEMPT_DELAY_SECONDS if left else None
+            ended, attempts = await asyncio.wait(attempts, timeout=delay, return_when=asyncio.FIRST_COMPLETED)
+            for attempt in ended:
+                error = attempt.exception()
+                if error is None and winner is None:
+                    winner = attempt.result()
+                elif error is None:
+                    attempt.result().close()
+                elif isinstance(error, OSError):
+                    failure = failure or error
+                else:
+                    raise error
+    finally:
+        for attempt in attempts:
+            attempt.cancel()
+            attempt.add_done_callback(_close_late)
+    if winner is not None:
+        return winner
+    raise failure or OSError("the name has no address")
+
+
+def _close_late(attempt: asyncio.Task[socket.socket]) -> None:
+    if not attempt.cancelled() and attempt.exception() is None:
+        attempt.result().close()
+
+
+async def _attempt(address: Address) -> socket.socket:
+    family, location = address
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await asyncio.get_running_loop().sock_connect(sock, location)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def _secure(sock: socket.socket, context: ssl.SSLContext, target: Target) -> ssl.SSLSocket:
+    """The TLS handshake. ALPN is set just before: a caller's context may serve clients of different versions."""
+    try:
+        context.set_alpn_protocols(list(target.protocols))
+        secure = context.wrap_socket(
+            sock, server_hostname=target.host, do_handshake_on_connect=False, suppress_ragged_eofs=False
+        )
+    except BaseException:
+        sock.close()
+        raise
+    try:
+        while True:
+            try:
+                secure.do_handshake()
+                return secure
+            except ssl.SSLWantReadError:
+                await _ready(secure, reading=True)
+            except ssl.SSLWantWriteError:
+                await _ready(secure, reading=False)
+    except BaseException:
+        secure.close()
+        raise
+
+
+async def _ready(sock: socket.socket, *, reading: bool) -> None:
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+    add, remove = (loop.add_reader, loop.remove_reader) if reading else (loop.add_writer, loop.remove_writer)
+    add(sock, _wake, ready)
+    try:
+        await ready
+    finally:
+        remove(sock)
+
+
+def _wake(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)

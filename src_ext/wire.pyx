@@ -1,0 +1,432 @@
+# cython: language_level=3
+# cython: freethreading_compatible=False
+"""The wire's Python side. The API is documented in ``wire.pyi``; the machine itself is ``wire_*.c``."""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.memoryview cimport PyMemoryView_FromMemory
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.unicode cimport PyUnicode_DecodeLatin1
+from libc.errno cimport EINVAL, errno
+from libc.stdint cimport int64_t
+from libc.string cimport memchr, strlen, strncpy
+
+import os
+import ssl
+import threading
+
+cdef extern from "Python.h":
+    int PyBUF_READ, PyBUF_WRITE
+
+cdef extern from "wire.h" nogil:
+    ctypedef struct wire_engine
+    ctypedef struct wire_connection
+    ctypedef struct wire_request
+    ctypedef struct wire_rate
+    int WIRE_IO_END, WIRE_IO_WANT_READ, WIRE_IO_WANT_WRITE, WIRE_IO_ERROR, WIRE_IO_CUT
+    ctypedef struct wire_tls_ops:
+        ssize_t (*read)(void *, void *, size_t, char *, size_t)
+        ssize_t (*write)(void *, const void *, size_t, char *, size_t)
+    int WIRE_SENT, WIRE_WANTED, WIRE_BODY, WIRE_DONE, WIRE_RELEASED, WIRE_SETTINGS, WIRE_LEAVING, WIRE_STALLED, WIRE_CLOSED
+    ctypedef struct wire_event:
+        wire_event *next
+        int kind
+        void *owner
+        int64_t number
+        char *data
+    ctypedef struct wire_answer:
+        int result, status, reusable, body_begun
+        const char *headers
+        size_t headers_length
+        const char *body
+        size_t body_length
+        const char *why
+    wire_engine *wire_engine_new(wire_rate *)
+    void wire_engine_free(wire_engine *)
+    void wire_engine_run(wire_engine *)
+    void wire_engine_stop(wire_engine *)
+    int wire_engine_notify_fd(const wire_engine *)
+    wire_event *wire_engine_events(wire_engine *)
+    void wire_event_free(wire_event *)
+    wire_connection *wire_connection_new(void *, int, int, const wire_tls_ops *, void *)
+    void wire_connection_free(wire_connection *)
+    void wire_engine_free_connection(wire_engine *, wire_connection *)
+    void wire_engine_free_request(wire_engine *, wire_request *)
+    const char *wire_connection_why(const wire_connection *)
+    int wire_engine_add(wire_engine *, wire_connection *)
+    void wire_engine_close(wire_engine *, wire_connection *)
+    wire_request *wire_request_new(void *, const char *, size_t, int64_t, double, size_t, int)
+    void wire_request_free(wire_request *)
+    int wire_request_piece(wire_request *, const char *, size_t, int)
+    void wire_request_last_piece(wire_request *)
+    int wire_engine_submit(wire_engine *, wire_connection *, wire_request *)
+    int wire_engine_feed(wire_engine *, wire_request *, const char *, size_t, int)
+    void wire_engine_cancel(wire_engine *, wire_request *)
+    int wire_engine_used(wire_engine *, wire_request *, size_t)
+    void wire_request_answer(const wire_request *, wire_answer *)
+    wire_rate *wire_rate_new(double)
+    void wire_rate_free(wire_rate *)
+
+OK, UNSENT, BROKEN, TIMEOUT, MALFORMED, CANCELLED, LOST, TOO_LONG, NEEDS_H1 = range(9)
+
+
+# -- TLS: the session is a Python object, so these take the GIL; OpenSSL itself runs without it ---------------------------
+
+cdef ssize_t _tls_failed(object error, char *why, size_t why_size) noexcept:
+    if isinstance(error, ssl.SSLWantReadError):
+        return WIRE_IO_WANT_READ
+    if isinstance(error, ssl.SSLWantWriteError):
+        return WIRE_IO_WANT_WRITE
+    if isinstance(error, ssl.SSLEOFError):
+        return WIRE_IO_CUT
+    if isinstance(error, ssl.SSLZeroReturnError):
+        return WIRE_IO_END
+    try:
+        text = (getattr(error, "strerror", None) or str(error) or type(error).__name__).encode()
+        strncpy(why, <const char *>text, why_size - 1)
+        why[why_size - 1] = 0
+    except Exception:
+        pass
+    return WIRE_IO_ERROR
+
+
+cdef ssize_t _tls_read(void *tls, void *buffer, size_t length, char *why, size_t why_size) noexcept with gil:
+    try:
+        return (<object>tls).recv_into(PyMemoryView_FromMemory(<char *>buffer, length, PyBUF_WRITE))
+    except Exception as error:
+        return _tls_failed(error, why, why_size)
+
+
+cdef ssize_t _tls_write(void *tls, const void *data, size_t length, char *why, size_t why_size) noexcept with gil:
+    # OpenSSL writes one record for each call (partial writes are on); the GIL is taken once for all of them.
+    cdef size_t done = 0
+    try:
+        send = (<object>tls).send
+        while done < length:
+            done += <size_t>send(PyMemoryView_FromMemory(<char *>data + done, length - done, PyBUF_READ))
+    except Exception as error:
+        if not done:
+            return _tls_failed(error, why, why_size)
+    return <ssize_t>done
+
+
+cdef wire_tls_ops PYTHON_TLS
+PYTHON_TLS.read = _tls_read
+PYTHON_TLS.write = _tls_write
+
+
+cdef class RateLimit:
+    cdef wire_rate *_rate
+
+    def __cinit__(self, double bytes_per_second):
+        if not bytes_per_second > 0:
+            raise ValueError("the rate must be above 0")
+        self._rate = wire_rate_new(bytes_per_second)
+        if self._rate == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        wire_rate_free(self._rate)
+
+
+cdef class Connection:
+    cdef wire_connection *_connection
+    cdef Engine _engine
+    cdef object _tls
+    cdef readonly bint closed, http2
+    cdef readonly str why
+    cdef public object owner
+
+    def __init__(self, sock, *, bint http2, owner=None):
+        cdef bint tls = isinstance(sock, ssl.SSLSocket)
+        self.http2 = http2
+        self.owner = owner
+        self.why = ""
+        if tls:
+            self._tls = sock
+        fd = sock.fileno() if tls else sock.detach()
+        self._connection = wire_connection_new(
+            <void *>self, fd, http2, &PYTHON_TLS if tls else NULL, <void *>sock if tls else NULL
+        )
+        if self._connection == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        if self._connection == NULL:
+            return
+        if self._engine is not None and self._engine._engine != NULL:
+            wire_engine_free_connection(self._engine._engine, self._connection)
+        else:
+            wire_connection_free(self._connection)
+
+    @property
+    def engine(self):
+        return self._engine
+
+    cdef void _ended(self):
+        self.closed = True
+        self.why = wire_connection_why(self._connection).decode("utf-8", "replace")
+        tls, self._tls = self._tls, None
+        if tls is not None:
+            tls.close()
+
+
+cdef class Exchange:
+    cdef wire_request *_request
+    cdef Engine _engine
+    cdef Py_buffer *_buffers
+    cdef size_t _buffer_count
+    cdef list _fed  # of memoryviews, oldest first
+    cdef int64_t _fed_left  # bytes of the oldest that are not sent
+    cdef bint _plain
+    cdef readonly Connection connection
+    cdef readonly bint done, released
+    cdef readonly int result, status
+    cdef readonly bint reusable, body_begun
+    cdef readonly str why
+    cdef readonly dict headers
+    cdef readonly bytes body
+    cdef readonly int64_t fed_bytes
+    cdef public object owner
+
+    def __init__(
+        self, bytes head, *, int64_t length, double stall_seconds, size_t max_answer_bytes, bint pass_body_on=False,
+        owner=None,
+    ):
+        self.owner = owner
+        self._plain = True
+        self._request = wire_request_new(
+            <void *>self, head, len(head), length, stall_seconds, max_answer_bytes, pass_body_on
+        )
+        if self._request == NULL:
+            if errno == EINVAL:
+                raise ValueError("a header holds a character that cannot be in one")
+            raise MemoryError
+
+    def __dealloc__(self):
+        self._drop_buffers()
+        if self._request == NULL:
+            return
+        if self._plain or self._engine is None or self._engine._engine == NULL:
+            wire_request_free(self._request)
+        else:
+            wire_engine_free_request(self._engine._engine, self._request)
+
+    cdef void _drop_buffers(self):
+        cdef size_t i
+        for i in range(self._buffer_count):
+            PyBuffer_Release(&self._buffers[i])
+        self._buffer_count = 0
+        PyMem_Free(self._buffers)
+        self._buffers = NULL
+        self._fed = None
+
+    def set_body(self, data, *, bint mapped=False) -> None:
+        if self._buffer_count or self.connection is not None:
+            raise ValueError("there is a body already")
+        self._buffers = <Py_buffer *>PyMem_Malloc(sizeof(Py_buffer))
+        if self._buffers == NULL:
+            raise MemoryError
+        PyObject_GetBuffer(data, self._buffers, PyBUF_SIMPLE)
+        self._buffer_count = 1
+        if wire_request_piece(self._request, <const char *>self._buffers.buf, self._buffers.len, mapped):
+            raise MemoryError
+
+    def no_more(self) -> None:
+        wire_request_last_piece(self._request)
+
+    cdef void _sent(self, int64_t count):
+        # What was fed is let go of as it goes out.
+        while self._fed:
+            if count < self._fed_left:
+                self._fed_left -= count
+                return
+            count -= self._fed_left
+            self.fed_bytes -= (<object>self._fed[0]).nbytes
+            del self._fed[0]
+            self._fed_left = self._fed[0].nbytes if self._fed else 0
+
+    cdef void _answered(self):
+        cdef wire_answer answer
+        wire_request_answer(self._request, &answer)
+        self.done = True
+        self.result = answer.result
+        self.status = answer.status
+        self.reusable = answer.reusable
+        self.body_begun = answer.body_begun
+        self.why = (<bytes>answer.why).decode("utf-8", "replace") if answer.why[0] else ""
+        self.body = PyBytes_FromStringAndSize(answer.body, answer.body_length) if answer.body_length else b""
+        self.headers = _headers(answer.headers, answer.headers_length)
+
+
+cdef dict _NAMES = {}  # the names of headers come again and again
+
+
+cdef str _text(const char *data, size_t length):
+    try:
+        return data[:length].decode("utf-8")
+    except UnicodeDecodeError:
+        return PyUnicode_DecodeLatin1(data, length, NULL)
+
+
+cdef dict _headers(const char *data, size_t length):
+    cdef dict headers = {}
+    cdef const char *end = data + length
+    cdef size_t n
+    while data < end:
+        n = strlen(data)
+        raw = data[:n]
+        name = _NAMES.get(raw)
+        if name is None:
+            name = raw.decode("latin-1")
+            if len(_NAMES) < 512:
+                _NAMES[raw] = name
+        data += n + 1
+        n = strlen(data)
+        value = _text(data, n)
+        data += n + 1
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
+cdef class Engine:
+    cdef wire_engine *_engine
+    cdef RateLimit _rate
+    cdef object _thread
+    cdef readonly bint stopped
+
+    def __cinit__(self, RateLimit rate=None):
+        self._rate = rate
+        self._engine = wire_engine_new(rate._rate if rate is not None else NULL)
+        if self._engine == NULL:
+            raise OSError(errno, os.strerror(errno))
+
+    def __dealloc__(self):
+        if self._engine != NULL:
+            wire_engine_free(self._engine)
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="cosxfer-wire", daemon=True)
+        self._thread.start()
+
+    def _run(self):
+        with nogil:
+            wire_engine_run(self._engine)
+
+    def fileno(self) -> int:
+        return wire_engine_notify_fd(self._engine)
+
+    def stop(self) -> None:
+        if self.stopped:
+            return
+        self.stopped = True
+        if self._thread is not None:
+            wire_engine_stop(self._engine)
+            self._thread.join()
+
+    def add(self, Connection connection) -> None:
+        if self.stopped or connection._engine is not None:
+            raise ValueError("the engine is stopped, or the connection is in use")
+        connection._engine = self
+        if wire_engine_add(self._engine, connection._connection):
+            raise MemoryError
+        Py_INCREF(connection)  # taken back by `drain`, in this thread
+
+    def close(self, Connection connection) -> None:
+        if not self.stopped and not connection.closed:
+            wire_engine_close(self._engine, connection._connection)
+
+    def submit(self, Connection connection, Exchange exchange) -> None:
+        if self.stopped or exchange.connection is not None:
+            raise ValueError("the engine is stopped, or the exchange was submitted before")
+        exchange._engine = self
+        exchange.connection = connection
+        if wire_engine_submit(self._engine, connection._connection, exchange._request):
+            raise MemoryError
+        Py_INCREF(exchange)  # taken back by `drain`, in this thread
+
+    def feed(self, Exchange exchange, data) -> None:
+        view = memoryview(data).cast("B")
+        if exchange.released or not view.nbytes:
+            return
+        if exchange._fed is None:
+            exchange._fed = []
+        if not exchange._fed:
+            exchange._fed_left = view.nbytes
+        exchange._fed.append(view)
+        exchange.fed_bytes += view.nbytes
+        exchange._plain = False
+        if wire_engine_feed(self._engine, exchange._request, _address(view), view.nbytes, 0):
+            raise MemoryError
+
+    def feed_end(self, Exchange exchange) -> None:
+        if not exchange.released:
+            exchange._plain = False
+            if wire_engine_feed(self._engine, exchange._request, NULL, 0, 1):
+                raise MemoryError
+
+    def cancel(self, Exchange exchange) -> None:
+        if not exchange.done:
+            exchange._plain = False
+            wire_engine_cancel(self._engine, exchange._request)
+
+    def drain(self, handler) -> None:
+        cdef wire_event *event
+        cdef wire_event *next
+        cdef Exchange exchange
+        cdef Connection connection
+        cdef int kind
+        failure = None
+        event = wire_engine_events(self._engine)
+        while event != NULL:
+            next = event.next
+            kind = event.kind
+            try:
+                if kind <= WIRE_RELEASED:
+                    exchange = <Exchange>event.owner
+                    if kind == WIRE_DONE:
+                        exchange._answered()
+                        handler.on_done(exchange)
+                    elif kind == WIRE_RELEASED:
+                        exchange.released = True
+                        exchange._drop_buffers()
+                        Py_DECREF(exchange)
+                    elif kind == WIRE_SENT:
+                        exchange._sent(event.number)
+                        handler.on_sent(exchange, event.number)
+                    elif kind == WIRE_WANTED:
+                        handler.on_wanted(exchange)
+                    elif kind == WIRE_BODY:
+                        piece = event.data[:event.number]
+                        if not exchange.released:
+                            exchange._plain = False
+                            if wire_engine_used(self._engine, exchange._request, event.number):
+                                raise MemoryError
+                        handler.on_body(exchange, piece)
+                else:
+                    connection = <Connection>event.owner
+                    if kind == WIRE_CLOSED:
+                        connection._ended()
+                        handler.on_closed(connection)
+                        Py_DECREF(connection)
+                    elif kind == WIRE_SETTINGS:
+                        handler.on_settings(connection, event.number)
+                    elif kind == WIRE_LEAVING:
+                        handler.on_leaving(connection)
+                    elif kind == WIRE_STALLED:
+                        handler.on_stalled(connection)
+            except BaseException as error:
+                failure = failure or error  # what follows must not be lost with it
+            wire_event_free(event)
+            event = next
+        if failure is not None:
+            raise failure
+
+
+cdef const char *_address(view) except? NULL:
+    cdef Py_buffer buffer
+    PyObject_GetBuffer(view, &buffer, PyBUF_SIMPLE)
+    address = <const char *>buffer.buf
+    PyBuffer_Release(&buffer)  # the view stays in the exchange's list
+    return address

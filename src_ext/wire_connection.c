@@ -1,0 +1,240 @@
+/* A connection: what both protocols share. */
+#define _GNU_SOURCE
+#include "wire_core.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define READS_PER_TURN 16
+
+wire_connection *wire_connection_new(void *owner, int fd, int http2, const wire_tls_ops *ops, void *tls)
+{
+    wire_connection *c = calloc(1, sizeof *c);
+    if (!c)
+        return NULL;
+    c->owner = owner;
+    c->fd = fd;
+    c->http2 = http2;
+    c->ops = ops;
+    c->tls = tls;
+    wire_h1_init(&c->parser);
+    return c;
+}
+
+void wire_connection_free(wire_connection *c)
+{
+    wire_h2_free(c);
+    wire_h1_free(&c->parser);
+    free(c);
+}
+
+const char *wire_connection_why(const wire_connection *c)
+{
+    return c->why;
+}
+
+void wire_connection_start(wire_engine *e, wire_connection *c)
+{
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = c};
+    c->engine = e;
+    c->next = e->connections;
+    if (c->next)
+        c->next->previous = c;
+    e->connections = c;
+    c->last_read = e->now;
+    c->writable = 1;
+    wire_h1_reset(&c->parser, 0);
+    if (epoll_ctl(e->epoll_fd, EPOLL_CTL_ADD, c->fd, &event)) {
+        wire_kill(c, WIRE_UNSENT, strerror(errno));
+        return;
+    }
+    if (c->http2 && wire_h2_start(c)) {
+        wire_kill(c, WIRE_UNSENT, "out of memory");
+        return;
+    }
+    c->unread = c->ops != NULL; /* the handshake may have read more than itself */
+    wire_make_ready(c);
+}
+
+void wire_kill(wire_connection *c, int result, const char *why)
+{
+    wire_engine *e = c->engine;
+    if (c->dead)
+        return;
+    c->dead = 1;
+    if (why && !c->why[0])
+        snprintf(c->why, sizeof c->why, "%s", why);
+    wire_drop_output(c);
+    for (wire_request *next, *r = c->requests; r; r = next) {
+        next = r->next;
+        r->stream_open = 0;
+        if (r->answer_complete && result != WIRE_CANCELLED)
+            wire_finish(r, WIRE_OK, NULL);
+        wire_finish(r, !r->begun && (result == WIRE_BROKEN || result == WIRE_MALFORMED) ? WIRE_UNSENT : result, c->why);
+    }
+    c->current = NULL;
+    epoll_ctl(e->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
+    if (!c->ops)
+        close(c->fd);
+    if (c->previous)
+        c->previous->next = c->next;
+    else
+        e->connections = c->next;
+    if (c->next)
+        c->next->previous = c->previous;
+    c->next_dead = e->dead;
+    e->dead = c;
+}
+
+void wire_connection_submit(wire_connection *c, wire_request *r)
+{
+    r->fed = !r->complete;
+    if (c->dead || c->leaving || c->write_broken || (!c->http2 && c->current)) {
+        r->connection = c;
+        wire_attach(c, r);
+        wire_finish(r, WIRE_UNSENT, c->why);
+        return;
+    }
+    wire_attach(c, r);
+    if (r->expects_continue) {
+        r->hold = 1;
+        r->hold_until = c->engine->now + WIRE_CONTINUE_SECONDS;
+    }
+    if (c->engine->active == 1)
+        c->engine->next_tick = c->engine->now + WIRE_TICK_SECONDS;
+    if (c->http2)
+        wire_h2_submit(c, r);
+    else
+        wire_h1_submit(c, r);
+    wire_make_ready(c);
+}
+
+void wire_connection_cancel(wire_connection *c, wire_request *r)
+{
+    if (c->http2)
+        wire_h2_end(c, r, WIRE_CANCELLED);
+    else
+        wire_kill(c, WIRE_CANCELLED, ""); /* HTTP/1.1 has no other way to end an exchange */
+}
+
+static void input_end(wire_connection *c, int clean, const char *why)
+{
+    if (c->http2)
+        wire_kill(c, WIRE_BROKEN, why);
+    else
+        wire_h1_input_end(c, clean, why);
+}
+
+void wire_connection_read(wire_connection *c)
+{
+    char *input = c->engine->input, why[160] = "";
+    c->unread = 0;
+    for (int turn = 0; turn < READS_PER_TURN; turn++) {
+        ssize_t n;
+        if (c->dead)
+            return;
+        if (c->paused)
+            return; /* `used` comes back to it */
+        c->want_write_to_read = 0;
+        if (c->ops) {
+            n = c->ops->read(c->tls, input, WIRE_READ_BYTES, why, sizeof why);
+        } else {
+            n = recv(c->fd, input, WIRE_READ_BYTES, 0);
+            if (n < 0)
+                n = errno == EAGAIN || errno == EWOULDBLOCK ? WIRE_IO_WANT_READ : WIRE_IO_ERROR;
+            if (n == WIRE_IO_ERROR) {
+                if (errno == EINTR)
+                    continue;
+                snprintf(why, sizeof why, "%s", strerror(errno));
+            }
+        }
+        if (n > 0) {
+            c->last_read = c->engine->now;
+            if (c->http2)
+                wire_h2_input(c, input, (size_t)n);
+            else
+                wire_h1_input(c, input, (size_t)n);
+            if (!c->ops && n < WIRE_READ_BYTES && !c->hung_up)
+                return; /* all that there was */
+            continue;
+        }
+        if (n == WIRE_IO_WANT_READ) {
+            if (c->write_broken)
+                input_end(c, 0, c->why);
+            return;
+        }
+        if (n == WIRE_IO_WANT_WRITE)
+            c->want_write_to_read = 1;
+        else if (n == WIRE_IO_END)
+            input_end(c, 1, "the server closed the connection");
+        else
+            input_end(c, 0, n == WIRE_IO_CUT ? "the server closed the connection" : why);
+        return;
+    }
+    c->unread = 1;
+    wire_make_ready(c);
+}
+
+void wire_connection_write(wire_connection *c)
+{
+    size_t budget = WIRE_TURN_BYTES;
+    while (!c->dead && c->writable && !c->throttled && !c->write_broken) {
+        if (c->http2)
+            wire_h2_produce(c);
+        else
+            wire_h1_produce(c);
+        if (c->dead || !c->count)
+            return;
+        int result = wire_flush(c, &budget);
+        if (c->dead)
+            return;
+        if (result < 0) {
+            /* The server may have answered before it closed: what has arrived is read first. */
+            c->write_broken = 1;
+            c->hung_up = 1;
+            wire_drop_output(c);
+            wire_connection_read(c);
+            return;
+        }
+        if (c->want_read_to_write) {
+            c->want_read_to_write = 0;
+            return;
+        }
+        if (result == 0 && c->writable && !c->throttled) {
+            wire_make_ready(c); /* its turn is over */
+            return;
+        }
+    }
+}
+
+void wire_connection_tick(wire_connection *c, double now)
+{
+    for (wire_request *next, *r = c->requests; r; r = next) {
+        next = r->next;
+        if (r->done)
+            continue;
+        wire_report_sent(r);
+        if (r->hold && now >= r->hold_until) {
+            wire_let_go(r);
+            if (c->http2)
+                wire_h2_resume(c, r);
+            wire_make_ready(c);
+        }
+        if (c->throttled || c->paused || (r->fed && !r->complete && !wire_next_piece(r))) {
+            r->last_activity = now; /* not the server's fault */
+        } else if (now - r->last_activity > r->stall_seconds) {
+            if (!c->http2 || now - c->last_read > r->stall_seconds) {
+                wire_kill(c, WIRE_TIMEOUT, "");
+                return;
+            }
+            wire_h2_end(c, r, WIRE_TIMEOUT);
+        }
+    }
+    if (c->http2)
+        wire_h2_tick(c, now);
+}

@@ -1,0 +1,138 @@
+/* HTTP/1.1 on a connection: one exchange at a time. */
+#include "wire_core.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void wire_h1_submit(wire_connection *c, wire_request *r)
+{
+    c->current = r;
+    wire_h1_reset(&c->parser, r->is_head);
+    wire_span *s = wire_push(c, r->head, r->head_length);
+    s->request = r;
+    r->spans++;
+}
+
+static void end(wire_connection *c, size_t rest);
+
+static void queue_body(wire_connection *c, wire_request *r)
+{
+    while (!r->hold && !r->sending_done && !r->done && c->count < WIRE_SPANS - 4 && c->queued < WIRE_QUEUE_BYTES) {
+        wire_piece *piece = wire_next_piece(r);
+        if (!piece) {
+            if (!r->complete)
+                return;
+            if (r->length < 0)
+                wire_push(c, "0\r\n\r\n", 5);
+            r->sending_done = 1;
+            return;
+        }
+        size_t length = piece->length - r->taken;
+        if (r->length < 0) {
+            char line[16]; /* as long as a span keeps in itself: no allocation that could fail */
+            if (length > 0xfffffff)
+                length = 0xfffffff;
+            wire_push_copy(c, line, (size_t)snprintf(line, sizeof line, "%zx\r\n", length));
+        }
+        wire_push_body(c, r, piece, r->taken, length);
+        if (r->length < 0)
+            wire_push(c, "\r\n", 2);
+        r->taken += length;
+    }
+}
+
+void wire_h1_produce(wire_connection *c)
+{
+    wire_request *r = c->current;
+    if (!r)
+        return;
+    queue_body(c, r);
+    if (r->answer_complete && r->sending_done && !c->count)
+        end(c, 0); /* it was only the rest of the body that was missing */
+}
+
+static void take_head(wire_request *r, const wire_h1_parser *p)
+{
+    r->status = p->status;
+    r->last_activity = r->connection->engine->now;
+    for (size_t i = 0; i < p->field_count; i++) {
+        const wire_h1_field *f = &p->fields[i];
+        wire_set_header(r, p->head + f->name, f->name_length, p->head + f->value, f->value_length);
+    }
+}
+
+/* The answer is complete; `rest` bytes of input follow it. */
+static void end(wire_connection *c, size_t rest)
+{
+    wire_request *r = c->current;
+    int reusable = c->parser.keep_alive && r->sending_done && c->count == 0 && rest == 0 && !c->leaving &&
+                   !c->write_broken && !c->hung_up;
+    c->current = NULL;
+    r->reusable = reusable;
+    wire_h1_reset(&c->parser, 0);
+    /* An answer that came before the body was out is the answer; the rest of the body would be taken for a request. */
+    if (!reusable)
+        wire_drop_output(c);
+    wire_finish(r, WIRE_OK, NULL);
+    if (!reusable)
+        wire_kill(c, WIRE_BROKEN, "");
+}
+
+void wire_h1_input(wire_connection *c, const char *data, size_t length)
+{
+    wire_request *r = c->current;
+    if (!r || r->answer_complete) {
+        wire_kill(c, WIRE_BROKEN, "the server sent something that was not asked for");
+        return;
+    }
+    r->last_activity = c->engine->now;
+    for (;;) {
+        size_t used;
+        wire_h1_event event = wire_h1_feed(&c->parser, data, length, &used);
+        data += used;
+        length -= used;
+        switch (event) {
+        case WIRE_H1_MORE:
+            return;
+        case WIRE_H1_INTERIM:
+            if (c->parser.status == 100)
+                wire_let_go(r);
+            break;
+        case WIRE_H1_HEAD:
+            take_head(r, &c->parser);
+            if (r->status >= 300)
+                r->sending_done = 1, c->leaving |= c->count > 0 || !r->complete || wire_next_piece(r) != NULL;
+            break;
+        case WIRE_H1_BODY:
+            if (wire_take_body(r, c->parser.body, c->parser.body_length)) {
+                wire_kill(c, WIRE_TOO_LONG, "");
+                return;
+            }
+            break;
+        case WIRE_H1_END:
+            r->answer_complete = 1;
+            /* A success that came before the whole body: the server reads the rest, and the connection stays of use. */
+            if (r->status < 300 && c->parser.keep_alive && !length && !r->hold && (!r->sending_done || c->count))
+                return;
+            end(c, length);
+            return;
+        case WIRE_H1_ERROR:
+            wire_kill(c, WIRE_MALFORMED, c->parser.why);
+            return;
+        }
+    }
+}
+
+void wire_h1_input_end(wire_connection *c, int clean, const char *why)
+{
+    wire_request *r = c->current;
+    /* A body that ends with the connection ends well only if the connection did: with TLS, by its close_notify. */
+    if (r && !r->answer_complete && clean && wire_h1_begun(&c->parser) && wire_h1_eof(&c->parser) == WIRE_H1_END) {
+        end(c, 0);
+        return;
+    }
+    if (r && !r->answer_complete && wire_h1_begun(&c->parser))
+        wire_kill(c, WIRE_MALFORMED, "the answer was cut short");
+    else
+        wire_kill(c, WIRE_BROKEN, why);
+}

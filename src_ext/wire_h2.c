@@ -1,0 +1,423 @@
+/* HTTP/2 on a connection, over nghttp2: it keeps the protocol's state, we keep the bytes. DATA frames are not copied into
+ * nghttp2's buffers: their heads and the runs of the body behind them go into the output queue. */
+#include "wire_core.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define OUR_WINDOW_BYTES (1024 * 1024)             /* per stream, for answers */
+#define OUR_CONNECTION_WINDOW_BYTES (4 * 1024 * 1024)
+#define FRAME_BYTES (256 * 1024)                   /* longest DATA frame, where the peer takes such */
+#define STALLED_SECONDS 0.25                       /* blocked so long, a connection says so */
+
+static wire_request *of_stream(nghttp2_session *session, int32_t stream_id)
+{
+    return nghttp2_session_get_stream_user_data(session, stream_id);
+}
+
+/* -- output ---------------------------------------------------------------------------------------------------------- */
+
+static int full(const wire_connection *c, unsigned slots)
+{
+    return c->count + slots > WIRE_SPANS || c->queued >= WIRE_QUEUE_BYTES;
+}
+
+static ssize_t on_send(nghttp2_session *session, const uint8_t *data, size_t length, int flags, void *user)
+{
+    wire_connection *c = user;
+    (void)session;
+    (void)flags;
+    if (full(c, 1))
+        return NGHTTP2_ERR_WOULDBLOCK;
+    return wire_push_copy(c, (const char *)data, length) ? NGHTTP2_ERR_CALLBACK_FAILURE : (ssize_t)length;
+}
+
+static ssize_t frame_length(nghttp2_session *session, uint8_t type, int32_t stream_id, int32_t connection_window,
+                            int32_t stream_window, uint32_t max_frame, void *user)
+{
+    int32_t length = connection_window < stream_window ? connection_window : stream_window;
+    (void)session;
+    (void)type;
+    (void)stream_id;
+    (void)user;
+    if (length > (int32_t)max_frame)
+        length = (int32_t)max_frame;
+    return length > FRAME_BYTES ? FRAME_BYTES : length;
+}
+
+static ssize_t on_read_body(nghttp2_session *session, int32_t stream_id, uint8_t *buffer, size_t length,
+                            uint32_t *flags, nghttp2_data_source *source, void *user)
+{
+    wire_request *r = source->ptr;
+    (void)session;
+    (void)stream_id;
+    (void)buffer;
+    (void)user;
+    wire_piece *piece = r->hold ? NULL : wire_next_piece(r);
+    *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+    if (!piece) {
+        if (r->hold || !r->complete) {
+            r->deferred = 1;
+            return NGHTTP2_ERR_DEFERRED;
+        }
+        *flags |= NGHTTP2_DATA_FLAG_EOF;
+        r->sending_done = 1;
+        return 0;
+    }
+    size_t left = piece->length - r->taken;
+    if (length >= left) {
+        length = left;
+        if (r->complete && !piece->next) {
+            *flags |= NGHTTP2_DATA_FLAG_EOF;
+            r->sending_done = 1;
+        }
+    }
+    return (ssize_t)length;
+}
+
+static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, size_t length,
+                        nghttp2_data_source *source, void *user)
+{
+    wire_connection *c = user;
+    wire_request *r = source->ptr;
+    (void)session;
+    (void)frame;
+    if (full(c, 2))
+        return NGHTTP2_ERR_WOULDBLOCK;
+    wire_push_copy(c, (const char *)head, 9);
+    if (length) {
+        wire_push_body(c, r, r->piece, r->taken, length);
+        r->taken += length;
+    }
+    return 0;
+}
+
+static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+    (void)user;
+    if (frame->hd.type == NGHTTP2_HEADERS) {
+        wire_request *r = of_stream(session, frame->hd.stream_id);
+        if (r)
+            r->begun = 1;
+    }
+    return 0;
+}
+
+static int on_frame_not_send(nghttp2_session *session, const nghttp2_frame *frame, int error, void *user)
+{
+    (void)error;
+    (void)user;
+    if (frame->hd.type == NGHTTP2_HEADERS) {
+        wire_request *r = frame->headers.cat == NGHTTP2_HCAT_REQUEST ? of_stream(session, frame->hd.stream_id) : NULL;
+        if (r) {
+            r->stream_open = 0;
+            wire_finish(r, WIRE_UNSENT, "the server takes no more requests on this connection");
+        }
+    }
+    return 0;
+}
+
+/* -- input ----------------------------------------------------------------------------------------------------------- */
+
+static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+    wire_request *r = of_stream(session, frame->hd.stream_id);
+    (void)user;
+    if (r && !r->done && r->status < 200)
+        wire_clear_answer(r); /* what an interim answer left */
+    return 0;
+}
+
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_length,
+                     const uint8_t *value, size_t value_length, uint8_t flags, void *user)
+{
+    wire_request *r = of_stream(session, frame->hd.stream_id);
+    (void)user;
+    (void)flags;
+    if (!r || r->done || frame->hd.type != NGHTTP2_HEADERS || r->answer_complete)
+        return 0;
+    if (name_length == 7 && !memcmp(name, ":status", 7)) {
+        r->status = 0;
+        for (size_t i = 0; i < value_length && i < 3; i++)
+            r->status = r->status * 10 + (value[i] - '0'); /* three digits: nghttp2 has seen to it */
+        return 0;
+    }
+    /* The second header block of a final answer is its trailers, which nobody reads. */
+    if (name[0] == ':' || frame->headers.cat == NGHTTP2_HCAT_PUSH_RESPONSE || r->head_complete)
+        return 0;
+    if (wire_set_header(r, (const char *)name, name_length, (const char *)value, value_length))
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    return 0;
+}
+
+static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *data, size_t length,
+                   void *user)
+{
+    wire_request *r = of_stream(session, stream_id);
+    (void)flags;
+    (void)user;
+    if (r && wire_take_body(r, (const char *)data, length)) {
+        wire_finish(r, WIRE_TOO_LONG, "");
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream_id, NGHTTP2_CANCEL);
+    }
+    return 0;
+}
+
+static void answer_complete(nghttp2_session *session, wire_request *r)
+{
+    int early = !r->sending_done || r->spans;
+    r->answer_complete = 1;
+    if (early && r->status < 300 && !r->hold)
+        return; /* a success: the server still wants the rest; the end of the stream is the end */
+    if (early) /* refused: the rest of the body is of no use to anybody */
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, r->stream_id, NGHTTP2_NO_ERROR);
+    wire_finish(r, WIRE_OK, NULL);
+}
+
+static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+    wire_connection *c = user;
+    wire_request *r;
+    switch (frame->hd.type) {
+    case NGHTTP2_HEADERS:
+    case NGHTTP2_DATA:
+        r = of_stream(session, frame->hd.stream_id);
+        if (!r)
+            break;
+        r->last_activity = c->engine->now;
+        if (frame->hd.type == NGHTTP2_HEADERS && r->status >= 200)
+            r->head_complete = 1;
+        if (r->hold && r->status == 100) {
+            wire_let_go(r);
+            wire_h2_resume(c, r);
+        }
+        if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) && !r->done)
+            answer_complete(session, r);
+        break;
+    case NGHTTP2_WINDOW_UPDATE:
+        if (frame->hd.stream_id && (r = of_stream(session, frame->hd.stream_id)))
+            r->last_activity = c->engine->now;
+        break;
+    case NGHTTP2_SETTINGS:
+        if (!(frame->hd.flags & NGHTTP2_FLAG_ACK)) {
+            uint32_t streams = nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+            c->settings_seen = 1;
+            wire_emit(c->engine, WIRE_SETTINGS, c->owner, streams, NULL);
+        }
+        break;
+    case NGHTTP2_GOAWAY:
+        if (!c->leaving)
+            wire_emit(c->engine, WIRE_LEAVING, c->owner, 0, NULL);
+        c->leaving = 1;
+        if (frame->goaway.error_code != NGHTTP2_NO_ERROR && !c->why[0])
+            snprintf(c->why, sizeof c->why, "the server ended the connection: %s %.*s",
+                     nghttp2_http2_strerror(frame->goaway.error_code),
+                     (int)(frame->goaway.opaque_data_len < 80 ? frame->goaway.opaque_data_len : 80),
+                     (const char *)frame->goaway.opaque_data);
+        break;
+    }
+    return 0;
+}
+
+static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t error, void *user)
+{
+    wire_request *r = of_stream(session, stream_id);
+    char why[120];
+    (void)user;
+    if (!r)
+        return 0;
+    nghttp2_session_set_stream_user_data(session, stream_id, NULL);
+    r->stream_open = 0;
+    if (r->answer_complete) {
+        wire_finish(r, WIRE_OK, NULL);
+    } else if (error == NGHTTP2_REFUSED_STREAM && !r->status) {
+        wire_finish(r, WIRE_UNSENT, "the server refused the stream");
+    } else if (error == NGHTTP2_HTTP_1_1_REQUIRED && !r->status) {
+        wire_finish(r, WIRE_NEEDS_H1, "the server requires HTTP/1.1");
+    } else {
+        snprintf(why, sizeof why, "the server reset the stream: %s", nghttp2_http2_strerror(error));
+        wire_finish(r, error == NGHTTP2_PROTOCOL_ERROR ? WIRE_MALFORMED : WIRE_BROKEN, why);
+    }
+    return 0;
+}
+
+/* -- the session ------------------------------------------------------------------------------------------------------ */
+
+int wire_h2_start(wire_connection *c)
+{
+    nghttp2_session_callbacks *callbacks;
+    nghttp2_option *option;
+    if (nghttp2_session_callbacks_new(&callbacks))
+        return -1;
+    if (nghttp2_option_new(&option)) {
+        nghttp2_session_callbacks_del(callbacks);
+        return -1;
+    }
+    nghttp2_session_callbacks_set_send_callback(callbacks, on_send);
+    nghttp2_session_callbacks_set_send_data_callback(callbacks, on_send_data);
+    nghttp2_session_callbacks_set_data_source_read_length_callback(callbacks, frame_length);
+    nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_send);
+    nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks, on_frame_not_send);
+    nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
+    nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame_recv);
+    nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
+    nghttp2_option_set_max_reserved_remote_streams(option, 0);
+    nghttp2_option_set_no_closed_streams(option, 1);
+    int failed = nghttp2_session_client_new2(&c->session, callbacks, c, option);
+    nghttp2_option_del(option);
+    nghttp2_session_callbacks_del(callbacks);
+    if (failed)
+        return -1;
+    nghttp2_settings_entry settings[] = {
+        {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
+        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, OUR_WINDOW_BYTES},
+        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, WIRE_MAX_HEAD_BYTES},
+    };
+    return nghttp2_submit_settings(c->session, NGHTTP2_FLAG_NONE, settings, sizeof settings / sizeof *settings) ||
+           nghttp2_session_set_local_window_size(c->session, NGHTTP2_FLAG_NONE, 0, OUR_CONNECTION_WINDOW_BYTES);
+}
+
+void wire_h2_free(wire_connection *c)
+{
+    nghttp2_session_del(c->session);
+    c->session = NULL;
+}
+
+/* Headers that differ in each request, or are secret, are kept out of the compression table. */
+static int indexed(const char *name, size_t length)
+{
+    static const char *const NOT[] = {"authorization", "content-md5", "content-length", "x-cos-security-token"};
+    for (size_t i = 0; i < sizeof NOT / sizeof *NOT; i++)
+        if (strlen(NOT[i]) == length && !memcmp(name, NOT[i], length))
+            return 0;
+    return 1;
+}
+
+#define MAX_HEADERS 128
+
+static nghttp2_nv pair(const char *name, size_t name_length, const char *value, size_t value_length, int flags)
+{
+    return (nghttp2_nv){(uint8_t *)name, (uint8_t *)value, name_length, value_length, (uint8_t)flags};
+}
+
+/* From the head's HTTP/1.1 form (checked when the request was made) to the fields of a HEADERS frame. */
+static size_t fields_of(wire_connection *c, char *head, size_t length, nghttp2_nv *fields)
+{
+    char *end = head + length - 2, *line = memchr(head, '\n', length), *first_end = line - 1;
+    char *space = memchr(head, ' ', (size_t)(first_end - head));
+    char *target = space ? space + 1 : first_end, *target_end = first_end;
+    size_t count = 4;
+    for (char *p = target; p < first_end; p++)
+        if (*p == ' ')
+            target_end = p;
+    fields[0] = pair(":method", 7, head, (size_t)((space ? space : first_end) - head), 0);
+    fields[1] = pair(":scheme", 7, c->ops ? "https" : "http", c->ops ? 5 : 4, 0);
+    fields[2] = pair(":authority", 10, "", 0, 0);
+    fields[3] = pair(":path", 5, target, (size_t)(target_end - target), NGHTTP2_NV_FLAG_NO_INDEX);
+    for (line++; line < end && count < MAX_HEADERS;) {
+        char *lf = memchr(line, '\n', (size_t)(end - line)), *colon = memchr(line, ':', (size_t)(lf - line));
+        char *value = colon + 1, *stop = lf - 1;
+        size_t name_length = (size_t)(colon - line);
+        for (char *p = line; p < colon; p++)
+            if (*p >= 'A' && *p <= 'Z')
+                *p |= 0x20;
+        while (value < stop && (*value == ' ' || *value == '\t'))
+            value++;
+        while (stop > value && (stop[-1] == ' ' || stop[-1] == '\t'))
+            stop--;
+        if (name_length == 4 && !memcmp(line, "host", 4))
+            fields[2] = pair(":authority", 10, value, (size_t)(stop - value), 0);
+        else if (!(name_length == 10 && !memcmp(line, "connection", 10)) &&
+                 !(name_length == 17 && !memcmp(line, "transfer-encoding", 17)))
+            fields[count++] = pair(line, name_length, value, (size_t)(stop - value),
+                                   indexed(line, name_length) ? 0 : NGHTTP2_NV_FLAG_NO_INDEX);
+        line = lf + 1;
+    }
+    return count;
+}
+
+void wire_h2_submit(wire_connection *c, wire_request *r)
+{
+    nghttp2_nv fields[MAX_HEADERS];
+    nghttp2_data_provider body = {.source.ptr = r, .read_callback = on_read_body};
+    size_t count = fields_of(c, r->head, r->head_length, fields);
+    int has_body = r->length != 0;
+    if (!has_body)
+        r->sending_done = 1;
+    int32_t id = nghttp2_submit_request(c->session, NULL, fields, count, has_body ? &body : NULL, r);
+    if (id < 0) {
+        wire_finish(r, WIRE_UNSENT, nghttp2_strerror(id));
+        return;
+    }
+    r->stream_id = id;
+    r->stream_open = 1;
+}
+
+void wire_h2_resume(wire_connection *c, wire_request *r)
+{
+    if (r->deferred && r->stream_open) {
+        r->deferred = 0;
+        nghttp2_session_resume_data(c->session, r->stream_id);
+    }
+}
+
+void wire_h2_end(wire_connection *c, wire_request *r, int result)
+{
+    if (r->stream_open)
+        nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, r->stream_id, NGHTTP2_CANCEL);
+    wire_finish(r, result, "");
+    wire_make_ready(c);
+}
+
+static int has_unsent_body(const wire_connection *c)
+{
+    for (wire_request *r = c->requests; r; r = r->next)
+        if (!r->done && !r->sending_done && !r->deferred && r->begun)
+            return 1;
+    return 0;
+}
+
+void wire_h2_produce(wire_connection *c)
+{
+    double now = c->engine->now;
+    unsigned before = c->count;
+    if (c->queued >= WIRE_QUEUE_BYTES / 2)
+        return; /* in large steps */
+    int error = nghttp2_session_send(c->session);
+    if (error) {
+        wire_kill(c, WIRE_BROKEN, nghttp2_strerror(error));
+        return;
+    }
+    if (c->count > before || !has_unsent_body(c)) {
+        c->blocked = 0;
+    } else if (!c->blocked && !c->count) {
+        c->blocked = 1;
+        c->blocked_since = now;
+    }
+    if (!c->count && !nghttp2_session_want_read(c->session) && !nghttp2_session_want_write(c->session))
+        wire_kill(c, WIRE_BROKEN, "the server closed the connection");
+}
+
+void wire_h2_input(wire_connection *c, const char *data, size_t length)
+{
+    ssize_t used = nghttp2_session_mem_recv(c->session, (const uint8_t *)data, length);
+    if (used < 0) {
+        char why[160];
+        snprintf(why, sizeof why, "the answer is not HTTP/2: %s", nghttp2_strerror((int)used));
+        wire_kill(c, WIRE_MALFORMED, why);
+        return;
+    }
+    wire_make_ready(c);
+}
+
+void wire_h2_tick(wire_connection *c, double now)
+{
+    if (c->blocked && now - c->blocked_since > STALLED_SECONDS && now - c->told_stalled > 1.0) {
+        c->told_stalled = now;
+        wire_emit(c->engine, WIRE_STALLED, c->owner, 0, NULL);
+    }
+}

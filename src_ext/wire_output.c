@@ -1,0 +1,216 @@
+/* A connection's output: runs of bytes from heads, frames, bodies, written with as few system calls and copies as the
+ * way allows. Plain: many runs in one sendmsg, straight from the mapping (sendfile was measured: it moves single pages, and
+ * costs more than the copy). TLS: runs of a record or more straight from the body, what is shorter (frame heads, ends)
+ * copied together, so that no record is short. */
+#define _GNU_SOURCE
+#include "wire_core.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#define VECTORS 64
+
+static wire_span *slot(wire_connection *c)
+{
+    wire_span *s = &c->spans[(c->first + c->count) % WIRE_SPANS];
+    s->request = NULL;
+    s->piece = NULL;
+    s->owned = NULL;
+    c->count++;
+    return s;
+}
+
+wire_span *wire_push(wire_connection *c, const char *data, size_t length)
+{
+    wire_span *s = slot(c);
+    s->data = data;
+    s->length = length;
+    c->queued += length;
+    return s;
+}
+
+int wire_push_copy(wire_connection *c, const char *data, size_t length)
+{
+    char *owned = NULL;
+    if (length > sizeof c->spans[0].small && !(owned = malloc(length)))
+        return -1;
+    wire_span *s = wire_push(c, NULL, length);
+    s->owned = owned;
+    s->data = memcpy(owned ? owned : s->small, data, length);
+    return 0;
+}
+
+void wire_push_body(wire_connection *c, wire_request *r, wire_piece *piece, size_t at, size_t length)
+{
+    wire_span *s = wire_push(c, piece->data + at, length);
+    s->request = r;
+    s->piece = piece;
+    s->at = at;
+    r->spans++;
+    r->queued += length;
+}
+
+static void drop_span(wire_connection *c, wire_span *s)
+{
+    wire_request *r = s->request;
+    free(s->owned);
+    s->owned = NULL;
+    c->first = (c->first + 1) % WIRE_SPANS;
+    c->count--;
+    if (r) {
+        r->spans--;
+        wire_release(r);
+    }
+}
+
+void wire_drop_output(wire_connection *c)
+{
+    while (c->count)
+        drop_span(c, &c->spans[c->first]);
+    c->queued = 0;
+}
+
+/* `length` more bytes are out. */
+static void advance(wire_connection *c, size_t length)
+{
+    double now = c->engine->now;
+    c->queued -= length;
+    while (length) {
+        wire_span *s = &c->spans[c->first];
+        size_t n = length < s->length ? length : s->length;
+        s->data += n;
+        s->length -= n;
+        length -= n;
+        if (s->request) {
+            s->request->begun = 1;
+            s->request->last_activity = now;
+        }
+        if (s->piece) {
+            s->at += n;
+            s->request->sent += n;
+            wire_drop_pages(s->piece, s->at, c->engine->active > WIRE_FEW ? WIRE_STEP_BYTES : 4 * WIRE_STEP_BYTES);
+            if (s->request->fed && s->at == s->piece->length)
+                wire_report_sent(s->request); /* whoever feeds it waits for this */
+        }
+        if (s->length == 0)
+            drop_span(c, s);
+    }
+}
+
+static ssize_t write_plain(wire_connection *c, size_t limit)
+{
+    struct iovec vectors[VECTORS];
+    size_t count = 0, total = 0;
+    for (unsigned i = 0; i < c->count && count < VECTORS && total < limit; i++) {
+        wire_span *s = &c->spans[(c->first + i) % WIRE_SPANS];
+        size_t n = s->length < limit - total ? s->length : limit - total;
+        if (s->piece)
+            wire_map_pages(s->piece, s->at, n);
+        vectors[count++] = (struct iovec){(void *)s->data, n};
+        total += n;
+    }
+    struct msghdr message = {.msg_iov = vectors, .msg_iovlen = count};
+    return sendmsg(c->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/* The bytes for the next write over TLS: a long run as it is, or short ones copied together to whole records. */
+static const char *next_records(wire_connection *c, size_t limit, size_t *length)
+{
+    wire_span *s = &c->spans[c->first];
+    if (s->length >= WIRE_RECORD_BYTES || c->count == 1) {
+        size_t n = s->length < limit ? s->length : limit;
+        if (n > WIRE_GATHER_BYTES)
+            n = WIRE_GATHER_BYTES;
+        if (c->count > 1 && n > WIRE_RECORD_BYTES)
+            n -= n % WIRE_RECORD_BYTES; /* what is left goes together with what follows */
+        if (s->piece)
+            wire_map_pages(s->piece, s->at, n);
+        *length = n;
+        return s->data;
+    }
+    size_t total = 0;
+    char *gather = c->engine->gather;
+    if (limit > WIRE_GATHER_BYTES)
+        limit = WIRE_GATHER_BYTES;
+    for (unsigned i = 0; i < c->count && total < limit; i++) {
+        s = &c->spans[(c->first + i) % WIRE_SPANS];
+        size_t n = s->length < limit - total ? s->length : limit - total;
+        if (s->length >= 4 * WIRE_RECORD_BYTES && total) {
+            /* A long run follows: fill the record up and leave the rest of the run where it lies. */
+            size_t rest = WIRE_RECORD_BYTES - total % WIRE_RECORD_BYTES;
+            n = rest < n ? rest : n;
+            limit = total + n;
+        }
+        if (s->piece)
+            wire_map_pages(s->piece, s->at, n);
+        memcpy(gather + total, s->data, n);
+        total += n;
+    }
+    *length = total;
+    return gather;
+}
+
+static ssize_t write_tls(wire_connection *c, size_t limit)
+{
+    size_t length;
+    const char *data = next_records(c, limit, &length);
+    ssize_t n = c->ops->write(c->tls, data, length, c->why, sizeof c->why);
+    if (n > 0)
+        return n;
+    if (n == WIRE_IO_WANT_WRITE || n == WIRE_IO_WANT_READ) {
+        c->want_read_to_write = n == WIRE_IO_WANT_READ;
+        errno = EAGAIN;
+    } else {
+        errno = EPIPE;
+    }
+    return -1;
+}
+
+int wire_flush(wire_connection *c, size_t *budget)
+{
+    wire_rate *rate = c->engine->rate;
+    while (c->count) {
+        size_t limit = *budget;
+        double wait;
+        if (!limit)
+            return 0;
+        if (rate) {
+            limit = wire_rate_take(rate, c->engine->now, c->queued < limit ? c->queued : limit, &wait);
+            if (!limit) {
+                if (!c->engine->throttled || c->engine->now + wait < c->engine->throttled_until)
+                    c->engine->throttled_until = c->engine->now + wait;
+                c->throttled = 1;
+                c->engine->throttled = 1;
+                for (wire_request *r = c->requests; r; r = r->next)
+                    r->last_activity = c->engine->now; /* we are slow, not the server */
+                return 0;
+            }
+        }
+        ssize_t n = c->ops ? write_tls(c, limit) : write_plain(c, limit);
+        if (rate && (n < 0 || (size_t)n < limit))
+            wire_rate_give_back(rate, limit - (n > 0 ? (size_t)n : 0));
+        if (n > 0) {
+            *budget = (size_t)n < *budget ? *budget - (size_t)n : 0;
+            advance(c, (size_t)n);
+            continue;
+        }
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+            c->writable = 0;
+            return 0;
+        }
+        if (n < 0 && errno == EFAULT) {
+            wire_kill(c, WIRE_LOST, "the file was cut while it was being sent");
+            return -1;
+        }
+        if (!c->why[0])
+            snprintf(c->why, sizeof c->why, "%s", strerror(errno));
+        return -1;
+    }
+    return 1;
+}

@@ -1,0 +1,61 @@
+/* The rate limit: a token bucket, shared by the I/O threads of a client. A tenth of a second may go in one burst. */
+#include "wire_core.h"
+
+#include <stdlib.h>
+
+#define QUANTUM_BYTES 16384.0 /* not less is sent at a time, or a low rate would go out in slivers */
+
+struct wire_rate {
+    pthread_mutex_t lock;
+    double per_second, burst, tokens, filled;
+};
+
+wire_rate *wire_rate_new(double bytes_per_second)
+{
+    wire_rate *rate = calloc(1, sizeof *rate);
+    if (!rate)
+        return NULL;
+    pthread_mutex_init(&rate->lock, NULL);
+    rate->per_second = bytes_per_second;
+    rate->burst = bytes_per_second / 10 > QUANTUM_BYTES ? bytes_per_second / 10 : QUANTUM_BYTES;
+    rate->tokens = rate->burst;
+    rate->filled = wire_now();
+    return rate;
+}
+
+void wire_rate_free(wire_rate *rate)
+{
+    if (!rate)
+        return;
+    pthread_mutex_destroy(&rate->lock);
+    free(rate);
+}
+
+size_t wire_rate_take(wire_rate *rate, double now, size_t want, double *wait)
+{
+    size_t granted = 0;
+    pthread_mutex_lock(&rate->lock);
+    if (now > rate->filled) {
+        rate->tokens += (now - rate->filled) * rate->per_second;
+        rate->filled = now;
+        if (rate->tokens > rate->burst)
+            rate->tokens = rate->burst;
+    }
+    double least = (double)want < QUANTUM_BYTES ? (double)want : QUANTUM_BYTES;
+    if (rate->tokens >= least) {
+        granted = (double)want < rate->tokens ? want : (size_t)rate->tokens;
+        rate->tokens -= (double)granted;
+        *wait = 0;
+    } else {
+        *wait = (least - rate->tokens) / rate->per_second;
+    }
+    pthread_mutex_unlock(&rate->lock);
+    return granted;
+}
+
+void wire_rate_give_back(wire_rate *rate, size_t bytes)
+{
+    pthread_mutex_lock(&rate->lock);
+    rate->tokens += (double)bytes;
+    pthread_mutex_unlock(&rate->lock);
+}

@@ -1,0 +1,299 @@
+/* A request: the pieces of its body, its answer, and its end. */
+#define _GNU_SOURCE
+#include "wire_core.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
+
+/* The head was made by us from headers of the user's: a stray CR or LF would be another header, or another request. */
+static int head_is_well_formed(const char *head, size_t length)
+{
+    if (length < 4 || memcmp(head + length - 4, "\r\n\r\n", 4) || memchr(head, 0, length))
+        return 0;
+    const char *end = head + length - 2;
+    for (const char *line = head; line < end;) {
+        const char *lf = memchr(line, '\n', (size_t)(end - line));
+        const char *cr = memchr(line, '\r', (size_t)(end - line));
+        if (!lf || cr != lf - 1 || cr == line)
+            return 0;
+        if (line != head) {
+            const char *colon = line;
+            while (wire_is_token_char((unsigned char)*colon))
+                colon++;
+            if (colon == line || *colon != ':')
+                return 0;
+        }
+        line = lf + 1;
+    }
+    return 1;
+}
+
+static int has_continue(const char *head, size_t length)
+{
+    const char *at = head, *end = head + length;
+    while ((at = memchr(at, '\n', (size_t)(end - at)))) {
+        at++;
+        if ((size_t)(end - at) > 7 && !strncasecmp(at, "expect:", 7))
+            return 1;
+    }
+    return 0;
+}
+
+wire_request *wire_request_new(void *owner, const char *head, size_t head_length, int64_t length, double stall_seconds,
+                               size_t max_answer_bytes, int pass_body_on)
+{
+    if (!head_is_well_formed(head, head_length)) {
+        errno = EINVAL;
+        return NULL;
+    }
+    wire_request *r = calloc(1, sizeof *r);
+    char *copy = r ? malloc(head_length) : NULL;
+    if (!copy) {
+        free(r);
+        errno = ENOMEM;
+        return NULL;
+    }
+    memcpy(copy, head, head_length);
+    r->owner = owner;
+    r->head = copy;
+    r->head_length = head_length;
+    r->is_head = head_length > 5 && !memcmp(head, "HEAD ", 5);
+    r->expects_continue = length != 0 && has_continue(head, head_length);
+    r->length = length;
+    r->stall_seconds = stall_seconds;
+    r->max_answer_bytes = max_answer_bytes;
+    r->pass_body_on = pass_body_on;
+    return r;
+}
+
+void wire_request_free(wire_request *r)
+{
+    while (r->pieces) {
+        wire_piece *next = r->pieces->next;
+        free(r->pieces);
+        r->pieces = next;
+    }
+    free(r->head);
+    free(r->headers);
+    free(r->body);
+    free(r);
+}
+
+int wire_request_piece(wire_request *r, const char *data, size_t length, int mapped)
+{
+    wire_piece *piece = calloc(1, sizeof *piece);
+    if (!piece) {
+        errno = ENOMEM;
+        return -1;
+    }
+    *piece = (wire_piece){.data = data, .length = length, .mapped = mapped};
+    if (r->last_piece)
+        r->last_piece->next = piece;
+    else
+        r->pieces = piece;
+    r->last_piece = piece;
+    return 0;
+}
+
+void wire_request_last_piece(wire_request *r)
+{
+    r->complete = 1;
+}
+
+wire_piece *wire_next_piece(wire_request *r)
+{
+    for (;;) {
+        wire_piece *next = r->piece ? r->piece : r->pieces;
+        if (r->piece && r->taken >= r->piece->length) {
+            next = r->piece->next;
+            if (!next)
+                return NULL;
+            r->taken = 0;
+        }
+        if (!next)
+            return NULL;
+        r->piece = next;
+        if (r->taken < next->length)
+            return next;
+    }
+}
+
+/* -- the mapping's pages -------------------------------------------------------------------------------------------
+ * Touching a mapping faults in 16 pages at a time; asking for a step at once costs a fifth of that. Behind the sending
+ * pages are dropped again: they count as this process's memory while they are mapped. */
+
+static int advise(const char *from, const char *to, int advice)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t start = (uintptr_t)from & ~(page - 1);
+    return madvise((void *)start, (size_t)((uintptr_t)to - start), advice);
+}
+
+void wire_map_pages(wire_piece *piece, size_t at, size_t length)
+{
+    if (!piece->mapped || at + length <= piece->populated)
+        return;
+    size_t end = (at + length + WIRE_STEP_BYTES - 1) / WIRE_STEP_BYTES * WIRE_STEP_BYTES;
+    if (end > piece->length)
+        end = piece->length;
+    size_t start = piece->populated > at ? piece->populated : at;
+    if (advise(piece->data + start, piece->data + end, MADV_POPULATE_READ) && errno == EINVAL)
+        advise(piece->data + start, piece->data + end, MADV_WILLNEED);
+    piece->populated = end;
+}
+
+void wire_drop_pages(wire_piece *piece, size_t up_to, size_t step)
+{
+    if (!piece->populated)
+        return;
+    if (up_to == piece->length || up_to - piece->dropped >= step) {
+        if (up_to > piece->dropped)
+            advise(piece->data + piece->dropped, piece->data + up_to, MADV_DONTNEED);
+        piece->dropped = up_to;
+    }
+}
+
+/* -- the answer ---------------------------------------------------------------------------------------------------- */
+
+static int append(char **buffer, size_t *length, size_t *capacity, const char *data, size_t n)
+{
+    if (*length + n > *capacity) {
+        size_t wanted = *capacity ? *capacity : 512;
+        while (wanted < *length + n)
+            wanted *= 2;
+        char *grown = realloc(*buffer, wanted);
+        if (!grown)
+            return -1;
+        *buffer = grown;
+        *capacity = wanted;
+    }
+    memcpy(*buffer + *length, data, n);
+    *length += n;
+    return 0;
+}
+
+int wire_set_header(wire_request *r, const char *name, size_t name_length, const char *value, size_t value_length)
+{
+    if (r->headers_length + name_length + value_length + 2 > 2 * WIRE_MAX_HEAD_BYTES)
+        return -1;
+    return append(&r->headers, &r->headers_length, &r->headers_capacity, name, name_length) ||
+           append(&r->headers, &r->headers_length, &r->headers_capacity, "", 1) ||
+           append(&r->headers, &r->headers_length, &r->headers_capacity, value, value_length) ||
+           append(&r->headers, &r->headers_length, &r->headers_capacity, "", 1)
+               ? -1
+               : 0;
+}
+
+void wire_clear_answer(wire_request *r)
+{
+    r->status = 0;
+    r->headers_length = 0;
+}
+
+int wire_take_body(wire_request *r, const char *data, size_t length)
+{
+    if (r->done || !length)
+        return 0;
+    r->last_activity = r->connection->engine->now;
+    if (r->pass_body_on && r->status >= 200 && r->status < 300) {
+        char *copy = malloc(length);
+        if (!copy)
+            return -1;
+        memcpy(copy, data, length);
+        r->backlog += length;
+        if (r->backlog > WIRE_BACKLOG_BYTES)
+            r->connection->paused = 1;
+        wire_emit(r->connection->engine, WIRE_BODY, r->owner, (int64_t)length, copy);
+        return 0;
+    }
+    if (r->body_length + length > r->max_answer_bytes)
+        return -1;
+    return append(&r->body, &r->body_length, &r->body_capacity, data, length);
+}
+
+void wire_request_answer(const wire_request *r, wire_answer *answer)
+{
+    *answer = (wire_answer){
+        .result = r->result,
+        .status = r->status,
+        .reusable = r->reusable,
+        .body_begun = r->queued > 0,
+        .headers = r->headers,
+        .headers_length = r->headers_length,
+        .body = r->body,
+        .body_length = r->body_length,
+        .why = r->why,
+    };
+}
+
+/* -- its end ------------------------------------------------------------------------------------------------------- */
+
+void wire_report_sent(wire_request *r)
+{
+    if (r->sent == r->reported)
+        return;
+    wire_emit(r->connection->engine, WIRE_SENT, r->owner, (int64_t)(r->sent - r->reported), NULL);
+    r->reported = r->sent;
+}
+
+void wire_let_go(wire_request *r)
+{
+    if (r->hold && r->fed)
+        wire_emit(r->connection->engine, WIRE_WANTED, r->owner, 0, NULL);
+    r->hold = 0;
+}
+
+void wire_attach(wire_connection *c, wire_request *r)
+{
+    r->connection = c;
+    r->previous = NULL;
+    r->next = c->requests;
+    if (r->next)
+        r->next->previous = r;
+    c->requests = r;
+    c->request_count++;
+    c->engine->active++;
+    r->last_activity = c->engine->now;
+}
+
+void wire_finish(wire_request *r, int result, const char *why)
+{
+    wire_connection *c = r->connection;
+    if (!r->done) {
+        r->done = 1;
+        r->result = result;
+        if (why) {
+            strncpy(r->why, why, sizeof r->why - 1);
+            r->why[sizeof r->why - 1] = 0;
+        }
+        wire_report_sent(r);
+        c->request_count--;
+        c->engine->active--;
+        wire_emit(c->engine, WIRE_DONE, r->owner, 0, NULL);
+    }
+    wire_release(r);
+}
+
+void wire_release(wire_request *r)
+{
+    if (!r->done || r->released || r->spans || r->stream_open)
+        return;
+    r->released = 1;
+    for (wire_piece *piece = r->pieces; piece; piece = piece->next)
+        wire_drop_pages(piece, piece->length, 0);
+    if (r->previous)
+        r->previous->next = r->next;
+    else
+        r->connection->requests = r->next;
+    if (r->next)
+        r->next->previous = r->previous;
+    wire_emit(r->connection->engine, WIRE_RELEASED, r->owner, 0, NULL);
+}

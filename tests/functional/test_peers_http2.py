@@ -1,0 +1,362 @@
+"""The native transport over HTTP/2 against servers that behave in every way that a server can, frame by frame."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+
+import pytest
+from h2.errors import ErrorCodes
+from h2.events import DataReceived, RequestReceived, StreamEnded, StreamReset
+from h2.settings import SettingCodes
+
+from cosxfer.errors import CosxferError, ProtocolError, TransportError, TransportTimeoutError
+from cosxfer.limits import MIB
+from tests.functional.peer_raw import Http2Peer, Peer, in_loop, native, serving, until
+
+BIG = random.Random(1).randbytes(2 * MIB)
+
+
+async def sink(peer: Http2Peer, got: dict[int, bytearray] | None = None) -> None:
+    """Read whole requests and answer 200, giving the window back as it is used."""
+    async for event in peer.events():
+        if isinstance(event, DataReceived):
+            if got is not None:
+                got.setdefault(event.stream_id, bytearray()).extend(event.data)
+            peer.http2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+        elif isinstance(event, StreamEnded):
+            peer.answer(event.stream_id)
+
+
+@pytest.mark.parametrize("window", [1, 100, 16384, 1 << 20])
+@in_loop
+async def test_a_window_of_any_size_lets_the_body_through(window: int) -> None:
+    body = BIG[: window * 200] if window < 1000 else BIG
+    got: dict[int, bytearray] = {}
+
+    async def serve(peer: Peer) -> None:
+        await sink(Http2Peer(peer, {SettingCodes.INITIAL_WINDOW_SIZE: window}), got)
+
+    sent: list[int] = []
+    async with serving(serve) as server, native("2") as transport:
+        answer = await transport.send(server.request(body=body, on_sent=sent.append))
+        assert (answer.status, answer.body, answer.http_version) == (200, b"ok", "HTTP/2")
+    assert bytes(got[1]) == body
+    assert sum(sent) == len(body)
+
+
+@in_loop
+async def test_streams_side_by_side_and_one_after_another() -> None:
+    got: list[dict[int, bytearray]] = []
+
+    async def serve(peer: Peer) -> None:
+        got.append({})
+        await sink(Http2Peer(peer), got[-1])
+
+    async with serving(serve) as server, native("2") as transport:
+        for _ in range(3):
+            answers = await asyncio.gather(*(transport.send(server.request(body=BIG)) for _ in range(6)))
+            assert all(answer.status == 200 for answer in answers)
+    bodies = [bytes(body) for streams in got for body in streams.values()]
+    assert bodies == [BIG] * 18
+
+
+@in_loop
+async def test_no_more_streams_than_the_peer_takes() -> None:
+    most = 0
+
+    async def serve(peer: Peer) -> None:
+        nonlocal most
+        http2 = Http2Peer(peer, {SettingCodes.MAX_CONCURRENT_STREAMS: 1})
+        open_streams = 0
+        async for event in http2.events():
+            if isinstance(event, RequestReceived):
+                open_streams += 1
+                most = max(most, open_streams)
+            elif isinstance(event, DataReceived):
+                http2.http2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            elif isinstance(event, StreamEnded):
+                open_streams -= 1
+                http2.answer(event.stream_id)
+
+    async with serving(serve) as server, native("2") as transport:
+        answers = await asyncio.gather(*(transport.send(server.request(body=b"x" * 1000)) for _ in range(50)))
+        assert all(answer.status == 200 for answer in answers)
+    assert most == 1
+
+
+@in_loop
+async def test_settings_that_are_lowered_meanwhile_are_kept() -> None:
+    got: dict[int, bytearray] = {}
+
+    async def serve(peer: Peer) -> None:
+        http2 = Http2Peer(peer, {SettingCodes.INITIAL_WINDOW_SIZE: 60000})
+        lowered = False
+        async for event in http2.events():
+            if isinstance(event, DataReceived):
+                got.setdefault(event.stream_id, bytearray()).extend(event.data)
+                if not lowered:
+                    lowered = True
+                    # The stream's window becomes negative; it opens again below.
+                    http2.http2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 10})
+                http2.http2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                if len(got[event.stream_id]) >= 50000:
+                    http2.http2.increment_flow_control_window(70000, event.stream_id)
+            elif isinstance(event, StreamEnded):
+                http2.answer(event.stream_id)
+
+    async with serving(serve) as server, native("2") as transport:
+        assert (await transport.send(server.request(body=BIG[:200_000]))).status == 200
+    assert bytes(got[1]) == BIG[:200_000]
+
+
+@pytest.mark.parametrize("reset", [True, False], ids=["and a reset", "no reset"])
+@in_loop
+async def test_a_refusal_before_the_body_is_out_is_the_answer(reset: bool) -> None:
+    async def serve(peer: Peer) -> None:
+        http2 = Http2Peer(peer)
+        async for event in http2.events():
+            if isinstance(event, RequestReceived):
+                http2.answer(event.stream_id, 403, b"no")
+                if reset:
+                    http2.http2.reset_stream(event.stream_id, ErrorCodes.NO_ERROR)
+
+    async with serving(serve) as server, native("2") as transport:
+        for _ in range(3):
+            answer = await transport.send(server.request(body=BIG))
+            assert (answer.status, answer.body) == (403, b"no")
+        assert server.connections == 1
+
+
+@in_loop
+async def test_a_stream_that_is_reset_is_an_error_and_the_others_go_on() -> None:
+    async def serve(peer: Peer) -> None:
+        http2 = Http2Peer(peer)
+        async for event in http2.events():
+            if isinstance(event, RequestReceived) and event.stream_id == 1:
+                http2.http2.reset_stream(1, ErrorCodes.INTERNAL_ERROR)
+            elif isinstance(event, DataReceived) and event.stream_id != 1:
+                http2.http2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            elif isinstance(event, StreamEnded) and event.stream_id != 1:
+                http2.answer(event.stream_id)
+
+    async with serving(serve) as server, native("2") as transport:
+        results = await asyncio.gather(
+            *(transport.send(server.request(body=BIG)) for _ in range(2)), return_exceptions=True
+        )
+        assert isinstance(results[0], TransportError)
+        assert "INTERNAL_ERROR" in str(results[0])
+        assert not isinstance(results[1], BaseException)
+        assert server.connections == 1
+
+
+@in_loop
+async def test_a_refused_stream_and_what_a_goaway_leaves_out_are_sent_again() -> None:
+    got: list[tuple[int, int]] = []
+
+    async def serve(peer: Peer) -> None:
+        http2 = Http2Peer(peer)
+        async for event in http2.events():
+            if isinstance(event, RequestReceived) and peer.number == 0:
+                if event.stream_id == 1:
+                    http2.http2.reset_stream(1, ErrorCodes.REFUSED_STREAM)
+                else:
+                    http2.http2.close_connection(ErrorCodes.NO_ERROR, last_stream_id=1)
+                    await http2.flush()
+                    return
+            elif isinstance(event, DataReceived):
+                http2.http2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            elif isinstance(event, StreamEnded):
+                got.append((peer.number, event.stream_id))
+                http2.answer(event.stream_id)
+
+    sent: list[int] = []
+    async with serving(serve) as server, native("2") as transport:
+        answer = await transport.send(server.request(body=b"x" * 100_000, on_sent=sent.append))
+        assert answer.status == 200
+    assert got == [(1, 1)]
+    assert sum(sent) == 100_000
+
+
+@in_loop
+async def test_a_goaway_lets_the_streams_it_covers_end() -> None:
+    async def serve(peer: Peer) -> None:
+        http2 = Http2Peer(peer)
+        async for event in http2.events():
+            if isinstance(event, DataReceived):
+                http2.http2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            elif isinstance(event, StreamEnded):
+                # h2 sends nothing after its own GOAWAY, so the frame is made by hand.
+                await peer.say(bytes.fromhex("0000080700000000000000000100000000"))
+                http2.answer(event.stream_id)
+
+    async with serving(serve) as server, native("2") as transport:
+        for expected in (1, 2):
+            assert (await transport.send(server.request(body=b"x" * 1000))).status == 200
+            assert server.connections == expected
+
+
+@in_loop
+async def test_interim_answers_and_trailers_are_passed_over() -> None:
+    async def serve(peer: Peer) -> None:
+        http2 = Http2Peer(peer)
+        async for event in http2.events():
+            if isinstance(event, StreamEnded):
+                stream = event.stream_id
+                http2.http2.send_headers(stream, [(":status", "103"), ("link", "x")])
+                http2.http2.send_headers(stream, [(":status", "200"), ("a", "1"), ("a", "2")])
+                http2.http2.send_data(stream, b"ok")
+                http2.http2.send_headers(stream, [("trailer", "x")], end_stream=True)
+
+    async with serving(serve) as server, native("2") as transport:
+        answer = await transport.send(server.request(body=b"x"))
+        assert (answer.status, answer.body, dict(answer.headers)) == (200, b"ok", {"a": "1, 2"})
+
+
+@in_loop
+async def test_the_body_waits_for_100_continue() -> None:
+    order: list[str] = []
+
+    async def serve(peer: Peer) -> None:
+        http2 = Http2Peer(peer)
+        async for event in http2.events():
+            if isinstance(event, RequestReceived):
+                order.append("head")
+                http2.http2.send_headers(event.stream_id, [(":status", "100")])
+            elif isinstance(event, DataReceived):
+                order.append("body")
+            elif isinstance(event, StreamEnded):
+                http2.answer(event.stream_id)
+
+    async with serving(serve) as server, native("2") as transport:
+        request = server.request(body=b"x", headers={"expect": "100-continue"}, expect_continue=True)
+        assert (await transport.send(request)).status == 200
+    assert order == ["head", "body"]
+
+
+@in_loop
+async def test_cancelling_resets_the_stream_and_leaves_the_others_alone() -> None:
+    resets: list[int] = []
+    begun = asyncio.Event()
+
+    async def serve(peer: Peer) -> None:
+        http2 = Http2Peer(peer)
+        async for event in http2.events():
+            if isinstance(event, RequestReceived):
+                begun.set()
+            elif isinstance(event, StreamReset):
+                resets.append(event.stream_id)
+            elif isinstance(event, DataReceived) and event.stream_id != 1:
+                http2.http2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            elif isinstance(event, StreamEnded):
+                http2.answer(event.stream_id)
+
+    async with serving(serve) as server, native("2") as transport:
+        first = asyncio.create_task(transport.send(server.request(body=bytes(64 * MIB))))
+        await begun.wait()
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        # What the first took of the connection's window is not given back, so this one is small.
+        assert (await transport.send(server.request(body=b""))).status == 200
+        await until(lambda: resets == [1])
+        assert server.connections == 1
+
+
+@in_loop
+async def test_a_body_of_pieces_is_streamed() -> None:
+    got: dict[int, bytearray] = {}
+
+    async def serve(peer: Peer) -> None:
+        await sink(Http2Peer(peer), got)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(BIG), 77_777):
+            yield BIG[start : start + 77_777]
+
+    async with serving(serve) as server, native("2") as transport:
+        for length in (len(BIG), None):
+            assert (await transport.send(server.request(body=pieces(), content_length=length))).status == 200
+    assert [bytes(body) for body in got.values()] == [BIG, BIG]
+
+
+@in_loop
+async def test_silence_ends_in_a_time_out() -> None:
+    async def serve(peer: Peer) -> None:
+        async for _ in Http2Peer(peer).events():
+            pass
+
+    async with serving(serve) as server, native("2") as transport:
+        with pytest.raises(TransportTimeoutError):
+            await transport.send(server.request(body=b"x", stall_timeout_seconds=0.3))
+        with pytest.raises(TransportTimeoutError):
+            await transport.send(server.request(body=BIG, stall_timeout_seconds=0.3))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"\x00\x00\x00\x04\x00\x00\x00\x00\x01",  # SETTINGS on a stream
+        b"\x00\x00\x00\x04\x00\x00\x00\x00\x00" + b"\xff\xff\xff\x00\x00\x00\x00\x00\x00",  # a frame of 16 MiB
+        b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+        + b"\x00\x00\x04\x08\x00\x00\x00\x00\x00\x00\x00\x00\x00",  # update by 0
+        b"\x00\x00\x00\x04\x00\x00\x00\x00\x00" + b"\x00\x00\x03\x01\x04\x00\x00\x00\x01\xff\xff\xff",  # bad HPACK
+    ],
+)
+@in_loop
+async def test_what_is_not_http2_is_an_error(answer: bytes) -> None:
+    async def serve(peer: Peer) -> None:
+        await peer.reader.read(1000)
+        await peer.say(answer)
+        await peer.reader.read()
+
+    async with serving(serve) as server, native("2") as transport:
+        with pytest.raises(TransportError):
+            await transport.send(server.request(body=b"x", stall_timeout_seconds=5.0))
+
+
+@in_loop
+async def test_an_answer_longer_than_is_collected_is_refused() -> None:
+    async def serve(peer: Peer) -> None:
+        http2 = Http2Peer(peer)
+        streams: list[int] = []
+        async for event in http2.events():
+            if isinstance(event, StreamEnded):
+                http2.http2.send_headers(event.stream_id, [(":status", "200")])
+                streams.append(event.stream_id)
+            for stream in streams:
+                while (room := min(http2.http2.local_flow_control_window(stream), 16384)) > 0:
+                    http2.http2.send_data(stream, bytes(room))
+            if isinstance(event, StreamReset):
+                return
+
+    async with serving(serve) as server, native("2") as transport:
+        with pytest.raises(ProtocolError, match="longer than"):
+            await transport.send(server.request(body=b"x"))
+
+
+@in_loop
+async def test_noise_after_a_valid_beginning_never_hangs_or_breaks_the_process() -> None:
+    """A hostile server at the level of bytes: valid frames with random damage."""
+    chance = random.Random(7)
+
+    async def serve(peer: Peer) -> None:
+        http2 = Http2Peer(peer)
+        async for event in http2.events():
+            if isinstance(event, RequestReceived):
+                http2.answer(event.stream_id, body=b"x" * 100)
+                damaged = bytearray(http2.http2.data_to_send())
+                for _ in range(chance.randrange(1, 5)):
+                    damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+                await peer.say(bytes(damaged))
+                return
+
+    async with serving(serve) as server:
+        for _ in range(150):
+            async with native("2") as transport:
+                try:
+                    await transport.send(server.request(body=b"x" * 10, stall_timeout_seconds=0.5))
+                except CosxferError:
+                    continue

@@ -1,0 +1,248 @@
+"""The native transport against servers that are not ours: nginx, h2o, nghttpd, haproxy, as Debian has them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import trustme
+
+from cosxfer.config import ClientConfig, HttpVersion
+from cosxfer.cos.endpoint import resolve_endpoint
+from cosxfer.cos.requests import HttpRequest
+from cosxfer.errors import TransportError
+from cosxfer.limits import MIB
+from cosxfer.transport.native import NativeTransport
+from tests.functional.peer_raw import in_loop
+
+pytestmark = [pytest.mark.deep, pytest.mark.timeout(300)]
+
+BODY = random.Random(5).randbytes(6 * MIB + 11)
+
+NGINX = """
+daemon off; master_process off; pid {folder}/nginx.pid; error_log stderr crit;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off; client_max_body_size 100m; client_body_buffer_size {buffer}; client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+  keepalive_requests {requests}; keepalive_timeout 60s; {more}
+  ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem;
+  server {{ listen unix:{folder}/answer.sock; return 200 "got $http_x_length"; }}
+  server {{
+    listen 127.0.0.1:{http1}; listen 127.0.0.1:{h2c} http2; listen 127.0.0.1:{tls} ssl http2;
+    location / {{
+      proxy_pass http://unix:{folder}/answer.sock; proxy_pass_request_body off;
+      proxy_set_header Content-Length ""; proxy_set_header X-Length $request_length;
+    }}
+    location /refuse {{ return 403 "no"; }}
+    location /small {{ client_max_body_size 1k; return 200; }}
+  }}
+}}
+"""
+
+H2O = """
+listen: {{ host: 127.0.0.1, port: {http1} }}
+listen:
+  host: 127.0.0.1
+  port: {tls}
+  ssl: {{ certificate-file: {folder}/cert.pem, key-file: {folder}/key.pem }}
+hosts:
+  default:
+    paths:
+      "/":
+        mruby.handler: |
+          lambda {{ |env| [200, {{}}, [env['rack.input'].read.length.to_s]] }}
+"""
+
+HAPROXY = """
+global
+  tune.h2.initial-window-size {window}
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+frontend all
+  bind 127.0.0.1:{http1}
+  bind 127.0.0.1:{h2c} proto h2
+  bind 127.0.0.1:{tls} ssl crt {folder}/both.pem alpn h2,http/1.1
+  default_backend sink
+backend sink
+  server sink 127.0.0.1:{behind}
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    http1: int
+    h2c: int
+    tls: int
+    behind: int = 0
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for sock in sockets:
+            sock.bind(("127.0.0.1", 0))
+        return [sock.getsockname()[1] for sock in sockets]
+
+
+def program(name: str, package: str) -> str:
+    found = shutil.which(name) or shutil.which(f"/usr/sbin/{name}")
+    assert found, f"{name} is not installed: .ci/deep/wire_peers.sh installs it (Debian: {package})"
+    return found
+
+
+@contextlib.contextmanager
+def started(command: list[str], *ports: int) -> Iterator[None]:
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        for port in ports:
+            while True:
+                assert process.poll() is None, process.communicate()[1].decode()
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                    break
+        yield
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("peers")
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    authority.cert_pem.write_to_path(str(path / "ca.pem"))
+    certificate.cert_chain_pems[0].write_to_path(str(path / "cert.pem"))
+    certificate.private_key_pem.write_to_path(str(path / "key.pem"))
+    certificate.private_key_and_cert_chain_pem.write_to_path(str(path / "both.pem"))
+    return path
+
+
+@contextlib.contextmanager
+def nginx(folder: Path, *, buffer: str = "16m", requests: int = 1000, more: str = "") -> Iterator[Ports]:
+    http1, h2c, tls = free_ports(3)
+    config = folder / f"nginx-{http1}.conf"
+    (folder / "answer.sock").unlink(missing_ok=True)
+    config.write_text(
+        NGINX.format(folder=folder, http1=http1, h2c=h2c, tls=tls, buffer=buffer, requests=requests, more=more)
+    )
+    command = [program("nginx", "nginx-light"), "-c", str(config), "-p", str(folder)]
+    with started(command, http1, h2c, tls):
+        yield Ports(http1=http1, h2c=h2c, tls=tls)
+
+
+def ways(ports: Ports) -> list[tuple[str, int, HttpVersion, str]]:
+    every: list[tuple[str, int, HttpVersion, str]] = [
+        ("http", ports.http1, "1.1", "HTTP/1.1"),
+        ("http", ports.h2c, "2", "HTTP/2"),
+        ("https", ports.tls, "1.1", "HTTP/1.1"),
+        ("https", ports.tls, "auto", "HTTP/2"),
+    ]
+    return [way for way in every if way[1]]
+
+
+async def put_many(
+    folder: Path, way: tuple[str, int, HttpVersion, str], *, count: int, path: str = "/object", body: bytes = BODY,
+    width: int = 4, status: int = 200,
+) -> list[bytes]:  # fmt: skip
+    scheme, port, version, expected = way
+    endpoint = resolve_endpoint(f"{scheme}://127.0.0.1:{port}", bucket="examplebucket-1250000000", region=None)
+    transport = NativeTransport(ClientConfig(http_version=version, verify=str(folder / "ca.pem")))
+    answers: list[bytes] = []
+    numbers = iter(range(count))
+
+    async def work() -> None:
+        for _ in numbers:
+            headers = {"host": endpoint.authority, "content-length": str(len(body))}
+            answer = await transport.send(
+                HttpRequest(
+                    method="PUT", endpoint=endpoint, target=path, headers=headers, body=body, content_length=len(body)
+                )
+            )
+            assert (answer.status, answer.http_version) == (status, expected)
+            answers.append(answer.body)
+
+    try:
+        await asyncio.gather(*(work() for _ in range(width)))
+    finally:
+        await transport.aclose()
+    return answers
+
+
+@in_loop
+async def test_nginx_in_every_protocol(folder: Path) -> None:
+    with nginx(folder) as ports:
+        for way in ways(ports):
+            assert len(await put_many(folder, way, count=20)) == 20
+            assert len(await put_many(folder, way, count=300, body=b"x" * 100, width=32)) == 300
+
+
+@in_loop
+async def test_nginx_that_refuses_before_it_reads(folder: Path) -> None:
+    with nginx(folder) as ports:
+        for way in ways(ports):
+            assert await put_many(folder, way, count=6, path="/refuse", status=403) == [b"no"] * 6
+            await put_many(folder, way, count=6, path="/small", status=413)
+
+
+@in_loop
+async def test_nginx_with_tiny_windows_and_connections_that_end_often(folder: Path) -> None:
+    with nginx(folder, buffer="1k", requests=3, more="http2_body_preread_size 0;") as ports:
+        for way in ways(ports):
+            await put_many(folder, way, count=12, body=BODY[: MIB // 2])
+            # An end of the connection that overtakes a request is told; the session above sends it again.
+            sent = 0
+            while sent < 60:
+                try:
+                    sent += len(await put_many(folder, way, count=20, body=b"x" * 100, width=1))
+                except TransportError:
+                    sent += 1
+
+
+@in_loop
+async def test_h2o(folder: Path) -> None:
+    http1, tls = free_ports(2)
+    config = folder / "h2o.conf"
+    config.write_text(H2O.format(folder=folder, http1=http1, tls=tls))
+    with started([program("h2o", "h2o"), "-c", str(config)], http1, tls):
+        for way in ways(Ports(http1=http1, h2c=0, tls=tls)):
+            assert set(await put_many(folder, way, count=10)) == {str(len(BODY)).encode()}
+
+
+@pytest.mark.parametrize("bits", [1, 10, 30])
+@in_loop
+async def test_nghttpd_with_windows_of_any_size(folder: Path, bits: int) -> None:
+    [port] = free_ports(1)
+    (folder / "object").touch()
+    command = [
+        program("nghttpd", "nghttp2-server"), "-a", "127.0.0.1", "-d", str(folder), f"--window-bits={bits}",
+        str(port), str(folder / "key.pem"), str(folder / "cert.pem"),
+    ]  # fmt: skip
+    body = BODY[:20_000] if bits < 10 else BODY
+    with started(command, port):
+        await put_many(folder, ("https", port, "2", "HTTP/2"), count=8, body=body)
+
+
+@pytest.mark.parametrize("window", [100, 65535, 1 << 20])
+@in_loop
+async def test_haproxy(folder: Path, window: int) -> None:
+    http1, h2c, tls = free_ports(3)
+    config = folder / "haproxy.cfg"
+    with nginx(folder) as behind:
+        config.write_text(
+            HAPROXY.format(folder=folder, http1=http1, h2c=h2c, tls=tls, behind=behind.http1, window=window)
+        )
+        with started([program("haproxy", "haproxy"), "-f", str(config)], http1, h2c, tls):
+            for way in ways(Ports(http1=http1, h2c=h2c, tls=tls)):
+                await put_many(folder, way, count=8, body=BODY if window > 1000 else BODY[:200_000])

@@ -1,0 +1,185 @@
+"""The same client over each transport and each protocol, against the embedded server."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+import pytest
+
+import cosxfer
+from cosxfer.limits import MIB
+from cosxfer.server import RunningServer, running
+from cosxfer.transport.choose import is_built
+from tests.functional.peer_raw import in_loop
+
+TRANSPORTS: tuple[Literal["native", "httpx"], ...] = ("native", "httpx")
+PROTOCOLS = {"http1": "HTTP/1.1", "h2c": "HTTP/2", "tls-http1": "HTTP/1.1", "tls-http2": "HTTP/2"}
+BODY = random.Random(3).randbytes(5 * MIB + 77)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """How a client reaches the server."""
+
+    server: RunningServer
+    settings: dict[str, Any]
+    version: str
+
+    def client(self, **more: Any) -> cosxfer.AsyncClient:
+        return cosxfer.AsyncClient(**{**self.settings, **more})
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[dict[bool, RunningServer]]:
+    with running() as plain, running(tls=True) as tls:
+        yield {False: plain, True: tls}
+
+
+@pytest.fixture(params=TRANSPORTS)
+def transport(request: pytest.FixtureRequest) -> str:
+    if request.param == "native":
+        assert is_built(), "the native transport is not built: make setup installs what it needs"
+    return str(request.param)
+
+
+@pytest.fixture(params=PROTOCOLS)
+def way(request: pytest.FixtureRequest, transport: str, servers: dict[bool, RunningServer]) -> Iterator[Way]:
+    protocol: str = request.param
+    server = servers[protocol.startswith("tls")]
+    settings = {
+        "endpoint": server.endpoint,
+        "credentials": server.credentials,
+        "http_version": "2" if PROTOCOLS[protocol] == "HTTP/2" else "1.1",
+        "verify": str(server.ca_file) if server.ca_file else True,
+        "transport": transport,
+    }
+    yield Way(server=server, settings=settings, version=PROTOCOLS[protocol])
+    server.set_faults([])
+
+
+@in_loop
+async def test_objects_of_any_size_go_and_come(way: Way, tmp_path: Path) -> None:
+    async with way.client() as client:
+        for size in (0, 1, 16384, 65536, len(BODY)):
+            await client.put_object(way.server.bucket, f"object-{size}", BODY[:size])
+            got = await client.get_object(way.server.bucket, f"object-{size}")
+            assert hashlib.sha256(got.body).digest() == hashlib.sha256(BODY[:size]).digest()
+
+
+@in_loop
+async def test_a_file_in_parts_by_the_expected_protocol(way: Way, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(BODY)
+    progress: list[int] = []
+    async with way.client() as client:
+        result = await client.slice_upload_file(
+            way.server.bucket, "file", path, slice_size=MIB, on_progress=lambda p: progress.append(p.loaded)
+        )
+        assert result.verified
+        assert result.http_version == way.version
+        got = await client.get_object(way.server.bucket, "file")
+    assert got.body == BODY
+    assert progress == sorted(progress)
+    assert progress[-1] == len(BODY)
+
+
+@in_loop
+async def test_many_at_once(way: Way) -> None:
+    async with way.client() as client:
+        await asyncio.gather(
+            *(client.put_object(way.server.bucket, f"many-{n}", BODY[:n]) for n in range(0, 6000, 100))
+        )
+        for n in range(0, 6000, 700):
+            assert (await client.get_object(way.server.bucket, f"many-{n}")).body == BODY[:n]
+
+
+@in_loop
+async def test_a_body_that_comes_in_pieces(way: Way) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(BODY), 100_000):
+            yield BODY[start : start + 100_000]
+
+    async with way.client() as client:
+        await client.put_object(way.server.bucket, "pieces", pieces(), content_length=len(BODY))
+        assert (await client.get_object(way.server.bucket, "pieces")).body == BODY
+
+
+@in_loop
+async def test_a_refusal_keeps_its_code_however_long_the_body(way: Way) -> None:
+    wrong = cosxfer.Credentials(secret_id=way.server.credentials.secret_id, secret_key="wrong")
+    async with way.client(credentials=wrong) as client:
+        for body in (b"x", BODY, BODY * 4):
+            with pytest.raises(cosxfer.AccessDeniedError) as caught:
+                await client.put_object(way.server.bucket, "refused", body)
+            assert caught.value.code == "SignatureDoesNotMatch"
+
+
+@in_loop
+async def test_an_expectation_is_met(way: Way) -> None:
+    async with way.client() as client:
+        await client.put_object(way.server.bucket, "expected", BODY, expect="100-continue")
+        assert (await client.get_object(way.server.bucket, "expected")).body == BODY
+
+
+@in_loop
+async def test_a_cancelled_call_leaves_the_client_usable(way: Way) -> None:
+    way.server.set_faults([{"operation": "get_object", "do": "stall", "at": "answer"}])
+    async with way.client() as client:
+        await client.put_object(way.server.bucket, "object", b"x")
+        waiting = asyncio.create_task(client.get_object(way.server.bucket, "object"))
+        await asyncio.sleep(0.1)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await client.put_object(way.server.bucket, "object", b"y")
+
+
+@in_loop
+async def test_an_httpx_client_of_the_callers_own_is_used_and_left_open(servers: dict[bool, RunningServer]) -> None:
+    seen: list[str] = []
+
+    async def note(request: httpx.Request) -> None:
+        seen.append(request.method)
+
+    server = servers[False]
+    async with httpx.AsyncClient(event_hooks={"request": [note]}) as mine:
+        async with cosxfer.AsyncClient(
+            endpoint=server.endpoint, credentials=server.credentials, transport=mine
+        ) as client:
+            await client.put_object(server.bucket, "object", BODY)
+        assert not mine.is_closed
+    assert seen == ["PUT"]
+
+
+@in_loop
+async def test_the_rate_limit_holds_on_each_transport(transport: str, servers: dict[bool, RunningServer]) -> None:
+    server = servers[False]
+    loop = asyncio.get_running_loop()
+    async with cosxfer.AsyncClient(
+        endpoint=server.endpoint, credentials=server.credentials, transport=transport,  # type: ignore[arg-type]
+        max_bytes_per_second=4e6,
+    ) as client:  # fmt: skip
+        began = loop.time()
+        await asyncio.gather(*(client.put_object(server.bucket, f"rate-{n}", bytes(500_000)) for n in range(4)))
+        # A tenth of a second may go in one burst; a slow machine only takes longer.
+        assert loop.time() - began >= (2e6 - 4e5) / 4e6 * 0.95
+
+
+@in_loop
+async def test_an_untrusted_certificate_is_a_connect_error(transport: str, servers: dict[bool, RunningServer]) -> None:
+    server = servers[True]
+    async with cosxfer.AsyncClient(
+        endpoint=server.endpoint,
+        credentials=server.credentials,
+        transport=transport,  # type: ignore[arg-type]
+    ) as client:
+        with pytest.raises(cosxfer.ConnectError, match="not trusted") as caught:
+            await client.put_object(server.bucket, "object", b"x")
+        assert not caught.value.retryable

@@ -1,0 +1,84 @@
+"""Which transport a client gets."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from cosxfer.config import ClientConfig
+from cosxfer.cos.responses import HttpResponse
+from cosxfer.errors import UsageError
+from cosxfer.transport import choose
+from cosxfer.transport.choose import choose_transport, is_built
+from cosxfer.transport.httpx import HttpxTransport
+from cosxfer.transport.memory import MemoryTransport
+
+
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    choose._say_once.cache_clear()
+
+
+def config(endpoint: str = "https://{bucket}.cos.{region}.myqcloud.com") -> ClientConfig:
+    return ClientConfig(endpoint=endpoint)
+
+
+def test_native_is_the_default_where_it_is_built() -> None:
+    chosen = choose_transport("auto", config())
+    assert type(chosen).__name__ == ("NativeTransport" if is_built() else "HttpxTransport")
+
+
+def test_httpx_when_asked_for() -> None:
+    assert isinstance(choose_transport("httpx", config()), HttpxTransport)
+
+
+def test_a_transport_of_the_callers_is_kept() -> None:
+    mine = MemoryTransport(lambda request, body: HttpResponse(status=200, headers={}))
+    assert choose_transport(mine, config()) is mine
+
+
+@pytest.mark.parametrize(
+    ("name", "endpoint"),
+    [
+        ("HTTPS_PROXY", "https://{bucket}.example.com"),
+        ("http_proxy", "http://a.example.com"),
+        ("ALL_PROXY", "a.example"),
+    ],
+)
+def test_a_proxy_for_the_endpoint_means_httpx_and_is_said_once(
+    name: str, endpoint: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(name, "http://127.0.0.1:1")
+    caplog.set_level(logging.INFO, "cosxfer")
+    for _ in range(2):
+        assert isinstance(choose_transport("auto", config(endpoint)), HttpxTransport)
+    assert [record.getMessage() for record in caplog.records] == [f"using httpx: {name.upper()} names a proxy"] or (
+        not is_built()
+    )
+
+
+def test_no_proxy_and_another_schemes_proxy_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    assert choose.proxy_for(config()) is None
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    assert choose.proxy_for(config()) == "HTTPS_PROXY"
+    monkeypatch.setenv("NO_PROXY", ".myqcloud.com")
+    assert choose.proxy_for(config()) is None
+
+
+def test_what_is_not_built_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(choose, "is_built", lambda: False)
+    caplog.set_level(logging.INFO, "cosxfer")
+    assert isinstance(choose_transport("auto", config()), HttpxTransport)
+    assert "not built" in caplog.text
+    with pytest.raises(UsageError, match="libnghttp2"):
+        choose_transport("native", config())
+
+
+def test_another_word_is_refused() -> None:
+    with pytest.raises(UsageError, match="curl"):
+        choose_transport("curl", config())  # type: ignore[arg-type]

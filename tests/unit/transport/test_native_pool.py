@@ -1,0 +1,99 @@
+"""The books of the native transport's connections."""
+
+from __future__ import annotations
+
+from cosxfer.transport.native_pool import (
+    HTTP2_CONNECTIONS,
+    IDLE_SECONDS,
+    STREAMS_PER_CONNECTION,
+    OriginPool,
+    Slot,
+)
+
+
+def http2_slot(name: str, streams: int = 100) -> Slot[str]:
+    return Slot(name, http2=True, max_streams=streams)
+
+
+def test_the_first_connection_tells_the_protocol_and_the_rest_wait_for_it() -> None:
+    pool: OriginPool[str] = OriginPool(http2=None)
+    assert pool.to_open(10) == 1
+    pool.opening = 1
+    assert pool.to_open(10) == 0
+
+
+def test_http1_opens_a_connection_for_each_request_that_waits() -> None:
+    pool: OriginPool[str] = OriginPool(http2=False)
+    assert pool.to_open(3) == 3
+    pool.opening = 2
+    assert pool.to_open(3) == 1
+
+
+def test_http1_takes_the_connection_used_last() -> None:
+    pool: OriginPool[str] = OriginPool(http2=False)
+    for name in ("a", "b"):
+        pool.opened(Slot(name, http2=False), now=0)
+    first = pool.take()
+    assert first is not None
+    assert first.connection == "b"
+    pool.give_back(first, now=1)
+    assert pool.take() is first
+
+
+def test_a_connection_that_is_not_reusable_is_not_used_again() -> None:
+    pool: OriginPool[str] = OriginPool(http2=False)
+    pool.opened(Slot("a", http2=False), now=0)
+    slot = pool.take()
+    assert slot is not None
+    pool.give_back(slot, now=0, reusable=False)
+    assert pool.take() is None
+
+
+def test_http2_fills_connections_evenly_and_piles_up_only_when_all_are_there() -> None:
+    pool: OriginPool[str] = OriginPool(http2=True)
+    pool.opened(http2_slot("a"), now=0)
+    taken = [pool.take() for _ in range(STREAMS_PER_CONNECTION)]
+    assert all(taken)
+    assert pool.take() is None
+    assert pool.to_open(1) == 1
+    for number in range(HTTP2_CONNECTIONS - 1):
+        pool.opened(http2_slot(str(number)), now=0)
+    assert all(pool.take() for _ in range(STREAMS_PER_CONNECTION * HTTP2_CONNECTIONS * 2))
+    assert {slot.active for slot in pool.slots} <= {5, 6, 7, 4}
+    assert pool.to_open(100) == 0
+
+
+def test_a_peer_that_takes_few_streams_is_not_given_more() -> None:
+    pool: OriginPool[str] = OriginPool(http2=True)
+    pool.opened(http2_slot("a", streams=1), now=0)
+    assert pool.take() is not None
+    assert pool.take() is None
+
+
+def test_a_connection_whose_settings_are_not_known_takes_one_and_the_others_wait_for_them() -> None:
+    pool: OriginPool[str] = OriginPool(http2=True)
+    slot = Slot("a", http2=True)
+    pool.opened(slot, now=0)
+    assert pool.take() is slot
+    assert pool.take() is None
+    assert (pool.to_open(1), pool.to_open(3)) == (0, 1)
+    slot.max_streams = 100
+    assert pool.take() is slot
+
+
+def test_a_stall_means_more_connections_with_fewer_streams() -> None:
+    pool: OriginPool[str] = OriginPool(http2=True)
+    pool.opened(http2_slot("a"), now=0)
+    pool.stalled()
+    assert pool.take() is not None
+    assert pool.take() is None
+    assert pool.to_open(3) == 3
+
+
+def test_idle_connections_expire_and_busy_ones_do_not() -> None:
+    pool: OriginPool[str] = OriginPool(http2=False)
+    for name in ("a", "b"):
+        pool.opened(Slot(name, http2=False), now=0)
+    assert pool.take() is not None
+    assert [slot.connection for slot in pool.expired(IDLE_SECONDS)] == ["a"]
+    assert pool.take() is None
