@@ -32,6 +32,7 @@ unit: setup
 
 test-deep: setup
 	@.ci/deep/browser.sh
+	@.ci/deep/wire_peers.sh
 	$(PY) -m pytest -m deep
 
 format: setup

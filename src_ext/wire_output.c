@@ -92,7 +92,7 @@ static void advance(wire_connection *c, size_t length)
         if (s->piece) {
             s->at += n;
             s->request->sent += n;
-            wire_drop_pages(s->piece, s->at, c->engine->active > WIRE_FEW ? WIRE_STEP_BYTES : 4 * WIRE_STEP_BYTES);
+            wire_drop_pages(s->piece, s->at, c->engine->active > WIRE_FEW ? WIRE_STEP_BYTES : 2 * WIRE_STEP_BYTES);
             if (s->request->fed && s->at == s->piece->length)
                 wire_report_sent(s->request); /* whoever feeds it waits for this */
         }

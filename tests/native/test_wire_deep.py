@@ -1,0 +1,29 @@
+"""Slow checks of the wire, by the scripts in .ci/deep/: the parser fuzzed, hostile servers under sanitizers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / ".ci" / "deep"
+
+pytestmark = [pytest.mark.deep, pytest.mark.timeout(900)]
+
+
+def run(name: str, *arguments: str) -> str:
+    command = [str(SCRIPTS / name), *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=880)
+    assert done.returncode == 0, done.stdout[-8000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_parser_of_answers_holds_against_damage(seed: int) -> None:
+    assert "ok: 1000000 answers" in run("wire_fuzz.sh", "1000000", str(seed))
+
+
+def test_played_servers_under_sanitizers() -> None:
+    assert " passed" in run("wire_sanitize.sh", sys.executable)
