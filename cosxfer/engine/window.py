@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import aclosing
 from typing import TypeVar
 
@@ -28,11 +28,30 @@ async def run_window(items: AsyncGenerator[T, None], work: Callable[[T], Awaitab
         while (item := await queue.get()) is not None:
             await work(item)
 
+    # No asyncio.TaskGroup: before Python 3.11.3 one that fails leaves its parent marked as cancelled, and a time-out
+    # that the parent sets afterwards, as for cleaning up, then counts as a cancellation from outside.
+    tasks = [asyncio.create_task(produce()), *(asyncio.create_task(consume()) for _ in range(limit))]
     try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(produce())
-            for _ in range(limit):
-                group.create_task(consume())
-    except BaseExceptionGroup as failures:
-        # Parts that fail together fail for one reason: the first is told, the others would repeat it.
-        raise failures.exceptions[0] from failures.exceptions[0].__cause__
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        await _end(tasks)
+    # Parts that fail together fail for one reason: one is told, the others would repeat it.
+    for task in ended:
+        task.result()
+
+
+async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancel what still runs and wait until it has ended, however often we are cancelled ourselves meanwhile."""
+    cancelled: asyncio.CancelledError | None = None
+    for task in tasks:
+        task.cancel()
+    while running := [task for task in tasks if not task.done()]:
+        try:
+            await asyncio.wait(running)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # seen, or it would be logged as lost
+    if cancelled is not None:
+        raise cancelled
