@@ -12,6 +12,7 @@ fail() { say "$*"; exit 1; }
 
 # -- system packages ------------------------------------------------------------------------------------------------
 missing=""
+useful=""
 need() { missing="$missing $1"; }
 command -v "$PYTHON" >/dev/null 2>&1 || need python3
 if command -v "$PYTHON" >/dev/null 2>&1; then
@@ -23,19 +24,27 @@ else
     need python3-dev
 fi
 command -v cc >/dev/null 2>&1 || need gcc
-command -v pkg-config >/dev/null 2>&1 || need pkg-config
-pkg-config --exists libnghttp2 2>/dev/null || need libnghttp2-dev
+# Without these two the native transport is left out, and httpx serves in its place.
+command -v pkg-config >/dev/null 2>&1 || useful="$useful pkg-config"
+pkg-config --exists libnghttp2 2>/dev/null || useful="$useful libnghttp2-dev"
 echo "#include <stdio.h>" | cc -E - >/dev/null 2>&1 || need libc6-dev
-if [ -n "$missing" ]; then
-    command -v apt-get >/dev/null 2>&1 || fail "missing:$missing. Install them with your system's package manager."
-    if [ "$(id -u)" = 0 ]; then sudo=""
-    elif command -v sudo >/dev/null 2>&1; then sudo="sudo"
-    else fail "missing:$missing. Become root, or: apt-get install$missing"
+if [ -n "$missing$useful" ]; then
+    sudo=""
+    if ! command -v apt-get >/dev/null 2>&1; then why="install them with your system's package manager"
+    elif [ "$(id -u)" = 0 ]; then why=""
+    elif command -v sudo >/dev/null 2>&1; then why="" sudo="sudo"
+    else why="become root, or: apt-get install$missing$useful"
     fi
-    say "installing$missing"
-    $sudo apt-get update -qq
-    # shellcheck disable=SC2086 # a list of words
-    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null
+    if [ -z "$why" ]; then
+        say "installing$missing$useful"
+        $sudo apt-get update -qq
+        # shellcheck disable=SC2086 # a list of words
+        DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing $useful >/dev/null
+    elif [ -n "$missing" ]; then
+        fail "missing:$missing; $why"
+    else
+        say "going on without$useful, so without the native transport; $why"
+    fi
 fi
 "$PYTHON" -c 'import sys; raise SystemExit(sys.version_info < (3, 11))' ||
     fail "Python 3.11 or later is needed; $PYTHON is $("$PYTHON" -V 2>&1). Set PYTHON=… to another one."
