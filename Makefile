@@ -35,6 +35,12 @@ test-deep: setup
 	@.ci/deep/wire_peers.sh
 	$(PY) -m pytest -m deep
 
+bench: setup
+	@.ci/deep/wire_peers.sh
+	$(PY) bench/hashing.py
+	$(PY) bench/wire.py
+	$(PY) bench/upload.py
+
 format: setup
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
