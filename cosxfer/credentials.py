@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from cosxfer.errors import CosxferError, CredentialsError
+
+logger = logging.getLogger("cosxfer")
 
 REFRESH_MARGIN_SECONDS = 60
 """Temporary keys are renewed this long before they end, so that a request signed now is still valid on arrival."""
@@ -85,6 +88,11 @@ class CredentialsResolver:
                 token = _asking.set(self)
                 try:
                     self._current = await _ask(self._provider)
+                except CredentialsError as error:
+                    # Asked ahead of time, so that a provider may fail once.
+                    if self._current is None or not _valid(self._current, now, margin=0):
+                        raise
+                    logger.warning("%s; the keys at hand are used while they last", error)
                 finally:
                     _asking.reset(token)
                 if not _valid(self._current, now, margin=0):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cosxfer.errors import CosxferError, ThrottledError
+from cosxfer.errors import ConnectError, CosxferError, ThrottledError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +18,7 @@ class RetryPolicy:
 
     max_attempts: int = 5
     base_seconds: float = 0.05
+    connect_base_seconds: float = 0.2
     throttled_base_seconds: float = 1.0
     cap_seconds: float = 20.0
 
@@ -50,8 +51,12 @@ def retry_delay(policy: RetryPolicy, error: CosxferError, *, attempt: int, rando
     """
     if not error.retryable or attempt >= policy.max_attempts:
         return None
-    throttled = isinstance(error, ThrottledError)
-    base = policy.throttled_base_seconds if throttled else policy.base_seconds
+    base = policy.base_seconds
+    if isinstance(error, ThrottledError):
+        base = policy.throttled_base_seconds
+    elif isinstance(error, ConnectError):
+        # A server that restarts is away for some seconds.
+        base = policy.connect_base_seconds
     delay = random * min(policy.cap_seconds, base * 2.0 ** min(attempt - 1, 30))
     if isinstance(error, ThrottledError) and error.retry_after_seconds is not None:
         delay = max(delay, min(error.retry_after_seconds, policy.cap_seconds))

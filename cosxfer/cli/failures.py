@@ -16,7 +16,12 @@ import typer
 
 from cosxfer.errors import CosxferError, UsageError
 
-FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+_GIVEN_UP = (
+    "what was under way was given up and cleaned up, unless a line above says what stays. If the last request had "
+    "already reached the server the object may be there: look before you rely on either"
+)
 
 
 @contextmanager
@@ -29,13 +34,16 @@ def reported(*, debug: bool) -> Iterator[None]:
         # What HTTP libraries log at this level holds signatures.
         for noisy in ("httpx", "httpcore", "hpack", "h2", "asyncio"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _terminate)
     try:
         yield
     except (typer.Exit, typer.Abort):
         raise
     except KeyboardInterrupt:
-        fail("interrupted; nothing was completed", INTERRUPTED)
+        fail(f"interrupted; {_GIVEN_UP}", INTERRUPTED)
+    except _TerminatedError as error:
+        fail(f"terminated by {error.name}; {_GIVEN_UP}", error.code)
     except BrokenPipeError:
         # Whoever read our output has gone; the rest of it has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -48,6 +56,15 @@ def reported(*, debug: bool) -> Iterator[None]:
         if debug:
             raise
         fail(f"a fault of cosxfer itself: {type(error).__name__}: {error}. Run with --debug for the details", FAILED)
+
+
+class _TerminatedError(BaseException):
+    """A signal asked the command to end; as KeyboardInterrupt, it is no Exception, so that nothing swallows it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.name = signal.Signals(number).name
+        self.code = 128 + number
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -63,4 +80,4 @@ def _paragraph(error: CosxferError) -> str:
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(TERMINATED)
+    raise _TerminatedError(number)

@@ -16,7 +16,7 @@ from cosxfer.engine.file_body import FileBody, ReadableFile, is_file, measure
 from cosxfer.engine.hash_ahead import HashAhead
 from cosxfer.engine.part_body import PartBody
 from cosxfer.engine.stream_body import StreamBody, pieces_of, spool
-from cosxfer.errors import CosxferError, IntegrityError, UsageError
+from cosxfer.errors import CosxferError, IntegrityError, SourceChangedError, UsageError
 from cosxfer.planning import PartRange
 from cosxfer.sources import FileSource
 
@@ -97,7 +97,7 @@ async def prepared(
             except CosxferError:
                 source.check()
                 raise
-            source.check()
+            check_stored(source)
     elif is_file(body) and (size := measure(body)) is not None:
         _check_size(size, largest, content_length)
         yield await _from_file(FileBody(body, size), executor, given)
@@ -136,6 +136,15 @@ def _check_content_length(value: int, largest: int) -> None:
             f"content_length is {value!r}; it must be a number of bytes", name="content_length", value=value
         )
     _check_size(value, largest, None)
+
+
+def check_stored(source: FileSource) -> None:
+    """Check a file that a single PUT has just stored: a change is an error, and the object is there all the same."""
+    try:
+        source.check()
+    except SourceChangedError as error:
+        error.add_note("The object had been stored by then, with what the file held before, in place of an older one")
+        raise
 
 
 def _check_size(size: int, largest: int, content_length: int | None) -> None:

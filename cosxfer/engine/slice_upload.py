@@ -226,6 +226,12 @@ class SliceUpload:
                 await asyncio.wait([work], timeout=INITIATE_SECONDS)
             if work.done() and not work.cancelled() and work.exception() is None:
                 self._begun(work.result().upload_id)
+            else:
+                logger.warning(
+                    "%s was given up before Initiate was answered: an empty multipart upload of this key may stay on "
+                    "the server; multipart_list shows it",
+                    self._what(),
+                )
             work.cancel()
             raise
         self._begun(init.upload_id)

@@ -13,7 +13,7 @@ from cosxfer.config import check_concurrency
 from cosxfer.cos.names import check_bucket, check_key
 from cosxfer.cos.requests import ObjectHeaders, object_headers
 from cosxfer.engine.abort import abort_upload
-from cosxfer.engine.bodies import SMALL_BYTES
+from cosxfer.engine.bodies import SMALL_BYTES, check_stored
 from cosxfer.engine.checkpoint import Checkpoint
 from cosxfer.engine.hash_ahead import HashAhead, HashedPart
 from cosxfer.engine.options import UploadOptions
@@ -223,7 +223,7 @@ async def _put(
     except CosxferError:
         source.check()
         raise
-    source.check()
+    check_stored(source)
     verified_by = "crc64" if result.crc64 is not None else ""
     if not verified_by and result.etag.strip('"').lower() == hashed.md5.hex():
         verified_by = "etag"

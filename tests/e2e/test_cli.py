@@ -194,7 +194,7 @@ def test_debug_shows_the_traceback_and_no_secret(server: RunningServer, source: 
     assert "q-signature" not in done.stderr
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_an_interrupt_cleans_up_on_the_server(
     server: RunningServer, source: Path, number: signal.Signals, code: int
 ) -> None:
@@ -216,6 +216,7 @@ def test_an_interrupt_cleans_up_on_the_server(
     finally:
         server.set_faults([])
     assert process.returncode == code, errors
+    assert "was given up and cleaned up" in errors.replace("\n", " ")
     assert "Traceback" not in errors
     with client(server) as reader:
         assert reader.multipart_list(server.bucket).uploads == ()

@@ -51,3 +51,16 @@ def test_two_callers_at_once_share_one_question() -> None:
     resolver = CredentialsResolver(provider)
     asyncio.run(ask())
     assert asked == 1
+
+
+def test_a_provider_that_fails_while_the_keys_are_good_is_survived() -> None:
+    answers = [Credentials(secret_id="a", secret_key="b", expires_at=100.0)]
+
+    async def ask() -> None:
+        assert (await resolver.get(0.0)) is not None
+        assert (await resolver.get(99.0)) is not None
+        with pytest.raises(CredentialsError, match="provider failed"):
+            await resolver.get(101.0)
+
+    resolver = CredentialsResolver(lambda: answers.pop())
+    asyncio.run(ask())
