@@ -81,7 +81,8 @@ static void end(wire_connection *c, size_t rest)
 void wire_h1_input(wire_connection *c, const char *data, size_t length)
 {
     wire_request *r = c->current;
-    if (!r || r->answer_complete) {
+    /* Before a byte of the request is out, nothing can be its answer: it is left over, or a 408 for the idle time. */
+    if (!r || r->answer_complete || !r->begun) {
         wire_kill(c, WIRE_BROKEN, "the server sent something that was not asked for");
         return;
     }
