@@ -101,8 +101,12 @@ void wire_h1_input(wire_connection *c, const char *data, size_t length)
             break;
         case WIRE_H1_HEAD:
             take_head(r, &c->parser);
-            if (r->status >= 300)
-                r->sending_done = 1, c->leaving |= c->count > 0 || !r->complete || wire_next_piece(r) != NULL;
+            if (r->status >= 300) {
+                /* Not "no pieces are left": the end of the chunks may be what is missing. */
+                if (!r->sending_done || c->count)
+                    c->leaving = 1;
+                r->sending_done = 1;
+            }
             break;
         case WIRE_H1_BODY:
             if (wire_take_body(r, c->parser.body, c->parser.body_length)) {
