@@ -23,7 +23,7 @@ static void queue_body(wire_connection *c, wire_request *r)
             if (!r->complete)
                 return;
             if (r->length < 0)
-                wire_push(c, "0\r\n\r\n", 5);
+                wire_push(c, "0\r\n\r\n", 5), wire_push_belongs(c, r);
             r->sending_done = 1;
             return;
         }
@@ -69,6 +69,7 @@ static void end(wire_connection *c, size_t rest)
                    !c->write_broken && !c->hung_up;
     c->current = NULL;
     r->reusable = reusable;
+    r->answer_complete = 1;
     wire_h1_reset(&c->parser, 0);
     /* An answer that came before the body was out is the answer; the rest of the body would be taken for a request. */
     if (!reusable)
@@ -116,8 +117,8 @@ void wire_h1_input(wire_connection *c, const char *data, size_t length)
             break;
         case WIRE_H1_END:
             r->answer_complete = 1;
-            /* A success that came before the whole body: the server reads the rest, and the connection stays of use. */
-            if (r->status < 300 && c->parser.keep_alive && !length && !r->hold && (!r->sending_done || c->count))
+            /* A success that came before the whole body: it counts once the server has got the rest. */
+            if (r->status < 300 && !length && !r->hold && (!r->sending_done || c->count))
                 return;
             end(c, length);
             return;

@@ -63,16 +63,13 @@ static ssize_t on_read_body(nghttp2_session *session, int32_t stream_id, uint8_t
             return NGHTTP2_ERR_DEFERRED;
         }
         *flags |= NGHTTP2_DATA_FLAG_EOF;
-        r->sending_done = 1;
         return 0;
     }
     size_t left = piece->length - r->taken;
     if (length >= left) {
         length = left;
-        if (r->complete && !piece->next) {
+        if (r->complete && !piece->next)
             *flags |= NGHTTP2_DATA_FLAG_EOF;
-            r->sending_done = 1;
-        }
     }
     return (ssize_t)length;
 }
@@ -83,14 +80,17 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
     wire_connection *c = user;
     wire_request *r = source->ptr;
     (void)session;
-    (void)frame;
     if (full(c, 2))
         return NGHTTP2_ERR_WOULDBLOCK;
     wire_push_copy(c, (const char *)head, 9);
     if (length) {
         wire_push_body(c, r, r->piece, r->taken, length);
         r->taken += length;
+    } else {
+        wire_push_belongs(c, r);
     }
+    if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)
+        r->sending_done = 1;
     return 0;
 }
 
@@ -230,8 +230,10 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
         return 0;
     nghttp2_session_set_stream_user_data(session, stream_id, NULL);
     r->stream_open = 0;
-    if (r->answer_complete) {
+    if (r->done || wire_answer_counts(r)) {
         wire_finish(r, WIRE_OK, NULL);
+    } else if (r->answer_complete && r->sending_done && !r->cut) {
+        r->finish_when_out = 1;
     } else if (error == NGHTTP2_REFUSED_STREAM && !r->status) {
         wire_finish(r, WIRE_UNSENT, "the server refused the stream");
     } else if (error == NGHTTP2_HTTP_1_1_REQUIRED && !r->status) {
