@@ -12,6 +12,9 @@ from libc.errno cimport EINVAL, errno
 from libc.stdint cimport int64_t
 from libc.string cimport memchr, strlen, strncpy
 
+cdef extern from "unistd.h":
+    int close_fd "close"(int)
+
 import os
 import ssl
 import threading
@@ -134,9 +137,13 @@ cdef class Connection:
     cdef wire_connection *_connection
     cdef Engine _engine
     cdef object _tls
+    cdef int _fd  # a plain socket's, until an engine closes it; else -1
     cdef readonly bint closed, http2
     cdef readonly str why
     cdef public object owner
+
+    def __cinit__(self):
+        self._fd = -1
 
     def __init__(self, sock, *, bint http2, owner=None):
         cdef bint tls = isinstance(sock, ssl.SSLSocket)
@@ -146,6 +153,8 @@ cdef class Connection:
         if tls:
             self._tls = sock
         fd = sock.fileno() if tls else sock.detach()
+        if not tls:
+            self._fd = fd
         self._connection = wire_connection_new(
             <void *>self, fd, http2, &PYTHON_TLS if tls else NULL, <void *>sock if tls else NULL
         )
@@ -153,6 +162,8 @@ cdef class Connection:
             raise MemoryError
 
     def __dealloc__(self):
+        if self._fd >= 0:
+            close_fd(self._fd)
         if self._connection == NULL:
             return
         if self._engine is not None and self._engine._engine != NULL:
@@ -328,9 +339,10 @@ cdef class Engine:
     def add(self, Connection connection) -> None:
         if self.stopped or connection._engine is not None:
             raise ValueError("the engine is stopped, or the connection is in use")
-        connection._engine = self
         if wire_engine_add(self._engine, connection._connection):
             raise MemoryError
+        connection._engine = self
+        connection._fd = -1
         Py_INCREF(connection)  # taken back by `drain`, in this thread
 
     def close(self, Connection connection) -> None:
@@ -343,6 +355,8 @@ cdef class Engine:
         exchange._engine = self
         exchange.connection = connection
         if wire_engine_submit(self._engine, connection._connection, exchange._request):
+            exchange._engine = None
+            exchange.connection = None
             raise MemoryError
         Py_INCREF(exchange)  # taken back by `drain`, in this thread
 

@@ -308,11 +308,19 @@ class NativeTransport:
             self._fail_waiting(origin, failure, all_of_them=True)
             return
         origin.pool.opening -= 1
-        slot = Slot(wire.Connection(sock, http2=http2), http2=http2)
-        slot.connection.owner = (origin, slot)
-        engine = self._engine()
+        try:
+            slot = Slot(wire.Connection(sock, http2=http2), http2=http2)
+            slot.connection.owner = (origin, slot)
+            self._engine().add(slot.connection)
+        except Exception as error:
+            # No more descriptors, threads or memory. A plain socket is the connection's by then, which closes it.
+            sock.close()
+            failure = ConnectError(f"cannot connect to {origin.target.where}: {error}")
+            failure.__cause__ = error
+            self._fail_waiting(origin, failure, all_of_them=not origin.pool.slots)
+            self._open(origin)
+            return
         self._connections.add(slot.connection)
-        engine.add(slot.connection)
         origin.pool.opened(slot, now=time.monotonic())
         self._serve(origin)
         if self._sweep is None:
@@ -323,9 +331,13 @@ class NativeTransport:
         assert self._loop is not None
         if len(self._engines) < self._thread_count:
             engine = wire.Engine(self._rate)
-            self._engines.append(engine)
-            self._loop.add_reader(engine.fileno(), engine.drain, self)
             engine.start()
+            try:
+                self._loop.add_reader(engine.fileno(), engine.drain, self)
+            except BaseException:
+                engine.stop()
+                raise
+            self._engines.append(engine)
             return engine
         used = [connection.engine for connection in self._connections]
         return min(self._engines, key=used.count)
