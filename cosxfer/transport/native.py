@@ -115,6 +115,7 @@ class NativeTransport:
         origin = self._origin(request.endpoint)
         head = _head(request)
         for _ in range(UNSENT_TRIES):
+            self._check_open(request)
             slot = origin.pool.take() or await self._wait(origin, request)
             exchange = await self._exchange(request, head, origin, slot)
             result = exchange.result
@@ -155,6 +156,13 @@ class NativeTransport:
                 loop.remove_reader(engine.fileno())
             engine.drain(self)
 
+        for origin in self._origins.values():
+            self._fail_waiting(origin, TransportError("the client is closed"), all_of_them=True)
+
+    def _check_open(self, request: HttpRequest) -> None:
+        if self._closed:
+            raise TransportError("the client is closed", url=request.url)
+
     # -- one request -----------------------------------------------------------------------------------------------
 
     async def _exchange(self, request: HttpRequest, head: bytes, origin: _Origin, slot: _Slot) -> wire.Exchange:
@@ -171,6 +179,7 @@ class NativeTransport:
                 owner=call,
             )
             whole = attach_body(exchange, request)
+            self._check_open(request)  # it may have been closed while the connection was waited for
         except BaseException as error:
             self._released(origin, slot, reusable=True)
             if isinstance(error, ValueError) and not isinstance(error, CosxferError):
@@ -179,7 +188,13 @@ class NativeTransport:
         # It may have closed since it was chosen; then the exchange ends as UNSENT.
         engine = slot.connection.engine
         assert engine is not None
-        engine.submit(slot.connection, exchange)
+        try:
+            engine.submit(slot.connection, exchange)
+        except (ValueError, MemoryError) as error:
+            self._released(origin, slot, reusable=True)
+            if isinstance(error, MemoryError):
+                raise
+            raise TransportError("the client is closed", url=request.url) from error
         feeder = None
         if not whole:
             call.room = asyncio.Event()
@@ -282,6 +297,8 @@ class NativeTransport:
 
     def _open(self, origin: _Origin) -> None:
         assert self._loop is not None
+        if self._closed:
+            return  # `aclose` fails those that wait
         waiting = sum(not turn.done() for turn in origin.waiting)
         for _ in range(origin.pool.to_open(waiting)):
             origin.pool.opening += 1
