@@ -2,6 +2,7 @@
 # cython: freethreading_compatible=False
 """The wire's Python side. The API is documented in ``wire.pyi``; the machine itself is ``wire_*.c``."""
 
+cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.memoryview cimport PyMemoryView_FromMemory
@@ -133,6 +134,10 @@ cdef class RateLimit:
         wire_rate_free(self._rate)
 
 
+# The collector must not clear the two classes below: their __dealloc__ asks the engine to free what it may still be using,
+# and has to find it.
+
+@cython.no_gc_clear
 cdef class Connection:
     cdef wire_connection *_connection
     cdef Engine _engine
@@ -183,6 +188,7 @@ cdef class Connection:
             tls.close()
 
 
+@cython.no_gc_clear
 cdef class Exchange:
     cdef wire_request *_request
     cdef Engine _engine

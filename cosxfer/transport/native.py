@@ -210,8 +210,12 @@ class NativeTransport:
             if feeder is not None and not feeder.done():
                 feeder.cancel()
         if call.failure is not None:
+            failure, call.failure = call.failure, None
             self._take_back(call)
-            raise call.failure
+            try:
+                raise failure
+            finally:
+                del failure  # its traceback holds this frame: a cycle, and the exchange in it
         if exchange.result != wire.OK:
             self._take_back(call)
         return exchange
