@@ -31,7 +31,7 @@ from cosxfer.errors import (
     UsageError,
 )
 from cosxfer.transport.base import MAX_ANSWER_BYTES
-from cosxfer.transport.native_body import attach_body, feed
+from cosxfer.transport.native_body import attach_body, feed, settled
 from cosxfer.transport.native_connect import Target, connect
 from cosxfer.transport.native_pool import IDLE_SECONDS, OriginPool, Slot
 from cosxfer.transport.tls import context_of
@@ -209,6 +209,8 @@ class NativeTransport:
         finally:
             if feeder is not None and not feeder.done():
                 feeder.cancel()
+                if not isinstance(request.body, AsyncIterable):
+                    await settled(feeder)  # a thread may be reading the file that the next attempt reads
         if call.failure is not None:
             failure, call.failure = call.failure, None
             self._take_back(call)
