@@ -331,19 +331,23 @@ class NativeTransport:
             self._fail_waiting(origin, failure, all_of_them=True)
             return
         origin.pool.opening -= 1
+        connection: wire.Connection | None = None
         try:
-            slot = Slot(wire.Connection(sock, http2=http2), http2=http2)
-            slot.connection.owner = (origin, slot)
-            self._engine().add(slot.connection)
+            connection = wire.Connection(sock, http2=http2)
+            self._engine().add(connection)
         except Exception as error:
-            # No more descriptors, threads or memory. A plain socket is the connection's by then, which closes it.
+            # No more descriptors, threads or memory. A plain socket is the connection's by then, which closes it when it
+            # goes: it must not stay for the error's traceback.
+            connection = None
             sock.close()
             failure = ConnectError(f"cannot connect to {origin.target.where}: {error}")
             failure.__cause__ = error
             self._fail_waiting(origin, failure, all_of_them=not origin.pool.slots)
             self._open(origin)
             return
-        self._connections.add(slot.connection)
+        slot = Slot(connection, http2=http2)
+        connection.owner = (origin, slot)
+        self._connections.add(connection)
         origin.pool.opened(slot, now=time.monotonic())
         self._serve(origin)
         if self._sweep is None:
