@@ -336,8 +336,8 @@ class NativeTransport:
             connection = wire.Connection(sock, http2=http2)
             self._engine().add(connection)
         except Exception as error:
-            # No more descriptors, threads or memory. A plain socket is the connection's by then, which closes it when it
-            # goes: it must not stay for the error's traceback.
+            # No more descriptors, threads or memory. A plain socket is the connection's by then, which closes it when
+            # it goes: it must not stay for the error's traceback.
             connection = None
             sock.close()
             failure = ConnectError(f"cannot connect to {origin.target.where}: {error}")
