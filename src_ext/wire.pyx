@@ -2,6 +2,7 @@
 # cython: freethreading_compatible=False
 """The wire's Python side. The API is documented in ``wire.pyi``; the machine itself is ``wire_*.c``."""
 
+cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.memoryview cimport PyMemoryView_FromMemory
@@ -11,6 +12,9 @@ from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.errno cimport EINVAL, errno
 from libc.stdint cimport int64_t
 from libc.string cimport memchr, strlen, strncpy
+
+cdef extern from "unistd.h":
+    int close_fd "close"(int)
 
 import os
 import ssl
@@ -130,13 +134,21 @@ cdef class RateLimit:
         wire_rate_free(self._rate)
 
 
+# The collector must not clear the two classes below: their __dealloc__ asks the engine to free what it may still be using,
+# and has to find it.
+
+@cython.no_gc_clear
 cdef class Connection:
     cdef wire_connection *_connection
     cdef Engine _engine
     cdef object _tls
+    cdef int _fd  # a plain socket's, until an engine closes it; else -1
     cdef readonly bint closed, http2
     cdef readonly str why
     cdef public object owner
+
+    def __cinit__(self):
+        self._fd = -1
 
     def __init__(self, sock, *, bint http2, owner=None):
         cdef bint tls = isinstance(sock, ssl.SSLSocket)
@@ -146,6 +158,8 @@ cdef class Connection:
         if tls:
             self._tls = sock
         fd = sock.fileno() if tls else sock.detach()
+        if not tls:
+            self._fd = fd
         self._connection = wire_connection_new(
             <void *>self, fd, http2, &PYTHON_TLS if tls else NULL, <void *>sock if tls else NULL
         )
@@ -153,6 +167,8 @@ cdef class Connection:
             raise MemoryError
 
     def __dealloc__(self):
+        if self._fd >= 0:
+            close_fd(self._fd)
         if self._connection == NULL:
             return
         if self._engine is not None and self._engine._engine != NULL:
@@ -172,6 +188,7 @@ cdef class Connection:
             tls.close()
 
 
+@cython.no_gc_clear
 cdef class Exchange:
     cdef wire_request *_request
     cdef Engine _engine
@@ -328,9 +345,10 @@ cdef class Engine:
     def add(self, Connection connection) -> None:
         if self.stopped or connection._engine is not None:
             raise ValueError("the engine is stopped, or the connection is in use")
-        connection._engine = self
         if wire_engine_add(self._engine, connection._connection):
             raise MemoryError
+        connection._engine = self
+        connection._fd = -1
         Py_INCREF(connection)  # taken back by `drain`, in this thread
 
     def close(self, Connection connection) -> None:
@@ -343,6 +361,8 @@ cdef class Engine:
         exchange._engine = self
         exchange.connection = connection
         if wire_engine_submit(self._engine, connection._connection, exchange._request):
+            exchange._engine = None
+            exchange.connection = None
             raise MemoryError
         Py_INCREF(exchange)  # taken back by `drain`, in this thread
 

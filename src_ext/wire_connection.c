@@ -73,7 +73,7 @@ void wire_kill(wire_connection *c, int result, const char *why)
     for (wire_request *next, *r = c->requests; r; r = next) {
         next = r->next;
         r->stream_open = 0;
-        if (r->answer_complete && result != WIRE_CANCELLED)
+        if (result != WIRE_CANCELLED && wire_answer_counts(r))
             wire_finish(r, WIRE_OK, NULL);
         wire_finish(r, !r->begun && (result == WIRE_BROKEN || result == WIRE_MALFORMED) ? WIRE_UNSENT : result, c->why);
     }

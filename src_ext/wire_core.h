@@ -56,6 +56,7 @@ struct wire_request {
     size_t taken;                            /* of `piece` */
     int complete;                            /* no more pieces come */
     int sending_done;                        /* head and body are out, or on their way for good */
+    int cut;                                 /* some of it was taken from the output queue unsent */
     uint64_t queued, sent, reported;         /* bytes of the body */
     unsigned spans;                          /* in the output queue */
     int begun;                               /* some of it was written to the socket */
@@ -69,6 +70,7 @@ struct wire_request {
     int result, status, reusable, done, released;
     int stream_open; /* HTTP/2: nghttp2 still knows the request */
     int head_complete, answer_complete;
+    int finish_when_out; /* HTTP/2: the stream is closed, the end of the body is still in the queue */
     char *headers;
     size_t headers_length, headers_capacity;
     char *body;
@@ -149,6 +151,8 @@ void wire_clear_answer(wire_request *request);
 int wire_take_body(wire_request *request, const char *data, size_t length);
 /* The request has its result. It is released when none of its body is in a queue. */
 void wire_finish(wire_request *request, int result, const char *why);
+/* Whether an answer that is complete may count: a success does not before the whole body is out. */
+int wire_answer_counts(const wire_request *request);
 void wire_release(wire_request *request);
 void wire_report_sent(wire_request *request);
 /* The body that was held back may go. */
@@ -167,6 +171,8 @@ void wire_push_body(wire_connection *connection, wire_request *request, wire_pie
 /* Write what is queued. 1: all out. 0: the socket is full, or the turn is over. -1: the connection is dead. */
 int wire_flush(wire_connection *connection, size_t *budget);
 void wire_drop_output(wire_connection *connection);
+/* The run pushed last is of this request, although not of its body. */
+void wire_push_belongs(wire_connection *connection, wire_request *request);
 
 /* wire_connection.c */
 void wire_connection_read(wire_connection *connection);

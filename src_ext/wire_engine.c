@@ -299,6 +299,15 @@ static void serve_ready(wire_engine *e)
     }
 }
 
+/* At the end, when nothing is served any more. */
+static void forget_ready(wire_engine *e)
+{
+    for (wire_connection *c = e->ready; c; c = c->next_ready)
+        c->ready = 0;
+    e->ready = NULL;
+    e->ready_end = &e->ready;
+}
+
 static void release_throttled(wire_engine *e)
 {
     e->throttled = 0;
@@ -322,12 +331,17 @@ static void socket_event(wire_connection *c, uint32_t events)
         wire_connection_write(c);
 }
 
-/* What a dead connection still holds; nobody can be looking at it now. */
+/* What a dead connection still holds; nobody can be looking at it now. One that stands in the list of the ready stays until
+ * `serve_ready` has taken it out: after WIRE_CLOSED the caller may free it. */
 static void bury(wire_engine *e)
 {
-    while (e->dead) {
-        wire_connection *c = e->dead;
-        e->dead = c->next_dead;
+    for (wire_connection **at = &e->dead; *at;) {
+        wire_connection *c = *at;
+        if (c->ready) {
+            at = &c->next_dead;
+            continue;
+        }
+        *at = c->next_dead;
         wire_h2_free(c);
         wire_h1_free(&c->parser);
         wire_emit(e, WIRE_CLOSED, c->owner, 0, NULL);
@@ -380,6 +394,7 @@ void wire_engine_run(wire_engine *e)
     run_commands(e);
     while (e->connections)
         wire_kill(e->connections, WIRE_CANCELLED, "the client is closed");
+    forget_ready(e);
     bury(e);
     publish(e);
 }
@@ -387,6 +402,7 @@ void wire_engine_run(wire_engine *e)
 void wire_engine_free(wire_engine *e)
 {
     run_commands(e);
+    forget_ready(e);
     bury(e);
     publish(e);
     for (wire_event *next, *event = e->published; event; event = next) {

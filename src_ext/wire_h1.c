@@ -23,7 +23,7 @@ static void queue_body(wire_connection *c, wire_request *r)
             if (!r->complete)
                 return;
             if (r->length < 0)
-                wire_push(c, "0\r\n\r\n", 5);
+                wire_push(c, "0\r\n\r\n", 5), wire_push_belongs(c, r);
             r->sending_done = 1;
             return;
         }
@@ -69,6 +69,7 @@ static void end(wire_connection *c, size_t rest)
                    !c->write_broken && !c->hung_up;
     c->current = NULL;
     r->reusable = reusable;
+    r->answer_complete = 1;
     wire_h1_reset(&c->parser, 0);
     /* An answer that came before the body was out is the answer; the rest of the body would be taken for a request. */
     if (!reusable)
@@ -81,7 +82,8 @@ static void end(wire_connection *c, size_t rest)
 void wire_h1_input(wire_connection *c, const char *data, size_t length)
 {
     wire_request *r = c->current;
-    if (!r || r->answer_complete) {
+    /* Before a byte of the request is out, nothing can be its answer: it is left over, or a 408 for the idle time. */
+    if (!r || r->answer_complete || !r->begun) {
         wire_kill(c, WIRE_BROKEN, "the server sent something that was not asked for");
         return;
     }
@@ -100,8 +102,12 @@ void wire_h1_input(wire_connection *c, const char *data, size_t length)
             break;
         case WIRE_H1_HEAD:
             take_head(r, &c->parser);
-            if (r->status >= 300)
-                r->sending_done = 1, c->leaving |= c->count > 0 || !r->complete || wire_next_piece(r) != NULL;
+            if (r->status >= 300) {
+                /* Not "no pieces are left": the end of the chunks may be what is missing. */
+                if (!r->sending_done || c->count)
+                    c->leaving = 1;
+                r->sending_done = 1;
+            }
             break;
         case WIRE_H1_BODY:
             if (wire_take_body(r, c->parser.body, c->parser.body_length)) {
@@ -111,8 +117,8 @@ void wire_h1_input(wire_connection *c, const char *data, size_t length)
             break;
         case WIRE_H1_END:
             r->answer_complete = 1;
-            /* A success that came before the whole body: the server reads the rest, and the connection stays of use. */
-            if (r->status < 300 && c->parser.keep_alive && !length && !r->hold && (!r->sending_done || c->count))
+            /* A success that came before the whole body: it counts once the server has got the rest. */
+            if (r->status < 300 && !length && !r->hold && (!r->sending_done || c->count))
                 return;
             end(c, length);
             return;

@@ -63,16 +63,13 @@ static ssize_t on_read_body(nghttp2_session *session, int32_t stream_id, uint8_t
             return NGHTTP2_ERR_DEFERRED;
         }
         *flags |= NGHTTP2_DATA_FLAG_EOF;
-        r->sending_done = 1;
         return 0;
     }
     size_t left = piece->length - r->taken;
     if (length >= left) {
         length = left;
-        if (r->complete && !piece->next) {
+        if (r->complete && !piece->next)
             *flags |= NGHTTP2_DATA_FLAG_EOF;
-            r->sending_done = 1;
-        }
     }
     return (ssize_t)length;
 }
@@ -83,14 +80,17 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
     wire_connection *c = user;
     wire_request *r = source->ptr;
     (void)session;
-    (void)frame;
     if (full(c, 2))
         return NGHTTP2_ERR_WOULDBLOCK;
     wire_push_copy(c, (const char *)head, 9);
     if (length) {
         wire_push_body(c, r, r->piece, r->taken, length);
         r->taken += length;
+    } else {
+        wire_push_belongs(c, r);
     }
+    if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)
+        r->sending_done = 1;
     return 0;
 }
 
@@ -230,8 +230,10 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
         return 0;
     nghttp2_session_set_stream_user_data(session, stream_id, NULL);
     r->stream_open = 0;
-    if (r->answer_complete) {
+    if (r->done || wire_answer_counts(r)) {
         wire_finish(r, WIRE_OK, NULL);
+    } else if (r->answer_complete && r->sending_done && !r->cut) {
+        r->finish_when_out = 1;
     } else if (error == NGHTTP2_REFUSED_STREAM && !r->status) {
         wire_finish(r, WIRE_UNSENT, "the server refused the stream");
     } else if (error == NGHTTP2_HTTP_1_1_REQUIRED && !r->status) {
@@ -297,14 +299,15 @@ static int indexed(const char *name, size_t length)
     return 1;
 }
 
-#define MAX_HEADERS 128
+#define FEW_HEADERS 128
 
 static nghttp2_nv pair(const char *name, size_t name_length, const char *value, size_t value_length, int flags)
 {
     return (nghttp2_nv){(uint8_t *)name, (uint8_t *)value, name_length, value_length, (uint8_t)flags};
 }
 
-/* From the head's HTTP/1.1 form (checked when the request was made) to the fields of a HEADERS frame. */
+/* From the head's HTTP/1.1 form (checked when the request was made) to the fields of a HEADERS frame: at most 3 more than
+ * it has lines. */
 static size_t fields_of(wire_connection *c, char *head, size_t length, nghttp2_nv *fields)
 {
     char *end = head + length - 2, *line = memchr(head, '\n', length), *first_end = line - 1;
@@ -318,7 +321,7 @@ static size_t fields_of(wire_connection *c, char *head, size_t length, nghttp2_n
     fields[1] = pair(":scheme", 7, c->ops ? "https" : "http", c->ops ? 5 : 4, 0);
     fields[2] = pair(":authority", 10, "", 0, 0);
     fields[3] = pair(":path", 5, target, (size_t)(target_end - target), NGHTTP2_NV_FLAG_NO_INDEX);
-    for (line++; line < end && count < MAX_HEADERS;) {
+    for (line++; line < end;) {
         char *lf = memchr(line, '\n', (size_t)(end - line)), *colon = memchr(line, ':', (size_t)(lf - line));
         char *value = colon + 1, *stop = lf - 1;
         size_t name_length = (size_t)(colon - line);
@@ -342,13 +345,22 @@ static size_t fields_of(wire_connection *c, char *head, size_t length, nghttp2_n
 
 void wire_h2_submit(wire_connection *c, wire_request *r)
 {
-    nghttp2_nv fields[MAX_HEADERS];
+    nghttp2_nv few[FEW_HEADERS], *fields = few;
     nghttp2_data_provider body = {.source.ptr = r, .read_callback = on_read_body};
+    size_t lines = 0;
+    for (size_t i = 0; i < r->head_length; i++)
+        lines += r->head[i] == '\n';
+    if (lines + 3 > FEW_HEADERS && !(fields = malloc((lines + 3) * sizeof *fields))) {
+        wire_finish(r, WIRE_UNSENT, "out of memory");
+        return;
+    }
     size_t count = fields_of(c, r->head, r->head_length, fields);
     int has_body = r->length != 0;
     if (!has_body)
         r->sending_done = 1;
     int32_t id = nghttp2_submit_request(c->session, NULL, fields, count, has_body ? &body : NULL, r);
+    if (fields != few)
+        free(fields);
     if (id < 0) {
         wire_finish(r, WIRE_UNSENT, nghttp2_strerror(id));
         return;

@@ -54,6 +54,12 @@ void wire_push_body(wire_connection *c, wire_request *r, wire_piece *piece, size
     r->queued += length;
 }
 
+void wire_push_belongs(wire_connection *c, wire_request *r)
+{
+    c->spans[(c->first + c->count - 1) % WIRE_SPANS].request = r;
+    r->spans++;
+}
+
 static void drop_span(wire_connection *c, wire_span *s)
 {
     wire_request *r = s->request;
@@ -69,8 +75,12 @@ static void drop_span(wire_connection *c, wire_span *s)
 
 void wire_drop_output(wire_connection *c)
 {
-    while (c->count)
-        drop_span(c, &c->spans[c->first]);
+    while (c->count) {
+        wire_span *s = &c->spans[c->first];
+        if (s->request)
+            s->request->cut = 1;
+        drop_span(c, s);
+    }
     c->queued = 0;
 }
 

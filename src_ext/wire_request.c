@@ -264,9 +264,18 @@ void wire_attach(wire_connection *c, wire_request *r)
     r->last_activity = c->engine->now;
 }
 
+int wire_answer_counts(const wire_request *r)
+{
+    return r->answer_complete && (r->status >= 300 || (r->sending_done && !r->cut && !r->spans));
+}
+
 void wire_finish(wire_request *r, int result, const char *why)
 {
     wire_connection *c = r->connection;
+    if (result == WIRE_OK && !wire_answer_counts(r)) {
+        result = WIRE_BROKEN;
+        why = "the server answered, but has not got the whole body";
+    }
     if (!r->done) {
         r->done = 1;
         r->result = result;
@@ -284,6 +293,10 @@ void wire_finish(wire_request *r, int result, const char *why)
 
 void wire_release(wire_request *r)
 {
+    if (r->finish_when_out && !r->done && !r->spans && !r->cut) {
+        wire_finish(r, WIRE_OK, NULL); /* comes back here */
+        return;
+    }
     if (!r->done || r->released || r->spans || r->stream_open)
         return;
     r->released = 1;

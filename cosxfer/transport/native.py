@@ -31,7 +31,7 @@ from cosxfer.errors import (
     UsageError,
 )
 from cosxfer.transport.base import MAX_ANSWER_BYTES
-from cosxfer.transport.native_body import attach_body, feed
+from cosxfer.transport.native_body import attach_body, feed, settled
 from cosxfer.transport.native_connect import Target, connect
 from cosxfer.transport.native_pool import IDLE_SECONDS, OriginPool, Slot
 from cosxfer.transport.tls import context_of
@@ -115,6 +115,7 @@ class NativeTransport:
         origin = self._origin(request.endpoint)
         head = _head(request)
         for _ in range(UNSENT_TRIES):
+            self._check_open(request)
             slot = origin.pool.take() or await self._wait(origin, request)
             exchange = await self._exchange(request, head, origin, slot)
             result = exchange.result
@@ -155,6 +156,13 @@ class NativeTransport:
                 loop.remove_reader(engine.fileno())
             engine.drain(self)
 
+        for origin in self._origins.values():
+            self._fail_waiting(origin, TransportError("the client is closed"), all_of_them=True)
+
+    def _check_open(self, request: HttpRequest) -> None:
+        if self._closed:
+            raise TransportError("the client is closed", url=request.url)
+
     # -- one request -----------------------------------------------------------------------------------------------
 
     async def _exchange(self, request: HttpRequest, head: bytes, origin: _Origin, slot: _Slot) -> wire.Exchange:
@@ -171,6 +179,7 @@ class NativeTransport:
                 owner=call,
             )
             whole = attach_body(exchange, request)
+            self._check_open(request)  # it may have been closed while the connection was waited for
         except BaseException as error:
             self._released(origin, slot, reusable=True)
             if isinstance(error, ValueError) and not isinstance(error, CosxferError):
@@ -179,7 +188,13 @@ class NativeTransport:
         # It may have closed since it was chosen; then the exchange ends as UNSENT.
         engine = slot.connection.engine
         assert engine is not None
-        engine.submit(slot.connection, exchange)
+        try:
+            engine.submit(slot.connection, exchange)
+        except (ValueError, MemoryError) as error:
+            self._released(origin, slot, reusable=True)
+            if isinstance(error, MemoryError):
+                raise
+            raise TransportError("the client is closed", url=request.url) from error
         feeder = None
         if not whole:
             call.room = asyncio.Event()
@@ -194,9 +209,15 @@ class NativeTransport:
         finally:
             if feeder is not None and not feeder.done():
                 feeder.cancel()
+                if not isinstance(request.body, AsyncIterable):
+                    await settled(feeder)  # a thread may be reading the file that the next attempt reads
         if call.failure is not None:
+            failure, call.failure = call.failure, None
             self._take_back(call)
-            raise call.failure
+            try:
+                raise failure
+            finally:
+                del failure  # its traceback holds this frame: a cycle, and the exchange in it
         if exchange.result != wire.OK:
             self._take_back(call)
         return exchange
@@ -282,6 +303,8 @@ class NativeTransport:
 
     def _open(self, origin: _Origin) -> None:
         assert self._loop is not None
+        if self._closed:
+            return  # `aclose` fails those that wait
         waiting = sum(not turn.done() for turn in origin.waiting)
         for _ in range(origin.pool.to_open(waiting)):
             origin.pool.opening += 1
@@ -308,11 +331,23 @@ class NativeTransport:
             self._fail_waiting(origin, failure, all_of_them=True)
             return
         origin.pool.opening -= 1
-        slot = Slot(wire.Connection(sock, http2=http2), http2=http2)
-        slot.connection.owner = (origin, slot)
-        engine = self._engine()
-        self._connections.add(slot.connection)
-        engine.add(slot.connection)
+        connection: wire.Connection | None = None
+        try:
+            connection = wire.Connection(sock, http2=http2)
+            self._engine().add(connection)
+        except Exception as error:
+            # No more descriptors, threads or memory. A plain socket is the connection's by then, which closes it when
+            # it goes: it must not stay for the error's traceback.
+            connection = None
+            sock.close()
+            failure = ConnectError(f"cannot connect to {origin.target.where}: {error}")
+            failure.__cause__ = error
+            self._fail_waiting(origin, failure, all_of_them=not origin.pool.slots)
+            self._open(origin)
+            return
+        slot = Slot(connection, http2=http2)
+        connection.owner = (origin, slot)
+        self._connections.add(connection)
         origin.pool.opened(slot, now=time.monotonic())
         self._serve(origin)
         if self._sweep is None:
@@ -323,9 +358,13 @@ class NativeTransport:
         assert self._loop is not None
         if len(self._engines) < self._thread_count:
             engine = wire.Engine(self._rate)
-            self._engines.append(engine)
-            self._loop.add_reader(engine.fileno(), engine.drain, self)
             engine.start()
+            try:
+                self._loop.add_reader(engine.fileno(), engine.drain, self)
+            except BaseException:
+                engine.stop()
+                raise
+            self._engines.append(engine)
             return engine
         used = [connection.engine for connection in self._connections]
         return min(self._engines, key=used.count)

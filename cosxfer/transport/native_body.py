@@ -7,7 +7,9 @@ is read piece by piece, a bounded way ahead of the sending.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import AsyncIterable, AsyncIterator, Callable
+from typing import Any
 
 from cosxfer._native import wire
 from cosxfer.cos.requests import Body, Buffer, HttpRequest
@@ -67,6 +69,20 @@ def _check_length(request: HttpRequest, length: int) -> None:
         )
 
 
+async def settled(future: asyncio.Future[Any]) -> None:
+    """Wait until it is done, whatever its result; a cancellation that comes meanwhile is raised then."""
+    cancelled: asyncio.CancelledError | None = None
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if not future.cancelled():
+        future.exception()  # seen: it is of no interest any more
+    if cancelled is not None:
+        raise cancelled
+
+
 _END = object()
 
 
@@ -76,9 +92,17 @@ async def _pieces(body: Body) -> AsyncIterator[Buffer]:
             yield piece
         return
     # Reading a file may block, and the event loop is the caller's.
+    loop = asyncio.get_running_loop()
     iterator = iter(body)
     while True:
-        found = await asyncio.to_thread(next, iterator, _END)
+        context = contextvars.copy_context()
+        step = loop.run_in_executor(None, lambda: context.run(next, iterator, _END))  # noqa: B023 # awaited below
+        try:
+            found = await asyncio.shield(step)
+        except asyncio.CancelledError:
+            # The thread goes on, and the next attempt reads the same file object.
+            await settled(step)
+            raise
         if found is _END:
             return
         yield found  # type: ignore[misc] # it is what the iterator gave

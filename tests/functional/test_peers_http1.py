@@ -176,6 +176,47 @@ async def test_an_early_success_waits_for_the_body_and_keeps_the_connection() ->
     assert got == [len(BIG)] * 2
 
 
+@pytest.mark.parametrize("head", [OK, OK.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)])
+@in_loop
+async def test_an_early_success_does_not_count_when_the_body_never_gets_out(head: bytes) -> None:
+    async def serve(peer: Peer) -> None:
+        await peer.head()
+        await peer.say(head)
+
+    async with serving(serve) as server, native() as transport:
+        with pytest.raises(TransportError):
+            await transport.send(server.request(body=BIG))
+
+
+@in_loop
+async def test_a_refusal_while_the_chunks_end_does_not_spoil_the_next_request() -> None:
+    heads: list[bytes] = []
+    said = asyncio.Event()
+
+    async def serve(peer: Peer) -> None:
+        while True:
+            head = await peer.head()
+            heads.append(head.partition(b" ")[0])
+            if b"chunked" not in head.lower():
+                await peer.say(OK)
+                continue
+            await peer.body(len(b"3\r\nabc\r\n"))
+            await peer.say(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+            said.set()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"abc"
+        await said.wait()  # the end of the chunks and the refusal arrive together
+
+    async with serving(serve) as server, native() as transport:
+        for _ in range(100):
+            said.clear()
+            answer = await transport.send(server.request(body=body()))
+            assert answer.status == 403
+            assert (await transport.send(server.request())).status == 200
+    assert set(heads) <= {b"PUT", b"GET"}
+
+
 @in_loop
 async def test_the_body_waits_for_100_continue() -> None:
     order: list[str] = []
