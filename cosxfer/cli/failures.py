@@ -26,7 +26,7 @@ _GIVEN_UP = (
 
 @contextmanager
 def reported(*, debug: bool) -> Iterator[None]:
-    """Run a command: its errors become messages and exit codes; SIGTERM ends it as cleanly as Ctrl-C."""
+    """Run a command: its errors become messages and exit codes; SIGTERM and SIGHUP end it as Ctrl-C does."""
     logging.basicConfig(
         level=logging.DEBUG if debug else logging.WARNING, format="cosxfer: %(message)s", stream=sys.stderr
     )
@@ -35,7 +35,9 @@ def reported(*, debug: bool) -> Iterator[None]:
         for noisy in ("httpx", "httpcore", "hpack", "h2", "asyncio"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _terminate)
+        # What was ignored when we were started stays ignored: that is how nohup works.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _terminate)
     try:
         yield
     except (typer.Exit, typer.Abort):

@@ -224,6 +224,27 @@ def test_an_interrupt_cleans_up_on_the_server(
             reader.head_object(server.bucket, "interrupted")
 
 
+def test_nohup_outlasts_the_terminal(server: RunningServer, source: Path) -> None:
+    server.requests(clear=True)
+    server.set_faults([{"operation": "multipart_upload", "part": 2, "attempt": 1, "do": "delay", "seconds": 1}])
+    try:
+        process = subprocess.Popen(
+            ["nohup", *COMMAND, "cp", str(source), f"cos://{server.bucket}/nohup", "--part-size", "1MiB"],
+            env=environment(server),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while sum(request["operation"] == "multipart_upload" for request in server.requests()) < 1:
+            assert process.poll() is None, process.communicate()
+        process.send_signal(signal.SIGHUP)
+        output, errors = process.communicate(timeout=60)
+    finally:
+        server.set_faults([])
+    assert process.returncode == 0, errors
+    assert "verified by CRC64" in output
+
+
 def test_serve_says_where_it_is_and_stops_cleanly(tmp_path: Path, source: Path) -> None:
     process = subprocess.Popen(
         [*COMMAND, "serve", "--root", str(tmp_path / "root"), "--port", "0", "--bucket", "one-1250000000"],
