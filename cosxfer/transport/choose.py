@@ -1,8 +1,8 @@
 """The one place that chooses between the transports.
 
-``"native"`` is our own data path; ``"httpx"`` the portable one, which goes through proxies. ``"auto"`` is httpx while
-`NATIVE_IS_DEFAULT` is off; then it takes the native one unless it is not built or the environment names a proxy for the
-endpoint. An ``httpx.AsyncClient`` of the caller's own is used as it is, and left open.
+``"native"`` is our own data path; ``"httpx"`` the portable one, which goes through proxies. ``"auto"`` is native, but
+httpx where that is not built or the environment names a proxy for the endpoint. A caller's own ``httpx.AsyncClient`` is
+used as it is, and left open.
 """
 
 from __future__ import annotations
@@ -27,10 +27,6 @@ _log = logging.getLogger("cosxfer")
 _CLIENT = ("httpx.AsyncClient", "httpx._client.AsyncClient")
 
 
-NATIVE_IS_DEFAULT = False
-"""Off until what a review of the native transport found is mended and proven by test."""
-
-
 def choose_transport(choice: TransportChoice, config: ClientConfig) -> Transport:
     """The transport that ``choice`` stands for; one that was made by the caller is returned as it is.
 
@@ -48,10 +44,9 @@ def choose_transport(choice: TransportChoice, config: ClientConfig) -> Transport
         return _native(config)
     if choice == "auto":
         why = _why_not_native(config)
-        if not why and NATIVE_IS_DEFAULT:
+        if not why:
             return _native(config)
-        if NATIVE_IS_DEFAULT:
-            _say_once(why)
+        _say_once(why)
     elif choice != "httpx":
         raise UsageError(
             f'transport is {choice!r}; it can be "auto", "native" or "httpx", or a transport',

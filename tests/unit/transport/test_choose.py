@@ -20,7 +20,6 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
-    monkeypatch.setattr(choose, "NATIVE_IS_DEFAULT", True)
     choose._say_once.cache_clear()
 
 
@@ -28,15 +27,7 @@ def config(endpoint: str = "https://{bucket}.cos.{region}.myqcloud.com") -> Clie
     return ClientConfig(endpoint=endpoint)
 
 
-def test_httpx_is_the_default_while_native_is_not(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(choose, "NATIVE_IS_DEFAULT", False)
-    assert isinstance(choose_transport("auto", config()), HttpxTransport)
-    assert not caplog.records
-
-
-def test_native_may_be_the_default_where_it_is_built() -> None:
+def test_native_is_the_default_where_it_is_built() -> None:
     chosen = choose_transport("auto", config())
     assert type(chosen).__name__ == ("NativeTransport" if is_built() else "HttpxTransport")
 
