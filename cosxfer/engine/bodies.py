@@ -74,16 +74,8 @@ async def prepared(
     given = None if content_md5 is None else check_content_md5(content_md5)
     if content_length is not None:
         _check_content_length(content_length, largest)
-    if isinstance(body, str):
-        body = body.encode()
-    if isinstance(body, bytes | bytearray | memoryview):
-        view = memoryview(body)
-        if not view.c_contiguous:
-            raise UsageError("the body is a view with holes; pass bytes(view)", name="body", value="memoryview")
-        view = view.cast("B")
-        _check_size(len(view), largest, content_length)
-        digest = await _digest(view, executor)
-        yield PreparedBody(body=view, content_length=len(view), md5=given or digest.md5, crc64=digest.crc64)
+    if isinstance(body, bytes | bytearray | memoryview | str):
+        yield await in_memory(body, executor, content_length=content_length, content_md5=content_md5, largest=largest)
     elif isinstance(body, os.PathLike):
         with await asyncio.to_thread(FileSource.open, body) as source:
             _check_size(source.size, largest, content_length)
@@ -110,6 +102,27 @@ async def prepared(
             yield PreparedBody(
                 body=kept.body, content_length=kept.size, md5=given or kept.digest.md5, crc64=kept.digest.crc64
             )
+
+
+async def in_memory(
+    body: Buffer | str,
+    executor: Executor,
+    *,
+    content_length: int | None,
+    content_md5: str | None,
+    largest: int,
+) -> PreparedBody:
+    """What `prepared` makes of bytes and text; nothing is to be closed afterwards."""
+    given = None if content_md5 is None else check_content_md5(content_md5)
+    if content_length is not None:
+        _check_content_length(content_length, largest)
+    view = memoryview(body.encode() if isinstance(body, str) else body)
+    if not view.c_contiguous:
+        raise UsageError("the body is a view with holes; pass bytes(view)", name="body", value="memoryview")
+    view = view.cast("B")
+    _check_size(len(view), largest, content_length)
+    digest = await _digest(view, executor)
+    return PreparedBody(body=view, content_length=len(view), md5=given or digest.md5, crc64=digest.crc64)
 
 
 async def _from_file(body: FileBody, executor: Executor, given: bytes | None) -> PreparedBody:
