@@ -18,7 +18,7 @@ from cosxfer.engine.part_body import PartBody
 from cosxfer.engine.stream_body import StreamBody, pieces_of, spool
 from cosxfer.errors import CosxferError, IntegrityError, SourceChangedError, UsageError
 from cosxfer.planning import PartRange
-from cosxfer.sources import FileSource
+from cosxfer.sources import FileSource, RegularFile
 
 BodyInput: TypeAlias = (
     "bytes | bytearray | memoryview | str | os.PathLike[str] | ReadableFile | Iterable[Buffer] | AsyncIterable[Buffer]"
@@ -151,7 +151,7 @@ def _check_content_length(value: int, largest: int) -> None:
     _check_size(value, largest, None)
 
 
-def check_stored(source: FileSource) -> None:
+def check_stored(source: RegularFile) -> None:
     """Check a file that a single PUT has just stored: a change is an error, and the object is there all the same."""
     try:
         source.check()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import random
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -66,7 +65,8 @@ class Session:
 
     def watched(self, on_retry: Callable[[CosxferError], None]) -> Session:
         """The same way to COS for one piece of work; ``on_retry`` gets the error of each request that is sent again."""
-        watched = copy.copy(self)
+        watched = Session.__new__(Session)
+        vars(watched).update(vars(self))
         watched._on_retry = on_retry
         return watched
 

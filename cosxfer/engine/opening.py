@@ -1,0 +1,154 @@
+"""Opening the files of tasks off the event loop, which is the caller's: no file system, however slow, may stall it.
+
+Small files are read whole in the same go. A way to a thread and back for each of them would cost more than all the
+rest: so a thread takes one file after another, and tells the loop once of all those that it has not looked at yet. Only
+where a file system keeps that thread waiting do others help out, so that files are opened side by side there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+
+from cosxfer._native import hashing
+from cosxfer.engine.bodies import SMALL_BYTES
+from cosxfer.sources import FileSource, SmallFile
+
+PATIENCE_SECONDS = 0.002
+"""How long no file may come before another thread helps out."""
+
+MAX_THREADS = 32
+
+HASHED_IN_LANES_BYTES = 64 * 1024
+"""Files up to this long are hashed on the loop, side by side with those that come in the same turn."""
+
+LOOKED_AT_ONCE = 32
+"""Files that are taken over before the event loop has another turn."""
+
+Opened = tuple[FileSource | SmallFile, hashing.PartDigest | None]
+
+
+class _Opening:
+    """A file that is to be opened, and what came of it."""
+
+    __slots__ = ("digest", "error", "future", "path", "small_bytes", "source")
+
+    def __init__(self, path: str | os.PathLike[str], small_bytes: int, future: asyncio.Future[Opened]) -> None:
+        self.path = path
+        self.small_bytes = small_bytes
+        self.future = future
+        self.source: FileSource | SmallFile | None = None
+        self.digest: hashing.PartDigest | None = None
+        self.error: BaseException | None = None
+
+    def open(self) -> None:
+        """In a thread."""
+        try:
+            small = SmallFile.read(self.path, self.small_bytes) if self.small_bytes else None
+            self.source = small or FileSource.open(self.path)
+            content = small.content if small is not None else b""
+            if self.source.size == 0 or len(content) > HASHED_IN_LANES_BYTES:
+                [self.digest] = hashing.hash_parts([content])
+        except BaseException as error:
+            self.error = error
+
+    def tell(self) -> None:
+        """On the loop."""
+        if self.future.done():
+            if self.source is not None:
+                self.source.close()  # whoever asked was cancelled
+        elif self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            assert self.source is not None
+            self.future.set_result((self.source, self.digest))
+
+
+class Opener:
+    """Opens the files of one client; used from one event loop."""
+
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(max_workers=MAX_THREADS, thread_name_prefix="cosxfer-open")
+        self._lock = threading.Lock()
+        self._waiting: deque[_Opening] = deque()
+        self._opened: deque[_Opening] = deque()
+        self._threads = 0
+        self._taken = 0
+        self._taken_before = 0
+        self._woken = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def open(self, path: str | os.PathLike[str], *, small_bytes: int) -> Opened:
+        """Open a file; one of up to ``small_bytes``, and of `SMALL_BYTES`, is read and hashed.
+
+        Raises what `FileSource.open` raises.
+        """
+        loop = asyncio.get_running_loop()
+        opening = _Opening(path, min(small_bytes, SMALL_BYTES), loop.create_future())
+        with self._lock:
+            self._waiting.append(opening)
+            first = not self._threads
+            self._threads += first
+        if first:
+            self._executor.submit(self._work, loop)
+        if self._timer is None:
+            self._timer = loop.call_later(PATIENCE_SECONDS, self._help_out, loop)
+        return await opening.future
+
+    def close(self) -> None:
+        """Open nothing any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._threads -= 1
+                    return
+                opening = self._waiting.popleft()
+                self._taken += 1
+            opening.open()
+            with self._lock:
+                self._opened.append(opening)
+                wake, self._woken = not self._woken, True
+            if wake:
+                try:
+                    loop.call_soon_threadsafe(self._look, loop)
+                except RuntimeError:
+                    return  # the loop is closed, and nobody waits
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take over what the threads have opened."""
+        with self._lock:
+            openings = [self._opened.popleft() for _ in range(min(LOOKED_AT_ONCE, len(self._opened)))]
+            self._woken = bool(self._opened)
+        if self._woken:
+            loop.call_soon(self._look, loop)
+        unhashed = [
+            (opening, source)
+            for opening in openings
+            if isinstance(source := opening.source, SmallFile) and not (opening.digest or opening.future.done())
+        ]
+        digests = hashing.hash_parts([source.content for _, source in unhashed])
+        for (opening, _), digest in zip(unhashed, digests, strict=True):
+            opening.digest = digest
+        for opening in openings:
+            opening.tell()
+
+    def _help_out(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start another thread where no file was taken since the last look."""
+        self._timer = None
+        with self._lock:
+            if not self._waiting:
+                return
+            more = self._taken == self._taken_before and self._threads < MAX_THREADS
+            self._taken_before = self._taken
+            self._threads += more
+        if more:
+            self._executor.submit(self._work, loop)
+        self._timer = loop.call_later(PATIENCE_SECONDS, self._help_out, loop)
