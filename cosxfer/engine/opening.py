@@ -93,7 +93,7 @@ class Opener:
             first = not self._threads
             self._threads += first
         if first:
-            self._executor.submit(self._work, loop)
+            self._start_thread(loop)
         if self._timer is None:
             self._timer = loop.call_later(PATIENCE_SECONDS, self._help_out, loop)
         return await opening.future
@@ -103,6 +103,20 @@ class Opener:
         if self._timer is not None:
             self._timer.cancel()
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _start_thread(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            self._executor.submit(self._work, loop)
+        except RuntimeError as error:
+            # The interpreter is ending, and starts no more threads. One that is there goes on.
+            with self._lock:
+                self._threads -= 1
+                left = list(self._waiting) if not self._threads else []
+                for _ in left:
+                    self._waiting.popleft()
+            for opening in left:
+                opening.error = error
+                opening.tell()
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         while True:
@@ -150,5 +164,5 @@ class Opener:
             self._taken_before = self._taken
             self._threads += more
         if more:
-            self._executor.submit(self._work, loop)
+            self._start_thread(loop)
         self._timer = loop.call_later(PATIENCE_SECONDS, self._help_out, loop)

@@ -153,3 +153,15 @@ def test_a_file_that_nobody_waits_for_any_more_is_closed(tmp_path: Path, monkeyp
     with_opener(give_up)
     with pytest.raises(ValueError, match="is closed"):
         opened[0].check()
+
+
+def test_where_no_thread_can_be_started_the_open_fails_and_a_later_one_too(tmp_path: Path) -> None:
+    path = write(tmp_path / "f", 10)
+
+    async def after_the_end(opener: Opener) -> None:
+        opener.close()  # as at the interpreter's end
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="shutdown"):
+                await opener.open(path, small_bytes=SMALL_BYTES)
+
+    with_opener(after_the_end)
