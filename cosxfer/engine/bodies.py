@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from cosxfer._native import hashing
 from cosxfer.cos.requests import Body, Buffer, check_content_md5
+from cosxfer.engine.digests import digest_of
 from cosxfer.engine.file_body import FileBody, ReadableFile, is_file, measure
 from cosxfer.engine.hash_ahead import HashAhead
 from cosxfer.engine.part_body import PartBody
@@ -24,9 +25,6 @@ BodyInput: TypeAlias = (
     "bytes | bytearray | memoryview | str | os.PathLike[str] | ReadableFile | Iterable[Buffer] | AsyncIterable[Buffer]"
 )
 """Bytes, text (sent as UTF-8), the path of a file, a binary file object (from its position), or pieces to come."""
-
-SMALL_BYTES = 256 * 1024
-"""Hashing less takes less time than handing it to a thread."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +73,13 @@ async def prepared(
     if content_length is not None:
         _check_content_length(content_length, largest)
     if isinstance(body, bytes | bytearray | memoryview | str):
-        yield await in_memory(body, executor, content_length=content_length, content_md5=content_md5, largest=largest)
+        yield await in_memory(
+            body,
+            lambda view: digest_of(view, executor),
+            content_length=content_length,
+            content_md5=content_md5,
+            largest=largest,
+        )
     elif isinstance(body, os.PathLike):
         with await asyncio.to_thread(FileSource.open, body) as source:
             _check_size(source.size, largest, content_length)
@@ -106,7 +110,7 @@ async def prepared(
 
 async def in_memory(
     body: Buffer | str,
-    executor: Executor,
+    digest_of_body: Callable[[memoryview], Awaitable[hashing.PartDigest]],
     *,
     content_length: int | None,
     content_md5: str | None,
@@ -121,21 +125,13 @@ async def in_memory(
         raise UsageError("the body is a view with holes; pass bytes(view)", name="body", value="memoryview")
     view = view.cast("B")
     _check_size(len(view), largest, content_length)
-    digest = await _digest(view, executor)
+    digest = await digest_of_body(view)
     return PreparedBody(body=view, content_length=len(view), md5=given or digest.md5, crc64=digest.crc64)
 
 
 async def _from_file(body: FileBody, executor: Executor, given: bytes | None) -> PreparedBody:
     digest = await asyncio.get_running_loop().run_in_executor(executor, body.digest)
     return PreparedBody(body=body, content_length=body.size, md5=given or digest.md5, crc64=digest.crc64)
-
-
-async def _digest(view: memoryview, executor: Executor) -> hashing.PartDigest:
-    if len(view) <= SMALL_BYTES:
-        [digest] = hashing.hash_parts([view])
-    else:
-        [digest] = await asyncio.get_running_loop().run_in_executor(executor, hashing.hash_parts, [view])
-    return digest
 
 
 def _name(body: object) -> str:

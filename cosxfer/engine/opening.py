@@ -14,7 +14,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 from cosxfer._native import hashing
-from cosxfer.engine.bodies import SMALL_BYTES
+from cosxfer.engine.digests import HASHED_AT_ONCE, SMALL_BYTES
 from cosxfer.sources import FileSource, SmallFile
 
 PATIENCE_SECONDS = 0.002
@@ -25,7 +25,7 @@ MAX_THREADS = 32
 HASHED_IN_LANES_BYTES = 64 * 1024
 """Files up to this long are hashed on the loop, side by side with those that come in the same turn."""
 
-LOOKED_AT_ONCE = 32
+LOOKED_AT_ONCE = HASHED_AT_ONCE
 """Files that are taken over before the event loop has another turn."""
 
 Opened = tuple[FileSource | SmallFile, hashing.PartDigest | None]
@@ -148,9 +148,13 @@ class Opener:
             for opening in openings
             if isinstance(source := opening.source, SmallFile) and not (opening.digest or opening.future.done())
         ]
-        digests = hashing.hash_parts([source.content for _, source in unhashed])
-        for (opening, _), digest in zip(unhashed, digests, strict=True):
-            opening.digest = digest
+        try:
+            digests = hashing.hash_parts([source.content for _, source in unhashed])
+            for (opening, _), digest in zip(unhashed, digests, strict=True):
+                opening.digest = digest
+        except Exception as error:
+            for opening, _ in unhashed:
+                opening.error = error  # nobody may wait for ever
         for opening in openings:
             opening.tell()
 

@@ -9,6 +9,7 @@ from concurrent.futures import Executor
 from cosxfer.cos.names import check_bucket, check_key
 from cosxfer.cos.requests import ObjectHeaders, check_content_md5, object_headers
 from cosxfer.engine.bodies import BodyInput, PreparedBody, in_memory, prepared
+from cosxfer.engine.digests import Digests
 from cosxfer.engine.report import Reporter
 from cosxfer.limits import MAX_PUT_BYTES
 from cosxfer.models import Progress, PutObjectResult
@@ -24,6 +25,7 @@ class PutJob:
         "_bucket",
         "_content_length",
         "_content_md5",
+        "_digests",
         "_executor",
         "_given",
         "_key",
@@ -40,6 +42,7 @@ class PutJob:
         self,
         session: Session,
         executor: Executor,
+        digests: Digests,
         bucket: str,
         key: str,
         body: BodyInput,
@@ -56,6 +59,7 @@ class PutJob:
             check_content_md5(content_md5)
         self._session = session
         self._executor = executor
+        self._digests = digests
         self._bucket = bucket
         self._key = key
         self._body = body
@@ -74,7 +78,9 @@ class PutJob:
         """Send it. Hashing is not reported: it is over before a listener could look."""
         body, length, md5 = self._body, self._content_length, self._content_md5
         if isinstance(body, bytes | bytearray | memoryview | str):
-            ready = await in_memory(body, self._executor, content_length=length, content_md5=md5, largest=MAX_PUT_BYTES)
+            ready = await in_memory(
+                body, self._digests.of, content_length=length, content_md5=md5, largest=MAX_PUT_BYTES
+            )
             result, reporter = await self._send(ready, on_progress)
         else:
             async with prepared(

@@ -11,6 +11,7 @@ from typing import cast
 
 from cosxfer.cos.requests import ObjectHeaders
 from cosxfer.engine.bodies import BodyInput
+from cosxfer.engine.digests import Digests
 from cosxfer.engine.opening import Opener
 from cosxfer.engine.options import DirectoryOptions, FileOptions, FileUpload, SliceFileOptions, UploadOptions
 from cosxfer.engine.put import PutJob
@@ -35,6 +36,7 @@ class Uploads:
         self._session = session
         self._executor = executor
         self._opener = Opener()
+        self._digests = Digests(executor)
         self.queue = TaskQueue(parallel=session.config.file_parallel_limit, keep=session.config.max_finished_tasks)
 
     def submit_file(
@@ -81,6 +83,7 @@ class Uploads:
         return PutJob(
             self._session,
             self._executor,
+            self._digests,
             bucket,
             key,
             body,

@@ -14,7 +14,7 @@ import pytest
 
 from cosxfer._native import hashing
 from cosxfer.engine import opening
-from cosxfer.engine.bodies import SMALL_BYTES
+from cosxfer.engine.digests import SMALL_BYTES
 from cosxfer.engine.opening import HASHED_IN_LANES_BYTES, LOOKED_AT_ONCE, Opener
 from cosxfer.errors import SourceError
 from cosxfer.sources import FileSource, SmallFile
