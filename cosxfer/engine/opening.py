@@ -17,8 +17,11 @@ from cosxfer._native import hashing
 from cosxfer.engine.digests import HASHED_AT_ONCE, SMALL_BYTES
 from cosxfer.sources import FileSource, SmallFile
 
-PATIENCE_SECONDS = 0.002
-"""How long no file may come before another thread helps out."""
+PATIENCE_SECONDS = 0.01
+"""How long a file may wait for a thread before there are twice as many."""
+
+SLOW_SECONDS = 1.0
+"""How long there are as many afterwards."""
 
 MAX_THREADS = 32
 
@@ -34,12 +37,15 @@ Opened = tuple[FileSource | SmallFile, hashing.PartDigest | None]
 class _Opening:
     """A file that is to be opened, and what came of it."""
 
-    __slots__ = ("digest", "error", "future", "path", "small_bytes", "source")
+    __slots__ = ("digest", "error", "future", "path", "since", "small_bytes", "source")
 
-    def __init__(self, path: str | os.PathLike[str], small_bytes: int, future: asyncio.Future[Opened]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], small_bytes: int, future: asyncio.Future[Opened], since: float
+    ) -> None:
         self.path = path
         self.small_bytes = small_bytes
         self.future = future
+        self.since = since
         self.source: FileSource | SmallFile | None = None
         self.digest: hashing.PartDigest | None = None
         self.error: BaseException | None = None
@@ -49,9 +55,8 @@ class _Opening:
         try:
             small = SmallFile.read(self.path, self.small_bytes) if self.small_bytes else None
             self.source = small or FileSource.open(self.path)
-            content = small.content if small is not None else b""
-            if self.source.size == 0 or len(content) > HASHED_IN_LANES_BYTES:
-                [self.digest] = hashing.hash_parts([content])
+            if small is not None and small.size > HASHED_IN_LANES_BYTES:
+                [self.digest] = hashing.hash_parts([small.content])
         except BaseException as error:
             self.error = error
 
@@ -76,8 +81,9 @@ class Opener:
         self._waiting: deque[_Opening] = deque()
         self._opened: deque[_Opening] = deque()
         self._threads = 0
-        self._taken = 0
-        self._taken_before = 0
+        self._width = 1
+        """How many threads there may be."""
+        self._slow_until = 0.0
         self._woken = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -87,13 +93,13 @@ class Opener:
         Raises what `FileSource.open` raises.
         """
         loop = asyncio.get_running_loop()
-        opening = _Opening(path, min(small_bytes, SMALL_BYTES), loop.create_future())
+        now = loop.time()
+        if self._width > 1 and now > self._slow_until:
+            self._width = 1
+        opening = _Opening(path, min(small_bytes, SMALL_BYTES), loop.create_future(), now)
         with self._lock:
             self._waiting.append(opening)
-            first = not self._threads
-            self._threads += first
-        if first:
-            self._start_thread(loop)
+        self._start_threads(loop, 1)
         if self._timer is None:
             self._timer = loop.call_later(PATIENCE_SECONDS, self._help_out, loop)
         return await opening.future
@@ -103,6 +109,13 @@ class Opener:
         if self._timer is not None:
             self._timer.cancel()
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _start_threads(self, loop: asyncio.AbstractEventLoop, wanted: int) -> None:
+        with self._lock:
+            count = max(0, min(wanted, self._width - self._threads))
+            self._threads += count
+        for _ in range(count):
+            self._start_thread(loop)
 
     def _start_thread(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
@@ -125,7 +138,6 @@ class Opener:
                     self._threads -= 1
                     return
                 opening = self._waiting.popleft()
-                self._taken += 1
             opening.open()
             with self._lock:
                 self._opened.append(opening)
@@ -159,14 +171,16 @@ class Opener:
             opening.tell()
 
     def _help_out(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Start another thread where no file was taken since the last look."""
+        """Start more threads where a file has waited for too long."""
         self._timer = None
+        now = loop.time()
         with self._lock:
-            if not self._waiting:
-                return
-            more = self._taken == self._taken_before and self._threads < MAX_THREADS
-            self._taken_before = self._taken
-            self._threads += more
-        if more:
-            self._start_thread(loop)
+            waiting = len(self._waiting)
+            oldest = self._waiting[0].since if waiting else now
+        if not waiting:
+            return
+        if now - oldest >= PATIENCE_SECONDS:
+            self._width = min(2 * self._width, MAX_THREADS)
+            self._slow_until = now + SLOW_SECONDS
+            self._start_threads(loop, waiting)
         self._timer = loop.call_later(PATIENCE_SECONDS, self._help_out, loop)

@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 from cosxfer._native import hashing
 from cosxfer.config import check_concurrency
 from cosxfer.cos.names import check_bucket, check_key
-from cosxfer.cos.requests import ObjectHeaders, object_headers
+from cosxfer.cos.requests import Body, ObjectHeaders, object_headers
 from cosxfer.engine.abort import abort_upload
 from cosxfer.engine.bodies import check_stored
 from cosxfer.engine.checkpoint import Checkpoint
@@ -191,15 +191,18 @@ async def _put(
     hash_reporter = Reporter(on_hash_progress, source.size)
     reporter = Reporter(on_progress, source.size)
     hash_reporter.start()
-    whole = PartRange(number=1, offset=0, length=source.size)
+    body: Body
+    hashed: HashedPart | hashing.PartDigest
     hash_seconds = 0.0
-    if digest is None:
-        assert isinstance(source, FileSource)
+    if isinstance(source, SmallFile):
+        assert digest is not None
+        body, hashed = memoryview(source.content), digest
+    else:
+        whole = PartRange(number=1, offset=0, length=source.size)
+        body = PartBody(source, whole)
         ahead = HashAhead(source, executor=executor, on_hashed=hash_reporter.add)
         [hashed] = [part async for part in ahead.hash([[whole]])]
         hash_seconds = ahead.seconds
-    else:
-        hashed = HashedPart(range=whole, md5=digest.md5, crc64=digest.crc64)
     hash_reporter.finish()
     given = options.given
     if options.upload_add_meta_md5:
@@ -212,7 +215,7 @@ async def _put(
             session,
             bucket,
             key,
-            memoryview(source.content) if isinstance(source, SmallFile) else PartBody(source, whole),
+            body,
             content_length=source.size,
             md5=hashed.md5,
             crc64=hashed.crc64,

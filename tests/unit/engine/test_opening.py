@@ -44,18 +44,11 @@ def test_a_small_file_is_read_and_hashed(tmp_path: Path, size: int) -> None:
     assert digest == hashing.hash_parts([content_of(size)])[0]
 
 
-@pytest.mark.parametrize(("size", "small"), [(SMALL_BYTES + 1, 2 * SMALL_BYTES), (101, 100), (100, 0)])
-def test_a_longer_file_is_mapped_and_hashed_later(tmp_path: Path, size: int, small: int) -> None:
+@pytest.mark.parametrize(("size", "small"), [(SMALL_BYTES + 1, 2 * SMALL_BYTES), (101, 100), (100, 0), (0, 100)])
+def test_a_longer_file_and_an_empty_one_are_mapped_and_hashed_later(tmp_path: Path, size: int, small: int) -> None:
     source, digest = with_opener(lambda opener: opener.open(write(tmp_path / "f", size), small_bytes=small))
     assert isinstance(source, FileSource)
     assert digest is None
-    source.close()
-
-
-def test_an_empty_file_has_a_digest(tmp_path: Path) -> None:
-    source, digest = with_opener(lambda opener: opener.open(write(tmp_path / "f", 0), small_bytes=SMALL_BYTES))
-    assert isinstance(source, FileSource)
-    assert digest == hashing.hash_parts([b""])[0]
     source.close()
 
 
@@ -125,6 +118,42 @@ def test_a_slow_file_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     with_opener(open_all)
     assert answers.is_set()
+
+
+def test_where_files_come_slowly_they_are_opened_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [write(tmp_path / str(number), 10) for number in range(16)]
+    together = threading.Barrier(len(paths))
+    read = SmallFile.read
+
+    def slow(path: str | os.PathLike[str], max_bytes: int) -> SmallFile | None:
+        together.wait(30)  # nobody goes on before all are there
+        return read(path, max_bytes)
+
+    monkeypatch.setattr(SmallFile, "read", slow)
+
+    async def open_all(opener: Opener) -> None:
+        await asyncio.gather(*(opener.open(path, small_bytes=SMALL_BYTES) for path in paths))
+
+    with_opener(open_all)
+
+
+def test_where_files_come_quickly_one_thread_opens_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "PATIENCE_SECONDS", 60.0)
+    paths = [write(tmp_path / str(number), 10) for number in range(100)]
+    at_once: list[int] = []
+    read = SmallFile.read
+
+    async def open_all(opener: Opener) -> None:
+        def noted(path: str | os.PathLike[str], max_bytes: int) -> SmallFile | None:
+            at_once.append(opener._threads)
+            return read(path, max_bytes)
+
+        monkeypatch.setattr(SmallFile, "read", noted)
+        await asyncio.gather(*(opener.open(path, small_bytes=SMALL_BYTES) for path in paths))
+
+    with_opener(open_all)
+    assert len(at_once) == len(paths)
+    assert set(at_once) == {1}
 
 
 def test_a_file_that_nobody_waits_for_any_more_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
