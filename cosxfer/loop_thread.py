@@ -8,6 +8,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from cosxfer.errors import CosxferError
@@ -61,8 +62,8 @@ class LoopThread:
         try:
             waiting.wait()
         except BaseException:
-            # An interrupt: the call must not go on behind our back.
-            if not loop.is_closed():
+            # An interrupt: the call must not go on behind our back. (It does not on a loop that is closed.)
+            with suppress(RuntimeError):
                 loop.call_soon_threadsafe(waiting.cancel)
                 waiting.wait(CLEAN_UP_SECONDS)
             raise
@@ -130,8 +131,8 @@ class _Waiting(Generic[T]):
 
     def wait(self, seconds: float = -1) -> None:
         """In the thread: wait until the call has ended; an interrupt is raised here."""
-        if self._running.acquire(timeout=seconds):
-            self._running.release()
+        if not self._ended:
+            self._running.acquire(timeout=seconds)
 
     def outcome(self) -> T:
         """The result of a call that has ended; raises its error."""
