@@ -186,8 +186,8 @@ int wire_flush(wire_connection *c, size_t *budget)
     while (c->count) {
         size_t limit = *budget;
         double wait;
-        if (!limit)
-            return 0;
+        if (limit < WIRE_RECORD_BYTES)
+            return 0; /* not a sliver to fill the turn */
         if (rate) {
             limit = wire_rate_take(rate, c->engine->now, c->queued < limit ? c->queued : limit, &wait);
             if (!limit) {
