@@ -400,7 +400,8 @@ cdef class Engine:
         self.stopped = True
         if self._thread is not None:
             wire_engine_stop(self._engine)
-            self._thread.join()
+            if self._thread is not threading.current_thread():  # the collector may have come to run there
+                self._thread.join()
 
     def add(self, Connection connection) -> None:
         if self.stopped or connection._engine is not None:

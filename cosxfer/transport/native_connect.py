@@ -152,6 +152,7 @@ async def _secure(sock: socket.socket, context: ssl.SSLContext, target: Target) 
             # Only the context can be told, and before the session is made.
             context.set_alpn_protocols(list(target.protocols))
             sock = socket.socket(fileno=secure.detach())
+            sock.setblocking(False)
             secure = _wrapped(sock, context, target)
     except BaseException:
         sock.close()
