@@ -466,6 +466,7 @@ class NativeTransport:
     def on_stalled(self, connection: wire.Connection) -> None:
         origin: _Origin = connection.owner[0]
         origin.pool.stalled()
+        self._serve(origin)
 
     def on_closed(self, connection: wire.Connection) -> None:
         origin, slot = connection.owner

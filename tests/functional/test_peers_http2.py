@@ -16,6 +16,7 @@ from h2.settings import SettingCodes
 
 from cosxfer.errors import CosxferError, ProtocolError, TransportError, TransportTimeoutError
 from cosxfer.limits import MIB
+from cosxfer.transport.native_pool import HTTP2_CONNECTIONS
 from tests.functional.peer_raw import Http2Peer, Peer, in_loop, native, serving, until
 
 BIG = random.Random(1).randbytes(2 * MIB)
@@ -295,6 +296,26 @@ async def test_silence_ends_in_a_time_out() -> None:
             await transport.send(server.request(body=b"x", stall_timeout_seconds=0.3))
         with pytest.raises(TransportTimeoutError):
             await transport.send(server.request(body=BIG, stall_timeout_seconds=0.3))
+
+
+@in_loop
+async def test_where_flow_control_holds_bodies_back_more_connections_are_made() -> None:
+    async def serve(peer: Peer) -> None:
+        http2 = Http2Peer(peer, {SettingCodes.MAX_CONCURRENT_STREAMS: 2})
+        if peer.number >= HTTP2_CONNECTIONS:
+            await sink(http2)
+        async for _ in http2.events():
+            pass  # the window is never given back
+
+    async with serving(serve) as server, native("2") as transport:
+        held = [asyncio.create_task(transport.send(server.request(body=BIG))) for _ in range(2 * HTTP2_CONNECTIONS)]
+        await until(lambda: server.connections == HTTP2_CONNECTIONS)
+        answer = await transport.send(server.request(body=b"x"))
+        assert answer.status == 200
+        assert server.connections > HTTP2_CONNECTIONS
+        for task in held:
+            task.cancel()
+        await asyncio.gather(*held, return_exceptions=True)
 
 
 @in_loop
