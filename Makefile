@@ -40,6 +40,7 @@ bench: setup
 	$(PY) bench/hashing.py
 	$(PY) bench/wire.py
 	$(PY) bench/upload.py
+	$(PY) bench/small.py
 
 format: setup
 	$(PY) -m ruff format .

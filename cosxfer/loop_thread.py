@@ -8,8 +8,8 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
-from concurrent.futures import CancelledError
-from typing import Any, TypeVar
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
 
 from cosxfer.errors import CosxferError
 
@@ -45,14 +45,7 @@ class LoopThread:
 
     def run(self, call: Coroutine[Any, Any, T]) -> T:
         """Run ``call`` to its end and return its result. KeyboardInterrupt cancels it and waits until it has ended."""
-        ended = threading.Event()
-
-        async def main() -> T:
-            try:
-                return await call
-            finally:
-                ended.set()
-
+        waiting = _Waiting(call)
         try:
             self._check_process()
         except BaseException:
@@ -65,16 +58,16 @@ class LoopThread:
             except BaseException:
                 call.close()
                 raise
-            future = asyncio.run_coroutine_threadsafe(main(), loop)
+            loop.call_soon_threadsafe(waiting.start, loop)
         try:
-            return future.result()
-        except CancelledError as error:
-            raise CosxferError("the client was closed during the call") from error
+            waiting.wait()
         except BaseException:
-            # Either the call's own error, and it has ended; or an interrupt, and it must not go on behind our back.
-            if not ended.is_set() and future.cancel():
-                ended.wait(CLEAN_UP_SECONDS)
+            # An interrupt: the call must not go on behind our back. (It does not on a loop that is closed.)
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(waiting.cancel)
+                waiting.wait(CLEAN_UP_SECONDS)
             raise
+        return waiting.outcome()
 
     def started(self) -> asyncio.AbstractEventLoop:
         """The event loop, running."""
@@ -110,6 +103,67 @@ class LoopThread:
         if threading.current_thread() is self._thread:
             raise CosxferError("a callback cannot call the client it came from: it would wait for itself")
         return self._loop
+
+
+class _Waiting(Generic[T]):
+    """A call on the loop and the thread that waits for it: a lock, where futures of both worlds would cost more."""
+
+    __slots__ = ("_call", "_ended", "_error", "_result", "_running", "_task")
+
+    _result: T
+    _task: asyncio.Task[None]
+
+    def __init__(self, call: Coroutine[Any, Any, T]) -> None:
+        self._call = call
+        self._error: BaseException | None = None
+        self._running = threading.Lock()
+        self._running.acquire()
+        self._ended = False
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """On the loop."""
+        self._task = loop.create_task(self._run())
+        self._task.add_done_callback(self._done)
+
+    def cancel(self) -> None:
+        """On the loop, after `start`."""
+        self._task.cancel()
+
+    def wait(self, seconds: float = -1) -> None:
+        """In the thread: wait until the call has ended; an interrupt is raised here."""
+        if not self._ended:
+            self._running.acquire(timeout=seconds)
+
+    def outcome(self) -> T:
+        """The result of a call that has ended; raises its error."""
+        error, self._error = self._error, None
+        if error is None:
+            return self._result
+        try:
+            if isinstance(error, asyncio.CancelledError):
+                raise CosxferError("the client was closed during the call") from error
+            raise error
+        finally:
+            del error  # its traceback holds this frame
+
+    async def _run(self) -> None:
+        try:
+            self._result = await self._call
+        except BaseException as error:
+            # Also KeyboardInterrupt and SystemExit, from a user's callback: they are the caller's, not the loop's.
+            self._error = error
+        self._end()
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        if not self._ended:
+            # Cancelled before it began: the loop is coming to its end.
+            self._call.close()
+            self._error = asyncio.CancelledError()
+            self._end()
+
+    def _end(self) -> None:
+        self._ended = True
+        self._running.release()
 
 
 def _serve(loop: asyncio.AbstractEventLoop, at_end: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -11,7 +11,6 @@ import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -40,20 +39,84 @@ class SourceIdentity:
         )
 
 
-class FileSource:
-    """A regular file, open for reading; made by ``open``.
-
-    Slices lie in a shared mapping and cost no copy. Where the file system cannot map (some FUSE file systems), they are
-    read into memory instead.
+class RegularFile:
+    """A file, and whether it is still what it was when it was opened.
 
     ``path`` is the path as text, ``size`` the length when it was opened, ``identity`` what it was then.
     """
 
-    def __init__(self, path: str, fd: int, identity: SourceIdentity) -> None:
+    def __init__(self, path: str, identity: SourceIdentity) -> None:
         self.path = path
-        self._location = Path(path).absolute()
+        # The working directory may be another one by the time of a check. (A Path costs more than all the rest.)
+        self._location = path if path.startswith("/") else f"{os.getcwd()}/{path}"  # noqa: PTH109
         self.size = identity.size
         self.identity = identity
+
+    def check(self) -> None:
+        """Raise ``SourceChangedError`` unless the file is the one that was opened, unchanged."""
+        try:
+            self._look()
+        except OSError as error:
+            raise SourceChangedError(
+                f"{self.path!r} changed during the upload: {_reason(error)}", path=self.path, changed="inode"
+            ) from error
+
+    def _look(self) -> None:
+        self._compare(os.stat(self._location))  # noqa: PTH116
+
+    def _compare(self, status: os.stat_result) -> None:
+        now = SourceIdentity.of(status)
+        if (now.device, now.inode) != (self.identity.device, self.identity.inode):
+            self._changed("inode", "another file has taken its place")
+        if now.size != self.identity.size:
+            self._changed("size", f"it had {self.identity.size} bytes and has {now.size}")
+        if now.mtime_ns != self.identity.mtime_ns:
+            self._changed("mtime", "it was written to")
+        if now.ctime_ns != self.identity.ctime_ns:
+            self._changed("ctime", "it was written to, or its owner, mode or name changed")
+
+    def _changed(self, changed: str, how: str) -> None:
+        raise SourceChangedError(f"{self.path!r} changed during the upload: {how}", path=self.path, changed=changed)
+
+
+class SmallFile(RegularFile):
+    """A file that was read whole and closed; made by ``read``. ``content`` is what it held.
+
+    For some pages a mapping costs more than a copy, and so does a look at the descriptor: it can tell nothing that the
+    path does not.
+    """
+
+    def __init__(self, path: str, identity: SourceIdentity, content: bytes) -> None:
+        super().__init__(path, identity)
+        self.content = content
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str], max_bytes: int) -> SmallFile | None:
+        """Read a file of 1 to ``max_bytes`` bytes; None for any other, and where `FileSource.open` is to say why."""
+        name = os.fsdecode(path)
+        found = slicing.read_small(name, max_bytes)
+        if found is None:
+            return None
+        content, (device, inode, size, mtime_ns, ctime_ns) = found
+        identity = SourceIdentity(device=device, inode=inode, size=size, mtime_ns=mtime_ns, ctime_ns=ctime_ns)
+        try:
+            return cls(name, identity, content)
+        except OSError:
+            return None  # there is no working directory any more
+
+    def close(self) -> None:
+        """It is closed already."""
+
+
+class FileSource(RegularFile):
+    """A regular file, open for reading; made by ``open``.
+
+    Slices lie in a shared mapping and cost no copy. Where the file system cannot map (some FUSE file systems), they are
+    read into memory instead.
+    """
+
+    def __init__(self, path: str, fd: int, identity: SourceIdentity) -> None:
+        super().__init__(path, identity)
         self._fd = fd
         self._short = False
         self._mapping: slicing.MappedFile | None = None
@@ -133,16 +196,14 @@ class FileSource:
     def check(self) -> None:
         """Raise ``SourceChangedError`` unless the file is the one that was opened, unchanged."""
         self._check_open()
-        try:
-            if (self._mapping is not None and self._mapping.lost) or self._short:
-                self._changed("size", "it was cut while it was read")
-            # The path first: a file that was replaced shows on its descriptor as a mere change of its links.
-            self._compare(self._location.stat())
-            self._compare(os.fstat(self._fd))
-        except OSError as error:
-            raise SourceChangedError(
-                f"{self.path!r} changed during the upload: {_reason(error)}", path=self.path, changed="inode"
-            ) from error
+        if (self._mapping is not None and self._mapping.lost) or self._short:
+            self._changed("size", "it was cut while it was read")
+        super().check()
+
+    def _look(self) -> None:
+        # The path first: a file that was replaced shows on its descriptor as a mere change of its links.
+        super()._look()
+        self._compare(os.fstat(self._fd))
 
     def close(self) -> None:
         """Close the file; slices that are in use stay valid."""
@@ -193,20 +254,6 @@ class FileSource:
                 self._changed("size", f"it ends at byte {offset + done}, not {self.size}")
             done += count
         return view.toreadonly()
-
-    def _compare(self, status: os.stat_result) -> None:
-        now = SourceIdentity.of(status)
-        if (now.device, now.inode) != (self.identity.device, self.identity.inode):
-            self._changed("inode", "another file has taken its place")
-        if now.size != self.identity.size:
-            self._changed("size", f"it had {self.identity.size} bytes and has {now.size}")
-        if now.mtime_ns != self.identity.mtime_ns:
-            self._changed("mtime", "it was written to")
-        if now.ctime_ns != self.identity.ctime_ns:
-            self._changed("ctime", "it was written to, or its owner, mode or name changed")
-
-    def _changed(self, changed: str, how: str) -> None:
-        raise SourceChangedError(f"{self.path!r} changed during the upload: {how}", path=self.path, changed=changed)
 
 
 class Readable(Protocol):

@@ -2,10 +2,74 @@
 """A file mapped for reading. The API is documented in ``slicing.pyi``; the twin is ``pure_slicing.py``."""
 
 from cpython.buffer cimport PyBuffer_FillInfo
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport EINVAL, errno
-from libc.stdint cimport uintptr_t
+from libc.stdint cimport int64_t, uint64_t, uintptr_t
+from libc.stdlib cimport free
 
 import os
+
+cdef extern from *:
+    """
+    #include <errno.h>
+    #include <fcntl.h>
+    #include <stdint.h>
+    #include <stdlib.h>
+    #include <sys/stat.h>
+    #include <unistd.h>
+    #ifdef __APPLE__
+    #define COSX_NS(status, which) ((status).st_##which##timespec.tv_sec * INT64_C(1000000000) + (status).st_##which##timespec.tv_nsec)
+    #else
+    #define COSX_NS(status, which) ((status).st_##which##tim.tv_sec * INT64_C(1000000000) + (status).st_##which##tim.tv_nsec)
+    #endif
+
+    typedef struct {
+        uint64_t device, inode;
+        int64_t size, mtime_ns, ctime_ns;
+        char *content; /* NULL: not read */
+    } cosx_small;
+
+    static void cosx_read_descriptor(int fd, int64_t max_bytes, cosx_small *out)
+    {
+        struct stat status;
+        if (fstat(fd, &status) || !S_ISREG(status.st_mode) || status.st_size < 1 || status.st_size > max_bytes)
+            return;
+        char *content = malloc(status.st_size);
+        if (!content)
+            return;
+        for (int64_t done = 0; done < status.st_size;) {
+            ssize_t count = read(fd, content + done, status.st_size - done);
+            if (count < 0 && errno == EINTR)
+                continue;
+            if (count <= 0) {
+                free(content);
+                return;
+            }
+            done += count;
+        }
+        *out = (cosx_small){
+            status.st_dev, status.st_ino, status.st_size, COSX_NS(status, m), COSX_NS(status, c), content,
+        };
+    }
+
+    static void cosx_read_small(const char *path, int64_t max_bytes, cosx_small *out)
+    {
+        out->content = NULL;
+        int fd;
+        do
+            fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        while (fd < 0 && errno == EINTR);
+        if (fd < 0)
+            return;
+        cosx_read_descriptor(fd, max_bytes, out);
+        close(fd);
+    }
+    """
+    ctypedef struct cosx_small:
+        uint64_t device, inode
+        int64_t size, mtime_ns, ctime_ns
+        char *content
+    void cosx_read_small(const char *, int64_t, cosx_small *) nogil
 
 cdef extern from "guard.h" nogil:
     ctypedef struct cosx_mapping
@@ -28,6 +92,23 @@ cdef extern from "<sys/mman.h>" nogil:
 
 cdef size_t PAGE_BYTES = os.sysconf("SC_PAGESIZE")
 cdef char NOTHING[1]  # what an empty mapping points to
+
+
+def read_small(path, int64_t max_bytes):
+    cdef bytes name = os.fsencode(path)
+    cdef cosx_small found
+    cdef const char *text = name
+    if b"\0" in name:
+        return None
+    with nogil:
+        cosx_read_small(text, max_bytes, &found)
+    if found.content == NULL:
+        return None
+    try:
+        content = PyBytes_FromStringAndSize(found.content, found.size)
+    finally:
+        free(found.content)
+    return content, (found.device, found.inode, found.size, found.mtime_ns, found.ctime_ns)
 
 
 cdef class MappedFile:

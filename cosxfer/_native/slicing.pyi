@@ -1,7 +1,15 @@
 """A file mapped for reading; ``cosxfer._native.pure_slicing`` is the twin in Python. Offsets and lengths are bytes."""
 
+import os
 from types import TracebackType
 from typing import Self
+
+def read_small(path: str | os.PathLike[str], max_bytes: int) -> tuple[bytes, tuple[int, int, int, int, int]] | None:
+    """Open, read and close a regular file of 1 to ``max_bytes`` bytes, without the GIL from beginning to end.
+
+    Returns what it held, and what it was when it was opened: device, inode, size, mtime and ctime in nanoseconds. None
+    for any other file, for one that was cut meanwhile, and where something failed: opening it says what.
+    """
 
 class MappedFile:
     """A shared read-only mapping of the first ``size`` bytes of the regular file ``fd``.

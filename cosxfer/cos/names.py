@@ -73,8 +73,8 @@ def check_key(key: str) -> str:
             f"the key {shorten(key)} holds the control character {min(bad)!r}, which COS refuses", name="key", value=key
         )
     # "./" or "a/../" would be simplified on the way to the bucket itself and hit a bucket-level operation.
-    # (normpath keeps two slashes at the front apart from one.)
-    if posixpath.normpath("/" + stripped.lstrip("/")) == "/":
+    # (normpath keeps two slashes at the front apart from one.) Without "..", a name beyond dots and slashes stays.
+    if (".." in stripped or not stripped.strip("./")) and posixpath.normpath("/" + stripped.lstrip("/")) == "/":
         raise UsageError(f"the key {shorten(key)} stands for the bucket itself once simplified", name="key", value=key)
     return stripped
 
@@ -96,7 +96,7 @@ def metadata_headers(metadata: Mapping[str, str]) -> dict[str, str]:
 
 def check_metadata_size(headers: Mapping[str, str]) -> None:
     """Refuse more than 2 KB of ``x-cos-meta-*`` headers."""
-    size = sum(len(n) + len(v.encode()) for n, v in headers.items() if n.startswith(META_PREFIX))
+    size = sum([len(n) + len(v.encode()) for n, v in headers.items() if n.startswith(META_PREFIX)])
     if size > MAX_METADATA_BYTES:
         raise UsageError(
             f"the metadata is {size} bytes, names and values together; COS allows {MAX_METADATA_BYTES}",

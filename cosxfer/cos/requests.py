@@ -200,7 +200,8 @@ def object_headers(key: str, given: ObjectHeaders) -> dict[str, str]:
     headers = _plain_headers(given)
     if "content-type" not in headers:
         headers["content-type"] = mimetypes.guess_type(key)[0] or "application/octet-stream"
-    headers.update(metadata_headers(given.get("metadata") or {}))
+    if metadata := given.get("metadata"):
+        headers.update(metadata_headers(metadata))
     check_metadata_size(headers)
     return headers
 
@@ -221,6 +222,8 @@ def one_part_headers(given: PartHeaders) -> dict[str, str]:
 
 
 def _plain_headers(given: PartHeaders) -> dict[str, str]:
+    if not given:
+        return {}
     unknown = set(given) - set(_HEADER_OF) - {"metadata", "traffic_limit", "headers"}
     if unknown:
         name = min(unknown)

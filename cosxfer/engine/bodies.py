@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,21 +12,19 @@ from typing import TypeAlias
 
 from cosxfer._native import hashing
 from cosxfer.cos.requests import Body, Buffer, check_content_md5
+from cosxfer.engine.digests import digest_of
 from cosxfer.engine.file_body import FileBody, ReadableFile, is_file, measure
 from cosxfer.engine.hash_ahead import HashAhead
 from cosxfer.engine.part_body import PartBody
 from cosxfer.engine.stream_body import StreamBody, pieces_of, spool
 from cosxfer.errors import CosxferError, IntegrityError, SourceChangedError, UsageError
 from cosxfer.planning import PartRange
-from cosxfer.sources import FileSource
+from cosxfer.sources import FileSource, RegularFile
 
 BodyInput: TypeAlias = (
     "bytes | bytearray | memoryview | str | os.PathLike[str] | ReadableFile | Iterable[Buffer] | AsyncIterable[Buffer]"
 )
 """Bytes, text (sent as UTF-8), the path of a file, a binary file object (from its position), or pieces to come."""
-
-SMALL_BYTES = 256 * 1024
-"""Hashing less takes less time than handing it to a thread."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,16 +72,14 @@ async def prepared(
     given = None if content_md5 is None else check_content_md5(content_md5)
     if content_length is not None:
         _check_content_length(content_length, largest)
-    if isinstance(body, str):
-        body = body.encode()
-    if isinstance(body, bytes | bytearray | memoryview):
-        view = memoryview(body)
-        if not view.c_contiguous:
-            raise UsageError("the body is a view with holes; pass bytes(view)", name="body", value="memoryview")
-        view = view.cast("B")
-        _check_size(len(view), largest, content_length)
-        digest = await _digest(view, executor)
-        yield PreparedBody(body=view, content_length=len(view), md5=given or digest.md5, crc64=digest.crc64)
+    if isinstance(body, bytes | bytearray | memoryview | str):
+        yield await in_memory(
+            body,
+            lambda view: digest_of(view, executor),
+            content_length=content_length,
+            content_md5=content_md5,
+            largest=largest,
+        )
     elif isinstance(body, os.PathLike):
         with await asyncio.to_thread(FileSource.open, body) as source:
             _check_size(source.size, largest, content_length)
@@ -112,17 +108,30 @@ async def prepared(
             )
 
 
+async def in_memory(
+    body: Buffer | str,
+    digest_of_body: Callable[[memoryview], Awaitable[hashing.PartDigest]],
+    *,
+    content_length: int | None,
+    content_md5: str | None,
+    largest: int,
+) -> PreparedBody:
+    """What `prepared` makes of bytes and text; nothing is to be closed afterwards."""
+    given = None if content_md5 is None else check_content_md5(content_md5)
+    if content_length is not None:
+        _check_content_length(content_length, largest)
+    view = memoryview(body.encode() if isinstance(body, str) else body)
+    if not view.c_contiguous:
+        raise UsageError("the body is a view with holes; pass bytes(view)", name="body", value="memoryview")
+    view = view.cast("B")
+    _check_size(len(view), largest, content_length)
+    digest = await digest_of_body(view)
+    return PreparedBody(body=view, content_length=len(view), md5=given or digest.md5, crc64=digest.crc64)
+
+
 async def _from_file(body: FileBody, executor: Executor, given: bytes | None) -> PreparedBody:
     digest = await asyncio.get_running_loop().run_in_executor(executor, body.digest)
     return PreparedBody(body=body, content_length=body.size, md5=given or digest.md5, crc64=digest.crc64)
-
-
-async def _digest(view: memoryview, executor: Executor) -> hashing.PartDigest:
-    if len(view) <= SMALL_BYTES:
-        [digest] = hashing.hash_parts([view])
-    else:
-        [digest] = await asyncio.get_running_loop().run_in_executor(executor, hashing.hash_parts, [view])
-    return digest
 
 
 def _name(body: object) -> str:
@@ -138,7 +147,7 @@ def _check_content_length(value: int, largest: int) -> None:
     _check_size(value, largest, None)
 
 
-def check_stored(source: FileSource) -> None:
+def check_stored(source: RegularFile) -> None:
     """Check a file that a single PUT has just stored: a change is an error, and the object is there all the same."""
     try:
         source.check()

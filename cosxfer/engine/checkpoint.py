@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from cosxfer.errors import SourceChangedError
 from cosxfer.models import Part
-from cosxfer.sources import FileSource, SourceIdentity
+from cosxfer.sources import RegularFile, SourceIdentity
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Checkpoint:
         self.done = {}
         self.completing = False
 
-    def check_source(self, source: FileSource) -> None:
+    def check_source(self, source: RegularFile) -> None:
         """Raise `SourceChangedError` where ``source`` is not the file, unchanged, that the parts are of."""
         before, now = self.identity, source.identity
         if not self.upload_id or before is None or before == now:

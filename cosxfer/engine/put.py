@@ -8,7 +8,8 @@ from concurrent.futures import Executor
 
 from cosxfer.cos.names import check_bucket, check_key
 from cosxfer.cos.requests import ObjectHeaders, check_content_md5, object_headers
-from cosxfer.engine.bodies import BodyInput, prepared
+from cosxfer.engine.bodies import BodyInput, PreparedBody, in_memory, prepared
+from cosxfer.engine.digests import Digests
 from cosxfer.engine.report import Reporter
 from cosxfer.limits import MAX_PUT_BYTES
 from cosxfer.models import Progress, PutObjectResult
@@ -24,6 +25,7 @@ class PutJob:
         "_bucket",
         "_content_length",
         "_content_md5",
+        "_digests",
         "_executor",
         "_given",
         "_key",
@@ -40,6 +42,7 @@ class PutJob:
         self,
         session: Session,
         executor: Executor,
+        digests: Digests,
         bucket: str,
         key: str,
         body: BodyInput,
@@ -56,6 +59,7 @@ class PutJob:
             check_content_md5(content_md5)
         self._session = session
         self._executor = executor
+        self._digests = digests
         self._bucket = bucket
         self._key = key
         self._body = body
@@ -72,30 +76,39 @@ class PutJob:
         on_progress: Callable[[Progress], None] | None,
     ) -> PutObjectResult:
         """Send it. Hashing is not reported: it is over before a listener could look."""
-        async with prepared(
-            self._body,
-            self._executor,
-            content_length=self._content_length,
-            content_md5=self._content_md5,
-            largest=MAX_PUT_BYTES,
-        ) as ready:
-            reporter = Reporter(on_progress, ready.content_length)
-            reporter.start()
-            result, _ = await put_object(
-                self._session,
-                self._bucket,
-                self._key,
-                ready.body,
-                content_length=ready.content_length,
-                md5=ready.md5,
-                crc64=ready.crc64,
-                given=self._given,
-                region=self._region,
-                on_sent=reporter.add,
+        body, length, md5 = self._body, self._content_length, self._content_md5
+        if isinstance(body, bytes | bytearray | memoryview | str):
+            ready = await in_memory(
+                body, self._digests.of, content_length=length, content_md5=md5, largest=MAX_PUT_BYTES
             )
-            ready.check(result.crc64, doing="PUT Object")
+            result, reporter = await self._send(ready, on_progress)
+        else:
+            async with prepared(
+                body, self._executor, content_length=length, content_md5=md5, largest=MAX_PUT_BYTES
+            ) as ready:
+                result, reporter = await self._send(ready, on_progress)
         reporter.finish()
         return result
+
+    async def _send(
+        self, ready: PreparedBody, on_progress: Callable[[Progress], None] | None
+    ) -> tuple[PutObjectResult, Reporter]:
+        reporter = Reporter(on_progress, ready.content_length)
+        reporter.start()
+        result, _ = await put_object(
+            self._session,
+            self._bucket,
+            self._key,
+            ready.body,
+            content_length=ready.content_length,
+            md5=ready.md5,
+            crc64=ready.crc64,
+            given=self._given,
+            region=self._region,
+            on_sent=None if on_progress is None else reporter.add,
+        )
+        ready.check(result.crc64, doing="PUT Object")
+        return result, reporter
 
     async def abort(self) -> tuple[bool, str]:
         """A single PUT leaves nothing behind."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import Callable
@@ -11,11 +10,12 @@ from concurrent.futures import Executor
 from cosxfer._native import hashing
 from cosxfer.config import check_concurrency
 from cosxfer.cos.names import check_bucket, check_key
-from cosxfer.cos.requests import ObjectHeaders, object_headers
+from cosxfer.cos.requests import Body, ObjectHeaders, object_headers
 from cosxfer.engine.abort import abort_upload
-from cosxfer.engine.bodies import SMALL_BYTES, check_stored
+from cosxfer.engine.bodies import check_stored
 from cosxfer.engine.checkpoint import Checkpoint
 from cosxfer.engine.hash_ahead import HashAhead, HashedPart
+from cosxfer.engine.opening import Opener
 from cosxfer.engine.options import UploadOptions
 from cosxfer.engine.part_body import PartBody
 from cosxfer.engine.report import Reporter
@@ -26,7 +26,7 @@ from cosxfer.models import Progress, UploadResult
 from cosxfer.ops.put_object import put_object
 from cosxfer.ops.session import Session
 from cosxfer.planning import PartRange, check_part_size, plan_parts
-from cosxfer.sources import FileSource
+from cosxfer.sources import FileSource, RegularFile, SmallFile
 
 DEFAULT_SLICE_SIZE = 1 * MIB
 """A file up to this many bytes goes in a single PUT (COS SDK: SliceSize)."""
@@ -40,12 +40,23 @@ class FileJob:
 
     repeatable = True
 
-    __slots__ = ("_bucket", "_checkpoint", "_executor", "_key", "_options", "_path", "_session", "_slice_size")
+    __slots__ = (
+        "_bucket",
+        "_checkpoint",
+        "_executor",
+        "_key",
+        "_opener",
+        "_options",
+        "_path",
+        "_session",
+        "_slice_size",
+    )
 
     def __init__(
         self,
         session: Session,
         executor: Executor,
+        opener: Opener,
         bucket: str,
         key: str,
         path: str | os.PathLike[str],
@@ -66,6 +77,7 @@ class FileJob:
         session.endpoint(bucket, options.region)
         self._session = session
         self._executor = executor
+        self._opener = opener
         self._bucket = bucket
         self._key = key
         self._path = path
@@ -95,7 +107,7 @@ class FileJob:
 
         Cancelling ends it at once and keeps the parts on the server.
         """
-        source, digest = await asyncio.to_thread(_open, self._path)
+        source, digest = await self._opener.open(self._path, small_bytes=self._slice_size)
         try:
             expected = self._options.content_length
             if expected is not None and expected != source.size:
@@ -106,7 +118,7 @@ class FileJob:
                 )
             checkpoint = self._checkpoint = self._checkpoint or Checkpoint()
             await self._check_source(source, checkpoint)
-            if source.size <= min(self._slice_size, MAX_PUT_BYTES):
+            if isinstance(source, SmallFile) or source.size <= min(self._slice_size, MAX_PUT_BYTES):
                 return await _put(
                     self._session,
                     self._executor,
@@ -135,7 +147,7 @@ class FileJob:
         finally:
             source.close()
 
-    async def _check_source(self, source: FileSource, checkpoint: Checkpoint) -> None:
+    async def _check_source(self, source: RegularFile, checkpoint: Checkpoint) -> None:
         try:
             checkpoint.check_source(source)
         except SourceChangedError as error:
@@ -161,23 +173,10 @@ class FileJob:
         return gone, left
 
 
-def _open(path: str | os.PathLike[str]) -> tuple[FileSource, hashing.PartDigest | None]:
-    """Open a file, and hash a small one at once: it takes less time than another way to a thread and back."""
-    source = FileSource.open(path)
-    if source.size > SMALL_BYTES:
-        return source, None
-    try:
-        [digest] = hashing.hash_parts([source.slice(0, source.size)])
-    except BaseException:
-        source.close()
-        raise
-    return source, digest
-
-
 async def _put(
     session: Session,
     executor: Executor,
-    source: FileSource,
+    source: FileSource | SmallFile,
     digest: hashing.PartDigest | None,
     *,
     bucket: str,
@@ -192,14 +191,18 @@ async def _put(
     hash_reporter = Reporter(on_hash_progress, source.size)
     reporter = Reporter(on_progress, source.size)
     hash_reporter.start()
-    whole = PartRange(number=1, offset=0, length=source.size)
+    body: Body
+    hashed: HashedPart | hashing.PartDigest
     hash_seconds = 0.0
-    if digest is None:
+    if isinstance(source, SmallFile):
+        assert digest is not None
+        body, hashed = memoryview(source.content), digest
+    else:
+        whole = PartRange(number=1, offset=0, length=source.size)
+        body = PartBody(source, whole)
         ahead = HashAhead(source, executor=executor, on_hashed=hash_reporter.add)
         [hashed] = [part async for part in ahead.hash([[whole]])]
         hash_seconds = ahead.seconds
-    else:
-        hashed = HashedPart(range=whole, md5=digest.md5, crc64=digest.crc64)
     hash_reporter.finish()
     given = options.given
     if options.upload_add_meta_md5:
@@ -212,7 +215,7 @@ async def _put(
             session,
             bucket,
             key,
-            PartBody(source, whole),
+            body,
             content_length=source.size,
             md5=hashed.md5,
             crc64=hashed.crc64,

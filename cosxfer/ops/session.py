@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import random
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -32,6 +31,26 @@ class _Clock:
     offset: float = 0.0
 
 
+class _Sent:
+    """Counts the bytes that one attempt has sent, and passes them on."""
+
+    __slots__ = ("_count", "_on_sent")
+
+    def __init__(self, on_sent: Callable[[int], None]) -> None:
+        self._on_sent = on_sent
+        self._count = 0
+
+    def add(self, amount: int) -> None:
+        """``amount`` more were sent."""
+        self._count += amount
+        self._on_sent(amount)
+
+    def take_back(self) -> None:
+        """The attempt has failed: they have to be sent again."""
+        if self._count:
+            self._on_sent(-self._count)
+
+
 class Session:
     """One client's way to COS. Used from one event loop."""
 
@@ -46,7 +65,8 @@ class Session:
 
     def watched(self, on_retry: Callable[[CosxferError], None]) -> Session:
         """The same way to COS for one piece of work; ``on_retry`` gets the error of each request that is sent again."""
-        watched = copy.copy(self)
+        watched = Session.__new__(Session)
+        vars(watched).update(vars(self))
         watched._on_retry = on_retry
         return watched
 
@@ -84,9 +104,10 @@ class Session:
                 on_attempt()
             credentials = await self.credentials()
             offset = self._clock.offset
-            outgoing = self._outgoing(request, credentials, attempt, on_sent, on_body, stall_timeout_seconds)
+            sent = None if on_sent is None else _Sent(on_sent)
+            outgoing = self._outgoing(request, credentials, attempt, sent, on_body, stall_timeout_seconds)
             try:
-                return await self._attempt(outgoing, doing, check, request.accepted)
+                return await self._attempt(outgoing, sent, doing, check, request.accepted)
             except CosxferError as error:
                 if not can_be_sent_again(request.body):
                     raise
@@ -107,29 +128,21 @@ class Session:
     async def _attempt(
         self,
         outgoing: HttpRequest,
+        sent: _Sent | None,
         doing: str,
         check: Callable[[HttpResponse], None] | None,
         accepted: Collection[int],
     ) -> HttpResponse:
-        sent = 0
-        on_sent = outgoing.on_sent
-
-        def count(amount: int) -> None:
-            nonlocal sent
-            sent += amount
-            assert on_sent is not None
-            on_sent(amount)
-
         try:
-            response = await self.transport.send(outgoing if on_sent is None else replace(outgoing, on_sent=count))
+            response = await self.transport.send(outgoing)
             error = error_of(response, doing=doing)
             if error is not None and error.status not in accepted:
                 raise error
             if check is not None:
                 check(response)
         except BaseException:
-            if on_sent is not None and sent:
-                on_sent(-sent)
+            if sent is not None:
+                sent.take_back()
             raise
         self._budget.give_back()
         return response
@@ -139,7 +152,7 @@ class Session:
         request: CosRequest,
         credentials: Credentials | None,
         attempt: int,
-        on_sent: Callable[[int], None] | None,
+        sent: _Sent | None,
         on_body: Callable[[bytes], None] | None,
         stall_timeout_seconds: float | None,
     ) -> HttpRequest:
@@ -164,7 +177,7 @@ class Session:
             content_length=request.content_length,
             stall_timeout_seconds=stall_timeout_seconds or self.config.stall_timeout_seconds,
             expect_continue="expect" in headers,
-            on_sent=on_sent,
+            on_sent=None if sent is None else sent.add,
             on_body=on_body,
         )
 

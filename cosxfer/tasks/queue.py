@@ -62,13 +62,15 @@ class TaskQueue(RunningTasks):
     ) -> TaskRecord[R]:
         """Put a job in. ``on_task_ready`` is called here, with the id in the list and before the job may start."""
         self.check()
+        # Not under the lock: it gives up the GIL, and the loop would run into the lock meanwhile.
+        task_id = uuid.uuid4().hex
         with self._lock:
             if self._closed or self._loop is None or self._loop.is_closed():
                 raise CosxferError("the client is closed; make a new one")
             record = TaskRecord(
                 job,
                 number=self._table.next_number(),
-                task_id=uuid.uuid4().hex,
+                task_id=task_id,
                 bucket=bucket,
                 key=key,
                 path=path,

@@ -204,7 +204,8 @@ class RunningTasks:
                 self._set_loaded(record, record.job.loaded if record.job is not None else 0)
                 self._settle(record)
                 self._let_wait(record)
-            self._wake()
+        # Its slot is for the next one, at once: this is the loop already.
+        self._start_waiting()
 
     def _succeeded(self, record: AnyRecord) -> None:
         if record.state == "checking":

@@ -11,6 +11,8 @@ from typing import cast
 
 from cosxfer.cos.requests import ObjectHeaders
 from cosxfer.engine.bodies import BodyInput
+from cosxfer.engine.digests import Digests
+from cosxfer.engine.opening import Opener
 from cosxfer.engine.options import DirectoryOptions, FileOptions, FileUpload, SliceFileOptions, UploadOptions
 from cosxfer.engine.put import PutJob
 from cosxfer.engine.upload_file import FileJob
@@ -33,6 +35,8 @@ class Uploads:
     def __init__(self, session: Session, executor: Executor) -> None:
         self._session = session
         self._executor = executor
+        self._opener = Opener()
+        self._digests = Digests(executor)
         self.queue = TaskQueue(parallel=session.config.file_parallel_limit, keep=session.config.max_finished_tasks)
 
     def submit_file(
@@ -48,7 +52,9 @@ class Uploads:
         """Put a file into the queue. What can be refused is refused here: `UsageError`."""
         self.queue.check()
         parsed = UploadOptions.of(options, part_size_name=part_size_name)
-        job = FileJob(self._session, self._executor, bucket, key, path, slice_size=slice_size, options=parsed)
+        job = FileJob(
+            self._session, self._executor, self._opener, bucket, key, path, slice_size=slice_size, options=parsed
+        )
         asked: FileUpload = {**options, "bucket": bucket, "key": key, "path": path}
         return self.queue.submit(
             job,
@@ -77,6 +83,7 @@ class Uploads:
         return PutJob(
             self._session,
             self._executor,
+            self._digests,
             bucket,
             key,
             body,
@@ -192,6 +199,7 @@ class Uploads:
             job = FileJob(
                 self._session,
                 self._executor,
+                self._opener,
                 entry["bucket"],
                 entry["key"],
                 entry["path"],
@@ -262,6 +270,7 @@ class Uploads:
         if left is not None:
             await asyncio.wait([asyncio.wrap_future(left)], timeout=DELIVERY_SECONDS)
         self.queue.dispatcher.close()
+        self._opener.close()
 
 
 def _check_event(event: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from cosxfer._native import slicing
 from cosxfer.errors import SourceChangedError, SourceError, UsageError
-from cosxfer.sources import FileSource, StreamSource
+from cosxfer.sources import FileSource, RegularFile, SmallFile, StreamSource
 
 DATA = bytes(range(256)) * 64
 
@@ -106,17 +106,27 @@ def chmod(path: Path) -> None:
     path.chmod(0o600 if path.stat().st_mode & 0o077 else 0o640)
 
 
+@pytest.fixture(params=["open", "small"])
+def file(request: pytest.FixtureRequest, path: Path) -> RegularFile:
+    small = SmallFile.read(path, len(DATA))
+    assert small is not None
+    assert small.content == DATA
+    opened = FileSource.open(path)
+    assert small.identity == opened.identity
+    return opened if request.param == "open" else small
+
+
 @pytest.mark.parametrize(
     ("change", "changed"),
     [(cut, "size"), (grow, "size"), (rewrite, "mtime"), (replace, "inode"), (Path.unlink, "inode")],
 )
 def test_a_change_is_seen_and_named(
-    source: FileSource, path: Path, change: Callable[[Path], object], changed: str
+    file: RegularFile, path: Path, change: Callable[[Path], object], changed: str
 ) -> None:
-    source.check()
+    file.check()
     change(path)
     with pytest.raises(SourceChangedError) as caught:
-        source.check()
+        file.check()
     # Removing or replacing the file also changes the ctime of the one that is open, which is seen first.
     assert caught.value.changed in {changed, "ctime"}
     if changed != "inode":
@@ -136,9 +146,12 @@ def test_a_file_that_was_cut_does_not_crash_its_reader(source: FileSource, path:
 
 def test_a_relative_path_is_checked_where_it_was_opened(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(path.parent)
+    small = SmallFile.read(path.name, len(DATA))
+    assert small is not None
     with FileSource.open(path.name) as source:
         monkeypatch.chdir("/")
         source.check()
+        small.check()
 
 
 @pytest.mark.parametrize("wrong", ["missing", "directory", "pipe", "device", "proc", "nul"])

@@ -6,7 +6,7 @@ import hmac
 from base64 import b64decode, b64encode
 from dataclasses import replace
 from hashlib import sha1
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 import pytest
 from hypothesis import given
@@ -24,6 +24,32 @@ SDK_HEADERS = {
     "x-cos-content-sha1": "db8ac1c259eb89d4a131b253bacfca5f319d54f2",
     "x-cos-stroage-class": "nearline",
 }
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_text_is_escaped_as_urllib_does(text: str) -> None:
+    assert sign.escape(text) == quote(text, safe="-_.~")
+
+
+def test_every_ascii_character_is_escaped_as_urllib_does() -> None:
+    text = "".join(map(chr, range(128)))
+    assert sign.escape(text) == quote(text, safe="-_.~")
+
+
+def test_one_request_costs_two_digests_once_the_sign_key_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    def authorization(path: str) -> str:
+        return sign.authorization(
+            Credentials(secret_id=SDK_ID, secret_key=SDK_KEY), method="PUT", path=path, params={},
+            headers=SDK_HEADERS, key_time=SDK_TIME,
+        )  # fmt: skip
+
+    authorization("/warm")
+    calls: list[str] = []
+    new = hmac.new
+    monkeypatch.setattr(sign.hmac, "new", lambda *given: calls.append("hmac") or new(*given[:2], "sha1"))
+    monkeypatch.setattr(sign, "sha1", lambda *given, **options: calls.append("sha1") or sha1(*given, **options))
+    authorization("/object")
+    assert calls == ["sha1", "hmac"]
 
 
 def test_the_vector_of_the_go_sdk() -> None:

@@ -1,0 +1,186 @@
+"""Opening the files of tasks off the event loop, which is the caller's: no file system, however slow, may stall it.
+
+Small files are read whole in the same go. A way to a thread and back for each of them would cost more than all the
+rest: so a thread takes one file after another, and tells the loop once of all those that it has not looked at yet. Only
+where a file system keeps that thread waiting do others help out, so that files are opened side by side there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+
+from cosxfer._native import hashing
+from cosxfer.engine.digests import HASHED_AT_ONCE, SMALL_BYTES
+from cosxfer.sources import FileSource, SmallFile
+
+PATIENCE_SECONDS = 0.01
+"""How long a file may wait for a thread before there are twice as many."""
+
+SLOW_SECONDS = 1.0
+"""How long there are as many afterwards."""
+
+MAX_THREADS = 32
+
+HASHED_IN_LANES_BYTES = 64 * 1024
+"""Files up to this long are hashed on the loop, side by side with those that come in the same turn."""
+
+LOOKED_AT_ONCE = HASHED_AT_ONCE
+"""Files that are taken over before the event loop has another turn."""
+
+Opened = tuple[FileSource | SmallFile, hashing.PartDigest | None]
+
+
+class _Opening:
+    """A file that is to be opened, and what came of it."""
+
+    __slots__ = ("digest", "error", "future", "path", "since", "small_bytes", "source")
+
+    def __init__(
+        self, path: str | os.PathLike[str], small_bytes: int, future: asyncio.Future[Opened], since: float
+    ) -> None:
+        self.path = path
+        self.small_bytes = small_bytes
+        self.future = future
+        self.since = since
+        self.source: FileSource | SmallFile | None = None
+        self.digest: hashing.PartDigest | None = None
+        self.error: BaseException | None = None
+
+    def open(self) -> None:
+        """In a thread."""
+        try:
+            small = SmallFile.read(self.path, self.small_bytes) if self.small_bytes else None
+            self.source = small or FileSource.open(self.path)
+            if small is not None and small.size > HASHED_IN_LANES_BYTES:
+                [self.digest] = hashing.hash_parts([small.content])
+        except BaseException as error:
+            self.error = error
+
+    def tell(self) -> None:
+        """On the loop."""
+        if self.future.done():
+            if self.source is not None:
+                self.source.close()  # whoever asked was cancelled
+        elif self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            assert self.source is not None
+            self.future.set_result((self.source, self.digest))
+
+
+class Opener:
+    """Opens the files of one client; used from one event loop."""
+
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(max_workers=MAX_THREADS, thread_name_prefix="cosxfer-open")
+        self._lock = threading.Lock()
+        self._waiting: deque[_Opening] = deque()
+        self._opened: deque[_Opening] = deque()
+        self._threads = 0
+        self._width = 1
+        """How many threads there may be."""
+        self._slow_until = 0.0
+        self._woken = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def open(self, path: str | os.PathLike[str], *, small_bytes: int) -> Opened:
+        """Open a file; one of up to ``small_bytes``, and of `SMALL_BYTES`, is read and hashed.
+
+        Raises what `FileSource.open` raises.
+        """
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if self._width > 1 and now > self._slow_until:
+            self._width = 1
+        opening = _Opening(path, min(small_bytes, SMALL_BYTES), loop.create_future(), now)
+        with self._lock:
+            self._waiting.append(opening)
+        self._start_threads(loop, 1)
+        if self._timer is None:
+            self._timer = loop.call_later(PATIENCE_SECONDS, self._help_out, loop)
+        return await opening.future
+
+    def close(self) -> None:
+        """Open nothing any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _start_threads(self, loop: asyncio.AbstractEventLoop, wanted: int) -> None:
+        with self._lock:
+            count = max(0, min(wanted, self._width - self._threads))
+            self._threads += count
+        for _ in range(count):
+            self._start_thread(loop)
+
+    def _start_thread(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            self._executor.submit(self._work, loop)
+        except RuntimeError as error:
+            # The interpreter is ending, and starts no more threads. One that is there goes on.
+            with self._lock:
+                self._threads -= 1
+                left = list(self._waiting) if not self._threads else []
+                for _ in left:
+                    self._waiting.popleft()
+            for opening in left:
+                opening.error = error
+                opening.tell()
+
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._threads -= 1
+                    return
+                opening = self._waiting.popleft()
+            opening.open()
+            with self._lock:
+                self._opened.append(opening)
+                wake, self._woken = not self._woken, True
+            if wake:
+                try:
+                    loop.call_soon_threadsafe(self._look, loop)
+                except RuntimeError:
+                    return  # the loop is closed, and nobody waits
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take over what the threads have opened."""
+        with self._lock:
+            openings = [self._opened.popleft() for _ in range(min(LOOKED_AT_ONCE, len(self._opened)))]
+            self._woken = bool(self._opened)
+        if self._woken:
+            loop.call_soon(self._look, loop)
+        unhashed = [
+            (opening, source)
+            for opening in openings
+            if isinstance(source := opening.source, SmallFile) and not (opening.digest or opening.future.done())
+        ]
+        try:
+            digests = hashing.hash_parts([source.content for _, source in unhashed])
+            for (opening, _), digest in zip(unhashed, digests, strict=True):
+                opening.digest = digest
+        except Exception as error:
+            for opening, _ in unhashed:
+                opening.error = error  # nobody may wait for ever
+        for opening in openings:
+            opening.tell()
+
+    def _help_out(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start more threads where a file has waited for too long."""
+        self._timer = None
+        now = loop.time()
+        with self._lock:
+            waiting = len(self._waiting)
+            oldest = self._waiting[0].since if waiting else now
+        if not waiting:
+            return
+        if now - oldest >= PATIENCE_SECONDS:
+            self._width = min(2 * self._width, MAX_THREADS)
+            self._slow_until = now + SLOW_SECONDS
+            self._start_threads(loop, waiting)
+        self._timer = loop.call_later(PATIENCE_SECONDS, self._help_out, loop)
