@@ -27,7 +27,6 @@ STORED_HEADERS = (
     "content-encoding",
     "content-language",
     "expires",
-    "x-cos-server-side-encryption",
 )
 """What is kept with an object and given back, besides the metadata and the storage class."""
 
@@ -125,8 +124,6 @@ def _number(query: Mapping[str, str], name: str, default: int | None = None) -> 
 
 def stored_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """What is kept of a request's headers: the content's description and the user's metadata, at most 2 KB of it."""
-    if any(name.startswith("x-cos-server-side-encryption-") for name in headers):
-        raise CosError("NotImplemented", "This server does not implement SSE-KMS and SSE-C.")
     kept = {name: headers[name] for name in STORED_HEADERS if name in headers}
     metadata = {name: value for name, value in headers.items() if name.startswith(META_PREFIX)}
     if sum(len(name) + len(value.encode()) for name, value in metadata.items()) > MAX_METADATA_BYTES:

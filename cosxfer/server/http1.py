@@ -22,7 +22,11 @@ App = Callable[..., Awaitable[None]]
 
 _READ_BYTES = 1 * MIB
 _LONGEST_HEAD = 64 * KIB
-_SPELT = {b"etag": b"ETag", b"content-md5": b"Content-MD5"}
+_SPELT = {
+    b"etag": b"ETag",
+    b"content-md5": b"Content-MD5",
+    b"x-cos-server-side-encryption-customer-key-md5": b"x-cos-server-side-encryption-customer-key-MD5",
+}
 
 
 def spell(name: bytes) -> bytes:

@@ -302,7 +302,6 @@ def test_append_needs_a_position(client: ServerClient) -> None:
         ("POST", "", {}, {}),
         ("POST", "x", {}, {}),
         ("OPTIONS", "x", {}, {}),
-        ("PUT", "x", {}, {"x-cos-server-side-encryption-customer-algorithm": "AES256"}),
     ],
 )
 def test_what_is_not_implemented_says_so(

@@ -127,13 +127,22 @@ class Store:
     def object(self, bucket: str, key: str) -> StoredObject | None:
         return self._database.object(bucket, key)
 
-    def put(self, *, bucket: str, key: str, writer: BlobWriter, storage_class: str, headers: Mapping[str, str]) -> None:
+    def put(
+        self,
+        *,
+        bucket: str,
+        key: str,
+        writer: BlobWriter,
+        etag: str,
+        storage_class: str,
+        headers: Mapping[str, str],
+    ) -> None:
         """Make the written body the object; what was there before is replaced in the same moment."""
         self._add(
             bucket,
             key,
             [Segment(blob=writer.blob, size=writer.size)],
-            etag=writer.md5.hex(),
+            etag=etag,
             crc64=writer.crc64,
             object_type="normal",
             storage_class=storage_class,
@@ -241,13 +250,13 @@ class Store:
     def upload(self, upload_id: str, bucket: str, key: str) -> StoredUpload | None:
         return self._database.upload(upload_id, bucket, key)
 
-    def put_part(self, upload: StoredUpload, *, number: int, writer: BlobWriter) -> None:
+    def put_part(self, upload: StoredUpload, *, number: int, writer: BlobWriter, etag: str) -> None:
         """Make the written body a part; an earlier one of the same number is replaced."""
         part = StoredPart(
             number=number,
             blob=writer.blob,
             size=writer.size,
-            etag=writer.md5.hex(),
+            etag=etag,
             crc64=writer.crc64,
             modified=self._clock(),
         )
