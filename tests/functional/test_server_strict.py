@@ -13,6 +13,7 @@ from email.utils import formatdate
 import pytest
 from server_client import Answer, ServerClient, Signed, raw, sign
 
+import cosxfer
 from cosxfer.credentials import Credentials
 from cosxfer.limits import GIB, MIB
 from cosxfer.server import RunningServer, running
@@ -253,6 +254,19 @@ def test_leave_to_send_is_given_only_to_who_may(server: RunningServer) -> None:
             else:
                 # The server ends the connection: what would come next could be taken for the body.
                 assert answer.read().endswith(b"</Error>")
+
+
+def test_over_http2_a_refusal_comes_before_the_body_too(server: RunningServer) -> None:
+    server.requests(clear=True)
+    with (
+        cosxfer.Client(
+            endpoint=server.endpoint, credentials=server.credentials, transport="native", http_version="2"
+        ) as client,
+        pytest.raises(cosxfer.NotFoundError),
+    ):
+        client.put_object("nosuch-1250000000", "k", bytes(MIB), expect="100-continue")
+    [request] = server.requests()
+    assert (request["http_version"], request["status"], request["received"]) == ("2", 404, 0)
 
 
 def test_a_key_of_851_bytes_is_too_long(client: ServerClient) -> None:

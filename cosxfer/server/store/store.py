@@ -21,7 +21,7 @@ from pathlib import Path
 from cosxfer._native import hashing
 from cosxfer.errors import CosxferError
 from cosxfer.server.store.database import Database
-from cosxfer.server.store.files import BlobWriter, blob_path, prepare
+from cosxfer.server.store.files import BlobWriter, blob_path, delete_strays, prepare
 from cosxfer.server.store.listing import Page, list_page
 from cosxfer.server.store.records import Segment, StoredObject, StoredPart, StoredUpload
 
@@ -51,6 +51,7 @@ class Store:
                 raise StoreError(f"the directory {root} is in use by another server") from error
             prepare(root)
             self._database = Database(root / "index.sqlite")
+            delete_strays(root, self._database.blobs())
         except OSError as error:
             raise StoreError(f"the directory {root} cannot be used: {error.strerror or error}") from error
         except sqlite3.Error as error:
