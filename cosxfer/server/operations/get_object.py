@@ -75,6 +75,7 @@ def _headers(call: Call, found: StoredObject) -> dict[str, str]:
         headers["x-cos-storage-class"] = found.storage_class
     for name in checks.STORED_HEADERS:
         if (value := call.request.query.get(_OVERRIDES + name)) is not None:
+            checks.check_header(name, value)
             headers[name] = value
     return headers
 

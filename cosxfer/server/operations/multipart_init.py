@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cosxfer.server import checks, encryption
 from cosxfer.server.call import Call
-from cosxfer.server.http import Response, xml_response
+from cosxfer.server.http import CosError, Response, xml_response
 
 
 async def multipart_init(call: Call) -> Response:
@@ -15,8 +15,13 @@ async def multipart_init(call: Call) -> Response:
         storage_class=checks.storage_class(call.request.headers),
         headers=headers,
     )
-    response = xml_response(
-        "InitiateMultipartUploadResult", [("Bucket", call.bucket), ("Key", call.key), ("UploadId", upload.id)]
-    )
+    try:
+        response = xml_response(
+            "InitiateMultipartUploadResult", [("Bucket", call.bucket), ("Key", call.key), ("UploadId", upload.id)]
+        )
+    except CosError:
+        # A key that XML cannot hold: nobody would learn the id.
+        call.store.abort(upload)
+        raise
     response.headers |= encryption.answered(headers)
     return response

@@ -152,13 +152,20 @@ def _answer_of(fields: Mapping[str, str]) -> str:
     """``200``, ``201``, ``204``, or the URL to redirect to, which goes before."""
     redirect = fields.get("success_action_redirect", "")
     if redirect:
-        if urlsplit(redirect).scheme not in ("http", "https") or not redirect.isprintable():
+        if not _is_page(redirect):
             raise CosError("InvalidArgument", "success_action_redirect is not the URL of a page.")
         return redirect
     status = fields.get("success_action_status") or "204"
     if status not in _SUCCESS:
         raise CosError("InvalidArgument", "success_action_status can be 200, 201 or 204.")
     return status
+
+
+def _is_page(url: str) -> bool:
+    try:
+        return urlsplit(url).scheme in ("http", "https") and url.isprintable()
+    except ValueError:
+        return False
 
 
 def _answer(call: Call, answer: str, *, key: str, etag: str, crc64: int) -> Response:
