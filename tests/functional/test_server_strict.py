@@ -265,7 +265,10 @@ def test_over_http2_a_refusal_comes_before_the_body_too(server: RunningServer) -
         pytest.raises(cosxfer.NotFoundError),
     ):
         client.put_object("nosuch-1250000000", "k", bytes(MIB), expect="100-continue")
-    [request] = server.requests()
+    # It is logged once the server has seen the end of the stream.
+    while not (seen := server.requests()):
+        time.sleep(0.01)
+    [request] = seen
     assert (request["http_version"], request["status"], request["received"]) == ("2", 404, 0)
 
 
