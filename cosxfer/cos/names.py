@@ -17,7 +17,7 @@ META_PREFIX = "x-cos-meta-"
 
 _SECRET_HEADERS = frozenset({"authorization", "x-cos-security-token", "x-cos-server-side-encryption-customer-key"})
 
-_FORBIDDEN_IN_KEY = frozenset("\x18\x19\x1a\x1b")
+FORBIDDEN_IN_KEY = frozenset("\x18\x19\x1a\x1b")
 """Control characters that COS refuses (decimal 24 to 27)."""
 
 
@@ -68,7 +68,7 @@ def check_key(key: str) -> str:
         raise UsageError(
             f"the key {shorten(key)} is {size} bytes long in UTF-8; COS allows {MAX_KEY_BYTES}", name="key", value=key
         )
-    if bad := _FORBIDDEN_IN_KEY.intersection(stripped):
+    if bad := FORBIDDEN_IN_KEY.intersection(stripped):
         raise UsageError(
             f"the key {shorten(key)} holds the control character {min(bad)!r}, which COS refuses", name="key", value=key
         )

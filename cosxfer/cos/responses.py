@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element
 from cosxfer.cos import codes, xml
 from cosxfer.cos.names import META_PREFIX
 from cosxfer.errors import AccessDeniedError, NotFoundError, ProtocolError, ServerError, ThrottledError
-from cosxfer.models import Identity
+from cosxfer.models import Identity, Result
 
 _ADVICE = {
     "SignatureDoesNotMatch": "check the secret key",
@@ -127,6 +127,15 @@ def etag(response: HttpResponse, *, doing: str) -> str:
     if not value:
         raise malformed(doing, "it has no ETag")
     return value
+
+
+def etag_is_md5(response: HttpResponse | Result) -> bool:
+    """Whether an answer about a body, not made of parts, leaves its ETag the MD5: not under a key of others than COS.
+
+    A bucket may encrypt without being asked; its answers say so (source: product page 436/7729).
+    """
+    under_kms = response.headers.get("x-cos-server-side-encryption") == "cos/kms"
+    return not under_kms and "x-cos-server-side-encryption-customer-algorithm" not in response.headers
 
 
 def crc64(response: HttpResponse, *, doing: str) -> int | None:

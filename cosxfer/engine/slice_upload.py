@@ -14,7 +14,7 @@ from concurrent.futures import Executor
 from contextlib import aclosing
 
 from cosxfer._native import hashing
-from cosxfer.cos import requests
+from cosxfer.cos import requests, responses
 from cosxfer.cos.names import check_key, shorten
 from cosxfer.cos.requests import ObjectHeaders
 from cosxfer.engine.abort import abort_upload
@@ -269,6 +269,7 @@ class SliceUpload:
                 region=self._options.region,
                 on_sent=self._reporter.add,
             )
+            self._etag_is_md5 &= responses.etag_is_md5(result)
             # What went out may have changed since it was hashed; the server's checks catch that, unless it
             # changed back. The file's own times tell.
             self._source.check()

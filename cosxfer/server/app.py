@@ -18,6 +18,7 @@ from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from cosxfer.cos.headers import decode_headers
 from cosxfer.credentials import Credentials
 from cosxfer.limits import GIB
 from cosxfer.server import checks, cors
@@ -33,7 +34,6 @@ from cosxfer.server.http import (
     CosError,
     Request,
     Response,
-    decode_headers,
     decode_path,
     decode_query,
     error_body,

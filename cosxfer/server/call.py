@@ -13,7 +13,7 @@ from urllib.parse import quote
 from cosxfer.cos import xml
 from cosxfer.cos.endpoint import PATH_SAFE
 from cosxfer.credentials import Credentials
-from cosxfer.server import checks
+from cosxfer.server import checks, encryption
 from cosxfer.server.body import Body
 from cosxfer.server.http import CosError, Request
 from cosxfer.server.store import BlobWriter, Store, StoredUpload
@@ -51,6 +51,10 @@ class Call:
     def location(self) -> str:
         """Host and path of the object, as COS returns it."""
         return f"{self.request.host}{quote(self.request.path, safe=PATH_SAFE)}"
+
+    def object_headers(self, given: Mapping[str, str]) -> dict[str, str]:
+        """What is kept of the headers, or a form's fields, that make an object: also how it is encrypted."""
+        return checks.stored_headers(given) | encryption.wanted(given, scheme=self.request.scheme)
 
     @contextmanager
     def new_blob(self, label: str) -> Iterator[BlobWriter]:

@@ -7,7 +7,8 @@ import binascii
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
-from cosxfer.cos.names import META_PREFIX
+from cosxfer.cos.names import FORBIDDEN_IN_KEY, META_PREFIX, check_header_name, check_header_value
+from cosxfer.errors import UsageError
 from cosxfer.limits import (
     GIB,
     MAX_KEY_BYTES,
@@ -27,7 +28,6 @@ STORED_HEADERS = (
     "content-encoding",
     "content-language",
     "expires",
-    "x-cos-server-side-encryption",
 )
 """What is kept with an object and given back, besides the metadata and the storage class."""
 
@@ -39,9 +39,11 @@ STORAGE_CLASSES = frozenset(
 
 
 def check_key(key: str) -> None:
-    """At most 850 bytes of UTF-8."""
+    """At most 850 bytes of UTF-8, and without the control characters that COS's page of names forbids (436/13324)."""
     if (size := len(key.encode())) > MAX_KEY_BYTES:
         raise CosError("KeyTooLong", f"The key is {size} bytes long; {MAX_KEY_BYTES} are allowed.")
+    if FORBIDDEN_IN_KEY.intersection(key):
+        raise CosError("InvalidObjectName", "The key holds one of the control characters 24 to 27.")
 
 
 def content_md5(headers: Mapping[str, str]) -> bytes | None:
@@ -125,13 +127,22 @@ def _number(query: Mapping[str, str], name: str, default: int | None = None) -> 
 
 def stored_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """What is kept of a request's headers: the content's description and the user's metadata, at most 2 KB of it."""
-    if any(name.startswith("x-cos-server-side-encryption-") for name in headers):
-        raise CosError("NotImplemented", "This server does not implement SSE-KMS and SSE-C.")
-    kept = {name: headers[name] for name in STORED_HEADERS if name in headers}
-    metadata = {name: value for name, value in headers.items() if name.startswith(META_PREFIX)}
+    kept = {name: headers[name].strip(" \t") for name in STORED_HEADERS if name in headers}
+    metadata = {name: value.strip(" \t") for name, value in headers.items() if name.startswith(META_PREFIX)}
+    for name, value in (kept | metadata).items():
+        check_header(name, value)
     if sum(len(name) + len(value.encode()) for name, value in metadata.items()) > MAX_METADATA_BYTES:
         raise CosError("MetadataTooLarge", f"The metadata headers exceed {MAX_METADATA_BYTES} bytes.")
     return kept | metadata
+
+
+def check_header(name: str, value: str) -> None:
+    """Refuse what could not be given back as a header: a form's field, or a parameter, may hold a line break."""
+    try:
+        check_header_name(name)
+        check_header_value(name, value)
+    except UsageError as error:
+        raise CosError("InvalidArgument", str(error)) from error
 
 
 def storage_class(headers: Mapping[str, str]) -> str:
@@ -152,11 +163,11 @@ def byte_range(headers: Mapping[str, str], size: int) -> tuple[int, int] | None:
     if unit.strip().lower() != "bytes" or not equals or not dash or not all(map(_digits, (first, last))):
         return None
     if first:
-        start, end = int(first), min(int(last) + 1, size) if last else size
-        if last and int(last) < int(first):
+        start, end = _whole(first), min(_whole(last) + 1, size) if last else size
+        if last and _whole(last) < start:
             return None
     elif last:
-        start, end = max(0, size - int(last)), size
+        start, end = max(0, size - _whole(last)), size
     else:
         return None
     if start >= end:
@@ -164,6 +175,11 @@ def byte_range(headers: Mapping[str, str], size: int) -> tuple[int, int] | None:
             "InvalidRange", "The requested range cannot be satisfied.", headers={"content-range": f"bytes */{size}"}
         )
     return start, end
+
+
+def _whole(digits: str) -> int:
+    """The number, or one that is larger than any object: there are digits enough to keep `int` busy, or to stop it."""
+    return int((digits.lstrip("0") or "0")[:20])
 
 
 def _digits(text: str) -> bool:

@@ -13,7 +13,9 @@ from cosxfer.server.http import Response
 _METHODS = "GET, HEAD, PUT, POST, DELETE"
 _EXPOSED = (
     "ETag, Location, Content-Length, x-cos-request-id, x-cos-trace-id, x-cos-version-id, x-cos-hash-crc64ecma, "
-    "x-cos-next-append-position, x-cos-object-type, x-cos-storage-class"
+    "x-cos-next-append-position, x-cos-object-type, x-cos-storage-class, x-cos-server-side-encryption, "
+    "x-cos-server-side-encryption-cos-kms-key-id, x-cos-server-side-encryption-customer-algorithm, "
+    "x-cos-server-side-encryption-customer-key-MD5"
 )
 
 

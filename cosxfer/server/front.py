@@ -7,6 +7,7 @@ on the loopback interface. `--discard` does without: there granian listens on th
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl
 from contextlib import suppress
@@ -16,9 +17,13 @@ from cosxfer.server.http1 import App, speak_http1
 from cosxfer.server.relay import relay
 from cosxfer.server.tls import Certificate
 
+logger = logging.getLogger("cosxfer.server")
+
 _H2C_PREFACE = b"PRI "
 _BUFFER_BYTES = 1 << 20
-_POLL_SECONDS = 0.005
+_POLL_SECONDS = (0.005, 0.5)
+"""Between two looks at first bytes that are not enough: soon at first, then rarely, for many may be slow."""
+_ACCEPT_PAUSE_SECONDS = 0.1
 _FIRST_BYTES_SECONDS = 60.0
 """How long a connection may stay silent at its beginning."""
 
@@ -39,7 +44,13 @@ class Front:
         loop = asyncio.get_running_loop()
         try:
             while True:
-                connection, client = await loop.sock_accept(self._listener)
+                try:
+                    connection, client = await loop.sock_accept(self._listener)
+                except OSError as error:
+                    # No descriptor is free, most likely; those who wait are served when others have gone.
+                    logger.warning("a connection cannot be accepted: %s", error.strerror or error)
+                    await asyncio.sleep(_ACCEPT_PAUSE_SECONDS)
+                    continue
                 task = loop.create_task(self._serve(connection, client[:2]))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
@@ -60,6 +71,7 @@ class Front:
 
     async def _is_http2(self, connection: socket.socket) -> bool:
         """Look at the first bytes without taking them: the preface of HTTP/2, or its name in the TLS handshake."""
+        pause, longest = _POLL_SECONDS
         while True:
             seen = await _peek(connection)
             if self._tls is None:
@@ -68,7 +80,8 @@ class Front:
             elif is_whole(seen) or not seen:
                 return b"h2" in offered_protocols(seen)
             # What is there stays readable: there is no event for "more of it".
-            await asyncio.sleep(_POLL_SECONDS)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, longest)
 
     async def _connect(self) -> socket.socket:
         loop = asyncio.get_running_loop()

@@ -120,16 +120,3 @@ def decode_path(raw_path: bytes) -> str:
 def decode_query(raw_query: bytes) -> dict[str, str]:
     """Names and values of a query; ``+`` is a space, as in forms, because the official SDKs write it so."""
     return dict(parse_qsl(raw_query.decode("utf-8", "replace"), keep_blank_values=True))
-
-
-def decode_headers(raw_headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Header values as text; a name that comes twice is joined with a comma."""
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in raw_headers:
-        name = raw_name.decode("latin-1").lower()
-        try:
-            value = raw_value.decode()
-        except UnicodeDecodeError:
-            value = raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers

@@ -22,7 +22,13 @@ App = Callable[..., Awaitable[None]]
 
 _READ_BYTES = 1 * MIB
 _LONGEST_HEAD = 64 * KIB
-_SPELT = {b"etag": b"ETag", b"content-md5": b"Content-MD5"}
+_HEAD_SECONDS = 60.0
+"""How long a head may take from its first byte on; before that, a connection may rest as long as it likes."""
+_SPELT = {
+    b"etag": b"ETag",
+    b"content-md5": b"Content-MD5",
+    b"x-cos-server-side-encryption-customer-key-md5": b"x-cos-server-side-encryption-customer-key-MD5",
+}
 
 
 def spell(name: bytes) -> bytes:
@@ -60,19 +66,26 @@ class _Connection:
         self._client = client
         self._scheme = scheme
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=_LONGEST_HEAD)
+        self._malformed: h11.RemoteProtocolError | None = None
 
     async def serve_one(self) -> bool:
         """Serve one request; return whether the connection can carry another."""
         try:
-            event = await self._next_event()
+            event = await self._next_head()
         except h11.RemoteProtocolError as error:
-            await self._refuse(error)
+            await self._refuse(error.error_status_hint)
+            return False
+        except TimeoutError:
+            await self._refuse(HTTPStatus.REQUEST_TIMEOUT)
             return False
         if not isinstance(event, h11.Request):
             return False
         await self._app(self._scope(event), self._receive, self._send)
         if self._h11.our_state is h11.MUST_CLOSE:
             # The client wants no other request; what it has not read yet is still sent.
+            return False
+        if self._malformed is not None and self._h11.our_state is h11.SEND_RESPONSE:
+            await self._refuse(self._malformed.error_status_hint)
             return False
         if self._h11.our_state is not h11.DONE:
             # No answer, or half of one: what the application wants the client to see.
@@ -115,13 +128,22 @@ class _Connection:
             await self._write(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue"))
         try:
             event = await self._next_event()
-        except (h11.RemoteProtocolError, ConnectionError, ssl.SSLError):
+        except h11.RemoteProtocolError as error:
+            self._malformed = error
+            return {"type": "http.disconnect"}
+        except (ConnectionError, ssl.SSLError):
             return {"type": "http.disconnect"}
         if isinstance(event, h11.Data):
             return {"type": "http.request", "body": bytes(event.data), "more_body": True}
         if isinstance(event, h11.EndOfMessage):
             return {"type": "http.request", "body": b"", "more_body": False}
         return {"type": "http.disconnect"}
+
+    async def _next_head(self) -> Any:
+        if not self._h11.trailing_data[0]:
+            self._h11.receive_data(await self._reader.read(_READ_BYTES))
+        async with asyncio.timeout(_HEAD_SECONDS):
+            return await self._next_event()
 
     async def _next_event(self) -> Any:
         while (event := self._h11.next_event()) is h11.NEED_DATA:
@@ -150,10 +172,10 @@ class _Connection:
             except (ConnectionError, ssl.SSLError) as error:
                 raise ClientGone from error
 
-    async def _refuse(self, error: h11.RemoteProtocolError) -> None:
-        """Answer what is no HTTP."""
+    async def _refuse(self, status: int) -> None:
+        """Answer what is no HTTP, where nothing was answered yet."""
         if self._h11.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             headers = [("Content-Length", "0"), ("Connection", "close")]
-            status = error.error_status_hint
-            await self._write(h11.Response(status_code=status, headers=headers, reason=b"Bad Request"))
+            reason = HTTPStatus(status).phrase.encode()
+            await self._write(h11.Response(status_code=status, headers=headers, reason=reason))
             await self._write(h11.EndOfMessage())

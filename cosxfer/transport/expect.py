@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import h11
 
+from cosxfer.cos.headers import decode_headers
 from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.errors import ConnectError, ProtocolError, TransportError, TransportTimeoutError
@@ -148,7 +149,7 @@ class ContinueExchange:
                     self._message(f"the answer is longer than {MAX_ANSWER_BYTES} bytes; it cannot be COS's"),
                     url=self.request.url,
                 )
-        return HttpResponse(status=head.status_code, headers=_headers(head), body=bytes(body))
+        return HttpResponse(status=head.status_code, headers=decode_headers(head.headers), body=bytes(body))
 
     async def _timed_event(self, reader: asyncio.StreamReader) -> h11.Event | None:
         try:
@@ -190,15 +191,3 @@ class ContinueExchange:
 
     def _message(self, why: str) -> str:
         return f"{self.request.method} {self.request.url}: {why}"
-
-
-def _headers(head: h11.Response) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in head.headers:
-        name = raw_name.decode("latin-1")
-        try:
-            value = raw_value.decode()
-        except UnicodeDecodeError:
-            value = raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers

@@ -17,6 +17,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 
 from cosxfer.config import ClientConfig
+from cosxfer.cos.headers import decode_headers
 from cosxfer.cos.requests import Body, HttpRequest, can_be_sent_again
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.errors import (
@@ -185,7 +186,7 @@ class HttpxTransport:
             await response.aclose()
         return HttpResponse(
             status=response.status_code,
-            headers=_headers(response),
+            headers=decode_headers(response.headers.raw),
             body=collected,
             http_version=response.http_version,
         )
@@ -251,18 +252,6 @@ async def _read(response: httpx.Response, request: HttpRequest) -> bytes:
             )
         pieces.append(chunk)
     return b"".join(pieces)
-
-
-def _headers(response: httpx.Response) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in response.headers.raw:
-        name = raw_name.decode("latin-1").lower()
-        try:
-            value = raw_value.decode()
-        except UnicodeDecodeError:
-            value = raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers
 
 
 def _proxied(request: HttpRequest) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -12,22 +11,33 @@ import cosxfer
 from cosxfer.server import RunningServer, running
 from tests.functional.recorder import Recorder
 
-OF_PARTS: dict[str, tuple[Any, str, str]] = {
+ID, CONTEXT = "48ba38aa-26c5-11ea-855c-525400850000", "eyJhIjoiYiJ9"
+KEY, KEY_MD5 = "MDEyMzQ1Njc4OUFCQ0RFRjAxMjM0NTY3ODlBQkNERUY=", "U5L61r7jcwdNvT7frmUG8g=="
+SSE = "x-cos-server-side-encryption"
+
+Parameters = dict[str, tuple[Any, str, str]]
+"""By the parameter's name: what is given, the header, and what it must be."""
+
+OF_PARTS: Parameters = {
     "traffic_limit": (838_860_800, "x-cos-traffic-limit", "838860800"),
-    "sse_customer_algorithm": ("AES256", "x-cos-server-side-encryption-customer-algorithm", "AES256"),
-    "sse_customer_key": ("a2V5", "x-cos-server-side-encryption-customer-key", "a2V5"),
-    "sse_customer_key_md5": ("bWQ1", "x-cos-server-side-encryption-customer-key-md5", "bWQ1"),
     "headers": ({"X-Cos-Mime-Limit": "image/*"}, "x-cos-mime-limit", "image/*"),
 }
-OF_OBJECTS: dict[str, tuple[Any, str, str]] = {
-    **OF_PARTS,
-    "server_side_encryption": ("cos/kms", "x-cos-server-side-encryption", "cos/kms"),
-    "sse_kms_key_id": ("id", "x-cos-server-side-encryption-cos-kms-key-id", "id"),
-    "sse_context": ("e30=", "x-cos-server-side-encryption-context", "e30="),
+BY_COS: Parameters = {"server_side_encryption": ("AES256", SSE, "AES256")}
+BY_KMS: Parameters = {
+    "server_side_encryption": ("cos/kms", SSE, "cos/kms"),
+    "sse_kms_key_id": (ID, f"{SSE}-cos-kms-key-id", ID),
+    "sse_context": (CONTEXT, f"{SSE}-context", CONTEXT),
+}
+BY_CUSTOMER: Parameters = {
+    "sse_customer_algorithm": ("AES256", f"{SSE}-customer-algorithm", "AES256"),
+    "sse_customer_key": (KEY, f"{SSE}-customer-key", KEY),
+    "sse_customer_key_md5": (KEY_MD5, f"{SSE}-customer-key-md5", KEY_MD5),
 }
 CALLS: dict[str, Callable[..., Any]] = {
     "put_object": lambda client, bucket, **given: client.put_object(bucket, "k", b"a", **given),
-    "append_object": lambda client, bucket, **given: client.append_object(bucket, "k", b"a", position=0, **given),
+    "append_object": lambda client, bucket, **given: client.append_object(
+        bucket, "appended", b"a", position=0, **given
+    ),
     "multipart_init": lambda client, bucket, **given: client.multipart_init(bucket, "k", **given),
     "post_object": lambda client, bucket, **given: client.post_object(bucket, "k", b"a", **given),
     "multipart_upload": lambda client, bucket, **given: client.multipart_upload(
@@ -56,20 +66,49 @@ def client(server: RunningServer, recorder: Recorder) -> Iterator[cosxfer.Client
         yield client
 
 
-@pytest.mark.parametrize("call", CALLS)
+REFUSALS = {
+    # No such upload; no encryption of what is appended; no customer's key without TLS. `test_encryption.py` has TLS.
+    ("multipart_upload", "plain"): "NoSuchUpload",
+    ("multipart_upload", "by a customer's key"): "NoSuchUpload",
+    ("append_object", "by COS"): "SSEHeaderNotAllowed",
+    ("append_object", "by the KMS"): "SSEHeaderNotAllowed",
+    ("append_object", "by a customer's key"): "SSEHeaderNotAllowed",
+    ("put_object", "by a customer's key"): "InvalidRequest",
+    ("multipart_init", "by a customer's key"): "InvalidRequest",
+    ("post_object", "by a customer's key"): "InvalidRequest",
+}
+GIVEN: dict[str, Parameters] = {
+    "plain": OF_PARTS,
+    "by COS": OF_PARTS | BY_COS,
+    "by the KMS": OF_PARTS | BY_KMS,
+    "by a customer's key": OF_PARTS | BY_CUSTOMER,
+}
+
+
+@pytest.mark.parametrize(
+    ("call", "encrypted"),
+    # How COS or the KMS encrypts belongs to multipart_init alone.
+    [(c, e) for c in CALLS for e in GIVEN if c != "multipart_upload" or e not in ("by COS", "by the KMS")],
+)
 def test_each_parameter_is_sent_as_its_header(
-    client: cosxfer.Client, server: RunningServer, recorder: Recorder, call: str
+    client: cosxfer.Client, server: RunningServer, recorder: Recorder, call: str, encrypted: str
 ) -> None:
-    parameters = OF_PARTS if call == "multipart_upload" else OF_OBJECTS
-    # This server has no keys of customers and says so; what it received is looked at.
-    with suppress(cosxfer.ServerError):
-        CALLS[call](client, server.bucket, **{name: value for name, (value, _, _) in parameters.items()})
+    parameters = GIVEN[encrypted]
+    code, answer = "", {}
+    try:
+        result = CALLS[call](client, server.bucket, **{name: value for name, (value, _, _) in parameters.items()})
+        answer = result.headers
+    except cosxfer.ServerError as error:
+        code = error.code
+    assert code == REFUSALS.get((call, encrypted), "")
     request = recorder.requests()[0]
     for name, (_, header, expected) in parameters.items():
         if call == "post_object":
             assert f'name="{header}"\r\n\r\n{expected}\r\n'.encode() in request.body, name
         else:
             assert request.headers.get(header) == expected, name
+        if header in (SSE, f"{SSE}-cos-kms-key-id") and not code:
+            assert answer[header] == expected
 
 
 @pytest.mark.parametrize("call", CALLS)

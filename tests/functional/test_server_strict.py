@@ -13,6 +13,7 @@ from email.utils import formatdate
 import pytest
 from server_client import Answer, ServerClient, Signed, raw, sign
 
+import cosxfer
 from cosxfer.credentials import Credentials
 from cosxfer.limits import GIB, MIB
 from cosxfer.server import RunningServer, running
@@ -255,6 +256,22 @@ def test_leave_to_send_is_given_only_to_who_may(server: RunningServer) -> None:
                 assert answer.read().endswith(b"</Error>")
 
 
+def test_over_http2_a_refusal_comes_before_the_body_too(server: RunningServer) -> None:
+    server.requests(clear=True)
+    with (
+        cosxfer.Client(
+            endpoint=server.endpoint, credentials=server.credentials, transport="native", http_version="2"
+        ) as client,
+        pytest.raises(cosxfer.NotFoundError),
+    ):
+        client.put_object("nosuch-1250000000", "k", bytes(MIB), expect="100-continue")
+    # It is logged once the server has seen the end of the stream.
+    while not (seen := server.requests()):
+        time.sleep(0.01)
+    [request] = seen
+    assert (request["http_version"], request["status"], request["received"]) == ("2", 404, 0)
+
+
 def test_a_key_of_851_bytes_is_too_long(client: ServerClient) -> None:
     refused(client("PUT", "k" * 851, body=b"x"), 400, "KeyTooLong")
     refused(client("GET", "é" * 426), 400, "KeyTooLong")
@@ -302,7 +319,6 @@ def test_append_needs_a_position(client: ServerClient) -> None:
         ("POST", "", {}, {}),
         ("POST", "x", {}, {}),
         ("OPTIONS", "x", {}, {}),
-        ("PUT", "x", {}, {"x-cos-server-side-encryption-customer-algorithm": "AES256"}),
     ],
 )
 def test_what_is_not_implemented_says_so(

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from cosxfer.limits import MIB
-from cosxfer.server import checks
+from cosxfer.server import checks, encryption
 from cosxfer.server.call import CRC64_HEADER, Call, http_date, quoted
 from cosxfer.server.http import CosError, Response
 from cosxfer.server.store import StoredObject
@@ -48,6 +48,7 @@ def _find(call: Call) -> StoredObject:
     found = call.store.object(call.bucket, call.key)
     if found is None:
         raise CosError("NoSuchKey", "The specified key does not exist.")
+    encryption.check_reading(call.request.headers, found.headers, scheme=call.request.scheme)
     return found
 
 
@@ -74,6 +75,7 @@ def _headers(call: Call, found: StoredObject) -> dict[str, str]:
         headers["x-cos-storage-class"] = found.storage_class
     for name in checks.STORED_HEADERS:
         if (value := call.request.query.get(_OVERRIDES + name)) is not None:
+            checks.check_header(name, value)
             headers[name] = value
     return headers
 

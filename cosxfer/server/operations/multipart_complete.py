@@ -14,7 +14,7 @@ from itertools import pairwise
 from cosxfer._native import hashing
 from cosxfer.cos import xml
 from cosxfer.limits import MAX_PART_NUMBER, MIN_PART_BYTES
-from cosxfer.server import checks
+from cosxfer.server import checks, encryption
 from cosxfer.server.call import CRC64_HEADER, Call, quoted
 from cosxfer.server.http import XML_TYPE, CosError, Response, error_body, xml_response
 from cosxfer.server.store import StoredPart, StoredUpload
@@ -38,7 +38,10 @@ async def multipart_complete(call: Call) -> Response:
     done, _ = await asyncio.wait([assembly], timeout=PATIENCE_SECONDS)
     if done:
         return assembly.result()
-    return Response(headers={"content-type": XML_TYPE}, body=keep_alive(assembly, resource=call.location()))
+    return Response(
+        headers={"content-type": XML_TYPE, **encryption.answered(upload.headers)},
+        body=keep_alive(assembly, resource=call.location()),
+    )
 
 
 async def _assemble(call: Call, upload: StoredUpload, parts: Sequence[StoredPart]) -> Response:
@@ -60,7 +63,7 @@ async def _assemble(call: Call, upload: StoredUpload, parts: Sequence[StoredPart
             ("ETag", quoted(etag)),
         ],
     )
-    response.headers[CRC64_HEADER] = str(crc64)
+    response.headers |= {CRC64_HEADER: str(crc64), **encryption.answered(upload.headers)}
     return response
 
 

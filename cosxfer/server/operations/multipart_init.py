@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from cosxfer.server import checks
+from cosxfer.server import checks, encryption
 from cosxfer.server.call import Call
-from cosxfer.server.http import Response, xml_response
+from cosxfer.server.http import CosError, Response, xml_response
 
 
 async def multipart_init(call: Call) -> Response:
-    headers = checks.stored_headers(call.request.headers)
+    headers = call.object_headers(call.request.headers)
     upload = call.store.begin_upload(
         bucket=call.bucket,
         key=call.key,
         storage_class=checks.storage_class(call.request.headers),
         headers=headers,
     )
-    return xml_response(
-        "InitiateMultipartUploadResult", [("Bucket", call.bucket), ("Key", call.key), ("UploadId", upload.id)]
-    )
+    try:
+        response = xml_response(
+            "InitiateMultipartUploadResult", [("Bucket", call.bucket), ("Key", call.key), ("UploadId", upload.id)]
+        )
+    except CosError:
+        # A key that XML cannot hold: nobody would learn the id.
+        call.store.abort(upload)
+        raise
+    response.headers |= encryption.answered(headers)
+    return response

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 from cosxfer.cos.endpoint import PATH_SAFE
 from cosxfer.cos.policy import FILENAME, SIGNATURE_FIELDS, Policy, PolicyError, parse_policy, sign_policy
 from cosxfer.limits import MAX_CLOCK_SKEW_SECONDS, MAX_PUT_BYTES
-from cosxfer.server import checks
+from cosxfer.server import checks, encryption
 from cosxfer.server.body import BATCH_BYTES
 from cosxfer.server.call import CRC64_HEADER, Call, quoted
 from cosxfer.server.form import MAX_FIELDS_BYTES, Event, Field, FileBegin, FileData, FormParser, boundary_of
@@ -36,7 +36,7 @@ async def post_object(call: Call) -> Response:
     policy = _authorize(call, {**fields, "key": key})
     answer = _answer_of(fields)
     storage_class = checks.storage_class(fields)
-    headers = checks.stored_headers(fields)
+    headers = call.object_headers(fields)
     expected = checks.content_md5(fields)
     with call.new_blob(key) as writer:
         await _receive(call, events, writer, limit=MAX_PUT_BYTES if policy is None else policy.size_range[1])
@@ -44,8 +44,13 @@ async def post_object(call: Call) -> Response:
             _translated(policy.check_size, writer.size)
         if expected is not None and expected != writer.md5:
             raise CosError("BadDigest", "The Content-MD5 you specified did not match what we received.")
-        call.store.put(bucket=call.bucket, key=key, writer=writer, storage_class=storage_class, headers=headers)
-    return _answer(call, answer, key=key, etag=quoted(writer.md5.hex()), crc64=writer.crc64)
+        etag = encryption.etag_of(writer.md5, headers)
+        call.store.put(
+            bucket=call.bucket, key=key, writer=writer, etag=etag, storage_class=storage_class, headers=headers
+        )
+    response = _answer(call, answer, key=key, etag=quoted(etag), crc64=writer.crc64)
+    response.headers |= encryption.answered(headers)
+    return response
 
 
 async def _events(call: Call, parser: FormParser) -> AsyncIterator[Event]:
@@ -147,13 +152,20 @@ def _answer_of(fields: Mapping[str, str]) -> str:
     """``200``, ``201``, ``204``, or the URL to redirect to, which goes before."""
     redirect = fields.get("success_action_redirect", "")
     if redirect:
-        if urlsplit(redirect).scheme not in ("http", "https") or not redirect.isprintable():
+        if not _is_page(redirect):
             raise CosError("InvalidArgument", "success_action_redirect is not the URL of a page.")
         return redirect
     status = fields.get("success_action_status") or "204"
     if status not in _SUCCESS:
         raise CosError("InvalidArgument", "success_action_status can be 200, 201 or 204.")
     return status
+
+
+def _is_page(url: str) -> bool:
+    try:
+        return urlsplit(url).scheme in ("http", "https") and url.isprintable()
+    except ValueError:
+        return False
 
 
 def _answer(call: Call, answer: str, *, key: str, etag: str, crc64: int) -> Response:

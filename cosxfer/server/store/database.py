@@ -68,6 +68,10 @@ class Database:
                 raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
             raise
 
+    def blobs(self) -> set[str]:
+        """The files that objects and parts refer to."""
+        return {row[0] for row in self._connection.execute("SELECT blob FROM segments UNION SELECT blob FROM parts")}
+
     # Buckets
 
     def buckets(self) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -63,12 +63,19 @@ class BlobWriter:
 
 
 def prepare(directory: Path) -> None:
-    """Make the directories, and delete what a killed server left half-written."""
+    """Make the directories, and delete the bodies that a killed server had not received to their end."""
     incoming = directory / "incoming"
     incoming.mkdir(parents=True, exist_ok=True)
     (directory / "bodies").mkdir(exist_ok=True)
     for left_over in incoming.iterdir():
         left_over.unlink()
+
+
+def delete_strays(directory: Path, known: Collection[str]) -> None:
+    """Delete bodies that nothing refers to: of a server that was killed just before or after its transaction."""
+    for body in (directory / "bodies").iterdir():
+        if body.name not in known:
+            body.unlink()
 
 
 def blob_path(directory: Path, blob: str) -> Path:

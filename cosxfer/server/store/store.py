@@ -21,7 +21,7 @@ from pathlib import Path
 from cosxfer._native import hashing
 from cosxfer.errors import CosxferError
 from cosxfer.server.store.database import Database
-from cosxfer.server.store.files import BlobWriter, blob_path, prepare
+from cosxfer.server.store.files import BlobWriter, blob_path, delete_strays, prepare
 from cosxfer.server.store.listing import Page, list_page
 from cosxfer.server.store.records import Segment, StoredObject, StoredPart, StoredUpload
 
@@ -51,6 +51,7 @@ class Store:
                 raise StoreError(f"the directory {root} is in use by another server") from error
             prepare(root)
             self._database = Database(root / "index.sqlite")
+            delete_strays(root, self._database.blobs())
         except OSError as error:
             raise StoreError(f"the directory {root} cannot be used: {error.strerror or error}") from error
         except sqlite3.Error as error:
@@ -127,13 +128,22 @@ class Store:
     def object(self, bucket: str, key: str) -> StoredObject | None:
         return self._database.object(bucket, key)
 
-    def put(self, *, bucket: str, key: str, writer: BlobWriter, storage_class: str, headers: Mapping[str, str]) -> None:
+    def put(
+        self,
+        *,
+        bucket: str,
+        key: str,
+        writer: BlobWriter,
+        etag: str,
+        storage_class: str,
+        headers: Mapping[str, str],
+    ) -> None:
         """Make the written body the object; what was there before is replaced in the same moment."""
         self._add(
             bucket,
             key,
             [Segment(blob=writer.blob, size=writer.size)],
-            etag=writer.md5.hex(),
+            etag=etag,
             crc64=writer.crc64,
             object_type="normal",
             storage_class=storage_class,
@@ -241,13 +251,13 @@ class Store:
     def upload(self, upload_id: str, bucket: str, key: str) -> StoredUpload | None:
         return self._database.upload(upload_id, bucket, key)
 
-    def put_part(self, upload: StoredUpload, *, number: int, writer: BlobWriter) -> None:
+    def put_part(self, upload: StoredUpload, *, number: int, writer: BlobWriter, etag: str) -> None:
         """Make the written body a part; an earlier one of the same number is replaced."""
         part = StoredPart(
             number=number,
             blob=writer.blob,
             size=writer.size,
-            etag=writer.md5.hex(),
+            etag=etag,
             crc64=writer.crc64,
             modified=self._clock(),
         )

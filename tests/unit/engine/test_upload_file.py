@@ -185,6 +185,20 @@ def test_with_the_servers_own_encryption_the_etag_is_no_md5_and_is_not_compared(
     assert result.verified_by == ""
 
 
+def test_a_bucket_that_encrypts_by_itself_says_that_the_etag_is_no_md5(cos: FakeCos, tmp_path: Path) -> None:
+    cos.with_crc64 = False
+    cos.fault("multipart_upload", change(etag='"opaque"', x_cos_server_side_encryption="cos/kms"), times=2)
+
+    def complete(request: HttpRequest, proceed: object) -> HttpResponse:
+        cos.objects["a/b.bin"] = Stored(content_of(2 * MIB), {}, '"opaque-2"')
+        return document("CompleteMultipartUploadResult", [("ETag", '"opaque-2"')])
+
+    cos.fault("multipart_complete", complete)
+    result = upload(cos, write(tmp_path / "f", 2 * MIB), part_size=MIB)
+    assert not result.verified
+    assert result.verified_by == ""
+
+
 REFUSED: list[tuple[str, dict[str, object], str]] = [
     ("part_size", {"part_size": 512 * KIB}, "524288"),
     ("part_size", {"part_size": 6 * GIB}, str(6 * GIB)),

@@ -1,0 +1,18 @@
+"""Header bytes as text, the same for requests and answers, whichever side reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def decode_headers(raw_headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Names in lower case, values as UTF-8, else Latin-1; a name that comes again is joined with a comma."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in raw_headers:
+        name = raw_name.decode("latin-1").lower()
+        try:
+            value = raw_value.decode()
+        except UnicodeDecodeError:
+            value = raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers

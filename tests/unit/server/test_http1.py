@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from cosxfer.server import http1
+
+
+async def answer_204(scope: Mapping[str, Any], receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def talk(pieces: list[bytes]) -> bytes:
+    """What a server says to a client that sends these pieces, one for each answer, and never ends."""
+    listening = await asyncio.start_server(
+        lambda reader, writer: http1.speak_http1(answer_204, reader, writer, client=("", 0), scheme="http"), "127.0.0.1"
+    )
+    async with listening:
+        reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname()[:2])
+        said = b""
+        for piece in pieces:
+            writer.write(piece)
+            if piece.endswith(b"\r\n\r\n"):
+                said += await reader.readuntil(b"\r\n\r\n")
+        said += await reader.read()
+        writer.close()
+    return said
+
+
+@pytest.mark.parametrize("before", [[], [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"]], ids=["first", "second"])
+def test_a_head_that_does_not_come_to_its_end_is_given_up(monkeypatch: pytest.MonkeyPatch, before: list[bytes]) -> None:
+    monkeypatch.setattr(http1, "_HEAD_SECONDS", 0.01)
+    said = asyncio.run(talk([*before, b"GET / HTTP/1.1\r\nHost: "]))
+    assert said.count(b"HTTP/1.1 204 ") == len(before)
+    assert b"HTTP/1.1 408 Request Timeout\r\n" in said
+
+
+def test_between_two_requests_a_connection_may_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http1, "_HEAD_SECONDS", 0.0)
+    request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    last = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    assert asyncio.run(talk([request, request, last])).count(b"HTTP/1.1 204 ") == 3
