@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import logging
 import random
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -19,6 +20,13 @@ from cosxfer.errors import CosxferError, ServerError
 from cosxfer.limits import MAX_CLOCK_SKEW_SECONDS
 from cosxfer.retry import RetryBudget, RetryPolicy, retry_delay
 from cosxfer.transport.base import Transport
+
+logger = logging.getLogger("cosxfer")
+
+RETRIES = "cosxfer.retry"
+"""The logger of requests that are sent again, at the level INFO; ``reason`` of a record is the error's text."""
+
+retry_logger = logging.getLogger(RETRIES)
 
 SIGNATURE_LIFE_SECONDS = 900
 SMALLEST_SKEW_SECONDS = 30
@@ -93,6 +101,7 @@ class Session:
                 # A wrong clock or expired keys are corrected once, without an attempt being counted.
                 if not corrected and self._correct(error, credentials, offset):
                     corrected = True
+                    retry_logger.info("%s; sent again with the clock or the keys corrected", error, extra=_why(error))
                     self.note_retry(error)
                     continue
                 delay = retry_delay(policy, error, attempt=attempt, random=random.random())  # noqa: S311 # jitter
@@ -100,6 +109,14 @@ class Session:
                     if attempt > 1:
                         error.add_note(f"sent {attempt} times")
                     raise
+                retry_logger.info(
+                    "%s; sent again %s (attempt %d of %d)",
+                    error,
+                    f"in {delay:.1f} s" if delay >= 0.05 else "at once",
+                    attempt + 1,
+                    policy.max_attempts,
+                    extra=_why(error),
+                )
                 self.note_retry(error)
             attempt += 1
             await asyncio.sleep(delay)
@@ -120,14 +137,19 @@ class Session:
             assert on_sent is not None
             on_sent(amount)
 
+        began, answered = time.monotonic(), False
         try:
             response = await self.transport.send(outgoing if on_sent is None else replace(outgoing, on_sent=count))
+            answered = True
+            _log_answer(outgoing, response, began)
             error = error_of(response, doing=doing)
             if error is not None and error.status not in accepted:
                 raise error
             if check is not None:
                 check(response)
-        except BaseException:
+        except BaseException as failure:
+            if not answered:
+                logger.debug("%s: no answer after %.3f s: %r", _shown(outgoing), time.monotonic() - began, failure)
             if on_sent is not None and sent:
                 on_sent(-sent)
             raise
@@ -209,3 +231,26 @@ class Session:
         """A request is about to be sent again because of ``error``."""
         if self._on_retry is not None:
             self._on_retry(error)
+
+
+def _why(error: CosxferError) -> dict[str, str]:
+    return {"reason": str(error)}
+
+
+def _shown(request: HttpRequest) -> str:
+    """The request line, for a log. The signature is a header, so the query holds no secret."""
+    endpoint = request.endpoint
+    again = ", sent again" if "x-cos-sdk-retry" in request.headers else ""
+    return f"{request.method} {endpoint.scheme}://{endpoint.authority}{request.target}{again}"
+
+
+def _log_answer(request: HttpRequest, response: HttpResponse, began: float) -> None:
+    if logger.isEnabledFor(logging.DEBUG):
+        logger.debug(
+            "%s: %d in %.3f s over %s, request id %s",
+            _shown(request),
+            response.status,
+            time.monotonic() - began,
+            response.http_version,
+            response.request_id or "-",
+        )
