@@ -1,0 +1,50 @@
+"""What the command finds out after a failure, so that its message can say what was probably wrong."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cosxfer.client import Client
+from cosxfer.cos.endpoint import resolve_endpoint
+from cosxfer.errors import ConnectError, CosxferError, ServerError, TransportError
+
+PROBE_SECONDS = 3.0
+
+
+@contextmanager
+def with_hint(client: Client, bucket: str) -> Iterator[None]:
+    """Add to an error of the block that the server speaks TLS, where plain HTTP was sent to it."""
+    try:
+        yield
+    except CosxferError as error:
+        if any(_may_be_tls(failure) for failure in (error, error.__cause__)):
+            endpoint = resolve_endpoint(client.config.endpoint, bucket=bucket, region=client.config.region)
+            if endpoint.scheme == "http" and speaks_tls(endpoint.host, endpoint.port):
+                address = f"https://{endpoint.host}:{endpoint.port}"
+                error.add_note(f"The server speaks TLS; is its address {address}, with an s?")
+        raise
+
+
+def _may_be_tls(error: BaseException | None) -> bool:
+    """Whether that is how plain HTTP fails at a port for TLS: 400 from some servers, nothing or garbage from others."""
+    if isinstance(error, ServerError):
+        return error.status == 400 and not error.code
+    return isinstance(error, TransportError) and not isinstance(error, ConnectError)
+
+
+def speaks_tls(host: str, port: int) -> bool:
+    """Try a handshake; nothing is sent over it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection((host, port), timeout=PROBE_SECONDS) as sock,
+            context.wrap_socket(sock, server_hostname=host),
+        ):
+            return True
+    except (OSError, ValueError):
+        return False
