@@ -101,23 +101,14 @@ class Session:
                 # A wrong clock or expired keys are corrected once, without an attempt being counted.
                 if not corrected and self._correct(error, credentials, offset):
                     corrected = True
-                    retry_logger.info("%s; sent again with the clock or the keys corrected", error, extra=_why(error))
-                    self.note_retry(error)
+                    self.note_retry(error, attempt=attempt, delay_seconds=0.0)
                     continue
                 delay = retry_delay(policy, error, attempt=attempt, random=random.random())  # noqa: S311 # jitter
                 if delay is None or not self._budget.take():
                     if attempt > 1:
                         error.add_note(f"sent {attempt} times")
                     raise
-                retry_logger.info(
-                    "%s; sent again %s (attempt %d of %d)",
-                    error,
-                    f"in {delay:.1f} s" if delay >= 0.05 else "at once",
-                    attempt + 1,
-                    policy.max_attempts,
-                    extra=_why(error),
-                )
-                self.note_retry(error)
+                self.note_retry(error, attempt=attempt + 1, delay_seconds=delay, max_attempts=policy.max_attempts)
             attempt += 1
             await asyncio.sleep(delay)
 
@@ -227,14 +218,20 @@ class Session:
         """Unix seconds by the server's clock, as far as it is known."""
         return time.time() + self._clock.offset
 
-    def note_retry(self, error: CosxferError) -> None:
-        """A request is about to be sent again because of ``error``."""
+    def note_retry(
+        self, error: CosxferError, *, attempt: int, delay_seconds: float, max_attempts: int | None = None
+    ) -> None:
+        """A request is about to be sent again because of ``error``, for the ``attempt``-th time in all."""
+        retry_logger.info(
+            "%s; sent again %s (attempt %d of %d)",
+            error,
+            f"in {delay_seconds:.1f} s" if delay_seconds >= 0.05 else "at once",
+            attempt,
+            max_attempts or self.policy.max_attempts,
+            extra={"reason": str(error)},
+        )
         if self._on_retry is not None:
             self._on_retry(error)
-
-
-def _why(error: CosxferError) -> dict[str, str]:
-    return {"reason": str(error)}
 
 
 def _shown(request: HttpRequest) -> str:
