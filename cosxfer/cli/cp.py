@@ -72,9 +72,8 @@ def run(options: CopyOptions) -> None:
                 **options.given,
             )
         except UploadError as error:
-            if error.upload_id and not error.aborted:
-                command = options.connection.abort_command(options.bucket, options.key, error.upload_id)
-                error.add_note(f"  {command}")
+            if remedy := options.connection.remedy(error, options.bucket, options.key):
+                error.add_note(remedy)
             raise
     report(json.dumps(as_json(result)) if options.as_json else summary(result), done=summary(result))
     if not result.verified:

@@ -16,16 +16,23 @@ PROBE_SECONDS = 3.0
 
 @contextmanager
 def with_hint(client: Client, bucket: str) -> Iterator[None]:
-    """Add to an error of the block that the server speaks TLS, where plain HTTP was sent to it."""
+    """Add to an error of the block what was probably wrong."""
     try:
         yield
     except CosxferError as error:
-        if any(_may_be_tls(failure) for failure in (error, error.__cause__)):
-            endpoint = resolve_endpoint(client.config.endpoint, bucket=bucket, region=client.config.region)
-            if endpoint.scheme == "http" and speaks_tls(endpoint.host, endpoint.port):
-                address = f"https://{endpoint.host}:{endpoint.port}"
-                error.add_note(f"The server speaks TLS; is its address {address}, with an s?")
+        if hint := tls_hint(client, bucket, error):
+            error.add_note(hint)
         raise
+
+
+def tls_hint(client: Client, bucket: str, error: Exception) -> str:
+    """A sentence where plain HTTP was sent to a server that speaks TLS, or nothing. Asks the server if in doubt."""
+    if not any(_may_be_tls(failure) for failure in (error, error.__cause__)):
+        return ""
+    endpoint = resolve_endpoint(client.config.endpoint, bucket=bucket, region=client.config.region)
+    if endpoint.scheme != "http" or not _speaks_tls(endpoint.host, endpoint.port):
+        return ""
+    return f"The server speaks TLS; is its address https://{endpoint.host}:{endpoint.port}, with an s?"
 
 
 def _may_be_tls(error: BaseException | None) -> bool:
@@ -35,7 +42,7 @@ def _may_be_tls(error: BaseException | None) -> bool:
     return isinstance(error, TransportError) and not isinstance(error, ConnectError)
 
 
-def speaks_tls(host: str, port: int) -> bool:
+def _speaks_tls(host: str, port: int) -> bool:
     """Try a handshake; nothing is sent over it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import threading
 import time
@@ -87,10 +88,9 @@ def _end_at_once(code: int) -> None:
     speaker = threading.Thread(target=_say_what_is_left, daemon=True)
     speaker.start()
     speaker.join(LAST_WORDS_SECONDS)
-    with suppress(OSError):
-        if speaker.is_alive():
-            os.write(2, b"\ncosxfer: ended at once, without cleaning up\n")
-        if os.isatty(2):
+    with suppress(OSError, ValueError):
+        # Whoever reads slowly must not keep the process.
+        if os.isatty(2) and select.select([], [2], [], 0)[1]:
             os.write(2, _AFTER_BARS)
     os._exit(code)
 

@@ -19,7 +19,7 @@ from cosxfer.cli.notices import show
 from cosxfer.client import Client
 from cosxfer.config import HttpVersion
 from cosxfer.credentials import from_environment
-from cosxfer.errors import CredentialsError
+from cosxfer.errors import CredentialsError, UploadError
 
 logger = logging.getLogger("cosxfer")
 
@@ -62,6 +62,12 @@ class Connection:
         for name, value in (("--endpoint", self.endpoint), ("--region", self.region), ("--ca-file", self.ca_file)):
             words += [] if value is None else [name, str(value)]
         return shlex.join([*words, "--anonymous"] if self.anonymous else words)
+
+    def remedy(self, error: Exception, bucket: str, key: str) -> str:
+        """The command that removes what a failed upload has left on the server, indented; nothing where all is gone."""
+        if not isinstance(error, UploadError) or not error.upload_id or error.aborted:
+            return ""
+        return f"  {self.abort_command(bucket, key, error.upload_id)}"
 
 
 def require_keys(otherwise: str = "") -> None:

@@ -9,14 +9,14 @@ import typer
 
 from cosxfer.cli.cp import CopyOptions, as_json, report
 from cosxfer.cli.failures import FAILED, error_object
-from cosxfer.cli.hints import with_hint
+from cosxfer.cli.hints import tls_hint
 from cosxfer.cli.notices import show
 from cosxfer.cli.output import printable
 from cosxfer.cli.progress import display
 from cosxfer.cli.target import cleaned_up
 from cosxfer.cli.values import counted, human_bytes, human_rate
 from cosxfer.engine.options import FileUpload
-from cosxfer.errors import SourceError, TaskCanceledError
+from cosxfer.errors import SourceError, TaskCanceledError, TransportError, UploadError
 from cosxfer.models import UploadResult
 from cosxfer.tasks.batch import FileResult
 
@@ -27,7 +27,6 @@ def run(options: CopyOptions, *, include: list[str] | None, exclude: list[str] |
     ended = 0
     with (
         options.connection.client() as client,
-        with_hint(client, options.bucket),
         cleaned_up(client, options.connection),
         display(activities=("sending",)) as shown,
     ):
@@ -40,6 +39,8 @@ def run(options: CopyOptions, *, include: list[str] | None, exclude: list[str] |
                 return  # all of them are, at an interrupt
             if error is not None:
                 show(str(error) if isinstance(error, SourceError) else f"{file['path']}: {error}")
+                if remedy := options.connection.remedy(error, options.bucket, file["key"]):
+                    show(remedy)
             elif result is not None and not result.verified:
                 show(f"{file['path']}: the server sent no digest to verify the object with")
 
@@ -54,6 +55,10 @@ def run(options: CopyOptions, *, include: list[str] | None, exclude: list[str] |
             on_file_finish=finished,
             **options.given,
         )
+        # It was the same server for all: one failure stands for the rest.
+        failed = next((entry.error for entry in results if isinstance(entry.error, UploadError | TransportError)), None)
+        if failed is not None and (hint := tls_hint(client, options.bucket, failed)):
+            show(hint)
     said = _summary(options, results, time.monotonic() - began)
     report(json.dumps(_as_json(options, results, time.monotonic() - began)) if options.as_json else said, done=said)
     if any(result.result is None or not result.result.verified for result in results):

@@ -56,8 +56,8 @@ def _remove_abandoned(prefix: str) -> None:
         except OSError:
             continue
         try:
-            # Another user could have put a link there, or a folder of theirs.
-            if path.is_symlink() or path.stat().st_uid != os.geteuid() or os.fstat(lock).st_uid != os.geteuid():
+            # Another user could have put a folder of theirs there; of a link rmtree removes nothing.
+            if path.stat().st_uid != os.geteuid() or os.fstat(lock).st_uid != os.geteuid():
                 continue
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(path, ignore_errors=True)

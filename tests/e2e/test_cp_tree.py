@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cosxfer.server import RunningServer
+from cosxfer.server import RunningServer, running
 from tests.e2e.command import client, flat, run
 
 
@@ -91,3 +91,22 @@ def test_a_wrong_bucket_is_told_for_each_file(server: RunningServer, tree: Path)
     assert done.returncode == 1
     assert done.stdout.startswith("nothing was uploaded to cos://other-1250000000/x, 4 files FAILED")
     assert done.stderr.count("NoSuchBucket") == 4
+
+
+def test_parts_that_stay_and_a_wrong_scheme_are_told(server: RunningServer, tree: Path) -> None:
+    server.set_faults(
+        [
+            {"operation": "multipart_upload", "do": "error", "status": 400, "code": "InvalidArgument"},
+            {"operation": "multipart_abort", "do": "error", "status": 403, "code": "AccessDenied"},
+        ]
+    )
+    try:
+        done = run(server, "cp", "-r", tree, f"cos://{server.bucket}/kept")
+    finally:
+        server.set_faults([])
+    assert f"\n  cosxfer abort cos://{server.bucket}/kept/deep/er/big " in done.stderr
+    with running(tls=True) as secure:
+        endpoint = f"http://127.0.0.1:{secure.port}/{{bucket}}"
+        done = run(secure, "cp", "-r", tree, f"cos://{secure.bucket}/x", "--endpoint", endpoint, "--max-attempts", "1")
+    assert done.returncode == 1
+    assert flat(done.stderr).count(f"is its address https://127.0.0.1:{secure.port}, with an s?") == 1

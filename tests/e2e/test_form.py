@@ -150,6 +150,15 @@ def test_a_page_that_cannot_be_written_to_its_end_leaves_the_old_one(
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_page_does_not_replace_one_that_comes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "upload.html"
+    monkeypatch.setattr(os, "fsync", lambda number: path.write_text("theirs"))
+    with pytest.raises(FileExistsError):
+        write_whole(path, "ours", replace=False)
+    assert path.read_text() == "theirs"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_page_goes_into_a_device_as_it_is(server: RunningServer) -> None:
     done = run(server, f"cos://{server.bucket}/in/", "-o", "/dev/stderr")
     assert done.returncode == 0

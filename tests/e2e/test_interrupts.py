@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
 import signal
 import subprocess
@@ -114,3 +116,35 @@ def test_an_interrupted_upload_that_could_not_be_removed_names_the_command_that_
     assert process.returncode == 130, errors
     assert "could not be aborted" in flat(errors)
     assert f"\n  cosxfer abort cos://{server.bucket}/denied " in errors
+
+
+def test_a_second_interrupt_ends_a_command_whose_messages_nobody_reads(
+    server: RunningServer, source: Path, tmp_path: Path
+) -> None:
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with contextlib.suppress(BlockingIOError):
+        while os.write(write, bytes(4096)):
+            pass
+    os.set_blocking(write, True)
+    server.requests(clear=True)
+    server.set_faults([{"operation": "put_object", "do": "stall"}])
+    small = tmp_path / "small"
+    small.write_bytes(b"x")
+    try:
+        process = subprocess.Popen(
+            [*COMMAND, "cp", str(small), f"cos://{server.bucket}/unread"],
+            env=environment(server),
+            stdout=subprocess.DEVNULL,
+            stderr=write,
+        )
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(3)  # it waits for the server
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.1)
+    finally:
+        server.set_faults([])
+        os.close(read)
+        os.close(write)
+    assert process.returncode == 130
