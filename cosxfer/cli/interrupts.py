@@ -53,9 +53,10 @@ def interruptible() -> Iterator[None]:
     """The first signal is an exception in the block, so that it can clean up; a second one does not wait for that."""
     global _left
     first: float | None = None
+    ending = False
 
     def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal first
+        nonlocal first, ending
         now = time.monotonic()
         if first is None:
             first = now
@@ -65,7 +66,8 @@ def interruptible() -> Iterator[None]:
                         "stopping; what was sent is being removed from the server. Once more ends at once and leaves it"
                     )
             raise KeyboardInterrupt if number == signal.SIGINT else TerminatedError(number)
-        if now - first >= ECHO_SECONDS:
+        if not ending and now - first >= ECHO_SECONDS:
+            ending = True
             _end_at_once(128 + number)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from cosxfer.cli.output import tell
+from cosxfer.cli.output import printable, put, tell
 
 RETRIES = "cosxfer.retry"
 """The logger of requests that are sent again."""
@@ -74,11 +73,12 @@ class _Log(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.setFormatter(logging.Formatter("cosxfer: %(asctime)s.%(msecs)03d %(message)s", "%H:%M:%S"))
-        self.write: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True)
+        self.write: Callable[[str], None] = put
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self.write(self.format(record))
+            for line in self.format(record).split("\n"):  # a traceback has many
+                self.write(printable(line))
         except Exception:
             self.handleError(record)
 

@@ -57,9 +57,17 @@ def tell(*paragraphs: str) -> None:
             lines.append(printable(paragraph))
             continue
         lines += textwrap.wrap(printable(paragraph), width, break_long_words=False, break_on_hyphens=False)
-    with suppress(OSError, ValueError, AttributeError):
-        sys.stderr.write("".join(f"{line}\n" for line in lines))
-        sys.stderr.flush()
+    put(*lines)
+
+
+def put(*lines: str) -> None:
+    """Write lines to standard error as they are."""
+    text = "".join(f"{line}\n" for line in lines)
+    left = memoryview(text.encode(getattr(sys.stderr, "encoding", None) or "utf-8", errors="backslashreplace"))
+    # Not by way of sys.stderr: its lock cannot be waited for in a signal handler.
+    with suppress(OSError):
+        while left:
+            left = left[os.write(2, left) :]
 
 
 def printable(text: str) -> str:
