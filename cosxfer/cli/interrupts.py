@@ -17,6 +17,8 @@ INTERRUPTED = 130
 ECHO_SECONDS = 0.3
 """``timeout`` and the like send the same signal twice, to the process and to its group: that is one request."""
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 LAST_WORDS_SECONDS = 1.0
 """How long the end may take that does not wait."""
 
@@ -70,13 +72,16 @@ def interruptible() -> Iterator[None]:
             ending = True
             _end_at_once(128 + number)
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _SIGNALS:
         # What was ignored when we were started stays ignored: that is how nohup works.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handle)
     try:
         yield
     finally:
+        for number in _SIGNALS:
+            if signal.getsignal(number) is handle:
+                signal.signal(number, signal.SIG_DFL)
         quiet()
         _left = None
 
