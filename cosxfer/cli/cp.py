@@ -75,18 +75,23 @@ def run(options: CopyOptions) -> None:
             if remedy := options.connection.remedy(error, options.bucket, options.key):
                 error.add_note(remedy)
             raise
-    report(json.dumps(as_json(result)) if options.as_json else summary(result), done=summary(result))
+    report(
+        json.dumps(as_json(result)) if options.as_json else summary(result),
+        summary=summary(result),
+        good=result.verified,
+    )
     if not result.verified:
         tell("cosxfer: the server sent no digest to verify the object with")
         raise typer.Exit(FAILED)
 
 
-def report(text: str, *, done: str) -> None:
-    """Print the outcome; where that cannot be done, what was done is said where it can be."""
+def report(text: str, *, summary: str, good: bool) -> None:
+    """Print the outcome; where that cannot be done, ``summary`` tells it where it can be. ``good``: all is verified."""
     try:
         say(text)
     except OutputError as error:
-        fail(f"the upload is done, but standard output cannot be written: {error}. {done}", UNREPORTED)
+        done = "the upload is done, but " if good else ""
+        fail(f"{done}standard output cannot be written: {error}. {summary}", UNREPORTED if good else FAILED)
 
 
 @contextmanager

@@ -59,9 +59,11 @@ def run(options: CopyOptions, *, include: list[str] | None, exclude: list[str] |
         failed = next((entry.error for entry in results if isinstance(entry.error, UploadError | TransportError)), None)
         if failed is not None and (hint := tls_hint(client, options.bucket, failed)):
             show(hint)
-    said = _summary(options, results, time.monotonic() - began)
-    report(json.dumps(_as_json(options, results, time.monotonic() - began)) if options.as_json else said, done=said)
-    if any(result.result is None or not result.result.verified for result in results):
+    seconds = time.monotonic() - began
+    summary = _summary(options, results, seconds)
+    good = all(entry.result is not None and entry.result.verified for entry in results)
+    report(json.dumps(_as_json(options, results, seconds)) if options.as_json else summary, summary=summary, good=good)
+    if not good:
         raise typer.Exit(FAILED)
 
 

@@ -35,6 +35,20 @@ def test_an_upload_whose_report_cannot_be_written_is_done_all_the_same(
         assert reader.head_object(server.bucket, "unreported").size == source.stat().st_size
 
 
+def test_what_has_failed_has_failed_whether_it_could_be_reported_or_not(server: RunningServer, source: Path) -> None:
+    server.set_faults([{"operation": "put_object", "do": "error", "status": 400, "code": "InvalidArgument"}])
+    try:
+        (source.parent / "refused").write_bytes(b"x")
+        done = run_into(server, ">/dev/full", "cp", "-r", source.parent, f"cos://{server.bucket}/some")
+    finally:
+        server.set_faults([])
+    assert done.returncode == 1
+    said = flat(done.stderr)
+    assert "standard output cannot be written: no space left on device. 1 file, 3.0 MiB, to " in said
+    assert "1 file FAILED" in said
+    assert "the upload is done" not in said
+
+
 def test_a_reader_that_has_gone_is_told_as_such(server: RunningServer, source: Path) -> None:
     read, write = os.pipe()
     os.close(read)
