@@ -265,6 +265,8 @@ class TaskInfo:
     """Hashed, from 0 to 1."""
     error: Exception | None
     """Why the task is in the state ``error``."""
+    upload_id: str
+    """The multipart upload that is on the server now, or empty."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import sys
 
+from cosxfer.cli.interrupts import quiet
+from cosxfer.cli.output import prepare
+
 
 def main() -> None:
-    """Run the command ``cosxfer``. Exit codes: 0 done and verified, 1 failed, 2 wrong usage, 130 interrupted."""
+    """Run the command ``cosxfer``; its exit codes stand in the README."""
+    quiet()
+    prepare()
     try:
         from cosxfer.cli.app import app
     except ModuleNotFoundError as error:

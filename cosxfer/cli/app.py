@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from cosxfer import __version__
-from cosxfer.cli.values import parse_destination, parse_metadata, parse_size
+from cosxfer.cli.output import say
+from cosxfer.cli.values import parse_address, parse_destination, parse_metadata, parse_size
 from cosxfer.config import HttpVersion
+from cosxfer.errors import UsageError
 
 app = typer.Typer(
     name="cosxfer",
@@ -17,15 +19,22 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and log what is done.")]
+Endpoint = Annotated[
+    str | None, typer.Option(help="Address with {bucket} and {region}.", envvar="COS_ENDPOINT", show_default=False)
+]
+Region = Annotated[str | None, typer.Option(help="Such as ap-guangzhou.", envvar="COS_REGION", show_default=False)]
+CaFile = Annotated[Path | None, typer.Option(help="PEM file of certificate authorities to trust.", show_default=False)]
+Anonymous = Annotated[bool, typer.Option("--anonymous", help="Send unsigned requests.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks, and log each request and what is decided.")]
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"cosxfer {__version__}")
+        say(f"cosxfer {__version__}")
         raise typer.Exit
 
 
@@ -40,64 +49,123 @@ def root(
 
 @app.command()
 def cp(
-    file: Annotated[Path, typer.Argument(help="The file to upload.", show_default=False)],
-    destination: Annotated[
-        str, typer.Argument(help="cos://BUCKET/KEY; a key that ends with / gets the file's name.", show_default=False)
+    source: Annotated[
+        Path,
+        typer.Argument(help="The file to upload; - is standard input; with -r a directory.", show_default=False),
     ],
-    endpoint: Annotated[
-        str | None,
-        typer.Option(help="Address with {bucket} and {region}.", envvar="COS_ENDPOINT", show_default=False),
+    destination: Annotated[
+        str,
+        typer.Argument(
+            help="cos://BUCKET/KEY; a key that ends with / gets the file's name. With -r: cos://BUCKET/PREFIX.",
+            show_default=False,
+        ),
+    ],
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Upload the files of a directory tree, below the prefix.")
+    ] = False,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(help="With -r: only files like this; may be repeated.", metavar="GLOB", show_default=False),
     ] = None,
-    region: Annotated[
-        str | None, typer.Option(help="Such as ap-guangzhou.", envvar="COS_REGION", show_default=False)
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(help="With -r: no files like this; may be repeated.", metavar="GLOB", show_default=False),
     ] = None,
+    endpoint: Endpoint = None,
+    region: Region = None,
     part_size: Annotated[
         str | None,
         typer.Option(help="Size of a part, such as 16MiB. Default: 8 MiB, or what 10,000 parts need.", metavar="SIZE"),
     ] = None,
-    concurrency: Annotated[int, typer.Option(help="Parts in flight.", metavar="N")] = 4,
+    concurrency: Annotated[int, typer.Option(help="Parts in flight, 1 to 256.", metavar="N")] = 4,
     storage_class: Annotated[
         str | None, typer.Option(help="STANDARD, STANDARD_IA, ARCHIVE, …", show_default=False)
     ] = None,
     meta: Annotated[
         list[str] | None, typer.Option(help="Metadata, k=v; may be repeated.", metavar="K=V", show_default=False)
     ] = None,
+    timeout: Annotated[
+        float,
+        typer.Option(help="Seconds that the server may be silent before an attempt counts as failed.", metavar="S"),
+    ] = 60.0,
+    connect_timeout: Annotated[
+        float, typer.Option(help="Seconds that a connection may take to be made.", metavar="S")
+    ] = 10.0,
+    max_attempts: Annotated[
+        int, typer.Option(help="How often a request is sent before its failure is final.", metavar="N")
+    ] = 5,
     http_version: Annotated[
         str, typer.Option(help="auto, 1.1 or 2; 2 over plain http means with prior knowledge.", metavar="VERSION")
     ] = "auto",
-    ca_file: Annotated[
-        Path | None, typer.Option(help="PEM file of certificate authorities to trust.", show_default=False)
-    ] = None,
-    anonymous: Annotated[bool, typer.Option("--anonymous", help="Send unsigned requests.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
+    ca_file: CaFile = None,
+    anonymous: Anonymous = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object on standard output, also of a failure.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Upload a file and prove that it arrived.
 
     Keys come from COS_SECRET_ID, COS_SECRET_KEY and COS_TOKEN. Exit codes: 0 done and verified, 1 failed, 2 wrong
-    usage, 130 interrupted.
+    usage or missing keys, 3 done and verified but standard output could not be written, 130 interrupted.
     """
-    from cosxfer.cli.cp import CopyOptions, run
+    from cosxfer.cli import cp as files
+    from cosxfer.cli import tree
     from cosxfer.cli.failures import reported
+    from cosxfer.cli.target import Connection
 
-    with reported(debug=debug):
-        bucket, key = parse_destination(destination, file)
-        run(
-            CopyOptions(
-                file=file,
-                bucket=bucket,
-                key=key,
+    with reported(debug=debug, as_json=as_json):
+        if not recursive and (include or exclude):
+            raise UsageError("--include and --exclude choose among the files of a directory; -r uploads one")
+        bucket, key = parse_address(destination) if recursive else parse_destination(destination, source)
+        options = files.CopyOptions(
+            source=source,
+            bucket=bucket,
+            key=key,
+            connection=Connection(
                 endpoint=endpoint,
                 region=region,
-                part_size=None if part_size is None else parse_size(part_size, name="--part-size"),
-                concurrency=concurrency,
-                storage_class=storage_class,
-                metadata=parse_metadata(meta or []),
                 http_version=_http_version(http_version),
                 ca_file=ca_file,
                 anonymous=anonymous,
-                as_json=as_json,
-            )
+                concurrency=concurrency,
+                timeout=timeout,
+                connect_timeout=connect_timeout,
+                max_attempts=max_attempts,
+            ),
+            part_size=None if part_size is None else parse_size(part_size, name="--part-size"),
+            storage_class=storage_class,
+            metadata=parse_metadata(meta or []),
+            as_json=as_json,
+        )
+        if recursive:
+            tree.run(options, include=include or None, exclude=exclude or None)
+        else:
+            files.run(options)
+
+
+@app.command()
+def abort(
+    address: Annotated[str, typer.Argument(help="cos://BUCKET/KEY of the upload.", show_default=False)],
+    upload_id: Annotated[str, typer.Argument(help="The id that cp gave.", show_default=False)],
+    endpoint: Endpoint = None,
+    region: Region = None,
+    ca_file: CaFile = None,
+    anonymous: Anonymous = False,
+    debug: Debug = False,
+) -> None:
+    """Remove the parts that an upload has left on the server, where they are paid for."""
+    from cosxfer.cli.abort import run
+    from cosxfer.cli.failures import reported
+    from cosxfer.cli.target import Connection
+
+    with reported(debug=debug):
+        bucket, key = parse_address(address)
+        run(
+            bucket=bucket,
+            key=key,
+            upload_id=upload_id,
+            connection=Connection(endpoint=endpoint, region=region, ca_file=ca_file, anonymous=anonymous),
         )
 
 
@@ -157,13 +225,9 @@ def form(
     expires: Annotated[str, typer.Option(help="How long the form works: 15m, 1h, 7d.", metavar="TIME")] = "1h",
     max_size: Annotated[str, typer.Option(help="Largest file, such as 100MiB.", metavar="SIZE")] = "5GiB",
     title: Annotated[str | None, typer.Option(help="The page's heading.", show_default=False)] = None,
-    endpoint: Annotated[
-        str | None,
-        typer.Option(help="Address with {bucket} and {region}.", envvar="COS_ENDPOINT", show_default=False),
-    ] = None,
-    region: Annotated[
-        str | None, typer.Option(help="Such as ap-guangzhou.", envvar="COS_REGION", show_default=False)
-    ] = None,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace a file that is there already.")] = False,
+    endpoint: Endpoint = None,
+    region: Region = None,
     debug: Debug = False,
 ) -> None:
     """Write an HTML page with which a browser uploads into a bucket, without keys (POST Object).
@@ -182,6 +246,7 @@ def form(
                 expires=expires,
                 max_bytes=parse_size(max_size, name="--max-size"),
                 title=title,
+                force=force,
                 endpoint=endpoint,
                 region=region,
             )

@@ -1,19 +1,26 @@
-"""``cosxfer cp``: one file into COS."""
+"""``cosxfer cp``: a file, standard input or a directory tree into COS."""
 
 from __future__ import annotations
 
 import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import typer
 
-from cosxfer.cli.failures import FAILED
+from cosxfer.cli.failures import FAILED, UNREPORTED, fail
+from cosxfer.cli.hints import with_hint
+from cosxfer.cli.output import OutputError, printable, say, tell
 from cosxfer.cli.progress import display
-from cosxfer.cli.values import human_bytes, human_rate
-from cosxfer.client import Client
-from cosxfer.config import HttpVersion
+from cosxfer.cli.target import Connection, cleaned_up
+from cosxfer.cli.values import STDIN, counted, human_bytes, human_rate
 from cosxfer.cos.requests import ObjectHeaders
+from cosxfer.errors import SourceError, UploadError, UsageError
 from cosxfer.models import UploadResult
 
 
@@ -21,52 +28,91 @@ from cosxfer.models import UploadResult
 class CopyOptions:
     """What was asked for; None leaves a choice to the client."""
 
-    file: Path
+    source: Path
     bucket: str
     key: str
-    endpoint: str | None
-    region: str | None
+    connection: Connection
     part_size: int | None
-    concurrency: int
     storage_class: str | None
     metadata: dict[str, str]
-    http_version: HttpVersion
-    ca_file: Path | None
-    anonymous: bool
     as_json: bool
+
+    @property
+    def given(self) -> ObjectHeaders:
+        """The headers of the object."""
+        given = ObjectHeaders()
+        if self.storage_class is not None:
+            given["storage_class"] = self.storage_class
+        if self.metadata:
+            given["metadata"] = self.metadata
+        return given
 
 
 def run(options: CopyOptions) -> None:
     """Upload and print the outcome; exits with 1 where the object is there but could not be verified."""
-    given = ObjectHeaders()
-    if options.storage_class is not None:
-        given["storage_class"] = options.storage_class
-    if options.metadata:
-        given["metadata"] = options.metadata
+    if options.source.is_dir():
+        raise UsageError(
+            f"{str(options.source)!r} is a directory; -r (--recursive) uploads what is in it", name="source"
+        )
     with (
-        Client(
-            endpoint=options.endpoint,
-            region=options.region,
-            concurrency=options.concurrency,
-            http_version=options.http_version,
-            verify=True if options.ca_file is None else str(options.ca_file),
-            anonymous=options.anonymous,
-        ) as client,
+        options.connection.client() as client,
+        _file(options.source) as file,
+        with_hint(client, options.bucket),
+        cleaned_up(client, options.connection),
         display(activities=("hashing", "sending")) as shown,
     ):
-        result = client.upload_file(
-            options.bucket,
-            options.key,
-            options.file,
-            part_size=options.part_size,
-            on_hash_progress=lambda progress: shown.update("hashing", progress),
-            on_progress=lambda progress: shown.update("sending", progress),
-            **given,
-        )
-    typer.echo(json.dumps(as_json(result)) if options.as_json else summary(result))
+        try:
+            result = client.upload_file(
+                options.bucket,
+                options.key,
+                file,
+                part_size=options.part_size,
+                on_hash_progress=lambda progress: shown.update("hashing", progress),
+                on_progress=lambda progress: shown.update("sending", progress),
+                **options.given,
+            )
+        except UploadError as error:
+            if remedy := options.connection.remedy(error, options.bucket, options.key):
+                error.add_note(remedy)
+            raise
+    report(
+        json.dumps(as_json(result)) if options.as_json else summary(result),
+        summary=summary(result),
+        good=result.verified,
+    )
     if not result.verified:
-        typer.echo("cosxfer: the server sent no digest to verify the object with", err=True)
+        tell("cosxfer: the server sent no digest to verify the object with")
         raise typer.Exit(FAILED)
+
+
+def report(text: str, *, summary: str, good: bool) -> None:
+    """Print the outcome; where that cannot be done, ``summary`` tells it where it can be. ``good``: all is verified."""
+    try:
+        say(text)
+    except OutputError as error:
+        done = "the upload is done, but " if good else ""
+        fail(f"{done}standard output cannot be written: {error}. {summary}", UNREPORTED if good else FAILED)
+
+
+@contextmanager
+def _file(source: Path) -> Iterator[Path]:
+    """The file to upload: standard input is kept in a temporary one, as its length and digests are needed first."""
+    if source != STDIN:
+        yield source
+        return
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError("the file is '-', and standard input is no pipe or file; name a file", name="source")
+    with tempfile.NamedTemporaryFile(prefix="cosxfer-stdin-") as file:
+        try:
+            shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+            file.flush()
+        except OSError as error:
+            raise SourceError(
+                f"standard input could not be kept in {tempfile.gettempdir()}: {error.strerror}; "
+                "TMPDIR names another place",
+                path="-",
+            ) from error
+        yield Path(file.name)
 
 
 def as_json(result: UploadResult) -> dict[str, object]:
@@ -97,10 +143,13 @@ def as_json(result: UploadResult) -> dict[str, object]:
 
 def summary(result: UploadResult) -> str:
     """The outcome for people."""
-    parts = "one request" if not result.upload_id else f"{result.parts} parts of {human_bytes(result.part_size_bytes)}"
+    parts = "one request"
+    if result.upload_id:
+        parts = f"{counted(result.parts, 'part')} of {human_bytes(result.part_size_bytes)}"
     proof = {"crc64": f"verified by CRC64 {result.crc64}", "etag": "verified by the MD5 of each part"}
-    return (
+    again = f", {result.retries} sent again" if result.retries else ""
+    return printable(
         f"{human_bytes(result.size)} to cos://{result.bucket}/{result.key} in {result.seconds:.2f} s "
-        f"({human_rate(result.size, result.seconds)}), {parts}, {result.http_version}, "
+        f"({human_rate(result.size, result.seconds)}), {parts}{again}, {result.http_version}, "
         f"{proof.get(result.verified_by, 'NOT verified')}"
     )

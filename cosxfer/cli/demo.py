@@ -5,7 +5,6 @@ from __future__ import annotations
 import filecmp
 import os
 import shutil
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ import typer
 
 from cosxfer._native import KERNEL
 from cosxfer.cli.failures import FAILED
+from cosxfer.cli.output import say
 from cosxfer.cli.progress import display
 from cosxfer.cli.values import human_bytes, human_rate
 from cosxfer.client import Client
@@ -32,14 +32,15 @@ def run(*, size: int) -> None:
     """Do the main job with a file of ``size`` random bytes; everything is in a temporary folder, removed at the end."""
     # Imported here: the server needs the extra of that name.
     from cosxfer.server import running
+    from cosxfer.server.temporary import temporary_folder
 
-    with tempfile.TemporaryDirectory(prefix="cosxfer-demo-") as folder:
+    with temporary_folder("cosxfer-demo-") as folder:
         # The file, the parts and the object they become, and what is read back.
-        _check_space(Path(folder), 3 * size + 64 * MIB)
-        source, copy = Path(folder, "random.bin"), Path(folder, "copy.bin")
+        _check_space(folder, 3 * size + 64 * MIB)
+        source, copy = folder / "random.bin", folder / "copy.bin"
         say(f"Starting the embedded server (TLS) and making a file of {human_bytes(size)} of random bytes …")
         _make_file(source, size)
-        with running(root=Path(folder, "server"), tls=True) as server:
+        with running(root=folder / "server", tls=True) as server:
             say(f"  server       {server.url}, bucket {server.bucket}")
             with (
                 Client(
@@ -74,10 +75,6 @@ def _read_back(server: RunningServer, copy: Path) -> float:
         began = time.monotonic()
         client.get_object(server.bucket, KEY, output=copy)
         return time.monotonic() - began
-
-
-def say(line: str) -> None:
-    typer.echo(line)
 
 
 def _tell(result: UploadResult, *, read_seconds: float, equal: bool) -> None:

@@ -2,84 +2,108 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import signal
-import sys
-import textwrap
+import json
+import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 import typer
 
-from cosxfer.errors import CosxferError, UsageError
+from cosxfer.cli.interrupts import INTERRUPTED, TerminatedError, interruptible
+from cosxfer.cli.notices import noticed
+from cosxfer.cli.output import OutputError, say, tell
+from cosxfer.errors import CosxferError, CredentialsError, UsageError
 
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
+FAILED, USAGE, UNREPORTED = 1, 2, 3
+"""Besides 0 and what signals end with. ``UNREPORTED``: it is done and verified, but standard output took no report."""
 
 _GIVEN_UP = (
     "what was under way was given up and cleaned up, unless a line above says what stays. If the last request had "
     "already reached the server the object may be there: look before you rely on either"
 )
 
+_OPTIONS = {
+    "concurrency": "--concurrency",
+    "connect_timeout_seconds": "--connect-timeout",
+    "http_version": "--http-version",
+    "max_attempts": "--max-attempts",
+    "part_size": "--part-size",
+    "stall_timeout_seconds": "--timeout",
+}
+"""What the command calls the parameters of the client."""
+
+_PHRASES = {
+    "pass region= (": "give --region (",
+    "upload it as a stream": "a stream comes by standard input: cosxfer cp - cos://BUCKET/KEY",
+}
+"""The same within a message."""
+
 
 @contextmanager
-def reported(*, debug: bool) -> Iterator[None]:
-    """Run a command: its errors become messages and exit codes; SIGTERM and SIGHUP end it as Ctrl-C does."""
-    logging.basicConfig(
-        level=logging.DEBUG if debug else logging.WARNING, format="cosxfer: %(message)s", stream=sys.stderr
-    )
-    if debug:
-        # What HTTP libraries log at this level holds signatures.
-        for noisy in ("httpx", "httpcore", "hpack", "h2", "asyncio"):
-            logging.getLogger(noisy).setLevel(logging.WARNING)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        # What was ignored when we were started stays ignored: that is how nohup works.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _terminate)
+def reported(*, debug: bool, as_json: bool = False) -> Iterator[None]:
+    """Run a command: its errors become messages and exit codes, and with ``as_json`` an object on standard output."""
     try:
-        yield
+        with interruptible(), noticed(debug=debug):
+            yield
     except (typer.Exit, typer.Abort):
         raise
     except KeyboardInterrupt:
         fail(f"interrupted; {_GIVEN_UP}", INTERRUPTED)
-    except _TerminatedError as error:
+    except TerminatedError as error:
         fail(f"terminated by {error.name}; {_GIVEN_UP}", error.code)
-    except BrokenPipeError:
-        # Whoever read our output has gone; the rest of it has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(FAILED) from None
+    except OutputError as error:
+        fail(f"standard output cannot be written: {error}", FAILED)
     except CosxferError as error:
         if debug:
-            raise
-        fail(_paragraph(error), USAGE if isinstance(error, UsageError) else FAILED)
+            traceback.print_exc()
+        message = _message(error)
+        if as_json:
+            # The message stands on standard error in any case.
+            with suppress(OutputError):
+                say(json.dumps({"error": error_object(error)}))
+        tell(f"cosxfer: {message}", *_commands(error))
+        raise typer.Exit(USAGE if isinstance(error, UsageError | CredentialsError) else FAILED) from None
     except Exception as error:
         if debug:
-            raise
-        fail(f"a fault of cosxfer itself: {type(error).__name__}: {error}. Run with --debug for the details", FAILED)
-
-
-class _TerminatedError(BaseException):
-    """A signal asked the command to end; as KeyboardInterrupt, it is no Exception, so that nothing swallows it."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.name = signal.Signals(number).name
-        self.code = 128 + number
+            traceback.print_exc()
+        hint = "" if debug else ". Run with --debug for the details"
+        fail(f"a fault of cosxfer itself: {type(error).__name__}: {error}{hint}", FAILED)
 
 
 def fail(message: str, code: int) -> NoReturn:
     """Print ``message`` on standard error and end with ``code``."""
-    for paragraph in f"cosxfer: {message}".splitlines():
-        print("\n".join(textwrap.wrap(paragraph, 110, break_long_words=False, break_on_hyphens=False)), file=sys.stderr)
+    tell(f"cosxfer: {message}")
     raise typer.Exit(code)
 
 
-def _paragraph(error: CosxferError) -> str:
-    notes = list(getattr(error, "__notes__", []))
-    return ". ".join([str(error).rstrip("."), *notes])
+def error_object(error: Exception) -> dict[str, object]:
+    """What ``--json`` prints of an error: its class and message, and what else is known of it."""
+    causes = [error, *([error.__cause__] if error.__cause__ is not None else [])]
+    known: dict[str, object] = {"type": type(error).__name__, "message": _message(error)}
+    for name in ("status", "code", "request_id", "upload_id", "part_number", "aborted"):
+        # Of a failed upload, what the server said stands in its cause.
+        for cause in causes:
+            if getattr(cause, name, None) not in (None, ""):
+                known[name] = getattr(cause, name)
+                break
+    return known
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise _TerminatedError(number)
+def _message(error: Exception) -> str:
+    notes = [note for note in getattr(error, "__notes__", []) if not note.startswith(" ")]
+    text = str(error)
+    for note in notes:
+        # A sentence, or a remark such as "sent 5 times".
+        text = f"{text.rstrip('.')}. {note}" if note[:1].isupper() else f"{text} ({note})"
+    for phrase, ours in _PHRASES.items():
+        text = text.replace(phrase, ours)
+    option = _OPTIONS.get(error.name) if isinstance(error, UsageError) else None
+    if option is not None and text.startswith(f"{error.name} "):  # type: ignore[attr-defined]
+        return f"{option}{text.removeprefix(error.name)}"  # type: ignore[attr-defined]
+    return text
+
+
+def _commands(error: Exception) -> list[str]:
+    """Notes that are commands to copy, or what leads to them."""
+    return [note for note in getattr(error, "__notes__", []) if note.startswith(" ")]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
-import sys
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-import typer
-
 from cosxfer.cli.form_page import render
+from cosxfer.cli.output import printable, say
+from cosxfer.cli.target import require_keys
 from cosxfer.client import Client
 from cosxfer.cos.names import shorten
 from cosxfer.cos.policy import FILENAME
 from cosxfer.errors import CosxferError, UsageError
 from cosxfer.limits import MAX_PUT_BYTES
+
+STDOUT = Path("-")
 
 _DURATION = re.compile(r"(\d{1,9})([smhd]?)", re.ASCII)
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -29,15 +32,19 @@ class FormOptions:
     expires: str
     max_bytes: int
     title: str | None
+    force: bool
     endpoint: str | None
     region: str | None
 
 
 def run(options: FormOptions) -> None:
     """Sign a form and write its page."""
+    if not options.force and options.output.is_file():
+        raise UsageError(_taken(options.output), name="output")
     bucket, prefix = parse_target(options.target)
     if not 1 <= options.max_bytes <= MAX_PUT_BYTES:
         raise UsageError(f"--max-size is {options.max_bytes} bytes; a form carries 1 byte to 5 GiB", name="--max-size")
+    require_keys()
     with Client(endpoint=options.endpoint, region=options.region) as client:
         form = client.presign_post(
             bucket,
@@ -58,14 +65,54 @@ def run(options: FormOptions) -> None:
         expires_at=form.expires_at,
         max_bytes=options.max_bytes,
     )
-    if str(options.output) == "-":
-        sys.stdout.write(page)
+    if options.output == STDOUT:
+        say(page.removesuffix("\n"))
         return
     try:
-        options.output.write_text(page, encoding="utf-8")
+        write_whole(options.output, page, replace=options.force)
+    except FileExistsError:
+        raise UsageError(_taken(options.output), name="output") from None
     except OSError as error:
-        raise CosxferError(f"cannot write {str(options.output)!r}: {error.strerror}") from error
-    typer.echo(f"{options.output}: uploads to cos://{bucket}/{prefix} for {options.expires}, without keys")
+        raise CosxferError(f"cannot write {str(options.output)!r}: {(error.strerror or str(error)).lower()}") from error
+    say(printable(f"{options.output}: uploads to cos://{bucket}/{prefix} for {options.expires}, without keys"))
+
+
+def _taken(output: Path) -> str:
+    return f"{str(output)!r} is there already; --force replaces it, -o names another file"
+
+
+def write_whole(path: Path, text: str, *, replace: bool) -> None:
+    """Write a file that is there as a whole or not at all. Without ``replace``, one that is there already stays.
+
+    A pipe or a device is written to as it is. Raises ``OSError``.
+    """
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8")
+        return
+    if not replace and os.path.lexists(path):
+        raise FileExistsError(path)
+    path = path.resolve()  # what a link leads to, and not the link, is replaced
+    part = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}")
+    try:
+        with part.open("x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if replace:
+            part.replace(path)
+        else:
+            _rename(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _rename(part: Path, path: Path) -> None:
+    try:
+        path.hardlink_to(part)  # unlike a rename it fails where somebody was faster
+    except FileExistsError:
+        raise
+    except OSError:
+        part.rename(path)  # a file system without links
 
 
 def parse_target(text: str) -> tuple[str, str]:

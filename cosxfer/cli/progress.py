@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -13,19 +14,26 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    ProgressColumn,
     TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
-    TransferSpeedColumn,
 )
 from rich.progress import Progress as Bars
+from rich.text import Text
 
-from cosxfer.cli.values import human_bytes, human_rate
+from cosxfer.cli.notices import written_by
+from cosxfer.cli.output import printable, tell
+from cosxfer.cli.values import human_bytes, human_rate, human_time
 from cosxfer.models import Progress
 
 LINE_SECONDS = 5.0
 """Between two lines where there is no terminal: a log of a long upload stays short."""
+
+FULL_COLUMNS = 90
+BAR_COLUMNS = 60
+"""A terminal of fewer columns shows the figures without a bar."""
 
 
 class Display(Protocol):
@@ -33,26 +41,35 @@ class Display(Protocol):
 
     def update(self, activity: str, progress: Progress) -> None: ...
 
+    def label(self, activity: str, text: str) -> None:
+        """Show ``text`` in the place of the activity's name."""
+
 
 @contextmanager
 def display(*, activities: tuple[str, ...]) -> Iterator[Display]:
     """Choose bars or lines by where standard error goes."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    if sys.stderr is None or not sys.stderr.isatty() or os.environ.get("TERM") in (None, "", "dumb", "unknown"):
         yield _Lines()
         return
-    bars = Bars(
-        TextColumn("{task.description:>8}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
-    with bars:
-        yield _Bars(bars, {name: bars.add_task(name, total=None) for name in activities})
+    console = Console(stderr=True)
+    bars = Bars(*_columns(console.width), console=console, transient=True)
+
+    def write(line: str) -> None:
+        # A command to copy is not wrapped.
+        console.print(Text(printable(line)), soft_wrap=line.startswith(" "))
+
+    with bars, written_by(write):
+        yield _Bars(bars, {name: bars.add_task(name, total=None, rate="") for name in activities})
+
+
+def _columns(width: int) -> list[ProgressColumn]:
+    columns: list[ProgressColumn] = [TextColumn("{task.description:>8}", markup=False)]
+    if width >= BAR_COLUMNS:
+        columns.append(BarColumn(bar_width=None if width < FULL_COLUMNS else 40))
+    columns.append(TaskProgressColumn())
+    if width >= FULL_COLUMNS:
+        columns.append(DownloadColumn(binary_units=True))
+    return [*columns, TextColumn("{task.fields[rate]:>10}", markup=False), TimeRemainingColumn(compact=True)]
 
 
 @dataclass
@@ -61,15 +78,19 @@ class _Bars:
     tasks: dict[str, TaskID]
 
     def update(self, activity: str, progress: Progress) -> None:
+        rate = human_rate(progress.speed, 1) if progress.speed > 0 else ""
         # A total of zero would be shown as unknown.
-        self.bars.update(self.tasks[activity], completed=progress.loaded, total=progress.total or 1)
-        if not progress.total:
-            self.bars.update(self.tasks[activity], completed=1)
+        total, completed = (progress.total, progress.loaded) if progress.total else (1, 1)
+        self.bars.update(self.tasks[activity], completed=completed, total=total, rate=rate)
+
+    def label(self, activity: str, text: str) -> None:
+        self.bars.update(self.tasks[activity], description=text)
 
 
 @dataclass
 class _Lines:
     shown_at: dict[str, float] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
 
     def update(self, activity: str, progress: Progress) -> None:
         now = time.monotonic()
@@ -77,9 +98,12 @@ class _Lines:
         if now - last < LINE_SECONDS:
             return
         self.shown_at[activity] = now
-        print(
-            f"{activity}: {progress.percent:.0%}, {human_bytes(progress.loaded)} of {human_bytes(progress.total)}, "
-            f"{human_rate(progress.speed, 1)}",
-            file=sys.stderr,
-            flush=True,
+        left = (progress.total - progress.loaded) / progress.speed if progress.speed > 0 else None
+        tell(
+            f"{self.labels.get(activity, activity)}: {progress.percent:.0%}, "
+            f"{human_bytes(progress.loaded)} of {human_bytes(progress.total)}, {human_rate(progress.speed, 1)}"
+            + ("" if left is None else f", {human_time(left)} left")
         )
+
+    def label(self, activity: str, text: str) -> None:
+        self.labels[activity] = text

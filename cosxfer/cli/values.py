@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from cosxfer.cos.names import shorten
+from cosxfer.cos.names import META_PREFIX, shorten
 from cosxfer.errors import UsageError
+
+STDIN = Path("-")
 
 _SIZE = re.compile(r"(\d+)\s*([kmgt]?)(i?)b?", re.IGNORECASE | re.ASCII)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -23,32 +25,49 @@ def parse_size(text: str, *, name: str) -> int:
     return int(number) * int(base ** _POWERS[unit.lower()])
 
 
-def parse_destination(text: str, file: Path) -> tuple[str, str]:
-    """Read ``cos://bucket/key``; a key that is missing or ends with ``/`` gets the name of ``file``."""
+def parse_address(text: str, *, form: str = "cos://BUCKET/KEY") -> tuple[str, str]:
+    """Read ``cos://bucket/key``; the key may be empty."""
     scheme, separator, rest = text.partition("://")
     bucket, _, key = rest.partition("/")
     if scheme.lower() != "cos" or not separator or not bucket:
-        raise UsageError(
-            f"the destination {shorten(text)} is not of the form cos://BUCKET/KEY", name="destination", value=text
-        )
-    return bucket, f"{key}{file.name}" if not key or key.endswith("/") else key
+        raise UsageError(f"the destination {shorten(text)} is not of the form {form}", name="destination", value=text)
+    return bucket, key
+
+
+def parse_destination(text: str, file: Path) -> tuple[str, str]:
+    """Read ``cos://bucket/key``; a key that is missing or ends with ``/`` gets the name of ``file``."""
+    bucket, key = parse_address(text)
+    if key and not key.endswith("/"):
+        return bucket, key
+    if file == STDIN:
+        raise UsageError("standard input has no name; give the destination's key to its end", name="destination")
+    # The name of "..", or of "photos/.", is that of the directory which it stands for.
+    name = file.name if file.name not in ("", "..") else file.resolve().name
+    return bucket, f"{key}{name}"
 
 
 def parse_metadata(pairs: list[str]) -> dict[str, str]:
-    """Read ``k=v`` pairs."""
+    """Read ``k=v`` pairs, each name once: COS knows no difference between small letters and capitals in it."""
     metadata: dict[str, str] = {}
+    seen: set[str] = set()
     for pair in pairs:
         name, separator, value = pair.partition("=")
         if not separator or not name:
             raise UsageError(f"--meta is {shorten(pair)}; write k=v", name="--meta", value=pair)
+        plain = name.lower().removeprefix(META_PREFIX)
+        if plain in seen:
+            raise UsageError(
+                f"--meta gives {shorten(plain)} twice; an object has one value for each name", name="--meta", value=pair
+            )
+        seen.add(plain)
         metadata[name] = value
     return metadata
 
 
 def human_bytes(count: float) -> str:
     """A size for people, in binary units."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(count) < 1024 or unit == "GiB":
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if abs(count) < 1024 or unit == "TiB":
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     raise AssertionError("unreachable")
@@ -57,4 +76,21 @@ def human_bytes(count: float) -> str:
 def human_rate(count: float, seconds: float) -> str:
     """A rate for people, in decimal units, as networks and disks are rated."""
     rate = count / seconds if seconds > 0 else 0.0
-    return f"{rate / 1e9:.2f} GB/s" if rate >= 1e9 else f"{rate / 1e6:.1f} MB/s"
+    if rate >= 1e9:
+        return f"{rate / 1e9:.2f} GB/s"
+    return f"{rate / 1e6:.1f} MB/s" if rate >= 1e6 else f"{rate / 1e3:.1f} kB/s"
+
+
+def human_time(seconds: float) -> str:
+    """A time for people, in two units at most."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def counted(count: int, thing: str) -> str:
+    """``1 part``, ``2 parts``."""
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"

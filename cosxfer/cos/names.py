@@ -62,7 +62,10 @@ def check_key(key: str) -> str:
         size = len(stripped.encode())
     except UnicodeEncodeError as error:
         raise UsageError(
-            f"the key {shorten(key)} cannot be encoded as UTF-8: {error.reason}", name="key", value=key
+            f"the key {shorten(key)} is not text: it holds bytes that are not of the encoding of file names here "
+            "(UTF-8, or what LC_ALL or LANG says). COS keys are UTF-8: rename the file, or give it another key",
+            name="key",
+            value=key,
         ) from error
     if size > MAX_KEY_BYTES:
         raise UsageError(

@@ -91,7 +91,7 @@ class Append:
                 raise failure
             lost = True
             attempt += 1
-            self._session.note_retry(failure)
+            self._session.note_retry(failure, attempt=attempt, delay_seconds=delay)
             await asyncio.sleep(delay)
 
     async def _send(self) -> AppendObjectResult:

@@ -25,6 +25,7 @@ from cosxfer.engine.part_body import PartBody
 from cosxfer.engine.report import Reporter, logger
 from cosxfer.engine.window import run_window
 from cosxfer.errors import (
+    ConnectError,
     CosxferError,
     IntegrityError,
     NotFoundError,
@@ -94,6 +95,16 @@ class SliceUpload:
         """
         began = time.monotonic()
         checkpoint = self._checkpoint
+        plan = self._plan
+        logger.debug(
+            "%s: %d bytes, parts of %d bytes: %d, done before: %d, in flight: %d",
+            self._what(),
+            plan.size,
+            plan.part_size_bytes,
+            plan.count,
+            len(checkpoint.done),
+            self._limit,
+        )
         completed = None
         try:
             if checkpoint.upload_id:
@@ -155,7 +166,8 @@ class SliceUpload:
 
     def _retried(self, error: CosxferError) -> None:
         self._retries += 1
-        if isinstance(error, TransportError) and not self._checkpoint.upload_id:
+        unanswered = isinstance(error, TransportError) and not isinstance(error, ConnectError)
+        if unanswered and not self._checkpoint.upload_id:
             # Initiate makes a new upload each time, and there is no way to ask which one a lost answer named.
             logger.warning(
                 "%s begins again, as the answer to Initiate was lost (%s): an empty multipart upload of this key "
@@ -396,7 +408,8 @@ class SliceUpload:
         """Delete the parts from the server unless they are to be kept; whether they are gone, and a sentence."""
         checkpoint = self._checkpoint
         if not self._options.abort_on_failure:
-            kept = f"The multipart upload {checkpoint.upload_id} and its {len(checkpoint.done)} parts"
+            count = len(checkpoint.done)
+            kept = f"The multipart upload {checkpoint.upload_id} and its {count} part{'s' * (count != 1)}"
             return False, f"{kept} were kept on the server"
         gone, left = await abort_upload(
             self._session,

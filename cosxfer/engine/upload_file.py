@@ -18,7 +18,7 @@ from cosxfer.engine.hash_ahead import HashAhead, HashedPart
 from cosxfer.engine.opening import Opener
 from cosxfer.engine.options import UploadOptions
 from cosxfer.engine.part_body import PartBody
-from cosxfer.engine.report import Reporter
+from cosxfer.engine.report import Reporter, logger
 from cosxfer.engine.slice_upload import SliceUpload
 from cosxfer.errors import CosxferError, SourceChangedError, UsageError
 from cosxfer.limits import MAX_PUT_BYTES, MIB
@@ -186,6 +186,7 @@ async def _put(
     on_progress: Callable[[Progress], None],
 ) -> UploadResult:
     began = time.monotonic()
+    logger.debug("the upload of %s to %s/%s: %d bytes in one request", source.path, bucket, key, source.size)
     retried: list[CosxferError] = []
     session = session.watched(retried.append)
     hash_reporter = Reporter(on_hash_progress, source.size)

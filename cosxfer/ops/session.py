@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -18,6 +19,13 @@ from cosxfer.errors import CosxferError, ServerError
 from cosxfer.limits import MAX_CLOCK_SKEW_SECONDS
 from cosxfer.retry import RetryBudget, RetryPolicy, retry_delay
 from cosxfer.transport.base import Transport
+
+logger = logging.getLogger("cosxfer")
+
+RETRIES = "cosxfer.retry"
+"""The logger of requests that are sent again, at the level INFO; ``reason`` of a record is the error's text."""
+
+retry_logger = logging.getLogger(RETRIES)
 
 SIGNATURE_LIFE_SECONDS = 900
 SMALLEST_SKEW_SECONDS = 30
@@ -114,14 +122,14 @@ class Session:
                 # A wrong clock or expired keys are corrected once, without an attempt being counted.
                 if not corrected and self._correct(error, credentials, offset):
                     corrected = True
-                    self.note_retry(error)
+                    self.note_retry(error, attempt=attempt, delay_seconds=0.0)
                     continue
                 delay = retry_delay(policy, error, attempt=attempt, random=random.random())  # noqa: S311 # jitter
                 if delay is None or not self._budget.take():
                     if attempt > 1:
                         error.add_note(f"sent {attempt} times")
                     raise
-                self.note_retry(error)
+                self.note_retry(error, attempt=attempt + 1, delay_seconds=delay, max_attempts=policy.max_attempts)
             attempt += 1
             await asyncio.sleep(delay)
 
@@ -133,14 +141,19 @@ class Session:
         check: Callable[[HttpResponse], None] | None,
         accepted: Collection[int],
     ) -> HttpResponse:
+        began, answered = time.monotonic(), False
         try:
             response = await self.transport.send(outgoing)
+            answered = True
+            _log_answer(outgoing, response, began)
             error = error_of(response, doing=doing)
             if error is not None and error.status not in accepted:
                 raise error
             if check is not None:
                 check(response)
-        except BaseException:
+        except BaseException as failure:
+            if not answered:
+                logger.debug("%s: no answer after %.3f s: %r", _shown(outgoing), time.monotonic() - began, failure)
             if sent is not None:
                 sent.take_back()
             raise
@@ -218,7 +231,36 @@ class Session:
         """Unix seconds by the server's clock, as far as it is known."""
         return time.time() + self._clock.offset
 
-    def note_retry(self, error: CosxferError) -> None:
-        """A request is about to be sent again because of ``error``."""
+    def note_retry(
+        self, error: CosxferError, *, attempt: int, delay_seconds: float, max_attempts: int | None = None
+    ) -> None:
+        """A request is about to be sent again because of ``error``, for the ``attempt``-th time in all."""
+        retry_logger.info(
+            "%s; sent again %s (attempt %d of %d)",
+            error,
+            f"in {delay_seconds:.1f} s" if delay_seconds >= 0.05 else "at once",
+            attempt,
+            max_attempts or self.policy.max_attempts,
+            extra={"reason": str(error)},
+        )
         if self._on_retry is not None:
             self._on_retry(error)
+
+
+def _shown(request: HttpRequest) -> str:
+    """The request line, for a log. The signature is a header, so the query holds no secret."""
+    endpoint = request.endpoint
+    again = ", sent again" if "x-cos-sdk-retry" in request.headers else ""
+    return f"{request.method} {endpoint.scheme}://{endpoint.authority}{request.target}{again}"
+
+
+def _log_answer(request: HttpRequest, response: HttpResponse, began: float) -> None:
+    if logger.isEnabledFor(logging.DEBUG):
+        logger.debug(
+            "%s: %d in %.3f s over %s, request id %s",
+            _shown(request),
+            response.status,
+            time.monotonic() - began,
+            response.http_version,
+            response.request_id or "-",
+        )

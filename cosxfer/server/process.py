@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,6 +22,7 @@ from typing import Any
 from cosxfer.credentials import Credentials
 from cosxfer.server.faults import load_faults, parse_faults
 from cosxfer.server.options import ServerOptions, ServerStartError, credentials_of
+from cosxfer.server.temporary import PREFIX, TemporaryFolder
 
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
@@ -41,8 +40,8 @@ class RunningServer:
         self.bucket: str = self.buckets[0]
         self.region: str = options.region
         self._lock = threading.Lock()
-        self._temporary = Path(tempfile.mkdtemp(prefix="cosxfer-server-")) if options.root is None else None
-        self.root: Path = self._temporary or Path(os.fspath(options.root or "")).absolute()
+        self._temporary = TemporaryFolder(PREFIX) if options.root is None else None
+        self.root: Path = self._temporary.path if self._temporary else Path(os.fspath(options.root or "")).absolute()
         self._control, theirs = socket.socketpair()
         try:
             with theirs:
@@ -106,7 +105,7 @@ class RunningServer:
                 self._process.kill()
                 self._process.wait()
         if self._temporary is not None:
-            shutil.rmtree(self._temporary, ignore_errors=True)
+            self._temporary.remove()
 
     def __enter__(self) -> RunningServer:
         return self

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +22,7 @@ from cosxfer.server.discard import DiscardApplication
 from cosxfer.server.faults import load_faults
 from cosxfer.server.options import ServerOptions, ServerStartError, credentials_of
 from cosxfer.server.store import Store, StoreError
+from cosxfer.server.temporary import PREFIX, temporary_folder
 from cosxfer.server.tls import Certificate, make_certificate
 
 
@@ -145,11 +144,8 @@ def _directory(options: ServerOptions) -> Iterator[Path]:
     if options.root is not None:
         yield Path(options.root).absolute()
         return
-    path = Path(tempfile.mkdtemp(prefix="cosxfer-server-"))
-    try:
+    with temporary_folder(PREFIX) as path:
         yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def _certificate(options: ServerOptions, root: Path) -> Certificate | None:

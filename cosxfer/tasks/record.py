@@ -190,6 +190,8 @@ class TaskRecord(Generic[R]):
     def info(self) -> TaskInfo:
         """The task as it is now."""
         done = 1.0 if self.state == "success" else 0.0
+        job = self.job
+        left = "" if self.aborted else self.upload_id
         return TaskInfo(
             task_id=self.task_id,
             bucket=self.bucket,
@@ -203,4 +205,5 @@ class TaskRecord(Generic[R]):
             percent=self.loaded / self.total if self.total else done,
             hash_percent=self.hash_loaded / self.total if self.total else done,
             error=self.error,
+            upload_id=left if job is None else job.upload_id,
         )

@@ -31,6 +31,7 @@ from cosxfer.errors import (
 from cosxfer.transport.base import MAX_ANSWER_BYTES
 from cosxfer.transport.expect import ContinueExchange, Http2ChosenError
 from cosxfer.transport.pace import Pace
+from cosxfer.transport.tls import no_tls, no_tls_message
 from cosxfer.transport.views import views
 
 STREAMS_PER_LANE = 2
@@ -294,6 +295,8 @@ def _translated(error: Exception, request: HttpRequest, config: ClientConfig) ->
                 url=url,
                 permanent=True,
             )
+        if any(no_tls(cause) for cause in _causes(error)):
+            return ConnectError(no_tls_message(where), url=url, permanent=True)
         return ConnectError(f"cannot connect to {where}: {reason}", url=url)
     if isinstance(error, httpx.TimeoutException):
         return TransportTimeoutError(

@@ -7,15 +7,20 @@ a quarter of a second after the last, or as soon as one fails; the first that co
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import ssl
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 
 from cosxfer._native import wire
 from cosxfer.errors import ConnectError
+from cosxfer.transport.tls import no_tls, no_tls_message
+
+logger = logging.getLogger("cosxfer")
 
 ATTEMPT_DELAY_SECONDS = 0.25
 
@@ -43,10 +48,12 @@ async def connect(target: Target, *, timeout_seconds: float) -> tuple[socket.soc
     Raises `ConnectError`.
     """
     where = target.where
+    began = time.monotonic()
     try:
         async with asyncio.timeout(timeout_seconds):
             sock = await _connect(target)
             if target.context is None:
+                logger.debug("connected to %s in %.3f s, without TLS", where, time.monotonic() - began)
                 return sock, target.protocols[0] == "h2"
             secure = await _secure(sock, target.context, target)
     except TimeoutError as error:
@@ -58,11 +65,16 @@ async def connect(target: Target, *, timeout_seconds: float) -> tuple[socket.soc
             permanent=True,
         ) from error
     except (OSError, UnicodeError) as error:
+        if no_tls(error):
+            raise ConnectError(no_tls_message(where), permanent=True) from error
         raise ConnectError(f"cannot connect to {where}: {_reason(error)}") from error
     chosen = secure.selected_alpn_protocol()
     if "http/1.1" not in target.protocols and chosen != "h2":
         secure.close()
         raise ConnectError(f"cannot connect to {where}: it does not speak HTTP/2", permanent=True)
+    logger.debug(
+        "connected to %s in %.3f s, %s, %s", where, time.monotonic() - began, secure.version(), chosen or "no ALPN"
+    )
     return secure, chosen == "h2"
 
 

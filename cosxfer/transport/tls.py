@@ -40,3 +40,13 @@ def context_of(config: ClientConfig) -> ssl.SSLContext:
     import certifi  # not needed in the other cases
 
     return ssl.create_default_context(cafile=certifi.where())
+
+
+def no_tls(error: BaseException) -> bool:
+    """Whether a handshake failed because what came back is no TLS at all: plain HTTP, most often."""
+    return isinstance(error, ssl.SSLError) and error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")
+
+
+def no_tls_message(where: str) -> str:
+    """What is said of it."""
+    return f"cannot connect to {where}: it does not speak TLS. Is its address http://{where}, without the s?"

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import random
+import shlex
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,54 +15,7 @@ import pytest
 import cosxfer
 from cosxfer.limits import MIB
 from cosxfer.server import RunningServer, running
-
-COMMAND = [sys.executable, "-m", "cosxfer"]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RunningServer]:
-    with running() as server:
-        yield server
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    path = tmp_path / "source.bin"
-    path.write_bytes(random.Random(7).randbytes(3 * MIB + 1))
-    return path
-
-
-def environment(server: RunningServer | None) -> dict[str, str]:
-    """What a user would export, and nothing that the tester's own shell has."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("COS_")}
-    if server is not None:
-        clean |= {
-            "COS_SECRET_ID": server.credentials.secret_id,
-            "COS_SECRET_KEY": server.credentials.secret_key,
-            "COS_ENDPOINT": server.endpoint,
-        }
-    return clean
-
-
-def run(server: RunningServer | None, *arguments: object, **more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)],
-        env=environment(server) | more,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-
-
-def client(server: RunningServer) -> cosxfer.Client:
-    return cosxfer.Client(endpoint=server.endpoint, credentials=server.credentials)
-
-
-def assert_one_paragraph(done: subprocess.CompletedProcess[str]) -> None:
-    assert done.stderr.startswith("cosxfer: ")
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
+from tests.e2e.command import COMMAND, assert_one_paragraph, client, environment, flat, run
 
 
 def test_cp_uploads_and_says_what_happened(server: RunningServer, source: Path) -> None:
@@ -113,9 +64,9 @@ def test_cp_over_http2_and_tls(source: Path) -> None:
         done = run(server, "cp", source, f"cos://{server.bucket}/k", "--json", "--ca-file", server.ca_file)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["http_version"] == "HTTP/2"
-        untrusted = run(server, "cp", source, f"cos://{server.bucket}/k", "--json")
+        untrusted = run(server, "cp", source, f"cos://{server.bucket}/k")
         assert untrusted.returncode == 1
-        assert "certificate is not trusted" in untrusted.stderr.replace("\n", " ")
+        assert "certificate is not trusted" in flat(untrusted.stderr)
         assert_one_paragraph(untrusted)
 
 
@@ -124,15 +75,24 @@ def test_cp_over_http2_and_tls(source: Path) -> None:
     [
         (["{source}", "nonsense"], 2, "not of the form cos://BUCKET/KEY"),
         (["{source}", "cos://Bad_Bucket/k"], 2, "BucketName-APPID"),
-        (["{source}", "cos://{bucket}/k", "--part-size", "512KiB"], 2, "part_size is 524288 bytes"),
-        (["{source}", "cos://{bucket}/k", "--part-size", "6GiB"], 2, "part_size is 6442450944 bytes"),
+        (["{source}", "cos://{bucket}/k", "--part-size", "512KiB"], 2, "--part-size is 524288 bytes"),
+        (["{source}", "cos://{bucket}/k", "--part-size", "6GiB"], 2, "--part-size is 6442450944 bytes"),
         (["{source}", "cos://{bucket}/k", "--part-size", "many"], 2, "--part-size is 'many'"),
-        (["{source}", "cos://{bucket}/k", "--concurrency", "0"], 2, "concurrency is 0"),
+        (["{source}", "cos://{bucket}/k", "--concurrency", "0"], 2, "--concurrency is 0"),
         (["{source}", "cos://{bucket}/k", "--meta", "novalue"], 2, "write k=v"),
-        (["{source}", "cos://{bucket}/k", "--http-version", "3"], 2, "http_version is '3'"),
+        (["{source}", "cos://{bucket}/k", "--http-version", "3"], 2, "--http-version is '3'"),
+        (["{source}", "cos://{bucket}/k", "--timeout", "0"], 2, "--timeout is 0.0; it must be a number above 0"),
+        (["{source}", "cos://{bucket}/k", "--timeout", "nan"], 2, "--timeout is nan"),
+        (["{source}", "cos://{bucket}/k", "--connect-timeout", "-1"], 2, "--connect-timeout is -1.0"),
+        (["{source}", "cos://{bucket}/k", "--max-attempts", "0"], 2, "--max-attempts is 0"),
+        (["{source}", "cos://{bucket}/k", "--meta", "k=1", "--meta", "K=2"], 2, "--meta gives 'k' twice"),
+        (["{source}", "cos://{bucket}/k", "--meta", "k=1", "--meta", "x-cos-meta-k=2"], 2, "--meta gives 'k' twice"),
+        (["{source}", "cos://{bucket}/k", "--exclude", "*"], 2, "-r uploads one"),
+        (["-", "cos://{bucket}/folder/"], 2, "standard input has no name"),
         (["{source}", "cos://{bucket}/" + "x" * 851], 2, "851 bytes long"),
         (["{source}.missing", "cos://{bucket}/k"], 1, "no such file"),
-        (["{folder}", "cos://{bucket}/k"], 1, "is a directory"),
+        (["{folder}", "cos://{bucket}/k"], 2, "is a directory; -r (--recursive)"),
+        (["-r", "{source}", "cos://{bucket}/k"], 1, "cannot read the directory"),
         (["/dev/null", "cos://{bucket}/k"], 1, "not a regular file"),
         (["{source}", "cos://other-1250000000/k"], 1, "NoSuchBucket"),
     ],
@@ -143,7 +103,7 @@ def test_what_cannot_work_is_told_in_one_paragraph(
     values = {"source": source, "folder": source.parent, "bucket": server.bucket}
     done = run(server, "cp", *(argument.format(**values) for argument in arguments))
     assert done.returncode == code, done.stderr
-    assert message in done.stderr.replace("\n", " ")
+    assert message in flat(done.stderr)
     assert_one_paragraph(done)
 
 
@@ -171,27 +131,183 @@ def test_a_wrong_secret_is_told_and_not_shown(server: RunningServer, source: Pat
 
 def test_missing_keys_are_told_with_the_names_of_the_variables(source: Path) -> None:
     done = run(None, "cp", source, "cos://examplebucket-1250000000/k", "--region", "ap-guangzhou")
-    assert done.returncode == 1
-    assert "COS_SECRET_ID" in done.stderr
+    assert done.returncode == 2
+    assert "set COS_SECRET_ID and COS_SECRET_KEY, or send unsigned requests with --anonymous" in flat(done.stderr)
     assert_one_paragraph(done)
+
+
+def test_a_missing_region_is_told_with_the_name_of_the_option(source: Path) -> None:
+    keys = {"COS_SECRET_ID": "me", "COS_SECRET_KEY": "mine"}
+    done = run(None, "cp", source, "cos://examplebucket-1250000000/k", **keys)
+    assert done.returncode == 2
+    assert "give --region (such as ap-guangzhou) or set COS_REGION" in flat(done.stderr)
 
 
 def test_a_dead_port_is_told(server: RunningServer, source: Path) -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{reserved.getsockname()[1]}"
-        done = run(server, "cp", source, f"cos://{server.bucket}/k", "--endpoint", f"http://{address}")
+        done = run(
+            server, "cp", source, f"cos://{server.bucket}/k", "--endpoint", f"http://{address}", "--max-attempts", "2"
+        )
     assert done.returncode == 1
-    assert f"cannot connect to {address}" in done.stderr.replace("\n", " ")
-    assert_one_paragraph(done)
+    first, last = done.stderr.splitlines()
+    assert first.startswith(f"cosxfer: cannot connect to {address}: Connection refused; sent again ")
+    assert last == f"cosxfer: cannot connect to {address}: Connection refused (sent 2 times)"
+    assert done.stdout == ""
+
+
+def test_each_failed_attempt_at_a_silent_server_is_told(server: RunningServer, silent: str, tmp_path: Path) -> None:
+    source = tmp_path / "small"
+    source.write_bytes(b"small")
+    done = run(
+        server, "cp", source, f"cos://{server.bucket}/k", "--endpoint", silent, "--timeout", "0.2",
+        "--max-attempts", "3",
+    )  # fmt: skip
+    assert done.returncode == 1
+    said = flat(done.stderr)
+    assert "the server was silent for 0.2 s; sent again" in said
+    assert "(attempt 2 of 3)" in said
+    assert "cosxfer: once more: PUT http://127.0.0.1" in said
+    assert said.endswith("the server was silent for 0.2 s (sent 3 times)")
+
+
+def test_a_lost_initiate_is_told_once_and_an_unmade_one_not_at_all(
+    server: RunningServer, silent: str, source: Path
+) -> None:
+    arguments = ("cp", source, f"cos://{server.bucket}/k", "--timeout", "0.1", "--max-attempts", "4", "--endpoint")
+    lost = flat(run(server, *arguments, silent).stderr)
+    assert lost.count("may stay on the server; multipart_list shows it") == 1
+    assert lost.count("2 times more: ") == 2
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        refused = run(server, *arguments, f"http://127.0.0.1:{reserved.getsockname()[1]}")
+    assert "may stay on the server" not in flat(refused.stderr)
+
+
+def test_connect_timeout_bounds_the_making_of_a_connection(server: RunningServer, source: Path) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        # Where nobody accepts, the system answers for as many as the queue holds, and then no more.
+        waiting = [socket.socket() for _ in range(4)]
+        for one in waiting:
+            one.setblocking(False)
+            one.connect_ex(address)
+        done = run(
+            server, "cp", source, f"cos://{server.bucket}/k", "--endpoint", f"http://127.0.0.1:{address[1]}",
+            "--connect-timeout", "0.2", "--max-attempts", "1",
+        )  # fmt: skip
+        for one in waiting:
+            one.close()
+    assert done.returncode == 1
+    assert "no answer in 0.2 s" in flat(done.stderr)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_http_and_https_taken_for_each_other_are_told(source: Path, tls: bool) -> None:
+    right, wrong = ("https", "http") if tls else ("http", "https")
+    with running(tls=tls) as server:
+        endpoint = f"{wrong}://127.0.0.1:{server.port}/{{bucket}}"
+        done = run(server, "cp", source, f"cos://{server.bucket}/k", "--endpoint", endpoint)
+        assert done.returncode == 1
+        assert f"address {right}://127.0.0.1:{server.port}" in flat(done.stderr)
+        if not tls:
+            assert "sent" not in done.stderr  # it is not tried again
+            assert_one_paragraph(done)
+
+
+def test_debug_logs_what_is_done_and_no_secret(server: RunningServer, source: Path) -> None:
+    server.set_faults([{"operation": "multipart_upload", "part": 2, "attempt": 1, "do": "error", "status": 500}])
+    try:
+        done = run(server, "cp", source, f"cos://{server.bucket}/debug", "--debug", "--part-size", "1MiB")
+    finally:
+        server.set_faults([])
+    assert done.returncode == 0, done.stderr
+    log = done.stderr
+    url = f"{server.url}/{server.bucket}/debug"
+    assert "3145729 bytes, parts of 1048576 bytes: 4, done before: 0, in flight: 4" in log
+    assert f"connected to 127.0.0.1:{server.port} in " in log
+    assert f" POST {url}?uploads: 200 in " in log
+    assert f" PUT {url}?partNumber=2&uploadId=" in log
+    assert ": 500 in " in log
+    assert "(attempt 2 of 5)" in log
+    assert ", sent again: 200 in " in log
+    assert ", request id " in log
+    for secret in (server.credentials.secret_key, "q-signature", "q-sign-algorithm"):
+        assert secret not in log
 
 
 def test_debug_shows_the_traceback_and_no_secret(server: RunningServer, source: Path) -> None:
-    done = run(server, "cp", source, "cos://other-1250000000/k", "--debug")
+    done = run(server, "cp", source, "cos://other-1250000000/k", "--debug", COS_TOKEN="a-secret-token")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
-    assert server.credentials.secret_key not in done.stderr
-    assert "q-signature" not in done.stderr
+    assert "the server answered 403" in flat(done.stderr).rpartition("cosxfer: ")[2]
+    for secret in (server.credentials.secret_key, "a-secret-token", "q-signature"):
+        assert secret not in done.stderr
+    assert run(server, "cp", source, "nonsense", "--debug").returncode == 2
+
+
+def test_json_tells_of_a_failure_too(server: RunningServer, source: Path) -> None:
+    done = run(server, "cp", source, "cos://other-1250000000/k", "--json")
+    assert done.returncode == 1
+    error = json.loads(done.stdout)["error"]
+    assert (error["type"], error["status"], error["code"]) == ("NotFoundError", 404, "NoSuchBucket")
+    assert error["message"] in flat(done.stderr)
+    assert error["request_id"]
+    wrong = run(server, "cp", source, "nonsense", "--json")
+    assert (wrong.returncode, json.loads(wrong.stdout)["error"]["type"]) == (2, "UsageError")
+
+
+def test_standard_input_is_uploaded(server: RunningServer, source: Path) -> None:
+    done = subprocess.run(
+        [*COMMAND, "cp", "-", f"cos://{server.bucket}/from-stdin", "--json"],
+        env=environment(server), input=source.read_bytes(), capture_output=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["verified"] is True
+    with client(server) as reader:
+        assert reader.get_object(server.bucket, "from-stdin").body == source.read_bytes()
+
+
+def test_one_part_is_one_part(server: RunningServer, source: Path) -> None:
+    assert ", 1 part of 8.0 MiB, " in run(server, "cp", source, f"cos://{server.bucket}/one-part").stdout
+
+
+def test_abort_removes_what_an_upload_has_left(server: RunningServer) -> None:
+    with client(server) as other:
+        upload_id = other.multipart_init(server.bucket, "left").upload_id
+        done = run(server, "abort", f"cos://{server.bucket}/left", upload_id)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert other.multipart_list(server.bucket, prefix="left").uploads == ()
+    again = run(server, "abort", f"cos://{server.bucket}/left", upload_id)
+    assert again.returncode == 1
+    assert "NoSuchUpload" in again.stderr
+
+
+def test_a_failed_upload_that_could_not_be_aborted_names_the_command_that_does(
+    server: RunningServer, source: Path
+) -> None:
+    server.set_faults(
+        [
+            {"operation": "multipart_upload", "do": "error", "status": 400, "code": "InvalidArgument"},
+            {"operation": "multipart_abort", "do": "error", "status": 403, "code": "AccessDenied"},
+        ]
+    )
+    try:
+        done = run(server, "cp", source, f"cos://{server.bucket}/not aborted")
+    finally:
+        server.set_faults([])
+    assert done.returncode == 1
+    command = done.stderr.splitlines()[-1]
+    assert command.startswith(f"  cosxfer abort 'cos://{server.bucket}/not aborted' ")
+    assert (
+        subprocess.run([sys.executable, "-m", *shlex.split(command)], env=environment(server), check=False).returncode
+        == 0
+    )
+    with client(server) as reader:
+        assert reader.multipart_list(server.bucket, prefix="not aborted").uploads == ()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
@@ -216,7 +332,7 @@ def test_an_interrupt_cleans_up_on_the_server(
     finally:
         server.set_faults([])
     assert process.returncode == code, errors
-    assert "was given up and cleaned up" in errors.replace("\n", " ")
+    assert "was given up and cleaned up" in flat(errors)
     assert "Traceback" not in errors
     with client(server) as reader:
         assert reader.multipart_list(server.bucket).uploads == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import httpx
 import pytest
 
 import cosxfer
+from cosxfer.cli.form import write_whole
 from cosxfer.server import RunningServer, running
 
 
@@ -112,5 +114,52 @@ def test_what_cannot_work_is_told(server: RunningServer, arguments: tuple[str, .
 
 def test_missing_keys_are_told() -> None:
     done = run(None, "cos://examplebucket-1250000000/", "--region", "ap-guangzhou", "-o", "-")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "COS_SECRET_ID" in done.stderr
+
+
+def test_a_file_that_is_there_stays_unless_it_is_to_be_replaced(server: RunningServer, tmp_path: Path) -> None:
+    path, link = tmp_path / "upload.html", tmp_path / "link.html"
+    path.write_text("mine")
+    link.symlink_to(path)
+    refused = run(server, f"cos://{server.bucket}/in/", "-o", path)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "is there already; --force replaces it" in " ".join(refused.stderr.split())
+    assert path.read_text() == "mine"
+    assert run(server, f"cos://{server.bucket}/in/", "-o", link, "--force").returncode == 0
+    assert path.read_text().startswith("<!DOCTYPE html>")
+    assert link.is_symlink()
+    assert sorted(tmp_path.iterdir()) == [link, path]
+
+
+def test_a_page_that_cannot_be_written_to_its_end_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "upload.html"
+    path.write_text("old")
+
+    def full(number: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_whole(path, "new", replace=True)
+    assert path.read_text() == "old"
+    with pytest.raises(OSError, match="No space left"):
+        write_whole(tmp_path / "other", "new", replace=False)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_page_does_not_replace_one_that_comes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "upload.html"
+    monkeypatch.setattr(os, "fsync", lambda number: path.write_text("theirs"))
+    with pytest.raises(FileExistsError):
+        write_whole(path, "ours", replace=False)
+    assert path.read_text() == "theirs"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_page_goes_into_a_device_as_it_is(server: RunningServer) -> None:
+    done = run(server, f"cos://{server.bucket}/in/", "-o", "/dev/stderr")
+    assert done.returncode == 0
+    assert done.stderr.startswith("<!DOCTYPE html>")

@@ -183,3 +183,19 @@ async def test_an_untrusted_certificate_is_a_connect_error(transport: str, serve
         with pytest.raises(cosxfer.ConnectError, match="not trusted") as caught:
             await client.put_object(server.bucket, "object", b"x")
         assert not caught.value.retryable
+
+
+@in_loop
+async def test_https_to_a_port_for_http_is_told_and_not_tried_again(
+    transport: str, servers: dict[bool, RunningServer]
+) -> None:
+    server = servers[False]
+    async with cosxfer.AsyncClient(
+        endpoint=f"https://127.0.0.1:{server.port}/{{bucket}}",
+        credentials=server.credentials,
+        transport=transport,  # type: ignore[arg-type]
+    ) as client:
+        with pytest.raises(cosxfer.ConnectError, match=r"does not speak TLS. Is its address http://127") as caught:
+            await client.put_object(server.bucket, "object", b"x")
+        assert not caught.value.retryable
+        assert not hasattr(caught.value, "__notes__")

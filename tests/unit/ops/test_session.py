@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import types
 from collections.abc import Callable
 
@@ -20,7 +21,9 @@ NOW = 1_700_000_000.0
 def clock(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
     """This machine's clock; the server's stands at `NOW`."""
     machine = types.SimpleNamespace(now=NOW)
-    monkeypatch.setattr("cosxfer.ops.session.time", types.SimpleNamespace(time=lambda: machine.now))
+    monkeypatch.setattr(
+        "cosxfer.ops.session.time", types.SimpleNamespace(time=lambda: machine.now, monotonic=time.monotonic)
+    )
     return machine
 
 
@@ -347,3 +350,12 @@ def test_an_access_denied_for_an_expired_request_corrects_the_clock(cos: FakeCos
     cos.fault("put_object", expired)
     put(cos)
     assert len(cos.calls) == 2
+
+
+def test_a_request_that_is_sent_again_is_logged_with_its_reason(cos: FakeCos, caplog: pytest.LogCaptureFixture) -> None:
+    cos.fault("put_object", lose_request, times=2)
+    with caplog.at_level("INFO", logger="cosxfer.retry"):
+        put(cos, max_attempts=3)
+    records = [record for record in caplog.records if record.name == "cosxfer.retry"]
+    assert [record.getMessage().rpartition("(")[2] for record in records] == ["attempt 2 of 3)", "attempt 3 of 3)"]
+    assert len({record.reason for record in records}) == 1  # type: ignore[attr-defined]

@@ -212,12 +212,14 @@ def test_pausing_cuts_what_is_in_flight_and_restarting_sends_only_what_is_missin
             assert cos.operations().count("multipart_abort") == 0
             [upload] = cos.uploads.values()
             assert sorted(upload.parts) == [1, 2]
+            assert [task.info.upload_id] == list(cos.uploads)
             before = len(cos.calls)
             await asyncio.sleep(0.05)
             assert len(cos.calls) == before
             assert task.loaded == 2 * MIB
             assert await task.restart()
             result = await task
+            assert task.info.upload_id == ""
             assert result.verified
             assert result.parts == PARTS
 

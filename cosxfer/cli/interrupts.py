@@ -1,0 +1,109 @@
+"""Ctrl-C and its kind: quiet while nothing is under way, an exception the first time, the end at once the second."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+from cosxfer.cli.notices import show
+
+INTERRUPTED = 130
+ECHO_SECONDS = 0.3
+"""``timeout`` and the like send the same signal twice, to the process and to its group: that is one request."""
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+LAST_WORDS_SECONDS = 1.0
+"""How long the end may take that does not wait."""
+
+_AFTER_BARS = b"\n\x1b[?25h"
+"""They hide the cursor."""
+
+
+class TerminatedError(BaseException):
+    """A signal asked the command to end; as KeyboardInterrupt, it is no Exception, so that nothing swallows it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.name = signal.Signals(number).name
+        self.code = 128 + number
+
+
+_left: Callable[[], Sequence[str]] | None = None
+
+
+def leaves(left: Callable[[], Sequence[str]]) -> None:
+    """From now on there is something to clean up; ``left`` says what stays if the process ends before that is done."""
+    global _left
+    _left = left
+
+
+def quiet() -> None:
+    """From now on, Ctrl-C ends the command without a word: there is nothing that it could leave behind."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _leave)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """The first signal is an exception in the block, so that it can clean up; a second one does not wait for that."""
+    global _left
+    first: float | None = None
+    ending = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal first, ending
+        now = time.monotonic()
+        if first is None:
+            first = now
+            if _left is not None:
+                with suppress(RuntimeError):  # in the middle of a write to the same stream
+                    show(
+                        "stopping; what was sent is being removed from the server. Once more ends at once and leaves it"
+                    )
+            raise KeyboardInterrupt if number == signal.SIGINT else TerminatedError(number)
+        if not ending and now - first >= ECHO_SECONDS:
+            ending = True
+            _end_at_once(128 + number)
+
+    for number in _SIGNALS:
+        # What was ignored when we were started stays ignored: that is how nohup works.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number in _SIGNALS:
+            if signal.getsignal(number) is handle:
+                signal.signal(number, signal.SIG_DFL)
+        quiet()
+        _left = None
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    os._exit(INTERRUPTED)
+
+
+def _end_at_once(code: int) -> None:
+    # In another thread: this one may hold a lock that is needed to look, or be in the middle of a write.
+    speaker = threading.Thread(target=_say_what_is_left, daemon=True)
+    speaker.start()
+    speaker.join(LAST_WORDS_SECONDS)
+    with suppress(OSError, ValueError):
+        # Whoever reads slowly must not keep the process.
+        if os.isatty(2) and select.select([], [2], [], 0)[1]:
+            os.write(2, _AFTER_BARS)
+    os._exit(code)
+
+
+def _say_what_is_left() -> None:
+    left = _left
+    show("ended at once, without cleaning up")
+    for line in [] if left is None else left():
+        show(line)

@@ -1,0 +1,86 @@
+"""What the command writes: what was asked for on standard output, what a person should know on standard error."""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+from contextlib import suppress
+
+WIDTH = 110
+"""Columns of a paragraph, on a terminal that has as many."""
+
+
+class OutputError(Exception):
+    """Standard output cannot be written; the message is the system's reason."""
+
+
+def prepare() -> None:
+    """Make the standard streams safe to use, whatever the command was started with."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # A socket or a file would take the number, and get what is meant for a person.
+            os.open(os.devnull, os.O_RDWR)
+    for stream in (sys.stdout, sys.stderr):
+        # What the locale has no bytes for is escaped; it ends no upload.
+        with suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
+def say(text: str) -> None:
+    """Write a line to standard output, all of it and now. Raises `OutputError`."""
+    if sys.stdout is None:
+        raise OutputError("it is closed")
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except (OSError, ValueError) as error:
+        # The interpreter flushes once more at its end, and would complain of the same.
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OutputError((getattr(error, "strerror", None) or str(error)).lower()) from error
+
+
+def tell(*paragraphs: str) -> None:
+    """Write for a person, on standard error; where that is impossible there is nobody to tell it.
+
+    A paragraph that begins with a space is a command to copy: it stays on one line.
+    """
+    lines = []
+    width = WIDTH
+    with suppress(OSError):
+        width = max(20, min(WIDTH, os.get_terminal_size(2).columns))
+    for paragraph in paragraphs:
+        if paragraph.startswith(" "):
+            lines.append(printable(paragraph))
+            continue
+        lines += textwrap.wrap(printable(paragraph), width, break_long_words=False, break_on_hyphens=False)
+    put(*lines)
+
+
+def put(*lines: str) -> None:
+    """Write lines to standard error as they are."""
+    text = "".join(f"{line}\n" for line in lines)
+    left = memoryview(text.encode(getattr(sys.stderr, "encoding", None) or "utf-8", errors="backslashreplace"))
+    # Not by way of sys.stderr: its lock cannot be waited for in a signal handler.
+    with suppress(OSError):
+        while left:
+            left = left[os.write(2, left) :]
+
+
+def printable(text: str) -> str:
+    """``text`` with what is no visible character escaped: a name must not move the cursor or recolour the terminal.
+
+    Bytes of a file name that the locale cannot read are shown as bytes (``\\xff``).
+    """
+    return text if text.isprintable() else "".join(map(_visible, text))
+
+
+def _visible(character: str) -> str:
+    if character.isprintable():
+        return character
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return repr(character)[1:-1]

@@ -1,0 +1,108 @@
+"""``cosxfer cp -r``: the files of a directory tree into COS; one that fails does not stop the others."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import typer
+
+from cosxfer.cli.cp import CopyOptions, as_json, report
+from cosxfer.cli.failures import FAILED, error_object
+from cosxfer.cli.hints import tls_hint
+from cosxfer.cli.notices import show
+from cosxfer.cli.output import printable
+from cosxfer.cli.progress import display
+from cosxfer.cli.target import cleaned_up
+from cosxfer.cli.values import counted, human_bytes, human_rate
+from cosxfer.engine.options import FileUpload
+from cosxfer.errors import SourceError, TaskCanceledError, TransportError, UploadError
+from cosxfer.models import UploadResult
+from cosxfer.tasks.batch import FileResult
+
+
+def run(options: CopyOptions, *, include: list[str] | None, exclude: list[str] | None) -> None:
+    """Upload what is in the directory and print the outcome; exits with 1 where a file failed or is not verified."""
+    began = time.monotonic()
+    ended = 0
+    with (
+        options.connection.client() as client,
+        cleaned_up(client, options.connection),
+        display(activities=("sending",)) as shown,
+    ):
+
+        def finished(error: Exception | None, result: UploadResult | None, file: FileUpload) -> None:
+            nonlocal ended
+            ended += 1
+            shown.label("sending", counted(ended, "file"))
+            if isinstance(error, TaskCanceledError):
+                return  # all of them are, at an interrupt
+            if error is not None:
+                show(str(error) if isinstance(error, SourceError) else f"{file['path']}: {error}")
+                if remedy := options.connection.remedy(error, options.bucket, file["key"]):
+                    show(remedy)
+            elif result is not None and not result.verified:
+                show(f"{file['path']}: the server sent no digest to verify the object with")
+
+        results = client.upload_directory(
+            options.bucket,
+            options.key,
+            options.source,
+            include=include,
+            exclude=exclude,
+            part_size=options.part_size,
+            on_progress=lambda progress: shown.update("sending", progress),
+            on_file_finish=finished,
+            **options.given,
+        )
+        # It was the same server for all: one failure stands for the rest.
+        failed = next((entry.error for entry in results if isinstance(entry.error, UploadError | TransportError)), None)
+        if failed is not None and (hint := tls_hint(client, options.bucket, failed)):
+            show(hint)
+    seconds = time.monotonic() - began
+    summary = _summary(options, results, seconds)
+    good = all(entry.result is not None and entry.result.verified for entry in results)
+    report(json.dumps(_as_json(options, results, seconds)) if options.as_json else summary, summary=summary, good=good)
+    if not good:
+        raise typer.Exit(FAILED)
+
+
+def _summary(options: CopyOptions, results: list[FileResult], seconds: float) -> str:
+    done = [entry.result for entry in results if entry.result is not None]
+    size = sum(result.size for result in done)
+    failed = len(results) - len(done)
+    unverified = sum(not result.verified for result in done)
+    words = (
+        [f"nothing was uploaded to cos://{options.bucket}/{options.key}"]
+        if not done
+        else [
+            f"{counted(len(done), 'file')}, {human_bytes(size)}, to cos://{options.bucket}/{options.key} "
+            f"in {seconds:.2f} s ({human_rate(size, seconds)})"
+        ]
+    )
+    if unverified:
+        words.append(f"{unverified} NOT verified")
+    elif done:
+        words.append("verified" if len(done) == 1 else "all verified")
+    if failed:
+        words.append(f"{counted(failed, 'file')} FAILED")
+    return printable(", ".join(words))
+
+
+def _as_json(options: CopyOptions, results: list[FileResult], seconds: float) -> dict[str, object]:
+    files: list[dict[str, object]] = []
+    for entry in results:
+        path: dict[str, object] = {"path": str(entry.options["path"])}
+        if entry.result is not None:
+            files.append(path | as_json(entry.result))
+        else:
+            assert entry.error is not None
+            files.append(path | {"key": entry.options["key"], "error": error_object(entry.error)})
+    return {
+        "bucket": options.bucket,
+        "prefix": options.key,
+        "bytes": sum(entry.result.size for entry in results if entry.result is not None),
+        "seconds": round(seconds, 6),
+        "failed": sum(entry.result is None for entry in results),
+        "files": files,
+    }

@@ -1,0 +1,50 @@
+"""The command as a user runs it: in a process of its own, with an environment that holds nothing of the tester's."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import cosxfer
+from cosxfer.server import RunningServer
+
+COMMAND = [sys.executable, "-m", "cosxfer"]
+
+
+def environment(server: RunningServer | None, **more: str) -> dict[str, str]:
+    """What a user would export."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("COS_")}
+    if server is not None:
+        clean |= {
+            "COS_SECRET_ID": server.credentials.secret_id,
+            "COS_SECRET_KEY": server.credentials.secret_key,
+            "COS_ENDPOINT": server.endpoint,
+        }
+    return clean | more
+
+
+def run(server: RunningServer | None, *arguments: object, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        env=environment(server, **more),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def flat(text: str) -> str:
+    """``text`` without its line breaks, which depend on the names in it."""
+    return " ".join(text.split())
+
+
+def client(server: RunningServer) -> cosxfer.Client:
+    return cosxfer.Client(endpoint=server.endpoint, credentials=server.credentials)
+
+
+def assert_one_paragraph(done: subprocess.CompletedProcess[str]) -> None:
+    assert done.stderr.startswith("cosxfer: ")
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""

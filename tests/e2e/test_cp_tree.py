@@ -1,0 +1,112 @@
+"""``cosxfer cp -r``."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from cosxfer.server import RunningServer, running
+from tests.e2e.command import client, flat, run
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    root = tmp_path / "photos"
+    (root / "deep/er").mkdir(parents=True)
+    (root / "a.jpg").write_bytes(b"a")
+    (root / "empty").write_bytes(b"")
+    (root / "deep/ü mlaut.jpg").write_bytes(b"u")
+    (root / "deep/er/big").write_bytes(bytes(3 << 20))
+    return root
+
+
+def keys(server: RunningServer, prefix: str) -> list[str]:
+    """Those of the objects that the last requests have made."""
+    return sorted(
+        {
+            request["key"]
+            for request in server.requests()
+            if request["operation"] in ("put_object", "multipart_complete") and request["status"] == 200
+        }
+    )
+
+
+def test_a_tree_is_uploaded_below_the_prefix(server: RunningServer, tree: Path) -> None:
+    server.requests(clear=True)
+    done = run(server, "cp", "-r", tree, f"cos://{server.bucket}/backup", "--meta", "from=here")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"4 files, 3.0 MiB, to cos://{server.bucket}/backup in ")
+    assert done.stdout.endswith(", all verified\n")
+    assert keys(server, "backup") == ["backup/a.jpg", "backup/deep/er/big", "backup/deep/ü mlaut.jpg", "backup/empty"]
+    with client(server) as reader:
+        assert dict(reader.head_object(server.bucket, "backup/a.jpg").metadata) == {"from": "here"}
+
+
+def test_files_are_chosen_by_name(server: RunningServer, tree: Path) -> None:
+    server.requests(clear=True)
+    done = run(server, "cp", "-r", tree, f"cos://{server.bucket}/", "--include", "*.jpg", "--exclude", "ü*")
+    assert done.returncode == 0
+    assert keys(server, "") == ["a.jpg"]
+    assert done.stdout.startswith("1 file, 1 B, ")
+
+
+def test_what_cannot_be_uploaded_is_told_and_stops_nothing_else(server: RunningServer, tree: Path) -> None:
+    (tree / "link").symlink_to("nowhere")
+    (tree / "deep/folder").symlink_to(tree)
+    os.mkfifo(tree / "pipe")
+    (tree / "esc\x1b").write_bytes(b"x")
+    Path(os.fsdecode(os.fsencode(tree) + b"/bad\xff")).write_bytes(b"x")
+    done = run(server, "cp", "-r", tree, f"cos://{server.bucket}/some/")
+    assert done.returncode == 1
+    said = flat(done.stderr)
+    for message in (
+        f"'{tree}/link' is a link to nothing",
+        f"'{tree}/deep/folder' is a link to a directory, which is not followed",
+        f"'{tree}/pipe' is not a regular file",
+        "esc\\x1b: the key 'some/esc\\x1b' holds the control character '\\x1b', which COS refuses",
+        "bad\\xff: the key 'some/bad\\udcff' is not text",
+    ):
+        assert message in said
+    assert "\x1b" not in done.stderr
+    assert done.stdout.endswith(", all verified, 5 files FAILED\n")
+
+
+def test_json_has_every_file(server: RunningServer, tree: Path) -> None:
+    (tree / "link").symlink_to("nowhere")
+    done = run(server, "cp", "-r", tree, f"cos://{server.bucket}/json", "--json")
+    assert done.returncode == 1
+    told = json.loads(done.stdout)
+    assert (told["prefix"], told["failed"], told["bytes"]) == ("json", 1, (3 << 20) + 2)
+    files = {file["path"]: file for file in told["files"]}
+    assert files[str(tree / "link")]["error"]["type"] == "SourceError"
+    assert files[str(tree / "deep/er/big")]["verified"] is True
+    assert files[str(tree / "empty")]["key"] == "json/empty"
+
+
+def test_a_wrong_bucket_is_told_for_each_file(server: RunningServer, tree: Path) -> None:
+    done = run(server, "cp", "-r", tree, "cos://other-1250000000/x")
+    assert done.returncode == 1
+    assert done.stdout.startswith("nothing was uploaded to cos://other-1250000000/x, 4 files FAILED")
+    assert done.stderr.count("NoSuchBucket") == 4
+
+
+def test_parts_that_stay_and_a_wrong_scheme_are_told(server: RunningServer, tree: Path) -> None:
+    server.set_faults(
+        [
+            {"operation": "multipart_upload", "do": "error", "status": 400, "code": "InvalidArgument"},
+            {"operation": "multipart_abort", "do": "error", "status": 403, "code": "AccessDenied"},
+        ]
+    )
+    try:
+        done = run(server, "cp", "-r", tree, f"cos://{server.bucket}/kept")
+    finally:
+        server.set_faults([])
+    assert f"\n  cosxfer abort cos://{server.bucket}/kept/deep/er/big " in done.stderr
+    with running(tls=True) as secure:
+        endpoint = f"http://127.0.0.1:{secure.port}/{{bucket}}"
+        done = run(secure, "cp", "-r", tree, f"cos://{secure.bucket}/x", "--endpoint", endpoint, "--max-attempts", "1")
+    assert done.returncode == 1
+    assert flat(done.stderr).count(f"is its address https://127.0.0.1:{secure.port}, with an s?") == 1

@@ -1,0 +1,150 @@
+"""Ctrl-C and its kind: at the start, in the middle, and a second time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cosxfer.server import RunningServer
+from tests.e2e.command import COMMAND, client, environment, flat
+
+AT_IMPORT = """
+import os, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+sys.argv = ["cosxfer", "cp", "/etc/hostname", "cos://examplebucket-1250000000/k"]
+from cosxfer.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["typer", "cosxfer.cli.app", "cosxfer.cli.cp", "cosxfer.client", "cosxfer.aio"])
+def test_an_interrupt_while_the_command_starts_is_quiet(module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", AT_IMPORT.format(module=module)],
+        env=environment(None), capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_second_interrupt_does_not_wait_and_says_what_may_be_left(
+    server: RunningServer, source: Path, number: signal.Signals, code: int
+) -> None:
+    server.requests(clear=True)
+    server.set_faults(
+        [
+            {"operation": "multipart_upload", "part": 2, "do": "stall", "at": "answer"},
+            {"operation": "multipart_abort", "do": "stall"},
+        ]
+    )
+    try:
+        process = subprocess.Popen(
+            [*COMMAND, "cp", str(source), f"cos://{server.bucket}/twice", "--part-size", "1MiB"],
+            env=environment(server),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while sum(request["operation"] == "multipart_upload" for request in server.requests()) < 3:
+            assert process.poll() is None, process.communicate()
+        process.send_signal(number)
+        assert process.stderr is not None
+        first = process.stderr.readline()
+        # The clean-up waits for an answer that does not come; only the signal can end it now.
+        while process.poll() is None:
+            process.send_signal(number)
+            time.sleep(0.1)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        server.set_faults([])
+    assert "stopping; what was sent is being removed" in first
+    assert process.returncode == code, errors
+    assert "Traceback" not in errors
+    assert "cosxfer: ended at once, without cleaning up" in errors
+    assert "could not be aborted" not in errors
+    with client(server) as reader:
+        [upload] = [found for found in reader.multipart_list(server.bucket).uploads if found.key == "twice"]
+        assert upload.upload_id in errors
+        command = next(line for line in errors.splitlines() if line.startswith("  cosxfer abort "))
+        assert (
+            subprocess.run(
+                [sys.executable, "-m", *shlex.split(command)], env=environment(server), check=False
+            ).returncode
+            == 0
+        )
+        assert reader.multipart_list(server.bucket, prefix="twice").uploads == ()
+
+
+def test_an_interrupted_upload_that_could_not_be_removed_names_the_command_that_does(
+    server: RunningServer, source: Path
+) -> None:
+    server.requests(clear=True)
+    server.set_faults(
+        [
+            {"operation": "multipart_upload", "part": 2, "do": "stall", "at": "answer"},
+            {"operation": "multipart_abort", "do": "error", "status": 403, "code": "AccessDenied"},
+        ]
+    )
+    try:
+        process = subprocess.Popen(
+            [*COMMAND, "cp", str(source), f"cos://{server.bucket}/denied", "--part-size", "1MiB"],
+            env=environment(server),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while sum(request["operation"] == "multipart_upload" for request in server.requests()) < 3:
+            assert process.poll() is None, process.communicate()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        server.set_faults([])
+    assert process.returncode == 130, errors
+    assert "could not be aborted" in flat(errors)
+    assert f"\n  cosxfer abort cos://{server.bucket}/denied " in errors
+
+
+def test_a_second_interrupt_ends_a_command_whose_messages_nobody_reads(
+    server: RunningServer, source: Path, tmp_path: Path
+) -> None:
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with contextlib.suppress(BlockingIOError):
+        while os.write(write, bytes(4096)):
+            pass
+    os.set_blocking(write, True)
+    server.requests(clear=True)
+    server.set_faults([{"operation": "put_object", "do": "stall"}])
+    small = tmp_path / "small"
+    small.write_bytes(b"x")
+    try:
+        process = subprocess.Popen(
+            [*COMMAND, "cp", str(small), f"cos://{server.bucket}/unread"],
+            env=environment(server),
+            stdout=subprocess.DEVNULL,
+            stderr=write,
+        )
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(3)  # it waits for the server
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.1)
+    finally:
+        server.set_faults([])
+        os.close(read)
+        os.close(write)
+    assert process.returncode == 130

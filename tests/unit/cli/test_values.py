@@ -1,0 +1,51 @@
+"""How the command reads and shows values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cosxfer.cli.output import printable
+from cosxfer.cli.values import counted, human_bytes, human_rate, human_time, parse_destination
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain ümlaut 键", "plain ümlaut 键"),
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("two\nlines\r", "two\\nlines\\r"),
+        ("\x9b31m", "\\x9b31m"),
+        ("right\u202eleft", "right\\u202eleft"),
+        (b"bad\xff".decode("utf-8", "surrogateescape"), "bad\\xff"),
+    ],
+)
+def test_nothing_that_is_shown_controls_the_terminal(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+def test_figures_are_for_people() -> None:
+    assert [human_bytes(n) for n in (0, 1023, 1536, 5 << 40)] == ["0 B", "1023 B", "1.5 KiB", "5.0 TiB"]
+    assert [human_rate(n, 2) for n in (0, 1000, 4e6, 3e9)] == ["0.0 kB/s", "0.5 kB/s", "2.0 MB/s", "1.50 GB/s"]
+    assert [human_time(n) for n in (0.4, 59.4, 61, 3600, 7265)] == [
+        "0 s",
+        "59 s",
+        "1 min 1 s",
+        "1 h 0 min",
+        "2 h 1 min",
+    ]
+    assert [counted(n, "part") for n in (0, 1, 2, 10_000)] == ["0 parts", "1 part", "2 parts", "10,000 parts"]
+
+
+@pytest.mark.parametrize(
+    ("text", "file", "key"),
+    [
+        ("cos://b-1/k", "f", "k"),
+        ("cos://b-1", "d/f", "f"),
+        ("cos://b-1/p/", "d/f", "p/f"),
+        ("COS://b-1/a//b", "f", "a//b"),
+    ],
+)
+def test_the_key_is_the_files_name_where_the_destination_has_none(text: str, file: str, key: str) -> None:
+    assert parse_destination(text, Path(file)) == ("b-1", key)
