@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
+from cosxfer.arguments import check_flag
 from cosxfer.calls.aio_files import AsyncFileCalls
 from cosxfer.calls.aio_multipart import AsyncMultipartCalls
 from cosxfer.calls.aio_objects import AsyncObjectCalls
@@ -69,6 +70,7 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
             max_bytes_per_second=max_bytes_per_second,
         )
         check_endpoint(config.endpoint)
+        check_flag(anonymous, "anonymous")
         source = None if anonymous else _credentials(credentials, secret_id, secret_key, token)
         way = choose_transport(transport, config)
         self._session = Session(config=config, transport=way, credentials=CredentialsResolver(source))
@@ -110,6 +112,11 @@ def _credentials(
     token: str | None,
 ) -> Credentials | CredentialsProvider:
     if credentials is not None:
+        if not isinstance(credentials, Credentials) and not callable(credentials):
+            raise CredentialsError(
+                f"credentials is {type(credentials).__name__}; it must be cosxfer.Credentials, or a function that "
+                "returns them"
+            )
         if secret_id or secret_key or token:
             raise CredentialsError("give either credentials or secret_id and secret_key, not both")
         return credentials

@@ -27,7 +27,7 @@ from cosxfer.ops.multipart_complete import multipart_complete
 from cosxfer.ops.multipart_init import multipart_init
 from cosxfer.ops.multipart_list import multipart_list
 from cosxfer.ops.multipart_list_part import multipart_list_part
-from cosxfer.ops.multipart_upload import multipart_upload
+from cosxfer.ops.multipart_upload import check_part_number, check_upload_id, multipart_upload
 from cosxfer.ops.pages import all_parts, all_uploads
 
 
@@ -61,11 +61,16 @@ class AsyncMultipartCalls(AsyncCalls):
         and the server's ETag and CRC64 are compared. The same number again replaces the part. ``given`` are the
         headers of `cosxfer.cos.requests.PartHeaders`.
         """
+        executor = self._ready()
+        self._check_object(bucket, key, region)
+        check_upload_id(upload_id)
+        check_part_number(part_number)
         headers = one_part_headers(given)
+        report = self._off_loop(on_progress)
         async with prepared(
-            body, self._ready(), content_length=content_length, content_md5=content_md5, largest=MAX_PART_BYTES
+            body, executor, content_length=content_length, content_md5=content_md5, largest=MAX_PART_BYTES
         ) as ready:
-            reporter = Reporter(self._off_loop(on_progress), ready.content_length)
+            reporter = Reporter(report, ready.content_length)
             reporter.start()
             result, _ = await multipart_upload(
                 self._session,

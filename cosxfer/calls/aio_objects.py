@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Unpack
 
+from cosxfer.arguments import check_text
 from cosxfer.calls.base import AsyncCalls
 from cosxfer.cos import requests
 from cosxfer.cos.policy import Condition
@@ -23,9 +24,10 @@ from cosxfer.models import (
     Progress,
     PutObjectResult,
 )
+from cosxfer.ops.append_object import check_position
 from cosxfer.ops.get_object import get_object
 from cosxfer.ops.head_object import head_object
-from cosxfer.ops.post_object import post_fields, post_object, presign_post
+from cosxfer.ops.post_object import check_form, post_fields, post_object, presign_post
 from cosxfer.tasks.task import AsyncUploadTask
 
 
@@ -131,15 +133,20 @@ class AsyncObjectCalls(AsyncCalls):
         Never sent twice blindly: where an answer is lost, the object is asked (HEAD Object) whether the bytes are
         there, and only if none of them is they are sent again.
         """
+        executor = self._ready()
+        self._check_object(bucket, key, region)
+        requests.object_headers(key, given)
+        check_position(position)
+        report = self._off_loop(on_progress)
         async with prepared(
             body,
-            self._ready(),
+            executor,
             content_length=content_length,
             content_md5=content_md5,
             largest=MAX_PUT_BYTES,
             repeatable=True,
         ) as ready:
-            reporter = Reporter(self._off_loop(on_progress), ready.content_length)
+            reporter = Reporter(report, ready.content_length)
             reporter.start()
             append = Append(
                 self._session,
@@ -220,12 +227,16 @@ class AsyncObjectCalls(AsyncCalls):
         the last part of the key.
         """
         executor = self._ready()
+        self._check_object(bucket, key, region)
         fields = post_fields(
             key,
             given,
             success_action_status=success_action_status,
             success_action_redirect=success_action_redirect,
         )
+        check_form(conditions, expires_seconds)
+        check_text(filename, "filename")
+        report = self._off_loop(on_progress)
         async with prepared(
             body,
             executor,
@@ -249,7 +260,7 @@ class AsyncObjectCalls(AsyncCalls):
                     region=region,
                 )
                 signed = dict(presigned.fields)
-            reporter = Reporter(self._off_loop(on_progress), ready.content_length)
+            reporter = Reporter(report, ready.content_length)
             reporter.start()
             result = await post_object(
                 self._session,

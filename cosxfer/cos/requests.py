@@ -10,19 +10,21 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, TypedDict
 from urllib.parse import quote
 
+from cosxfer.arguments import check_mapping, check_names, wrong_type
 from cosxfer.cos.endpoint import PATH_SAFE, Endpoint
 from cosxfer.cos.names import (
     check_header_name,
     check_header_value,
     check_metadata_size,
     metadata_headers,
+    same_header,
     shorten,
     showable,
 )
 from cosxfer.errors import UsageError
 from cosxfer.limits import MAX_TRAFFIC_LIMIT_BITS, MIN_TRAFFIC_LIMIT_BITS
 
-Buffer: TypeAlias = "bytes | bytearray | memoryview"
+Buffer: TypeAlias = bytes | bytearray | memoryview
 
 
 class Pieces(Protocol):
@@ -34,7 +36,7 @@ class Pieces(Protocol):
     def __iter__(self) -> Iterator[Buffer]: ...
 
 
-Body: TypeAlias = "Buffer | Pieces | AsyncIterable[Buffer]"
+Body: TypeAlias = Buffer | Pieces | AsyncIterable[Buffer]
 """All but an async iterable can be sent again."""
 
 
@@ -109,6 +111,8 @@ def content_md5(digest: bytes) -> str:
 
 def check_content_md5(value: str) -> bytes:
     """Return the digest in a Content-MD5 value given by the user."""
+    if not isinstance(value, str):
+        raise wrong_type("content_md5", value, "a string")
     try:
         digest = base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError):
@@ -183,6 +187,8 @@ _HEADER_OF = {
     "sse_customer_key_md5": "x-cos-server-side-encryption-customer-key-md5",
 }
 
+_PLAIN = frozenset({*_HEADER_OF, "metadata", "traffic_limit", "headers"})
+
 _PART_HEADERS = (
     "expect",
     "sse_customer_algorithm",
@@ -200,7 +206,10 @@ def object_headers(key: str, given: ObjectHeaders) -> dict[str, str]:
     headers = _plain_headers(given)
     if "content-type" not in headers:
         headers["content-type"] = mimetypes.guess_type(key)[0] or "application/octet-stream"
-    headers.update(metadata_headers(given.get("metadata") or {}))
+    metadata = metadata_headers(given.get("metadata"))
+    if both := metadata.keys() & headers.keys():
+        raise _given_twice(min(both), "metadata")
+    headers.update(metadata)
     check_metadata_size(headers)
     return headers
 
@@ -213,25 +222,16 @@ def part_headers(given: ObjectHeaders) -> dict[str, str]:
 
 def one_part_headers(given: PartHeaders) -> dict[str, str]:
     """Return the headers for the parameters of a call that sends one part; raises `UsageError` for a bad value."""
-    if unknown := set(given) - PartHeaders.__annotations__.keys():
+    if unknown := sorted(given.keys() - PartHeaders.__annotations__.keys(), key=str):
         raise UsageError(
-            f"a part takes no {min(unknown)!r}: what describes the object belongs to multipart_init", name=min(unknown)
+            f"a part takes no {unknown[0]!r}: what describes the object belongs to multipart_init", name=unknown[0]
         )
     return _plain_headers(given)
 
 
 def _plain_headers(given: PartHeaders) -> dict[str, str]:
-    unknown = set(given) - set(_HEADER_OF) - {"metadata", "traffic_limit", "headers"}
-    if unknown:
-        name = min(unknown)
-        raise UsageError(f"there is no parameter {name!r}; pass other headers in headers={{…}}", name=name)
-    headers: dict[str, str] = {}
-    for name, value in (given.get("headers") or {}).items():
-        lower = check_header_name(name)
-        if lower in _RESERVED:
-            raise UsageError(f"the header {name!r} is set by cosxfer and cannot be given", name="headers", value=name)
-        check_header_value(lower, value)
-        headers[lower] = value
+    check_names(given, _PLAIN, hint="; pass other headers in headers={…}")
+    headers = _other_headers(given.get("headers"))
     for name, header in _HEADER_OF.items():
         text = given.get(name)
         if text is None:
@@ -240,7 +240,9 @@ def _plain_headers(given: PartHeaders) -> dict[str, str]:
             raise UsageError(
                 f"{name} is {type(text).__name__}; it must be a string", name=name, value=showable(header, text)
             )
-        check_header_value(header, text)
+        if header in headers:
+            raise _given_twice(header, name)
+        check_header_value(header, text, argument=name)
         headers[header] = text
     if headers.get("expect", "100-continue").lower() != "100-continue":
         raise UsageError(
@@ -259,5 +261,26 @@ def _plain_headers(given: PartHeaders) -> dict[str, str]:
                 name="traffic_limit",
                 value=limit,
             )
+        if "x-cos-traffic-limit" in headers:
+            raise _given_twice("x-cos-traffic-limit", "traffic_limit")
         headers["x-cos-traffic-limit"] = str(limit)
     return headers
+
+
+def _other_headers(given: Mapping[str, str] | None) -> dict[str, str]:
+    check_mapping(given, "headers", example='{"x-cos-acl": "private"}')
+    headers: dict[str, str] = {}
+    names: dict[str, str] = {}
+    for name, value in (given or {}).items():
+        lower = check_header_name(name)
+        if lower in _RESERVED:
+            raise UsageError(f"the header {name!r} is set by cosxfer and cannot be given", name="headers", value=name)
+        if lower in headers:
+            raise same_header(lower, names[lower], name, argument="headers")
+        check_header_value(lower, value, argument="headers")
+        headers[lower], names[lower] = value, name
+    return headers
+
+
+def _given_twice(header: str, name: str) -> UsageError:
+    return UsageError(f"the header {header} is given by {name}= and by headers=; give it once", name=name)

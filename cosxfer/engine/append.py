@@ -49,7 +49,7 @@ class Append:
         region: str | None,
         on_sent: Callable[[int], None],
     ) -> None:
-        if isinstance(position, int) and position + body.content_length > MAX_PUT_BYTES:
+        if position + body.content_length > MAX_PUT_BYTES:
             raise UsageError(
                 f"the object would be {position + body.content_length} bytes; an appendable object has at most "
                 f"{MAX_PUT_BYTES} ({MAX_PUT_BYTES >> 30} GiB)",

@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 
 from cosxfer.cos.names import check_bucket, check_key
 from cosxfer.cos.requests import ObjectHeaders, check_content_md5, object_headers
-from cosxfer.engine.bodies import BodyInput, prepared
+from cosxfer.engine.bodies import BodyInput, check_content_length, checked_body, prepared
 from cosxfer.engine.report import Reporter
 from cosxfer.limits import MAX_PUT_BYTES
 from cosxfer.models import Progress, PutObjectResult
@@ -52,8 +52,11 @@ class PutJob:
         check_bucket(bucket)
         object_headers(check_key(key), given)
         session.endpoint(bucket, region)
+        body = checked_body(body)
         if content_md5 is not None:
             check_content_md5(content_md5)
+        if content_length is not None:
+            check_content_length(content_length)
         self._session = session
         self._executor = executor
         self._bucket = bucket

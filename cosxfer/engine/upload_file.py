@@ -9,11 +9,12 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 
 from cosxfer._native import hashing
+from cosxfer.arguments import check_flag, wrong_type
 from cosxfer.config import check_concurrency
 from cosxfer.cos.names import check_bucket, check_key
 from cosxfer.cos.requests import ObjectHeaders, object_headers
 from cosxfer.engine.abort import abort_upload
-from cosxfer.engine.bodies import SMALL_BYTES, check_stored
+from cosxfer.engine.bodies import SMALL_BYTES, check_content_length, check_stored
 from cosxfer.engine.checkpoint import Checkpoint
 from cosxfer.engine.hash_ahead import HashAhead, HashedPart
 from cosxfer.engine.options import UploadOptions
@@ -56,13 +57,21 @@ class FileJob:
         if isinstance(slice_size, bool) or not isinstance(slice_size, int) or slice_size < 0:
             raise UsageError(f"slice_size is {slice_size!r}; it must be a number of bytes", name="slice_size")
         if not isinstance(path, str | bytes | os.PathLike):
-            raise UsageError(f"path is {type(path).__name__}; it must be a path", name="path", value=path)
+            raise wrong_type("path", path, "a path")
         if options.part_size is not None:
             check_part_size(options.part_size, name=options.part_size_name)
         if options.async_limit is not None:
             check_concurrency(options.async_limit, name="async_limit")
+        if options.content_length is not None:
+            check_content_length(options.content_length)
+        check_flag(options.upload_add_meta_md5, "upload_add_meta_md5")
+        check_flag(options.abort_on_failure, "abort_on_failure")
         check_bucket(bucket)
-        object_headers(check_key(key), options.given)
+        headers = object_headers(check_key(key), options.given)
+        if options.upload_add_meta_md5 and "x-cos-meta-md5" in headers:
+            raise UsageError(
+                "metadata has 'md5', which upload_add_meta_md5 sets; leave out one of them", name="upload_add_meta_md5"
+            )
         session.endpoint(bucket, options.region)
         self._session = session
         self._executor = executor

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from cosxfer._native import hashing
+from cosxfer.arguments import check_text, wrong_type
 from cosxfer.cos.names import check_bucket, check_key, shorten
 from cosxfer.cos.requests import CosRequest
 from cosxfer.cos.responses import HttpResponse, malformed
@@ -35,6 +36,7 @@ async def get_object(
     byte, both included.
     """
     key = check_key(key)
+    check_text(version_id, "version_id")
     doing = f"GET Object {shorten(key)}"
     request = CosRequest(
         method="GET",
@@ -44,7 +46,7 @@ async def get_object(
         headers={} if byte_range is None else {"range": _range(byte_range)},
         region=region,
     )
-    sink: _Sink = _Memory() if output is None else _File(Path(output))
+    sink: _Sink = _Memory() if output is None else _File(_checked(output))
     try:
         crc = _Crc(sink)
         response = await session.call(
@@ -64,6 +66,20 @@ async def get_object(
         content_range=response.headers.get("content-range"),
         verified=response.status == 200 and fields["crc64"] is not None,
     )
+
+
+def _checked(output: str | os.PathLike[str]) -> Path:
+    """Where the file goes; what cannot be written to is refused before anything is asked for."""
+    if not isinstance(output, str | bytes | os.PathLike):
+        raise wrong_type("output", output, "a path, or None")
+    name = os.fsdecode(output)
+    try:
+        is_directory = name.endswith("/") or Path(name).is_dir()
+    except OSError:
+        is_directory = False  # opening it says why
+    if is_directory:
+        raise UsageError(f"output is {name!r}, which is a directory; name the file in it", name="output", value=name)
+    return Path(name)
 
 
 def _range(byte_range: tuple[int, int]) -> str:
@@ -179,5 +195,6 @@ class _File:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
-            raise CosxferError(f"cannot write {str(self._path)!r}: {error.strerror}") from error
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise CosxferError(f"cannot write {str(self._path)!r}: {why}") from error

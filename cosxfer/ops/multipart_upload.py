@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cosxfer.arguments import check_text
 from cosxfer.cos import requests, responses
 from cosxfer.cos.names import check_bucket, check_key
 from cosxfer.cos.requests import Body, CosRequest
@@ -74,6 +75,7 @@ def check_upload_id(value: str) -> str:
     """Return ``value`` if it can be one: without it, the request would be one for the object itself."""
     if not isinstance(value, str) or not value:
         raise UsageError(f"upload_id is {value!r}; it comes from multipart_init", name="upload_id", value=value)
+    check_text(value, "upload_id")
     return value
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from cosxfer.config import ClientConfig
 from cosxfer.cos import sign
 from cosxfer.cos.endpoint import Endpoint, resolve_endpoint
+from cosxfer.cos.names import check_region
 from cosxfer.cos.requests import CosRequest, HttpRequest, can_be_sent_again, target
 from cosxfer.cos.responses import HttpResponse, error_of, server_time
 from cosxfer.credentials import Credentials, CredentialsResolver
@@ -52,6 +53,8 @@ class Session:
 
     def endpoint(self, bucket: str, region: str | None = None) -> Endpoint:
         """The address of ``bucket``; ``region`` overrides the client's."""
+        if region is not None and region != "":
+            check_region(region)
         return resolve_endpoint(self.config.endpoint, bucket=bucket, region=region or self.config.region)
 
     async def credentials(self) -> Credentials | None:

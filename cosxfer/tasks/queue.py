@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
+from cosxfer.arguments import check_flag
 from cosxfer.engine.report import call
 from cosxfer.errors import CosxferError, UsageError
 from cosxfer.models import TaskInfo
@@ -157,6 +158,7 @@ class TaskQueue(RunningTasks):
     def cancel(self, record: AnyRecord, *, abort: bool) -> bool:
         """End it, and with ``abort`` delete its parts on the server; False where it was done. See `stopped`."""
         self.check()
+        check_flag(abort, "abort")
         with self._lock:
             return record.state == "canceled" or self._cancel(record, abort)
 

@@ -123,8 +123,14 @@ def test_a_folder_that_is_not_there_is_told_before_any_request(cos: FakeCos, tmp
     assert not cos.calls
 
 
-def test_a_folder_in_the_place_of_the_file_is_told_and_nothing_is_left(cos: FakeCos, tmp_path: Path) -> None:
-    (tmp_path / "f").mkdir()
+def test_a_folder_that_takes_the_place_of_the_file_meanwhile_is_told_and_nothing_is_left(
+    cos: FakeCos, tmp_path: Path
+) -> None:
+    def answer(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
+        (tmp_path / "f").mkdir()
+        return proceed()
+
+    cos.fault("get_object", answer)
     with pytest.raises(cosxfer.CosxferError, match="cannot write"):
         get(cos, output=tmp_path / "f")
     assert names(tmp_path) == ["f"]
