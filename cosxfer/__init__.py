@@ -36,6 +36,8 @@ from cosxfer.errors import (
 from cosxfer.models import (
     AppendObjectResult,
     CommonPrefix,
+    GetObjectBytesResult,
+    GetObjectFileResult,
     GetObjectResult,
     HeadObjectResult,
     Identity,
@@ -110,6 +112,8 @@ __all__ = [
     "CredentialsProvider",
     "FileResult",
     "FileUpload",
+    "GetObjectBytesResult",
+    "GetObjectFileResult",
     "GetObjectResult",
     "HeadObjectResult",
     "Identity",

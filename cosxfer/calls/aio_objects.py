@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from typing import Unpack
+from typing import Unpack, overload
 
 from cosxfer.arguments import check_text
 from cosxfer.calls.base import AsyncCalls
@@ -17,7 +17,8 @@ from cosxfer.engine.report import Reporter
 from cosxfer.limits import MAX_PUT_BYTES
 from cosxfer.models import (
     AppendObjectResult,
-    GetObjectResult,
+    GetObjectBytesResult,
+    GetObjectFileResult,
     HeadObjectResult,
     PostObjectResult,
     PresignedPost,
@@ -285,6 +286,39 @@ class AsyncObjectCalls(AsyncCalls):
         self._ready()
         return await head_object(self._session, bucket, key, version_id=version_id, region=region)
 
+    @overload
+    async def get_object(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        output: None = None,
+        byte_range: tuple[int, int] | None = None,
+        version_id: str | None = None,
+        region: str | None = None,
+    ) -> GetObjectBytesResult: ...
+    @overload
+    async def get_object(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        output: str | os.PathLike[str],
+        byte_range: tuple[int, int] | None = None,
+        version_id: str | None = None,
+        region: str | None = None,
+    ) -> GetObjectFileResult: ...
+    @overload
+    async def get_object(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        output: str | os.PathLike[str] | None,
+        byte_range: tuple[int, int] | None = None,
+        version_id: str | None = None,
+        region: str | None = None,
+    ) -> GetObjectBytesResult | GetObjectFileResult: ...
     async def get_object(
         self,
         bucket: str,
@@ -294,11 +328,11 @@ class AsyncObjectCalls(AsyncCalls):
         byte_range: tuple[int, int] | None = None,
         version_id: str | None = None,
         region: str | None = None,
-    ) -> GetObjectResult:
-        """Fetch an object (COS: GET Object) into ``body``, or into the file ``output``.
+    ) -> GetObjectBytesResult | GetObjectFileResult:
+        """Fetch an object (COS: GET Object) into the result's ``body``, or into the file ``output``, then its ``path``.
 
         The file appears only when it is complete and its CRC64 agrees with the server's. ``byte_range`` is first and
-        last byte, both included; a range has no CRC64 to compare.
+        last byte, both included; a range has no CRC64 to compare. An ``output`` that is a directory is refused.
         """
         self._ready()
         return await get_object(

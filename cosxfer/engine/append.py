@@ -159,7 +159,7 @@ class Append:
         except CosxferError as error:
             failure.add_note(f"the object has the size that it should have now, but cannot be compared: {error}")
             raise failure from error
-        return hashing.crc64(tail.body or b"") == self._body.crc64
+        return hashing.crc64(tail.body) == self._body.crc64
 
     def _wrong_position(self, position: int | None, error: CosxferError) -> AppendPositionError:
         ends = "where it ends cannot be told" if position is None else f"it ends at {position}"

@@ -7,7 +7,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Protocol, overload
 
 from cosxfer._native import hashing
 from cosxfer.arguments import check_text, wrong_type
@@ -15,11 +15,33 @@ from cosxfer.cos.names import check_bucket, check_key, shorten
 from cosxfer.cos.requests import CosRequest
 from cosxfer.cos.responses import HttpResponse, malformed
 from cosxfer.errors import CosxferError, IntegrityError, UsageError
-from cosxfer.models import GetObjectResult
+from cosxfer.models import GetObjectBytesResult, GetObjectFileResult
 from cosxfer.ops.head_object import object_fields
 from cosxfer.ops.session import Session
 
 
+@overload
+async def get_object(
+    session: Session,
+    bucket: str,
+    key: str,
+    *,
+    output: None = None,
+    byte_range: tuple[int, int] | None = None,
+    version_id: str | None = None,
+    region: str | None = None,
+) -> GetObjectBytesResult: ...
+@overload
+async def get_object(
+    session: Session,
+    bucket: str,
+    key: str,
+    *,
+    output: str | os.PathLike[str] | None,
+    byte_range: tuple[int, int] | None = None,
+    version_id: str | None = None,
+    region: str | None = None,
+) -> GetObjectBytesResult | GetObjectFileResult: ...
 async def get_object(
     session: Session,
     bucket: str,
@@ -29,8 +51,8 @@ async def get_object(
     byte_range: tuple[int, int] | None = None,
     version_id: str | None = None,
     region: str | None = None,
-) -> GetObjectResult:
-    """Fetch an object; ``output`` None returns its content in ``body``.
+) -> GetObjectBytesResult | GetObjectFileResult:
+    """Fetch an object; ``output`` None returns its content in ``body``, otherwise it is a file that is written.
 
     A file appears under ``output`` only when it is complete and its CRC64 agrees. ``byte_range`` is first and last
     byte, both included.
@@ -46,7 +68,8 @@ async def get_object(
         headers={} if byte_range is None else {"range": _range(byte_range)},
         region=region,
     )
-    sink: _Sink = _Memory() if output is None else _File(_checked(output))
+    path = None if output is None else _checked(output)
+    sink: _Sink = _Memory() if path is None else _File(path)
     try:
         crc = _Crc(sink)
         response = await session.call(
@@ -56,16 +79,18 @@ async def get_object(
             on_body=crc.write,
             check=lambda response: _check(response, crc, doing, ranged=byte_range is not None),
         )
-        fields = object_fields(response, doing=doing)
+        fields = {
+            **object_fields(response, doing=doing),
+            "content_range": response.headers.get("content-range"),
+        }
+        verified = response.status == 200 and fields["crc64"] is not None
         body = sink.finish()
     finally:
         sink.discard()
-    return GetObjectResult(
-        **fields,
-        body=body,
-        content_range=response.headers.get("content-range"),
-        verified=response.status == 200 and fields["crc64"] is not None,
-    )
+    if body is None:
+        assert output is not None
+        return GetObjectFileResult(**fields, verified=verified, path=os.fsdecode(output))
+    return GetObjectBytesResult(**fields, verified=verified, body=body)
 
 
 def _checked(output: str | os.PathLike[str]) -> Path:
