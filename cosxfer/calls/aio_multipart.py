@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Unpack, overload
 
 from cosxfer.calls.base import AsyncCalls
+from cosxfer.cos.names import check_part_number, check_upload_id
 from cosxfer.cos.requests import ObjectHeaders, PartHeaders, one_part_headers
 from cosxfer.engine.bodies import BodyInput, prepared
 from cosxfer.engine.report import Reporter
@@ -27,7 +28,7 @@ from cosxfer.ops.multipart_complete import multipart_complete
 from cosxfer.ops.multipart_init import multipart_init
 from cosxfer.ops.multipart_list import multipart_list
 from cosxfer.ops.multipart_list_part import multipart_list_part
-from cosxfer.ops.multipart_upload import check_part_number, check_upload_id, multipart_upload
+from cosxfer.ops.multipart_upload import multipart_upload
 from cosxfer.ops.pages import all_parts, all_uploads
 
 
@@ -58,8 +59,10 @@ class AsyncMultipartCalls(AsyncCalls):
         """Send one part (COS: Upload Part): number 1 to 10,000, 1 MiB to 5 GiB; the last one may be smaller.
 
         ``body``, ``content_length`` and ``content_md5`` are those of `put_object`; Content-MD5 is sent with the part,
-        and the server's ETag and CRC64 are compared. The same number again replaces the part. ``given`` are the
-        headers of `cosxfer.cos.requests.PartHeaders`.
+        and the server's CRC64 is compared, or the ETag where it sends none. (The ETag of an encrypted part need not be
+        its MD5.) The same number again replaces the part. After a 409, which tells of an earlier attempt that is still
+        under way, the server is asked for the part; where it is there, the answer is that of List Parts. ``given`` are
+        the headers of `cosxfer.cos.requests.PartHeaders`.
         """
         executor = self._ready()
         self._check_object(bucket, key, region)
@@ -82,8 +85,8 @@ class AsyncMultipartCalls(AsyncCalls):
                 content_length=ready.content_length,
                 md5=ready.md5,
                 crc64=ready.crc64,
-                # With a customer's key, the ETag is not the MD5 of what was sent.
-                etag_is_md5="x-cos-server-side-encryption-customer-key" not in headers,
+                # What was said at Initiate of encryption is not known here.
+                etag_is_md5=None,
                 headers=headers,
                 region=region,
                 on_sent=reporter.add,

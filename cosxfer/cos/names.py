@@ -1,4 +1,4 @@
-"""The rules for bucket names, regions, object keys and metadata (source: product pages 436/13312, 13324, 7749)."""
+"""The rules for the names of buckets, regions, objects, uploads and metadata (pages 436/13312, 13324, 7749)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import posixpath
 import re
 from collections.abc import Mapping
 
-from cosxfer.arguments import check_mapping
+from cosxfer.arguments import check_mapping, check_text
 from cosxfer.errors import UsageError
-from cosxfer.limits import MAX_KEY_BYTES, MAX_METADATA_BYTES
+from cosxfer.limits import MAX_KEY_BYTES, MAX_METADATA_BYTES, MAX_PART_NUMBER, MIN_PART_NUMBER
 
 _BUCKET = re.compile(r"[a-z\d-]+-\d+", re.ASCII)
 _REGION = re.compile(r"[a-z\d-]+", re.ASCII)
@@ -78,6 +78,29 @@ def check_key(key: str) -> str:
     if posixpath.normpath("/" + stripped.lstrip("/")) == "/":
         raise UsageError(f"the key {shorten(key)} stands for the bucket itself once simplified", name="key", value=key)
     return stripped
+
+
+def check_upload_id(value: str) -> str:
+    """Return ``value`` if it can be one: without it, the request would be one for the object itself."""
+    if not isinstance(value, str) or not value:
+        raise UsageError(f"upload_id is {value!r}; it comes from multipart_init", name="upload_id", value=value)
+    check_text(value, "upload_id")
+    return value
+
+
+def check_part_number(value: int) -> None:
+    """Refuse what is no number of a part."""
+    if isinstance(value, bool) or not isinstance(value, int) or not MIN_PART_NUMBER <= value <= MAX_PART_NUMBER:
+        raise UsageError(
+            f"part_number is {value!r}; it must be from {MIN_PART_NUMBER} to {MAX_PART_NUMBER}",
+            name="part_number",
+            value=value,
+        )
+
+
+def bare_etag(value: str) -> str:
+    """An ETag without its quotes, to be compared."""
+    return value.strip('"').lower()
 
 
 def metadata_headers(metadata: Mapping[str, str] | None) -> dict[str, str]:

@@ -30,7 +30,8 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 class Pieces(Protocol):
     """Buffers to be sent one after another; each ``iter()`` starts anew, so that they can be sent again.
 
-    One that lies in a mapped file may also have ``mapped() -> memoryview | None``: the same bytes as a whole.
+    One that lies in a mapped file may also have ``mapped() -> memoryview | None``: the same bytes as a whole; one that
+    is read from a file may have ``check()``, which raises where the file is no longer what it was.
     """
 
     def __iter__(self) -> Iterator[Buffer]: ...
@@ -43,6 +44,13 @@ Body: TypeAlias = Buffer | Pieces | AsyncIterable[Buffer]
 def can_be_sent_again(body: Body) -> bool:
     """Whether the body is whole: it can be read as often as wanted, or nobody has begun to read it (``started``)."""
     return not isinstance(body, AsyncIterable) or not getattr(body, "started", True)
+
+
+def check_unchanged(body: Body) -> None:
+    """Raise where the body is of a file that has changed: sent again, it would be refused again, or be another."""
+    check: Callable[[], None] | None = getattr(body, "check", None)
+    if check is not None:
+        check()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -152,6 +152,11 @@ def metadata(response: HttpResponse) -> dict[str, str]:
     return {n.removeprefix(META_PREFIX): v for n, v in response.headers.items() if n.startswith(META_PREFIX)}
 
 
+def is_encrypted(headers: Mapping[str, str]) -> bool:
+    """Whether the answer says that what was sent is stored encrypted, so that its ETag need not be its MD5."""
+    return any(name.startswith("x-cos-server-side-encryption") for name in headers)
+
+
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """``Retry-After`` in seconds; the form with a date is not used by COS and is ignored."""
     value = headers.get("retry-after", "").strip()

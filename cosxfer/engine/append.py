@@ -15,7 +15,7 @@ from typing import Any
 
 from cosxfer._native import hashing
 from cosxfer.cos.names import shorten
-from cosxfer.cos.requests import ObjectHeaders
+from cosxfer.cos.requests import ObjectHeaders, check_unchanged
 from cosxfer.engine.bodies import PreparedBody
 from cosxfer.errors import (
     AppendPositionError,
@@ -89,6 +89,7 @@ class Append:
             if delay is None:
                 failure.add_note("nothing was appended")
                 raise failure
+            check_unchanged(self._body.body)
             lost = True
             attempt += 1
             self._session.note_retry(failure)

@@ -11,7 +11,7 @@ from concurrent.futures import Executor
 from cosxfer._native import hashing
 from cosxfer.arguments import check_flag, wrong_type
 from cosxfer.config import check_concurrency
-from cosxfer.cos.names import check_bucket, check_key
+from cosxfer.cos.names import bare_etag, check_bucket, check_key
 from cosxfer.cos.requests import ObjectHeaders, object_headers
 from cosxfer.engine.abort import abort_upload
 from cosxfer.engine.bodies import SMALL_BYTES, check_content_length, check_stored
@@ -234,7 +234,7 @@ async def _put(
         raise
     check_stored(source)
     verified_by = "crc64" if result.crc64 is not None else ""
-    if not verified_by and result.etag.strip('"').lower() == hashed.md5.hex():
+    if not verified_by and bare_etag(result.etag) == hashed.md5.hex():
         verified_by = "etag"
     reporter.finish()
     return UploadResult(

@@ -9,11 +9,10 @@ from xml.etree.ElementTree import Element
 from cosxfer._native import hashing
 from cosxfer.arguments import check_text, wrong_type
 from cosxfer.cos import requests, responses, xml
-from cosxfer.cos.names import check_bucket, check_key
+from cosxfer.cos.names import check_bucket, check_key, check_part_number, check_upload_id
 from cosxfer.cos.requests import CosRequest
 from cosxfer.errors import UsageError
 from cosxfer.models import MultipartCompleteResult, MultipartUploadResult, Part
-from cosxfer.ops.multipart_upload import check_part_number, check_upload_id
 from cosxfer.ops.session import Session
 
 STALL_TIMEOUT_SECONDS = 600.0

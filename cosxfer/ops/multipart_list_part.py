@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from cosxfer.arguments import check_text
 from cosxfer.cos import responses, xml
-from cosxfer.cos.names import check_bucket, check_key
+from cosxfer.cos.names import check_bucket, check_key, check_upload_id
 from cosxfer.cos.requests import CosRequest
 from cosxfer.errors import UsageError
 from cosxfer.limits import MAX_LIST_ENTRIES
 from cosxfer.models import MultipartListPartResult, Part
-from cosxfer.ops.multipart_upload import check_upload_id
 from cosxfer.ops.session import Session
 
 
