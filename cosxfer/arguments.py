@@ -8,6 +8,9 @@ from typing import Any
 
 from cosxfer.errors import UsageError
 
+LONGEST_SECONDS = 1e9
+"""More is not waited for: some of what waits cannot count so far."""
+
 
 def wrong_type(name: str, value: object, wanted: str) -> UsageError:
     """The error for an argument of another type than ``wanted``; it does not show the value, which may be a secret."""
@@ -45,6 +48,15 @@ def check_flag(value: object, name: str) -> None:
     """Refuse what is neither True nor False."""
     if not isinstance(value, bool):
         raise wrong_type(name, value, "True or False")
+
+
+def check_timeout(value: object, name: str = "timeout") -> float | None:
+    """The seconds to wait; None where that is for ever."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # not NaN
+        raise wrong_type(name, value, "a number of seconds, or None")
+    return min(value, LONGEST_SECONDS)
 
 
 def check_mapping(value: object, name: str, *, example: str) -> None:
