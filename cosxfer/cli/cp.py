@@ -65,7 +65,11 @@ def run(options: CopyOptions) -> None:
         )
     typer.echo(json.dumps(as_json(result)) if options.as_json else summary(result))
     if not result.verified:
-        typer.echo("cosxfer: the server sent no digest to verify the object with", err=True)
+        typer.echo(
+            "cosxfer: the object could not be verified: the server sent no CRC64, and an ETag that is not the file's "
+            "MD5 (which that of an encrypted object need not be)",
+            err=True,
+        )
         raise typer.Exit(FAILED)
 
 
