@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import ssl
+import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
@@ -23,6 +25,8 @@ from cosxfer.transport.choose import TransportChoice, choose_transport
 
 class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
     """A client of COS for asyncio; to be used from one event loop, and closed (``async with``).
+
+    One that was used and not closed is told by a `ResourceWarning`, as asyncio does; uploads under way go on.
 
     ``credentials`` are a `Credentials`, or a function (also a coroutine function) that returns temporary ones and is
     asked again before they end; ``secret_id``, ``secret_key`` and ``token`` are the short form. Where none are given
@@ -92,6 +96,17 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
         await self._uploads.aclose()
         await self._session.transport.aclose()
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        if getattr(self, "_closed", True) or not self._uploads.queue.bound:
+            return  # or it was never used
+        _warn(f"unclosed client {self!r}; use async with, or await aclose()", ResourceWarning, source=self)
+        if self._uploads.queue.idle:
+            self._closed = True
+            abandon = getattr(self._session.transport, "abandon", None)
+            if abandon is not None:
+                abandon()
+            self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def __aenter__(self) -> Self:
         return self

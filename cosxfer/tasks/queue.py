@@ -45,6 +45,17 @@ class TaskQueue(RunningTasks):
                 "the client was first used on another event loop, where its connections are; make one for each loop"
             )
 
+    @property
+    def bound(self) -> bool:
+        """Whether the client was used: it belongs to an event loop, and to this process."""
+        return self._loop is not None and os.getpid() == self._process
+
+    @property
+    def idle(self) -> bool:
+        """Whether no task waits, runs or is cleaned up."""
+        with self._lock:
+            return all(record.ended for record in self._table)
+
     # -- the list ---------------------------------------------------------------------------------------------------
 
     def submit(

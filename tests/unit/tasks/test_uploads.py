@@ -933,6 +933,7 @@ def test_a_client_on_another_event_loop_is_told_so(cos: FakeCos, path: Path) -> 
 
     run(use())
     run(again())
+    run(client.aclose())
     assert len(cos.calls) == 1
 
 
