@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import tracemalloc
 import zlib
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,27 @@ def test_ten_thousand_files_queued_at_once_all_end_in_the_order_of_their_slots(t
     assert all(result.result is not None and result.result.verified for result in results)
     assert [(info.key, info.state, info.loaded) for info in infos] == [(key, "success", 4 * KIB) for key in keys]
     assert sorted(stored) == [f"/{key}" for key in keys]
+
+
+def test_a_directory_of_many_files_takes_a_few_kilobytes_for_each(tmp_path: Path) -> None:
+    count = 2000
+    for number in range(count):
+        (tmp_path / f"some-file-{number:05}.bin").write_bytes(b"x")
+    headers = {"etag": f'"{hashlib.md5(b"x").hexdigest()}"', "x-cos-request-id": "NjU0MzIxX2FiY2RlZg=="}
+    transport = MemoryTransport(lambda request, body: HttpResponse(status=200, headers=dict(headers)))
+    with cosxfer.Client(region=REGION, secret_id=SECRET_ID, secret_key=SECRET_KEY, transport=transport) as client:
+        client.put_object(BUCKET, "k", b"x")
+        # What is sent is of no interest here, and would be the most of it.
+        transport.requests = deque(maxlen=1)  # type: ignore[assignment]
+        tracemalloc.start()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            results = client.upload_directory(BUCKET, "tree", tmp_path)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert [result.error for result in results] == [None] * count
+    assert (peak - before) / count < 4000
 
 
 def test_a_hundred_thousand_tasks_wait_in_bounded_memory(tmp_path: Path) -> None:
