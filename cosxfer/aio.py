@@ -100,13 +100,14 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         if getattr(self, "_closed", True) or not self._uploads.queue.bound:
             return  # or it was never used
-        _warn(f"unclosed client {self!r}; use async with, or await aclose()", ResourceWarning, source=self)
         if self._uploads.queue.idle:
             self._closed = True
             abandon = getattr(self._session.transport, "abandon", None)
             if abandon is not None:
                 abandon()
             self._executor.shutdown(wait=False, cancel_futures=True)
+        # Last, as it may raise.
+        _warn(f"unclosed client {self!r}; use async with, or await aclose()", ResourceWarning, source=self)
 
     async def __aenter__(self) -> Self:
         return self

@@ -67,5 +67,5 @@ def check_mapping(value: object, name: str, *, example: str) -> None:
 
 def check_names(given: Mapping[Any, object], known: Iterable[str], *, hint: str = "") -> None:
     """Refuse a keyword that is not ``known``."""
-    for name in sorted(given.keys() - set(known), key=str):
+    for name in sorted(given.keys() - frozenset(known), key=str):
         raise UsageError(f"there is no parameter {name!r}{hint}", name=str(name))
