@@ -35,7 +35,7 @@ EXTENSIONS: dict[str, tuple[list[str], str | None]] = {
     ),
     "slicing": (["guard"], None),
     "wire": (
-        [f"wire_{part}" for part in ("engine", "connection", "request", "output", "rate", "http1", "h1", "h2")],
+        [f"wire_{part}" for part in ("engine", "connection", "request", "output", "rate", "tls", "http1", "h1", "h2")],
         "libnghttp2",
     ),
 }

@@ -17,6 +17,7 @@ import socket
 import ssl
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -224,6 +225,38 @@ class Bench:
         engine.drain(events)
         return [used]
 
+    def beside_a_busy_thread(self, *, without_gil: bool) -> Callable[[], float]:
+        """Bytes per second over TLS while another thread of the process never lets go of the GIL by itself."""
+        transport = NativeTransport(self.config("1.1"), threads=1)
+        endpoint = endpoint_of("https", self.at.tls)
+
+        async def put(number: int) -> None:
+            part = PartRange(number=number + 1, offset=number * PART_BYTES, length=PART_BYTES)
+            await transport.send(request(endpoint, "/part", PartBody(self.source, part), PART_BYTES))
+
+        def run() -> float:
+            ended = False
+
+            def count() -> None:
+                number = 0
+                while not ended:
+                    number += 1
+
+            busy = threading.Thread(target=count)
+            # A connection keeps to the way it was opened for; this one lasts for all rounds.
+            wire.tls_without_gil(without_gil)
+            busy.start()
+            try:
+                began = time.perf_counter()
+                self.loop.run_until_complete(in_parallel(put, self.parts, STREAMS))
+                return self.sent / (time.perf_counter() - began)
+            finally:
+                ended = True
+                busy.join()
+                wire.tls_without_gil()
+
+        return run
+
     def seven_streams(self) -> dict[str, Callable[[], float]]:
         """Bytes per second of seven streams, alone and beside an eighth that is read at 1 MiB/s."""
         transport = NativeTransport(self.config("2"), threads=1)
@@ -312,6 +345,13 @@ def measure(bench: Bench) -> list[Figure]:
         },
         bench.rounds,
     )
+    busy = interleave(
+        {
+            "without": bench.beside_a_busy_thread(without_gil=True),
+            "with": bench.beside_a_busy_thread(without_gil=False),
+        },
+        max(3, bench.rounds // 2),
+    )
     fair = interleave(bench.seven_streams(), bench.rounds)
     figures = [
         ratio("HTTP/1.1 plain / bare socket loop", large["http1"], large["bare"], must=0.7, aim=0.9),
@@ -325,6 +365,7 @@ def measure(bench: Bench) -> list[Figure]:
                must=300, aim=100, better="lower"),
         ratio("seven streams beside a slow one / alone", fair["beside"], fair["alone"], must=0.95, aim=1.0),
         ratio("16 KiB puts, h2c / httpx HTTP/2", objects["ours h2"], objects["httpx h2"]),
+        ratio("TLS beside a busy thread, without / with the GIL", busy["without"], busy["with"]),
     ]  # fmt: skip
     for name, values in [*large.items(), *((f"{n}, 16 KiB frames", v) for n, v in small_frames.items())]:
         figures.append(absolute(name, [value / 1e6 for value in values], "MB/cpu-s"))

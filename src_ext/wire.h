@@ -24,6 +24,14 @@ typedef struct {
     ssize_t (*read)(void *tls, void *buffer, size_t length, char *why, size_t why_size);
     ssize_t (*write)(void *tls, const void *data, size_t length, char *why, size_t why_size);
 } wire_tls_ops;
+/* Use the OpenSSL that `module` (the file of Python's _ssl), of this version, is linked with. -1 where it cannot be. */
+int wire_tls_load(const char *module, unsigned long version);
+/* Whether `session` is one of that OpenSSL's, over `fd`. */
+int wire_tls_usable(void *session, int fd);
+/* Before the handshake: the protocols for ALPN, in their form on the wire. -1: no memory. */
+int wire_tls_offer(void *session, const unsigned char *protocols, unsigned length);
+/* Drive the session without the GIL, from now on. */
+const wire_tls_ops *wire_tls_take(void *session);
 
 /* How a request ended. */
 enum {

@@ -10,18 +10,22 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.errno cimport EINVAL, errno
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memchr, strlen, strncpy
 
 cdef extern from "unistd.h":
     int close_fd "close"(int)
 
+import _ssl
 import os
 import ssl
 import threading
+import weakref
 
 cdef extern from "Python.h":
     int PyBUF_READ, PyBUF_WRITE
+    ctypedef struct PyObject:
+        pass
 
 cdef extern from "wire.h" nogil:
     ctypedef struct wire_engine
@@ -32,6 +36,10 @@ cdef extern from "wire.h" nogil:
     ctypedef struct wire_tls_ops:
         ssize_t (*read)(void *, void *, size_t, char *, size_t)
         ssize_t (*write)(void *, const void *, size_t, char *, size_t)
+    int wire_tls_load(const char *, unsigned long)
+    int wire_tls_usable(void *, int)
+    int wire_tls_offer(void *, const unsigned char *, unsigned)
+    const wire_tls_ops *wire_tls_take(void *)
     int WIRE_SENT, WIRE_WANTED, WIRE_BODY, WIRE_DONE, WIRE_RELEASED, WIRE_SETTINGS, WIRE_LEAVING, WIRE_STALLED, WIRE_CLOSED
     ctypedef struct wire_event:
         wire_event *next
@@ -75,7 +83,51 @@ cdef extern from "wire.h" nogil:
 OK, UNSENT, BROKEN, TIMEOUT, MALFORMED, CANCELLED, LOST, TOO_LONG, NEEDS_H1 = range(9)
 
 
-# -- TLS: the session is a Python object, so these take the GIL; OpenSSL itself runs without it ---------------------------
+# -- TLS -------------------------------------------------------------------------------------------------------------------
+# OpenSSL's session is inside an `ssl.SSLSocket`, and the interpreter gives no way to it but its layout in memory: behind
+# the object's head a weak reference to the SSLSocket, the session, the context. It has been so in all versions since 3.7;
+# the two neighbours are compared with what they must be before the one between them is believed.
+
+cdef bint _direct = False
+
+
+def tls_without_gil(bint wanted=True) -> bool:
+    global _direct
+    file = getattr(_ssl, "__file__", None)
+    _direct = wanted and file is not None and not wire_tls_load(os.fsencode(file), ssl.OPENSSL_VERSION_NUMBER)
+    return _direct
+
+
+tls_without_gil()
+
+
+cdef void *_session(sock) except? NULL:
+    """The session in an `ssl.SSLSocket`; NULL where it cannot be had."""
+    cdef void **inside
+    if not _direct:
+        return NULL
+    found = getattr(sock, "_sslobj", None)
+    if type(found) is not _ssl._SSLSocket or type(found).__basicsize__ < sizeof(PyObject) + 3 * sizeof(void *):
+        return NULL
+    inside = <void **>(<char *><void *>found + sizeof(PyObject))
+    reference, context = weakref.ref(sock), sock.context
+    if inside[0] != <void *>reference or inside[2] != <void *>context or inside[1] == NULL:
+        return NULL
+    return inside[1] if wire_tls_usable(inside[1], sock.fileno()) else NULL
+
+
+def offer_protocols(sock, protocols) -> bool:
+    cdef void *session = _session(sock)
+    if session == NULL:
+        return False
+    names = [name.encode("ascii") for name in protocols]
+    wire = b"".join(bytes([len(name)]) + name for name in names)
+    if wire_tls_offer(session, wire, len(wire)):
+        raise MemoryError
+    return True
+
+
+# Otherwise the session is driven through its Python object: these take the GIL; OpenSSL itself runs without it.
 
 cdef ssize_t _tls_failed(object error, char *why, size_t why_size) noexcept:
     if isinstance(error, ssl.SSLWantReadError):
@@ -143,7 +195,7 @@ cdef class Connection:
     cdef Engine _engine
     cdef object _tls
     cdef int _fd  # a plain socket's, until an engine closes it; else -1
-    cdef readonly bint closed, http2
+    cdef readonly bint closed, http2, without_gil
     cdef readonly str why
     cdef public object owner
 
@@ -152,17 +204,25 @@ cdef class Connection:
 
     def __init__(self, sock, *, bint http2, owner=None):
         cdef bint tls = isinstance(sock, ssl.SSLSocket)
+        cdef const wire_tls_ops *ops = NULL
+        cdef void *session = NULL
         self.http2 = http2
         self.owner = owner
         self.why = ""
         if tls:
             self._tls = sock
+            session = _session(sock)
+            self.without_gil = session != NULL
+            if session != NULL:
+                ops = wire_tls_take(session)
+            else:
+                ops = &PYTHON_TLS
+                session = <void *>sock
         fd = sock.fileno() if tls else sock.detach()
         if not tls:
             self._fd = fd
-        self._connection = wire_connection_new(
-            <void *>self, fd, http2, &PYTHON_TLS if tls else NULL, <void *>sock if tls else NULL
-        )
+            self.without_gil = True
+        self._connection = wire_connection_new(<void *>self, fd, http2, ops, session)
         if self._connection == NULL:
             raise MemoryError
 
@@ -340,7 +400,8 @@ cdef class Engine:
         self.stopped = True
         if self._thread is not None:
             wire_engine_stop(self._engine)
-            self._thread.join()
+            if self._thread is not threading.current_thread():  # the collector may have come to run there
+                self._thread.join()
 
     def add(self, Connection connection) -> None:
         if self.stopped or connection._engine is not None:

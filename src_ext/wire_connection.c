@@ -212,6 +212,13 @@ void wire_connection_write(wire_connection *c)
     }
 }
 
+void wire_leave(wire_connection *c)
+{
+    if (!c->leaving)
+        wire_emit(c->engine, WIRE_LEAVING, c->owner, 0, NULL);
+    c->leaving = 1;
+}
+
 void wire_connection_tick(wire_connection *c, double now)
 {
     for (wire_request *next, *r = c->requests; r; r = next) {
@@ -228,10 +235,13 @@ void wire_connection_tick(wire_connection *c, double now)
         if (c->throttled || c->paused || (r->fed && !r->complete && !wire_next_piece(r))) {
             r->last_activity = now; /* not the server's fault */
         } else if (now - r->last_activity > r->stall_seconds) {
-            if (!c->http2 || now - c->last_read > r->stall_seconds) {
+            int silent = now - c->last_read > r->stall_seconds;
+            if (!c->http2 || (silent && c->request_count == 1)) {
                 wire_kill(c, WIRE_TIMEOUT, "");
                 return;
             }
+            if (silent)
+                wire_leave(c); /* the others may have more patience */
             wire_h2_end(c, r, WIRE_TIMEOUT);
         }
     }

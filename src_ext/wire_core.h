@@ -159,6 +159,8 @@ void wire_report_sent(wire_request *request);
 void wire_let_go(wire_request *request);
 void wire_attach(wire_connection *connection, wire_request *request);
 void wire_map_pages(wire_piece *piece, size_t at, size_t length);
+/* Whether some of these bytes are beyond the end of their file. */
+int wire_pages_are_lost(const wire_piece *piece, size_t at, size_t length);
 /* Drop what was mapped before `up_to`, if it has come to `step` bytes or is the end. */
 void wire_drop_pages(wire_piece *piece, size_t up_to, size_t step);
 /* The piece that the body goes on with, or NULL: none yet, or none any more (`complete`). */
@@ -179,6 +181,8 @@ void wire_connection_read(wire_connection *connection);
 void wire_connection_write(wire_connection *connection);
 /* End the connection; requests on it end with `result`. */
 void wire_kill(wire_connection *connection, int result, const char *why);
+/* It takes no more requests; those on it go on. */
+void wire_leave(wire_connection *connection);
 void wire_connection_submit(wire_connection *connection, wire_request *request);
 void wire_connection_cancel(wire_connection *connection, wire_request *request);
 void wire_connection_tick(wire_connection *connection, double now);

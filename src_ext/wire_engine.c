@@ -3,6 +3,7 @@
 #include "wire_core.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -363,10 +364,25 @@ static int sleep_milliseconds(wire_engine *e)
     return seconds <= 0 ? 0 : (int)(seconds * 1000) + 1;
 }
 
+/* Signals are the interpreter's, whose main thread they wake; a broken pipe must not end the process, whatever it has
+ * SIGPIPE set to. Faults stay: the guard of mapped files lives on SIGBUS. */
+static void leave_signals_to_others(void)
+{
+    sigset_t signals;
+    sigfillset(&signals);
+    sigdelset(&signals, SIGBUS);
+    sigdelset(&signals, SIGSEGV);
+    sigdelset(&signals, SIGFPE);
+    sigdelset(&signals, SIGILL);
+    sigdelset(&signals, SIGABRT);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+}
+
 void wire_engine_run(wire_engine *e)
 {
     struct epoll_event events[64];
     pthread_setname_np(pthread_self(), "cosxfer-wire");
+    leave_signals_to_others();
     while (!atomic_load(&e->stopping)) {
         int count = epoll_wait(e->epoll_fd, events, 64, sleep_milliseconds(e));
         e->now = wire_now();

@@ -51,14 +51,16 @@ void wire_h1_produce(wire_connection *c)
         end(c, 0); /* it was only the rest of the body that was missing */
 }
 
-static void take_head(wire_request *r, const wire_h1_parser *p)
+static int take_head(wire_request *r, const wire_h1_parser *p)
 {
     r->status = p->status;
     r->last_activity = r->connection->engine->now;
     for (size_t i = 0; i < p->field_count; i++) {
         const wire_h1_field *f = &p->fields[i];
-        wire_set_header(r, p->head + f->name, f->name_length, p->head + f->value, f->value_length);
+        if (wire_set_header(r, p->head + f->name, f->name_length, p->head + f->value, f->value_length))
+            return -1;
     }
+    return 0;
 }
 
 /* The answer is complete; `rest` bytes of input follow it. */
@@ -101,7 +103,10 @@ void wire_h1_input(wire_connection *c, const char *data, size_t length)
                 wire_let_go(r);
             break;
         case WIRE_H1_HEAD:
-            take_head(r, &c->parser);
+            if (take_head(r, &c->parser)) {
+                wire_kill(c, WIRE_TOO_LONG, "");
+                return;
+            }
             if (r->status >= 300) {
                 /* Not "no pieces are left": the end of the chunks may be what is missing. */
                 if (!r->sending_done || c->count)

@@ -208,9 +208,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         }
         break;
     case NGHTTP2_GOAWAY:
-        if (!c->leaving)
-            wire_emit(c->engine, WIRE_LEAVING, c->owner, 0, NULL);
-        c->leaving = 1;
+        wire_leave(c);
         if (frame->goaway.error_code != NGHTTP2_NO_ERROR && !c->why[0])
             snprintf(c->why, sizeof c->why, "the server ended the connection: %s %.*s",
                      nghttp2_http2_strerror(frame->goaway.error_code),

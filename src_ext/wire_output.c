@@ -180,14 +180,31 @@ static ssize_t write_tls(wire_connection *c, size_t limit)
     return -1;
 }
 
+/* Some of the output lies in a file that was cut. Frames may be half out by now, so the connection goes as well. */
+static void end_lost(wire_connection *c)
+{
+    int found = 0;
+    for (unsigned i = 0; i < c->count; i++) {
+        wire_span *s = &c->spans[(c->first + i) % WIRE_SPANS];
+        if (s->piece && wire_pages_are_lost(s->piece, s->at, s->length)) {
+            wire_finish(s->request, WIRE_LOST, "the file was cut while it was being sent");
+            found = 1;
+        }
+    }
+    if (found)
+        wire_kill(c, WIRE_BROKEN, "the file of another request was cut while it was being sent");
+    else
+        wire_kill(c, WIRE_LOST, "a file was cut while it was being sent");
+}
+
 int wire_flush(wire_connection *c, size_t *budget)
 {
     wire_rate *rate = c->engine->rate;
     while (c->count) {
         size_t limit = *budget;
         double wait;
-        if (!limit)
-            return 0;
+        if (limit < WIRE_RECORD_BYTES)
+            return 0; /* not a sliver to fill the turn */
         if (rate) {
             limit = wire_rate_take(rate, c->engine->now, c->queued < limit ? c->queued : limit, &wait);
             if (!limit) {
@@ -215,7 +232,7 @@ int wire_flush(wire_connection *c, size_t *budget)
             return 0;
         }
         if (n < 0 && errno == EFAULT) {
-            wire_kill(c, WIRE_LOST, "the file was cut while it was being sent");
+            end_lost(c);
             return -1;
         }
         if (!c->why[0])

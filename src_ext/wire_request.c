@@ -150,6 +150,11 @@ void wire_map_pages(wire_piece *piece, size_t at, size_t length)
     piece->populated = end;
 }
 
+int wire_pages_are_lost(const wire_piece *piece, size_t at, size_t length)
+{
+    return advise(piece->data + at, piece->data + at + length, MADV_POPULATE_READ) && errno != EINVAL;
+}
+
 void wire_drop_pages(wire_piece *piece, size_t up_to, size_t step)
 {
     if (!piece->populated)

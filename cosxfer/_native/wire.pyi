@@ -6,6 +6,8 @@ Everything here is called from one thread, but for ``Engine.stop``. What happens
 """
 
 import socket
+import ssl
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from typing_extensions import Buffer
@@ -33,6 +35,12 @@ class RateLimit:
 
     def __init__(self, bytes_per_second: float) -> None: ...
 
+def tls_without_gil(wanted: bool = True) -> bool:
+    """Whether TLS is driven without the GIL from now on: if wanted, and if Python's OpenSSL can be reached."""
+
+def offer_protocols(sock: ssl.SSLSocket, protocols: Sequence[str]) -> bool:
+    """Before the handshake: offer these by ALPN on this connection alone. False where only the context can be told."""
+
 class Connection:
     """A connected non-blocking socket, which becomes the connection's own; with TLS an ``ssl.SSLSocket`` after its
     handshake, made with ``suppress_ragged_eofs=False``."""
@@ -46,6 +54,9 @@ class Connection:
     def http2(self) -> bool: ...
     @property
     def closed(self) -> bool: ...
+    @property
+    def without_gil(self) -> bool:
+        """Whether its bytes move without the GIL."""
     @property
     def why(self) -> str:
         """Why it closed; empty where in order."""

@@ -338,6 +338,10 @@ class NativeTransport:
     async def _connect(self, origin: _Origin) -> None:
         try:
             sock, http2 = await connect(origin.target, timeout_seconds=self._config.connect_timeout_seconds)
+            if http2 and "h2" not in origin.target.protocols:
+                # Meanwhile the server has asked for HTTP/1.1.
+                sock.close()
+                sock, http2 = await connect(origin.target, timeout_seconds=self._config.connect_timeout_seconds)
         except TransportError as error:
             origin.pool.opening -= 1
             self._fail_waiting(origin, error, all_of_them=not origin.pool.slots)
@@ -485,6 +489,7 @@ class NativeTransport:
     def on_stalled(self, connection: wire.Connection) -> None:
         origin: _Origin = connection.owner[0]
         origin.pool.stalled()
+        self._serve(origin)
 
     def on_closed(self, connection: wire.Connection) -> None:
         origin, slot = connection.owner

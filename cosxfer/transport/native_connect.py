@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 
+from cosxfer._native import wire
 from cosxfer.errors import ConnectError
 
 ATTEMPT_DELAY_SECONDS = 0.25
@@ -144,12 +145,15 @@ async def _attempt(address: Address) -> socket.socket:
 
 
 async def _secure(sock: socket.socket, context: ssl.SSLContext, target: Target) -> ssl.SSLSocket:
-    """The TLS handshake. ALPN is set just before: a caller's context may serve clients of different versions."""
+    """The TLS handshake. ALPN is set for the one connection: a caller's context may serve other clients too."""
     try:
-        context.set_alpn_protocols(list(target.protocols))
-        secure = context.wrap_socket(
-            sock, server_hostname=target.host, do_handshake_on_connect=False, suppress_ragged_eofs=False
-        )
+        secure = _wrapped(sock, context, target)
+        if not wire.offer_protocols(secure, target.protocols):
+            # Only the context can be told, and before the session is made.
+            context.set_alpn_protocols(list(target.protocols))
+            sock = socket.socket(fileno=secure.detach())
+            sock.setblocking(False)
+            secure = _wrapped(sock, context, target)
     except BaseException:
         sock.close()
         raise
@@ -165,6 +169,12 @@ async def _secure(sock: socket.socket, context: ssl.SSLContext, target: Target) 
     except BaseException:
         secure.close()
         raise
+
+
+def _wrapped(sock: socket.socket, context: ssl.SSLContext, target: Target) -> ssl.SSLSocket:
+    return context.wrap_socket(
+        sock, server_hostname=target.host, do_handshake_on_connect=False, suppress_ragged_eofs=False
+    )
 
 
 async def _ready(sock: socket.socket, *, reading: bool) -> None:

@@ -80,7 +80,7 @@ class Exchanges(dict[str, Exchange]):
             all_seen=seen,
             result=result,
             error=error,
-            other_region=other[0].path if other else "",
+            other_region=next((request.path for request in other if call.is_it(request)), ""),
             told=told,
             extra=extra,
         )

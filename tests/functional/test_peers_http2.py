@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
+import os
 import random
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from h2.errors import ErrorCodes
@@ -13,6 +16,7 @@ from h2.settings import SettingCodes
 
 from cosxfer.errors import CosxferError, ProtocolError, TransportError, TransportTimeoutError
 from cosxfer.limits import MIB
+from cosxfer.transport.native_pool import HTTP2_CONNECTIONS
 from tests.functional.peer_raw import Http2Peer, Peer, in_loop, native, serving, until
 
 BIG = random.Random(1).randbytes(2 * MIB)
@@ -292,6 +296,81 @@ async def test_silence_ends_in_a_time_out() -> None:
             await transport.send(server.request(body=b"x", stall_timeout_seconds=0.3))
         with pytest.raises(TransportTimeoutError):
             await transport.send(server.request(body=BIG, stall_timeout_seconds=0.3))
+
+
+@in_loop
+async def test_where_flow_control_holds_bodies_back_more_connections_are_made() -> None:
+    async def serve(peer: Peer) -> None:
+        http2 = Http2Peer(peer, {SettingCodes.MAX_CONCURRENT_STREAMS: 2})
+        if peer.number >= HTTP2_CONNECTIONS:
+            await sink(http2)
+        async for _ in http2.events():
+            pass  # the window is never given back
+
+    async with serving(serve) as server, native("2") as transport:
+        held = [asyncio.create_task(transport.send(server.request(body=BIG))) for _ in range(2 * HTTP2_CONNECTIONS)]
+        await until(lambda: server.connections == HTTP2_CONNECTIONS)
+        answer = await transport.send(server.request(body=b"x"))
+        assert answer.status == 200
+        assert server.connections > HTTP2_CONNECTIONS
+        for task in held:
+            task.cancel()
+        await asyncio.gather(*held, return_exceptions=True)
+
+
+@in_loop
+async def test_a_request_that_runs_out_of_time_leaves_more_patient_ones_alone() -> None:
+    other_ended = asyncio.Event()
+
+    async def serve(peer: Peer) -> None:
+        begun = 0
+        http2 = Http2Peer(peer)
+        async for event in http2.events():
+            begun += isinstance(event, StreamEnded)
+            if begun == 2 and isinstance(event, StreamReset):
+                await other_ended.wait()
+                http2.answer(1)
+
+    async with serving(serve) as server, native("2") as transport:
+        patient = asyncio.create_task(transport.send(server.request(body=b"x", stall_timeout_seconds=20)))
+        await asyncio.sleep(0.1)  # its connection is there, and is shared
+        with pytest.raises(TransportTimeoutError):
+            await transport.send(server.request(body=b"y", stall_timeout_seconds=0.3))
+        other_ended.set()
+        assert (await patient).status == 200
+        assert server.connections == 1
+
+
+@in_loop
+async def test_a_file_that_was_cut_is_the_failure_of_its_own_request_alone(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(BIG)
+    cut = asyncio.Event()
+
+    async def serve(peer: Peer) -> None:
+        http2 = Http2Peer(peer, {SettingCodes.INITIAL_WINDOW_SIZE: 0})
+        begun = 0
+        async for event in http2.events():
+            if isinstance(event, DataReceived):
+                http2.http2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            elif isinstance(event, RequestReceived):
+                begun += 1
+                if begun == 2:
+                    await cut.wait()
+                    http2.http2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 1 << 20})
+
+    with path.open("rb") as file:
+        whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    async with serving(serve) as server, native("2") as transport:
+        beside = asyncio.create_task(transport.send(server.request(body=BIG)))
+        mapped = asyncio.create_task(transport.send(server.request(body=memoryview(whole))))
+        await asyncio.sleep(0.2)
+        os.truncate(path, 0)
+        cut.set()
+        with pytest.raises(TransportError, match="the file was cut"):
+            await mapped
+        with pytest.raises(TransportError, match="file of another request"):
+            await beside
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,128 @@
+/* TLS without the GIL. The session was made and shaken hands by Python's ssl module; from then on it is driven here, by the
+ * functions of the very OpenSSL that the module is linked with. They are looked up at run time: this file needs no
+ * OpenSSL to be built, and where one of them is missing (another TLS library, or one linked statically) the session is
+ * driven through Python (wire.pyx). */
+#define _GNU_SOURCE
+#include "wire.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* From OpenSSL's interface, which does not change. */
+enum { ERROR_SSL = 1, ERROR_WANT_READ = 2, ERROR_WANT_WRITE = 3, ERROR_SYSCALL = 5, ERROR_ZERO_RETURN = 6 };
+#define IGNORE_UNEXPECTED_EOF 0x80
+#define LIBRARY_SSL 20
+#define REASON_UNEXPECTED_EOF 294
+
+static struct {
+    int (*read)(void *ssl, void *buffer, size_t length, size_t *done);
+    int (*write)(void *ssl, const void *data, size_t length, size_t *done);
+    int (*get_error)(const void *ssl, int result);
+    int (*get_fd)(const void *ssl);
+    uint64_t (*clear_options)(void *ssl, uint64_t options);
+    int (*set_alpn_protos)(void *ssl, const unsigned char *protocols, unsigned length);
+    unsigned long (*peek_error)(void);
+    void (*clear_errors)(void);
+    const char *(*reason)(unsigned long error);
+} openssl;
+
+static void *library;
+
+/* POSIX has it that a function's address may be kept in an object pointer; ISO C has no words for it. */
+static int find(void *function, const char *name)
+{
+    void *found = dlsym(library, name);
+    memcpy(function, &found, sizeof found);
+    return found != NULL;
+}
+
+int wire_tls_load(const char *module, unsigned long version)
+{
+    unsigned long (*version_of)(void);
+    if (library)
+        return 0;
+    if (!(library = dlopen(module, RTLD_NOW | RTLD_NOLOAD)))
+        return -1;
+    if (find(&version_of, "OpenSSL_version_num") && version_of() == version && find(&openssl.read, "SSL_read_ex") &&
+        find(&openssl.write, "SSL_write_ex") && find(&openssl.get_error, "SSL_get_error") &&
+        find(&openssl.get_fd, "SSL_get_fd") && find(&openssl.clear_options, "SSL_clear_options") &&
+        find(&openssl.set_alpn_protos, "SSL_set_alpn_protos") && find(&openssl.peek_error, "ERR_peek_last_error") &&
+        find(&openssl.clear_errors, "ERR_clear_error") && find(&openssl.reason, "ERR_reason_error_string"))
+        return 0;
+    dlclose(library);
+    library = NULL;
+    return -1;
+}
+
+int wire_tls_usable(void *session, int fd)
+{
+    return library && openssl.get_fd(session) == fd;
+}
+
+int wire_tls_offer(void *session, const unsigned char *protocols, unsigned length)
+{
+    return openssl.set_alpn_protos(session, protocols, length) ? -1 : 0;
+}
+
+/* What a call that did nothing means. */
+static ssize_t failed(void *session, int result, char *why, size_t why_size)
+{
+    int saved = errno;
+    unsigned long error;
+    const char *reason;
+    switch (openssl.get_error(session, result)) {
+    case ERROR_WANT_READ:
+        return WIRE_IO_WANT_READ;
+    case ERROR_WANT_WRITE:
+        return WIRE_IO_WANT_WRITE;
+    case ERROR_ZERO_RETURN:
+        return WIRE_IO_END;
+    case ERROR_SYSCALL:
+        if (!saved)
+            return WIRE_IO_CUT; /* OpenSSL 1.1.1: an end without close_notify */
+        snprintf(why, why_size, "%s", strerror(saved));
+        return WIRE_IO_ERROR;
+    default:
+        error = openssl.peek_error();
+        if ((error >> 23 & 0xff) == LIBRARY_SSL && (error & 0x7fffff) == REASON_UNEXPECTED_EOF)
+            return WIRE_IO_CUT;
+        reason = openssl.reason(error);
+        snprintf(why, why_size, "%s", reason ? reason : "a fault of TLS");
+        return WIRE_IO_ERROR;
+    }
+}
+
+static ssize_t tls_read(void *session, void *buffer, size_t length, char *why, size_t why_size)
+{
+    size_t done = 0;
+    openssl.clear_errors();
+    errno = 0;
+    int result = openssl.read(session, buffer, length, &done);
+    return result > 0 ? (ssize_t)done : failed(session, result, why, why_size);
+}
+
+static ssize_t tls_write(void *session, const void *data, size_t length, char *why, size_t why_size)
+{
+    size_t done = 0;
+    openssl.clear_errors();
+    errno = 0;
+    while (done < length) { /* one record a call: Python's ssl lets writes be partial */
+        size_t n = 0;
+        int result = openssl.write(session, (const char *)data + done, length - done, &n);
+        if (result <= 0)
+            return done ? (ssize_t)done : failed(session, result, why, why_size);
+        done += n;
+    }
+    return (ssize_t)done;
+}
+
+static const wire_tls_ops OPS = {.read = tls_read, .write = tls_write};
+
+const wire_tls_ops *wire_tls_take(void *session)
+{
+    /* Python lets an end without close_notify pass for an orderly one; a body that lasts until the end could be cut. */
+    openssl.clear_options(session, IGNORE_UNEXPECTED_EOF);
+    return &OPS;
+}

@@ -1,0 +1,233 @@
+"""TLS on the wire, driven without the GIL and through Python, against servers that end a connection in every way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import signal
+import socket
+import ssl
+import struct
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from cosxfer._native import wire
+from cosxfer.config import ClientConfig
+from cosxfer.cos.endpoint import resolve_endpoint
+from cosxfer.cos.requests import HttpRequest
+from cosxfer.cos.responses import HttpResponse
+from cosxfer.errors import TransportError
+from cosxfer.server.tls import Certificate, make_certificate
+from cosxfer.transport.native import NativeTransport
+from cosxfer.transport.native_connect import Target, connect
+
+BODY = random.Random(5).randbytes(3_000_001)
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+
+Serve = Callable[[ssl.SSLSocket], None]
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return make_certificate(tmp_path_factory.mktemp("certificate"), host="127.0.0.1")
+
+
+@pytest.fixture(params=["without the GIL", "through Python"])
+def without_gil(request: pytest.FixtureRequest) -> Iterator[bool]:
+    wanted = request.param == "without the GIL"
+    assert wire.tls_without_gil(wanted) is wanted
+    yield wanted
+    wire.tls_without_gil()
+
+
+@contextlib.contextmanager
+def serving(certificate: Certificate, serve: Serve, *, version: ssl.TLSVersion | None = None) -> Iterator[int]:
+    """Runs ``serve`` for each connection, in a thread; yields the port."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.cert_file, certificate.key_file)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    if version is not None:
+        context.maximum_version = context.minimum_version = version
+
+    def one(plain: socket.socket) -> None:
+        with contextlib.suppress(OSError), context.wrap_socket(plain, server_side=True) as sock:
+            serve(sock)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                plain, _ = listener.accept()
+                threads.append(threading.Thread(target=one, args=(plain,)))
+                threads[-1].start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threads = [threading.Thread(target=accept)]
+        threads[0].start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            for thread in threads:
+                thread.join(10)
+
+
+def request(port: int, body: bytes = b"", method: str = "PUT") -> HttpRequest:
+    endpoint = resolve_endpoint(f"https://127.0.0.1:{port}", bucket="examplebucket-1250000000", region=None)
+    return HttpRequest(
+        method=method,
+        endpoint=endpoint,
+        target="/object",
+        headers={"host": endpoint.authority, "content-length": str(len(body))},
+        body=body,
+        content_length=len(body),
+        stall_timeout_seconds=20.0,
+    )
+
+
+def config(verify: ssl.SSLContext | str) -> ClientConfig:
+    return ClientConfig(http_version="1.1", verify=verify)
+
+
+def send(certificate: Certificate, *requests: HttpRequest) -> list[HttpResponse]:
+    """One after another, over one transport."""
+
+    async def run() -> list[HttpResponse]:
+        transport = NativeTransport(config(str(certificate.ca_file)))
+        try:
+            return [await transport.send(each) for each in requests]
+        finally:
+            await transport.aclose()
+
+    return asyncio.run(run())
+
+
+def read_head(sock: ssl.SSLSocket) -> bytes:
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += sock.recv(1)
+    return head
+
+
+def read_body(sock: ssl.SSLSocket, length: int, step: int = 1 << 16) -> bytes:
+    body = bytearray()
+    while len(body) < length:
+        body += sock.recv(min(step, length - len(body)))
+    return bytes(body)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=lambda v: v.name)
+def test_bodies_arrive_whole_at_a_slow_reader(
+    certificate: Certificate, without_gil: bool, version: ssl.TLSVersion
+) -> None:
+    got: list[bytes] = []
+
+    def serve(sock: ssl.SSLSocket) -> None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        for _ in range(3):
+            read_head(sock)
+            got.append(read_body(sock, len(BODY), step=5000))
+            sock.sendall(OK)
+
+    with serving(certificate, serve, version=version) as port:
+        answers = send(certificate, *[request(port, BODY)] * 3)
+    assert [answer.body for answer in answers] == [b"ok"] * 3
+    assert got == [BODY] * 3
+
+
+@pytest.mark.parametrize("orderly", [True, False])
+def test_a_body_that_ends_with_the_connection_counts_only_where_tls_says_so(
+    certificate: Certificate, without_gil: bool, orderly: bool
+) -> None:
+    def serve(sock: ssl.SSLSocket) -> None:
+        read_head(sock)
+        sock.sendall(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nhalf of it")
+        if orderly:
+            sock.unwrap()
+
+    with serving(certificate, serve) as port:
+        if orderly:
+            [answer] = send(certificate, request(port, method="GET"))
+            assert answer.body == b"half of it"
+        else:
+            with pytest.raises(TransportError, match="cut short"):
+                send(certificate, request(port, method="GET"))
+
+
+def test_a_reset_in_mid_body_is_an_error(certificate: Certificate, without_gil: bool) -> None:
+    def serve(sock: ssl.SSLSocket) -> None:
+        read_head(sock)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    # Whatever the process does with SIGPIPE: it is nothing to the wire.
+    before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        with serving(certificate, serve) as port, pytest.raises(TransportError, match="connection broke"):
+            send(certificate, request(port, BODY))
+    finally:
+        signal.signal(signal.SIGPIPE, before)
+
+
+def test_what_is_not_tls_after_the_handshake_is_an_error(certificate: Certificate, without_gil: bool) -> None:
+    def serve(sock: ssl.SSLSocket) -> None:
+        read_head(sock)
+        with socket.socket(fileno=sock.detach()) as plain:
+            plain.sendall(OK)
+            plain.settimeout(10)
+            with contextlib.suppress(OSError):
+                while plain.recv(1 << 16):
+                    pass
+
+    with serving(certificate, serve) as port, pytest.raises(TransportError, match=r"(?i)wrong.version.number"):
+        send(certificate, request(port))
+
+
+def test_the_callers_context_is_left_as_it_was(certificate: Certificate) -> None:
+    chosen: list[str | None] = []
+
+    def serve(sock: ssl.SSLSocket) -> None:
+        chosen.append(sock.selected_alpn_protocol())
+        sock.recv(1)
+
+    async def connected(target: Target) -> bool:
+        sock, http2 = await connect(target, timeout_seconds=10)
+        sock.close()
+        return http2
+
+    context = ssl.create_default_context(cafile=certificate.ca_file)
+    with serving(certificate, serve) as port:
+        for protocols, expected in [(("h2", "http/1.1"), True), (("http/1.1",), False)]:
+            target = Target(host="127.0.0.1", port=port, context=context, protocols=protocols)
+            assert asyncio.run(connected(target)) is expected
+        with (
+            socket.create_connection(("127.0.0.1", port)) as plain,
+            context.wrap_socket(plain, server_hostname="127.0.0.1") as sock,
+        ):
+            assert sock.selected_alpn_protocol() is None
+    assert chosen == ["h2", "http/1.1", None]
+
+
+def test_python_drives_a_session_that_is_not_where_it_should_be() -> None:
+    context = ssl.create_default_context()
+    elsewhere = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO())
+    assert not wire.offer_protocols(elsewhere, ["h2"])  # type: ignore[arg-type] # the point of it
+    with (
+        socket.socket() as plain,
+        context.wrap_socket(plain, do_handshake_on_connect=False, server_hostname="a") as sock,
+    ):
+        assert not wire.offer_protocols(sock, ["h2"])  # not connected: there is no session
+
+
+def test_a_connection_says_how_it_is_driven(certificate: Certificate, without_gil: bool) -> None:
+    async def connected(port: int) -> bool:
+        context = ssl.create_default_context(cafile=certificate.ca_file)
+        target = Target(host="127.0.0.1", port=port, context=context, protocols=("http/1.1",))
+        sock, _ = await connect(target, timeout_seconds=10)
+        connection = wire.Connection(sock, http2=False)
+        sock.close()
+        return connection.without_gil
+
+    with serving(certificate, lambda sock: None) as port:
+        assert asyncio.run(connected(port)) is without_gil
