@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import ssl
+import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
+from cosxfer.arguments import check_flag
 from cosxfer.calls.aio_files import AsyncFileCalls
 from cosxfer.calls.aio_multipart import AsyncMultipartCalls
 from cosxfer.calls.aio_objects import AsyncObjectCalls
@@ -22,6 +25,8 @@ from cosxfer.transport.choose import TransportChoice, choose_transport
 
 class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
     """A client of COS for asyncio; to be used from one event loop, and closed (``async with``).
+
+    One that was used and not closed is told by a `ResourceWarning`, as asyncio does; uploads under way go on.
 
     ``credentials`` are a `Credentials`, or a function (also a coroutine function) that returns temporary ones and is
     asked again before they end; ``secret_id``, ``secret_key`` and ``token`` are the short form. Where none are given
@@ -69,6 +74,7 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
             max_bytes_per_second=max_bytes_per_second,
         )
         check_endpoint(config.endpoint)
+        check_flag(anonymous, "anonymous")
         source = None if anonymous else _credentials(credentials, secret_id, secret_key, token)
         way = choose_transport(transport, config)
         self._session = Session(config=config, transport=way, credentials=CredentialsResolver(source))
@@ -91,6 +97,18 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
         await self._session.transport.aclose()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        if getattr(self, "_closed", True) or not self._uploads.queue.bound:
+            return  # or it was never used
+        if self._uploads.queue.idle:
+            self._closed = True
+            abandon = getattr(self._session.transport, "abandon", None)
+            if abandon is not None:
+                abandon()
+            self._executor.shutdown(wait=False, cancel_futures=True)
+        # Last, as it may raise.
+        _warn(f"unclosed client {self!r}; use async with, or await aclose()", ResourceWarning, source=self)
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -110,6 +128,11 @@ def _credentials(
     token: str | None,
 ) -> Credentials | CredentialsProvider:
     if credentials is not None:
+        if not isinstance(credentials, Credentials) and not callable(credentials):
+            raise CredentialsError(
+                f"credentials is {type(credentials).__name__}; it must be cosxfer.Credentials, or a function that "
+                "returns them"
+            )
         if secret_id or secret_key or token:
             raise CredentialsError("give either credentials or secret_id and secret_key, not both")
         return credentials

@@ -21,6 +21,9 @@ class Client(ObjectCalls, MultipartCalls, FileCalls):
 
     Settings, calls and errors are those of `AsyncClient`. Ctrl-C in a call cancels it: what was sent so far is cleaned
     up on the server, then KeyboardInterrupt is raised. The callbacks of uploads of files may call the client.
+
+    A client that was not closed is closed when the interpreter ends, or nobody holds it any more; the process waits up
+    to 5 s for a server that does not answer. A program that must be sure that nothing is left there closes it.
     """
 
     def __init__(

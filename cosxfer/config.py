@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from cosxfer.arguments import check_text, wrong_type
 from cosxfer.errors import UsageError
 
 DEFAULT_ENDPOINT = "https://{bucket}.cos.{region}.myqcloud.com"
@@ -42,6 +43,12 @@ class ClientConfig:
     """What the client may send in all; None leaves it to the network. COS's own limit is ``traffic_limit``."""
 
     def __post_init__(self) -> None:
+        check_text(self.region, "region")
+        check_text(self.endpoint, "endpoint", optional=False)
+        if isinstance(self.verify, str):
+            check_text(self.verify, "verify")
+        if not isinstance(self.verify, bool | str | ssl.SSLContext):
+            raise wrong_type("verify", self.verify, "True, False, the path of a PEM file, or an ssl.SSLContext")
         if self.http_version not in ("auto", "1.1", "2"):
             raise UsageError(
                 f'http_version is {self.http_version!r}; it can be "auto", "1.1" or "2"',
@@ -65,10 +72,12 @@ class ClientConfig:
             )
         for name in ("connect_timeout_seconds", "stall_timeout_seconds"):
             value = getattr(self, name)
-            if not isinstance(value, int | float) or not 0 < value < float("inf"):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
                 raise UsageError(f"{name} is {value!r}; it must be a number above 0", name=name, value=value)
         rate = self.max_bytes_per_second
-        if rate is not None and (not isinstance(rate, int | float) or not 0 < rate < float("inf")):
+        if rate is not None and (
+            isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < float("inf")
+        ):
             raise UsageError(
                 f"max_bytes_per_second is {rate!r}; it must be a number above 0, or None",
                 name="max_bytes_per_second",

@@ -19,7 +19,8 @@
     │   └── ThrottledError            503 SlowDown and its kind
     ├── IntegrityError                a digest or a size does not agree
     ├── UploadError                   an upload failed as a whole; the reason is its ``__cause__``
-    └── TaskCanceledError             the task was cancelled before its end
+    ├── TaskCanceledError             the task was cancelled before its end
+    └── TaskTimeoutError (TimeoutError)  a task's end was not waited for any longer
 
 ``retryable`` says whether the same request may succeed when sent again; values are attributes, so that a
 program needs to parse no message. No message, attribute or repr holds a secret key, a token or a signature.
@@ -28,6 +29,10 @@ program needs to parse no message. No message, attribute or repr holds a secret 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cosxfer.models import TaskState
 
 
 class CosxferError(Exception):
@@ -237,3 +242,15 @@ class TaskCanceledError(CosxferError):
         self.task_id = task_id
         self.upload_id = upload_id
         self.aborted = aborted
+
+
+class TaskTimeoutError(CosxferError, TimeoutError):
+    """``result(timeout)`` waited for so long, and there are tasks that have not ended. They go on.
+
+    ``unfinished`` has the state of each of them by its id. It is a ``TimeoutError``, as that of ``concurrent.futures``
+    and of ``asyncio`` is.
+    """
+
+    def __init__(self, message: str, *, unfinished: Mapping[str, TaskState]) -> None:
+        super().__init__(message)
+        self.unfinished: Mapping[str, TaskState] = dict(unfinished)

@@ -18,8 +18,9 @@ T = TypeVar("T")
 CLEAN_UP_SECONDS = 30.0
 """How long an interrupted call may take to clean up behind itself."""
 
-EXIT_SECONDS = 10.0
-"""The same for what is under way when the interpreter ends, or when nobody holds the client any more."""
+EXIT_SECONDS = 5.0
+"""The same for what is under way when the interpreter ends, or when nobody holds the client any more: a server that
+does not answer holds the process no longer. What was not aborted by then stays on the server."""
 
 logger = logging.getLogger("cosxfer")
 

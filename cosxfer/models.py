@@ -104,6 +104,22 @@ class GetObjectResult(HeadObjectResult):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GetObjectBytesResult(GetObjectResult):
+    """An object whose content is in memory."""
+
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GetObjectFileResult(GetObjectResult):
+    """An object whose content is in a file."""
+
+    body: None = field(default=None, repr=False)
+    path: str
+    """The file, as it was given."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class MultipartInitResult(Result):
     bucket: str
     key: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cosxfer.errors import ConnectError, CosxferError, ThrottledError
+from cosxfer.errors import ConnectError, CosxferError, ServerError, ThrottledError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +19,7 @@ class RetryPolicy:
     max_attempts: int = 5
     base_seconds: float = 0.05
     connect_base_seconds: float = 0.2
+    conflict_base_seconds: float = 0.5
     throttled_base_seconds: float = 1.0
     cap_seconds: float = 20.0
 
@@ -57,6 +58,9 @@ def retry_delay(policy: RetryPolicy, error: CosxferError, *, attempt: int, rando
     elif isinstance(error, ConnectError):
         # A server that restarts is away for some seconds.
         base = policy.connect_base_seconds
+    elif isinstance(error, ServerError) and error.status == 409:
+        # What is under way there has to come to its end.
+        base = policy.conflict_base_seconds
     delay = random * min(policy.cap_seconds, base * 2.0 ** min(attempt - 1, 30))
     if isinstance(error, ThrottledError) and error.retry_after_seconds is not None:
         delay = max(delay, min(error.retry_after_seconds, policy.cap_seconds))

@@ -120,10 +120,12 @@ class FileSource(RegularFile):
         self._fd = fd
         self._short = False
         self._mapping: slicing.MappedFile | None = None
+        self._why_not_mapped = ""
         try:
             self._mapping = slicing.MappedFile(fd, self.size)
-        except (OSError, OverflowError):
-            self._mapping = None  # read instead
+        except (OSError, OverflowError, MemoryError) as error:
+            # Read instead.
+            self._why_not_mapped = _reason(error) or "out of memory"
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> FileSource:
@@ -140,11 +142,11 @@ class FileSource(RegularFile):
         try:
             status = os.fstat(fd)
             if stat.S_ISDIR(status.st_mode):
-                raise SourceError(f"{name!r} is a directory", path=name)
+                raise SourceError(f"{name!r} is a directory; upload_directory sends the files in it", path=name)
             if not stat.S_ISREG(status.st_mode):
-                raise SourceError(f"{name!r} is not a regular file: upload it as a stream", path=name)
+                raise SourceError(f"{name!r} is not a regular file; {_as_stream(name)}", path=name)
             if status.st_size == 0 and _has_data(fd):
-                raise SourceError(f"{name!r} does not tell its size: upload it as a stream", path=name)
+                raise SourceError(f"{name!r} does not tell its size; {_as_stream(name)}", path=name)
             source = cls(name, fd, SourceIdentity.of(status))
         except OSError as error:
             os.close(fd)
@@ -242,7 +244,14 @@ class FileSource(RegularFile):
             )
 
     def _read(self, offset: int, length: int) -> memoryview:
-        view = memoryview(bytearray(length))
+        try:
+            view = memoryview(bytearray(length))
+        except MemoryError as error:
+            raise SourceError(
+                f"cannot read {self.path!r}: there is no memory for {length} bytes of it, and it cannot be mapped "
+                f"({self._why_not_mapped}). A limit on the address space (ulimit -v) may be the reason",
+                path=self.path,
+            ) from error
         done = 0
         while done < length:
             try:
@@ -354,6 +363,10 @@ def _filler(stream: object) -> Callable[[memoryview], int | None]:
         return len(data)
 
     return fill_from_read
+
+
+def _as_stream(name: str) -> str:
+    return f"put_object(bucket, key, open({name!r}, 'rb')) sends what can be read from it"
 
 
 def _has_data(fd: int) -> bool:

@@ -10,6 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "cosxfer"
 
 LEVELS = {
+    "cosxfer.arguments": 0,
     "cosxfer.errors": 0,
     "cosxfer.limits": 0,
     "cosxfer.models": 0,

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Unpack, overload
 
 from cosxfer.calls.base import AsyncCalls
+from cosxfer.cos.names import check_part_number, check_upload_id
 from cosxfer.cos.requests import ObjectHeaders, PartHeaders, one_part_headers
 from cosxfer.engine.bodies import BodyInput, prepared
 from cosxfer.engine.report import Reporter
@@ -58,14 +59,21 @@ class AsyncMultipartCalls(AsyncCalls):
         """Send one part (COS: Upload Part): number 1 to 10,000, 1 MiB to 5 GiB; the last one may be smaller.
 
         ``body``, ``content_length`` and ``content_md5`` are those of `put_object`; Content-MD5 is sent with the part,
-        and the server's ETag and CRC64 are compared. The same number again replaces the part. ``given`` are the
-        headers of `cosxfer.cos.requests.PartHeaders`.
+        and the server's CRC64 is compared, or the ETag where it sends none. (The ETag of an encrypted part need not be
+        its MD5.) The same number again replaces the part. After a 409, which tells of an earlier attempt that is still
+        under way, the server is asked for the part; where it is there, the answer is that of List Parts. ``given`` are
+        the headers of `cosxfer.cos.requests.PartHeaders`.
         """
+        executor = self._ready()
+        self._check_object(bucket, key, region)
+        check_upload_id(upload_id)
+        check_part_number(part_number)
         headers = one_part_headers(given)
+        report = self._off_loop(on_progress)
         async with prepared(
-            body, self._ready(), content_length=content_length, content_md5=content_md5, largest=MAX_PART_BYTES
+            body, executor, content_length=content_length, content_md5=content_md5, largest=MAX_PART_BYTES
         ) as ready:
-            reporter = Reporter(self._off_loop(on_progress), ready.content_length)
+            reporter = Reporter(report, ready.content_length)
             reporter.start()
             result, _ = await multipart_upload(
                 self._session,
@@ -77,8 +85,8 @@ class AsyncMultipartCalls(AsyncCalls):
                 content_length=ready.content_length,
                 md5=ready.md5,
                 crc64=ready.crc64,
-                # With a customer's key, the ETag is not the MD5 of what was sent.
-                etag_is_md5="x-cos-server-side-encryption-customer-key" not in headers,
+                # What was said at Initiate of encryption is not known here.
+                etag_is_md5=None,
                 headers=headers,
                 region=region,
                 on_sent=reporter.add,
@@ -157,7 +165,7 @@ class AsyncMultipartCalls(AsyncCalls):
         bucket: str,
         *,
         prefix: str | None = None,
-        delimiter: str,
+        delimiter: str | None,
         encoding_type: str | None = None,
         max_uploads: int | None = None,
         key_marker: str | None = None,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from typing import Unpack
+from typing import Unpack, overload
 
+from cosxfer.arguments import check_text
 from cosxfer.calls.base import AsyncCalls
 from cosxfer.cos import requests
 from cosxfer.cos.policy import Condition
@@ -16,16 +17,18 @@ from cosxfer.engine.report import Reporter
 from cosxfer.limits import MAX_PUT_BYTES
 from cosxfer.models import (
     AppendObjectResult,
-    GetObjectResult,
+    GetObjectBytesResult,
+    GetObjectFileResult,
     HeadObjectResult,
     PostObjectResult,
     PresignedPost,
     Progress,
     PutObjectResult,
 )
+from cosxfer.ops.append_object import check_position
 from cosxfer.ops.get_object import get_object
 from cosxfer.ops.head_object import head_object
-from cosxfer.ops.post_object import post_fields, post_object, presign_post
+from cosxfer.ops.post_object import check_form, post_fields, post_object, presign_post
 from cosxfer.tasks.task import AsyncUploadTask
 
 
@@ -131,15 +134,20 @@ class AsyncObjectCalls(AsyncCalls):
         Never sent twice blindly: where an answer is lost, the object is asked (HEAD Object) whether the bytes are
         there, and only if none of them is they are sent again.
         """
+        executor = self._ready()
+        self._check_object(bucket, key, region)
+        requests.object_headers(key, given)
+        check_position(position)
+        report = self._off_loop(on_progress)
         async with prepared(
             body,
-            self._ready(),
+            executor,
             content_length=content_length,
             content_md5=content_md5,
             largest=MAX_PUT_BYTES,
             repeatable=True,
         ) as ready:
-            reporter = Reporter(self._off_loop(on_progress), ready.content_length)
+            reporter = Reporter(report, ready.content_length)
             reporter.start()
             append = Append(
                 self._session,
@@ -220,12 +228,16 @@ class AsyncObjectCalls(AsyncCalls):
         the last part of the key.
         """
         executor = self._ready()
+        self._check_object(bucket, key, region)
         fields = post_fields(
             key,
             given,
             success_action_status=success_action_status,
             success_action_redirect=success_action_redirect,
         )
+        check_form(conditions, expires_seconds)
+        check_text(filename, "filename")
+        report = self._off_loop(on_progress)
         async with prepared(
             body,
             executor,
@@ -249,7 +261,7 @@ class AsyncObjectCalls(AsyncCalls):
                     region=region,
                 )
                 signed = dict(presigned.fields)
-            reporter = Reporter(self._off_loop(on_progress), ready.content_length)
+            reporter = Reporter(report, ready.content_length)
             reporter.start()
             result = await post_object(
                 self._session,
@@ -274,6 +286,39 @@ class AsyncObjectCalls(AsyncCalls):
         self._ready()
         return await head_object(self._session, bucket, key, version_id=version_id, region=region)
 
+    @overload
+    async def get_object(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        output: None = None,
+        byte_range: tuple[int, int] | None = None,
+        version_id: str | None = None,
+        region: str | None = None,
+    ) -> GetObjectBytesResult: ...
+    @overload
+    async def get_object(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        output: str | os.PathLike[str],
+        byte_range: tuple[int, int] | None = None,
+        version_id: str | None = None,
+        region: str | None = None,
+    ) -> GetObjectFileResult: ...
+    @overload
+    async def get_object(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        output: str | os.PathLike[str] | None,
+        byte_range: tuple[int, int] | None = None,
+        version_id: str | None = None,
+        region: str | None = None,
+    ) -> GetObjectBytesResult | GetObjectFileResult: ...
     async def get_object(
         self,
         bucket: str,
@@ -283,11 +328,11 @@ class AsyncObjectCalls(AsyncCalls):
         byte_range: tuple[int, int] | None = None,
         version_id: str | None = None,
         region: str | None = None,
-    ) -> GetObjectResult:
-        """Fetch an object (COS: GET Object) into ``body``, or into the file ``output``.
+    ) -> GetObjectBytesResult | GetObjectFileResult:
+        """Fetch an object (COS: GET Object) into the result's ``body``, or into the file ``output``, then its ``path``.
 
         The file appears only when it is complete and its CRC64 agrees with the server's. ``byte_range`` is first and
-        last byte, both included; a range has no CRC64 to compare.
+        last byte, both included; a range has no CRC64 to compare. An ``output`` that is a directory is refused.
         """
         self._ready()
         return await get_object(

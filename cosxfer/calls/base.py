@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from cosxfer.arguments import check_callback
+from cosxfer.cos.names import check_bucket, check_key
 from cosxfer.errors import CosxferError
 from cosxfer.loop_thread import LoopThread
 from cosxfer.models import Progress
@@ -53,8 +55,15 @@ class AsyncCalls:
         async for entry in entries:
             yield entry
 
+    def _check_object(self, bucket: str, key: str, region: str | None) -> None:
+        """Refuse names that cannot be those of an object, before a body is read for it."""
+        check_bucket(bucket)
+        check_key(key)
+        self._session.endpoint(bucket, region)
+
     def _off_loop(self, callback: Callable[[Progress], None] | None) -> Callable[[Progress], None] | None:
-        """``callback``, called where a slow one stalls nothing."""
+        """``on_progress``, called where a slow one stalls nothing."""
+        check_callback(callback, "on_progress")
         return None if callback is None else self._uploads.queue.dispatcher.reports(callback)
 
     async def _told(self, callback: object) -> None:

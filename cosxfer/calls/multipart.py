@@ -126,7 +126,7 @@ class MultipartCalls(BlockingCalls):
         bucket: str,
         *,
         prefix: str | None = None,
-        delimiter: str,
+        delimiter: str | None,
         encoding_type: str | None = None,
         max_uploads: int | None = None,
         key_marker: str | None = None,

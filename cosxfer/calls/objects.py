@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from typing import Unpack
+from typing import Unpack, overload
 
 from cosxfer.calls.base import BlockingCalls
 from cosxfer.cos.policy import Condition
@@ -12,7 +12,8 @@ from cosxfer.cos.requests import ObjectHeaders
 from cosxfer.engine.bodies import BodyInput
 from cosxfer.models import (
     AppendObjectResult,
-    GetObjectResult,
+    GetObjectBytesResult,
+    GetObjectFileResult,
     HeadObjectResult,
     PostObjectResult,
     PresignedPost,
@@ -177,6 +178,39 @@ class ObjectCalls(BlockingCalls):
     ) -> HeadObjectResult:
         return self._run(self._client.head_object(bucket, key, version_id=version_id, region=region))
 
+    @overload
+    def get_object(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        output: None = None,
+        byte_range: tuple[int, int] | None = None,
+        version_id: str | None = None,
+        region: str | None = None,
+    ) -> GetObjectBytesResult: ...
+    @overload
+    def get_object(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        output: str | os.PathLike[str],
+        byte_range: tuple[int, int] | None = None,
+        version_id: str | None = None,
+        region: str | None = None,
+    ) -> GetObjectFileResult: ...
+    @overload
+    def get_object(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        output: str | os.PathLike[str] | None,
+        byte_range: tuple[int, int] | None = None,
+        version_id: str | None = None,
+        region: str | None = None,
+    ) -> GetObjectBytesResult | GetObjectFileResult: ...
     def get_object(
         self,
         bucket: str,
@@ -186,7 +220,7 @@ class ObjectCalls(BlockingCalls):
         byte_range: tuple[int, int] | None = None,
         version_id: str | None = None,
         region: str | None = None,
-    ) -> GetObjectResult:
+    ) -> GetObjectBytesResult | GetObjectFileResult:
         return self._run(
             self._client.get_object(
                 bucket, key, output=output, byte_range=byte_range, version_id=version_id, region=region

@@ -81,7 +81,10 @@ def run(options: CopyOptions) -> None:
         good=result.verified,
     )
     if not result.verified:
-        tell("cosxfer: the server sent no digest to verify the object with")
+        tell(
+            "cosxfer: the object could not be verified: the server sent no CRC64, and an ETag that is not the file's "
+            "MD5 (which that of an encrypted object need not be)"
+        )
         raise typer.Exit(FAILED)
 
 

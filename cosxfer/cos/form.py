@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from cosxfer.cos.requests import Buffer, Pieces
+from cosxfer.cos.requests import Buffer, Pieces, check_unchanged
 
 
 def content_type(boundary: str) -> str:
@@ -42,6 +42,10 @@ class FormBody:
         self._before = before
         self._content = content
         self._after = after
+
+    def check(self) -> None:
+        """Raise where the content is of a file that has changed."""
+        check_unchanged(self._content)
 
     def __iter__(self) -> Iterator[Buffer]:
         yield self._before

@@ -1,4 +1,4 @@
-"""The rules for bucket names, regions, object keys and metadata (source: product pages 436/13312, 13324, 7749)."""
+"""The rules for the names of buckets, regions, objects, uploads and metadata (pages 436/13312, 13324, 7749)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import posixpath
 import re
 from collections.abc import Mapping
 
+from cosxfer.arguments import check_mapping, check_text
 from cosxfer.errors import UsageError
-from cosxfer.limits import MAX_KEY_BYTES, MAX_METADATA_BYTES
+from cosxfer.limits import MAX_KEY_BYTES, MAX_METADATA_BYTES, MAX_PART_NUMBER, MIN_PART_NUMBER
 
 _BUCKET = re.compile(r"[a-z\d-]+-\d+", re.ASCII)
 _REGION = re.compile(r"[a-z\d-]+", re.ASCII)
@@ -82,17 +83,48 @@ def check_key(key: str) -> str:
     return stripped
 
 
-def metadata_headers(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Return ``x-cos-meta-*`` headers for ``metadata``, whose names may come with or without that prefix."""
+def check_upload_id(value: str) -> str:
+    """Return ``value`` if it can be one: without it, the request would be one for the object itself."""
+    if not isinstance(value, str) or not value:
+        raise UsageError(f"upload_id is {value!r}; it comes from multipart_init", name="upload_id", value=value)
+    check_text(value, "upload_id")
+    return value
+
+
+def check_part_number(value: int) -> None:
+    """Refuse what is no number of a part."""
+    if isinstance(value, bool) or not isinstance(value, int) or not MIN_PART_NUMBER <= value <= MAX_PART_NUMBER:
+        raise UsageError(
+            f"part_number is {value!r}; it must be from {MIN_PART_NUMBER} to {MAX_PART_NUMBER}",
+            name="part_number",
+            value=value,
+        )
+
+
+def bare_etag(value: str) -> str:
+    """An ETag without its quotes, to be compared."""
+    return value.strip('"').lower()
+
+
+def metadata_headers(metadata: Mapping[str, str] | None) -> dict[str, str]:
+    """Return ``x-cos-meta-*`` headers for ``metadata``, whose names may come with or without that prefix.
+
+    Headers know no capitals: two names that differ in nothing else are refused.
+    """
+    check_mapping(metadata, "metadata", example='{"colour": "red"}')
     headers: dict[str, str] = {}
-    for name, value in metadata.items():
+    names: dict[str, str] = {}
+    for name, value in (metadata or {}).items():
         suffix = name.lower().removeprefix(META_PREFIX) if isinstance(name, str) else ""
         if not _META_NAME.fullmatch(suffix):
             raise UsageError(
                 f"the metadata name {shorten(name)} may hold only letters, digits and '-'", name="metadata", value=name
             )
-        check_header_value(META_PREFIX + suffix, value)
-        headers[META_PREFIX + suffix] = value
+        header = META_PREFIX + suffix
+        if header in headers:
+            raise same_header(header, names[header], name, argument="metadata")
+        check_header_value(header, value, argument="metadata")
+        headers[header], names[header] = value, name
     check_metadata_size(headers)
     return headers
 
@@ -108,6 +140,15 @@ def check_metadata_size(headers: Mapping[str, str]) -> None:
         )
 
 
+def same_header(header: str, first: str, second: str, *, argument: str) -> UsageError:
+    """The error for two names that make one header, of which one would be lost."""
+    return UsageError(
+        f"{argument} has {first!r} and {second!r}, which are one header ({header}); give one of them",
+        name=argument,
+        value=(first, second),
+    )
+
+
 def check_header_name(name: str) -> str:
     """Return the header's name in lower case if HTTP allows it."""
     lower = name.lower() if isinstance(name, str) else ""
@@ -116,24 +157,30 @@ def check_header_name(name: str) -> str:
     return lower
 
 
-def check_header_value(name: str, value: str) -> None:
-    """Refuse what would break out of a header line, or be changed on the way (spaces at the ends)."""
+def check_header_value(name: str, value: str, *, argument: str = "") -> None:
+    """Refuse what would break out of a header line, or be changed on the way (spaces at the ends).
+
+    ``argument`` is what the caller calls it, where that is not the header's name.
+    """
     shown = showable(name, value)
+    argument = argument or name
     if not isinstance(value, str):
-        raise UsageError(f"the header {name} is {type(value).__name__}; it must be a string", name=name, value=shown)
+        raise UsageError(
+            f"the header {name} is {type(value).__name__}; it must be a string", name=argument, value=shown
+        )
     if any((ord(c) < 0x20 and c != "\t") or ord(c) == 0x7F for c in value):
-        raise UsageError(f"the header {name} holds a control character: {shorten(shown)}", name=name, value=shown)
+        raise UsageError(f"the header {name} holds a control character: {shorten(shown)}", name=argument, value=shown)
     if value != value.strip(" \t"):
         raise UsageError(
-            f"the header {name} has spaces at its ends, which HTTP drops: {shorten(shown)}", name=name, value=shown
+            f"the header {name} has spaces at its ends, which HTTP drops: {shorten(shown)}", name=argument, value=shown
         )
     try:
         value.encode()
     except UnicodeEncodeError as error:
         # The error holds the value, so it may not go along with a secret one.
-        raise UsageError(f"the header {name} cannot be encoded as UTF-8: {error.reason}", name=name, value=shown) from (
-            None if name in _SECRET_HEADERS else error
-        )
+        raise UsageError(
+            f"the header {name} cannot be encoded as UTF-8: {error.reason}", name=argument, value=shown
+        ) from (None if name in _SECRET_HEADERS else error)
 
 
 def showable(header: str, value: object) -> object:

@@ -22,7 +22,7 @@ from cosxfer.credentials import Credentials
 from cosxfer.errors import UsageError
 from cosxfer.limits import MAX_PUT_BYTES
 
-Condition: TypeAlias = "Mapping[str, str] | Sequence[str | int]"
+Condition: TypeAlias = Mapping[str, str] | Sequence[str | int]
 """``{"acl": "private"}``, ``["eq", "$acl", "private"]``, ``["starts-with", "$key", "a/"]`` or
 ``["content-length-range", 1, 1048576]``."""
 

@@ -10,37 +10,47 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, TypedDict
 from urllib.parse import quote
 
+from cosxfer.arguments import check_mapping, check_names, wrong_type
 from cosxfer.cos.endpoint import PATH_SAFE, Endpoint
 from cosxfer.cos.names import (
     check_header_name,
     check_header_value,
     check_metadata_size,
     metadata_headers,
+    same_header,
     shorten,
     showable,
 )
 from cosxfer.errors import UsageError
 from cosxfer.limits import MAX_TRAFFIC_LIMIT_BITS, MIN_TRAFFIC_LIMIT_BITS
 
-Buffer: TypeAlias = "bytes | bytearray | memoryview"
+Buffer: TypeAlias = bytes | bytearray | memoryview
 
 
 class Pieces(Protocol):
     """Buffers to be sent one after another; each ``iter()`` starts anew, so that they can be sent again.
 
-    One that lies in a mapped file may also have ``mapped() -> memoryview | None``: the same bytes as a whole.
+    One that lies in a mapped file may also have ``mapped() -> memoryview | None``: the same bytes as a whole; one that
+    is read from a file may have ``check()``, which raises where the file is no longer what it was.
     """
 
     def __iter__(self) -> Iterator[Buffer]: ...
 
 
-Body: TypeAlias = "Buffer | Pieces | AsyncIterable[Buffer]"
+Body: TypeAlias = Buffer | Pieces | AsyncIterable[Buffer]
 """All but an async iterable can be sent again."""
 
 
 def can_be_sent_again(body: Body) -> bool:
     """Whether the body is whole: it can be read as often as wanted, or nobody has begun to read it (``started``)."""
     return not isinstance(body, AsyncIterable) or not getattr(body, "started", True)
+
+
+def check_unchanged(body: Body) -> None:
+    """Raise where the body is of a file that has changed: sent again, it would be refused again, or be another."""
+    check: Callable[[], None] | None = getattr(body, "check", None)
+    if check is not None:
+        check()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +119,8 @@ def content_md5(digest: bytes) -> str:
 
 def check_content_md5(value: str) -> bytes:
     """Return the digest in a Content-MD5 value given by the user."""
+    if not isinstance(value, str):
+        raise wrong_type("content_md5", value, "a string")
     try:
         digest = base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError):
@@ -183,6 +195,8 @@ _HEADER_OF = {
     "sse_customer_key_md5": "x-cos-server-side-encryption-customer-key-md5",
 }
 
+_PLAIN = frozenset({*_HEADER_OF, "metadata", "traffic_limit", "headers"})
+
 _PART_HEADERS = (
     "expect",
     "sse_customer_algorithm",
@@ -200,8 +214,11 @@ def object_headers(key: str, given: ObjectHeaders) -> dict[str, str]:
     headers = _plain_headers(given)
     if "content-type" not in headers:
         headers["content-type"] = mimetypes.guess_type(key)[0] or "application/octet-stream"
-    if metadata := given.get("metadata"):
-        headers.update(metadata_headers(metadata))
+    if "metadata" in given:
+        metadata = metadata_headers(given["metadata"])
+        if both := metadata.keys() & headers.keys():
+            raise _given_twice(min(both), "metadata")
+        headers.update(metadata)
     check_metadata_size(headers)
     return headers
 
@@ -214,9 +231,9 @@ def part_headers(given: ObjectHeaders) -> dict[str, str]:
 
 def one_part_headers(given: PartHeaders) -> dict[str, str]:
     """Return the headers for the parameters of a call that sends one part; raises `UsageError` for a bad value."""
-    if unknown := set(given) - PartHeaders.__annotations__.keys():
+    if unknown := sorted(given.keys() - PartHeaders.__annotations__.keys(), key=str):
         raise UsageError(
-            f"a part takes no {min(unknown)!r}: what describes the object belongs to multipart_init", name=min(unknown)
+            f"a part takes no {unknown[0]!r}: what describes the object belongs to multipart_init", name=unknown[0]
         )
     return _plain_headers(given)
 
@@ -224,17 +241,8 @@ def one_part_headers(given: PartHeaders) -> dict[str, str]:
 def _plain_headers(given: PartHeaders) -> dict[str, str]:
     if not given:
         return {}
-    unknown = set(given) - set(_HEADER_OF) - {"metadata", "traffic_limit", "headers"}
-    if unknown:
-        name = min(unknown)
-        raise UsageError(f"there is no parameter {name!r}; pass other headers in headers={{…}}", name=name)
-    headers: dict[str, str] = {}
-    for name, value in (given.get("headers") or {}).items():
-        lower = check_header_name(name)
-        if lower in _RESERVED:
-            raise UsageError(f"the header {name!r} is set by cosxfer and cannot be given", name="headers", value=name)
-        check_header_value(lower, value)
-        headers[lower] = value
+    check_names(given, _PLAIN, hint="; pass other headers in headers={…}")
+    headers = _other_headers(given.get("headers"))
     for name, header in _HEADER_OF.items():
         text = given.get(name)
         if text is None:
@@ -243,7 +251,9 @@ def _plain_headers(given: PartHeaders) -> dict[str, str]:
             raise UsageError(
                 f"{name} is {type(text).__name__}; it must be a string", name=name, value=showable(header, text)
             )
-        check_header_value(header, text)
+        if header in headers:
+            raise _given_twice(header, name)
+        check_header_value(header, text, argument=name)
         headers[header] = text
     if headers.get("expect", "100-continue").lower() != "100-continue":
         raise UsageError(
@@ -262,5 +272,26 @@ def _plain_headers(given: PartHeaders) -> dict[str, str]:
                 name="traffic_limit",
                 value=limit,
             )
+        if "x-cos-traffic-limit" in headers:
+            raise _given_twice("x-cos-traffic-limit", "traffic_limit")
         headers["x-cos-traffic-limit"] = str(limit)
     return headers
+
+
+def _other_headers(given: Mapping[str, str] | None) -> dict[str, str]:
+    check_mapping(given, "headers", example='{"x-cos-acl": "private"}')
+    headers: dict[str, str] = {}
+    names: dict[str, str] = {}
+    for name, value in (given or {}).items():
+        lower = check_header_name(name)
+        if lower in _RESERVED:
+            raise UsageError(f"the header {name!r} is set by cosxfer and cannot be given", name="headers", value=name)
+        if lower in headers:
+            raise same_header(lower, names[lower], name, argument="headers")
+        check_header_value(lower, value, argument="headers")
+        headers[lower], names[lower] = value, name
+    return headers
+
+
+def _given_twice(header: str, name: str) -> UsageError:
+    return UsageError(f"the header {header} is given by {name}= and by headers=; give it once", name=name)

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from xml.etree.ElementTree import Element
 
 from cosxfer.cos import codes, xml
-from cosxfer.cos.names import META_PREFIX
+from cosxfer.cos.names import META_PREFIX, shorten
 from cosxfer.errors import AccessDeniedError, NotFoundError, ProtocolError, ServerError, ThrottledError
 from cosxfer.models import Identity, Result
 
@@ -101,6 +101,9 @@ def _message(response: HttpResponse, fields: Mapping[str, str], doing: str, requ
     else:
         said = "no further reason was given"
     parts = [f"{doing}: the server answered {response.status}, {said}"]
+    # Without the query, which may hold a signature.
+    if 300 <= response.status < 400 and (elsewhere := response.headers.get("location", "").partition("?")[0]):
+        parts.append(f"(it leads to {shorten(elsewhere, 200)}; check the endpoint and the region)")
     if code in _ADVICE:
         parts.append(f"({_ADVICE[code]})")
     if request_id:

@@ -15,7 +15,7 @@ from typing import Any
 
 from cosxfer._native import hashing
 from cosxfer.cos.names import shorten
-from cosxfer.cos.requests import ObjectHeaders
+from cosxfer.cos.requests import ObjectHeaders, check_unchanged
 from cosxfer.engine.bodies import PreparedBody
 from cosxfer.errors import (
     AppendPositionError,
@@ -49,7 +49,7 @@ class Append:
         region: str | None,
         on_sent: Callable[[int], None],
     ) -> None:
-        if isinstance(position, int) and position + body.content_length > MAX_PUT_BYTES:
+        if position + body.content_length > MAX_PUT_BYTES:
             raise UsageError(
                 f"the object would be {position + body.content_length} bytes; an appendable object has at most "
                 f"{MAX_PUT_BYTES} ({MAX_PUT_BYTES >> 30} GiB)",
@@ -89,6 +89,7 @@ class Append:
             if delay is None:
                 failure.add_note("nothing was appended")
                 raise failure
+            check_unchanged(self._body.body)
             lost = True
             attempt += 1
             self._session.note_retry(failure, attempt=attempt, delay_seconds=delay)
@@ -159,7 +160,7 @@ class Append:
         except CosxferError as error:
             failure.add_note(f"the object has the size that it should have now, but cannot be compared: {error}")
             raise failure from error
-        return hashing.crc64(tail.body or b"") == self._body.crc64
+        return hashing.crc64(tail.body) == self._body.crc64
 
     def _wrong_position(self, position: int | None, error: CosxferError) -> AppendPositionError:
         ends = "where it ends cannot be told" if position is None else f"it ends at {position}"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from cosxfer._native import hashing
+from cosxfer.arguments import check_text, wrong_type
 from cosxfer.cos.requests import Body, Buffer, check_content_md5
 from cosxfer.engine.digests import digest_of
 from cosxfer.engine.file_body import FileBody, ReadableFile, is_file, measure
@@ -21,9 +22,8 @@ from cosxfer.errors import CosxferError, IntegrityError, SourceChangedError, Usa
 from cosxfer.planning import PartRange
 from cosxfer.sources import FileSource, RegularFile
 
-BodyInput: TypeAlias = (
-    "bytes | bytearray | memoryview | str | os.PathLike[str] | ReadableFile | Iterable[Buffer] | AsyncIterable[Buffer]"
-)
+BinaryInput: TypeAlias = Buffer | os.PathLike[str] | ReadableFile | Iterable[Buffer] | AsyncIterable[Buffer]
+BodyInput: TypeAlias = BinaryInput | str
 """Bytes, text (sent as UTF-8), the path of a file, a binary file object (from its position), or pieces to come."""
 
 
@@ -69,10 +69,12 @@ async def prepared(
     ``content_length`` long: before anything is sent, or, where pieces are sent as they come, before the last of them
     is, so that no object comes of it.
     """
+    body = checked_body(body)
     given = None if content_md5 is None else check_content_md5(content_md5)
     if content_length is not None:
-        _check_content_length(content_length, largest)
-    if isinstance(body, bytes | bytearray | memoryview | str):
+        check_content_length(content_length)
+        _check_size(content_length, largest, None)
+    if isinstance(body, bytes | bytearray | memoryview):
         yield await in_memory(
             body,
             lambda view: digest_of(view, executor),
@@ -109,18 +111,18 @@ async def prepared(
 
 
 async def in_memory(
-    body: Buffer | str,
+    body: Buffer,
     digest_of_body: Callable[[memoryview], Awaitable[hashing.PartDigest]],
     *,
     content_length: int | None,
     content_md5: str | None,
     largest: int,
 ) -> PreparedBody:
-    """What `prepared` makes of bytes and text; nothing is to be closed afterwards."""
+    """What `prepared` makes of bytes; nothing is to be closed afterwards."""
     given = None if content_md5 is None else check_content_md5(content_md5)
     if content_length is not None:
-        _check_content_length(content_length, largest)
-    view = memoryview(body.encode() if isinstance(body, str) else body)
+        _check_size(content_length, largest, None)
+    view = memoryview(body)
     if not view.c_contiguous:
         raise UsageError("the body is a view with holes; pass bytes(view)", name="body", value="memoryview")
     view = view.cast("B")
@@ -139,12 +141,27 @@ def _name(body: object) -> str:
     return f"<{type(body).__name__}>"
 
 
-def _check_content_length(value: int, largest: int) -> None:
+def checked_body(body: BodyInput) -> BinaryInput:
+    """Refuse what cannot be a body, without reading any of it; text becomes bytes."""
+    if isinstance(body, str):
+        check_text(body, "body")
+        return body.encode()
+    iterable = isinstance(body, Iterable) and not isinstance(body, Mapping)
+    if not iterable and not isinstance(body, Buffer | os.PathLike | ReadableFile | AsyncIterable):
+        raise wrong_type(
+            "body",
+            body,
+            "bytes, a string, a pathlib.Path for a file's content, a binary file object, or an iterable of bytes",
+        )
+    return body
+
+
+def check_content_length(value: int) -> None:
+    """Refuse what is no number of bytes."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise UsageError(
             f"content_length is {value!r}; it must be a number of bytes", name="content_length", value=value
         )
-    _check_size(value, largest, None)
 
 
 def check_stored(source: RegularFile) -> None:

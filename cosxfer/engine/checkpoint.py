@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from cosxfer.cos.names import bare_etag
 from cosxfer.errors import SourceChangedError
 from cosxfer.models import Part
 from cosxfer.sources import RegularFile, SourceIdentity
@@ -68,7 +69,7 @@ class Checkpoint:
             for number, part in self.done.items()
             if number in theirs
             and theirs[number].size == part.length
-            and theirs[number].etag.strip('"').lower() == part.etag.strip('"').lower()
+            and bare_etag(theirs[number].etag) == bare_etag(part.etag)
         }
         missing = len(self.done) - len(kept)
         self.done = kept

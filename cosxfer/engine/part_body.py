@@ -29,6 +29,10 @@ class PartBody:
             yield self._source.slice(offset, length)
             self._source.release(offset, length)
 
+    def check(self) -> None:
+        """Raise `SourceChangedError` where the file is no longer what it was."""
+        self._source.check()
+
     def mapped(self) -> memoryview | None:
         """The part as a whole; None where the file is not mapped."""
         return self._source.slice(self._part.offset, self._part.length) if self._source.mapped else None

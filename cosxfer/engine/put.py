@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 
 from cosxfer.cos.names import check_bucket, check_key
 from cosxfer.cos.requests import ObjectHeaders, check_content_md5, object_headers
-from cosxfer.engine.bodies import BodyInput, PreparedBody, in_memory, prepared
+from cosxfer.engine.bodies import BodyInput, PreparedBody, check_content_length, checked_body, in_memory, prepared
 from cosxfer.engine.digests import Digests
 from cosxfer.engine.report import Reporter
 from cosxfer.limits import MAX_PUT_BYTES
@@ -55,8 +55,11 @@ class PutJob:
         check_bucket(bucket)
         object_headers(check_key(key), given)
         session.endpoint(bucket, region)
+        body = checked_body(body)
         if content_md5 is not None:
             check_content_md5(content_md5)
+        if content_length is not None:
+            check_content_length(content_length)
         self._session = session
         self._executor = executor
         self._digests = digests
@@ -77,7 +80,7 @@ class PutJob:
     ) -> PutObjectResult:
         """Send it. Hashing is not reported: it is over before a listener could look."""
         body, length, md5 = self._body, self._content_length, self._content_md5
-        if isinstance(body, bytes | bytearray | memoryview | str):
+        if isinstance(body, bytes | bytearray | memoryview):
             ready = await in_memory(
                 body, self._digests.of, content_length=length, content_md5=md5, largest=MAX_PUT_BYTES
             )

@@ -14,8 +14,8 @@ from concurrent.futures import Executor
 from contextlib import aclosing
 
 from cosxfer._native import hashing
-from cosxfer.cos import requests, responses
-from cosxfer.cos.names import check_key, shorten
+from cosxfer.cos import requests
+from cosxfer.cos.names import bare_etag, check_key, shorten
 from cosxfer.cos.requests import ObjectHeaders
 from cosxfer.engine.abort import abort_upload
 from cosxfer.engine.checkpoint import Checkpoint, DonePart
@@ -138,8 +138,9 @@ class SliceUpload:
         crc64 = self._check_contiguous()
         send_seconds = time.monotonic() - send_began
         upload_id = checkpoint.upload_id
+        etags_agree = all(bare_etag(part.etag) == part.md5.hex() for part in checkpoint.done.values())
         checkpoint.clear()
-        verified_by = await self._verify(completed, crc64, upload_id)
+        verified_by = await self._verify(completed, crc64, upload_id, etags_agree=etags_agree)
         self._reporter.finish()
         return UploadResult(
             status_code=completed.status_code,
@@ -266,7 +267,7 @@ class SliceUpload:
     async def _send_part(self, part: HashedPart) -> None:
         number = part.range.number
         try:
-            result, self._http_version = await multipart_upload(
+            result, http_version = await multipart_upload(
                 self._session,
                 self._bucket,
                 self._key,
@@ -281,7 +282,7 @@ class SliceUpload:
                 region=self._options.region,
                 on_sent=self._reporter.add,
             )
-            self._etag_is_md5 &= responses.etag_is_md5(result)
+            self._http_version = http_version or self._http_version
             # What went out may have changed since it was hashed; the server's checks catch that, unless it
             # changed back. The file's own times tell.
             self._source.check()
@@ -369,7 +370,9 @@ class SliceUpload:
             return False
         return True
 
-    async def _verify(self, completed: MultipartCompleteResult, crc64: int, upload_id: str) -> str:
+    async def _verify(
+        self, completed: MultipartCompleteResult, crc64: int, upload_id: str, *, etags_agree: bool
+    ) -> str:
         """Compare the object's CRC64 with the file's; returns by what the object was verified."""
         theirs = completed.crc64
         if theirs is None:
@@ -382,7 +385,7 @@ class SliceUpload:
                 ) from error
             theirs = head.crc64
         if theirs is None:
-            return "etag" if self._etag_is_md5 else ""
+            return "etag" if etags_agree else ""
         if theirs != crc64:
             raise UploadError(
                 f"{self._what()} was completed, but the object is not the file: its CRC64 is {theirs}, the file's "

@@ -24,20 +24,11 @@ IN_MEMORY_BYTES = 1 * MIB
 Pieces: TypeAlias = "Iterator[Buffer] | AsyncIterator[Buffer]"
 
 
-def pieces_of(body: object) -> Pieces:
-    """The pieces of an iterable, an asynchronous iterable or a file object; raises `UsageError` for anything else."""
+def pieces_of(body: ReadableFile | Iterable[Buffer] | AsyncIterable[Buffer]) -> Pieces:
+    """The pieces of an iterable, an asynchronous iterable or a file object."""
     if isinstance(body, AsyncIterable):
         return aiter(body)
-    if isinstance(body, ReadableFile):
-        return _blocks(body)
-    if isinstance(body, Iterable) and not isinstance(body, dict):
-        return iter(body)
-    raise UsageError(
-        f"the body is {type(body).__name__}; it can be bytes, a string, a pathlib.Path for a file's content, "
-        "a binary file object, or an iterable of bytes",
-        name="body",
-        value=type(body).__name__,
-    )
+    return _blocks(body) if isinstance(body, ReadableFile) else iter(body)
 
 
 def _blocks(file: ReadableFile) -> Iterator[Buffer]:

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 
 from cosxfer._native import hashing
+from cosxfer.arguments import check_flag, wrong_type
 from cosxfer.config import check_concurrency
-from cosxfer.cos.names import check_bucket, check_key
+from cosxfer.cos.names import bare_etag, check_bucket, check_key
 from cosxfer.cos.requests import Body, ObjectHeaders, object_headers
 from cosxfer.engine.abort import abort_upload
-from cosxfer.engine.bodies import check_stored
+from cosxfer.engine.bodies import check_content_length, check_stored
 from cosxfer.engine.checkpoint import Checkpoint
 from cosxfer.engine.hash_ahead import HashAhead, HashedPart
 from cosxfer.engine.opening import Opener
@@ -67,13 +68,21 @@ class FileJob:
         if isinstance(slice_size, bool) or not isinstance(slice_size, int) or slice_size < 0:
             raise UsageError(f"slice_size is {slice_size!r}; it must be a number of bytes", name="slice_size")
         if not isinstance(path, str | bytes | os.PathLike):
-            raise UsageError(f"path is {type(path).__name__}; it must be a path", name="path", value=path)
+            raise wrong_type("path", path, "a path")
         if options.part_size is not None:
             check_part_size(options.part_size, name=options.part_size_name)
         if options.async_limit is not None:
             check_concurrency(options.async_limit, name="async_limit")
+        if options.content_length is not None:
+            check_content_length(options.content_length)
+        check_flag(options.upload_add_meta_md5, "upload_add_meta_md5")
+        check_flag(options.abort_on_failure, "abort_on_failure")
         check_bucket(bucket)
-        object_headers(check_key(key), options.given)
+        headers = object_headers(check_key(key), options.given)
+        if options.upload_add_meta_md5 and "x-cos-meta-md5" in headers:
+            raise UsageError(
+                "metadata has 'md5', which upload_add_meta_md5 sets; leave out one of them", name="upload_add_meta_md5"
+            )
         session.endpoint(bucket, options.region)
         self._session = session
         self._executor = executor
@@ -188,7 +197,12 @@ async def _put(
     began = time.monotonic()
     logger.debug("the upload of %s to %s/%s: %d bytes in one request", source.path, bucket, key, source.size)
     retried: list[CosxferError] = []
-    session = session.watched(retried.append)
+
+    def sent_again(error: CosxferError) -> None:
+        source.check()  # what was read is not the file any more: the error to tell is that
+        retried.append(error)
+
+    session = session.watched(sent_again)
     hash_reporter = Reporter(on_hash_progress, source.size)
     reporter = Reporter(on_progress, source.size)
     hash_reporter.start()
@@ -229,7 +243,7 @@ async def _put(
         raise
     check_stored(source)
     verified_by = "crc64" if result.crc64 is not None else ""
-    if not verified_by and result.etag.strip('"').lower() == hashed.md5.hex():
+    if not verified_by and bare_etag(result.etag) == hashed.md5.hex():
         verified_by = "etag"
     reporter.finish()
     return UploadResult(

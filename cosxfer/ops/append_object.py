@@ -29,8 +29,7 @@ async def append_object(
     """Send one append, once: what a lost answer means is not decided here."""
     key = check_key(key)
     doing = f"APPEND Object {shorten(key)}"
-    if isinstance(position, bool) or not isinstance(position, int) or position < 0:
-        raise UsageError(f"position is {position!r}; it must be a number of bytes", name="position", value=position)
+    check_position(position)
     headers = requests.object_headers(key, given)
     if md5 is not None:
         headers["content-md5"] = requests.content_md5(md5)
@@ -67,3 +66,9 @@ async def append_object(
         crc64=theirs,
         next_append_position=after,
     )
+
+
+def check_position(value: int) -> None:
+    """Refuse what is no number of bytes."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise UsageError(f"position is {value!r}; it must be a number of bytes", name="position", value=value)

@@ -7,18 +7,41 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Protocol, overload
 
 from cosxfer._native import hashing
+from cosxfer.arguments import check_text, wrong_type
 from cosxfer.cos.names import check_bucket, check_key, shorten
 from cosxfer.cos.requests import CosRequest
 from cosxfer.cos.responses import HttpResponse, malformed
 from cosxfer.errors import CosxferError, IntegrityError, UsageError
-from cosxfer.models import GetObjectResult
+from cosxfer.models import GetObjectBytesResult, GetObjectFileResult
 from cosxfer.ops.head_object import object_fields
 from cosxfer.ops.session import Session
 
 
+@overload
+async def get_object(
+    session: Session,
+    bucket: str,
+    key: str,
+    *,
+    output: None = None,
+    byte_range: tuple[int, int] | None = None,
+    version_id: str | None = None,
+    region: str | None = None,
+) -> GetObjectBytesResult: ...
+@overload
+async def get_object(
+    session: Session,
+    bucket: str,
+    key: str,
+    *,
+    output: str | os.PathLike[str] | None,
+    byte_range: tuple[int, int] | None = None,
+    version_id: str | None = None,
+    region: str | None = None,
+) -> GetObjectBytesResult | GetObjectFileResult: ...
 async def get_object(
     session: Session,
     bucket: str,
@@ -28,13 +51,14 @@ async def get_object(
     byte_range: tuple[int, int] | None = None,
     version_id: str | None = None,
     region: str | None = None,
-) -> GetObjectResult:
-    """Fetch an object; ``output`` None returns its content in ``body``.
+) -> GetObjectBytesResult | GetObjectFileResult:
+    """Fetch an object; ``output`` None returns its content in ``body``, otherwise it is a file that is written.
 
     A file appears under ``output`` only when it is complete and its CRC64 agrees. ``byte_range`` is first and last
     byte, both included.
     """
     key = check_key(key)
+    check_text(version_id, "version_id")
     doing = f"GET Object {shorten(key)}"
     request = CosRequest(
         method="GET",
@@ -44,7 +68,8 @@ async def get_object(
         headers={} if byte_range is None else {"range": _range(byte_range)},
         region=region,
     )
-    sink: _Sink = _Memory() if output is None else _File(Path(output))
+    path = None if output is None else _checked(output)
+    sink: _Sink = _Memory() if path is None else _File(path)
     try:
         crc = _Crc(sink)
         response = await session.call(
@@ -54,16 +79,32 @@ async def get_object(
             on_body=crc.write,
             check=lambda response: _check(response, crc, doing, ranged=byte_range is not None),
         )
-        fields = object_fields(response, doing=doing)
+        fields = {
+            **object_fields(response, doing=doing),
+            "content_range": response.headers.get("content-range"),
+        }
+        verified = response.status == 200 and fields["crc64"] is not None
         body = sink.finish()
     finally:
         sink.discard()
-    return GetObjectResult(
-        **fields,
-        body=body,
-        content_range=response.headers.get("content-range"),
-        verified=response.status == 200 and fields["crc64"] is not None,
-    )
+    if body is None:
+        assert output is not None
+        return GetObjectFileResult(**fields, verified=verified, path=os.fsdecode(output))
+    return GetObjectBytesResult(**fields, verified=verified, body=body)
+
+
+def _checked(output: str | os.PathLike[str]) -> Path:
+    """Where the file goes; what cannot be written to is refused before anything is asked for."""
+    if not isinstance(output, str | bytes | os.PathLike):
+        raise wrong_type("output", output, "a path, or None")
+    name = os.fsdecode(output)
+    try:
+        is_directory = name.endswith("/") or Path(name).is_dir()
+    except OSError:
+        is_directory = False  # opening it says why
+    if is_directory:
+        raise UsageError(f"output is {name!r}, which is a directory; name the file in it", name="output", value=name)
+    return Path(name)
 
 
 def _range(byte_range: tuple[int, int]) -> str:
@@ -179,5 +220,6 @@ class _File:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
-            raise CosxferError(f"cannot write {str(self._path)!r}: {error.strerror}") from error
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise CosxferError(f"cannot write {str(self._path)!r}: {why}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cosxfer.arguments import check_text
 from cosxfer.cos import responses
 from cosxfer.cos.names import check_bucket, check_key, shorten
 from cosxfer.cos.requests import CosRequest
@@ -23,6 +24,7 @@ async def head_object(
     region: str | None = None,
 ) -> HeadObjectResult:
     key = check_key(key)
+    check_text(version_id, "version_id")
     doing = f"HEAD Object {shorten(key)}"
     request = CosRequest(
         method="HEAD",

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from cosxfer.cos import responses
-from cosxfer.cos.names import check_bucket, check_key
+from cosxfer.cos.names import check_bucket, check_key, check_upload_id
 from cosxfer.cos.requests import CosRequest
 from cosxfer.models import MultipartAbortResult
-from cosxfer.ops.multipart_upload import check_upload_id
 from cosxfer.ops.session import Session
 
 

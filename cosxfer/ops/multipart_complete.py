@@ -7,12 +7,12 @@ from itertools import pairwise
 from xml.etree.ElementTree import Element
 
 from cosxfer._native import hashing
+from cosxfer.arguments import check_text, wrong_type
 from cosxfer.cos import requests, responses, xml
-from cosxfer.cos.names import check_bucket, check_key
+from cosxfer.cos.names import check_bucket, check_key, check_part_number, check_upload_id
 from cosxfer.cos.requests import CosRequest
 from cosxfer.errors import UsageError
 from cosxfer.models import MultipartCompleteResult, MultipartUploadResult, Part
-from cosxfer.ops.multipart_upload import check_part_number, check_upload_id
 from cosxfer.ops.session import Session
 
 STALL_TIMEOUT_SECONDS = 600.0
@@ -84,11 +84,19 @@ def _crc64(root: Element) -> int | None:
 
 
 def _sorted(parts: Iterable[Part | MultipartUploadResult]) -> list[Part | MultipartUploadResult]:
-    chosen = sorted(parts, key=lambda part: part.part_number)
+    wanted = "an iterable of cosxfer.Part or of what multipart_upload returned"
+    if not isinstance(parts, Iterable):
+        raise wrong_type("parts", parts, wanted)
+    listed = list(parts)
+    for part in listed:
+        if not isinstance(part, Part | MultipartUploadResult):
+            raise UsageError(f"parts holds {type(part).__name__}; it must be {wanted}", name="parts")
+        check_part_number(part.part_number)
+        check_text(part.etag, "etag", optional=False)
+    chosen = sorted(listed, key=lambda part: part.part_number)
     if not chosen:
         raise UsageError("parts is empty; a multipart upload has at least one part", name="parts", value=())
     for part in chosen:
-        check_part_number(part.part_number)
         if not part.etag.strip('"') or not part.etag.isprintable():
             raise UsageError(
                 f"part {part.part_number} has the ETag {part.etag!r}; it comes from multipart_upload",

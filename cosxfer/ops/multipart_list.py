@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cosxfer.arguments import check_text
 from cosxfer.cos import responses, xml
 from cosxfer.cos.names import check_bucket
 from cosxfer.cos.requests import CosRequest
@@ -24,6 +25,14 @@ async def multipart_list(
     region: str | None = None,
 ) -> MultipartListResult:
     doing = f"List Multipart Uploads of {bucket}"
+    for name, text in (
+        ("prefix", prefix),
+        ("delimiter", delimiter),
+        ("encoding_type", encoding_type),
+        ("key_marker", key_marker),
+        ("upload_id_marker", upload_id_marker),
+    ):
+        check_text(text, name)
     optional = {
         "prefix": prefix,
         "delimiter": delimiter,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from cosxfer.arguments import check_text
 from cosxfer.cos import responses, xml
-from cosxfer.cos.names import check_bucket, check_key
+from cosxfer.cos.names import check_bucket, check_key, check_upload_id
 from cosxfer.cos.requests import CosRequest
 from cosxfer.errors import UsageError
 from cosxfer.limits import MAX_LIST_ENTRIES
 from cosxfer.models import MultipartListPartResult, Part
-from cosxfer.ops.multipart_upload import check_upload_id
 from cosxfer.ops.session import Session
 
 
@@ -28,7 +28,14 @@ async def multipart_list_part(
     params = {"uploadId": check_upload_id(upload_id)}
     if max_parts is not None:
         params["max-parts"] = str(check_page_size(max_parts, "max_parts"))
+    check_text(encoding_type, "encoding_type")
     if part_number_marker is not None:
+        if isinstance(part_number_marker, bool) or not isinstance(part_number_marker, int) or part_number_marker < 0:
+            raise UsageError(
+                f"part_number_marker is {part_number_marker!r}; it must be a part's number, or 0",
+                name="part_number_marker",
+                value=part_number_marker,
+            )
         params["part-number-marker"] = str(part_number_marker)
     if encoding_type is not None:
         params["encoding-type"] = encoding_type

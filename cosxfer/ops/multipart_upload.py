@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cosxfer.cos import requests, responses
-from cosxfer.cos.names import check_bucket, check_key
+from cosxfer.cos.names import bare_etag, check_bucket, check_key, check_part_number, check_upload_id
 from cosxfer.cos.requests import Body, CosRequest
-from cosxfer.errors import IntegrityError, UsageError
-from cosxfer.limits import MAX_PART_NUMBER, MIN_PART_NUMBER
+from cosxfer.errors import CosxferError, IntegrityError
 from cosxfer.models import MultipartUploadResult
+from cosxfer.ops.multipart_list_part import multipart_list_part
 from cosxfer.ops.session import Session
 
 
@@ -24,7 +24,7 @@ async def multipart_upload(
     content_length: int,
     md5: bytes | None,
     crc64: int | None,
-    etag_is_md5: bool = True,
+    etag_is_md5: bool | None,
     headers: dict[str, str] | None = None,
     region: str | None = None,
     on_sent: Callable[[int], None] | None = None,
@@ -32,8 +32,12 @@ async def multipart_upload(
     """Send one part and return the result and the HTTP version.
 
     ``md5`` (16 bytes) goes into Content-MD5 and is compared with the ETag, ``crc64`` with the server's; None leaves
-    either out. With a key of the KMS or of the user's the ETag is not the MD5: where ``etag_is_md5`` is False, or the
-    answer says so.
+    either out. The ETag of a part that is encrypted with a key of the KMS or of the customer need not be its MD5:
+    ``etag_is_md5`` says whether it is; None that this is not known, and that an equal CRC64 is enough. Where the answer
+    tells of such a key it is not compared.
+
+    409 means that an earlier attempt at this part, whose answer was lost, is still under way. So the server is asked
+    which parts it has, and where ours is there, that is the answer; the HTTP version is then empty.
     """
     key = check_key(key)
     check_part_number(part_number)
@@ -54,14 +58,38 @@ async def multipart_upload(
     )
 
     def check(response: responses.HttpResponse) -> None:
-        etag = responses.etag(response, doing=doing).strip('"').lower()
-        if md5 is not None and etag_is_md5 and responses.etag_is_md5(response) and etag != md5.hex():
-            raise _differs(doing, "ETag", md5.hex(), etag)
+        etag = bare_etag(responses.etag(response, doing=doing))
         theirs = responses.crc64(response, doing=doing)
+        compared = etag_is_md5 if etag_is_md5 is not None else theirs is None
+        if md5 is not None and etag != md5.hex() and compared and responses.etag_is_md5(response):
+            raise _differs(doing, "ETag", md5.hex(), etag)
         if crc64 is not None and theirs is not None and theirs != crc64:
             raise _differs(doing, "CRC64", crc64, theirs)
 
-    response = await session.call(request, doing=doing, on_sent=on_sent, check=check)
+    async def stored_after_all() -> responses.HttpResponse | None:
+        if md5 is None:
+            return None
+        try:
+            listed = await multipart_list_part(
+                session,
+                bucket,
+                key,
+                upload_id=upload_id,
+                max_parts=1,
+                part_number_marker=part_number - 1,
+                region=region,
+            )
+        except CosxferError:
+            return None  # not known, so it is sent again: a part that is there twice is there once
+        for part in listed.parts:
+            if (part.part_number, part.size, bare_etag(part.etag)) == (part_number, content_length, md5.hex()):
+                if on_sent is not None:
+                    on_sent(content_length)
+                headers = {**listed.headers, "etag": part.etag}
+                return responses.HttpResponse(status=listed.status_code, headers=headers, http_version="")
+        return None
+
+    response = await session.call(request, doing=doing, on_sent=on_sent, check=check, on_conflict=stored_after_all)
     result = MultipartUploadResult(
         **responses.common(response),
         part_number=part_number,
@@ -69,22 +97,6 @@ async def multipart_upload(
         crc64=responses.crc64(response, doing=doing),
     )
     return result, response.http_version
-
-
-def check_upload_id(value: str) -> str:
-    """Return ``value`` if it can be one: without it, the request would be one for the object itself."""
-    if not isinstance(value, str) or not value:
-        raise UsageError(f"upload_id is {value!r}; it comes from multipart_init", name="upload_id", value=value)
-    return value
-
-
-def check_part_number(value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not MIN_PART_NUMBER <= value <= MAX_PART_NUMBER:
-        raise UsageError(
-            f"part_number is {value!r}; it must be from {MIN_PART_NUMBER} to {MAX_PART_NUMBER}",
-            name="part_number",
-            value=value,
-        )
 
 
 def _differs(doing: str, what: str, ours: object, theirs: object) -> IntegrityError:

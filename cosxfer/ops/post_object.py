@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 
+from cosxfer.arguments import wrong_type
 from cosxfer.cos import form, requests, responses, xml
 from cosxfer.cos.names import check_bucket, check_header_value, check_key, shorten
 from cosxfer.cos.policy import FILENAME, Condition, form_fields
@@ -40,12 +41,7 @@ async def presign_post(
 ) -> PresignedPost:
     """Sign a form for ``key``, which may hold ``${filename}``; ``fields`` come from `post_fields`."""
     key = check_key(key)
-    if isinstance(expires_seconds, bool) or not isinstance(expires_seconds, int) or expires_seconds < 1:
-        raise UsageError(
-            f"expires_seconds is {expires_seconds!r}; it must be a number of seconds from 1",
-            name="expires_seconds",
-            value=expires_seconds,
-        )
+    check_form(conditions, expires_seconds)
     endpoint = session.endpoint(check_bucket(bucket), region)
     credentials = await session.credentials()
     if credentials is None:
@@ -65,10 +61,23 @@ async def presign_post(
     return PresignedPost(url=url, fields=signed, expires_at=ends)
 
 
+def check_form(conditions: Iterable[Condition], expires_seconds: int) -> None:
+    """Refuse what is no list of conditions, and no life of a form."""
+    if not isinstance(conditions, Iterable):
+        raise wrong_type("conditions", conditions, "a list of conditions")
+    if isinstance(expires_seconds, bool) or not isinstance(expires_seconds, int) or expires_seconds < 1:
+        raise UsageError(
+            f"expires_seconds is {expires_seconds!r}; it must be a number of seconds from 1",
+            name="expires_seconds",
+            value=expires_seconds,
+        )
+
+
 def post_fields(
     key: str, given: ObjectHeaders, *, success_action_status: int | None, success_action_redirect: str | None
 ) -> dict[str, str]:
     """The form's fields for these parameters; raises `UsageError` for a bad value."""
+    check_key(key)
     headers = requests.object_headers(key, given)
     headers.pop("expect", None)
     if FILENAME in key and "content_type" not in given:

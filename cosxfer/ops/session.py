@@ -6,13 +6,14 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from cosxfer.config import ClientConfig
 from cosxfer.cos import sign
 from cosxfer.cos.endpoint import Endpoint, resolve_endpoint
-from cosxfer.cos.requests import CosRequest, HttpRequest, can_be_sent_again, target
+from cosxfer.cos.names import check_region
+from cosxfer.cos.requests import CosRequest, HttpRequest, can_be_sent_again, check_unchanged, target
 from cosxfer.cos.responses import HttpResponse, error_of, server_time
 from cosxfer.credentials import Credentials, CredentialsResolver
 from cosxfer.errors import CosxferError, ServerError
@@ -72,7 +73,10 @@ class Session:
         self._on_retry: Callable[[CosxferError], None] | None = None
 
     def watched(self, on_retry: Callable[[CosxferError], None]) -> Session:
-        """The same way to COS for one piece of work; ``on_retry`` gets the error of each request that is sent again."""
+        """The same way to COS for one piece of work.
+
+        ``on_retry`` gets the error of each request that is to be sent again; what it raises ends the call.
+        """
         watched = Session.__new__(Session)
         vars(watched).update(vars(self))
         watched._on_retry = on_retry
@@ -80,6 +84,8 @@ class Session:
 
     def endpoint(self, bucket: str, region: str | None = None) -> Endpoint:
         """The address of ``bucket``; ``region`` overrides the client's."""
+        if region is not None and region != "":
+            check_region(region)
         return resolve_endpoint(self.config.endpoint, bucket=bucket, region=region or self.config.region)
 
     async def credentials(self) -> Credentials | None:
@@ -97,13 +103,15 @@ class Session:
         stall_timeout_seconds: float | None = None,
         check: Callable[[HttpResponse], None] | None = None,
         max_attempts: int | None = None,
+        on_conflict: Callable[[], Awaitable[HttpResponse | None]] | None = None,
     ) -> HttpResponse:
         """Send ``request`` until it succeeds or its error is final, and return the answer.
 
         ``doing`` says what is asked, for messages. ``on_sent`` gets bytes sent, negative where an attempt failed and
         they must be sent again; ``on_attempt`` is called before each attempt, ``on_body`` takes the answer's body.
-        ``check`` may refuse an answer by raising. A body that cannot be read twice is
-        sent once; a failure before it was begun to be read is no attempt at it.
+        ``check`` may refuse an answer by raising. ``on_conflict`` is asked after a 409: what it returns is the answer;
+        where that is None, the request is sent again. A body that cannot be read twice is sent once; a failure before
+        it was begun to be read is no attempt at it.
         """
         policy = self.policy if max_attempts is None else replace(self.policy, max_attempts=max_attempts)
         attempt, corrected = 1, False
@@ -124,11 +132,16 @@ class Session:
                     corrected = True
                     self.note_retry(error, attempt=attempt, delay_seconds=0.0)
                     continue
+                if on_conflict is not None and isinstance(error, ServerError) and error.status == 409:
+                    if (resolved := await on_conflict()) is not None:
+                        return resolved
+                    error.retryable = True
                 delay = retry_delay(policy, error, attempt=attempt, random=random.random())  # noqa: S311 # jitter
                 if delay is None or not self._budget.take():
                     if attempt > 1:
                         error.add_note(f"sent {attempt} times")
                     raise
+                check_unchanged(request.body)
                 self.note_retry(error, attempt=attempt + 1, delay_seconds=delay, max_attempts=policy.max_attempts)
             attempt += 1
             await asyncio.sleep(delay)
@@ -235,6 +248,8 @@ class Session:
         self, error: CosxferError, *, attempt: int, delay_seconds: float, max_attempts: int | None = None
     ) -> None:
         """A request is about to be sent again because of ``error``, for the ``attempt``-th time in all."""
+        if self._on_retry is not None:
+            self._on_retry(error)
         retry_logger.info(
             "%s; sent again %s (attempt %d of %d)",
             error,
@@ -243,8 +258,6 @@ class Session:
             max_attempts or self.policy.max_attempts,
             extra={"reason": str(error)},
         )
-        if self._on_retry is not None:
-            self._on_retry(error)
 
 
 def _shown(request: HttpRequest) -> str:

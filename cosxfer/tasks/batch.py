@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
+from cosxfer.arguments import check_timeout
 from cosxfer.engine.options import FileUpload
+from cosxfer.errors import TaskTimeoutError
 from cosxfer.events import ProgressMeter
 from cosxfer.models import Progress, UploadResult
 from cosxfer.tasks.dispatcher import Delivery, Dispatcher
 from cosxfer.tasks.record import Report, TaskRecord
+from cosxfer.tasks.states import ENDED
 from cosxfer.tasks.task import CLEAN_UP_SECONDS, DELIVERY_SECONDS, AsyncUploadTask, UploadTask
 
 Record = TaskRecord[UploadResult]
@@ -175,6 +179,16 @@ class BatchView(Generic[Handle]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {len(self.tasks)} files>"
 
+    def _not_ended(self, seconds: float | None) -> TaskTimeoutError:
+        states = {task.task_id: task.state for task in self.tasks}
+        unfinished = {task_id: state for task_id, state in states.items() if state not in ENDED}
+        counts = Counter(unfinished.values())
+        told = ", ".join(f"{count} {state}" for state, count in counts.items())
+        return TaskTimeoutError(
+            f"{len(unfinished)} of {len(states)} files have not ended in {seconds:g} s: {told}. They go on",
+            unfinished=unfinished,
+        )
+
     def _callbacks(self) -> Future[None] | None:
         return self._batch._dispatcher.delivered() if self._batch.watched else None
 
@@ -183,8 +197,12 @@ class UploadBatch(BatchView[UploadTask[UploadResult]]):
     """Many files under way; made by `Client.submit_upload_files`."""
 
     def result(self, timeout: float | None = None) -> list[FileResult]:
-        """Wait until every file has ended; raises ``TimeoutError`` after ``timeout`` seconds, and no file's error."""
-        self._batch.ended.result(timeout)
+        """Wait until every file has ended; raises `TaskTimeoutError` after ``timeout`` seconds, and no file's error."""
+        seconds = check_timeout(timeout)
+        try:
+            self._batch.ended.result(seconds)
+        except TimeoutError:
+            raise self._not_ended(seconds) from None
         callbacks = self._callbacks()
         if callbacks is not None:
             try:
@@ -217,9 +235,13 @@ class AsyncUploadBatch(BatchView[AsyncUploadTask[UploadResult]]):
     """Many files under way; made by `AsyncClient.submit_upload_files`."""
 
     async def result(self, timeout: float | None = None) -> list[FileResult]:
-        """Wait until every file has ended; raises ``TimeoutError`` after ``timeout`` seconds, and no file's error."""
-        async with asyncio.timeout(timeout):
-            await asyncio.shield(asyncio.wrap_future(self._batch.ended))
+        """Wait until every file has ended; raises `TaskTimeoutError` after ``timeout`` seconds, and no file's error."""
+        seconds = check_timeout(timeout)
+        try:
+            async with asyncio.timeout(seconds):
+                await asyncio.shield(asyncio.wrap_future(self._batch.ended))
+        except TimeoutError:
+            raise self._not_ended(seconds) from None
         callbacks = self._callbacks()
         if callbacks is not None:
             await asyncio.wait([asyncio.wrap_future(callbacks)], timeout=DELIVERY_SECONDS)

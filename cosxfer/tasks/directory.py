@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from cosxfer.errors import SourceError, UsageError
+from cosxfer.arguments import check_text, wrong_type
+from cosxfer.errors import SourceError
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,12 @@ def find_files(
     directory that can be read.
     """
     for name, patterns in (("include", include), ("exclude", exclude)):
-        if isinstance(patterns, str):
-            raise UsageError(f"{name} is a string; it must be a list of patterns", name=name, value=patterns)
+        if patterns is None:
+            continue
+        if isinstance(patterns, str | bytes) or not isinstance(patterns, Iterable):
+            raise wrong_type(name, patterns, 'a list of patterns such as ["*.log"]')
+        for pattern in patterns:
+            check_text(pattern, name, optional=False)
     start = os.fsdecode(root)
     found = list(_walk(start, "", tuple(exclude or ()), at_root=True))
     if include is not None:

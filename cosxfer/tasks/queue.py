@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
+from cosxfer.arguments import check_flag
 from cosxfer.engine.report import call
 from cosxfer.errors import CosxferError, UsageError
 from cosxfer.models import TaskInfo
@@ -43,6 +44,17 @@ class TaskQueue(RunningTasks):
             raise CosxferError(
                 "the client was first used on another event loop, where its connections are; make one for each loop"
             )
+
+    @property
+    def bound(self) -> bool:
+        """Whether the client was used: it belongs to an event loop, and to this process."""
+        return self._loop is not None and os.getpid() == self._process
+
+    @property
+    def idle(self) -> bool:
+        """Whether no task waits, runs or is cleaned up."""
+        # Without the lock: whoever collects the garbage may hold it.
+        return all(record.ended for record in list(self._table))
 
     # -- the list ---------------------------------------------------------------------------------------------------
 
@@ -159,6 +171,7 @@ class TaskQueue(RunningTasks):
     def cancel(self, record: AnyRecord, *, abort: bool) -> bool:
         """End it, and with ``abort`` delete its parts on the server; False where it was done. See `stopped`."""
         self.check()
+        check_flag(abort, "abort")
         with self._lock:
             return record.state == "canceled" or self._cancel(record, abort)
 

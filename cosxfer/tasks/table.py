@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
+from cosxfer.cos.names import shorten
 from cosxfer.errors import UsageError
 from cosxfer.tasks.record import TaskRecord
 
@@ -41,10 +42,10 @@ class TaskTable:
 
     def get(self, task_id: str) -> AnyRecord:
         """The task with this id; raises `UsageError` where there is none (any more)."""
-        record = self._records.get(task_id)
+        record = self._records.get(task_id) if isinstance(task_id, str) else None
         if record is None:
             raise UsageError(
-                f"there is no task {task_id!r}; it may have ended and been taken out of the list",
+                f"there is no task {shorten(task_id)}; it may have ended and been taken out of the list",
                 name="task_id",
                 value=task_id,
             )

@@ -7,6 +7,8 @@ from collections.abc import Generator
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
+from cosxfer.arguments import check_timeout
+from cosxfer.errors import TaskTimeoutError
 from cosxfer.models import TaskInfo, TaskState
 from cosxfer.tasks.queue import TaskQueue
 from cosxfer.tasks.record import TaskRecord
@@ -66,6 +68,14 @@ class TaskView(Generic[R]):
     def _callbacks(self) -> Future[None] | None:
         return None if self._record.watch is None else self._queue.dispatcher.delivered()
 
+    def _not_ended(self, seconds: float | None) -> TaskTimeoutError:
+        info = self._record.info()
+        return TaskTimeoutError(
+            f"the upload of {info.path or 'a body'} to {info.bucket}/{info.key} (task {info.task_id}) has not ended in "
+            f"{seconds:g} s: it is {info.state}, with {info.loaded} of {info.total} bytes sent. It goes on",
+            unfinished={info.task_id: info.state},
+        )
+
     def _give_up(self) -> Future[None] | None:
         """Cancel what has not ended; nobody is there to pause or restart it."""
         job = self._record.job
@@ -83,13 +93,17 @@ class UploadTask(TaskView[R]):
     def result(self, timeout: float | None = None) -> R:
         """Wait until the task has ended and return its result.
 
-        Raises the error of a failed upload, `TaskCanceledError` for a cancelled one, and ``TimeoutError`` after
-        ``timeout`` seconds. While the task is paused it goes on waiting: until somebody restarts or cancels it.
+        Raises the error of a failed upload, `TaskCanceledError` for a cancelled one, and `TaskTimeoutError` (a
+        ``TimeoutError``) after ``timeout`` seconds, while the task goes on. While it is paused the wait goes on: until
+        somebody restarts or cancels it.
         """
+        seconds = check_timeout(timeout)
         waiter = self._queue.when_ended(self._record)
         if waiter is not None:
             try:
-                waiter.result(timeout)
+                waiter.result(seconds)
+            except TimeoutError:
+                raise self._not_ended(seconds) from None
             finally:
                 waiter.cancel()
         _wait_a_little(self._callbacks(), DELIVERY_SECONDS)
@@ -141,10 +155,14 @@ class AsyncUploadTask(TaskView[R]):
 
         Cancelling the wait does not cancel the task.
         """
+        seconds = check_timeout(timeout)
         waiter = self._queue.when_ended(self._record)
         if waiter is not None:
-            async with asyncio.timeout(timeout):
-                await asyncio.wrap_future(waiter)
+            try:
+                async with asyncio.timeout(seconds):
+                    await asyncio.wrap_future(waiter)
+            except TimeoutError:
+                raise self._not_ended(seconds) from None
         callbacks = self._callbacks()
         if callbacks is not None:
             await asyncio.wait([asyncio.wrap_future(callbacks)], timeout=DELIVERY_SECONDS)

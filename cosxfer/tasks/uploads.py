@@ -9,11 +9,20 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import cast
 
+from cosxfer.arguments import check_callback, check_names, check_text, wrong_type
+from cosxfer.cos.names import shorten
 from cosxfer.cos.requests import ObjectHeaders
 from cosxfer.engine.bodies import BodyInput
 from cosxfer.engine.digests import Digests
 from cosxfer.engine.opening import Opener
-from cosxfer.engine.options import DirectoryOptions, FileOptions, FileUpload, SliceFileOptions, UploadOptions
+from cosxfer.engine.options import (
+    DirectoryOptions,
+    FileCallbacks,
+    FileOptions,
+    FileUpload,
+    SliceFileOptions,
+    UploadOptions,
+)
 from cosxfer.engine.put import PutJob
 from cosxfer.engine.upload_file import FileJob
 from cosxfer.errors import CosxferError, UsageError
@@ -51,10 +60,9 @@ class Uploads:
     ) -> TaskRecord[UploadResult]:
         """Put a file into the queue. What can be refused is refused here: `UsageError`."""
         self.queue.check()
+        check_callbacks(options)
         parsed = UploadOptions.of(options, part_size_name=part_size_name)
-        job = FileJob(
-            self._session, self._executor, self._opener, bucket, key, path, slice_size=slice_size, options=parsed
-        )
+        job = self._job(bucket, key, path, slice_size, parsed)
         asked: FileUpload = {**options, "bucket": bucket, "key": key, "path": path}
         return self.queue.submit(
             job,
@@ -105,6 +113,8 @@ class Uploads:
         on_progress: Callable[[Progress], None] | None,
     ) -> TaskRecord[PutObjectResult]:
         """Put the sending of a body into the queue."""
+        check_callback(on_task_ready, "on_task_ready")
+        check_callback(on_progress, "on_progress")
         path = os.fsdecode(body) if isinstance(body, os.PathLike) else ""
         return self.queue.submit(
             job,
@@ -131,12 +141,18 @@ class Uploads:
         ``problems`` are files that are known to fail, by their index.
         """
         self.queue.check()
+        check_callback(on_progress, "on_progress")
+        check_callback(on_file_finish, "on_file_finish")
+        if not isinstance(files, Iterable) or isinstance(files, str | bytes | Mapping):
+            raise wrong_type("files", files, "a list of mappings with bucket, key and path")
         listed = list(files)
         if isinstance(slice_size, bool) or not isinstance(slice_size, int) or slice_size < 0:
             raise UsageError(f"slice_size is {slice_size!r}; it must be a number of bytes", name="slice_size")
         for entry in listed:
             if not isinstance(entry, Mapping):
-                raise UsageError(f"a file is {entry!r}; it must be a mapping with bucket, key and path", name="files")
+                raise UsageError(
+                    f"a file is {shorten(entry)}; it must be a mapping with bucket, key and path", name="files"
+                )
         return BatchRecord(
             listed,
             self.queue.dispatcher,
@@ -160,7 +176,13 @@ class Uploads:
         on_file_finish: OnFileFinish | None,
         options: DirectoryOptions,
     ) -> BatchRecord:
-        """Look at a directory tree, and put nothing into the queue yet."""
+        """Look at a directory tree, and put nothing into the queue yet.
+
+        What is wrong for every file is refused here, once.
+        """
+        check_text(prefix, "prefix", optional=False)
+        check_names(options, DirectoryOptions.__annotations__)
+        self._job(bucket, joined(prefix, "a"), path, slice_size, UploadOptions.of(cast(FileOptions, options)))
         files, problems = [], {}
         for index, entry in enumerate(find_files(path, include=include, exclude=exclude)):
             file = {**options, "bucket": bucket, "key": joined(prefix, entry.relative), "path": entry.path}
@@ -196,18 +218,11 @@ class Uploads:
             for name in ("bucket", "key", "path"):
                 if name not in entry:
                     raise UsageError(f"file {index} has no {name!r}", name=name)
-            job = FileJob(
-                self._session,
-                self._executor,
-                self._opener,
-                entry["bucket"],
-                entry["key"],
-                entry["path"],
-                slice_size=batch.slice_size,
-                options=options,
-            )
+            check_callbacks(entry)
+            job = self._job(entry["bucket"], entry["key"], entry["path"], batch.slice_size, options)
         except CosxferError as refused:
             job = RefusedJob(refused)
+            entry = without_wrong_callbacks(entry)
         return self.queue.submit(
             job,
             bucket=str(entry.get("bucket", "")),
@@ -219,6 +234,13 @@ class Uploads:
             on_task_ready=entry.get("on_task_ready"),
             on_report=batch.on_report,
             on_end=self._on_end(entry, then=partial(batch.task_ended, index)),
+        )
+
+    def _job(
+        self, bucket: str, key: str, path: str | os.PathLike[str], slice_size: int, options: UploadOptions
+    ) -> FileJob:
+        return FileJob(
+            self._session, self._executor, self._opener, bucket, key, path, slice_size=slice_size, options=options
         )
 
     def _on_end(
@@ -254,11 +276,15 @@ class Uploads:
     def listen(self, event: str, listener: Callable[[TaskEvent], None]) -> None:
         """Tell ``listener`` of every change in the list."""
         _check_event(event)
+        if listener is None:
+            raise wrong_type("callback", listener, "a function")
+        check_callback(listener, "callback")
         self.queue.listen(listener)
 
     def unlisten(self, event: str, listener: Callable[[TaskEvent], None] | None) -> None:
         """Tell it no more, or nobody where None."""
         _check_event(event)
+        check_callback(listener, "callback")
         self.queue.unlisten(listener)
 
     async def aclose(self) -> None:
@@ -284,6 +310,20 @@ def size_of(path: str | os.PathLike[str] | None) -> int:
         return 0 if path is None else os.stat(path).st_size  # noqa: PTH116 (a Path costs more than the call)
     except (OSError, ValueError, TypeError):
         return 0
+
+
+CALLBACKS = tuple(FileCallbacks.__annotations__)
+
+
+def check_callbacks(options: Mapping[str, object]) -> None:
+    """Refuse what cannot be called."""
+    for name in CALLBACKS:
+        check_callback(options.get(name), name)
+
+
+def without_wrong_callbacks(entry: FileUpload) -> FileUpload:
+    """What was asked of a file that is refused, as far as it can be told so."""
+    return cast(FileUpload, {name: value for name, value in entry.items() if name not in CALLBACKS or callable(value)})
 
 
 def watch_of(options: FileOptions) -> Watch | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypeGuard, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from cosxfer.arguments import wrong_type
 from cosxfer.config import ClientConfig
 from cosxfer.errors import UsageError
 from cosxfer.transport.base import Transport
@@ -33,7 +34,11 @@ def choose_transport(choice: TransportChoice, config: ClientConfig) -> Transport
     Raises `UsageError` for ``"native"`` where it is not built, or another word.
     """
     if not isinstance(choice, str):
-        return _around(choice, config) if _is_httpx_client(choice) else cast(Transport, choice)
+        if _is_httpx_client(choice):
+            return _around(choice, config)
+        if isinstance(choice, type) or not callable(getattr(choice, "send", None)):
+            raise wrong_type("transport", choice, '"auto", "native" or "httpx", a transport, or an httpx.AsyncClient')
+        return cast(Transport, choice)
     if choice == "native":
         if not is_built():
             raise UsageError(

@@ -31,10 +31,11 @@ from cosxfer.errors import (
     UsageError,
 )
 from cosxfer.transport.base import MAX_ANSWER_BYTES
-from cosxfer.transport.native_body import attach_body, feed, settled
+from cosxfer.transport.native_body import attach_body, feed
 from cosxfer.transport.native_connect import Target, connect
 from cosxfer.transport.native_pool import IDLE_SECONDS, OriginPool, Slot
 from cosxfer.transport.tls import context_of
+from cosxfer.transport.views import settled
 
 USER_AGENT = "cosxfer/0.1.0"
 MAX_THREADS = 4
@@ -158,6 +159,28 @@ class NativeTransport:
 
         for origin in self._origins.values():
             self._fail_waiting(origin, TransportError("the client is closed"), all_of_them=True)
+
+    def abandon(self) -> None:
+        """Let go of everything at once, for a client that nobody holds and nobody has closed; nothing is under way."""
+        loop = self._loop
+        self._closed = True
+        if loop is None or not self._finalizer.detach():
+            return
+        if loop.is_running() and asyncio._get_running_loop() is not loop:
+            loop.call_soon_threadsafe(self._let_go)  # the garbage was collected in another thread
+        else:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        loop = self._loop
+        assert loop is not None
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for engine in self._engines:
+            engine.stop()
+            if not loop.is_closed():
+                loop.remove_reader(engine.fileno())
+            engine.drain(self)
 
     def _check_open(self, request: HttpRequest) -> None:
         if self._closed:
@@ -488,6 +511,20 @@ def _again(error: TransportError) -> TransportError:
 def _stop(engines: list[wire.Engine]) -> None:
     for engine in engines:
         engine.stop()
+        # What it had to say last gives back the connections, and with them its own file descriptors.
+        engine.drain(_Nobody())
+
+
+class _Nobody:
+    """Takes what the I/O threads report of a transport that is gone."""
+
+    def _ignore(self, *_: object) -> None:
+        pass
+
+    on_done = on_sent = on_wanted = on_body = on_settings = on_leaving = on_stalled = _ignore
+
+    def on_closed(self, connection: wire.Connection) -> None:
+        connection.owner = None
 
 
 def _head(request: HttpRequest) -> bytes:

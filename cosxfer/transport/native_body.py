@@ -7,13 +7,12 @@ is read piece by piece, a bounded way ahead of the sending.
 from __future__ import annotations
 
 import asyncio
-import contextvars
-from collections.abc import AsyncIterable, AsyncIterator, Callable
-from typing import Any
+from collections.abc import Callable
 
 from cosxfer._native import wire
-from cosxfer.cos.requests import Body, Buffer, HttpRequest
+from cosxfer.cos.requests import HttpRequest
 from cosxfer.errors import ProtocolError
+from cosxfer.transport.views import views
 
 AHEAD_BYTES = 2 * 1024 * 1024
 """What may wait to be sent of a body that is read piece by piece."""
@@ -48,8 +47,7 @@ async def feed(engine: wire.Engine, exchange: wire.Exchange, request: HttpReques
         await room.wait()
         if exchange.done:
             return
-    async for piece in _pieces(request.body):
-        view = memoryview(piece).cast("B")
+    async for view in views(request.body):
         total += len(view)
         if expected is not None and total > expected:
             _check_length(request, total)
@@ -67,42 +65,3 @@ def _check_length(request: HttpRequest, length: int) -> None:
             f"{request.method} {request.url}: the body is not the {request.content_length} bytes that were announced",
             url=request.url,
         )
-
-
-async def settled(future: asyncio.Future[Any]) -> None:
-    """Wait until it is done, whatever its result; a cancellation that comes meanwhile is raised then."""
-    cancelled: asyncio.CancelledError | None = None
-    while not future.done():
-        try:
-            await asyncio.wait([future])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if not future.cancelled():
-        future.exception()  # seen: it is of no interest any more
-    if cancelled is not None:
-        raise cancelled
-
-
-_END = object()
-
-
-async def _pieces(body: Body) -> AsyncIterator[Buffer]:
-    if isinstance(body, AsyncIterable):
-        async for piece in body:
-            yield piece
-        return
-    # Reading a file may block, and the event loop is the caller's.
-    loop = asyncio.get_running_loop()
-    iterator = iter(body)
-    while True:
-        context = contextvars.copy_context()
-        step = loop.run_in_executor(None, lambda: context.run(next, iterator, _END))  # noqa: B023 # awaited below
-        try:
-            found = await asyncio.shield(step)
-        except asyncio.CancelledError:
-            # The thread goes on, and the next attempt reads the same file object.
-            await settled(step)
-            raise
-        if found is _END:
-            return
-        yield found  # type: ignore[misc] # it is what the iterator gave

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
+import asyncio
+import contextvars
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from typing import Any
 
-from cosxfer.cos.requests import Body
+from cosxfer.cos.requests import Body, Buffer
+
+_END = object()
 
 
 async def views(body: Body) -> AsyncIterator[memoryview]:
@@ -14,6 +19,40 @@ async def views(body: Body) -> AsyncIterator[memoryview]:
     elif isinstance(body, AsyncIterable):
         async for piece in body:
             yield memoryview(piece).cast("B")
-    else:
+    elif hasattr(body, "mapped") and body.mapped() is not None:
         for piece in body:
             yield memoryview(piece).cast("B")
+    else:
+        async for piece in _in_a_thread(iter(body)):
+            yield memoryview(piece).cast("B")
+
+
+async def _in_a_thread(pieces: Iterator[Buffer]) -> AsyncIterator[Buffer]:
+    """Reading a file may block, and the event loop is the caller's."""
+    loop = asyncio.get_running_loop()
+    while True:
+        context = contextvars.copy_context()
+        step = loop.run_in_executor(None, lambda: context.run(next, pieces, _END))  # noqa: B023 # awaited below
+        try:
+            found = await asyncio.shield(step)
+        except asyncio.CancelledError:
+            # The thread goes on, and the next attempt reads the same file object.
+            await settled(step)
+            raise
+        if found is _END:
+            return
+        yield found  # type: ignore[misc] # it is what the iterator gave
+
+
+async def settled(future: asyncio.Future[Any]) -> None:
+    """Wait until it is done, whatever its result; a cancellation that comes meanwhile is raised then."""
+    cancelled: asyncio.CancelledError | None = None
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if not future.cancelled():
+        future.exception()  # seen: it is of no interest any more
+    if cancelled is not None:
+        raise cancelled

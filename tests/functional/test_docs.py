@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import dataclasses
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cosxfer.limits import MIB
+import cosxfer
 from cosxfer.server import RunningServer, running
 from tests.functional.page import checked_in
+from tests.unit.test_arguments import parameters
 
 API = Path(__file__).parents[2] / "docs" / "api.md"
 TEXT = API.read_text(encoding="utf-8")
@@ -34,8 +37,6 @@ def test_the_examples_do_what_they_say(
     server: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("photo.jpg").write_bytes(os.urandom(50_000))
-    Path("film.mp4").write_bytes(os.urandom(2 * MIB + 1))
     names = {"endpoint": server.endpoint, "credentials": server.credentials, "bucket": server.bucket}
     ran = 0
     for found in re.finditer(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL):
@@ -43,11 +44,94 @@ def test_the_examples_do_what_they_say(
         first_line = TEXT.count("\n", 0, found.start(1))
         exec(compile("\n" * first_line + found.group(1), str(API), "exec"), names)
         ran += 1
-    assert ran > len(checked_in())
+    assert ran == TEXT.count("```python") > len(checked_in())
+
+
+def examples(text: str) -> str:
+    """The code that is run, of a part of the page."""
+    return "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+
+
+def rows(operation: str) -> list[tuple[str, str]]:
+    """The table of an operation: a parameter's name on the page, and its form in cosxfer."""
+    found = re.findall(r"^\| `([^`]+)` \| (.+?) \|", section(operation), re.MULTILINE)
+    return [(name, form.strip()) for name, form in found]
+
+
+def call_of(operation: str) -> str:
+    """putObject: put_object."""
+    return re.sub(r"(?=[A-Z])", "_", operation).lower()
 
 
 @pytest.mark.parametrize("operation", checked_in())
 def test_the_table_of_an_operation_has_every_parameter_of_the_page(operation: str) -> None:
-    rows = re.findall(r"^\| `([^`]+)` \|", section(operation), re.MULTILINE)
-    assert rows == checked_in()[operation]
-    assert "```python" in section(operation)
+    assert [name for name, _ in rows(operation)] == checked_in()[operation]
+
+
+@pytest.mark.parametrize("operation", [*checked_in(), "headObject", "getObject"])
+def test_an_example_of_every_operation_is_run(operation: str) -> None:
+    assert f"client.{call_of(operation)}(" in examples(section(operation))
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["client.presign_post(", "client.post_object(", "client.get_task_list(", 'client.on("list-update"', "client.off("],
+)
+def test_an_example_of_what_has_no_table_is_run(code: str) -> None:
+    assert code in examples(TEXT)
+
+
+RECORDS = {
+    "result": None,
+    "progress": cosxfer.Progress,
+    "part": cosxfer.Part,
+    "upload": cosxfer.Upload,
+    "error": cosxfer.ServerError,
+}
+"""What the tables call something; ``result`` is what the operation returns."""
+
+
+@pytest.mark.parametrize("operation", checked_in())
+def test_the_forms_in_the_table_of_an_operation_are_there(operation: str) -> None:
+    call = getattr(cosxfer.Client, call_of(operation))
+    returned = inspect.signature(call).return_annotation
+    returned = "FileResult" if returned == "list[FileResult]" else returned
+    for name, form in rows(operation):
+        attribute = re.fullmatch(r"`(\w+)\.([\w.]+)`", form)
+        if re.fullmatch(r"`\w+=?`", form):
+            assert form.strip("`=") in parameters(call_of(operation)), (name, form)
+            assert form.endswith("=`") == (positional(call, form.strip("`=")) is False), (name, form)
+        elif form.endswith("of the mapping"):
+            assert form.split('"')[1] in cosxfer.FileUpload.__annotations__, (name, form)
+        elif attribute is not None:
+            record: Any = RECORDS[attribute[1]] or getattr(cosxfer, returned)
+            *way, last = attribute[2].split(".")
+            if way:
+                assert way[0] in fields(record), (name, form)
+                record = cosxfer.Identity
+            assert last in fields(record) or record is cosxfer.ServerError, (name, form)
+            assert record is not cosxfer.ServerError or last in ("status", "headers"), (name, form)
+        else:
+            assert form in WORDS, (name, form)
+
+
+WORDS = {
+    "an exception",
+    "an error of a file",
+    "the result",
+    "the list",
+    "its argument",
+    "the first",
+    "the second",
+    "the third",
+    "an entry of it",
+}
+
+
+def fields(record: Any) -> set[str]:
+    return {field.name for field in dataclasses.fields(record)} if dataclasses.is_dataclass(record) else set()
+
+
+def positional(call: Any, name: str) -> bool:
+    parameter = inspect.signature(call).parameters.get(name)
+    return parameter is not None and parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD

@@ -252,6 +252,34 @@ def test_a_part_that_fails_once_is_sent_again(
     assert_stored(server, "again", source, tmp_path)
 
 
+@pytest.mark.parametrize(("stored", "attempts"), [(True, 1), (False, 2)], ids=["stored", "not stored"])
+def test_a_409_on_a_part_is_resolved_by_asking_for_the_parts(
+    plain: Peer, tmp_path: Path, stored: bool, attempts: int
+) -> None:
+    source = make_file(tmp_path / "source", 3 * MIB)
+    fault = {"operation": "multipart_upload", "part": 2, "attempt": 1, "do": "error", "status": 409}
+    at = "answer" if stored else "head"
+    plain.server.set_faults([{**fault, "code": "UploadConflict", "at": at}])
+    plain.server.requests(clear=True)
+    result = plain.client.upload_file(plain.bucket, f"conflict-{at}", source, part_size=MIB)
+    seen = [(request["operation"], request["part"]) for request in plain.server.requests()]
+    assert seen.count(("multipart_upload", 2)) == attempts
+    assert seen.count(("multipart_list_part", None)) == 1
+    assert result.verified
+    assert_stored(plain.server, f"conflict-{at}", source, tmp_path)
+
+
+def test_a_409_on_a_part_by_hand_is_resolved_too(plain: Peer) -> None:
+    upload_id = plain.client.multipart_init(plain.bucket, "conflict-by-hand").upload_id
+    plain.server.set_faults(
+        [{"operation": "multipart_upload", "do": "error", "status": 409, "code": "UploadConflict", "at": "answer"}]
+    )
+    part = plain.client.multipart_upload(plain.bucket, "conflict-by-hand", b"x", upload_id=upload_id, part_number=7)
+    listed = plain.client.multipart_list_part(plain.bucket, "conflict-by-hand", upload_id=upload_id).parts
+    assert [(entry.part_number, entry.etag, entry.size) for entry in listed] == [(7, part.etag, 1)]
+    plain.client.multipart_complete(plain.bucket, "conflict-by-hand", upload_id=upload_id, parts=[part])
+
+
 def test_a_part_that_fails_for_good_is_told_with_its_number_and_nothing_stays_behind(
     plain: Peer, tmp_path: Path
 ) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
+import io
 import random
+import threading
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,6 +143,64 @@ async def test_a_cancelled_call_leaves_the_client_usable(way: Way) -> None:
         with pytest.raises(asyncio.CancelledError):
             await waiting
         await client.put_object(way.server.bucket, "object", b"y")
+
+
+@in_loop
+async def test_a_file_object_is_read_beside_the_event_loop(way: Way) -> None:
+    loop_thread = threading.current_thread()
+    readers: list[threading.Thread] = []
+
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            if size:
+                readers.append(threading.current_thread())
+            return super().read(size)
+
+    async with way.client() as client:
+        await client.put_object(way.server.bucket, "file-object", Slow(BODY))
+        await client.put_object(way.server.bucket, "file-object", Slow(BODY), expect="100-continue")
+        await client.post_object(way.server.bucket, "file-object", Slow(BODY))
+        assert (await client.get_object(way.server.bucket, "file-object")).body == BODY
+    assert len(readers) >= 6 * len(BODY) // MIB
+    assert loop_thread not in readers
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.parametrize("when", ["while the loop runs", "after the loop", "with an upload under way"])
+def test_a_client_that_was_not_closed_leaves_no_thread_and_no_descriptor(
+    servers: dict[bool, RunningServer], tmp_path: Path, when: str
+) -> None:
+    pytest.importorskip("cosxfer._native.wire")
+    server = servers[False]
+    path = tmp_path / "f"
+    path.write_bytes(b"x")
+
+    async def main() -> None:
+        held = [cosxfer.AsyncClient(endpoint=server.endpoint, credentials=server.credentials, transport="native")]
+        await held[0].put_object(server.bucket, "object", b"x")
+        if when == "while the loop runs":
+            with pytest.warns(ResourceWarning, match="unclosed client"):
+                held.clear()
+            assert wires() == before
+        elif when == "with an upload under way":
+            server.set_faults([{"operation": "put_object", "do": "stall", "at": "answer"}])
+            held[0].submit_upload_file(server.bucket, "stalled", path)
+            await asyncio.sleep(0.1)
+
+    def wires() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name == "cosxfer-wire"]
+
+    gc.collect()
+    before, open_before = wires(), descriptors()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        asyncio.run(main())
+        gc.collect()
+    server.set_faults([])
+    assert (wires(), descriptors()) == (before, open_before)
 
 
 @in_loop

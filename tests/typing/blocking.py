@@ -94,5 +94,7 @@ def failures(client: cosxfer.Client, path: Path) -> None:
         client.upload_file(BUCKET, "k", path)
     except cosxfer.TaskCanceledError as error:
         assert_type((error.task_id, error.upload_id, error.aborted), tuple[str, str, bool])
+    except cosxfer.TaskTimeoutError as error:
+        assert_type(list(error.unfinished.items()), list[tuple[str, cosxfer.TaskState]])
     except cosxfer.UploadError as error:
         assert_type(error.part_number, int | None)

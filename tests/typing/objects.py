@@ -84,6 +84,48 @@ def multipart(client: cosxfer.Client) -> None:
     client.multipart_complete(BUCKET, "k", upload_id=upload_id, parts=[part])
 
 
+def fetched(client: cosxfer.Client, path: Path, maybe: str | None) -> None:
+    assert_type(client.get_object(BUCKET, "k"), cosxfer.GetObjectBytesResult)
+    assert_type(client.get_object(BUCKET, "k", output=None, byte_range=(0, 5)), cosxfer.GetObjectBytesResult)
+    assert_type(client.get_object(BUCKET, "k").body.decode(), str)
+    saved = client.get_object(BUCKET, "k", output=path, version_id="v", region="ap-guangzhou")
+    assert_type(saved, cosxfer.GetObjectFileResult)
+    assert_type(saved.path, str)
+    assert_type(client.get_object(BUCKET, "k", output="f"), cosxfer.GetObjectFileResult)
+    either = client.get_object(BUCKET, "k", output=maybe)
+    assert_type(either, cosxfer.GetObjectBytesResult | cosxfer.GetObjectFileResult)
+    assert_type(either.body, bytes | None)
+    both: cosxfer.GetObjectResult = either
+    assert_type(both.verified, bool)
+    saved.body.decode()  # type: ignore[attr-defined]
+    client.get_object(BUCKET, "k", output=5)  # type: ignore[call-overload]
+
+
+def listed(client: cosxfer.Client, maybe: str | None) -> None:
+    assert_type(client.multipart_list(BUCKET, delimiter=maybe), cosxfer.MultipartListResult)
+    for entry in client.iter_multipart_list(BUCKET, delimiter=maybe):
+        assert_type(entry, cosxfer.Upload | cosxfer.CommonPrefix)
+    for upload in client.iter_multipart_list(BUCKET, delimiter=None):
+        assert_type(upload, cosxfer.Upload)
+
+
+def put(client: cosxfer.Client, path: Path) -> None:
+    # However the body is sent, and as a task or not: the result is one.
+    assert_type(client.put_object(BUCKET, "k", path), cosxfer.PutObjectResult)
+    assert_type(client.put_object(BUCKET, "k", pieces(), on_task_ready=print), cosxfer.PutObjectResult)
+    assert_type(client.submit_put_object(BUCKET, "k", path), cosxfer.UploadTask[cosxfer.PutObjectResult])
+
+
+async def asynchronously_fetched(client: cosxfer.AsyncClient, path: Path, maybe: str | None) -> None:
+    assert_type(await client.get_object(BUCKET, "k"), cosxfer.GetObjectBytesResult)
+    assert_type((await client.get_object(BUCKET, "k")).body, bytes)
+    assert_type(await client.get_object(BUCKET, "k", output=path), cosxfer.GetObjectFileResult)
+    either = await client.get_object(BUCKET, "k", output=maybe)
+    assert_type(either, cosxfer.GetObjectBytesResult | cosxfer.GetObjectFileResult)
+    async for entry in client.iter_multipart_list(BUCKET, delimiter=maybe):
+        assert_type(entry, cosxfer.Upload | cosxfer.CommonPrefix)
+
+
 async def asynchronous(client: cosxfer.AsyncClient) -> None:
     assert_type(await client.put_object(BUCKET, "k", async_pieces()), cosxfer.PutObjectResult)
     assert_type(await client.append_object(BUCKET, "k", b"", position=0), cosxfer.AppendObjectResult)

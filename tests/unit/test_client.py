@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -226,6 +227,39 @@ def test_a_client_that_is_forgotten_ends_its_thread(cos: FakeCos) -> None:
     del client
     gc.collect()
     ended(before)
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_an_async_client_that_was_not_closed_is_told_once_if_it_was_used(cos: FakeCos, used: bool) -> None:
+    transport = cos.transport()
+
+    async def main() -> None:
+        client = cos.client(transport=transport)
+        if used:
+            await client.put_object(BUCKET, "k", b"x")
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            shown = repr(client)
+            del client
+            gc.collect()
+        expected = [f"unclosed client {shown}; use async with, or await aclose()"]
+        assert [str(warning.message) for warning in told] == (expected if used else [])
+        assert all(warning.category is ResourceWarning for warning in told)
+
+    asyncio.run(main())
+
+
+def test_a_task_goes_on_when_its_async_client_is_forgotten(cos: FakeCos, tmp_path: Path) -> None:
+    path = write(tmp_path / "f", 3 * MIB)
+
+    async def main() -> None:
+        held = [cos.client()]
+        task = held[0].submit_upload_file(BUCKET, "k", path, part_size=MIB)
+        with pytest.warns(ResourceWarning, match="unclosed client"):
+            held.clear()
+        assert (await task).verified
+
+    asyncio.run(main())
 
 
 def test_a_client_that_was_never_used_has_no_thread(cos: FakeCos) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cosxfer.errors import CosxferError, SourceError, ThrottledError, TransportError
+from cosxfer.errors import CosxferError, ServerError, SourceError, ThrottledError, TransportError
 from cosxfer.retry import RetryBudget, RetryPolicy, retry_delay
 
 POLICY = RetryPolicy(max_attempts=10, base_seconds=0.05, throttled_base_seconds=1.0, cap_seconds=20.0)
@@ -29,6 +29,11 @@ def test_a_throttled_delay_is_never_above_the_cap_nor_below_retry_after(
     delay = retry_delay(policy, error, attempt=attempt, random=chance)
     assert delay is not None
     assert min(after or 0, policy.cap_seconds) <= delay <= policy.cap_seconds
+
+
+def test_what_is_still_under_way_is_given_more_time_than_a_broken_connection() -> None:
+    conflict = retry_delay(POLICY, ServerError("x", status=409, retryable=True), attempt=1, random=0.5)
+    assert conflict == 0.25
 
 
 def test_throttling_waits_longer_than_a_broken_connection() -> None:

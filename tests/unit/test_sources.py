@@ -72,6 +72,40 @@ def test_what_lies_outside_is_a_usage_error(source: FileSource, offset: int, len
             call(offset, length)
 
 
+@pytest.mark.parametrize("error", [OSError(12, "Cannot allocate memory"), MemoryError()])
+def test_a_file_that_there_is_no_memory_to_map_is_read_and_else_told(
+    path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def no_memory(*arguments: object) -> object:
+        raise error
+
+    monkeypatch.setattr(slicing, "MappedFile", no_memory)
+    with FileSource.open(path) as source:
+        assert source.slice(0, 100) == DATA[:100]
+        monkeypatch.setattr("cosxfer.sources.bytearray", lambda length: exec("raise MemoryError"), raising=False)
+        with pytest.raises(SourceError) as caught:
+            source.slice(0, 100)
+    why = "cannot allocate memory" if isinstance(error, OSError) else "out of memory"
+    assert str(caught.value) == (
+        f"cannot read '{path}': there is no memory for 100 bytes of it, and it cannot be mapped ({why}). "
+        "A limit on the address space (ulimit -v) may be the reason"
+    )
+    assert caught.value.path == str(path)
+
+
+def test_what_is_no_file_is_told_with_what_can_be_done(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name, why in (
+        (tmp_path / "pipe", f"'{tmp_path}/pipe' is not a regular file; put_object"),
+        (Path("/proc/self/status"), "'/proc/self/status' does not tell its size; put_object"),
+    ):
+        with pytest.raises(SourceError) as caught:
+            FileSource.open(name)
+        assert str(caught.value) == f"{why}(bucket, key, open('{name}', 'rb')) sends what can be read from it"
+    with pytest.raises(SourceError, match="is a directory; upload_directory sends the files in it"):
+        FileSource.open(tmp_path)
+
+
 def test_an_empty_file(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     with FileSource.open(tmp_path / "empty") as source:

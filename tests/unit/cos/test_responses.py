@@ -60,6 +60,23 @@ def test_an_unknown_error_is_judged_by_its_status(status: int, retryable: bool) 
     assert str(status) in str(made)
 
 
+@pytest.mark.parametrize("status", [301, 302, 307])
+def test_a_redirect_says_where_it_leads_without_what_may_be_a_signature(status: int) -> None:
+    headers = {"location": "https://other.cos.ap-beijing.myqcloud.com/k?q-signature=abc"}
+    made = error_of(HttpResponse(status=status, headers=headers), doing="a test")
+    assert made is not None
+    assert "(it leads to 'https://other.cos.ap-beijing.myqcloud.com/k'; check the endpoint and the region)" in str(made)
+    assert "q-signature" not in str(made)
+
+
+def test_an_answer_that_leads_nowhere_is_told_without_a_place() -> None:
+    for response in (
+        HttpResponse(status=301, headers={}),
+        HttpResponse(status=400, headers={"location": "https://example.com"}),
+    ):
+        assert "leads to" not in str(error_of(response, doing="a test"))
+
+
 def test_a_success_is_no_error() -> None:
     assert error_of(answer(), doing="a test") is None
     assert error_of(HttpResponse(status=204, headers={}, body=b""), doing="a test") is None

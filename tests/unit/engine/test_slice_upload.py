@@ -89,6 +89,36 @@ def test_a_part_that_fails_is_sent_again_and_the_progress_is_right_at_the_end(
     assert loaded[-1] == SIZE
 
 
+def test_a_part_that_an_earlier_attempt_has_stored_after_all_is_not_sent_again(cos: FakeCos, path: Path) -> None:
+    def stored(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
+        proceed()
+        return error(409, "UploadConflict")
+
+    reports: list[cosxfer.Progress] = []
+    cos.fault("multipart_upload", stored, part=2)
+    result = upload(cos, path, on_progress=reports.append)
+    assert cos.objects["k"].content == content_of(SIZE)
+    assert cos.count("multipart_upload", 2) == 1
+    assert cos.count("multipart_list_part") == 1
+    assert (result.retries, result.verified, result.http_version) == (0, True, "HTTP/1.1")
+    assert reports[-1].loaded == SIZE
+
+
+def test_an_etag_that_is_no_md5_verifies_nothing_where_the_server_sends_no_crc64(cos: FakeCos, path: Path) -> None:
+    # The bucket encrypts by itself, and the answers say so.
+    cos.with_crc64 = False
+    cos.fault("multipart_upload", change(etag='"opaque"', x_cos_server_side_encryption="cos/kms"), times=PARTS)
+
+    def complete(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
+        cos.objects["k"] = Stored(content_of(SIZE), {}, '"opaque-4"')
+        return document("CompleteMultipartUploadResult", [("ETag", '"opaque-4"')])
+
+    cos.fault("multipart_complete", complete)
+    result = upload(cos, path)
+    assert (result.verified, result.verified_by) == (False, "")
+    assert cos.count("multipart_upload") == PARTS
+
+
 def test_the_bytes_of_a_failed_attempt_are_taken_back(
     cos: FakeCos, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -420,6 +450,7 @@ def test_a_failing_part_of_a_file_that_changed_is_told_as_the_change(cos: FakeCo
     cos.fault("multipart_upload", do, part=2, times=99)
     with pytest.raises(cosxfer.SourceChangedError):
         upload(cos, path)
+    assert cos.count("multipart_upload", 2) == 1
     assert not cos.uploads
 
 

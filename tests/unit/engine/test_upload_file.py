@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from cosxfer._native import hashing
 from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.limits import GIB, KIB, MIB
-from tests.unit.fake_cos import BUCKET, FakeCos, Stored, change, document, refuse
+from cosxfer.transport.memory import MemoryTransport
+from tests.unit.fake_cos import BUCKET, FakeCos, Stored, change, document, error, refuse
 from tests.unit.files import content_of, write
 
 
@@ -215,15 +217,15 @@ REFUSED: list[tuple[str, dict[str, object], str]] = [
     ("metadata", {"headers": {"x-cos-meta-a": "x" * 2048}}, "2048"),
     ("metadata", {"metadata": {"a b": "x"}}, "a b"),
     ("metadata", {"metadata": {"a\r\nx-cos-acl": "x"}}, r"a\r\nx-cos-acl"),
-    ("x-cos-meta-a", {"metadata": {"a": "1\r\nx-cos-acl: public-read"}}, r"1\r\nx-cos-acl"),
-    ("cache-control", {"cache_control": "no\r\nx: y"}, r"no\r\nx"),
-    ("content-type", {"content_type": "text/plain\n"}, r"text/plain\n"),
+    ("metadata", {"metadata": {"a": "1\r\nx-cos-acl: public-read"}}, r"1\r\nx-cos-acl"),
+    ("cache_control", {"cache_control": "no\r\nx: y"}, r"no\r\nx"),
+    ("content_type", {"content_type": "text/plain\n"}, r"text/plain\n"),
     ("headers", {"headers": {"X-A\r\nx-cos-acl": "v"}}, r"x-cos-acl"),
     ("headers", {"headers": {"": "v"}}, "''"),
     ("headers", {"headers": {"x-a:": "v"}}, "x-a:"),
     ("headers", {"headers": {"x-ä": "v"}}, "x-ä"),
-    ("x-a", {"headers": {"X-A": "v\r\nx-cos-acl: public-read"}}, "x-a"),
-    ("x-a", {"headers": {"X-A": 5}}, "int"),
+    ("headers", {"headers": {"X-A": "v\r\nx-cos-acl: public-read"}}, "x-a"),
+    ("headers", {"headers": {"X-A": 5}}, "int"),
     ("headers", {"headers": {"Authorization": "mine"}}, "Authorization"),
     ("headers", {"headers": {"Content-MD5": "mine"}}, "Content-MD5"),
     ("storage_clas", {"storage_clas": "ARCHIVE"}, "storage_clas"),
@@ -346,3 +348,38 @@ def test_a_file_that_changes_while_a_put_is_sent_is_told(cos: FakeCos, tmp_path:
     cos.fault("put_object", rewrite)  # type: ignore[arg-type]
     with pytest.raises(cosxfer.SourceChangedError):
         upload(cos, path)
+
+
+def other_ways(path: Path) -> dict[str, Callable[[cosxfer.AsyncClient], Awaitable[object]]]:
+    return {
+        "upload_file": lambda client: client.upload_file(BUCKET, "k", path),
+        "put_object": lambda client: client.put_object(BUCKET, "k", path),
+        "append_object": lambda client: client.append_object(BUCKET, "k", path, position=0),
+        "post_object": lambda client: client.post_object(BUCKET, "k", path),
+        "multipart_upload": lambda client: client.multipart_upload(BUCKET, "k", path, upload_id="u", part_number=1),
+    }
+
+
+@pytest.mark.parametrize("way", other_ways(Path()))
+@pytest.mark.parametrize("code", ["BadDigest", "InternalError"])
+def test_a_file_that_was_rewritten_is_sent_once_and_told(
+    tmp_path: Path, waits: list[float], way: str, code: str
+) -> None:
+    path = write(tmp_path / "f", 100)
+    sent: list[str] = []
+
+    def answer(request: HttpRequest, body: bytes) -> HttpResponse:
+        if request.method == "HEAD":
+            return error(404, "NoSuchKey")
+        sent.append(request.method)
+        path.write_bytes(b"x" * 101)
+        return error(400 if code == "BadDigest" else 500, code)
+
+    async def main() -> None:
+        async with FakeCos().client(transport=MemoryTransport(answer)) as client:
+            await other_ways(path)[way](client)
+
+    with pytest.raises(cosxfer.SourceChangedError, match="it had 100 bytes and has 101"):
+        asyncio.run(main())
+    assert len(sent) == 1
+    assert not waits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import stat
 from collections.abc import Callable
@@ -30,6 +31,18 @@ def get(cos: FakeCos, **options: object) -> cosxfer.GetObjectResult:
             return await client.get_object(BUCKET, "k", **options)  # type: ignore[arg-type]
 
     return asyncio.run(main())
+
+
+def test_the_kind_of_the_result_says_where_the_content_is(cos: FakeCos, tmp_path: Path) -> None:
+    in_memory = get(cos)
+    assert isinstance(in_memory, cosxfer.GetObjectBytesResult)
+    assert in_memory.body == CONTENT
+    in_file = get(cos, output=tmp_path / "f")
+    assert isinstance(in_file, cosxfer.GetObjectFileResult)
+    assert (in_file.body, in_file.path) == (None, str(tmp_path / "f"))
+    assert Path(in_file.path).read_bytes() == CONTENT
+    assert get(cos, output=os.fsencode(tmp_path / "g")).verified
+    assert (tmp_path / "g").read_bytes() == CONTENT
 
 
 def names(folder: Path) -> list[str]:
@@ -123,8 +136,14 @@ def test_a_folder_that_is_not_there_is_told_before_any_request(cos: FakeCos, tmp
     assert not cos.calls
 
 
-def test_a_folder_in_the_place_of_the_file_is_told_and_nothing_is_left(cos: FakeCos, tmp_path: Path) -> None:
-    (tmp_path / "f").mkdir()
+def test_a_folder_that_takes_the_place_of_the_file_meanwhile_is_told_and_nothing_is_left(
+    cos: FakeCos, tmp_path: Path
+) -> None:
+    def answer(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
+        (tmp_path / "f").mkdir()
+        return proceed()
+
+    cos.fault("get_object", answer)
     with pytest.raises(cosxfer.CosxferError, match="cannot write"):
         get(cos, output=tmp_path / "f")
     assert names(tmp_path) == ["f"]

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 import cosxfer
+from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.limits import GIB
-from tests.unit.fake_cos import BUCKET, FakeCos, change, document, refuse
+from tests.unit.fake_cos import BUCKET, FakeCos, change, document, error, refuse
 from tests.unit.files import content_of, write
 
 Use = Callable[[cosxfer.AsyncClient], Awaitable[object]]
@@ -182,15 +183,94 @@ def test_complete_sorts_the_parts_and_quotes_their_etags(cos: FakeCos) -> None:
     assert cos.objects["k"].content == b"a" * (1 << 20) + b"b"
 
 
-def test_a_part_by_hand_is_checked_against_its_etag(cos: FakeCos) -> None:
+async def one_part(client: cosxfer.AsyncClient) -> cosxfer.MultipartUploadResult:
+    upload_id = (await client.multipart_init(BUCKET, "k", server_side_encryption="cos/kms")).upload_id
+    return await client.multipart_upload(BUCKET, "k", b"a", upload_id=upload_id, part_number=1)
+
+
+def test_a_part_by_hand_is_checked_against_its_etag_where_there_is_no_crc64(cos: FakeCos) -> None:
+    cos.with_crc64 = False
     cos.fault("multipart_upload", change(etag='"0"'), times=9)
-
-    async def use(client: cosxfer.AsyncClient) -> None:
-        upload_id = (await client.multipart_init(BUCKET, "k")).upload_id
-        await client.multipart_upload(BUCKET, "k", b"a", upload_id=upload_id, part_number=1)
-
     with pytest.raises(cosxfer.IntegrityError, match="ETag"):
-        run(cos, use)
+        run(cos, one_part)
+
+
+def test_a_part_by_hand_is_checked_against_its_crc64_whatever_its_etag_says(cos: FakeCos) -> None:
+    # Initiate may have asked for a key of the KMS, which the parts do not tell.
+    cos.fault("multipart_upload", change(etag='"opaque"'))
+    part = run(cos, one_part)
+    assert isinstance(part, cosxfer.MultipartUploadResult)
+    assert part.etag == '"opaque"'
+    cos.fault("multipart_upload", change(x_cos_hash_crc64ecma="1"), times=9)
+    with pytest.raises(cosxfer.IntegrityError, match="CRC64"):
+        run(cos, one_part)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"x-cos-server-side-encryption": "cos/kms"},
+        {"x-cos-server-side-encryption-customer-algorithm": "AES256"},
+    ],
+)
+def test_the_etag_of_an_encrypted_part_is_not_compared(cos: FakeCos, told: dict[str, str]) -> None:
+    cos.with_crc64 = False
+    cos.fault("multipart_upload", change(etag='"opaque"', **told))
+    part = run(cos, one_part)
+    assert isinstance(part, cosxfer.MultipartUploadResult)
+    assert part.etag == '"opaque"'
+
+
+# -- 409: an earlier attempt at the part is still under way -----------------------------------------------------------
+
+
+def test_a_part_that_is_there_after_a_409_is_not_sent_again(cos: FakeCos) -> None:
+    def stored(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
+        proceed()
+        return error(409, "UploadConflict")
+
+    cos.fault("multipart_upload", stored)
+    part = run(cos, one_part)
+    assert isinstance(part, cosxfer.MultipartUploadResult)
+    assert (part.part_number, part.etag, part.status_code) == (1, f'"{hashlib.md5(b"a").hexdigest()}"', 200)
+    assert cos.operations() == ["multipart_init", "multipart_upload", "multipart_list_part"]
+    asked = cos.calls[-1].request.target
+    assert "max-parts=1" in asked
+    assert "part-number-marker=0" in asked
+
+
+OTHERWISE: dict[str, Callable[[FakeCos], None]] = {
+    "it is not there": lambda cos: None,
+    "other bytes are there": lambda cos: cos.uploads["upload-1"].parts.update({1: b"b"}),
+    "fewer bytes are there": lambda cos: cos.uploads["upload-1"].parts.update({1: b""}),
+    "another part is there": lambda cos: cos.uploads["upload-1"].parts.update({2: b"a"}),
+    "the parts may not be listed": lambda cos: cos.fault("multipart_list_part", refuse(403, "AccessDenied")),
+}
+
+
+@pytest.mark.parametrize("code", ["UploadConflict", "PathConflict", "SomethingNew"])
+@pytest.mark.parametrize("otherwise", OTHERWISE.values(), ids=OTHERWISE.keys())
+def test_a_part_that_is_not_there_after_a_409_is_sent_again(
+    cos: FakeCos, waits: list[float], otherwise: Callable[[FakeCos], None], code: str
+) -> None:
+    def conflict(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
+        otherwise(cos)
+        return error(409, code)
+
+    cos.fault("multipart_upload", conflict)
+    run(cos, one_part)
+    assert cos.uploads["upload-1"].parts[1] == b"a"
+    assert cos.operations()[1:] == ["multipart_upload", "multipart_list_part", "multipart_upload"]
+    assert len(waits) == 1
+
+
+def test_409_at_every_attempt_is_the_error_in_the_end(cos: FakeCos) -> None:
+    cos.fault("multipart_upload", refuse(409, "UploadConflict"), times=99)
+    with pytest.raises(cosxfer.ServerError) as caught:
+        run(cos, one_part)
+    assert (caught.value.status, caught.value.code) == (409, "UploadConflict")
+    assert cos.count("multipart_upload") == 5
+    assert cos.count("multipart_list_part") == 5
 
 
 def test_a_listing_of_uploads_is_read_whole_and_decoded(cos: FakeCos) -> None:

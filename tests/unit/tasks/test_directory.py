@@ -55,7 +55,7 @@ def test_patterns_choose(tree: Path, patterns: dict[str, list[str]], expected: l
 
 
 def test_a_string_is_no_list_of_patterns(tree: Path) -> None:
-    with pytest.raises(cosxfer.UsageError, match="exclude is a string"):
+    with pytest.raises(cosxfer.UsageError, match="exclude is str; it must be a list of patterns"):
         find_files(tree, exclude="*.log")
 
 

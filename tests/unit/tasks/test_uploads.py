@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import os
 import threading
 from collections.abc import Coroutine
@@ -88,8 +89,76 @@ def test_waiting_for_a_result_can_be_limited_and_repeated(cos: FakeCos, path: Pa
                 await task.result(timeout=0.01)
             gate.open()
             assert (await task.result(timeout=30)).verified
+            assert (await task.result(timeout=float("inf"))).verified
 
     run(main())
+
+
+def test_a_wait_that_ends_says_of_which_task_and_how_far_it_is(cos: FakeCos, path: Path, gate: Gate) -> None:
+    cos.fault("multipart_upload", gate, part=2)
+
+    async def main() -> None:
+        async with cos.client() as client:
+            task = client.submit_upload_file(BUCKET, "k", path, part_size=MIB, async_limit=1)
+            await gate.come()
+            with pytest.raises(cosxfer.TaskTimeoutError) as caught:
+                await task.result(timeout=0)
+            assert caught.value.unfinished == {task.task_id: "uploading"}
+            assert str(caught.value) == (
+                f"the upload of {path} to {BUCKET}/k (task {task.task_id}) has not ended in 0 s: "
+                f"it is uploading, with {task.loaded} of {SIZE} bytes sent. It goes on"
+            )
+            assert caught.value.__suppress_context__
+            gate.open()
+            assert (await task).verified
+
+    run(main())
+    for expected in (TimeoutError, concurrent.futures.TimeoutError, asyncio.TimeoutError, cosxfer.CosxferError):
+        assert issubclass(cosxfer.TaskTimeoutError, expected)
+
+
+def test_a_wait_for_many_files_says_how_many_have_not_ended(cos: FakeCos, tmp_path: Path, gate: Gate) -> None:
+    cos.fault("put_object", gate, times=99)
+    files: list[cosxfer.FileUpload] = [
+        {"bucket": BUCKET, "key": key, "path": write(tmp_path / key, 5)} for key in "abcde"
+    ]
+    message = "5 of 5 files have not ended in 0 s: 3 uploading, 2 waiting. They go on"
+    with cos.blocking_client() as client:
+        batch = client.submit_upload_files(files)
+        for _ in range(3):
+            gate.wait()
+        with pytest.raises(cosxfer.TaskTimeoutError) as caught:
+            batch.result(timeout=0)
+        assert str(caught.value) == message
+        assert list(caught.value.unfinished) == [task.task_id for task in batch.tasks]
+        gate.open()
+        assert all(result.error is None for result in batch.result(float("inf")))
+
+    async def main() -> None:
+        async with cos.client() as client:
+            batch = client.submit_upload_files(files)
+            await gate.come(3)
+            with pytest.raises(cosxfer.TaskTimeoutError) as caught:
+                await batch.result(timeout=0)
+            assert str(caught.value) == message
+            gate.open()
+            await batch.result()
+
+    gate = Gate()
+    cos.faults.clear()
+    cos.fault("put_object", gate, times=99)
+    run(main())
+
+
+@pytest.mark.parametrize("timeout", ["1", True, b"1", [1], float("nan")])
+def test_a_time_out_that_is_no_number_is_refused(cos: FakeCos, path: Path, timeout: Any) -> None:
+    with cos.blocking_client() as client:
+        task = client.submit_upload_file(BUCKET, "k", path)
+        batch = client.submit_upload_files([])
+        for wait in (task.result, batch.result):
+            with pytest.raises(cosxfer.UsageError, match="it must be a number of seconds, or None"):
+                wait(timeout)
+        task.result()
 
 
 def test_asking_again_and_again_leaves_nobody_waiting(cos: FakeCos, path: Path, gate: Gate) -> None:
@@ -866,6 +935,7 @@ def test_a_client_on_another_event_loop_is_told_so(cos: FakeCos, path: Path) -> 
 
     run(use())
     run(again())
+    run(client.aclose())
     assert len(cos.calls) == 1
 
 

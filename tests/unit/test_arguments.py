@@ -1,0 +1,379 @@
+"""Every parameter of every call, with values of the wrong type: refused by its name, before anything is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cosxfer
+from cosxfer.cos.requests import HttpRequest, ObjectHeaders, PartHeaders
+from cosxfer.cos.responses import HttpResponse
+from cosxfer.engine import options
+from cosxfer.transport.memory import MemoryTransport
+from tests.unit.fake_cos import BUCKET, FakeCos
+
+
+async def coroutine_function(_: object) -> None:
+    """Nobody would await what it returns."""
+
+
+class Anything:
+    """An object of a type that nobody knows."""
+
+
+SAMPLES: dict[str, object] = {
+    "none": None,
+    "int": 5,
+    "negative": -1,
+    "bool": True,
+    "float": 1.5,
+    "text": "text",
+    "surrogate": "\ud800",
+    "bytes": b"x",
+    "list": ["x"],
+    "mapping": {"a": "b"},
+    "pairs": [("a", "b")],
+    "object": Anything(),
+    "coroutine function": coroutine_function,
+    "type": Anything,
+}
+
+OBJECT = {"bucket": BUCKET, "key": "k"}
+BODY = {**OBJECT, "body": b"x"}
+UPLOAD = {**OBJECT, "upload_id": "u"}
+FILE = {**OBJECT, "path": __file__}
+
+CALLS: dict[str, dict[str, Any]] = {
+    "put_object": BODY,
+    "submit_put_object": BODY,
+    "append_object": {**BODY, "position": 0},
+    "presign_post": OBJECT,
+    "post_object": BODY,
+    "head_object": OBJECT,
+    "get_object": OBJECT,
+    "multipart_list": {"bucket": BUCKET},
+    "multipart_init": OBJECT,
+    "multipart_upload": {**UPLOAD, "body": b"x", "part_number": 1},
+    "multipart_list_part": UPLOAD,
+    "multipart_complete": {**UPLOAD, "parts": [cosxfer.Part(part_number=1, etag='"a"')]},
+    "multipart_abort": UPLOAD,
+    "iter_multipart_list": {"bucket": BUCKET},
+    "iter_multipart_list_part": UPLOAD,
+    "upload_file": FILE,
+    "submit_upload_file": FILE,
+    "slice_upload_file": FILE,
+    "submit_slice_upload_file": FILE,
+    "upload_files": {"files": []},
+    "submit_upload_files": {"files": []},
+    "upload_directory": {"bucket": BUCKET, "prefix": "p", "path": str(Path(__file__).parent)},
+    "pause_task": {"task_id": "t"},
+    "restart_task": {"task_id": "t"},
+    "cancel_task": {"task_id": "t"},
+    "on": {"event": "list-update", "callback": print},
+    "off": {"event": "list-update"},
+}
+"""Each call with what it needs at least."""
+
+SIZE = {"int"}
+OPTIONAL_SIZE = {"int", "none"}
+CALLBACK = {"none", "type"}
+FINE: dict[str, set[str]] = {
+    "abort": {"bool"},
+    "abort_on_failure": {"bool"},
+    "async_limit": OPTIONAL_SIZE,
+    "body": {"text", "bytes", "list", "pairs"},
+    "bucket": set(),
+    "byte_range": {"none"},
+    "callback": CALLBACK,
+    "conditions": {"mapping"},
+    "content_length": OPTIONAL_SIZE,
+    "content_md5": {"none"},
+    "event": set(),
+    "exclude": {"none", "list", "mapping"},
+    "expect": {"none"},
+    "expires_seconds": SIZE,
+    "files": set(),
+    "headers": {"none", "mapping"},
+    "include": {"none", "list", "mapping"},
+    "key": {"text"},
+    "max_parts": OPTIONAL_SIZE,
+    "max_uploads": OPTIONAL_SIZE,
+    "metadata": {"none", "mapping"},
+    "on_file_finish": CALLBACK,
+    "on_hash_progress": CALLBACK,
+    "on_progress": CALLBACK,
+    "on_task_ready": CALLBACK,
+    "output": {"none", "text", "bytes", "surrogate"},
+    "part_number": SIZE,
+    "part_number_marker": OPTIONAL_SIZE,
+    "part_size": {"none"},
+    "parts": set(),
+    "path": {"text", "bytes", "surrogate"},
+    "position": SIZE,
+    "prefix": {"text"},
+    "slice_size": {*SIZE, "none"},
+    "success_action_status": {"none"},
+    "task_id": set(),
+    "traffic_limit": {"none"},
+    "upload_add_meta_md5": {"bool"},
+    "upload_id": {"text"},
+}
+"""What of the samples may be given, or is looked at by others; every other parameter is an optional text."""
+
+OTHERWISE_FINE: dict[tuple[str, str], set[str]] = {
+    ("cancel_task", "abort"): set(SAMPLES),  # of a task that is there: see below
+    ("on", "callback"): {"type"},
+    ("multipart_list", "prefix"): {"text", "none"},
+    ("iter_multipart_list", "prefix"): {"text", "none"},
+    ("upload_file", "slice_size"): SIZE,
+    ("submit_upload_file", "slice_size"): SIZE,
+    ("upload_files", "slice_size"): SIZE,
+    ("submit_upload_files", "slice_size"): SIZE,
+    ("upload_directory", "slice_size"): SIZE,
+    ("slice_upload_file", "slice_size"): {"none"},
+    ("submit_slice_upload_file", "slice_size"): {"none"},
+}
+
+TYPED_DICTS: dict[str, Any] = {
+    "ObjectHeaders": ObjectHeaders,
+    "PartHeaders": PartHeaders,
+    **{name: getattr(options, name) for name in ("FileOptions", "SliceFileOptions", "DirectoryOptions")},
+}
+
+
+def parameters(call: str) -> list[str]:
+    """The names of a call's parameters, those in ``**options`` included."""
+    names: list[str] = []
+    for parameter in list(inspect.signature(getattr(cosxfer.Client, call)).parameters.values())[1:]:
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            unpacked = str(parameter.annotation).removeprefix("Unpack[").removesuffix("]")
+            names += sorted(TYPED_DICTS[unpacked].__annotations__)
+        else:
+            names.append(parameter.name)
+    return names
+
+
+def refused(request: HttpRequest, body: bytes) -> HttpResponse:
+    raise AssertionError("something was sent")
+
+
+def blocking(call: str, arguments: Mapping[str, Any]) -> object:
+    with FakeCos().blocking_client(transport=MemoryTransport(refused)) as client:
+        made = getattr(client, call)(**arguments)
+        return list(made) if isinstance(made, Iterator) else made
+
+
+def asynchronous(call: str, arguments: Mapping[str, Any]) -> object:
+    async def main() -> object:
+        async with FakeCos().client(transport=MemoryTransport(refused)) as client:
+            made = getattr(client, call)(**arguments)
+            if isinstance(made, AsyncIterator):
+                return [entry async for entry in made]
+            return await made if inspect.iscoroutine(made) else made
+
+    return asyncio.run(main())
+
+
+def test_the_table_has_every_call() -> None:
+    assert set(CALLS) == {
+        name
+        for name in dir(cosxfer.Client)
+        if not name.startswith("_") and name not in ("close", "config", "get_task_list", "clear_finished_tasks")
+    }
+
+
+@pytest.mark.parametrize("run", [blocking, asynchronous])
+@pytest.mark.parametrize(("call", "parameter"), [(call, name) for call in CALLS for name in parameters(call)])
+def test_a_value_of_the_wrong_type_is_refused_by_name_before_anything_is_sent(
+    run: Callable[[str, Mapping[str, Any]], object], call: str, parameter: str
+) -> None:
+    fine = OTHERWISE_FINE.get((call, parameter), FINE.get(parameter, {"text", "none"}))
+    wrong: dict[str, str] = {}
+    for kind in SAMPLES.keys() - fine:
+        try:
+            run(call, {**CALLS[call], parameter: SAMPLES[kind]})
+            wrong[kind] = "accepted"
+        except cosxfer.UsageError as error:
+            if error.name != parameter:
+                wrong[kind] = f"blames {error.name!r}: {error}"
+        except Exception as error:
+            wrong[kind] = repr(error)
+    assert wrong == {}
+
+
+SETTINGS: dict[str, set[str]] = {
+    "region": {"none", "text"},
+    "endpoint": {"none", "text"},
+    "anonymous": {"bool"},
+    "http_version": set(),
+    "verify": {"bool"},
+    "concurrency": SIZE,
+    "file_parallel_limit": SIZE,
+    "max_finished_tasks": SIZE,
+    "max_attempts": SIZE,
+    "connect_timeout_seconds": {"int", "float"},
+    "stall_timeout_seconds": {"int", "float"},
+    "max_bytes_per_second": {"none", "int", "float"},
+    "transport": set(),
+}
+
+
+@pytest.mark.parametrize("kind", [cosxfer.Client, cosxfer.AsyncClient])
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_a_setting_of_the_wrong_type_is_refused_by_name(kind: type, setting: str) -> None:
+    wrong: dict[str, str] = {}
+    for sample in SAMPLES.keys() - SETTINGS[setting]:
+        given = {"secret_id": "a", "secret_key": "b", setting: SAMPLES[sample]}
+        try:
+            kind(**given)
+            wrong[sample] = "accepted"
+        except cosxfer.UsageError as error:
+            if error.name != setting:
+                wrong[sample] = f"blames {error.name!r}: {error}"
+        except Exception as error:
+            wrong[sample] = repr(error)
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("kind", [cosxfer.Client, cosxfer.AsyncClient])
+@pytest.mark.parametrize("setting", ["credentials", "secret_id", "secret_key", "token"])
+def test_credentials_of_the_wrong_type_are_refused(kind: type, setting: str) -> None:
+    for sample, value in SAMPLES.items():
+        keys = {} if setting == "credentials" else {"secret_id": "a", "secret_key": "b"}
+        if sample in ("none", "text") or (setting == "credentials" and sample in ("coroutine function", "type")):
+            continue
+        with pytest.raises(cosxfer.CredentialsError):
+            kind(**{**keys, setting: value})
+
+
+def test_whether_a_cancelled_task_leaves_something_is_said_by_true_or_false(cos: FakeCos) -> None:
+    with cos.blocking_client() as client:
+        task = client.submit_put_object(BUCKET, "k", b"x", on_task_ready=lambda task_id: None)
+        for kind in SAMPLES.keys() - {"bool"}:
+            for cancel in (task.cancel, lambda abort: client.cancel_task(task.task_id, abort=abort)):
+                with pytest.raises(cosxfer.UsageError, match=r"abort is .*; it must be True or False"):
+                    cancel(abort=SAMPLES[kind])  # type: ignore[arg-type]
+        assert task.result().etag
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"metadata": {"K": "1", "k": "2"}},
+            "metadata has 'K' and 'k', which are one header (x-cos-meta-k); give one of them",
+        ),
+        (
+            {"metadata": {"k": "1", "x-cos-meta-K": "2"}},
+            "metadata has 'k' and 'x-cos-meta-K', which are one header (x-cos-meta-k); give one of them",
+        ),
+        (
+            {"headers": {"X-Cos-Acl": "private", "x-cos-acl": "default"}},
+            "headers has 'X-Cos-Acl' and 'x-cos-acl', which are one header (x-cos-acl); give one of them",
+        ),
+        (
+            {"headers": {"X-Cos-Acl": "private"}, "acl": "default"},
+            "the header x-cos-acl is given by acl= and by headers=; give it once",
+        ),
+        (
+            {"headers": {"x-cos-meta-k": "1"}, "metadata": {"K": "2"}},
+            "the header x-cos-meta-k is given by metadata= and by headers=; give it once",
+        ),
+        (
+            {"headers": {"x-cos-traffic-limit": "819200"}, "traffic_limit": 819_200},
+            "the header x-cos-traffic-limit is given by traffic_limit= and by headers=; give it once",
+        ),
+        ({"metadata": [("k", "v")]}, 'metadata is list; it must be a mapping such as {"colour": "red"}'),
+        ({"nonsense": 1, "more": 2}, "there is no parameter 'more'; pass other headers in headers={…}"),
+    ],
+)
+def test_two_values_for_one_header_are_refused(cos: FakeCos, given: dict[Any, Any], message: str) -> None:
+    with cos.blocking_client() as client:
+        [refused] = client.upload_files([{"bucket": BUCKET, "key": "k", "path": __file__, **given}])
+        with pytest.raises(cosxfer.UsageError) as caught:
+            client.put_object(BUCKET, "k", b"x", **given)
+    assert str(refused.error) == str(caught.value) == message
+    assert not cos.calls
+
+
+@pytest.mark.parametrize("name", ["md5", "MD5", "x-cos-meta-md5"])
+def test_a_digest_of_the_caller_s_own_and_ours_are_not_both_stored(cos: FakeCos, name: str) -> None:
+    with cos.blocking_client() as client:
+        with pytest.raises(cosxfer.UsageError, match="metadata has 'md5', which upload_add_meta_md5 sets"):
+            client.upload_file(BUCKET, "k", __file__, metadata={name: "1"}, upload_add_meta_md5=True)
+        assert not cos.calls
+        assert client.upload_file(BUCKET, "k", __file__, metadata={name: "1"}).verified
+    assert cos.objects["k"].headers["x-cos-meta-md5"] == "1"
+
+
+def test_a_file_whose_callbacks_cannot_be_called_ends_alone_and_those_that_can_be_are(cos: FakeCos) -> None:
+    told: list[object] = []
+    with cos.blocking_client() as client:
+        file: cosxfer.FileUpload = {"bucket": BUCKET, "key": "a", "path": __file__}
+        wrong: cosxfer.FileUpload = {
+            **file,
+            "key": "b",
+            "on_task_ready": 5,  # type: ignore[typeddict-item]
+            "on_file_finish": lambda error, result, options: told.append((str(error), options["key"])),
+        }
+        good, bad = client.upload_files([file, wrong])
+    assert good.error is None
+    assert str(bad.error) == "on_task_ready is int; it must be a function, or None"
+    assert told == [(str(bad.error), "b")]
+    assert bad.options is wrong
+    assert set(cos.objects) == {"a"}
+
+
+def test_what_is_wrong_for_every_file_of_a_directory_is_said_once(cos: FakeCos, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x")
+    with cos.blocking_client() as client:
+        for wrong in ({"storage_clas": "ARCHIVE"}, {"on_task_ready": print}, {"part_size": 5}, {"async_limit": 0}):
+            with pytest.raises(cosxfer.UsageError) as caught:
+                client.upload_directory(BUCKET, "p", tmp_path, **wrong)  # type: ignore[arg-type]
+            assert caught.value.name in wrong
+    assert not cos.calls
+
+
+@pytest.mark.parametrize("output", ["", ".", "new/", "{tmp_path}"])
+def test_an_object_is_not_fetched_where_its_file_would_be_a_directory(
+    cos: FakeCos, tmp_path: Path, output: str
+) -> None:
+    with (
+        cos.blocking_client() as client,
+        pytest.raises(cosxfer.UsageError, match="is a directory; name the file in it"),
+    ):
+        client.get_object(BUCKET, "k", output=output.format(tmp_path=tmp_path))
+    assert not cos.calls
+
+
+@pytest.mark.parametrize(("output", "why"), [("no/such/directory/f", "No such file or directory"), ("a\0b", "null")])
+def test_an_object_is_not_fetched_where_its_file_cannot_be_written(cos: FakeCos, output: str, why: str) -> None:
+    with cos.blocking_client() as client, pytest.raises(cosxfer.CosxferError, match=f"cannot write .*: .*{why}"):
+        client.get_object(BUCKET, "k", output=output)
+    assert not cos.calls
+
+
+def test_a_wrong_argument_is_found_before_a_body_is_read(cos: FakeCos) -> None:
+    def untouched() -> Iterator[bytes]:
+        raise AssertionError("the body was read")
+        yield b""
+
+    with cos.blocking_client() as client:
+        for call in (
+            lambda: client.append_object(BUCKET, "k", untouched(), position=-1),
+            lambda: client.append_object(BUCKET, "k", untouched(), position=0, acl=5),
+            lambda: client.append_object("no bucket", "k", untouched(), position=0),
+            lambda: client.multipart_upload(BUCKET, "k", untouched(), upload_id="u", part_number=0),
+            lambda: client.multipart_upload(BUCKET, "", untouched(), upload_id="u", part_number=1),
+            lambda: client.post_object(BUCKET, "k", untouched(), region="?"),
+            lambda: client.post_object(BUCKET, "k", untouched(), expires_seconds=0),
+            lambda: client.put_object(BUCKET, "k", untouched(), on_progress=5),
+        ):
+            with pytest.raises(cosxfer.UsageError):
+                call()
+    assert not cos.calls
