@@ -283,14 +283,20 @@ ENDS = {
     "an asynchronous client that was not closed": """
         async def main():
             client = cosxfer.AsyncClient(**made)
-            begun = asyncio.Event()
+            all_begun = asyncio.Event()
             loop = asyncio.get_running_loop()
+            begun = set()
+
+            def sends(n):
+                begun.add(n)
+                if len(begun) == 3:  # as many as have a slot: none of them is in the middle of its Initiate
+                    loop.call_soon_threadsafe(all_begun.set)
+
             for n in range(10):
                 client.submit_slice_upload_file(
-                    bucket, f"exit/{n}", path, slice_size=1 << 20,
-                    on_progress=lambda p: loop.call_soon_threadsafe(begun.set),
+                    bucket, f"exit/{n}", path, slice_size=1 << 20, on_progress=lambda p, n=n: sends(n)
                 )
-            await begun.wait()
+            await all_begun.wait()
         asyncio.run(main())
     """,
     "a client in a with block that an error leaves": """
