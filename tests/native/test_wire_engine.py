@@ -16,7 +16,7 @@ import pytest
 from cosxfer._native import wire
 from tests.native import wire_memory
 from tests.native.wire_memory import SETTINGS
-from tests.native.wire_play import IGNORED, PATIENCE_SECONDS, Gate, PlayedTls, cut, played, until
+from tests.native.wire_play import IGNORED, PATIENCE_SECONDS, Gate, PlayedTls, cut, gate_before, plain, played, until
 
 ROOT = Path(__file__).parents[2]
 MIB = 1024 * 1024
@@ -103,6 +103,53 @@ def test_what_has_more_to_do_when_the_engine_stops_ends_too() -> None:
     assert exchange.result == wire.CANCELLED
     assert connection.closed
     assert exchange.released
+
+
+def test_a_refusal_that_comes_just_before_the_end_of_the_chunks_is_sent_ends_the_connection() -> None:
+    engine = wire.Engine()
+    engine.start()
+    gate, gate_end = gate_before(engine)
+    connection, theirs = plain(engine)
+    head = b"PUT /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
+    exchange = wire.Exchange(head, length=-1, stall_seconds=30, max_answer_bytes=1000)
+    engine.submit(connection, exchange)
+    engine.feed(exchange, b"abc")
+    with theirs, gate_end:
+        got = b""
+        while not got.endswith(b"3\r\nabc\r\n"):
+            got += theirs.recv(1000)
+        gate_end.send(b"x")
+        gate.reached()
+        # The I/O thread hears that the body is complete, and reads the answer before it has sent the end.
+        engine.feed_end(exchange)
+        theirs.sendall(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n")
+        gate.open()
+        until(engine, lambda: exchange.done)
+        assert (exchange.result, exchange.status, exchange.reusable) == (wire.OK, 403, False)
+        until(engine, lambda: connection.closed)
+    engine.stop()
+    engine.drain(IGNORED)
+
+
+def test_an_early_success_ends_when_the_caller_says_that_the_body_was_all() -> None:
+    engine = wire.Engine()
+    engine.start()
+    connection, theirs = plain(engine)
+    head = b"PUT /x HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\n"
+    exchange = wire.Exchange(head, length=3, stall_seconds=30, max_answer_bytes=1000)
+    engine.submit(connection, exchange)
+    engine.feed(exchange, b"abc")
+    with theirs:
+        got = b""
+        while not got.endswith(b"\r\n\r\nabc"):
+            got += theirs.recv(1000)
+        theirs.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        until(engine, lambda: exchange.fed_bytes == 0)
+        engine.feed_end(exchange)
+        until(engine, lambda: exchange.done)
+        assert (exchange.result, exchange.reusable) == (wire.OK, True)
+    engine.stop()
+    engine.drain(IGNORED)
 
 
 def test_a_success_does_not_count_when_the_end_of_the_chunks_stays_behind() -> None:
