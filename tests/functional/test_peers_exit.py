@@ -50,6 +50,7 @@ class Endless:
 
 async def endless():
     while True:
+        await asyncio.sleep(0)
         yield bytes(100_000)
 
 async def main():
