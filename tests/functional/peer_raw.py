@@ -120,8 +120,10 @@ async def serving(serve: Serve, *, scheme: str = "http") -> AsyncIterator[Server
         running.add(task)
         try:
             await serve(peer)
-        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # the client has gone, or the test is over
+        except (OSError, asyncio.IncompleteReadError):
+            pass  # the client has gone
+        except asyncio.CancelledError:
+            writer.transport.abort()  # the test is over, and does not wait for what close would still send
         finally:
             running.discard(task)
             with contextlib.suppress(OSError):
@@ -133,6 +135,8 @@ async def serving(serve: Serve, *, scheme: str = "http") -> AsyncIterator[Server
         yield server
     finally:
         listener.close()
+        for _ in range(10):
+            await asyncio.sleep(0)  # what was accepted has its task by then
         for task in list(running):
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
