@@ -14,6 +14,8 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from h2.errors import ErrorCodes
@@ -337,3 +339,39 @@ async def test_closing_ends_every_request_whatever_it_is_waiting_for(way: Way, t
         assert not transport._connections
         del transport, sending, results, unexpected
     await until(lambda: native_objects() <= before)
+
+
+async def answers(peer: Peer) -> None:
+    while await peer.head():
+        await peer.say(ANSWER)
+
+
+@in_loop
+async def test_a_request_that_gets_its_connection_when_the_client_has_closed_fails() -> None:
+    async with serving(answers) as server, native() as transport, asyncio.timeout(60):
+        wait = transport._wait
+
+        async def closed_meanwhile(*args: Any) -> Any:
+            slot = await wait(*args)
+            await transport.aclose()
+            return slot
+
+        transport._wait = closed_meanwhile  # type: ignore[method-assign]
+        with pytest.raises(TransportError, match="the client is closed"):
+            await transport.send(server.request("GET"))
+
+
+@in_loop
+async def test_a_request_that_is_to_be_sent_again_when_the_client_has_closed_fails() -> None:
+    async with serving(answers) as server, native() as transport, asyncio.timeout(60):
+        exchange = transport._exchange
+
+        async def unsent(*args: Any) -> Any:
+            await exchange(*args)
+            await transport.aclose()
+            return SimpleNamespace(result=wire.UNSENT, body_begun=False, why="")
+
+        transport._exchange = unsent  # type: ignore[method-assign]
+        with pytest.raises(TransportError, match="the client is closed"):
+            await transport.send(server.request("GET"))
+        assert server.connections == 1
