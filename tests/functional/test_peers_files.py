@@ -74,6 +74,7 @@ async def takes_the_second(peer: Peer, file: HeldFile, got: list[bytes], answer:
         return
     got.append(await peer.body(len(DATA)))
     await peer.say(answer)
+    await peer.reader.read()
 
 
 @pytest.mark.parametrize("held_read", [1, 2, 4])
@@ -139,6 +140,7 @@ async def test_a_client_that_sends_a_file_again_sends_each_byte_once() -> None:
         file.let_go()
         got.append(await peer.body(len(DATA)))
         await peer.say(answer)
+        await peer.reader.read()
 
     async with serving(serve) as server:
         credentials = cosxfer.Credentials(secret_id="id", secret_key="key")
