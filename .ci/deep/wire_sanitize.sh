@@ -1,6 +1,7 @@
 #!/bin/sh
-# Runs the tests that play servers against the native transport, built with AddressSanitizer and
-# UndefinedBehaviorSanitizer. Usage: wire_sanitize.sh PYTHON. What it builds goes to build/sanitized-wire/.
+# Runs the tests that play servers against the native transport, and those that drive its engine, built with
+# AddressSanitizer and UndefinedBehaviorSanitizer. Usage: wire_sanitize.sh PYTHON. What it builds goes to
+# build/sanitized-wire/.
 set -eu
 python=$1
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -8,12 +9,16 @@ copy=$root/build/sanitized-wire
 
 # A copy of the package. The hashing kernels are left out: compiling them takes minutes, and they have tests of their own.
 rm -rf "$copy"
-mkdir -p "$copy/tests/functional" "$copy/src_ext"
+mkdir -p "$copy/tests/functional" "$copy/tests/native" "$copy/src_ext"
 cp -r "$root/cosxfer" "$root/setup.py" "$root/pyproject.toml" "$root/LICENSE" "$copy/"
 cp "$root"/src_ext/wire* "$root"/src_ext/slicing.pyx "$root"/src_ext/guard.* "$copy/src_ext/"
 cp "$root/tests/__init__.py" "$copy/tests/"
-cp "$root"/tests/functional/peer_raw.py "$root"/tests/functional/test_peers_http*.py "$root"/tests/functional/test_peers_noise.py \
-    "$copy/tests/functional/"
+for name in closing exit files handover http1 http2 noise; do
+    cp "$root/tests/functional/test_peers_$name.py" "$copy/tests/functional/"
+done
+cp "$root/tests/functional/peer_raw.py" "$copy/tests/functional/"
+cp "$root"/tests/native/__init__.py "$root"/tests/native/wire_memory.py "$root"/tests/native/wire_play.py \
+    "$root"/tests/native/test_wire_engine.py "$copy/tests/native/"
 find "$copy/cosxfer" -name '*.so' -delete
 touch "$copy/README.md"
 
@@ -27,4 +32,4 @@ export ASAN_OPTIONS=detect_leaks=0:handle_sigbus=0:allocator_may_return_null=1
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)"
 export LD_PRELOAD PYTHONMALLOC=malloc COSXFER_NOISE=600
-exec "$python" -m pytest -q -p no:cacheprovider -p no:faulthandler --timeout 600 tests/functional
+exec "$python" -m pytest -q -p no:cacheprovider -p no:faulthandler --timeout 600 -m "not deep" tests

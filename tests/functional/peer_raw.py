@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from typing import Any, ParamSpec
@@ -57,6 +58,15 @@ class Peer:
         self.writer.write(data)
         await self.writer.drain()
 
+    async def secure(self, context: ssl.SSLContext) -> None:
+        """The server's side of the TLS handshake."""
+        transport = self.writer.transport
+        try:
+            await self.writer.start_tls(context)
+        except BaseException:
+            transport.abort()  # asyncio forgets it
+            raise
+
     def reset(self) -> None:
         """End the connection with a RST."""
         sock = self.writer.get_extra_info("socket")
@@ -71,12 +81,15 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 class Server:
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, scheme: str = "http") -> None:
         self.port = port
+        self.scheme = scheme
         self.connections = 0
 
     def request(self, method: str = "PUT", body: Any = b"", **more: Any) -> HttpRequest:
-        endpoint = resolve_endpoint(f"http://127.0.0.1:{self.port}", bucket="examplebucket-1250000000", region=None)
+        endpoint = resolve_endpoint(
+            f"{self.scheme}://127.0.0.1:{self.port}", bucket="examplebucket-1250000000", region=None
+        )
         length = more.pop("content_length", len(body) if isinstance(body, bytes | memoryview) else None)
         headers: Mapping[str, str] = more.pop("headers", {})
         named = {"host": endpoint.authority, **headers}
@@ -95,8 +108,8 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def serving(serve: Serve) -> AsyncIterator[Server]:
-    """A server on a free port that runs ``serve`` for each connection."""
+async def serving(serve: Serve, *, scheme: str = "http") -> AsyncIterator[Server]:
+    """A server on a free port that runs ``serve`` for each connection; it may begin with `Peer.secure`."""
     running: set[asyncio.Task[None]] = set()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -109,17 +122,21 @@ async def serving(serve: Serve) -> AsyncIterator[Server]:
             await serve(peer)
         except (OSError, asyncio.IncompleteReadError):
             pass  # the client has gone
+        except asyncio.CancelledError:
+            writer.transport.abort()  # the test is over, and does not wait for what close would still send
         finally:
             running.discard(task)
             with contextlib.suppress(OSError):
                 writer.close()
 
     listener = await asyncio.start_server(accept, "127.0.0.1", 0, limit=1 << 20)
-    server = Server(listener.sockets[0].getsockname()[1])
+    server = Server(listener.sockets[0].getsockname()[1], scheme=scheme)
     try:
         yield server
     finally:
         listener.close()
+        for _ in range(10):
+            await asyncio.sleep(0)  # what was accepted has its task by then
         for task in list(running):
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)

@@ -176,6 +176,22 @@ async def test_an_early_success_waits_for_the_body_and_keeps_the_connection() ->
     assert got == [len(BIG)] * 2
 
 
+@in_loop
+async def test_an_early_success_waits_for_the_body_also_where_the_connection_ends_with_it() -> None:
+    got: list[int] = []
+
+    async def serve(peer: Peer) -> None:
+        await peer.head()
+        await peer.say(OK.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
+        got.append(len(await peer.body(len(BIG))))
+
+    async with serving(serve) as server, native() as transport:
+        for _ in range(2):
+            assert (await transport.send(server.request(body=BIG))).status == 200
+        await until(lambda: len(got) == 2)
+    assert got == [len(BIG)] * 2
+
+
 @pytest.mark.parametrize("head", [OK, OK.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)])
 @in_loop
 async def test_an_early_success_does_not_count_when_the_body_never_gets_out(head: bytes) -> None:

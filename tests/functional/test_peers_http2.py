@@ -134,6 +134,49 @@ async def test_a_refusal_before_the_body_is_out_is_the_answer(reset: bool) -> No
 
 
 @in_loop
+async def test_an_early_success_counts_once_the_body_is_out() -> None:
+    got: dict[int, bytearray] = {}
+
+    async def serve(peer: Peer) -> None:
+        http2 = Http2Peer(peer)
+        async for event in http2.events():
+            if isinstance(event, RequestReceived):
+                http2.answer(event.stream_id)
+            elif isinstance(event, DataReceived):
+                got.setdefault(event.stream_id, bytearray()).extend(event.data)
+                http2.http2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+
+    async with serving(serve) as server, native("2") as transport:
+        for stream in (1, 3):
+            answer = await transport.send(server.request(body=BIG))
+            assert (answer.status, answer.body) == (200, b"ok")
+            await until(lambda: len(got[stream]) == len(BIG))  # noqa: B023 # used at once
+        assert server.connections == 1
+    assert [bytes(body) for body in got.values()] == [BIG] * 2
+
+
+@pytest.mark.parametrize("end", ["reset", "goaway", "closed"])
+@in_loop
+async def test_an_early_success_does_not_count_when_the_body_never_gets_out(end: str) -> None:
+    async def serve(peer: Peer) -> None:
+        http2 = Http2Peer(peer)
+        async for event in http2.events():
+            if isinstance(event, RequestReceived):
+                http2.answer(event.stream_id)
+                if end == "reset":
+                    http2.http2.reset_stream(event.stream_id, ErrorCodes.NO_ERROR)
+                    continue
+                if end == "goaway":
+                    http2.http2.close_connection(ErrorCodes.NO_ERROR, last_stream_id=event.stream_id)
+                await http2.flush()
+                return
+
+    async with serving(serve) as server, native("2") as transport:
+        with pytest.raises(TransportError):
+            await transport.send(server.request(body=BIG))
+
+
+@in_loop
 async def test_a_stream_that_is_reset_is_an_error_and_the_others_go_on() -> None:
     async def serve(peer: Peer) -> None:
         http2 = Http2Peer(peer)
@@ -266,6 +309,86 @@ async def test_cancelling_resets_the_stream_and_leaves_the_others_alone() -> Non
         assert (await transport.send(server.request(body=b""))).status == 200
         await until(lambda: resets == [1])
         assert server.connections == 1
+
+
+@in_loop
+async def test_cancelled_streams_take_nothing_from_those_beside_them() -> None:
+    bodies = [random.Random(n).randbytes(400_000 + n) for n in range(12)]
+    got: dict[str, bytearray] = {}
+    names: dict[int, str] = {}
+    ended: list[str] = []
+    resets: set[str] = set()
+    waiting = asyncio.Event()
+
+    async def serve(peer: Peer) -> None:
+        http2 = Http2Peer(peer, {SettingCodes.INITIAL_WINDOW_SIZE: 20_000})
+        async for event in http2.events():
+            if isinstance(event, RequestReceived):
+                path = dict(event.headers)[":path"]
+                names[event.stream_id] = path
+                if path == "/first":
+                    http2.answer(event.stream_id)
+                    continue
+                got[path] = bytearray()
+                if len(got) == len(bodies):
+                    waiting.set()
+            elif isinstance(event, DataReceived):
+                path = names[event.stream_id]
+                got[path] += event.data
+                http2.http2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                if len(got[path]) > 200_000 and path not in begun:
+                    # Half of the body is there, and what follows is on its way: the middle of a stream.
+                    begun.add(path)
+                    if path in cancelled:
+                        tasks[int(path[1:])].cancel()
+            elif isinstance(event, StreamEnded) and names[event.stream_id] != "/first":
+                ended.append(names[event.stream_id])
+                http2.answer(event.stream_id, body=names[event.stream_id].encode())
+            elif isinstance(event, StreamReset):
+                resets.add(names[event.stream_id])
+
+    cancelled = {f"/{n}" for n in range(0, len(bodies), 3)}
+    begun: set[str] = set()
+    async with serving(serve) as server, native("2") as transport:
+        assert (await transport.send(server.request("GET", target="/first"))).status == 200
+        (origin,) = transport._origins.values()
+        origin.pool._connections = 1
+        tasks = [
+            asyncio.create_task(transport.send(server.request(body=body, target=f"/{n}")))
+            for n, body in enumerate(bodies)
+        ]
+        await waiting.wait()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        await until(lambda: resets == cancelled)
+        assert server.connections == 1
+    for n, (body, result) in enumerate(zip(bodies, results, strict=True)):
+        if f"/{n}" in cancelled:
+            assert isinstance(result, asyncio.CancelledError)
+            assert body.startswith(bytes(got[f"/{n}"]))
+        else:
+            assert not isinstance(result, BaseException)
+            assert (result.status, result.body) == (200, f"/{n}".encode())
+            assert got[f"/{n}"] == body
+    assert sorted(ended) == sorted(got.keys() - cancelled)
+
+
+@pytest.mark.parametrize("count", [1, *range(115, 131), 400])
+@in_loop
+async def test_all_headers_of_a_request_are_sent_however_many_there_are(count: int) -> None:
+    given = {f"x-cos-meta-{n}": f"value {n}" for n in range(count)}
+    got: list[dict[str, str]] = []
+
+    async def serve(peer: Peer) -> None:
+        http2 = Http2Peer(peer)
+        async for event in http2.events():
+            if isinstance(event, RequestReceived):
+                got.append({name: value for name, value in event.headers if name.startswith("x-cos-meta-")})
+            elif isinstance(event, StreamEnded):
+                http2.answer(event.stream_id)
+
+    async with serving(serve) as server, native("2") as transport:
+        assert (await transport.send(server.request(body=b"x", headers=given))).status == 200
+    assert got == [given]
 
 
 @in_loop

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import select
+import os
 import socket
+import ssl
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+
+import pytest
 
 from cosxfer._native import wire
+from tests.native import wire_memory
+from tests.native.wire_memory import SETTINGS
+from tests.native.wire_play import IGNORED, PATIENCE_SECONDS, Gate, PlayedTls, cut, gate_before, plain, played, until
 
-
-class Ignored:
-    """Takes the events that nobody looks at."""
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *_: None
+ROOT = Path(__file__).parents[2]
+MIB = 1024 * 1024
+SETTINGS_NO_WINDOW = bytes.fromhex("000006040000000000000400000000")
+SETTINGS_LARGE_WINDOW = bytes.fromhex("000006040000000000000401000000")
+STATUS_200 = bytes.fromhex("00000101050000000188")  # HEADERS on stream 1, with which it ends
+HEADERS = bytes.fromhex("0104")
+WINDOW_UPDATES = bytes.fromhex("00000408000000000000100000") + bytes.fromhex("00000408000000000100100000")
 
 
 def put(body: bytes) -> wire.Exchange:
@@ -26,21 +35,20 @@ def put(body: bytes) -> wire.Exchange:
     return exchange
 
 
-def until(engine: wire.Engine, condition: Callable[[], object]) -> None:
-    handler: Any = Ignored()
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        select.select([engine.fileno()], [], [], 0.01)
-        engine.drain(handler)
-
-
 def connected(engine: wire.Engine, listener: socket.socket) -> tuple[wire.Connection, socket.socket]:
     ours = socket.create_connection(listener.getsockname())
     ours.setblocking(False)
     connection = wire.Connection(ours, http2=False)
     engine.add(connection)
     return connection, listener.accept()[0]
+
+
+def says(session: PlayedTls, theirs: socket.socket, data: bytes) -> None:
+    """Let the server say ``data``, and wait until it was read."""
+    session.reads.append(lambda: data)
+    session.asked.clear()
+    theirs.send(b"x")
+    assert session.asked.wait(PATIENCE_SECONDS)
 
 
 def test_what_arrives_before_any_of_a_request_was_sent_is_not_its_answer() -> None:
@@ -69,3 +77,217 @@ def test_a_connection_that_was_never_added_closes_its_socket() -> None:
         connection = wire.Connection(ours, http2=False)
         del connection
         assert theirs.recv(1) == b""
+
+
+def test_what_has_more_to_do_when_the_engine_stops_ends_too() -> None:
+    engine = wire.Engine()
+    engine.start()
+    connection, session, theirs = played(engine, http2=False)
+    gate = Gate()
+
+    def sent(data: bytes) -> int:
+        gate()
+        return len(data)
+
+    session.sent = sent
+    exchange = put(bytes(8 * MIB))  # more than is sent in one turn: the connection goes back into the list of the ready
+    with theirs:
+        engine.submit(connection, exchange)
+        gate.reached()
+        stopping = threading.Thread(target=engine.stop)
+        stopping.start()
+        until(engine, lambda: engine.stopped)
+        gate.open()
+        stopping.join()
+        engine.drain(IGNORED)
+    assert exchange.result == wire.CANCELLED
+    assert connection.closed
+    assert exchange.released
+
+
+def test_a_refusal_that_comes_just_before_the_end_of_the_chunks_is_sent_ends_the_connection() -> None:
+    engine = wire.Engine()
+    engine.start()
+    gate, gate_end = gate_before(engine)
+    connection, theirs = plain(engine)
+    head = b"PUT /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
+    exchange = wire.Exchange(head, length=-1, stall_seconds=30, max_answer_bytes=1000)
+    engine.submit(connection, exchange)
+    engine.feed(exchange, b"abc")
+    with theirs, gate_end:
+        got = b""
+        while not got.endswith(b"3\r\nabc\r\n"):
+            got += theirs.recv(1000)
+        gate_end.send(b"x")
+        gate.reached()
+        # The I/O thread hears that the body is complete, and reads the answer before it has sent the end.
+        engine.feed_end(exchange)
+        theirs.sendall(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n")
+        gate.open()
+        until(engine, lambda: exchange.done)
+        assert (exchange.result, exchange.status, exchange.reusable) == (wire.OK, 403, False)
+        until(engine, lambda: connection.closed)
+    engine.stop()
+    engine.drain(IGNORED)
+
+
+def test_an_early_success_ends_when_the_caller_says_that_the_body_was_all() -> None:
+    engine = wire.Engine()
+    engine.start()
+    connection, theirs = plain(engine)
+    head = b"PUT /x HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\n"
+    exchange = wire.Exchange(head, length=3, stall_seconds=30, max_answer_bytes=1000)
+    engine.submit(connection, exchange)
+    engine.feed(exchange, b"abc")
+    with theirs:
+        got = b""
+        while not got.endswith(b"\r\n\r\nabc"):
+            got += theirs.recv(1000)
+        theirs.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        until(engine, lambda: exchange.fed_bytes == 0)
+        engine.feed_end(exchange)
+        until(engine, lambda: exchange.done)
+        assert (exchange.result, exchange.reusable) == (wire.OK, True)
+    engine.stop()
+    engine.drain(IGNORED)
+
+
+def test_a_success_does_not_count_when_the_end_of_the_chunks_stays_behind() -> None:
+    engine = wire.Engine()
+    engine.start()
+    connection, session, theirs = played(engine, http2=False)
+    head_sent = threading.Event()
+    end = b"0\r\n\r\n"
+
+    def sent(data: bytes) -> int:
+        head_sent.set()
+        if data == end:
+            raise BrokenPipeError
+        return len(data.removesuffix(end))
+
+    session.sent = sent
+    head = b"PUT /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
+    exchange = wire.Exchange(head, length=-1, stall_seconds=30, max_answer_bytes=1000)
+    with theirs:
+        engine.submit(connection, exchange)
+        assert head_sent.wait(PATIENCE_SECONDS)
+        says(session, theirs, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        engine.feed(exchange, b"abc")
+        engine.feed_end(exchange)
+        until(engine, lambda: exchange.done)
+    assert exchange.result == wire.BROKEN
+    engine.stop()
+    engine.drain(IGNORED)
+
+
+def test_a_success_does_not_count_when_the_end_of_a_stream_stays_behind() -> None:
+    engine = wire.Engine()
+    engine.start()
+    connection, session, theirs = played(engine, http2=True)
+    sent_bytes = 0
+
+    def sent(data: bytes) -> int:
+        nonlocal sent_bytes
+        sent_bytes += len(data)
+        return len(data)
+
+    def broken(data: bytes) -> int:
+        raise BrokenPipeError
+
+    session.sent = sent
+    exchange = put(bytes(100_000))  # more than the window: its end waits
+    with theirs:
+        engine.submit(connection, exchange)
+        until(engine, lambda: sent_bytes > 65535)
+        says(session, theirs, SETTINGS + STATUS_200)
+        session.sent = broken
+        session.reads.append(lambda: WINDOW_UPDATES)
+        theirs.send(b"x")
+        until(engine, lambda: exchange.done)
+    assert exchange.result == wire.BROKEN
+    engine.stop()
+    engine.drain(IGNORED)
+
+
+def test_a_success_does_not_count_when_the_empty_end_of_a_stream_stays_behind() -> None:
+    engine = wire.Engine()
+    engine.start()
+    connection, session, theirs = played(engine, http2=True)
+    sent_data = bytearray()
+
+    def sent(data: bytes) -> int:
+        sent_data.extend(data)
+        return len(data)
+
+    def broken(data: bytes) -> int:
+        raise BrokenPipeError
+
+    session.sent = sent
+    head = b"PUT /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
+    exchange = wire.Exchange(head, length=-1, stall_seconds=30, max_answer_bytes=1000)
+    with theirs:
+        engine.submit(connection, exchange)
+        engine.feed(exchange, b"abcdefgh")
+        until(engine, lambda: b"abcdefgh" in sent_data)
+        says(session, theirs, SETTINGS + STATUS_200)
+        session.sent = broken
+        engine.feed_end(exchange)
+        until(engine, lambda: exchange.done)
+    assert exchange.result == wire.BROKEN
+    engine.stop()
+    engine.drain(IGNORED)
+
+
+def test_a_success_does_not_count_when_a_stream_has_not_come_into_the_queue() -> None:
+    engine = wire.Engine()
+    engine.start()
+    connection, session, theirs = played(engine, http2=True)
+    sent_data = bytearray()
+    full = threading.Event()
+
+    def sent(data: bytes) -> int:
+        sent_data.extend(data)
+        return len(data)
+
+    def blocked(data: bytes) -> int:
+        full.set()
+        raise ssl.SSLWantWriteError
+
+    session.sent = sent
+    says(session, theirs, SETTINGS_NO_WINDOW)
+    # More than the connection's queue takes: one is the first that has to wait, with all of its body.
+    exchanges = [put(bytes(16384)) for _ in range(80)]
+    streams = [(2 * n + 1).to_bytes(4, "big") for n in range(80)]
+    with theirs:
+        for exchange in exchanges:
+            engine.submit(connection, exchange)
+        until(engine, lambda: HEADERS + streams[-1] in sent_data)
+        says(session, theirs, b"".join(STATUS_200.replace(streams[0], stream) for stream in streams))
+        session.sent = blocked
+        says(session, theirs, SETTINGS_LARGE_WINDOW + WINDOW_UPDATES)
+        assert full.wait(PATIENCE_SECONDS)
+        session.reads.append(cut)
+        theirs.send(b"x")
+        until(engine, lambda: connection.closed)
+    assert [exchange.result for exchange in exchanges] == [wire.BROKEN] * 80
+    engine.stop()
+    engine.drain(IGNORED)
+
+
+@pytest.mark.parametrize("name", wire_memory.SCENARIOS)
+def test_memory_is_freed_when_nobody_uses_it_any_more(name: str) -> None:
+    # What is freed is overwritten at once, so that using it shows. (The sanitizers see it anyway.)
+    overwriting = {
+        "MALLOC_PERTURB_": "90",
+        "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",
+        "PYTHONMALLOC": "malloc",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.native.wire_memory", name],
+        cwd=ROOT,
+        env={**os.environ, **overwriting},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,377 @@
+"""Either side closes, at every moment: each request ends in an answer or in an error of ours, and nothing is left over.
+
+``COSXFER_NOISE`` sets the number of connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import random
+import ssl
+import threading
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from h2.errors import ErrorCodes
+from h2.events import DataReceived, RequestReceived, StreamEnded
+from h2.settings import SettingCodes
+
+from cosxfer._native import wire
+from cosxfer.config import ClientConfig, HttpVersion
+from cosxfer.cos.requests import HttpRequest
+from cosxfer.errors import ConnectError, CosxferError, TransportError, TransportTimeoutError
+from cosxfer.limits import MIB
+from cosxfer.server.tls import make_certificate
+from cosxfer.transport.native import NativeTransport
+from tests.functional.peer_raw import Http2Peer, Peer, Server, in_loop, native, serving, until
+
+CONNECTIONS = int(os.environ.get("COSXFER_NOISE", "60"))
+AT_ONCE = 16
+PAYLOAD = random.Random(23).randbytes(300_000)
+ANSWER_BODY = b"a" * 1000
+ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n" + ANSWER_BODY
+PHASES = ("accept", "handshake", "head", "body", "request", "answer head", "answer body", "answer", "goaway", "never")
+
+
+def native_objects() -> int:
+    """The wire's objects that are alive."""
+    gc.collect()
+    return sum(isinstance(found, wire.Connection | wire.Exchange | wire.Engine) for found in gc.get_objects())
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def io_threads() -> int:
+    return sum(thread.name == "cosxfer-wire" for thread in threading.enumerate())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    version: HttpVersion
+    tls: bool
+    context: ssl.SSLContext
+    ca_file: str
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.tls else "http"
+
+    @property
+    def config(self) -> ClientConfig:
+        return ClientConfig(http_version=self.version, verify=self.ca_file)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ssl.SSLContext]:
+    made = make_certificate(tmp_path_factory.mktemp("certificate"), host="127.0.0.1")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(made.cert_file, made.key_file)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    return str(made.ca_file), context
+
+
+WAYS: dict[str, tuple[HttpVersion, bool]] = {
+    "http1": ("1.1", False),
+    "h2c": ("2", False),
+    "tls-http1": ("1.1", True),
+    "tls-http2": ("2", True),
+}
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest, certificate: tuple[str, ssl.SSLContext]) -> Way:
+    version, tls = WAYS[request.param]
+    return Way(version=version, tls=tls, ca_file=certificate[0], context=certificate[1])
+
+
+class Closing:
+    """A server that closes each connection at some moment, and remembers what it has got whole."""
+
+    def __init__(self, way: Way, seed: int) -> None:
+        self.way = way
+        self.chance = random.Random(seed)
+        self.got: dict[str, bytes] = {}
+
+    async def __call__(self, peer: Peer) -> None:
+        phase = self.chance.choice(PHASES)
+        abrupt = self.chance.random() < 0.5
+        try:
+            if phase == "accept":
+                return
+            if self.way.tls:
+                await peer.secure(self.way.context)
+            if phase == "handshake":
+                return
+            if self.way.version == "2":
+                await self.http2(peer, phase)
+            else:
+                await self.http1(peer, phase)
+        finally:
+            if abrupt:
+                peer.reset()
+
+    async def http1(self, peer: Peer, phase: str) -> None:
+        left = self.chance.randrange(4)
+        while True:
+            now = phase if left == 0 else ""
+            left -= 1
+            head = await peer.head()
+            if now == "head":
+                return
+            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0)
+            if now == "body":
+                await peer.body(length // 2)
+                return
+            self.got[head.split(b" ")[1].decode()] = await peer.body(length)
+            if now == "request":
+                return
+            if now in ("answer head", "answer body"):
+                await peer.say(ANSWER[:20] if now == "answer head" else ANSWER[:-500])
+                return
+            await peer.say(ANSWER)
+            if now == "answer":
+                return
+
+    async def http2(self, peer: Peer, phase: str) -> None:
+        left = self.chance.randrange(4)
+        paths: dict[int, str] = {}
+        bodies: dict[int, bytearray] = {}
+        http2 = Http2Peer(peer)
+        if phase == "head":
+            await http2.flush()
+            return  # right after its SETTINGS
+        async for event in http2.events():
+            now = phase if left <= 0 else ""
+            if isinstance(event, RequestReceived):
+                paths[event.stream_id], bodies[event.stream_id] = dict(event.headers)[":path"], bytearray()
+            elif isinstance(event, DataReceived):
+                bodies[event.stream_id] += event.data
+                http2.http2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                if now == "body":
+                    return
+            elif isinstance(event, StreamEnded):
+                left -= 1
+                self.got[paths[event.stream_id]] = bytes(bodies[event.stream_id])
+                if now == "request":
+                    return
+                if now in ("answer head", "answer body"):
+                    http2.http2.send_headers(event.stream_id, [(":status", "200"), ("content-length", "1000")])
+                    if now == "answer body":
+                        http2.http2.send_data(event.stream_id, ANSWER_BODY[:500])
+                    await http2.flush()
+                    return
+                http2.answer(event.stream_id, body=ANSWER_BODY)
+                if now == "goaway":
+                    http2.http2.close_connection(ErrorCodes.NO_ERROR, last_stream_id=event.stream_id)
+                if now in ("answer", "goaway"):
+                    await http2.flush()
+                    return
+
+
+class Pieces:
+    """Read in a thread, again for each attempt."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (self._data[start : start + 70_000] for start in range(0, len(self._data), 70_000))
+
+
+async def pieces(data: bytes) -> AsyncIterator[bytes]:
+    for piece in Pieces(data):
+        yield piece
+
+
+def request_of(server: Server, number: int) -> tuple[HttpRequest, bytes]:
+    data = PAYLOAD[: 1000 + number] if number % 2 else PAYLOAD[number:]
+    target = f"/{number}"
+    match number % 5:
+        case 0:
+            return server.request("GET", target=target, on_body=lambda _: None), b""
+        case 1:
+            return server.request(body=pieces(data), content_length=len(data), target=target), data
+        case 2:
+            return server.request(body=Pieces(data), content_length=len(data), target=target), data
+        case _:
+            return server.request(body=data, target=target), data
+
+
+async def churn(way: Way, connections: int, seed: int) -> None:
+    closing = Closing(way, seed)
+    answers = errors = cancelled = 0
+    number = 0
+    before = (native_objects(), io_threads(), descriptors())
+
+    async def send_on(server: Server, transport: NativeTransport, chance: random.Random) -> None:
+        nonlocal answers, errors, cancelled, number
+        while server.connections < connections:
+            number += 1
+            request, data = request_of(server, number)
+            sending = asyncio.create_task(transport.send(request))
+            if chance.random() < 0.1:
+                for _ in range(chance.randrange(30)):
+                    await asyncio.sleep(0)
+                sending.cancel()
+            try:
+                answer = await sending
+            except asyncio.CancelledError:
+                cancelled += 1
+            except TransportTimeoutError:
+                raise  # every connection is closed at some moment: whatever waits for longer hangs
+            except CosxferError:
+                errors += 1
+            else:
+                answers += 1
+                assert (answer.status, closing.got[request.target]) == (200, data)
+
+    async with serving(closing, scheme=way.scheme) as server:
+        async with native(way.version, verify=way.ca_file) as transport:
+            chance = random.Random(seed + 1)
+            await asyncio.gather(*(send_on(server, transport, chance) for _ in range(AT_ONCE)))
+        assert not transport._connections
+        del transport
+    assert answers > 0
+    assert errors > 0
+    await until(lambda: (native_objects(), io_threads(), descriptors()) <= before)
+
+
+@pytest.mark.timeout(300)
+def test_a_server_that_closes_at_any_moment_ends_what_it_must_and_leaves_nothing(way: Way) -> None:
+    asyncio.run(churn(way, CONNECTIONS, 1))
+
+
+@pytest.mark.deep
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", [2, 3, 4])
+def test_a_thousand_connections_that_are_closed_at_any_moment(way: Way, seed: int) -> None:
+    asyncio.run(churn(way, 1000, seed))
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("tls", [False, True], ids=["h2c", "tls"])
+@in_loop
+async def test_a_server_that_closes_after_its_settings(tls: bool, certificate: tuple[str, ssl.SSLContext]) -> None:
+    async def serve(peer: Peer) -> None:
+        if tls:
+            await peer.secure(certificate[1])
+        await Http2Peer(peer).flush()
+        if peer.number % 3 == 0:
+            peer.reset()
+
+    scheme = "https" if tls else "http"
+    async with serving(serve, scheme=scheme) as server, native("2", verify=certificate[0]) as transport:
+        while server.connections < CONNECTIONS:
+            results = await asyncio.gather(
+                *(transport.send(server.request(body=b"x")) for _ in range(4)), return_exceptions=True
+            )
+            assert all(isinstance(result, TransportError) for result in results)
+            assert not any(isinstance(result, TransportTimeoutError) for result in results)
+
+
+async def stuck(peer: Peer, way: Way) -> None:
+    """Stay in the phase of the request that its path names."""
+    if peer.number % 10 == 9:
+        await asyncio.sleep(60)
+    if way.tls:
+        await peer.secure(way.context)
+    if way.version == "2":
+        http2 = Http2Peer(peer, {SettingCodes.MAX_CONCURRENT_STREAMS: 2 + peer.number % 2})
+        async for event in http2.events():
+            if isinstance(event, RequestReceived) and dict(event.headers)[":path"] == "/half":
+                http2.answer(event.stream_id, end=False)
+        return
+    head = await peer.head()
+    if b" /unread " in head:
+        peer.reader._transport.pause_reading()  # type: ignore[attr-defined]
+    if b" /half " in head:
+        await peer.say(ANSWER[:-500])
+    await asyncio.sleep(60)
+
+
+@pytest.mark.parametrize("turns", [0, 1, 3, 10, 30, 100, 300, 1000, 3000])
+@in_loop
+async def test_closing_ends_every_request_whatever_it_is_waiting_for(way: Way, turns: int) -> None:
+    async def never_ends() -> AsyncIterator[bytes]:
+        yield b"x" * 1000
+        await asyncio.sleep(60)
+
+    async def serve(peer: Peer) -> None:
+        await stuck(peer, way)
+
+    before = native_objects()
+    async with serving(serve, scheme=way.scheme) as server:
+        transport = NativeTransport(way.config)
+
+        def request(number: int) -> HttpRequest:
+            match number % 6:
+                case 0:
+                    return server.request("GET", target="/silent")
+                case 1:
+                    return server.request(body=bytes(8 * MIB), target="/unread")
+                case 2:
+                    return server.request(body=Pieces(bytes(8 * MIB)), content_length=8 * MIB, target="/unread")
+                case 3:
+                    return server.request("GET", target="/half", on_body=lambda _: None)
+                case 4:
+                    return server.request(body=never_ends(), content_length=2000, target="/silent")
+                case _:
+                    headers = {"expect": "100-continue"}
+                    return server.request(body=b"x", headers=headers, expect_continue=True, target="/silent")
+
+        sending = [asyncio.create_task(transport.send(request(n))) for n in range(50)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(60):
+            await transport.aclose()
+            results = await asyncio.gather(*sending, return_exceptions=True)
+        unexpected = [result for result in results if not isinstance(result, TransportError)]
+        unexpected += [result for result in results if isinstance(result, TransportTimeoutError | ConnectError)]
+        assert unexpected == []
+        assert not transport._connections
+        del transport, sending, results, unexpected
+    await until(lambda: native_objects() <= before)
+
+
+async def answers(peer: Peer) -> None:
+    while await peer.head():
+        await peer.say(ANSWER)
+
+
+@in_loop
+async def test_a_request_that_gets_its_connection_when_the_client_has_closed_fails() -> None:
+    async with serving(answers) as server, native() as transport, asyncio.timeout(60):
+        wait = transport._wait
+
+        async def closed_meanwhile(*args: Any) -> Any:
+            slot = await wait(*args)
+            await transport.aclose()
+            return slot
+
+        transport._wait = closed_meanwhile  # type: ignore[method-assign]
+        with pytest.raises(TransportError, match="the client is closed"):
+            await transport.send(server.request("GET"))
+
+
+@in_loop
+async def test_a_request_that_is_to_be_sent_again_when_the_client_has_closed_fails() -> None:
+    async with serving(answers) as server, native() as transport, asyncio.timeout(60):
+        exchange = transport._exchange
+
+        async def unsent(*args: Any) -> Any:
+            await exchange(*args)
+            await transport.aclose()
+            return SimpleNamespace(result=wire.UNSENT, body_begun=False, why="")
+
+        transport._exchange = unsent  # type: ignore[method-assign]
+        with pytest.raises(TransportError, match="the client is closed"):
+            await transport.send(server.request("GET"))
+        assert server.connections == 1

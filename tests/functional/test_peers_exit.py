@@ -1,0 +1,129 @@
+"""The interpreter ends while requests are under way: quietly, at once, and with the code that the program says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cosxfer.server.tls import make_certificate
+
+ROOT = Path(__file__).parents[2]
+
+PROGRAM = r"""
+import asyncio, os, socket, ssl, sys, threading
+from cosxfer.config import ClientConfig
+from cosxfer.transport.native import NativeTransport
+from tests.functional.peer_raw import Server
+
+way, ending, ca, cert, key = sys.argv[1:]
+tls, http2 = way.startswith("tls"), way.endswith("2")
+listener = socket.create_server(("127.0.0.1", 0), backlog=100)
+context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+context.load_cert_chain(cert, key)
+context.set_alpn_protocols(["h2" if http2 else "http/1.1"])
+begun = threading.Semaphore(0)
+
+def talk(sock):
+    # Takes what comes as fast as it comes, and says so; over HTTP/2 it opens the window ever wider.
+    try:
+        if tls:
+            sock = context.wrap_socket(sock, server_side=True)
+        if http2:
+            sock.sendall(bytes.fromhex("000006040000000000000401000000") + bytes.fromhex("00000408000000000040000000"))
+        while sock.recv(65536):
+            begun.release()
+    except OSError:
+        pass
+
+def accept():
+    while True:
+        threading.Thread(target=talk, args=(listener.accept()[0],), daemon=True).start()
+
+class Endless:
+    def __iter__(self):
+        while True:
+            yield bytes(100_000)
+
+async def endless():
+    while True:
+        await asyncio.sleep(0)
+        yield bytes(100_000)
+
+async def main():
+    server = Server(listener.getsockname()[1], scheme="https" if tls else "http")
+    transport = NativeTransport(ClientConfig(http_version="2" if http2 else "1.1", verify=ca))
+    tasks = []
+    for n in range(8):
+        body = (bytes(50_000_000), Endless(), endless(), b"")[n % 4]
+        length = {"content_length": 1 << 40} if n % 4 in (1, 2) else {}
+        request = server.request("PUT", body, target=f"/{n}", **length)
+        tasks.append(asyncio.create_task(transport.send(request)))
+    while not begun.acquire(blocking=False):
+        await asyncio.sleep(0.001)
+    if ending == "cancelled":
+        return
+    if ending == "cycle":
+        main.kept = main, transport, tasks
+        return
+    if ending == "closed":
+        await transport.aclose()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return
+    if ending == "exit":
+        sys.exit(0)
+    if ending == "loop":
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.stop)
+        await asyncio.sleep(60)
+
+threading.Thread(target=accept, daemon=True).start()
+if ending == "loop":
+    # Neither the loop nor what runs in it is ended in order.
+    kept = loop = asyncio.new_event_loop()
+    task = loop.create_task(main())
+    loop.run_forever()
+    os.environ["ended"] = "1"
+else:
+    asyncio.run(main())
+"""
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    made = make_certificate(tmp_path_factory.mktemp("certificate"), host="127.0.0.1")
+    return [str(made.ca_file), str(made.cert_file), str(made.key_file)]
+
+
+def program(way: str, ending: str, certificate: list[str]) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, way, ending, *certificate],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("ending", ["cancelled", "cycle", "closed", "exit"])
+@pytest.mark.parametrize("way", ["http1", "tls-http2"])
+def test_the_interpreter_ends_with_requests_under_way(way: str, ending: str, certificate: list[str]) -> None:
+    assert program(way, ending, certificate) == (0, "")
+
+
+@pytest.mark.deep
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("ending", ["cancelled", "cycle", "closed", "exit", "loop"])
+@pytest.mark.parametrize("way", ["http1", "h2c-http2", "tls-http1", "tls-http2"])
+def test_the_interpreter_ends_with_requests_under_way_each_time(way: str, ending: str, certificate: list[str]) -> None:
+    for _ in range(20):
+        code, said = program(way, ending, certificate)
+        if ending == "loop":
+            # Tasks that are dropped with their loop are asyncio's to complain about.
+            said = "" if "Task was destroyed but it is pending" in said else said
+        assert (code, said) == (0, "")

@@ -1,0 +1,152 @@
+"""Bodies that threads read from a file object: one attempt ends before the next one begins to read."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import io
+import random
+import threading
+
+import pytest
+
+import cosxfer
+from cosxfer._native import hashing
+from cosxfer.engine.file_body import FileBody
+from cosxfer.limits import MIB
+from cosxfer.transport.native import NativeTransport
+from tests.functional.peer_raw import Peer, in_loop, native, serving, until
+
+DATA = random.Random(5).randbytes(4 * MIB + 17)
+REFUSAL = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"
+
+
+class HeldFile(io.BytesIO):
+    """One of its reads, in a thread, goes on only when it is let go."""
+
+    def __init__(self, data: bytes, *, held_read: int) -> None:
+        super().__init__(data)
+        self._left = held_read
+        self._lock = threading.Lock()
+        self.held = threading.Event()
+        self._let_go = threading.Event()
+        self.readers = 0
+        self.most_readers = 0
+
+    def let_go(self) -> None:
+        self._let_go.set()
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if not size:
+            return b""
+        with self._lock:
+            self._left -= 1
+            hold = self._left == 0
+            self.readers += 1
+            self.most_readers = max(self.readers, self.most_readers)
+        if hold:
+            self.held.set()
+            self._let_go.wait(20)
+        with self._lock:
+            self.readers -= 1
+            return super().read(size)
+
+
+def let_go_once_answered(transport: NativeTransport, file: HeldFile) -> None:
+    """Let the held read go some while after the I/O thread has reported the end of the request."""
+    on_done = transport.on_done
+
+    def noted(exchange: object) -> None:
+        on_done(exchange)  # type: ignore[arg-type]
+        asyncio.get_running_loop().call_later(0.1, file.let_go)
+
+    transport.on_done = noted  # type: ignore[method-assign]
+
+
+async def takes_the_second(peer: Peer, file: HeldFile, got: list[bytes], answer: bytes) -> None:
+    """Refuse the first request while its file is being read; take the second one."""
+    await peer.head()
+    if peer.number == 0:
+        await until(file.held.is_set)
+        await peer.say(REFUSAL)
+        await peer.reader.read()
+        return
+    got.append(await peer.body(len(DATA)))
+    await peer.say(answer)
+    await peer.reader.read()
+
+
+@pytest.mark.parametrize("held_read", [1, 2, 4])
+@in_loop
+async def test_a_refused_attempt_ends_when_nothing_reads_its_file_any_more(held_read: int) -> None:
+    file = HeldFile(DATA, held_read=held_read)
+    body = FileBody(file, len(DATA))
+    got: list[bytes] = []
+
+    async def serve(peer: Peer) -> None:
+        await takes_the_second(peer, file, got, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+
+    async with serving(serve) as server, native() as transport:
+        let_go_once_answered(transport, file)
+        assert (await transport.send(server.request(body=body, content_length=len(DATA)))).status == 503
+        assert not file.readers
+        assert (await transport.send(server.request(body=body, content_length=len(DATA)))).status == 200
+    assert got == [DATA]
+    assert file.most_readers == 1
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@in_loop
+async def test_a_cancelled_attempt_ends_when_nothing_reads_its_file_any_more(times: int) -> None:
+    file = HeldFile(DATA, held_read=2)
+
+    async def serve(peer: Peer) -> None:
+        await peer.head()
+        await peer.reader.read()
+
+    async with serving(serve) as server, native() as transport:
+        body = FileBody(file, len(DATA))
+        sending = asyncio.create_task(transport.send(server.request(body=body, content_length=len(DATA))))
+        await until(file.held.is_set)
+        for _ in range(times):
+            sending.cancel()
+            await asyncio.sleep(0.01)
+        asyncio.get_running_loop().call_later(0.1, file.let_go)
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        assert not file.readers
+
+
+@in_loop
+async def test_a_client_that_sends_a_file_again_sends_each_byte_once() -> None:
+    file = HeldFile(DATA, held_read=6)  # the first of the attempt: the digests took five
+    got: list[bytes] = []
+    etag = hashlib.md5(DATA).hexdigest().encode()
+    answer = b'HTTP/1.1 200 OK\r\ncontent-length: 0\r\netag: "%s"\r\nx-cos-hash-crc64ecma: %d\r\n\r\n' % (
+        etag,
+        hashing.crc64(DATA),
+    )
+
+    async def serve(peer: Peer) -> None:
+        head = await peer.head()
+        assert base64.b64encode(hashlib.md5(DATA).digest()) in head
+        if peer.number == 0:
+            await until(file.held.is_set)
+            await peer.say(REFUSAL)
+            asyncio.get_running_loop().call_later(0.3, file.let_go)
+            await peer.reader.read()
+            return
+        file.let_go()
+        got.append(await peer.body(len(DATA)))
+        await peer.say(answer)
+        await peer.reader.read()
+
+    async with serving(serve) as server:
+        credentials = cosxfer.Credentials(secret_id="id", secret_key="key")
+        async with cosxfer.AsyncClient(
+            endpoint=f"http://127.0.0.1:{server.port}", credentials=credentials, transport="native"
+        ) as client:
+            await client.put_object("examplebucket-1250000000", "object", file)
+    assert got == [DATA]
+    assert file.most_readers == 1

@@ -1,0 +1,179 @@
+"""Moments at which the wire used memory that was freed, or did not free it. Each is for a process of its own, which may
+crash.
+
+Usage: python -m tests.native.wire_memory NAME
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import sys
+import weakref
+
+from cosxfer._native import wire
+from tests.native.wire_play import IGNORED, Gate, cut, gate_before, has_events, plain, played, until
+
+SETTINGS = bytes.fromhex("000000040000000000")
+PING = bytes.fromhex("0000080600000000001122334455667788")
+READS_PER_TURN = 16
+"""After so many a connection waits for its next turn, in the list of the ready."""
+
+
+class Owner:
+    """What an exchange or a connection belongs to, and what refers to it in turn: a cycle.
+
+    It is to be made after what it owns, for the collector clears the older of the two first.
+    """
+
+    def __init__(self, thing: wire.Exchange | wire.Connection) -> None:
+        self.thing = thing
+        thing.owner = self
+
+
+def get() -> wire.Exchange:
+    head = b"GET /x HTTP/1.1\r\nhost: a\r\n\r\n"
+    exchange = wire.Exchange(head, length=0, stall_seconds=30, max_answer_bytes=1000, pass_body_on=True)
+    exchange.no_more()
+    return exchange
+
+
+def started() -> wire.Engine:
+    engine = wire.Engine()
+    engine.start()
+    return engine
+
+
+def ended(engine: wire.Engine) -> None:
+    engine.stop()
+    engine.drain(IGNORED)
+
+
+def dies_while_ready() -> None:
+    """A connection dies in its turn, after it was put into the list of the ready once more, and is freed at once."""
+    engine = started()
+    other, _end = plain(engine)
+    gate, gate_end = gate_before(engine)
+    dying, session, dying_end = played(engine, http2=True)
+    turn = Gate()
+
+    def late() -> bytes:
+        turn()
+        return PING
+
+    session.reads += [lambda: SETTINGS, *[lambda: PING] * (READS_PER_TURN - 1), late, cut]
+    del session
+    dying_end.send(b"x")
+    turn.reached()
+    # The I/O thread's next round: to the gate, then to the commands, then through the list of the ready.
+    gate_end.send(b"x")
+    engine.close(other)
+    turn.open()
+    gate.reached()
+    engine.drain(IGNORED)
+    del dying
+    gate.open()
+    until(engine, lambda: other.closed)
+    ended(engine)
+
+
+def exchange_collected_early() -> None:
+    """An exchange in a cycle is collected before the I/O thread has come to the last command about it."""
+    engine = started()
+    gate, gate_end = gate_before(engine)
+    connection, theirs = plain(engine)
+    exchange = get()
+    owner = Owner(exchange)
+    engine.submit(connection, exchange)
+    theirs.recv(1000)
+    theirs.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody")
+    assert has_events(engine)
+    gate_end.send(b"x")
+    gate.reached()
+    engine.drain(IGNORED)  # which sends the I/O thread word that the answer's body was taken
+    assert exchange.released
+    del exchange, owner
+    gc.collect()
+    others = [bytearray(b"\x5a" * 200) for _ in range(2000)]  # these would take its memory
+    gate.open()
+    engine.close(connection)
+    until(engine, lambda: connection.closed)
+    assert all(other == b"\x5a" * 200 for other in others)
+    ended(engine)
+
+
+def connection_collected_early() -> None:
+    """A connection in a cycle is collected before the I/O thread has come to the command that closes it."""
+    engine = started()
+    gate, gate_end = gate_before(engine)
+    connection, theirs = plain(engine)
+    owner = Owner(connection)
+    theirs.close()
+    assert has_events(engine)
+    gate_end.send(b"x")
+    gate.reached()
+    engine.close(connection)
+    engine.drain(IGNORED)
+    assert connection.closed
+    del connection, owner
+    gc.collect()
+    others = [plain(engine) for _ in range(8)]  # one of these would take its memory, and be closed in its place
+    gate.open()
+    last, last_end = plain(engine)
+    last_end.close()
+    until(engine, lambda: last.closed)
+    assert not any(other.closed for other, _ in others)
+    ended(engine)
+
+
+def allocated_bytes() -> int:
+    """What this process has of the C library's heap."""
+
+    class Info(ctypes.Structure):
+        _fields_ = (("before", ctypes.c_size_t * 7), ("uordblks", ctypes.c_size_t), ("after", ctypes.c_size_t * 2))
+
+    mallinfo2 = ctypes.CDLL(None).mallinfo2
+    mallinfo2.restype = Info
+    return int(mallinfo2().uordblks)
+
+
+def collected_in_flight() -> None:
+    """Whatever is in a cycle is kept while it is under way, and freed afterwards, here and in the engine."""
+
+    def some() -> None:
+        engine = started()
+        gone = []
+        for n in range(40):
+            connection, theirs = plain(engine)
+            exchange = get()
+            gone += [weakref.ref(Owner(exchange)), weakref.ref(Owner(connection))]
+            engine.submit(connection, exchange)
+            del connection, exchange
+            theirs.recv(1000)
+            gc.collect()
+            assert all(owner() is not None for owner in gone[-2:])
+            if n % 2:
+                theirs.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nbody")
+                closing = gone[-1]
+                until(engine, lambda: closing().thing.closed)  # type: ignore[union-attr] # noqa: B023 # used at once
+            theirs.close()
+        ended(engine)
+        del engine
+        gc.collect()
+        assert not any(owner() for owner in gone)
+
+    some()
+    before = allocated_bytes()
+    for _ in range(4):
+        some()
+    # A connection has more than 8 KiB, an exchange that was answered more than 1.
+    assert allocated_bytes() - before < 40 * 1024
+
+
+SCENARIOS = {
+    scenario.__name__: scenario
+    for scenario in (dies_while_ready, exchange_collected_early, connection_collected_early, collected_in_flight)
+}
+
+if __name__ == "__main__":
+    SCENARIOS[sys.argv[1]]()

@@ -1,0 +1,127 @@
+"""The engine of the wire driven directly, and TLS sessions that a test plays: the I/O thread calls them, and can so be
+held at a certain point."""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from cosxfer._native import wire
+
+PATIENCE_SECONDS = 20.0
+"""After which a test fails instead of waiting on."""
+
+
+class Ignored:
+    """Takes the events that nobody looks at."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_: None
+
+
+IGNORED: Any = Ignored()
+
+
+def until(engine: wire.Engine, condition: Callable[[], object]) -> None:
+    """Drain until it is so."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        select.select([engine.fileno()], [], [], 0.01)
+        engine.drain(IGNORED)
+
+
+def has_events(engine: wire.Engine) -> bool:
+    """Wait for something to drain, and leave it there."""
+    return bool(select.select([engine.fileno()], [], [], PATIENCE_SECONDS)[0])
+
+
+class Gate:
+    """Where the I/O thread stops until the test lets it go on."""
+
+    def __init__(self) -> None:
+        self._there = threading.Event()
+        self._open = threading.Event()
+
+    def __call__(self) -> None:
+        self._there.set()
+        self._open.wait(PATIENCE_SECONDS)
+
+    def reached(self) -> None:
+        """Wait until the I/O thread is there."""
+        assert self._there.wait(PATIENCE_SECONDS), "the I/O thread did not come here"
+
+    def open(self) -> None:
+        self._open.set()
+
+
+class PlayedTls(ssl.SSLSocket):
+    """Reads what ``reads`` give, one after another, then nothing; what is sent goes to ``sent``, which says how much of
+    it was taken.
+
+    The bytes on the socket itself only wake the I/O thread.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        socket.socket.__init__(self, sock.family, sock.type, sock.proto, fileno=sock.detach())
+        socket.socket.setblocking(self, False)
+        self.reads: list[Callable[[], bytes]] = []
+        self.sent: Callable[[bytes], int] = len
+        self.asked = threading.Event()
+        """Set when there was nothing to read."""
+
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
+        if not self.reads:
+            self.asked.set()
+            raise ssl.SSLWantReadError
+        data = self.reads.pop(0)()
+        buffer[: len(data)] = data
+        return len(data)
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        return self.sent(bytes(data))
+
+    def close(self) -> None:
+        socket.socket.close(self)
+
+
+def cut() -> bytes:
+    """A read that finds the connection closed."""
+    raise ssl.SSLEOFError
+
+
+def plain(engine: wire.Engine) -> tuple[wire.Connection, socket.socket]:
+    """A connection without TLS, and the other end of its socket."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    connection = wire.Connection(ours, http2=False)
+    engine.add(connection)
+    return connection, theirs
+
+
+def played(engine: wire.Engine, *, http2: bool) -> tuple[wire.Connection, PlayedTls, socket.socket]:
+    """A connection that the I/O thread waits for, its session, and the other end of its socket."""
+    ours, theirs = socket.socketpair()
+    session = PlayedTls(ours)
+    connection = wire.Connection(session, http2=http2)
+    engine.add(connection)
+    assert session.asked.wait(PATIENCE_SECONDS)
+    return connection, session, theirs
+
+
+def gate_before(engine: wire.Engine) -> tuple[Gate, socket.socket]:
+    """A gate at which the I/O thread stops once a byte is written to the socket."""
+    _, session, theirs = played(engine, http2=False)
+    gate = Gate()
+
+    def wait() -> bytes:
+        gate()
+        return cut()
+
+    session.reads.append(wait)
+    return gate, theirs
