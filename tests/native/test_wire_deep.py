@@ -1,4 +1,4 @@
-"""Slow checks of the wire, by the scripts in .ci/deep/: the parser fuzzed, hostile servers under sanitizers."""
+"""Slow checks of the wire, by the scripts in .ci/deep/: parser and engine fuzzed, hostile servers under sanitizers."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ def run(name: str, *arguments: str) -> str:
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_parser_of_answers_holds_against_damage(seed: int) -> None:
     assert "ok: 1000000 answers" in run("wire_fuzz.sh", "1000000", str(seed))
+
+
+def test_parser_and_engine_hold_against_what_coverage_leads_to() -> None:
+    told = run("wire_guided.sh", "30")
+    assert told.count("ok: ") == 2
 
 
 def test_played_servers_under_sanitizers() -> None:
