@@ -6,6 +6,7 @@ flow-control window for all parts. So this transport holds several clients ("lan
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 import socket
@@ -31,7 +32,7 @@ from cosxfer.transport.base import MAX_ANSWER_BYTES
 from cosxfer.transport.expect import ContinueExchange, Http2ChosenError
 from cosxfer.transport.pace import Pace
 from cosxfer.transport.proxies import Proxy, proxy_for, proxy_for_template
-from cosxfer.transport.tls import context_of
+from cosxfer.transport.tls import context_of, refusal
 from cosxfer.transport.views import views
 
 STREAMS_PER_LANE = 2
@@ -43,6 +44,8 @@ HTTP1_CHUNK_BYTES = 256 * 1024
 
 USER_AGENT = "cosxfer/0.1.0"
 PROXY_AUTHENTICATION_REQUIRED = 407
+REFUSAL_SECONDS = 1.0
+"""How long a server may take to say why it ends connections."""
 
 
 @dataclass
@@ -76,6 +79,7 @@ class HttpxTransport:
         self._http1_lanes: list[_Lane] = []
         self._expect_context: ssl.SSLContext | None = None
         self._closed = False
+        self._answered = False
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         if self._closed:
@@ -94,6 +98,13 @@ class HttpxTransport:
             if self._client is not None or not _can_ask_again(request):
                 raise ProtocolError(str(error), url=request.url) from error.__cause__
             return await self._answer_over_http1(request, proxy, error)
+        except TransportError as error:
+            final = await self._refused_handshake(request) if type(error) is TransportError and own_way else ""
+            if final:
+                raise ConnectError(
+                    f"cannot connect to {_where(request)}: {final}", url=request.url, permanent=True
+                ) from error
+            raise
 
     async def aclose(self) -> None:
         self._closed = True
@@ -116,6 +127,27 @@ class HttpxTransport:
             user_agent=USER_AGENT,
             connect_timeout_seconds=self._config.connect_timeout_seconds,
         ).run()
+
+    async def _refused_handshake(self, request: HttpRequest) -> str:
+        """Why the server ends connections that have not brought a single answer, where it says so.
+
+        TLS 1.3 refuses a client's certificate after the handshake. httpx is writing by then, and loses what it says.
+        """
+        if self._answered or request.endpoint.scheme != "https":
+            return ""
+        self._answered = True  # asked once
+        try:
+            async with asyncio.timeout(REFUSAL_SECONDS):
+                reader, writer = await asyncio.open_connection(
+                    request.endpoint.host, request.endpoint.port, ssl=self._context
+                )
+                try:
+                    await reader.read(1)
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError) as error:
+            return refusal(str(error))
+        return ""
 
     def _proxy(self, request: HttpRequest) -> Proxy | None:
         """The proxy of the environment that this goes through; a client of the caller's own has its own."""
@@ -175,6 +207,7 @@ class HttpxTransport:
             if response.status == PROXY_AUTHENTICATION_REQUIRED and lane.proxy is not None:
                 # Of a request that the proxy should have passed on. No server has seen it.
                 raise _refused_by_proxy(lane.proxy, request, f"{response.status} Proxy Authentication Required")
+            self._answered = True
             if response.http_version == "HTTP/1.1":
                 # What the server did not negotiate once, it will not later.
                 lane.chunk_bytes = HTTP1_CHUNK_BYTES
@@ -338,6 +371,9 @@ def _translated(error: Exception, request: HttpRequest, config: ClientConfig, pr
     through = f" through the proxy {proxy.where} ({proxy.name})" if proxy else ""
     cannot = f"cannot connect to {_where(request)}{through}"
     reason = _reason(error)
+    final = refusal(reason)
+    if final:
+        return ConnectError(f"{cannot}: {final}", url=url, permanent=True)
     if isinstance(error, httpx.ConnectTimeout):
         return ConnectError(f"{cannot}: no answer in {config.connect_timeout_seconds:g} s", url=url)
     if isinstance(error, httpx.ProxyError) and proxy and str(error)[:3].isdigit():

@@ -71,12 +71,16 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 class Server:
+    scheme = "http"
+
     def __init__(self, port: int) -> None:
         self.port = port
         self.connections = 0
 
     def request(self, method: str = "PUT", body: Any = b"", **more: Any) -> HttpRequest:
-        endpoint = resolve_endpoint(f"http://127.0.0.1:{self.port}", bucket="examplebucket-1250000000", region=None)
+        endpoint = resolve_endpoint(
+            f"{self.scheme}://127.0.0.1:{self.port}", bucket="examplebucket-1250000000", region=None
+        )
         length = more.pop("content_length", len(body) if isinstance(body, bytes | memoryview) else None)
         headers: Mapping[str, str] = more.pop("headers", {})
         named = {"host": endpoint.authority, **headers}
