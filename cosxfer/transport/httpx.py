@@ -85,6 +85,19 @@ class HttpxTransport:
         if self._closed:
             raise TransportError("the client is closed", url=request.url)
         proxy = self._proxy(request)
+        try:
+            return await self._send(request, proxy)
+        except (ConnectError, TransportTimeoutError):
+            raise
+        except TransportError as error:
+            final = await self._refused_handshake(request) if proxy is None else ""
+            if final:
+                raise ConnectError(
+                    f"cannot connect to {_where(request)}: {final}", url=request.url, permanent=True
+                ) from error
+            raise
+
+    async def _send(self, request: HttpRequest, proxy: Proxy | None) -> HttpResponse:
         own_way = self._client is None and self._pace is None and proxy is None
         if request.expect_continue and self._http1 and own_way:
             try:
@@ -98,13 +111,6 @@ class HttpxTransport:
             if self._client is not None or not _can_ask_again(request):
                 raise ProtocolError(str(error), url=request.url) from error.__cause__
             return await self._answer_over_http1(request, proxy, error)
-        except TransportError as error:
-            final = await self._refused_handshake(request) if type(error) is TransportError and own_way else ""
-            if final:
-                raise ConnectError(
-                    f"cannot connect to {_where(request)}: {final}", url=request.url, permanent=True
-                ) from error
-            raise
 
     async def aclose(self) -> None:
         self._closed = True
@@ -133,7 +139,7 @@ class HttpxTransport:
 
         TLS 1.3 refuses a client's certificate after the handshake. httpx is writing by then, and loses what it says.
         """
-        if self._answered or request.endpoint.scheme != "https":
+        if self._answered or self._client is not None or request.endpoint.scheme != "https":
             return ""
         self._answered = True  # asked once
         try:

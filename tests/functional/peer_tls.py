@@ -108,12 +108,22 @@ async def serving_tls(context: ssl.SSLContext, serve: Serve | None = None) -> As
 
 
 @contextlib.contextmanager
-def refusing(context: ssl.SSLContext) -> Iterator[TlsServer]:
-    """A server whose handshakes fail: it tells the client why, which asyncio's do not, and ends the connection."""
+def refusing(context: ssl.SSLContext, *, abrupt: bool = False) -> Iterator[TlsServer]:
+    """A server whose handshakes fail: it tells the client why, which asyncio's do not, and ends the connection.
+
+    ``abrupt``: at once, so that the reset for what it has not read may overtake what it said.
+    """
 
     def handshake(client: socket.socket) -> None:
-        with client, contextlib.suppress(OSError), context.wrap_socket(client, server_side=True):
-            pass
+        # A duplicate, as the failing handshake closes what it was given.
+        with client, contextlib.suppress(OSError):
+            try:
+                context.wrap_socket(client.dup(), server_side=True).close()
+            except ssl.SSLError:
+                if not abrupt:
+                    client.shutdown(socket.SHUT_WR)
+                    while client.recv(1 << 16):
+                        pass
 
     def accept() -> None:
         while True:

@@ -101,11 +101,14 @@ async def test_a_certificate_of_another_authority_is_refused(kind: str, version:
         assert not caught.value.retryable
 
 
+@each_protocol
+@pytest.mark.parametrize("waits", [True, False], ids=["waits for 100", "sends at once"])
 @in_loop
-async def test_who_waits_for_100_continue_is_told_of_the_demand_too() -> None:
-    with refusing(server_context(SERVER, version=TLS13, clients_of=AUTHORITY)) as server:
-        way = transport("httpx", client_context(AUTHORITY), "1.1")
-        request = server.request(body=BODY, headers={"expect": "100-continue"}, expect_continue=True)
+async def test_httpx_asks_a_server_that_ends_connections_why(protocol: str, waits: bool) -> None:
+    with refusing(server_context(SERVER, version=TLS13, clients_of=AUTHORITY), abrupt=True) as server:
+        way = transport("httpx", client_context(AUTHORITY), protocol)
+        headers = {"expect": "100-continue"} if waits else {}
+        request = server.request(body=BODY, headers=headers, expect_continue=waits)
         with pytest.raises(ConnectError, match="demands a client certificate") as caught:
             await way.send(request)
         await way.aclose()
