@@ -12,7 +12,8 @@ mkdir -p "$copy/tests/functional" "$copy/src_ext"
 cp -r "$root/cosxfer" "$root/setup.py" "$root/pyproject.toml" "$root/LICENSE" "$copy/"
 cp "$root"/src_ext/wire* "$root"/src_ext/slicing.pyx "$root"/src_ext/guard.* "$copy/src_ext/"
 cp "$root/tests/__init__.py" "$copy/tests/"
-for name in peer_raw peer_tls test_peers_http1 test_peers_http2 test_peers_noise test_peers_tls; do
+for name in peer_raw peer_tls test_peers_ends test_peers_http1 test_peers_http2 test_peers_noise \
+    test_peers_tls; do
     cp "$root/tests/functional/$name.py" "$copy/tests/functional/"
 done
 find "$copy/cosxfer" -name '*.so' -delete
