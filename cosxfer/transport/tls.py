@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import ssl
 from pathlib import Path
 
@@ -38,12 +37,11 @@ _REFUSALS = {
 def refusal(said: str) -> str:
     """What an error of OpenSSL's means where trying again cannot help; empty for all others.
 
-    ``said`` is its text. TLS 1.3 refuses a client's certificate after the handshake: then it is what reading or writing
-    ends with.
+    ``said`` is its text, as the ssl module or as OpenSSL itself puts it. TLS 1.3 refuses a client's certificate after
+    the handshake: then it is what reading or writing ends with.
     """
-    found = re.search(r"\[SSL: (\w+)\]", said)
-    known = _REFUSALS.get(found.group(1)) if found else None
-    return f"{known} [{found.group(1)}]" if found and known else ""
+    text = said.upper().replace(" ", "_")
+    return next((f"{meaning} [{name}]" for name, meaning in _REFUSALS.items() if name in text), "")
 
 
 def context_of(config: ClientConfig) -> ssl.SSLContext:

@@ -93,7 +93,7 @@ async def test_a_server_that_demands_a_certificate_says_so_after_the_handshake(
 async def test_a_certificate_of_another_authority_is_refused(kind: str, version: ssl.TLSVersion) -> None:
     with refusing(server_context(SERVER, version=version, clients_of=AUTHORITY)) as server:
         way = transport(kind, client_context(AUTHORITY, STRANGER.issue_cert("client.example")))
-        with pytest.raises(TransportError, match="TLSV1_ALERT_UNKNOWN_CA") as caught:
+        with pytest.raises(TransportError, match=r"(?i)alert.unknown.ca") as caught:
             await way.send(server.request(body=BODY))
         await way.aclose()
     if kind == "httpx":
@@ -120,7 +120,7 @@ async def test_httpx_asks_a_server_that_ends_connections_why(protocol: str, wait
 async def test_no_version_in_common_is_told(kind: str) -> None:
     with refusing(server_context(SERVER, version=TLS12)) as server:
         way = transport(kind, client_context(AUTHORITY, version=TLS13))
-        with pytest.raises(ConnectError, match="ALERT_PROTOCOL_VERSION") as caught:
+        with pytest.raises(ConnectError, match=r"(?i)alert.protocol.version") as caught:
             await way.send(server.request(body=BODY))
         await way.aclose()
     assert kind == "native" or not caught.value.retryable
@@ -153,7 +153,7 @@ async def test_a_server_that_speaks_no_tls_is_told(kind: str) -> None:
     async with serving(serve) as server:
         server.scheme = "https"
         way = transport(kind, client_context(AUTHORITY))
-        with pytest.raises(ConnectError, match="WRONG_VERSION_NUMBER") as caught:
+        with pytest.raises(ConnectError, match=r"(?i)wrong.version.number") as caught:
             await way.send(server.request(body=BODY))
         await way.aclose()
     assert kind == "native" or not caught.value.retryable
