@@ -6,6 +6,7 @@ import logging
 import random
 import shutil
 import socket
+import ssl
 import subprocess
 import traceback
 from collections.abc import Iterator
@@ -13,12 +14,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 import cosxfer
 from cosxfer.limits import MIB
 from cosxfer.server import RunningServer, running
 from cosxfer.transport import choose
+from tests.functional.peer_raw import in_loop
 from tests.functional.proxy import ForwardProxy, Manner
 
 BODY = random.Random(17).randbytes(3 * MIB + 5)
@@ -126,6 +129,22 @@ def test_what_waits_for_100_continue_goes_through_the_proxy_without_waiting(
             cos.put_object(server.bucket, "expected", BODY, expect="100-continue")
             assert cos.get_object(server.bucket, "expected").body == BODY
         assert proxy.asked
+
+
+@in_loop
+async def test_a_proxy_of_the_callers_own_httpx_client_is_used(servers: dict[str, RunningServer]) -> None:
+    for server in servers.values():
+        context = ssl.create_default_context(cafile=str(server.ca_file) if server.ca_file else None)
+        with ForwardProxy() as proxy:
+            async with (
+                httpx.AsyncClient(proxy=f"http://{proxy.where}", verify=context) as mine,
+                cosxfer.AsyncClient(
+                    endpoint=server.endpoint, credentials=server.credentials, transport=mine, max_attempts=1
+                ) as cos,
+            ):
+                await cos.put_object(server.bucket, "a/../own", BODY)
+                assert (await cos.get_object(server.bucket, "a/../own")).body == BODY
+            assert proxy.asked
 
 
 @pytest.mark.parametrize("no_proxy", ["127.0.0.1", "example.com,127.0.0.1", "*"])
