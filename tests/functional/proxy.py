@@ -125,6 +125,10 @@ class ForwardProxy:
                 f"HTTP/1.1 {status} Not Here\r\nproxy-authenticate: Basic\r\nconnection: close\r\n"
                 "content-length: 2\r\n\r\nno".encode()
             )
+            # What is left unread would make a reset of the end, which may overtake the answer.
+            client.shutdown(socket.SHUT_WR)
+            while client.recv(65536):
+                pass
         elif self.manner == "cut":
             client.sendall(b"HTTP/1.1 200 Conn")
         elif self.manner == "noise":

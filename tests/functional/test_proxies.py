@@ -332,11 +332,12 @@ def test_tinyproxy_of_debian(server: RunningServer, tmp_path: Path, monkeypatch:
                 break
         monkeypatch.setenv(variable(server), f"http://me:hush-tiny@127.0.0.1:{port}")
         for version in ("auto", "1.1"):
-            with client(server, http_version=version) as cos:
+            # It ends connections when it likes: a request that meets such an end is sent again.
+            with client(server, http_version=version, max_attempts=5) as cos:
                 transfers(cos, server, tmp_path / "file")
         monkeypatch.setenv(variable(server), f"http://me:hush-other@127.0.0.1:{port}")
         with client(server, max_attempts=5) as cos, pytest.raises(cosxfer.CosxferError, match=r"40[17]") as caught:
-            cos.put_object(server.bucket, "k", b"x")
+            cos.head_object(server.bucket, "k")  # a body that it does not read would make it a reset
         assert not caught.value.retryable
         clean(everything(caught.value))
     finally:
