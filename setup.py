@@ -1,6 +1,7 @@
 """Builds the native core where a compiler and Cython are at hand, and a pure-Python package where they are not.
 
-To add an extension, append to ``EXTENSIONS``; one that needs a library names it for pkg-config.
+To add an extension, append to ``EXTENSIONS``; one that needs a library names it for pkg-config. With
+``COSXFER_BUILD_ALL`` in the environment, code that does not compile is an error.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
 
 # module in cosxfer._native -> (C files in src_ext/, pkg-config library or None)
 EXTENSIONS: dict[str, tuple[list[str], str | None]] = {
@@ -89,10 +91,13 @@ def extensions() -> list[Extension]:
                 libraries=options.get("libraries", []),
                 extra_compile_args=CFLAGS,
                 extra_link_args=["-pthread"],
-                optional=True,
             )
         )
-    return cythonize(found, build_dir="build/cython") if found else []
+    made = cythonize(found, build_dir="build/cython") if found else []
+    for extension in made:
+        # Only here, as Cython makes new ones and would forget it.
+        extension.optional = "COSXFER_BUILD_ALL" not in os.environ
+    return made
 
 
 class BuildExt(build_ext):
@@ -103,7 +108,9 @@ class BuildExt(build_ext):
             super().build_extension(ext)
         except Exception as error:
             missing(f"{ext.name} could not be compiled ({error})")
-            raise  # `optional` makes it a warning
+            raise CompileError(
+                str(error)
+            ) from error  # `optional` makes it a warning; not so a compiler that is not there
 
 
 setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt})

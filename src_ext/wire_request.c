@@ -271,7 +271,10 @@ void wire_attach(wire_connection *c, wire_request *r)
 
 int wire_answer_counts(const wire_request *r)
 {
-    return r->answer_complete && (r->status >= 300 || (r->sending_done && !r->cut && !r->spans));
+    /* HTTP/1.1 with a length: the body is whole for the server, also where the caller has not said yet that it was all. */
+    int whole = r->sending_done ||
+                (!r->connection->http2 && r->length >= 0 && r->queued == (uint64_t)r->length);
+    return r->answer_complete && (r->status >= 300 || (whole && !r->cut && !r->spans));
 }
 
 void wire_finish(wire_request *r, int result, const char *why)

@@ -232,6 +232,8 @@ class SliceUpload:
         """Cancelled meanwhile, it still waits for the answer: an upload whose id nobody knows cannot be aborted."""
         call = multipart_init(self._session, self._bucket, self._key, given=given, region=self._options.region)
         work = asyncio.ensure_future(call)
+        # `asyncio.run` cancels every task that it knows when the main one has ended; this one ends with its caller.
+        asyncio._unregister_task(work)
         try:
             init = await asyncio.shield(work)
         except asyncio.CancelledError:

@@ -1,8 +1,8 @@
 """The one place that chooses between the transports.
 
-``"native"`` is our own data path; ``"httpx"`` the portable one, which goes through proxies. ``"auto"`` is native, but
-httpx where that is not built or the environment names a proxy for the endpoint. A caller's own ``httpx.AsyncClient`` is
-used as it is, and left open.
+``"native"`` is our own data path, which knows no proxies; ``"httpx"`` the portable one, which goes through them.
+``"auto"`` is native, but httpx where that is not built or the environment names a proxy for the endpoint. Whoever asks
+for ``"native"`` gets it, past any proxy. A caller's own ``httpx.AsyncClient`` is used as it is, and left open.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ import importlib.util
 import logging
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeGuard, cast
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from cosxfer.arguments import wrong_type
 from cosxfer.config import ClientConfig
 from cosxfer.errors import UsageError
 from cosxfer.transport.base import Transport
+from cosxfer.transport.proxies import proxy_for_template
 
 TransportChoice: TypeAlias = "Literal['auto', 'native', 'httpx'] | Transport | httpx.AsyncClient"
 
@@ -46,12 +45,15 @@ def choose_transport(choice: TransportChoice, config: ClientConfig) -> Transport
                 name="transport",
                 value=choice,
             )
+        proxy = proxy_for_template(config.endpoint, config.region)
+        if proxy:
+            _say_once(f"the native transport is asked for, and goes past the proxy that {proxy.name} names")
         return _native(config)
     if choice == "auto":
         why = _why_not_native(config)
         if not why:
             return _native(config)
-        _say_once(why)
+        _say_once(f"using httpx: {why}")
     elif choice != "httpx":
         raise UsageError(
             f'transport is {choice!r}; it can be "auto", "native" or "httpx", or a transport',
@@ -78,16 +80,6 @@ def is_built() -> bool:
     return importlib.util.find_spec("cosxfer._native.wire") is not None
 
 
-def proxy_for(config: ClientConfig) -> str | None:
-    """The name of the environment's proxy for the client's endpoint (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY)."""
-    filled = config.endpoint.replace("{bucket}", "bucket").replace("{region}", config.region or "region")
-    address = urlsplit(filled if "://" in filled else f"https://{filled}")
-    proxies = getproxies()
-    if not proxies or not address.hostname or proxy_bypass(address.hostname):
-        return None
-    return next((f"{name.upper()}_PROXY" for name in (address.scheme, "all") if proxies.get(name)), None)
-
-
 def _native(config: ClientConfig) -> Transport:
     from cosxfer.transport.native import NativeTransport
 
@@ -97,10 +89,10 @@ def _native(config: ClientConfig) -> Transport:
 def _why_not_native(config: ClientConfig) -> str:
     if not is_built():
         return "the native transport is not built"
-    proxy = proxy_for(config)
-    return f"{proxy} names a proxy" if proxy else ""
+    proxy = proxy_for_template(config.endpoint, config.region)
+    return f"{proxy.name} names a proxy" if proxy else ""
 
 
 @lru_cache(maxsize=16)
-def _say_once(why: str) -> None:
-    _log.info("using httpx: %s", why)
+def _say_once(what: str) -> None:
+    _log.info("%s", what)

@@ -20,6 +20,7 @@ from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.errors import ConnectError, ProtocolError, TransportError, TransportTimeoutError
 from cosxfer.transport.base import MAX_ANSWER_BYTES
+from cosxfer.transport.tls import refusal
 from cosxfer.transport.views import views
 
 WAIT_SECONDS = 3.0
@@ -30,6 +31,10 @@ _READ_BYTES = 64 * 1024
 
 class Http2ChosenError(TransportError):
     """The server chose HTTP/2 in the TLS handshake, which this exchange does not speak; nothing was sent."""
+
+
+class _CutError(TransportError):
+    """The connection ended while it was being read or written."""
 
 
 @dataclass(kw_only=True)
@@ -75,7 +80,12 @@ class ContinueExchange:
                 permanent=True,
             ) from error
         except OSError as error:
-            raise ConnectError(f"cannot connect to {where}: {error.strerror or error}", url=self.request.url) from error
+            final = refusal(str(error))
+            raise ConnectError(
+                f"cannot connect to {where}: {final or error.strerror or error}",
+                url=self.request.url,
+                permanent=bool(final),
+            ) from error
         handshake = writer.get_extra_info("ssl_object")
         if handshake is not None and handshake.selected_alpn_protocol() == "h2":
             writer.close()
@@ -89,14 +99,14 @@ class ContinueExchange:
             return await self._answer(reader, first)
         try:
             await self._send_body(writer)
-        except ConnectionError as error:
+        except _CutError as broken:
             # The server may have answered and closed while the body was on its way: its answer says more.
-            broken = TransportError(self._message(f"the connection broke: {error.strerror or error}"))
-            broken.url = self.request.url
             try:
                 return await self._answer(reader, await self._final(reader))
-            except (TransportError, h11.ProtocolError, OSError):
-                raise broken from error
+            except ConnectError:
+                raise
+            except (TransportError, h11.ProtocolError):
+                raise broken from broken.__cause__
         return await self._answer(reader, await self._final(reader))
 
     def _head(self) -> h11.Request:
@@ -157,16 +167,18 @@ class ContinueExchange:
                 return await self._event(reader)
         except TimeoutError as error:
             raise self._silent() from error
-        except OSError as error:
-            raise TransportError(
-                self._message(f"the connection broke: {error.strerror or error}"), url=self.request.url
-            ) from error
 
     async def _event(self, reader: asyncio.StreamReader) -> h11.Event | None:
         while True:
             event = self._protocol.next_event()
             if event is h11.NEED_DATA:
-                self._protocol.receive_data(await reader.read(_READ_BYTES))
+                try:
+                    data = await reader.read(_READ_BYTES)
+                except TimeoutError:
+                    raise  # of whoever waits for this
+                except OSError as error:
+                    raise self._broken(error) from error
+                self._protocol.receive_data(data)
                 continue
             if isinstance(event, h11.ConnectionClosed):
                 raise TransportError(
@@ -183,6 +195,17 @@ class ContinueExchange:
                 await writer.drain()
         except TimeoutError as error:
             raise self._silent() from error
+        except OSError as error:
+            raise self._broken(error) from error
+
+    def _broken(self, error: OSError) -> TransportError:
+        endpoint = self.request.endpoint
+        final = refusal(str(error))
+        if final:
+            return ConnectError(
+                f"cannot connect to {endpoint.host}:{endpoint.port}: {final}", url=self.request.url, permanent=True
+            )
+        return _CutError(self._message(f"the connection broke: {error.strerror or error}"), url=self.request.url)
 
     def _silent(self) -> TransportTimeoutError:
         return TransportTimeoutError(

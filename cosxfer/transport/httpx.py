@@ -6,13 +6,14 @@ flow-control window for all parts. So this transport holds several clients ("lan
 
 from __future__ import annotations
 
+import asyncio
+import importlib.util
 import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import cast
-from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
@@ -31,7 +32,8 @@ from cosxfer.errors import (
 from cosxfer.transport.base import MAX_ANSWER_BYTES
 from cosxfer.transport.expect import ContinueExchange, Http2ChosenError
 from cosxfer.transport.pace import Pace
-from cosxfer.transport.tls import no_tls, no_tls_message
+from cosxfer.transport.proxies import Proxy, proxy_for, proxy_for_template
+from cosxfer.transport.tls import context_of, no_tls, no_tls_message, refusal
 from cosxfer.transport.views import views
 
 STREAMS_PER_LANE = 2
@@ -42,17 +44,23 @@ HTTP1_CHUNK_BYTES = 256 * 1024
 """Over HTTP/1.1 a chunk is written as it is; fewer of them cost less Python."""
 
 USER_AGENT = "cosxfer/0.1.0"
+PROXY_AUTHENTICATION_REQUIRED = 407
+REFUSAL_SECONDS = 1.0
+"""How long a server may take to say why it ends connections."""
 
 
 @dataclass
 class _Lane:
     client: httpx.AsyncClient
     chunk_bytes: int
+    proxy: Proxy | None = None
     active: int = 0
 
 
 class HttpxTransport:
-    """Sends over httpx. Proxies come from the environment (HTTPS_PROXY, HTTP_PROXY, NO_PROXY), as httpx reads them.
+    """Sends over httpx, through the proxies that the environment names (`cosxfer.transport.proxies`).
+
+    One that cannot be used is a `UsageError` at once.
 
     A ``client`` of the caller's own is used as it is, for everything, and left open.
     """
@@ -62,37 +70,52 @@ class HttpxTransport:
         self._pace = None if config.max_bytes_per_second is None else Pace(config.max_bytes_per_second)
         self._http2 = config.http_version != "1.1"
         self._http1 = config.http_version != "2"
-        self._context = _ssl_context(config)
+        self._context = context_of(config)
         self._client = client
+        if client is None:
+            _check_proxy(proxy_for_template(config.endpoint, config.region))
         self._lanes: list[_Lane] = []
         if client is not None:
             self._lanes.append(_Lane(client, HTTP2_CHUNK_BYTES))
-        self._http1_lane: _Lane | None = None
+        self._http1_lanes: list[_Lane] = []
         self._expect_context: ssl.SSLContext | None = None
         self._closed = False
+        self._answered = False
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         if self._closed:
             raise TransportError("the client is closed", url=request.url)
-        own_way = self._client is None and self._pace is None
-        if request.expect_continue and self._http1 and own_way and not _proxied(request):
+        proxy = self._proxy(request)
+        try:
+            return await self._send(request, proxy)
+        except (ConnectError, TransportTimeoutError):
+            raise
+        except TransportError as error:
+            final = await self._refused_handshake(request) if proxy is None else ""
+            if final:
+                raise ConnectError(
+                    f"cannot connect to {_where(request)}: {final}", url=request.url, permanent=True
+                ) from error
+            raise
+
+    async def _send(self, request: HttpRequest, proxy: Proxy | None) -> HttpResponse:
+        own_way = self._client is None and self._pace is None and proxy is None
+        if request.expect_continue and self._http1 and own_way:
             try:
                 return await self._ask_first(request)
             except Http2ChosenError:
                 pass  # a context of the user's own that offers HTTP/2: sent without waiting
-        lane = self._pick()
+        lane = self._pick(proxy)
         try:
             return await self._send_over(lane, request)
         except _CutWhileSendingError as error:
             if self._client is not None or not _can_ask_again(request):
                 raise ProtocolError(str(error), url=request.url) from error.__cause__
-            return await self._answer_over_http1(request, error)
+            return await self._answer_over_http1(request, proxy, error)
 
     async def aclose(self) -> None:
         self._closed = True
-        lanes, self._lanes = self._lanes, []
-        if self._http1_lane is not None:
-            lanes.append(self._http1_lane)
+        lanes, self._lanes, self._http1_lanes = self._lanes + self._http1_lanes, [], []
         for lane in lanes:
             if lane.client is not self._client:
                 await lane.client.aclose()
@@ -104,7 +127,7 @@ class HttpxTransport:
         """
         if request.endpoint.scheme == "https" and self._expect_context is None:
             # Not the lanes' context: httpcore makes that one offer HTTP/2.
-            self._expect_context = _ssl_context(self._config)
+            self._expect_context = context_of(self._config)
         return await ContinueExchange(
             request=request,
             context=self._expect_context,
@@ -112,37 +135,72 @@ class HttpxTransport:
             connect_timeout_seconds=self._config.connect_timeout_seconds,
         ).run()
 
-    def _pick(self) -> _Lane:
-        lane = min(self._lanes, key=lambda lane: lane.active, default=None)
-        if lane is not None and self._client is not None:
-            return lane
-        if lane is None or (lane.active >= STREAMS_PER_LANE and len(self._lanes) < MAX_LANES):
-            lane = _Lane(
-                self._new_client(http1=self._http1, http2=self._http2),
-                HTTP2_CHUNK_BYTES if self._http2 else HTTP1_CHUNK_BYTES,
-            )
+    async def _refused_handshake(self, request: HttpRequest) -> str:
+        """Why the server ends connections that have not brought a single answer, where it says so.
+
+        TLS 1.3 refuses a client's certificate after the handshake. httpx is writing by then, and loses what it says.
+        """
+        if self._answered or self._client is not None or request.endpoint.scheme != "https":
+            return ""
+        self._answered = True  # asked once
+        try:
+            async with asyncio.timeout(REFUSAL_SECONDS):
+                reader, writer = await asyncio.open_connection(
+                    request.endpoint.host, request.endpoint.port, ssl=self._context
+                )
+                try:
+                    await reader.read(1)
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError) as error:
+            return refusal(str(error))
+        return ""
+
+    def _proxy(self, request: HttpRequest) -> Proxy | None:
+        """The proxy of the environment that this goes through; a client of the caller's own has its own."""
+        if self._client is not None:
+            return None
+        endpoint = request.endpoint
+        return proxy_for(endpoint.scheme, endpoint.host, endpoint.port)
+
+    def _pick(self, proxy: Proxy | None) -> _Lane:
+        if self._client is not None:
+            return self._lanes[0]
+        lanes = [lane for lane in self._lanes if lane.proxy == proxy]
+        lane = min(lanes, key=lambda lane: lane.active, default=None)
+        if lane is None or (lane.active >= STREAMS_PER_LANE and len(lanes) < MAX_LANES):
+            lane = self._new_lane(proxy, http1=self._http1, http2=self._http2)
             self._lanes.append(lane)
         return lane
 
-    def _new_client(self, *, http1: bool, http2: bool) -> httpx.AsyncClient:
-        return httpx.AsyncClient(
+    def _new_lane(self, proxy: Proxy | None, *, http1: bool, http2: bool) -> _Lane:
+        _check_proxy(proxy)
+        client = httpx.AsyncClient(
             http1=http1,
             http2=http2,
-            verify=self._context if http2 else _ssl_context(self._config),
+            verify=self._context if http2 else context_of(self._config),
+            # Which requests go through a proxy is decided here, not by httpx's reading of the environment.
+            proxy=None if proxy is None else proxy.url,
+            trust_env=False,
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=30.0),
             headers={"user-agent": USER_AGENT, "accept-encoding": "identity"},
         )
+        return _Lane(client, HTTP2_CHUNK_BYTES if http2 else HTTP1_CHUNK_BYTES, proxy)
 
-    async def _answer_over_http1(self, request: HttpRequest, error: _CutWhileSendingError) -> HttpResponse:
+    async def _answer_over_http1(
+        self, request: HttpRequest, proxy: Proxy | None, error: _CutWhileSendingError
+    ) -> HttpResponse:
         """Ask once more over HTTP/1.1.
 
         A server that refuses a request before its body has arrived may answer and reset the stream; httpx then
         reports a protocol error and loses the answer, which over HTTP/1.1 it can read.
         """
-        if self._http1_lane is None:
-            self._http1_lane = _Lane(self._new_client(http1=True, http2=False), HTTP1_CHUNK_BYTES)
+        lane = next((lane for lane in self._http1_lanes if lane.proxy == proxy), None)
+        if lane is None:
+            lane = self._new_lane(proxy, http1=True, http2=False)
+            self._http1_lanes.append(lane)
         try:
-            return await self._send_over(self._http1_lane, request)
+            return await self._send_over(lane, request)
         except CosxferError as second:
             if isinstance(second, TransportError | _CutWhileSendingError):
                 raise ProtocolError(str(error), url=request.url) from error.__cause__
@@ -152,7 +210,11 @@ class HttpxTransport:
         body = _BodyStream(request, lane.chunk_bytes, self._pace)
         lane.active += 1
         try:
-            response = await self._exchange(lane.client, request, body)
+            response = await self._exchange(lane, request, body)
+            if response.status == PROXY_AUTHENTICATION_REQUIRED and lane.proxy is not None:
+                # Of a request that the proxy should have passed on. No server has seen it.
+                raise _refused_by_proxy(lane.proxy, request, f"{response.status} Proxy Authentication Required")
+            self._answered = True
             if response.http_version == "HTTP/1.1":
                 # What the server did not negotiate once, it will not later.
                 lane.chunk_bytes = HTTP1_CHUNK_BYTES
@@ -165,22 +227,22 @@ class HttpxTransport:
             if isinstance(error, CosxferError):
                 raise
             # Also what httpx lets through from the libraries below it.
-            raise _translated(error, request, self._config) from error
+            raise _translated(error, request, self._config, lane.proxy) from error
         finally:
             lane.active -= 1
 
-    async def _exchange(self, client: httpx.AsyncClient, request: HttpRequest, body: _BodyStream) -> HttpResponse:
+    async def _exchange(self, lane: _Lane, request: HttpRequest, body: _BodyStream) -> HttpResponse:
         stall = request.stall_timeout_seconds
-        outgoing = client.build_request(
+        url = _Url(request)
+        outgoing = lane.client.build_request(
             request.method,
-            httpx.URL(scheme=request.endpoint.scheme, host=request.endpoint.host, port=request.endpoint.port),
+            url,
             headers=[(name.encode(), value.encode()) for name, value in request.headers.items()],
             content=body if request.content_length != 0 else None,
             timeout=httpx.Timeout(stall, connect=self._config.connect_timeout_seconds, pool=None),
-            # The path as it was signed: httpx would simplify "a/../b", which is a key like any other.
-            extensions={"target": request.target.encode()},
         )
-        response = await client.send(outgoing, stream=True)
+        outgoing.url = url  # httpx has made a plain one of it
+        response = await lane.client.send(outgoing, stream=True)
         try:
             collected = await _read(response, request)
         finally:
@@ -195,6 +257,19 @@ class HttpxTransport:
 
 class _CutWhileSendingError(CosxferError):
     """The stream ended while the body was being sent, over HTTP/2."""
+
+
+class _Url(httpx.URL):
+    """The address of a request, with the path as it was signed: httpx would simplify "a/../b", which is a key like any
+    other. (Its extension "target" says the same, but is then told to a proxy in place of the host to connect to.)"""
+
+    def __init__(self, request: HttpRequest) -> None:
+        super().__init__(scheme=request.endpoint.scheme, host=request.endpoint.host, port=request.endpoint.port)
+        self._target = request.target.encode()
+
+    @property
+    def raw_path(self) -> bytes:
+        return self._target
 
 
 class _BodyStream(httpx.AsyncByteStream):
@@ -255,54 +330,66 @@ async def _read(response: httpx.Response, request: HttpRequest) -> bytes:
     return b"".join(pieces)
 
 
-def _proxied(request: HttpRequest) -> bool:
-    """Whether httpx would send this through a proxy of the environment."""
-    proxies = getproxies()
-    return (request.endpoint.scheme in proxies or "all" in proxies) and not proxy_bypass(request.endpoint.host)
-
-
 def _can_ask_again(request: HttpRequest) -> bool:
     return request.method == "PUT" and can_be_sent_again(request.body)
 
 
-def _ssl_context(config: ClientConfig) -> ssl.SSLContext:
-    if isinstance(config.verify, ssl.SSLContext):
-        return config.verify
-    if isinstance(config.verify, str):
-        try:
-            return ssl.create_default_context(cafile=config.verify)
-        except (OSError, ssl.SSLError) as error:
-            raise UsageError(
-                f"the file with certificate authorities {config.verify!r} cannot be used: {error}",
-                name="verify",
-                value=config.verify,
-            ) from error
-    return httpx.create_ssl_context(verify=config.verify)
+def _check_proxy(proxy: Proxy | None) -> None:
+    if proxy is None:
+        return
+    # What it holds is not shown: that may be a password.
+    if proxy.scheme not in ("http", "https", "socks5", "socks5h"):
+        raise UsageError(f"{proxy.name} cannot be used: it should be like http://host:port", name=proxy.name)
+    if proxy.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
+        raise UsageError(f"{proxy.name} names a SOCKS proxy: install httpx[socks] for it", name=proxy.name)
 
 
-def _translated(error: Exception, request: HttpRequest, config: ClientConfig) -> CosxferError:
+def _refused_by_proxy(proxy: Proxy, request: HttpRequest, said: str) -> ConnectError:
+    status = said[:3]
+    advice = {
+        "407": f". It wants a user and a password, or others: {proxy.name}=http://user:password@host:port",
+        "403": f". Where the way is open without it, name the host in NO_PROXY: {request.endpoint.host}",
+    }.get(status, "")
+    return ConnectError(
+        f"cannot connect to {_where(request)}: the proxy {proxy.where} ({proxy.name}) refused: {said}{advice}",
+        url=request.url,
+        permanent=status.startswith("4") and status not in ("408", "429"),
+    )
+
+
+def _where(request: HttpRequest) -> str:
+    return f"{request.endpoint.host}:{request.endpoint.port}"
+
+
+def _translated(error: Exception, request: HttpRequest, config: ClientConfig, proxy: Proxy | None) -> CosxferError:
     url = request.url
-    where = f"{request.endpoint.host}:{request.endpoint.port}"
+    through = f" through the proxy {proxy.where} ({proxy.name})" if proxy else ""
+    cannot = f"cannot connect to {_where(request)}{through}"
     reason = _reason(error)
+    if any(no_tls(cause) for cause in _causes(error)):
+        return ConnectError(no_tls_message(_where(request)), url=url, permanent=True)
+    final = refusal(reason)
+    if final:
+        return ConnectError(f"{cannot}: {final}", url=url, permanent=True)
     if isinstance(error, httpx.ConnectTimeout):
-        return ConnectError(f"cannot connect to {where}: no answer in {config.connect_timeout_seconds:g} s", url=url)
+        return ConnectError(f"{cannot}: no answer in {config.connect_timeout_seconds:g} s", url=url)
+    if isinstance(error, httpx.ProxyError) and proxy and str(error)[:3].isdigit():
+        return _refused_by_proxy(proxy, request, str(error))
     if isinstance(error, httpx.ConnectError | httpx.ProxyError | httpx.UnsupportedProtocol):
         untrusted = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLCertVerificationError)), None)
         if untrusted is not None:
             return ConnectError(
-                f"cannot connect to {where}: its certificate is not trusted: {untrusted.verify_message}. "
+                f"{cannot}: its certificate is not trusted: {untrusted.verify_message}. "
                 "Name the file of its certificate authority (verify=…, --ca-file)",
                 url=url,
                 permanent=True,
             )
-        if any(no_tls(cause) for cause in _causes(error)):
-            return ConnectError(no_tls_message(where), url=url, permanent=True)
-        return ConnectError(f"cannot connect to {where}: {reason}", url=url)
+        return ConnectError(f"{cannot}: {reason}", url=url)
     if isinstance(error, httpx.TimeoutException):
         return TransportTimeoutError(
-            f"{request.method} {url}: the server was silent for {request.stall_timeout_seconds:g} s", url=url
+            f"{request.method} {url}{through}: the server was silent for {request.stall_timeout_seconds:g} s", url=url
         )
-    message = f"{request.method} {url}: the connection broke: {reason}"
+    message = f"{request.method} {url}{through}: the connection broke: {reason}"
     if isinstance(error, httpx.LocalProtocolError) or "StreamReset" in repr(error):
         return _CutWhileSendingError(message)
     if isinstance(error, httpx.ProtocolError):

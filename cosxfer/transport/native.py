@@ -34,7 +34,7 @@ from cosxfer.transport.base import MAX_ANSWER_BYTES
 from cosxfer.transport.native_body import attach_body, feed
 from cosxfer.transport.native_connect import Target, connect
 from cosxfer.transport.native_pool import IDLE_SECONDS, OriginPool, Slot
-from cosxfer.transport.tls import context_of
+from cosxfer.transport.tls import context_of, refusal
 from cosxfer.transport.views import settled
 
 USER_AGENT = "cosxfer/0.1.0"
@@ -285,6 +285,10 @@ class NativeTransport:
             )
         if result == wire.CANCELLED and self._closed:
             return TransportError("the client is closed", url=url)
+        final = refusal(why)
+        if final:
+            endpoint = request.endpoint
+            return ConnectError(f"cannot connect to {endpoint.host}:{endpoint.port}: {final}", url=url, permanent=True)
         message = f"{request.method} {url}: the connection broke: {why or 'the server closed it'}"
         return ProtocolError(message, url=url) if result == wire.MALFORMED else TransportError(message, url=url)
 
@@ -349,6 +353,9 @@ class NativeTransport:
             return
         except asyncio.CancelledError:
             origin.pool.opening -= 1
+            # By `asyncio.run` at its end, say; those that wait must not wait for ever.
+            cancelled = TransportError(f"connecting to {origin.target.where} was given up")
+            self._fail_waiting(origin, cancelled, all_of_them=not origin.pool.slots)
             raise
         except Exception as error:
             origin.pool.opening -= 1

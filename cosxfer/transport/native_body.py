@@ -55,6 +55,8 @@ async def feed(engine: wire.Engine, exchange: wire.Exchange, request: HttpReques
         while exchange.fed_bytes > AHEAD_BYTES and not exchange.done:
             room.clear()
             await room.wait()
+        if exchange.done:
+            return  # nobody takes more of it; reading on would hold the event loop until the body's end
     _check_length(request, total)
     engine.feed_end(exchange)
 

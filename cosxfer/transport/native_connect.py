@@ -18,7 +18,7 @@ from itertools import chain, zip_longest
 
 from cosxfer._native import wire
 from cosxfer.errors import ConnectError
-from cosxfer.transport.tls import no_tls, no_tls_message
+from cosxfer.transport.tls import no_tls, no_tls_message, refusal
 
 logger = logging.getLogger("cosxfer")
 
@@ -67,7 +67,8 @@ async def connect(target: Target, *, timeout_seconds: float) -> tuple[socket.soc
     except (OSError, UnicodeError) as error:
         if no_tls(error):
             raise ConnectError(no_tls_message(where), permanent=True) from error
-        raise ConnectError(f"cannot connect to {where}: {_reason(error)}") from error
+        final = refusal(str(error))
+        raise ConnectError(f"cannot connect to {where}: {final or _reason(error)}", permanent=bool(final)) from error
     chosen = secure.selected_alpn_protocol()
     if "http/1.1" not in target.protocols and chosen != "h2":
         secure.close()

@@ -9,6 +9,39 @@ from pathlib import Path
 from cosxfer.config import ClientConfig
 from cosxfer.errors import UsageError
 
+_CERTIFICATE_WANTED = (
+    "the server demands a client certificate: give verify= an ssl.SSLContext that has loaded one (load_cert_chain)"
+)
+_CERTIFICATE_REFUSED = "the server does not accept the client certificate"
+_NO_COMMON_VERSION = "the server and we have no version of TLS in common"
+_REFUSALS = {
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": _CERTIFICATE_WANTED,
+    # What TLS 1.2 says of a client certificate that is missing is said of other things too.
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "the server refused the handshake: it may demand a client certificate (verify= an "
+    "ssl.SSLContext that has loaded one), or have no cipher in common with us",
+    "SSLV3_ALERT_BAD_CERTIFICATE": _CERTIFICATE_REFUSED,
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": _CERTIFICATE_REFUSED,
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": _CERTIFICATE_REFUSED,
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": _CERTIFICATE_REFUSED,
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": _CERTIFICATE_REFUSED,
+    "TLSV1_ALERT_UNKNOWN_CA": _CERTIFICATE_REFUSED,
+    "TLSV1_ALERT_ACCESS_DENIED": _CERTIFICATE_REFUSED,
+    "TLSV1_ALERT_PROTOCOL_VERSION": _NO_COMMON_VERSION,
+    "UNSUPPORTED_PROTOCOL": _NO_COMMON_VERSION,
+    "NO_PROTOCOLS_AVAILABLE": _NO_COMMON_VERSION,
+    "TLSV1_ALERT_NO_APPLICATION_PROTOCOL": "the server does not speak the version of HTTP that is asked for",
+}
+
+
+def refusal(said: str) -> str:
+    """What an error of OpenSSL's means where trying again cannot help; empty for all others.
+
+    ``said`` is its text, as the ssl module or as OpenSSL itself puts it. TLS 1.3 refuses a client's certificate after
+    the handshake: then it is what reading or writing ends with.
+    """
+    text = said.upper().replace(" ", "_")
+    return next((f"{meaning} [{name}]" for name, meaning in _REFUSALS.items() if name in text), "")
+
 
 def context_of(config: ClientConfig) -> ssl.SSLContext:
     """The context that ``config.verify`` stands for; a caller's own is returned as it is.

@@ -8,6 +8,7 @@ import hashlib
 import io
 import random
 import threading
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -150,3 +151,27 @@ async def test_a_client_that_sends_a_file_again_sends_each_byte_once() -> None:
             await client.put_object("examplebucket-1250000000", "object", file)
     assert got == [DATA]
     assert file.most_readers == 1
+
+
+@in_loop
+async def test_a_body_is_not_read_on_once_its_request_was_refused() -> None:
+    read = 0
+
+    async def pieces() -> AsyncIterator[bytes]:
+        nonlocal read
+        piece = bytes(MIB)
+        for _ in range(1000):
+            read += 1
+            yield piece  # and never gives way to the event loop
+
+    async def serve(peer: Peer) -> None:
+        await peer.head()
+        peer.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        await asyncio.sleep(0.3)
+        await peer.say(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n")
+        await asyncio.sleep(60)
+
+    async with serving(serve) as server, native() as transport:
+        request = server.request(body=pieces(), content_length=1000 * MIB)
+        assert (await transport.send(request)).status == 403
+    assert read < 100

@@ -1,11 +1,17 @@
-"""The native transport against servers that are not ours: nginx, h2o, nghttpd, haproxy, as Debian has them."""
+"""The native transport against servers that are not ours: nginx, h2o, nghttpd, haproxy, as Debian has them.
+
+What they do here: early answers, tiny windows, connections that end often, when idle, and by reloads amid bodies;
+leave for bodies that wait for it. What none of them does on command is played, frame by frame: test_peers_….py.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -28,12 +34,12 @@ pytestmark = [pytest.mark.deep, pytest.mark.timeout(300)]
 BODY = random.Random(5).randbytes(6 * MIB + 11)
 
 NGINX = """
-daemon off; master_process off; pid {folder}/nginx.pid; error_log stderr crit;
+user root; daemon off; master_process {master}; pid {folder}/nginx.pid; error_log stderr crit;
 events {{ worker_connections 1024; }}
 http {{
   access_log off; client_max_body_size 100m; client_body_buffer_size {buffer}; client_body_temp_path {folder}/body;
   proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-  keepalive_requests {requests}; keepalive_timeout 60s; {more}
+  keepalive_requests {requests}; keepalive_timeout {idle}; {more}
   ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem;
   server {{ listen unix:{folder}/answer.sock; return 200 "got $http_x_length"; }}
   server {{
@@ -50,6 +56,8 @@ http {{
 
 H2O = """
 listen: {{ host: 127.0.0.1, port: {http1} }}
+http2-idle-timeout: {idle}
+http1-request-timeout: {idle}
 listen:
   host: 127.0.0.1
   port: {tls}
@@ -57,6 +65,9 @@ listen:
 hosts:
   default:
     paths:
+      "/refuse":
+        mruby.handler: |
+          lambda {{ |env| [403, {{}}, ["no"]] }}
       "/":
         mruby.handler: |
           lambda {{ |env| [200, {{}}, [env['rack.input'].read.length.to_s]] }}
@@ -74,6 +85,7 @@ frontend all
   bind 127.0.0.1:{http1}
   bind 127.0.0.1:{h2c} proto h2
   bind 127.0.0.1:{tls} ssl crt {folder}/both.pem alpn h2,http/1.1
+  http-request deny deny_status 403 if {{ path /refuse }}
   default_backend sink
 backend sink
   server sink 127.0.0.1:{behind}
@@ -130,12 +142,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextlib.contextmanager
-def nginx(folder: Path, *, buffer: str = "16m", requests: int = 1000, more: str = "") -> Iterator[Ports]:
+def nginx(
+    folder: Path, *, buffer: str = "16m", requests: int = 1000, idle: str = "60s", master: str = "off", more: str = ""
+) -> Iterator[Ports]:
     http1, h2c, tls = free_ports(3)
     config = folder / f"nginx-{http1}.conf"
     (folder / "answer.sock").unlink(missing_ok=True)
     config.write_text(
-        NGINX.format(folder=folder, http1=http1, h2c=h2c, tls=tls, buffer=buffer, requests=requests, more=more)
+        NGINX.format(
+            folder=folder,
+            http1=http1,
+            h2c=h2c,
+            tls=tls,
+            buffer=buffer,
+            requests=requests,
+            idle=idle,
+            master=master,
+            more=more,
+        )
     )
     command = [program("nginx", "nginx-light"), "-c", str(config), "-p", str(folder)]
     with started(command, http1, h2c, tls):
@@ -154,7 +178,7 @@ def ways(ports: Ports) -> list[tuple[str, int, HttpVersion, str]]:
 
 async def put_many(
     folder: Path, way: tuple[str, int, HttpVersion, str], *, count: int, path: str = "/object", body: bytes = BODY,
-    width: int = 4, status: int = 200,
+    width: int = 4, status: int = 200, expect: bool = False, pause: float = 0,
 ) -> list[bytes]:  # fmt: skip
     scheme, port, version, expected = way
     endpoint = resolve_endpoint(f"{scheme}://127.0.0.1:{port}", bucket="examplebucket-1250000000", region=None)
@@ -165,9 +189,19 @@ async def put_many(
     async def work() -> None:
         for _ in numbers:
             headers = {"host": endpoint.authority, "content-length": str(len(body))}
+            if expect:
+                headers["expect"] = "100-continue"
+            if pause:
+                await asyncio.sleep(pause)
             answer = await transport.send(
                 HttpRequest(
-                    method="PUT", endpoint=endpoint, target=path, headers=headers, body=body, content_length=len(body)
+                    method="PUT",
+                    endpoint=endpoint,
+                    target=path,
+                    headers=headers,
+                    body=body,
+                    content_length=len(body),
+                    expect_continue=expect,
                 )
             )
             assert (answer.status, answer.http_version) == (status, expected)
@@ -214,7 +248,7 @@ async def test_nginx_with_tiny_windows_and_connections_that_end_often(folder: Pa
 async def test_h2o(folder: Path) -> None:
     http1, tls = free_ports(2)
     config = folder / "h2o.conf"
-    config.write_text(H2O.format(folder=folder, http1=http1, tls=tls))
+    config.write_text(H2O.format(folder=folder, http1=http1, tls=tls, idle=60))
     with started([program("h2o", "h2o"), "-c", str(config)], http1, tls):
         for way in ways(Ports(http1=http1, h2c=0, tls=tls)):
             assert set(await put_many(folder, way, count=10)) == {str(len(BODY)).encode()}
@@ -246,3 +280,91 @@ async def test_haproxy(folder: Path, window: int) -> None:
         with started([program("haproxy", "haproxy"), "-f", str(config)], http1, h2c, tls):
             for way in ways(Ports(http1=http1, h2c=h2c, tls=tls)):
                 await put_many(folder, way, count=8, body=BODY if window > 1000 else BODY[:200_000])
+
+
+@in_loop
+async def test_nginx_that_is_reloaded_again_and_again_while_bodies_are_sent(folder: Path) -> None:
+    """Each reload ends the workers of before: by GOAWAY, and by closing what is idle."""
+    with nginx(folder, master="on") as ports:
+        pid = int((folder / "nginx.pid").read_text())
+
+        reloads = 0
+
+        async def reload() -> None:
+            nonlocal reloads
+            while True:
+                await asyncio.sleep(0.1)
+                os.kill(pid, signal.SIGHUP)
+                reloads += 1
+
+        for way in ways(ports):
+            reloading = asyncio.create_task(reload())
+            sent, until = 0, reloads + 8
+            while sent < 40 or reloads < until:
+                # An end that overtakes a request is told; the session above sends it again.
+                with contextlib.suppress(TransportError):
+                    await put_many(folder, way, count=10, body=BODY[:MIB], width=4)
+                    sent += 10
+            reloading.cancel()
+
+
+@in_loop
+async def test_nginx_and_h2o_that_end_idle_connections(folder: Path) -> None:
+    http1, tls = free_ports(2)
+    config = folder / "h2o-idle.conf"
+    config.write_text(H2O.format(folder=folder, http1=http1, tls=tls, idle=1))
+    with nginx(folder, idle="1s") as ports, started([program("h2o", "h2o"), "-c", str(config)], http1, tls):
+        every = [*ways(ports), *ways(Ports(http1=http1, h2c=0, tls=tls))]
+        counts = await asyncio.gather(
+            *(put_many(folder, way, count=3, body=b"x" * 1000, width=1, pause=1.5) for way in every)
+        )
+        assert [len(answers) for answers in counts] == [3] * len(every)
+
+
+@in_loop
+async def test_what_waits_for_leave_gets_it_from_each(folder: Path) -> None:
+    http1, tls, front1, front2, front3 = free_ports(5)
+    (folder / "h2o-expect.conf").write_text(H2O.format(folder=folder, http1=http1, tls=tls, idle=60))
+    with (
+        nginx(folder) as behind,
+        started([program("h2o", "h2o"), "-c", str(folder / "h2o-expect.conf")], http1, tls),
+    ):
+        (folder / "haproxy-expect.cfg").write_text(
+            HAPROXY.format(folder=folder, http1=front1, h2c=front2, tls=front3, behind=behind.http1, window=65535)
+        )
+        with started([program("haproxy", "haproxy"), "-f", str(folder / "haproxy-expect.cfg")], front1, front2, front3):
+            for ports in (behind, Ports(http1=http1, h2c=0, tls=tls), Ports(http1=front1, h2c=front2, tls=front3)):
+                for way in ways(ports):
+                    assert len(await put_many(folder, way, count=2, body=BODY[:MIB], width=2, expect=True)) == 2
+
+
+@in_loop
+async def test_h2o_and_haproxy_that_refuse_before_they_read(folder: Path) -> None:
+    http1, tls, front1, front2, front3 = free_ports(5)
+    (folder / "h2o-refuse.conf").write_text(H2O.format(folder=folder, http1=http1, tls=tls, idle=60))
+    with (
+        nginx(folder) as behind,
+        started([program("h2o", "h2o"), "-c", str(folder / "h2o-refuse.conf")], http1, tls),
+    ):
+        (folder / "haproxy-refuse.cfg").write_text(
+            HAPROXY.format(folder=folder, http1=front1, h2c=front2, tls=front3, behind=behind.http1, window=65535)
+        )
+        with started([program("haproxy", "haproxy"), "-f", str(folder / "haproxy-refuse.cfg")], front1, front2, front3):
+            for ports in (Ports(http1=http1, h2c=0, tls=tls), Ports(http1=front1, h2c=front2, tls=front3)):
+                for way in ways(ports):
+                    await put_many(folder, way, count=6, path="/refuse", status=403)
+
+
+@in_loop
+async def test_nghttpd_that_answers_before_it_reads(folder: Path) -> None:
+    [port] = free_ports(1)
+    (folder / "object").touch()
+    command = [
+        program("nghttpd", "nghttp2-server"), "-a", "127.0.0.1", "-d", str(folder), "--early-response", str(port),
+        str(folder / "key.pem"), str(folder / "cert.pem"),
+    ]  # fmt: skip
+    with started(command, port):
+        way: tuple[str, int, HttpVersion, str] = ("https", port, "2", "HTTP/2")
+        with pytest.raises(TransportError, match="NO_ERROR"):
+            await put_many(folder, way, count=1, body=BODY)  # it says 200, but has not got the body
+        assert len(await put_many(folder, way, count=12, path="/missing", status=404)) == 12

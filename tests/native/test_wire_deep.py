@@ -1,4 +1,4 @@
-"""Slow checks of the wire, by the scripts in .ci/deep/: the parser fuzzed, hostile servers under sanitizers."""
+"""Slow checks of the wire, by .ci/deep/: parser and engine fuzzed, hostile servers under sanitizers, poorer builds."""
 
 from __future__ import annotations
 
@@ -23,6 +23,18 @@ def run(name: str, *arguments: str) -> str:
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_parser_of_answers_holds_against_damage(seed: int) -> None:
     assert "ok: 1000000 answers" in run("wire_fuzz.sh", "1000000", str(seed))
+
+
+def test_parser_and_engine_hold_against_what_coverage_leads_to() -> None:
+    told = run("wire_guided.sh", "30")
+    assert told.count("ok: ") == 2
+
+
+@pytest.mark.parametrize("missing", ["nghttp2", "compiler"])
+def test_a_package_that_was_built_without_something_says_so_and_uploads(missing: str) -> None:
+    told = run("without.sh", sys.executable, missing)
+    assert "will be slower" in told
+    assert f"ok: uploaded without {missing}" in told
 
 
 def test_played_servers_under_sanitizers() -> None:

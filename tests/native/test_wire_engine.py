@@ -291,3 +291,22 @@ def test_memory_is_freed_when_nobody_uses_it_any_more(name: str) -> None:
         timeout=100,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_success_after_the_whole_body_counts_though_the_caller_has_not_said_that_it_was_all() -> None:
+    engine = wire.Engine()
+    engine.start()
+    connection, theirs = plain(engine)
+    head = b"PUT /x HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\n"
+    exchange = wire.Exchange(head, length=3, stall_seconds=30, max_answer_bytes=1000)
+    engine.submit(connection, exchange)
+    engine.feed(exchange, b"abc")
+    with theirs:
+        got = b""
+        while not got.endswith(b"\r\n\r\nabc"):
+            got += theirs.recv(1000)
+        theirs.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+    until(engine, lambda: exchange.done)
+    assert (exchange.result, exchange.status) == (wire.OK, 200)
+    engine.stop()
+    engine.drain(IGNORED)

@@ -1,21 +1,11 @@
 /* Fuzzes the HTTP/1.1 parser: damaged answers, fed whole and in random pieces. Both ways must tell the same story, all
- * pieces must lie inside what was fed, and the sanitizers must stay silent. Usage: wire_http1_fuzz ROUNDS SEED. */
+ * pieces must lie inside what was fed, and the sanitizers must stay silent. Usage: wire_http1_fuzz ROUNDS SEED, or built
+ * with -DGUIDED as libFuzzer's target: an input is a byte (1: the answer to a HEAD) and an answer. */
 #include "wire_http1.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const char *const SEEDS[] = {
-    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: \"x\"\r\n\r\nhello",
-    "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0\r\nt: v\r\n\r\n",
-    "HTTP/1.0 404 Not Found\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n",
-    "HTTP/1.1 204 No Content\r\nConnection: a, close\r\n\r\n",
-    "HTTP/1.1 200 OK\r\n\r\nuntil the end",
-    "HTTP/1.1 503 Slow Down\r\ncontent-length: 3\r\ncontent-length: 3\r\nRetry-After: 1\r\n\r\nabc",
-};
-static const char *const PIECES[] = {"\r\n", "\n", "\r", "\r\n\r\n", ":", " ", "content-length: 1\r\n", "0\r\n\r\n",
-    "transfer-encoding: chunked\r\n", "HTTP/1.1 ", "ffffffffffffffff", "99999999999999999999", "\t", "\x00", "\x7f", ";"};
 
 static uint64_t state;
 static unsigned chance(unsigned below)
@@ -76,6 +66,45 @@ static story tell(wire_h1_parser *p, const char *input, size_t length, int whole
     return s;
 }
 
+/* An error may be seen before or after what is in front of it was handed out, so only its being one is compared. */
+static int agree(const story *whole, const story *pieces)
+{
+    return whole->end == pieces->end &&
+           (whole->end != WIRE_H1_END || (whole->status == pieces->status && whole->body == pieces->body &&
+                                          whole->digest == pieces->digest));
+}
+
+#ifdef GUIDED
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    wire_h1_parser parser;
+    if (!size)
+        return 0;
+    state = 88172645463325252u + size;
+    wire_h1_init(&parser);
+    story whole = tell(&parser, (const char *)data + 1, size - 1, 1, data[0] & 1);
+    story pieces = tell(&parser, (const char *)data + 1, size - 1, 0, data[0] & 1);
+    wire_h1_free(&parser);
+    if (!agree(&whole, &pieces))
+        abort();
+    return 0;
+}
+
+#else
+
+static const char *const SEEDS[] = {
+    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: \"x\"\r\n\r\nhello",
+    "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0\r\nt: v\r\n\r\n",
+    "HTTP/1.0 404 Not Found\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.1 204 No Content\r\nConnection: a, close\r\n\r\n",
+    "HTTP/1.1 200 OK\r\n\r\nuntil the end",
+    "HTTP/1.1 503 Slow Down\r\ncontent-length: 3\r\ncontent-length: 3\r\nRetry-After: 1\r\n\r\nabc",
+};
+static const char *const PIECES[] = {"\r\n", "\n", "\r", "\r\n\r\n", ":", " ", "content-length: 1\r\n", "0\r\n\r\n",
+    "transfer-encoding: chunked\r\n", "HTTP/1.1 ", "ffffffffffffffff", "99999999999999999999", "\t", "\x00", "\x7f", ";"};
+
 int main(int count, char **arguments)
 {
     unsigned long rounds = count > 1 ? strtoul(arguments[1], NULL, 10) : 100000;
@@ -119,9 +148,7 @@ int main(int count, char **arguments)
         }
         int head = chance(8) == 0;
         story whole = tell(&parser, input, length, 1, head), pieces = tell(&parser, input, length, 0, head);
-        /* An error may be seen before or after what is in front of it was handed out, so only its being one is compared. */
-        if (whole.end != pieces.end || (whole.end == WIRE_H1_END &&
-            (whole.status != pieces.status || whole.body != pieces.body || whole.digest != pieces.digest))) {
+        if (!agree(&whole, &pieces)) {
             fprintf(stderr, "round %lu: whole %d, pieces %d: %.*s\n", round, whole.end, pieces.end, (int)length, input);
             return 1;
         }
@@ -131,3 +158,5 @@ int main(int count, char **arguments)
     printf("ok: %lu answers, %lu of them whole\n", rounds, complete);
     return 0;
 }
+
+#endif

@@ -1,0 +1,345 @@
+"""Through forward proxies that the environment names: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, and past them by NO_PROXY."""
+
+from __future__ import annotations
+
+import logging
+import random
+import shutil
+import socket
+import ssl
+import subprocess
+import traceback
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import cosxfer
+from cosxfer.limits import MIB
+from cosxfer.server import RunningServer, running
+from cosxfer.transport import choose
+from tests.functional.peer_raw import in_loop
+from tests.functional.proxy import ForwardProxy, Manner
+
+BODY = random.Random(17).randbytes(3 * MIB + 5)
+PASSWORD = "hush@this/is:it"  # has to be quoted in an address
+QUOTED = "hush%40this%2Fis%3Ait"
+ENCODED = "bWU6aHVzaEB0aGlzL2lzOml0"  # me:… in base64
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[dict[str, RunningServer]]:
+    with running() as plain, running(tls=True) as tls:
+        yield {"http": plain, "https": tls}
+
+
+@pytest.fixture(params=["http", "https"])
+def server(request: pytest.FixtureRequest, servers: dict[str, RunningServer]) -> Iterator[RunningServer]:
+    found = servers[request.param]
+    found.requests(clear=True)
+    yield found
+    found.set_faults([])
+
+
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    choose._say_once.cache_clear()
+
+
+def variable(server: RunningServer) -> str:
+    return f"{server.url.partition('://')[0].upper()}_PROXY"
+
+
+def client(server: RunningServer, **more: Any) -> cosxfer.Client:
+    settings = {
+        "endpoint": server.endpoint,
+        "credentials": server.credentials,
+        "verify": str(server.ca_file) if server.ca_file else True,
+        "max_attempts": 1,
+        "stall_timeout_seconds": 20.0,
+    }
+    return cosxfer.Client(**{**settings, **more})
+
+
+def everything(error: BaseException) -> str:
+    """All that can be shown of an error."""
+    shown = []
+    seen: BaseException | None = error
+    while seen is not None:
+        shown += [str(seen), repr(seen), repr(vars(seen)), repr(seen.args)]
+        seen = seen.__cause__ or seen.__context__
+    return "\n".join([*shown, *traceback.format_exception(error)])
+
+
+def clean(text: str) -> None:
+    for secret in (PASSWORD, QUOTED, ENCODED, "hush"):
+        assert secret not in text
+
+
+def transfers(cos: cosxfer.Client, server: RunningServer, path: Path) -> None:
+    """A file in parts, a put and a get."""
+    path.write_bytes(BODY)
+    result = cos.slice_upload_file(server.bucket, "a/../file ü", path, slice_size=MIB)
+    assert result.verified
+    assert cos.get_object(server.bucket, "a/../file ü").body == BODY
+    cos.put_object(server.bucket, "put", BODY[:100_000])
+    assert cos.get_object(server.bucket, "put").body == BODY[:100_000]
+
+
+@pytest.mark.parametrize("version", ["auto", "1.1"])
+@pytest.mark.parametrize("name", ["of the scheme", "all_proxy"])
+def test_a_proxy_of_the_environment_is_used_for_everything(
+    server: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, version: Any
+) -> None:
+    with ForwardProxy() as proxy:
+        monkeypatch.setenv(variable(server) if name == "of the scheme" else name, f"http://{proxy.where}")
+        with client(server, http_version=version) as cos:
+            transfers(cos, server, tmp_path / "file")
+        tls = server.ca_file is not None
+        assert {asked.method == "CONNECT" for asked in proxy.asked} == {tls}
+        expected = server.url.partition("://")[2] if tls else f"{server.url}/"
+        assert all(asked.target.startswith(expected) for asked in proxy.asked)
+        assert proxy.tunnelled_bytes >= (len(BODY) if tls else 0)
+    versions = {request["http_version"] for request in server.requests()}
+    assert versions == ({"2"} if tls and version == "auto" else {"1.1"})
+
+
+def test_an_address_without_a_scheme_names_a_proxy_too(
+    server: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ForwardProxy() as proxy, monkeypatch.context() as patch:
+        patch.setenv(variable(server).lower(), proxy.where)
+        with client(server) as cos:
+            cos.put_object(server.bucket, "k", b"x")
+        assert proxy.asked
+
+
+def test_what_waits_for_100_continue_goes_through_the_proxy_without_waiting(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ForwardProxy() as proxy:
+        monkeypatch.setenv(variable(server), f"http://{proxy.where}")
+        with client(server) as cos:
+            cos.put_object(server.bucket, "expected", BODY, expect="100-continue")
+            assert cos.get_object(server.bucket, "expected").body == BODY
+        assert proxy.asked
+
+
+@in_loop
+async def test_a_proxy_of_the_callers_own_httpx_client_is_used(servers: dict[str, RunningServer]) -> None:
+    for server in servers.values():
+        context = ssl.create_default_context(cafile=str(server.ca_file) if server.ca_file else None)
+        with ForwardProxy() as proxy:
+            async with (
+                httpx.AsyncClient(proxy=f"http://{proxy.where}", verify=context) as mine,
+                cosxfer.AsyncClient(
+                    endpoint=server.endpoint, credentials=server.credentials, transport=mine, max_attempts=1
+                ) as cos,
+            ):
+                await cos.put_object(server.bucket, "a/../own", BODY)
+                assert (await cos.get_object(server.bucket, "a/../own")).body == BODY
+            assert proxy.asked
+
+
+@pytest.mark.parametrize("no_proxy", ["127.0.0.1", "example.com,127.0.0.1", "*"])
+@pytest.mark.parametrize("transport", ["auto", "httpx"])
+def test_no_proxy_is_the_direct_way(
+    server: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_proxy: str, transport: Any
+) -> None:
+    with ForwardProxy() as proxy:
+        monkeypatch.setenv("ALL_PROXY", f"http://{proxy.where}")
+        monkeypatch.setenv("NO_PROXY", no_proxy)
+        with client(server, transport=transport) as cos:
+            kind = type(cos._client._session.transport).__name__
+            assert (kind == "NativeTransport") == (transport == "auto" and choose.is_built())
+            transfers(cos, server, tmp_path / "file")
+        assert not proxy.asked
+
+
+def test_who_asks_for_the_native_transport_gets_it_past_the_proxy_and_the_log_says_so(
+    server: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "cosxfer")
+    with ForwardProxy(password=PASSWORD) as proxy:
+        monkeypatch.setenv(variable(server), f"http://me:{QUOTED}@{proxy.where}")
+        for _ in range(2):
+            with client(server, transport="native") as cos:
+                transfers(cos, server, tmp_path / "file")
+        assert not proxy.asked
+    assert [record.getMessage() for record in caplog.records if record.name == "cosxfer"] == [
+        f"the native transport is asked for, and goes past the proxy that {variable(server)} names"
+    ]
+
+
+def test_a_user_and_a_password_are_given_to_the_proxy_alone_and_shown_to_nobody(
+    server: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with ForwardProxy(password=PASSWORD) as proxy:
+        monkeypatch.setenv(variable(server), f"http://me:{QUOTED}@{proxy.where}")
+        with client(server) as cos:
+            transfers(cos, server, tmp_path / "file")
+            transport = cos._client._session.transport
+            clean("\n".join(repr(value) for value in (cos, cos.config, transport, vars(transport))))
+        assert all(asked.headers["proxy-authorization"] == f"Basic {ENCODED}" for asked in proxy.asked)
+    clean(caplog.text)
+
+
+@pytest.mark.parametrize("given", ["", "me:wrong-hush@"])
+def test_a_proxy_that_wants_another_password_is_told_at_once(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, given: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with ForwardProxy(password=PASSWORD) as proxy:
+        monkeypatch.setenv(variable(server), f"http://{given}{proxy.where}")
+        with client(server, max_attempts=5) as cos, pytest.raises(cosxfer.ConnectError) as caught:
+            cos.put_object(server.bucket, "k", b"x")
+        assert len(proxy.asked) == 1
+        assert f"the proxy {proxy.where} ({variable(server)}) refused: 407" in str(caught.value)
+        assert "wants a user and a password" in str(caught.value)
+    assert not caught.value.retryable
+    clean(everything(caught.value))
+    clean(caplog.text)
+
+
+def test_a_tunnel_that_is_refused_is_told_at_once(
+    servers: dict[str, RunningServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = servers["https"]
+    with ForwardProxy(manner="refuse", status=403) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.where}")
+        with client(server, max_attempts=5) as cos, pytest.raises(cosxfer.ConnectError, match="refused: 403") as caught:
+            cos.put_object(server.bucket, "k", b"x")
+        assert len(proxy.asked) == 1
+        assert "name the host in NO_PROXY: 127.0.0.1" in str(caught.value)
+
+
+def test_a_proxy_without_a_way_to_the_server_is_tried_again(
+    servers: dict[str, RunningServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = servers["https"]
+    with ForwardProxy(manner="refuse", status=502) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.where}")
+        with client(server, max_attempts=2) as cos, pytest.raises(cosxfer.ConnectError, match="refused: 502") as caught:
+            cos.put_object(server.bucket, "k", b"x")
+        assert len(proxy.asked) == 2
+    assert caught.value.retryable
+
+
+def test_a_refusal_of_a_request_that_is_passed_on_is_an_answer(
+    servers: dict[str, RunningServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = servers["http"]
+    with ForwardProxy(manner="refuse", status=403) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.where}")
+        with client(server, max_attempts=5) as cos, pytest.raises(cosxfer.AccessDeniedError, match="not COS's: 'no'"):
+            cos.put_object(server.bucket, "k", b"x")
+        assert len(proxy.asked) == 1
+
+
+@pytest.mark.parametrize("manner", ["close", "cut", "noise", "silent"])
+def test_a_proxy_that_breaks_off_is_an_error_that_names_it(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch, manner: Manner
+) -> None:
+    with ForwardProxy(manner=manner) as proxy:
+        monkeypatch.setenv(variable(server), f"http://{proxy.where}")
+        with client(server, stall_timeout_seconds=0.4) as cos, pytest.raises(cosxfer.TransportError) as caught:
+            cos.put_object(server.bucket, "k", b"x")
+        assert f"through the proxy {proxy.where} ({variable(server)})" in str(caught.value)
+        if manner == "silent":
+            assert isinstance(caught.value, cosxfer.TransportTimeoutError)
+    assert not server.requests()
+
+
+def test_a_dead_proxy_is_named(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        where = f"127.0.0.1:{nobody.getsockname()[1]}"
+        monkeypatch.setenv(variable(server), f"http://me:{QUOTED}@{where}")
+        with client(server) as cos, pytest.raises(cosxfer.ConnectError) as caught:
+            cos.put_object(server.bucket, "k", b"x")
+    address = server.url.partition("://")[2]
+    assert f"cannot connect to {address} through the proxy {where} ({variable(server)}): " in str(caught.value)
+    assert "refused" in str(caught.value)
+    clean(everything(caught.value))
+
+
+def test_a_certificate_that_is_not_trusted_is_told_through_a_proxy_too(
+    servers: dict[str, RunningServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = servers["https"]
+    with ForwardProxy() as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.where}")
+        with (
+            client(server, verify=True, max_attempts=5) as cos,
+            pytest.raises(cosxfer.ConnectError, match="not trusted") as caught,
+        ):
+            cos.put_object(server.bucket, "k", b"x")
+        assert len(proxy.asked) == 1
+    assert not caught.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        (f"ftp://me:{QUOTED}@127.0.0.1:21", "like http://host:port"),
+        (f"http://me:{PASSWORD}@127.0.0.1:1", "like http://host:port"),
+        ("http://", "like http://host:port"),
+        (f"socks5://me:{QUOTED}@127.0.0.1:1", "SOCKS"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_told_when_the_client_is_made(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch, url: str, why: str
+) -> None:
+    monkeypatch.setenv(variable(server), url)
+    with pytest.raises(cosxfer.UsageError, match=why) as caught:
+        client(server)
+    assert caught.value.name == variable(server)
+    clean(everything(caught.value))
+
+
+TINYPROXY = """
+Port {port}
+Listen 127.0.0.1
+Timeout 60
+Allow 127.0.0.1
+BasicAuth me hush-tiny
+DefaultErrorFile "{folder}/error.html"
+MaxClients 100
+"""
+
+
+@pytest.mark.deep
+def test_tinyproxy_of_debian(server: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = shutil.which("tinyproxy") or shutil.which("/usr/sbin/tinyproxy")
+    assert found, "tinyproxy is not installed: .ci/deep/wire_peers.sh installs it (Debian: tinyproxy-bin)"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    config = tmp_path / "tinyproxy.conf"
+    config.write_text(TINYPROXY.format(port=port, folder=tmp_path))
+    process = subprocess.Popen([found, "-d", "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while True:
+            assert process.poll() is None
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+        monkeypatch.setenv(variable(server), f"http://me:hush-tiny@127.0.0.1:{port}")
+        for version in ("auto", "1.1"):
+            # It ends connections when it likes: a request that meets such an end is sent again.
+            with client(server, http_version=version, max_attempts=5) as cos:
+                transfers(cos, server, tmp_path / "file")
+        monkeypatch.setenv(variable(server), f"http://me:hush-other@127.0.0.1:{port}")
+        with client(server, max_attempts=5) as cos, pytest.raises(cosxfer.CosxferError, match=r"40[17]") as caught:
+            cos.head_object(server.bucket, "k")  # a body that it does not read would make it a reset
+        assert not caught.value.retryable
+        clean(everything(caught.value))
+    finally:
+        process.terminate()
+        process.wait()
