@@ -14,7 +14,7 @@ from tests.unit.files import write
 
 
 def test_an_object_that_could_not_be_verified_is_a_failure_that_says_what_the_server_sent(
-    cos: FakeCos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cos: FakeCos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     cos.with_crc64 = False
     cos.fault("put_object", change(etag='"opaque"'))
@@ -32,6 +32,6 @@ def test_an_object_that_could_not_be_verified_is_a_failure_that_says_what_the_se
     with pytest.raises(typer.Exit) as caught:
         cp.run(options)
     assert caught.value.exit_code == 1
-    told = capsys.readouterr()
+    told = capfd.readouterr()
     assert "NOT verified" in told.out
     assert "the server sent no CRC64, and an ETag that is not the file's MD5" in " ".join(told.err.split())
