@@ -251,7 +251,7 @@ def test_a_server_that_closes_at_any_moment_ends_what_it_must_and_leaves_nothing
 
 @pytest.mark.deep
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("seed", [2, 3, 4])
+@pytest.mark.parametrize("seed", [2])
 def test_a_thousand_connections_that_are_closed_at_any_moment(way: Way, seed: int) -> None:
     asyncio.run(churn(way, 1000, seed))
 
