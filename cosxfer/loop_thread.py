@@ -59,7 +59,11 @@ class LoopThread:
             except BaseException:
                 call.close()
                 raise
-            loop.call_soon_threadsafe(waiting.start, loop)
+            try:
+                loop.call_soon_threadsafe(waiting.start, loop)
+            except RuntimeError:
+                call.close()
+                raise CosxferError("the client is closed; make a new one") from None
         try:
             waiting.wait()
         except BaseException:

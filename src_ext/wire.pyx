@@ -160,7 +160,7 @@ cdef ssize_t _tls_write(void *tls, const void *data, size_t length, char *why, s
     try:
         send = (<object>tls).send
         while done < length:
-            done += <size_t>send(PyMemoryView_FromMemory(<char *>data + done, length - done, PyBUF_READ))
+            done += <size_t>send(PyMemoryView_FromMemory(<char *>data + done, min(length - done, <size_t>16384), PyBUF_READ))
     except Exception as error:
         if not done:
             return _tls_failed(error, why, why_size)

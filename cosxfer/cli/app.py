@@ -9,7 +9,7 @@ import typer
 
 from cosxfer import __version__
 from cosxfer.cli.output import say
-from cosxfer.cli.values import parse_address, parse_destination, parse_metadata, parse_size
+from cosxfer.cli.values import parse_address, parse_destination, parse_metadata, parse_size, source_path
 from cosxfer.config import HttpVersion
 from cosxfer.errors import UsageError
 
@@ -50,7 +50,7 @@ def root(
 @app.command()
 def cp(
     source: Annotated[
-        Path,
+        str,
         typer.Argument(help="The file to upload; - is standard input; with -r a directory.", show_default=False),
     ],
     destination: Annotated[
@@ -117,9 +117,10 @@ def cp(
     with reported(debug=debug, as_json=as_json):
         if not recursive and (include or exclude):
             raise UsageError("--include and --exclude choose among the files of a directory; -r uploads one")
-        bucket, key = parse_address(destination) if recursive else parse_destination(destination, source)
+        path = source_path(source)
+        bucket, key = parse_address(destination) if recursive else parse_destination(destination, path)
         options = files.CopyOptions(
-            source=source,
+            source=path,
             bucket=bucket,
             key=key,
             connection=Connection(

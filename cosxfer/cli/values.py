@@ -25,6 +25,13 @@ def parse_size(text: str, *, name: str) -> int:
     return int(number) * int(base ** _POWERS[unit.lower()])
 
 
+def source_path(text: str) -> Path:
+    """What is to be uploaded. A path of no characters, an unset variable most often, is not the current directory."""
+    if not text:
+        raise UsageError("the source is empty; name a file or a directory", name="source", value=text)
+    return Path(text)
+
+
 def parse_address(text: str, *, form: str = "cos://BUCKET/KEY") -> tuple[str, str]:
     """Read ``cos://bucket/key``; the key may be empty."""
     scheme, separator, rest = text.partition("://")

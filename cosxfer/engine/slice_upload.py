@@ -237,8 +237,11 @@ class SliceUpload:
         try:
             init = await asyncio.shield(work)
         except asyncio.CancelledError:
-            if not work.cancelled():
-                await asyncio.wait([work], timeout=INITIATE_SECONDS)
+            try:
+                if not work.cancelled():
+                    await asyncio.wait([work], timeout=INITIATE_SECONDS)
+            except asyncio.CancelledError:
+                pass  # once more: it is not waited for any longer, but told of below
             if work.done() and not work.cancelled() and work.exception() is None:
                 self._begun(work.result().upload_id)
             else:

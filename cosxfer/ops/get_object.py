@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Protocol, overload
@@ -99,11 +100,18 @@ def _checked(output: str | os.PathLike[str]) -> Path:
         raise wrong_type("output", output, "a path, or None")
     name = os.fsdecode(output)
     try:
-        is_directory = name.endswith("/") or Path(name).is_dir()
-    except OSError:
-        is_directory = False  # opening it says why
-    if is_directory:
+        mode = Path(name).stat().st_mode
+    except (OSError, ValueError):
+        mode = stat.S_IFREG  # it is made; or opening it says why it cannot be
+    if stat.S_ISDIR(mode) or name.endswith("/"):
         raise UsageError(f"output is {name!r}, which is a directory; name the file in it", name="output", value=name)
+    if not stat.S_ISREG(mode):
+        # The file that is made would take the place of the device or the pipe.
+        raise UsageError(
+            f"output is {name!r}, which is no regular file; leave output out, and write the result's body to it",
+            name="output",
+            value=name,
+        )
     return Path(name)
 
 
@@ -182,10 +190,10 @@ class _Memory:
 
 
 class _File:
-    """A file beside the final one, renamed at the end."""
+    """A file beside the final one, renamed at the end. One that it replaces leaves it its mode; a link stays a link."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path = Path(os.path.realpath(path))
         self._temporary: IO[bytes] | None = None
 
     def restart(self) -> None:
@@ -205,6 +213,8 @@ class _File:
     def finish(self) -> None:
         assert self._temporary is not None
         with self._translated():
+            with contextlib.suppress(FileNotFoundError):
+                os.fchmod(self._temporary.fileno(), stat.S_IMODE(self._path.stat().st_mode))
             self._temporary.close()
             Path(self._temporary.name).replace(self._path)
         self._temporary = None

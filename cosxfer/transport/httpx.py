@@ -342,6 +342,10 @@ def _check_proxy(proxy: Proxy | None) -> None:
         raise UsageError(f"{proxy.name} cannot be used: it should be like http://host:port", name=proxy.name)
     if proxy.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
         raise UsageError(f"{proxy.name} names a SOCKS proxy: install httpx[socks] for it", name=proxy.name)
+    try:
+        httpx.URL(proxy.url)
+    except (httpx.InvalidURL, ValueError):
+        raise UsageError(f"{proxy.name} cannot be used: it should be like http://host:port", name=proxy.name) from None
 
 
 def _refused_by_proxy(proxy: Proxy, request: HttpRequest, said: str) -> ConnectError:

@@ -106,7 +106,7 @@ class NativeTransport:
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
         self._process = os.getpid()
-        self._finalizer = weakref.finalize(self, _stop, self._engines)
+        self._finalizer = weakref.finalize(self, _stop, self._engines, self._process)
         # Not at the interpreter's end: what is cleaned up there still has to reach the server.
         self._finalizer.atexit = False
         if isinstance(config.verify, str):
@@ -138,6 +138,8 @@ class NativeTransport:
 
     async def aclose(self) -> None:
         self._closed = True
+        if os.getpid() != self._process:
+            return  # the connections and the threads are the parent's
         if self._sweep is not None:
             self._sweep.cancel()
         for task in self._opening:
@@ -164,6 +166,8 @@ class NativeTransport:
         """Let go of everything at once, for a client that nobody holds and nobody has closed; nothing is under way."""
         loop = self._loop
         self._closed = True
+        if os.getpid() != self._process:
+            return
         if loop is None or not self._finalizer.detach():
             return
         if loop.is_running() and asyncio._get_running_loop() is not loop:
@@ -515,7 +519,9 @@ def _again(error: TransportError) -> TransportError:
     return copy
 
 
-def _stop(engines: list[wire.Engine]) -> None:
+def _stop(engines: list[wire.Engine], process: int) -> None:
+    if os.getpid() != process:
+        return  # they are the parent's, and so is what they report
     for engine in engines:
         engine.stop()
         # What it had to say last gives back the connections, and with them its own file descriptors.

@@ -162,8 +162,9 @@ async def _secure(sock: socket.socket, context: ssl.SSLContext, target: Target) 
     try:
         secure = _wrapped(sock, context, target)
         if not wire.offer_protocols(secure, target.protocols):
-            # Only the context can be told, and before the session is made.
+            # Only the context can be told, before the session is made; and that an end without close_notify is none.
             context.set_alpn_protocols(list(target.protocols))
+            context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
             sock = socket.socket(fileno=secure.detach())
             sock.setblocking(False)
             secure = _wrapped(sock, context, target)

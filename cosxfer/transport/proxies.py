@@ -57,6 +57,6 @@ def _read(kind: str, url: str) -> Proxy:
     except ValueError:
         host, port = None, 0
     # An @ further on is of a password that should have been quoted: then part of it would be shown as the host.
-    if not host or not port or "@" in parts.path:
+    if not host or not port or "@" in f"{parts.path}{parts.query}{parts.fragment}":
         return Proxy(name=name, scheme="", where="", url=url)
     return Proxy(name=name, scheme=parts.scheme, where=f"[{host}]:{port}" if ":" in host else f"{host}:{port}", url=url)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cosxfer.server import RunningServer, running
-from tests.e2e.command import client, flat, run
+from tests.e2e.command import assert_one_paragraph, client, flat, run
 
 
 @pytest.fixture
@@ -51,6 +51,14 @@ def test_files_are_chosen_by_name(server: RunningServer, tree: Path) -> None:
     assert done.returncode == 0
     assert keys(server, "") == ["a.jpg"]
     assert done.stdout.startswith("1 file, 1 B, ")
+
+
+@pytest.mark.parametrize("options", [[], ["-r"]])
+def test_an_empty_name_is_not_the_current_directory(server: RunningServer, options: list[str]) -> None:
+    done = run(server, "cp", *options, "", f"cos://{server.bucket}/k")
+    assert done.returncode == 2
+    assert_one_paragraph(done)
+    assert "the source is empty" in flat(done.stderr)
 
 
 def test_what_cannot_be_uploaded_is_told_and_stops_nothing_else(server: RunningServer, tree: Path) -> None:

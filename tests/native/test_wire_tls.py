@@ -23,6 +23,7 @@ from cosxfer.errors import TransportError
 from cosxfer.server.tls import Certificate, make_certificate
 from cosxfer.transport.native import NativeTransport
 from cosxfer.transport.native_connect import Target, connect
+from tests.native.wire_play import IGNORED
 
 BODY = random.Random(5).randbytes(3_000_001)
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -44,7 +45,13 @@ def without_gil(request: pytest.FixtureRequest) -> Iterator[bool]:
 
 
 @contextlib.contextmanager
-def serving(certificate: Certificate, serve: Serve, *, version: ssl.TLSVersion | None = None) -> Iterator[int]:
+def serving(
+    certificate: Certificate,
+    serve: Serve,
+    *,
+    version: ssl.TLSVersion | None = None,
+    receive_bytes: int | None = None,
+) -> Iterator[int]:
     """Runs ``serve`` for each connection, in a thread; yields the port."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.cert_file, certificate.key_file)
@@ -64,6 +71,8 @@ def serving(certificate: Certificate, serve: Serve, *, version: ssl.TLSVersion |
                 threads[-1].start()
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        if receive_bytes is not None:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
         threads = [threading.Thread(target=accept)]
         threads[0].start()
         try:
@@ -156,6 +165,50 @@ def test_a_body_that_ends_with_the_connection_counts_only_where_tls_says_so(
                 send(certificate, request(port, method="GET"))
 
 
+def test_an_early_answer_counts_when_the_socket_took_only_some_of_the_first_write(
+    certificate: Certificate, without_gil: bool
+) -> None:
+    def serve(sock: ssl.SSLSocket) -> None:
+        read_head(sock)
+        sock.sendall(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        ended.wait(20)
+
+    async def run(port: int) -> tuple[int, int]:
+        sock, _ = await connect(
+            Target(
+                host="127.0.0.1",
+                port=port,
+                context=ssl.create_default_context(cafile=certificate.ca_file),
+                protocols=("http/1.1",),
+            ),
+            timeout_seconds=10,
+        )
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        engine = wire.Engine()
+        engine.start()
+        connection = wire.Connection(sock, http2=False)
+        engine.add(connection)
+        body = bytes(60_000)  # with the head it is gathered for one write, of some records
+        head = b"PUT /x HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n" % len(body)
+        exchange = wire.Exchange(head, length=len(body), stall_seconds=20, max_answer_bytes=1000)
+        exchange.set_body(body)
+        exchange.no_more()
+        engine.submit(connection, exchange)
+        while not exchange.done:
+            await asyncio.sleep(0.001)
+            engine.drain(IGNORED)
+        engine.stop()
+        engine.drain(IGNORED)
+        return exchange.result, exchange.status
+
+    ended = threading.Event()
+    with serving(certificate, serve, receive_bytes=4096) as port:
+        try:
+            assert asyncio.run(run(port)) == (wire.OK, 403)
+        finally:
+            ended.set()
+
+
 def test_a_reset_in_mid_body_is_an_error(certificate: Certificate, without_gil: bool) -> None:
     def serve(sock: ssl.SSLSocket) -> None:
         read_head(sock)
@@ -211,7 +264,7 @@ def test_the_callers_context_is_left_as_it_was(certificate: Certificate) -> None
 
 def test_python_drives_a_session_that_is_not_where_it_should_be() -> None:
     context = ssl.create_default_context()
-    elsewhere = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO())
+    elsewhere = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="a")
     assert not wire.offer_protocols(elsewhere, ["h2"])  # type: ignore[arg-type] # the point of it
     with (
         socket.socket() as plain,

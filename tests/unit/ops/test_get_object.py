@@ -218,3 +218,23 @@ def test_a_cancelled_fetch_leaves_no_file(cos: FakeCos, tmp_path: Path) -> None:
 def test_a_version_is_asked_for_by_its_id(cos: FakeCos) -> None:
     get(cos, version_id="v 1")
     assert cos.calls[0].request.target == "/k?versionId=v%201"
+
+
+def test_a_file_that_is_replaced_leaves_its_mode_and_a_link_stays_a_link(cos: FakeCos, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.write_bytes(b"before")
+    target.chmod(0o600)
+    link = tmp_path / "link"
+    link.symlink_to(target)
+    get(cos, output=link)
+    assert link.is_symlink()
+    assert target.read_bytes() == CONTENT
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+
+
+def test_nothing_takes_the_place_of_a_pipe_or_a_device(cos: FakeCos, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(cosxfer.UsageError, match="no regular file"):
+        get(cos, output=pipe)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
