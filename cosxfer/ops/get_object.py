@@ -193,8 +193,10 @@ class _File:
     """A file beside the final one, renamed at the end. One that it replaces leaves it its mode; a link stays a link."""
 
     def __init__(self, path: Path) -> None:
-        self._path = Path(os.path.realpath(path))
+        self._path = path
         self._temporary: IO[bytes] | None = None
+        with self._translated():
+            self._path = Path(os.path.realpath(path))
 
     def restart(self) -> None:
         with self._translated():
