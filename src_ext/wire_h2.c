@@ -51,10 +51,15 @@ static ssize_t on_read_body(nghttp2_session *session, int32_t stream_id, uint8_t
                             uint32_t *flags, nghttp2_data_source *source, void *user)
 {
     wire_request *r = source->ptr;
+    const wire_connection *c = user;
     (void)session;
     (void)stream_id;
     (void)buffer;
-    (void)user;
+    if (!c->settings_seen) {
+        /* Its first word is on its way; some servers reset what exceeds a window that we cannot know of yet. */
+        r->deferred = 1;
+        return NGHTTP2_ERR_DEFERRED;
+    }
     wire_piece *piece = r->hold ? NULL : wire_next_piece(r);
     *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
     if (!piece) {
@@ -203,7 +208,11 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
     case NGHTTP2_SETTINGS:
         if (!(frame->hd.flags & NGHTTP2_FLAG_ACK)) {
             uint32_t streams = nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
-            c->settings_seen = 1;
+            if (!c->settings_seen) {
+                c->settings_seen = 1;
+                for (r = c->requests; r; r = r->next)
+                    wire_h2_resume(c, r);
+            }
             wire_emit(c->engine, WIRE_SETTINGS, c->owner, streams, NULL);
         }
         break;

@@ -198,8 +198,9 @@ def test_a_success_does_not_count_when_the_end_of_a_stream_stays_behind() -> Non
     exchange = put(bytes(100_000))  # more than the window: its end waits
     with theirs:
         engine.submit(connection, exchange)
+        says(session, theirs, SETTINGS)
         until(engine, lambda: sent_bytes > 65535)
-        says(session, theirs, SETTINGS + STATUS_200)
+        says(session, theirs, STATUS_200)
         session.sent = broken
         session.reads.append(lambda: WINDOW_UPDATES)
         theirs.send(b"x")
@@ -228,8 +229,9 @@ def test_a_success_does_not_count_when_the_empty_end_of_a_stream_stays_behind() 
     with theirs:
         engine.submit(connection, exchange)
         engine.feed(exchange, b"abcdefgh")
+        says(session, theirs, SETTINGS)
         until(engine, lambda: b"abcdefgh" in sent_data)
-        says(session, theirs, SETTINGS + STATUS_200)
+        says(session, theirs, STATUS_200)
         session.sent = broken
         engine.feed_end(exchange)
         until(engine, lambda: exchange.done)
