@@ -108,9 +108,8 @@ class BuildExt(build_ext):
             super().build_extension(ext)
         except Exception as error:
             missing(f"{ext.name} could not be compiled ({error})")
-            raise CompileError(
-                str(error)
-            ) from error  # `optional` makes it a warning; not so a compiler that is not there
+            # `optional` makes this one a warning, but not the error of a compiler that is not there.
+            raise CompileError(str(error)) from error
 
 
 setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt})

@@ -18,6 +18,8 @@ typedef struct wire_connection wire_connection;
 typedef struct wire_request wire_request;
 typedef struct wire_rate wire_rate;
 
+#define WIRE_RECORD_BYTES (16 * 1024) /* the largest TLS record */
+
 /* How a TLS session is driven; `tls` is the session. `read` and `write` return the number of bytes, or one of these. */
 enum { WIRE_IO_END = 0, WIRE_IO_WANT_READ = -1, WIRE_IO_WANT_WRITE = -2, WIRE_IO_ERROR = -3, WIRE_IO_CUT = -4 };
 typedef struct {

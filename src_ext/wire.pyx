@@ -10,7 +10,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.errno cimport EINVAL, errno
-from libc.stdint cimport int64_t, uintptr_t
+from libc.stdint cimport int64_t
 from libc.string cimport memchr, strlen, strncpy
 
 cdef extern from "unistd.h":
@@ -36,6 +36,7 @@ cdef extern from "wire.h" nogil:
     ctypedef struct wire_tls_ops:
         ssize_t (*read)(void *, void *, size_t, char *, size_t)
         ssize_t (*write)(void *, const void *, size_t, char *, size_t)
+    size_t WIRE_RECORD_BYTES
     int wire_tls_load(const char *, unsigned long)
     int wire_tls_usable(void *, int)
     int wire_tls_offer(void *, const unsigned char *, unsigned)
@@ -156,11 +157,12 @@ cdef ssize_t _tls_read(void *tls, void *buffer, size_t length, char *why, size_t
 
 cdef ssize_t _tls_write(void *tls, const void *data, size_t length, char *why, size_t why_size) noexcept with gil:
     # OpenSSL writes one record for each call (partial writes are on); the GIL is taken once for all of them.
-    cdef size_t done = 0
+    cdef size_t done = 0, part
     try:
         send = (<object>tls).send
         while done < length:
-            done += <size_t>send(PyMemoryView_FromMemory(<char *>data + done, min(length - done, <size_t>16384), PyBUF_READ))
+            part = min(length - done, WIRE_RECORD_BYTES)
+            done += <size_t>send(PyMemoryView_FromMemory(<char *>data + done, part, PyBUF_READ))
     except Exception as error:
         if not done:
             return _tls_failed(error, why, why_size)

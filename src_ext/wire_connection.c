@@ -168,11 +168,11 @@ void wire_connection_read(wire_connection *c)
                 input_end(c, 0, c->why);
             return;
         }
-        if (n == WIRE_IO_WANT_WRITE)
+        if (n == WIRE_IO_WANT_WRITE) {
             c->want_write_to_read = 1;
-        else if (n == WIRE_IO_END)
+        } else if (n == WIRE_IO_END) {
             input_end(c, 1, "the server closed the connection");
-        else {
+        } else {
             /* Why the server ended it says more than that our writing failed: TLS 1.3 refuses a certificate so late. */
             if (c->write_broken && n == WIRE_IO_ERROR && why[0])
                 c->why[0] = 0;

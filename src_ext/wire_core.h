@@ -13,7 +13,6 @@
 #define WIRE_QUEUE_BYTES (1024 * 1024)    /* output made ready ahead of the socket */
 #define WIRE_TURN_BYTES (4 * 1024 * 1024) /* sent for one connection before the next has its turn */
 #define WIRE_READ_BYTES (128 * 1024)
-#define WIRE_RECORD_BYTES (16 * 1024)     /* the largest TLS record */
 #define WIRE_GATHER_BYTES (256 * 1024)    /* copied together for one write over TLS */
 #define WIRE_STEP_BYTES (1024 * 1024)     /* pages are mapped and dropped in such steps */
 #define WIRE_FEW 16                       /* requests under way that may hold more pages mapped */

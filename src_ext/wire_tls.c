@@ -15,7 +15,6 @@ enum { ERROR_SSL = 1, ERROR_WANT_READ = 2, ERROR_WANT_WRITE = 3, ERROR_SYSCALL =
 #define IGNORE_UNEXPECTED_EOF 0x80
 #define LIBRARY_SSL 20
 #define REASON_UNEXPECTED_EOF 294
-#define RECORD_BYTES 16384
 
 static struct {
     int (*read)(void *ssl, void *buffer, size_t length, size_t *done);
@@ -112,7 +111,7 @@ static ssize_t tls_write(void *session, const void *data, size_t length, char *w
     /* One record a call: a longer write that waits would have to be repeated with all of its bytes (Python's ssl does not
      * let writes be partial), and none of them would count as sent until then. */
     while (done < length) {
-        size_t n = 0, part = length - done < RECORD_BYTES ? length - done : RECORD_BYTES;
+        size_t n = 0, part = length - done < WIRE_RECORD_BYTES ? length - done : WIRE_RECORD_BYTES;
         int result = openssl.write(session, (const char *)data + done, part, &n);
         if (result <= 0)
             return done ? (ssize_t)done : failed(session, result, why, why_size);

@@ -98,9 +98,8 @@ def _message(error: Exception) -> str:
         text = f"{text.rstrip('.')}. {note}" if note[:1].isupper() else f"{text} ({note})"
     for phrase, ours in _PHRASES.items():
         text = text.replace(phrase, ours)
-    option = _OPTIONS.get(error.name) if isinstance(error, UsageError) else None
-    if option is not None and text.startswith(f"{error.name} "):  # type: ignore[attr-defined]
-        return f"{option}{text.removeprefix(error.name)}"  # type: ignore[attr-defined]
+    if isinstance(error, UsageError) and error.name in _OPTIONS and text.startswith(f"{error.name} "):
+        return f"{_OPTIONS[error.name]}{text.removeprefix(error.name)}"
     return text
 
 

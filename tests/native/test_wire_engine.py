@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,15 @@ SETTINGS_LARGE_WINDOW = bytes.fromhex("000006040000000000000401000000")
 STATUS_200 = bytes.fromhex("00000101050000000188")  # HEADERS on stream 1, with which it ends
 HEADERS = bytes.fromhex("0104")
 WINDOW_UPDATES = bytes.fromhex("00000408000000000000100000") + bytes.fromhex("00000408000000000100100000")
+
+
+@pytest.fixture
+def engine() -> Iterator[wire.Engine]:
+    engine = wire.Engine()
+    engine.start()
+    yield engine
+    engine.stop()
+    engine.drain(IGNORED)
 
 
 def put(body: bytes) -> wire.Exchange:
@@ -79,9 +89,7 @@ def test_a_connection_that_was_never_added_closes_its_socket() -> None:
         assert theirs.recv(1) == b""
 
 
-def test_what_has_more_to_do_when_the_engine_stops_ends_too() -> None:
-    engine = wire.Engine()
-    engine.start()
+def test_what_has_more_to_do_when_the_engine_stops_ends_too(engine: wire.Engine) -> None:
     connection, session, theirs = played(engine, http2=False)
     gate = Gate()
 
@@ -105,9 +113,9 @@ def test_what_has_more_to_do_when_the_engine_stops_ends_too() -> None:
     assert exchange.released
 
 
-def test_a_refusal_that_comes_just_before_the_end_of_the_chunks_is_sent_ends_the_connection() -> None:
-    engine = wire.Engine()
-    engine.start()
+def test_a_refusal_that_comes_just_before_the_end_of_the_chunks_is_sent_ends_the_connection(
+    engine: wire.Engine,
+) -> None:
     gate, gate_end = gate_before(engine)
     connection, theirs = plain(engine)
     head = b"PUT /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -127,13 +135,9 @@ def test_a_refusal_that_comes_just_before_the_end_of_the_chunks_is_sent_ends_the
         until(engine, lambda: exchange.done)
         assert (exchange.result, exchange.status, exchange.reusable) == (wire.OK, 403, False)
         until(engine, lambda: connection.closed)
-    engine.stop()
-    engine.drain(IGNORED)
 
 
-def test_an_early_success_ends_when_the_caller_says_that_the_body_was_all() -> None:
-    engine = wire.Engine()
-    engine.start()
+def test_an_early_success_ends_when_the_caller_says_that_the_body_was_all(engine: wire.Engine) -> None:
     connection, theirs = plain(engine)
     head = b"PUT /x HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\n"
     exchange = wire.Exchange(head, length=3, stall_seconds=30, max_answer_bytes=1000)
@@ -148,13 +152,9 @@ def test_an_early_success_ends_when_the_caller_says_that_the_body_was_all() -> N
         engine.feed_end(exchange)
         until(engine, lambda: exchange.done)
         assert (exchange.result, exchange.reusable) == (wire.OK, True)
-    engine.stop()
-    engine.drain(IGNORED)
 
 
-def test_a_success_does_not_count_when_the_end_of_the_chunks_stays_behind() -> None:
-    engine = wire.Engine()
-    engine.start()
+def test_a_success_does_not_count_when_the_end_of_the_chunks_stays_behind(engine: wire.Engine) -> None:
     connection, session, theirs = played(engine, http2=False)
     head_sent = threading.Event()
     end = b"0\r\n\r\n"
@@ -176,13 +176,9 @@ def test_a_success_does_not_count_when_the_end_of_the_chunks_stays_behind() -> N
         engine.feed_end(exchange)
         until(engine, lambda: exchange.done)
     assert exchange.result == wire.BROKEN
-    engine.stop()
-    engine.drain(IGNORED)
 
 
-def test_a_success_does_not_count_when_the_end_of_a_stream_stays_behind() -> None:
-    engine = wire.Engine()
-    engine.start()
+def test_a_success_does_not_count_when_the_end_of_a_stream_stays_behind(engine: wire.Engine) -> None:
     connection, session, theirs = played(engine, http2=True)
     sent_bytes = 0
 
@@ -206,13 +202,9 @@ def test_a_success_does_not_count_when_the_end_of_a_stream_stays_behind() -> Non
         theirs.send(b"x")
         until(engine, lambda: exchange.done)
     assert exchange.result == wire.BROKEN
-    engine.stop()
-    engine.drain(IGNORED)
 
 
-def test_a_success_does_not_count_when_the_empty_end_of_a_stream_stays_behind() -> None:
-    engine = wire.Engine()
-    engine.start()
+def test_a_success_does_not_count_when_the_empty_end_of_a_stream_stays_behind(engine: wire.Engine) -> None:
     connection, session, theirs = played(engine, http2=True)
     sent_data = bytearray()
 
@@ -236,13 +228,9 @@ def test_a_success_does_not_count_when_the_empty_end_of_a_stream_stays_behind() 
         engine.feed_end(exchange)
         until(engine, lambda: exchange.done)
     assert exchange.result == wire.BROKEN
-    engine.stop()
-    engine.drain(IGNORED)
 
 
-def test_a_success_does_not_count_when_a_stream_has_not_come_into_the_queue() -> None:
-    engine = wire.Engine()
-    engine.start()
+def test_a_success_does_not_count_when_a_stream_has_not_come_into_the_queue(engine: wire.Engine) -> None:
     connection, session, theirs = played(engine, http2=True)
     sent_data = bytearray()
     full = threading.Event()
@@ -272,8 +260,6 @@ def test_a_success_does_not_count_when_a_stream_has_not_come_into_the_queue() ->
         theirs.send(b"x")
         until(engine, lambda: connection.closed)
     assert [exchange.result for exchange in exchanges] == [wire.BROKEN] * 80
-    engine.stop()
-    engine.drain(IGNORED)
 
 
 @pytest.mark.parametrize("name", wire_memory.SCENARIOS)
@@ -295,9 +281,9 @@ def test_memory_is_freed_when_nobody_uses_it_any_more(name: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_success_after_the_whole_body_counts_though_the_caller_has_not_said_that_it_was_all() -> None:
-    engine = wire.Engine()
-    engine.start()
+def test_a_success_after_the_whole_body_counts_though_the_caller_has_not_said_that_it_was_all(
+    engine: wire.Engine,
+) -> None:
     connection, theirs = plain(engine)
     head = b"PUT /x HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\n"
     exchange = wire.Exchange(head, length=3, stall_seconds=30, max_answer_bytes=1000)
@@ -310,5 +296,34 @@ def test_a_success_after_the_whole_body_counts_though_the_caller_has_not_said_th
         theirs.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
     until(engine, lambda: exchange.done)
     assert (exchange.result, exchange.status) == (wire.OK, 200)
-    engine.stop()
-    engine.drain(IGNORED)
+
+
+def frames(data: bytes) -> list[int]:
+    """The types of the whole HTTP/2 frames behind the client's preface."""
+    types, at = [], len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    while at + 9 <= len(data):
+        types.append(data[at + 3])
+        at += 9 + int.from_bytes(data[at : at + 3], "big")
+    return types
+
+
+def test_a_body_waits_for_the_settings_of_the_server(engine: wire.Engine) -> None:
+    data_frame, headers_frame = 0, 1
+    sent_data = bytearray()
+
+    def sent(data: bytes) -> int:
+        sent_data.extend(data)
+        return len(data)
+
+    connection, session, theirs = played(engine, http2=True, sent=sent)
+    exchange = put(b"abcdefgh")
+    with theirs:
+        engine.submit(connection, exchange)
+        until(engine, lambda: headers_frame in frames(sent_data))
+        says(session, theirs, SETTINGS[:4])  # a turn later, what could be sent is out
+        assert data_frame not in frames(sent_data)
+        says(session, theirs, SETTINGS[4:])
+        until(engine, lambda: data_frame in frames(sent_data))
+        says(session, theirs, STATUS_200)
+        until(engine, lambda: exchange.done)
+    assert (exchange.result, exchange.status) == (wire.OK, 200)

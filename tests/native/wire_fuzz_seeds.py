@@ -63,6 +63,7 @@ def engine_seeds() -> list[bytes]:
         submit(0, 7) + SETTLE + refused + CLOSE,
         submit(0 | 4 | 16, 0) + feed(0, 9) + SETTLE + TAKE_ALL + feed(0, 3) + feed_end(0) + SETTLE + TAKE_ALL + ok,
         submit(16, 5) + feed(0, 9) + SETTLE + refused + feed(0, 9) + feed_end(0),
+        submit(16, 5) + feed(0, 255) + SETTLE + TAKE_ALL + ok + DRAIN + feed_end(0),
         submit(32, 7) + TAKE_ALL + SETTLE + TAKE_ALL + SETTLE + TAKE_ALL + SETTLE + TAKE_ALL + ok,
         submit(64 | 1, 0) + SETTLE + answer(7) + b"\x05" * 7 + DRAIN,
         get + SETTLE + endless + SETTLE + HALF_CLOSE,
@@ -91,6 +92,7 @@ def engine_seeds() -> list[bytes]:
         + TAKE_ALL
         + done,
         submit(0 | 4 | 16, 0) + feed(0, 9) + SETTLE + TAKE_ALL + feed(0, 3) + feed_end(0) + SETTLE + TAKE_ALL + done,
+        submit(16, 5) + feed(0, 255) + SETTLE + TAKE_ALL + done + DRAIN + feed_end(0) + SETTLE + TAKE_ALL,
         submit(64 | 1, 0) + SETTLE + frame(1, 4, 1, b"\x88") + b"\x05\x00\x01" * 3 + b"\x05\x01\x01" + DRAIN,
         put + SETTLE + cancel(0) + SETTLE + done,
         submit(0, 7) + SETTLE + frame(7, 0, 0, b"\0\0\0\x01\0\0\0\x0bcalm") + SETTLE + TAKE_ALL + done,

@@ -104,10 +104,16 @@ def plain(engine: wire.Engine) -> tuple[wire.Connection, socket.socket]:
     return connection, theirs
 
 
-def played(engine: wire.Engine, *, http2: bool) -> tuple[wire.Connection, PlayedTls, socket.socket]:
-    """A connection that the I/O thread waits for, its session, and the other end of its socket."""
+def played(
+    engine: wire.Engine, *, http2: bool, sent: Callable[[bytes], int] = len
+) -> tuple[wire.Connection, PlayedTls, socket.socket]:
+    """A connection that the I/O thread waits for, its session, and the other end of its socket.
+
+    ``sent`` takes all that goes out, from the first byte on; one that is set later may miss the preface.
+    """
     ours, theirs = socket.socketpair()
     session = PlayedTls(ours)
+    session.sent = sent
     connection = wire.Connection(session, http2=http2)
     engine.add(connection)
     assert session.asked.wait(PATIENCE_SECONDS)
