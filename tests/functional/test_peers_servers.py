@@ -1,4 +1,4 @@
-"""The native transport against servers that are not ours: nginx, h2o, nghttpd, haproxy, as Debian has them.
+"""The native transport against servers that are not ours: nginx, h2o, nghttpd, haproxy (Debian's), granian.
 
 What they do here: early answers, tiny windows, connections that end often, when idle, and by reloads amid bodies;
 leave for bodies that wait for it. What none of them does on command is played, frame by frame: test_peers_….py.
@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +90,16 @@ frontend all
   default_backend sink
 backend sink
   server sink 127.0.0.1:{behind}
+"""
+
+GRANIAN = """
+async def app(scope, receive, send):
+    length, more, refused = 0, True, scope["path"] == "/refuse"
+    while more and not refused:
+        message = await receive()
+        length, more = length + len(message["body"]), message["more_body"]
+    await send({"type": "http.response.start", "status": 403 if refused else 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"no" if refused else b"%d" % length})
 """
 
 
@@ -368,3 +379,35 @@ async def test_nghttpd_that_answers_before_it_reads(folder: Path) -> None:
         with pytest.raises(TransportError, match="NO_ERROR"):
             await put_many(folder, way, count=1, body=BODY)  # it says 200, but has not got the body
         assert len(await put_many(folder, way, count=12, path="/missing", status=404)) == 12
+
+
+@contextlib.contextmanager
+def granian(folder: Path, *options: str) -> Iterator[Ports]:
+    plain, tls = free_ports(2)
+    (folder / "granian_app.py").write_text(GRANIAN)
+    command = [
+        sys.executable, "-m", "granian", "--interface", "asgi", "--working-dir", str(folder), "--no-ws", "--host",
+        "127.0.0.1", *options, "granian_app:app",
+    ]  # fmt: skip
+    secure = ["--ssl-certificate", str(folder / "cert.pem"), "--ssl-keyfile", str(folder / "key.pem")]
+    with started([*command, "--port", str(plain)], plain), started([*command, "--port", str(tls), *secure], tls):
+        yield Ports(http1=plain, h2c=plain, tls=tls)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--http2-initial-stream-window-size=1024", "--http2-initial-connection-window-size=1024"),
+        ("--http2-initial-stream-window-size=1024", "--http2-max-concurrent-streams=10", "--no-http1-keep-alive"),
+        ("--http2-initial-connection-window-size=4194304", "--http2-max-frame-size=1048576"),
+    ],
+)
+@in_loop
+async def test_granian_with_windows_and_frames_of_any_size(folder: Path, options: tuple[str, ...]) -> None:
+    body = BODY if "1024" not in " ".join(options) else BODY[:MIB]
+    with granian(folder, *options) as ports:
+        for way in ways(ports):
+            assert set(await put_many(folder, way, count=8, body=body)) == {str(len(body)).encode()}
+            assert set(await put_many(folder, way, count=100, body=b"x" * 100, width=32)) == {b"100"}
+            assert set(await put_many(folder, way, count=6, path="/refuse", status=403)) == {b"no"}
