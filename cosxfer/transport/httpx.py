@@ -32,7 +32,7 @@ from cosxfer.errors import (
 from cosxfer.transport.base import MAX_ANSWER_BYTES
 from cosxfer.transport.expect import ContinueExchange, Http2ChosenError
 from cosxfer.transport.pace import Pace
-from cosxfer.transport.proxies import Proxy, proxy_for, proxy_for_template
+from cosxfer.transport.proxies import Proxies, Proxy
 from cosxfer.transport.tls import context_of, no_tls, no_tls_message, refusal
 from cosxfer.transport.views import views
 
@@ -60,20 +60,23 @@ class _Lane:
 class HttpxTransport:
     """Sends over httpx, through the proxies that the environment names (`cosxfer.transport.proxies`).
 
-    One that cannot be used is a `UsageError` at once.
+    One that cannot be used is a `UsageError`: at once where every request would go through it.
 
     A ``client`` of the caller's own is used as it is, for everything, and left open.
     """
 
-    def __init__(self, config: ClientConfig, *, client: httpx.AsyncClient | None = None) -> None:
+    def __init__(
+        self, config: ClientConfig, *, client: httpx.AsyncClient | None = None, proxies: Proxies | None = None
+    ) -> None:
         self._config = config
         self._pace = None if config.max_bytes_per_second is None else Pace(config.max_bytes_per_second)
         self._http2 = config.http_version != "1.1"
         self._http1 = config.http_version != "2"
         self._context = context_of(config)
         self._client = client
-        if client is None:
-            _check_proxy(proxy_for_template(config.endpoint, config.region))
+        self._proxies = proxies or Proxies()
+        if client is None and self._proxies.same_for_all(config.endpoint):
+            _check_proxy(self._proxies.of_template(config.endpoint, config.region))
         self._lanes: list[_Lane] = []
         if client is not None:
             self._lanes.append(_Lane(client, HTTP2_CHUNK_BYTES))
@@ -161,7 +164,7 @@ class HttpxTransport:
         if self._client is not None:
             return None
         endpoint = request.endpoint
-        return proxy_for(endpoint.scheme, endpoint.host, endpoint.port)
+        return self._proxies.of(endpoint.scheme, endpoint.host, endpoint.port)
 
     def _pick(self, proxy: Proxy | None) -> _Lane:
         if self._client is not None:

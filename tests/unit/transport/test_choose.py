@@ -13,7 +13,6 @@ from cosxfer.transport import choose
 from cosxfer.transport.choose import choose_transport, is_built
 from cosxfer.transport.httpx import HttpxTransport
 from cosxfer.transport.memory import MemoryTransport
-from cosxfer.transport.proxies import proxy_for_template
 
 
 @pytest.fixture(autouse=True)
@@ -26,11 +25,6 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def config(endpoint: str = "https://{bucket}.cos.{region}.myqcloud.com") -> ClientConfig:
     return ClientConfig(endpoint=endpoint)
-
-
-def proxy() -> str:
-    found = proxy_for_template(config().endpoint, None)
-    return found.name if found else ""
 
 
 def test_native_is_the_default_where_it_is_built() -> None:
@@ -67,13 +61,24 @@ def test_a_proxy_for_the_endpoint_means_httpx_and_is_said_once(
     )
 
 
-def test_no_proxy_and_another_schemes_proxy_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    assert proxy() == ""
+@pytest.mark.parametrize(
+    ("name", "no_proxy"), [("HTTP_PROXY", ""), ("HTTPS_PROXY", "*"), ("FTP_PROXY", ""), ("http_proxy", "localhost")]
+)
+def test_where_no_proxy_can_be_meant_nothing_is_put_between(
+    name: str, no_proxy: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", no_proxy)
+    caplog.set_level(logging.INFO, "cosxfer")
+    chosen = choose_transport("auto", config())
+    assert type(chosen).__name__ == ("NativeTransport" if is_built() else "HttpxTransport")
+    assert not caplog.records or not is_built()
+
+
+def test_hosts_that_no_proxy_may_divide_are_decided_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
-    assert proxy() == "HTTPS_PROXY"
     monkeypatch.setenv("NO_PROXY", ".myqcloud.com")
-    assert proxy() == ""
+    assert type(choose_transport("auto", config())).__name__ == ("ByOrigin" if is_built() else "HttpxTransport")
 
 
 def test_what_is_not_built_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
