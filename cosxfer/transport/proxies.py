@@ -7,8 +7,10 @@ case first; where ``REQUEST_METHOD`` is set not ``HTTP_PROXY``, which in a CGI s
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from urllib.parse import SplitResult, urlsplit
+from typing import Literal
+from urllib.parse import urlsplit
 from urllib.request import (  # type: ignore[attr-defined] # typeshed leaves the last one out
     getproxies,
     getproxies_environment,
@@ -17,6 +19,7 @@ from urllib.request import (  # type: ignore[attr-defined] # typeshed leaves the
 )
 
 _PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+_PLACEHOLDER = re.compile(r"\{\w+\}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,19 +60,20 @@ class Proxies:
 
     def of_template(self, endpoint: str, region: str | None) -> Proxy | None:
         """The proxy for a client's endpoint while its bucket is not known: for one that ``NO_PROXY`` does not name."""
-        address = _filled(endpoint, region)
-        if address is None or not address.hostname:
-            return None
-        return self.of(address.scheme, address.hostname, address.port or _PORTS.get(address.scheme, 0))
+        address = _address(endpoint.replace("{bucket}", "bucket").replace("{region}", region or "region"))
+        return None if address is None else self.of(*address)
 
     def same_for_all(self, endpoint: str) -> bool:
-        """Whether `of_template` holds for all of a client's requests: ``NO_PROXY`` makes no difference among them."""
-        address = _filled(endpoint, None)
-        if address is None or self.of_scheme(address.scheme) is None:
+        """Whether `of_template` holds for all buckets and regions: ``NO_PROXY`` makes no difference among them."""
+        address = _address(endpoint)
+        if address is None or self.of_scheme(address[0]) is None or "{" not in address[1]:
             return True
-        one_host = "{" not in endpoint.rpartition("://")[2].partition("/")[0]
-        # What macOS leaves out is not known here.
-        return one_host or self._urls.get("no") == "*" or (bool(self._environment) and not self._urls.get("no"))
+        if not self._environment:
+            return False  # what the system leaves out is not known here
+        exceptions = self._urls.get("no", "")
+        _, host, port = address
+        named = {_named(name, entry) for name in (host, f"{host}:{port}") for entry in exceptions.split(",")}
+        return exceptions == "*" or "all" in named or "some" not in named
 
     def _bypassed(self, host: str, port: int) -> bool:
         # NO_PROXY may name a host with its port, and an IPv6 address in brackets.
@@ -81,14 +85,28 @@ class Proxies:
         return any(proxy_bypass(name) for name in names)
 
 
-def _filled(endpoint: str, region: str | None) -> SplitResult | None:
-    filled = endpoint.strip().replace("{bucket}", "bucket").replace("{region}", region or "region")
+def _address(endpoint: str) -> tuple[str, str, int] | None:
+    """Scheme, host and port; None where it has none, which is told where it is used."""
+    endpoint = endpoint.strip()
     try:
-        address = urlsplit(filled if "://" in filled else f"https://{filled}")
-        address.port  # noqa: B018 # it may be none
+        parts = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
+        host, port = parts.hostname, parts.port or _PORTS.get(parts.scheme, 0)
     except ValueError:
-        return None  # told where the endpoint is used
-    return address
+        return None
+    return (parts.scheme, host, port) if host else None
+
+
+def _named(template: str, entry: str) -> Literal["none", "some", "all"]:
+    """Which of the hosts that ``template`` stands for are named by an entry of ``NO_PROXY``: by their last labels."""
+    labels = entry.strip().lstrip(".").lower().split(".")
+    ending = template.split(".")[-len(labels) :]
+    if len(ending) < len(labels) or not all(map(_may_be, ending, labels)):
+        return "none"
+    return "some" if "{" in "".join(ending) else "all"
+
+
+def _may_be(template: str, label: str) -> bool:
+    return re.fullmatch("[a-z0-9-]+".join(map(re.escape, _PLACEHOLDER.split(template))), label) is not None
 
 
 def _read(kind: str, url: str) -> Proxy:

@@ -116,26 +116,22 @@ def test_what_the_environment_says_later_is_for_later_clients(
         for transport in ("auto", "httpx"):
             with monkeypatch.context() as patch:
                 patch.setenv(variable(server), f"http://{proxy.where}")
-                patch.setenv("NO_PROXY", "example.com")
+                patch.setenv("NO_PROXY", f"{second}.localhost")
                 with of_buckets(server, transport=transport) as cos:
                     patch.delenv(variable(server))
-                    for bucket in (first, second):
-                        before = len(proxy.asked)
-                        cos.put_object(bucket, "k", b"x")
-                        assert len(proxy.asked) > before
+                    patch.delenv("NO_PROXY")
+                    before = len(proxy.asked)
+                    cos.put_object(first, "k", b"x")
+                    asked = len(proxy.asked)
+                    assert asked > before
+                    if transport == "auto":  # httpx would have to resolve the name
+                        cos.put_object(second, "k", b"x")
+                    assert len(proxy.asked) == asked
         asked = len(proxy.asked)
         with of_buckets(server) as cos:
             monkeypatch.setenv(variable(server), f"http://{proxy.where}")
             cos.put_object(first, "k", b"x")
         assert len(proxy.asked) == asked
-
-
-def test_one_limit_holds_for_both_ways(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each transport has a limit of its own, so that one of them has to send it all."""
-    monkeypatch.setenv(variable(server), "http://127.0.0.1:1")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with of_buckets(server, max_bytes_per_second=1e9) as cos:
-        assert type(cos._client._session.transport).__name__ == "HttpxTransport"
 
 
 def test_a_proxy_that_cannot_be_used_is_told_where_it_would_be(
@@ -200,7 +196,7 @@ async def test_a_client_that_nobody_closed_lets_go_of_both(
 ) -> None:
     server = servers["http"]
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    monkeypatch.setenv("NO_PROXY", "localhost")
+    monkeypatch.setenv("NO_PROXY", f"{server.bucket}.localhost")
     cos = cosxfer.AsyncClient(endpoint=server.virtual_host_endpoint, credentials=server.credentials)
     await cos.put_object(server.bucket, "k", b"x")
     transport = cos._session.transport

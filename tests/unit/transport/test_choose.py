@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -75,10 +76,27 @@ def test_where_no_proxy_can_be_meant_nothing_is_put_between(
     assert not caplog.records or not is_built()
 
 
-def test_hosts_that_no_proxy_may_divide_are_decided_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("no_proxy", "kind"),
+    [
+        ("localhost,127.0.0.1,.internal", "HttpxTransport"),
+        ("localhost,.myqcloud.com", "NativeTransport"),
+        ("localhost,cos.ap-guangzhou.myqcloud.com", "ByOrigin"),
+    ],
+)
+@pytest.mark.parametrize("limit", [None, 1e6])
+def test_hosts_that_no_proxy_may_divide_are_decided_one_by_one(
+    no_proxy: str, kind: str, limit: float | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
-    monkeypatch.setenv("NO_PROXY", ".myqcloud.com")
-    assert type(choose_transport("auto", config())).__name__ == ("ByOrigin" if is_built() else "HttpxTransport")
+    monkeypatch.setenv("NO_PROXY", no_proxy)
+    caplog.set_level(logging.INFO, "cosxfer")
+    # Each transport has a limit of its own, so one of them has to send it all.
+    because_of_limit = kind == "ByOrigin" and limit is not None and is_built()
+    if because_of_limit or not is_built():
+        kind = "HttpxTransport"
+    assert type(choose_transport("auto", replace(config(), max_bytes_per_second=limit))).__name__ == kind
+    assert ("max_bytes_per_second" in caplog.text) == because_of_limit
 
 
 def test_what_is_not_built_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

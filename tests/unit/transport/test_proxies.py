@@ -83,26 +83,39 @@ def test_it_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "no_proxy", "same"),
+    "endpoint",
     [
-        ("https://{bucket}.cos.{region}.myqcloud.com", "", True),
-        ("{bucket}.cos.{region}.myqcloud.com", "*", True),
-        ("https://{bucket}.cos.{region}.myqcloud.com", "localhost", False),
-        ("{bucket}.cos.{region}.myqcloud.com", "localhost", False),
-        ("https://cos.{region}.example/{bucket}", "localhost", False),
-        ("http://{bucket}.cos.{region}.myqcloud.com", "localhost", True),
-        ("https://cos.example:9000/{bucket}", "localhost", True),
-        ("cos.example/{bucket}", "cos.example", True),
-        ("https://[::1]:9000", "::1", True),
-        ("https://[::1", "::1", True),
+        "https://{bucket}.cos.{region}.myqcloud.com",
+        "{bucket}.cos.{region}.MyQCloud.com:443",
+        "https://{bucket}-x.cos.example:9000",
+        "https://cos.{region}.example/{bucket}",
+        "https://cos.example:9000/{bucket}",
+        "https://[::1]/{bucket}",
+        "http://{bucket}.cos.{region}.myqcloud.com",
     ],
 )
-def test_whether_all_hosts_of_a_client_go_the_same_way(
-    monkeypatch: pytest.MonkeyPatch, endpoint: str, no_proxy: str, same: bool
-) -> None:
+def test_whether_all_hosts_of_a_client_go_the_same_way(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy:1")
-    monkeypatch.setenv("NO_PROXY", no_proxy)
-    assert Proxies().same_for_all(endpoint) == same
+    fillings = [(bucket, region) for bucket in ("a-1", "b-2") for region in ("1", "ap-guangzhou", "ap-beijing")]
+    hosts = [endpoint.replace("{bucket}", bucket).replace("{region}", region) for bucket, region in fillings]
+    names = {host.rpartition("://")[2].partition("/")[0] for host in hosts}
+    tails = {name.split(".", cut)[-1] for name in names for cut in range(5)}
+    bare = {tail.rpartition(":")[0] for tail in tails}
+    entries = ["", "*", "localhost", "10.0.0.0/8", "com", "cloud.com", "x.cos.example", "::1", *tails, *bare, *names]
+    for entry in [*entries, *(f".{entry}" for entry in entries), "localhost, .example", "x,ap-guangzhou.myqcloud.com"]:
+        monkeypatch.setenv("NO_PROXY", entry)
+        proxies = Proxies()
+        ways = {proxies.of_template(host, None) for host in hosts}
+        assert proxies.same_for_all(endpoint) == (len(ways) == 1), entry
+        if len(ways) == 1:
+            assert ways == {proxies.of_template(endpoint, "ap-shanghai")}, entry
+
+
+def test_an_address_that_is_none_is_told_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:1")
+    for endpoint in ("https://[::1", "https://host:port", "https://"):
+        assert Proxies().same_for_all(endpoint)
+        assert Proxies().of_template(endpoint, None) is None
 
 
 def test_the_systems_own_settings_are_asked_where_the_environment_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
