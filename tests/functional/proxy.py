@@ -58,6 +58,10 @@ class _Proxy:
         self._stop_after = stop_after
         self._hang = hang
         self._over = threading.Event()
+        self.greeted = threading.Event()
+        """A client has begun to speak SOCKS."""
+        self.left = threading.Event()
+        """A client that got no answer has closed the connection."""
         self._tls = tls
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
@@ -214,6 +218,7 @@ class SocksProxy(_Proxy):
     def _pass(self, client: socket.socket) -> None:
         version, count = _exactly(client, 2)
         methods = _exactly(client, count)
+        self.greeted.set()
         assert version == 5
         headers = {}
         if self.manner == "noise":
@@ -222,6 +227,7 @@ class SocksProxy(_Proxy):
             client.sendall(b"\5")
         if self.manner == "silent":
             _drain(client)
+            self.left.set()
         if self.manner in ("noise", "cut", "silent", "close"):
             self.asked.append(Asked(method="", target="", headers=headers))
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import logging
 import socket
@@ -16,6 +17,7 @@ import trustme
 
 import cosxfer
 from cosxfer.server import RunningServer, running
+from tests.functional.peer_raw import in_loop
 from tests.functional.proxied import (
     BODY,
     ENCODED,
@@ -334,6 +336,22 @@ def test_a_socks_proxy_that_says_nothing_is_not_waited_for(
             cos.put_object(server.bucket, "k", b"x")
         assert f"through the proxy {proxy.where} ({variable(server)})" in str(caught.value)
         assert caught.value.retryable
+
+
+@in_loop
+async def test_cancelling_in_the_socks_handshake_leaves_no_connection_behind(
+    servers: dict[str, RunningServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = servers["http"]
+    with SocksProxy(manner="silent") as proxy:
+        monkeypatch.setenv("ALL_PROXY", f"socks5://{proxy.where}")
+        async with cosxfer.AsyncClient(endpoint=server.endpoint, credentials=server.credentials) as cos:
+            put = asyncio.create_task(cos.put_object(server.bucket, "k", b"x"))
+            await asyncio.to_thread(proxy.greeted.wait, 20)
+            put.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await put
+            assert await asyncio.to_thread(proxy.left.wait, 20)
 
 
 def test_a_dead_socks_proxy_is_named(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
