@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the servers that tests/functional/test_peers_servers.py talks to, and the proxy of test_proxies.py, where they are
-# missing (Debian, as root or with sudo). None of them is started, or kept, by this.
+# Installs the servers that tests/functional/test_peers_servers.py talks to, and the proxies of test_proxies_servers.py, where
+# they are missing (Debian, as root or with sudo). None of them is started, or kept, by this.
 set -eu
 missing=""
 have() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ]; }
@@ -9,6 +9,7 @@ have h2o || missing="$missing h2o"
 have nghttpd || missing="$missing nghttp2-server"
 have haproxy || missing="$missing haproxy"
 have tinyproxy || missing="$missing tinyproxy-bin"
+have microsocks || missing="$missing microsocks"
 [ -n "$missing" ] || exit 0
 sudo=""
 [ "$(id -u)" = 0 ] || sudo="sudo"

@@ -7,7 +7,6 @@ flow-control window for all parts. So this transport holds several clients ("lan
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
 import socket
 import ssl
@@ -27,12 +26,21 @@ from cosxfer.errors import (
     ProtocolError,
     TransportError,
     TransportTimeoutError,
-    UsageError,
 )
 from cosxfer.transport.base import MAX_ANSWER_BYTES
 from cosxfer.transport.expect import ContinueExchange, Http2ChosenError
+from cosxfer.transport.httpx_proxy import (
+    AUTHENTICATION_REQUIRED,
+    HostOfUrl,
+    Passage,
+    TlsToProxyError,
+    check_proxy,
+    client_proxy,
+    named,
+    refused,
+)
 from cosxfer.transport.pace import Pace
-from cosxfer.transport.proxies import Proxy, proxy_for, proxy_for_template
+from cosxfer.transport.proxies import Proxies, Proxy
 from cosxfer.transport.tls import context_of, no_tls, no_tls_message, refusal
 from cosxfer.transport.views import views
 
@@ -44,7 +52,6 @@ HTTP1_CHUNK_BYTES = 256 * 1024
 """Over HTTP/1.1 a chunk is written as it is; fewer of them cost less Python."""
 
 USER_AGENT = "cosxfer/0.1.0"
-PROXY_AUTHENTICATION_REQUIRED = 407
 REFUSAL_SECONDS = 1.0
 """How long a server may take to say why it ends connections."""
 
@@ -60,20 +67,26 @@ class _Lane:
 class HttpxTransport:
     """Sends over httpx, through the proxies that the environment names (`cosxfer.transport.proxies`).
 
-    One that cannot be used is a `UsageError` at once.
+    One that cannot be used is a `UsageError`: at once where every request would go through it.
 
     A ``client`` of the caller's own is used as it is, for everything, and left open.
     """
 
-    def __init__(self, config: ClientConfig, *, client: httpx.AsyncClient | None = None) -> None:
+    def __init__(
+        self, config: ClientConfig, *, client: httpx.AsyncClient | None = None, proxies: Proxies | None = None
+    ) -> None:
         self._config = config
         self._pace = None if config.max_bytes_per_second is None else Pace(config.max_bytes_per_second)
         self._http2 = config.http_version != "1.1"
         self._http1 = config.http_version != "2"
         self._context = context_of(config)
         self._client = client
-        if client is None:
-            _check_proxy(proxy_for_template(config.endpoint, config.region))
+        self._proxies = proxies or Proxies()
+        if client is None and self._proxies.same_for_all(config.endpoint):
+            proxy = self._proxies.of_template(config.endpoint, config.region)
+            if proxy is not None:
+                check_proxy(proxy)
+        self._proxy_context: ssl.SSLContext | None = None
         self._lanes: list[_Lane] = []
         if client is not None:
             self._lanes.append(_Lane(client, HTTP2_CHUNK_BYTES))
@@ -161,7 +174,7 @@ class HttpxTransport:
         if self._client is not None:
             return None
         endpoint = request.endpoint
-        return proxy_for(endpoint.scheme, endpoint.host, endpoint.port)
+        return self._proxies.of(endpoint.scheme, endpoint.host, endpoint.port)
 
     def _pick(self, proxy: Proxy | None) -> _Lane:
         if self._client is not None:
@@ -174,18 +187,26 @@ class HttpxTransport:
         return lane
 
     def _new_lane(self, proxy: Proxy | None, *, http1: bool, http2: bool) -> _Lane:
-        _check_proxy(proxy)
         client = httpx.AsyncClient(
             http1=http1,
             http2=http2,
             verify=self._context if http2 else context_of(self._config),
             # Which requests go through a proxy is decided here, not by httpx's reading of the environment.
-            proxy=None if proxy is None else proxy.url,
+            proxy=None if proxy is None else self._client_proxy(proxy),
             trust_env=False,
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=30.0),
             headers={"user-agent": USER_AGENT, "accept-encoding": "identity"},
         )
         return _Lane(client, HTTP2_CHUNK_BYTES if http2 else HTTP1_CHUNK_BYTES, proxy)
+
+    def _client_proxy(self, proxy: Proxy) -> httpx.Proxy:
+        check_proxy(proxy)
+        if proxy.scheme != "https":
+            return client_proxy(proxy, None)
+        if self._proxy_context is None:
+            # The proxy is trusted as servers are; not by the lanes' context, which httpcore makes offer HTTP/2.
+            self._proxy_context = context_of(self._config)
+        return client_proxy(proxy, self._proxy_context)
 
     async def _answer_over_http1(
         self, request: HttpRequest, proxy: Proxy | None, error: _CutWhileSendingError
@@ -211,9 +232,9 @@ class HttpxTransport:
         lane.active += 1
         try:
             response = await self._exchange(lane, request, body)
-            if response.status == PROXY_AUTHENTICATION_REQUIRED and lane.proxy is not None:
+            if response.status == AUTHENTICATION_REQUIRED and lane.proxy is not None:
                 # Of a request that the proxy should have passed on. No server has seen it.
-                raise _refused_by_proxy(lane.proxy, request, f"{response.status} Proxy Authentication Required")
+                raise refused(lane.proxy, request, f"{response.status} Proxy Authentication Required")
             self._answered = True
             if response.http_version == "HTTP/1.1":
                 # What the server did not negotiate once, it will not later.
@@ -242,7 +263,7 @@ class HttpxTransport:
             timeout=httpx.Timeout(stall, connect=self._config.connect_timeout_seconds, pool=None),
         )
         outgoing.url = url  # httpx has made a plain one of it
-        response = await lane.client.send(outgoing, stream=True)
+        response = await self._begun(lane, request, outgoing)
         try:
             collected = await _read(response, request)
         finally:
@@ -253,6 +274,15 @@ class HttpxTransport:
             body=collected,
             http_version=response.http_version,
         )
+
+    async def _begun(self, lane: _Lane, request: HttpRequest, outgoing: httpx.Request) -> httpx.Response:
+        """Send it, and return as soon as an answer has begun."""
+        sending = lane.client.send(outgoing, stream=True)
+        if lane.proxy is None or not Passage.is_watched(lane.proxy):
+            return await sending
+        passage = Passage(request, lane.proxy, timeout_seconds=self._config.connect_timeout_seconds)
+        outgoing.extensions["trace"] = passage.trace
+        return await passage.watch(sending)
 
 
 class _CutWhileSendingError(CosxferError):
@@ -266,6 +296,11 @@ class _Url(httpx.URL):
     def __init__(self, request: HttpRequest) -> None:
         super().__init__(scheme=request.endpoint.scheme, host=request.endpoint.host, port=request.endpoint.port)
         self._target = request.target.encode()
+
+    @property
+    def raw_host(self) -> bytes:
+        host = super().raw_host
+        return HostOfUrl(b"[%b]" % host) if b":" in host else host
 
     @property
     def raw_path(self) -> bytes:
@@ -334,51 +369,28 @@ def _can_ask_again(request: HttpRequest) -> bool:
     return request.method == "PUT" and can_be_sent_again(request.body)
 
 
-def _check_proxy(proxy: Proxy | None) -> None:
-    if proxy is None:
-        return
-    # What it holds is not shown: that may be a password.
-    if proxy.scheme not in ("http", "https", "socks5", "socks5h"):
-        raise UsageError(f"{proxy.name} cannot be used: it should be like http://host:port", name=proxy.name)
-    if proxy.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
-        raise UsageError(f"{proxy.name} names a SOCKS proxy: install httpx[socks] for it", name=proxy.name)
-    try:
-        httpx.URL(proxy.url)
-    except (httpx.InvalidURL, ValueError):
-        raise UsageError(f"{proxy.name} cannot be used: it should be like http://host:port", name=proxy.name) from None
-
-
-def _refused_by_proxy(proxy: Proxy, request: HttpRequest, said: str) -> ConnectError:
-    status = said[:3]
-    advice = {
-        "407": f". It wants a user and a password, or others: {proxy.name}=http://user:password@host:port",
-        "403": f". Where the way is open without it, name the host in NO_PROXY: {request.endpoint.host}",
-    }.get(status, "")
-    return ConnectError(
-        f"cannot connect to {_where(request)}: the proxy {proxy.where} ({proxy.name}) refused: {said}{advice}",
-        url=request.url,
-        permanent=status.startswith("4") and status not in ("408", "429"),
-    )
-
-
 def _where(request: HttpRequest) -> str:
     return f"{request.endpoint.host}:{request.endpoint.port}"
 
 
 def _translated(error: Exception, request: HttpRequest, config: ClientConfig, proxy: Proxy | None) -> CosxferError:
     url = request.url
-    through = f" through the proxy {proxy.where} ({proxy.name})" if proxy else ""
+    through = f" through {named(proxy)}" if proxy else ""
     cannot = f"cannot connect to {_where(request)}{through}"
+    without_tls = no_tls_message(_where(request), through=through)
+    if isinstance(error, TlsToProxyError) and proxy and isinstance(error.__cause__, Exception):
+        cannot, error = f"cannot connect to {named(proxy)}", error.__cause__
+        without_tls = f"{cannot}: it does not speak TLS. Is it {proxy.name}=http://{proxy.where}, without the s?"
     reason = _reason(error)
     if any(no_tls(cause) for cause in _causes(error)):
-        return ConnectError(no_tls_message(_where(request)), url=url, permanent=True)
+        return ConnectError(without_tls, url=url, permanent=True)
     final = refusal(reason)
     if final:
         return ConnectError(f"{cannot}: {final}", url=url, permanent=True)
     if isinstance(error, httpx.ConnectTimeout):
         return ConnectError(f"{cannot}: no answer in {config.connect_timeout_seconds:g} s", url=url)
-    if isinstance(error, httpx.ProxyError) and proxy and str(error)[:3].isdigit():
-        return _refused_by_proxy(proxy, request, str(error))
+    if isinstance(error, httpx.ProxyError) and proxy:
+        return refused(proxy, request, str(error))
     if isinstance(error, httpx.ConnectError | httpx.ProxyError | httpx.UnsupportedProtocol):
         untrusted = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLCertVerificationError)), None)
         if untrusted is not None:

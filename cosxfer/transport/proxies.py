@@ -1,16 +1,25 @@
 """The proxies of the environment: ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY``, but not for what ``NO_PROXY`` names.
 
-They are read as `urllib.request` reads them, in either case. One place decides for all transports, so that none asks a
-proxy that another would leave out.
+They are read once, when a client is made, as httpx does too, and as `urllib.request` reads them: in either case, lower
+case first; where ``REQUEST_METHOD`` is set not ``HTTP_PROXY``, which in a CGI script is a header of whoever asks
+(CVE-2016-1000110). One place decides for all transports, so that none asks a proxy that another would leave out.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from typing import Literal
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.request import (  # type: ignore[attr-defined] # typeshed leaves the last one out
+    getproxies,
+    getproxies_environment,
+    proxy_bypass,
+    proxy_bypass_environment,
+)
 
 _PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+_PLACEHOLDER = re.compile(r"\{\w+\}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,26 +36,77 @@ class Proxy:
     """All of it, which nobody else may see."""
 
 
-def proxy_for(scheme: str, host: str, port: int | None = None) -> Proxy | None:
-    """The proxy for ``scheme`` and ``host``; None where the way is direct."""
-    proxies = getproxies()
-    for kind in (scheme, "all"):
-        if proxies.get(kind):
-            # NO_PROXY may name a host with its port.
-            bypassed = proxy_bypass(host) or (port is not None and proxy_bypass(f"{host}:{port}"))
-            return None if bypassed else _read(kind, proxies[kind])
-    return None
+class Proxies:
+    """What the environment says at this moment."""
+
+    def __init__(self) -> None:
+        self._environment = getproxies_environment()
+        # Where it says nothing, macOS has settings of its own.
+        self._urls = self._environment or getproxies()
+        self._known: dict[tuple[str, str, int], Proxy | None] = {}
+
+    def of(self, scheme: str, host: str, port: int) -> Proxy | None:
+        """The proxy for what is at ``host`` and ``port``; None where the way is direct."""
+        origin = (scheme, host, port)
+        if origin not in self._known:
+            proxy = self.of_scheme(scheme)
+            self._known[origin] = None if proxy is None or self._bypassed(host, port) else proxy
+        return self._known[origin]
+
+    def of_scheme(self, scheme: str) -> Proxy | None:
+        """The proxy of those hosts that ``NO_PROXY`` does not name."""
+        kind = next((kind for kind in (scheme, "all") if self._urls.get(kind)), None)
+        return None if kind is None else _read(kind, self._urls[kind])
+
+    def of_template(self, endpoint: str, region: str | None) -> Proxy | None:
+        """The proxy for a client's endpoint while its bucket is not known: for one that ``NO_PROXY`` does not name."""
+        address = _address(endpoint.replace("{bucket}", "bucket").replace("{region}", region or "region"))
+        return None if address is None else self.of(*address)
+
+    def same_for_all(self, endpoint: str) -> bool:
+        """Whether `of_template` holds for all buckets and regions: ``NO_PROXY`` makes no difference among them."""
+        address = _address(endpoint)
+        if address is None or self.of_scheme(address[0]) is None or "{" not in address[1]:
+            return True
+        if not self._environment:
+            return False  # what the system leaves out is not known here
+        exceptions = self._urls.get("no", "")
+        _, host, port = address
+        named = {_named(name, entry) for name in (host, f"{host}:{port}") for entry in exceptions.split(",")}
+        return exceptions == "*" or "all" in named or "some" not in named
+
+    def _bypassed(self, host: str, port: int) -> bool:
+        # NO_PROXY may name a host with its port, and an IPv6 address in brackets.
+        names = [host, f"{host}:{port}"]
+        if ":" in host:
+            names += [f"[{host}]", f"[{host}]:{port}"]
+        if self._environment:
+            return any(proxy_bypass_environment(name, self._environment) for name in names)
+        return any(proxy_bypass(name) for name in names)
 
 
-def proxy_for_template(endpoint: str, region: str | None) -> Proxy | None:
-    """The same for a client's endpoint, while its bucket is not known."""
-    filled = endpoint.replace("{bucket}", "bucket").replace("{region}", region or "region")
+def _address(endpoint: str) -> tuple[str, str, int] | None:
+    """Scheme, host and port; None where it has none, which is told where it is used."""
+    endpoint = endpoint.strip()
     try:
-        address = urlsplit(filled if "://" in filled else f"https://{filled}")
-        host, port = address.hostname, address.port
+        parts = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
+        host, port = parts.hostname, parts.port or _PORTS.get(parts.scheme, 0)
     except ValueError:
-        return None  # told where the endpoint is used
-    return proxy_for(address.scheme, host, port) if host else None
+        return None
+    return (parts.scheme, host, port) if host else None
+
+
+def _named(template: str, entry: str) -> Literal["none", "some", "all"]:
+    """Which of the hosts that ``template`` stands for are named by an entry of ``NO_PROXY``: by their last labels."""
+    labels = entry.strip().lstrip(".").lower().split(".")
+    ending = template.split(".")[-len(labels) :]
+    if len(ending) < len(labels) or not all(map(_may_be, ending, labels)):
+        return "none"
+    return "some" if "{" in "".join(ending) else "all"
+
+
+def _may_be(template: str, label: str) -> bool:
+    return re.fullmatch("[a-z0-9-]+".join(map(re.escape, _PLACEHOLDER.split(template))), label) is not None
 
 
 def _read(kind: str, url: str) -> Proxy:

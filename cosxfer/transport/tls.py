@@ -80,6 +80,6 @@ def no_tls(error: BaseException) -> bool:
     return isinstance(error, ssl.SSLError) and error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")
 
 
-def no_tls_message(where: str) -> str:
-    """What is said of it."""
-    return f"cannot connect to {where}: it does not speak TLS. Is its address http://{where}, without the s?"
+def no_tls_message(where: str, *, through: str = "") -> str:
+    """What is said of it; ``through`` names the proxy between."""
+    return f"cannot connect to {where}{through}: it does not speak TLS. Is its address http://{where}, without the s?"

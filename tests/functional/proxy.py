@@ -1,9 +1,14 @@
-"""A forward proxy: CONNECT, and requests with an absolute address. It keeps what it was asked for."""
+"""Proxies of the tests' own: HTTP (CONNECT, and requests with an absolute address), with or without TLS, and SOCKS5.
+
+They keep what they were asked for.
+"""
 
 from __future__ import annotations
 
 import base64
+import select
 import socket
+import ssl
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,7 +17,7 @@ from typing import Literal, Self
 from urllib.parse import urlsplit
 
 Manner = Literal["pass", "refuse", "close", "cut", "silent", "noise"]
-"""Pass all on; answer with a status; close without a word; close in the middle of its answer; say nothing; no HTTP."""
+"""Pass all on; answer with a status; close without a word; close in the middle of its answer; say nothing; noise."""
 
 HOP = ("proxy-connection", "proxy-authorization", "connection", "keep-alive")
 
@@ -26,20 +31,45 @@ class Asked:
     headers: dict[str, str] = field(repr=False)
 
 
-class ForwardProxy:
-    """Listens on a free port of this machine until the block ends. ``password``: wanted, with the user ``me``."""
+class _Proxy:
+    """Listens on a free port of this machine until the block ends.
 
-    def __init__(self, *, manner: Manner = "pass", status: int = 403, password: str = "") -> None:
+    ``password``: wanted, with the user ``me``. ``status``: how it refuses. ``stop_after``: bytes of one client,
+    after which it passes nothing on: it closes both ends, or with ``hang`` leaves them as they are.
+    """
+
+    def __init__(
+        self,
+        *,
+        manner: Manner = "pass",
+        status: int = 403,
+        password: str = "",
+        stop_after: int | None = None,
+        hang: bool = False,
+        tls: ssl.SSLContext | None = None,
+        host: str = "127.0.0.1",
+    ) -> None:
         self.manner = manner
         self.asked: list[Asked] = []
         self.tunnelled_bytes = 0
+        self.connections = 0
         self._status = status
-        self._wanted = "Basic " + base64.b64encode(f"me:{password}".encode()).decode() if password else ""
+        self._password = password
+        self._stop_after = stop_after
+        self._hang = hang
+        self._over = threading.Event()
+        self.greeted = threading.Event()
+        """A client has begun to speak SOCKS."""
+        self.left = threading.Event()
+        """A client that got no answer has closed the connection."""
+        self._tls = tls
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.where = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, 0), family=family)
+        self.port: int = self._listener.getsockname()[1]
+        self.where = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
         self._start(self._accept)
 
     def __enter__(self) -> Self:
@@ -48,6 +78,7 @@ class ForwardProxy:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._over.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -60,11 +91,10 @@ class ForwardProxy:
         for end in self._sockets:
             end.close()
 
-    def _start(self, target: object, *arguments: object) -> threading.Thread:
+    def _start(self, target: object, *arguments: object) -> None:
         thread = threading.Thread(target=target, args=arguments, daemon=True)  # type: ignore[arg-type]
         self._threads.append(thread)
         thread.start()
-        return thread
 
     def _accept(self) -> None:
         while True:
@@ -72,17 +102,67 @@ class ForwardProxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            with self._lock:
-                self._sockets.append(client)
+            self.connections += 1
             self._start(self._serve, client)
 
     def _serve(self, client: socket.socket) -> None:
+        with self._lock:
+            self._sockets.append(client)
         try:
             with suppress(OSError):
+                if self._tls is not None:
+                    # The plain one is detached by this; the new one has its descriptor.
+                    client = self._tls.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
+                    with self._lock:
+                        self._sockets.append(client)
+                    client.do_handshake()
                 self._pass(client)
         finally:
             with suppress(OSError):
                 client.shutdown(socket.SHUT_RDWR)
+
+    def _pass(self, client: socket.socket) -> None:
+        raise NotImplementedError
+
+    def _dial(self, host: str, port: int) -> socket.socket:
+        # Other names and addresses of this machine: resolvers need not know them, and no server listens there.
+        here = host.endswith(".localhost") or host.startswith("127.")
+        server = socket.create_connection(("127.0.0.1" if here else host, port))
+        with self._lock:
+            self._sockets.append(server)
+        return server
+
+    def _relay(self, client: socket.socket, server: socket.socket) -> None:
+        """Pass on what comes, both ways, in one thread: a TLS socket must not be used by two at a time."""
+        other = {client: server, server: client}
+        reading = {client, server}
+        tunnelled = 0
+        while reading:
+            waiting = isinstance(client, ssl.SSLSocket) and client in reading and client.pending()
+            ready = [client] if waiting else select.select(list(reading), [], [])[0]
+            for end in ready:
+                data = end.recv(1 << 18)
+                if not data:
+                    if isinstance(client, ssl.SSLSocket):
+                        return  # of which no half can be closed
+                    reading.discard(end)
+                    with suppress(OSError):
+                        other[end].shutdown(socket.SHUT_WR)
+                    continue
+                if end is client:
+                    tunnelled += len(data)
+                    with self._lock:
+                        self.tunnelled_bytes += len(data)
+                    if self._stop_after is not None and tunnelled > self._stop_after:
+                        if self._hang:
+                            self._over.wait()
+                        server.shutdown(socket.SHUT_RDWR)
+                        return
+                other[end].sendall(data)
+
+
+class ForwardProxy(_Proxy):
+    """An HTTP proxy; with ``tls`` it is spoken to over TLS."""
 
     def _pass(self, client: socket.socket) -> None:
         data = b""
@@ -99,57 +179,107 @@ class ForwardProxy:
         self.asked.append(Asked(method=method, target=target, headers=headers))
         if not self._lets_pass(client, headers):
             return
+        address = urlsplit(f"//{target}" if method == "CONNECT" else target)
+        server = self._dial(address.hostname or "", address.port or 80)
         if method == "CONNECT":
-            assert "/" not in target, target
-            host, _, port = target.rpartition(":")
-            server = self._dial(host.strip("[]"), int(port))
+            assert address.netloc == target, target
             client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
         else:
-            address = urlsplit(target)
-            server = self._dial(address.hostname or "", address.port or 80)
             # One request to a connection, so that what follows in both directions is passed on as it is.
             path = target.partition("://")[2].partition("/")[2]
             kept = "".join(f"{name}: {value}\r\n" for name, value in fields if name not in HOP)
             server.sendall(f"{method} /{path} HTTP/1.1\r\n{kept}connection: close\r\n\r\n".encode("latin-1"))
         server.sendall(rest)
-        back = self._start(self._pump, server, client)
-        self._pump(client, server, count=True)
-        back.join()
+        self._relay(client, server)
 
     def _lets_pass(self, client: socket.socket, headers: dict[str, str]) -> bool:
         status = self._status if self.manner == "refuse" else 0
-        if self._wanted and headers.get("proxy-authorization") != self._wanted:
+        wanted = "Basic " + base64.b64encode(f"me:{self._password}".encode()).decode()
+        if self._password and headers.get("proxy-authorization") != wanted:
             status = 407
         if status:
             client.sendall(
                 f"HTTP/1.1 {status} Not Here\r\nproxy-authenticate: Basic\r\nconnection: close\r\n"
                 "content-length: 2\r\n\r\nno".encode()
             )
-            # What is left unread would make a reset of the end, which may overtake the answer.
-            client.shutdown(socket.SHUT_WR)
-            while client.recv(65536):
-                pass
+            _drain(client, end=not self._tls)
         elif self.manner == "cut":
             client.sendall(b"HTTP/1.1 200 Conn")
         elif self.manner == "noise":
             client.sendall(b"SSH-2.0-OpenSSH_9\r\n\r\n")
         elif self.manner == "silent":
-            while client.recv(65536):
-                pass
+            _drain(client)
         return self.manner == "pass" and not status
 
-    def _dial(self, host: str, port: int) -> socket.socket:
-        server = socket.create_connection((host, port))
-        with self._lock:
-            self._sockets.append(server)
-        return server
 
-    def _pump(self, source: socket.socket, sink: socket.socket, *, count: bool = False) -> None:
-        with suppress(OSError):
-            while data := source.recv(1 << 18):
-                if count:
-                    with self._lock:
-                        self.tunnelled_bytes += len(data)
-                sink.sendall(data)
-        with suppress(OSError):
-            sink.shutdown(socket.SHUT_WR)
+class SocksProxy(_Proxy):
+    """A SOCKS5 proxy (RFC 1928, RFC 1929). ``status`` is its reply, ``target`` the address as it was asked for."""
+
+    def _pass(self, client: socket.socket) -> None:
+        version, count = _exactly(client, 2)
+        methods = _exactly(client, count)
+        self.greeted.set()
+        assert version == 5
+        headers = {}
+        if self.manner == "noise":
+            client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        if self.manner == "cut":
+            client.sendall(b"\5")
+        if self.manner == "silent":
+            _drain(client)
+            self.left.set()
+        if self.manner in ("noise", "cut", "silent", "close"):
+            self.asked.append(Asked(method="", target="", headers=headers))
+            return
+        method = 2 if self._password else 0
+        if method not in methods:
+            self.asked.append(Asked(method="", target="", headers=headers))
+            client.sendall(b"\5\xff")
+            return
+        client.sendall(bytes([5, method]))
+        if method == 2:
+            version, length = _exactly(client, 2)
+            assert version == 1
+            user = _exactly(client, length).decode()
+            password = _exactly(client, _exactly(client, 1)[0]).decode()
+            right = (user, password) == ("me", self._password)
+            headers["user"] = user
+            client.sendall(b"\1\0" if right else b"\1\1")
+            if not right:
+                self.asked.append(Asked(method="", target="", headers=headers))
+                return
+        _, command, _, kind = _exactly(client, 4)
+        assert command == 1
+        if kind == 3:
+            host = _exactly(client, _exactly(client, 1)[0]).decode()
+        elif kind == 1:
+            host = socket.inet_ntop(socket.AF_INET, _exactly(client, 4))
+        else:
+            host = socket.inet_ntop(socket.AF_INET6, _exactly(client, 16))
+        port = int.from_bytes(_exactly(client, 2))
+        self.asked.append(
+            Asked(method="CONNECT", target=f"[{host}]:{port}" if ":" in host else f"{host}:{port}", headers=headers)
+        )
+        status = self._status if self.manner == "refuse" else 0
+        server = None if status else self._dial(host, port)
+        client.sendall(bytes([5, status, 0, 1]) + bytes(6))
+        if server is not None:
+            self._relay(client, server)
+
+
+def _exactly(client: socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        more = client.recv(count - len(data))
+        if not more:
+            raise OSError("the client left")
+        data += more
+    return data
+
+
+def _drain(client: socket.socket, *, end: bool = False) -> None:
+    """Take what comes, until the client leaves. Left unread it would make a reset, which may overtake the answer."""
+    if end:
+        client.shutdown(socket.SHUT_WR)
+    while client.recv(65536):
+        pass

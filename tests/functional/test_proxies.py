@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import logging
-import random
-import shutil
 import socket
 import ssl
-import subprocess
-import traceback
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,78 +13,41 @@ import httpx
 import pytest
 
 import cosxfer
-from cosxfer.limits import MIB
-from cosxfer.server import RunningServer, running
+from cosxfer.server import RunningServer
 from cosxfer.transport import choose
 from tests.functional.peer_raw import in_loop
+from tests.functional.proxied import (
+    BODY,
+    ENCODED,
+    PASSWORD,
+    QUOTED,
+    clean,
+    client,
+    everything,
+    forget_proxies,
+    transfers,
+    two_servers,
+    variable,
+)
 from tests.functional.proxy import ForwardProxy, Manner
-
-BODY = random.Random(17).randbytes(3 * MIB + 5)
-PASSWORD = "hush@this/is:it"  # has to be quoted in an address
-QUOTED = "hush%40this%2Fis%3Ait"
-ENCODED = "bWU6aHVzaEB0aGlzL2lzOml0"  # me:… in base64
 
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[dict[str, RunningServer]]:
-    with running() as plain, running(tls=True) as tls:
-        yield {"http": plain, "https": tls}
+    with two_servers() as servers:
+        yield servers
 
 
 @pytest.fixture(params=["http", "https"])
-def server(request: pytest.FixtureRequest, servers: dict[str, RunningServer]) -> Iterator[RunningServer]:
+def server(request: pytest.FixtureRequest, servers: dict[str, RunningServer]) -> RunningServer:
     found = servers[request.param]
     found.requests(clear=True)
-    yield found
-    found.set_faults([])
+    return found
 
 
 @pytest.fixture(autouse=True)
 def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-    choose._say_once.cache_clear()
-
-
-def variable(server: RunningServer) -> str:
-    return f"{server.url.partition('://')[0].upper()}_PROXY"
-
-
-def client(server: RunningServer, **more: Any) -> cosxfer.Client:
-    settings = {
-        "endpoint": server.endpoint,
-        "credentials": server.credentials,
-        "verify": str(server.ca_file) if server.ca_file else True,
-        "max_attempts": 1,
-        "stall_timeout_seconds": 20.0,
-    }
-    return cosxfer.Client(**{**settings, **more})
-
-
-def everything(error: BaseException) -> str:
-    """All that can be shown of an error."""
-    shown = []
-    seen: BaseException | None = error
-    while seen is not None:
-        shown += [str(seen), repr(seen), repr(vars(seen)), repr(seen.args)]
-        seen = seen.__cause__ or seen.__context__
-    return "\n".join([*shown, *traceback.format_exception(error)])
-
-
-def clean(text: str) -> None:
-    for secret in (PASSWORD, QUOTED, ENCODED, "hush"):
-        assert secret not in text
-
-
-def transfers(cos: cosxfer.Client, server: RunningServer, path: Path) -> None:
-    """A file in parts, a put and a get."""
-    path.write_bytes(BODY)
-    result = cos.slice_upload_file(server.bucket, "a/../file ü", path, slice_size=MIB)
-    assert result.verified
-    assert cos.get_object(server.bucket, "a/../file ü").body == BODY
-    cos.put_object(server.bucket, "put", BODY[:100_000])
-    assert cos.get_object(server.bucket, "put").body == BODY[:100_000]
+    forget_proxies(monkeypatch)
 
 
 @pytest.mark.parametrize("version", ["auto", "1.1"])
@@ -285,13 +243,42 @@ def test_a_certificate_that_is_not_trusted_is_told_through_a_proxy_too(
     assert not caught.value.retryable
 
 
+def test_a_tunnel_to_what_does_not_speak_tls_names_the_proxy(
+    servers: dict[str, RunningServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = servers["http"]
+    address = server.url.partition("://")[2]
+    with ForwardProxy() as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.where}")
+        with client(server, endpoint=f"https://{address}") as cos, pytest.raises(cosxfer.ConnectError) as caught:
+            cos.put_object(server.bucket, "k", b"x")
+        through = f"through the proxy {proxy.where} (HTTPS_PROXY)"
+    assert f"cannot connect to {address} {through}: it does not speak TLS. Is its address http" in str(caught.value)
+    assert not caught.value.retryable
+
+
+def test_the_certificate_in_a_tunnel_is_compared_with_the_host(
+    servers: dict[str, RunningServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = servers["https"]
+    with ForwardProxy() as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.where}")
+        with (
+            client(server, endpoint=f"https://127.0.0.2:{server.port}", max_attempts=5) as cos,
+            pytest.raises(cosxfer.ConnectError, match=r"not valid for '127\.0\.0\.2'") as caught,
+        ):
+            cos.put_object(server.bucket, "k", b"x")
+        assert len(proxy.asked) == 1
+    assert not caught.value.retryable
+
+
 @pytest.mark.parametrize(
     ("url", "why"),
     [
         (f"ftp://me:{QUOTED}@127.0.0.1:21", "like http://host:port"),
         (f"http://me:{PASSWORD}@127.0.0.1:1", "like http://host:port"),
         ("http://", "like http://host:port"),
-        (f"socks5://me:{QUOTED}@127.0.0.1:1", "SOCKS"),
+        (f"socks4://me:{QUOTED}@127.0.0.1:1", "or https://, socks5://, socks5h://"),
     ],
 )
 def test_a_proxy_that_cannot_be_used_is_told_when_the_client_is_made(
@@ -302,44 +289,3 @@ def test_a_proxy_that_cannot_be_used_is_told_when_the_client_is_made(
         client(server)
     assert caught.value.name == variable(server)
     clean(everything(caught.value))
-
-
-TINYPROXY = """
-Port {port}
-Listen 127.0.0.1
-Timeout 60
-Allow 127.0.0.1
-BasicAuth me hush-tiny
-DefaultErrorFile "{folder}/error.html"
-MaxClients 100
-"""
-
-
-@pytest.mark.deep
-def test_tinyproxy_of_debian(server: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = shutil.which("tinyproxy") or shutil.which("/usr/sbin/tinyproxy")
-    assert found, "tinyproxy is not installed: .ci/deep/wire_peers.sh installs it (Debian: tinyproxy-bin)"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    config = tmp_path / "tinyproxy.conf"
-    config.write_text(TINYPROXY.format(port=port, folder=tmp_path))
-    process = subprocess.Popen([found, "-d", "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        while True:
-            assert process.poll() is None
-            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-        monkeypatch.setenv(variable(server), f"http://me:hush-tiny@127.0.0.1:{port}")
-        for version in ("auto", "1.1"):
-            # It ends connections when it likes: a request that meets such an end is sent again.
-            with client(server, http_version=version, max_attempts=5) as cos:
-                transfers(cos, server, tmp_path / "file")
-        monkeypatch.setenv(variable(server), f"http://me:hush-other@127.0.0.1:{port}")
-        with client(server, max_attempts=5) as cos, pytest.raises(cosxfer.CosxferError, match=r"40[17]") as caught:
-            cos.head_object(server.bucket, "k")  # a body that it does not read would make it a reset
-        assert not caught.value.retryable
-        clean(everything(caught.value))
-    finally:
-        process.terminate()
-        process.wait()

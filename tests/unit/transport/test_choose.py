@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,6 @@ from cosxfer.transport import choose
 from cosxfer.transport.choose import choose_transport, is_built
 from cosxfer.transport.httpx import HttpxTransport
 from cosxfer.transport.memory import MemoryTransport
-from cosxfer.transport.proxies import proxy_for_template
 
 
 @pytest.fixture(autouse=True)
@@ -26,11 +26,6 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def config(endpoint: str = "https://{bucket}.cos.{region}.myqcloud.com") -> ClientConfig:
     return ClientConfig(endpoint=endpoint)
-
-
-def proxy() -> str:
-    found = proxy_for_template(config().endpoint, None)
-    return found.name if found else ""
 
 
 def test_native_is_the_default_where_it_is_built() -> None:
@@ -67,13 +62,41 @@ def test_a_proxy_for_the_endpoint_means_httpx_and_is_said_once(
     )
 
 
-def test_no_proxy_and_another_schemes_proxy_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    assert proxy() == ""
+@pytest.mark.parametrize(
+    ("name", "no_proxy"), [("HTTP_PROXY", ""), ("HTTPS_PROXY", "*"), ("FTP_PROXY", ""), ("http_proxy", "localhost")]
+)
+def test_where_no_proxy_can_be_meant_nothing_is_put_between(
+    name: str, no_proxy: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", no_proxy)
+    caplog.set_level(logging.INFO, "cosxfer")
+    chosen = choose_transport("auto", config())
+    assert type(chosen).__name__ == ("NativeTransport" if is_built() else "HttpxTransport")
+    assert not caplog.records or not is_built()
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "kind"),
+    [
+        ("localhost,127.0.0.1,.internal", "HttpxTransport"),
+        ("localhost,.myqcloud.com", "NativeTransport"),
+        ("localhost,cos.ap-guangzhou.myqcloud.com", "ByOrigin"),
+    ],
+)
+@pytest.mark.parametrize("limit", [None, 1e6])
+def test_hosts_that_no_proxy_may_divide_are_decided_one_by_one(
+    no_proxy: str, kind: str, limit: float | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
-    assert proxy() == "HTTPS_PROXY"
-    monkeypatch.setenv("NO_PROXY", ".myqcloud.com")
-    assert proxy() == ""
+    monkeypatch.setenv("NO_PROXY", no_proxy)
+    caplog.set_level(logging.INFO, "cosxfer")
+    # Each transport has a limit of its own, so one of them has to send it all.
+    because_of_limit = kind == "ByOrigin" and limit is not None and is_built()
+    if because_of_limit or not is_built():
+        kind = "HttpxTransport"
+    assert type(choose_transport("auto", replace(config(), max_bytes_per_second=limit))).__name__ == kind
+    assert ("max_bytes_per_second" in caplog.text) == because_of_limit
 
 
 def test_what_is_not_built_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

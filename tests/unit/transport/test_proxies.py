@@ -1,0 +1,148 @@
+"""How the variables of the environment are read."""
+
+from __future__ import annotations
+
+import pytest
+
+from cosxfer.transport.proxies import Proxies
+
+
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.delenv("REQUEST_METHOD", raising=False)
+
+
+def where(host: str, port: int = 443, scheme: str = "https") -> str:
+    found = Proxies().of(scheme, host, port)
+    return found.where if found else ""
+
+
+def test_the_schemes_own_proxy_goes_before_that_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://every:1")
+    monkeypatch.setenv("HTTP_PROXY", "http://plain:2")
+    assert where("h", 80, "http") == "plain:2"
+    assert where("h") == "every:1"
+
+
+def test_lower_case_goes_before_upper_case_also_where_it_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://upper:1")
+    monkeypatch.setenv("https_proxy", "http://lower:2")
+    assert where("h") == "lower:2"
+    monkeypatch.setenv("https_proxy", "")
+    assert where("h") == ""
+
+
+def test_a_cgi_script_does_not_take_a_header_for_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUEST_METHOD", "GET")
+    monkeypatch.setenv("HTTP_PROXY", "http://evil:1")
+    monkeypatch.setenv("HTTPS_PROXY", "http://good:2")
+    assert where("h", 80, "http") == ""
+    assert where("h") == "good:2"
+    monkeypatch.setenv("http_proxy", "http://good:3")
+    assert where("h", 80, "http") == "good:3"
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "host", "past"),
+    [
+        ("*", "a.example", True),
+        ("example", "a.example", True),
+        (".example", "a.example", True),
+        ("ample", "a.example", False),
+        ("*.example", "a.example", False),
+        ("x, A.Example ,y", "a.example", True),
+        ("x,*", "a.example", False),
+        ("a.example:443", "a.example", True),
+        (".example:443", "a.example", True),
+        ("a.example:80", "a.example", False),
+        ("10.0.0.1", "10.0.0.1", True),
+        ("10.0.0.0/8", "10.0.0.1", False),
+        ("::1", "::1", True),
+        ("[::1]", "::1", True),
+        ("[::1]:443", "::1", True),
+        ("[::1]:80", "::1", False),
+        ("1", "::1", False),
+        ("2001:db8::1", "2001:db8::10", False),
+    ],
+)
+def test_what_no_proxy_names(monkeypatch: pytest.MonkeyPatch, no_proxy: str, host: str, past: bool) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:1")
+    monkeypatch.setenv("NO_PROXY", no_proxy)
+    assert where(host) == ("" if past else "proxy:1")
+
+
+def test_it_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:1")
+    proxies = Proxies()
+    monkeypatch.setenv("NO_PROXY", "*")
+    assert proxies.of("https", "h", 443)
+    assert not Proxies().of("https", "h", 443)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "https://{bucket}.cos.{region}.myqcloud.com",
+        "{bucket}.cos.{region}.MyQCloud.com:443",
+        "https://{bucket}-x.cos.example:9000",
+        "https://cos.{region}.example/{bucket}",
+        "https://cos.example:9000/{bucket}",
+        "https://[::1]/{bucket}",
+        "http://{bucket}.cos.{region}.myqcloud.com",
+    ],
+)
+def test_whether_all_hosts_of_a_client_go_the_same_way(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:1")
+    fillings = [(bucket, region) for bucket in ("a-1", "b-2") for region in ("1", "ap-guangzhou", "ap-beijing")]
+    hosts = [endpoint.replace("{bucket}", bucket).replace("{region}", region) for bucket, region in fillings]
+    names = {host.rpartition("://")[2].partition("/")[0] for host in hosts}
+    tails = {name.split(".", cut)[-1] for name in names for cut in range(5)}
+    bare = {tail.rpartition(":")[0] for tail in tails}
+    entries = ["", "*", "localhost", "10.0.0.0/8", "com", "cloud.com", "x.cos.example", "::1", *tails, *bare, *names]
+    for entry in [*entries, *(f".{entry}" for entry in entries), "localhost, .example", "x,ap-guangzhou.myqcloud.com"]:
+        monkeypatch.setenv("NO_PROXY", entry)
+        proxies = Proxies()
+        ways = {proxies.of_template(host, None) for host in hosts}
+        assert proxies.same_for_all(endpoint) == (len(ways) == 1), entry
+        if len(ways) == 1:
+            assert ways == {proxies.of_template(endpoint, "ap-shanghai")}, entry
+
+
+def test_an_address_that_is_none_is_told_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:1")
+    for endpoint in ("https://[::1", "https://host:port", "https://"):
+        assert Proxies().same_for_all(endpoint)
+        assert Proxies().of_template(endpoint, None) is None
+
+
+def test_the_systems_own_settings_are_asked_where_the_environment_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on macOS, where they have exceptions of their own."""
+    monkeypatch.setattr("cosxfer.transport.proxies.getproxies", lambda: {"https": "http://system:1"})
+    monkeypatch.setattr("cosxfer.transport.proxies.proxy_bypass", lambda host: host == "here")
+    assert (where("there"), where("here")) == ("system:1", "")
+    assert not Proxies().same_for_all("https://{bucket}.example")
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:1")
+    assert where("here") == "proxy:1"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("proxy:3128", "proxy:3128"),
+        ("https://proxy", "proxy:443"),
+        ("socks5h://u:p@proxy", "proxy:1080"),
+        ("http://u:p@[::1]:3128", "[::1]:3128"),
+        ("http://u:p@ss/word@proxy:1", ""),
+        ("http://u:p@proxy:port", ""),
+    ],
+)
+def test_an_address_is_shown_without_its_password(monkeypatch: pytest.MonkeyPatch, url: str, shown: str) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", url)
+    proxies = Proxies()
+    found = proxies.of("https", "h", 443)
+    assert found is not None
+    assert found.where == shown
+    assert "u:p" not in f"{found!r}{proxies!r}"
