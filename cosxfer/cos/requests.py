@@ -7,7 +7,7 @@ import binascii
 import mimetypes
 from collections.abc import AsyncIterable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias, TypedDict
+from typing import Protocol, TypeAlias, TypedDict, cast
 from urllib.parse import quote
 
 from cosxfer.arguments import check_mapping, check_names, wrong_type
@@ -134,14 +134,22 @@ def check_content_md5(value: str) -> bytes:
     return digest
 
 
-class PartHeaders(TypedDict, total=False):
+class CustomerKey(TypedDict, total=False):
+    """The customer's own key of an object (SSE-C), needed to write and to read it: all three, and over HTTPS only."""
+
+    sse_customer_algorithm: str
+    """``AES256``."""
+    sse_customer_key: str
+    """The 32 bytes in base64."""
+    sse_customer_key_md5: str
+    """Their MD5 in base64."""
+
+
+class PartHeaders(CustomerKey, total=False):
     """Parameters of every call that sends bytes; each becomes the header of its name."""
 
     expect: str
     """``100-continue``: the body is not sent to a server that refuses the request."""
-    sse_customer_algorithm: str
-    sse_customer_key: str
-    sse_customer_key_md5: str
     traffic_limit: int
     """Bit/s for each request, 819,200 to 838,860,800."""
     headers: Mapping[str, str]
@@ -197,14 +205,10 @@ _HEADER_OF = {
 
 _PLAIN = frozenset({*_HEADER_OF, "metadata", "traffic_limit", "headers"})
 
-_PART_HEADERS = (
-    "expect",
-    "sse_customer_algorithm",
-    "sse_customer_key",
-    "sse_customer_key_md5",
-    "traffic_limit",
-)
-"""What of an object's parameters each of its parts must repeat."""
+_CUSTOMER_KEY = tuple(_HEADER_OF[name] for name in CustomerKey.__annotations__)
+
+_PART_HEADERS = ("expect", "x-cos-traffic-limit", *_CUSTOMER_KEY)
+"""Which of an object's headers each of its parts must repeat, however they were given."""
 
 _RESERVED = frozenset({"authorization", "content-length", "host", "connection", "transfer-encoding", "content-md5"})
 
@@ -225,8 +229,18 @@ def object_headers(key: str, given: ObjectHeaders) -> dict[str, str]:
 
 def part_headers(given: ObjectHeaders) -> dict[str, str]:
     """Return the headers that a part of an object with these parameters carries."""
-    chosen = {name: given[name] for name in _PART_HEADERS if name in given}  # type: ignore[literal-required]
-    return _plain_headers(chosen)  # type: ignore[arg-type] # the same keys with the same types
+    return _chosen(_plain_headers(given), _PART_HEADERS)
+
+
+def customer_key_headers(given: PartHeaders) -> dict[str, str]:
+    """Return the headers without which an object with these parameters cannot be read."""
+    return _chosen(_plain_headers(given), _CUSTOMER_KEY)
+
+
+def reading_headers(given: CustomerKey) -> dict[str, str]:
+    """Return the headers for the parameters of a call that reads an object; raises `UsageError` for a bad value."""
+    check_names(given, CustomerKey.__annotations__)
+    return _plain_headers(cast(PartHeaders, given))
 
 
 def one_part_headers(given: PartHeaders) -> dict[str, str]:
@@ -236,6 +250,10 @@ def one_part_headers(given: PartHeaders) -> dict[str, str]:
             f"a part takes no {unknown[0]!r}: what describes the object belongs to multipart_init", name=unknown[0]
         )
     return _plain_headers(given)
+
+
+def _chosen(headers: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:
+    return {name: headers[name] for name in names if name in headers}
 
 
 def _plain_headers(given: PartHeaders) -> dict[str, str]:

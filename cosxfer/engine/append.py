@@ -15,7 +15,7 @@ from typing import Any
 
 from cosxfer._native import hashing
 from cosxfer.cos.names import shorten
-from cosxfer.cos.requests import ObjectHeaders, check_unchanged
+from cosxfer.cos.requests import ObjectHeaders, check_unchanged, customer_key_headers
 from cosxfer.engine.bodies import PreparedBody
 from cosxfer.errors import (
     AppendPositionError,
@@ -63,6 +63,8 @@ class Append:
         self._position = position
         self._given = given
         self._region = region
+        # An object under the customer's own key tells nothing without it.
+        self._key_headers = customer_key_headers(given)
         self._on_sent = on_sent
 
     async def run(self) -> AppendObjectResult:
@@ -125,7 +127,9 @@ class Append:
     async def _look(self, failure: CosxferError) -> HeadObjectResult | None:
         """What the object is now, None where there is none."""
         try:
-            return await head_object(self._session, self._bucket, self._key, region=self._region)
+            return await head_object(
+                self._session, self._bucket, self._key, headers=self._key_headers, region=self._region
+            )
         except NotFoundError as error:
             if error.code == "NoSuchBucket":
                 raise failure from error
@@ -155,7 +159,12 @@ class Append:
             return True
         try:
             tail = await get_object(
-                self._session, self._bucket, self._key, byte_range=(self._position, found.size - 1), region=self._region
+                self._session,
+                self._bucket,
+                self._key,
+                byte_range=(self._position, found.size - 1),
+                headers=self._key_headers,
+                region=self._region,
             )
         except CosxferError as error:
             failure.add_note(f"the object has the size that it should have now, but cannot be compared: {error}")

@@ -78,9 +78,9 @@ class SliceUpload:
         self._whole: hashing.Md5 | None = None
         self._executor = executor
         self._hash_seconds = 0.0
-        # With a key of the user's or of the KMS the stored bytes are not the sent ones, and so is the ETag.
-        own_encryption = options.given.get("server_side_encryption") == "cos/kms"
-        self._etag_is_md5 = not own_encryption and "sse_customer_key" not in options.given
+        # With a key of the customer's or of the KMS the stored bytes are not the sent ones, and so is the ETag.
+        under_kms = options.given.get("server_side_encryption") == "cos/kms"
+        self._etag_is_md5 = not under_kms and not requests.customer_key_headers(options.given)
         self._part_headers = requests.part_headers(options.given)
         memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         self._drop_behind = leaves_page_cache(plan.size, memory_bytes=memory_bytes)
@@ -357,9 +357,9 @@ class SliceUpload:
         )
 
     async def _head(self) -> HeadObjectResult:
-        # An object under the user's own key tells nothing without it.
-        keys = {name: value for name, value in self._part_headers.items() if "customer" in name}
-        return await head_object(self._session, self._bucket, self._key, headers=keys, region=self._options.region)
+        # An object under the customer's own key tells nothing without it.
+        key = requests.customer_key_headers(self._options.given)
+        return await head_object(self._session, self._bucket, self._key, headers=key, region=self._options.region)
 
     async def _still_open(self) -> bool:
         try:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import cosxfer
-from cosxfer.cos.requests import HttpRequest, ObjectHeaders, PartHeaders
+from cosxfer.cos.requests import CustomerKey, HttpRequest, ObjectHeaders, PartHeaders
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.engine import options
 from cosxfer.transport.memory import MemoryTransport
@@ -140,6 +140,7 @@ OTHERWISE_FINE: dict[tuple[str, str], set[str]] = {
 }
 
 TYPED_DICTS: dict[str, Any] = {
+    "CustomerKey": CustomerKey,
     "ObjectHeaders": ObjectHeaders,
     "PartHeaders": PartHeaders,
     **{name: getattr(options, name) for name in ("FileOptions", "SliceFileOptions", "DirectoryOptions")},
