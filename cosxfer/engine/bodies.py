@@ -8,7 +8,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, I
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from cosxfer._native import hashing
 from cosxfer.arguments import check_text, wrong_type
@@ -17,7 +17,7 @@ from cosxfer.engine.digests import digest_of
 from cosxfer.engine.file_body import FileBody, ReadableFile, is_file, measure
 from cosxfer.engine.hash_ahead import HashAhead
 from cosxfer.engine.part_body import PartBody
-from cosxfer.engine.stream_body import StreamBody, pieces_of, spool
+from cosxfer.engine.stream_body import StreamBody, bytes_of, pieces_of, spool
 from cosxfer.errors import CosxferError, IntegrityError, SourceChangedError, UsageError
 from cosxfer.planning import PartRange
 from cosxfer.sources import FileSource, RegularFile
@@ -125,7 +125,7 @@ async def in_memory(
     view = memoryview(body)
     if not view.c_contiguous:
         raise UsageError("the body is a view with holes; pass bytes(view)", name="body", value="memoryview")
-    view = view.cast("B")
+    view = bytes_of(view)
     _check_size(len(view), largest, content_length)
     digest = await digest_of_body(view)
     return PreparedBody(body=view, content_length=len(view), md5=given or digest.md5, crc64=digest.crc64)
@@ -153,7 +153,24 @@ def checked_body(body: BodyInput) -> BinaryInput:
             body,
             "bytes, a string, a pathlib.Path for a file's content, a binary file object, or an iterable of bytes",
         )
+    if iterable and not isinstance(body, Buffer | ReadableFile) and _has_memory(body):
+        kind = type(body).__name__
+        raise UsageError(
+            f"body is {kind}; pass memoryview(body) for the bytes that it takes in memory, or iter(body) for its items "
+            "where these are bytes",
+            name="body",
+            value=kind,
+        )
     return body
+
+
+def _has_memory(body: Any) -> bool:
+    """Whether it is an array, whose bytes in memory are another thing than its items."""
+    try:
+        memoryview(body).release()
+    except (TypeError, ValueError, BufferError):
+        return False
+    return True
 
 
 def check_content_length(value: int) -> None:

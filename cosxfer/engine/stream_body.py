@@ -26,14 +26,28 @@ Pieces: TypeAlias = "Iterator[Buffer] | AsyncIterator[Buffer]"
 
 def pieces_of(body: ReadableFile | Iterable[Buffer] | AsyncIterable[Buffer]) -> Pieces:
     """The pieces of an iterable, an asynchronous iterable or a file object."""
-    if isinstance(body, AsyncIterable):
-        return aiter(body)
-    return _blocks(body) if isinstance(body, ReadableFile) else iter(body)
+    try:
+        if isinstance(body, AsyncIterable):
+            return aiter(body)
+        return _blocks(body) if isinstance(body, ReadableFile) else iter(body)
+    except Exception as error:
+        name = f"<{type(body).__name__}>"
+        raise UsageError(
+            f"the body {name} cannot be iterated over: {type(error).__name__}: {error}", name="body", value=name
+        ) from error
 
 
 def _blocks(file: ReadableFile) -> Iterator[Buffer]:
     while block := file.read(BATCH_BYTES):
         yield block
+    if block is None:
+        # More may come: what was read so far is not all.
+        raise UsageError(
+            f"the body <{type(file).__name__}> has nothing to read yet, as it is in non-blocking mode; make it wait "
+            "(os.set_blocking), or pass an iterable of its pieces",
+            name="body",
+            value=type(file).__name__,
+        )
 
 
 class StreamBody:
@@ -182,8 +196,13 @@ def _checked(piece: object, name: str) -> Buffer:
         )
     if not isinstance(piece, memoryview):
         return piece
-    # Counted in bytes, whatever its items are.
-    return piece.cast("B") if piece.c_contiguous else piece.tobytes()
+    return bytes_of(piece) if piece.c_contiguous else piece.tobytes()
+
+
+def bytes_of(view: memoryview) -> memoryview:
+    """A contiguous view, counted in bytes, whatever its items are."""
+    # One without items may have more than one dimension, and then knows no other shape.
+    return view.cast("B") if view.nbytes else memoryview(b"")
 
 
 def _failed(name: str, error: Exception) -> SourceError:
