@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Executor
@@ -21,6 +20,7 @@ from cosxfer.engine.stream_body import StreamBody, bytes_of, pieces_of, spool
 from cosxfer.errors import CosxferError, IntegrityError, SourceChangedError, UsageError
 from cosxfer.planning import PartRange
 from cosxfer.sources import FileSource, RegularFile
+from cosxfer.threads import in_thread
 
 BinaryInput: TypeAlias = Buffer | os.PathLike[str] | ReadableFile | Iterable[Buffer] | AsyncIterable[Buffer]
 BodyInput: TypeAlias = BinaryInput | str
@@ -83,7 +83,7 @@ async def prepared(
             largest=largest,
         )
     elif isinstance(body, os.PathLike):
-        with await asyncio.to_thread(FileSource.open, body) as source:
+        with await in_thread(None, FileSource.open, body) as source:
             _check_size(source.size, largest, content_length)
             part = PartRange(number=1, offset=0, length=source.size)
             ahead = HashAhead(source, executor=executor, on_hashed=lambda _: None)
@@ -132,7 +132,7 @@ async def in_memory(
 
 
 async def _from_file(body: FileBody, executor: Executor, given: bytes | None) -> PreparedBody:
-    digest = await asyncio.get_running_loop().run_in_executor(executor, body.digest)
+    digest = await in_thread(executor, body.digest)
     return PreparedBody(body=body, content_length=body.size, md5=given or digest.md5, crc64=digest.crc64)
 
 

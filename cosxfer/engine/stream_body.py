@@ -15,6 +15,7 @@ from cosxfer.cos.requests import Buffer
 from cosxfer.engine.file_body import FileBody, ReadableFile
 from cosxfer.errors import CosxferError, SourceError, UsageError
 from cosxfer.limits import GIB, KIB, MIB
+from cosxfer.threads import in_thread
 
 BATCH_BYTES = 256 * KIB
 """Pieces are collected to so much before they change threads, which costs about 0.1 ms."""
@@ -106,7 +107,6 @@ async def spool(pieces: Pieces, *, executor: Executor, largest: int, name: str) 
 
     Raises `UsageError` once they are more than ``largest`` bytes.
     """
-    loop = asyncio.get_running_loop()
     md5, crc64, size = hashing.Md5(), 0, 0
     with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES, prefix="cosxfer-body-") as file:
         async for batch in batches(pieces, name=name):
@@ -118,7 +118,7 @@ async def spool(pieces: Pieces, *, executor: Executor, largest: int, name: str) 
                     name="body",
                     value=size,
                 )
-            crc64 = await loop.run_in_executor(executor, _keep, file, md5, crc64, batch)
+            crc64 = await in_thread(executor, _keep, file, md5, crc64, batch)
         file.seek(0)
         yield Spooled(body=FileBody(file, size), size=size, digest=hashing.PartDigest(md5.digest(), crc64, size))
 
@@ -144,7 +144,7 @@ async def batches(pieces: Pieces, *, name: str) -> AsyncIterator[bytes]:
         async for batch in _collected(pieces, name):
             yield batch
         return
-    while batch := await asyncio.to_thread(_take, pieces, name):
+    while batch := await in_thread(None, _take, pieces, name):
         yield batch
 
 
