@@ -57,6 +57,7 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
         max_attempts: int = 5,
         connect_timeout_seconds: float = 10.0,
         stall_timeout_seconds: float = 60.0,
+        complete_timeout_seconds: float = 600.0,
         max_bytes_per_second: float | None = None,
         transport: TransportChoice = "auto",
     ) -> None:
@@ -71,6 +72,7 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
             max_attempts=max_attempts,
             connect_timeout_seconds=connect_timeout_seconds,
             stall_timeout_seconds=stall_timeout_seconds,
+            complete_timeout_seconds=complete_timeout_seconds,
             max_bytes_per_second=max_bytes_per_second,
         )
         check_endpoint(config.endpoint)

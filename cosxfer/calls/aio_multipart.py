@@ -242,7 +242,8 @@ class AsyncMultipartCalls(AsyncCalls):
     ) -> MultipartCompleteResult:
         """Make one object of the parts (COS: Complete Multipart Upload); they may come in any order.
 
-        COS answers 200 before it has assembled them; an error that follows is raised like any other.
+        COS answers 200 before it has assembled them; an error that follows is raised like any other. Until then
+        it may be silent for the client's ``complete_timeout_seconds``.
         """
         self._ready()
         return await multipart_complete(self._session, bucket, key, upload_id=upload_id, parts=parts, region=region)

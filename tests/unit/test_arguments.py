@@ -219,6 +219,7 @@ SETTINGS: dict[str, set[str]] = {
     "max_attempts": SIZE,
     "connect_timeout_seconds": {"int", "float"},
     "stall_timeout_seconds": {"int", "float"},
+    "complete_timeout_seconds": {"int", "float"},
     "max_bytes_per_second": {"none", "int", "float"},
     "transport": set(),
 }

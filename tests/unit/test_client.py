@@ -319,6 +319,7 @@ def test_after_a_fork_the_child_is_told_to_make_its_own_client(cos: FakeCos) -> 
         ({"http_version": "3"}, "http_version"),
         ({"connect_timeout_seconds": 0}, "connect_timeout_seconds"),
         ({"stall_timeout_seconds": float("inf")}, "stall_timeout_seconds"),
+        ({"complete_timeout_seconds": 0}, "complete_timeout_seconds"),
         ({"stall_timeout_seconds": float("nan")}, "stall_timeout_seconds"),
         ({"verify": "/nowhere/ca.pem"}, "verify"),
     ],

@@ -171,6 +171,29 @@ def test_the_content_type_is_guessed_from_the_key(cos: FakeCos) -> None:
         assert cos.calls[-1].request.headers["content-type"] == expected
 
 
+@pytest.mark.parametrize(
+    ("settings", "patience"),
+    [
+        ({}, 600.0),
+        ({"complete_timeout_seconds": 90}, 90.0),
+        ({"stall_timeout_seconds": 5.0, "complete_timeout_seconds": 7.5}, 7.5),
+        # Who waits for every answer so long does so for this one too.
+        ({"stall_timeout_seconds": 900.0}, 900.0),
+        ({"stall_timeout_seconds": 60.0, "complete_timeout_seconds": 1.0}, 60.0),
+    ],
+)
+def test_complete_has_a_patience_of_its_own(cos: FakeCos, settings: dict[str, float], patience: float) -> None:
+    async def main() -> None:
+        async with cos.client(**settings) as client:
+            upload_id = (await client.multipart_init(BUCKET, "k")).upload_id
+            part = await client.multipart_upload(BUCKET, "k", b"x", upload_id=upload_id, part_number=1)
+            await client.multipart_complete(BUCKET, "k", upload_id=upload_id, parts=[part])
+
+    asyncio.run(main())
+    *others, complete = [call.request.stall_timeout_seconds for call in cos.calls]
+    assert (set(others), complete) == ({settings.get("stall_timeout_seconds", 60.0)}, patience)
+
+
 def test_complete_sorts_the_parts_and_quotes_their_etags(cos: FakeCos) -> None:
     async def use(client: cosxfer.AsyncClient) -> None:
         upload_id = (await client.multipart_init(BUCKET, "k")).upload_id
