@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import logging
 import os
 import socket
 import ssl
@@ -47,6 +48,11 @@ USER_AGENT = "cosxfer/0.1.0"
 PROXY_AUTHENTICATION_REQUIRED = 407
 REFUSAL_SECONDS = 1.0
 """How long a server may take to say why it ends connections."""
+
+
+# What encodes headers for HTTP/2 logs each of them at DEBUG, keys and tokens too: only for whoever asks for just that.
+if logging.getLogger("hpack").level == logging.NOTSET:
+    logging.getLogger("hpack").setLevel(logging.INFO)
 
 
 @dataclass

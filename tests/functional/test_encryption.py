@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 from collections.abc import Iterator
 from hashlib import md5
 from pathlib import Path
@@ -204,6 +205,19 @@ def test_where_complete_does_not_tell_the_object_is_asked_with_its_key(
     result = client.upload_file(server.bucket, "lost", write(tmp_path / "f", SIZE), part_size=MIB, **given)
     assert result.verified_by == "crc64"
     assert [r["status"] for r in server.requests() if r["operation"] == "head_object"] == [200]
+
+
+def test_no_log_of_whatever_logger_shows_the_key(
+    client: cosxfer.Client, server: RunningServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    client.put_object(server.bucket, "logged", b"content", **CUSTOMER)
+    client.get_object(server.bucket, "logged", **CUSTOMER)
+    assert "PUT" in caplog.text
+    assert CUSTOMER["sse_customer_key"] not in caplog.text
+    assert "q-signature" not in caplog.text
+    # The encoded headers can be read as well.
+    assert not [record for record in caplog.records if record.name.startswith("hpack")]
 
 
 def test_a_wrong_key_is_told(client: cosxfer.Client, server: RunningServer) -> None:
