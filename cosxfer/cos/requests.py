@@ -163,7 +163,8 @@ class ObjectHeaders(PartHeaders, total=False):
     content_disposition: str
     content_encoding: str
     content_type: str
-    """Guessed from the key's ending where absent, else ``application/octet-stream``."""
+    """Guessed from the key's ending where absent, else ``application/octet-stream``. Of ``.csv.gz`` and the like it is
+    ``application/gzip``, or with ``content_encoding`` that of the ``.csv``."""
     expires: str
     acl: str
     """``default``, ``private``, ``public-read`` or ``public-read-write``."""
@@ -205,6 +206,13 @@ _HEADER_OF = {
 
 _PLAIN = frozenset({*_HEADER_OF, "metadata", "traffic_limit", "headers"})
 
+_PACKED = {
+    "bzip2": "application/x-bzip2",
+    "compress": "application/x-compress",
+    "gzip": "application/gzip",
+    "xz": "application/x-xz",
+}
+
 _CUSTOMER_KEY = tuple(_HEADER_OF[name] for name in CustomerKey.__annotations__)
 
 _PART_HEADERS = ("expect", "x-cos-traffic-limit", *_CUSTOMER_KEY)
@@ -217,7 +225,7 @@ def object_headers(key: str, given: ObjectHeaders) -> dict[str, str]:
     """Return the headers for the parameters of a call that creates ``key``; raises `UsageError` for a bad value."""
     headers = _plain_headers(given)
     if "content-type" not in headers:
-        headers["content-type"] = mimetypes.guess_type(key)[0] or "application/octet-stream"
+        headers["content-type"] = _guessed_type(key, unpacked="content-encoding" in headers)
     if "metadata" in given:
         metadata = metadata_headers(given["metadata"])
         if both := metadata.keys() & headers.keys():
@@ -225,6 +233,15 @@ def object_headers(key: str, given: ObjectHeaders) -> dict[str, str]:
         headers.update(metadata)
     check_metadata_size(headers)
     return headers
+
+
+def _guessed_type(key: str, *, unpacked: bool) -> str:
+    """What the key's ending says; of what is compressed, its own type, unless it will be ``unpacked`` on the way."""
+    # A name is guessed as if it were a URL, and one that begins with "data:" would say its type itself.
+    kind, packed = mimetypes.guess_type(f"/{key}")
+    if packed is not None and not unpacked:
+        kind = _PACKED.get(packed)
+    return kind or "application/octet-stream"
 
 
 def part_headers(given: ObjectHeaders) -> dict[str, str]:

@@ -164,6 +164,16 @@ def test_the_content_type_is_guessed_from_the_key(cos: FakeCos) -> None:
     for key, given, expected in (
         ("a.html", {}, "text/html"),
         ("a.unheard-of", {}, "application/octet-stream"),
+        # What is compressed is no text, unless whoever gets it is told to unpack it.
+        ("a.csv.gz", {}, "application/gzip"),
+        ("a.tar.bz2", {}, "application/x-bzip2"),
+        ("a.xz", {}, "application/x-xz"),
+        ("a.csv.gz", {"content_encoding": "gzip"}, "text/csv"),
+        ("a.csv.br", {}, "application/octet-stream"),
+        # A key names no type of its own.
+        ("data:text/html,a.png", {}, "image/png"),
+        ("data:text/html\r\nx-cos-acl: public-read,a", {}, "application/octet-stream"),
+        ("http://host/a.png?b", {}, "application/octet-stream"),
         ("a.html", {"content_type": "text/plain"}, "text/plain"),
         ("a.html", {"headers": {"Content-Type": "text/css"}}, "text/css"),
     ):
