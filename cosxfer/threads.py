@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
 from typing import TypeVar, TypeVarTuple
 
 from cosxfer.errors import CosxferError
 
+MAX_WAITING = 128
+
 R = TypeVar("R")
 Arguments = TypeVarTuple("Arguments")
+
+
+class Workers(ThreadPoolExecutor):
+    """The threads of one client: these compute, as many as there are processors; those in ``waiting`` may stand still.
+
+    A body that is long in coming, such as what is read from a pipe, holds up neither them nor the event loop's own.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(max_workers=os.cpu_count() or 1, thread_name_prefix="cosxfer-hash")
+        self.waiting = ThreadPoolExecutor(max_workers=MAX_WAITING, thread_name_prefix="cosxfer-body")
+
+    def end(self) -> None:
+        """Begin nothing any more, and wait for nobody."""
+        for executor in (self, self.waiting):
+            executor.shutdown(wait=False, cancel_futures=True)
 
 
 def submit(executor: Executor, function: Callable[[*Arguments], R], *arguments: *Arguments) -> Future[R]:

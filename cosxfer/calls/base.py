@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cosxfer.arguments import check_callback
@@ -15,6 +14,7 @@ from cosxfer.models import Progress
 from cosxfer.ops.session import Session
 from cosxfer.tasks.task import DELIVERY_SECONDS
 from cosxfer.tasks.uploads import Uploads
+from cosxfer.threads import Workers
 
 if TYPE_CHECKING:
     from cosxfer.aio import AsyncClient
@@ -33,11 +33,11 @@ class AsyncCalls:
     """A group of `AsyncClient`'s calls."""
 
     _session: Session
-    _executor: ThreadPoolExecutor
+    _executor: Workers
     _uploads: Uploads
     _closed: bool
 
-    def _ready(self) -> ThreadPoolExecutor:
+    def _ready(self) -> Workers:
         """Raise unless the client may be used, by this process and from this event loop."""
         self._uploads.queue.check()
         if self._closed:

@@ -20,7 +20,7 @@ from cosxfer.engine.stream_body import StreamBody, bytes_of, pieces_of, spool
 from cosxfer.errors import CosxferError, IntegrityError, SourceChangedError, UsageError
 from cosxfer.planning import PartRange
 from cosxfer.sources import FileSource, RegularFile
-from cosxfer.threads import in_thread
+from cosxfer.threads import Workers, in_thread
 
 BinaryInput: TypeAlias = Buffer | os.PathLike[str] | ReadableFile | Iterable[Buffer] | AsyncIterable[Buffer]
 BodyInput: TypeAlias = BinaryInput | str
@@ -53,7 +53,7 @@ class PreparedBody:
 @asynccontextmanager
 async def prepared(
     body: BodyInput,
-    executor: Executor,
+    executor: Workers,
     *,
     content_length: int | None = None,
     content_md5: str | None = None,
@@ -100,7 +100,7 @@ async def prepared(
         _check_size(size, largest, content_length)
         yield await _from_file(FileBody(body, size), executor, given)
     elif content_length and not repeatable:
-        stream = StreamBody(pieces_of(body), content_length, name=_name(body))
+        stream = StreamBody(pieces_of(body), content_length, executor=executor, name=_name(body))
         yield PreparedBody(body=stream, content_length=content_length, md5=given, crc64=None)
     else:
         async with spool(pieces_of(body), executor=executor, largest=largest, name=_name(body)) as kept:

@@ -147,3 +147,43 @@ def test_a_call_without_a_thread_for_its_work_says_so_and_can_be_made_again(
             assert cos.objects
 
     asyncio.run(main())
+
+
+def test_bodies_that_are_long_in_coming_hold_nothing_else_up(cos: FakeCos, tmp_path: Path) -> None:
+    path = write(tmp_path / "f", 5)
+    go_on = threading.Event()
+    begun = threading.Semaphore(0)
+
+    def slow() -> Iterator[bytes]:
+        begun.release()
+        go_on.wait()
+        yield b"slow"
+
+    async def main() -> None:
+        async with cos.client() as client:
+            # More than an event loop has threads of its own.
+            puts = [asyncio.create_task(client.put_object(BUCKET, f"slow {n}", slow())) for n in range(40)]
+            try:
+                async with asyncio.timeout(30):
+                    await client.put_object(BUCKET, "iterator", iter([b"x"]))
+                    await client.put_object(BUCKET, "stream", iter([b"x"]), content_length=1)
+                    await client.put_object(BUCKET, "path", path)
+                    await client.upload_files([{"bucket": BUCKET, "key": "file", "path": path}])
+                    assert await asyncio.to_thread(len, "the loop has threads") == 20
+                    for _ in puts:
+                        await asyncio.to_thread(begun.acquire)
+            finally:
+                go_on.set()
+            assert set(cos.objects) == {"iterator", "stream", "path", "file"}
+            await asyncio.gather(*puts)
+
+    asyncio.run(main())
+    assert len(cos.objects) == 44
+
+
+def test_a_body_may_be_made_of_what_the_client_fetches(cos: FakeCos) -> None:
+    with cos.blocking_client() as client:
+        for n in range(3):
+            client.put_object(BUCKET, f"piece {n}", f"{n};".encode())
+        client.put_object(BUCKET, "all", (client.get_object(BUCKET, f"piece {n}").body for n in range(3)))
+        assert client.get_object(BUCKET, "all").body == b"0;1;2;"
