@@ -218,7 +218,12 @@ _CUSTOMER_KEY = tuple(_HEADER_OF[name] for name in CustomerKey.__annotations__)
 _PART_HEADERS = ("expect", "x-cos-traffic-limit", *_CUSTOMER_KEY)
 """Which of an object's headers each of its parts must repeat, however they were given."""
 
-_RESERVED = frozenset({"authorization", "content-length", "host", "connection", "transfer-encoding", "content-md5"})
+_OURS = frozenset({"authorization", "content-length", "content-md5", "host"})
+
+_OF_THE_CONNECTION = frozenset(
+    {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+"""Not of the request (RFC 9110, 7.6.1); HTTP/2 breaks the connection for them."""
 
 
 def object_headers(key: str, given: ObjectHeaders) -> dict[str, str]:
@@ -319,8 +324,9 @@ def _other_headers(given: Mapping[str, str] | None) -> dict[str, str]:
     names: dict[str, str] = {}
     for name, value in (given or {}).items():
         lower = check_header_name(name)
-        if lower in _RESERVED:
-            raise UsageError(f"the header {name!r} is set by cosxfer and cannot be given", name="headers", value=name)
+        if lower in _OURS or lower in _OF_THE_CONNECTION:
+            why = "is set by cosxfer" if lower in _OURS else "is the connection's"
+            raise UsageError(f"the header {name!r} {why} and cannot be given", name="headers", value=name)
         if lower in headers:
             raise same_header(lower, names[lower], name, argument="headers")
         check_header_value(lower, value, argument="headers")

@@ -303,6 +303,19 @@ def test_two_values_for_one_header_are_refused(cos: FakeCos, given: dict[Any, An
     assert not cos.calls
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Authorization", "Content-Length", "Content-MD5", "Host"),
+        *("Connection", "Keep-Alive", "Proxy-Connection", "TE", "Trailer", "Transfer-Encoding", "Upgrade"),
+    ],
+)
+def test_a_header_that_is_ours_or_the_connections_is_refused(cos: FakeCos, name: str) -> None:
+    with cos.blocking_client() as client, pytest.raises(cosxfer.UsageError, match=f"'{name}' .*cannot be given"):
+        client.put_object(BUCKET, "k", b"x", headers={name: "1"})
+    assert not cos.calls
+
+
 @pytest.mark.parametrize("name", ["md5", "MD5", "x-cos-meta-md5"])
 def test_a_digest_of_the_caller_s_own_and_ours_are_not_both_stored(cos: FakeCos, name: str) -> None:
     with cos.blocking_client() as client:
