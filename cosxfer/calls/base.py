@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from cosxfer.arguments import check_callback
 from cosxfer.cos.names import check_bucket, check_key
@@ -29,7 +29,17 @@ class _End:
 _END = _End()
 
 
-class AsyncCalls:
+class _Bound:
+    """What belongs to its process, with connections and threads."""
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"a {type(self).__name__} cannot be copied or pickled: it has connections and threads; "
+            "make one in each process"
+        )
+
+
+class AsyncCalls(_Bound):
     """A group of `AsyncClient`'s calls."""
 
     _session: Session
@@ -73,7 +83,7 @@ class AsyncCalls:
             await asyncio.wait([asyncio.wrap_future(left)], timeout=DELIVERY_SECONDS)
 
 
-class BlockingCalls:
+class BlockingCalls(_Bound):
     """A group of `Client`'s calls, each of which runs its asynchronous form."""
 
     _client: AsyncClient
