@@ -68,3 +68,25 @@ def test_an_id_that_is_not_in_the_list_is_told(cos: FakeCos, call: str) -> None:
         for wrong in ("0" * 32, "", None, 5):
             with pytest.raises(cosxfer.UsageError, match="there is no task"):
                 getattr(client, f"{call}_task")(wrong)
+
+
+def test_a_task_that_had_left_the_list_is_back_in_its_place_when_it_is_restarted(cos: FakeCos, tmp_path: Path) -> None:
+    missing, there = tmp_path / "later", write(tmp_path / "f", 5)
+    events: list[tuple[str, str, str]] = []
+    with cos.blocking_client() as client:
+        client.on("list-update", lambda event: events.append((event.change, event.task.key, event.task.state)))
+        first = client.submit_upload_file(BUCKET, "first", missing)
+        with pytest.raises(cosxfer.SourceError):
+            first.result()
+        client.clear_finished_tasks()
+        client.upload_file(BUCKET, "second", there)
+        write(missing, 5)
+        assert first.restart()
+        assert [info.key for info in client.get_task_list()] == ["first", "second"]
+        assert first.result().verified
+    # Whoever keeps a list by the events has it in there, too.
+    left = events.index(("removed", "first", "error"))
+    assert [event for event in events[left:] if event[1] == "first"][1:3] == [
+        ("added", "first", "error"),
+        ("state", "first", "waiting"),
+    ]
