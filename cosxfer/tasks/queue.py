@@ -166,7 +166,7 @@ class TaskQueue(RunningTasks):
                     _check_repeatable(record)
                 if self._table.reopened(record):
                     self._tell(record, "added")
-                record.error = None
+                record.error = record.trace = None
                 self._move(record, "waiting")
                 self._let_wait(record)
             return record.state not in ("success", "canceled")

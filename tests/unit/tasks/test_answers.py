@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import traceback
 from pathlib import Path
 from typing import get_args
 
@@ -68,6 +69,20 @@ def test_an_id_that_is_not_in_the_list_is_told(cos: FakeCos, call: str) -> None:
         for wrong in ("0" * 32, "", None, 5):
             with pytest.raises(cosxfer.UsageError, match="there is no task"):
                 getattr(client, f"{call}_task")(wrong)
+
+
+def test_asking_for_an_error_again_and_again_does_not_make_it_longer(cos: FakeCos, tmp_path: Path) -> None:
+    with cos.blocking_client() as client:
+        task = client.submit_upload_file(BUCKET, "k", tmp_path / "none")
+        lengths = set()
+        for _ in range(3):
+            with pytest.raises(cosxfer.SourceError) as caught:
+                task.result()
+            lengths.add(len(traceback.extract_tb(caught.value.__traceback__)))
+            assert caught.value is task.info.error
+    assert len(lengths) == 1
+    # It still shows where it came from.
+    assert "open" in [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
 
 
 def test_a_task_that_had_left_the_list_is_back_in_its_place_when_it_is_restarted(cos: FakeCos, tmp_path: Path) -> None:
