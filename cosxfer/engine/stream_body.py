@@ -200,7 +200,11 @@ def _checked(piece: object, name: str) -> Buffer:
 
 
 def bytes_of(view: memoryview) -> memoryview:
-    """A contiguous view, counted in bytes, whatever its items are."""
+    """A contiguous view, counted in bytes, whatever its items are; raises `UsageError` where these lie elsewhere."""
+    if view.format == "O":
+        raise UsageError(
+            "the body is a view that holds Python objects, not their bytes", name="body", value="memoryview"
+        )
     # One without items may have more than one dimension, and then knows no other shape.
     return view.cast("B") if view.nbytes else memoryview(b"")
 

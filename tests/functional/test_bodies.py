@@ -245,6 +245,8 @@ def test_more_than_5_gib_is_refused_before_a_byte_is_sent(
         (memoryview(b"abcd")[::2], "holes"),
         # Its items, or the bytes that they take?
         (array("I", [1, 2]), r"body is array; pass memoryview\(body\) for the bytes .* iter\(body\) for its items"),
+        (memoryview(numpy.array([b"a"], dtype=object)), "holds Python objects"),
+        ([memoryview(numpy.array([b"a"], dtype=object))], "holds Python objects"),
         (CannotBegin(), "cannot be iterated over: RuntimeError: not today"),
         (ReadsAllAtOnce(), "cannot be read: .* takes 1 positional argument but 2 were given"),
     ],
