@@ -6,7 +6,6 @@ import os
 import ssl
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
@@ -20,6 +19,7 @@ from cosxfer.credentials import Credentials, CredentialsProvider, CredentialsRes
 from cosxfer.errors import CredentialsError
 from cosxfer.ops.session import Session
 from cosxfer.tasks.uploads import Uploads
+from cosxfer.threads import Workers
 from cosxfer.transport.choose import TransportChoice, choose_transport
 
 
@@ -57,6 +57,7 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
         max_attempts: int = 5,
         connect_timeout_seconds: float = 10.0,
         stall_timeout_seconds: float = 60.0,
+        complete_timeout_seconds: float = 600.0,
         max_bytes_per_second: float | None = None,
         transport: TransportChoice = "auto",
     ) -> None:
@@ -71,6 +72,7 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
             max_attempts=max_attempts,
             connect_timeout_seconds=connect_timeout_seconds,
             stall_timeout_seconds=stall_timeout_seconds,
+            complete_timeout_seconds=complete_timeout_seconds,
             max_bytes_per_second=max_bytes_per_second,
         )
         check_endpoint(config.endpoint)
@@ -78,7 +80,7 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
         source = None if anonymous else _credentials(credentials, secret_id, secret_key, token)
         way = choose_transport(transport, config)
         self._session = Session(config=config, transport=way, credentials=CredentialsResolver(source))
-        self._executor = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="cosxfer-hash")
+        self._executor = Workers()
         self._uploads = Uploads(self._session, self._executor)
         self._closed = False
 
@@ -95,7 +97,7 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
         self._closed = True
         await self._uploads.aclose()
         await self._session.transport.aclose()
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._executor.end()
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         if getattr(self, "_closed", True) or not self._uploads.queue.bound:
@@ -105,7 +107,7 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
             abandon = getattr(self._session.transport, "abandon", None)
             if abandon is not None:
                 abandon()
-            self._executor.shutdown(wait=False, cancel_futures=True)
+            self._executor.end()
         # Last, as it may raise.
         _warn(f"unclosed client {self!r}; use async with, or await aclose()", ResourceWarning, source=self)
 

@@ -44,6 +44,7 @@ class Client(ObjectCalls, MultipartCalls, FileCalls):
         max_attempts: int = 5,
         connect_timeout_seconds: float = 10.0,
         stall_timeout_seconds: float = 60.0,
+        complete_timeout_seconds: float = 600.0,
         max_bytes_per_second: float | None = None,
         transport: TransportChoice = "auto",
     ) -> None:
@@ -63,6 +64,7 @@ class Client(ObjectCalls, MultipartCalls, FileCalls):
             max_attempts=max_attempts,
             connect_timeout_seconds=connect_timeout_seconds,
             stall_timeout_seconds=stall_timeout_seconds,
+            complete_timeout_seconds=complete_timeout_seconds,
             max_bytes_per_second=max_bytes_per_second,
             transport=transport,
         )

@@ -39,6 +39,9 @@ class ClientConfig:
     connect_timeout_seconds: float = 10.0
     stall_timeout_seconds: float = 60.0
     """How long the server may take to accept or send the next byte."""
+    complete_timeout_seconds: float = 600.0
+    """The same for Complete Multipart Upload, where more than ``stall_timeout_seconds``: to put the parts together may
+    take minutes, and how often COS sends a space meanwhile is not said."""
     max_bytes_per_second: float | None = None
     """What the client may send in all; None leaves it to the network. COS's own limit is ``traffic_limit``."""
 
@@ -70,7 +73,7 @@ class ClientConfig:
                 name="max_attempts",
                 value=self.max_attempts,
             )
-        for name in ("connect_timeout_seconds", "stall_timeout_seconds"):
+        for name in ("connect_timeout_seconds", "stall_timeout_seconds", "complete_timeout_seconds"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
                 raise UsageError(f"{name} is {value!r}; it must be a number above 0", name=name, value=value)

@@ -23,13 +23,14 @@
     └── TaskTimeoutError (TimeoutError)  a task's end was not waited for any longer
 
 ``retryable`` says whether the same request may succeed when sent again; values are attributes, so that a
-program needs to parse no message. No message, attribute or repr holds a secret key, a token or a signature.
+program needs to parse no message. No message, attribute or repr holds a secret key, a token or a signature. Each can be
+pickled, with the reason where that is one of these.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cosxfer.models import TaskState
@@ -39,6 +40,19 @@ class CosxferError(Exception):
     """The root: whatever goes wrong in cosxfer is one of these."""
 
     retryable: bool = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Else pickle calls the class with the message alone, and whoever waits for another process waits in vain.
+        cause = self.__cause__ if isinstance(self.__cause__, CosxferError) else None
+        return _unpickled, (type(self), self.args, cause), vars(self)
+
+
+def _unpickled(kind: type[CosxferError], args: tuple[Any, ...], cause: CosxferError | None) -> CosxferError:
+    error = kind.__new__(kind)
+    error.args = args
+    if cause is not None:
+        error.__cause__ = cause
+    return error
 
 
 class UsageError(CosxferError, ValueError):

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from cosxfer.errors import CosxferError
+from cosxfer.threads import none_to_be_had
 
 T = TypeVar("T")
 
@@ -99,11 +100,7 @@ class LoopThread:
         if self.closed:
             raise CosxferError("the client is closed; make a new one")
         if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            self._thread = threading.Thread(
-                target=_serve, args=(self._loop, self._at_end), name=self._name, daemon=True
-            )
-            self._thread.start()
+            self._loop, self._thread = _begun(self._name, self._at_end)
             self._finalizer = weakref.finalize(self, _stop, self._loop, self._thread, self._process, EXIT_SECONDS)
         if threading.current_thread() is self._thread:
             raise CosxferError("a callback cannot call the client it came from: it would wait for itself")
@@ -169,6 +166,22 @@ class _Waiting(Generic[T]):
     def _end(self) -> None:
         self._ended = True
         self._running.release()
+
+
+def _begun(
+    name: str, at_end: Callable[[], Coroutine[Any, Any, None]]
+) -> tuple[asyncio.AbstractEventLoop, threading.Thread]:
+    try:
+        loop = asyncio.new_event_loop()
+    except OSError as error:
+        raise CosxferError(f"no event loop can be made: {error.strerror}") from error
+    thread = threading.Thread(target=_serve, args=(loop, at_end), name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:
+        loop.close()
+        raise none_to_be_had(error) from error
+    return loop, thread
 
 
 def _serve(loop: asyncio.AbstractEventLoop, at_end: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -131,6 +131,8 @@ class MultipartUploadResult(Result):
     part_number: int
     etag: str
     crc64: int | None
+    size: int = 0
+    """Bytes of the part. With its CRC64 they tell `multipart_complete` what the object is to be."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ LEVELS = {
     "cosxfer.config": 0,
     "cosxfer.credentials": 0,
     "cosxfer.events": 0,
+    "cosxfer.threads": 0,
     "cosxfer._native": 1,
     "cosxfer.cos": 2,
     "cosxfer.planning": 2,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Literal, Unpack
 
 from cosxfer.calls.base import AsyncCalls
@@ -13,6 +14,7 @@ from cosxfer.engine.upload_file import DEFAULT_SLICE_SIZE
 from cosxfer.models import Progress, TaskEvent, TaskInfo, UploadResult
 from cosxfer.tasks.batch import AsyncUploadBatch, BatchRecord, FileResult, OnFileFinish
 from cosxfer.tasks.task import AsyncUploadTask
+from cosxfer.threads import in_thread
 
 
 class AsyncFileCalls(AsyncCalls):
@@ -114,13 +116,14 @@ class AsyncFileCalls(AsyncCalls):
         while others go on may finish a second time; its last outcome counts.
         """
         self._ready()
-        batch = await asyncio.to_thread(
+        look = partial(
             self._uploads.batch,
             files,
             slice_size=slice_size,
             on_progress=on_progress,
             on_file_finish=on_file_finish,
         )
+        batch = await in_thread(None, look)
         return await self._all(batch)
 
     def submit_upload_files(
@@ -168,7 +171,7 @@ class AsyncFileCalls(AsyncCalls):
         returns, almost all of it for its result.
         """
         self._ready()
-        batch = await asyncio.to_thread(
+        look = partial(
             self._uploads.directory,
             bucket,
             prefix,
@@ -180,6 +183,7 @@ class AsyncFileCalls(AsyncCalls):
             on_file_finish=on_file_finish,
             options=options,
         )
+        batch = await in_thread(None, look)
         return await self._all(batch)
 
     # -- the queue --------------------------------------------------------------------------------------------------

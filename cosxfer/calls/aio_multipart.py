@@ -9,6 +9,7 @@ from cosxfer.calls.base import AsyncCalls
 from cosxfer.cos.names import check_part_number, check_upload_id
 from cosxfer.cos.requests import ObjectHeaders, PartHeaders, one_part_headers
 from cosxfer.engine.bodies import BodyInput, prepared
+from cosxfer.engine.completion import complete_by_hand
 from cosxfer.engine.report import Reporter
 from cosxfer.limits import MAX_PART_BYTES
 from cosxfer.models import (
@@ -24,7 +25,6 @@ from cosxfer.models import (
     Upload,
 )
 from cosxfer.ops.multipart_abort import multipart_abort
-from cosxfer.ops.multipart_complete import multipart_complete
 from cosxfer.ops.multipart_init import multipart_init
 from cosxfer.ops.multipart_list import multipart_list
 from cosxfer.ops.multipart_list_part import multipart_list_part
@@ -242,10 +242,12 @@ class AsyncMultipartCalls(AsyncCalls):
     ) -> MultipartCompleteResult:
         """Make one object of the parts (COS: Complete Multipart Upload); they may come in any order.
 
-        COS answers 200 before it has assembled them; an error that follows is raised like any other.
+        COS answers 200 before it has assembled them; an error that follows is raised like any other. Until then
+        it may be silent for the client's ``complete_timeout_seconds``. Where an answer is lost and the upload is gone,
+        size and CRC64 of the object prove that it was made, if all ``parts`` are what `multipart_upload` returned.
         """
         self._ready()
-        return await multipart_complete(self._session, bucket, key, upload_id=upload_id, parts=parts, region=region)
+        return await complete_by_hand(self._session, bucket, key, upload_id=upload_id, parts=parts, region=region)
 
     async def multipart_abort(
         self, bucket: str, key: str, *, upload_id: str, region: str | None = None

@@ -10,7 +10,7 @@ from cosxfer.arguments import check_text
 from cosxfer.calls.base import AsyncCalls
 from cosxfer.cos import requests
 from cosxfer.cos.policy import Condition
-from cosxfer.cos.requests import ObjectHeaders
+from cosxfer.cos.requests import CustomerKey, ObjectHeaders, reading_headers
 from cosxfer.engine.append import Append
 from cosxfer.engine.bodies import BodyInput, prepared
 from cosxfer.engine.report import Reporter
@@ -280,11 +280,22 @@ class AsyncObjectCalls(AsyncCalls):
         return result
 
     async def head_object(
-        self, bucket: str, key: str, *, version_id: str | None = None, region: str | None = None
+        self,
+        bucket: str,
+        key: str,
+        *,
+        version_id: str | None = None,
+        region: str | None = None,
+        **given: Unpack[CustomerKey],
     ) -> HeadObjectResult:
-        """What is known of an object (COS: HEAD Object). `cosxfer.NotFoundError` where there is none."""
+        """What is known of an object (COS: HEAD Object). `cosxfer.NotFoundError` where there is none.
+
+        ``given`` is the `cosxfer.cos.requests.CustomerKey` of an object that has one.
+        """
         self._ready()
-        return await head_object(self._session, bucket, key, version_id=version_id, region=region)
+        return await head_object(
+            self._session, bucket, key, version_id=version_id, headers=reading_headers(given), region=region
+        )
 
     @overload
     async def get_object(
@@ -296,6 +307,7 @@ class AsyncObjectCalls(AsyncCalls):
         byte_range: tuple[int, int] | None = None,
         version_id: str | None = None,
         region: str | None = None,
+        **given: Unpack[CustomerKey],
     ) -> GetObjectBytesResult: ...
     @overload
     async def get_object(
@@ -307,6 +319,7 @@ class AsyncObjectCalls(AsyncCalls):
         byte_range: tuple[int, int] | None = None,
         version_id: str | None = None,
         region: str | None = None,
+        **given: Unpack[CustomerKey],
     ) -> GetObjectFileResult: ...
     @overload
     async def get_object(
@@ -318,6 +331,7 @@ class AsyncObjectCalls(AsyncCalls):
         byte_range: tuple[int, int] | None = None,
         version_id: str | None = None,
         region: str | None = None,
+        **given: Unpack[CustomerKey],
     ) -> GetObjectBytesResult | GetObjectFileResult: ...
     async def get_object(
         self,
@@ -328,15 +342,24 @@ class AsyncObjectCalls(AsyncCalls):
         byte_range: tuple[int, int] | None = None,
         version_id: str | None = None,
         region: str | None = None,
+        **given: Unpack[CustomerKey],
     ) -> GetObjectBytesResult | GetObjectFileResult:
         """Fetch an object (COS: GET Object) into the result's ``body``, or into the file ``output``, then its ``path``.
 
         The file appears only when it is complete and its CRC64 agrees with the server's. ``byte_range`` is first and
         last byte, both included; a range has no CRC64 to compare. An ``output`` that is a directory is refused.
+        ``given`` is the `cosxfer.cos.requests.CustomerKey` of an object that has one.
         """
         self._ready()
         return await get_object(
-            self._session, bucket, key, output=output, byte_range=byte_range, version_id=version_id, region=region
+            self._session,
+            bucket,
+            key,
+            output=output,
+            byte_range=byte_range,
+            version_id=version_id,
+            headers=reading_headers(given),
+            region=region,
         )
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from cosxfer.arguments import check_callback
 from cosxfer.cos.names import check_bucket, check_key
@@ -15,6 +14,7 @@ from cosxfer.models import Progress
 from cosxfer.ops.session import Session
 from cosxfer.tasks.task import DELIVERY_SECONDS
 from cosxfer.tasks.uploads import Uploads
+from cosxfer.threads import Workers
 
 if TYPE_CHECKING:
     from cosxfer.aio import AsyncClient
@@ -29,15 +29,25 @@ class _End:
 _END = _End()
 
 
-class AsyncCalls:
+class _Bound:
+    """What belongs to its process, with connections and threads."""
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"a {type(self).__name__} cannot be copied or pickled: it has connections and threads; "
+            "make one in each process"
+        )
+
+
+class AsyncCalls(_Bound):
     """A group of `AsyncClient`'s calls."""
 
     _session: Session
-    _executor: ThreadPoolExecutor
+    _executor: Workers
     _uploads: Uploads
     _closed: bool
 
-    def _ready(self) -> ThreadPoolExecutor:
+    def _ready(self) -> Workers:
         """Raise unless the client may be used, by this process and from this event loop."""
         self._uploads.queue.check()
         if self._closed:
@@ -73,7 +83,7 @@ class AsyncCalls:
             await asyncio.wait([asyncio.wrap_future(left)], timeout=DELIVERY_SECONDS)
 
 
-class BlockingCalls:
+class BlockingCalls(_Bound):
     """A group of `Client`'s calls, each of which runs its asynchronous form."""
 
     _client: AsyncClient

@@ -8,7 +8,7 @@ from typing import Unpack, overload
 
 from cosxfer.calls.base import BlockingCalls
 from cosxfer.cos.policy import Condition
-from cosxfer.cos.requests import ObjectHeaders
+from cosxfer.cos.requests import CustomerKey, ObjectHeaders
 from cosxfer.engine.bodies import BodyInput
 from cosxfer.models import (
     AppendObjectResult,
@@ -174,9 +174,15 @@ class ObjectCalls(BlockingCalls):
         )
 
     def head_object(
-        self, bucket: str, key: str, *, version_id: str | None = None, region: str | None = None
+        self,
+        bucket: str,
+        key: str,
+        *,
+        version_id: str | None = None,
+        region: str | None = None,
+        **given: Unpack[CustomerKey],
     ) -> HeadObjectResult:
-        return self._run(self._client.head_object(bucket, key, version_id=version_id, region=region))
+        return self._run(self._client.head_object(bucket, key, version_id=version_id, region=region, **given))
 
     @overload
     def get_object(
@@ -188,6 +194,7 @@ class ObjectCalls(BlockingCalls):
         byte_range: tuple[int, int] | None = None,
         version_id: str | None = None,
         region: str | None = None,
+        **given: Unpack[CustomerKey],
     ) -> GetObjectBytesResult: ...
     @overload
     def get_object(
@@ -199,6 +206,7 @@ class ObjectCalls(BlockingCalls):
         byte_range: tuple[int, int] | None = None,
         version_id: str | None = None,
         region: str | None = None,
+        **given: Unpack[CustomerKey],
     ) -> GetObjectFileResult: ...
     @overload
     def get_object(
@@ -210,6 +218,7 @@ class ObjectCalls(BlockingCalls):
         byte_range: tuple[int, int] | None = None,
         version_id: str | None = None,
         region: str | None = None,
+        **given: Unpack[CustomerKey],
     ) -> GetObjectBytesResult | GetObjectFileResult: ...
     def get_object(
         self,
@@ -220,9 +229,10 @@ class ObjectCalls(BlockingCalls):
         byte_range: tuple[int, int] | None = None,
         version_id: str | None = None,
         region: str | None = None,
+        **given: Unpack[CustomerKey],
     ) -> GetObjectBytesResult | GetObjectFileResult:
         return self._run(
             self._client.get_object(
-                bucket, key, output=output, byte_range=byte_range, version_id=version_id, region=region
+                bucket, key, output=output, byte_range=byte_range, version_id=version_id, region=region, **given
             )
         )

@@ -7,7 +7,7 @@ import binascii
 import mimetypes
 from collections.abc import AsyncIterable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias, TypedDict
+from typing import Protocol, TypeAlias, TypedDict, cast
 from urllib.parse import quote
 
 from cosxfer.arguments import check_mapping, check_names, wrong_type
@@ -134,14 +134,22 @@ def check_content_md5(value: str) -> bytes:
     return digest
 
 
-class PartHeaders(TypedDict, total=False):
+class CustomerKey(TypedDict, total=False):
+    """The customer's own key of an object (SSE-C), needed to write and to read it: all three, and over HTTPS only."""
+
+    sse_customer_algorithm: str
+    """``AES256``."""
+    sse_customer_key: str
+    """The 32 bytes in base64."""
+    sse_customer_key_md5: str
+    """Their MD5 in base64."""
+
+
+class PartHeaders(CustomerKey, total=False):
     """Parameters of every call that sends bytes; each becomes the header of its name."""
 
     expect: str
     """``100-continue``: the body is not sent to a server that refuses the request."""
-    sse_customer_algorithm: str
-    sse_customer_key: str
-    sse_customer_key_md5: str
     traffic_limit: int
     """Bit/s for each request, 819,200 to 838,860,800."""
     headers: Mapping[str, str]
@@ -155,7 +163,8 @@ class ObjectHeaders(PartHeaders, total=False):
     content_disposition: str
     content_encoding: str
     content_type: str
-    """Guessed from the key's ending where absent, else ``application/octet-stream``."""
+    """Guessed from the key's ending where absent, else ``application/octet-stream``. Of ``.csv.gz`` and the like it is
+    ``application/gzip``, or with ``content_encoding`` that of the ``.csv``."""
     expires: str
     acl: str
     """``default``, ``private``, ``public-read`` or ``public-read-write``."""
@@ -197,23 +206,31 @@ _HEADER_OF = {
 
 _PLAIN = frozenset({*_HEADER_OF, "metadata", "traffic_limit", "headers"})
 
-_PART_HEADERS = (
-    "expect",
-    "sse_customer_algorithm",
-    "sse_customer_key",
-    "sse_customer_key_md5",
-    "traffic_limit",
-)
-"""What of an object's parameters each of its parts must repeat."""
+_PACKED = {
+    "bzip2": "application/x-bzip2",
+    "compress": "application/x-compress",
+    "gzip": "application/gzip",
+    "xz": "application/x-xz",
+}
 
-_RESERVED = frozenset({"authorization", "content-length", "host", "connection", "transfer-encoding", "content-md5"})
+_CUSTOMER_KEY = tuple(_HEADER_OF[name] for name in CustomerKey.__annotations__)
+
+_PART_HEADERS = ("expect", "x-cos-traffic-limit", *_CUSTOMER_KEY)
+"""Which of an object's headers each of its parts must repeat, however they were given."""
+
+_OURS = frozenset({"authorization", "content-length", "content-md5", "host"})
+
+_OF_THE_CONNECTION = frozenset(
+    {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+"""Not of the request (RFC 9110, 7.6.1); HTTP/2 breaks the connection for them."""
 
 
 def object_headers(key: str, given: ObjectHeaders) -> dict[str, str]:
     """Return the headers for the parameters of a call that creates ``key``; raises `UsageError` for a bad value."""
     headers = _plain_headers(given)
     if "content-type" not in headers:
-        headers["content-type"] = mimetypes.guess_type(key)[0] or "application/octet-stream"
+        headers["content-type"] = _guessed_type(key, unpacked="content-encoding" in headers)
     if "metadata" in given:
         metadata = metadata_headers(given["metadata"])
         if both := metadata.keys() & headers.keys():
@@ -223,10 +240,29 @@ def object_headers(key: str, given: ObjectHeaders) -> dict[str, str]:
     return headers
 
 
+def _guessed_type(key: str, *, unpacked: bool) -> str:
+    """What the key's ending says; of what is compressed, its own type, unless it will be ``unpacked`` on the way."""
+    # A name is guessed as if it were a URL, and one that begins with "data:" would say its type itself.
+    kind, packed = mimetypes.guess_type(f"/{key}")
+    if packed is not None and not unpacked:
+        kind = _PACKED.get(packed)
+    return kind or "application/octet-stream"
+
+
 def part_headers(given: ObjectHeaders) -> dict[str, str]:
     """Return the headers that a part of an object with these parameters carries."""
-    chosen = {name: given[name] for name in _PART_HEADERS if name in given}  # type: ignore[literal-required]
-    return _plain_headers(chosen)  # type: ignore[arg-type] # the same keys with the same types
+    return _chosen(_plain_headers(given), _PART_HEADERS)
+
+
+def customer_key_headers(given: PartHeaders) -> dict[str, str]:
+    """Return the headers without which an object with these parameters cannot be read."""
+    return _chosen(_plain_headers(given), _CUSTOMER_KEY)
+
+
+def reading_headers(given: CustomerKey) -> dict[str, str]:
+    """Return the headers for the parameters of a call that reads an object; raises `UsageError` for a bad value."""
+    check_names(given, CustomerKey.__annotations__)
+    return _plain_headers(cast(PartHeaders, given))
 
 
 def one_part_headers(given: PartHeaders) -> dict[str, str]:
@@ -236,6 +272,10 @@ def one_part_headers(given: PartHeaders) -> dict[str, str]:
             f"a part takes no {unknown[0]!r}: what describes the object belongs to multipart_init", name=unknown[0]
         )
     return _plain_headers(given)
+
+
+def _chosen(headers: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:
+    return {name: headers[name] for name in names if name in headers}
 
 
 def _plain_headers(given: PartHeaders) -> dict[str, str]:
@@ -284,8 +324,9 @@ def _other_headers(given: Mapping[str, str] | None) -> dict[str, str]:
     names: dict[str, str] = {}
     for name, value in (given or {}).items():
         lower = check_header_name(name)
-        if lower in _RESERVED:
-            raise UsageError(f"the header {name!r} is set by cosxfer and cannot be given", name="headers", value=name)
+        if lower in _OURS or lower in _OF_THE_CONNECTION:
+            why = "is set by cosxfer" if lower in _OURS else "is the connection's"
+            raise UsageError(f"the header {name!r} {why} and cannot be given", name="headers", value=name)
         if lower in headers:
             raise same_header(lower, names[lower], name, argument="headers")
         check_header_value(lower, value, argument="headers")

@@ -1,9 +1,9 @@
 """One append, made exactly once, also where an answer is lost.
 
 An append that is sent twice may be there twice. So it is never sent again before the object was asked: where its size
-is still the position, nothing happened and it is sent again; where it is the position and the length, what stands
-there is compared with what was sent (by the CRC64 of the object, or of its tail, which is fetched for that); anything
-else is somebody else's append, and an `AppendPositionError`.
+is still the position, nothing happened and it is sent again; where it reaches beyond, what stands there is compared
+with what was sent (by the CRC64 of the object, or of that stretch of it, which is fetched for that), since others may
+have appended after us; anything else is somebody else's append, and an `AppendPositionError`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from cosxfer._native import hashing
 from cosxfer.cos.names import shorten
-from cosxfer.cos.requests import ObjectHeaders, check_unchanged
+from cosxfer.cos.requests import ObjectHeaders, check_unchanged, customer_key_headers
 from cosxfer.engine.bodies import PreparedBody
 from cosxfer.errors import (
     AppendPositionError,
@@ -25,13 +25,16 @@ from cosxfer.errors import (
     ServerError,
     UsageError,
 )
-from cosxfer.limits import MAX_PUT_BYTES
+from cosxfer.limits import MAX_PUT_BYTES, MIB
 from cosxfer.models import AppendObjectResult, HeadObjectResult
 from cosxfer.ops.append_object import append_object
 from cosxfer.ops.get_object import get_object
 from cosxfer.ops.head_object import head_object
 from cosxfer.ops.session import Session
 from cosxfer.retry import retry_delay
+
+COMPARED_AT_ONCE = 8 * MIB
+"""Bytes that are fetched in one request to be compared: an append may be 5 GiB long."""
 
 
 class Append:
@@ -63,6 +66,8 @@ class Append:
         self._position = position
         self._given = given
         self._region = region
+        # An object under the customer's own key tells nothing without it.
+        self._key_headers = customer_key_headers(given)
         self._on_sent = on_sent
 
     async def run(self) -> AppendObjectResult:
@@ -125,7 +130,9 @@ class Append:
     async def _look(self, failure: CosxferError) -> HeadObjectResult | None:
         """What the object is now, None where there is none."""
         try:
-            return await head_object(self._session, self._bucket, self._key, region=self._region)
+            return await head_object(
+                self._session, self._bucket, self._key, headers=self._key_headers, region=self._region
+            )
         except NotFoundError as error:
             if error.code == "NoSuchBucket":
                 raise failure from error
@@ -135,9 +142,8 @@ class Append:
             raise failure from error
 
     async def _outcome(self, found: HeadObjectResult | None, failure: CosxferError) -> AppendObjectResult:
-        """Success where the object ends with our bytes, else the error."""
-        after = self._position + self._body.content_length
-        if found is None or found.size != after or not await self._is_ours(found, failure):
+        """Success where our bytes are in their place, else the error."""
+        if found is None or not await self._is_there(found, failure):
             raise self._wrong_position(0 if found is None else found.size, failure) from failure
         return AppendObjectResult(
             status_code=found.status_code,
@@ -145,22 +151,31 @@ class Append:
             request_id=found.request_id,
             etag=found.etag,
             crc64=found.crc64,
-            next_append_position=after,
+            next_append_position=found.size,
         )
 
-    async def _is_ours(self, found: HeadObjectResult, failure: CosxferError) -> bool:
-        if self._position == 0 and found.crc64 is not None:
+    async def _is_there(self, found: HeadObjectResult, failure: CosxferError) -> bool:
+        after = self._position + self._body.content_length
+        if found.size < after or self._body.content_length == 0:
+            return found.size == after
+        if found.size == after and self._position == 0 and found.crc64 is not None:
             return found.crc64 == self._body.crc64
-        if self._body.content_length == 0:
-            return True
-        try:
-            tail = await get_object(
-                self._session, self._bucket, self._key, byte_range=(self._position, found.size - 1), region=self._region
-            )
-        except CosxferError as error:
-            failure.add_note(f"the object has the size that it should have now, but cannot be compared: {error}")
-            raise failure from error
-        return hashing.crc64(tail.body) == self._body.crc64
+        crc64 = 0
+        for first in range(self._position, after, COMPARED_AT_ONCE):
+            try:
+                stretch = await get_object(
+                    self._session,
+                    self._bucket,
+                    self._key,
+                    byte_range=(first, min(first + COMPARED_AT_ONCE, after) - 1),
+                    headers=self._key_headers,
+                    region=self._region,
+                )
+            except CosxferError as error:
+                failure.add_note(f"the object is as long as it would be now, but cannot be compared: {error}")
+                raise failure from error
+            crc64 = hashing.crc64(stretch.body, crc64)
+        return crc64 == self._body.crc64
 
     def _wrong_position(self, position: int | None, error: CosxferError) -> AppendPositionError:
         ends = "where it ends cannot be told" if position is None else f"it ends at {position}"

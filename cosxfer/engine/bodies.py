@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from cosxfer._native import hashing
 from cosxfer.arguments import check_text, wrong_type
@@ -17,10 +16,11 @@ from cosxfer.engine.digests import digest_of
 from cosxfer.engine.file_body import FileBody, ReadableFile, is_file, measure
 from cosxfer.engine.hash_ahead import HashAhead
 from cosxfer.engine.part_body import PartBody
-from cosxfer.engine.stream_body import StreamBody, pieces_of, spool
+from cosxfer.engine.stream_body import StreamBody, bytes_of, pieces_of, spool
 from cosxfer.errors import CosxferError, IntegrityError, SourceChangedError, UsageError
 from cosxfer.planning import PartRange
 from cosxfer.sources import FileSource, RegularFile
+from cosxfer.threads import Workers, in_thread
 
 BinaryInput: TypeAlias = Buffer | os.PathLike[str] | ReadableFile | Iterable[Buffer] | AsyncIterable[Buffer]
 BodyInput: TypeAlias = BinaryInput | str
@@ -53,7 +53,7 @@ class PreparedBody:
 @asynccontextmanager
 async def prepared(
     body: BodyInput,
-    executor: Executor,
+    executor: Workers,
     *,
     content_length: int | None = None,
     content_md5: str | None = None,
@@ -83,7 +83,7 @@ async def prepared(
             largest=largest,
         )
     elif isinstance(body, os.PathLike):
-        with await asyncio.to_thread(FileSource.open, body) as source:
+        with await in_thread(None, FileSource.open, body) as source:
             _check_size(source.size, largest, content_length)
             part = PartRange(number=1, offset=0, length=source.size)
             ahead = HashAhead(source, executor=executor, on_hashed=lambda _: None)
@@ -100,7 +100,7 @@ async def prepared(
         _check_size(size, largest, content_length)
         yield await _from_file(FileBody(body, size), executor, given)
     elif content_length and not repeatable:
-        stream = StreamBody(pieces_of(body), content_length, name=_name(body))
+        stream = StreamBody(pieces_of(body), content_length, executor=executor, name=_name(body))
         yield PreparedBody(body=stream, content_length=content_length, md5=given, crc64=None)
     else:
         async with spool(pieces_of(body), executor=executor, largest=largest, name=_name(body)) as kept:
@@ -125,14 +125,14 @@ async def in_memory(
     view = memoryview(body)
     if not view.c_contiguous:
         raise UsageError("the body is a view with holes; pass bytes(view)", name="body", value="memoryview")
-    view = view.cast("B")
+    view = bytes_of(view)
     _check_size(len(view), largest, content_length)
     digest = await digest_of_body(view)
     return PreparedBody(body=view, content_length=len(view), md5=given or digest.md5, crc64=digest.crc64)
 
 
 async def _from_file(body: FileBody, executor: Executor, given: bytes | None) -> PreparedBody:
-    digest = await asyncio.get_running_loop().run_in_executor(executor, body.digest)
+    digest = await in_thread(executor, body.digest)
     return PreparedBody(body=body, content_length=body.size, md5=given or digest.md5, crc64=digest.crc64)
 
 
@@ -153,7 +153,24 @@ def checked_body(body: BodyInput) -> BinaryInput:
             body,
             "bytes, a string, a pathlib.Path for a file's content, a binary file object, or an iterable of bytes",
         )
+    if iterable and not isinstance(body, Buffer | ReadableFile) and _has_memory(body):
+        kind = type(body).__name__
+        raise UsageError(
+            f"body is {kind}; pass memoryview(body) for the bytes that it takes in memory, or iter(body) for its items "
+            "where these are bytes",
+            name="body",
+            value=kind,
+        )
     return body
+
+
+def _has_memory(body: Any) -> bool:
+    """Whether it is an array, whose bytes in memory are another thing than its items."""
+    try:
+        memoryview(body).release()
+    except (TypeError, ValueError, BufferError):
+        return False
+    return True
 
 
 def check_content_length(value: int) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from concurrent.futures import Executor
 
 from cosxfer._native import hashing
+from cosxfer.threads import in_thread
 
 SMALL_BYTES = 256 * 1024
 """Hashing less takes less time than handing it to a thread."""
@@ -20,7 +21,7 @@ async def digest_of(view: memoryview, executor: Executor) -> hashing.PartDigest:
     if len(view) <= SMALL_BYTES:
         [digest] = hashing.hash_parts([view])
     else:
-        [digest] = await asyncio.get_running_loop().run_in_executor(executor, hashing.hash_parts, [view])
+        [digest] = await in_thread(executor, hashing.hash_parts, [view])
     return digest
 
 

@@ -32,7 +32,7 @@ def is_file(body: object) -> TypeGuard[ReadableFile]:
         return False
     try:
         nothing: object = body.read(0)
-    except (OSError, ValueError) as error:
+    except Exception as error:
         raise UsageError(f"the file object cannot be read: {error}", name="body", value=type(body).__name__) from error
     if isinstance(nothing, str):
         raise UsageError('the file object is open in text mode; open it with "rb"', name="body", value="text")

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from cosxfer._native import hashing
 from cosxfer.planning import PartRange
 from cosxfer.sources import FileSource
+from cosxfer.threads import in_thread
 
 ROUND_BYTES = 16 * 1024 * 1024
 
@@ -61,7 +62,7 @@ class HashAhead:
         loop = asyncio.get_running_loop()
         for batch in batches:
             began = time.monotonic()
-            work = loop.run_in_executor(self._executor, self._hash_batch, batch, loop)
+            work = in_thread(self._executor, self._hash_batch, batch, loop)
             try:
                 digests = await asyncio.shield(work)
             except asyncio.CancelledError:

@@ -15,7 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from cosxfer._native import hashing
 from cosxfer.engine.digests import HASHED_AT_ONCE, SMALL_BYTES
+from cosxfer.errors import CosxferError
 from cosxfer.sources import FileSource, SmallFile
+from cosxfer.threads import submit
 
 PATIENCE_SECONDS = 0.01
 """How long a file may wait for a thread before there are twice as many."""
@@ -119,9 +121,9 @@ class Opener:
 
     def _start_thread(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
-            self._executor.submit(self._work, loop)
-        except RuntimeError as error:
-            # The interpreter is ending, and starts no more threads. One that is there goes on.
+            submit(self._executor, self._work, loop)
+        except CosxferError as error:
+            # There can be no more threads, or the interpreter is ending. One that is there goes on.
             with self._lock:
                 self._threads -= 1
                 left = list(self._waiting) if not self._threads else []

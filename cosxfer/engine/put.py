@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import Executor
 
 from cosxfer.cos.names import check_bucket, check_key
 from cosxfer.cos.requests import ObjectHeaders, check_content_md5, object_headers
@@ -15,6 +14,7 @@ from cosxfer.limits import MAX_PUT_BYTES
 from cosxfer.models import Progress, PutObjectResult
 from cosxfer.ops.put_object import put_object
 from cosxfer.ops.session import Session
+from cosxfer.threads import Workers
 
 
 class PutJob:
@@ -41,7 +41,7 @@ class PutJob:
     def __init__(
         self,
         session: Session,
-        executor: Executor,
+        executor: Workers,
         digests: Digests,
         bucket: str,
         key: str,

@@ -19,6 +19,7 @@ from cosxfer.cos.names import bare_etag, check_key, shorten
 from cosxfer.cos.requests import ObjectHeaders
 from cosxfer.engine.abort import abort_upload
 from cosxfer.engine.checkpoint import Checkpoint, DonePart
+from cosxfer.engine.completion import Completion
 from cosxfer.engine.hash_ahead import HashAhead, HashedPart
 from cosxfer.engine.options import UploadOptions
 from cosxfer.engine.part_body import PartBody
@@ -29,14 +30,11 @@ from cosxfer.errors import (
     CosxferError,
     IntegrityError,
     NotFoundError,
-    ServerError,
     SourceError,
     TransportError,
     UploadError,
 )
-from cosxfer.models import HeadObjectResult, MultipartCompleteResult, Part, Progress, UploadResult
-from cosxfer.ops.head_object import head_object
-from cosxfer.ops.multipart_complete import multipart_complete
+from cosxfer.models import MultipartCompleteResult, Part, Progress, UploadResult
 from cosxfer.ops.multipart_init import multipart_init
 from cosxfer.ops.multipart_list_part import multipart_list_part
 from cosxfer.ops.multipart_upload import multipart_upload
@@ -78,9 +76,9 @@ class SliceUpload:
         self._whole: hashing.Md5 | None = None
         self._executor = executor
         self._hash_seconds = 0.0
-        # With a key of the user's or of the KMS the stored bytes are not the sent ones, and so is the ETag.
-        own_encryption = options.given.get("server_side_encryption") == "cos/kms"
-        self._etag_is_md5 = not own_encryption and "sse_customer_key" not in options.given
+        # With a key of the customer's or of the KMS the stored bytes are not the sent ones, and so is the ETag.
+        under_kms = options.given.get("server_side_encryption") == "cos/kms"
+        self._etag_is_md5 = not under_kms and not requests.customer_key_headers(options.given)
         self._part_headers = requests.part_headers(options.given)
         memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         self._drop_behind = leaves_page_cache(plan.size, memory_bytes=memory_bytes)
@@ -115,14 +113,16 @@ class SliceUpload:
         self._hash_reporter.start(done_bytes)
         send_began = time.monotonic()
         if completed is None:
-            parts = await self._begin()
+            hashed = await self._begin()
             try:
                 self._reporter.start(done_bytes)
                 send_began = time.monotonic()
-                await run_window(parts, self._send_part, limit=self._limit)
+                await run_window(hashed, self._send_part, limit=self._limit)
                 crc64 = self._check_contiguous()
                 self._source.check()
-                completed = await self._complete(crc64)
+                checkpoint.completing = True
+                parts = [Part(part_number=number, etag=part.etag) for number, part in checkpoint.done.items()]
+                completed = await self._completion(crc64).run(parts)
             except SourceError as error:
                 # Nothing is wrong with COS: the file's own error stays what it is.
                 error.add_note((await self._abort())[1])
@@ -139,8 +139,9 @@ class SliceUpload:
         send_seconds = time.monotonic() - send_began
         upload_id = checkpoint.upload_id
         etags_agree = all(bare_etag(part.etag) == part.md5.hex() for part in checkpoint.done.values())
+        completion = self._completion(crc64)
         checkpoint.clear()
-        verified_by = await self._verify(completed, crc64, upload_id, etags_agree=etags_agree)
+        verified_by = await self._verify(completed, completion, crc64, upload_id, etags_agree=etags_agree)
         self._reporter.finish()
         return UploadResult(
             status_code=completed.status_code,
@@ -199,7 +200,7 @@ class SliceUpload:
         except NotFoundError as error:
             completed = None
             if checkpoint.completing:
-                completed = await self._completed_anyway(error, self._check_contiguous())
+                completed = await self._completion(self._check_contiguous()).found(error)
             if completed is None:
                 checkpoint.clear()
             return completed
@@ -312,77 +313,32 @@ class SliceUpload:
         assert offset == self._plan.size, f"the parts hold {offset} of {self._plan.size} bytes"
         return crc64
 
-    async def _complete(self, crc64: int) -> MultipartCompleteResult:
-        parts = [Part(part_number=number, etag=part.etag) for number, part in self._checkpoint.done.items()]
-        self._checkpoint.completing = True
-        try:
-            return await multipart_complete(
-                self._session,
-                self._bucket,
-                self._key,
-                upload_id=self._checkpoint.upload_id,
-                parts=parts,
-                region=self._options.region,
-            )
-        except (TransportError, ServerError) as error:
-            # The answer to an earlier attempt may have been lost after the object was made.
-            completed = await self._completed_anyway(error, crc64)
-            if completed is None:
-                raise
-            return completed
-
-    async def _completed_anyway(self, error: CosxferError, crc64: int) -> MultipartCompleteResult | None:
-        gone = isinstance(error, NotFoundError) and error.code == "NoSuchUpload"
-        # What may succeed later may have succeeded already; an error inside a 200 is told by its code, not its status.
-        if isinstance(error, ServerError) and not gone and not error.retryable and error.status != 409:
-            return None
-        try:
-            if not gone and await self._still_open():
-                return None
-            head = await self._head()
-        except CosxferError:
-            return None
-        if head.size != self._plan.size or head.crc64 != crc64:
-            return None
-        return MultipartCompleteResult(
-            status_code=head.status_code,
-            headers=head.headers,
-            request_id=head.request_id,
-            location=self._session.endpoint(self._bucket, self._options.region).location(self._key),
-            bucket=self._bucket,
-            key=self._key,
-            etag=head.etag,
-            crc64=head.crc64,
-            version_id=head.version_id,
+    def _completion(self, crc64: int) -> Completion:
+        return Completion(
+            self._session,
+            self._bucket,
+            self._key,
+            upload_id=self._checkpoint.upload_id,
+            size=self._plan.size,
+            crc64=crc64,
+            region=self._options.region,
+            key_headers=requests.customer_key_headers(self._options.given),
         )
 
-    async def _head(self) -> HeadObjectResult:
-        # An object under the user's own key tells nothing without it.
-        keys = {name: value for name, value in self._part_headers.items() if "customer" in name}
-        return await head_object(self._session, self._bucket, self._key, headers=keys, region=self._options.region)
-
-    async def _still_open(self) -> bool:
-        try:
-            await multipart_list_part(
-                self._session,
-                self._bucket,
-                self._key,
-                upload_id=self._checkpoint.upload_id,
-                max_parts=1,
-                region=self._options.region,
-            )
-        except NotFoundError:
-            return False
-        return True
-
     async def _verify(
-        self, completed: MultipartCompleteResult, crc64: int, upload_id: str, *, etags_agree: bool
+        self,
+        completed: MultipartCompleteResult,
+        completion: Completion,
+        crc64: int,
+        upload_id: str,
+        *,
+        etags_agree: bool,
     ) -> str:
         """Compare the object's CRC64 with the file's; returns by what the object was verified."""
         theirs = completed.crc64
         if theirs is None:
             try:
-                head = await self._head()
+                head = await completion.head()
             except CosxferError as error:
                 raise UploadError(
                     f"{self._what()} was completed, but the object could not be compared with the file: {error}",

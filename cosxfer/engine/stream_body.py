@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
-from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import IO, TypeAlias
@@ -15,6 +14,7 @@ from cosxfer.cos.requests import Buffer
 from cosxfer.engine.file_body import FileBody, ReadableFile
 from cosxfer.errors import CosxferError, SourceError, UsageError
 from cosxfer.limits import GIB, KIB, MIB
+from cosxfer.threads import Workers, in_thread
 
 BATCH_BYTES = 256 * KIB
 """Pieces are collected to so much before they change threads, which costs about 0.1 ms."""
@@ -26,14 +26,28 @@ Pieces: TypeAlias = "Iterator[Buffer] | AsyncIterator[Buffer]"
 
 def pieces_of(body: ReadableFile | Iterable[Buffer] | AsyncIterable[Buffer]) -> Pieces:
     """The pieces of an iterable, an asynchronous iterable or a file object."""
-    if isinstance(body, AsyncIterable):
-        return aiter(body)
-    return _blocks(body) if isinstance(body, ReadableFile) else iter(body)
+    try:
+        if isinstance(body, AsyncIterable):
+            return aiter(body)
+        return _blocks(body) if isinstance(body, ReadableFile) else iter(body)
+    except Exception as error:
+        name = f"<{type(body).__name__}>"
+        raise UsageError(
+            f"the body {name} cannot be iterated over: {type(error).__name__}: {error}", name="body", value=name
+        ) from error
 
 
 def _blocks(file: ReadableFile) -> Iterator[Buffer]:
     while block := file.read(BATCH_BYTES):
         yield block
+    if block is None:
+        # More may come: what was read so far is not all.
+        raise UsageError(
+            f"the body <{type(file).__name__}> has nothing to read yet, as it is in non-blocking mode; make it wait "
+            "(os.set_blocking), or pass an iterable of its pieces",
+            name="body",
+            value=type(file).__name__,
+        )
 
 
 class StreamBody:
@@ -43,9 +57,10 @@ class StreamBody:
     while the request is still incomplete, so that the server makes nothing of it.
     """
 
-    def __init__(self, pieces: Pieces, content_length: int, *, name: str) -> None:
+    def __init__(self, pieces: Pieces, content_length: int, *, executor: Workers, name: str) -> None:
         self._pieces = pieces
         self._content_length = content_length
+        self._executor = executor
         self._name = name
         self.crc64 = 0
         """Of what was sent so far."""
@@ -56,7 +71,7 @@ class StreamBody:
         self.started = True
         size = 0
         held = b""
-        async for batch in batches(self._pieces, name=self._name):
+        async for batch in batches(self._pieces, executor=self._executor, name=self._name):
             size += len(batch)
             if size > self._content_length:
                 raise self._wrong(f"more than that: {size} bytes so far")
@@ -87,15 +102,14 @@ class Spooled:
 
 
 @asynccontextmanager
-async def spool(pieces: Pieces, *, executor: Executor, largest: int, name: str) -> AsyncIterator[Spooled]:
+async def spool(pieces: Pieces, *, executor: Workers, largest: int, name: str) -> AsyncIterator[Spooled]:
     """Keep the pieces in memory up to 1 MiB, then in a temporary file, until the context ends.
 
     Raises `UsageError` once they are more than ``largest`` bytes.
     """
-    loop = asyncio.get_running_loop()
     md5, crc64, size = hashing.Md5(), 0, 0
     with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES, prefix="cosxfer-body-") as file:
-        async for batch in batches(pieces, name=name):
+        async for batch in batches(pieces, executor=executor, name=name):
             size += len(batch)
             if size > largest:
                 raise UsageError(
@@ -104,7 +118,7 @@ async def spool(pieces: Pieces, *, executor: Executor, largest: int, name: str) 
                     name="body",
                     value=size,
                 )
-            crc64 = await loop.run_in_executor(executor, _keep, file, md5, crc64, batch)
+            crc64 = await in_thread(executor, _keep, file, md5, crc64, batch)
         file.seek(0)
         yield Spooled(body=FileBody(file, size), size=size, digest=hashing.PartDigest(md5.digest(), crc64, size))
 
@@ -119,10 +133,10 @@ def _keep(file: IO[bytes], md5: hashing.Md5, crc64: int, batch: bytes) -> int:
     return hashing.crc64(batch, crc64)
 
 
-async def batches(pieces: Pieces, *, name: str) -> AsyncIterator[bytes]:
+async def batches(pieces: Pieces, *, executor: Workers, name: str) -> AsyncIterator[bytes]:
     """The pieces, collected to 256 KiB or more.
 
-    What produces them may block: it runs in a thread, and not in one of those that hash, which it might fill.
+    What produces them may block: it runs in a thread, and not in one of those that others wait for.
 
     What the producer raises becomes a `SourceError`, unless it is an error of cosxfer.
     """
@@ -130,7 +144,7 @@ async def batches(pieces: Pieces, *, name: str) -> AsyncIterator[bytes]:
         async for batch in _collected(pieces, name):
             yield batch
         return
-    while batch := await asyncio.to_thread(_take, pieces, name):
+    while batch := await in_thread(executor.waiting, _take, pieces, name):
         yield batch
 
 
@@ -182,8 +196,17 @@ def _checked(piece: object, name: str) -> Buffer:
         )
     if not isinstance(piece, memoryview):
         return piece
-    # Counted in bytes, whatever its items are.
-    return piece.cast("B") if piece.c_contiguous else piece.tobytes()
+    return bytes_of(piece) if piece.c_contiguous else piece.tobytes()
+
+
+def bytes_of(view: memoryview) -> memoryview:
+    """A contiguous view, counted in bytes, whatever its items are; raises `UsageError` where these lie elsewhere."""
+    if view.format == "O":
+        raise UsageError(
+            "the body is a view that holds Python objects, not their bytes", name="body", value="memoryview"
+        )
+    # One without items may have more than one dimension, and then knows no other shape.
+    return view.cast("B") if view.nbytes else memoryview(b"")
 
 
 def _failed(name: str, error: Exception) -> SourceError:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Protocol, overload
 
@@ -30,6 +30,7 @@ async def get_object(
     output: None = None,
     byte_range: tuple[int, int] | None = None,
     version_id: str | None = None,
+    headers: Mapping[str, str] | None = None,
     region: str | None = None,
 ) -> GetObjectBytesResult: ...
 @overload
@@ -41,6 +42,7 @@ async def get_object(
     output: str | os.PathLike[str] | None,
     byte_range: tuple[int, int] | None = None,
     version_id: str | None = None,
+    headers: Mapping[str, str] | None = None,
     region: str | None = None,
 ) -> GetObjectBytesResult | GetObjectFileResult: ...
 async def get_object(
@@ -51,6 +53,7 @@ async def get_object(
     output: str | os.PathLike[str] | None = None,
     byte_range: tuple[int, int] | None = None,
     version_id: str | None = None,
+    headers: Mapping[str, str] | None = None,
     region: str | None = None,
 ) -> GetObjectBytesResult | GetObjectFileResult:
     """Fetch an object; ``output`` None returns its content in ``body``, otherwise it is a file that is written.
@@ -66,7 +69,7 @@ async def get_object(
         bucket=check_bucket(bucket),
         key=key,
         params={} if version_id is None else {"versionId": version_id},
-        headers={} if byte_range is None else {"range": _range(byte_range)},
+        headers={**(headers or {}), **({} if byte_range is None else {"range": _range(byte_range)})},
         region=region,
     )
     path = None if output is None else _checked(output)

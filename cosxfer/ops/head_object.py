@@ -10,6 +10,7 @@ from cosxfer.cos import responses
 from cosxfer.cos.names import check_bucket, check_key, shorten
 from cosxfer.cos.requests import CosRequest
 from cosxfer.cos.responses import HttpResponse
+from cosxfer.errors import ServerError
 from cosxfer.models import HeadObjectResult
 from cosxfer.ops.session import Session
 
@@ -34,7 +35,13 @@ async def head_object(
         headers=headers or {},
         region=region,
     )
-    response = await session.call(request, doing=doing)
+    try:
+        response = await session.call(request, doing=doing)
+    except ServerError as error:
+        if error.status == 400 and not error.code:
+            # The answer to HEAD has no body; little else can be wrong with such a request.
+            error.add_note("HEAD tells no reason; an object with a customer's key needs that one: sse_customer_key=…")
+        raise
     return HeadObjectResult(**object_fields(response, doing=doing))
 
 

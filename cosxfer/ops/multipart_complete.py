@@ -15,9 +15,6 @@ from cosxfer.errors import UsageError
 from cosxfer.models import MultipartCompleteResult, MultipartUploadResult, Part
 from cosxfer.ops.session import Session
 
-STALL_TIMEOUT_SECONDS = 600.0
-"""Assembling may take minutes; COS sends spaces meanwhile, but how often is not said."""
-
 
 async def multipart_complete(
     session: Session,
@@ -50,7 +47,7 @@ async def multipart_complete(
     response = await session.call(
         request,
         doing=doing,
-        stall_timeout_seconds=max(STALL_TIMEOUT_SECONDS, session.config.stall_timeout_seconds),
+        stall_timeout_seconds=max(session.config.complete_timeout_seconds, session.config.stall_timeout_seconds),
         # COS answers 200 at once and the outcome later, so an answer without one is no success.
         check=lambda response: _check(response, doing),
     )

@@ -95,6 +95,7 @@ async def multipart_upload(
         part_number=part_number,
         etag=responses.etag(response, doing=doing),
         crc64=responses.crc64(response, doing=doing),
+        size=content_length,
     )
     return result, response.http_version
 

@@ -116,7 +116,9 @@ class TaskQueue(RunningTasks):
         self.check()
         with self._lock:
             records = list(self._table)
-        # Without the lock: the transfers would wait for it while a long list is made.
+        # Without the lock: the transfers would wait for it while a long list is made. What had left the list, and is
+        # back, came last.
+        records.sort(key=lambda record: record.number)
         return [record.info() for record in records]
 
     def clear_finished(self) -> int:
@@ -162,8 +164,9 @@ class TaskQueue(RunningTasks):
             if record.state in ("paused", "error"):
                 if record.state == "error":
                     _check_repeatable(record)
-                self._table.reopened(record)
-                record.error = None
+                if self._table.reopened(record):
+                    self._tell(record, "added")
+                record.error = record.trace = None
                 self._move(record, "waiting")
                 self._let_wait(record)
             return record.state not in ("success", "canceled")

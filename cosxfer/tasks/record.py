@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from cosxfer.errors import CosxferError, TaskCanceledError
@@ -93,6 +94,7 @@ class TaskRecord(Generic[R]):
         "state",
         "task_id",
         "total",
+        "trace",
         "upload_id",
         "waiters",
         "watch",
@@ -128,6 +130,8 @@ class TaskRecord(Generic[R]):
         self.hash_loaded = 0
         self.result: R | None = None
         self.error: Exception | None = None
+        self.trace: TracebackType | None = None
+        """Where the error came from: each time it is raised, its own traceback becomes longer."""
         self.watch = watch
         self.on_report = on_report
         """Gets by how many bytes ``loaded`` has changed."""
@@ -169,7 +173,7 @@ class TaskRecord(Generic[R]):
             return self.result  # type: ignore[return-value]  # set before the state
         if self.state == "error":
             assert self.error is not None
-            raise self.error
+            raise self.error.with_traceback(self.trace)
         if self.state == "canceled":
             raise self.canceled() from self.error
         raise CosxferError(f"task {self.task_id} has not ended: it is {self.state}")

@@ -218,6 +218,7 @@ class RunningTasks:
     def _failed(self, record: AnyRecord, error: BaseException | None) -> None:
         if isinstance(error, Exception):
             record.error = error
+            record.trace = error.__traceback__
         else:
             record.error = CosxferError(
                 f"the upload was ended from within by {type(error or asyncio.CancelledError()).__name__}"

@@ -67,10 +67,13 @@ class TaskTable:
                 return record
         return None
 
-    def reopened(self, record: AnyRecord) -> None:
-        """A task that had ended with an error is restarted."""
+    def reopened(self, record: AnyRecord) -> bool:
+        """A task that had ended with an error is restarted; returns whether it had left the list, and is back."""
         self._finished.pop(record.task_id, None)
-        self._records.setdefault(record.task_id, record)
+        if record.task_id in self._records:
+            return False
+        self._records[record.task_id] = record
+        return True
 
     def finished(self, record: AnyRecord) -> list[AnyRecord]:
         """It has an outcome; returns the tasks that have to leave the list for it."""

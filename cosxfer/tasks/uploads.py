@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor
 from functools import partial
 from typing import cast
 
@@ -33,6 +32,7 @@ from cosxfer.tasks.directory import find_files, joined
 from cosxfer.tasks.queue import TaskQueue
 from cosxfer.tasks.record import TaskRecord, Watch
 from cosxfer.tasks.task import CLEAN_UP_SECONDS, DELIVERY_SECONDS
+from cosxfer.threads import Workers
 
 SUBMITTED_AT_ONCE = 100
 """Files that are put into the queue before an event loop has another turn."""
@@ -41,7 +41,7 @@ SUBMITTED_AT_ONCE = 100
 class Uploads:
     """The uploads of one client; every method but `aclose` may be called from any thread."""
 
-    def __init__(self, session: Session, executor: Executor) -> None:
+    def __init__(self, session: Session, executor: Workers) -> None:
         self._session = session
         self._executor = executor
         self._opener = Opener()

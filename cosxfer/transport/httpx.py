@@ -7,6 +7,7 @@ flow-control window for all parts. So this transport holds several clients ("lan
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import ssl
@@ -54,6 +55,11 @@ HTTP1_CHUNK_BYTES = 256 * 1024
 USER_AGENT = "cosxfer/0.1.0"
 REFUSAL_SECONDS = 1.0
 """How long a server may take to say why it ends connections."""
+
+
+# What encodes headers for HTTP/2 logs each of them at DEBUG, keys and tokens too: only for whoever asks for just that.
+if logging.getLogger("hpack").level == logging.NOTSET:
+    logging.getLogger("hpack").setLevel(logging.INFO)
 
 
 @dataclass

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from functools import partial
 from typing import Any
 
 from cosxfer.cos.requests import Body, Buffer
+from cosxfer.threads import in_thread
 
 _END = object()
 
@@ -29,10 +30,8 @@ async def views(body: Body) -> AsyncIterator[memoryview]:
 
 async def _in_a_thread(pieces: Iterator[Buffer]) -> AsyncIterator[Buffer]:
     """Reading a file may block, and the event loop is the caller's."""
-    loop = asyncio.get_running_loop()
     while True:
-        context = contextvars.copy_context()
-        step = loop.run_in_executor(None, lambda: context.run(next, pieces, _END))  # noqa: B023 # awaited below
+        step = in_thread(None, partial(next, pieces, _END))
         try:
             found = await asyncio.shield(step)
         except asyncio.CancelledError:
@@ -41,7 +40,7 @@ async def _in_a_thread(pieces: Iterator[Buffer]) -> AsyncIterator[Buffer]:
             raise
         if found is _END:
             return
-        yield found  # type: ignore[misc] # it is what the iterator gave
+        yield found
 
 
 async def settled(future: asyncio.Future[Any]) -> None:

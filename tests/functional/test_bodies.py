@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy
 import pytest
 
 import cosxfer
@@ -40,6 +41,18 @@ def no_faults(server: RunningServer) -> Iterator[None]:
 def client(server: RunningServer) -> Iterator[cosxfer.Client]:
     with cosxfer.Client(endpoint=server.endpoint, credentials=server.credentials) as client:
         yield client
+
+
+class CannotBegin:
+    def __iter__(self) -> Iterator[bytes]:
+        raise RuntimeError("not today")
+
+
+class ReadsAllAtOnce:
+    """What is nearly a file object."""
+
+    def read(self) -> bytes:
+        return CONTENT
 
 
 def pieces() -> Iterator[bytes]:
@@ -132,6 +145,30 @@ def test_pieces_may_be_views_of_any_kind(client: cosxfer.Client, server: Running
     assert client.get_object(server.bucket, "views").body == numbers.tobytes() + b"abcx" + large
 
 
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0)])
+def test_an_array_without_items_is_an_empty_body(
+    client: cosxfer.Client, server: RunningServer, shape: tuple[int, ...]
+) -> None:
+    view = memoryview(numpy.zeros(shape))
+    for body in (view, [view, b"x"]):
+        client.put_object(server.bucket, "no items", body)
+        assert client.get_object(server.bucket, "no items").body == (b"" if body is view else b"x")
+
+
+@pytest.mark.parametrize("length", [None, 2000])
+def test_a_file_object_that_has_nothing_to_read_yet_is_not_at_its_end(
+    client: cosxfer.Client, server: RunningServer, length: int | None
+) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    with os.fdopen(reading, "rb", buffering=0) as file, os.fdopen(writing, "wb", buffering=0) as more:
+        more.write(bytes(1000))
+        with pytest.raises(cosxfer.UsageError, match=r"<FileIO> has nothing to read yet, .*non-blocking"):
+            client.put_object(server.bucket, "not yet", file, content_length=length)
+    with pytest.raises(cosxfer.NotFoundError):
+        client.head_object(server.bucket, "not yet")
+
+
 def test_text_is_utf8_and_a_pipe_is_read_to_its_end(client: cosxfer.Client, server: RunningServer) -> None:
     client.put_object(server.bucket, "text", "Grüße, 世界")
     assert client.get_object(server.bucket, "text").body == "Grüße, 世界".encode()
@@ -206,6 +243,12 @@ def test_more_than_5_gib_is_refused_before_a_byte_is_sent(
         (io.StringIO("text"), "text mode"),
         (["text"], "yields str"),
         (memoryview(b"abcd")[::2], "holes"),
+        # Its items, or the bytes that they take?
+        (array("I", [1, 2]), r"body is array; pass memoryview\(body\) for the bytes .* iter\(body\) for its items"),
+        (memoryview(numpy.array([b"a"], dtype=object)), "holds Python objects"),
+        ([memoryview(numpy.array([b"a"], dtype=object))], "holds Python objects"),
+        (CannotBegin(), "cannot be iterated over: RuntimeError: not today"),
+        (ReadsAllAtOnce(), "cannot be read: .* takes 1 positional argument but 2 were given"),
     ],
 )
 def test_what_is_no_body_is_refused(client: cosxfer.Client, server: RunningServer, body: Any, match: str) -> None:

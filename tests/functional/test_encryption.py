@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 from collections.abc import Iterator
 from hashlib import md5
 from pathlib import Path
@@ -118,6 +119,59 @@ def test_what_needs_no_key_is_read(client: cosxfer.Client, server: RunningServer
         assert said(got) == said(client.head_object(server.bucket, kind)) == expected
 
 
+def test_what_has_a_customers_key_is_read_with_it(
+    client: cosxfer.Client, server: RunningServer, tmp_path: Path
+) -> None:
+    _, expected = KINDS["SSE-C"]
+    client.put_object(server.bucket, "read", b"content", **CUSTOMER)
+    got = client.get_object(server.bucket, "read", **CUSTOMER)
+    assert (got.body, got.verified) == (b"content", True)
+    saved = client.get_object(server.bucket, "read", output=tmp_path / "saved", **CUSTOMER)
+    assert (Path(saved.path).read_bytes(), saved.verified) == (b"content", True)
+    assert client.get_object(server.bucket, "read", byte_range=(3, 6), **CUSTOMER).body == b"tent"
+    head = client.head_object(server.bucket, "read", **CUSTOMER)
+    assert (head.size, head.crc64) == (7, hashing.crc64(b"content"))
+    assert said(got) == said(saved) == said(head) == expected
+
+
+def test_an_uploaded_file_is_read_back_with_its_customers_key(
+    client: cosxfer.Client, server: RunningServer, tmp_path: Path
+) -> None:
+    client.upload_file(server.bucket, "back", write(tmp_path / "f", SIZE), part_size=MIB, **CUSTOMER)
+    assert client.head_object(server.bucket, "back", **CUSTOMER).size == SIZE
+    assert client.get_object(server.bucket, "back", **CUSTOMER).body == content_of(SIZE)
+
+
+def test_what_has_a_customers_key_is_not_read_without_it_or_with_another(
+    client: cosxfer.Client, server: RunningServer
+) -> None:
+    client.put_object(server.bucket, "locked", b"content", **CUSTOMER)
+    another = {
+        **CUSTOMER,
+        "sse_customer_key": base64.b64encode(bytes(32)).decode(),
+        "sse_customer_key_md5": base64.b64encode(md5(bytes(32)).digest()).decode(),
+    }
+    for given in ({}, another):
+        with pytest.raises(cosxfer.ServerError, match="SsecDecryptHeaderInvalid"):
+            client.get_object(server.bucket, "locked", **given)
+        with pytest.raises(cosxfer.ServerError) as head:
+            client.head_object(server.bucket, "locked", **given)
+        assert head.value.status == 400
+        # HEAD tells no reason; that one is likely.
+        assert "sse_customer_key" in "".join(getattr(head.value, "__notes__", []))
+
+
+def test_other_headers_may_bring_the_customers_key_of_a_file_in_parts(
+    client: cosxfer.Client, server: RunningServer, tmp_path: Path
+) -> None:
+    server.set_faults([{"operation": "multipart_complete", "do": "reset", "at": "answer", "attempt": 1}])
+    headers = {f"{SSE}-{name.replace('_', '-').removeprefix('sse-')}": value for name, value in CUSTOMER.items()}
+    result = client.upload_file(
+        server.bucket, "headers", write(tmp_path / "f", SIZE), part_size=MIB, async_limit=1, headers=headers
+    )
+    assert (result.parts, result.verified_by) == (3, "crc64")
+
+
 def test_a_paused_upload_goes_on_though_its_etags_are_opaque(
     client: cosxfer.Client, server: RunningServer, kind: str, tmp_path: Path
 ) -> None:
@@ -151,6 +205,19 @@ def test_where_complete_does_not_tell_the_object_is_asked_with_its_key(
     result = client.upload_file(server.bucket, "lost", write(tmp_path / "f", SIZE), part_size=MIB, **given)
     assert result.verified_by == "crc64"
     assert [r["status"] for r in server.requests() if r["operation"] == "head_object"] == [200]
+
+
+def test_no_log_of_whatever_logger_shows_the_key(
+    client: cosxfer.Client, server: RunningServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    client.put_object(server.bucket, "logged", b"content", **CUSTOMER)
+    client.get_object(server.bucket, "logged", **CUSTOMER)
+    assert "PUT" in caplog.text
+    assert CUSTOMER["sse_customer_key"] not in caplog.text
+    assert "q-signature" not in caplog.text
+    # The encoded headers can be read as well.
+    assert not [record for record in caplog.records if record.name.startswith("hpack")]
 
 
 def test_a_wrong_key_is_told(client: cosxfer.Client, server: RunningServer) -> None:

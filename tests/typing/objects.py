@@ -97,6 +97,14 @@ def fetched(client: cosxfer.Client, path: Path, maybe: str | None) -> None:
     assert_type(either.body, bytes | None)
     both: cosxfer.GetObjectResult = either
     assert_type(both.verified, bool)
+    key, md5 = "a2V5", "bWQ1"
+    head = client.head_object(
+        BUCKET, "k", sse_customer_algorithm="AES256", sse_customer_key=key, sse_customer_key_md5=md5
+    )
+    assert_type(head, cosxfer.HeadObjectResult)
+    assert_type(client.get_object(BUCKET, "k", sse_customer_key=key), cosxfer.GetObjectBytesResult)
+    assert_type(client.get_object(BUCKET, "k", output=path, sse_customer_key=key), cosxfer.GetObjectFileResult)
+    client.head_object(BUCKET, "k", acl="private")  # type: ignore[call-arg]
     saved.body.decode()  # type: ignore[attr-defined]
     client.get_object(BUCKET, "k", output=5)  # type: ignore[call-overload]
 

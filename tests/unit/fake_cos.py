@@ -162,6 +162,14 @@ class FakeCos:
         self.objects[key] = stored
         return HttpResponse(status=200, headers={"etag": stored.etag, **self._crc(body)})
 
+    def _append_object(self, request: HttpRequest, body: bytes, key: str, params: dict[str, str]) -> HttpResponse:
+        before = self.objects[key].content if key in self.objects else b""
+        if int(params["position"]) != len(before):
+            return error(409, "AppendPositionErr")
+        stored = Stored(before + body, dict(request.headers), '"opaque"')
+        self.objects[key] = stored
+        return HttpResponse(status=200, headers={"etag": stored.etag, **self._crc(stored.content)})
+
     def _head_object(self, request: HttpRequest, body: bytes, key: str, params: dict[str, str]) -> HttpResponse:
         answer = self._get_object(request, body, key, params)
         return replace(answer, body=b"")
@@ -250,6 +258,8 @@ def _operation(method: str, key: str, params: dict[str, str]) -> str:
     if "uploadId" in params:
         by_method = {"PUT": "upload", "GET": "list_part", "POST": "complete", "DELETE": "abort"}
         return f"multipart_{by_method[method]}"
+    if "append" in params:
+        return "append_object"
     return {"PUT": "put_object", "GET": "get_object", "HEAD": "head_object"}[method]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import cosxfer
-from cosxfer.cos.requests import HttpRequest, ObjectHeaders, PartHeaders
+from cosxfer.cos.requests import CustomerKey, HttpRequest, ObjectHeaders, PartHeaders
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.engine import options
 from cosxfer.transport.memory import MemoryTransport
@@ -140,6 +140,7 @@ OTHERWISE_FINE: dict[tuple[str, str], set[str]] = {
 }
 
 TYPED_DICTS: dict[str, Any] = {
+    "CustomerKey": CustomerKey,
     "ObjectHeaders": ObjectHeaders,
     "PartHeaders": PartHeaders,
     **{name: getattr(options, name) for name in ("FileOptions", "SliceFileOptions", "DirectoryOptions")},
@@ -218,6 +219,7 @@ SETTINGS: dict[str, set[str]] = {
     "max_attempts": SIZE,
     "connect_timeout_seconds": {"int", "float"},
     "stall_timeout_seconds": {"int", "float"},
+    "complete_timeout_seconds": {"int", "float"},
     "max_bytes_per_second": {"none", "int", "float"},
     "transport": set(),
 }
@@ -298,6 +300,19 @@ def test_two_values_for_one_header_are_refused(cos: FakeCos, given: dict[Any, An
         with pytest.raises(cosxfer.UsageError) as caught:
             client.put_object(BUCKET, "k", b"x", **given)
     assert str(refused.error) == str(caught.value) == message
+    assert not cos.calls
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Authorization", "Content-Length", "Content-MD5", "Host"),
+        *("Connection", "Keep-Alive", "Proxy-Connection", "TE", "Trailer", "Transfer-Encoding", "Upgrade"),
+    ],
+)
+def test_a_header_that_is_ours_or_the_connections_is_refused(cos: FakeCos, name: str) -> None:
+    with cos.blocking_client() as client, pytest.raises(cosxfer.UsageError, match=f"'{name}' .*cannot be given"):
+        client.put_object(BUCKET, "k", b"x", headers={name: "1"})
     assert not cos.calls
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gc
 import os
+import pickle
 import signal
 import threading
 import warnings
@@ -319,6 +321,7 @@ def test_after_a_fork_the_child_is_told_to_make_its_own_client(cos: FakeCos) -> 
         ({"http_version": "3"}, "http_version"),
         ({"connect_timeout_seconds": 0}, "connect_timeout_seconds"),
         ({"stall_timeout_seconds": float("inf")}, "stall_timeout_seconds"),
+        ({"complete_timeout_seconds": 0}, "complete_timeout_seconds"),
         ({"stall_timeout_seconds": float("nan")}, "stall_timeout_seconds"),
         ({"verify": "/nowhere/ca.pem"}, "verify"),
     ],
@@ -327,6 +330,13 @@ def test_a_setting_that_cannot_work_is_refused(kind: type, settings: dict[str, o
     with pytest.raises(cosxfer.UsageError) as caught:
         kind(region="ap-guangzhou", secret_id="a", secret_key="b", **settings)
     assert caught.value.name == name
+
+
+def test_a_client_cannot_be_copied_or_sent_to_another_process(cos: FakeCos) -> None:
+    for client in (cos.blocking_client(), cos.client()):
+        for make in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(TypeError, match=r"Client cannot be copied or pickled: .* make one in each process"):
+                make(client)
 
 
 def test_credentials_come_from_the_environment(cos: FakeCos, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,6 +110,7 @@ BAD: dict[str, Callable[[cosxfer.AsyncClient], Awaitable[object]]] = {
         b"x",
         sse_customer_key=SSE_KEY.encode(),  # type: ignore[arg-type]
     ),
+    "a customer's key to read with": lambda client: client.get_object(BUCKET, "k", sse_customer_key=f" {SSE_KEY}"),
     "a token among the headers": lambda client: client.put_object(
         BUCKET, "k", b"x", headers={"x-cos-security-token": f"{TOKEN}\n"}
     ),

@@ -16,7 +16,7 @@ from cosxfer._native import hashing
 from cosxfer.engine import opening
 from cosxfer.engine.digests import SMALL_BYTES
 from cosxfer.engine.opening import HASHED_IN_LANES_BYTES, LOOKED_AT_ONCE, Opener
-from cosxfer.errors import SourceError
+from cosxfer.errors import CosxferError, SourceError
 from cosxfer.sources import FileSource, SmallFile
 from tests.unit.files import content_of, write
 
@@ -190,7 +190,7 @@ def test_where_no_thread_can_be_started_the_open_fails_and_a_later_one_too(tmp_p
     async def after_the_end(opener: Opener) -> None:
         opener.close()  # as at the interpreter's end
         for _ in range(2):
-            with pytest.raises(RuntimeError, match="shutdown"):
+            with pytest.raises(CosxferError, match="shutdown"):
                 await opener.open(path, small_bytes=SMALL_BYTES)
 
     with_opener(after_the_end)

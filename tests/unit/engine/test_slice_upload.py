@@ -306,6 +306,14 @@ def test_the_key_of_an_encrypted_object_goes_along_with_every_request_for_it(cos
     assert cos.count("head_object") == 1
 
 
+def test_a_part_repeats_what_it_must_of_the_other_headers(cos: FakeCos, path: Path) -> None:
+    upload(cos, path, headers={"X-Cos-Traffic-Limit": "819200", "x-cos-meta-a": "b"})
+    for call in cos.calls:
+        limited = "x-cos-traffic-limit" in call.request.headers
+        assert limited == (call.operation in ("multipart_init", "multipart_upload"))
+        assert ("x-cos-meta-a" in call.request.headers) == (call.operation == "multipart_init")
+
+
 def test_another_object_under_the_key_is_not_taken_for_ours(cos: FakeCos, path: Path) -> None:
     def overwritten(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
         proceed()

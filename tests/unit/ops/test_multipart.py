@@ -164,11 +164,44 @@ def test_the_content_type_is_guessed_from_the_key(cos: FakeCos) -> None:
     for key, given, expected in (
         ("a.html", {}, "text/html"),
         ("a.unheard-of", {}, "application/octet-stream"),
+        # What is compressed is no text, unless whoever gets it is told to unpack it.
+        ("a.csv.gz", {}, "application/gzip"),
+        ("a.tar.bz2", {}, "application/x-bzip2"),
+        ("a.xz", {}, "application/x-xz"),
+        ("a.csv.gz", {"content_encoding": "gzip"}, "text/csv"),
+        ("a.csv.br", {}, "application/octet-stream"),
+        # A key names no type of its own.
+        ("data:text/html,a.png", {}, "image/png"),
+        ("data:text/html\r\nx-cos-acl: public-read,a", {}, "application/octet-stream"),
+        ("http://host/a.png?b", {}, "application/octet-stream"),
         ("a.html", {"content_type": "text/plain"}, "text/plain"),
         ("a.html", {"headers": {"Content-Type": "text/css"}}, "text/css"),
     ):
         run(cos, lambda client, key=key, given=given: client.put_object(BUCKET, key, b"x", **given))  # type: ignore[misc]
         assert cos.calls[-1].request.headers["content-type"] == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "patience"),
+    [
+        ({}, 600.0),
+        ({"complete_timeout_seconds": 90}, 90.0),
+        ({"stall_timeout_seconds": 5.0, "complete_timeout_seconds": 7.5}, 7.5),
+        # Who waits for every answer so long does so for this one too.
+        ({"stall_timeout_seconds": 900.0}, 900.0),
+        ({"stall_timeout_seconds": 60.0, "complete_timeout_seconds": 1.0}, 60.0),
+    ],
+)
+def test_complete_has_a_patience_of_its_own(cos: FakeCos, settings: dict[str, float], patience: float) -> None:
+    async def main() -> None:
+        async with cos.client(**settings) as client:
+            upload_id = (await client.multipart_init(BUCKET, "k")).upload_id
+            part = await client.multipart_upload(BUCKET, "k", b"x", upload_id=upload_id, part_number=1)
+            await client.multipart_complete(BUCKET, "k", upload_id=upload_id, parts=[part])
+
+    asyncio.run(main())
+    *others, complete = [call.request.stall_timeout_seconds for call in cos.calls]
+    assert (set(others), complete) == ({settings.get("stall_timeout_seconds", 60.0)}, patience)
 
 
 def test_complete_sorts_the_parts_and_quotes_their_etags(cos: FakeCos) -> None:

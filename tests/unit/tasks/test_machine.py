@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
@@ -22,6 +22,7 @@ from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.limits import MIB
 from cosxfer.tasks.states import ACTIVE, may
+from cosxfer.threads import Workers
 from cosxfer.transport.memory import MemoryTransport
 from tests.unit.fake_cos import BUCKET, REGION, SECRET_ID, SECRET_KEY, FakeCos, _operation, error
 from tests.unit.files import content_of
@@ -32,7 +33,7 @@ OPERATIONS = ("put_object", "multipart_init", "multipart_upload", "multipart_lis
 PARALLEL = 2
 
 
-class Inline(ThreadPoolExecutor):
+class Inline(Workers):
     """Does the work where it is asked for."""
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:

@@ -1,0 +1,115 @@
+"""Complete by hand where an answer is lost: what became of it is found out, or said not to be known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+import cosxfer
+from cosxfer.cos.requests import HttpRequest
+from cosxfer.cos.responses import HttpResponse
+from cosxfer.limits import MIB
+from tests.unit.fake_cos import BUCKET, Do, FakeCos, Stored, lose_answer, lose_request, refuse
+from tests.unit.files import content_of
+
+CONTENT = content_of(2 * MIB + 5)
+BODIES = {1: CONTENT[:MIB], 2: CONTENT[MIB : 2 * MIB], 5: CONTENT[2 * MIB :]}
+
+
+def completed(cos: FakeCos, fault: Do, *, times: int = 1, listed: bool = False) -> cosxfer.MultipartCompleteResult:
+    with cos.blocking_client() as client:
+        upload_id = client.multipart_init(BUCKET, "k").upload_id
+        parts: list[cosxfer.Part | cosxfer.MultipartUploadResult] = [
+            client.multipart_upload(BUCKET, "k", body, upload_id=upload_id, part_number=number)
+            for number, body in reversed(BODIES.items())
+        ]
+        if listed:
+            parts = [*client.iter_multipart_list_part(BUCKET, "k", upload_id=upload_id)]
+        cos.calls.clear()
+        cos.fault("multipart_complete", fault, times=times)
+        return client.multipart_complete(BUCKET, "k", upload_id=upload_id, parts=iter(parts))
+
+
+def done_then(fault: Do) -> Do:
+    """The object is made, and the answer is another."""
+
+    def do(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
+        proceed()
+        answer = fault(request, proceed)
+        assert isinstance(answer, HttpResponse)
+        return answer
+
+    return do
+
+
+def notes(error: BaseException) -> str:
+    return "; ".join(getattr(error, "__notes__", []))
+
+
+LOST: dict[str, Do] = {
+    "lost": lose_answer,
+    "503": done_then(refuse(503, "SlowDown")),
+    "an error in a 200": done_then(refuse(200, "InternalError")),
+}
+
+
+@pytest.mark.parametrize("fault", LOST.values(), ids=LOST)
+def test_the_object_of_a_lost_answer_is_found_by_its_crc64(cos: FakeCos, fault: Do) -> None:
+    result = completed(cos, fault)
+    stored = cos.objects["k"]
+    assert stored.content == CONTENT
+    assert (result.etag, result.bucket, result.key) == (stored.etag, BUCKET, "k")
+    assert result.location == f"{BUCKET}.cos.ap-guangzhou.myqcloud.com/k"
+    assert cos.operations() == ["multipart_complete", "multipart_complete", "head_object"]
+
+
+def test_it_is_found_also_where_every_answer_is_lost(cos: FakeCos) -> None:
+    first = [True]
+
+    def lose(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
+        return (lose_answer if first and first.pop() else lose_request)(request, proceed)
+
+    assert completed(cos, lose, times=99).etag == cos.objects["k"].etag
+    assert cos.operations()[-2:] == ["multipart_list_part", "head_object"]
+
+
+def test_another_object_under_the_key_is_not_taken_for_it(cos: FakeCos) -> None:
+    def overwritten(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
+        try:
+            return lose_answer(request, proceed)
+        finally:
+            cos.objects["k"] = Stored(CONTENT[::-1], {}, '"another"')
+
+    with pytest.raises(cosxfer.NotFoundError, match="NoSuchUpload") as caught:
+        completed(cos, overwritten)
+    assert "may have been completed all the same; compare it (head_object)" in notes(caught.value)
+
+
+def test_listed_parts_prove_nothing_and_that_is_said(cos: FakeCos) -> None:
+    with pytest.raises(cosxfer.NotFoundError, match="NoSuchUpload") as caught:
+        completed(cos, lose_answer, listed=True)
+    assert "may have been completed all the same; compare it (head_object)" in notes(caught.value)
+    assert cos.operations() == ["multipart_complete", "multipart_complete"]
+
+
+def test_an_upload_that_is_still_open_was_not_completed(cos: FakeCos) -> None:
+    cos.objects["k"] = Stored(CONTENT, {}, '"old"')
+    with pytest.raises(cosxfer.TransportError, match="the connection broke") as caught:
+        completed(cos, lose_request, times=99)
+    assert "completed" not in notes(caught.value)
+    assert cos.operations().count("head_object") == 0
+
+
+def test_an_upload_that_never_was_is_told_at_once(cos: FakeCos) -> None:
+    cos.objects["k"] = Stored(CONTENT, {}, '"old"')
+    with pytest.raises(cosxfer.NotFoundError, match="NoSuchUpload") as caught:
+        completed(cos, refuse(404, "NoSuchUpload"))
+    assert notes(caught.value) == ""
+    assert cos.operations() == ["multipart_complete"]
+
+
+def test_a_refusal_is_what_it_is(cos: FakeCos) -> None:
+    with pytest.raises(cosxfer.ServerError, match="InvalidPart"):
+        completed(cos, refuse(400, "InvalidPart"))
+    assert cos.operations() == ["multipart_complete"]

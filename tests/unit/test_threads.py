@@ -1,0 +1,189 @@
+"""No thread can be started, for a while: each call says so, none waits for ever, and none is done later after all."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+
+import pytest
+
+import cosxfer
+from cosxfer import threads
+from cosxfer.limits import MIB
+from tests.unit.fake_cos import BUCKET, FakeCos
+from tests.unit.files import write
+
+WHY = r"there is no thread to work in, can't start new thread: the process is at its limit of threads or of memory"
+
+
+@contextmanager
+def no_more_threads() -> Iterator[None]:
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        yield
+
+
+def test_what_found_no_thread_is_not_done_later() -> None:
+    done: list[str] = []
+    with ThreadPoolExecutor(1) as executor:
+        with no_more_threads(), pytest.raises(cosxfer.CosxferError, match=WHY):
+            threads.submit(executor, done.append, "first")
+        threads.submit(executor, done.append, "second").result()
+    assert done == ["second"]
+
+
+def test_a_thread_that_is_busy_does_not_do_it_later_either() -> None:
+    done: list[str] = []
+    go_on = threading.Event()
+    with ThreadPoolExecutor(2) as executor:
+        busy = threads.submit(executor, go_on.wait)
+        with no_more_threads(), pytest.raises(cosxfer.CosxferError, match=WHY):
+            threads.submit(executor, done.append, "first")
+        go_on.set()
+        assert busy.result()
+    assert done == []
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_what_a_thread_does_comes_back_to_the_loop(own: bool) -> None:
+    word = ContextVar("word", default="none")
+
+    def said(more: str) -> str:
+        if not more:
+            raise ValueError("nothing to say")
+        return word.get() + more
+
+    async def main() -> None:
+        with ThreadPoolExecutor(1) as executor:
+            chosen = executor if own else None
+            with no_more_threads(), pytest.raises(cosxfer.CosxferError, match=WHY):
+                await threads.in_thread(chosen, said, "!")
+            word.set("hello")
+            assert await threads.in_thread(chosen, said, "!") == "hello!"
+            with pytest.raises(ValueError, match="nothing to say"):
+                await threads.in_thread(chosen, said, "")
+
+    asyncio.run(main())
+
+
+def test_an_executor_that_was_shut_down_is_told() -> None:
+    executor = ThreadPoolExecutor(1)
+    executor.shutdown()
+    with pytest.raises(
+        cosxfer.CosxferError, match=r"no thread to work in, cannot schedule new futures after shutdown$"
+    ):
+        threads.submit(executor, print)
+
+
+def test_a_client_without_a_thread_for_its_loop_says_so_each_time_and_may_be_used_later(cos: FakeCos) -> None:
+    with cos.blocking_client() as client:
+        with no_more_threads():
+            for call in (client.put_object, client.put_object, client.submit_put_object):
+                with pytest.raises(cosxfer.CosxferError, match=WHY):
+                    call(BUCKET, "k", b"x")
+        assert client.put_object(BUCKET, "k", b"x").etag
+    assert cos.operations() == ["put_object"]
+
+
+def test_a_client_that_never_got_a_thread_can_be_closed(cos: FakeCos) -> None:
+    client = cos.blocking_client()
+    with no_more_threads():
+        with pytest.raises(cosxfer.CosxferError, match=WHY):
+            client.head_object(BUCKET, "k")
+        with pytest.raises(cosxfer.CosxferError, match=WHY):
+            client.close()
+    client.close()
+
+
+def test_a_loop_for_which_there_is_no_file_descriptor_is_told(cos: FakeCos, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_loop() -> asyncio.AbstractEventLoop:
+        raise OSError(24, "Too many open files")
+
+    with cos.blocking_client() as client:
+        with monkeypatch.context() as patch:
+            patch.setattr(asyncio, "new_event_loop", no_loop)
+            with pytest.raises(cosxfer.CosxferError, match="no event loop can be made: Too many open files"):
+                client.put_object(BUCKET, "k", b"x")
+        assert client.put_object(BUCKET, "k", b"x").etag
+
+
+Send = Callable[[cosxfer.AsyncClient, Path, Path], object]
+CALLS: dict[str, Send] = {
+    "a long body": lambda client, small, large: client.put_object(BUCKET, "k", bytes(MIB)),
+    "an iterator": lambda client, small, large: client.put_object(BUCKET, "k", iter([b"x"])),
+    "a stream": lambda client, small, large: client.put_object(BUCKET, "k", iter([b"x"]), content_length=1),
+    "a path": lambda client, small, large: client.put_object(BUCKET, "k", large),
+    "a file object": lambda client, small, large: client.put_object(BUCKET, "k", io.BytesIO(b"x")),
+    "an append": lambda client, small, large: client.append_object(BUCKET, "a", bytes(MIB), position=0),
+    "a small file": lambda client, small, large: client.upload_file(BUCKET, "k", small),
+    "a large file": lambda client, small, large: client.upload_file(BUCKET, "k", large, part_size=MIB),
+    "files": lambda client, small, large: client.upload_files([{"bucket": BUCKET, "key": "k", "path": small}]),
+    "a directory": lambda client, small, large: client.upload_directory(BUCKET, "k", small.parent),
+}
+
+
+@pytest.mark.parametrize("send", CALLS.values(), ids=CALLS)
+def test_a_call_without_a_thread_for_its_work_says_so_and_can_be_made_again(
+    cos: FakeCos, tmp_path: Path, send: Send
+) -> None:
+    small, large = write(tmp_path / "small", 5), write(tmp_path / "large", 2 * MIB)
+
+    async def main() -> None:
+        async with cos.client() as client:
+            with no_more_threads(), pytest.raises(cosxfer.CosxferError, match=WHY):
+                await send(client, small, large)  # type: ignore[misc]
+            assert not cos.objects
+            assert not cos.uploads
+            assert await send(client, small, large)  # type: ignore[misc]
+            assert cos.objects
+
+    asyncio.run(main())
+
+
+def test_bodies_that_are_long_in_coming_hold_nothing_else_up(cos: FakeCos, tmp_path: Path) -> None:
+    path = write(tmp_path / "f", 5)
+    go_on = threading.Event()
+    begun = threading.Semaphore(0)
+
+    def slow() -> Iterator[bytes]:
+        begun.release()
+        go_on.wait()
+        yield b"slow"
+
+    async def main() -> None:
+        async with cos.client() as client:
+            # More than an event loop has threads of its own.
+            puts = [asyncio.create_task(client.put_object(BUCKET, f"slow {n}", slow())) for n in range(40)]
+            try:
+                async with asyncio.timeout(30):
+                    await client.put_object(BUCKET, "iterator", iter([b"x"]))
+                    await client.put_object(BUCKET, "stream", iter([b"x"]), content_length=1)
+                    await client.put_object(BUCKET, "path", path)
+                    await client.upload_files([{"bucket": BUCKET, "key": "file", "path": path}])
+                    assert await asyncio.to_thread(len, "the loop has threads") == 20
+                    for _ in puts:
+                        await asyncio.to_thread(begun.acquire)
+            finally:
+                go_on.set()
+            assert set(cos.objects) == {"iterator", "stream", "path", "file"}
+            await asyncio.gather(*puts)
+
+    asyncio.run(main())
+    assert len(cos.objects) == 44
+
+
+def test_a_body_may_be_made_of_what_the_client_fetches(cos: FakeCos) -> None:
+    with cos.blocking_client() as client:
+        for n in range(3):
+            client.put_object(BUCKET, f"piece {n}", f"{n};".encode())
+        client.put_object(BUCKET, "all", (client.get_object(BUCKET, f"piece {n}").body for n in range(3)))
+        assert client.get_object(BUCKET, "all").body == b"0;1;2;"
