@@ -20,7 +20,7 @@ from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.errors import ConnectError, ProtocolError, TransportError, TransportTimeoutError
 from cosxfer.transport.base import MAX_ANSWER_BYTES
-from cosxfer.transport.tls import refusal
+from cosxfer.transport.tls import not_trusted, refusal
 from cosxfer.transport.views import views
 
 WAIT_SECONDS = 3.0
@@ -74,10 +74,7 @@ class ContinueExchange:
             ) from error
         except ssl.SSLCertVerificationError as error:
             raise ConnectError(
-                f"cannot connect to {where}: its certificate is not trusted: {error.verify_message}. "
-                "Name the file of its certificate authority (verify=…, --ca-file)",
-                url=self.request.url,
-                permanent=True,
+                f"cannot connect to {where}: {not_trusted(error)}", url=self.request.url, permanent=True
             ) from error
         except OSError as error:
             final = refusal(str(error))

@@ -42,7 +42,7 @@ from cosxfer.transport.httpx_proxy import (
 )
 from cosxfer.transport.pace import Pace
 from cosxfer.transport.proxies import Proxies, Proxy
-from cosxfer.transport.tls import context_of, no_tls, no_tls_message, refusal
+from cosxfer.transport.tls import context_of, no_tls, no_tls_message, not_trusted, refusal
 from cosxfer.transport.views import views
 
 STREAMS_PER_LANE = 2
@@ -400,12 +400,7 @@ def _translated(error: Exception, request: HttpRequest, config: ClientConfig, pr
     if isinstance(error, httpx.ConnectError | httpx.ProxyError | httpx.UnsupportedProtocol):
         untrusted = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLCertVerificationError)), None)
         if untrusted is not None:
-            return ConnectError(
-                f"{cannot}: its certificate is not trusted: {untrusted.verify_message}. "
-                "Name the file of its certificate authority (verify=…, --ca-file)",
-                url=url,
-                permanent=True,
-            )
+            return ConnectError(f"{cannot}: {not_trusted(untrusted)}", url=url, permanent=True)
         return ConnectError(f"{cannot}: {reason}", url=url)
     if isinstance(error, httpx.TimeoutException):
         return TransportTimeoutError(

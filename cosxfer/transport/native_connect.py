@@ -18,7 +18,7 @@ from itertools import chain, zip_longest
 
 from cosxfer._native import wire
 from cosxfer.errors import ConnectError
-from cosxfer.transport.tls import no_tls, no_tls_message, refusal
+from cosxfer.transport.tls import no_tls, no_tls_message, not_trusted, refusal
 
 logger = logging.getLogger("cosxfer")
 
@@ -59,11 +59,7 @@ async def connect(target: Target, *, timeout_seconds: float) -> tuple[socket.soc
     except TimeoutError as error:
         raise ConnectError(f"cannot connect to {where}: no answer in {timeout_seconds:g} s") from error
     except ssl.SSLCertVerificationError as error:
-        raise ConnectError(
-            f"cannot connect to {where}: its certificate is not trusted: {error.verify_message}. "
-            "Name the file of its certificate authority (verify=…, --ca-file)",
-            permanent=True,
-        ) from error
+        raise ConnectError(f"cannot connect to {where}: {not_trusted(error)}", permanent=True) from error
     except (OSError, UnicodeError) as error:
         if no_tls(error):
             raise ConnectError(no_tls_message(where), permanent=True) from error

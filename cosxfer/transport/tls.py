@@ -75,6 +75,12 @@ def context_of(config: ClientConfig) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=certifi.where())
 
 
+def not_trusted(error: ssl.SSLCertVerificationError) -> str:
+    """What is said of a certificate that failed its check."""
+    reason = error.verify_message.rstrip(".")  # some of OpenSSL's reasons are sentences
+    return f"its certificate is not trusted: {reason}. Name the file of its certificate authority (verify=…, --ca-file)"
+
+
 def no_tls(error: BaseException) -> bool:
     """Whether a handshake failed because what came back is no TLS at all: plain HTTP, most often."""
     return isinstance(error, ssl.SSLError) and error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")
