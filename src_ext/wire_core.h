@@ -108,6 +108,7 @@ struct wire_connection {
     /* HTTP/2 */
     nghttp2_session *session;
     int settings_seen;
+    uint32_t streams_told;
     double blocked_since, told_stalled;
     int blocked;
 };

@@ -208,12 +208,14 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
     case NGHTTP2_SETTINGS:
         if (!(frame->hd.flags & NGHTTP2_FLAG_ACK)) {
             uint32_t streams = nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+            if (!c->settings_seen || streams != c->streams_told)
+                wire_emit(c->engine, WIRE_SETTINGS, c->owner, streams, NULL);
+            c->streams_told = streams;
             if (!c->settings_seen) {
                 c->settings_seen = 1;
                 for (r = c->requests; r; r = r->next)
                     wire_h2_resume(c, r);
             }
-            wire_emit(c->engine, WIRE_SETTINGS, c->owner, streams, NULL);
         }
         break;
     case NGHTTP2_GOAWAY:
