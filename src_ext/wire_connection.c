@@ -69,6 +69,7 @@ void wire_kill(wire_connection *c, int result, const char *why)
     c->dead = 1;
     if (why && !c->why[0])
         snprintf(c->why, sizeof c->why, "%s", why);
+    wire_leave_queue(c);
     wire_drop_output(c);
     for (wire_request *next, *r = c->requests; r; r = next) {
         next = r->next;

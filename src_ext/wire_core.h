@@ -93,7 +93,8 @@ struct wire_connection {
     int hung_up;   /* the peer sends no more than what is waiting */
     int write_broken;
     int unread;    /* input may be waiting although no event will say so */
-    int throttled; /* the rate limit holds it back */
+    int throttled; /* the rate limit holds it back: it stands in the engine's queue */
+    wire_connection *next_throttled;
     wire_request *requests;
     unsigned request_count;
     double last_read;
@@ -132,7 +133,7 @@ struct wire_engine {
     wire_event *events, **events_end;       /* not published yet */
     wire_connection *connections, *ready, **ready_end, *dead;
     wire_rate *rate;
-    int throttled;
+    wire_connection *throttled, **throttled_end, *has_turn; /* whom the rate limit holds back, longest first */
     double throttled_until;
     double now, next_tick;
     unsigned active; /* requests under way */
@@ -143,6 +144,9 @@ struct wire_engine {
 double wire_now(void);
 void wire_emit(wire_engine *engine, int kind, void *owner, int64_t number, char *data);
 void wire_make_ready(wire_connection *connection);
+/* How many of `want` bytes the rate limit lets the connection send now. 0: it has been put in the queue. */
+size_t wire_allowed(wire_connection *connection, size_t want);
+void wire_leave_queue(wire_connection *connection);
 
 /* wire_request.c: a request's body and answer */
 int wire_set_header(wire_request *request, const char *name, size_t name_length, const char *value, size_t value_length);
@@ -204,8 +208,10 @@ void wire_h2_produce(wire_connection *connection);
 void wire_h2_input(wire_connection *connection, const char *data, size_t length);
 void wire_h2_tick(wire_connection *connection, double now);
 
-/* wire_rate.c: how many of `want` bytes may go now; 0: none, and `*wait` is in how many seconds */
-size_t wire_rate_take(wire_rate *rate, double now, size_t want, double *wait);
+/* wire_rate.c: how many of `want` bytes may go now; 0: none */
+size_t wire_rate_take(wire_rate *rate, double now, size_t want);
+/* In how many seconds something may go; 0: now. */
+double wire_rate_wait(wire_rate *rate, double now);
 void wire_rate_give_back(wire_rate *rate, size_t bytes);
 
 #endif

@@ -202,16 +202,11 @@ int wire_flush(wire_connection *c, size_t *budget)
     wire_rate *rate = c->engine->rate;
     while (c->count) {
         size_t limit = *budget;
-        double wait;
         if (limit < WIRE_RECORD_BYTES)
             return 0; /* not a sliver to fill the turn */
         if (rate) {
-            limit = wire_rate_take(rate, c->engine->now, c->queued < limit ? c->queued : limit, &wait);
+            limit = wire_allowed(c, c->queued < limit ? c->queued : limit);
             if (!limit) {
-                if (!c->engine->throttled || c->engine->now + wait < c->engine->throttled_until)
-                    c->engine->throttled_until = c->engine->now + wait;
-                c->throttled = 1;
-                c->engine->throttled = 1;
                 for (wire_request *r = c->requests; r; r = r->next)
                     r->last_activity = c->engine->now; /* we are slow, not the server */
                 return 0;
