@@ -50,7 +50,7 @@ enum {
 
 enum {
     WIRE_SENT,     /* `number` bytes of the body went out since the last such event */
-    WIRE_WANTED,   /* the body that was held back for a 100 may come */
+    WIRE_WANTED,   /* the connection takes the body, which is still to be fed */
     WIRE_BODY,     /* `data`, `number`: a piece of the answer's body (owned by the event) */
     WIRE_DONE,     /* the request has ended: read its fields */
     WIRE_RELEASED, /* nothing of the request is in use any more */
@@ -112,7 +112,7 @@ typedef struct {
     int result;
     int status;
     int reusable;           /* HTTP/1.1: the connection is free for the next request */
-    int body_begun;         /* whether any of the request's body was taken */
+    int body_begun;         /* whether any of the request's body was taken, or asked for by WIRE_WANTED */
     const char *headers;    /* name NUL value NUL … */
     size_t headers_length;
     const char *body;

@@ -232,12 +232,12 @@ void wire_connection_tick(wire_connection *c, double now)
             continue;
         wire_report_sent(r);
         if (r->hold && now >= r->hold_until) {
-            wire_let_go(r);
+            r->hold = 0;
             if (c->http2)
                 wire_h2_resume(c, r);
             wire_make_ready(c);
         }
-        if (c->throttled || c->paused || (r->fed && !r->complete && !wire_next_piece(r))) {
+        if (c->throttled || c->paused || wire_caller_is_late(r)) {
             r->last_activity = now; /* not the server's fault */
         } else if (now - r->last_activity > r->stall_seconds) {
             int silent = now - c->last_read > r->stall_seconds;

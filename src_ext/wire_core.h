@@ -18,6 +18,7 @@
 #define WIRE_FEW 16                       /* requests under way that may hold more pages mapped */
 #define WIRE_CONTINUE_SECONDS 1.0         /* how long a 100 is waited for */
 #define WIRE_TICK_SECONDS 0.1
+#define WIRE_TRICKLE_BYTES 1024          /* what has to move in a request's time-out, if it is not the end */
 #define WIRE_BACKLOG_BYTES (4 * 1024 * 1024) /* of WIRE_BODY events before a connection is no longer read */
 
 typedef struct wire_piece {
@@ -57,13 +58,16 @@ struct wire_request {
     int sending_done;                        /* head and body are out, or on their way for good */
     int cut;                                 /* some of it was taken from the output queue unsent */
     uint64_t queued, sent, reported;         /* bytes of the body */
+    uint64_t credited;                       /* HTTP/2: what the peer has used of it, by its WINDOW_UPDATEs */
     unsigned spans;                          /* in the output queue */
     int begun;                               /* some of it was written to the socket */
     int fed;                                 /* pieces come while it is under way */
+    int wanted;                              /* they were asked for */
     int deferred;                            /* HTTP/2: nghttp2 waits for a piece */
     int hold;                                /* waiting for a 100 */
     double hold_until;
     double last_activity;
+    size_t trickle;                          /* bytes that moved since then */
     int32_t stream_id;
     /* the answer */
     int result, status, reusable, done, released;
@@ -159,8 +163,13 @@ void wire_finish(wire_request *request, int result, const char *why);
 int wire_answer_counts(const wire_request *request);
 void wire_release(wire_request *request);
 void wire_report_sent(wire_request *request);
-/* The body that was held back may go. */
-void wire_let_go(wire_request *request);
+/* The body goes on with a piece that is not there yet: the caller hears so, once. */
+void wire_want(wire_request *request);
+/* `bytes` of the request have moved, either way. A trickle is no sign of life: a peer that lets a byte pass now and then
+ * would hold the caller as long as it likes. */
+void wire_moved(wire_request *request, size_t bytes);
+/* Whether it is the caller who is slow: nothing is there to be sent, and nothing but that is missing. */
+int wire_caller_is_late(wire_request *request);
 void wire_attach(wire_connection *connection, wire_request *request);
 void wire_map_pages(wire_piece *piece, size_t at, size_t length);
 /* Whether some of these bytes are beyond the end of their file. */

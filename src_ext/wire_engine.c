@@ -206,7 +206,6 @@ static void feed(wire_command *command)
     }
     r->complete |= command->last;
     if (!r->done && r->connection && !r->connection->dead) {
-        r->last_activity = r->connection->engine->now;
         if (r->connection->http2)
             wire_h2_resume(r->connection, r);
         wire_make_ready(r->connection);

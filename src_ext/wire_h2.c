@@ -64,6 +64,8 @@ static ssize_t on_read_body(nghttp2_session *session, int32_t stream_id, uint8_t
     *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
     if (!piece) {
         if (r->hold || !r->complete) {
+            if (!r->hold)
+                wire_want(r);
             r->deferred = 1;
             return NGHTTP2_ERR_DEFERRED;
         }
@@ -191,19 +193,25 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         r = of_stream(session, frame->hd.stream_id);
         if (!r)
             break;
-        r->last_activity = c->engine->now;
-        if (frame->hd.type == NGHTTP2_HEADERS && r->status >= 200)
+        if (frame->hd.type == NGHTTP2_HEADERS && r->status >= 200 && !r->head_complete) {
             r->head_complete = 1;
+            r->last_activity = c->engine->now;
+        }
         if (r->hold && r->status == 100) {
-            wire_let_go(r);
+            r->hold = 0;
             wire_h2_resume(c, r);
         }
         if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) && !r->done)
             answer_complete(session, r);
         break;
     case NGHTTP2_WINDOW_UPDATE:
-        if (frame->hd.stream_id && (r = of_stream(session, frame->hd.stream_id)))
-            r->last_activity = c->engine->now;
+        if (frame->hd.stream_id && (r = of_stream(session, frame->hd.stream_id))) {
+            /* It has used so much of the body; more than it got says nothing. */
+            uint64_t used = (uint64_t)frame->window_update.window_size_increment, got = r->sent - r->credited;
+            used = used < got ? used : got;
+            r->credited += used;
+            wire_moved(r, (size_t)used);
+        }
         break;
     case NGHTTP2_SETTINGS:
         if (!(frame->hd.flags & NGHTTP2_FLAG_ACK)) {

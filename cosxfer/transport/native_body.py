@@ -40,13 +40,12 @@ def attach_body(exchange: wire.Exchange, request: HttpRequest) -> bool:
 
 
 async def feed(engine: wire.Engine, exchange: wire.Exchange, request: HttpRequest, room: asyncio.Event) -> None:
-    """Read the body and hand it over as it is sent; ``room`` is set whenever some of it has gone out."""
+    """Read the body and hand it over as it is sent; ``room`` is set when it is wanted and whenever some has gone out."""
     total, expected = 0, request.content_length
-    if request.expect_continue and expected != 0:
-        # Not begun before the server agrees: a body that can be read only once can still be sent again.
-        await room.wait()
-        if exchange.done:
-            return
+    # Not begun before the connection takes it: a body that can be read only once can be sent again as long as that.
+    await room.wait()
+    if exchange.done:
+        return
     async for view in views(request.body):
         total += len(view)
         if expected is not None and total > expected:
