@@ -40,11 +40,9 @@ def attach_body(exchange: wire.Exchange, request: HttpRequest) -> bool:
 
 
 async def feed(engine: wire.Engine, exchange: wire.Exchange, request: HttpRequest, room: asyncio.Event) -> None:
-    """Read the body and hand it over as it is sent; ``room`` is set when it is wanted and whenever some has gone out."""
+    """Read the body and hand it over as it is sent; ``room`` is set when it is wanted and when some of it is out."""
     total, expected = 0, request.content_length
-    # Not begun before the connection takes it: a body that can be read only once can be sent again as long as that.
-    await room.wait()
-    if exchange.done:
+    if not await _is_wanted(exchange, room):
         return
     async for view in views(request.body):
         total += len(view)
@@ -58,6 +56,12 @@ async def feed(engine: wire.Engine, exchange: wire.Exchange, request: HttpReques
             return  # nobody takes more of it; reading on would hold the event loop until the body's end
     _check_length(request, total)
     engine.feed_end(exchange)
+
+
+async def _is_wanted(exchange: wire.Exchange, room: asyncio.Event) -> bool:
+    """The body is not begun before the connection takes it: what can be read only once can be sent again until then."""
+    await room.wait()
+    return not exchange.done
 
 
 def _check_length(request: HttpRequest, length: int) -> None:

@@ -17,7 +17,18 @@ import pytest
 from cosxfer._native import wire
 from tests.native import wire_memory
 from tests.native.wire_memory import SETTINGS
-from tests.native.wire_play import IGNORED, PATIENCE_SECONDS, Gate, Ignored, PlayedTls, cut, gate_before, plain, played, until
+from tests.native.wire_play import (
+    IGNORED,
+    PATIENCE_SECONDS,
+    Gate,
+    Ignored,
+    PlayedTls,
+    cut,
+    gate_before,
+    plain,
+    played,
+    until,
+)
 
 ROOT = Path(__file__).parents[2]
 MIB = 1024 * 1024
@@ -320,7 +331,7 @@ class Told(Ignored):
 
 def test_settings_are_told_of_where_they_change_something(engine: wire.Engine) -> None:
     # A server may send them without end, and each event is memory until the caller takes it.
-    connection, session, theirs = played(engine, http2=True)
+    _connection, session, theirs = played(engine, http2=True)
     fewer = SETTINGS_FEW_STREAMS.replace(b"\x05", b"\x04")
     told = Told()
     with theirs:
