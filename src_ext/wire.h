@@ -56,7 +56,7 @@ enum {
     WIRE_RELEASED, /* nothing of the request is in use any more */
     WIRE_SETTINGS, /* connection: the peer allows `number` streams at a time */
     WIRE_LEAVING,  /* connection: takes no more requests (GOAWAY) */
-    WIRE_STALLED,  /* connection: its flow control holds the bodies back */
+    WIRE_STALLED,  /* connection: its flow control holds the bodies back, or the peer has not said its settings */
     WIRE_CLOSED    /* connection: gone */
 };
 

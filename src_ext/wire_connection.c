@@ -46,7 +46,7 @@ void wire_connection_start(wire_engine *e, wire_connection *c)
     if (c->next)
         c->next->previous = c;
     e->connections = c;
-    c->last_read = e->now;
+    c->last_read = c->blocked_since = e->now;
     c->writable = 1;
     wire_h1_reset(&c->parser, 0);
     if (epoll_ctl(e->epoll_fd, EPOLL_CTL_ADD, c->fd, &event)) {

@@ -129,7 +129,7 @@ class Handler(Protocol):
     def on_leaving(self, connection: Connection) -> None:
         """HTTP/2: the connection takes no more requests."""
     def on_stalled(self, connection: Connection) -> None:
-        """HTTP/2: its flow control holds the bodies back."""
+        """HTTP/2: its flow control holds the bodies back, or its peer does not say its settings."""
     def on_closed(self, connection: Connection) -> None: ...
 
 class Engine:

@@ -74,7 +74,7 @@ class _Origin:
 
 
 class _Patience:
-    """Ends the waiting for a connection where nothing is under way that could end it: the server takes no requests."""
+    """Ends the waiting for a connection after a time-out, unless something is under way that may end it."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, origin: _Origin, turn: asyncio.Future[_Slot], request: HttpRequest
@@ -86,8 +86,7 @@ class _Patience:
         self._timer = loop.call_later(self._seconds, self._out)
 
     def _out(self) -> None:
-        pool = self._origin.pool
-        if pool.opening or any(slot.active for slot in pool.slots):
+        if self._origin.pool.is_alive():
             self._timer = self._loop.call_later(self._seconds, self._out)
         elif not self._turn.done():
             self._origin.waiting.remove(self._turn)
@@ -517,7 +516,7 @@ class NativeTransport:
 
     def on_settings(self, connection: wire.Connection, streams: int) -> None:
         origin, slot = connection.owner
-        slot.max_streams = streams
+        origin.pool.spoke(slot, streams)
         self._serve(origin)
 
     def on_leaving(self, connection: wire.Connection) -> None:
@@ -526,8 +525,8 @@ class NativeTransport:
         self._serve(origin)
 
     def on_stalled(self, connection: wire.Connection) -> None:
-        origin: _Origin = connection.owner[0]
-        origin.pool.stalled()
+        origin, slot = connection.owner
+        origin.pool.stalled(slot)
         self._serve(origin)
 
     def on_closed(self, connection: wire.Connection) -> None:

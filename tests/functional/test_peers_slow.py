@@ -12,8 +12,9 @@ from h2.events import DataReceived, RequestReceived, SettingsAcknowledged, Strea
 from h2.settings import SettingCodes
 
 from cosxfer.config import HttpVersion
-from cosxfer.errors import TransportTimeoutError
+from cosxfer.errors import ProtocolError, TransportTimeoutError
 from cosxfer.limits import MIB
+from cosxfer.transport.native_pool import HTTP2_CONNECTIONS
 from tests.functional.peer_raw import OK, Http2Peer, Peer, in_loop, native, serving, until
 
 BODY = random.Random(29).randbytes(400_000)
@@ -147,9 +148,9 @@ async def test_a_server_that_takes_none_of_a_body_that_is_fed_is_not_waited_for(
             yield bytes(8 * MIB)  # more than is fed ahead: the next one waits until this one is out
 
     async with serving(serve) as server, native() as transport, asyncio.timeout(20):
+        request = server.request(body=pieces(), content_length=24 * MIB, stall_timeout_seconds=STALL_SECONDS)
         with pytest.raises(TransportTimeoutError):
-            body, length = pieces(), 24 * MIB
-            await transport.send(server.request(body=body, content_length=length, stall_timeout_seconds=STALL_SECONDS))
+            await transport.send(request)
 
 
 @in_loop
@@ -216,6 +217,74 @@ async def test_who_waits_for_a_connection_waits_as_long_as_another_request_is_un
         assert not second.done()
         let_go.set()
         assert [(await first).status, (await second).status] == [200, 200]
+
+
+@in_loop
+async def test_nobody_waits_for_a_connection_whose_server_does_not_speak() -> None:
+    async def serve(peer: Peer) -> None:
+        if peer.number == 0:
+            await peer.reader.read()  # never ends
+            await asyncio.sleep(60)
+        http2 = Http2Peer(peer)
+        async for event in http2.events():
+            if isinstance(event, StreamEnded):
+                http2.answer(event.stream_id)
+
+    async with serving(serve) as server, native("2") as transport, asyncio.timeout(20):
+        silent = asyncio.create_task(transport.send(server.request("GET")))
+        await until(lambda: server.connections)
+        for _ in range(3):
+            assert (await transport.send(server.request("GET"))).status == 200
+        silent.cancel()
+        await asyncio.gather(silent, return_exceptions=True)
+        assert (await transport.send(server.request("GET"))).status == 200  # not over the silent one
+
+
+@in_loop
+async def test_a_server_that_never_speaks_costs_each_of_many_requests_one_time_out() -> None:
+    async def serve(peer: Peer) -> None:
+        await asyncio.sleep(60)
+
+    async with serving(serve) as server, native("2") as transport, asyncio.timeout(20):
+        requests = [server.request("GET", stall_timeout_seconds=1.0) for _ in range(2 * HTTP2_CONNECTIONS)]
+        results = await asyncio.gather(*map(transport.send, requests), return_exceptions=True)
+        assert all(isinstance(result, TransportTimeoutError) for result in results), results
+        assert server.connections <= HTTP2_CONNECTIONS  # nobody got another one's connection after its time-out
+
+
+@pytest.mark.parametrize("status", ["000", "099", "600"])
+@in_loop
+async def test_what_is_no_status_is_malformed(status: str) -> None:
+    async def serve(peer: Peer) -> None:
+        http2 = Http2Peer(peer)
+        async for event in http2.events():
+            if isinstance(event, StreamEnded):
+                http2.http2.send_headers(event.stream_id, [(":status", status)], end_stream=True)
+
+    async with serving(serve) as server, native("2") as transport:
+        with pytest.raises(ProtocolError, match="status"):
+            await transport.send(server.request(body=b"x"))
+
+
+@pytest.mark.parametrize("version", ["1.1", "2"])
+@in_loop
+async def test_a_head_that_is_too_long_is_malformed(version: HttpVersion) -> None:
+    headers = [(f"x-{n}", "x" * 1000) for n in range(140)]
+
+    async def serve(peer: Peer) -> None:
+        if version == "1.1":
+            await peer.head()
+            lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+            await peer.say(f"HTTP/1.1 200 OK\r\n{lines}content-length: 0\r\n\r\n".encode())
+            return
+        http2 = Http2Peer(peer)
+        async for event in http2.events():
+            if isinstance(event, StreamEnded):
+                http2.http2.send_headers(event.stream_id, [(":status", "200"), *headers], end_stream=True)
+
+    async with serving(serve) as server, native(version) as transport:
+        with pytest.raises(ProtocolError, match="head is longer"):
+            await transport.send(server.request("GET"))
 
 
 @pytest.mark.parametrize("length", [400, None])
