@@ -313,13 +313,17 @@ void wire_h2_free(wire_connection *c)
 }
 
 /* Headers that differ in each request, or are secret, are kept out of the compression table. */
-static int indexed(const char *name, size_t length)
+static const char *const NOT_INDEXED[] = {"authorization", "content-md5", "content-length", "x-cos-security-token", NULL};
+/* Those that are about an HTTP/1.1 connection must not be sent (RFC 9113, 8.2.2). */
+static const char *const NOT_SENT[] = {"connection", "transfer-encoding", "keep-alive", "proxy-connection", "upgrade",
+                                       "te", NULL};
+
+static int is_one_of(const char *const *names, const char *name, size_t length)
 {
-    static const char *const NOT[] = {"authorization", "content-md5", "content-length", "x-cos-security-token"};
-    for (size_t i = 0; i < sizeof NOT / sizeof *NOT; i++)
-        if (strlen(NOT[i]) == length && !memcmp(name, NOT[i], length))
-            return 0;
-    return 1;
+    for (; *names; names++)
+        if (strlen(*names) == length && !memcmp(name, *names, length))
+            return 1;
+    return 0;
 }
 
 #define FEW_HEADERS 128
@@ -357,10 +361,9 @@ static size_t fields_of(wire_connection *c, char *head, size_t length, nghttp2_n
             stop--;
         if (name_length == 4 && !memcmp(line, "host", 4))
             fields[2] = pair(":authority", 10, value, (size_t)(stop - value), 0);
-        else if (!(name_length == 10 && !memcmp(line, "connection", 10)) &&
-                 !(name_length == 17 && !memcmp(line, "transfer-encoding", 17)))
+        else if (!is_one_of(NOT_SENT, line, name_length))
             fields[count++] = pair(line, name_length, value, (size_t)(stop - value),
-                                   indexed(line, name_length) ? 0 : NGHTTP2_NV_FLAG_NO_INDEX);
+                                   is_one_of(NOT_INDEXED, line, name_length) ? NGHTTP2_NV_FLAG_NO_INDEX : 0);
         line = lf + 1;
     }
     return count;
