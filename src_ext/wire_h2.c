@@ -105,11 +105,10 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
 
 static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
-    (void)user;
     if (frame->hd.type == NGHTTP2_HEADERS) {
         wire_request *r = of_stream(session, frame->hd.stream_id);
         if (r)
-            r->begun = 1;
+            wire_push_belongs(user, r); /* its head was pushed just now; the request is begun when that goes out */
     }
     return 0;
 }

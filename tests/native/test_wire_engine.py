@@ -310,6 +310,22 @@ def test_a_success_after_the_whole_body_counts_though_the_caller_has_not_said_th
     assert (exchange.result, exchange.status) == (wire.OK, 200)
 
 
+@pytest.mark.parametrize("body", [b"", b"abc"])
+def test_a_request_whose_head_stayed_behind_in_the_queue_can_be_sent_again(engine: wire.Engine, body: bytes) -> None:
+    connection, session, theirs = played(engine, http2=True)
+    says(session, theirs, SETTINGS * 2)  # a turn later, what we say to that is out
+
+    def broken(data: bytes) -> int:
+        raise BrokenPipeError
+
+    session.sent = broken
+    exchange = put(body)
+    with theirs:
+        engine.submit(connection, exchange)
+        until(engine, lambda: exchange.done)
+    assert exchange.result == wire.UNSENT
+
+
 def frames(data: bytes) -> list[int]:
     """The types of the whole HTTP/2 frames behind the client's preface."""
     types, at = [], len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
