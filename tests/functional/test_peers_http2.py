@@ -393,7 +393,13 @@ async def test_all_headers_of_a_request_are_sent_however_many_there_are(count: i
 
 @in_loop
 async def test_headers_that_are_about_an_http1_connection_are_left_out() -> None:
-    given = {"keep-alive": "timeout=5", "upgrade": "h2c", "proxy-connection": "keep-alive", "TE": "gzip", "x-other": "y"}
+    given = {
+        "keep-alive": "timeout=5",
+        "upgrade": "h2c",
+        "proxy-connection": "keep-alive",
+        "TE": "gzip",
+        "x-other": "y",
+    }
     got: list[set[str]] = []
 
     async def serve(peer: Peer) -> None:

@@ -351,3 +351,34 @@ async def test_below_a_rate_limit_the_connections_take_turns(version: HttpVersio
         assert [answer.status for answer in answers] == [200] * count
     assert len(when_the_first_was_whole) == count
     assert min(when_the_first_was_whole) > len(BODY) // 4
+
+
+@pytest.mark.parametrize("version", ["1.1", "2"])
+@in_loop
+async def test_who_is_cancelled_below_a_rate_limit_leaves_the_others_their_turns(version: HttpVersion) -> None:
+    begun = asyncio.Event()
+
+    async def serve(peer: Peer) -> None:
+        if version == "2":
+            http2 = Http2Peer(peer)
+            async for event in http2.events():
+                if isinstance(event, DataReceived):
+                    begun.set()
+                    http2.http2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                elif isinstance(event, StreamEnded):
+                    http2.answer(event.stream_id)
+            return
+        await peer.head()
+        await peer.body(1)
+        begun.set()
+        await peer.body(99_999)
+        await peer.say(OK)
+
+    async with serving(serve) as server, native(version, max_bytes_per_second=1_000_000) as transport:
+        tasks = [asyncio.create_task(transport.send(server.request(body=BODY[:100_000]))) for _ in range(9)]
+        await begun.wait()  # the others wait for their turns
+        for task in tasks[1::3] + tasks[2::3]:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(result, asyncio.CancelledError) for result in results[1::3] + results[2::3])
+    assert [result.status for result in results[::3] if not isinstance(result, BaseException)] == [200] * 3
