@@ -41,6 +41,15 @@ async def window_byte_by_byte(peer: Peer) -> None:
             await endless(step)
 
 
+async def taken_byte_by_byte(peer: Peer) -> None:
+    """The window never lets more than a byte through."""
+    http2 = Http2Peer(peer, {SettingCodes.INITIAL_WINDOW_SIZE: 1})
+    async for event in http2.events():
+        if isinstance(event, DataReceived):
+            await asyncio.sleep(STEP_SECONDS)
+            http2.http2.increment_flow_control_window(1, event.stream_id)
+
+
 async def interim_http2(peer: Peer) -> None:
     http2 = Http2Peer(peer)
     async for event in http2.events():
@@ -93,6 +102,7 @@ async def chunks_http1(peer: Peer) -> None:
     ("version", "serve"),
     [
         ("2", window_byte_by_byte),
+        ("2", taken_byte_by_byte),
         ("2", interim_http2),
         ("2", body_http2),
         ("1.1", interim_http1),
