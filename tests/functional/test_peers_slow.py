@@ -328,6 +328,27 @@ async def test_a_body_that_can_be_read_once_is_not_begun_before_the_server_is_he
 
 @pytest.mark.parametrize("version", ["1.1", "2"])
 @in_loop
+async def test_a_body_that_was_announced_as_empty_and_is_not_is_an_error(version: HttpVersion) -> None:
+    async def serve(peer: Peer) -> None:
+        if version == "1.1":
+            await peer.head()
+            await peer.say(OK)
+            return
+        http2 = Http2Peer(peer)
+        async for event in http2.events():
+            if isinstance(event, StreamEnded):
+                http2.answer(event.stream_id)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"abc"
+
+    async with serving(serve) as server, native(version) as transport:
+        with pytest.raises(ProtocolError, match="0 bytes that were announced"):
+            await transport.send(server.request(body=pieces(), content_length=0))
+
+
+@pytest.mark.parametrize("version", ["1.1", "2"])
+@in_loop
 async def test_below_a_rate_limit_the_connections_take_turns(version: HttpVersion) -> None:
     count = 4
     got: dict[str, int] = {}
