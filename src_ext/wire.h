@@ -50,13 +50,13 @@ enum {
 
 enum {
     WIRE_SENT,     /* `number` bytes of the body went out since the last such event */
-    WIRE_WANTED,   /* the body that was held back for a 100 may come */
+    WIRE_WANTED,   /* the connection takes the body, which is still to be fed */
     WIRE_BODY,     /* `data`, `number`: a piece of the answer's body (owned by the event) */
     WIRE_DONE,     /* the request has ended: read its fields */
     WIRE_RELEASED, /* nothing of the request is in use any more */
     WIRE_SETTINGS, /* connection: the peer allows `number` streams at a time */
     WIRE_LEAVING,  /* connection: takes no more requests (GOAWAY) */
-    WIRE_STALLED,  /* connection: its flow control holds the bodies back */
+    WIRE_STALLED,  /* connection: its flow control holds the bodies back, or the peer has not said its settings */
     WIRE_CLOSED    /* connection: gone */
 };
 
@@ -112,7 +112,7 @@ typedef struct {
     int result;
     int status;
     int reusable;           /* HTTP/1.1: the connection is free for the next request */
-    int body_begun;         /* whether any of the request's body was taken */
+    int body_begun;         /* whether any of the request's body was taken, or asked for by WIRE_WANTED */
     const char *headers;    /* name NUL value NUL … */
     size_t headers_length;
     const char *body;

@@ -46,7 +46,7 @@ void wire_connection_start(wire_engine *e, wire_connection *c)
     if (c->next)
         c->next->previous = c;
     e->connections = c;
-    c->last_read = e->now;
+    c->last_read = c->blocked_since = e->now;
     c->writable = 1;
     wire_h1_reset(&c->parser, 0);
     if (epoll_ctl(e->epoll_fd, EPOLL_CTL_ADD, c->fd, &event)) {
@@ -69,6 +69,7 @@ void wire_kill(wire_connection *c, int result, const char *why)
     c->dead = 1;
     if (why && !c->why[0])
         snprintf(c->why, sizeof c->why, "%s", why);
+    wire_leave_queue(c);
     wire_drop_output(c);
     for (wire_request *next, *r = c->requests; r; r = next) {
         next = r->next;
@@ -231,12 +232,12 @@ void wire_connection_tick(wire_connection *c, double now)
             continue;
         wire_report_sent(r);
         if (r->hold && now >= r->hold_until) {
-            wire_let_go(r);
+            r->hold = 0;
             if (c->http2)
                 wire_h2_resume(c, r);
             wire_make_ready(c);
         }
-        if (c->throttled || c->paused || (r->fed && !r->complete && !wire_next_piece(r))) {
+        if (c->throttled || c->paused || wire_caller_is_late(r)) {
             r->last_activity = now; /* not the server's fault */
         } else if (now - r->last_activity > r->stall_seconds) {
             int silent = now - c->last_read > r->stall_seconds;

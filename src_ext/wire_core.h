@@ -18,6 +18,7 @@
 #define WIRE_FEW 16                       /* requests under way that may hold more pages mapped */
 #define WIRE_CONTINUE_SECONDS 1.0         /* how long a 100 is waited for */
 #define WIRE_TICK_SECONDS 0.1
+#define WIRE_TRICKLE_BYTES 1024          /* what has to move in a request's time-out, if it is not the end */
 #define WIRE_BACKLOG_BYTES (4 * 1024 * 1024) /* of WIRE_BODY events before a connection is no longer read */
 
 typedef struct wire_piece {
@@ -57,13 +58,16 @@ struct wire_request {
     int sending_done;                        /* head and body are out, or on their way for good */
     int cut;                                 /* some of it was taken from the output queue unsent */
     uint64_t queued, sent, reported;         /* bytes of the body */
+    uint64_t credited;                       /* HTTP/2: what the peer has used of it, by its WINDOW_UPDATEs */
     unsigned spans;                          /* in the output queue */
     int begun;                               /* some of it was written to the socket */
     int fed;                                 /* pieces come while it is under way */
+    int wanted;                              /* they were asked for */
     int deferred;                            /* HTTP/2: nghttp2 waits for a piece */
     int hold;                                /* waiting for a 100 */
     double hold_until;
     double last_activity;
+    size_t trickle;                          /* bytes that moved since then */
     int32_t stream_id;
     /* the answer */
     int result, status, reusable, done, released;
@@ -93,7 +97,8 @@ struct wire_connection {
     int hung_up;   /* the peer sends no more than what is waiting */
     int write_broken;
     int unread;    /* input may be waiting although no event will say so */
-    int throttled; /* the rate limit holds it back */
+    int throttled; /* the rate limit holds it back: it stands in the engine's queue */
+    wire_connection *next_throttled;
     wire_request *requests;
     unsigned request_count;
     double last_read;
@@ -108,6 +113,7 @@ struct wire_connection {
     /* HTTP/2 */
     nghttp2_session *session;
     int settings_seen;
+    uint32_t streams_told;
     double blocked_since, told_stalled;
     int blocked;
 };
@@ -131,7 +137,7 @@ struct wire_engine {
     wire_event *events, **events_end;       /* not published yet */
     wire_connection *connections, *ready, **ready_end, *dead;
     wire_rate *rate;
-    int throttled;
+    wire_connection *throttled, **throttled_end, *has_turn; /* whom the rate limit holds back, longest first */
     double throttled_until;
     double now, next_tick;
     unsigned active; /* requests under way */
@@ -142,6 +148,9 @@ struct wire_engine {
 double wire_now(void);
 void wire_emit(wire_engine *engine, int kind, void *owner, int64_t number, char *data);
 void wire_make_ready(wire_connection *connection);
+/* How many of `want` bytes the rate limit lets the connection send now. 0: it has been put in the queue. */
+size_t wire_allowed(wire_connection *connection, size_t want);
+void wire_leave_queue(wire_connection *connection);
 
 /* wire_request.c: a request's body and answer */
 int wire_set_header(wire_request *request, const char *name, size_t name_length, const char *value, size_t value_length);
@@ -154,8 +163,13 @@ void wire_finish(wire_request *request, int result, const char *why);
 int wire_answer_counts(const wire_request *request);
 void wire_release(wire_request *request);
 void wire_report_sent(wire_request *request);
-/* The body that was held back may go. */
-void wire_let_go(wire_request *request);
+/* The body goes on with a piece that is not there yet: the caller hears so, once. */
+void wire_want(wire_request *request);
+/* `bytes` of the request have moved, either way. A trickle is no sign of life: a peer that lets a byte pass now and then
+ * would hold the caller as long as it likes. */
+void wire_moved(wire_request *request, size_t bytes);
+/* Whether it is the caller who is slow: nothing is there to be sent, and nothing but that is missing. */
+int wire_caller_is_late(wire_request *request);
 void wire_attach(wire_connection *connection, wire_request *request);
 void wire_map_pages(wire_piece *piece, size_t at, size_t length);
 /* Whether some of these bytes are beyond the end of their file. */
@@ -203,8 +217,10 @@ void wire_h2_produce(wire_connection *connection);
 void wire_h2_input(wire_connection *connection, const char *data, size_t length);
 void wire_h2_tick(wire_connection *connection, double now);
 
-/* wire_rate.c: how many of `want` bytes may go now; 0: none, and `*wait` is in how many seconds */
-size_t wire_rate_take(wire_rate *rate, double now, size_t want, double *wait);
+/* wire_rate.c: how many of `want` bytes may go now; 0: none */
+size_t wire_rate_take(wire_rate *rate, double now, size_t want);
+/* In how many seconds something may go; 0: now. */
+double wire_rate_wait(wire_rate *rate, double now);
 void wire_rate_give_back(wire_rate *rate, size_t bytes);
 
 #endif

@@ -30,6 +30,7 @@ wire_engine *wire_engine_new(wire_rate *rate)
     e->published_end = &e->published;
     e->events_end = &e->events;
     e->ready_end = &e->ready;
+    e->throttled_end = &e->throttled;
     e->rate = rate;
     e->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     e->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -205,7 +206,6 @@ static void feed(wire_command *command)
     }
     r->complete |= command->last;
     if (!r->done && r->connection && !r->connection->dead) {
-        r->last_activity = r->connection->engine->now;
         if (r->connection->http2)
             wire_h2_resume(r->connection, r);
         wire_make_ready(r->connection);
@@ -309,15 +309,48 @@ static void forget_ready(wire_engine *e)
     e->ready_end = &e->ready;
 }
 
-static void release_throttled(wire_engine *e)
+/* -- turns below the rate limit: who has waited longest sends next, and then stands behind the others ------------------- */
+
+size_t wire_allowed(wire_connection *c, size_t want)
 {
-    e->throttled = 0;
-    for (wire_connection *c = e->connections; c; c = c->next) {
-        if (!c->throttled)
-            continue;
-        c->throttled = 0;
-        wire_make_ready(c);
+    wire_engine *e = c->engine;
+    int others_wait = e->throttled && e->has_turn != c;
+    size_t granted = others_wait ? 0 : wire_rate_take(e->rate, e->now, want);
+    if (granted)
+        return granted;
+    if (!e->throttled)
+        e->throttled_until = e->now + wire_rate_wait(e->rate, e->now);
+    c->throttled = 1;
+    c->next_throttled = NULL;
+    *e->throttled_end = c;
+    e->throttled_end = &c->next_throttled;
+    return 0;
+}
+
+void wire_leave_queue(wire_connection *c)
+{
+    wire_engine *e = c->engine;
+    if (!c->throttled)
+        return;
+    wire_connection **at = &e->throttled;
+    while (*at != c)
+        at = &(*at)->next_throttled;
+    *at = c->next_throttled;
+    if (!*at)
+        e->throttled_end = at;
+    c->throttled = 0;
+}
+
+static void give_turns(wire_engine *e)
+{
+    double wait = 0;
+    while (e->throttled && (wait = wire_rate_wait(e->rate, e->now)) <= 0) {
+        wire_connection *c = e->has_turn = e->throttled;
+        wire_leave_queue(c);
+        wire_connection_write(c);
     }
+    e->has_turn = NULL;
+    e->throttled_until = e->now + wait;
 }
 
 static void socket_event(wire_connection *c, uint32_t events)
@@ -398,7 +431,7 @@ void wire_engine_run(wire_engine *e)
             }
         }
         if (e->throttled && e->now >= e->throttled_until)
-            release_throttled(e);
+            give_turns(e);
         serve_ready(e);
         if (e->active && e->now >= e->next_tick)
             tick(e);

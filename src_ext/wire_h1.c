@@ -20,8 +20,11 @@ static void queue_body(wire_connection *c, wire_request *r)
     while (!r->hold && !r->sending_done && !r->done && c->count < WIRE_SPANS - 4 && c->queued < WIRE_QUEUE_BYTES) {
         wire_piece *piece = wire_next_piece(r);
         if (!piece) {
-            if (!r->complete)
+            if (!r->complete) {
+                if (r->begun)
+                    wire_want(r);
                 return;
+            }
             if (r->length < 0)
                 wire_push(c, "0\r\n\r\n", 5), wire_push_belongs(c, r);
             r->sending_done = 1;
@@ -89,7 +92,6 @@ void wire_h1_input(wire_connection *c, const char *data, size_t length)
         wire_kill(c, WIRE_BROKEN, "the server sent something that was not asked for");
         return;
     }
-    r->last_activity = c->engine->now;
     for (;;) {
         size_t used;
         wire_h1_event event = wire_h1_feed(&c->parser, data, length, &used);
@@ -100,7 +102,7 @@ void wire_h1_input(wire_connection *c, const char *data, size_t length)
             return;
         case WIRE_H1_INTERIM:
             if (c->parser.status == 100)
-                wire_let_go(r);
+                r->hold = 0;
             break;
         case WIRE_H1_HEAD:
             if (take_head(r, &c->parser)) {

@@ -84,10 +84,15 @@ void wire_drop_output(wire_connection *c)
     c->queued = 0;
 }
 
+/* Whether nothing follows what is queued of the request. */
+static int is_all(const wire_request *r)
+{
+    return r->sending_done || (r->length >= 0 && r->sent == (uint64_t)r->length);
+}
+
 /* `length` more bytes are out. */
 static void advance(wire_connection *c, size_t length)
 {
-    double now = c->engine->now;
     c->queued -= length;
     while (length) {
         wire_span *s = &c->spans[c->first];
@@ -97,7 +102,7 @@ static void advance(wire_connection *c, size_t length)
         length -= n;
         if (s->request) {
             s->request->begun = 1;
-            s->request->last_activity = now;
+            wire_moved(s->request, n);
         }
         if (s->piece) {
             s->at += n;
@@ -106,8 +111,11 @@ static void advance(wire_connection *c, size_t length)
             if (s->request->fed && s->at == s->piece->length)
                 wire_report_sent(s->request); /* whoever feeds it waits for this */
         }
-        if (s->length == 0)
+        if (s->length == 0) {
+            if (s->request && s->request->spans == 1 && is_all(s->request))
+                s->request->last_activity = c->engine->now;
             drop_span(c, s);
+        }
     }
 }
 
@@ -202,16 +210,11 @@ int wire_flush(wire_connection *c, size_t *budget)
     wire_rate *rate = c->engine->rate;
     while (c->count) {
         size_t limit = *budget;
-        double wait;
         if (limit < WIRE_RECORD_BYTES)
             return 0; /* not a sliver to fill the turn */
         if (rate) {
-            limit = wire_rate_take(rate, c->engine->now, c->queued < limit ? c->queued : limit, &wait);
+            limit = wire_allowed(c, c->queued < limit ? c->queued : limit);
             if (!limit) {
-                if (!c->engine->throttled || c->engine->now + wait < c->engine->throttled_until)
-                    c->engine->throttled_until = c->engine->now + wait;
-                c->throttled = 1;
-                c->engine->throttled = 1;
                 for (wire_request *r = c->requests; r; r = r->next)
                     r->last_activity = c->engine->now; /* we are slow, not the server */
                 return 0;

@@ -1,4 +1,5 @@
-/* The rate limit: a token bucket, shared by the I/O threads of a client. A tenth of a second may go in one burst. */
+/* The rate limit: a token bucket, shared by the I/O threads of a client. A tenth of a second may go in one burst. As long
+ * as anything is in it a quantum may be taken, on credit if need be: so nobody has to wait for more than others wait for. */
 #include "wire_core.h"
 
 #include <stdlib.h>
@@ -31,26 +32,37 @@ void wire_rate_free(wire_rate *rate)
     free(rate);
 }
 
-size_t wire_rate_take(wire_rate *rate, double now, size_t want, double *wait)
+static void fill(wire_rate *rate, double now)
 {
-    size_t granted = 0;
-    pthread_mutex_lock(&rate->lock);
     if (now > rate->filled) {
         rate->tokens += (now - rate->filled) * rate->per_second;
         rate->filled = now;
         if (rate->tokens > rate->burst)
             rate->tokens = rate->burst;
     }
-    double least = (double)want < QUANTUM_BYTES ? (double)want : QUANTUM_BYTES;
-    if (rate->tokens >= least) {
-        granted = (double)want < rate->tokens ? want : (size_t)rate->tokens;
+}
+
+size_t wire_rate_take(wire_rate *rate, double now, size_t want)
+{
+    size_t granted = 0;
+    pthread_mutex_lock(&rate->lock);
+    fill(rate, now);
+    if (rate->tokens > 0) {
+        double most = rate->tokens > QUANTUM_BYTES ? rate->tokens : QUANTUM_BYTES;
+        granted = (double)want < most ? want : (size_t)most;
         rate->tokens -= (double)granted;
-        *wait = 0;
-    } else {
-        *wait = (least - rate->tokens) / rate->per_second;
     }
     pthread_mutex_unlock(&rate->lock);
     return granted;
+}
+
+double wire_rate_wait(wire_rate *rate, double now)
+{
+    pthread_mutex_lock(&rate->lock);
+    fill(rate, now);
+    double missing = -rate->tokens;
+    pthread_mutex_unlock(&rate->lock);
+    return missing < 0 ? 0 : (missing + 1) / rate->per_second;
 }
 
 void wire_rate_give_back(wire_rate *rate, size_t bytes)

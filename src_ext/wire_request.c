@@ -207,7 +207,7 @@ int wire_take_body(wire_request *r, const char *data, size_t length)
 {
     if (r->done || !length)
         return 0;
-    r->last_activity = r->connection->engine->now;
+    wire_moved(r, length);
     if (r->pass_body_on && r->status >= 200 && r->status < 300) {
         char *copy = malloc(length);
         if (!copy)
@@ -230,7 +230,7 @@ void wire_request_answer(const wire_request *r, wire_answer *answer)
         .result = r->result,
         .status = r->status,
         .reusable = r->reusable,
-        .body_begun = r->queued > 0,
+        .body_begun = r->queued > 0 || r->wanted,
         .headers = r->headers,
         .headers_length = r->headers_length,
         .body = r->body,
@@ -249,11 +249,26 @@ void wire_report_sent(wire_request *r)
     r->reported = r->sent;
 }
 
-void wire_let_go(wire_request *r)
+void wire_want(wire_request *r)
 {
-    if (r->hold && r->fed)
-        wire_emit(r->connection->engine, WIRE_WANTED, r->owner, 0, NULL);
-    r->hold = 0;
+    if (r->wanted)
+        return;
+    r->wanted = 1;
+    wire_emit(r->connection->engine, WIRE_WANTED, r->owner, 0, NULL);
+}
+
+void wire_moved(wire_request *r, size_t bytes)
+{
+    r->trickle += bytes;
+    if (r->trickle < WIRE_TRICKLE_BYTES)
+        return;
+    r->trickle = 0;
+    r->last_activity = r->connection->engine->now;
+}
+
+int wire_caller_is_late(wire_request *r)
+{
+    return r->fed && !r->complete && !r->sending_done && !r->spans && r->status < 300 && !wire_next_piece(r);
 }
 
 void wire_attach(wire_connection *c, wire_request *r)

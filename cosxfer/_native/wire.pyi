@@ -110,7 +110,7 @@ class Exchange:
         """HTTP/1.1: whether the connection is free for the next request."""
     @property
     def body_begun(self) -> bool:
-        """Whether any of the request's body was taken."""
+        """Whether any of the request's body was taken, or was asked for (``on_wanted``)."""
     @property
     def fed_bytes(self) -> int:
         """What was fed and has not been sent."""
@@ -121,14 +121,15 @@ class Handler(Protocol):
     def on_done(self, exchange: Exchange) -> None: ...
     def on_sent(self, exchange: Exchange, count: int) -> None: ...
     def on_wanted(self, exchange: Exchange) -> None:
-        """The body may be fed: the server has said 100, or nothing for a second. Only where the head asks for it."""
+        """The body is to be fed: the connection takes it, and the server has said 100 (or nothing for a second) where
+        the head asks for that. What is fed before waits."""
     def on_body(self, exchange: Exchange, piece: bytes) -> None: ...
     def on_settings(self, connection: Connection, streams: int) -> None:
         """HTTP/2: the peer takes so many streams at a time."""
     def on_leaving(self, connection: Connection) -> None:
         """HTTP/2: the connection takes no more requests."""
     def on_stalled(self, connection: Connection) -> None:
-        """HTTP/2: its flow control holds the bodies back."""
+        """HTTP/2: its flow control holds the bodies back, or its peer does not say its settings."""
     def on_closed(self, connection: Connection) -> None: ...
 
 class Engine:

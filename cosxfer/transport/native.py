@@ -73,6 +73,30 @@ class _Origin:
                 slot.usable = False
 
 
+class _Patience:
+    """Ends the waiting for a connection after a time-out, unless something is under way that may end it."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, origin: _Origin, turn: asyncio.Future[_Slot], request: HttpRequest
+    ) -> None:
+        self._loop = loop
+        self._origin = origin
+        self._turn = turn
+        self._seconds = request.stall_timeout_seconds
+        self._timer = loop.call_later(self._seconds, self._out)
+
+    def _out(self) -> None:
+        if self._origin.pool.is_alive():
+            self._timer = self._loop.call_later(self._seconds, self._out)
+        elif not self._turn.done():
+            self._origin.waiting.remove(self._turn)
+            where = self._origin.target.where
+            self._turn.set_exception(TransportTimeoutError(f"{where} takes no requests for {self._seconds:g} s"))
+
+    def end(self) -> None:
+        self._timer.cancel()
+
+
 class _Call:
     """One request on one connection: what the I/O thread's events are about."""
 
@@ -322,6 +346,7 @@ class NativeTransport:
         turn: asyncio.Future[_Slot] = self._loop.create_future()
         origin.waiting.append(turn)
         self._open(origin)
+        patience = _Patience(self._loop, origin, turn, request)
         try:
             return await turn
         except asyncio.CancelledError:
@@ -331,6 +356,8 @@ class NativeTransport:
         except TransportError as error:
             error.url = error.url or request.url
             raise
+        finally:
+            patience.end()
 
     def _open(self, origin: _Origin) -> None:
         assert self._loop is not None
@@ -489,7 +516,7 @@ class NativeTransport:
 
     def on_settings(self, connection: wire.Connection, streams: int) -> None:
         origin, slot = connection.owner
-        slot.max_streams = streams
+        origin.pool.spoke(slot, streams)
         self._serve(origin)
 
     def on_leaving(self, connection: wire.Connection) -> None:
@@ -498,8 +525,8 @@ class NativeTransport:
         self._serve(origin)
 
     def on_stalled(self, connection: wire.Connection) -> None:
-        origin: _Origin = connection.owner[0]
-        origin.pool.stalled()
+        origin, slot = connection.owner
+        origin.pool.stalled(slot)
         self._serve(origin)
 
     def on_closed(self, connection: wire.Connection) -> None:

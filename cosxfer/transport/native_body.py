@@ -40,13 +40,11 @@ def attach_body(exchange: wire.Exchange, request: HttpRequest) -> bool:
 
 
 async def feed(engine: wire.Engine, exchange: wire.Exchange, request: HttpRequest, room: asyncio.Event) -> None:
-    """Read the body and hand it over as it is sent; ``room`` is set whenever some of it has gone out."""
+    """Read the body and hand it over as it is sent; ``room`` is set when it is wanted and when some of it is out."""
     total, expected = 0, request.content_length
-    if request.expect_continue and expected != 0:
-        # Not begun before the server agrees: a body that can be read only once can still be sent again.
-        await room.wait()
-        if exchange.done:
-            return
+    # HTTP/2 never asks for a body that was announced as empty; that it is shows when it is read.
+    if expected != 0 and not await _is_wanted(exchange, room):
+        return
     async for view in views(request.body):
         total += len(view)
         if expected is not None and total > expected:
@@ -59,6 +57,12 @@ async def feed(engine: wire.Engine, exchange: wire.Exchange, request: HttpReques
             return  # nobody takes more of it; reading on would hold the event loop until the body's end
     _check_length(request, total)
     engine.feed_end(exchange)
+
+
+async def _is_wanted(exchange: wire.Exchange, room: asyncio.Event) -> bool:
+    """The body is not begun before the connection takes it: what can be read only once can be sent again until then."""
+    await room.wait()
+    return not exchange.done
 
 
 def _check_length(request: HttpRequest, length: int) -> None:

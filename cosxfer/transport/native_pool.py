@@ -34,6 +34,8 @@ class Slot(Generic[C]):
     """What the peer takes; None until it has said so."""
     usable: bool = True
     """Whether it takes new requests."""
+    late: bool = False
+    """Whether the peer should have said by now what it takes; nobody else waits for that."""
     idle_since: float = 0.0
 
 
@@ -85,7 +87,7 @@ class OriginPool(Generic[C]):
         if self.http2:
             room = self._connections - sum(slot.usable for slot in self.slots) - self.opening
             # A connection whose peer has not yet said what it takes will take some of those that wait.
-            coming = sum(self._streams - slot.active for slot in self.slots if slot.usable and slot.max_streams is None)
+            coming = sum(self._streams - slot.active for slot in self.slots if slot.usable and _is_new(slot))
             wanted = -(-(waiting - coming) // self._streams)
         else:
             room = HTTP1_CONNECTIONS - len(self.slots) - self.opening
@@ -105,8 +107,19 @@ class OriginPool(Generic[C]):
         slot.usable = False
         self.slots.discard(slot)
 
-    def stalled(self) -> None:
-        """Flow control holds the bodies on a connection back: use more connections, with fewer streams each."""
+    def spoke(self, slot: Slot[C], max_streams: int) -> None:
+        """The peer has said how many streams it takes."""
+        slot.max_streams = max_streams
+        slot.late = False
+
+    def stalled(self, slot: Slot[C]) -> None:
+        """Flow control holds the bodies on a connection back: use more connections, with fewer streams each.
+
+        Or its peer has not spoken at all: then it is this connection alone on which nobody counts.
+        """
+        if slot.max_streams is None:
+            slot.late = True
+            return
         self._streams = 1
         self._connections = min(self._connections + 2, MAX_HTTP2_CONNECTIONS)
 
@@ -118,9 +131,19 @@ class OriginPool(Generic[C]):
         self._idle = [slot for slot in self._idle if slot.usable]
         return old
 
+    def is_alive(self) -> bool:
+        """Whether those that wait may hope: for a connection, or for the end of a request that is under way."""
+        return bool(self.opening) or any(slot.active and not slot.late for slot in self.slots)
+
     def _may_open(self) -> bool:
         return sum(slot.usable for slot in self.slots) + self.opening < self._connections
 
 
+def _is_new(slot: Slot[C]) -> bool:
+    return slot.max_streams is None and not slot.late
+
+
 def _room(slot: Slot[C]) -> int:
+    if slot.late:
+        return 0
     return STREAMS_BEFORE_SETTINGS if slot.max_streams is None else min(slot.max_streams, MAX_STREAMS)

@@ -392,6 +392,31 @@ async def test_all_headers_of_a_request_are_sent_however_many_there_are(count: i
 
 
 @in_loop
+async def test_headers_that_are_about_an_http1_connection_are_left_out() -> None:
+    given = {
+        "keep-alive": "timeout=5",
+        "upgrade": "h2c",
+        "proxy-connection": "keep-alive",
+        "TE": "gzip",
+        "x-other": "y",
+    }
+    got: list[set[str]] = []
+
+    async def serve(peer: Peer) -> None:
+        http2 = Http2Peer(peer)
+        async for event in http2.events():  # h2 refuses such a request, as RFC 9113 wants it
+            if isinstance(event, RequestReceived):
+                got.append({name for name, _ in event.headers})
+            elif isinstance(event, StreamEnded):
+                http2.answer(event.stream_id)
+
+    async with serving(serve) as server, native("2") as transport:
+        assert (await transport.send(server.request(body=b"x", headers=given))).status == 200
+    assert "x-other" in got[0]
+    assert not got[0] & {"keep-alive", "upgrade", "proxy-connection", "te"}
+
+
+@in_loop
 async def test_a_body_of_pieces_is_streamed() -> None:
     got: dict[int, bytearray] = {}
 

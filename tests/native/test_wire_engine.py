@@ -17,11 +17,23 @@ import pytest
 from cosxfer._native import wire
 from tests.native import wire_memory
 from tests.native.wire_memory import SETTINGS
-from tests.native.wire_play import IGNORED, PATIENCE_SECONDS, Gate, PlayedTls, cut, gate_before, plain, played, until
+from tests.native.wire_play import (
+    IGNORED,
+    PATIENCE_SECONDS,
+    Gate,
+    Ignored,
+    PlayedTls,
+    cut,
+    gate_before,
+    plain,
+    played,
+    until,
+)
 
 ROOT = Path(__file__).parents[2]
 MIB = 1024 * 1024
 SETTINGS_NO_WINDOW = bytes.fromhex("000006040000000000000400000000")
+SETTINGS_FEW_STREAMS = bytes.fromhex("000006040000000000000300000005")
 SETTINGS_LARGE_WINDOW = bytes.fromhex("000006040000000000000401000000")
 STATUS_200 = bytes.fromhex("00000101050000000188")  # HEADERS on stream 1, with which it ends
 HEADERS = bytes.fromhex("0104")
@@ -298,6 +310,22 @@ def test_a_success_after_the_whole_body_counts_though_the_caller_has_not_said_th
     assert (exchange.result, exchange.status) == (wire.OK, 200)
 
 
+@pytest.mark.parametrize("body", [b"", b"abc"])
+def test_a_request_whose_head_stayed_behind_in_the_queue_can_be_sent_again(engine: wire.Engine, body: bytes) -> None:
+    connection, session, theirs = played(engine, http2=True)
+    says(session, theirs, SETTINGS * 2)  # a turn later, what we say to that is out
+
+    def broken(data: bytes) -> int:
+        raise BrokenPipeError
+
+    session.sent = broken
+    exchange = put(body)
+    with theirs:
+        engine.submit(connection, exchange)
+        until(engine, lambda: exchange.done)
+    assert exchange.result == wire.UNSENT
+
+
 def frames(data: bytes) -> list[int]:
     """The types of the whole HTTP/2 frames behind the client's preface."""
     types, at = [], len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
@@ -305,6 +333,28 @@ def frames(data: bytes) -> list[int]:
         types.append(data[at + 3])
         at += 9 + int.from_bytes(data[at : at + 3], "big")
     return types
+
+
+class Told(Ignored):
+    """Remembers how many streams each SETTINGS let be open."""
+
+    def __init__(self) -> None:
+        self.streams: list[int] = []
+
+    def on_settings(self, connection: wire.Connection, streams: int) -> None:
+        self.streams.append(streams)
+
+
+def test_settings_are_told_of_where_they_change_something(engine: wire.Engine) -> None:
+    # A server may send them without end, and each event is memory until the caller takes it.
+    _connection, session, theirs = played(engine, http2=True)
+    fewer = SETTINGS_FEW_STREAMS.replace(b"\x05", b"\x04")
+    told = Told()
+    with theirs:
+        says(session, theirs, SETTINGS * 300 + SETTINGS_FEW_STREAMS * 300 + fewer + SETTINGS * 300)
+        says(session, theirs, SETTINGS)  # a turn later, what was to be told is there
+        engine.drain(told)
+    assert told.streams[1:] == [5, 4]
 
 
 def test_a_body_waits_for_the_settings_of_the_server(engine: wire.Engine) -> None:

@@ -83,11 +83,41 @@ def test_a_connection_whose_settings_are_not_known_takes_one_and_the_others_wait
 
 def test_a_stall_means_more_connections_with_fewer_streams() -> None:
     pool: OriginPool[str] = OriginPool(http2=True)
-    pool.opened(http2_slot("a"), now=0)
-    pool.stalled()
+    slot = http2_slot("a")
+    pool.opened(slot, now=0)
+    pool.stalled(slot)
     assert pool.take() is not None
     assert pool.take() is None
     assert pool.to_open(3) == 3
+
+
+def test_nobody_counts_on_a_connection_whose_peer_does_not_speak() -> None:
+    pool: OriginPool[str] = OriginPool(http2=True)
+    slot = Slot("a", http2=True)
+    pool.opened(slot, now=0)
+    assert pool.take() is slot
+    assert pool.to_open(1) == 0
+    pool.stalled(slot)
+    assert pool.to_open(1) == 1
+    pool.give_back(slot, now=0)
+    assert pool.take() is None
+    pool.spoke(slot, 100)
+    assert pool.take() is slot
+
+
+def test_who_waits_may_hope_while_something_is_under_way_with_a_peer_that_speaks() -> None:
+    pool: OriginPool[str] = OriginPool(http2=True, opening=1)
+    assert pool.is_alive()
+    pool.opening = 0
+    slot = Slot("a", http2=True)
+    pool.opened(slot, now=0)
+    assert not pool.is_alive()
+    assert pool.take() is slot
+    assert pool.is_alive()
+    pool.stalled(slot)
+    assert not pool.is_alive()
+    pool.spoke(slot, 1)
+    assert pool.is_alive()
 
 
 def test_idle_connections_expire_and_busy_ones_do_not() -> None:
