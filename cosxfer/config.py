@@ -38,10 +38,10 @@ class ClientConfig:
     """How often one request is sent before its error is final."""
     connect_timeout_seconds: float = 10.0
     stall_timeout_seconds: float = 60.0
-    """How long the server may take to accept or send the next byte."""
+    """How long the server may take or send next to nothing: less than 1 KiB, and no end (over httpx: not a byte)."""
     complete_timeout_seconds: float = 600.0
     """The same for Complete Multipart Upload, where more than ``stall_timeout_seconds``: to put the parts together may
-    take minutes, and how often COS sends a space meanwhile is not said."""
+    take minutes. The spaces that COS sends meanwhile do not prolong it (over httpx they do)."""
     max_bytes_per_second: float | None = None
     """What the client may send in all; None leaves it to the network. COS's own limit is ``traffic_limit``."""
 
