@@ -1,0 +1,328 @@
+"""Tasks against a COS in memory that are paused and restarted."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cosxfer
+from cosxfer.engine import hash_ahead
+from cosxfer.limits import MIB
+from tests.unit.fake_cos import BUCKET, FakeCos
+from tests.unit.files import content_of, write
+from tests.unit.tasks.gate import Gate
+from tests.unit.tasks.uploads import PARTS, SIZE, alter, run, sent, submit
+
+
+def test_pausing_cuts_what_is_in_flight_and_restarting_sends_only_what_is_missing(
+    cos: FakeCos, path: Path, gate: Gate
+) -> None:
+    for part in (3, 4):
+        cos.fault("multipart_upload", gate, part=part)
+
+    async def main() -> None:
+        async with cos.client() as client:
+            task = submit(client, path)
+            await gate.come(2)
+            assert await task.pause()
+            assert task.state == "paused"
+            assert (gate.inside, gate.cut) == (0, 2)
+            assert cos.operations().count("multipart_abort") == 0
+            [upload] = cos.uploads.values()
+            assert sorted(upload.parts) == [1, 2]
+            assert [task.info.upload_id] == list(cos.uploads)
+            before = len(cos.calls)
+            await asyncio.sleep(0.05)
+            assert len(cos.calls) == before
+            assert task.loaded == 2 * MIB
+            assert await task.restart()
+            result = await task
+            assert task.info.upload_id == ""
+            assert result.verified
+            assert result.parts == PARTS
+
+    run(main())
+    assert cos.objects["k"].content == content_of(SIZE)
+    assert sent(cos) == [1, 2, 3, 3, 4, 4, 5, 6]
+    assert cos.count("multipart_init") == 1
+    assert cos.count("multipart_list_part") == 1
+
+
+def test_pausing_ends_the_hashing_after_its_round(cos: FakeCos, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    rounds = 0
+
+    class Slow(hash_ahead.hashing.PartHasher):  # type: ignore[misc]
+        def advance(self, max_bytes: int) -> int:
+            nonlocal rounds
+            rounds += 1
+            begun.set()
+            assert go_on.wait(30)
+            return super().advance(4096)  # type: ignore[no-any-return]
+
+    with cos.blocking_client() as client:
+        with monkeypatch.context() as patched:
+            patched.setattr(hash_ahead.hashing, "PartHasher", Slow)
+            task = client.submit_upload_file(BUCKET, "k", path, part_size=MIB, upload_add_meta_md5=True)
+            assert begun.wait(30)
+            pausing = threading.Thread(target=task.pause)
+            pausing.start()
+            while task.state != "paused":
+                pausing.join(0.001)
+            # The request to stop is on its way to the event loop, which is idle.
+            client._run(asyncio.sleep(0))
+            go_on.set()
+            pausing.join(30)
+            assert task._record.quiet
+            # The round that was under way, and at most one that had begun before the word was through.
+            assert rounds <= 2
+        task.restart()
+        assert task.result(30).verified
+    assert cos.count("multipart_init") == 1
+
+
+def test_a_blocking_call_that_is_paused_goes_on_waiting_until_it_is_restarted(
+    cos: FakeCos, path: Path, gate: Gate
+) -> None:
+    cos.fault("multipart_upload", gate, part=2)
+    results = []
+    with cos.blocking_client() as client:
+        ids: list[str] = []
+
+        def call() -> None:
+            results.append(client.upload_file(BUCKET, "k", path, part_size=MIB, on_task_ready=ids.append))
+
+        thread = threading.Thread(target=call)
+        thread.start()
+        gate.wait()
+        assert client.pause_task(ids[0])
+        thread.join(0.05)
+        assert thread.is_alive()
+        assert client.restart_task(ids[0])
+        thread.join(30)
+    assert results[0].verified
+
+
+def test_a_task_that_waits_can_be_paused_and_gives_its_slot_to_the_next(cos: FakeCos, path: Path, gate: Gate) -> None:
+    cos.fault("multipart_upload", gate, times=2)
+
+    async def main() -> None:
+        async with cos.client(file_parallel_limit=1) as client:
+            tasks = [submit(client, path, f"k{n}") for n in range(4)]
+            await gate.come(2)
+            await tasks[1].pause()
+            gate.open()
+            await tasks[0]
+            await tasks[2]
+            assert [task.state for task in tasks][:3] == ["success", "paused", "success"]
+            await tasks[1].restart()
+            for task in tasks:
+                assert (await task).verified
+
+    run(main())
+    assert next(iter(cos.objects)) == "k0"
+
+
+def test_a_restarted_task_comes_before_those_submitted_after_it(cos: FakeCos, path: Path, gate: Gate) -> None:
+    cos.fault("multipart_upload", gate, times=2)
+
+    async def main() -> None:
+        async with cos.client(file_parallel_limit=1) as client:
+            tasks = [submit(client, path, f"k{n}") for n in range(4)]
+            await gate.come(2)
+            await tasks[1].pause()
+            await tasks[1].restart()
+            gate.open()
+            for task in tasks:
+                await task
+
+    run(main())
+    assert list(cos.objects) == ["k0", "k1", "k2", "k3"]
+
+
+def test_a_small_file_begins_anew(cos: FakeCos, tmp_path: Path, gate: Gate) -> None:
+    cos.fault("put_object", gate)
+
+    async def main() -> None:
+        async with cos.client() as client:
+            task = submit(client, write(tmp_path / "f", 1000))
+            await gate.come()
+            await task.pause()
+            await task.restart()
+            assert (await task).size == 1000
+
+    run(main())
+    assert cos.count("put_object") == 2
+
+
+@pytest.mark.parametrize("damage", ["lost", "other"])
+def test_a_part_that_the_server_does_not_have_as_it_was_sent_is_sent_again(
+    cos: FakeCos, path: Path, gate: Gate, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    cos.fault("multipart_upload", gate, part=4)
+
+    async def main() -> None:
+        async with cos.client() as client:
+            task = submit(client, path)
+            await gate.come()
+            await task.pause()
+            [upload] = cos.uploads.values()
+            if damage == "lost":
+                del upload.parts[2]
+            else:
+                upload.parts[2] = b"x" * MIB
+            await task.restart()
+            await task
+
+    run(main())
+    assert cos.objects["k"].content == content_of(SIZE)
+    assert sent(cos).count(2) == 2
+    assert sent(cos).count(1) == 1
+    assert "1 of its parts are not on the server as sent" in caplog.text
+
+
+def test_where_the_server_has_forgotten_the_upload_it_begins_anew(cos: FakeCos, path: Path, gate: Gate) -> None:
+    cos.fault("multipart_upload", gate, part=4)
+
+    async def main() -> None:
+        async with cos.client() as client:
+            task = submit(client, path)
+            await gate.come()
+            await task.pause()
+            cos.uploads.clear()
+            await task.restart()
+            assert (await task).upload_id == "upload-2"
+
+    run(main())
+    assert cos.objects["k"].content == content_of(SIZE)
+    assert sent(cos).count(1) == 2
+
+
+@pytest.mark.parametrize("change", ["content", "size", "replaced"])
+def test_a_file_that_changed_while_it_was_paused_is_not_mixed_with_its_old_parts(
+    cos: FakeCos, path: Path, gate: Gate, change: str
+) -> None:
+    cos.fault("multipart_upload", gate, part=4)
+    after = content_of(SIZE)[::-1] if change == "content" else content_of(SIZE + 5)
+
+    async def main() -> None:
+        async with cos.client() as client:
+            task = submit(client, path)
+            await gate.come()
+            await task.pause()
+            alter(path, after, replace=change == "replaced")
+            await task.restart()
+            with pytest.raises(cosxfer.SourceChangedError, match="since the upload was paused") as caught:
+                await task
+            assert "was aborted" in caught.value.__notes__[0]
+            assert not cos.uploads
+            # From the error it begins anew, with the file as it is.
+            assert await task.restart()
+            assert (await task).verified
+
+    run(main())
+    assert cos.objects["k"].content == after
+
+
+def test_an_upload_that_is_paused_while_it_is_completed_is_done_when_it_is_restarted(
+    cos: FakeCos, path: Path, gate: Gate
+) -> None:
+    async def complete_and_hang(request: Any, proceed: Any) -> Any:
+        proceed()
+        return await gate(request, proceed)
+
+    cos.fault("multipart_complete", complete_and_hang)
+
+    async def main() -> None:
+        async with cos.client() as client:
+            task = submit(client, path)
+            await gate.come()
+            await task.pause()
+            await task.restart()
+            result = await task
+            assert result.verified
+            assert result.verified_by == "crc64"
+
+    run(main())
+    assert cos.objects["k"].content == content_of(SIZE)
+    assert len(sent(cos)) == PARTS
+    assert cos.count("multipart_init") == 1
+
+
+def test_an_upload_that_is_cancelled_while_it_is_initiated_leaves_no_orphan(
+    cos: FakeCos, path: Path, gate: Gate
+) -> None:
+    cos.fault("multipart_init", gate)
+
+    async def main() -> None:
+        async with cos.client() as client:
+            task = submit(client, path)
+            await gate.come()
+            cancelling = asyncio.ensure_future(task.cancel())
+            await asyncio.sleep(0)
+            gate.open()
+            assert await cancelling
+
+    run(main())
+    assert cos.count("multipart_init") == 1
+    assert not cos.uploads
+
+
+def test_the_files_md5_as_metadata_survives_a_pause(cos: FakeCos, path: Path, gate: Gate) -> None:
+    cos.fault("multipart_upload", gate, part=4)
+
+    async def main() -> None:
+        async with cos.client() as client:
+            task = submit(client, path, upload_add_meta_md5=True)
+            await gate.come()
+            await task.pause()
+            await task.restart()
+            await task
+
+    run(main())
+    assert cos.objects["k"].content == content_of(SIZE)
+    assert "x-cos-meta-md5" in cos.objects["k"].headers
+
+
+def test_pausing_twice_and_restarting_what_runs_changes_nothing(cos: FakeCos, path: Path, gate: Gate) -> None:
+    cos.fault("multipart_upload", gate, times=2)
+
+    async def main() -> None:
+        async with cos.client() as client:
+            task = submit(client, path)
+            await gate.come(2)
+            assert await task.restart()
+            assert task.state == "uploading"
+            assert await task.pause()
+            assert await task.pause()
+            assert await task.restart()
+            assert await task.restart()
+            await task
+            assert not await task.pause()
+            assert not await task.restart()
+            assert not await task.cancel()
+
+    run(main())
+
+
+def test_pause_restart_pause_before_anything_has_stopped_ends_paused(cos: FakeCos, path: Path, gate: Gate) -> None:
+    cos.fault("multipart_upload", gate, times=2)
+    with cos.blocking_client() as client:
+        task = client.submit_upload_file(BUCKET, "k", path, part_size=MIB, async_limit=2)
+        gate.wait()
+        gate.wait()
+        queue, record = task._queue, task._record
+        assert queue.pause(record)
+        assert queue.restart(record)
+        assert queue.pause(record)
+        stopped = queue.stopped(record)
+        if stopped is not None:
+            stopped.result(30)
+        assert task.state == "paused"
+        assert task.restart()
+        assert task.result(30).verified
+    assert sorted(set(sent(cos))) == list(range(1, PARTS + 1))
