@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import signal
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 import typer
 
-from cosxfer.cli.interrupts import INTERRUPTED, TerminatedError, interruptible
+from cosxfer.cli.interrupts import TerminatedError, error_of, interruptible
 from cosxfer.cli.notices import noticed
-from cosxfer.cli.output import OutputError, say, tell
+from cosxfer.cli.output import OutputError, expect_object, object_is_due, say_object, tell, unwritten
 from cosxfer.errors import CosxferError, CredentialsError, UsageError
 
 FAILED, USAGE, UNREPORTED = 1, 2, 3
@@ -26,9 +26,11 @@ _GIVEN_UP = (
 _OPTIONS = {
     "concurrency": "--concurrency",
     "connect_timeout_seconds": "--connect-timeout",
+    "host": "--host",
     "http_version": "--http-version",
     "max_attempts": "--max-attempts",
     "part_size": "--part-size",
+    "port": "--port",
     "stall_timeout_seconds": "--timeout",
 }
 """What the command calls the parameters of the client."""
@@ -43,32 +45,78 @@ _PHRASES = {
 @contextmanager
 def reported(*, debug: bool, as_json: bool = False) -> Iterator[None]:
     """Run a command: its errors become messages and exit codes, and with ``as_json`` an object on standard output."""
+    expect_object(as_json)
     try:
         with interruptible(), noticed(debug=debug):
             yield
     except (typer.Exit, typer.Abort):
         raise
     except KeyboardInterrupt:
-        fail(f"interrupted; {_GIVEN_UP}", INTERRUPTED)
+        _ended(signal.SIGINT, f"interrupted; {_GIVEN_UP}")
     except TerminatedError as error:
-        fail(f"terminated by {error.name}; {_GIVEN_UP}", error.code)
+        _ended(error.number, f"terminated by {error.name}; {_GIVEN_UP}")
     except OutputError as error:
         fail(f"standard output cannot be written: {error}", FAILED)
     except CosxferError as error:
         if debug:
             traceback.print_exc()
-        message = _message(error)
-        if as_json:
-            # The message stands on standard error in any case.
-            with suppress(OutputError):
-                say(json.dumps({"error": error_object(error)}))
-        tell(f"cosxfer: {message}", *_commands(error))
-        raise typer.Exit(USAGE if isinstance(error, UsageError | CredentialsError) else FAILED) from None
+        raise typer.Exit(told(error)) from None
     except Exception as error:
         if debug:
             traceback.print_exc()
         hint = "" if debug else ". Run with --debug for the details"
-        fail(f"a fault of cosxfer itself: {type(error).__name__}: {error}{hint}", FAILED)
+        message = f"a fault of cosxfer itself: {type(error).__name__}: {error}{hint}"
+        _object({"error": {"type": type(error).__name__, "message": message}})
+        fail(message, FAILED)
+
+
+def start(app: Callable[..., object], arguments: list[str]) -> object:
+    """Run the command line; returns its exit code.
+
+    Commands tell of their failures themselves. Here are those of what comes before a command: its arguments, and the
+    modules that it imports.
+    """
+    try:
+        if not arguments:
+            app(args=["--help"], standalone_mode=False)
+            return USAGE
+        return app(args=arguments, standalone_mode=False)
+    except CosxferError as error:
+        return told(error)
+    except OutputError as error:
+        tell(f"cosxfer: standard output cannot be written: {error}")
+        return FAILED
+    except OSError as error:
+        if arguments and not {"-h", "--help"}.intersection(arguments):
+            raise
+        tell(f"cosxfer: standard output cannot be written: {unwritten(error)}")
+        return FAILED
+    except Exception as error:
+        # Typer's own, whose class is not a public one.
+        if not hasattr(error, "format_message"):
+            raise
+        context = getattr(error, "ctx", None)
+        path = "cosxfer" if context is None else context.command_path
+        return told(UsageError(f"{error.format_message().rstrip('.')}; see {path} --help"))
+
+
+def told(error: CosxferError) -> int:
+    """Print the error; returns the exit code that it stands for."""
+    # The message stands on standard error in any case.
+    _object({"error": error_object(error)})
+    tell(f"cosxfer: {_message(error)}", *_commands(error))
+    return USAGE if isinstance(error, UsageError | CredentialsError) else FAILED
+
+
+def _ended(number: int, message: str) -> NoReturn:
+    _object(error_of(number, message))
+    fail(message, 128 + number)
+
+
+def _object(value: dict[str, object]) -> None:
+    if object_is_due():
+        with suppress(OutputError):
+            say_object(value)
 
 
 def fail(message: str, code: int) -> NoReturn:

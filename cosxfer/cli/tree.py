@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 
 import typer
@@ -62,7 +61,7 @@ def run(options: CopyOptions, *, include: list[str] | None, exclude: list[str] |
     seconds = time.monotonic() - began
     summary = _summary(options, results, seconds)
     good = all(entry.result is not None and entry.result.verified for entry in results)
-    report(json.dumps(_as_json(options, results, seconds)) if options.as_json else summary, summary=summary, good=good)
+    report(_as_json(options, results, seconds) if options.as_json else None, summary=summary, good=good)
     if not good:
         raise typer.Exit(FAILED)
 

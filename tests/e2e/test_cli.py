@@ -88,6 +88,7 @@ def test_cp_over_http2_and_tls(source: Path) -> None:
         (["{source}", "cos://{bucket}/k", "--meta", "k=1", "--meta", "K=2"], 2, "--meta gives 'k' twice"),
         (["{source}", "cos://{bucket}/k", "--meta", "k=1", "--meta", "x-cos-meta-k=2"], 2, "--meta gives 'k' twice"),
         (["{source}", "cos://{bucket}/k", "--exclude", "*"], 2, "-r uploads one"),
+        (["{source}", "cos://{bucket}/k", "--ca-file", ""], 2, "--ca-file is empty"),
         (["-", "cos://{bucket}/folder/"], 2, "standard input has no name"),
         (["{source}", "cos://{bucket}/" + "x" * 851], 2, "851 bytes long"),
         (["{source}.missing", "cos://{bucket}/k"], 1, "no such file"),
@@ -387,6 +388,23 @@ def test_serve_says_when_its_port_is_taken(server: RunningServer) -> None:
     done = run(None, "serve", "--port", server.port, COS_SECRET_ID="me", COS_SECRET_KEY="mine")
     assert done.returncode == 1
     assert str(server.port) in done.stderr
+    assert_one_paragraph(done)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--root", ""), "--root is empty"),
+        (("--host", ""), "--host is empty"),
+        (("--fault-script", ""), "--fault-script is empty"),
+        (("--port", "99999"), "--port is 99999; it must be from 0 to 65535"),
+        (("--port", "http"), "--port is 'http'; write a whole number"),
+    ],
+)
+def test_serve_refuses_what_can_never_work(arguments: tuple[str, ...], said: str) -> None:
+    done = run(None, "serve", *arguments)
+    assert done.returncode == 2
+    assert said in flat(done.stderr)
     assert_one_paragraph(done)
 
 
