@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -212,11 +213,54 @@ def test_http_and_https_taken_for_each_other_are_told(source: Path, tls: bool) -
     with running(tls=tls) as server:
         endpoint = f"{wrong}://127.0.0.1:{server.port}/{{bucket}}"
         done = run(server, "cp", source, f"cos://{server.bucket}/k", "--endpoint", endpoint)
-        assert done.returncode == 1
-        assert f"address {right}://127.0.0.1:{server.port}" in flat(done.stderr)
-        if not tls:
-            assert "sent" not in done.stderr  # it is not tried again
-            assert_one_paragraph(done)
+    assert done.returncode == 1
+    assert f"address {right}://127.0.0.1:{server.port}" in flat(done.stderr)
+    assert " sent " not in done.stderr  # it is not tried again
+    assert_one_paragraph(done)
+
+
+NGINX = b"<html>\r\n<body>\r\n<center>The plain HTTP request was sent to HTTPS port</center>\r\n</body>\r\n</html>\r\n"
+SAID_TO_PLAIN_HTTP = {
+    "nginx": b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(NGINX), NGINX),
+    "an alert": bytes.fromhex("15030300020246"),
+}
+
+
+@pytest.mark.parametrize("size", [1, 3 << 20])
+@pytest.mark.parametrize("server_is", SAID_TO_PLAIN_HTTP)
+def test_what_servers_of_tls_say_to_plain_http_is_understood_and_final(
+    tmp_path: Path, server_is: str, size: int
+) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(bytes(size))
+    asked = []
+
+    def serve(listener: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                asked.append(connection.recv(1 << 16))
+                connection.sendall(SAID_TO_PLAIN_HTTP[server_is])
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        where = f"127.0.0.1:{listener.getsockname()[1]}"
+        done = run(
+            None, "cp", "--json", source, "cos://examplebucket-1250000000/k", "--endpoint", f"http://{where}/{{bucket}}",
+            COS_SECRET_ID="me", COS_SECRET_KEY="mine",
+        )  # fmt: skip
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    assert done.returncode == 1
+    assert len(asked) == 1
+    said = f"cannot connect to {where}: it speaks TLS. Is its address https://{where}, with an s?"
+    assert flat(done.stderr) == f"cosxfer: {said}"
+    error = json.loads(done.stdout)["error"]
+    assert (error["type"], error["message"]) == ("ConnectError", said)
 
 
 def test_debug_logs_what_is_done_and_no_secret(server: RunningServer, source: Path) -> None:
