@@ -17,7 +17,7 @@ from cosxfer.cli.hints import with_hint
 from cosxfer.cli.output import OutputError, printable, say, say_object, tell
 from cosxfer.cli.progress import display
 from cosxfer.cli.target import Connection, cleaned_up
-from cosxfer.cli.values import STDIN, counted, human_bytes, human_rate
+from cosxfer.cli.values import STDIN, counted, human_bytes, human_rate, is_directory
 from cosxfer.cos.requests import ObjectHeaders
 from cosxfer.errors import SourceError, UploadError, UsageError
 from cosxfer.models import UploadResult
@@ -49,7 +49,7 @@ class CopyOptions:
 
 def run(options: CopyOptions) -> None:
     """Upload and print the outcome; exits with 1 where the object is there but could not be verified."""
-    if options.source.is_dir():
+    if is_directory(options.source):
         raise UsageError(
             f"{str(options.source)!r} is a directory; -r (--recursive) uploads what is in it", name="source"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import traceback
 from collections.abc import Callable, Iterator
@@ -35,10 +36,14 @@ _OPTIONS = {
 }
 """What the command calls the parameters of the client."""
 
-_PHRASES = {
-    "pass region= (": "give --region (",
-    "upload it as a stream": "a stream comes by standard input: cosxfer cp - cos://BUCKET/KEY",
-}
+_PHRASES = (
+    (re.compile(r"pass region= \("), "give --region ("),
+    (re.compile(r"put_object\(bucket, key, open\((.+), 'rb'\)\)"), r"cosxfer cp - cos://BUCKET/KEY < \1"),
+    (
+        re.compile("give both secret_id and secret_key"),
+        "give both --secret-id and --secret-key (or COS_SECRET_ID and COS_SECRET_KEY)",
+    ),
+)
 """The same within a message."""
 
 
@@ -104,7 +109,7 @@ def told(error: CosxferError) -> int:
     """Print the error; returns the exit code that it stands for."""
     # The message stands on standard error in any case.
     _object({"error": error_object(error)})
-    tell(f"cosxfer: {_message(error)}", *_commands(error))
+    tell(f"cosxfer: {message_of(error)}", *_commands(error))
     return USAGE if isinstance(error, UsageError | CredentialsError) else FAILED
 
 
@@ -128,7 +133,7 @@ def fail(message: str, code: int) -> NoReturn:
 def error_object(error: Exception) -> dict[str, object]:
     """What ``--json`` prints of an error: its class and message, and what else is known of it."""
     causes = [error, *([error.__cause__] if error.__cause__ is not None else [])]
-    known: dict[str, object] = {"type": type(error).__name__, "message": _message(error)}
+    known: dict[str, object] = {"type": type(error).__name__, "message": message_of(error)}
     for name in ("status", "code", "request_id", "upload_id", "part_number", "aborted"):
         # Of a failed upload, what the server said stands in its cause.
         for cause in causes:
@@ -138,14 +143,15 @@ def error_object(error: Exception) -> dict[str, object]:
     return known
 
 
-def _message(error: Exception) -> str:
+def message_of(error: Exception) -> str:
+    """What there is to say of an error, in the command's words."""
     notes = [note for note in getattr(error, "__notes__", []) if not note.startswith(" ")]
     text = str(error)
     for note in notes:
         # A sentence, or a remark such as "sent 5 times".
         text = f"{text.rstrip('.')}. {note}" if note[:1].isupper() else f"{text} ({note})"
-    for phrase, ours in _PHRASES.items():
-        text = text.replace(phrase, ours)
+    for phrase, ours in _PHRASES:
+        text = phrase.sub(ours, text)
     if isinstance(error, UsageError) and error.name in _OPTIONS and text.startswith(f"{error.name} "):
         return f"{_OPTIONS[error.name]}{text.removeprefix(error.name)}"
     return text

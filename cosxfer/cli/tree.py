@@ -7,7 +7,7 @@ import time
 import typer
 
 from cosxfer.cli.cp import CopyOptions, as_json, report
-from cosxfer.cli.failures import FAILED, error_object
+from cosxfer.cli.failures import FAILED, error_object, message_of
 from cosxfer.cli.hints import only_tls
 from cosxfer.cli.notices import show
 from cosxfer.cli.output import printable
@@ -37,7 +37,8 @@ def run(options: CopyOptions, *, include: list[str] | None, exclude: list[str] |
             if isinstance(error, TaskCanceledError):
                 return  # all of them are, at an interrupt
             if error is not None:
-                show(str(error) if isinstance(error, SourceError) else f"{file['path']}: {error}")
+                message = message_of(error)
+                show(message if isinstance(error, SourceError) else f"{file['path']}: {message}")
                 if remedy := options.connection.remedy(error, options.bucket, file["key"]):
                     show(remedy)
             elif result is not None and not result.verified:

@@ -54,6 +54,14 @@ def source_path(text: str) -> Path:
     return Path(text)
 
 
+def is_directory(path: Path) -> bool:
+    """Whether it is one, as far as can be seen; where it cannot be, whoever opens it says why."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def parse_address(text: str, *, form: str = "cos://BUCKET/KEY") -> tuple[str, str]:
     """Read ``cos://bucket/key``; the key may be empty."""
     scheme, separator, rest = text.partition("://")

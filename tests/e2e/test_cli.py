@@ -95,7 +95,9 @@ def test_cp_over_http2_and_tls(source: Path) -> None:
         (["{source}.missing", "cos://{bucket}/k"], 1, "no such file"),
         (["{folder}", "cos://{bucket}/k"], 2, "is a directory; -r (--recursive)"),
         (["-r", "{source}", "cos://{bucket}/k"], 1, "cannot read the directory"),
-        (["/dev/null", "cos://{bucket}/k"], 1, "not a regular file"),
+        (["/dev/null", "cos://{bucket}/k"], 1, "'/dev/null' is not a regular file; cosxfer cp - cos://BUCKET/KEY <"),
+        (["/proc/self/status", "cos://{bucket}/k"], 1, "cp - cos://BUCKET/KEY < '/proc/self/status' sends what can be"),
+        (["n" * 300, "cos://{bucket}/k"], 1, "file name too long"),
         (["{source}", "cos://other-1250000000/k"], 1, "NoSuchBucket"),
     ],
 )
@@ -326,6 +328,8 @@ def test_abort_removes_what_an_upload_has_left(server: RunningServer) -> None:
         done = run(server, "abort", f"cos://{server.bucket}/left", upload_id)
         assert (done.returncode, done.stderr) == (0, "")
         assert other.multipart_list(server.bucket, prefix="left").uploads == ()
+    unset = run(server, "abort", f"cos://{server.bucket}/left", "")
+    assert (unset.returncode, "the upload id is empty" in unset.stderr) == (2, True)
     again = run(server, "abort", f"cos://{server.bucket}/left", upload_id)
     assert again.returncode == 1
     assert "NoSuchUpload" in again.stderr
@@ -431,7 +435,18 @@ def test_serve_says_where_it_is_and_stops_cleanly(tmp_path: Path, source: Path) 
 def test_serve_says_when_its_port_is_taken(server: RunningServer) -> None:
     done = run(None, "serve", "--port", server.port, COS_SECRET_ID="me", COS_SECRET_KEY="mine")
     assert done.returncode == 1
-    assert str(server.port) in done.stderr
+    said = flat(done.stderr)
+    assert (
+        f"cannot listen on 127.0.0.1 port {server.port}: Address already in use; port 0 stands for a free one" in said
+    )
+    assert_one_paragraph(done)
+
+
+def test_serve_says_when_it_cannot_leave_its_keys(tmp_path: Path) -> None:
+    (tmp_path / "credentials.env").mkdir()
+    done = run(None, "serve", "--port", 0, "--root", tmp_path)
+    assert done.returncode == 1
+    assert f"the directory {tmp_path} cannot be used: Is a directory" in flat(done.stderr)
     assert_one_paragraph(done)
 
 
@@ -443,6 +458,10 @@ def test_serve_says_when_its_port_is_taken(server: RunningServer) -> None:
         (("--fault-script", ""), "--fault-script is empty"),
         (("--port", "99999"), "--port is 99999; it must be from 0 to 65535"),
         (("--port", "http"), "--port is 'http'; write a whole number"),
+        (
+            ("--secret-id", "me"),
+            "give both --secret-id and --secret-key (or COS_SECRET_ID and COS_SECRET_KEY), or none",
+        ),
     ],
 )
 def test_serve_refuses_what_can_never_work(arguments: tuple[str, ...], said: str) -> None:

@@ -68,6 +68,7 @@ def test_a_reader_that_has_gone_is_told_as_such(server: RunningServer, source: P
     [
         ("form", "cos://{bucket}/in/", "-o", "-"),
         ("demo", "--size", "1MiB"),
+        ("serve", "--port", "0"),
         ("--version",),
         ("--help",),
         ("cp", "--help"),
