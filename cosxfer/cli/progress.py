@@ -34,6 +34,8 @@ LINE_SECONDS = 5.0
 FULL_COLUMNS = 90
 BAR_COLUMNS = 60
 """A terminal of fewer columns shows the figures without a bar."""
+RATE_COLUMNS = 32
+"""One of fewer shows how much is done, and nothing else."""
 
 
 WITHOUT_RATE = ("hashing",)
@@ -79,7 +81,9 @@ def _columns(width: int) -> list[ProgressColumn]:
     columns.append(TaskProgressColumn())
     if width >= FULL_COLUMNS:
         columns.append(DownloadColumn(binary_units=True))
-    return [*columns, TextColumn("{task.fields[rate]:>10}", markup=False), TimeRemainingColumn(compact=True)]
+    if width >= RATE_COLUMNS:
+        columns += [TextColumn("{task.fields[rate]:>10}", markup=False), TimeRemainingColumn(compact=True)]
+    return columns
 
 
 @dataclass
