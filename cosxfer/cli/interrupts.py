@@ -115,6 +115,6 @@ def _end_at_once(number: int) -> None:
 def _say_what_is_left(number: int) -> None:
     show(_AT_ONCE)
     left = [] if _left is None else _left()
-    say_object_at_once(error_of(number, ". ".join([_AT_ONCE, *(line.strip() for line in left)])))
+    say_object_at_once(error_of(number, "\n".join([_AT_ONCE, *left])))
     for line in left:
         show(line)

@@ -132,7 +132,7 @@ def test_the_end_at_once_is_an_object(
     assert status == code, errors
     error = error_in(output)
     assert error["type"] == kind
-    assert error["message"].startswith("ended at once, without cleaning up. parts of the multipart upload ")
+    assert error["message"].startswith("ended at once, without cleaning up\nparts of the multipart upload ")
     with client(server) as reader:
         for upload in reader.multipart_list(server.bucket, prefix="twice").uploads:
             assert upload.upload_id in error["message"]
