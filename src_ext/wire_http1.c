@@ -266,7 +266,9 @@ static int collect_head(wire_h1_parser *p, const char *data, size_t length, size
     /* Not HTTP at all is said at once, not after 64 KiB or a time-out. */
     size_t start = p->head_length < 5 ? p->head_length : 5;
     if (memcmp(p->head, "HTTP/", start)) {
-        broken(p, "the answer does not begin with HTTP/1.1");
+        /* A record of TLS that holds an alert is what a port for TLS says to plain HTTP. */
+        int alert = p->head[0] == 0x15 && (p->head_length < 2 || p->head[1] == 3);
+        broken(p, alert ? "the answer is an alert of TLS" : "the answer does not begin with HTTP/1.1");
         return -1;
     }
     return seen == 4;

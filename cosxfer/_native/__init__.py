@@ -5,13 +5,15 @@ with the same names. ``KERNEL`` is the kernel in use, ``KERNELS`` those that thi
 ``"pure"`` last), ``COMPILED`` whether the native modules are in use.
 
 The environment variable ``COSXFER_KERNEL`` forces one of ``avx512``, ``avx2``, ``portable`` (vector code for any CPU),
-``neon``, ``scalar``, ``pure``; a name that the machine lacks is an ``ImportError``.
+``neon``, ``scalar``, ``pure``; a name that the machine lacks is a `cosxfer.errors.UsageError`.
 """
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
+
+from cosxfer.errors import UsageError
 
 __all__ = ["COMPILED", "KERNEL", "KERNELS", "hashing", "slicing"]
 
@@ -30,7 +32,11 @@ KERNELS: tuple[str, ...] = (*hashing.kernels(), "pure") if COMPILED else ("pure"
 
 if _forced and _forced not in KERNELS:
     _reason = f"; the native modules are not built ({_why})" if _why else ""
-    raise ImportError(f"COSXFER_KERNEL={_forced}: this machine has no such kernel, only {', '.join(KERNELS)}{_reason}")
+    raise UsageError(
+        f"COSXFER_KERNEL is {_forced!r}; of kernels this machine has {', '.join(KERNELS)}{_reason}",
+        name="COSXFER_KERNEL",
+        value=_forced,
+    )
 
 if _forced == "pure" or not COMPILED:
     from cosxfer._native import pure_hashing, pure_slicing

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cosxfer import __version__
 from cosxfer.cli.output import say
-from cosxfer.cli.values import parse_address, parse_destination, parse_metadata, parse_size, source_path
+from cosxfer.cli.values import (
+    parse_address,
+    parse_count,
+    parse_destination,
+    parse_metadata,
+    parse_path,
+    parse_seconds,
+    parse_size,
+    source_path,
+)
 from cosxfer.config import HttpVersion
 from cosxfer.errors import UsageError
 
 app = typer.Typer(
     name="cosxfer",
     help="Uploads to Tencent Cloud Object Storage (COS): fast, verified, with little CPU.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -27,7 +34,10 @@ Endpoint = Annotated[
     str | None, typer.Option(help="Address with {bucket} and {region}.", envvar="COS_ENDPOINT", show_default=False)
 ]
 Region = Annotated[str | None, typer.Option(help="Such as ap-guangzhou.", envvar="COS_REGION", show_default=False)]
-CaFile = Annotated[Path | None, typer.Option(help="PEM file of certificate authorities to trust.", show_default=False)]
+CaFile = Annotated[
+    str | None,
+    typer.Option(help="PEM file of certificate authorities to trust.", metavar="FILE", show_default=False),
+]
 Anonymous = Annotated[bool, typer.Option("--anonymous", help="Send unsigned requests.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks, and log each request and what is decided.")]
 
@@ -77,7 +87,7 @@ def cp(
         str | None,
         typer.Option(help="Size of a part, such as 16MiB. Default: 8 MiB, or what 10,000 parts need.", metavar="SIZE"),
     ] = None,
-    concurrency: Annotated[int, typer.Option(help="Parts in flight, 1 to 256.", metavar="N")] = 4,
+    concurrency: Annotated[str, typer.Option(help="Parts in flight, 1 to 256.", metavar="N")] = "4",
     storage_class: Annotated[
         str | None, typer.Option(help="STANDARD, STANDARD_IA, ARCHIVE, …", show_default=False)
     ] = None,
@@ -85,15 +95,15 @@ def cp(
         list[str] | None, typer.Option(help="Metadata, k=v; may be repeated.", metavar="K=V", show_default=False)
     ] = None,
     timeout: Annotated[
-        float,
+        str,
         typer.Option(help="Seconds that the server may be silent before an attempt counts as failed.", metavar="S"),
-    ] = 60.0,
+    ] = "60",
     connect_timeout: Annotated[
-        float, typer.Option(help="Seconds that a connection may take to be made.", metavar="S")
-    ] = 10.0,
+        str, typer.Option(help="Seconds that a connection may take to be made.", metavar="S")
+    ] = "10",
     max_attempts: Annotated[
-        int, typer.Option(help="How often a request is sent before its failure is final.", metavar="N")
-    ] = 5,
+        str, typer.Option(help="How often a request is sent before its failure is final.", metavar="N")
+    ] = "5",
     http_version: Annotated[
         str, typer.Option(help="auto, 1.1 or 2; 2 over plain http means with prior knowledge.", metavar="VERSION")
     ] = "auto",
@@ -127,12 +137,12 @@ def cp(
                 endpoint=endpoint,
                 region=region,
                 http_version=_http_version(http_version),
-                ca_file=ca_file,
+                ca_file=None if ca_file is None else parse_path(ca_file, name="--ca-file"),
                 anonymous=anonymous,
-                concurrency=concurrency,
-                timeout=timeout,
-                connect_timeout=connect_timeout,
-                max_attempts=max_attempts,
+                concurrency=parse_count(concurrency, name="--concurrency"),
+                timeout=parse_seconds(timeout, name="--timeout"),
+                connect_timeout=parse_seconds(connect_timeout, name="--connect-timeout"),
+                max_attempts=parse_count(max_attempts, name="--max-attempts"),
             ),
             part_size=None if part_size is None else parse_size(part_size, name="--part-size"),
             storage_class=storage_class,
@@ -166,14 +176,19 @@ def abort(
             bucket=bucket,
             key=key,
             upload_id=upload_id,
-            connection=Connection(endpoint=endpoint, region=region, ca_file=ca_file, anonymous=anonymous),
+            connection=Connection(
+                endpoint=endpoint,
+                region=region,
+                ca_file=None if ca_file is None else parse_path(ca_file, name="--ca-file"),
+                anonymous=anonymous,
+            ),
         )
 
 
 @app.command()
 def serve(
     root: Annotated[
-        Path | None,
+        str | None,
         typer.Option(help="Where objects are kept. Default: a temporary folder, removed at the end.", metavar="DIR"),
     ] = None,
     bucket: Annotated[
@@ -181,7 +196,7 @@ def serve(
         typer.Option(help="A bucket to serve; may be repeated. Default: examplebucket-1250000000.", metavar="NAME"),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 is a free one.", min=0, max=65535)] = 9000,
+    port: Annotated[str, typer.Option(help="Port to listen on, 0 to 65535; 0 is a free one.", metavar="N")] = "9000",
     secret_id: Annotated[
         str | None, typer.Option(help="Key that clients sign with.", envvar="COS_SECRET_ID", show_default=False)
     ] = None,
@@ -193,7 +208,8 @@ def serve(
         bool, typer.Option("--discard", help="Keep nothing and check nothing: a sink for benchmarks.")
     ] = False,
     fault_script: Annotated[
-        Path | None, typer.Option(help="JSON file of faults to play (docs/server.md).", show_default=False)
+        str | None,
+        typer.Option(help="JSON file of faults to play (docs/server.md).", metavar="FILE", show_default=False),
     ] = None,
     debug: Debug = False,
 ) -> None:
@@ -203,15 +219,15 @@ def serve(
 
     with reported(debug=debug):
         run(
-            root=root,
+            root=None if root is None else parse_path(root, name="--root"),
             buckets=bucket or [],
             host=host,
-            port=port,
+            port=parse_count(port, name="--port"),
             secret_id=secret_id,
             secret_key=secret_key,
             tls=tls,
             discard=discard,
-            fault_script=fault_script,
+            fault_script=None if fault_script is None else parse_path(fault_script, name="--fault-script"),
         )
 
 
@@ -221,8 +237,8 @@ def form(
         str, typer.Argument(help="cos://BUCKET/PREFIX; the file's name follows the prefix.", show_default=False)
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Where the page goes; - is standard output.", metavar="FILE")
-    ] = Path("upload.html"),
+        str, typer.Option("--output", "-o", help="Where the page goes; - is standard output.", metavar="FILE")
+    ] = "upload.html",
     expires: Annotated[str, typer.Option(help="How long the form works: 15m, 1h, 7d.", metavar="TIME")] = "1h",
     max_size: Annotated[str, typer.Option(help="Largest file, such as 100MiB.", metavar="SIZE")] = "5GiB",
     title: Annotated[str | None, typer.Option(help="The page's heading.", show_default=False)] = None,
@@ -243,7 +259,7 @@ def form(
         run(
             FormOptions(
                 target=target,
-                output=output,
+                output=parse_path(output, name="--output"),
                 expires=expires,
                 max_bytes=parse_size(max_size, name="--max-size"),
                 title=title,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import tempfile
@@ -15,10 +14,10 @@ import typer
 
 from cosxfer.cli.failures import FAILED, UNREPORTED, fail
 from cosxfer.cli.hints import with_hint
-from cosxfer.cli.output import OutputError, printable, say, tell
+from cosxfer.cli.output import OutputError, printable, say, say_object, tell
 from cosxfer.cli.progress import display
 from cosxfer.cli.target import Connection, cleaned_up
-from cosxfer.cli.values import STDIN, counted, human_bytes, human_rate
+from cosxfer.cli.values import STDIN, counted, human_bytes, human_rate, is_directory
 from cosxfer.cos.requests import ObjectHeaders
 from cosxfer.errors import SourceError, UploadError, UsageError
 from cosxfer.models import UploadResult
@@ -50,7 +49,7 @@ class CopyOptions:
 
 def run(options: CopyOptions) -> None:
     """Upload and print the outcome; exits with 1 where the object is there but could not be verified."""
-    if options.source.is_dir():
+    if is_directory(options.source):
         raise UsageError(
             f"{str(options.source)!r} is a directory; -r (--recursive) uploads what is in it", name="source"
         )
@@ -75,11 +74,7 @@ def run(options: CopyOptions) -> None:
             if remedy := options.connection.remedy(error, options.bucket, options.key):
                 error.add_note(remedy)
             raise
-    report(
-        json.dumps(as_json(result)) if options.as_json else summary(result),
-        summary=summary(result),
-        good=result.verified,
-    )
+    report(as_json(result) if options.as_json else None, summary=summary(result), good=result.verified)
     if not result.verified:
         tell(
             "cosxfer: the object could not be verified: the server sent no CRC64, and an ETag that is not the file's "
@@ -88,10 +83,16 @@ def run(options: CopyOptions) -> None:
         raise typer.Exit(FAILED)
 
 
-def report(text: str, *, summary: str, good: bool) -> None:
-    """Print the outcome; where that cannot be done, ``summary`` tells it where it can be. ``good``: all is verified."""
+def report(figures: dict[str, object] | None, *, summary: str, good: bool) -> None:
+    """Print the outcome, as ``figures`` where there are some. ``good``: all is verified.
+
+    Where that cannot be done, ``summary`` tells it where it can be.
+    """
     try:
-        say(text)
+        if figures is None:
+            say(summary)
+        else:
+            say_object(figures)
     except OutputError as error:
         done = "the upload is done, but " if good else ""
         fail(f"{done}standard output cannot be written: {error}. {summary}", UNREPORTED if good else FAILED)

@@ -79,8 +79,9 @@ def _read_back(server: RunningServer, copy: Path) -> float:
 
 def _tell(result: UploadResult, *, read_seconds: float, equal: bool) -> None:
     size = result.size
-    say(f"  hashed       {human_rate(size, result.hash_seconds)} (MD5 and CRC64 in one pass, kernel {KERNEL})")
-    say(f"  sent         {human_rate(size, result.send_seconds)} over {result.http_version}")
+    hashed, sent = result.hash_seconds, result.send_seconds
+    say(f"  hashed       {human_rate(size, hashed)}, {hashed:.2f} s (MD5 and CRC64 in one pass, kernel {KERNEL})")
+    say(f"  sent         {human_rate(size, sent)}, {sent:.2f} s, over {result.http_version}; hashing waited for it")
     say(f"  parts        {result.parts} of {human_bytes(result.part_size_bytes)}, {result.retries} sent again")
     say(f"  in all       {result.seconds:.2f} s, {human_rate(size, result.seconds)}")
     say(f"  ETag         {result.etag}")

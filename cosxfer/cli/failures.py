@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import re
+import signal
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 import typer
 
-from cosxfer.cli.interrupts import INTERRUPTED, TerminatedError, interruptible
+from cosxfer.cli.interrupts import TerminatedError, error_of, interruptible
 from cosxfer.cli.notices import noticed
-from cosxfer.cli.output import OutputError, say, tell
+from cosxfer.cli.output import OutputError, expect_object, object_is_due, say_object, tell, unwritten
 from cosxfer.errors import CosxferError, CredentialsError, UsageError
 
 FAILED, USAGE, UNREPORTED = 1, 2, 3
@@ -26,49 +27,101 @@ _GIVEN_UP = (
 _OPTIONS = {
     "concurrency": "--concurrency",
     "connect_timeout_seconds": "--connect-timeout",
+    "host": "--host",
     "http_version": "--http-version",
     "max_attempts": "--max-attempts",
     "part_size": "--part-size",
+    "port": "--port",
     "stall_timeout_seconds": "--timeout",
 }
 """What the command calls the parameters of the client."""
 
-_PHRASES = {
-    "pass region= (": "give --region (",
-    "upload it as a stream": "a stream comes by standard input: cosxfer cp - cos://BUCKET/KEY",
-}
+_PHRASES = (
+    (re.compile(r"pass region= \("), "give --region ("),
+    (re.compile(r"put_object\(bucket, key, open\((.+), 'rb'\)\)"), r"cosxfer cp - cos://BUCKET/KEY < \1"),
+    (
+        re.compile("give both secret_id and secret_key"),
+        "give both --secret-id and --secret-key (or COS_SECRET_ID and COS_SECRET_KEY)",
+    ),
+)
 """The same within a message."""
 
 
 @contextmanager
 def reported(*, debug: bool, as_json: bool = False) -> Iterator[None]:
     """Run a command: its errors become messages and exit codes, and with ``as_json`` an object on standard output."""
+    expect_object(as_json)
     try:
         with interruptible(), noticed(debug=debug):
             yield
     except (typer.Exit, typer.Abort):
         raise
     except KeyboardInterrupt:
-        fail(f"interrupted; {_GIVEN_UP}", INTERRUPTED)
+        _ended(signal.SIGINT, f"interrupted; {_GIVEN_UP}")
     except TerminatedError as error:
-        fail(f"terminated by {error.name}; {_GIVEN_UP}", error.code)
+        _ended(error.number, f"terminated by {error.name}; {_GIVEN_UP}")
     except OutputError as error:
         fail(f"standard output cannot be written: {error}", FAILED)
     except CosxferError as error:
         if debug:
             traceback.print_exc()
-        message = _message(error)
-        if as_json:
-            # The message stands on standard error in any case.
-            with suppress(OutputError):
-                say(json.dumps({"error": error_object(error)}))
-        tell(f"cosxfer: {message}", *_commands(error))
-        raise typer.Exit(USAGE if isinstance(error, UsageError | CredentialsError) else FAILED) from None
+        raise typer.Exit(told(error)) from None
     except Exception as error:
         if debug:
             traceback.print_exc()
         hint = "" if debug else ". Run with --debug for the details"
-        fail(f"a fault of cosxfer itself: {type(error).__name__}: {error}{hint}", FAILED)
+        message = f"a fault of cosxfer itself: {type(error).__name__}: {error}{hint}"
+        _object({"error": {"type": type(error).__name__, "message": message}})
+        fail(message, FAILED)
+
+
+def start(app: Callable[..., object], arguments: list[str]) -> object:
+    """Run the command line; returns its exit code.
+
+    Commands tell of their failures themselves. Here are those of what comes before a command: its arguments, and the
+    modules that it imports.
+    """
+    try:
+        if not arguments:
+            app(args=["--help"], standalone_mode=False)
+            return USAGE
+        return app(args=arguments, standalone_mode=False)
+    except CosxferError as error:
+        return told(error)
+    except OutputError as error:
+        tell(f"cosxfer: standard output cannot be written: {error}")
+        return FAILED
+    except OSError as error:
+        if arguments and not {"-h", "--help"}.intersection(arguments):
+            raise
+        tell(f"cosxfer: standard output cannot be written: {unwritten(error)}")
+        return FAILED
+    except Exception as error:
+        # Typer's own, whose class is not a public one.
+        if not hasattr(error, "format_message"):
+            raise
+        context = getattr(error, "ctx", None)
+        path = "cosxfer" if context is None else context.command_path
+        return told(UsageError(f"{error.format_message().rstrip('.')}; see {path} --help"))
+
+
+def told(error: CosxferError) -> int:
+    """Print the error; returns the exit code that it stands for."""
+    # The message stands on standard error in any case.
+    _object({"error": error_object(error)})
+    tell(f"cosxfer: {message_of(error)}", *_commands(error))
+    return USAGE if isinstance(error, UsageError | CredentialsError) else FAILED
+
+
+def _ended(number: int, message: str) -> NoReturn:
+    _object(error_of(number, message))
+    fail(message, 128 + number)
+
+
+def _object(value: dict[str, object]) -> None:
+    if object_is_due():
+        with suppress(OutputError):
+            say_object(value)
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -80,7 +133,7 @@ def fail(message: str, code: int) -> NoReturn:
 def error_object(error: Exception) -> dict[str, object]:
     """What ``--json`` prints of an error: its class and message, and what else is known of it."""
     causes = [error, *([error.__cause__] if error.__cause__ is not None else [])]
-    known: dict[str, object] = {"type": type(error).__name__, "message": _message(error)}
+    known: dict[str, object] = {"type": type(error).__name__, "message": message_of(error)}
     for name in ("status", "code", "request_id", "upload_id", "part_number", "aborted"):
         # Of a failed upload, what the server said stands in its cause.
         for cause in causes:
@@ -90,14 +143,15 @@ def error_object(error: Exception) -> dict[str, object]:
     return known
 
 
-def _message(error: Exception) -> str:
+def message_of(error: Exception) -> str:
+    """What there is to say of an error, in the command's words."""
     notes = [note for note in getattr(error, "__notes__", []) if not note.startswith(" ")]
     text = str(error)
     for note in notes:
         # A sentence, or a remark such as "sent 5 times".
         text = f"{text.rstrip('.')}. {note}" if note[:1].isupper() else f"{text} ({note})"
-    for phrase, ours in _PHRASES.items():
-        text = text.replace(phrase, ours)
+    for phrase, ours in _PHRASES:
+        text = phrase.sub(ours, text)
     if isinstance(error, UsageError) and error.name in _OPTIONS and text.startswith(f"{error.name} "):
         return f"{_OPTIONS[error.name]}{text.removeprefix(error.name)}"
     return text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,8 +40,9 @@ class FormOptions:
 
 def run(options: FormOptions) -> None:
     """Sign a form and write its page."""
-    if not options.force and options.output.is_file():
-        raise UsageError(_taken(options.output), name="output")
+    with suppress(OSError):  # writing it says why
+        if not options.force and options.output.is_file():
+            raise UsageError(_taken(options.output), name="output")
     bucket, prefix = parse_target(options.target)
     if not 1 <= options.max_bytes <= MAX_PUT_BYTES:
         raise UsageError(f"--max-size is {options.max_bytes} bytes; a form carries 1 byte to 5 GiB", name="--max-size")

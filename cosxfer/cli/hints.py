@@ -8,49 +8,53 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from cosxfer.client import Client
-from cosxfer.cos.endpoint import resolve_endpoint
+from cosxfer.cos.endpoint import Endpoint, resolve_endpoint
 from cosxfer.errors import ConnectError, CosxferError, ServerError, TransportError
+from cosxfer.transport.tls import only_tls_message
 
 PROBE_SECONDS = 3.0
+
+_NGINX_SAYS = "The plain HTTP request was sent to HTTPS port"
 
 
 @contextmanager
 def with_hint(client: Client, bucket: str) -> Iterator[None]:
-    """Add to an error of the block what was probably wrong."""
+    """Replace an error of the block by what was wrong, where that is found out."""
     try:
         yield
     except CosxferError as error:
-        if hint := tls_hint(client, bucket, error):
-            error.add_note(hint)
+        if meant := only_tls(client, bucket, error):
+            raise meant from error
         raise
 
 
-def tls_hint(client: Client, bucket: str, error: Exception) -> str:
-    """A sentence where plain HTTP was sent to a server that speaks TLS, or nothing. Asks the server if in doubt."""
-    if not any(_may_be_tls(failure) for failure in (error, error.__cause__)):
-        return ""
+def only_tls(client: Client, bucket: str, error: Exception) -> ConnectError | None:
+    """What to say where plain HTTP was sent to a server that speaks TLS. Asks the server if in doubt."""
+    if not _may_be_tls(error):
+        return None
     endpoint = resolve_endpoint(client.config.endpoint, bucket=bucket, region=client.config.region)
-    if endpoint.scheme != "http" or not _speaks_tls(endpoint.host, endpoint.port):
-        return ""
-    return f"The server speaks TLS; is its address https://{endpoint.host}:{endpoint.port}, with an s?"
+    if endpoint.scheme != "http" or not (_NGINX_SAYS in str(error) or _speaks_tls(endpoint)):
+        return None
+    return ConnectError(only_tls_message(f"{endpoint.host}:{endpoint.port}"), permanent=True)
 
 
-def _may_be_tls(error: BaseException | None) -> bool:
+def _may_be_tls(error: BaseException) -> bool:
     """Whether that is how plain HTTP fails at a port for TLS: 400 from some servers, nothing or garbage from others."""
     if isinstance(error, ServerError):
         return error.status == 400 and not error.code
+    # An `UploadError` was understood by the server once: it has an upload id.
     return isinstance(error, TransportError) and not isinstance(error, ConnectError)
 
 
-def _speaks_tls(host: str, port: int) -> bool:
+def _speaks_tls(endpoint: Endpoint) -> bool:
     """Try a handshake; nothing is sent over it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:
         with (
-            socket.create_connection((host, port), timeout=PROBE_SECONDS) as sock,
-            context.wrap_socket(sock, server_hostname=host),
+            socket.create_connection((endpoint.host, endpoint.port), timeout=PROBE_SECONDS) as sock,
+            context.wrap_socket(sock, server_hostname=endpoint.host),
         ):
             return True
     except (OSError, ValueError):

@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from cosxfer.cli.notices import show
+from cosxfer.cli.output import say_object_at_once
 
-INTERRUPTED = 130
 ECHO_SECONDS = 0.3
 """``timeout`` and the like send the same signal twice, to the process and to its group: that is one request."""
 
@@ -21,6 +21,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 LAST_WORDS_SECONDS = 1.0
 """How long the end may take that does not wait."""
+
+_AT_ONCE = "ended at once, without cleaning up"
 
 _AFTER_BARS = b"\n\x1b[?25h"
 """They hide the cursor."""
@@ -31,8 +33,8 @@ class TerminatedError(BaseException):
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
+        self.number = number
         self.name = signal.Signals(number).name
-        self.code = 128 + number
 
 
 _left: Callable[[], Sequence[str]] | None = None
@@ -45,9 +47,8 @@ def leaves(left: Callable[[], Sequence[str]]) -> None:
 
 
 def quiet() -> None:
-    """From now on, Ctrl-C ends the command without a word: there is nothing that it could leave behind."""
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, _leave)
+    """From now on, a signal ends the command without a word: there is nothing that it could leave behind."""
+    _handle_by(_leave)
 
 
 @contextmanager
@@ -70,40 +71,50 @@ def interruptible() -> Iterator[None]:
             raise KeyboardInterrupt if number == signal.SIGINT else TerminatedError(number)
         if not ending and now - first >= ECHO_SECONDS:
             ending = True
-            _end_at_once(128 + number)
+            _end_at_once(number)
 
-    for number in _SIGNALS:
-        # What was ignored when we were started stays ignored: that is how nohup works.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, handle)
+    _handle_by(handle)
     try:
         yield
     finally:
-        for number in _SIGNALS:
-            if signal.getsignal(number) is handle:
-                signal.signal(number, signal.SIG_DFL)
         quiet()
         _left = None
 
 
+def error_of(number: int, message: str) -> dict[str, object]:
+    """What ``--json`` prints of the end by a signal."""
+    kind = KeyboardInterrupt if number == signal.SIGINT else TerminatedError
+    return {"error": {"type": kind.__name__, "message": message}}
+
+
+def _handle_by(handler: Callable[[int, FrameType | None], None]) -> None:
+    for number in _SIGNALS:
+        # What was ignored when we were started stays ignored: that is how nohup works.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
 def _leave(number: int, frame: FrameType | None) -> None:
-    os._exit(INTERRUPTED)
+    say_object_at_once(error_of(number, "ended by a signal; nothing was under way"))
+    os._exit(128 + number)
 
 
-def _end_at_once(code: int) -> None:
+def _end_at_once(number: int) -> None:
     # In another thread: this one may hold a lock that is needed to look, or be in the middle of a write.
-    speaker = threading.Thread(target=_say_what_is_left, daemon=True)
+    speaker = threading.Thread(target=_say_what_is_left, args=(number,), daemon=True)
     speaker.start()
     speaker.join(LAST_WORDS_SECONDS)
+    say_object_at_once(error_of(number, _AT_ONCE))
     with suppress(OSError, ValueError):
         # Whoever reads slowly must not keep the process.
         if os.isatty(2) and select.select([], [2], [], 0)[1]:
             os.write(2, _AFTER_BARS)
-    os._exit(code)
+    os._exit(128 + number)
 
 
-def _say_what_is_left() -> None:
-    left = _left
-    show("ended at once, without cleaning up")
-    for line in [] if left is None else left():
+def _say_what_is_left(number: int) -> None:
+    show(_AT_ONCE)
+    left = [] if _left is None else _left()
+    say_object_at_once(error_of(number, "\n".join([_AT_ONCE, *left])))
+    for line in left:
         show(line)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
+import select
 import sys
 import textwrap
+from collections.abc import Mapping
 from contextlib import suppress
 
 WIDTH = 110
 """Columns of a paragraph, on a terminal that has as many."""
+
+
+_object_due = False
 
 
 class OutputError(Exception):
@@ -37,10 +43,42 @@ def say(text: str) -> None:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
     except (OSError, ValueError) as error:
-        # The interpreter flushes once more at its end, and would complain of the same.
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise OutputError((getattr(error, "strerror", None) or str(error)).lower()) from error
+        raise unwritten(error) from error
+
+
+def unwritten(error: OSError | ValueError) -> OutputError:
+    """What to raise where standard output cannot be written. What is still to be written to it goes nowhere."""
+    # The interpreter flushes once more at its end, and would complain of the same.
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return OutputError((getattr(error, "strerror", None) or str(error)).lower())
+
+
+def expect_object(due: bool) -> None:
+    """Say whether one JSON object is due on standard output, whatever happens: ``--json``."""
+    global _object_due
+    _object_due = due
+
+
+def object_is_due() -> bool:
+    """Whether it was asked for, and has not been written."""
+    return _object_due
+
+
+def say_object(value: Mapping[str, object]) -> None:
+    """Write the object. Raises `OutputError`."""
+    expect_object(False)
+    say(json.dumps(value))
+
+
+def say_object_at_once(value: Mapping[str, object]) -> None:
+    """Write the object if it is due and can be written without waiting, with no lock: for the handler of a signal."""
+    if not _object_due:
+        return
+    expect_object(False)
+    with suppress(OSError, ValueError):
+        if select.select([], [1], [], 0)[1]:
+            os.write(1, json.dumps(value).encode() + b"\n")
 
 
 def tell(*paragraphs: str) -> None:

@@ -34,6 +34,12 @@ LINE_SECONDS = 5.0
 FULL_COLUMNS = 90
 BAR_COLUMNS = 60
 """A terminal of fewer columns shows the figures without a bar."""
+RATE_COLUMNS = 32
+"""One of fewer shows how much is done, and nothing else."""
+
+
+WITHOUT_RATE = ("hashing",)
+"""It waits for the sending, whose rate it would show; the summary has its own, of the time in which it was at work."""
 
 
 class Display(Protocol):
@@ -52,14 +58,20 @@ def display(*, activities: tuple[str, ...]) -> Iterator[Display]:
         yield _Lines()
         return
     console = Console(stderr=True)
-    bars = Bars(*_columns(console.width), console=console, transient=True)
+    shown = bars(console, activities)
 
     def write(line: str) -> None:
         # A command to copy is not wrapped.
         console.print(Text(printable(line)), soft_wrap=line.startswith(" "))
 
-    with bars, written_by(write):
-        yield _Bars(bars, {name: bars.add_task(name, total=None, rate="") for name in activities})
+    with shown.bars, written_by(write):
+        yield shown
+
+
+def bars(console: Console, activities: tuple[str, ...]) -> _Bars:
+    """Bars on a terminal, one for each activity."""
+    drawn = Bars(*_columns(console.width), console=console, transient=True)
+    return _Bars(drawn, {name: drawn.add_task(name, total=None, rate="") for name in activities})
 
 
 def _columns(width: int) -> list[ProgressColumn]:
@@ -69,7 +81,9 @@ def _columns(width: int) -> list[ProgressColumn]:
     columns.append(TaskProgressColumn())
     if width >= FULL_COLUMNS:
         columns.append(DownloadColumn(binary_units=True))
-    return [*columns, TextColumn("{task.fields[rate]:>10}", markup=False), TimeRemainingColumn(compact=True)]
+    if width >= RATE_COLUMNS:
+        columns += [TextColumn("{task.fields[rate]:>10}", markup=False), TimeRemainingColumn(compact=True)]
+    return columns
 
 
 @dataclass
@@ -78,7 +92,7 @@ class _Bars:
     tasks: dict[str, TaskID]
 
     def update(self, activity: str, progress: Progress) -> None:
-        rate = human_rate(progress.speed, 1) if progress.speed > 0 else ""
+        rate = human_rate(progress.speed, 1) if progress.speed > 0 and activity not in WITHOUT_RATE else ""
         # A total of zero would be shown as unknown.
         total, completed = (progress.total, progress.loaded) if progress.total else (1, 1)
         self.bars.update(self.tasks[activity], completed=completed, total=total, rate=rate)
@@ -101,7 +115,8 @@ class _Lines:
         left = (progress.total - progress.loaded) / progress.speed if progress.speed > 0 else None
         tell(
             f"{self.labels.get(activity, activity)}: {progress.percent:.0%}, "
-            f"{human_bytes(progress.loaded)} of {human_bytes(progress.total)}, {human_rate(progress.speed, 1)}"
+            f"{human_bytes(progress.loaded)} of {human_bytes(progress.total)}"
+            + ("" if activity in WITHOUT_RATE else f", {human_rate(progress.speed, 1)}")
             + ("" if left is None else f", {human_time(left)} left")
         )
 

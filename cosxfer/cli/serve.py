@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cosxfer.cli.output import say
 from cosxfer.server import ServerOptions, serve
 from cosxfer.server.options import DEFAULT_BUCKET
 
@@ -32,5 +33,6 @@ def run(
             tls=tls,
             discard=discard,
             fault_script=fault_script,
-        )
+        ),
+        say=say,
     )

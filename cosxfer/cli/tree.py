@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import time
 
 import typer
 
 from cosxfer.cli.cp import CopyOptions, as_json, report
-from cosxfer.cli.failures import FAILED, error_object
-from cosxfer.cli.hints import tls_hint
+from cosxfer.cli.failures import FAILED, error_object, message_of
+from cosxfer.cli.hints import only_tls
 from cosxfer.cli.notices import show
 from cosxfer.cli.output import printable
 from cosxfer.cli.progress import display
 from cosxfer.cli.target import cleaned_up
 from cosxfer.cli.values import counted, human_bytes, human_rate
 from cosxfer.engine.options import FileUpload
-from cosxfer.errors import SourceError, TaskCanceledError, TransportError, UploadError
+from cosxfer.errors import ServerError, SourceError, TaskCanceledError, TransportError
 from cosxfer.models import UploadResult
 from cosxfer.tasks.batch import FileResult
 
@@ -38,7 +37,8 @@ def run(options: CopyOptions, *, include: list[str] | None, exclude: list[str] |
             if isinstance(error, TaskCanceledError):
                 return  # all of them are, at an interrupt
             if error is not None:
-                show(str(error) if isinstance(error, SourceError) else f"{file['path']}: {error}")
+                message = message_of(error)
+                show(message if isinstance(error, SourceError) else f"{file['path']}: {message}")
                 if remedy := options.connection.remedy(error, options.bucket, file["key"]):
                     show(remedy)
             elif result is not None and not result.verified:
@@ -56,13 +56,13 @@ def run(options: CopyOptions, *, include: list[str] | None, exclude: list[str] |
             **options.given,
         )
         # It was the same server for all: one failure stands for the rest.
-        failed = next((entry.error for entry in results if isinstance(entry.error, UploadError | TransportError)), None)
-        if failed is not None and (hint := tls_hint(client, options.bucket, failed)):
-            show(hint)
+        failed = next((entry.error for entry in results if isinstance(entry.error, TransportError | ServerError)), None)
+        if failed is not None and (meant := only_tls(client, options.bucket, failed)):
+            show(str(meant))
     seconds = time.monotonic() - began
     summary = _summary(options, results, seconds)
     good = all(entry.result is not None and entry.result.verified for entry in results)
-    report(json.dumps(_as_json(options, results, seconds)) if options.as_json else summary, summary=summary, good=good)
+    report(_as_json(options, results, seconds) if options.as_json else None, summary=summary, good=good)
     if not good:
         raise typer.Exit(FAILED)
 

@@ -10,7 +10,7 @@ from cosxfer.errors import UsageError
 
 STDIN = Path("-")
 
-_SIZE = re.compile(r"(\d+)\s*([kmgt]?)(i?)b?", re.IGNORECASE | re.ASCII)
+_SIZE = re.compile(r"(\d{1,18})\s*([kmgt]?)(i?)b?", re.IGNORECASE | re.ASCII)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
@@ -25,11 +25,41 @@ def parse_size(text: str, *, name: str) -> int:
     return int(number) * int(base ** _POWERS[unit.lower()])
 
 
+def parse_count(text: str, *, name: str) -> int:
+    """Read a whole number."""
+    if re.fullmatch(r"[+-]?\d{1,18}", text.strip(), re.ASCII) is None:
+        raise UsageError(f"{name} is {shorten(text)}; write a whole number", name=name, value=text)
+    return int(text)
+
+
+def parse_seconds(text: str, *, name: str) -> float:
+    """Read a time, whole or not."""
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"{name} is {shorten(text)}; write seconds such as 2.5", name=name, value=text) from None
+
+
+def parse_path(text: str, *, name: str) -> Path:
+    """Read a path. One of no characters, an unset variable most often, is not the current directory."""
+    if not text:
+        raise UsageError(f"{name} is empty; give a path, or leave it out", name=name, value=text)
+    return Path(text)
+
+
 def source_path(text: str) -> Path:
-    """What is to be uploaded. A path of no characters, an unset variable most often, is not the current directory."""
+    """What is to be uploaded; as with every path, nothing is not the current directory."""
     if not text:
         raise UsageError("the source is empty; name a file or a directory", name="source", value=text)
     return Path(text)
+
+
+def is_directory(path: Path) -> bool:
+    """Whether it is one, as far as can be seen; where it cannot be, whoever opens it says why."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def parse_address(text: str, *, form: str = "cos://BUCKET/KEY") -> tuple[str, str]:

@@ -11,6 +11,7 @@ from cosxfer.limits import KIB, MIB
 from cosxfer.server.checks import check_size
 from cosxfer.server.http import ClientGone, CosError
 from cosxfer.server.store.files import BlobWriter
+from cosxfer.server.threads import finished, settled
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 
@@ -76,20 +77,20 @@ class Body:
                     batched += len(chunk)
                 if batched >= BATCH_BYTES:
                     if writing is not None:
-                        await writing
+                        await finished(writing)
                     writing = loop.run_in_executor(self._executor, writer.write, batch)
                     batch, batched = [], 0
             if writing is not None:
-                await writing
+                await finished(writing)
             if batched > INLINE_BYTES:
                 writing = loop.run_in_executor(self._executor, writer.write, batch)
-                await writing
+                await finished(writing)
             elif batch:
                 writer.write(batch)
         finally:
-            if writing is not None and not writing.done():
+            if writing is not None:
                 # The file must not be closed under the thread's hands.
-                await asyncio.wait([writing])
+                await settled(writing)
 
     async def drain(self, *, limit: int, seconds: float) -> None:
         """Read and forget the rest, within bounds: a client that is still sending must be able to read its answer."""

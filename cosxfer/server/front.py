@@ -10,7 +10,9 @@ import asyncio
 import logging
 import socket
 import ssl
+from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 from cosxfer.server.client_hello import LONGEST_RECORD, is_whole, offered_protocols
 from cosxfer.server.http1 import App, speak_http1
@@ -24,6 +26,7 @@ _BUFFER_BYTES = 1 << 20
 _POLL_SECONDS = (0.005, 0.5)
 """Between two looks at first bytes that are not enough: soon at first, then rarely, for many may be slow."""
 _ACCEPT_PAUSE_SECONDS = 0.1
+_LINGER_SECONDS = 5.0
 _FIRST_BYTES_SECONDS = 60.0
 """How long a connection may stay silent at its beginning."""
 
@@ -64,8 +67,10 @@ class Front:
                 http2 = await self._is_http2(connection)
             if http2:
                 relay(connection, await self._connect())
+            elif self._tls is not None and connection.recv(1, socket.MSG_PEEK).isalpha():
+                await self._speak_http1(refuse_plain, connection, client, tls=None)
             else:
-                await self._speak_http1(connection, client)
+                await self._speak_http1(self._app, connection, client, tls=self._tls)
         except (OSError, TimeoutError, asyncio.CancelledError):
             connection.close()
 
@@ -94,16 +99,35 @@ class Front:
             raise
         return behind
 
-    async def _speak_http1(self, connection: socket.socket, client: tuple[str, int]) -> None:
+    @staticmethod
+    async def _speak_http1(
+        app: App, connection: socket.socket, client: tuple[str, int], *, tls: ssl.SSLContext | None
+    ) -> None:
         loop = asyncio.get_running_loop()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         reader = asyncio.StreamReader(limit=_BUFFER_BYTES, loop=loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
         with suppress(ssl.SSLError):
-            transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, ssl=self._tls)
+            transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, ssl=tls)
             writer = asyncio.StreamWriter(transport, protocol, reader, loop)
-            scheme = "http" if self._tls is None else "https"
-            await speak_http1(self._app, reader, writer, client=client, scheme=scheme)
+            await speak_http1(app, reader, writer, client=client, scheme="http" if tls is None else "https")
+
+
+async def refuse_plain(scope: Mapping[str, Any], receive: Any, send: Any) -> None:
+    """Answer a request that came without TLS to a port for TLS, in the words of nginx, which clients know."""
+    page = b"<html><body><h1>400 Bad Request</h1><p>The plain HTTP request was sent to HTTPS port</p></body></html>\r\n"
+    headers = [
+        (b"content-type", b"text/html"),
+        (b"content-length", str(len(page)).encode()),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": 400, "headers": headers})
+    await send({"type": "http.response.body", "body": page})
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER_SECONDS):
+            # Who is still sending reads the answer last.
+            while (await receive()).get("more_body"):
+                pass
 
 
 async def _peek(connection: socket.socket) -> bytes:

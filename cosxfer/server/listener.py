@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import threading
@@ -48,6 +49,8 @@ def listen(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         listener.close()
         reason = getattr(error, "strerror", None) or str(error)
+        if getattr(error, "errno", None) == errno.EADDRINUSE:
+            reason += "; port 0 stands for a free one"
         raise ServerStartError(f"cannot listen on {host} port {port}: {reason}") from error
     listener.setblocking(False)
     return listener
@@ -102,9 +105,12 @@ async def serve_on(
             tasks.append(asyncio.create_task(front.run()))
         # All begin to accept in their first steps; what connects before that waits in the backlog.
         await asyncio.sleep(0)
-        ready()
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        await _stop(server, tasks, ports={listener.getsockname()[1], behind.getsockname()[1]})
+        try:
+            ready()
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            # Also where nobody can be told: granian's threads must not outlive the interpreter.
+            await _stop(server, tasks, ports={listener.getsockname()[1], behind.getsockname()[1]})
 
 
 async def _stop(server: _Granian, tasks: list[asyncio.Task[Any]], *, ports: set[int]) -> None:
@@ -115,7 +121,6 @@ async def _stop(server: _Granian, tasks: list[asyncio.Task[Any]], *, ports: set[
     if not serving.done():
         server.stop()  # type: ignore[no-untyped-call] # granian's own
         if not (await asyncio.wait([serving], timeout=STOP_SECONDS))[0]:
-            # Also for the sake of granian's threads, which must not outlive the interpreter.
             for port in ports:
                 cut_all(port)
             await asyncio.wait([serving], timeout=STOP_SECONDS)

@@ -51,6 +51,10 @@ class ServerOptions:
     """The server's clock is ahead of this machine's by so much."""
 
     def __post_init__(self) -> None:
+        for name, value in (("root", self.root), ("host", self.host)):
+            # Else it would be the current directory, or every address of this machine.
+            if value == "":
+                raise UsageError(f"{name} is empty; leave it out for the default", name=name, value=value)
         if isinstance(self.buckets, str) or not self.buckets:
             raise UsageError("buckets must be a list with at least one name", name="buckets", value=self.buckets)
         for bucket in self.buckets:

@@ -41,12 +41,12 @@ Control = Callable[[Application | None, asyncio.Event], "asyncio.Task[None]"]
 """Starts what listens to a parent process."""
 
 
-def serve(options: ServerOptions) -> None:
+def serve(options: ServerOptions, *, say: Callable[[str], None] | None = None) -> None:
     """Run a server until SIGINT or SIGTERM.
 
-    Prints one line with its address when it accepts connections. Made-up keys are left in ``credentials.env`` in the
-    server's directory, readable by its owner only. Raises `ServerStartError` or `cosxfer.errors.UsageError` with one
-    clear message where it cannot start.
+    One line with its address is printed, or given to ``say``, when it accepts connections. Made-up keys are left in
+    ``credentials.env`` in the server's directory, readable by its owner only. Raises `ServerStartError` or
+    `cosxfer.errors.UsageError` with one clear message where it cannot start.
     """
     key = credentials_of(options)
 
@@ -56,13 +56,20 @@ def serve(options: ServerOptions) -> None:
             notes.append(f"CA file {ready.certificate.ca_file}")
         if options.secret_id is None and not options.discard:
             path = ready.root / "credentials.env"
-            _write_private(path, f"COS_SECRET_ID={key.secret_id}\nCOS_SECRET_KEY={key.secret_key}\n")
+            try:
+                _write_private(path, f"COS_SECRET_ID={key.secret_id}\nCOS_SECRET_KEY={key.secret_key}\n")
+            except OSError as error:
+                raise _unusable(ready.root, error) from error
             notes.append(f"keys in {path}")
         if options.discard:
             notes.append("discarding")
-        print(f"cosxfer server ready at {ready.url} ({'; '.join(notes)})", flush=True)
+        (say or _print)(f"cosxfer server ready at {ready.url} ({'; '.join(notes)})")
 
     run(options, key=key, on_ready=announce, control=None)
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
 
 
 def run(
@@ -156,7 +163,11 @@ def _certificate(options: ServerOptions, root: Path) -> Certificate | None:
     except ImportError as error:
         raise ServerStartError(f"TLS needs trustme: pip install 'cosxfer[server]' ({error})") from error
     except OSError as error:
-        raise ServerStartError(f"the directory {root} cannot be used: {error.strerror or error}") from error
+        raise _unusable(root, error) from error
+
+
+def _unusable(root: Path, error: OSError) -> ServerStartError:
+    return ServerStartError(f"the directory {root} cannot be used: {error.strerror or error}")
 
 
 def _open_store(options: ServerOptions, root: Path, executor: ThreadPoolExecutor, clock: Callable[[], float]) -> Store:

@@ -34,7 +34,7 @@ from cosxfer.transport.base import MAX_ANSWER_BYTES
 from cosxfer.transport.native_body import attach_body, feed
 from cosxfer.transport.native_connect import Target, connect
 from cosxfer.transport.native_pool import IDLE_SECONDS, OriginPool, Slot
-from cosxfer.transport.tls import context_of, refusal
+from cosxfer.transport.tls import TLS_ALERT, context_of, only_tls_message, refusal
 from cosxfer.transport.views import settled
 
 USER_AGENT = "cosxfer/0.1.0"
@@ -313,10 +313,13 @@ class NativeTransport:
             )
         if result == wire.CANCELLED and self._closed:
             return TransportError("the client is closed", url=url)
+        endpoint = request.endpoint
+        where = f"{endpoint.host}:{endpoint.port}"
+        if why == TLS_ALERT and endpoint.scheme == "http":
+            return ConnectError(only_tls_message(where), url=url, permanent=True)
         final = refusal(why)
         if final:
-            endpoint = request.endpoint
-            return ConnectError(f"cannot connect to {endpoint.host}:{endpoint.port}: {final}", url=url, permanent=True)
+            return ConnectError(f"cannot connect to {where}: {final}", url=url, permanent=True)
         message = f"{request.method} {url}: the connection broke: {why or 'the server closed it'}"
         return ProtocolError(message, url=url) if result == wire.MALFORMED else TransportError(message, url=url)
 

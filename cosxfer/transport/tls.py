@@ -75,6 +75,15 @@ def context_of(config: ClientConfig) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=certifi.where())
 
 
+TLS_ALERT = "the answer is an alert of TLS"
+"""What the native parser says of an answer to plain HTTP from a port for TLS."""
+
+
+def only_tls_message(where: str) -> str:
+    """What is said of such a port."""
+    return f"cannot connect to {where}: it speaks TLS. Is its address https://{where}, with an s?"
+
+
 def not_trusted(error: ssl.SSLCertVerificationError) -> str:
     """What is said of a certificate that failed its check."""
     reason = error.verify_message.rstrip(".")  # some of OpenSSL's reasons are sentences

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -88,12 +89,15 @@ def test_cp_over_http2_and_tls(source: Path) -> None:
         (["{source}", "cos://{bucket}/k", "--meta", "k=1", "--meta", "K=2"], 2, "--meta gives 'k' twice"),
         (["{source}", "cos://{bucket}/k", "--meta", "k=1", "--meta", "x-cos-meta-k=2"], 2, "--meta gives 'k' twice"),
         (["{source}", "cos://{bucket}/k", "--exclude", "*"], 2, "-r uploads one"),
+        (["{source}", "cos://{bucket}/k", "--ca-file", ""], 2, "--ca-file is empty"),
         (["-", "cos://{bucket}/folder/"], 2, "standard input has no name"),
         (["{source}", "cos://{bucket}/" + "x" * 851], 2, "851 bytes long"),
         (["{source}.missing", "cos://{bucket}/k"], 1, "no such file"),
         (["{folder}", "cos://{bucket}/k"], 2, "is a directory; -r (--recursive)"),
         (["-r", "{source}", "cos://{bucket}/k"], 1, "cannot read the directory"),
-        (["/dev/null", "cos://{bucket}/k"], 1, "not a regular file"),
+        (["/dev/null", "cos://{bucket}/k"], 1, "'/dev/null' is not a regular file; cosxfer cp - cos://BUCKET/KEY <"),
+        (["/proc/self/status", "cos://{bucket}/k"], 1, "cp - cos://BUCKET/KEY < '/proc/self/status' sends what can be"),
+        (["n" * 300, "cos://{bucket}/k"], 1, "file name too long"),
         (["{source}", "cos://other-1250000000/k"], 1, "NoSuchBucket"),
     ],
 )
@@ -211,11 +215,54 @@ def test_http_and_https_taken_for_each_other_are_told(source: Path, tls: bool) -
     with running(tls=tls) as server:
         endpoint = f"{wrong}://127.0.0.1:{server.port}/{{bucket}}"
         done = run(server, "cp", source, f"cos://{server.bucket}/k", "--endpoint", endpoint)
-        assert done.returncode == 1
-        assert f"address {right}://127.0.0.1:{server.port}" in flat(done.stderr)
-        if not tls:
-            assert "sent" not in done.stderr  # it is not tried again
-            assert_one_paragraph(done)
+    assert done.returncode == 1
+    assert f"address {right}://127.0.0.1:{server.port}" in flat(done.stderr)
+    assert " sent " not in done.stderr  # it is not tried again
+    assert_one_paragraph(done)
+
+
+NGINX = b"<html>\r\n<body>\r\n<center>The plain HTTP request was sent to HTTPS port</center>\r\n</body>\r\n</html>\r\n"
+SAID_TO_PLAIN_HTTP = {
+    "nginx": b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(NGINX), NGINX),
+    "an alert": bytes.fromhex("15030300020246"),
+}
+
+
+@pytest.mark.parametrize("size", [1, 3 << 20])
+@pytest.mark.parametrize("server_is", SAID_TO_PLAIN_HTTP)
+def test_what_servers_of_tls_say_to_plain_http_is_understood_and_final(
+    tmp_path: Path, server_is: str, size: int
+) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(bytes(size))
+    asked = []
+
+    def serve(listener: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                asked.append(connection.recv(1 << 16))
+                connection.sendall(SAID_TO_PLAIN_HTTP[server_is])
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        where = f"127.0.0.1:{listener.getsockname()[1]}"
+        done = run(
+            None, "cp", "--json", source, "cos://examplebucket-1250000000/k", "--endpoint", f"http://{where}/{{bucket}}",
+            COS_SECRET_ID="me", COS_SECRET_KEY="mine",
+        )  # fmt: skip
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    assert done.returncode == 1
+    assert len(asked) == 1
+    said = f"cannot connect to {where}: it speaks TLS. Is its address https://{where}, with an s?"
+    assert flat(done.stderr) == f"cosxfer: {said}"
+    error = json.loads(done.stdout)["error"]
+    assert (error["type"], error["message"]) == ("ConnectError", said)
 
 
 def test_debug_logs_what_is_done_and_no_secret(server: RunningServer, source: Path) -> None:
@@ -281,6 +328,8 @@ def test_abort_removes_what_an_upload_has_left(server: RunningServer) -> None:
         done = run(server, "abort", f"cos://{server.bucket}/left", upload_id)
         assert (done.returncode, done.stderr) == (0, "")
         assert other.multipart_list(server.bucket, prefix="left").uploads == ()
+    unset = run(server, "abort", f"cos://{server.bucket}/left", "")
+    assert (unset.returncode, "the upload id is empty" in unset.stderr) == (2, True)
     again = run(server, "abort", f"cos://{server.bucket}/left", upload_id)
     assert again.returncode == 1
     assert "NoSuchUpload" in again.stderr
@@ -386,7 +435,39 @@ def test_serve_says_where_it_is_and_stops_cleanly(tmp_path: Path, source: Path) 
 def test_serve_says_when_its_port_is_taken(server: RunningServer) -> None:
     done = run(None, "serve", "--port", server.port, COS_SECRET_ID="me", COS_SECRET_KEY="mine")
     assert done.returncode == 1
-    assert str(server.port) in done.stderr
+    said = flat(done.stderr)
+    assert (
+        f"cannot listen on 127.0.0.1 port {server.port}: Address already in use; port 0 stands for a free one" in said
+    )
+    assert_one_paragraph(done)
+
+
+def test_serve_says_when_it_cannot_leave_its_keys(tmp_path: Path) -> None:
+    (tmp_path / "credentials.env").mkdir()
+    done = run(None, "serve", "--port", 0, "--root", tmp_path)
+    assert done.returncode == 1
+    assert f"the directory {tmp_path} cannot be used: Is a directory" in flat(done.stderr)
+    assert_one_paragraph(done)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--root", ""), "--root is empty"),
+        (("--host", ""), "--host is empty"),
+        (("--fault-script", ""), "--fault-script is empty"),
+        (("--port", "99999"), "--port is 99999; it must be from 0 to 65535"),
+        (("--port", "http"), "--port is 'http'; write a whole number"),
+        (
+            ("--secret-id", "me"),
+            "give both --secret-id and --secret-key (or COS_SECRET_ID and COS_SECRET_KEY), or none",
+        ),
+    ],
+)
+def test_serve_refuses_what_can_never_work(arguments: tuple[str, ...], said: str) -> None:
+    done = run(None, "serve", *arguments)
+    assert done.returncode == 2
+    assert said in flat(done.stderr)
     assert_one_paragraph(done)
 
 

@@ -117,4 +117,4 @@ def test_parts_that_stay_and_a_wrong_scheme_are_told(server: RunningServer, tree
         endpoint = f"http://127.0.0.1:{secure.port}/{{bucket}}"
         done = run(secure, "cp", "-r", tree, f"cos://{secure.bucket}/x", "--endpoint", endpoint, "--max-attempts", "1")
     assert done.returncode == 1
-    assert flat(done.stderr).count(f"is its address https://127.0.0.1:{secure.port}, with an s?") == 1
+    assert flat(done.stderr).count(f"Is its address https://127.0.0.1:{secure.port}, with an s?") == 1

@@ -104,6 +104,8 @@ def test_the_page_can_go_to_standard_output(server: RunningServer) -> None:
         (("cos://examplebucket-1250000000/", "--expires", "0"), 2, "15m, 1h or 7d"),
         (("cos://examplebucket-1250000000/", "--max-size", "6GiB"), 2, "5 GiB"),
         (("cos://examplebucket-1250000000/", "-o", "/no/such/folder/x.html"), 1, "cannot write"),
+        (("cos://examplebucket-1250000000/", "-o", "n" * 300), 1, "file name too long"),
+        (("cos://examplebucket-1250000000/", "-o", ""), 2, "--output is empty"),
     ],
 )
 def test_what_cannot_work_is_told(server: RunningServer, arguments: tuple[str, ...], code: int, said: str) -> None:

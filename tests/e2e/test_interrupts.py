@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shlex
 import signal
@@ -22,22 +23,43 @@ import os, signal, sys
 class Interrupt:
     def find_spec(self, name, path=None, target=None):
         if name == {module!r}:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), {number})
 
 sys.meta_path.insert(0, Interrupt())
-sys.argv = ["cosxfer", "cp", "/etc/hostname", "cos://examplebucket-1250000000/k"]
-from cosxfer.cli import main
+sys.argv = ["cosxfer", "cp", "/etc/hostname", "cos://examplebucket-1250000000/k", *{options!r}]
+from {entry} import main
 main()
 """
+LATE = ["typer", "cosxfer.cli.app", "cosxfer.cli.cp", "cosxfer.client", "cosxfer.aio"]
+EARLY = ["cosxfer", "cosxfer.models", "cosxfer.cli", "cosxfer.cli.interrupts"]
 
 
-@pytest.mark.parametrize("module", ["typer", "cosxfer.cli.app", "cosxfer.cli.cp", "cosxfer.client", "cosxfer.aio"])
-def test_an_interrupt_while_the_command_starts_is_quiet(module: str) -> None:
+@pytest.mark.parametrize(
+    ("entry", "module", "number", "options"),
+    [
+        # The package itself, which `python -m cosxfer` imports first, is before anything that the command can do.
+        *(("cosxfer.cli", module, signal.SIGINT, []) for module in LATE),
+        *(("_cosxfer_command", module, signal.SIGINT, []) for module in EARLY + LATE),
+        *(
+            (entry, module, number, options)
+            for entry, module in (("cosxfer.cli", "typer"), ("_cosxfer_command", "cosxfer"))
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            for options in ([], ["--json"])
+        ),
+    ],
+)
+def test_a_signal_while_the_command_starts_is_quiet(
+    entry: str, module: str, number: signal.Signals, options: list[str]
+) -> None:
+    code = AT_IMPORT.format(entry=entry, module=module, number=int(number), options=options)
     done = subprocess.run(
-        [sys.executable, "-c", AT_IMPORT.format(module=module)],
-        env=environment(None), capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+        [sys.executable, "-c", code], env=environment(None), capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (128 + number, "")
+    if options:
+        assert json.loads(done.stdout)["error"]["message"] == "ended by a signal; nothing was under way"
+    else:
+        assert done.stdout == ""
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

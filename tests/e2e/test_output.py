@@ -63,7 +63,17 @@ def test_a_reader_that_has_gone_is_told_as_such(server: RunningServer, source: P
     assert "standard output cannot be written: broken pipe" in flat(done.stderr)
 
 
-@pytest.mark.parametrize("arguments", [("form", "cos://{bucket}/in/", "-o", "-"), ("demo", "--size", "1MiB")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("form", "cos://{bucket}/in/", "-o", "-"),
+        ("demo", "--size", "1MiB"),
+        ("serve", "--port", "0"),
+        ("--version",),
+        ("--help",),
+        ("cp", "--help"),
+    ],
+)
 def test_other_commands_fail_without_their_output(server: RunningServer, arguments: tuple[str, ...]) -> None:
     done = run_into(server, ">/dev/full", *(argument.format(bucket=server.bucket) for argument in arguments))
     assert done.returncode == 1

@@ -44,7 +44,7 @@ def lines(output: str) -> list[str]:
     return [line for line in re.split(r"[\r\n]+", CONTROL.sub("", output)) if line.strip()]
 
 
-@pytest.mark.parametrize("columns", [40, 70, 120])
+@pytest.mark.parametrize("columns", [20, 40, 70, 120])
 def test_progress_and_retries_fit_the_terminal(server: RunningServer, source: Path, columns: int) -> None:
     server.set_faults([{"operation": "multipart_upload", "part": 2, "attempt": 1, "do": "error", "status": 500}])
     try:

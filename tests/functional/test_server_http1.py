@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import ssl
 
 import pytest
@@ -38,3 +39,18 @@ def test_a_late_reader_that_wants_the_connection_closed_gets_everything(tls: boo
         assert got == body
         upload.close()
         download.close()
+
+
+@pytest.mark.parametrize("body_bytes", [0, 1, 32 * MIB])
+def test_plain_http_at_a_port_for_tls_is_told_so(body_bytes: int) -> None:
+    with running(tls=True) as server:
+        plain = http.client.HTTPConnection(server.host, server.port)
+        # The body is sent to its end before the answer is read.
+        plain.request("PUT", f"/{server.bucket}/k", bytes(body_bytes))
+        answer = plain.getresponse()
+        assert answer.status == 400
+        assert b"The plain HTTP request was sent to HTTPS port" in answer.read()
+        plain.close()
+        with socket.create_connection((server.host, server.port)) as other:
+            other.sendall(b"HELLO\r\n\r\n")
+            assert other.recv(1 << 16).startswith(b"HTTP/1.1 400 ")

@@ -131,6 +131,8 @@ def test_a_directory_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> N
         ({"secret_id": "alone"}, "give both"),
         ({"discard": True, "fault_script": "x"}, "no fault script"),
         ({"region": "cos.ap-x"}, "region"),
+        ({"root": ""}, "root is empty"),
+        ({"host": ""}, "host is empty"),
     ],
 )
 def test_options_that_cannot_work_are_refused(options: dict[str, object], why: str) -> None:

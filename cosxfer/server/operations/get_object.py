@@ -12,6 +12,7 @@ from cosxfer.server.call import CRC64_HEADER, Call, http_date, quoted
 from cosxfer.server.http import CosError, Response
 from cosxfer.server.store import StoredObject
 from cosxfer.server.store.files import read_blob
+from cosxfer.server.threads import finished
 
 _CHUNK_BYTES = 1 * MIB
 _OVERRIDES = "response-"
@@ -86,7 +87,7 @@ async def _send(call: Call, found: StoredObject, start: int, end: int) -> AsyncI
         for path, offset, size in _pieces(segments, start, end):
             chunks = read_blob(path, offset=offset, size=size, chunk_bytes=_CHUNK_BYTES)
             try:
-                while chunk := await loop.run_in_executor(call.executor, next, chunks, b""):
+                while chunk := await finished(loop.run_in_executor(call.executor, next, chunks, b"")):
                     yield chunk
             finally:
                 chunks.close()

@@ -17,6 +17,7 @@ from cosxfer.server.call import CRC64_HEADER, Call, quoted
 from cosxfer.server.form import MAX_FIELDS_BYTES, Event, Field, FileBegin, FileData, FormParser, boundary_of
 from cosxfer.server.http import CosError, Response, xml_response
 from cosxfer.server.store import BlobWriter
+from cosxfer.server.threads import finished
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")
@@ -84,12 +85,7 @@ async def _receive(call: Call, events: AsyncIterator[Event], writer: BlobWriter,
 
     async def flush() -> None:
         if batch:
-            # Shielded: the file must not be closed under the thread's hands.
-            writing = loop.run_in_executor(call.executor, writer.write, list(batch))
-            try:
-                await asyncio.shield(writing)
-            finally:
-                await asyncio.wait([writing])
+            await finished(loop.run_in_executor(call.executor, writer.write, list(batch)))
 
     async for event in events:
         if not isinstance(event, FileData):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import cosxfer
-from cosxfer.cli.hints import tls_hint
+from cosxfer.cli.hints import only_tls
 from cosxfer.errors import ConnectError, CosxferError, ProtocolError, ServerError, TransportError, UploadError
 from cosxfer.server import running
 
@@ -21,8 +21,10 @@ def caused(error: CosxferError) -> CosxferError:
     ("error", "in_question"),
     [
         (TransportError("the server closed the connection"), True),
-        (caused(ProtocolError("the answer does not begin with HTTP/1.1")), True),
-        (ServerError("The plain HTTP request was sent to HTTPS port", status=400), True),
+        (ProtocolError("the answer does not begin with HTTP/1.1"), True),
+        (ServerError("bad request", status=400), True),
+        # There was an answer of COS's before.
+        (caused(ProtocolError("the answer does not begin with HTTP/1.1")), False),
         (ServerError("no", status=400, code="InvalidArgument"), False),
         (ServerError("no", status=503), False),
         (ConnectError("refused"), False),
@@ -33,4 +35,4 @@ def test_plain_http_sent_to_tls_is_recognised(tls: bool, error: CosxferError, in
         running(tls=tls) as server,
         cosxfer.Client(endpoint=f"http://127.0.0.1:{server.port}", secret_id="me", secret_key="mine") as client,
     ):
-        assert bool(tls_hint(client, server.bucket, error)) == (tls and in_question)
+        assert (only_tls(client, server.bucket, error) is not None) == (tls and in_question)
