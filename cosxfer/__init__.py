@@ -9,91 +9,154 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
-from cosxfer.config import ClientConfig
-from cosxfer.credentials import Credentials, CredentialsProvider
-from cosxfer.errors import (
-    AccessDeniedError,
-    AppendPositionError,
-    ConnectError,
-    CosxferError,
-    CredentialsError,
-    IntegrityError,
-    NotFoundError,
-    ObjectNotAppendableError,
-    ProtocolError,
-    ServerError,
-    SourceChangedError,
-    SourceError,
-    TaskCanceledError,
-    TaskTimeoutError,
-    ThrottledError,
-    TransportError,
-    TransportTimeoutError,
-    UploadError,
-    UsageError,
-)
-from cosxfer.models import (
-    AppendObjectResult,
-    CommonPrefix,
-    GetObjectBytesResult,
-    GetObjectFileResult,
-    GetObjectResult,
-    HeadObjectResult,
-    Identity,
-    MultipartAbortResult,
-    MultipartCompleteResult,
-    MultipartInitResult,
-    MultipartListPartResult,
-    MultipartListResult,
-    MultipartUploadResult,
-    Part,
-    PostObjectResult,
-    PresignedPost,
-    Progress,
-    PutObjectResult,
-    Result,
-    TaskChange,
-    TaskEvent,
-    TaskInfo,
-    TaskState,
-    Upload,
-    UploadResult,
-)
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cosxfer.aio import AsyncClient
     from cosxfer.client import Client
+    from cosxfer.config import ClientConfig
+    from cosxfer.credentials import Credentials, CredentialsProvider
     from cosxfer.engine.options import FileUpload
+    from cosxfer.errors import (
+        AccessDeniedError,
+        AppendPositionError,
+        ConnectError,
+        CosxferError,
+        CredentialsError,
+        IntegrityError,
+        NotFoundError,
+        ObjectNotAppendableError,
+        ProtocolError,
+        ServerError,
+        SourceChangedError,
+        SourceError,
+        TaskCanceledError,
+        TaskTimeoutError,
+        ThrottledError,
+        TransportError,
+        TransportTimeoutError,
+        UploadError,
+        UsageError,
+    )
+    from cosxfer.models import (
+        AppendObjectResult,
+        CommonPrefix,
+        GetObjectBytesResult,
+        GetObjectFileResult,
+        GetObjectResult,
+        HeadObjectResult,
+        Identity,
+        MultipartAbortResult,
+        MultipartCompleteResult,
+        MultipartInitResult,
+        MultipartListPartResult,
+        MultipartListResult,
+        MultipartUploadResult,
+        Part,
+        PostObjectResult,
+        PresignedPost,
+        Progress,
+        PutObjectResult,
+        Result,
+        TaskChange,
+        TaskEvent,
+        TaskInfo,
+        TaskState,
+        Upload,
+        UploadResult,
+    )
     from cosxfer.tasks.batch import AsyncUploadBatch, FileResult, UploadBatch
     from cosxfer.tasks.task import AsyncUploadTask, UploadTask
 
 __version__ = "0.1.0"
 
-_LATER = {
-    "AsyncClient": "cosxfer.aio",
-    "AsyncUploadBatch": "cosxfer.tasks.batch",
-    "AsyncUploadTask": "cosxfer.tasks.task",
-    "Client": "cosxfer.client",
-    "FileResult": "cosxfer.tasks.batch",
-    "FileUpload": "cosxfer.engine.options",
-    "UploadBatch": "cosxfer.tasks.batch",
-    "UploadTask": "cosxfer.tasks.task",
+_MODULES = {
+    "cosxfer.aio": ("AsyncClient",),
+    "cosxfer.client": ("Client",),
+    "cosxfer.config": ("ClientConfig",),
+    "cosxfer.credentials": (
+        "Credentials",
+        "CredentialsProvider",
+    ),
+    "cosxfer.engine.options": ("FileUpload",),
+    "cosxfer.errors": (
+        "AccessDeniedError",
+        "AppendPositionError",
+        "ConnectError",
+        "CosxferError",
+        "CredentialsError",
+        "IntegrityError",
+        "NotFoundError",
+        "ObjectNotAppendableError",
+        "ProtocolError",
+        "ServerError",
+        "SourceChangedError",
+        "SourceError",
+        "TaskCanceledError",
+        "TaskTimeoutError",
+        "ThrottledError",
+        "TransportError",
+        "TransportTimeoutError",
+        "UploadError",
+        "UsageError",
+    ),
+    "cosxfer.models": (
+        "AppendObjectResult",
+        "CommonPrefix",
+        "GetObjectBytesResult",
+        "GetObjectFileResult",
+        "GetObjectResult",
+        "HeadObjectResult",
+        "Identity",
+        "MultipartAbortResult",
+        "MultipartCompleteResult",
+        "MultipartInitResult",
+        "MultipartListPartResult",
+        "MultipartListResult",
+        "MultipartUploadResult",
+        "Part",
+        "PostObjectResult",
+        "PresignedPost",
+        "Progress",
+        "PutObjectResult",
+        "Result",
+        "TaskChange",
+        "TaskEvent",
+        "TaskInfo",
+        "TaskState",
+        "Upload",
+        "UploadResult",
+    ),
+    "cosxfer.tasks.batch": (
+        "AsyncUploadBatch",
+        "FileResult",
+        "UploadBatch",
+    ),
+    "cosxfer.tasks.task": (
+        "AsyncUploadTask",
+        "UploadTask",
+    ),
 }
-"""Imported when first used: they bring the engine, which a program that only names errors does not need."""
+"""Imported when one of their names is first used: a program that only names errors needs no engine, and the command
+has its signals in hand before anything that takes time."""
+
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
-    if name not in _LATER:
+    value: object
+    if name in _HOME:
+        value = getattr(import_module(_HOME[name]), name)
+    elif f"cosxfer.{name}" in _MODULES:
+        value = import_module(f"cosxfer.{name}")
+    else:
         raise AttributeError(f"module 'cosxfer' has no attribute {name!r}")
-    value: object = getattr(import_module(_LATER[name]), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER})
+    return sorted({*globals(), *_HOME})
 
 
 __all__ = [

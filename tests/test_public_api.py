@@ -126,7 +126,21 @@ def test_the_package_is_marked_as_typed() -> None:
     assert (Path(cosxfer.__file__).parent / "py.typed").exists()
 
 
-def test_importing_the_package_imports_no_network_library() -> None:
-    code = "import cosxfer, sys; print(*{'httpx', 'numpy', 'granian', 'rich', 'typer'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == ""
+def output_of(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_importing_the_package_imports_nothing_of_it() -> None:
+    assert output_of("import cosxfer, sys; print(*(name for name in sys.modules if name.startswith('cosxfer.')))") == ""
+
+
+def test_making_a_client_imports_no_library_that_it_does_not_need() -> None:
+    libraries = "{'httpx', 'numpy', 'granian', 'rich', 'typer'}"
+    keys = "secret_id='id', secret_key='key', region='ap-guangzhou', transport='native'"
+    code = f"import cosxfer, sys; cosxfer.Client({keys}).close(); print(*{libraries} & set(sys.modules))"
+    assert output_of(code) == ""
+
+
+@pytest.mark.parametrize("module", ["errors", "models", "config", "credentials", "client", "aio"])
+def test_a_module_of_exported_names_is_there_without_an_import_of_its_own(module: str) -> None:
+    assert output_of(f"import cosxfer; print(cosxfer.{module}.__name__)") == f"cosxfer.{module}"

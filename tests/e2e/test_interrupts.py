@@ -27,31 +27,36 @@ class Interrupt:
 
 sys.meta_path.insert(0, Interrupt())
 sys.argv = ["cosxfer", "cp", "/etc/hostname", "cos://examplebucket-1250000000/k", *{options!r}]
-from {entry} import main
+from cosxfer.cli import main
 main()
 """
-LATE = ["typer", "cosxfer.cli.app", "cosxfer.cli.cp", "cosxfer.client", "cosxfer.aio"]
-EARLY = ["cosxfer", "cosxfer.models", "cosxfer.cli", "cosxfer.cli.interrupts"]
+MODULES = [
+    "cosxfer.cli.start",
+    "cosxfer.cli.interrupts",
+    "cosxfer.cli.output",
+    "typer",
+    "cosxfer.cli.app",
+    "cosxfer.models",
+    "cosxfer.cli.cp",
+    "cosxfer.client",
+    "cosxfer.aio",
+]
 
 
 @pytest.mark.parametrize(
-    ("entry", "module", "number", "options"),
+    ("module", "number", "options"),
     [
-        # The package itself, which `python -m cosxfer` imports first, is before anything that the command can do.
-        *(("cosxfer.cli", module, signal.SIGINT, []) for module in LATE),
-        *(("_cosxfer_command", module, signal.SIGINT, []) for module in EARLY + LATE),
+        *((module, signal.SIGINT, []) for module in MODULES),
         *(
-            (entry, module, number, options)
-            for entry, module in (("cosxfer.cli", "typer"), ("_cosxfer_command", "cosxfer"))
+            (module, number, options)
+            for module in ("cosxfer.cli.start", "typer")
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
             for options in ([], ["--json"])
         ),
     ],
 )
-def test_a_signal_while_the_command_starts_is_quiet(
-    entry: str, module: str, number: signal.Signals, options: list[str]
-) -> None:
-    code = AT_IMPORT.format(entry=entry, module=module, number=int(number), options=options)
+def test_a_signal_while_the_command_starts_is_quiet(module: str, number: signal.Signals, options: list[str]) -> None:
+    code = AT_IMPORT.format(module=module, number=int(number), options=options)
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment(None), capture_output=True, text=True, check=False, timeout=60
     )

@@ -1,0 +1,27 @@
+"""The command from its arguments to its exit code."""
+
+from __future__ import annotations
+
+import sys
+
+from cosxfer.cli.interrupts import quiet
+from cosxfer.cli.output import expect_object, prepare
+
+
+def run() -> None:
+    """Run the command, and leave with its exit code."""
+    expect_object("--json" in sys.argv[1:])
+    quiet()
+    prepare()
+    try:
+        from cosxfer.cli.app import app
+        from cosxfer.cli.failures import start
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in ("typer", "rich", "click"):
+            raise
+        print(
+            f"cosxfer: the command line needs the package {error.name}: pip install 'cosxfer[cli,server]'",
+            file=sys.stderr,
+        )
+        raise SystemExit(1) from None
+    raise SystemExit(start(app, sys.argv[1:]))
