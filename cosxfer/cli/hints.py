@@ -35,7 +35,7 @@ def only_tls(client: Client, bucket: str, error: Exception) -> ConnectError | No
     endpoint = resolve_endpoint(client.config.endpoint, bucket=bucket, region=client.config.region)
     if endpoint.scheme != "http" or not (_NGINX_SAYS in str(error) or _speaks_tls(endpoint)):
         return None
-    return ConnectError(only_tls_message(f"{endpoint.host}:{endpoint.port}"), permanent=True)
+    return ConnectError(only_tls_message(endpoint.where), permanent=True)
 
 
 def _may_be_tls(error: BaseException) -> bool:

@@ -32,6 +32,11 @@ class Endpoint:
     base_path: str
     """Path in front of the key, without a slash at its end: empty, or ``/bucket`` for path style."""
 
+    @property
+    def where(self) -> str:
+        """Host and port, for messages."""
+        return host_and_port(self.host, self.port)
+
     def path(self, key: str) -> str:
         """The decoded path of ``key``, or of the bucket for an empty key: what is signed."""
         return f"{self.base_path}/{key}"
@@ -39,6 +44,11 @@ class Endpoint:
     def location(self, key: str) -> str:
         """Host and path without a scheme, as COS returns it."""
         return f"{self.authority}{quote(self.path(key), safe=PATH_SAFE)}"
+
+
+def host_and_port(host: str, port: int) -> str:
+    """Both as they stand in an address: an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @lru_cache(maxsize=256)

@@ -63,7 +63,7 @@ class ContinueExchange:
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         endpoint = self.request.endpoint
-        where = f"{endpoint.host}:{endpoint.port}"
+        where = endpoint.where
         tls = {"ssl": self.context, "server_hostname": endpoint.host} if endpoint.scheme == "https" else {}
         try:
             async with asyncio.timeout(self.connect_timeout_seconds):
@@ -196,11 +196,10 @@ class ContinueExchange:
             raise self._broken(error) from error
 
     def _broken(self, error: OSError) -> TransportError:
-        endpoint = self.request.endpoint
         final = refusal(str(error))
         if final:
             return ConnectError(
-                f"cannot connect to {endpoint.host}:{endpoint.port}: {final}", url=self.request.url, permanent=True
+                f"cannot connect to {self.request.endpoint.where}: {final}", url=self.request.url, permanent=True
             )
         return _CutError(self._message(f"the connection broke: {error.strerror or error}"), url=self.request.url)
 

@@ -113,7 +113,7 @@ class HttpxTransport:
             final = await self._refused_handshake(request) if proxy is None else ""
             if final:
                 raise ConnectError(
-                    f"cannot connect to {_where(request)}: {final}", url=request.url, permanent=True
+                    f"cannot connect to {request.endpoint.where}: {final}", url=request.url, permanent=True
                 ) from error
             raise
 
@@ -375,15 +375,11 @@ def _can_ask_again(request: HttpRequest) -> bool:
     return request.method == "PUT" and can_be_sent_again(request.body)
 
 
-def _where(request: HttpRequest) -> str:
-    return f"{request.endpoint.host}:{request.endpoint.port}"
-
-
 def _translated(error: Exception, request: HttpRequest, config: ClientConfig, proxy: Proxy | None) -> CosxferError:
     url = request.url
     through = f" through {named(proxy)}" if proxy else ""
-    cannot = f"cannot connect to {_where(request)}{through}"
-    without_tls = no_tls_message(_where(request), through=through)
+    cannot = f"cannot connect to {request.endpoint.where}{through}"
+    without_tls = no_tls_message(request.endpoint.where, through=through)
     if isinstance(error, TlsToProxyError) and proxy and isinstance(error.__cause__, Exception):
         cannot, error = f"cannot connect to {named(proxy)}", error.__cause__
         without_tls = f"{cannot}: it does not speak TLS. Is it {proxy.name}=http://{proxy.where}, without the s?"

@@ -102,7 +102,7 @@ def refused(proxy: Proxy, request: HttpRequest, said: str) -> ConnectError:
         advice = f". Where the way is open without it, name the host in NO_PROXY: {request.endpoint.host}"
     did = said.removeprefix("Proxy Server ") if said.startswith("Proxy Server ") else f"refused: {said}"
     return ConnectError(
-        f"cannot connect to {_where(request)}: {named(proxy)} {did.rstrip('.')}{advice}",
+        f"cannot connect to {request.endpoint.where}: {named(proxy)} {did.rstrip('.')}{advice}",
         url=request.url,
         permanent=no_entry
         or not_allowed
@@ -132,7 +132,7 @@ class Passage:
             async with self._limit:
                 return await sending
         except Exception as error:
-            cannot = f"cannot connect to {_where(self._request)} through {named(self._proxy)}"
+            cannot = f"cannot connect to {self._request.endpoint.where} through {named(self._proxy)}"
             if self._limit.expired():
                 raise ConnectError(
                     f"{cannot}: no answer in {self._timeout_seconds:g} s", url=self._request.url
@@ -163,7 +163,3 @@ class Passage:
             self._limit.reschedule(None)
         if state == "failed" and stream is not None:
             await stream.aclose()
-
-
-def _where(request: HttpRequest) -> str:
-    return f"{request.endpoint.host}:{request.endpoint.port}"

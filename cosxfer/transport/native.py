@@ -313,9 +313,8 @@ class NativeTransport:
             )
         if result == wire.CANCELLED and self._closed:
             return TransportError("the client is closed", url=url)
-        endpoint = request.endpoint
-        where = f"{endpoint.host}:{endpoint.port}"
-        if why == TLS_ALERT and endpoint.scheme == "http":
+        where = request.endpoint.where
+        if why == TLS_ALERT and request.endpoint.scheme == "http":
             return ConnectError(only_tls_message(where), url=url, permanent=True)
         final = refusal(why)
         if final:

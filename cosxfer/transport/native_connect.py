@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from itertools import chain, zip_longest
 
 from cosxfer._native import wire
+from cosxfer.cos.endpoint import host_and_port
 from cosxfer.errors import ConnectError
 from cosxfer.transport.tls import no_tls, no_tls_message, not_trusted, refusal
 
@@ -39,7 +40,7 @@ class Target:
 
     @property
     def where(self) -> str:
-        return f"{self.host}:{self.port}"
+        return host_and_port(self.host, self.port)
 
 
 async def connect(target: Target, *, timeout_seconds: float) -> tuple[socket.socket, bool]:

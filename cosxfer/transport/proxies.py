@@ -18,6 +18,8 @@ from urllib.request import (  # type: ignore[attr-defined] # typeshed leaves the
     proxy_bypass_environment,
 )
 
+from cosxfer.cos.endpoint import host_and_port
+
 _PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 _PLACEHOLDER = re.compile(r"\{\w+\}")
 
@@ -119,4 +121,4 @@ def _read(kind: str, url: str) -> Proxy:
     # An @ further on is of a password that should have been quoted: then part of it would be shown as the host.
     if not host or not port or "@" in f"{parts.path}{parts.query}{parts.fragment}":
         return Proxy(name=name, scheme="", where="", url=url)
-    return Proxy(name=name, scheme=parts.scheme, where=f"[{host}]:{port}" if ":" in host else f"{host}:{port}", url=url)
+    return Proxy(name=name, scheme=parts.scheme, where=host_and_port(host, port), url=url)

@@ -7,6 +7,7 @@ import gc
 import hashlib
 import io
 import random
+import socket
 import threading
 import warnings
 from collections.abc import AsyncIterator, Iterator
@@ -261,3 +262,19 @@ async def test_https_to_a_port_for_http_is_told_and_not_tried_again(
             await client.put_object(server.bucket, "object", b"x")
         assert not caught.value.retryable
         assert not hasattr(caught.value, "__notes__")
+
+
+@in_loop
+async def test_an_ipv6_address_stands_in_brackets_where_it_is_told(transport: str) -> None:
+    with socket.socket(socket.AF_INET6) as taken:
+        taken.bind(("::1", 0))  # and does not listen
+        port = taken.getsockname()[1]
+        async with cosxfer.AsyncClient(
+            endpoint=f"http://[::1]:{port}",
+            secret_id="id",
+            secret_key="key",
+            max_attempts=1,
+            transport=transport,  # type: ignore[arg-type]
+        ) as client:
+            with pytest.raises(cosxfer.ConnectError, match=rf"cannot connect to \[::1\]:{port}: "):
+                await client.put_object("examplebucket-1250000000", "k", b"x")
