@@ -262,6 +262,25 @@ async def test_a_server_that_never_speaks_costs_each_of_many_requests_one_time_o
         assert server.connections <= HTTP2_CONNECTIONS  # nobody got another one's connection after its time-out
 
 
+@in_loop
+async def test_a_server_that_never_asks_for_a_body_that_can_be_read_once_is_not_waited_for() -> None:
+    begun = False
+
+    async def serve(peer: Peer) -> None:
+        await asyncio.sleep(60)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        nonlocal begun
+        begun = True
+        yield BODY
+
+    async with serving(serve) as server, native("2") as transport, asyncio.timeout(20):
+        request = server.request(body=pieces(), content_length=len(BODY), stall_timeout_seconds=STALL_SECONDS)
+        with pytest.raises(TransportTimeoutError):
+            await transport.send(request)
+    assert not begun
+
+
 @pytest.mark.parametrize("status", ["000", "099", "600"])
 @in_loop
 async def test_what_is_no_status_is_malformed(status: str) -> None:
