@@ -453,6 +453,8 @@ void wire_h2_input(wire_connection *c, const char *data, size_t length)
 
 void wire_h2_tick(wire_connection *c, double now)
 {
+    if (c->throttled)
+        c->blocked_since = now; /* it may not have been spoken to either */
     if ((c->blocked || !c->settings_seen) && now - c->blocked_since > STALLED_SECONDS && now - c->told_stalled > 1.0) {
         c->told_stalled = now;
         wire_emit(c->engine, WIRE_STALLED, c->owner, 0, NULL);
