@@ -320,7 +320,7 @@ static const char *const NOT_SENT[] = {"connection", "transfer-encoding", "keep-
 static int is_one_of(const char *const *names, const char *name, size_t length)
 {
     for (; *names; names++)
-        if (strlen(*names) == length && !memcmp(name, *names, length))
+        if (**names == *name && strlen(*names) == length && !memcmp(name, *names, length))
             return 1;
     return 0;
 }
