@@ -62,7 +62,9 @@ def none_to_be_had(error: RuntimeError) -> CosxferError:
     return CosxferError(f"there is no thread to work in, {error}{limits}")
 
 
-def _begun(start: Callable[[Callable[[], None]], object], work: Callable[[], R]) -> Future[R]:
+def _begun(
+    start: Callable[[Callable[[], None]], Future[None] | asyncio.Future[None]], work: Callable[[], R]
+) -> Future[R]:
     outcome: Future[R] = Future()
 
     def run() -> None:
@@ -72,8 +74,12 @@ def _begun(start: Callable[[Callable[[], None]], object], work: Callable[[], R])
             except BaseException as error:
                 outcome.set_exception(error)
 
+    def ended(step: Future[None] | asyncio.Future[None]) -> None:
+        if step.cancelled() and outcome.set_running_or_notify_cancel():
+            outcome.set_exception(none_to_be_had(RuntimeError("the client is closed")))
+
     try:
-        start(run)
+        start(run).add_done_callback(ended)
     except RuntimeError as error:
         # Unless a thread that was busy has taken it just now.
         if outcome.cancel():

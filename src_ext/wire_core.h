@@ -168,7 +168,7 @@ void wire_want(wire_request *request);
 /* `bytes` of the request have moved, either way. A trickle is no sign of life: a peer that lets a byte pass now and then
  * would hold the caller as long as it likes. */
 void wire_moved(wire_request *request, size_t bytes);
-/* Whether it is the caller who is slow: nothing is there to be sent, and nothing but that is missing. */
+/* Whether it is the caller who is slow: it was asked for the body, and nothing but that is missing. */
 int wire_caller_is_late(wire_request *request);
 void wire_attach(wire_connection *connection, wire_request *request);
 void wire_map_pages(wire_piece *piece, size_t at, size_t length);

@@ -320,7 +320,7 @@ static const char *const NOT_SENT[] = {"connection", "transfer-encoding", "keep-
 static int is_one_of(const char *const *names, const char *name, size_t length)
 {
     for (; *names; names++)
-        if (strlen(*names) == length && !memcmp(name, *names, length))
+        if (**names == *name && strlen(*names) == length && !memcmp(name, *names, length))
             return 1;
     return 0;
 }
@@ -453,6 +453,8 @@ void wire_h2_input(wire_connection *c, const char *data, size_t length)
 
 void wire_h2_tick(wire_connection *c, double now)
 {
+    if (c->throttled)
+        c->blocked_since = now; /* it may not have been spoken to either */
     if ((c->blocked || !c->settings_seen) && now - c->blocked_since > STALLED_SECONDS && now - c->told_stalled > 1.0) {
         c->told_stalled = now;
         wire_emit(c->engine, WIRE_STALLED, c->owner, 0, NULL);

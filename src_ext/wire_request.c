@@ -268,7 +268,7 @@ void wire_moved(wire_request *r, size_t bytes)
 
 int wire_caller_is_late(wire_request *r)
 {
-    return r->fed && !r->complete && !r->sending_done && !r->spans && r->status < 300 && !wire_next_piece(r);
+    return r->wanted && !r->complete && !r->sending_done && !r->spans && r->status < 300 && !wire_next_piece(r);
 }
 
 void wire_attach(wire_connection *c, wire_request *r)

@@ -262,6 +262,25 @@ async def test_a_server_that_never_speaks_costs_each_of_many_requests_one_time_o
         assert server.connections <= HTTP2_CONNECTIONS  # nobody got another one's connection after its time-out
 
 
+@in_loop
+async def test_a_server_that_never_asks_for_a_body_that_can_be_read_once_is_not_waited_for() -> None:
+    begun = False
+
+    async def serve(peer: Peer) -> None:
+        await asyncio.sleep(60)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        nonlocal begun
+        begun = True
+        yield BODY
+
+    async with serving(serve) as server, native("2") as transport, asyncio.timeout(20):
+        request = server.request(body=pieces(), content_length=len(BODY), stall_timeout_seconds=STALL_SECONDS)
+        with pytest.raises(TransportTimeoutError):
+            await transport.send(request)
+    assert not begun
+
+
 @pytest.mark.parametrize("status", ["000", "099", "600"])
 @in_loop
 async def test_what_is_no_status_is_malformed(status: str) -> None:
@@ -382,6 +401,31 @@ async def test_below_a_rate_limit_the_connections_take_turns(version: HttpVersio
         assert [answer.status for answer in answers] == [200] * count
     assert len(when_the_first_was_whole) == count
     assert min(when_the_first_was_whole) > len(BODY) // 4
+
+
+@in_loop
+async def test_a_server_that_has_not_been_spoken_to_for_the_rate_limit_is_not_late() -> None:
+    begun = asyncio.Event()
+
+    async def serve(peer: Peer) -> None:
+        http2 = Http2Peer(peer)
+        while data := await peer.reader.read(65536):
+            for event in http2.http2.receive_data(data):
+                if isinstance(event, DataReceived):
+                    begun.set()
+                    http2.http2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                elif isinstance(event, StreamEnded):
+                    http2.answer(event.stream_id)
+            await http2.flush()  # not before the client has said something
+
+    async with serving(serve) as server, serving(serve) as other, native("2", max_bytes_per_second=16_000) as transport:
+        first = asyncio.create_task(transport.send(server.request(body=BODY[:40_000])))
+        await begun.wait()
+        # What the first one has on credit, and its next turn, take two seconds.
+        others = [other.request("GET", stall_timeout_seconds=STALL_SECONDS) for _ in range(2)]
+        transport._origin(others[0].endpoint).pool._connections = 1
+        answers = await asyncio.gather(first, *map(transport.send, others), return_exceptions=True)
+    assert [getattr(answer, "status", answer) for answer in answers] == [200] * 3
 
 
 @pytest.mark.parametrize("version", ["1.1", "2"])

@@ -84,6 +84,28 @@ def test_an_executor_that_was_shut_down_is_told() -> None:
         threads.submit(executor, print)
 
 
+@pytest.mark.parametrize("waiting", [False, True])
+def test_what_no_thread_has_begun_when_the_client_is_closed_is_an_error(waiting: bool) -> None:
+    done: list[str] = []
+    go_on = threading.Event()
+
+    async def main() -> None:
+        workers = threads.Workers()
+        executor = workers.waiting if waiting else workers
+        busy = [threads.in_thread(executor, go_on.wait) for _ in range(executor._max_workers)]
+        given_up, left = (threads.in_thread(executor, done.append, word) for word in ("given up", "left"))
+        given_up.cancel()
+        await asyncio.sleep(0)  # its cancellation goes on to the work itself
+        workers.end()
+        with pytest.raises(cosxfer.CosxferError, match=r"no thread to work in, the client is closed$"):
+            await asyncio.wait_for(left, 20)
+        go_on.set()
+        assert all(await asyncio.gather(*busy))
+
+    asyncio.run(main())
+    assert done == []
+
+
 def test_a_client_without_a_thread_for_its_loop_says_so_each_time_and_may_be_used_later(cos: FakeCos) -> None:
     with cos.blocking_client() as client:
         with no_more_threads():
