@@ -62,7 +62,9 @@ def none_to_be_had(error: RuntimeError) -> CosxferError:
     return CosxferError(f"there is no thread to work in, {error}{limits}")
 
 
-def _begun(start: Callable[[Callable[[], None]], object], work: Callable[[], R]) -> Future[R]:
+def _begun(
+    start: Callable[[Callable[[], None]], Future[None] | asyncio.Future[None]], work: Callable[[], R]
+) -> Future[R]:
     outcome: Future[R] = Future()
 
     def run() -> None:
@@ -72,10 +74,17 @@ def _begun(start: Callable[[Callable[[], None]], object], work: Callable[[], R])
             except BaseException as error:
                 outcome.set_exception(error)
 
+    def ended(started: Future[None] | asyncio.Future[None]) -> None:
+        # The executor was shut down before it came to this. Nobody else tells who waits.
+        if started.cancelled() and outcome.set_running_or_notify_cancel():
+            outcome.set_exception(CosxferError("the client was closed during the call"))
+
     try:
-        start(run)
+        started = start(run)
     except RuntimeError as error:
         # Unless a thread that was busy has taken it just now.
         if outcome.cancel():
             raise none_to_be_had(error) from error
+    else:
+        started.add_done_callback(ended)
     return outcome
