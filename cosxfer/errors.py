@@ -29,6 +29,7 @@ pickled, with the reason where that is one of these.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,15 @@ class UsageError(CosxferError, ValueError):
         super().__init__(message)
         self.name = name
         self.value = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        make, what, state = super().__reduce__()
+        try:
+            pickle.dumps(self.value)
+        except Exception:
+            # Anything may have been given, and need not be fit to travel.
+            state = {**state, "value": type(self.value).__name__}
+        return make, what, state
 
 
 class CredentialsError(CosxferError):

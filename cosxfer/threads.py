@@ -74,14 +74,17 @@ def _begun(
             except BaseException as error:
                 outcome.set_exception(error)
 
-    def ended(step: Future[None] | asyncio.Future[None]) -> None:
-        if step.cancelled() and outcome.set_running_or_notify_cancel():
-            outcome.set_exception(none_to_be_had(RuntimeError("the client is closed")))
+    def ended(started: Future[None] | asyncio.Future[None]) -> None:
+        # The executor was shut down before it came to this. Nobody else tells who waits.
+        if started.cancelled() and outcome.set_running_or_notify_cancel():
+            outcome.set_exception(CosxferError("the client was closed during the call"))
 
     try:
-        start(run).add_done_callback(ended)
+        started = start(run)
     except RuntimeError as error:
         # Unless a thread that was busy has taken it just now.
         if outcome.cancel():
             raise none_to_be_had(error) from error
+    else:
+        started.add_done_callback(ended)
     return outcome

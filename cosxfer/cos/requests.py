@@ -242,8 +242,9 @@ def object_headers(key: str, given: ObjectHeaders) -> dict[str, str]:
 
 def _guessed_type(key: str, *, unpacked: bool) -> str:
     """What the key's ending says; of what is compressed, its own type, unless it will be ``unpacked`` on the way."""
-    # A name is guessed as if it were a URL, and one that begins with "data:" would say its type itself.
-    kind, packed = mimetypes.guess_type(f"/{key}")
+    # A name is guessed as if it were a URL: one that begins with "data:" would say its type itself, and what follows
+    # two slashes would be a host.
+    kind, packed = mimetypes.guess_type(f"/{key.rpartition('/')[2]}")
     if packed is not None and not unpacked:
         kind = _PACKED.get(packed)
     return kind or "application/octet-stream"

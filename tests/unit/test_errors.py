@@ -71,6 +71,12 @@ def test_its_reason_comes_along() -> None:
     assert pickle.loads(pickle.dumps(alone.value)).path == "p"
 
 
+def test_what_was_given_need_not_be_fit_to_travel_either() -> None:
+    for value, left in (((n for n in ()), "generator"), (lambda: None, "function"), ((1, 2), (1, 2))):
+        back = pickle.loads(pickle.dumps(errors.UsageError("said", name="key", value=value)))
+        assert (str(back), back.name, back.value) == ("said", "key", left)
+
+
 class UnfitError(Exception):
     def __init__(self) -> None:
         super().__init__()

@@ -6,7 +6,7 @@ import asyncio
 import io
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -15,6 +15,7 @@ import pytest
 
 import cosxfer
 from cosxfer import threads
+from cosxfer.engine.bodies import BodyInput
 from cosxfer.limits import MIB
 from tests.unit.fake_cos import BUCKET, FakeCos
 from tests.unit.files import write
@@ -84,26 +85,87 @@ def test_an_executor_that_was_shut_down_is_told() -> None:
         threads.submit(executor, print)
 
 
-@pytest.mark.parametrize("waiting", [False, True])
-def test_what_no_thread_has_begun_when_the_client_is_closed_is_an_error(waiting: bool) -> None:
-    done: list[str] = []
-    go_on = threading.Event()
-
+@pytest.mark.parametrize("own", [True, False])
+def test_work_that_waits_for_a_thread_of_an_executor_that_ends_is_told(own: bool) -> None:
     async def main() -> None:
-        workers = threads.Workers()
-        executor = workers.waiting if waiting else workers
-        busy = [threads.in_thread(executor, go_on.wait) for _ in range(executor._max_workers)]
-        given_up, left = (threads.in_thread(executor, done.append, word) for word in ("given up", "left"))
-        given_up.cancel()
-        await asyncio.sleep(0)  # its cancellation goes on to the work itself
-        workers.end()
-        with pytest.raises(cosxfer.CosxferError, match=r"no thread to work in, the client is closed$"):
-            await asyncio.wait_for(left, 20)
-        go_on.set()
-        assert all(await asyncio.gather(*busy))
+        executor = ThreadPoolExecutor(1)
+        asyncio.get_running_loop().set_default_executor(executor)
+        go_on = threading.Event()
+        busy = threads.submit(executor, go_on.wait)
+        waiting = threads.in_thread(executor if own else None, print)
+        cancelled = threads.in_thread(executor if own else None, print)
+        cancelled.cancel()
+        executor.shutdown(wait=False, cancel_futures=True)
+        try:
+            with pytest.raises(cosxfer.CosxferError, match="the client was closed during the call"):
+                await asyncio.wait_for(waiting, timeout=10)
+        finally:
+            go_on.set()
+        assert busy.result()
 
     asyncio.run(main())
-    assert done == []
+
+
+@pytest.mark.parametrize("kind", ["a long body", "a file object", "an iterator"])
+def test_a_client_that_is_closed_ends_the_calls_that_wait_for_a_thread(
+    cos: FakeCos, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    bodies: dict[str, BodyInput] = {
+        "a long body": bytes(MIB),
+        "a file object": io.BytesIO(b"x"),
+        "an iterator": iter([b"x"]),
+    }
+
+    async def main() -> None:
+        client = cos.client()
+        waits = asyncio.Event()
+        executor = client._executor.waiting if kind == "an iterator" else client._executor
+        with kept_busy(executor, monkeypatch, waits.set):
+            call = asyncio.create_task(client.put_object(BUCKET, "k", bodies[kind]))
+            await waits.wait()
+            await client.aclose()
+            with pytest.raises(cosxfer.CosxferError, match="the client was closed during the call"):
+                await asyncio.wait_for(call, timeout=10)
+
+    asyncio.run(main())
+    assert not cos.objects
+
+
+def test_a_blocking_client_that_is_closed_ends_the_calls_that_wait_for_a_thread(
+    cos: FakeCos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "part", 2 * MIB)
+    client = cos.blocking_client()
+    upload_id = client.multipart_init(BUCKET, "k").upload_id
+    waits = threading.Event()
+    with ThreadPoolExecutor(1) as callers, kept_busy(client._client._executor, monkeypatch, waits.set):
+        call = callers.submit(client.multipart_upload, BUCKET, "k", path, upload_id=upload_id, part_number=1)
+        waits.wait()
+        client.close()
+        with pytest.raises(cosxfer.CosxferError, match="the client was closed during the call"):
+            call.result(timeout=10)
+
+
+@contextmanager
+def kept_busy(
+    executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, on_more: Callable[[], None]
+) -> Iterator[None]:
+    """All threads of ``executor`` are busy; ``on_more()`` is called where something more is to wait for one."""
+    go_on = threading.Event()
+    submit = executor.submit
+    busy = [submit(go_on.wait) for _ in range(executor._max_workers)]
+
+    def noted(work: Callable[[], None]) -> Future[None]:
+        on_more()
+        return submit(work)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(executor, "submit", noted)
+        try:
+            yield
+        finally:
+            go_on.set()
+    assert all(work.result() for work in busy)
 
 
 def test_a_client_without_a_thread_for_its_loop_says_so_each_time_and_may_be_used_later(cos: FakeCos) -> None:
