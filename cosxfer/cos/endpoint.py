@@ -14,6 +14,8 @@ _USER = re.compile(r"//[^/]*@")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _HOST = re.compile(r"[A-Za-z\d._-]+|\[[\dA-Fa-f:.]+\]", re.ASCII)
 
+_LOOPBACK = re.compile(r"localhost|.+\.localhost|127\.[\d.]+|::1")
+
 PATH_SAFE = "-_.~/"
 """What stays unescaped in the path on the wire, besides letters and digits."""
 
@@ -100,6 +102,17 @@ def resolve_endpoint(template: str, *, bucket: str, region: str | None) -> Endpo
     if quote(base_path, safe=PATH_SAFE) != base_path:
         raise _bad(template, "the path may hold only letters, digits and -_.~/")
     return Endpoint(scheme=parts.scheme, host=host, port=port or default_port, authority=authority, base_path=base_path)
+
+
+def check_confidential(endpoint: Endpoint) -> None:
+    """Refuse to send a secret in the clear. What does not leave the machine may be: a proxy there may add TLS."""
+    if endpoint.scheme == "https" or _LOOPBACK.fullmatch(endpoint.host):
+        return
+    raise UsageError(
+        f"the customer's key would go over the network in the clear, to http://{endpoint.where}; use an endpoint with "
+        "https, as COS demands",
+        name="sse_customer_key",
+    )
 
 
 def check_endpoint(template: str) -> None:

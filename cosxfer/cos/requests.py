@@ -183,6 +183,8 @@ class ObjectHeaders(PartHeaders, total=False):
     sse_context: str
 
 
+SSE_CUSTOMER_KEY = "x-cos-server-side-encryption-customer-key"
+
 _HEADER_OF = {
     "cache_control": "cache-control",
     "content_disposition": "content-disposition",
@@ -200,7 +202,7 @@ _HEADER_OF = {
     "sse_kms_key_id": "x-cos-server-side-encryption-cos-kms-key-id",
     "sse_context": "x-cos-server-side-encryption-context",
     "sse_customer_algorithm": "x-cos-server-side-encryption-customer-algorithm",
-    "sse_customer_key": "x-cos-server-side-encryption-customer-key",
+    "sse_customer_key": SSE_CUSTOMER_KEY,
     "sse_customer_key_md5": "x-cos-server-side-encryption-customer-key-md5",
 }
 

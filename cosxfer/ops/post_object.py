@@ -7,6 +7,7 @@ from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 
 from cosxfer.arguments import wrong_type
 from cosxfer.cos import form, requests, responses, xml
+from cosxfer.cos.endpoint import check_confidential
 from cosxfer.cos.names import check_bucket, check_header_value, check_key, shorten
 from cosxfer.cos.policy import FILENAME, Condition, form_fields
 from cosxfer.cos.requests import Body, CosRequest, ObjectHeaders
@@ -114,6 +115,8 @@ async def post_object(
     """Send a form whose ``fields`` (all of them, the signature included) go before ``body``."""
     key = check_key(key)
     doing = f"POST Object {shorten(key)}"
+    if requests.SSE_CUSTOMER_KEY in fields:
+        check_confidential(session.endpoint(bucket, region))
     assert not isinstance(body, AsyncIterable), "a form is sent again where it failed"
     # 128 random bits: no content holds them, unless by a chance that need not be reckoned with.
     boundary = f"cosxfer-{secrets.token_hex(16)}"

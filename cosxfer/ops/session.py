@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 from cosxfer.config import ClientConfig
 from cosxfer.cos import sign
-from cosxfer.cos.endpoint import Endpoint, resolve_endpoint
+from cosxfer.cos.endpoint import Endpoint, check_confidential, resolve_endpoint
 from cosxfer.cos.names import check_region
-from cosxfer.cos.requests import CosRequest, HttpRequest, can_be_sent_again, check_unchanged, target
+from cosxfer.cos.requests import SSE_CUSTOMER_KEY, CosRequest, HttpRequest, can_be_sent_again, check_unchanged, target
 from cosxfer.cos.responses import HttpResponse, error_of, server_time
 from cosxfer.credentials import Credentials, CredentialsResolver
 from cosxfer.errors import CosxferError, ServerError
@@ -190,6 +190,8 @@ class Session:
         if request.content_length == 0:
             # There is nothing to hold back; RFC 9110 forbids the expectation without a body.
             headers.pop("expect", None)
+        if SSE_CUSTOMER_KEY in headers:
+            check_confidential(endpoint)
         if attempt > 1:
             headers["x-cos-sdk-retry"] = "true"
         if credentials is not None and request.signed:

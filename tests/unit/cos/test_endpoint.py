@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cosxfer.config import DEFAULT_ENDPOINT
-from cosxfer.cos.endpoint import Endpoint, resolve_endpoint
+from cosxfer.cos.endpoint import Endpoint, check_confidential, resolve_endpoint
 from cosxfer.errors import UsageError
 
 BUCKET, REGION = "b-1250000000", "ap-guangzhou"
@@ -100,3 +100,25 @@ def test_any_key_comes_back_from_its_location(key: str) -> None:
     location = resolve(DEFAULT_ENDPOINT).location(key)
     assert location.isascii()
     assert unquote(location.partition("/")[2]) == key
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "https://{bucket}.cos.{region}.myqcloud.com",
+        "http://127.0.0.1:9000",
+        "http://[::1]:9000",
+        "http://{bucket}.localhost",
+    ],
+)
+def test_a_secret_may_go_over_tls_and_within_the_machine(template: str) -> None:
+    check_confidential(resolve(template))
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["http://{bucket}.cos.{region}.myqcloud.com", "http://10.0.0.1", "http://127.0.0.1.example.com", "http://[::2]"],
+)
+def test_a_secret_may_not_go_over_the_network_in_the_clear(template: str) -> None:
+    with pytest.raises(UsageError, match="in the clear"):
+        check_confidential(resolve(template))

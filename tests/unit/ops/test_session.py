@@ -359,3 +359,27 @@ def test_a_request_that_is_sent_again_is_logged_with_its_reason(cos: FakeCos, ca
     records = [record for record in caplog.records if record.name == "cosxfer.retry"]
     assert [record.getMessage().rpartition("(")[2] for record in records] == ["attempt 2 of 3)", "attempt 3 of 3)"]
     assert len({record.reason for record in records}) == 1  # type: ignore[attr-defined]
+
+
+# -- secrets ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["parameter", "headers", "form"])
+def test_a_customers_key_is_not_sent_in_the_clear(cos: FakeCos, way: str) -> None:
+    key = "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVoxMjM0NTY="
+    given: dict[str, object] = {"sse_customer_key": key}
+    if way == "headers":
+        given = {"headers": {"X-COS-Server-Side-Encryption-Customer-Key": key}}
+
+    async def main() -> None:
+        async with cos.client(endpoint="http://{bucket}.cos.{region}.myqcloud.com") as client:
+            call = client.post_object if way == "form" else client.put_object
+            with pytest.raises(cosxfer.UsageError, match="https") as caught:
+                await call(BUCKET, "k", b"content", **given)  # type: ignore[arg-type]
+            assert key not in str(caught.value)
+        if way != "form":
+            async with cos.client(endpoint="https://{bucket}.cos.{region}.myqcloud.com") as client:
+                await client.put_object(BUCKET, "k", b"content", **given)  # type: ignore[arg-type]
+
+    asyncio.run(main())
+    assert len(cos.calls) == (way != "form")
