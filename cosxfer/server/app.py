@@ -139,8 +139,14 @@ class Application:
         except ClientGone:
             pass
         finally:
-            logged.received = body.received
-            self._requests.append(logged)
+            self._log(exchange)
+
+    def _log(self, exchange: _Exchange) -> None:
+        """Once for each request: when no more of it can come in."""
+        if not exchange.is_logged:
+            exchange.is_logged = True
+            exchange.logged.received = exchange.body.received
+            self._requests.append(exchange.logged)
 
     async def _answer(self, exchange: _Exchange) -> None:
         try:
@@ -154,6 +160,10 @@ class Application:
         except Exception:
             logger.exception("%s %s failed", exchange.request.method, exchange.request.path)
             response = exchange.error_response(CosError("InternalError", "We encountered an internal error."))
+        exchange.logged.status = response.status
+        if exchange.body.complete:
+            # Whoever has got the answer may ask at once, and finds this request before those that follow.
+            self._log(exchange)
         try:
             await exchange.send_response(response)
         except OSError:
@@ -226,6 +236,7 @@ class _Exchange:
     trace_id: str
     logged: LoggedRequest
     cors: Mapping[str, str]
+    is_logged: bool = False
 
     def error_response(self, error: CosError) -> Response:
         self.logged.code = error.code
@@ -238,7 +249,6 @@ class _Exchange:
         )
 
     async def send_response(self, response: Response) -> None:
-        self.logged.status = response.status
         body = response.body
         length = len(body) if isinstance(body, bytes) and response.content_length is None else response.content_length
         headers = {
