@@ -10,6 +10,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -138,7 +139,14 @@ def threads(memory: memoryview, rounds: int) -> list[_report.Figure]:
 
 
 def cold_start(rounds: int) -> list[_report.Figure]:
-    """CPU time of a fresh interpreter that imports one or the other, less that of one that imports nothing."""
+    """CPU time of a fresh interpreter that imports one or the other, less that of one that imports nothing.
+
+    Both from bytecode that the warm-up wrote, whatever the environment says about writing it: a package is installed
+    with its bytecode, a checkout is not.
+    """
+    bytecode = tempfile.TemporaryDirectory()
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    environment["PYTHONPYCACHEPREFIX"] = bytecode.name
 
     def importing(statement: str) -> Speed:
         program = f"{statement}; import resource as r; u = r.getrusage(r.RUSAGE_SELF); print(u.ru_utime + u.ru_stime)"
@@ -146,13 +154,15 @@ def cold_start(rounds: int) -> list[_report.Figure]:
         def once() -> float:
             root = Path(__file__).resolve().parents[1]
             command = [sys.executable, "-c", program]
-            return float(subprocess.run(command, capture_output=True, text=True, check=True, cwd=root).stdout)
+            done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root, env=environment)
+            return float(done.stdout)
 
         return once
 
     # `import cosxfer` alone brings nothing: what counts is what the first client costs.
     names = ("pass", "import cosxfer.client", "import httpx")
-    got = _report.interleave({name: importing(name) for name in names}, rounds)
+    with bytecode:
+        got = _report.interleave({name: importing(name) for name in names}, rounds)
     bare = _report.median(got["pass"])
     ours, theirs = ([v - bare for v in got[name]] for name in names[1:])
     name = "cold start: import cosxfer.client / import httpx"
