@@ -10,6 +10,7 @@
 #define OUR_WINDOW_BYTES (1024 * 1024)             /* per stream, for answers */
 #define OUR_CONNECTION_WINDOW_BYTES (4 * 1024 * 1024)
 #define FRAME_BYTES (256 * 1024)                   /* longest DATA frame, where the peer takes such */
+#define MAX_HEADER_BLOCK_BYTES (16 * 1024 * 1024)  /* of a request; how much it takes is for the server to say */
 #define STALLED_SECONDS 0.25                       /* blocked or not spoken to so long, a connection says so */
 
 static wire_request *of_stream(nghttp2_session *session, int32_t stream_id)
@@ -291,6 +292,7 @@ int wire_h2_start(wire_connection *c)
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
     nghttp2_option_set_max_reserved_remote_streams(option, 0);
     nghttp2_option_set_no_closed_streams(option, 1);
+    nghttp2_option_set_max_send_header_block_length(option, MAX_HEADER_BLOCK_BYTES);
     int failed = nghttp2_session_client_new2(&c->session, callbacks, c, option);
     nghttp2_option_del(option);
     nghttp2_session_callbacks_del(callbacks);

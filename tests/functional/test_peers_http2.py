@@ -392,6 +392,27 @@ async def test_all_headers_of_a_request_are_sent_however_many_there_are(count: i
 
 
 @in_loop
+async def test_headers_of_any_size_are_sent_for_the_server_to_judge() -> None:
+    given = {f"x-{n}": str(n) * 20_000 for n in range(8)}
+    got: list[dict[str, str]] = []
+
+    async def serve(peer: Peer) -> None:
+        http2 = Http2Peer(peer)
+        http2.http2.decoder.max_header_list_size = 1 << 20
+        async for event in http2.events():
+            if isinstance(event, RequestReceived):
+                got.append({name: value for name, value in event.headers if name in given})
+            elif isinstance(event, StreamEnded):
+                http2.answer(event.stream_id, 431 if len(got) == 1 else 200)
+
+    async with serving(serve) as server, native("2") as transport:
+        assert (await transport.send(server.request(body=b"x", headers=given))).status == 431
+        assert (await transport.send(server.request(body=b"x"))).status == 200
+        assert server.connections == 1
+    assert got == [given, {}]
+
+
+@in_loop
 async def test_headers_that_are_about_an_http1_connection_are_left_out() -> None:
     given = {
         "keep-alive": "timeout=5",
