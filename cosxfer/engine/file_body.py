@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterable, Iterator
+from contextlib import suppress
 from typing import Protocol, TypeGuard, runtime_checkable
 
 from cosxfer._native import hashing
@@ -40,18 +41,46 @@ def is_file(body: object) -> TypeGuard[ReadableFile]:
 
 
 def measure(file: ReadableFile) -> int | None:
-    """Bytes from the position to the end; None where the file cannot go back to read them twice."""
+    """Bytes from the position to the end; None where the file cannot go back to read them twice.
+
+    Raises `SourceError` where it went to look for its end and did not come back: what is left to read is not all.
+    """
     seekable: SeekableFile = file  # type: ignore[assignment] # asked, not known
     try:
         if not file.seekable():  # type: ignore[attr-defined] # asked, not known
             return None
         position = seekable.tell()
+    except Exception:
+        return None
+    try:
         seekable.seek(0, os.SEEK_END)
         end = seekable.tell()
         seekable.seek(position)
-    except (AttributeError, OSError, ValueError):
+    except Exception as error:
+        # What unpacks reads up to the end, and may break off on the way.
+        if not _goes_back(seekable, position):
+            name = name_of(file)
+            raise SourceError(
+                f"cannot read {name}: it looked for its end ({type(error).__name__}: {error}), and cannot go back to "
+                f"byte {position}",
+                path=name,
+            ) from error
         return None
     return max(0, end - position)
+
+
+def _goes_back(file: SeekableFile, position: int) -> bool:
+    with suppress(Exception):  # where it has never left, it need not be able to
+        file.seek(position)
+    try:
+        return file.tell() == position
+    except Exception:
+        return False
+
+
+def name_of(file: ReadableFile) -> str:
+    """How messages call a file object."""
+    return str(getattr(file, "name", "")) or f"<{type(file).__name__}>"
 
 
 class FileBody:
@@ -61,7 +90,7 @@ class FileBody:
         self._file: SeekableFile = file  # type: ignore[assignment] # `measure` found out
         self._start = self._file.tell()
         self.size = size
-        self.name = str(getattr(file, "name", "")) or f"<{type(file).__name__}>"
+        self.name = name_of(file)
 
     def __iter__(self) -> Iterator[bytes]:
         left = self.size

@@ -75,6 +75,29 @@ class OnlyOnce:
         return self._left.read(size)
 
 
+class GoesOnlyWhereItIsTold(io.BytesIO):
+    """A file object whose ``seek`` takes an offset and nothing else."""
+
+    def seek(self, offset: int, /) -> int:  # type: ignore[override]
+        return super().seek(offset)
+
+
+class BreaksOffOnTheWayToItsEnd(io.BytesIO):
+    """As what unpacks does where its archive is damaged: it reads up to the end, to find it."""
+
+    def __init__(self, content: bytes, *, comes_back: bool) -> None:
+        super().__init__(content)
+        self._comes_back = comes_back
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        if whence == os.SEEK_END:
+            super().seek(6)
+            raise OSError("damaged")
+        if not self._comes_back:
+            raise OSError("only forwards")
+        return super().seek(offset, whence)
+
+
 def from_position() -> io.BytesIO:
     file = io.BytesIO(b"before" + CONTENT)
     file.seek(6)
@@ -254,6 +277,25 @@ def test_more_than_5_gib_is_refused_before_a_byte_is_sent(
 def test_what_is_no_body_is_refused(client: cosxfer.Client, server: RunningServer, body: Any, match: str) -> None:
     with pytest.raises(cosxfer.UsageError, match=match):
         client.put_object(server.bucket, "k", body)
+
+
+@pytest.mark.parametrize("file", [GoesOnlyWhereItIsTold(CONTENT), BreaksOffOnTheWayToItsEnd(CONTENT, comes_back=True)])
+def test_a_file_object_that_cannot_go_to_its_end_is_sent_from_where_it_stood(
+    client: cosxfer.Client, server: RunningServer, file: io.BytesIO
+) -> None:
+    client.put_object(server.bucket, "no end", file)
+    assert client.get_object(server.bucket, "no end").body == CONTENT
+
+
+@pytest.mark.parametrize("length", [None, len(CONTENT) - 6])
+def test_a_file_object_that_does_not_come_back_from_its_end_is_not_sent_in_part(
+    client: cosxfer.Client, server: RunningServer, length: int | None
+) -> None:
+    file = BreaksOffOnTheWayToItsEnd(CONTENT, comes_back=False)
+    with pytest.raises(cosxfer.SourceError, match=r"OSError: damaged.*cannot go back to byte 0"):
+        client.put_object(server.bucket, "rest", file, content_length=length)
+    with pytest.raises(cosxfer.NotFoundError):
+        client.head_object(server.bucket, "rest")
 
 
 def test_a_closed_file_is_refused(client: cosxfer.Client, server: RunningServer) -> None:
