@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Protocol, TypeGuard, runtime_checkable
 
 from cosxfer._native import hashing
-from cosxfer.errors import SourceChangedError, SourceError, UsageError
+from cosxfer.errors import CosxferError, SourceChangedError, SourceError, UsageError
 
 BLOCK_BYTES = 1024 * 1024
 
@@ -106,8 +106,11 @@ class FileBody:
                     )
                 left -= len(block)
                 yield block
-        except (OSError, ValueError) as error:
-            raise SourceError(f"cannot read {self.name}: {error}", path=self.name) from error
+        except CosxferError:
+            raise
+        except Exception as error:
+            # Whatever reads may raise: what unpacks has errors of its own.
+            raise SourceError(f"cannot read {self.name}: {type(error).__name__}: {error}", path=self.name) from error
 
     def digest(self) -> hashing.PartDigest:
         """Read it once; in a thread, as this blocks."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 import os
 import socket
+import tarfile
+import zipfile
 from array import array
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal, cast
 
 import numpy
 import pytest
@@ -296,6 +299,32 @@ def test_a_file_object_that_does_not_come_back_from_its_end_is_not_sent_in_part(
         client.put_object(server.bucket, "rest", file, content_length=length)
     with pytest.raises(cosxfer.NotFoundError):
         client.head_object(server.bucket, "rest")
+
+
+def test_a_damaged_archive_is_an_error_of_the_source(
+    client: cosxfer.Client, server: RunningServer, tmp_path: Path
+) -> None:
+    cut, damaged, tar = tmp_path / "cut.gz", tmp_path / "damaged.zip", tmp_path / "cut.tar"
+    cut.write_bytes(gzip.compress(CONTENT)[:-100])
+    with zipfile.ZipFile(damaged, "w") as archive:
+        archive.writestr("member", CONTENT)
+    damaged.write_bytes(damaged.read_bytes().replace(CONTENT[1000:1010], bytes(10)))
+    with tarfile.open(tar, "w") as archive:
+        archive.add(damaged, "member")
+    with gzip.open(cut) as unzipped, zipfile.ZipFile(damaged) as files, tarfile.open(tar) as members:
+        broken: list[tuple[IO[bytes] | None, type[Exception]]] = [
+            (cast(IO[bytes], unzipped), EOFError),
+            (files.open("member"), zipfile.BadZipFile),
+            (members.extractfile("member"), tarfile.ReadError),
+        ]
+        os.truncate(tar, 100_000)
+        for file, reason in broken:
+            assert file is not None
+            with file, pytest.raises(cosxfer.SourceError, match=reason.__name__) as caught:
+                client.put_object(server.bucket, "damaged", file)
+            assert isinstance(caught.value.__cause__, reason)
+    with pytest.raises(cosxfer.NotFoundError):
+        client.head_object(server.bucket, "damaged")
 
 
 def test_a_closed_file_is_refused(client: cosxfer.Client, server: RunningServer) -> None:
