@@ -96,7 +96,8 @@ async def prepared(
                 source.check()
                 raise
             check_stored(source)
-    elif is_file(body) and (size := measure(body)) is not None:
+    elif is_file(body) and (size := await in_thread(executor.waiting, measure, body)) is not None:
+        # What unpacks reads all of it for that.
         _check_size(size, largest, content_length)
         yield await _from_file(FileBody(body, size), executor, given)
     elif content_length and not repeatable:

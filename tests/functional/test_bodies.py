@@ -8,6 +8,7 @@ import io
 import os
 import socket
 import tarfile
+import threading
 import zipfile
 from array import array
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -325,6 +326,28 @@ def test_a_damaged_archive_is_an_error_of_the_source(
             assert isinstance(caught.value.__cause__, reason)
     with pytest.raises(cosxfer.NotFoundError):
         client.head_object(server.bucket, "damaged")
+
+
+def test_a_file_object_that_is_long_on_the_way_to_its_end_holds_up_no_other_call(server: RunningServer) -> None:
+    others_go_on = threading.Event()
+    went_on: list[bool] = []
+
+    class LongWay(io.BytesIO):
+        def seek(self, offset: int, whence: int = 0, /) -> int:
+            if whence == os.SEEK_END:
+                went_on.append(others_go_on.wait(30))
+            return super().seek(offset, whence)
+
+    async def main() -> bytes:
+        async with cosxfer.AsyncClient(endpoint=server.endpoint, credentials=server.credentials) as client:
+            long = asyncio.create_task(client.put_object(server.bucket, "long", LongWay(CONTENT)))
+            await client.put_object(server.bucket, "other", b"x")
+            others_go_on.set()
+            await long
+            return (await client.get_object(server.bucket, "long")).body
+
+    assert asyncio.run(main()) == CONTENT
+    assert went_on == [True]
 
 
 def test_a_closed_file_is_refused(client: cosxfer.Client, server: RunningServer) -> None:
