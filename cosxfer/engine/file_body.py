@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import AsyncIterable, Iterator
 from contextlib import suppress
@@ -28,7 +29,7 @@ class SeekableFile(ReadableFile, Protocol):
 
 
 def is_file(body: object) -> TypeGuard[ReadableFile]:
-    """Whether ``body`` is a file object; raises `UsageError` for one in text mode and for one that is closed."""
+    """Whether ``body`` is a file object; raises `UsageError` for one that does not give the bytes it is asked for."""
     if not isinstance(body, ReadableFile) or isinstance(body, AsyncIterable):
         return False
     try:
@@ -37,6 +38,23 @@ def is_file(body: object) -> TypeGuard[ReadableFile]:
         raise UsageError(f"the file object cannot be read: {error}", name="body", value=type(body).__name__) from error
     if isinstance(nothing, str):
         raise UsageError('the file object is open in text mode; open it with "rb"', name="body", value="text")
+    kind = type(body).__name__
+    if inspect.isawaitable(nothing):
+        if inspect.iscoroutine(nothing):
+            nothing.close()
+        raise UsageError(
+            f"the body <{kind}> is read asynchronously; pass an asynchronous iterable of its pieces, or the file "
+            "object that it stands for, if there is one",
+            name="body",
+            value=kind,
+        )
+    if isinstance(nothing, bytes | bytearray | memoryview) and len(nothing):
+        raise UsageError(
+            f"the body <{kind}> takes no heed of the size that is asked of it: read(0) gave {len(nothing)} bytes. "
+            "Pass an iterable of its pieces",
+            name="body",
+            value=kind,
+        )
     return True
 
 

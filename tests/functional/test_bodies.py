@@ -59,6 +59,23 @@ class ReadsAllAtOnce:
         return CONTENT
 
 
+class ReadsWhatItLikes:
+    """Its ``read`` takes a size, and gives the next line."""
+
+    def __init__(self) -> None:
+        self._lines = iter([b"first\n", b"second\n"])
+
+    def read(self, size: int, /) -> bytes:
+        return next(self._lines, b"")
+
+
+class ReadsAsynchronously:
+    """As the uploaded file of a web framework does."""
+
+    async def read(self, size: int = -1) -> bytes:
+        return CONTENT
+
+
 def pieces() -> Iterator[bytes]:
     yield from (CONTENT[start : start + 9_999] for start in range(0, len(CONTENT), 9_999))
 
@@ -276,6 +293,8 @@ def test_more_than_5_gib_is_refused_before_a_byte_is_sent(
         ([memoryview(numpy.array([b"a"], dtype=object))], "holds Python objects"),
         (CannotBegin(), "cannot be iterated over: RuntimeError: not today"),
         (ReadsAllAtOnce(), "cannot be read: .* takes 1 positional argument but 2 were given"),
+        (ReadsWhatItLikes(), r"takes no heed of the size .*: read\(0\) gave 6 bytes"),
+        (ReadsAsynchronously(), "<ReadsAsynchronously> is read asynchronously"),
     ],
 )
 def test_what_is_no_body_is_refused(client: cosxfer.Client, server: RunningServer, body: Any, match: str) -> None:
