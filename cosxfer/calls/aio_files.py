@@ -160,9 +160,9 @@ class AsyncFileCalls(AsyncCalls):
     ) -> list[FileResult]:
         """Upload the files of a directory tree as ``prefix/`` and their path below ``path``, ordered by that path.
 
-        ``include`` and ``exclude`` are lists of globs, case-sensitive. One without ``/`` is compared with the file's
-        name, one with ``/`` with the path below ``path``, where ``*`` also stands for ``/``. A directory that
-        matches ``exclude`` is not entered. Directories themselves, empty ones too, make no objects.
+        ``include`` (None: all) and ``exclude`` are lists of globs, case-sensitive. One without ``/`` is compared with
+        the file's name, one with ``/`` with the path below ``path``, where ``*`` also stands for ``/``. A directory
+        that matches ``exclude`` is not entered. Directories themselves, empty ones too, make no objects.
 
         A link to a file is uploaded as that file; a link to a directory is not followed. That, links to nothing,
         pipes, sockets, devices and directories that cannot be read come back as results with an error, never silently.

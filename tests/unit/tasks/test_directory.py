@@ -54,6 +54,11 @@ def test_patterns_choose(tree: Path, patterns: dict[str, list[str]], expected: l
     assert names(tree, **patterns) == expected
 
 
+def test_patterns_that_can_be_looked_at_once_choose_all_the_same(tree: Path) -> None:
+    chosen = find_files(tree, include=(p for p in ["*.log", "x.txt"]), exclude=iter(["deep"]))  # type: ignore[arg-type]
+    assert [found.relative for found in chosen] == ["a/10.log", "a/2.log"]
+
+
 def test_a_string_is_no_list_of_patterns(tree: Path) -> None:
     with pytest.raises(cosxfer.UsageError, match="exclude is str; it must be a list of patterns"):
         find_files(tree, exclude="*.log")
