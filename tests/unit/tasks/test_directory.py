@@ -129,3 +129,14 @@ def test_a_tree_is_uploaded_and_nothing_is_passed_over_in_silence(cos: FakeCos, 
     assert sorted(finished) == sorted(keys)
     assert cos.objects["backup/a/deep/er/x.txt"].content == (tree / "a/deep/er/x.txt").read_bytes()
     assert {stored.headers["x-cos-storage-class"] for stored in cos.objects.values()} == {"ARCHIVE"}
+
+
+def test_a_link_to_a_directory_adds_nothing_to_what_is_to_be_sent(cos: FakeCos, tree: Path) -> None:
+    (tree / "link").symlink_to(tree / "a")
+    sizes = sum((tree / name).stat().st_size for name in names(tree) if name != "link")
+    told: list[cosxfer.Progress] = []
+    with cos.blocking_client() as client:
+        client.upload_directory(BUCKET, "backup", tree, on_progress=told.append)
+        totals = [task.total for task in client.get_task_list() if task.key == "backup/link"]
+    assert (told[-1].loaded, told[-1].total) == (sizes, sizes)
+    assert totals == [0]
