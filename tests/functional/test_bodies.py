@@ -119,6 +119,12 @@ class BreaksOffOnTheWayToItsEnd(io.BytesIO):
         return super().seek(offset, whence)
 
 
+def released() -> memoryview:
+    view = memoryview(CONTENT)
+    view.release()
+    return view
+
+
 def from_position() -> io.BytesIO:
     file = io.BytesIO(b"before" + CONTENT)
     file.seek(6)
@@ -291,6 +297,8 @@ def test_more_than_5_gib_is_refused_before_a_byte_is_sent(
         (array("I", [1, 2]), r"body is array; pass memoryview\(body\) for the bytes .* iter\(body\) for its items"),
         (memoryview(numpy.array([b"a"], dtype=object)), "holds Python objects"),
         ([memoryview(numpy.array([b"a"], dtype=object))], "holds Python objects"),
+        (released(), "cannot be read: .* released"),
+        ([released()], "cannot be read: .* released"),
         (CannotBegin(), "cannot be iterated over: RuntimeError: not today"),
         (ReadsAllAtOnce(), "cannot be read: .* takes 1 positional argument but 2 were given"),
         (ReadsWhatItLikes(), r"takes no heed of the size .*: read\(0\) gave 6 bytes"),
