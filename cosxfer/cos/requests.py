@@ -228,10 +228,13 @@ _OF_THE_CONNECTION = frozenset(
 """Not of the request (RFC 9110, 7.6.1); HTTP/2 breaks the connection for them."""
 
 
-def object_headers(key: str, given: ObjectHeaders) -> dict[str, str]:
-    """Return the headers for the parameters of a call that creates ``key``; raises `UsageError` for a bad value."""
+def object_headers(key: str, given: ObjectHeaders, *, guess_type: bool = True) -> dict[str, str]:
+    """Return the headers for the parameters of a call that creates ``key``; raises `UsageError` for a bad value.
+
+    ``guess_type`` False leaves the content type out where none is given: the key does not say it.
+    """
     headers = _plain_headers(given)
-    if "content-type" not in headers:
+    if guess_type and "content-type" not in headers:
         headers["content-type"] = _guessed_type(key, unpacked="content-encoding" in headers)
     if "metadata" in given:
         metadata = metadata_headers(given["metadata"])

@@ -124,6 +124,16 @@ def test_a_form_that_was_changed_is_refused(
         client.head_object(server.bucket, "elsewhere/a")
 
 
+def test_a_form_for_any_file_pins_the_content_type_that_was_given_and_guesses_none(client: cosxfer.Client) -> None:
+    def pinned(**given: Any) -> str | None:
+        return client.presign_post("examplebucket-1250000000", "in/${filename}", **given).fields.get("Content-Type")
+
+    assert pinned(content_type="image/png") == "image/png"
+    assert pinned(headers={"Content-Type": "image/png"}) == "image/png"
+    assert pinned() is None
+    assert pinned(content_type=None) is None
+
+
 def test_conditions_loosen_what_is_pinned(client: cosxfer.Client, server: RunningServer) -> None:
     form = client.presign_post(
         server.bucket,
