@@ -34,7 +34,7 @@ class AsyncFileCalls(AsyncCalls):
         ``part_size`` is in bytes, 1 MiB to 5 GiB; None chooses 8 MiB, or more where 10,000 parts need it.
         ``async_limit`` is the number of parts in flight, by default the client's ``concurrency``.
         ``upload_add_meta_md5`` stores the file's MD5 as x-cos-meta-md5, for which the file is hashed before the first
-        byte is sent. The other options are the headers of `cosxfer.cos.requests.ObjectHeaders`.
+        byte is sent. The other options are the headers of `cosxfer.ObjectHeaders`.
 
         Each part's MD5 goes along as Content-MD5, its ETag and CRC64 are compared, and so is the CRC64 of the whole
         object at the end: ``result.verified``. The object appears whole, or not at all. A file that changes meanwhile

@@ -62,7 +62,7 @@ class AsyncObjectCalls(AsyncCalls):
         The sending of a path is a task in the client's queue, like `upload_file`, and so is every other body when
         ``on_task_ready`` is given; otherwise it is sent at once.
 
-        ``given`` are the headers of `cosxfer.cos.requests.ObjectHeaders`.
+        ``given`` are the headers of `cosxfer.ObjectHeaders`.
         """
         if isinstance(body, os.PathLike) or on_task_ready is not None:
             return await self.submit_put_object(
@@ -290,7 +290,7 @@ class AsyncObjectCalls(AsyncCalls):
     ) -> HeadObjectResult:
         """What is known of an object (COS: HEAD Object). `cosxfer.NotFoundError` where there is none.
 
-        ``given`` is the `cosxfer.cos.requests.CustomerKey` of an object that has one.
+        ``given`` is the `cosxfer.CustomerKey` of an object that has one.
         """
         self._ready()
         return await head_object(
@@ -348,7 +348,7 @@ class AsyncObjectCalls(AsyncCalls):
 
         The file appears only when it is complete and its CRC64 agrees with the server's. ``byte_range`` is first and
         last byte, both included; a range has no CRC64 to compare. An ``output`` that is a directory is refused.
-        ``given`` is the `cosxfer.cos.requests.CustomerKey` of an object that has one.
+        ``given`` is the `cosxfer.CustomerKey` of an object that has one.
         """
         self._ready()
         return await get_object(
