@@ -233,7 +233,10 @@ class AsyncFileCalls(AsyncCalls):
         self._uploads.listen(event, callback)
 
     def off(self, event: Literal["list-update"], callback: Callable[[TaskEvent], None] | None = None) -> None:
-        """Call ``callback`` no more, or none where None (COS SDK: off)."""
+        """Call ``callback`` for nothing that happens from now on, or none where None (COS SDK: off).
+
+        What has happened and was not told yet is told all the same, so that nobody misses the end of a task.
+        """
         self._uploads.unlisten(event, callback)
 
     async def _all(self, batch: BatchRecord) -> list[FileResult]:
