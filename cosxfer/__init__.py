@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from cosxfer.aio import AsyncClient
     from cosxfer.client import Client
     from cosxfer.config import ClientConfig
+    from cosxfer.cos.requests import CustomerKey, ObjectHeaders, PartHeaders
     from cosxfer.credentials import Credentials, CredentialsProvider
-    from cosxfer.engine.options import FileUpload
+    from cosxfer.engine.bodies import BodyInput
+    from cosxfer.engine.options import DirectoryOptions, FileOptions, FileUpload, SliceFileOptions
     from cosxfer.errors import (
         AccessDeniedError,
         AppendPositionError,
@@ -74,11 +76,22 @@ _MODULES = {
     "cosxfer.aio": ("AsyncClient",),
     "cosxfer.client": ("Client",),
     "cosxfer.config": ("ClientConfig",),
+    "cosxfer.cos.requests": (
+        "CustomerKey",
+        "ObjectHeaders",
+        "PartHeaders",
+    ),
     "cosxfer.credentials": (
         "Credentials",
         "CredentialsProvider",
     ),
-    "cosxfer.engine.options": ("FileUpload",),
+    "cosxfer.engine.bodies": ("BodyInput",),
+    "cosxfer.engine.options": (
+        "DirectoryOptions",
+        "FileOptions",
+        "FileUpload",
+        "SliceFileOptions",
+    ),
     "cosxfer.errors": (
         "AccessDeniedError",
         "AppendPositionError",
@@ -166,6 +179,7 @@ __all__ = [
     "AsyncClient",
     "AsyncUploadBatch",
     "AsyncUploadTask",
+    "BodyInput",
     "Client",
     "ClientConfig",
     "CommonPrefix",
@@ -174,6 +188,9 @@ __all__ = [
     "Credentials",
     "CredentialsError",
     "CredentialsProvider",
+    "CustomerKey",
+    "DirectoryOptions",
+    "FileOptions",
     "FileResult",
     "FileUpload",
     "GetObjectBytesResult",
@@ -189,8 +206,10 @@ __all__ = [
     "MultipartListResult",
     "MultipartUploadResult",
     "NotFoundError",
+    "ObjectHeaders",
     "ObjectNotAppendableError",
     "Part",
+    "PartHeaders",
     "PostObjectResult",
     "PresignedPost",
     "Progress",
@@ -198,6 +217,7 @@ __all__ = [
     "PutObjectResult",
     "Result",
     "ServerError",
+    "SliceFileOptions",
     "SourceChangedError",
     "SourceError",
     "TaskCanceledError",

@@ -50,7 +50,7 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
         token: str | None = None,
         anonymous: bool = False,
         http_version: HttpVersion = "auto",
-        verify: bool | str | ssl.SSLContext = True,
+        verify: bool | str | os.PathLike[str] | ssl.SSLContext = True,
         concurrency: int = 4,
         file_parallel_limit: int = 3,
         max_finished_tasks: int = 10_000,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from types import TracebackType
 from typing import Self
@@ -37,7 +38,7 @@ class Client(ObjectCalls, MultipartCalls, FileCalls):
         token: str | None = None,
         anonymous: bool = False,
         http_version: HttpVersion = "auto",
-        verify: bool | str | ssl.SSLContext = True,
+        verify: bool | str | os.PathLike[str] | ssl.SSLContext = True,
         concurrency: int = 4,
         file_parallel_limit: int = 3,
         max_finished_tasks: int = 10_000,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ class ClientConfig:
     endpoint: str = DEFAULT_ENDPOINT
     """Template with ``{bucket}`` and ``{region}``; without ``{bucket}`` it is the custom domain of one bucket."""
     http_version: HttpVersion = "auto"
-    verify: bool | str | ssl.SSLContext = True
+    verify: bool | str | os.PathLike[str] | ssl.SSLContext = True
     """True: the usual certificate authorities. A path: those in that PEM file. A context: as it says. False: anyone."""
     concurrency: int = 4
     """Parts of one upload in flight."""
@@ -50,7 +51,7 @@ class ClientConfig:
         check_text(self.endpoint, "endpoint", optional=False)
         if isinstance(self.verify, str):
             check_text(self.verify, "verify")
-        if not isinstance(self.verify, bool | str | ssl.SSLContext):
+        if not isinstance(self.verify, bool | str | os.PathLike | ssl.SSLContext):
             raise wrong_type("verify", self.verify, "True, False, the path of a PEM file, or an ssl.SSLContext")
         if self.http_version not in ("auto", "1.1", "2"):
             raise UsageError(

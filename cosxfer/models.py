@@ -36,6 +36,8 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True)
 class PutObjectResult(Result):
+    """An object that was sent in one request."""
+
     etag: str
     location: str
     """Host and path of the object, without a scheme."""
@@ -81,6 +83,8 @@ class PresignedPost:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadObjectResult(Result):
+    """What COS says of an object."""
+
     size: int
     etag: str
     crc64: int | None
@@ -96,6 +100,8 @@ class HeadObjectResult(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class GetObjectResult(HeadObjectResult):
+    """An object that was fetched, wherever its content went."""
+
     body: bytes | None = field(repr=False)
     """The content, or None where it was written to ``output``."""
     content_range: str | None
@@ -121,6 +127,8 @@ class GetObjectFileResult(GetObjectResult):
 
 @dataclass(frozen=True, kw_only=True)
 class MultipartInitResult(Result):
+    """A multipart upload that was begun."""
+
     bucket: str
     key: str
     upload_id: str
@@ -128,6 +136,8 @@ class MultipartInitResult(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class MultipartUploadResult(Result):
+    """A part that was sent; `multipart_complete` takes it as it is."""
+
     part_number: int
     etag: str
     crc64: int | None
@@ -155,6 +165,8 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class MultipartListPartResult(Result):
+    """A page of the parts that an upload has on the server."""
+
     bucket: str
     key: str
     upload_id: str
@@ -190,6 +202,8 @@ class CommonPrefix:
 
 @dataclass(frozen=True, kw_only=True)
 class MultipartListResult(Result):
+    """A page of the multipart uploads of a bucket."""
+
     bucket: str
     encoding_type: str
     prefix: str
@@ -206,6 +220,8 @@ class MultipartListResult(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class MultipartCompleteResult(Result):
+    """An object that was put together from its parts."""
+
     location: str
     """Host and path of the object, without a scheme."""
     bucket: str

@@ -105,6 +105,12 @@ def test_calls_have_at_most_three_positional_parameters(name: str) -> None:
     assert len(positional) <= 3
 
 
+def test_every_exported_class_says_what_it_is() -> None:
+    kinds = [kind for name in cosxfer.__all__ if isinstance(kind := getattr(cosxfer, name), type)]
+    # A dataclass without a docstring gets its signature for one.
+    assert [kind for kind in kinds if not kind.__doc__ or kind.__doc__.startswith(f"{kind.__name__}(")] == []
+
+
 @pytest.mark.parametrize("name", sorted(ITERATORS))
 def test_iterators_differ_in_nothing_but_being_asynchronous(name: str) -> None:
     blocking = inspect.signature(getattr(cosxfer.Client, name))

@@ -34,7 +34,7 @@ class AsyncFileCalls(AsyncCalls):
         ``part_size`` is in bytes, 1 MiB to 5 GiB; None chooses 8 MiB, or more where 10,000 parts need it.
         ``async_limit`` is the number of parts in flight, by default the client's ``concurrency``.
         ``upload_add_meta_md5`` stores the file's MD5 as x-cos-meta-md5, for which the file is hashed before the first
-        byte is sent. The other options are the headers of `cosxfer.cos.requests.ObjectHeaders`.
+        byte is sent. The other options are the headers of `cosxfer.ObjectHeaders`.
 
         Each part's MD5 goes along as Content-MD5, its ETag and CRC64 are compared, and so is the CRC64 of the whole
         object at the end: ``result.verified``. The object appears whole, or not at all. A file that changes meanwhile
@@ -160,9 +160,9 @@ class AsyncFileCalls(AsyncCalls):
     ) -> list[FileResult]:
         """Upload the files of a directory tree as ``prefix/`` and their path below ``path``, ordered by that path.
 
-        ``include`` and ``exclude`` are lists of globs, case-sensitive. One without ``/`` is compared with the file's
-        name, one with ``/`` with the path below ``path``, where ``*`` also stands for ``/``. A directory that
-        matches ``exclude`` is not entered. Directories themselves, empty ones too, make no objects.
+        ``include`` (None: all) and ``exclude`` are lists of globs, case-sensitive. One without ``/`` is compared with
+        the file's name, one with ``/`` with the path below ``path``, where ``*`` also stands for ``/``. A directory
+        that matches ``exclude`` is not entered. Directories themselves, empty ones too, make no objects.
 
         A link to a file is uploaded as that file; a link to a directory is not followed. That, links to nothing,
         pipes, sockets, devices and directories that cannot be read come back as results with an error, never silently.
@@ -233,7 +233,10 @@ class AsyncFileCalls(AsyncCalls):
         self._uploads.listen(event, callback)
 
     def off(self, event: Literal["list-update"], callback: Callable[[TaskEvent], None] | None = None) -> None:
-        """Call ``callback`` no more, or none where None (COS SDK: off)."""
+        """Call ``callback`` for nothing that happens from now on, or none where None (COS SDK: off).
+
+        What has happened and was not told yet is told all the same, so that nobody misses the end of a task.
+        """
         self._uploads.unlisten(event, callback)
 
     async def _all(self, batch: BatchRecord) -> list[FileResult]:

@@ -62,7 +62,7 @@ class AsyncMultipartCalls(AsyncCalls):
         and the server's CRC64 is compared, or the ETag where it sends none. (The ETag of an encrypted part need not be
         its MD5.) The same number again replaces the part. After a 409, which tells of an earlier attempt that is still
         under way, the server is asked for the part; where it is there, the answer is that of List Parts. ``given`` are
-        the headers of `cosxfer.cos.requests.PartHeaders`.
+        the headers of `cosxfer.PartHeaders`.
         """
         executor = self._ready()
         self._check_object(bucket, key, region)

@@ -9,11 +9,12 @@ from typing import Unpack, overload
 from cosxfer.arguments import check_text
 from cosxfer.calls.base import AsyncCalls
 from cosxfer.cos import requests
-from cosxfer.cos.policy import Condition
+from cosxfer.cos.policy import FILENAME, Condition
 from cosxfer.cos.requests import CustomerKey, ObjectHeaders, reading_headers
 from cosxfer.engine.append import Append
 from cosxfer.engine.bodies import BodyInput, prepared
 from cosxfer.engine.report import Reporter
+from cosxfer.errors import UsageError
 from cosxfer.limits import MAX_PUT_BYTES
 from cosxfer.models import (
     AppendObjectResult,
@@ -62,7 +63,7 @@ class AsyncObjectCalls(AsyncCalls):
         The sending of a path is a task in the client's queue, like `upload_file`, and so is every other body when
         ``on_task_ready`` is given; otherwise it is sent at once.
 
-        ``given`` are the headers of `cosxfer.cos.requests.ObjectHeaders`.
+        ``given`` are the headers of `cosxfer.ObjectHeaders`.
         """
         if isinstance(body, os.PathLike) or on_task_ready is not None:
             return await self.submit_put_object(
@@ -224,8 +225,8 @@ class AsyncObjectCalls(AsyncCalls):
         """Send an object as a browser does, by a form (COS: POST Object); `put_object` is the simpler way.
 
         ``body``, ``content_length`` and ``content_md5`` are those of `put_object`, the other parameters those of
-        `presign_post`. ``filename`` is what ``${filename}`` in ``key`` becomes, by default the name of the file, or
-        the last part of the key.
+        `presign_post`. ``filename`` is what ``${filename}`` in ``key`` becomes, by default the name of the file; where
+        ``body`` has none it must be given.
         """
         executor = self._ready()
         self._check_object(bucket, key, region)
@@ -237,6 +238,7 @@ class AsyncObjectCalls(AsyncCalls):
         )
         check_form(conditions, expires_seconds)
         check_text(filename, "filename")
+        filename = _file_name(filename, body, key)
         report = self._off_loop(on_progress)
         async with prepared(
             body,
@@ -268,7 +270,7 @@ class AsyncObjectCalls(AsyncCalls):
                 bucket,
                 key,
                 ready.body,
-                filename=_file_name(filename, body, key),
+                filename=filename,
                 fields=signed,
                 content_length=ready.content_length,
                 crc64=ready.crc64,
@@ -290,7 +292,7 @@ class AsyncObjectCalls(AsyncCalls):
     ) -> HeadObjectResult:
         """What is known of an object (COS: HEAD Object). `cosxfer.NotFoundError` where there is none.
 
-        ``given`` is the `cosxfer.cos.requests.CustomerKey` of an object that has one.
+        ``given`` is the `cosxfer.CustomerKey` of an object that has one.
         """
         self._ready()
         return await head_object(
@@ -348,7 +350,7 @@ class AsyncObjectCalls(AsyncCalls):
 
         The file appears only when it is complete and its CRC64 agrees with the server's. ``byte_range`` is first and
         last byte, both included; a range has no CRC64 to compare. An ``output`` that is a directory is refused.
-        ``given`` is the `cosxfer.cos.requests.CustomerKey` of an object that has one.
+        ``given`` is the `cosxfer.CustomerKey` of an object that has one.
         """
         self._ready()
         return await get_object(
@@ -363,9 +365,17 @@ class AsyncObjectCalls(AsyncCalls):
         )
 
 
-def _file_name(filename: str | None, body: object, key: str) -> str:
-    if filename is not None:
-        return filename
-    if isinstance(body, os.PathLike):
-        return os.path.basename(os.fsdecode(body))  # noqa: PTH119 # bytes paths too
+def _file_name(given: str | None, body: object, key: str) -> str:
+    if given is not None:
+        return given
+    named = body if isinstance(body, os.PathLike) else getattr(body, "name", None)
+    if isinstance(named, str | bytes | os.PathLike):
+        name = os.path.basename(os.fsdecode(named))  # noqa: PTH119 # bytes paths too
+        # What stands for no file is called <stdin> and the like; what was opened by a number, by that.
+        if name and not (name.startswith("<") and name.endswith(">")):
+            return name
+    if FILENAME in key:
+        raise UsageError(
+            f"the key {key!r} waits for the name of the file, and the body has none; give filename=", name="filename"
+        )
     return key.rpartition("/")[2] or "file"

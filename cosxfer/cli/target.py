@@ -47,7 +47,7 @@ class Connection:
             region=self.region,
             concurrency=self.concurrency,
             http_version=self.http_version,
-            verify=True if self.ca_file is None else str(self.ca_file),
+            verify=self.ca_file or True,
             anonymous=self.anonymous,
             stall_timeout_seconds=self.timeout,
             connect_timeout_seconds=self.connect_timeout,

@@ -137,50 +137,50 @@ def check_content_md5(value: str) -> bytes:
 class CustomerKey(TypedDict, total=False):
     """The customer's own key of an object (SSE-C), needed to write and to read it: all three, and over HTTPS only."""
 
-    sse_customer_algorithm: str
+    sse_customer_algorithm: str | None
     """``AES256``."""
-    sse_customer_key: str
+    sse_customer_key: str | None
     """The 32 bytes in base64."""
-    sse_customer_key_md5: str
+    sse_customer_key_md5: str | None
     """Their MD5 in base64."""
 
 
 class PartHeaders(CustomerKey, total=False):
-    """Parameters of every call that sends bytes; each becomes the header of its name."""
+    """Parameters of every call that sends bytes; each becomes the header of its name, and None is none."""
 
-    expect: str
+    expect: str | None
     """``100-continue``: the body is not sent to a server that refuses the request."""
-    traffic_limit: int
+    traffic_limit: int | None
     """Bit/s for each request, 819,200 to 838,860,800."""
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] | None
     """Any other header, as it is."""
 
 
 class ObjectHeaders(PartHeaders, total=False):
-    """Parameters of every call that creates an object; each becomes the header of its name."""
+    """Parameters of every call that creates an object; each becomes the header of its name, and None is none."""
 
-    cache_control: str
-    content_disposition: str
-    content_encoding: str
-    content_type: str
+    cache_control: str | None
+    content_disposition: str | None
+    content_encoding: str | None
+    content_type: str | None
     """Guessed from the key's ending where absent, else ``application/octet-stream``. Of ``.csv.gz`` and the like it is
     ``application/gzip``, or with ``content_encoding`` that of the ``.csv``."""
-    expires: str
-    acl: str
+    expires: str | None
+    acl: str | None
     """``default``, ``private``, ``public-read`` or ``public-read-write``."""
-    grant_read: str
+    grant_read: str | None
     """``id="[OwnerUin]"``, several separated by commas."""
-    grant_read_acp: str
-    grant_write_acp: str
-    grant_full_control: str
-    storage_class: str
+    grant_read_acp: str | None
+    grant_write_acp: str | None
+    grant_full_control: str | None
+    storage_class: str | None
     """``STANDARD`` (the default), ``STANDARD_IA``, ``ARCHIVE``, ``DEEP_ARCHIVE``, …"""
-    metadata: Mapping[str, str]
+    metadata: Mapping[str, str] | None
     """Sent as ``x-cos-meta-*``, 2 KB at most, names without or with that prefix."""
-    server_side_encryption: str
+    server_side_encryption: str | None
     """``AES256`` or ``cos/kms``."""
-    sse_kms_key_id: str
-    sse_context: str
+    sse_kms_key_id: str | None
+    sse_context: str | None
 
 
 SSE_CUSTOMER_KEY = "x-cos-server-side-encryption-customer-key"
@@ -228,10 +228,13 @@ _OF_THE_CONNECTION = frozenset(
 """Not of the request (RFC 9110, 7.6.1); HTTP/2 breaks the connection for them."""
 
 
-def object_headers(key: str, given: ObjectHeaders) -> dict[str, str]:
-    """Return the headers for the parameters of a call that creates ``key``; raises `UsageError` for a bad value."""
+def object_headers(key: str, given: ObjectHeaders, *, guess_type: bool = True) -> dict[str, str]:
+    """Return the headers for the parameters of a call that creates ``key``; raises `UsageError` for a bad value.
+
+    ``guess_type`` False leaves the content type out where none is given: the key does not say it.
+    """
     headers = _plain_headers(given)
-    if "content-type" not in headers:
+    if guess_type and "content-type" not in headers:
         headers["content-type"] = _guessed_type(key, unpacked="content-encoding" in headers)
     if "metadata" in given:
         metadata = metadata_headers(given["metadata"])

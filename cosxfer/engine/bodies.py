@@ -16,7 +16,7 @@ from cosxfer.engine.digests import digest_of
 from cosxfer.engine.file_body import FileBody, ReadableFile, is_file, measure
 from cosxfer.engine.hash_ahead import HashAhead
 from cosxfer.engine.part_body import PartBody
-from cosxfer.engine.stream_body import StreamBody, bytes_of, pieces_of, spool
+from cosxfer.engine.stream_body import StreamBody, bytes_of, pieces_of, spool, view_of
 from cosxfer.errors import CosxferError, IntegrityError, SourceChangedError, UsageError
 from cosxfer.planning import PartRange
 from cosxfer.sources import FileSource, RegularFile
@@ -96,7 +96,8 @@ async def prepared(
                 source.check()
                 raise
             check_stored(source)
-    elif is_file(body) and (size := measure(body)) is not None:
+    elif is_file(body) and (size := await in_thread(executor.waiting, measure, body)) is not None:
+        # What unpacks reads all of it for that.
         _check_size(size, largest, content_length)
         yield await _from_file(FileBody(body, size), executor, given)
     elif content_length and not repeatable:
@@ -122,7 +123,7 @@ async def in_memory(
     given = None if content_md5 is None else check_content_md5(content_md5)
     if content_length is not None:
         _check_size(content_length, largest, None)
-    view = memoryview(body)
+    view = view_of(body)
     if not view.c_contiguous:
         raise UsageError("the body is a view with holes; pass bytes(view)", name="body", value="memoryview")
     view = bytes_of(view)

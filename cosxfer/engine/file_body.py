@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import AsyncIterable, Iterator
+from contextlib import suppress
 from typing import Protocol, TypeGuard, runtime_checkable
 
 from cosxfer._native import hashing
-from cosxfer.errors import SourceChangedError, SourceError, UsageError
+from cosxfer.errors import CosxferError, SourceChangedError, SourceError, UsageError
 
 BLOCK_BYTES = 1024 * 1024
 
@@ -27,7 +29,7 @@ class SeekableFile(ReadableFile, Protocol):
 
 
 def is_file(body: object) -> TypeGuard[ReadableFile]:
-    """Whether ``body`` is a file object; raises `UsageError` for one in text mode and for one that is closed."""
+    """Whether ``body`` is a file object; raises `UsageError` for one that does not give the bytes it is asked for."""
     if not isinstance(body, ReadableFile) or isinstance(body, AsyncIterable):
         return False
     try:
@@ -36,22 +38,67 @@ def is_file(body: object) -> TypeGuard[ReadableFile]:
         raise UsageError(f"the file object cannot be read: {error}", name="body", value=type(body).__name__) from error
     if isinstance(nothing, str):
         raise UsageError('the file object is open in text mode; open it with "rb"', name="body", value="text")
+    kind = type(body).__name__
+    if inspect.isawaitable(nothing):
+        if inspect.iscoroutine(nothing):
+            nothing.close()
+        raise UsageError(
+            f"the body <{kind}> is read asynchronously; pass an asynchronous iterable of its pieces, or the file "
+            "object that it stands for, if there is one",
+            name="body",
+            value=kind,
+        )
+    if isinstance(nothing, bytes | bytearray | memoryview) and len(nothing):
+        raise UsageError(
+            f"the body <{kind}> takes no heed of the size that is asked of it: read(0) gave {len(nothing)} bytes. "
+            "Pass an iterable of its pieces",
+            name="body",
+            value=kind,
+        )
     return True
 
 
 def measure(file: ReadableFile) -> int | None:
-    """Bytes from the position to the end; None where the file cannot go back to read them twice."""
+    """Bytes from the position to the end; None where the file cannot go back to read them twice.
+
+    Raises `SourceError` where it went to look for its end and did not come back: what is left to read is not all.
+    """
     seekable: SeekableFile = file  # type: ignore[assignment] # asked, not known
     try:
         if not file.seekable():  # type: ignore[attr-defined] # asked, not known
             return None
         position = seekable.tell()
+    except Exception:
+        return None
+    try:
         seekable.seek(0, os.SEEK_END)
         end = seekable.tell()
         seekable.seek(position)
-    except (AttributeError, OSError, ValueError):
+    except Exception as error:
+        # What unpacks reads up to the end, and may break off on the way.
+        if not _goes_back(seekable, position):
+            name = name_of(file)
+            raise SourceError(
+                f"cannot read {name}: it looked for its end ({type(error).__name__}: {error}), and cannot go back to "
+                f"byte {position}",
+                path=name,
+            ) from error
         return None
     return max(0, end - position)
+
+
+def _goes_back(file: SeekableFile, position: int) -> bool:
+    with suppress(Exception):  # where it has never left, it need not be able to
+        file.seek(position)
+    try:
+        return file.tell() == position
+    except Exception:
+        return False
+
+
+def name_of(file: ReadableFile) -> str:
+    """How messages call a file object."""
+    return str(getattr(file, "name", "")) or f"<{type(file).__name__}>"
 
 
 class FileBody:
@@ -61,7 +108,7 @@ class FileBody:
         self._file: SeekableFile = file  # type: ignore[assignment] # `measure` found out
         self._start = self._file.tell()
         self.size = size
-        self.name = str(getattr(file, "name", "")) or f"<{type(file).__name__}>"
+        self.name = name_of(file)
 
     def __iter__(self) -> Iterator[bytes]:
         left = self.size
@@ -77,8 +124,11 @@ class FileBody:
                     )
                 left -= len(block)
                 yield block
-        except (OSError, ValueError) as error:
-            raise SourceError(f"cannot read {self.name}: {error}", path=self.name) from error
+        except CosxferError:
+            raise
+        except Exception as error:
+            # Whatever reads may raise: what unpacks has errors of its own.
+            raise SourceError(f"cannot read {self.name}: {type(error).__name__}: {error}", path=self.name) from error
 
     def digest(self) -> hashing.PartDigest:
         """Read it once; in a thread, as this blocks."""

@@ -196,7 +196,16 @@ def _checked(piece: object, name: str) -> Buffer:
         )
     if not isinstance(piece, memoryview):
         return piece
-    return bytes_of(piece) if piece.c_contiguous else piece.tobytes()
+    view = view_of(piece)
+    return bytes_of(view) if view.c_contiguous else view.tobytes()
+
+
+def view_of(body: Buffer) -> memoryview:
+    """A view of it; raises `UsageError` where it is one that was released."""
+    try:
+        return memoryview(body)
+    except ValueError as error:
+        raise UsageError(f"the body cannot be read: {error}", name="body", value="memoryview") from error
 
 
 def bytes_of(view: memoryview) -> memoryview:

@@ -79,11 +79,9 @@ def post_fields(
 ) -> dict[str, str]:
     """The form's fields for these parameters; raises `UsageError` for a bad value."""
     check_key(key)
-    headers = requests.object_headers(key, given)
+    # A key that takes the file's name says nothing yet of what the file will be.
+    headers = requests.object_headers(key, given, guess_type=FILENAME not in key)
     headers.pop("expect", None)
-    if FILENAME in key and "content_type" not in given:
-        # The key says nothing yet of what the file will be.
-        del headers["content-type"]
     fields = {_FIELD_NAMES.get(name, name): value for name, value in headers.items()}
     if success_action_status is not None:
         if success_action_status not in SUCCESS_STATUSES:

@@ -35,18 +35,23 @@ def find_files(
     be read, and pipes, sockets and devices come back with an error. Raises `SourceError` where ``root`` is no
     directory that can be read.
     """
-    for name, patterns in (("include", include), ("exclude", exclude)):
-        if patterns is None:
-            continue
-        if isinstance(patterns, str | bytes) or not isinstance(patterns, Iterable):
-            raise wrong_type(name, patterns, 'a list of patterns such as ["*.log"]')
-        for pattern in patterns:
-            check_text(pattern, name, optional=False)
+    wanted, unwanted = _patterns("include", include), _patterns("exclude", exclude)
     start = os.fsdecode(root)
-    found = list(_walk(start, "", tuple(exclude or ()), at_root=True))
-    if include is not None:
-        found = [entry for entry in found if _matches(entry.relative, include)]
+    found = list(_walk(start, "", unwanted or (), at_root=True))
+    if wanted is not None:
+        found = [entry for entry in found if _matches(entry.relative, wanted)]
     return sorted(found, key=lambda entry: os.fsencode(entry.relative))
+
+
+def _patterns(name: str, given: Iterable[str] | None) -> tuple[str, ...] | None:
+    if given is None:
+        return None
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise wrong_type(name, given, 'a list of patterns such as ["*.log"]')
+    patterns = tuple(given)  # an iterator can be looked at once
+    for pattern in patterns:
+        check_text(pattern, name, optional=False)
+    return patterns
 
 
 def _walk(directory: str, prefix: str, exclude: Sequence[str], *, at_root: bool = False) -> Iterator[Found]:

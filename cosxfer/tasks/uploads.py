@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import cast
@@ -306,10 +307,14 @@ def _check_event(event: str) -> None:
 
 def size_of(path: str | os.PathLike[str] | None) -> int:
     """The size of a file before it is opened; 0 where that cannot be told, as the upload itself will say."""
+    if path is None:
+        return 0
     try:
-        return 0 if path is None else os.stat(path).st_size  # noqa: PTH116 (a Path costs more than the call)
+        found = os.stat(path)  # noqa: PTH116 (a Path costs more than the call)
     except (OSError, ValueError, TypeError):
         return 0
+    # A directory has a size too, of which nothing will be sent.
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 
 CALLBACKS = tuple(FileCallbacks.__annotations__)

@@ -133,7 +133,7 @@ class NativeTransport:
         self._finalizer = weakref.finalize(self, _stop, self._engines, self._process)
         # Not at the interpreter's end: what is cleaned up there still has to reach the server.
         self._finalizer.atexit = False
-        if isinstance(config.verify, str):
+        if isinstance(config.verify, str | os.PathLike):
             self._tls()  # a bad file is said when the client is made
 
     async def send(self, request: HttpRequest) -> HttpResponse:

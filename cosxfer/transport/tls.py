@@ -51,12 +51,14 @@ def context_of(config: ClientConfig) -> ssl.SSLContext:
     verify = config.verify
     if isinstance(verify, ssl.SSLContext):
         return verify
-    if isinstance(verify, str):
+    if isinstance(verify, str | os.PathLike):
         try:
             return ssl.create_default_context(cafile=verify)
         except (OSError, ssl.SSLError) as error:
             raise UsageError(
-                f"the file with certificate authorities {verify!r} cannot be used: {error}", name="verify", value=verify
+                f"the file with certificate authorities {os.fspath(verify)!r} cannot be used: {error}",
+                name="verify",
+                value=verify,
             ) from error
     if not verify:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

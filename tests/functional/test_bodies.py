@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 import os
 import socket
+import tarfile
+import threading
+import zipfile
 from array import array
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal, cast
 
 import numpy
 import pytest
@@ -55,6 +59,23 @@ class ReadsAllAtOnce:
         return CONTENT
 
 
+class ReadsWhatItLikes:
+    """Its ``read`` takes a size, and gives the next line."""
+
+    def __init__(self) -> None:
+        self._lines = iter([b"first\n", b"second\n"])
+
+    def read(self, size: int, /) -> bytes:
+        return next(self._lines, b"")
+
+
+class ReadsAsynchronously:
+    """As the uploaded file of a web framework does."""
+
+    async def read(self, size: int = -1) -> bytes:
+        return CONTENT
+
+
 def pieces() -> Iterator[bytes]:
     yield from (CONTENT[start : start + 9_999] for start in range(0, len(CONTENT), 9_999))
 
@@ -73,6 +94,35 @@ class OnlyOnce:
 
     def read(self, size: int, /) -> bytes:
         return self._left.read(size)
+
+
+class GoesOnlyWhereItIsTold(io.BytesIO):
+    """A file object whose ``seek`` takes an offset and nothing else."""
+
+    def seek(self, offset: int, /) -> int:  # type: ignore[override]
+        return super().seek(offset)
+
+
+class BreaksOffOnTheWayToItsEnd(io.BytesIO):
+    """As what unpacks does where its archive is damaged: it reads up to the end, to find it."""
+
+    def __init__(self, content: bytes, *, comes_back: bool) -> None:
+        super().__init__(content)
+        self._comes_back = comes_back
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        if whence == os.SEEK_END:
+            super().seek(6)
+            raise OSError("damaged")
+        if not self._comes_back:
+            raise OSError("only forwards")
+        return super().seek(offset, whence)
+
+
+def released() -> memoryview:
+    view = memoryview(CONTENT)
+    view.release()
+    return view
 
 
 def from_position() -> io.BytesIO:
@@ -247,13 +297,84 @@ def test_more_than_5_gib_is_refused_before_a_byte_is_sent(
         (array("I", [1, 2]), r"body is array; pass memoryview\(body\) for the bytes .* iter\(body\) for its items"),
         (memoryview(numpy.array([b"a"], dtype=object)), "holds Python objects"),
         ([memoryview(numpy.array([b"a"], dtype=object))], "holds Python objects"),
+        (released(), "cannot be read: .* released"),
+        ([released()], "cannot be read: .* released"),
         (CannotBegin(), "cannot be iterated over: RuntimeError: not today"),
         (ReadsAllAtOnce(), "cannot be read: .* takes 1 positional argument but 2 were given"),
+        (ReadsWhatItLikes(), r"takes no heed of the size .*: read\(0\) gave 6 bytes"),
+        (ReadsAsynchronously(), "<ReadsAsynchronously> is read asynchronously"),
     ],
 )
 def test_what_is_no_body_is_refused(client: cosxfer.Client, server: RunningServer, body: Any, match: str) -> None:
     with pytest.raises(cosxfer.UsageError, match=match):
         client.put_object(server.bucket, "k", body)
+
+
+@pytest.mark.parametrize("file", [GoesOnlyWhereItIsTold(CONTENT), BreaksOffOnTheWayToItsEnd(CONTENT, comes_back=True)])
+def test_a_file_object_that_cannot_go_to_its_end_is_sent_from_where_it_stood(
+    client: cosxfer.Client, server: RunningServer, file: io.BytesIO
+) -> None:
+    client.put_object(server.bucket, "no end", file)
+    assert client.get_object(server.bucket, "no end").body == CONTENT
+
+
+@pytest.mark.parametrize("length", [None, len(CONTENT) - 6])
+def test_a_file_object_that_does_not_come_back_from_its_end_is_not_sent_in_part(
+    client: cosxfer.Client, server: RunningServer, length: int | None
+) -> None:
+    file = BreaksOffOnTheWayToItsEnd(CONTENT, comes_back=False)
+    with pytest.raises(cosxfer.SourceError, match=r"OSError: damaged.*cannot go back to byte 0"):
+        client.put_object(server.bucket, "rest", file, content_length=length)
+    with pytest.raises(cosxfer.NotFoundError):
+        client.head_object(server.bucket, "rest")
+
+
+def test_a_damaged_archive_is_an_error_of_the_source(
+    client: cosxfer.Client, server: RunningServer, tmp_path: Path
+) -> None:
+    cut, damaged, tar = tmp_path / "cut.gz", tmp_path / "damaged.zip", tmp_path / "cut.tar"
+    cut.write_bytes(gzip.compress(CONTENT)[:-100])
+    with zipfile.ZipFile(damaged, "w") as archive:
+        archive.writestr("member", CONTENT)
+    damaged.write_bytes(damaged.read_bytes().replace(CONTENT[1000:1010], bytes(10)))
+    with tarfile.open(tar, "w") as archive:
+        archive.add(damaged, "member")
+    with gzip.open(cut) as unzipped, zipfile.ZipFile(damaged) as files, tarfile.open(tar) as members:
+        broken: list[tuple[IO[bytes] | None, type[Exception]]] = [
+            (cast(IO[bytes], unzipped), EOFError),
+            (files.open("member"), zipfile.BadZipFile),
+            (members.extractfile("member"), tarfile.ReadError),
+        ]
+        os.truncate(tar, 100_000)
+        for file, reason in broken:
+            assert file is not None
+            with file, pytest.raises(cosxfer.SourceError, match=reason.__name__) as caught:
+                client.put_object(server.bucket, "damaged", file)
+            assert isinstance(caught.value.__cause__, reason)
+    with pytest.raises(cosxfer.NotFoundError):
+        client.head_object(server.bucket, "damaged")
+
+
+def test_a_file_object_that_is_long_on_the_way_to_its_end_holds_up_no_other_call(server: RunningServer) -> None:
+    others_go_on = threading.Event()
+    went_on: list[bool] = []
+
+    class LongWay(io.BytesIO):
+        def seek(self, offset: int, whence: int = 0, /) -> int:
+            if whence == os.SEEK_END:
+                went_on.append(others_go_on.wait(30))
+            return super().seek(offset, whence)
+
+    async def main() -> bytes:
+        async with cosxfer.AsyncClient(endpoint=server.endpoint, credentials=server.credentials) as client:
+            long = asyncio.create_task(client.put_object(server.bucket, "long", LongWay(CONTENT)))
+            await client.put_object(server.bucket, "other", b"x")
+            others_go_on.set()
+            await long
+            return (await client.get_object(server.bucket, "long")).body
+
+    assert asyncio.run(main()) == CONTENT
+    assert went_on == [True]
 
 
 def test_a_closed_file_is_refused(client: cosxfer.Client, server: RunningServer) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,14 @@ def call_of(operation: str) -> str:
 @pytest.mark.parametrize("operation", checked_in())
 def test_the_table_of_an_operation_has_every_parameter_of_the_page(operation: str) -> None:
     assert [name for name, _ in rows(operation)] == checked_in()[operation]
+
+
+@pytest.mark.parametrize("operation", [*checked_in(), "headObject", "getObject"])
+def test_every_parameter_of_a_call_stands_in_its_section_or_among_those_that_the_page_has_not(operation: str) -> None:
+    told = set(re.findall(r"`\"?(\w+)\"?=?`|\b(\w+)=", section(operation) + section("What is not on the page")))
+    call = getattr(cosxfer.Client, call_of(operation))
+    keywords = {name for name in parameters(call_of(operation)) if not positional(call, name)}
+    assert keywords - {name for pair in told for name in pair} == set()
 
 
 @pytest.mark.parametrize("operation", [*checked_in(), "headObject", "getObject"])
@@ -135,3 +144,40 @@ def fields(record: Any) -> set[str]:
 def positional(call: Any, name: str) -> bool:
     parameter = inspect.signature(call).parameters.get(name)
     return parameter is not None and parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+
+
+def test_the_errors_are_those_that_there_are() -> None:
+    tree = re.search(r"^```text\n(.*?)^```$", section("Errors"), re.MULTILINE | re.DOTALL)
+    assert tree is not None
+    assert textwrap.indent(tree[1], "    ") in (cosxfer.errors.__doc__ or "")
+    kinds = [kind for name in cosxfer.__all__ if isinstance(kind := getattr(cosxfer, name), type)]
+    for kind in kinds:
+        if issubclass(kind, cosxfer.CosxferError):
+            assert kind.__name__ in tree[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        ("UsageError", {}),
+        ("SourceError", {"path": ""}),
+        ("SourceChangedError", {"path": "", "changed": "size"}),
+        ("TransportError", {}),
+        ("ServerError", {"status": 500}),
+        ("AppendPositionError", {"status": 409, "position": 5}),
+        ("ThrottledError", {"status": 503}),
+        ("IntegrityError", {"expected": 1, "actual": 2}),
+        ("UploadError", {}),
+        ("TaskCanceledError", {"task_id": ""}),
+        ("TaskTimeoutError", {"unfinished": {}}),
+    ],
+)
+def test_the_values_of_an_error_are_those_that_it_has(kind: str, given: dict[str, Any]) -> None:
+    error = getattr(cosxfer, kind)("why", **given)
+    told = {word for row in re.findall(rf"^\| .*`{kind}`.*$", section("Errors"), re.MULTILINE) for word in WORD(row)}
+    if isinstance(error, cosxfer.ServerError):
+        told |= set(WORD(section("Errors")))
+    assert vars(error).keys() - {"retryable"} <= told
+
+
+WORD = re.compile(r"`(\w+)`").findall

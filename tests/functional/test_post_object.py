@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -73,6 +75,24 @@ def test_post_object_says_what_became_of_it(client: cosxfer.Client, server: Runn
     assert (seen[0].loaded, seen[-1].loaded, seen[-1].total) == (0, 3, 3)
 
 
+def test_the_name_of_the_file_is_that_of_the_body(
+    client: cosxfer.Client, server: RunningServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(b"picture")
+    with path.open("rb") as file:
+        for body in (path, file):
+            assert client.post_object(server.bucket, "of/${filename}", body).key == "of/photo.jpg"
+    with path.open("rb") as file:
+        assert client.post_object(server.bucket, "of/${filename}", file, filename="a.jpg").key == "of/a.jpg"
+    descriptor = os.open(path, os.O_RDONLY)
+    with os.fdopen(descriptor, "rb") as by_number:
+        for nameless in (b"picture", by_number):
+            with pytest.raises(cosxfer.UsageError, match=r"waits for the name of the file.*give filename=") as caught:
+                client.post_object(server.bucket, "of/${filename}", nameless)
+            assert caught.value.name == "filename"
+
+
 def test_a_redirect_is_followed_by_browsers_and_told_by_us(client: cosxfer.Client, server: RunningServer) -> None:
     result = client.post_object(server.bucket, "a&b", b"", success_action_redirect="https://my.website/done?x=1")
     assert result.status_code == 303
@@ -122,6 +142,16 @@ def test_a_form_that_was_changed_is_refused(
         assert code(answer) == expected
     with pytest.raises(cosxfer.NotFoundError):
         client.head_object(server.bucket, "elsewhere/a")
+
+
+def test_a_form_for_any_file_pins_the_content_type_that_was_given_and_guesses_none(client: cosxfer.Client) -> None:
+    def pinned(**given: Any) -> str | None:
+        return client.presign_post("examplebucket-1250000000", "in/${filename}", **given).fields.get("Content-Type")
+
+    assert pinned(content_type="image/png") == "image/png"
+    assert pinned(headers={"Content-Type": "image/png"}) == "image/png"
+    assert pinned() is None
+    assert pinned(content_type=None) is None
 
 
 def test_conditions_loosen_what_is_pinned(client: cosxfer.Client, server: RunningServer) -> None:

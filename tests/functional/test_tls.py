@@ -178,6 +178,20 @@ async def test_the_environment_names_the_authorities(
 
 
 @each_transport
+@pytest.mark.parametrize("form", [str, Path])
+@in_loop
+async def test_the_authorities_may_be_a_file_by_text_or_by_path(kind: str, form: type, tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    AUTHORITY.cert_pem.write_to_path(str(file))
+    async with serving_tls(server_context(SERVER)) as server:
+        way = transport(kind, form(file))
+        assert (await way.send(server.request(body=b"x"))).status == 200
+        await way.aclose()
+        with pytest.raises(UsageError, match="'/not/there' cannot be used"):
+            await transport(kind, form("/not/there")).send(server.request(body=b"x"))
+
+
+@each_transport
 @in_loop
 async def test_authorities_of_the_environment_that_are_not_there_are_a_usage_error(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import assert_type
+from typing import Unpack, assert_type
 
 import cosxfer
 
@@ -23,6 +23,31 @@ def uploads(client: cosxfer.Client, path: Path) -> None:
     client.upload_file(BUCKET, "k", 5)  # type: ignore[arg-type]
     client.upload_file(BUCKET, "k", path, storage_class=5)  # type: ignore[arg-type]
     client.slice_upload_file(BUCKET, "k", path, part_size=1 << 20)  # type: ignore[call-arg]
+
+
+class Storage:
+    """A program's own, around a client."""
+
+    def __init__(self, client: cosxfer.Client) -> None:
+        self._client = client
+
+    def put(self, key: str, body: cosxfer.BodyInput, **headers: Unpack[cosxfer.ObjectHeaders]) -> str:
+        return self._client.put_object(BUCKET, key, body, **headers).etag
+
+    def send(self, key: str, path: Path, **options: Unpack[cosxfer.FileOptions]) -> cosxfer.UploadResult:
+        return self._client.upload_file(BUCKET, key, path, **options)
+
+    def send_in_parts(self, key: str, path: Path, **options: Unpack[cosxfer.SliceFileOptions]) -> cosxfer.UploadResult:
+        return self._client.slice_upload_file(BUCKET, key, path, **options)
+
+    def send_all(self, path: Path, **options: Unpack[cosxfer.DirectoryOptions]) -> list[cosxfer.FileResult]:
+        return self._client.upload_directory(BUCKET, "all", path, **options)
+
+    def size(self, key: str, **secret: Unpack[cosxfer.CustomerKey]) -> int:
+        return self._client.head_object(BUCKET, key, **secret).size
+
+    def part(self, key: str, upload_id: str, **headers: Unpack[cosxfer.PartHeaders]) -> cosxfer.MultipartUploadResult:
+        return self._client.multipart_upload(BUCKET, key, b"", upload_id=upload_id, part_number=1, **headers)
 
 
 def callbacks(client: cosxfer.Client, path: Path) -> None:

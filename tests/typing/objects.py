@@ -39,6 +39,14 @@ def bodies(client: cosxfer.Client, path: Path) -> None:
         client.put_object(BUCKET, "k", text)  # type: ignore[arg-type]
 
 
+def left_out(client: cosxfer.Client, path: Path, kind: str | None, limit: int | None) -> None:
+    # None is as good as nothing: what may be known, or not, needs no branch of its own.
+    client.put_object(BUCKET, "k", path, content_type=kind, metadata=None, traffic_limit=limit, sse_customer_key=None)
+    client.upload_file(BUCKET, "k", path, content_type=kind, storage_class=None, async_limit=limit)
+    client.upload_files([{"bucket": BUCKET, "key": "k", "path": path, "content_type": kind, "part_size": limit}])
+    client.head_object(BUCKET, "k", sse_customer_algorithm=kind)
+
+
 def appends(client: cosxfer.Client) -> None:
     result = client.append_object(BUCKET, "k", b"a", position=0, metadata={"a": "b"})
     assert_type(result, cosxfer.AppendObjectResult)

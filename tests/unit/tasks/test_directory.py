@@ -54,6 +54,11 @@ def test_patterns_choose(tree: Path, patterns: dict[str, list[str]], expected: l
     assert names(tree, **patterns) == expected
 
 
+def test_patterns_that_can_be_looked_at_once_choose_all_the_same(tree: Path) -> None:
+    chosen = find_files(tree, include=(p for p in ["*.log", "x.txt"]), exclude=iter(["deep"]))  # type: ignore[arg-type]
+    assert [found.relative for found in chosen] == ["a/10.log", "a/2.log"]
+
+
 def test_a_string_is_no_list_of_patterns(tree: Path) -> None:
     with pytest.raises(cosxfer.UsageError, match="exclude is str; it must be a list of patterns"):
         find_files(tree, exclude="*.log")
@@ -124,3 +129,14 @@ def test_a_tree_is_uploaded_and_nothing_is_passed_over_in_silence(cos: FakeCos, 
     assert sorted(finished) == sorted(keys)
     assert cos.objects["backup/a/deep/er/x.txt"].content == (tree / "a/deep/er/x.txt").read_bytes()
     assert {stored.headers["x-cos-storage-class"] for stored in cos.objects.values()} == {"ARCHIVE"}
+
+
+def test_a_link_to_a_directory_adds_nothing_to_what_is_to_be_sent(cos: FakeCos, tree: Path) -> None:
+    (tree / "link").symlink_to(tree / "a")
+    sizes = sum((tree / name).stat().st_size for name in names(tree) if name != "link")
+    told: list[cosxfer.Progress] = []
+    with cos.blocking_client() as client:
+        client.upload_directory(BUCKET, "backup", tree, on_progress=told.append)
+        totals = [task.total for task in client.get_task_list() if task.key == "backup/link"]
+    assert (told[-1].loaded, told[-1].total) == (sizes, sizes)
+    assert totals == [0]

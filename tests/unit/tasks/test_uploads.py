@@ -299,6 +299,22 @@ def test_after_off_nothing_more_is_told(cos: FakeCos, path: Path) -> None:
     assert count == len(second) > 0
 
 
+def test_what_had_happened_before_off_is_told_all_the_same(cos: FakeCos, path: Path) -> None:
+    go_on, told = threading.Event(), threading.Event()
+
+    def slow(event: cosxfer.TaskEvent) -> None:
+        assert go_on.wait(30)
+        if event.task.state == "success":
+            told.set()
+
+    with cos.blocking_client() as client:
+        client.on("list-update", slow)
+        client.upload_file(BUCKET, "k", path)
+        client.off("list-update", slow)
+        go_on.set()
+        assert told.wait(30)
+
+
 def test_a_callback_that_never_returns_stalls_no_transfer(
     cos: FakeCos, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
