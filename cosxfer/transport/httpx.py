@@ -11,10 +11,11 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
+import httpcore
 import httpx
 
 from cosxfer.config import ClientConfig
@@ -285,6 +286,7 @@ class HttpxTransport:
         """Send it, and return as soon as an answer has begun."""
         sending = lane.client.send(outgoing, stream=True)
         if lane.proxy is None or not Passage.is_watched(lane.proxy):
+            outgoing.extensions["trace"] = _Handshake().trace
             return await sending
         passage = Passage(request, lane.proxy, timeout_seconds=self._config.connect_timeout_seconds)
         outgoing.extensions["trace"] = passage.trace
@@ -293,6 +295,22 @@ class HttpxTransport:
 
 class _CutWhileSendingError(CosxferError):
     """The stream ended while the body was being sent, over HTTP/2."""
+
+
+class _Handshake:
+    """Closes the connection whose TLS handshake is cancelled: httpcore closes it after errors alone.
+
+    Told by httpcore's extension "trace" what it does.
+    """
+
+    def __init__(self) -> None:
+        self._stream: httpcore.AsyncNetworkStream | None = None
+
+    async def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        if event == "connection.connect_tcp.complete":
+            self._stream = info["return_value"]
+        elif event == "connection.start_tls.failed" and self._stream is not None:
+            await self._stream.aclose()
 
 
 class _Url(httpx.URL):
