@@ -99,6 +99,7 @@ class HttpxTransport:
             self._lanes.append(_Lane(client, HTTP2_CHUNK_BYTES))
         self._http1_lanes: list[_Lane] = []
         self._expect_context: ssl.SSLContext | None = None
+        self._under_way: set[asyncio.Timeout] = set()
         self._closed = False
         self._answered = False
 
@@ -107,10 +108,17 @@ class HttpxTransport:
             raise TransportError("the client is closed", url=request.url)
         proxy = self._proxy(request)
         try:
-            return await self._send(request, proxy)
-        except (ConnectError, TransportTimeoutError):
-            raise
-        except TransportError as error:
+            async with asyncio.timeout(None) as until_closed:
+                self._under_way.add(until_closed)
+                try:
+                    return await self._send(request, proxy)
+                finally:
+                    self._under_way.discard(until_closed)
+        except (TransportError, TimeoutError) as error:
+            if self._closed:
+                raise TransportError("the client is closed", url=request.url) from error
+            if not isinstance(error, TransportError) or isinstance(error, ConnectError | TransportTimeoutError):
+                raise
             final = await self._refused_handshake(request) if proxy is None else ""
             if final:
                 raise ConnectError(
@@ -135,6 +143,10 @@ class HttpxTransport:
 
     async def aclose(self) -> None:
         self._closed = True
+        # httpcore forgets a connection that is just being made: who waits for it would then send over it.
+        under_way, self._under_way = self._under_way, set()
+        for until_closed in under_way:
+            until_closed.reschedule(0)
         lanes, self._lanes, self._http1_lanes = self._lanes + self._http1_lanes, [], []
         for lane in lanes:
             if lane.client is not self._client:
