@@ -31,9 +31,11 @@ class ProgressMeter:
 
     def finish(self, now: float, *, loaded: int | None = None) -> Progress:
         """The last report: everything is done, or ``loaded`` of it; its speed is the mean over the whole."""
+        # What was shown of a file that then failed stays, as in the reports before.
+        loaded = self._total if loaded is None else max(loaded, self._shown)
         if self._began_at is not None and now > self._began_at:
             self._shown, self._shown_at = self._began_with, self._began_at
-        return self._report(self._total if loaded is None else loaded, now)
+        return self._report(loaded, now)
 
     def _report(self, loaded: int, now: float) -> Progress:
         if self._began_at is None:

@@ -74,7 +74,9 @@ wire_engine *wire_engine_new(wire_rate *rate);
 void wire_engine_free(wire_engine *engine); /* after `wire_engine_run` has returned */
 void wire_engine_run(wire_engine *engine);  /* the I/O thread's life */
 void wire_engine_stop(wire_engine *engine); /* ends it; all requests and connections end */
-int wire_engine_notify_fd(const wire_engine *engine);
+/* After `wire_engine_run` has returned: closes its descriptors. It may then only be freed, and what belongs to it. */
+void wire_engine_release(wire_engine *engine);
+int wire_engine_notify_fd(const wire_engine *engine); /* -1 once they are closed */
 /* All events so far, oldest first. */
 wire_event *wire_engine_events(wire_engine *engine);
 void wire_event_free(wire_event *event);

@@ -59,6 +59,7 @@ cdef extern from "wire.h" nogil:
     void wire_engine_free(wire_engine *)
     void wire_engine_run(wire_engine *)
     void wire_engine_stop(wire_engine *)
+    void wire_engine_release(wire_engine *)
     int wire_engine_notify_fd(const wire_engine *)
     wire_event *wire_engine_events(wire_engine *)
     void wire_event_free(wire_event *)
@@ -404,6 +405,12 @@ cdef class Engine:
             wire_engine_stop(self._engine)
             if self._thread is not threading.current_thread():  # the collector may have come to run there
                 self._thread.join()
+
+    def release(self) -> None:
+        if not self.stopped:
+            raise ValueError("the engine is not stopped")
+        if self._thread is None or not self._thread.is_alive():
+            wire_engine_release(self._engine)
 
     def add(self, Connection connection) -> None:
         if self.stopped or connection._engine is not None:

@@ -448,6 +448,16 @@ void wire_engine_run(wire_engine *e)
     publish(e);
 }
 
+void wire_engine_release(wire_engine *e)
+{
+    int *fds[] = {&e->epoll_fd, &e->wake_fd, &e->notify_fd};
+    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
+        if (*fds[i] >= 0)
+            close(*fds[i]);
+        *fds[i] = -1; /* what is still posted must wake nobody else's */
+    }
+}
+
 void wire_engine_free(wire_engine *e)
 {
     run_commands(e);
@@ -458,12 +468,7 @@ void wire_engine_free(wire_engine *e)
         next = event->next;
         wire_event_free(event);
     }
-    if (e->epoll_fd >= 0)
-        close(e->epoll_fd);
-    if (e->wake_fd >= 0)
-        close(e->wake_fd);
-    if (e->notify_fd >= 0)
-        close(e->notify_fd);
+    wire_engine_release(e);
     free(e->input);
     free(e->gather);
     pthread_mutex_destroy(&e->lock);

@@ -258,6 +258,8 @@ class RunningTasks:
 
     def _on_hash_progress(self, record: AnyRecord, progress: Progress) -> None:
         with self._lock:
+            if record.state not in ACTIVE:
+                return
             changed = progress.loaded != record.hash_loaded
             record.hash_loaded, record.total = progress.loaded, progress.total
             watch = record.watch
@@ -268,6 +270,8 @@ class RunningTasks:
 
     def _on_progress(self, record: AnyRecord, progress: Progress) -> None:
         with self._lock:
+            if record.state not in ACTIVE:
+                return  # a run that is winding down: of a task that has ended nothing more is told
             record.total, record.speed = progress.total, progress.speed
             if record.state == "checking":
                 self._move(record, "uploading")

@@ -33,10 +33,6 @@ class Http2ChosenError(TransportError):
     """The server chose HTTP/2 in the TLS handshake, which this exchange does not speak; nothing was sent."""
 
 
-class _CutError(TransportError):
-    """The connection ended while it was being read or written."""
-
-
 @dataclass(kw_only=True)
 class ContinueExchange:
     """One request and its answer. ``context`` is for https and should offer HTTP/1.1 alone."""
@@ -96,7 +92,9 @@ class ContinueExchange:
             return await self._answer(reader, first)
         try:
             await self._send_body(writer)
-        except _CutError as broken:
+        except (ConnectError, TransportTimeoutError):
+            raise
+        except TransportError as broken:
             # The server may have answered and closed while the body was on its way: its answer says more.
             try:
                 return await self._answer(reader, await self._final(reader))
@@ -201,7 +199,7 @@ class ContinueExchange:
             return ConnectError(
                 f"cannot connect to {self.request.endpoint.where}: {final}", url=self.request.url, permanent=True
             )
-        return _CutError(self._message(f"the connection broke: {error.strerror or error}"), url=self.request.url)
+        return TransportError(self._message(f"the connection broke: {error.strerror or error}"), url=self.request.url)
 
     def _silent(self) -> TransportTimeoutError:
         return TransportTimeoutError(

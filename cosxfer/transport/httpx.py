@@ -11,10 +11,11 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
+import httpcore
 import httpx
 
 from cosxfer.config import ClientConfig
@@ -98,6 +99,7 @@ class HttpxTransport:
             self._lanes.append(_Lane(client, HTTP2_CHUNK_BYTES))
         self._http1_lanes: list[_Lane] = []
         self._expect_context: ssl.SSLContext | None = None
+        self._under_way: set[asyncio.Timeout] = set()
         self._closed = False
         self._answered = False
 
@@ -106,10 +108,17 @@ class HttpxTransport:
             raise TransportError("the client is closed", url=request.url)
         proxy = self._proxy(request)
         try:
-            return await self._send(request, proxy)
-        except (ConnectError, TransportTimeoutError):
-            raise
-        except TransportError as error:
+            async with asyncio.timeout(None) as until_closed:
+                self._under_way.add(until_closed)
+                try:
+                    return await self._send(request, proxy)
+                finally:
+                    self._under_way.discard(until_closed)
+        except (TransportError, TimeoutError) as error:
+            if self._closed:
+                raise TransportError("the client is closed", url=request.url) from error
+            if not isinstance(error, TransportError) or isinstance(error, ConnectError | TransportTimeoutError):
+                raise
             final = await self._refused_handshake(request) if proxy is None else ""
             if final:
                 raise ConnectError(
@@ -134,6 +143,10 @@ class HttpxTransport:
 
     async def aclose(self) -> None:
         self._closed = True
+        # httpcore forgets a connection that is just being made: who waits for it would then send over it.
+        under_way, self._under_way = self._under_way, set()
+        for until_closed in under_way:
+            until_closed.reschedule(0)
         lanes, self._lanes, self._http1_lanes = self._lanes + self._http1_lanes, [], []
         for lane in lanes:
             if lane.client is not self._client:
@@ -285,6 +298,7 @@ class HttpxTransport:
         """Send it, and return as soon as an answer has begun."""
         sending = lane.client.send(outgoing, stream=True)
         if lane.proxy is None or not Passage.is_watched(lane.proxy):
+            outgoing.extensions["trace"] = _Handshake().trace
             return await sending
         passage = Passage(request, lane.proxy, timeout_seconds=self._config.connect_timeout_seconds)
         outgoing.extensions["trace"] = passage.trace
@@ -293,6 +307,22 @@ class HttpxTransport:
 
 class _CutWhileSendingError(CosxferError):
     """The stream ended while the body was being sent, over HTTP/2."""
+
+
+class _Handshake:
+    """Closes the connection whose TLS handshake is cancelled: httpcore closes it after errors alone.
+
+    Told by httpcore's extension "trace" what it does.
+    """
+
+    def __init__(self) -> None:
+        self._stream: httpcore.AsyncNetworkStream | None = None
+
+    async def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        if event == "connection.connect_tcp.complete":
+            self._stream = info["return_value"]
+        elif event == "connection.start_tls.failed" and self._stream is not None:
+            await self._stream.aclose()
 
 
 class _Url(httpx.URL):

@@ -171,7 +171,7 @@ class NativeTransport:
         await asyncio.gather(*self._opening, return_exceptions=True)
         for origin in self._origins.values():
             self._fail_waiting(origin, TransportError("the client is closed"), all_of_them=True)
-        engines, loop = list(self._engines), self._loop
+        engines = list(self._engines)
         self._finalizer.detach()
         for engine in engines:
             try:
@@ -179,10 +179,7 @@ class NativeTransport:
             except RuntimeError:
                 engine.stop()  # the interpreter is ending and takes no more work for its threads
         for engine in engines:
-            if loop is not None and not loop.is_closed():
-                loop.remove_reader(engine.fileno())
-            engine.drain(self)
-
+            self._stopped(engine)
         for origin in self._origins.values():
             self._fail_waiting(origin, TransportError("the client is closed"), all_of_them=True)
 
@@ -200,15 +197,22 @@ class NativeTransport:
             self._let_go()
 
     def _let_go(self) -> None:
-        loop = self._loop
-        assert loop is not None
         if self._sweep is not None:
             self._sweep.cancel()
         for engine in self._engines:
             engine.stop()
-            if not loop.is_closed():
-                loop.remove_reader(engine.fileno())
-            engine.drain(self)
+            self._stopped(engine)
+
+    def _stopped(self, engine: wire.Engine) -> None:
+        """Take what it had to say last, and its file descriptors from it."""
+        if engine.fileno() < 0:
+            return  # by another call of `aclose`
+        assert self._loop is not None
+        if not self._loop.is_closed():
+            self._loop.remove_reader(engine.fileno())
+        engine.drain(self)
+        # Now, as an error that somebody keeps holds the engine by its traceback.
+        engine.release()
 
     def _check_open(self, request: HttpRequest) -> None:
         if self._closed:
@@ -555,6 +559,7 @@ def _stop(engines: list[wire.Engine], process: int) -> None:
         engine.stop()
         # What it had to say last gives back the connections, and with them its own file descriptors.
         engine.drain(_Nobody())
+        engine.release()
 
 
 class _Nobody:

@@ -157,6 +157,9 @@ async def _attempt(address: Address) -> socket.socket:
 async def _secure(sock: socket.socket, context: ssl.SSLContext, target: Target) -> ssl.SSLSocket:
     """The TLS handshake. ALPN is set for the one connection: a caller's context may serve other clients too."""
     try:
+        # Where it has been reset by now, ssl would find that out for itself, and leave its own socket open behind it.
+        if broken := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise OSError(broken, os.strerror(broken))
         secure = _wrapped(sock, context, target)
         if not wire.offer_protocols(secure, target.protocols):
             # Only the context can be told, before the session is made; and that an end without close_notify is none.

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import random
+import select
 import shutil
 import socket
 import ssl
+import struct
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -21,8 +24,9 @@ import trustme
 from h2.events import DataReceived, StreamEnded
 
 from cosxfer.config import HttpVersion
-from cosxfer.errors import CosxferError, ProtocolError, TransportError, TransportTimeoutError
+from cosxfer.errors import ConnectError, CosxferError, ProtocolError, TransportError, TransportTimeoutError
 from cosxfer.transport.native import NativeTransport
+from cosxfer.transport.native_connect import Target, connect
 from tests.functional.peer_raw import OK, Http2Peer, Peer, Server, in_loop, native, serving
 from tests.functional.peer_tls import TLS12, TLS13, client_context, server_context
 
@@ -137,6 +141,27 @@ def length_of(head: bytes) -> int:
 
 
 each_version = pytest.mark.parametrize("version", [TLS12, TLS13], ids=["TLS 1.2", "TLS 1.3"])
+
+
+@in_loop
+async def test_a_connection_that_is_reset_before_the_handshake_leaves_no_socket_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def reset_at_once(target: Target) -> socket.socket:
+        with socket.create_server((target.host, 0)) as listener:
+            sock = socket.create_connection(listener.getsockname())
+            accepted, _ = listener.accept()
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        accepted.close()
+        select.select([sock], [], [])  # until it has come
+        sock.setblocking(False)
+        return sock
+
+    monkeypatch.setattr("cosxfer.transport.native_connect._connect", reset_at_once)
+    target = Target(host="127.0.0.1", port=1, context=client_context(AUTHORITY), protocols=("http/1.1",))
+    with pytest.raises(ConnectError, match="Connection reset by peer"):
+        await connect(target, timeout_seconds=30)
+    gc.collect()  # which warns of a socket that was left open
 
 
 @each_version

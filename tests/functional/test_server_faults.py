@@ -181,6 +181,12 @@ def test_an_answer_can_be_cut_short(
     assert ask(any_client).status == 200
 
 
+def test_a_cut_answer_to_head_tells_the_size_all_the_same(any_client: ServerClient) -> None:
+    any_client("PUT", "cut short", body=b"x" * 1000)
+    any_client.server.set_faults([{"operation": "head_object", "do": "truncate"}])
+    assert any_client("HEAD", "cut short").headers["content-length"] == "1000"
+
+
 def test_what_arrives_of_a_cut_answer_is_what_the_rule_says(client: ServerClient, server: RunningServer) -> None:
     client("PUT", "cut short", body=bytes(range(250)))
     server.set_faults([{"operation": "get_object", "do": "truncate", "after_bytes": 10}])

@@ -205,6 +205,26 @@ def test_a_client_that_was_not_closed_leaves_no_thread_and_no_descriptor(
 
 
 @in_loop
+async def test_an_error_that_is_kept_holds_no_descriptor_of_its_client(servers: dict[bool, RunningServer]) -> None:
+    pytest.importorskip("cosxfer._native.wire")
+    server = servers[False]
+    server.set_faults([{"operation": "put_object", "do": "reset"}])
+    gc.collect()
+    before = descriptors()
+    kept = []
+    for _ in range(3):
+        async with cosxfer.AsyncClient(
+            endpoint=server.endpoint, credentials=server.credentials, transport="native", max_attempts=1
+        ) as client:
+            with pytest.raises(cosxfer.TransportError) as caught:
+                await client.put_object(server.bucket, "object", b"x")
+            kept.append(caught.value)
+    server.set_faults([])
+    assert descriptors() == before
+    assert len(kept) == 3
+
+
+@in_loop
 async def test_an_httpx_client_of_the_callers_own_is_used_and_left_open(servers: dict[bool, RunningServer]) -> None:
     seen: list[str] = []
 

@@ -63,6 +63,14 @@ def test_the_last_speed_is_the_mean() -> None:
     assert meter.finish(10.0).speed == 10.0
 
 
+def test_the_last_report_does_not_fall_where_a_part_of_the_whole_has_failed() -> None:
+    meter = ProgressMeter(100, interval_seconds=0)
+    meter.update(0, 0.0)
+    meter.update(60, 1.0)
+    report = meter.finish(10.0, loaded=30)
+    assert (report.loaded, report.percent, report.speed) == (60, 0.6, 6.0)
+
+
 def test_nothing_to_do_is_done_from_the_beginning() -> None:
     report = ProgressMeter(0).update(0, 1.0)
     assert report is not None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import cosxfer
+from cosxfer.events import ProgressMeter
 from cosxfer.limits import MIB
 from tests.unit.fake_cos import BUCKET, FakeCos, refuse
 from tests.unit.files import write
@@ -123,6 +125,24 @@ def test_cancelling_a_task_that_waits_sends_nothing(cos: FakeCos, path: Path, ga
 
     run(main())
     assert set(cos.objects) == {"first"}
+
+
+def test_of_a_cancelled_task_whose_run_winds_down_nothing_more_is_told(
+    cos: FakeCos, path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cosxfer.engine.report.ProgressMeter", partial(ProgressMeter, interval_seconds=0))
+    # Cancelling it takes its bytes back, which would be a report.
+    cos.fault("multipart_upload", gate, part=2)
+    events: list[cosxfer.TaskEvent] = []
+    with cos.blocking_client() as client:
+        client.on("list-update", events.append)
+        task = client.submit_upload_file(BUCKET, "k", path, part_size=MIB, async_limit=1)
+        gate.wait()
+        assert task.cancel()
+        # Its result waits for the callbacks before it.
+        client.submit_put_object(BUCKET, "other", b"", on_progress=lambda progress: None).result()
+        after = [event.change for event in events if event.task.key == "k" and event.task.state == "canceled"]
+    assert after == ["state"]
 
 
 def test_an_abort_that_fails_is_told_by_the_error_and_the_log(

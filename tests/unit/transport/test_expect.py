@@ -102,6 +102,17 @@ def test_a_body_of_unknown_length_goes_in_chunks() -> None:
     assert b"transfer-encoding: chunked" in head.lower()
 
 
+def test_a_connection_that_breaks_in_the_middle_of_the_body_is_a_plain_transport_error() -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(CONTINUE)
+        await reader.readexactly(10)
+        writer.transport.abort()
+
+    with pytest.raises(TransportError, match="the connection broke") as caught:
+        asyncio.run(exchange(script))
+    assert type(caught.value) is TransportError
+
+
 def test_an_answer_in_the_middle_of_the_body_is_read() -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(CONTINUE)

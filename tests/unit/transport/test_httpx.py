@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -100,6 +101,82 @@ def test_a_port_where_nobody_listens_is_a_connect_error_that_names_it() -> None:
         await transport.aclose()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("end", ["cancelled", "closed"])
+def test_a_request_that_ends_during_the_tls_handshake_closes_its_connection(end: str) -> None:
+    async def main() -> None:
+        begun, ended = asyncio.Event(), asyncio.Event()
+
+        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readexactly(1)
+            begun.set()
+            try:
+                await reader.read()
+                ended.set()
+            finally:
+                writer.close()
+
+        server = await asyncio.start_server(silent, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        endpoint = resolve_endpoint(f"https://127.0.0.1:{port}", bucket="b-1", region=None)
+        transport = HttpxTransport(ClientConfig())
+        request = HttpRequest(method="GET", endpoint=endpoint, target="/", headers={"host": "h"})
+        sending = asyncio.create_task(transport.send(request))
+        await begun.wait()
+        if end == "cancelled":
+            sending.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await sending
+        else:
+            await transport.aclose()
+            with pytest.raises(TransportError, match="the client is closed"):
+                await sending
+        await ended.wait()
+        await transport.aclose()
+        server.close()
+
+    # The garbage collector would close it too, some time.
+    gc.disable()
+    try:
+        asyncio.run(asyncio.wait_for(main(), 30))
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("expect_continue", [False, True])
+def test_a_request_under_way_ends_when_the_client_is_closed(expect_continue: bool) -> None:
+    async def main() -> None:
+        begun = asyncio.Event()
+
+        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            begun.set()
+            await reader.read()
+            writer.close()
+
+        server = await asyncio.start_server(silent, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        endpoint = resolve_endpoint(f"http://127.0.0.1:{port}", bucket="b-1", region=None)
+        transport = HttpxTransport(ClientConfig(http_version="1.1"))
+        headers = {"host": "h", "content-length": "1"} | ({"expect": "100-continue"} if expect_continue else {})
+        request = HttpRequest(
+            method="PUT",
+            endpoint=endpoint,
+            target="/",
+            headers=headers,
+            body=b"x",
+            content_length=1,
+            expect_continue=expect_continue,
+        )
+        sending = asyncio.create_task(transport.send(request))
+        await begun.wait()
+        await transport.aclose()
+        with pytest.raises(TransportError, match="the client is closed"):
+            await sending
+        server.close()
+
+    asyncio.run(asyncio.wait_for(main(), 30))
 
 
 def test_a_path_is_sent_as_it_is() -> None:
