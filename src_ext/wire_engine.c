@@ -452,9 +452,10 @@ void wire_engine_release(wire_engine *e)
 {
     int *fds[] = {&e->epoll_fd, &e->wake_fd, &e->notify_fd};
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
-        if (*fds[i] >= 0)
-            close(*fds[i]);
+        int fd = *fds[i];
         *fds[i] = -1; /* what is still posted must wake nobody else's */
+        if (fd >= 0)
+            close(fd);
     }
 }
 
