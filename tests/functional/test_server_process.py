@@ -24,12 +24,14 @@ SERVE = "import sys; from cosxfer.server import ServerOptions, serve; serve(Serv
 
 
 @pytest.fixture
-def spawn() -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+def spawn(tmp_path: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
     started: list[subprocess.Popen[str]] = []
+    # Its own: what a server that was killed leaves behind is swept up by any other that starts.
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
 
     def start(code: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
         )
         started.append(process)
         return process

@@ -266,7 +266,8 @@ ENDS = {
         stuck.wait(30)
     """,
     "a forked child": """
-        import os
+        import os, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of a fork beside threads
         client = cosxfer.Client(**made)
         begun = threading.Event()
         client.on("list-update", lambda event: print(event.task.state, flush=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,7 @@ def test_a_request_is_in_the_log_before_its_answer_is_out(tmp_path: Path) -> Non
     seen: list[tuple[str, list[tuple[str, int, int]]]] = []
 
     async def main() -> None:
-        with ThreadPoolExecutor(1) as executor:
-            store = Store(tmp_path, executor=executor)
+        with ThreadPoolExecutor(1) as executor, closing(Store(tmp_path, executor=executor)) as store:
             app = Application(store=store, executor=executor, credentials=(), region="region", allow_anonymous=True)
 
             async def ask(method: str, path: str, body: bytes) -> None:
