@@ -130,9 +130,9 @@ def test_an_upload_that_failed_goes_on_from_the_parts_that_were_kept(server: Run
         assert client.restart_task(task.task_id)
         assert task.result(60).verified
         again = set(Counter(parts(server)) - before)
-        # What was in flight when the error came may be there without our knowing it.
         assert again >= set(range(1, 14)) - set(before)
-        assert not again & set(range(1, 8))
+        # The one that was in flight beside it when the error came may be there without our knowing it.
+        assert len(again & set(before) - {9}) <= 1
         assert client.get_object(bucket, "failed").body == path.read_bytes()
 
 
