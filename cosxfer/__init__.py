@@ -60,13 +60,13 @@ if TYPE_CHECKING:
         Progress,
         PutObjectResult,
         Result,
-        TaskChange,
         TaskEvent,
         TaskInfo,
-        TaskState,
         Upload,
         UploadResult,
     )
+    from cosxfer.spec import ClientSpec
+    from cosxfer.states import TaskChange, TaskState
     from cosxfer.tasks.batch import AsyncUploadBatch, FileResult, UploadBatch
     from cosxfer.tasks.task import AsyncUploadTask, UploadTask
 
@@ -133,12 +133,15 @@ _MODULES = {
         "Progress",
         "PutObjectResult",
         "Result",
-        "TaskChange",
         "TaskEvent",
         "TaskInfo",
-        "TaskState",
         "Upload",
         "UploadResult",
+    ),
+    "cosxfer.spec": ("ClientSpec",),
+    "cosxfer.states": (
+        "TaskChange",
+        "TaskState",
     ),
     "cosxfer.tasks.batch": (
         "AsyncUploadBatch",
@@ -182,6 +185,7 @@ __all__ = [
     "BodyInput",
     "Client",
     "ClientConfig",
+    "ClientSpec",
     "CommonPrefix",
     "ConnectError",
     "CosxferError",

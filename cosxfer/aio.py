@@ -18,6 +18,7 @@ from cosxfer.cos.endpoint import check_endpoint
 from cosxfer.credentials import Credentials, CredentialsProvider, CredentialsResolver, from_environment
 from cosxfer.errors import CredentialsError
 from cosxfer.ops.session import Session
+from cosxfer.spec import ClientSpec, CredentialsSource, arguments_of, spec_of
 from cosxfer.tasks.uploads import Uploads
 from cosxfer.threads import Workers
 from cosxfer.transport.choose import TransportChoice, choose_transport
@@ -78,16 +79,42 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
         check_endpoint(config.endpoint)
         check_flag(anonymous, "anonymous")
         source = None if anonymous else _credentials(credentials, secret_id, secret_key, token)
+        self._keys_given = credentials is not None or bool(secret_id or secret_key or token)
+        # Of an object only its type: its repr could show what it holds.
+        self._transport_choice = transport if isinstance(transport, str) else type(transport)
         way = choose_transport(transport, config)
         self._session = Session(config=config, transport=way, credentials=CredentialsResolver(source))
         self._executor = Workers()
         self._uploads = Uploads(self._session, self._executor)
         self._closed = False
 
+    @classmethod
+    def from_spec(cls, spec: ClientSpec) -> Self:
+        """Return a new client that equals the one whose `spec` this is.
+
+        Raises `CredentialsError` if the keys come from the environment and this process has none.
+        """
+        return cls(**arguments_of(spec))
+
     @property
     def config(self) -> ClientConfig:
         """The settings in force."""
         return self._session.config
+
+    def spec(self, *, include_secrets: bool = False) -> ClientSpec:
+        """Return what builds an equal client in another process: `from_spec`.
+
+        ``include_secrets`` allows the spec to hold the keys that this client was given. Keys from the environment and
+        from a credentials function never enter it; the function must be importable in the other process.
+
+        Raises `UsageError` if an equal client cannot be built elsewhere: keys without ``include_secrets``, a
+        credentials function that cannot be pickled, a transport object, ``verify`` as an `ssl.SSLContext`.
+        """
+        source = self._session.keys.source
+        credentials: CredentialsSource = (
+            "anonymous" if source is None else source if self._keys_given else "environment"
+        )
+        return spec_of(self.config, credentials, self._transport_choice, include_secrets=include_secrets)
 
     async def aclose(self) -> None:
         """Cancel the uploads that have not ended, clean up after them, and close the connections.

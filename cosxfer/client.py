@@ -14,6 +14,7 @@ from cosxfer.calls.objects import ObjectCalls
 from cosxfer.config import ClientConfig, HttpVersion
 from cosxfer.credentials import Credentials, CredentialsProvider
 from cosxfer.loop_thread import LoopThread
+from cosxfer.spec import ClientSpec, arguments_of
 from cosxfer.transport.choose import TransportChoice
 
 
@@ -26,6 +27,8 @@ class Client(ObjectCalls, MultipartCalls, FileCalls):
     A client that was not closed is closed when the interpreter ends, or nobody holds it any more; the process waits up
     to 5 s for a server that does not answer. A program that must be sure that nothing is left there closes it.
     """
+
+    _client: AsyncClient
 
     def __init__(
         self,
@@ -71,10 +74,21 @@ class Client(ObjectCalls, MultipartCalls, FileCalls):
         )
         self._loop = LoopThread(name="cosxfer", at_end=self._client.aclose)
 
+    @classmethod
+    def from_spec(cls, spec: ClientSpec) -> Self:
+        """Return a new client that equals the one whose `spec` this is.
+
+        Raises `CredentialsError` if the keys come from the environment and this process has none.
+        """
+        return cls(**arguments_of(spec))
+
     @property
     def config(self) -> ClientConfig:
         """The settings in force."""
         return self._client.config
+
+    def spec(self, *, include_secrets: bool = False) -> ClientSpec:
+        return self._client.spec(include_secrets=include_secrets)
 
     def close(self) -> None:
         """Cancel the uploads that have not ended, clean up after them, and close the connections.
@@ -100,5 +114,5 @@ class Client(ObjectCalls, MultipartCalls, FileCalls):
 # The documentation of a call stands once, at its asynchronous form.
 for _name in dir(Client):
     _method = getattr(Client, _name)
-    if not _name.startswith("_") and hasattr(AsyncClient, _name) and callable(_method):
+    if not _name.startswith("_") and hasattr(AsyncClient, _name) and callable(_method) and not _method.__doc__:
         _method.__doc__ = getattr(AsyncClient, _name).__doc__

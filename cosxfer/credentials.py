@@ -42,7 +42,7 @@ class Credentials:
                 )
 
 
-CredentialsProvider: TypeAlias = Callable[[], "Credentials | Awaitable[Credentials]"]
+CredentialsProvider: TypeAlias = Callable[[], Credentials | Awaitable[Credentials]]
 """Returns temporary keys; may be a coroutine function. A blocking one is called in a thread."""
 
 
@@ -68,6 +68,7 @@ class CredentialsResolver:
     """
 
     def __init__(self, source: Credentials | CredentialsProvider | None) -> None:
+        self.source = source
         self._provider = None if source is None or isinstance(source, Credentials) else source
         self._current = source if isinstance(source, Credentials) else None
         self._lock = asyncio.Lock()

@@ -31,10 +31,9 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from cosxfer.models import TaskState
+from cosxfer.states import TaskState
 
 
 class CosxferError(Exception):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+
+from cosxfer.states import TaskChange, TaskState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,13 +267,6 @@ class UploadResult(Result):
     """Time during which parts were under way."""
     retries: int
     """Requests that had to be sent again."""
-
-
-TaskState: TypeAlias = Literal["waiting", "checking", "uploading", "paused", "success", "error", "canceled"]
-"""``waiting``: for a slot. ``checking``: opened, hashed, compared with what is on the server. ``uploading``: bytes go
-out. ``paused`` and ``error`` can be restarted; ``success`` and ``canceled`` are final."""
-
-TaskChange: TypeAlias = Literal["added", "state", "progress", "removed"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

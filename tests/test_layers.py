@@ -17,6 +17,8 @@ LEVELS = {
     "cosxfer.config": 0,
     "cosxfer.credentials": 0,
     "cosxfer.events": 0,
+    "cosxfer.spec": 0,
+    "cosxfer.states": 0,
     "cosxfer.threads": 0,
     "cosxfer._native": 1,
     "cosxfer.cos": 2,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from cosxfer.arguments import check_callback
 from cosxfer.cos.names import check_bucket, check_key
@@ -15,9 +15,6 @@ from cosxfer.ops.session import Session
 from cosxfer.tasks.task import DELIVERY_SECONDS
 from cosxfer.tasks.uploads import Uploads
 from cosxfer.threads import Workers
-
-if TYPE_CHECKING:
-    from cosxfer.aio import AsyncClient
 
 T = TypeVar("T")
 
@@ -35,7 +32,7 @@ class _Bound:
     def __reduce__(self) -> NoReturn:
         raise TypeError(
             f"a {type(self).__name__} cannot be copied or pickled: it has connections and threads; "
-            "make one in each process"
+            "make one in each process, or send its spec() there"
         )
 
 
@@ -86,7 +83,7 @@ class AsyncCalls(_Bound):
 class BlockingCalls(_Bound):
     """A group of `Client`'s calls, each of which runs its asynchronous form."""
 
-    _client: AsyncClient
+    _client: AsyncCalls
     _loop: LoopThread
 
     def _running_uploads(self) -> Uploads:

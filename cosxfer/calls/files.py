@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, Unpack
 
+from cosxfer.calls.aio_files import AsyncFileCalls
 from cosxfer.calls.base import BlockingCalls
 from cosxfer.engine.options import DirectoryOptions, FileOptions, FileUpload, SliceFileOptions
 from cosxfer.engine.upload_file import DEFAULT_SLICE_SIZE
@@ -17,6 +18,8 @@ from cosxfer.tasks.uploads import Uploads
 
 class FileCalls(BlockingCalls):
     """Uploads of files, and the task queue."""
+
+    _client: AsyncFileCalls
 
     def upload_file(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Unpack, overload
 
+from cosxfer.calls.aio_multipart import AsyncMultipartCalls
 from cosxfer.calls.base import BlockingCalls
 from cosxfer.cos.requests import ObjectHeaders, PartHeaders
 from cosxfer.engine.bodies import BodyInput
@@ -24,6 +25,8 @@ from cosxfer.models import (
 
 class MultipartCalls(BlockingCalls):
     """One call for each operation on multipart uploads."""
+
+    _client: AsyncMultipartCalls
 
     def multipart_init(
         self, bucket: str, key: str, *, region: str | None = None, **given: Unpack[ObjectHeaders]

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Unpack, overload
 
+from cosxfer.calls.aio_objects import AsyncObjectCalls
 from cosxfer.calls.base import BlockingCalls
 from cosxfer.cos.policy import Condition
 from cosxfer.cos.requests import CustomerKey, ObjectHeaders
@@ -25,6 +26,8 @@ from cosxfer.tasks.task import UploadTask
 
 class ObjectCalls(BlockingCalls):
     """PUT, APPEND, POST, HEAD and GET Object."""
+
+    _client: AsyncObjectCalls
 
     def put_object(
         self,

@@ -67,7 +67,7 @@ class Session:
         self.config = config
         self.transport = transport
         self.policy = RetryPolicy(max_attempts=config.max_attempts)
-        self._credentials = credentials
+        self.keys = credentials
         self._budget = RetryBudget()
         self._clock = _Clock()
         self._on_retry: Callable[[CosxferError], None] | None = None
@@ -90,7 +90,7 @@ class Session:
 
     async def credentials(self) -> Credentials | None:
         """The keys that are valid now; None for anonymous access."""
-        return await self._credentials.get(self.now())
+        return await self.keys.get(self.now())
 
     async def call(
         self,
@@ -239,7 +239,7 @@ class Session:
                 self._clock.offset = theirs - time.time()
                 return True
         if expired or error.code in ("ExpiredToken", "InvalidAccessKeyId"):
-            return self._credentials.discard(credentials)
+            return self.keys.discard(credentials)
         return False
 
     def now(self) -> float:

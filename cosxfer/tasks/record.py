@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from cosxfer.errors import CosxferError, TaskCanceledError
-from cosxfer.models import Progress, TaskInfo, TaskState
+from cosxfer.models import Progress, TaskInfo
+from cosxfer.states import TaskState
 from cosxfer.tasks.states import ENDED
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from typing import TypeVar
 
 from cosxfer.engine.report import call
 from cosxfer.errors import CosxferError
-from cosxfer.models import Progress, TaskChange, TaskEvent, TaskInfo, TaskState
+from cosxfer.models import Progress, TaskEvent, TaskInfo
+from cosxfer.states import TaskChange, TaskState
 from cosxfer.tasks.dispatcher import Delivery, Dispatcher, logger
 from cosxfer.tasks.record import Report, TaskRecord
 from cosxfer.tasks.states import ACTIVE, ENDED, may

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from cosxfer.models import TaskState
+from cosxfer.states import TaskState
 
 TRANSITIONS: Final[Mapping[TaskState, frozenset[TaskState]]] = {
     "waiting": frozenset({"checking", "paused", "canceled"}),

@@ -9,7 +9,8 @@ from typing import Any, Generic, TypeVar
 
 from cosxfer.arguments import check_timeout
 from cosxfer.errors import TaskTimeoutError
-from cosxfer.models import TaskInfo, TaskState
+from cosxfer.models import TaskInfo
+from cosxfer.states import TaskState
 from cosxfer.tasks.queue import TaskQueue
 from cosxfer.tasks.record import TaskRecord
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeGuard, cast
 
 from cosxfer.arguments import wrong_type
 from cosxfer.config import ClientConfig
@@ -22,7 +22,16 @@ from cosxfer.errors import TransportError, UsageError
 from cosxfer.transport.base import Transport
 from cosxfer.transport.proxies import Proxies
 
-TransportChoice: TypeAlias = "Literal['auto', 'native', 'httpx'] | Transport | httpx.AsyncClient"
+
+class HttpxClient(Protocol):
+    """What we call of an ``httpx.AsyncClient``. A protocol, so that the annotation does not import httpx."""
+
+    def build_request(self, method: str, url: Any, /, **options: Any) -> Any: ...
+
+    async def send(self, request: Any, /, *, stream: bool = False) -> Any: ...
+
+
+TransportChoice: TypeAlias = Literal["auto", "native", "httpx"] | Transport | HttpxClient
 
 if TYPE_CHECKING:
     import httpx

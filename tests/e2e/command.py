@@ -13,8 +13,8 @@ COMMAND = [sys.executable, "-m", "cosxfer"]
 
 
 def environment(server: RunningServer | None, **more: str) -> dict[str, str]:
-    """What a user would export."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("COS_")}
+    """What a user would export; the width of the terminal is not that of the terminal that runs the tests."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("COS_") and name != "COLUMNS"}
     if server is not None:
         clean |= {
             "COS_SECRET_ID": server.credentials.secret_id,
