@@ -1,13 +1,15 @@
 # `make demo` and `make test` each do their own set-up, and are quick when run again.
 PY = .venv/bin/python
 
-.PHONY: help setup demo test test-deep bench lint types unit format constraints clean
+.PHONY: help setup demo test test-deep bench docs lint types unit format wheel constraints clean
 
 help:
 	@echo 'make demo       the main job on the embedded server: a 1 GiB file, hashed, sent over HTTP/2, verified'
 	@echo 'make test       all checks: format, lint, types, layers, kernels, functional, command line'
 	@echo 'make test-deep  what is slow: sanitizers, emulated processors, long fault runs'
 	@echo 'make bench      the benchmarks, as tables'
+	@echo 'make docs       the documentation as a site, in build/site'
+	@echo 'make wheel      dist/: a source distribution, and a wheel that needs nothing of the system'
 	@echo 'make setup      the set-up alone, with all extras'
 	@echo 'make format     format the code'
 	@echo 'make clean      remove what was built'
@@ -42,6 +44,12 @@ bench: setup
 	$(PY) bench/upload.py
 	$(PY) bench/small.py
 
+docs: setup
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs -q build -f .ci/mkdocs.yml && echo 'build/site/index.html'
+
+wheel: setup
+	@.ci/wheel.sh
+
 format: setup
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
@@ -49,7 +57,7 @@ format: setup
 constraints:
 	rm -rf build/constraints && $(or $(PYTHON),python3) -m venv build/constraints
 	build/constraints/bin/pip install -q setuptools cython
-	build/constraints/bin/pip install -q --no-build-isolation '.[cli,server,bench,dev]'
+	build/constraints/bin/pip install -q --no-build-isolation '.[cli,server,bench,dev,docs]'
 	{ sed -n 1p .ci/constraints.txt; build/constraints/bin/pip freeze --all --exclude cosxfer --exclude pip; } > build/constraints.txt
 	mv build/constraints.txt .ci/constraints.txt
 
