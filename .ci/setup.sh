@@ -58,7 +58,7 @@ if [ ! -x $VENV/bin/python ] || [ "$(cat $VENV/.deps 2>/dev/null)" != "$deps" ];
     # Without isolation, so that the extension is built once, by the pinned build tools.
     $VENV/bin/pip install -q --disable-pip-version-check -c .ci/constraints.txt setuptools cython
     $VENV/bin/pip install -q --disable-pip-version-check -c .ci/constraints.txt --no-build-isolation \
-        -e '.[cli,server,bench,dev]'
+        -e '.[cli,server,bench,dev,docs]'
     echo "$deps" >$VENV/.deps
     rm -f $VENV/.extension
 fi
