@@ -13,8 +13,10 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 from urllib.parse import urlsplit
+
+from tests.functional.relay import Relay
 
 Manner = Literal["pass", "refuse", "close", "cut", "silent", "noise"]
 """Pass all on; answer with a status; close without a word; close in the middle of its answer; say nothing; noise."""
@@ -31,7 +33,7 @@ class Asked:
     headers: dict[str, str] = field(repr=False)
 
 
-class _Proxy:
+class _Proxy(Relay):
     """Listens on a free port of this machine until the block ends.
 
     ``password``: wanted, with the user ``me``. ``status``: how it refuses. ``stop_after``: bytes of one client,
@@ -49,10 +51,10 @@ class _Proxy:
         tls: ssl.SSLContext | None = None,
         host: str = "127.0.0.1",
     ) -> None:
+        super().__init__(host=host)
         self.manner = manner
         self.asked: list[Asked] = []
         self.tunnelled_bytes = 0
-        self.connections = 0
         self._status = status
         self._password = password
         self._stop_after = stop_after
@@ -63,58 +65,22 @@ class _Proxy:
         self.left = threading.Event()
         """A client that got no answer has closed the connection."""
         self._tls = tls
-        self._sockets: list[socket.socket] = []
-        self._threads: list[threading.Thread] = []
-        self._lock = threading.Lock()
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listener = socket.create_server((host, 0), family=family)
-        self.port: int = self._listener.getsockname()[1]
         self.where = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
-        self._start(self._accept)
-
-    def __enter__(self) -> Self:
-        return self
+        self._listen()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        with self._lock:
-            for end in self._sockets:
-                with suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(10)
-        for end in self._sockets:
-            end.close()
-
-    def _start(self, target: object, *arguments: object) -> None:
-        thread = threading.Thread(target=target, args=arguments, daemon=True)  # type: ignore[arg-type]
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            self._start(self._serve, client)
+        super().__exit__(kind, error, trace)
 
     def _serve(self, client: socket.socket) -> None:
-        with self._lock:
-            self._sockets.append(client)
         try:
             with suppress(OSError):
                 if self._tls is not None:
                     # The plain one is detached by this; the new one has its descriptor.
                     client = self._tls.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
-                    with self._lock:
-                        self._sockets.append(client)
+                    self._keep(client)
                     client.do_handshake()
                 self._pass(client)
         finally:
@@ -128,8 +94,7 @@ class _Proxy:
         # Other names and addresses of this machine: resolvers need not know them, and no server listens there.
         here = host.endswith(".localhost") or host.startswith("127.")
         server = socket.create_connection(("127.0.0.1" if here else host, port))
-        with self._lock:
-            self._sockets.append(server)
+        self._keep(server)
         return server
 
     def _relay(self, client: socket.socket, server: socket.socket) -> None:

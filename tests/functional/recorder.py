@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Self
 from urllib.parse import parse_qsl, unquote
 
 import h11
+
+from tests.functional.relay import Relay
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,22 +27,18 @@ class Recorded:
     """Which of the connections it came over."""
 
 
-class Recorder:
+class Recorder(Relay):
     """Listens on a free port, passes everything on to ``port`` of this machine, and keeps what clients sent.
 
     ``add_header`` is put into each answer that is a success: the embedded server has no versions, for example.
     """
 
     def __init__(self, port: int, *, add_header: str = "") -> None:
+        super().__init__()
         self._port = port
         self._add_header = add_header
-        self._lock = threading.Lock()
         self._streams: list[bytearray] = []
-        self._sockets: list[socket.socket] = []
-        self._threads: list[threading.Thread] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self._start(self._accept)
+        self._listen()
 
     def requests(self) -> list[Recorded]:
         """All requests so far, connection by connection."""
@@ -57,42 +52,14 @@ class Recorder:
             for stream in self._streams:
                 stream.clear()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+    def _serve(self, client: socket.socket) -> None:
+        server = socket.create_connection(("127.0.0.1", self._port))
+        stream = bytearray()
+        self._keep(server)
         with self._lock:
-            for end in self._sockets:
-                with suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(10)
-        for end in self._sockets:
-            end.close()
-
-    def _start(self, target: object, *args: object) -> None:
-        thread = threading.Thread(target=target, args=args, daemon=True)  # type: ignore[arg-type]
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            server = socket.create_connection(("127.0.0.1", self._port))
-            stream = bytearray()
-            with self._lock:
-                self._sockets += [client, server]
-                self._streams.append(stream)
-            self._start(self._pass_on, client, server, stream)
-            self._start(self._pass_back, server, client)
+            self._streams.append(stream)
+        self._start(self._pass_on, client, server, stream)
+        self._pass_back(server, client)
 
     def _pass_on(self, client: socket.socket, server: socket.socket, stream: bytearray) -> None:
         with suppress(OSError):

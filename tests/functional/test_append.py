@@ -4,30 +4,15 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import cosxfer
-from cosxfer.server import RunningServer, running
+from cosxfer.server import RunningServer
 
 FIRST, SECOND = os.urandom(100_000), os.urandom(300_000)
 _numbers = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RunningServer]:
-    with running() as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: RunningServer) -> Iterator[cosxfer.Client]:
-    server.set_faults([])
-    with cosxfer.Client(endpoint=server.endpoint, credentials=server.credentials) as client:
-        yield client
-    server.set_faults([])
 
 
 @pytest.fixture

@@ -25,26 +25,10 @@ from cosxfer.server import RunningServer, running
 from cosxfer.transport.choose import is_built
 from tests.functional.recorder import Recorder
 
+pytestmark = pytest.mark.usefixtures("no_faults")
+
 CONTENT = os.urandom(700_001)
 ONCE = [{"operation": "put_object", "attempt": 1, "do": "error", "status": 500, "code": "InternalError"}]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RunningServer]:
-    with running() as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def no_faults(server: RunningServer) -> Iterator[None]:
-    yield
-    server.set_faults([])
-
-
-@pytest.fixture(scope="module")
-def client(server: RunningServer) -> Iterator[cosxfer.Client]:
-    with cosxfer.Client(endpoint=server.endpoint, credentials=server.credentials) as client:
-        yield client
 
 
 class CannotBegin:

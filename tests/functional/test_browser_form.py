@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import cosxfer
 from cosxfer.cli.app import app
-from cosxfer.server import RunningServer, running
+from cosxfer.server import RunningServer
 from tests.functional.browser import Browser, executable
 
 pytestmark = [
@@ -37,18 +37,6 @@ new Promise((resolve) => {
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     with Browser(tmp_path_factory.mktemp("profile")) as browser:
         yield browser
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RunningServer]:
-    with running() as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: RunningServer) -> Iterator[cosxfer.Client]:
-    with cosxfer.Client(endpoint=server.endpoint, credentials=server.credentials) as client:
-        yield client
 
 
 def page(server: RunningServer, folder: Path, *options: str) -> str:

@@ -17,6 +17,8 @@ from cosxfer.limits import MIB
 from cosxfer.server import RunningServer, running
 from tests.unit.files import content_of, write
 
+pytestmark = pytest.mark.usefixtures("no_faults")
+
 SSE = "x-cos-server-side-encryption"
 KEY = b"0123456789ABCDEF0123456789ABCDEF"
 KEY_MD5 = base64.b64encode(md5(KEY).digest()).decode()
@@ -41,12 +43,6 @@ SIZE = 2 * MIB + 5
 def server() -> Iterator[RunningServer]:
     with running(tls=True) as server:
         yield server
-
-
-@pytest.fixture(autouse=True)
-def no_faults(server: RunningServer) -> Iterator[None]:
-    yield
-    server.set_faults([])
 
 
 @pytest.fixture(params=[("native", "1.1"), ("native", "2"), ("httpx", "1.1"), ("httpx", "2")], ids="-".join)

@@ -12,7 +12,7 @@ import pytest
 
 import cosxfer
 from cosxfer.limits import MIB
-from cosxfer.server import RunningServer, running
+from cosxfer.server import RunningServer
 
 qcloud_cos = pytest.importorskip("qcloud_cos")
 
@@ -49,12 +49,6 @@ def quiet() -> Iterator[None]:
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RunningServer]:
-    with running() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

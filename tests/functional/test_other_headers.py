@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import cosxfer
-from cosxfer.server import RunningServer, running
+from cosxfer.server import RunningServer
 from tests.functional.recorder import Recorder
 
 ID, CONTEXT = "48ba38aa-26c5-11ea-855c-525400850000", "eyJhIjoiYiJ9"
@@ -44,12 +44,6 @@ CALLS: dict[str, Callable[..., Any]] = {
         bucket, "k", b"a", upload_id="none", part_number=1, **given
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RunningServer]:
-    with running() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

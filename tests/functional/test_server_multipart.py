@@ -15,12 +15,6 @@ from cosxfer.limits import MIB
 from cosxfer.server import RunningServer, running
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RunningServer]:
-    with running() as server:
-        yield server
-
-
 @pytest.fixture
 def client(server: RunningServer) -> Iterator[ServerClient]:
     client = ServerClient(server)
