@@ -30,7 +30,7 @@ types: setup
 	$(PY) -m mypy
 
 unit: setup
-	$(PY) -m pytest -m 'not deep'
+	$(PY) -m pytest -n 2 --dist loadfile -m 'not deep'
 
 test-deep: setup
 	@.ci/deep/browser.sh

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -57,8 +58,8 @@ def level(module: str) -> int:
     return LEVELS[known]
 
 
-def imported_modules(path: Path) -> set[str]:
-    """Modules that ``path`` imports, also within functions; not those that are only there for annotations."""
+def imported_modules(path: Path, *, annotations: bool = False) -> set[str]:
+    """Modules that ``path`` imports, also within functions; those for annotations alone only if asked for."""
     found: set[str] = set()
     tree = ast.parse(path.read_text())
     for_annotations = {
@@ -69,7 +70,7 @@ def imported_modules(path: Path) -> set[str]:
         for child in ast.walk(part)
     }
     for node in ast.walk(tree):
-        if node in for_annotations:
+        if node in for_annotations and not annotations:
             continue
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
@@ -107,6 +108,22 @@ def test_the_server_uses_levels_0_to_2_alone(path: Path) -> None:
     for imported in imported_modules(path):
         if imported.startswith("cosxfer.") and not imported.startswith("cosxfer.server"):
             assert level(imported) <= 2, f"{module_name(path)} imports {imported}"
+
+
+def imports_of(path: Path, files: Collection[str]) -> set[str]:
+    """The modules of ``files`` that ``path`` imports; ``from package import module`` is the module."""
+    found = imported_modules(path, annotations=True).intersection(files)
+    return {name for name in found if not any(other.startswith(f"{name}.") for other in found)}
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    """Not even for annotations: what needs each other is one module, or lacks a third one below both."""
+    # The package itself names all of them, and imports each when it is first used.
+    files = {module_name(path): path for path in SOURCES if module_name(path) != "cosxfer"}
+    graph = {name: imports_of(path, files) - {name} for name, path in files.items()}
+    while leaves := [name for name, imports in graph.items() if not imports]:
+        graph = {name: imports.difference(leaves) for name, imports in graph.items() if name not in leaves}
+    assert not graph
 
 
 def test_modules_are_of_a_size_to_be_read() -> None:
