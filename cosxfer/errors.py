@@ -91,7 +91,8 @@ class SourceError(CosxferError):
 class SourceChangedError(SourceError):
     """The local file was cut, replaced or rewritten while it was being uploaded.
 
-    ``changed`` names what differs: ``"size"``, ``"mtime"``, ``"ctime"``, ``"inode"`` or ``"content"``.
+    ``changed`` names what differs: ``"size"``, ``"mtime"``, ``"inode"``, or ``"content"`` (read again and compared,
+    because the ctime alone had changed).
     """
 
     def __init__(self, message: str, *, path: str, changed: str) -> None:

@@ -1,7 +1,8 @@
 """What an upload reads from: a file mapped into memory, or a stream read into bounded buffers.
 
 Offsets, lengths and sizes are bytes. A file is identified when it is opened; ``FileSource.check`` says whether it is
-still the same, and is to be asked before anything that was read from it is believed.
+still the same, and is to be asked before anything that was read from it is believed. If its ctime alone has changed,
+that does not decide: `cosxfer.engine.unchanged` reads the file again.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import NoReturn, Protocol, Self
 
 from cosxfer._native import slicing
 from cosxfer.errors import SourceChangedError, SourceError, UsageError
@@ -52,19 +53,23 @@ class RegularFile:
         self.size = identity.size
         self.identity = identity
 
-    def check(self) -> None:
-        """Raise ``SourceChangedError`` unless the file is the one that was opened, unchanged."""
+    def check(self) -> bool:
+        """Raise ``SourceChangedError`` if the file was replaced, cut, or written to.
+
+        Returns False if its ctime alone has changed. Then its owner, mode, names or attributes did, which the object
+        does not have; or it was written to, and the writer put its mtime back. The content has to be compared.
+        """
         try:
-            self._look()
+            return self._look()
         except OSError as error:
             raise SourceChangedError(
                 f"{self.path!r} changed during the upload: {_reason(error)}", path=self.path, changed="inode"
             ) from error
 
-    def _look(self) -> None:
-        self._compare(os.stat(self._location))  # noqa: PTH116
+    def _look(self) -> bool:
+        return self._compare(os.stat(self._location))  # noqa: PTH116
 
-    def _compare(self, status: os.stat_result) -> None:
+    def _compare(self, status: os.stat_result) -> bool:
         now = SourceIdentity.of(status)
         if (now.device, now.inode) != (self.identity.device, self.identity.inode):
             self._changed("inode", "another file has taken its place")
@@ -72,10 +77,13 @@ class RegularFile:
             self._changed("size", f"it had {self.identity.size} bytes and has {now.size}")
         if now.mtime_ns != self.identity.mtime_ns:
             self._changed("mtime", "it was written to")
-        if now.ctime_ns != self.identity.ctime_ns:
-            self._changed("ctime", "it was written to, or its owner, mode or name changed")
+        return now.ctime_ns == self.identity.ctime_ns
 
-    def _changed(self, changed: str, how: str) -> None:
+    def rewritten(self) -> NoReturn:
+        """Raise the error for a file whose content is not what it was, though its size and mtime are."""
+        self._changed("content", "it was written to, and its mtime put back")
+
+    def _changed(self, changed: str, how: str) -> NoReturn:
         raise SourceChangedError(f"{self.path!r} changed during the upload: {how}", path=self.path, changed=changed)
 
 
@@ -103,6 +111,12 @@ class SmallFile(RegularFile):
             return cls(name, identity, content)
         except OSError:
             return None  # there is no working directory any more
+
+    def compare(self) -> None:
+        """Read it again; raise ``SourceChangedError`` unless it holds the same. Blocks."""
+        again = slicing.read_small(self._location, self.size)
+        if again is None or again[0] != self.content:
+            self.rewritten()
 
     def close(self) -> None:
         """It is closed already."""
@@ -195,17 +209,17 @@ class FileSource(RegularFile):
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(self._fd, offset, length, os.POSIX_FADV_DONTNEED)
 
-    def check(self) -> None:
-        """Raise ``SourceChangedError`` unless the file is the one that was opened, unchanged."""
+    def check(self) -> bool:
+        """See `RegularFile.check`; a mapping that lost a page is a change too."""
         self._check_open()
         if (self._mapping is not None and self._mapping.lost) or self._short:
             self._changed("size", "it was cut while it was read")
-        super().check()
+        return super().check()
 
-    def _look(self) -> None:
+    def _look(self) -> bool:
         # The path first: a file that was replaced shows on its descriptor as a mere change of its links.
-        super()._look()
-        self._compare(os.fstat(self._fd))
+        by_path = super()._look()
+        return self._compare(os.fstat(self._fd)) and by_path
 
     def close(self) -> None:
         """Close the file; slices that are in use stay valid."""

@@ -43,9 +43,9 @@ class FormBody:
         self._content = content
         self._after = after
 
-    def check(self) -> None:
+    async def check(self) -> None:
         """Raise where the content is of a file that has changed."""
-        check_unchanged(self._content)
+        await check_unchanged(self._content)
 
     def __iter__(self) -> Iterator[Buffer]:
         yield self._before

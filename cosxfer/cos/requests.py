@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import mimetypes
-from collections.abc import AsyncIterable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, TypedDict, cast
 from urllib.parse import quote
@@ -31,7 +31,7 @@ class Pieces(Protocol):
     """Buffers to be sent one after another; each ``iter()`` starts anew, so that they can be sent again.
 
     One that lies in a mapped file may also have ``mapped() -> memoryview | None``: the same bytes as a whole; one that
-    is read from a file may have ``check()``, which raises where the file is no longer what it was.
+    is read from a file may have ``async check()``, which raises where the file is no longer what it was.
     """
 
     def __iter__(self) -> Iterator[Buffer]: ...
@@ -46,11 +46,11 @@ def can_be_sent_again(body: Body) -> bool:
     return not isinstance(body, AsyncIterable) or not getattr(body, "started", True)
 
 
-def check_unchanged(body: Body) -> None:
+async def check_unchanged(body: Body) -> None:
     """Raise where the body is of a file that has changed: sent again, it would be refused again, or be another."""
-    check: Callable[[], None] | None = getattr(body, "check", None)
+    check: Callable[[], Awaitable[None]] | None = getattr(body, "check", None)
     if check is not None:
-        check()
+        await check()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -94,7 +94,7 @@ class Append:
             if delay is None:
                 failure.add_note("nothing was appended")
                 raise failure
-            check_unchanged(self._body.body)
+            await check_unchanged(self._body.body)
             lost = True
             attempt += 1
             self._session.note_retry(failure, attempt=attempt, delay_seconds=delay)

@@ -14,12 +14,13 @@ from cosxfer.arguments import check_text, wrong_type
 from cosxfer.cos.requests import Body, Buffer, check_content_md5
 from cosxfer.engine.digests import digest_of
 from cosxfer.engine.file_body import FileBody, ReadableFile, is_file, measure
-from cosxfer.engine.hash_ahead import HashAhead
+from cosxfer.engine.hash_ahead import HashAhead, HashedPart
 from cosxfer.engine.part_body import PartBody
 from cosxfer.engine.stream_body import StreamBody, bytes_of, pieces_of, spool, view_of
+from cosxfer.engine.unchanged import check_unchanged
 from cosxfer.errors import CosxferError, IntegrityError, SourceChangedError, UsageError
 from cosxfer.planning import PartRange
-from cosxfer.sources import FileSource, RegularFile
+from cosxfer.sources import FileSource, SmallFile
 from cosxfer.threads import Workers, in_thread
 
 BinaryInput: TypeAlias = Buffer | os.PathLike[str] | ReadableFile | Iterable[Buffer] | AsyncIterable[Buffer]
@@ -90,12 +91,15 @@ async def prepared(
             [hashed] = [part async for part in ahead.hash([[part]])]
             try:
                 yield PreparedBody(
-                    body=PartBody(source, part), content_length=source.size, md5=given or hashed.md5, crc64=hashed.crc64
+                    body=PartBody(source, hashed, executor),
+                    content_length=source.size,
+                    md5=given or hashed.md5,
+                    crc64=hashed.crc64,
                 )
             except CosxferError:
-                source.check()
+                await check_unchanged(source, executor, [hashed])
                 raise
-            check_stored(source)
+            await check_stored(source, executor, [hashed])
     elif is_file(body) and (size := await in_thread(executor.waiting, measure, body)) is not None:
         # What unpacks reads all of it for that.
         _check_size(size, largest, content_length)
@@ -182,10 +186,10 @@ def check_content_length(value: int) -> None:
         )
 
 
-def check_stored(source: RegularFile) -> None:
+async def check_stored(source: FileSource | SmallFile, executor: Executor, parts: Iterable[HashedPart] = ()) -> None:
     """Check a file that a single PUT has just stored: a change is an error, and the object is there all the same."""
     try:
-        source.check()
+        await check_unchanged(source, executor, parts)
     except SourceChangedError as error:
         error.add_note("The object had been stored by then, with what the file held before, in place of an older one")
         raise

@@ -9,8 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from cosxfer.cos.names import bare_etag
+from cosxfer.engine.hash_ahead import HashedPart
 from cosxfer.errors import SourceChangedError
 from cosxfer.models import Part
+from cosxfer.planning import Plan
 from cosxfer.sources import RegularFile, SourceIdentity
 
 
@@ -46,20 +48,34 @@ class Checkpoint:
         self.done = {}
         self.completing = False
 
-    def check_source(self, source: RegularFile) -> None:
-        """Raise `SourceChangedError` where ``source`` is not the file, unchanged, that the parts are of."""
+    def check_source(self, source: RegularFile) -> bool:
+        """Raise `SourceChangedError` where ``source`` is not the file that the parts are of, or was written to.
+
+        Returns False if its ctime alone has changed: then the parts' content has to be compared.
+        """
         before, now = self.identity, source.identity
         if not self.upload_id or before is None or before == now:
-            return
-        changed = "inode" if (before.device, before.inode) != (now.device, now.inode) else "content"
-        for name, value in (("size", now.size), ("mtime", now.mtime_ns), ("ctime", now.ctime_ns)):
-            if changed == "content" and getattr(before, name if name == "size" else f"{name}_ns") != value:
-                changed = name
+            return True
+        if (before.device, before.inode) != (now.device, now.inode):
+            changed = "inode"
+        elif before.size != now.size:
+            changed = "size"
+        elif before.mtime_ns != now.mtime_ns:
+            changed = "mtime"
+        else:
+            return False
         raise SourceChangedError(
             f"{source.path!r} changed since the upload was paused or failed: its parts are of another file",
             path=source.path,
             changed=changed,
         )
+
+    def hashed(self, plan: Plan) -> list[HashedPart]:
+        """The parts that are done, with their places in the file."""
+        return [
+            HashedPart(range=plan.part(number), md5=part.md5, crc64=part.crc64)
+            for number, part in sorted(self.done.items())
+        ]
 
     def believe(self, listed: Iterable[Part]) -> int:
         """Keep the parts that the server lists with our ETag and length; returns how many are to be sent again."""

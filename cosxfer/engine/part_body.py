@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Executor
 
-from cosxfer.planning import PartRange
+from cosxfer.engine.hash_ahead import HashedPart
+from cosxfer.engine.unchanged import check_unchanged
 from cosxfer.sources import FileSource
 
 STEP_BYTES = 1024 * 1024
@@ -17,9 +19,11 @@ class PartBody:
     that a part in flight holds one step of memory, however long it is.
     """
 
-    def __init__(self, source: FileSource, part: PartRange) -> None:
+    def __init__(self, source: FileSource, part: HashedPart, executor: Executor) -> None:
         self._source = source
-        self._part = part
+        self._hashed = part
+        self._part = part.range
+        self._executor = executor
 
     def __iter__(self) -> Iterator[memoryview]:
         end = self._part.offset + self._part.length
@@ -29,9 +33,9 @@ class PartBody:
             yield self._source.slice(offset, length)
             self._source.release(offset, length)
 
-    def check(self) -> None:
-        """Raise `SourceChangedError` where the file is no longer what it was."""
-        self._source.check()
+    async def check(self) -> None:
+        """Raise `SourceChangedError` if the part is no longer what was hashed."""
+        await check_unchanged(self._source, self._executor, [self._hashed])
 
     def mapped(self) -> memoryview | None:
         """The part as a whole; None where the file is not mapped."""

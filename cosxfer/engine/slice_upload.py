@@ -24,6 +24,7 @@ from cosxfer.engine.hash_ahead import HashAhead, HashedPart
 from cosxfer.engine.options import UploadOptions
 from cosxfer.engine.part_body import PartBody
 from cosxfer.engine.report import Reporter, logger
+from cosxfer.engine.unchanged import check_unchanged
 from cosxfer.engine.window import run_window
 from cosxfer.errors import (
     ConnectError,
@@ -119,7 +120,7 @@ class SliceUpload:
                 send_began = time.monotonic()
                 await run_window(hashed, self._send_part, limit=self._limit)
                 crc64 = self._check_contiguous()
-                self._source.check()
+                await check_unchanged(self._source, self._executor, checkpoint.hashed(plan))
                 checkpoint.completing = True
                 parts = [Part(part_number=number, etag=part.etag) for number, part in checkpoint.done.items()]
                 completed = await self._completion(crc64).run(parts)
@@ -277,7 +278,7 @@ class SliceUpload:
                 self._session,
                 self._bucket,
                 self._key,
-                PartBody(self._source, part.range),
+                PartBody(self._source, part, self._executor),
                 upload_id=self._checkpoint.upload_id,
                 part_number=number,
                 content_length=part.range.length,
@@ -295,7 +296,7 @@ class SliceUpload:
         except CosxferError as error:
             self._failed_part = self._failed_part or number
             # A source that was cut shows up as a broken request; the cause is worth more than the symptom.
-            self._source.check()
+            await check_unchanged(self._source, self._executor, [part])
             raise error
         self._checkpoint.done[number] = DonePart(part.range.length, part.md5, part.crc64, result.etag)
         if self._drop_behind:

@@ -21,6 +21,7 @@ from cosxfer.engine.options import UploadOptions
 from cosxfer.engine.part_body import PartBody
 from cosxfer.engine.report import Reporter, logger
 from cosxfer.engine.slice_upload import SliceUpload
+from cosxfer.engine.unchanged import check_unchanged, compare
 from cosxfer.errors import CosxferError, SourceChangedError, UsageError
 from cosxfer.limits import MAX_PUT_BYTES, MIB
 from cosxfer.models import Progress, UploadResult
@@ -158,7 +159,11 @@ class FileJob:
 
     async def _check_source(self, source: RegularFile, checkpoint: Checkpoint) -> None:
         try:
-            checkpoint.check_source(source)
+            if not checkpoint.check_source(source) and isinstance(source, FileSource):
+                options = self._options
+                plan = plan_parts(source.size, part_size_bytes=options.part_size, name=options.part_size_name)
+                await compare(source, self._executor, checkpoint.hashed(plan))
+                checkpoint.identity = source.identity
         except SourceChangedError as error:
             # Its parts are of no use any more; what is uploaded next time is the file as it is then.
             if self.abort_on_failure:
@@ -208,15 +213,17 @@ async def _put(
     hash_reporter.start()
     body: Body
     hashed: HashedPart | hashing.PartDigest
+    parts: list[HashedPart] = []
     hash_seconds = 0.0
     if isinstance(source, SmallFile):
         assert digest is not None
         body, hashed = memoryview(source.content), digest
     else:
         whole = PartRange(number=1, offset=0, length=source.size)
-        body = PartBody(source, whole)
         ahead = HashAhead(source, executor=executor, on_hashed=hash_reporter.add)
-        [hashed] = [part async for part in ahead.hash([[whole]])]
+        parts = [part async for part in ahead.hash([[whole]])]
+        [hashed] = parts
+        body = PartBody(source, hashed, executor)
         hash_seconds = ahead.seconds
     hash_reporter.finish()
     given = options.given
@@ -239,9 +246,9 @@ async def _put(
             on_sent=reporter.add,
         )
     except CosxferError:
-        source.check()
+        await check_unchanged(source, executor, parts)
         raise
-    check_stored(source)
+    await check_stored(source, executor, parts)
     verified_by = "crc64" if result.crc64 is not None else ""
     if not verified_by and bare_etag(result.etag) == hashed.md5.hex():
         verified_by = "etag"

@@ -141,7 +141,7 @@ class Session:
                     if attempt > 1:
                         error.add_note(f"sent {attempt} times")
                     raise
-                check_unchanged(request.body)
+                await check_unchanged(request.body)
                 self.note_retry(error, attempt=attempt + 1, delay_seconds=delay, max_attempts=policy.max_attempts)
             attempt += 1
             await asyncio.sleep(delay)
