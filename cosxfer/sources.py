@@ -18,6 +18,9 @@ from typing import NoReturn, Protocol, Self
 from cosxfer._native import slicing
 from cosxfer.errors import SourceChangedError, SourceError, UsageError
 
+LOOKS = 10
+"""How often a file that keeps growing is looked at before its size is believed."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SourceIdentity:
@@ -145,7 +148,8 @@ class FileSource(RegularFile):
     def open(cls, path: str | os.PathLike[str]) -> FileSource:
         """Open the file at ``path``.
 
-        Raises ``SourceError`` when it is missing, unreadable, not a regular file, or of unknown size (as in /proc).
+        Raises ``SourceError`` when it is missing, unreadable, not a regular file, or not of the size that it announces
+        (as in /proc and /sys).
         """
         name = os.fsdecode(path)
         try:
@@ -154,20 +158,15 @@ class FileSource(RegularFile):
         except (OSError, ValueError) as error:
             raise SourceError(f"cannot open {name!r}: {_reason(error)}", path=name) from error
         try:
-            status = os.fstat(fd)
-            if stat.S_ISDIR(status.st_mode):
-                raise SourceError(f"{name!r} is a directory; upload_directory sends the files in it", path=name)
-            if not stat.S_ISREG(status.st_mode):
-                raise SourceError(f"{name!r} is not a regular file; {_as_stream(name)}", path=name)
-            if status.st_size == 0 and _has_data(fd):
-                raise SourceError(f"{name!r} does not tell its size; {_as_stream(name)}", path=name)
-            source = cls(name, fd, SourceIdentity.of(status))
+            source = cls(name, fd, SourceIdentity.of(_status(fd, name)))
         except OSError as error:
             os.close(fd)
             raise SourceError(f"cannot read {name!r}: {_reason(error)}", path=name) from error
         except BaseException:
             os.close(fd)
             raise
+        if source.size and not source.mapped:
+            source._check_end()
         if source.size and hasattr(os, "posix_fadvise"):
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
         return source
@@ -244,6 +243,25 @@ class FileSource(RegularFile):
     def __repr__(self) -> str:
         return f"<FileSource {self.path!r}, {self.size} bytes>"
 
+    def _check_end(self) -> None:
+        """Raise ``SourceError`` if the file ends before its size; files of /sys do, and these cannot be mapped."""
+        try:
+            if not os.pread(self._fd, 1, self.size - 1):
+                self._check_announced()
+        except OSError as error:
+            self.close()
+            raise SourceError(f"cannot read {self.path!r}: {_reason(error)}", path=self.path) from error
+        except SourceError:
+            self.close()
+            raise
+
+    def _check_announced(self) -> None:
+        """The file ended early: raise ``SourceError`` unless it was cut."""
+        if os.fstat(self._fd).st_size >= self.size:
+            raise SourceError(
+                f"{self.path!r} announces {self.size} bytes and holds fewer; {_as_stream(self.path)}", path=self.path
+            )
+
     def _check_open(self) -> None:
         if self._fd < 0:
             raise ValueError(f"{self.path!r} is closed")
@@ -273,6 +291,7 @@ class FileSource(RegularFile):
             except OSError as error:
                 raise SourceError(f"cannot read {self.path!r}: {_reason(error)}", path=self.path) from error
             if count == 0:
+                self._check_announced()
                 self._short = True
                 self._changed("size", f"it ends at byte {offset + done}, not {self.size}")
             done += count
@@ -383,8 +402,23 @@ def _as_stream(name: str) -> str:
     return f"put_object(bucket, key, open({name!r}, 'rb')) sends what can be read from it"
 
 
-def _has_data(fd: int) -> bool:
-    return len(os.pread(fd, 1, 0)) > 0
+def _status(fd: int, name: str) -> os.stat_result:
+    """The status of a regular file, past whose end there is nothing; raises ``SourceError`` for any other."""
+    status = os.fstat(fd)
+    if stat.S_ISDIR(status.st_mode):
+        raise SourceError(f"{name!r} is a directory; upload_directory sends the files in it", path=name)
+    if not stat.S_ISREG(status.st_mode):
+        raise SourceError(f"{name!r} is not a regular file; {_as_stream(name)}", path=name)
+    for _ in range(LOOKS):
+        if not os.pread(fd, 1, status.st_size):
+            break
+        before, status = status, os.fstat(fd)
+        if status.st_size == before.st_size:
+            more = f"holds more than the {status.st_size} bytes that it announces"
+            raise SourceError(
+                f"{name!r} {more if status.st_size else 'does not tell its size'}; {_as_stream(name)}", path=name
+            )
+    return status
 
 
 def _reason(error: BaseException) -> str:

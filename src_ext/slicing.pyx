@@ -6,6 +6,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport EINVAL, errno
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from libc.stdlib cimport free
+from posix.time cimport timespec
 
 import os
 
@@ -16,16 +17,18 @@ cdef extern from *:
     #include <stdint.h>
     #include <stdlib.h>
     #include <sys/stat.h>
+    #include <time.h>
     #include <unistd.h>
     #ifdef __APPLE__
-    #define COSX_NS(status, which) ((status).st_##which##timespec.tv_sec * INT64_C(1000000000) + (status).st_##which##timespec.tv_nsec)
+    #define COSX_TIME(status, which) (status).st_##which##timespec
     #else
-    #define COSX_NS(status, which) ((status).st_##which##tim.tv_sec * INT64_C(1000000000) + (status).st_##which##tim.tv_nsec)
+    #define COSX_TIME(status, which) (status).st_##which##tim
     #endif
 
     typedef struct {
         uint64_t device, inode;
-        int64_t size, mtime_ns, ctime_ns;
+        int64_t size;
+        struct timespec mtime, ctime; /* as nanoseconds, 64 bits would end in the year 2262 */
         char *content; /* NULL: not read */
     } cosx_small;
 
@@ -47,8 +50,13 @@ cdef extern from *:
             }
             done += count;
         }
+        char more;
+        if (read(fd, &more, 1) != 0) { /* it has grown, or is longer than it says */
+            free(content);
+            return;
+        }
         *out = (cosx_small){
-            status.st_dev, status.st_ino, status.st_size, COSX_NS(status, m), COSX_NS(status, c), content,
+            status.st_dev, status.st_ino, status.st_size, COSX_TIME(status, m), COSX_TIME(status, c), content,
         };
     }
 
@@ -67,7 +75,8 @@ cdef extern from *:
     """
     ctypedef struct cosx_small:
         uint64_t device, inode
-        int64_t size, mtime_ns, ctime_ns
+        int64_t size
+        timespec mtime, ctime
         char *content
     void cosx_read_small(const char *, int64_t, cosx_small *) nogil
 
@@ -108,7 +117,13 @@ def read_small(path, int64_t max_bytes):
         content = PyBytes_FromStringAndSize(found.content, found.size)
     finally:
         free(found.content)
-    return content, (found.device, found.inode, found.size, found.mtime_ns, found.ctime_ns)
+    return content, (found.device, found.inode, found.size, nanoseconds(found.mtime), nanoseconds(found.ctime))
+
+
+cdef nanoseconds(timespec moment):
+    """Since 1970, as ``os.stat_result`` has them; a Python int, which does not overflow."""
+    cdef object seconds = moment.tv_sec
+    return seconds * 1_000_000_000 + moment.tv_nsec
 
 
 cdef class MappedFile:

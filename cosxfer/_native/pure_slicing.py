@@ -28,6 +28,8 @@ def read_small(path: str | os.PathLike[str], max_bytes: int) -> tuple[bytes, tup
             if not piece:
                 return None
             content += piece
+        if os.read(fd, 1):
+            return None  # it has grown, or is longer than it says
     except OSError:
         return None
     finally:

@@ -8,7 +8,7 @@ def read_small(path: str | os.PathLike[str], max_bytes: int) -> tuple[bytes, tup
     """Open, read and close a regular file of 1 to ``max_bytes`` bytes, without the GIL from beginning to end.
 
     Returns what it held, and what it was when it was opened: device, inode, size, mtime and ctime in nanoseconds. None
-    for any other file, for one that was cut meanwhile, and where something failed: opening it says what.
+    for any other file, one that is shorter or longer than it says, and where something failed: opening it says why.
     """
 
 class MappedFile:

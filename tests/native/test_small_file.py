@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+from cosxfer._native import pure_slicing
 from tests.native.reference import noise
 
 
@@ -36,3 +37,48 @@ def test_anything_else_is_left_to_others(slicing: ModuleType, tmp_path: Path) ->
     os.mkfifo(tmp_path / "pipe")
     for name in ("long", "empty", "pipe", "missing", "", "nul\0"):
         assert slicing.read_small(f"{tmp_path}/{name}", 3) is None
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        0,
+        -1,
+        1,
+        -1_500_000_000,
+        1_000_000_001,
+        4_294_967_296 * 10**9,
+        9_223_372_036_854_775_807,
+        9_300_000_000 * 10**9 + 7,
+    ],
+    ids=str,
+)
+def test_its_time_may_be_any_that_the_file_system_keeps(slicing: ModuleType, tmp_path: Path, moment: int) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"abc")
+    os.utime(path, ns=(moment, moment))
+    kept = path.stat().st_mtime_ns
+    # Some file systems keep 34 bits of seconds, or none before 1970.
+    if kept != moment:
+        pytest.skip(f"this file system makes {kept} of it")
+    [content, identity] = slicing.read_small(path, 3)
+    assert (content, identity[3]) == (b"abc", moment)
+
+
+def test_a_file_of_another_length_than_it_announces_is_left_to_others(slicing: ModuleType) -> None:
+    for name in ("/proc/sys/kernel/hostname", "/sys/kernel/mm/transparent_hugepage/enabled"):
+        assert slicing.read_small(name, 100_000) is None
+
+
+def test_a_file_that_grows_while_it_is_read_is_left_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"abc")
+    read = os.read
+
+    def grown(fd: int, size: int) -> bytes:
+        with path.open("ab") as file:
+            file.write(b"d")
+        return read(fd, size)
+
+    monkeypatch.setattr(os, "read", grown)
+    assert pure_slicing.read_small(path, 3) is None

@@ -106,6 +106,48 @@ def test_what_is_no_file_is_told_with_what_can_be_done(tmp_path: Path) -> None:
         FileSource.open(tmp_path)
 
 
+def test_a_file_that_announces_more_than_it_holds_is_told_as_that(
+    path: Path, source: FileSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sys_file = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if sys_file.exists():
+        with pytest.raises(SourceError, match="announces 4096 bytes and holds fewer; put_object") as caught:
+            FileSource.open(sys_file)
+        assert not isinstance(caught.value, SourceChangedError)
+    if source.mapped:
+        return
+    monkeypatch.setattr(os, "preadv", lambda *arguments: 0)
+    with pytest.raises(SourceError, match=f"announces {len(DATA)} bytes and holds fewer; put_object") as caught:
+        source.slice(0, 10)
+    assert not isinstance(caught.value, SourceChangedError)
+
+
+def test_a_file_that_holds_more_than_it_announces_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "pread", lambda fd, size, offset: b"x")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(SourceError, match=f"holds more than the {len(DATA)} bytes that it announces; put_object"):
+        FileSource.open(path)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_file_that_grows_while_it_is_opened_is_opened_as_it_is_then(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pread, grown = os.pread, 0
+
+    def growing(fd: int, size: int, offset: int) -> bytes:
+        nonlocal grown
+        if grown < 3:
+            grow(path)
+            grown += 1
+        return pread(fd, size, offset)
+
+    monkeypatch.setattr(os, "pread", growing)
+    with FileSource.open(path) as source:
+        assert source.size == len(DATA) + 3 * len(b"more")
+        source.check()
+
+
 def test_an_empty_file(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     with FileSource.open(tmp_path / "empty") as source:

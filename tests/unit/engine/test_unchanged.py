@@ -291,3 +291,19 @@ def test_content_is_compared_off_the_event_loop(
     asyncio.run(send(cos, "upload_file", small))
     assert threads
     assert all(name.startswith("cosxfer-") for name in threads)
+
+
+@pytest.mark.parametrize("seconds", [9_300_000_000, -1, 0.25])
+@pytest.mark.parametrize("size", [10, SIZE])
+def test_a_file_may_be_of_any_time(cos: FakeCos, tmp_path: Path, seconds: float, size: int) -> None:
+    path = write(tmp_path / "g", size)
+    os.utime(path, (seconds, seconds))
+    if path.stat().st_mtime != seconds:
+        pytest.skip("this file system does not keep that time")
+
+    async def main() -> None:
+        async with cos.client() as client:
+            assert (await client.upload_file(BUCKET, "k", path)).verified
+
+    asyncio.run(main())
+    assert cos.objects["k"].content == content_of(size)
