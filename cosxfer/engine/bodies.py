@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,7 +16,8 @@ from cosxfer.engine.digests import digest_of
 from cosxfer.engine.file_body import FileBody, ReadableFile, is_file, measure
 from cosxfer.engine.hash_ahead import HashAhead, HashedPart
 from cosxfer.engine.part_body import PartBody
-from cosxfer.engine.stream_body import StreamBody, bytes_of, pieces_of, spool, view_of
+from cosxfer.engine.report import logger
+from cosxfer.engine.stream_body import Spooled, StreamBody, bytes_of, pieces_of, spool, view_of
 from cosxfer.engine.unchanged import check_unchanged
 from cosxfer.errors import CosxferError, IntegrityError, SourceChangedError, UsageError
 from cosxfer.planning import PartRange
@@ -102,17 +103,23 @@ async def prepared(
             await check_stored(source, executor, [hashed])
     elif is_file(body) and (size := await in_thread(executor.waiting, measure, body)) is not None:
         # What unpacks reads all of it for that.
-        _check_size(size, largest, content_length)
-        yield await _from_file(FileBody(body, size), executor, given)
+        _check_size(size, largest, None)
+        async with _from_file(body, size, executor, largest) as file:
+            _check_size(file.size, largest, content_length)
+            yield _with_digest(file, given)
     elif content_length and not repeatable:
         stream = StreamBody(pieces_of(body), content_length, executor=executor, name=_name(body))
         yield PreparedBody(body=stream, content_length=content_length, md5=given, crc64=None)
     else:
         async with spool(pieces_of(body), executor=executor, largest=largest, name=_name(body)) as kept:
             _check_size(kept.size, largest, content_length)
-            yield PreparedBody(
-                body=kept.body, content_length=kept.size, md5=given or kept.digest.md5, crc64=kept.digest.crc64
-            )
+            if not kept.size and content_length is None and isinstance(body, Iterator | AsyncIterator | ReadableFile):
+                logger.warning(
+                    "nothing came from the body %s, so an empty body is sent; what can be read once only gives nothing "
+                    "a second time",
+                    _name(body),
+                )
+            yield _with_digest(kept, given)
 
 
 async def in_memory(
@@ -136,9 +143,32 @@ async def in_memory(
     return PreparedBody(body=view, content_length=len(view), md5=given or digest.md5, crc64=digest.crc64)
 
 
-async def _from_file(body: FileBody, executor: Executor, given: bytes | None) -> PreparedBody:
-    digest = await in_thread(executor, body.digest)
-    return PreparedBody(body=body, content_length=body.size, md5=given or digest.md5, crc64=digest.crc64)
+@asynccontextmanager
+async def _from_file(file: ReadableFile, announced: int, executor: Workers, largest: int) -> AsyncIterator[Spooled]:
+    """A file object from its position to its end. One that announces another length is kept, as pieces are."""
+    body = FileBody(file, announced)
+    if announced:
+        digest = await in_thread(executor, body.digest, largest)
+        if digest is not None:
+            yield Spooled(body=body, size=body.size, digest=digest)
+            return
+        await in_thread(executor.waiting, body.rewind)
+    async with spool(pieces_of(file), executor=executor, largest=largest, name=_name(file)) as kept:
+        if not kept.size and body.gave:
+            raise body.not_twice()
+        if not kept.size and (body.start or announced):
+            logger.warning(
+                "the file object %s is at its end (byte %d), so an empty body is sent; seek(0) before the "
+                "call sends it from its beginning",
+                body.name,
+                body.start,
+            )
+        yield kept
+
+
+def _with_digest(kept: Spooled, given: bytes | None) -> PreparedBody:
+    digest = kept.digest
+    return PreparedBody(body=kept.body, content_length=kept.size, md5=given or digest.md5, crc64=digest.crc64)
 
 
 def _name(body: object) -> str:

@@ -1,4 +1,8 @@
-"""The content of a file object from its position on, read anew for each attempt."""
+"""The content of a file object from its position on, read anew for each attempt.
+
+What a file object says of its length is not believed: it is read to its end, and one that said something else than it
+gave (as the files of /proc and /sys do, and many a wrapper) is kept in a temporary file by the caller.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from typing import Protocol, TypeGuard, runtime_checkable
 
 from cosxfer._native import hashing
 from cosxfer.errors import CosxferError, SourceChangedError, SourceError, UsageError
+from cosxfer.limits import GIB
 
 BLOCK_BYTES = 1024 * 1024
 
@@ -37,7 +42,7 @@ def is_file(body: object) -> TypeGuard[ReadableFile]:
     except Exception as error:
         raise UsageError(f"the file object cannot be read: {error}", name="body", value=type(body).__name__) from error
     if isinstance(nothing, str):
-        raise UsageError('the file object is open in text mode; open it with "rb"', name="body", value="text")
+        raise in_text_mode()
     kind = type(body).__name__
     if inspect.isawaitable(nothing):
         if inspect.iscoroutine(nothing):
@@ -74,6 +79,7 @@ def measure(file: ReadableFile) -> int | None:
         seekable.seek(0, os.SEEK_END)
         end = seekable.tell()
         seekable.seek(position)
+        came_back = seekable.tell() == position
     except Exception as error:
         # What unpacks reads up to the end, and may break off on the way.
         if not _goes_back(seekable, position):
@@ -84,6 +90,9 @@ def measure(file: ReadableFile) -> int | None:
                 path=name,
             ) from error
         return None
+    if not came_back:
+        name = name_of(file)
+        raise SourceError(f"cannot read {name}: it does not go back to byte {position} when it is asked to", path=name)
     return max(0, end - position)
 
 
@@ -106,22 +115,20 @@ class FileBody:
 
     def __init__(self, file: ReadableFile, size: int) -> None:
         self._file: SeekableFile = file  # type: ignore[assignment] # `measure` found out
-        self._start = self._file.tell()
+        self.start = self._file.tell()
         self.size = size
+        self.gave = 0
+        """Bytes that were read when it was hashed."""
         self.name = name_of(file)
 
     def __iter__(self) -> Iterator[bytes]:
         left = self.size
         try:
-            self._file.seek(self._start)
+            self._file.seek(self.start)
             while left:
                 block = self._file.read(min(BLOCK_BYTES, left))
-                if not block:
-                    raise SourceChangedError(
-                        f"{self.name} changed during the upload: it ends {left} bytes early",
-                        path=self.name,
-                        changed="size",
-                    )
+                if not block or len(block) > left:
+                    raise self._ended(left)
                 left -= len(block)
                 yield block
         except CosxferError:
@@ -130,10 +137,99 @@ class FileBody:
             # Whatever reads may raise: what unpacks has errors of its own.
             raise SourceError(f"cannot read {self.name}: {type(error).__name__}: {error}", path=self.name) from error
 
-    def digest(self) -> hashing.PartDigest:
-        """Read it once; in a thread, as this blocks."""
-        md5, crc64 = hashing.Md5(), 0
-        for block in self:
+    def _ended(self, left: int) -> SourceError:
+        """The error where it gives another number of bytes than when it was hashed."""
+        if self._says() != self.size:
+            return SourceChangedError(
+                f"{self.name} changed during the upload: it ends {left} bytes early", path=self.name, changed="size"
+            )
+        return self.not_twice()
+
+    def _says(self) -> int | None:
+        self._file.seek(self.start)
+        return measure(self._file)
+
+    def digest(self, largest: int) -> hashing.PartDigest | None:
+        """Read it to its end, once; in a thread, as this blocks. ``size`` is what was read afterwards.
+
+        None if it gave another number of bytes than it announces even now: then it must not be read twice. Raises
+        `UsageError` once it gave more than ``largest`` bytes, and `SourceChangedError` where it was cut.
+        """
+        try:
+            digest = self._read(largest)
+            if digest is None or digest.length == self.size:
+                return digest
+            says = self._says()
+        except CosxferError:
+            raise
+        except Exception as error:
+            raise SourceError(f"cannot read {self.name}: {type(error).__name__}: {error}", path=self.name) from error
+        if says is not None and says < self.size:
+            raise SourceChangedError(
+                f"{self.name} changed during the upload: it had {self.size} bytes and has {says}",
+                path=self.name,
+                changed="size",
+            )
+        if says != digest.length:
+            return None
+        self.size = digest.length  # it has grown
+        return digest
+
+    def rewind(self) -> None:
+        """Go back to where it stood; in a thread."""
+        try:
+            self._file.seek(self.start)
+        except Exception as error:
+            raise SourceError(f"cannot read {self.name}: {type(error).__name__}: {error}", path=self.name) from error
+
+    def not_twice(self) -> SourceError:
+        """The error where it does not give its bytes a second time."""
+        return SourceError(
+            f"cannot read {self.name} twice: it gave {self.gave} bytes the first time, and not as many the second "
+            "time. Pass an iterable of its pieces",
+            path=self.name,
+        )
+
+    def _read(self, largest: int) -> hashing.PartDigest | None:
+        md5, crc64, size = hashing.Md5(), 0, 0
+        self._file.seek(self.start)
+        while block := self._file.read(BLOCK_BYTES):
+            if isinstance(block, str):
+                raise in_text_mode()
+            if len(block) > BLOCK_BYTES:
+                return None
+            size += len(block)
+            self.gave = size
+            if size > largest:
+                raise too_long(self.name, size, largest)
             md5.update(block)
             crc64 = hashing.crc64(block, crc64)
-        return hashing.PartDigest(md5.digest(), crc64, self.size)
+        if block is None:
+            raise nothing_yet(self._file)
+        return hashing.PartDigest(md5.digest(), crc64, size)
+
+
+def in_text_mode() -> UsageError:
+    """The error for a file object that reads text."""
+    return UsageError('the file object is open in text mode; open it with "rb"', name="body", value="text")
+
+
+def nothing_yet(file: ReadableFile) -> UsageError:
+    """The error for a file object that does not wait: more may come, so what was read so far is not all."""
+    kind = type(file).__name__
+    return UsageError(
+        f"the body <{kind}> has nothing to read yet, as it is in non-blocking mode; make it wait (os.set_blocking), or "
+        "pass an iterable of its pieces",
+        name="body",
+        value=kind,
+    )
+
+
+def too_long(name: str, size: int, largest: int) -> UsageError:
+    """The error for a body that goes on beyond what one request carries."""
+    return UsageError(
+        f"the body {name} is more than {largest} bytes ({largest // GIB} GiB), which is what one request carries; "
+        "nothing was sent",
+        name="body",
+        value=size,
+    )

@@ -11,9 +11,9 @@ from typing import IO, TypeAlias
 
 from cosxfer._native import hashing
 from cosxfer.cos.requests import Buffer
-from cosxfer.engine.file_body import FileBody, ReadableFile
+from cosxfer.engine.file_body import FileBody, ReadableFile, nothing_yet, too_long
 from cosxfer.errors import CosxferError, SourceError, UsageError
-from cosxfer.limits import GIB, KIB, MIB
+from cosxfer.limits import KIB, MIB
 from cosxfer.threads import Workers, in_thread
 
 BATCH_BYTES = 256 * KIB
@@ -41,13 +41,7 @@ def _blocks(file: ReadableFile) -> Iterator[Buffer]:
     while block := file.read(BATCH_BYTES):
         yield block
     if block is None:
-        # More may come: what was read so far is not all.
-        raise UsageError(
-            f"the body <{type(file).__name__}> has nothing to read yet, as it is in non-blocking mode; make it wait "
-            "(os.set_blocking), or pass an iterable of its pieces",
-            name="body",
-            value=type(file).__name__,
-        )
+        raise nothing_yet(file)
 
 
 class StreamBody:
@@ -112,12 +106,7 @@ async def spool(pieces: Pieces, *, executor: Workers, largest: int, name: str) -
         async for batch in batches(pieces, executor=executor, name=name):
             size += len(batch)
             if size > largest:
-                raise UsageError(
-                    f"the body {name} is more than {largest} bytes ({largest // GIB} GiB), "
-                    "which is what one request carries; nothing was sent",
-                    name="body",
-                    value=size,
-                )
+                raise too_long(name, size, largest)
             crc64 = await in_thread(executor, _keep, file, md5, crc64, batch)
         file.seek(0)
         yield Spooled(body=FileBody(file, size), size=size, digest=hashing.PartDigest(md5.digest(), crc64, size))

@@ -1,0 +1,365 @@
+"""Bodies that announce another length than they have: the bytes that are there are sent, or an error is raised.
+
+Also bodies that give nothing, as they stand at their end: a warning says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cosxfer
+from cosxfer.limits import MIB
+from cosxfer.server import RunningServer, running
+
+CONTENT = os.urandom(2 * MIB + 7)
+PROC = Path("/proc/sys/kernel/hostname")
+SYS = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RunningServer]:
+    with running() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def no_faults(server: RunningServer) -> Iterator[None]:
+    yield
+    server.set_faults([])
+
+
+@pytest.fixture(scope="module")
+def client(server: RunningServer) -> Iterator[cosxfer.Client]:
+    with cosxfer.Client(endpoint=server.endpoint, credentials=server.credentials) as client:
+        yield client
+
+
+def put(client: cosxfer.Client, bucket: str, body: Any, **options: Any) -> bytes:
+    client.put_object(bucket, "k", body, **options)
+    return client.get_object(bucket, "k").body
+
+
+def put_asynchronously(client: cosxfer.Client, bucket: str, body: Any, **options: Any) -> bytes:
+    async def main() -> None:
+        config = client.config
+        async with cosxfer.AsyncClient(endpoint=config.endpoint, credentials=credentials_of(client)) as other:
+            await other.put_object(bucket, "k", body, **options)
+
+    asyncio.run(main())
+    return client.get_object(bucket, "k").body
+
+
+def credentials_of(client: cosxfer.Client) -> Any:
+    async def credentials() -> cosxfer.Credentials | None:
+        return await client._client._session.credentials()
+
+    return client._run(credentials())
+
+
+def post(client: cosxfer.Client, bucket: str, body: Any, **options: Any) -> bytes:
+    client.post_object(bucket, "k", body, **options)
+    return client.get_object(bucket, "k").body
+
+
+def append_to_a_new_one(client: cosxfer.Client, bucket: str, body: Any, **options: Any) -> bytes:
+    key = f"appended-{os.urandom(8).hex()}"
+    client.append_object(bucket, key, body, position=0, **options)
+    return client.get_object(bucket, key).body
+
+
+def part(client: cosxfer.Client, bucket: str, body: Any, **options: Any) -> bytes:
+    upload_id = client.multipart_init(bucket, "k").upload_id
+    sent = client.multipart_upload(bucket, "k", body, upload_id=upload_id, part_number=1, **options)
+    client.multipart_complete(bucket, "k", upload_id=upload_id, parts=[sent])
+    return client.get_object(bucket, "k").body
+
+
+WAYS = [put, put_asynchronously, post, append_to_a_new_one, part]
+
+
+class Says(io.BytesIO):
+    """A file object that announces another length than it has."""
+
+    def __init__(self, announced: int, content: bytes = CONTENT) -> None:
+        super().__init__(content)
+        self._announced = announced
+        self._at_end = False
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        self._at_end = whence == os.SEEK_END
+        return self._announced if self._at_end else super().seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._announced if self._at_end else super().tell()
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("announced", [0, 1, len(CONTENT) - 1, len(CONTENT) + 1, 100 * MIB])
+@pytest.mark.parametrize("with_length", [False, True])
+def test_a_file_object_is_read_to_its_end_whatever_it_announces(
+    client: cosxfer.Client, server: RunningServer, way: Callable[..., bytes], announced: int, with_length: bool
+) -> None:
+    options = {"content_length": len(CONTENT)} if with_length else {}
+    assert way(client, server.bucket, Says(announced), **options) == CONTENT
+
+
+@pytest.mark.parametrize("announced", [0, 5, 100])
+@pytest.mark.parametrize("operation", ["put_object", "post_object"])
+def test_one_that_announces_another_length_is_sent_again_after_a_failure(
+    client: cosxfer.Client, server: RunningServer, announced: int, operation: str
+) -> None:
+    server.set_faults([{"operation": operation, "attempt": 1, "do": "error", "status": 500, "code": "InternalError"}])
+    way = put if operation == "put_object" else post
+    assert way(client, server.bucket, Says(announced, b"exactly this")) == b"exactly this"
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("announced", [0, 3, 12, 100])
+def test_a_content_length_that_is_wrong_is_refused_also_if_the_file_object_agrees_with_it(
+    client: cosxfer.Client, server: RunningServer, way: Callable[..., bytes], announced: int
+) -> None:
+    for wrong in {announced, 11, 13} - {12}:
+        with pytest.raises(cosxfer.UsageError, match=f"content_length is {wrong}, but the body is 12 bytes"):
+            way(client, server.bucket, Says(announced, b"exactly this"), content_length=wrong)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("path", [PROC, SYS], ids=["proc", "sys"])
+@pytest.mark.parametrize("buffering", [0, -1])
+def test_files_of_proc_and_sys_are_stored_as_they_read(
+    client: cosxfer.Client, server: RunningServer, way: Callable[..., bytes], path: Path, buffering: int
+) -> None:
+    if not path.exists():
+        pytest.skip(f"there is no {path}")
+    with path.open("rb", buffering=buffering) as file:
+        assert way(client, server.bucket, file) == path.read_bytes() != b""
+
+
+@pytest.mark.parametrize("path", [PROC, SYS], ids=["proc", "sys"])
+def test_their_paths_are_refused_with_a_call_that_works(
+    client: cosxfer.Client, server: RunningServer, path: Path
+) -> None:
+    if not path.exists():
+        pytest.skip(f"there is no {path}")
+    for call in (
+        lambda: client.upload_file(server.bucket, "refused", path),
+        lambda: client.slice_upload_file(server.bucket, "refused", path),
+        lambda: put(client, server.bucket, path),
+        lambda: post(client, server.bucket, path),
+        lambda: append_to_a_new_one(client, server.bucket, path),
+        lambda: part(client, server.bucket, path),
+    ):
+        with pytest.raises(
+            cosxfer.SourceError, match=r"put_object\(bucket, key, open\('/.*', 'rb'\)\) sends"
+        ) as caught:
+            call()
+        assert not isinstance(caught.value, cosxfer.SourceChangedError)
+        assert "changed" not in str(caught.value)
+    uploads = client.multipart_list(server.bucket, prefix="refused").uploads
+    assert not uploads
+
+
+class Grows(io.BytesIO):
+    """One that is written to while it is read."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self._grown = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size and self._grown < 3:
+            self._grown += 1
+            position = super().tell()
+            super().seek(0, os.SEEK_END)
+            super().write(b"more")
+            super().seek(position)
+        return super().read(size)
+
+
+class IsCut(io.BytesIO):
+    def __init__(self, content: bytes, *, at_read: int) -> None:
+        super().__init__(content)
+        self._reads = at_read
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size:
+            self._reads -= 1
+            if not self._reads:
+                self.truncate(1000)
+        return super().read(size)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_file_object_that_grows_is_sent_to_its_end(
+    client: cosxfer.Client, server: RunningServer, way: Callable[..., bytes]
+) -> None:
+    assert way(client, server.bucket, Grows(CONTENT)) == CONTENT + b"more" * 3
+
+
+@pytest.mark.parametrize("at_read", [2, 5])
+@pytest.mark.parametrize("way", [put, post, part])
+def test_a_file_object_that_is_cut_is_an_error(
+    client: cosxfer.Client, server: RunningServer, way: Callable[..., bytes], at_read: int
+) -> None:
+    with pytest.raises(cosxfer.SourceChangedError, match="changed during the upload: it "):
+        way(client, server.bucket, IsCut(CONTENT, at_read=at_read))
+
+
+class OnlyForwards:
+    """A stream that pretends to be able to go back."""
+
+    def __init__(self, announced: int) -> None:
+        self._left = io.BytesIO(b"exactly this")
+        self._announced = announced
+        self._position = 0
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        self._position = self._announced if whence else offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, size: int = -1, /) -> bytes:
+        return self._left.read(size)
+
+
+@pytest.mark.parametrize("announced", [5, 12, 100])
+@pytest.mark.parametrize("way", [put, post, part])
+def test_one_that_only_pretends_to_go_back_is_an_error(
+    client: cosxfer.Client, server: RunningServer, way: Callable[..., bytes], announced: int
+) -> None:
+    with pytest.raises(cosxfer.SourceError, match="cannot read <OnlyForwards> twice: it gave 12 bytes") as caught:
+        way(client, server.bucket, OnlyForwards(announced))
+    assert not isinstance(caught.value, cosxfer.SourceChangedError)
+
+
+def test_one_that_stays_at_its_end_is_an_error(client: cosxfer.Client, server: RunningServer) -> None:
+    class Stays(io.BytesIO):
+        def seek(self, offset: int, whence: int = 0, /) -> int:
+            return super().seek(offset, whence) if whence else super().tell()
+
+    with pytest.raises(cosxfer.SourceError, match="does not go back to byte 0"):
+        put(client, server.bucket, Stays(b"exactly this"))
+
+
+def test_one_that_gives_more_than_is_asked_is_kept(client: cosxfer.Client, server: RunningServer) -> None:
+    class Generous(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            return super().read(-1 if size else 0)
+
+    for way in WAYS:
+        assert way(client, server.bucket, Generous(CONTENT)) == CONTENT
+
+
+def test_one_that_turns_out_to_be_text_is_refused(client: cosxfer.Client, server: RunningServer) -> None:
+    class Text(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> Any:
+            data = super().read(size)
+            return data.decode() if size else data
+
+    with pytest.raises(cosxfer.UsageError, match="text mode"):
+        put(client, server.bucket, Text(b"words"))
+
+
+# -- at its end -------------------------------------------------------------------------------------------------------
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_file_object_that_is_given_twice_warns_the_second_time(
+    client: cosxfer.Client,
+    server: RunningServer,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    way: Callable[..., bytes],
+) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"exactly this")
+    with path.open("rb") as file:
+        assert way(client, server.bucket, file) == b"exactly this"
+        assert not warnings(caplog)
+        server.set_faults(
+            [{"operation": "put_object", "attempt": 1, "do": "error", "status": 500, "code": "InternalError"}]
+        )
+        assert way(client, server.bucket, file) == b""
+        [warning] = warnings(caplog)
+        assert warning == (
+            f"the file object {path} is at its end (byte 12), so an empty body is sent; seek(0) before the call sends "
+            "it from its beginning"
+        )
+        file.seek(0)
+        assert way(client, server.bucket, file) == b"exactly this"
+    assert len(warnings(caplog)) == 1
+
+
+def test_what_was_just_written_warns_too(
+    client: cosxfer.Client, server: RunningServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = io.BytesIO()
+    file.write(b"exactly this")
+    assert put(client, server.bucket, file) == b""
+    assert "at its end (byte 12)" in warnings(caplog)[0]
+
+
+def generator() -> Iterator[bytes]:
+    yield b"exactly this"
+
+
+async def async_generator() -> AsyncIterator[bytes]:
+    yield b"exactly this"
+
+
+class Once:
+    def __init__(self) -> None:
+        self._left = io.BytesIO(b"exactly this")
+
+    def read(self, size: int = -1, /) -> bytes:
+        return self._left.read(size)
+
+
+@pytest.mark.parametrize(
+    "make", [generator, async_generator, lambda: iter([b"exactly this"]), lambda: map(bytes, [b"exactly this"]), Once]
+)
+@pytest.mark.parametrize("way", [put, post, part])
+def test_what_can_be_read_once_warns_the_second_time(
+    client: cosxfer.Client,
+    server: RunningServer,
+    caplog: pytest.LogCaptureFixture,
+    make: Callable[[], Any],
+    way: Callable[..., bytes],
+) -> None:
+    body = make()
+    assert way(client, server.bucket, body) == b"exactly this"
+    assert not warnings(caplog)
+    assert way(client, server.bucket, body) == b""
+    [warning] = warnings(caplog)
+    assert warning == (
+        f"nothing came from the body <{type(body).__name__}>, so an empty body is sent; what can be read once only "
+        "gives nothing a second time"
+    )
+    with pytest.raises(cosxfer.UsageError, match="content_length is 12"):
+        way(client, server.bucket, body, content_length=12)
+
+
+@pytest.mark.parametrize("body", [b"", "", [], io.BytesIO(), memoryview(b"")])
+def test_what_is_empty_by_itself_does_not_warn(
+    client: cosxfer.Client, server: RunningServer, caplog: pytest.LogCaptureFixture, body: Any
+) -> None:
+    assert put(client, server.bucket, body) == b""
+    assert put(client, server.bucket, iter(()), content_length=0) == b""
+    assert not warnings(caplog)
