@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import mimetypes
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, TypedDict, cast
 from urllib.parse import quote
 
 from cosxfer.arguments import check_mapping, check_names, wrong_type
+from cosxfer.cos.content_types import content_type_of
 from cosxfer.cos.endpoint import PATH_SAFE, Endpoint
 from cosxfer.cos.names import (
     check_header_name,
@@ -163,8 +163,9 @@ class ObjectHeaders(PartHeaders, total=False):
     content_disposition: str | None
     content_encoding: str | None
     content_type: str | None
-    """Guessed from the key's ending where absent, else ``application/octet-stream``. Of ``.csv.gz`` and the like it is
-    ``application/gzip``, or with ``content_encoding`` that of the ``.csv``."""
+    """If absent: by the key's ending, from a table that is the same on every machine, else
+    ``application/octet-stream``. Of ``.csv.gz`` and the like it is ``application/gzip``, or with ``content_encoding``
+    that of the ``.csv``."""
     expires: str | None
     acl: str | None
     """``default``, ``private``, ``public-read`` or ``public-read-write``."""
@@ -208,13 +209,6 @@ _HEADER_OF = {
 
 _PLAIN = frozenset({*_HEADER_OF, "metadata", "traffic_limit", "headers"})
 
-_PACKED = {
-    "bzip2": "application/x-bzip2",
-    "compress": "application/x-compress",
-    "gzip": "application/gzip",
-    "xz": "application/x-xz",
-}
-
 _CUSTOMER_KEY = tuple(_HEADER_OF[name] for name in CustomerKey.__annotations__)
 
 _PART_HEADERS = ("expect", "x-cos-traffic-limit", *_CUSTOMER_KEY)
@@ -235,7 +229,7 @@ def object_headers(key: str, given: ObjectHeaders, *, guess_type: bool = True) -
     """
     headers = _plain_headers(given)
     if guess_type and "content-type" not in headers:
-        headers["content-type"] = _guessed_type(key, unpacked="content-encoding" in headers)
+        headers["content-type"] = content_type_of(key, unpacked="content-encoding" in headers)
     if "metadata" in given:
         metadata = metadata_headers(given["metadata"])
         if both := metadata.keys() & headers.keys():
@@ -243,16 +237,6 @@ def object_headers(key: str, given: ObjectHeaders, *, guess_type: bool = True) -
         headers.update(metadata)
     check_metadata_size(headers)
     return headers
-
-
-def _guessed_type(key: str, *, unpacked: bool) -> str:
-    """What the key's ending says; of what is compressed, its own type, unless it will be ``unpacked`` on the way."""
-    # A name is guessed as if it were a URL: one that begins with "data:" would say its type itself, and what follows
-    # two slashes would be a host.
-    kind, packed = mimetypes.guess_type(f"/{key.rpartition('/')[2]}")
-    if packed is not None and not unpacked:
-        kind = _PACKED.get(packed)
-    return kind or "application/octet-stream"
 
 
 def part_headers(given: ObjectHeaders) -> dict[str, str]:

@@ -10,7 +10,7 @@ import inspect
 import os
 from collections.abc import AsyncIterable, Iterator
 from contextlib import suppress
-from typing import Protocol, TypeGuard, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 from cosxfer._native import hashing
 from cosxfer.errors import CosxferError, SourceChangedError, SourceError, UsageError
@@ -193,6 +193,7 @@ class FileBody:
     def _read(self, largest: int) -> hashing.PartDigest | None:
         md5, crc64, size = hashing.Md5(), 0, 0
         self._file.seek(self.start)
+        block: Any
         while block := self._file.read(BLOCK_BYTES):
             if isinstance(block, str):
                 raise in_text_mode()
