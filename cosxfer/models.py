@@ -14,14 +14,17 @@ from cosxfer.states import TaskChange, TaskState
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far hashing or sending has come."""
+    """How far hashing or sending has come; reported four times a second at most, at the start, and at the end."""
 
     loaded: int
     """Bytes done; never falls."""
     total: int
     """Bytes in all."""
     speed: float
-    """Bytes per second since the last report."""
+    """Bytes per second since the report before; 0 in the first one, and the mean over the whole in the last one.
+
+    It counts ``loaded``: while a failed attempt's bytes are sent again, ``loaded`` stands still and the speed is 0.
+    """
     percent: float
     """``loaded / total`` from 0 to 1; 1 where there is nothing to do."""
 
@@ -36,7 +39,17 @@ class Result:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PutObjectResult(Result):
+class VerifiedResult(Result):
+    """A result of sending bytes, and whether the response proves that the server has them."""
+
+    verified: bool = False
+    """True if the server's digest of what was sent agreed with ours. One that differs raises `IntegrityError`."""
+    verified_by: str = ""
+    """``"crc64"``, ``"etag"`` (the server sent no CRC64, but an ETag that is the MD5), or ``""``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PutObjectResult(VerifiedResult):
     """An object that was sent in one request."""
 
     etag: str
@@ -47,8 +60,12 @@ class PutObjectResult(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AppendObjectResult(Result):
-    """An append; where its answer was lost, what HEAD Object said afterwards."""
+class AppendObjectResult(VerifiedResult):
+    """An append; where its answer was lost, what HEAD Object said afterwards.
+
+    ``verified`` is False past position 0, unless what was appended was fetched and compared after a lost response: the
+    server's CRC64 is that of the whole object. (It has compared the Content-MD5 of the bytes before it appended them.)
+    """
 
     next_append_position: int
     """Where the object ends now, and the next append belongs."""
@@ -58,7 +75,7 @@ class AppendObjectResult(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PostObjectResult(Result):
+class PostObjectResult(VerifiedResult):
     """An object that came by an HTML form."""
 
     bucket: str
@@ -136,7 +153,7 @@ class MultipartInitResult(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MultipartUploadResult(Result):
+class MultipartUploadResult(VerifiedResult):
     """A part that was sent; `multipart_complete` takes it as it is."""
 
     part_number: int

@@ -91,7 +91,7 @@ class AsyncMultipartCalls(AsyncCalls):
                 region=region,
                 on_sent=reporter.add,
             )
-            ready.check(result.crc64, doing=f"Upload Part {part_number}")
+            result = ready.proven(result, doing=f"Upload Part {part_number}")
         reporter.finish()
         await self._told(on_progress)
         return result

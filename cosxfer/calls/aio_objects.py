@@ -273,6 +273,7 @@ class AsyncObjectCalls(AsyncCalls):
                 filename=filename,
                 fields=signed,
                 content_length=ready.content_length,
+                md5=ready.md5,
                 crc64=ready.crc64,
                 region=region,
                 on_sent=reporter.add,

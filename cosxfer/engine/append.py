@@ -149,6 +149,9 @@ class Append:
             status_code=found.status_code,
             headers=found.headers,
             request_id=found.request_id,
+            # `_is_there` has compared the CRC64 of what stands there, unless nothing does.
+            verified=self._body.content_length > 0,
+            verified_by="crc64" if self._body.content_length else "",
             etag=found.etag,
             crc64=found.crc64,
             next_append_position=found.size,

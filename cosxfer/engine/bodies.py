@@ -6,8 +6,8 @@ import os
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias, TypeVar
 
 from cosxfer._native import hashing
 from cosxfer.arguments import check_text, wrong_type
@@ -20,6 +20,8 @@ from cosxfer.engine.report import logger
 from cosxfer.engine.stream_body import Spooled, StreamBody, bytes_of, pieces_of, spool, view_of
 from cosxfer.engine.unchanged import check_unchanged
 from cosxfer.errors import CosxferError, IntegrityError, SourceChangedError, UsageError
+from cosxfer.models import MultipartUploadResult, PutObjectResult
+from cosxfer.ops.mistakes import warn_if_path
 from cosxfer.planning import PartRange
 from cosxfer.sources import FileSource, SmallFile
 from cosxfer.threads import Workers, in_thread
@@ -29,12 +31,15 @@ BodyInput: TypeAlias = BinaryInput | str
 """Bytes, text (sent as UTF-8), the path of a file, a binary file object (from its position), or pieces to come."""
 
 
+Sent = TypeVar("Sent", PutObjectResult, MultipartUploadResult)
+
+
 @dataclass(frozen=True, kw_only=True)
 class PreparedBody:
     """A body and what is known of it.
 
     ``md5`` is the caller's own where one was given. It and ``crc64`` are None for pieces that are sent as they come;
-    `check` compares those afterwards.
+    `proven` compares those afterwards.
     """
 
     body: Body
@@ -42,14 +47,18 @@ class PreparedBody:
     md5: bytes | None
     crc64: int | None
 
-    def check(self, theirs: int | None, *, doing: str) -> None:
+    def proven(self, result: Sent, *, doing: str) -> Sent:
         """Compare the CRC64 of what was sent as it came with the server's; raises `IntegrityError`."""
-        if isinstance(self.body, StreamBody) and theirs is not None and theirs != self.body.crc64:
+        if not isinstance(self.body, StreamBody) or result.crc64 is None:
+            return result
+        if result.crc64 != self.body.crc64:
             raise IntegrityError(
-                f"{doing}: the server stored other bytes than were sent: its CRC64 is {theirs}, ours {self.body.crc64}",
+                f"{doing}: the server stored other bytes than were sent: its CRC64 is {result.crc64}, ours "
+                f"{self.body.crc64}",
                 expected=self.body.crc64,
-                actual=theirs,
+                actual=result.crc64,
             )
+        return replace(result, verified=True, verified_by="crc64")
 
 
 @asynccontextmanager
@@ -71,6 +80,8 @@ async def prepared(
     ``content_length`` long: before anything is sent, or, where pieces are sent as they come, before the last of them
     is, so that no object comes of it.
     """
+    if isinstance(body, str):
+        await warn_if_path(body, executor)
     body = checked_body(body)
     given = None if content_md5 is None else check_content_md5(content_md5)
     if content_length is not None:

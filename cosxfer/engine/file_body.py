@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import AsyncIterable, Iterator
+from collections.abc import AsyncIterable, Callable, Iterator
 from contextlib import suppress
 from typing import Any, Protocol, TypeGuard, runtime_checkable
 
@@ -193,8 +193,8 @@ class FileBody:
     def _read(self, largest: int) -> hashing.PartDigest | None:
         md5, crc64, size = hashing.Md5(), 0, 0
         self._file.seek(self.start)
-        block: Any
-        while block := self._file.read(BLOCK_BYTES):
+        read: Callable[[int], Any] = self._file.read
+        while block := read(BLOCK_BYTES):
             if isinstance(block, str):
                 raise in_text_mode()
             if len(block) > BLOCK_BYTES:

@@ -12,6 +12,7 @@ from cosxfer.engine.digests import Digests
 from cosxfer.engine.report import Reporter
 from cosxfer.limits import MAX_PUT_BYTES
 from cosxfer.models import Progress, PutObjectResult
+from cosxfer.ops.mistakes import may_be_path, warn_if_path
 from cosxfer.ops.put_object import put_object
 from cosxfer.ops.session import Session
 from cosxfer.threads import Workers
@@ -31,6 +32,7 @@ class PutJob:
         "_key",
         "_region",
         "_session",
+        "_text",
         "repeatable",
     )
 
@@ -55,6 +57,7 @@ class PutJob:
         check_bucket(bucket)
         object_headers(check_key(key), given)
         session.endpoint(bucket, region)
+        text = body if isinstance(body, str) and may_be_path(body) else None
         body = checked_body(body)
         if content_md5 is not None:
             check_content_md5(content_md5)
@@ -70,6 +73,7 @@ class PutJob:
         self._content_md5 = content_md5
         self._region = region
         self._given = given
+        self._text = text
         self.repeatable = isinstance(body, bytes | bytearray | memoryview | str | os.PathLike)
 
     async def run(
@@ -79,6 +83,8 @@ class PutJob:
         on_progress: Callable[[Progress], None] | None,
     ) -> PutObjectResult:
         """Send it. Hashing is not reported: it is over before a listener could look."""
+        if self._text is not None:
+            await warn_if_path(self._text, self._executor)
         body, length, md5 = self._body, self._content_length, self._content_md5
         if isinstance(body, bytes | bytearray | memoryview):
             ready = await in_memory(
@@ -110,8 +116,7 @@ class PutJob:
             region=self._region,
             on_sent=None if on_progress is None else reporter.add,
         )
-        ready.check(result.crc64, doing="PUT Object")
-        return result, reporter
+        return ready.proven(result, doing="PUT Object"), reporter
 
     async def abort(self) -> tuple[bool, str]:
         """A single PUT leaves nothing behind."""

@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 from cosxfer._native import hashing
 from cosxfer.arguments import check_flag, wrong_type
 from cosxfer.config import check_concurrency
-from cosxfer.cos.names import bare_etag, check_bucket, check_key
+from cosxfer.cos.names import check_bucket, check_key
 from cosxfer.cos.requests import Body, ObjectHeaders, object_headers
 from cosxfer.engine.abort import abort_upload
 from cosxfer.engine.bodies import check_content_length, check_stored
@@ -249,9 +249,6 @@ async def _put(
         await check_unchanged(source, executor, parts)
         raise
     await check_stored(source, executor, parts)
-    verified_by = "crc64" if result.crc64 is not None else ""
-    if not verified_by and bare_etag(result.etag) == hashed.md5.hex():
-        verified_by = "etag"
     reporter.finish()
     return UploadResult(
         status_code=result.status_code,
@@ -263,8 +260,8 @@ async def _put(
         location=result.location,
         version_id=result.version_id,
         crc64=hashed.crc64,
-        verified=bool(verified_by),
-        verified_by=verified_by,
+        verified=result.verified,
+        verified_by=result.verified_by,
         size=source.size,
         parts=1,
         part_size_bytes=source.size,

@@ -9,6 +9,8 @@ from cosxfer.cos.names import check_bucket, check_key, shorten
 from cosxfer.cos.requests import Body, CosRequest, ObjectHeaders
 from cosxfer.errors import IntegrityError, UsageError
 from cosxfer.models import AppendObjectResult
+from cosxfer.ops.mistakes import warn_if_folder
+from cosxfer.ops.proof import proof
 from cosxfer.ops.session import Session
 
 
@@ -30,6 +32,7 @@ async def append_object(
     key = check_key(key)
     doing = f"APPEND Object {shorten(key)}"
     check_position(position)
+    warn_if_folder(key, content_length)
     headers = requests.object_headers(key, given)
     if md5 is not None:
         headers["content-md5"] = requests.content_md5(md5)
@@ -60,9 +63,11 @@ async def append_object(
             expected=after,
             actual=said,
         )
+    etag, whole = response.headers.get("etag", ""), position == 0
     return AppendObjectResult(
         **responses.common(response),
-        etag=response.headers.get("etag", ""),
+        **proof(crc64_agrees=whole and theirs is not None, etag=etag, md5=md5 if whole else None),
+        etag=etag,
         crc64=theirs,
         next_append_position=after,
     )

@@ -6,6 +6,7 @@ from cosxfer.cos import requests, responses, xml
 from cosxfer.cos.names import check_bucket, check_key, shorten
 from cosxfer.cos.requests import CosRequest, ObjectHeaders
 from cosxfer.models import MultipartInitResult
+from cosxfer.ops.mistakes import warn_if_folder
 from cosxfer.ops.session import Session
 
 
@@ -13,6 +14,7 @@ async def multipart_init(
     session: Session, bucket: str, key: str, *, given: ObjectHeaders, region: str | None = None
 ) -> MultipartInitResult:
     key = check_key(key)
+    warn_if_folder(key, None)
     doing = f"Initiate Multipart Upload {shorten(key)}"
     request = CosRequest(
         method="POST",

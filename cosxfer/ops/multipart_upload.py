@@ -10,6 +10,7 @@ from cosxfer.cos.requests import Body, CosRequest
 from cosxfer.errors import CosxferError, IntegrityError
 from cosxfer.models import MultipartUploadResult
 from cosxfer.ops.multipart_list_part import multipart_list_part
+from cosxfer.ops.proof import proof
 from cosxfer.ops.session import Session
 
 
@@ -90,11 +91,13 @@ async def multipart_upload(
         return None
 
     response = await session.call(request, doing=doing, on_sent=on_sent, check=check, on_conflict=stored_after_all)
+    etag, stored = responses.etag(response, doing=doing), responses.crc64(response, doing=doing)
     result = MultipartUploadResult(
         **responses.common(response),
+        **proof(crc64_agrees=crc64 is not None and stored is not None, etag=etag, md5=md5),
         part_number=part_number,
-        etag=responses.etag(response, doing=doing),
-        crc64=responses.crc64(response, doing=doing),
+        etag=etag,
+        crc64=stored,
         size=content_length,
     )
     return result, response.http_version

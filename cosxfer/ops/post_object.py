@@ -13,6 +13,8 @@ from cosxfer.cos.policy import FILENAME, Condition, form_fields
 from cosxfer.cos.requests import Body, CosRequest, ObjectHeaders
 from cosxfer.errors import CredentialsError, IntegrityError, UsageError
 from cosxfer.models import PostObjectResult, PresignedPost
+from cosxfer.ops.mistakes import warn_if_folder
+from cosxfer.ops.proof import proof
 from cosxfer.ops.session import Session
 
 EARLY_SECONDS = 60
@@ -106,12 +108,14 @@ async def post_object(
     filename: str,
     fields: Mapping[str, str],
     content_length: int,
+    md5: bytes | None,
     crc64: int | None,
     region: str | None = None,
     on_sent: Callable[[int], None] | None = None,
 ) -> PostObjectResult:
     """Send a form whose ``fields`` (all of them, the signature included) go before ``body``."""
     key = check_key(key)
+    warn_if_folder(key, content_length)
     doing = f"POST Object {shorten(key)}"
     if requests.SSE_CUSTOMER_KEY in fields:
         check_confidential(session.endpoint(bucket, region))
@@ -148,14 +152,16 @@ async def post_object(
         root = responses.document(response, "PostResponse", doing=doing)
         final_key = xml.text_of(root, "Key") or final_key
         location = xml.text_of(root, "Location") or location
+    etag, stored = responses.etag(response, doing=doing), responses.crc64(response, doing=doing)
     return PostObjectResult(
         **responses.common(response),
+        **proof(crc64_agrees=crc64 is not None and stored is not None, etag=etag, md5=md5),
         bucket=bucket,
         key=final_key,
-        etag=responses.etag(response, doing=doing),
+        etag=etag,
         location=location,
         version_id=response.headers.get("x-cos-version-id"),
-        crc64=responses.crc64(response, doing=doing),
+        crc64=stored,
     )
 
 

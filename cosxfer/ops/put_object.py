@@ -9,6 +9,8 @@ from cosxfer.cos.names import check_bucket, check_key, shorten
 from cosxfer.cos.requests import Body, CosRequest, ObjectHeaders
 from cosxfer.errors import IntegrityError
 from cosxfer.models import PutObjectResult
+from cosxfer.ops.mistakes import warn_if_folder
+from cosxfer.ops.proof import proof
 from cosxfer.ops.session import Session
 
 
@@ -30,6 +32,7 @@ async def put_object(
     ``md5`` (16 bytes) goes into Content-MD5; ``crc64`` is compared with the server's. None leaves either out.
     """
     key = check_key(key)
+    warn_if_folder(key, content_length)
     doing = f"PUT Object {shorten(key)}"
     headers = requests.object_headers(key, given)
     if md5 is not None:
@@ -55,11 +58,13 @@ async def put_object(
             )
 
     response = await session.call(request, doing=doing, on_sent=on_sent, check=check)
+    etag, theirs = responses.etag(response, doing=doing), responses.crc64(response, doing=doing)
     result = PutObjectResult(
         **responses.common(response),
-        etag=responses.etag(response, doing=doing),
+        **proof(crc64_agrees=crc64 is not None and theirs is not None, etag=etag, md5=md5),
+        etag=etag,
         location=session.endpoint(bucket, region).location(key),
         version_id=response.headers.get("x-cos-version-id"),
-        crc64=responses.crc64(response, doing=doing),
+        crc64=theirs,
     )
     return result, response.http_version
