@@ -11,12 +11,14 @@ import errno
 import os
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import NoReturn, Protocol, Self
 
 from cosxfer._native import slicing
 from cosxfer.errors import SourceChangedError, SourceError, UsageError
+from cosxfer.paths import kind_of, look_at, open_path, stat_path
 
 LOOKS = 10
 """How often a file that keeps growing is looked at before its size is believed."""
@@ -70,7 +72,7 @@ class RegularFile:
             ) from error
 
     def _look(self) -> bool:
-        return self._compare(os.stat(self._location))  # noqa: PTH116
+        return self._compare(stat_path(self._location))
 
     def _compare(self, status: os.stat_result) -> bool:
         now = SourceIdentity.of(status)
@@ -154,9 +156,9 @@ class FileSource(RegularFile):
         name = os.fsdecode(path)
         try:
             # NONBLOCK: opening a pipe must not wait for its writer; for a regular file it changes nothing.
-            fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            fd = open_path(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except (OSError, ValueError) as error:
-            raise SourceError(f"cannot open {name!r}: {_reason(error)}", path=name) from error
+            raise SourceError(f"cannot open {name!r}: {_why_not_opened(name, error)}", path=name) from error
         try:
             source = cls(name, fd, SourceIdentity.of(_status(fd, name)))
         except OSError as error:
@@ -408,7 +410,7 @@ def _status(fd: int, name: str) -> os.stat_result:
     if stat.S_ISDIR(status.st_mode):
         raise SourceError(f"{name!r} is a directory; upload_directory sends the files in it", path=name)
     if not stat.S_ISREG(status.st_mode):
-        raise SourceError(f"{name!r} is not a regular file; {_as_stream(name)}", path=name)
+        raise SourceError(f"{name!r} {_what(name, status)}; {_as_stream(name)}", path=name)
     for _ in range(LOOKS):
         if not os.pread(fd, 1, status.st_size):
             break
@@ -419,6 +421,22 @@ def _status(fd: int, name: str) -> os.stat_result:
                 f"{name!r} {more if status.st_size else 'does not tell its size'}; {_as_stream(name)}", path=name
             )
     return status
+
+
+def _why_not_opened(name: str, error: OSError | ValueError) -> str:
+    """The system's reason, or what is at the path if that says more: a link to nothing, a loop of links, a socket."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
+        with suppress(OSError):
+            if why := look_at(name).why:
+                return f"it {why}"
+    return _reason(error)
+
+
+def _what(name: str, status: os.stat_result) -> str:
+    with suppress(OSError):
+        if why := look_at(name).why:
+            return why
+    return f"is {kind_of(status.st_mode)}"
 
 
 def _reason(error: BaseException) -> str:

@@ -160,15 +160,20 @@ class AsyncFileCalls(AsyncCalls):
     ) -> list[FileResult]:
         """Upload the files of a directory tree as ``prefix/`` and their path below ``path``, ordered by that path.
 
-        ``include`` (None: all) and ``exclude`` are lists of globs, case-sensitive. One without ``/`` is compared with
-        the file's name, one with ``/`` with the path below ``path``, where ``*`` also stands for ``/``. A directory
-        that matches ``exclude`` is not entered. Directories themselves, empty ones too, make no objects.
+        ``include`` (None: all) and ``exclude`` are lists of patterns with the meaning that they have in a .gitignore
+        (``docs/api.md``, "Patterns"): ``*.tmp`` at any depth, ``photos/*.jpg`` from ``path``, ``cache/`` for
+        directories. A directory that matches ``exclude`` is not entered; one that matches ``include`` is included with
+        all that is in it. Each pattern that matches nothing is logged as a warning. Directories themselves, empty ones
+        too, make no objects. The tree may be of any depth.
 
-        A link to a file is uploaded as that file; a link to a directory is not followed. That, links to nothing,
-        pipes, sockets, devices and directories that cannot be read come back as results with an error, never silently.
-        Raises `cosxfer.SourceError` where ``path`` is no directory that can be read. ``options`` hold for every file;
-        everything else is as in `upload_files`. The tree is listed first; each file takes some 2.5 KB until the call
-        returns, almost all of it for its result.
+        A link to a file is uploaded as that file; a link to a directory is not followed. That, links to nothing or to
+        themselves, and directories that cannot be read come back as results with an error, whatever ``include`` says,
+        as files may be behind them; pipes, sockets and devices do if they are included. Raises `cosxfer.SourceError` if
+        ``path`` is no directory that can be read, or if no file matches ``include``, and `cosxfer.UsageError` for a
+        pattern that can never match.
+
+        ``options`` hold for every file; everything else is as in `upload_files`. The tree is listed first; each file
+        takes some 2.5 KB until the call returns, almost all of it for its result.
         """
         self._ready()
         look = partial(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
-from cosxfer.arguments import check_text, wrong_type
 from cosxfer.errors import SourceError
+from cosxfer.paths import shown_path
+from cosxfer.patterns import Patterns, parse_patterns
+from cosxfer.tree import Entry, walk
+
+logger = logging.getLogger("cosxfer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,76 +27,60 @@ class Found:
 
 
 def find_files(
-    root: str | os.PathLike[str], *, include: Sequence[str] | None = None, exclude: Sequence[str] | None = None
+    root: str | os.PathLike[str], *, include: Iterable[str] | None = None, exclude: Iterable[str] | None = None
 ) -> list[Found]:
     """The files below ``root`` that match one of ``include`` (None: all) and none of ``exclude``, ordered by path.
 
-    A pattern is a glob (``*``, ``?``, ``[…]``), case-sensitive: without a ``/`` it is compared with the file's name,
-    with one with the path from the root, where ``*`` also stands for ``/``. A directory that matches ``exclude`` is
-    not entered.
+    `cosxfer.patterns` says what a pattern matches. A directory that matches ``exclude`` is not entered; all files in
+    one that matches ``include`` are included. A pattern that matches nothing is logged as a warning.
 
-    A link to a file is that file. A link to a directory is not followed; it, links to nothing, directories that cannot
-    be read, and pipes, sockets and devices come back with an error. Raises `SourceError` where ``root`` is no
-    directory that can be read.
+    A link to a file is that file. What cannot be uploaded comes back with an error. Pipes, sockets and devices do so if
+    they are included. What may hide files does so whatever ``include`` says: directories that cannot be read, links to
+    directories (they are not followed), to nothing or to themselves, and what cannot be looked at. ``exclude`` leaves
+    out both.
+
+    Raises `SourceError` if ``root`` is no directory that can be read, or if nothing is found that is included, and
+    `UsageError` for a pattern that can never match.
     """
-    wanted, unwanted = _patterns("include", include), _patterns("exclude", exclude)
+    wanted, unwanted = parse_patterns("include", include), parse_patterns("exclude", exclude)
     start = os.fsdecode(root)
-    found = list(_walk(start, "", unwanted or (), at_root=True))
-    if wanted is not None:
-        found = [entry for entry in found if _matches(entry.relative, wanted)]
+    selection = _Selection(wanted, unwanted)
+    found = [
+        Found(relative, os.path.join(start, relative) if relative else start, entry.error)  # noqa: PTH118 (it is text)
+        for entry in walk(start, selection.choose)
+        if selection.takes(entry)
+        for relative in ["/".join(entry.names)]
+    ]
+    for patterns in filter(None, (wanted, unwanted)):
+        for text in patterns.unmatched:
+            logger.warning("the %s pattern %r matched nothing in %s", patterns.argument, text, shown_path(start))
+    if wanted is not None and wanted.patterns and not found:
+        listed = ", ".join(repr(pattern.text) for pattern in wanted.patterns)
+        left = " and is not excluded" if unwanted is not None and unwanted.patterns else ""
+        raise SourceError(f"no file in {shown_path(start)} matches {listed} (include){left}", path=start)
     return sorted(found, key=lambda entry: os.fsencode(entry.relative))
 
 
-def _patterns(name: str, given: Iterable[str] | None) -> tuple[str, ...] | None:
-    if given is None:
-        return None
-    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
-        raise wrong_type(name, given, 'a list of patterns such as ["*.log"]')
-    patterns = tuple(given)  # an iterator can be looked at once
-    for pattern in patterns:
-        check_text(pattern, name, optional=False)
-    return patterns
+class _Selection:
+    """Which entries of a tree are asked for."""
 
+    def __init__(self, wanted: Patterns | None, unwanted: Patterns | None) -> None:
+        self._wanted = wanted
+        self._unwanted = unwanted
 
-def _walk(directory: str, prefix: str, exclude: Sequence[str], *, at_root: bool = False) -> Iterator[Found]:
-    try:
-        with os.scandir(directory) as scan:
-            entries = list(scan)
-    except (OSError, ValueError) as error:
-        why = (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)
-        problem = SourceError(f"cannot read the directory {directory!r}: {why}", path=directory)
-        if at_root:
-            raise problem from error
-        yield Found(prefix.rstrip("/"), directory, problem)
-        return
-    for entry in entries:
-        relative = prefix + entry.name
-        if _matches(relative, exclude):
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(entry.path, f"{relative}/", exclude)
-        else:
-            yield Found(relative, entry.path, _problem(entry))
-
-
-def _problem(entry: os.DirEntry[str]) -> SourceError | None:
-    try:
-        if entry.is_file():
+    def choose(self, names: Sequence[str], *, is_folder: bool, within: bool) -> bool | None:
+        """None for what is excluded, else whether it is included, as everything in a folder that is included."""
+        if self._unwanted is not None and self._unwanted.match(names, is_folder=is_folder):
             return None
-        if entry.is_dir():
-            why = "is a link to a directory, which is not followed"
-        elif entry.is_symlink():
-            why = "is a link to nothing"
-        else:
-            why = "is not a regular file"
-    except OSError as error:
-        why = f"cannot be looked at: {(error.strerror or str(error)).lower()}"
-    return SourceError(f"{entry.path!r} {why}", path=entry.path)
+        if self._wanted is None:
+            return True
+        return self._wanted.match(names, is_folder=is_folder) or within
 
-
-def _matches(relative: str, patterns: Sequence[str]) -> bool:
-    name = relative.rpartition("/")[2]
-    return any(fnmatchcase(relative if "/" in pattern else name, pattern) for pattern in patterns)
+    def takes(self, entry: Entry) -> bool:
+        """Whether it is to be uploaded, or to be reported."""
+        if entry.is_folder and self._unwanted is not None and self._unwanted.covers(entry.names):
+            return False
+        return entry.chosen or entry.hides
 
 
 def joined(prefix: str, relative: str) -> str:

@@ -95,7 +95,11 @@ def test_cp_over_http2_and_tls(source: Path) -> None:
         (["{source}.missing", "cos://{bucket}/k"], 1, "no such file"),
         (["{folder}", "cos://{bucket}/k"], 2, "is a directory; -r (--recursive)"),
         (["-r", "{source}", "cos://{bucket}/k"], 1, "cannot read the directory"),
-        (["/dev/null", "cos://{bucket}/k"], 1, "'/dev/null' is not a regular file; cosxfer cp - cos://BUCKET/KEY <"),
+        (
+            ["/dev/null", "cos://{bucket}/k"],
+            1,
+            "'/dev/null' is a device, not a regular file; cosxfer cp - cos://BUCKET/KEY <",
+        ),
         (["/proc/self/status", "cos://{bucket}/k"], 1, "cp - cos://BUCKET/KEY < '/proc/self/status' sends what can be"),
         (["n" * 300, "cos://{bucket}/k"], 1, "file name too long"),
         (["{source}", "cos://other-1250000000/k"], 1, "NoSuchBucket"),

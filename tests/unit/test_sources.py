@@ -96,7 +96,7 @@ def test_a_file_that_there_is_no_memory_to_map_is_read_and_else_told(
 def test_what_is_no_file_is_told_with_what_can_be_done(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name, why in (
-        (tmp_path / "pipe", f"'{tmp_path}/pipe' is not a regular file; put_object"),
+        (tmp_path / "pipe", f"'{tmp_path}/pipe' is a named pipe, not a regular file; put_object"),
         (Path("/proc/self/status"), "'/proc/self/status' does not tell its size; put_object"),
     ):
         with pytest.raises(SourceError) as caught:

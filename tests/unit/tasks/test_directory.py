@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from pathlib import Path
@@ -10,8 +11,10 @@ import pytest
 
 import cosxfer
 from cosxfer.tasks.directory import find_files, joined
+from tests.unit.deep_tree import deep_folder, write_at
 from tests.unit.fake_cos import BUCKET, FakeCos
-from tests.unit.files import write
+from tests.unit.files import content_of, write
+from tests.unit.unprivileged import reachable_by_others, run_unprivileged
 
 
 @pytest.fixture
@@ -43,11 +46,14 @@ def test_files_come_in_the_order_of_their_paths(tree: Path) -> None:
         ({"include": ["a/*"]}, ["a/10.log", "a/2.log", "a/deep/er/x.txt"]),
         ({"include": ["x.txt"]}, ["a/deep/er/x.txt"]),
         ({"include": ["?.txt"], "exclude": ["deep", "B.*", "é*"]}, ["a.b/c.txt", "b.txt"]),
-        ({"include": ["[ab]*/*.txt"]}, ["a.b/c.txt", "a/deep/er/x.txt"]),
+        ({"include": ["[ab]*/*.txt"]}, ["a.b/c.txt"]),
+        ({"include": ["[ab]*/**/*.txt"]}, ["a.b/c.txt", "a/deep/er/x.txt"]),
+        ({"include": ["a/"], "exclude": ["deep/"]}, ["a/10.log", "a/2.log"]),
+        ({"include": ["/b.txt", "./B.txt", "**/er"]}, ["B.txt", "a/deep/er/x.txt", "b.txt"]),
+        ({"exclude": ["a/", "/a.b", "./B.txt", "**/b.txt", "a-b.txt"]}, ["é.txt"]),
         ({"exclude": ["*"]}, []),
         ({"include": []}, []),
         ({"exclude": ["a", "a.b", "*.txt"]}, []),
-        ({"include": ["b.TXT"]}, []),
     ],
 )
 def test_patterns_choose(tree: Path, patterns: dict[str, list[str]], expected: list[str]) -> None:
@@ -82,13 +88,183 @@ def test_links_to_files_are_files_and_other_things_come_back_with_an_error(tree:
     assert set(told) == {"loop", "nothing", "pipe", "socket"}
     assert "link to a directory, which is not followed" in told["loop"]
     assert "link to nothing" in told["nothing"]
-    assert "not a regular file" in told["pipe"]
-    assert "not a regular file" in told["socket"]
+    assert "is a named pipe, not a regular file" in told["pipe"]
+    assert "is a socket, not a regular file" in told["socket"]
 
 
 def test_what_is_excluded_is_no_error(tree: Path) -> None:
     os.mkfifo(tree / "pipe")
     assert [found.error for found in find_files(tree, exclude=["pipe"])] == 8 * [None]
+
+
+@pytest.mark.parametrize(
+    "patterns",
+    [{"include": ["b.TXT"]}, {"include": ["b.TXT", "x"], "exclude": []}, {"include": ["*.log"], "exclude": ["a"]}],
+)
+def test_files_that_are_asked_for_and_are_not_there_are_an_error(tree: Path, patterns: dict[str, list[str]]) -> None:
+    with pytest.raises(cosxfer.SourceError, match=r"no file in '.*/tree' matches '.*' \(include\)") as caught:
+        find_files(tree, **patterns)
+    assert (" and is not excluded" in str(caught.value)) == bool(patterns.get("exclude"))
+
+
+def test_a_pattern_that_matches_nothing_is_logged(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
+    find_files(tree, include=["*.log", "*.jpg"], exclude=["thing1/", "deep", "/thing2"])
+    assert [record.getMessage() for record in caplog.records] == [
+        f"the include pattern '*.jpg' matched nothing in '{tree}'",
+        f"the exclude pattern 'thing1/' matched nothing in '{tree}'",
+        f"the exclude pattern '/thing2' matched nothing in '{tree}'",
+    ]
+
+
+def test_a_pattern_that_another_one_goes_before_has_matched(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
+    find_files(tree, include=["a", "x.txt"], exclude=["a/2.log", "2.log"])
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("pattern", ["", "a\0", "[a", "a//b", "../a", "!a"])
+def test_a_pattern_that_can_never_match_is_refused_before_anything_is_sent(
+    cos: FakeCos, tree: Path, pattern: str
+) -> None:
+    with cos.blocking_client() as client, pytest.raises(cosxfer.UsageError, match="exclude pattern"):
+        client.upload_directory(BUCKET, "p", tree, exclude=[pattern])
+    assert not cos.objects
+
+
+def locked(tree: Path) -> Path:
+    """A folder that nobody but root can read, with a file in it, and one whose files nobody else can look at."""
+    (tree / "private/album").mkdir(parents=True)
+    write(tree / "private/album/x.jpg", 3)
+    write(tree / "x.jpg", 3)
+    reachable_by_others(tree)
+    (tree / "private").chmod(0)
+    return tree / "private"
+
+
+@pytest.mark.parametrize(
+    "patterns", [{}, {"include": ["*.jpg"]}, {"include": ["/x.jpg"]}, {"exclude": ["private/*.jpg"]}]
+)
+def test_a_folder_that_cannot_be_read_is_reported_whatever_is_included(
+    tree: Path, patterns: dict[str, list[str]]
+) -> None:
+    folder = locked(tree)
+
+    def look() -> None:
+        errors = {entry.relative: str(entry.error) for entry in find_files(tree, **patterns) if entry.error is not None}
+        assert errors == {"private": f"cannot read the directory '{folder}': permission denied"}
+
+    try:
+        run_unprivileged(look)
+    finally:
+        folder.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["private", "private/", "/private", "./private/", "**/private", "private/*", "private/**", "p*", "*/*", "*/"],
+)
+def test_a_folder_that_is_excluded_need_not_be_read(tree: Path, pattern: str) -> None:
+    folder = locked(tree)
+
+    def look() -> None:
+        found = find_files(tree, include=["*.jpg"], exclude=[pattern])
+        assert [(entry.relative, entry.error) for entry in found] == [("x.jpg", None)]
+
+    try:
+        run_unprivileged(look)
+    finally:
+        folder.chmod(0o700)
+
+
+def test_a_root_that_cannot_be_read_is_an_error_of_the_call(tree: Path) -> None:
+    folder = locked(tree)
+
+    def look() -> None:
+        for patterns in ({}, {"include": ["*.jpg"]}, {"exclude": ["*"]}):
+            with pytest.raises(cosxfer.SourceError, match="private': permission denied"):
+                find_files(folder, **patterns)
+
+    try:
+        run_unprivileged(look)
+    finally:
+        folder.chmod(0o700)
+
+
+def test_what_may_hide_files_is_reported_whatever_is_included(tree: Path) -> None:
+    (tree / "nothing").symlink_to("nowhere")
+    (tree / "album").symlink_to(tree / "a")
+    (tree / "loop").symlink_to("loop")
+    os.mkfifo(tree / "pipe")
+    chosen = {entry.relative: entry.error is None for entry in find_files(tree, include=["b.txt"])}
+    # No file can be behind a pipe; it is not asked for.
+    assert chosen == {"album": False, "b.txt": True, "loop": False, "nothing": False}
+    found = find_files(tree, include=["b.txt"], exclude=["album/", "loop", "noth*"])
+    assert [entry.relative for entry in found] == ["b.txt"]
+
+
+def test_a_name_that_is_no_text_can_be_chosen(tree: Path) -> None:
+    name = os.fsdecode(b"bad\xff")
+    (tree / name).touch()
+    assert names(tree, include=[name]) == [name]
+    assert name not in names(tree, exclude=[name])
+
+
+@pytest.mark.parametrize("name", ["a", "folder-with-a-name-that-is-no-short-one"])
+def test_a_tree_deeper_than_a_path_is_uploaded(cos: FakeCos, tmp_path: Path, name: str) -> None:
+    root = tmp_path / "deep"
+    content = content_of(300_000)
+    # 400 folders make a key of 800 bytes; what lies deeper has too long a key, which is an error of the file's.
+    with deep_folder(root, 400 * ["a"] + 800 * [name]) as bottom:
+        write_at(bottom, "far", content)
+        folder = os.open(root, os.O_RDONLY)
+        for _ in range(400):
+            below = os.open("a", os.O_RDONLY, dir_fd=folder)
+            os.close(folder)
+            folder = below
+        write_at(folder, "near", content)
+        os.close(folder)
+        with cos.blocking_client() as client:
+            far, near = client.upload_directory(BUCKET, "p", root)
+    assert near.error is None
+    assert cos.objects[near.options["key"]].content == content
+    assert near.options["key"] == "p/" + 400 * "a/" + "near"
+    assert isinstance(far.error, cosxfer.UsageError)
+    assert "bytes long in UTF-8; COS allows 850" in str(far.error)
+    assert len(str(far.error)) < 300
+
+
+@pytest.mark.parametrize("size", [5, 300_000, 2_500_000])
+def test_a_file_beyond_the_longest_path_is_uploaded_by_itself(
+    cos: FakeCos, tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "deep"
+    with deep_folder(root, 50 * [200 * "n"]) as bottom:
+        write_at(bottom, "file", content_of(size))
+        path = "/".join([str(root), *50 * [200 * "n"], "file"])
+        with cos.blocking_client() as client:
+            assert client.upload_file(BUCKET, "absolute", path).size == size
+            assert client.put_object(BUCKET, "body", Path(path)).crc64 is not None
+            with pytest.raises(cosxfer.SourceError, match="no such file"):
+                client.upload_file(BUCKET, "k", path + "s")
+            os.fchdir(bottom)
+            try:
+                client.upload_file(BUCKET, "relative", "file")
+            finally:
+                os.chdir(tmp_path)
+    assert {cos.objects[key].content for key in ("absolute", "body", "relative")} == {content_of(size)}
+
+
+def test_an_async_client_fails_and_warns_alike(cos: FakeCos, tree: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tree / "album").symlink_to(tree / "a")
+
+    async def upload() -> None:
+        async with cos.client() as client:
+            results = await client.upload_directory(BUCKET, "p", tree, include=["b.txt"], exclude=["/nowhere"])
+            assert [result.error is None for result in results] == [False, True]
+            assert any("'/nowhere' matched nothing" in record.getMessage() for record in caplog.records)
+            with pytest.raises(cosxfer.SourceError, match="matches"):
+                await client.upload_directory(BUCKET, "p", tree, include=["*.gif"], exclude=["album"])
+
+    asyncio.run(upload())
 
 
 @pytest.mark.parametrize("make", [lambda path: None, Path.touch])

@@ -1,0 +1,214 @@
+"""What lies in a directory tree of any depth, read without recursion and with a bounded number of descriptors.
+
+Each folder is opened relative to the one above it, so no path is too long. A folder that is left waiting while others
+below it are read may lose its descriptor; it is opened again from the root, and compared with what it was.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from cosxfer.errors import SourceError
+from cosxfer.paths import look_at, open_path, shown_path
+
+MAX_OPEN_FOLDERS = 16
+"""Descriptors that a walk keeps besides that of the root."""
+
+_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Something in the tree that is not a folder, or a folder that cannot be read."""
+
+    names: Sequence[str]
+    """Its path from the root, in parts; valid until the next entry. Empty for the root itself."""
+    chosen: bool
+    """What ``choose`` has returned."""
+    error: SourceError | None = None
+    """Why it is not a file that can be read."""
+    hides: bool = False
+    """Whether there may be files in it or behind it."""
+    is_folder: bool = False
+    """Whether it is a folder, or a link to one."""
+
+
+class Choose(Protocol):
+    """Decides about something in the tree: None leaves it out, and a folder is then not entered.
+
+    ``within`` is what was decided about the folder that it lies in, False for the root.
+    """
+
+    def __call__(self, names: Sequence[str], *, is_folder: bool, within: bool) -> bool | None: ...
+
+
+@dataclass(slots=True)
+class _Folder:
+    fd: int
+    """Minus 1 while it is closed."""
+    identity: tuple[int, int]
+    chosen: bool
+    left: list[tuple[str, bool]] = field(default_factory=list)
+    """The folders in it that have not been entered, and what was decided about them."""
+
+
+class _Walk:
+    def __init__(self, root: str, choose: Choose) -> None:
+        self.root = root
+        self.choose = choose
+        self.names: list[str] = []
+        """The path of the last of ``folders``."""
+        self.folders: list[_Folder] = []
+        """From the root down."""
+        self.first_open = 1
+        """Of the folders above this index, the root alone is open."""
+
+    def run(self) -> Iterator[Entry]:
+        try:
+            self.folders.append(_opened(open_path(self.root, _FLAGS), chosen=False))
+        except (OSError, ValueError) as error:
+            raise self._unread(error) from error
+        try:
+            yield from self._listed()
+            while self.folders:
+                if self.folders[-1].left:
+                    yield from self._entered(*self.folders[-1].left.pop())
+                else:
+                    self._leave()
+        finally:
+            for folder in self.folders:
+                _close(folder)
+
+    def _entered(self, name: str, chosen: bool) -> Iterator[Entry]:
+        """Go down into a folder, and give what is in it."""
+        try:
+            folder = _opened(os.open(name, _FLAGS | os.O_NOFOLLOW, dir_fd=self._descriptor()), chosen=chosen)
+        except (OSError, ValueError) as error:
+            self.names.append(name)
+            yield Entry(self.names, chosen, self._unread(error), hides=True, is_folder=True)
+            self.names.pop()
+            return
+        self.names.append(name)
+        self.folders.append(folder)
+        if len(self.folders) - self.first_open > MAX_OPEN_FOLDERS:
+            _close(self.folders[self.first_open])
+            self.first_open += 1
+        yield from self._listed()
+
+    def _leave(self) -> None:
+        """Go up. The way back from a deep tree is one step a folder, not one from the root."""
+        below = self.folders.pop()
+        self.first_open = max(1, min(self.first_open, len(self.folders)))
+        if self.names:
+            self.names.pop()
+            if self.folders[-1].fd < 0 <= below.fd:
+                with suppress(OSError):  # the way from the root is left
+                    self._reopened(os.open("..", _FLAGS, dir_fd=below.fd))
+        _close(below)
+
+    def _reopened(self, fd: int) -> bool:
+        """Take ``fd`` for the last of ``folders`` if it is the same folder; returns whether it is."""
+        folder = self.folders[-1]
+        again = _opened(fd, chosen=folder.chosen)
+        if again.identity != folder.identity:
+            _close(again)
+            return False
+        folder.fd = fd
+        self.first_open = len(self.folders) - 1
+        return True
+
+    def _descriptor(self) -> int:
+        """That of the last of ``folders``, which is opened again where it was closed."""
+        if self.folders[-1].fd < 0:
+            again = open_path("/".join(self.names), _FLAGS, dir_fd=self.folders[0].fd)
+            if not self._reopened(again):
+                raise ValueError("the directory above it was replaced while the tree was read")
+        return self.folders[-1].fd
+
+    def _listed(self) -> Iterator[Entry]:
+        """What is in the last of ``folders``; the folders in it are kept for later."""
+        folder = self.folders[-1]
+        try:
+            with os.scandir(folder.fd) as scan:
+                for entry in scan:
+                    self.names.append(entry.name)
+                    yield from self._looked_at(entry, folder)
+                    self.names.pop()
+        except OSError as error:
+            # What was read before that is there all the same.
+            del self.names[len(self.folders) - 1 :]
+            yield Entry(self.names, folder.chosen, self._unread(error), hides=True, is_folder=True)
+
+    def _looked_at(self, entry: os.DirEntry[str], folder: _Folder) -> Iterator[Entry]:
+        try:
+            is_folder = entry.is_dir()
+            enter = is_folder and not entry.is_symlink()
+        except OSError:
+            is_folder, enter = True, False  # it may be one; why that is not known is found out again below
+        chosen = self.choose(self.names, is_folder=is_folder, within=folder.chosen)
+        if chosen is None:
+            return
+        if enter:
+            folder.left.append((entry.name, chosen))
+        else:
+            yield self._entry(entry, folder.fd, chosen)
+
+    def _entry(self, entry: os.DirEntry[str], folder: int, chosen: bool) -> Entry:
+        with suppress(OSError):
+            if entry.is_file():
+                return Entry(self.names, chosen)
+        try:
+            found = look_at(entry.name, dir_fd=folder)
+        except OSError as error:
+            return Entry(self.names, chosen, self._error(f"cannot be looked at: {_reason(error)}"), hides=True)
+        why = found.why or "was replaced while the tree was read"
+        if found.is_folder:
+            why += ", which is not followed"
+        hides = found.is_folder or found.leads_nowhere
+        return Entry(self.names, chosen, self._error(why), hides=hides, is_folder=found.is_folder)
+
+    def _unread(self, error: OSError | ValueError) -> SourceError:
+        path = self._path()
+        return SourceError(f"cannot read the directory {shown_path(path)}: {_reason(error)}", path=path)
+
+    def _error(self, why: str) -> SourceError:
+        path = self._path()
+        return SourceError(f"{shown_path(path)} {why}", path=path)
+
+    def _path(self) -> str:
+        return os.path.join(self.root, *self.names) if self.names else self.root  # noqa: PTH118 (it is text)
+
+
+def walk(root: str, choose: Choose) -> Iterator[Entry]:
+    """What lies below ``root``, in no order, but for what ``choose`` leaves out.
+
+    Links to files are files. Links to directories are not followed, and come with an error. Raises `SourceError` if
+    ``root`` cannot be opened as a directory.
+    """
+    return _Walk(root, choose).run()
+
+
+def _opened(fd: int, *, chosen: bool) -> _Folder:
+    try:
+        status = os.fstat(fd)
+    except BaseException:
+        os.close(fd)
+        raise
+    return _Folder(fd, (status.st_dev, status.st_ino), chosen)
+
+
+def _close(folder: _Folder) -> None:
+    fd, folder.fd = folder.fd, -1
+    if fd >= 0:
+        with suppress(OSError):
+            os.close(fd)
+
+
+def _reason(error: OSError | ValueError) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error)

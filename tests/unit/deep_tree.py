@@ -1,0 +1,38 @@
+"""Trees that are deeper than a path may be long, made and removed by steps."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def deep_folder(root: Path, names: list[str]) -> Iterator[int]:
+    """Make the folders ``names``, each in the one before, below ``root``; gives a descriptor of the last one.
+
+    All of ``root`` is removed at the end: what removes temporary folders recurses.
+    """
+    root.mkdir()
+    fd = os.open(root, os.O_RDONLY)
+    try:
+        for name in names:
+            os.mkdir(name, dir_fd=fd)
+            below = os.open(name, os.O_RDONLY, dir_fd=fd)
+            os.close(fd)
+            fd = below
+        yield fd
+    finally:
+        os.close(fd)
+        subprocess.run(["rm", "-rf", root], check=True)
+
+
+def write_at(fd: int, name: str, content: bytes) -> None:
+    """Make a file in the folder that ``fd`` is of."""
+    file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, dir_fd=fd)
+    try:
+        os.write(file, content)
+    finally:
+        os.close(file)

@@ -1,0 +1,200 @@
+"""The walk of a tree: any depth, few descriptors, and nothing that could not be read is passed over."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import pytest
+
+from cosxfer.errors import SourceError
+from cosxfer.paths import STEP_BYTES, look_at, open_path, shown_path, stat_path
+from cosxfer.tree import MAX_OPEN_FOLDERS, walk
+from tests.unit.deep_tree import deep_folder, write_at
+
+
+def everything(names: Sequence[str], *, is_folder: bool, within: bool) -> bool | None:
+    return True
+
+
+def paths(root: Path) -> dict[str, SourceError | None]:
+    return {"/".join(entry.names): entry.error for entry in walk(str(root), everything)}
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.parametrize("names", [3000 * ["a"], 300 * [200 * "n"]], ids=["deep", "long"])
+def test_a_tree_may_be_deeper_than_a_path_is_long(tmp_path: Path, names: list[str]) -> None:
+    root = tmp_path / "root"
+    with deep_folder(root, names) as bottom:
+        write_at(bottom, "file", b"deep")
+        path = "/".join([str(root), *names, "file"])
+        assert paths(root) == {"/".join([*names, "file"]): None}
+        fd = open_path(path, os.O_RDONLY)
+        try:
+            assert os.read(fd, 9) == b"deep"
+        finally:
+            os.close(fd)
+        assert stat_path(path).st_size == 4
+        with pytest.raises(FileNotFoundError):
+            stat_path(path + "s")
+        with pytest.raises(NotADirectoryError):
+            open_path(path + "/x", os.O_RDONLY)
+
+
+def test_folders_beside_a_deep_one_are_found_again_and_few_are_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "root"
+    depth = 5 * MAX_OPEN_FOLDERS
+    before = open_descriptors()
+    most = 0
+    with deep_folder(root, depth * ["a"]):
+        folder = root
+        for _ in range(depth):
+            for side in ("b", "Z"):
+                (folder / side).mkdir()
+                (folder / side / "file").touch()
+            folder = folder / "a"
+        found = set()
+        for entry in walk(str(root), everything):
+            assert entry.error is None
+            found.add("/".join(entry.names))
+            most = max(most, open_descriptors() - before)
+    assert found == {"a/" * level + side + "/file" for level in range(depth) for side in ("b", "Z")}
+    # The root, the folders, and the one that is being read; the fixture has a descriptor, and so has the count.
+    assert most <= MAX_OPEN_FOLDERS + 5
+    assert open_descriptors() == before
+
+
+def test_a_walk_that_is_given_up_leaves_nothing_open(tmp_path: Path) -> None:
+    before = open_descriptors()
+    with deep_folder(tmp_path / "root", 50 * ["a"]) as bottom:
+        write_at(bottom, "file", b"")
+        entries = walk(str(tmp_path / "root"), everything)
+        next(entries)
+        entries.close()  # type: ignore[attr-defined]
+    assert open_descriptors() == before
+
+
+class Broken:
+    """A scan that fails after some entries."""
+
+    def __init__(self, scan: Iterator[os.DirEntry[str]], good: int) -> None:
+        self.scan = scan
+        self.left = good
+
+    def __enter__(self) -> Broken:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.scan.close()  # type: ignore[attr-defined]
+
+    def __iter__(self) -> Broken:
+        return self
+
+    def __next__(self) -> os.DirEntry[str]:
+        if not self.left:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        self.left -= 1
+        return next(self.scan)
+
+
+@pytest.mark.parametrize("where", ["", "folder"])
+def test_what_was_read_before_a_failure_is_there_and_so_is_the_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    for name in ("folder/a", "folder/b", "folder/c"):
+        (tmp_path / name).touch()
+    inode = (tmp_path / where).stat().st_ino
+    scandir = os.scandir
+
+    def scan(fd: int) -> object:
+        good = 1 if where == "" else 2
+        return Broken(scandir(fd), good) if os.fstat(fd).st_ino == inode else scandir(fd)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    found = paths(tmp_path)
+    assert f"cannot read the directory '{tmp_path / where}': input/output error".replace("/'", "'") == str(found[where])
+    assert len([error for error in found.values() if error is None]) == (3 if where == "" else 2)
+
+
+def test_a_folder_that_has_gone_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    found = {}
+    for entry in walk(str(tmp_path), everything):
+        found["/".join(entry.names)] = str(entry.error)
+        if (tmp_path / "folder").is_dir():
+            (tmp_path / "folder").rmdir()
+    assert found == {
+        "file": "None",
+        "folder": f"cannot read the directory '{tmp_path}/folder': no such file or directory",
+    }
+
+
+def test_a_folder_that_becomes_a_link_is_not_followed(tmp_path: Path) -> None:
+    root, other = tmp_path / "root", tmp_path / "other"
+    (root / "folder").mkdir(parents=True)
+    (root / "file").touch()
+    other.mkdir()
+    (other / "secret").touch()
+    found = {}
+    for entry in walk(str(root), everything):
+        found["/".join(entry.names)] = entry.error
+        if not (root / "folder").is_symlink():
+            (root / "folder").rmdir()
+            (root / "folder").symlink_to(other)
+    assert found["folder"] is not None
+    assert "folder/secret" not in found
+
+
+def test_an_entry_that_cannot_be_looked_at_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / ("n" * 300))  # no name is that long
+    found = paths(tmp_path)
+    assert str(found["link"]) == f"'{tmp_path}/link' cannot be looked at: file name too long"
+
+
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [
+        ("/dev/zero", "is a link to a device, not a regular file"),
+        ("/dev", "is a link to a directory"),
+        ("pipe", "is a link to a named pipe, not a regular file"),
+        ("nowhere", "is a link to nothing: there is no 'nowhere'"),
+        ("file/x", "is a link to nothing: there is no 'file/x'"),
+        ("link", "is a link that leads back to itself, or through too many links"),
+        ("file", ""),
+    ],
+)
+def test_a_link_is_called_what_it_is(tmp_path: Path, target: str, why: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(target)
+    assert look_at(str(tmp_path / "link")).why == why
+    error = paths(tmp_path)["link"]
+    assert (str(error) if error else "None").startswith(f"'{tmp_path}/link' {why}" if why else "None")
+
+
+def test_a_long_path_is_shown_without_its_middle() -> None:
+    assert shown_path("/a'b") == '"/a\'b"'
+    shown = shown_path("/first" + "/n" * 5000 + "/last\n")
+    assert len(shown) < 300
+    assert shown.startswith("'/first/n")
+    assert shown.endswith("/last\\n'")
+    assert "(10,012 characters)" in shown
+
+
+def test_a_name_that_is_too_long_stays_an_error() -> None:
+    with pytest.raises(OSError, match="too long"):
+        open_path("n" * 300, os.O_RDONLY)
+    with pytest.raises(OSError, match="too long"):
+        stat_path("/" + "n" * (5 * STEP_BYTES))

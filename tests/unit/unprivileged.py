@@ -1,0 +1,39 @@
+"""Code that runs as a user whom permissions bind: root reads everything."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+NOBODY = 65534
+
+
+def reachable_by_others(path: Path) -> None:
+    """Let other users pass through the folders on the way to ``path``, as far as they are the tests' own."""
+    for folder in (path, *path.parents):
+        if folder.stat().st_uid == os.geteuid() and not folder.stat().st_mode & 0o001:
+            folder.chmod(folder.stat().st_mode | 0o011)
+
+
+def run_unprivileged(work: Callable[[], None]) -> None:
+    """Run ``work`` in a child process, as nobody if this is root. What it raises is shown, and fails the test."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            if os.geteuid() == 0:
+                os.setgroups([])
+                os.setgid(NOBODY)
+                os.setuid(NOBODY)
+            work()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
+        pytest.fail("the unprivileged process failed; its output says why", pytrace=False)
