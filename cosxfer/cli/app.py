@@ -9,14 +9,16 @@ import typer
 from cosxfer import __version__
 from cosxfer.cli.output import say
 from cosxfer.cli.values import (
+    STREAM,
     parse_address,
     parse_count,
     parse_destination,
     parse_metadata,
     parse_path,
+    parse_path_or_stream,
     parse_seconds,
     parse_size,
-    source_path,
+    parse_source,
 )
 from cosxfer.config import HttpVersion
 from cosxfer.errors import UsageError
@@ -37,6 +39,15 @@ Region = Annotated[str | None, typer.Option(help="Such as ap-guangzhou.", envvar
 CaFile = Annotated[
     str | None,
     typer.Option(help="PEM file of certificate authorities to trust.", metavar="FILE", show_default=False),
+]
+SecretKeyFile = Annotated[
+    str | None,
+    typer.Option(
+        help="File with the secret key alone, instead of COS_SECRET_KEY; - is standard input. Keep it to yourself "
+        "(chmod 600).",
+        metavar="FILE",
+        show_default=False,
+    ),
 ]
 Anonymous = Annotated[bool, typer.Option("--anonymous", help="Send unsigned requests.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks, and log each request and what is decided.")]
@@ -61,7 +72,10 @@ def root(
 def cp(
     source: Annotated[
         str,
-        typer.Argument(help="The file to upload; - is standard input; with -r a directory.", show_default=False),
+        typer.Argument(
+            help="The file to upload; - is standard input (a file of that name is ./-); with -r a directory.",
+            show_default=False,
+        ),
     ],
     destination: Annotated[
         str,
@@ -75,11 +89,13 @@ def cp(
     ] = False,
     include: Annotated[
         list[str] | None,
-        typer.Option(help="With -r: only files like this; may be repeated.", metavar="GLOB", show_default=False),
+        typer.Option(help="With -r: only files that match; may be repeated.", metavar="PATTERN", show_default=False),
     ] = None,
     exclude: Annotated[
         list[str] | None,
-        typer.Option(help="With -r: no files like this; may be repeated.", metavar="GLOB", show_default=False),
+        typer.Option(
+            help="With -r: no files and folders that match; may be repeated.", metavar="PATTERN", show_default=False
+        ),
     ] = None,
     endpoint: Endpoint = None,
     region: Region = None,
@@ -92,7 +108,12 @@ def cp(
         str | None, typer.Option(help="STANDARD, STANDARD_IA, ARCHIVE, …", show_default=False)
     ] = None,
     meta: Annotated[
-        list[str] | None, typer.Option(help="Metadata, k=v; may be repeated.", metavar="K=V", show_default=False)
+        list[str] | None,
+        typer.Option(
+            help="Metadata, x-cos-meta-K: V; no header such as Content-Type. May be repeated.",
+            metavar="K=V",
+            show_default=False,
+        ),
     ] = None,
     timeout: Annotated[
         str,
@@ -108,6 +129,7 @@ def cp(
         str, typer.Option(help="auto, 1.1 or 2; 2 over plain http means with prior knowledge.", metavar="VERSION")
     ] = "auto",
     ca_file: CaFile = None,
+    secret_key_file: SecretKeyFile = None,
     anonymous: Anonymous = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object on standard output, also of a failure.")
@@ -116,8 +138,20 @@ def cp(
 ) -> None:
     """Upload a file and prove that it arrived.
 
-    Keys come from COS_SECRET_ID, COS_SECRET_KEY and COS_TOKEN. Exit codes: 0 done and verified, 1 failed, 2 wrong
-    usage or missing keys, 3 done and verified but standard output could not be written, 130 interrupted.
+    Patterns mean what they mean in a .gitignore:
+
+    - without a `/`, a name at any depth: `*.tmp`
+    - with a `/` at the front or in the middle, a path from DIR: `/build`, `photos/*.jpg`
+    - with a `/` at the end, folders only: `cache/`
+    - `*` and `?` stand for no `/`; `**/x` is x at any depth, `a/**` all that is in a, `a/**/b` any folders between
+    - a folder that matches stands for all that is in it
+
+    `--exclude` goes before `--include`. A pattern that matches nothing is reported, and if no file matches `--include`
+    the command fails. What cannot be read is reported and fails the command, unless `--exclude` names it.
+
+    Keys come from COS_SECRET_ID, COS_SECRET_KEY (or --secret-key-file) and COS_TOKEN. Exit codes: 0 done and verified,
+    1 failed, 2 wrong usage or missing keys, 3 done and verified but standard output could not be written, 130
+    interrupted.
     """
     from cosxfer.cli import cp as files
     from cosxfer.cli import tree
@@ -127,7 +161,12 @@ def cp(
     with reported(debug=debug, as_json=as_json):
         if not recursive and (include or exclude):
             raise UsageError("--include and --exclude choose among the files of a directory; -r uploads one")
-        path = source_path(source)
+        path = parse_source(source)
+        if path is None and secret_key_file == STREAM:
+            raise UsageError(
+                "the source and --secret-key-file are both standard input; give one of them as a file",
+                name="--secret-key-file",
+            )
         bucket, key = parse_address(destination) if recursive else parse_destination(destination, path)
         options = files.CopyOptions(
             source=path,
@@ -138,6 +177,7 @@ def cp(
                 region=region,
                 http_version=_http_version(http_version),
                 ca_file=None if ca_file is None else parse_path(ca_file, name="--ca-file"),
+                secret_key_file=secret_key_file,
                 anonymous=anonymous,
                 concurrency=parse_count(concurrency, name="--concurrency"),
                 timeout=parse_seconds(timeout, name="--timeout"),
@@ -162,6 +202,7 @@ def abort(
     endpoint: Endpoint = None,
     region: Region = None,
     ca_file: CaFile = None,
+    secret_key_file: SecretKeyFile = None,
     anonymous: Anonymous = False,
     debug: Debug = False,
 ) -> None:
@@ -180,6 +221,7 @@ def abort(
                 endpoint=endpoint,
                 region=region,
                 ca_file=None if ca_file is None else parse_path(ca_file, name="--ca-file"),
+                secret_key_file=secret_key_file,
                 anonymous=anonymous,
             ),
         )
@@ -187,6 +229,7 @@ def abort(
 
 @app.command()
 def serve(
+    context: typer.Context,
     root: Annotated[
         str | None,
         typer.Option(help="Where objects are kept. Default: a temporary folder, removed at the end.", metavar="DIR"),
@@ -201,8 +244,15 @@ def serve(
         str | None, typer.Option(help="Key that clients sign with.", envvar="COS_SECRET_ID", show_default=False)
     ] = None,
     secret_key: Annotated[
-        str | None, typer.Option(help="Its secret.", envvar="COS_SECRET_KEY", show_default=False)
+        str | None,
+        typer.Option(
+            help="Its secret. What is typed here shows in the list of processes (ps): set COS_SECRET_KEY, or use "
+            "--secret-key-file.",
+            envvar="COS_SECRET_KEY",
+            show_default=False,
+        ),
     ] = None,
+    secret_key_file: SecretKeyFile = None,
     tls: Annotated[bool, typer.Option("--tls", help="Serve https, with a certificate made for the occasion.")] = False,
     discard: Annotated[
         bool, typer.Option("--discard", help="Keep nothing and check nothing: a sink for benchmarks.")
@@ -215,9 +265,15 @@ def serve(
 ) -> None:
     """Serve the COS protocol on this machine, for demos, tests and benchmarks."""
     from cosxfer.cli.failures import reported
+    from cosxfer.cli.keys import read_secret_key
     from cosxfer.cli.serve import run
 
     with reported(debug=debug):
+        if secret_key_file is not None:
+            origin = context.get_parameter_source("secret_key")
+            if origin is not None and origin.name == "COMMANDLINE":
+                raise UsageError("give --secret-key or --secret-key-file, not both", name="--secret-key-file")
+            secret_key = read_secret_key(secret_key_file)
         run(
             root=None if root is None else parse_path(root, name="--root"),
             buckets=bucket or [],
@@ -237,7 +293,13 @@ def form(
         str, typer.Argument(help="cos://BUCKET/PREFIX; the file's name follows the prefix.", show_default=False)
     ],
     output: Annotated[
-        str, typer.Option("--output", "-o", help="Where the page goes; - is standard output.", metavar="FILE")
+        str,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Where the page goes; - is standard output (a file of that name is ./-).",
+            metavar="FILE",
+        ),
     ] = "upload.html",
     expires: Annotated[str, typer.Option(help="How long the form works: 15m, 1h, 7d.", metavar="TIME")] = "1h",
     max_size: Annotated[str, typer.Option(help="Largest file, such as 100MiB.", metavar="SIZE")] = "5GiB",
@@ -245,6 +307,7 @@ def form(
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace a file that is there already.")] = False,
     endpoint: Endpoint = None,
     region: Region = None,
+    secret_key_file: SecretKeyFile = None,
     debug: Debug = False,
 ) -> None:
     """Write an HTML page with which a browser uploads into a bucket, without keys (POST Object).
@@ -259,13 +322,14 @@ def form(
         run(
             FormOptions(
                 target=target,
-                output=parse_path(output, name="--output"),
+                output=parse_path_or_stream(output, name="--output"),
                 expires=expires,
                 max_bytes=parse_size(max_size, name="--max-size"),
                 title=title,
                 force=force,
                 endpoint=endpoint,
                 region=region,
+                secret_key_file=secret_key_file,
             )
         )
 

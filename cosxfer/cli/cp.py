@@ -14,20 +14,23 @@ import typer
 
 from cosxfer.cli.failures import FAILED, UNREPORTED, fail
 from cosxfer.cli.hints import with_hint
+from cosxfer.cli.notices import show
 from cosxfer.cli.output import OutputError, printable, say, say_object, tell
 from cosxfer.cli.progress import display
 from cosxfer.cli.target import Connection, cleaned_up
-from cosxfer.cli.values import STDIN, counted, human_bytes, human_rate, is_directory
+from cosxfer.cli.values import STREAM, counted, human_bytes, human_rate, is_directory, meant_as_headers
 from cosxfer.cos.requests import ObjectHeaders
 from cosxfer.errors import SourceError, UploadError, UsageError
 from cosxfer.models import UploadResult
+from cosxfer.paths import shown_path
 
 
 @dataclass(frozen=True, kw_only=True)
 class CopyOptions:
     """What was asked for; None leaves a choice to the client."""
 
-    source: Path
+    source: Path | None
+    """None is standard input."""
     bucket: str
     key: str
     connection: Connection
@@ -49,10 +52,11 @@ class CopyOptions:
 
 def run(options: CopyOptions) -> None:
     """Upload and print the outcome; exits with 1 where the object is there but could not be verified."""
-    if is_directory(options.source):
+    if options.source is not None and is_directory(options.source):
         raise UsageError(
-            f"{str(options.source)!r} is a directory; -r (--recursive) uploads what is in it", name="source"
+            f"{shown_path(str(options.source))} is a directory; -r (--recursive) uploads what is in it", name="source"
         )
+    warn_of_headers(options.metadata)
     with (
         options.connection.client() as client,
         _file(options.source) as file,
@@ -83,6 +87,15 @@ def run(options: CopyOptions) -> None:
         raise typer.Exit(FAILED)
 
 
+def warn_of_headers(metadata: dict[str, str]) -> None:
+    """Say what metadata is not that has the name of a header."""
+    for name in meant_as_headers(metadata):
+        show(
+            f"--meta {name}=… sets the metadata x-cos-meta-{name.lower()}, and not the header {name}. "
+            "The library's upload_file sets headers of the object (content_type=, cache_control=, acl=, headers=…)"
+        )
+
+
 def report(figures: dict[str, object] | None, *, summary: str, good: bool) -> None:
     """Print the outcome, as ``figures`` where there are some. ``good``: all is verified.
 
@@ -99,9 +112,9 @@ def report(figures: dict[str, object] | None, *, summary: str, good: bool) -> No
 
 
 @contextmanager
-def _file(source: Path) -> Iterator[Path]:
+def _file(source: Path | None) -> Iterator[Path]:
     """The file to upload: standard input is kept in a temporary one, as its length and digests are needed first."""
-    if source != STDIN:
+    if source is not None:
         yield source
         return
     if sys.stdin is None or sys.stdin.isatty():
@@ -114,7 +127,7 @@ def _file(source: Path) -> Iterator[Path]:
             raise SourceError(
                 f"standard input could not be kept in {tempfile.gettempdir()}: {error.strerror}; "
                 "TMPDIR names another place",
-                path="-",
+                path=STREAM,
             ) from error
         yield Path(file.name)
 

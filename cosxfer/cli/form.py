@@ -10,15 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cosxfer.cli.form_page import render
+from cosxfer.cli.keys import find_keys
 from cosxfer.cli.output import printable, say
-from cosxfer.cli.target import require_keys
 from cosxfer.client import Client
 from cosxfer.cos.names import shorten
 from cosxfer.cos.policy import FILENAME
 from cosxfer.errors import CosxferError, UsageError
 from cosxfer.limits import MAX_PUT_BYTES
-
-STDOUT = Path("-")
 
 _DURATION = re.compile(r"(\d{1,9})([smhd]?)", re.ASCII)
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -29,25 +27,27 @@ class FormOptions:
     """What was asked for."""
 
     target: str
-    output: Path
+    output: Path | None
+    """None is standard output."""
     expires: str
     max_bytes: int
     title: str | None
     force: bool
     endpoint: str | None
     region: str | None
+    secret_key_file: str | None
 
 
 def run(options: FormOptions) -> None:
     """Sign a form and write its page."""
     with suppress(OSError):  # writing it says why
-        if not options.force and options.output.is_file():
+        if not options.force and options.output is not None and options.output.is_file():
             raise UsageError(_taken(options.output), name="output")
     bucket, prefix = parse_target(options.target)
     if not 1 <= options.max_bytes <= MAX_PUT_BYTES:
         raise UsageError(f"--max-size is {options.max_bytes} bytes; a form carries 1 byte to 5 GiB", name="--max-size")
-    require_keys()
-    with Client(endpoint=options.endpoint, region=options.region) as client:
+    keys = find_keys(options.secret_key_file)
+    with Client(endpoint=options.endpoint, region=options.region, credentials=keys) as client:
         form = client.presign_post(
             bucket,
             f"{prefix}{FILENAME}",
@@ -67,7 +67,7 @@ def run(options: FormOptions) -> None:
         expires_at=form.expires_at,
         max_bytes=options.max_bytes,
     )
-    if options.output == STDOUT:
+    if options.output is None:
         say(page.removesuffix("\n"))
         return
     try:

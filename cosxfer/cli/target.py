@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import platform
 import shlex
 from collections.abc import Iterator, Sequence
@@ -15,11 +14,11 @@ from pathlib import Path
 from cosxfer import __version__
 from cosxfer._native import KERNEL
 from cosxfer.cli.interrupts import TerminatedError, leaves
+from cosxfer.cli.keys import find_keys
 from cosxfer.cli.notices import show
 from cosxfer.client import Client
 from cosxfer.config import HttpVersion
-from cosxfer.credentials import from_environment
-from cosxfer.errors import CredentialsError, UploadError
+from cosxfer.errors import UploadError, UsageError
 
 logger = logging.getLogger("cosxfer")
 
@@ -33,6 +32,7 @@ class Connection:
     http_version: HttpVersion = "auto"
     ca_file: Path | None = None
     anonymous: bool = False
+    secret_key_file: str | None = None
     concurrency: int = 4
     timeout: float = 60.0
     connect_timeout: float = 10.0
@@ -40,9 +40,11 @@ class Connection:
 
     def client(self) -> Client:
         """A client with these settings. Raises `CredentialsError` and `UsageError`."""
-        if not self.anonymous:
-            require_keys(", or send unsigned requests with --anonymous")
+        if self.anonymous and self.secret_key_file is not None:
+            raise UsageError("--anonymous sends no keys; leave out --secret-key-file", name="--secret-key-file")
+        otherwise = ", or send unsigned requests with --anonymous"
         client = Client(
+            credentials=None if self.anonymous else find_keys(self.secret_key_file, otherwise=otherwise),
             endpoint=self.endpoint,
             region=self.region,
             concurrency=self.concurrency,
@@ -59,7 +61,13 @@ class Connection:
     def abort_command(self, bucket: str, key: str, upload_id: str) -> str:
         """What removes the parts of a multipart upload, as it is typed."""
         words = ["cosxfer", "abort", f"cos://{bucket}/{key}", upload_id]
-        for name, value in (("--endpoint", self.endpoint), ("--region", self.region), ("--ca-file", self.ca_file)):
+        options = (
+            ("--endpoint", self.endpoint),
+            ("--region", self.region),
+            ("--ca-file", self.ca_file),
+            ("--secret-key-file", self.secret_key_file),
+        )
+        for name, value in options:
             words += [] if value is None else [name, str(value)]
         return shlex.join([*words, "--anonymous"] if self.anonymous else words)
 
@@ -68,12 +76,6 @@ class Connection:
         if not isinstance(error, UploadError) or not error.upload_id or error.aborted:
             return ""
         return f"  {self.abort_command(bucket, key, error.upload_id)}"
-
-
-def require_keys(otherwise: str = "") -> None:
-    """Raise `CredentialsError` where the environment has none, naming what the command takes them from."""
-    if from_environment(os.environ) is None:
-        raise CredentialsError(f"there are no keys: set COS_SECRET_ID and COS_SECRET_KEY{otherwise}")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import time
 
 import typer
 
-from cosxfer.cli.cp import CopyOptions, as_json, report
+from cosxfer.cli.cp import CopyOptions, as_json, report, warn_of_headers
 from cosxfer.cli.failures import FAILED, error_object, message_of
 from cosxfer.cli.hints import only_tls
 from cosxfer.cli.notices import show
@@ -15,13 +15,17 @@ from cosxfer.cli.progress import display
 from cosxfer.cli.target import cleaned_up
 from cosxfer.cli.values import counted, human_bytes, human_rate
 from cosxfer.engine.options import FileUpload
-from cosxfer.errors import ServerError, SourceError, TaskCanceledError, TransportError
+from cosxfer.errors import ServerError, SourceError, TaskCanceledError, TransportError, UsageError
 from cosxfer.models import UploadResult
+from cosxfer.paths import SHOWN_CHARACTERS, shown_path
 from cosxfer.tasks.batch import FileResult
 
 
 def run(options: CopyOptions, *, include: list[str] | None, exclude: list[str] | None) -> None:
     """Upload what is in the directory and print the outcome; exits with 1 where a file failed or is not verified."""
+    if options.source is None:
+        raise UsageError("- is standard input; with -r name a directory (./- for one of that name)", name="source")
+    warn_of_headers(options.metadata)
     began = time.monotonic()
     ended = 0
     with (
@@ -38,11 +42,11 @@ def run(options: CopyOptions, *, include: list[str] | None, exclude: list[str] |
                 return  # all of them are, at an interrupt
             if error is not None:
                 message = message_of(error)
-                show(message if isinstance(error, SourceError) else f"{file['path']}: {message}")
+                show(message if isinstance(error, SourceError) else f"{_shown(file)}: {message}")
                 if remedy := options.connection.remedy(error, options.bucket, file["key"]):
                     show(remedy)
             elif result is not None and not result.verified:
-                show(f"{file['path']}: the server sent no digest to verify the object with")
+                show(f"{_shown(file)}: the server sent no digest to verify the object with")
 
         results = client.upload_directory(
             options.bucket,
@@ -65,6 +69,11 @@ def run(options: CopyOptions, *, include: list[str] | None, exclude: list[str] |
     report(_as_json(options, results, seconds) if options.as_json else None, summary=summary, good=good)
     if not good:
         raise typer.Exit(FAILED)
+
+
+def _shown(file: FileUpload) -> str:
+    path = str(file["path"])
+    return path if len(path) <= SHOWN_CHARACTERS else shown_path(path)
 
 
 def _summary(options: CopyOptions, results: list[FileResult], seconds: float) -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 from cosxfer.cos.names import META_PREFIX, shorten
 from cosxfer.errors import UsageError
+from cosxfer.paths import stat_path
 
-STDIN = Path("-")
+STREAM = "-"
+"""What is typed for standard input or standard output. A file of that name is ``./-``."""
 
 _SIZE = re.compile(r"(\d{1,18})\s*([kmgt]?)(i?)b?", re.IGNORECASE | re.ASCII)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -47,18 +51,24 @@ def parse_path(text: str, *, name: str) -> Path:
     return Path(text)
 
 
-def source_path(text: str) -> Path:
-    """What is to be uploaded; as with every path, nothing is not the current directory."""
+def parse_path_or_stream(text: str, *, name: str) -> Path | None:
+    """Read a path; None for ``-``, which is a standard stream. A file of that name is ``./-``."""
+    # A Path cannot tell the two: Path("./-") == Path("-").
+    return None if text == STREAM else parse_path(text, name=name)
+
+
+def parse_source(text: str) -> Path | None:
+    """What is to be uploaded, None for standard input; as with every path, nothing is not the current directory."""
     if not text:
         raise UsageError("the source is empty; name a file or a directory", name="source", value=text)
-    return Path(text)
+    return parse_path_or_stream(text, name="source")
 
 
 def is_directory(path: Path) -> bool:
-    """Whether it is one, as far as can be seen; where it cannot be, whoever opens it says why."""
+    """Whether it is one, as far as can be seen; if that cannot be seen, opening it gives the reason."""
     try:
-        return path.is_dir()
-    except OSError:
+        return stat.S_ISDIR(stat_path(str(path)).st_mode)
+    except (OSError, ValueError):
         return False
 
 
@@ -71,12 +81,12 @@ def parse_address(text: str, *, form: str = "cos://BUCKET/KEY") -> tuple[str, st
     return bucket, key
 
 
-def parse_destination(text: str, file: Path) -> tuple[str, str]:
-    """Read ``cos://bucket/key``; a key that is missing or ends with ``/`` gets the name of ``file``."""
+def parse_destination(text: str, file: Path | None) -> tuple[str, str]:
+    """Read ``cos://bucket/key``; a key that is missing or ends with ``/`` gets the name of ``file`` (None: no name)."""
     bucket, key = parse_address(text)
     if key and not key.endswith("/"):
         return bucket, key
-    if file == STDIN:
+    if file is None:
         raise UsageError("standard input has no name; give the destination's key to its end", name="destination")
     # The name of "..", or of "photos/.", is that of the directory which it stands for.
     name = file.name if file.name not in ("", "..") else file.resolve().name
@@ -99,6 +109,28 @@ def parse_metadata(pairs: list[str]) -> dict[str, str]:
         seen.add(plain)
         metadata[name] = value
     return metadata
+
+
+_HEADERS = frozenset(
+    """
+    accept-ranges access-control-allow-origin acl age authorization cache-control connection content-disposition
+    content-encoding content-language content-length content-location content-md5 content-range content-security-policy
+    content-type cookie date etag expect expires host if-match if-modified-since if-none-match if-unmodified-since
+    last-modified link location origin pragma range referer server set-cookie storage-class strict-transport-security
+    traffic-limit transfer-encoding user-agent vary x-content-type-options
+    """.replace("-", "").split()
+)
+"""Headers that have a meaning of their own, besides those that begin with ``x-cos-``; without their hyphens."""
+
+
+def meant_as_headers(metadata: Mapping[str, str]) -> list[str]:
+    """The names in ``metadata`` that look as if a header was meant: ``Content-Type``, ``x-cos-acl``."""
+    return [
+        name
+        for name in metadata
+        if not (lower := name.lower()).startswith(META_PREFIX)
+        and (lower.replace("-", "") in _HEADERS or lower.startswith("x-cos-"))
+    ]
 
 
 def human_bytes(count: float) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from cosxfer.server import RunningServer, running
 from tests.e2e.command import assert_one_paragraph, client, flat, run
+from tests.unit.deep_tree import deep_folder, write_at
 
 
 @pytest.fixture
@@ -118,3 +119,55 @@ def test_parts_that_stay_and_a_wrong_scheme_are_told(server: RunningServer, tree
         done = run(secure, "cp", "-r", tree, f"cos://{secure.bucket}/x", "--endpoint", endpoint, "--max-attempts", "1")
     assert done.returncode == 1
     assert flat(done.stderr).count(f"Is its address https://127.0.0.1:{secure.port}, with an s?") == 1
+
+
+def test_a_filter_does_not_hide_what_cannot_be_read(server: RunningServer, tree: Path) -> None:
+    # A loop of links cannot be looked into by anyone, root included.
+    (tree / "album").symlink_to("album")
+    command = ("cp", "-r", tree, f"cos://{server.bucket}/filtered", "--include", "*.jpg")
+    done = run(server, *command)
+    assert done.returncode == 1
+    assert f"'{tree}/album' is a link that leads back to itself" in flat(done.stderr)
+    assert done.stdout.endswith(", all verified, 1 file FAILED\n")
+    done = run(server, *command, "--exclude", "album")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_filter_that_matches_nothing_is_told(server: RunningServer, tree: Path) -> None:
+    command = ("cp", "-r", tree, f"cos://{server.bucket}/nothing")
+    done = run(server, *command, "--include", "*.gif", "--json")
+    assert done.returncode == 1
+    assert f"no file in '{tree}' matches '*.gif' (include)" in flat(done.stderr)
+    assert json.loads(done.stdout)["error"]["type"] == "SourceError"
+    done = run(server, *command, "--include", "*.gif", "--include", "*.jpg", "--exclude", "thing1/", "--exclude", "./x")
+    assert done.returncode == 0
+    said = flat(done.stderr)
+    assert f"cosxfer: the include pattern '*.gif' matched nothing in '{tree}'" in said
+    assert f"cosxfer: the exclude pattern 'thing1/' matched nothing in '{tree}'" in said
+    assert f"cosxfer: the exclude pattern './x' matched nothing in '{tree}'" in said
+    assert "*.jpg" not in said
+    done = run(server, *command, "--exclude", "[a")
+    assert done.returncode == 2
+    assert_one_paragraph(done)
+    assert "exclude pattern '[a' has a [ without its ]" in flat(done.stderr)
+
+
+def test_a_tree_of_any_depth_is_uploaded(server: RunningServer, tmp_path: Path) -> None:
+    root = tmp_path / "deep"
+    with deep_folder(root, 1500 * ["a"]) as bottom:
+        write_at(bottom, "far", b"far")
+        (root / "near").write_bytes(b"near")
+        near = root
+        for _ in range(400):
+            near = near / "a"
+        (near / "f").write_bytes(b"400 folders down")
+        done = run(server, "cp", "-r", root, f"cos://{server.bucket}/")
+    assert done.returncode == 1
+    said = flat(done.stderr)
+    assert "3003 bytes long in UTF-8; COS allows 850" in said
+    assert len(said) < 800
+    assert "fault of cosxfer" not in said
+    assert done.stdout.startswith("2 files, ")
+    assert done.stdout.endswith(", all verified, 1 file FAILED\n")
+    with client(server) as reader:
+        assert reader.get_object(server.bucket, 400 * "a/" + "f").body == b"400 folders down"

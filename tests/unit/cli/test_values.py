@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from cosxfer.cli.output import printable
-from cosxfer.cli.values import counted, human_bytes, human_rate, human_time, parse_destination
+from cosxfer.cli.values import (
+    counted,
+    human_bytes,
+    human_rate,
+    human_time,
+    meant_as_headers,
+    parse_destination,
+    parse_source,
+)
+from cosxfer.errors import UsageError
 
 
 @pytest.mark.parametrize(
@@ -49,3 +58,22 @@ def test_figures_are_for_people() -> None:
 )
 def test_the_key_is_the_files_name_where_the_destination_has_none(text: str, file: str, key: str) -> None:
     assert parse_destination(text, Path(file)) == ("b-1", key)
+
+
+@pytest.mark.parametrize("text", ["./-", ".//-", "-/", "/-", "a/-", "--", "- "])
+def test_a_path_is_a_stream_only_as_a_dash_alone(text: str) -> None:
+    assert parse_source("-") is None
+    assert parse_source(text) == Path(text)
+
+
+def test_a_file_called_dash_has_a_name() -> None:
+    assert parse_destination("cos://b-1/p/", Path("./-")) == ("b-1", "p/-")
+    with pytest.raises(UsageError, match="standard input has no name"):
+        parse_destination("cos://b-1/p/", None)
+
+
+@pytest.mark.parametrize(
+    "name", ["Content-Type", "contenttype", "CACHE-CONTROL", "x-cos-acl", "ACL", "Storage-Class", "Expires", "ETag"]
+)
+def test_metadata_may_look_like_a_header(name: str) -> None:
+    assert meant_as_headers({"colour": "red", name: "x", f"x-cos-meta-{name}": "y"}) == [name]
