@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 STEP_BYTES = 1000
@@ -117,3 +117,13 @@ def look_at(path: str, *, dir_fd: int | None = None) -> Look:
             return Look("is a link that leads back to itself, or through too many links", leads_nowhere=True)
         raise
     return Look("" if stat.S_ISREG(mode) else f"is a link to {kind_of(mode)}", stat.S_ISDIR(mode))
+
+
+def better_reason(path: str, error: OSError | ValueError) -> str:
+    """What is at a path that could not be opened, if that says more than the system does; else empty."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
+        with suppress(OSError):
+            look = look_at(path)
+            if look.leads_nowhere or error.errno == errno.ENXIO:
+                return f"it {look.why}"
+    return ""

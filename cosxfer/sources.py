@@ -18,7 +18,7 @@ from typing import NoReturn, Protocol, Self
 
 from cosxfer._native import slicing
 from cosxfer.errors import SourceChangedError, SourceError, UsageError
-from cosxfer.paths import kind_of, look_at, open_path, stat_path
+from cosxfer.paths import better_reason, kind_of, look_at, open_path, stat_path
 
 LOOKS = 10
 """How often a file that keeps growing is looked at before its size is believed."""
@@ -158,7 +158,9 @@ class FileSource(RegularFile):
             # NONBLOCK: opening a pipe must not wait for its writer; for a regular file it changes nothing.
             fd = open_path(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except (OSError, ValueError) as error:
-            raise SourceError(f"cannot open {name!r}: {_why_not_opened(name, error)}", path=name) from error
+            raise SourceError(
+                f"cannot open {name!r}: {better_reason(name, error) or _reason(error)}", path=name
+            ) from error
         try:
             source = cls(name, fd, SourceIdentity.of(_status(fd, name)))
         except OSError as error:
@@ -421,15 +423,6 @@ def _status(fd: int, name: str) -> os.stat_result:
                 f"{name!r} {more if status.st_size else 'does not tell its size'}; {_as_stream(name)}", path=name
             )
     return status
-
-
-def _why_not_opened(name: str, error: OSError | ValueError) -> str:
-    """The system's reason, or what is at the path if that says more: a link to nothing, a loop of links, a socket."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
-        with suppress(OSError):
-            if why := look_at(name).why:
-                return f"it {why}"
-    return _reason(error)
 
 
 def _what(name: str, status: os.stat_result) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from cosxfer.errors import SourceError
-from cosxfer.paths import look_at, open_path, shown_path
+from cosxfer.paths import better_reason, look_at, open_path, shown_path
 
 MAX_OPEN_FOLDERS = 16
 """Descriptors that a walk keeps besides that of the root."""
@@ -71,7 +71,7 @@ class _Walk:
         try:
             self.folders.append(_opened(open_path(self.root, _FLAGS), chosen=False))
         except (OSError, ValueError) as error:
-            raise self._unread(error) from error
+            raise self._unread(error, better_reason(self.root, error)) from error
         try:
             yield from self._listed()
             while self.folders:
@@ -171,9 +171,9 @@ class _Walk:
         hides = found.is_folder or found.leads_nowhere
         return Entry(self.names, chosen, self._error(why), hides=hides, is_folder=found.is_folder)
 
-    def _unread(self, error: OSError | ValueError) -> SourceError:
+    def _unread(self, error: OSError | ValueError, why: str = "") -> SourceError:
         path = self._path()
-        return SourceError(f"cannot read the directory {shown_path(path)}: {_reason(error)}", path=path)
+        return SourceError(f"cannot read the directory {shown_path(path)}: {why or _reason(error)}", path=path)
 
     def _error(self, why: str) -> SourceError:
         path = self._path()

@@ -14,7 +14,8 @@ import typer
 from cosxfer.cli.interrupts import TerminatedError, error_of, interruptible
 from cosxfer.cli.notices import noticed
 from cosxfer.cli.output import OutputError, expect_object, object_is_due, say_object, tell, unwritten
-from cosxfer.errors import CosxferError, CredentialsError, UsageError
+from cosxfer.errors import CosxferError, CredentialsError, SourceError, UsageError
+from cosxfer.paths import SHOWN_CHARACTERS, shown_path
 
 FAILED, USAGE, UNREPORTED = 1, 2, 3
 """Besides 0 and what signals end with. ``UNREPORTED``: it is done and verified, but standard output took no report."""
@@ -152,6 +153,8 @@ def message_of(error: Exception) -> str:
         text = f"{text.rstrip('.')}. {note}" if note[:1].isupper() else f"{text} ({note})"
     for phrase, ours in _PHRASES:
         text = phrase.sub(ours, text)
+    if isinstance(error, SourceError) and len(error.path) > SHOWN_CHARACTERS:
+        text = text.replace(repr(error.path), shown_path(error.path))
     if isinstance(error, UsageError) and error.name in _OPTIONS and text.startswith(f"{error.name} "):
         return f"{_OPTIONS[error.name]}{text.removeprefix(error.name)}"
     return text

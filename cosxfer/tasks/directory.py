@@ -54,7 +54,9 @@ def find_files(
     for patterns in filter(None, (wanted, unwanted)):
         for text in patterns.unmatched:
             logger.warning("the %s pattern %r matched nothing in %s", patterns.argument, text, shown_path(start))
-    if wanted is not None and wanted.patterns and not found:
+    if wanted is not None and not wanted.patterns:
+        logger.warning("include is an empty list, which matches no file in %s; None includes all", shown_path(start))
+    elif wanted is not None and not found:
         listed = ", ".join(repr(pattern.text) for pattern in wanted.patterns)
         left = " and is not excluded" if unwanted is not None and unwanted.patterns else ""
         raise SourceError(f"no file in {shown_path(start)} matches {listed} (include){left}", path=start)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,7 @@ import pytest
 
 from cosxfer.errors import SourceError
 from cosxfer.paths import STEP_BYTES, look_at, open_path, shown_path, stat_path
+from cosxfer.sources import FileSource
 from cosxfer.tree import MAX_OPEN_FOLDERS, walk
 from tests.unit.deep_tree import deep_folder, write_at
 
@@ -182,6 +184,43 @@ def test_a_link_is_called_what_it_is(tmp_path: Path, target: str, why: str) -> N
     assert look_at(str(tmp_path / "link")).why == why
     error = paths(tmp_path)["link"]
     assert (str(error) if error else "None").startswith(f"'{tmp_path}/link' {why}" if why else "None")
+
+
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [
+        ("/dev/zero", "'{path}' is a link to a device, not a regular file; put_object"),
+        ("/dev", "'{path}' is a directory; upload_directory"),
+        ("pipe", "'{path}' is a link to a named pipe, not a regular file; put_object"),
+        ("socket", "cannot open '{path}': it is a link to a socket, not a regular file"),
+        ("nowhere", "cannot open '{path}': it is a link to nothing: there is no 'nowhere'"),
+        ("link", "cannot open '{path}': it is a link that leads back to itself"),
+    ],
+)
+def test_a_file_that_is_to_be_opened_is_called_what_it_is(tmp_path: Path, target: str, why: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    os.mknod(tmp_path / "socket", stat.S_IFSOCK | 0o600)
+    path = tmp_path / "link"
+    path.symlink_to(target)
+    with pytest.raises(SourceError) as caught:
+        FileSource.open(path)
+    assert str(caught.value).startswith(why.format(path=path))
+
+
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [
+        ("nowhere", "it is a link to nothing: there is no 'nowhere'"),
+        ("root", "it is a link that leads back to itself, or through too many links"),
+        ("/dev/null", "not a directory"),
+    ],
+)
+def test_a_root_that_is_no_directory_is_called_what_it_is(tmp_path: Path, target: str, why: str) -> None:
+    root = tmp_path / "root"
+    root.symlink_to(target)
+    with pytest.raises(SourceError) as caught:
+        next(walk(str(root), everything))
+    assert str(caught.value) == f"cannot read the directory '{root}': {why}"
 
 
 def test_a_long_path_is_shown_without_its_middle() -> None:

@@ -116,6 +116,11 @@ def test_a_pattern_that_matches_nothing_is_logged(tree: Path, caplog: pytest.Log
     ]
 
 
+def test_an_empty_list_of_what_is_included_is_logged(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert find_files(tree, include=[]) == []
+    assert "include is an empty list, which matches no file" in caplog.text
+
+
 def test_a_pattern_that_another_one_goes_before_has_matched(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
     find_files(tree, include=["a", "x.txt"], exclude=["a/2.log", "2.log"])
     assert not caplog.records
