@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -72,6 +73,35 @@ def test_folders_beside_a_deep_one_are_found_again_and_few_are_open(
     # The root, the folders, and the one that is being read; the fixture has a descriptor, and so has the count.
     assert most <= MAX_OPEN_FOLDERS + 5
     assert open_descriptors() == before
+
+
+def test_the_way_up_from_a_folder_that_was_moved_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    depth, middle = 4 * MAX_OPEN_FOLDERS, 2 * MAX_OPEN_FOLDERS
+    folder = root
+    for level in range(depth):
+        (folder / "b").mkdir(parents=True)
+        (folder / "b" / str(level)).touch()
+        folder = folder / "a"
+    (elsewhere / "b").mkdir(parents=True)
+    (elsewhere / "b" / "other").touch()
+    scandir = os.scandir
+
+    @contextmanager
+    def scan(fd: int) -> Iterator[list[os.DirEntry[str]]]:
+        with scandir(fd) as entries:
+            yield sorted(entries, key=lambda entry: entry.name, reverse=True)  # "a" is entered first
+
+    def choose(names: Sequence[str], *, is_folder: bool, within: bool) -> bool | None:
+        if len(names) == depth and not (elsewhere / "a").exists():
+            root.joinpath(*middle * ["a"]).rename(elsewhere / "a")
+        return True
+
+    monkeypatch.setattr(os, "scandir", scan)
+    found = {"/".join(entry.names): entry.error for entry in walk(str(root), choose)}
+    assert found == {level * "a/" + f"b/{level}": None for level in range(depth)}
 
 
 def test_a_walk_that_is_given_up_leaves_nothing_open(tmp_path: Path) -> None:
