@@ -67,9 +67,13 @@ class RegularFile:
         try:
             return self._look()
         except OSError as error:
-            raise SourceChangedError(
-                f"{self.path!r} changed during the upload: {_reason(error)}", path=self.path, changed="inode"
-            ) from error
+            raise self._gone(error) from error
+
+    def _gone(self, error: OSError) -> SourceChangedError:
+        """The error for a file that cannot be opened or looked at any more."""
+        return SourceChangedError(
+            f"{self.path!r} changed during the upload: {_reason(error)}", path=self.path, changed="inode"
+        )
 
     def _look(self) -> bool:
         return self._compare(stat_path(self._location))
@@ -119,8 +123,12 @@ class SmallFile(RegularFile):
 
     def compare(self) -> None:
         """Read it again; raise ``SourceChangedError`` unless it holds the same. Blocks."""
-        again = slicing.read_small(self._location, self.size)
-        if again is None or again[0] != self.content:
+        try:
+            with os.fdopen(open_path(self._location, os.O_RDONLY | os.O_CLOEXEC), "rb") as file:
+                again = file.read(self.size + 1)
+        except OSError as error:
+            raise self._gone(error) from error
+        if again != self.content:
             self.rewritten()
 
     def close(self) -> None:

@@ -57,6 +57,13 @@ def put_back(path: Path, content: bytes) -> None:
     with path.open("r+b") as file:
         file.write(content)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    await_tick(path, status)
+
+
+def await_tick(path: Path, before: os.stat_result) -> None:
+    """The ctime has the granularity of the kernel's clock, some milliseconds: touch the file until it has moved."""
+    while path.stat().st_ctime_ns == before.st_ctime_ns:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def write_secretly(path: Path) -> None:
@@ -71,6 +78,7 @@ def then(how: Change, path: Path) -> Do:
         answer = proceed()
         before = path.stat()
         how(path)
+        await_tick(path, before)
         after = path.stat()
         assert (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size)
         assert before.st_ctime_ns != after.st_ctime_ns
