@@ -18,7 +18,7 @@
     │   ├── ObjectNotAppendableError  409: the object was not made by an append
     │   └── ThrottledError            503 SlowDown and its kind
     ├── IntegrityError                a digest or a size does not agree
-    ├── UploadError                   an upload failed as a whole; the reason is its ``__cause__``
+    ├── UploadError                   the upload of a file failed; it is of the class of its cause too
     ├── TaskCanceledError             the task was cancelled before its end
     └── TaskTimeoutError (TimeoutError)  a task's end was not waited for any longer
 
@@ -31,7 +31,8 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, cast
 
 from cosxfer.states import TaskState
 
@@ -241,17 +242,67 @@ class IntegrityError(CosxferError):
 
 
 class UploadError(CosxferError):
-    """A multipart upload failed. The reason is ``__cause__``.
+    """The upload of a file failed: in a single PUT or in parts. The reason is ``__cause__``.
+
+    It is of the class of its cause too, with the attributes of that: ``except AccessDeniedError`` catches a refused
+    upload, whatever the size of the file. ``status``, ``code``, ``headers`` and ``request_id`` are there in any case:
+    0 or empty if no response is the cause.
 
     ``upload_id`` is the multipart upload on the server (empty where none was made), ``part_number`` the part that
     failed (None where it was not a part), ``aborted`` whether the uploaded parts were deleted from the server.
     """
+
+    status: int = 0
+    code: str = ""
+    headers: Mapping[str, str] = MappingProxyType({})
+    request_id: str = ""
 
     def __init__(self, message: str, *, upload_id: str = "", part_number: int | None = None, aborted: bool = False):
         super().__init__(message)
         self.upload_id = upload_id
         self.part_number = part_number
         self.aborted = aborted
+
+    @classmethod
+    def of(
+        cls,
+        cause: CosxferError,
+        message: str,
+        *,
+        upload_id: str = "",
+        part_number: int | None = None,
+        aborted: bool = False,
+    ) -> UploadError:
+        """Return an error that is this one and of the class of ``cause``, with the attributes of both."""
+        kind = _upload_error(type(cause))
+        error = kind.__new__(kind)
+        error.args = (message,)
+        known = {name: value for name, value in vars(cause).items() if name != "__notes__"}
+        vars(error).update(known, upload_id=upload_id, part_number=part_number, aborted=aborted)
+        return error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        _, (kind, *rest), state = super().__reduce__()
+        return _unpickled_upload, (kind.__dict__.get("_cause_kind", kind), *rest), state
+
+
+_UPLOAD_ERRORS: dict[type[CosxferError], type[UploadError]] = {}
+
+
+def _upload_error(kind: type[CosxferError]) -> type[UploadError]:
+    """The class of uploads that fail by a ``kind``. It has the name of ``kind``: one cause, one name."""
+    if issubclass(kind, UploadError):
+        return kind
+    if kind in _UPLOAD_ERRORS:
+        return _UPLOAD_ERRORS[kind]
+    namespace = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "_cause_kind": kind}
+    namespace["__doc__"] = f"An `UploadError` whose cause is a `{kind.__name__}`."
+    made = cast("type[UploadError]", type(kind.__name__, (UploadError, kind), namespace))
+    return _UPLOAD_ERRORS.setdefault(kind, made)
+
+
+def _unpickled_upload(kind: type[CosxferError], args: tuple[Any, ...], cause: CosxferError | None) -> CosxferError:
+    return _unpickled(_upload_error(kind), args, cause)
 
 
 class TaskCanceledError(CosxferError):

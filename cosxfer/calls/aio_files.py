@@ -38,8 +38,8 @@ class AsyncFileCalls(AsyncCalls):
 
         Each part's MD5 goes along as Content-MD5, its ETag and CRC64 are compared, and so is the CRC64 of the whole
         object at the end: ``result.verified``. The object appears whole, or not at all. A file that changes meanwhile
-        ends in `cosxfer.SourceChangedError`, another failure in `cosxfer.UploadError`; the parts sent so far are
-        aborted on the server unless ``abort_on_failure`` is False.
+        ends in `cosxfer.SourceChangedError`, another failure in an error of the class of its cause that is a
+        `cosxfer.UploadError` too; the parts sent so far are aborted on the server unless ``abort_on_failure`` is False.
 
         The upload is a task: it waits until one of the client's ``file_parallel_limit`` slots is free. While it is
         paused (`pause_task`) the call goes on waiting; when it is cancelled (`cancel_task`) the call raises

@@ -14,7 +14,7 @@ import typer
 from cosxfer.cli.interrupts import TerminatedError, error_of, interruptible
 from cosxfer.cli.notices import noticed
 from cosxfer.cli.output import OutputError, expect_object, object_is_due, say_object, tell, unwritten
-from cosxfer.errors import CosxferError, CredentialsError, SourceError, UsageError
+from cosxfer.errors import CosxferError, CredentialsError, SourceError, UploadError, UsageError
 from cosxfer.paths import SHOWN_CHARACTERS, shown_path
 
 FAILED, USAGE, UNREPORTED = 1, 2, 3
@@ -111,7 +111,8 @@ def told(error: CosxferError) -> int:
     # The message stands on standard error in any case.
     _object({"error": error_object(error)})
     tell(f"cosxfer: {message_of(error)}", *_commands(error))
-    return USAGE if isinstance(error, UsageError | CredentialsError) else FAILED
+    begun = isinstance(error, UploadError) and error.upload_id
+    return USAGE if isinstance(error, UsageError | CredentialsError) and not begun else FAILED
 
 
 def _ended(number: int, message: str) -> NoReturn:
@@ -133,14 +134,14 @@ def fail(message: str, code: int) -> NoReturn:
 
 def error_object(error: Exception) -> dict[str, object]:
     """What ``--json`` prints of an error: its class and message, and what else is known of it."""
-    causes = [error, *([error.__cause__] if error.__cause__ is not None else [])]
     known: dict[str, object] = {"type": type(error).__name__, "message": message_of(error)}
-    for name in ("status", "code", "request_id", "upload_id", "part_number", "aborted"):
-        # Of a failed upload, what the server said stands in its cause.
-        for cause in causes:
-            if getattr(cause, name, None) not in (None, ""):
-                known[name] = getattr(cause, name)
-                break
+    names = ["status", "code", "request_id", "upload_id", "part_number", "aborted"]
+    if isinstance(error, UploadError) and not error.upload_id:
+        names.remove("aborted")  # there was nothing to abort
+    for name in names:
+        value = getattr(error, name, None)
+        if value is not None and value != "" and (name, value) != ("status", 0):
+            known[name] = value
     return known
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from cosxfer.client import Client
 from cosxfer.cos.endpoint import Endpoint, resolve_endpoint
-from cosxfer.errors import ConnectError, CosxferError, ServerError, TransportError
+from cosxfer.errors import ConnectError, CosxferError, ServerError, TransportError, UploadError
 from cosxfer.transport.tls import only_tls_message
 
 PROBE_SECONDS = 3.0
@@ -40,9 +40,10 @@ def only_tls(client: Client, bucket: str, error: Exception) -> ConnectError | No
 
 def _may_be_tls(error: BaseException) -> bool:
     """Whether that is how plain HTTP fails at a port for TLS: 400 from some servers, nothing or garbage from others."""
+    if isinstance(error, UploadError) and error.upload_id:
+        return False  # the server has understood a request before
     if isinstance(error, ServerError):
         return error.status == 400 and not error.code
-    # An `UploadError` was understood by the server once: it has an upload id.
     return isinstance(error, TransportError) and not isinstance(error, ConnectError)
 
 

@@ -341,7 +341,8 @@ class SliceUpload:
             try:
                 head = await completion.head()
             except CosxferError as error:
-                raise UploadError(
+                raise UploadError.of(
+                    error,
                     f"{self._what()} was completed, but the object could not be compared with the file: {error}",
                     upload_id=upload_id,
                 ) from error
@@ -349,11 +350,13 @@ class SliceUpload:
         if theirs is None:
             return "etag" if etags_agree else ""
         if theirs != crc64:
-            raise UploadError(
+            differs = IntegrityError("the CRC64 of the object differs", expected=crc64, actual=theirs)
+            raise UploadError.of(
+                differs,
                 f"{self._what()} was completed, but the object is not the file: its CRC64 is {theirs}, the file's "
                 f"{crc64}. Do not use the object; upload it again",
                 upload_id=upload_id,
-            ) from IntegrityError("the CRC64 of the object differs", expected=crc64, actual=theirs)
+            ) from differs
         return "crc64"
 
     async def _failure(self, error: CosxferError) -> UploadError:
@@ -362,7 +365,8 @@ class SliceUpload:
         reason = f"{error} ({sent})" if sent else str(error)
         upload_id = self._checkpoint.upload_id
         aborted, left = await self._abort()
-        return UploadError(
+        return UploadError.of(
+            error,
             f"{self._what()} failed{where}: {reason}. {left}",
             upload_id=upload_id,
             part_number=self._failed_part,

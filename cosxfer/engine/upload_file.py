@@ -22,7 +22,15 @@ from cosxfer.engine.part_body import PartBody
 from cosxfer.engine.report import Reporter, logger
 from cosxfer.engine.slice_upload import SliceUpload
 from cosxfer.engine.unchanged import check_unchanged, compare
-from cosxfer.errors import CosxferError, SourceChangedError, UsageError
+from cosxfer.errors import (
+    CosxferError,
+    IntegrityError,
+    ServerError,
+    SourceChangedError,
+    TransportError,
+    UploadError,
+    UsageError,
+)
 from cosxfer.limits import MAX_PUT_BYTES, MIB
 from cosxfer.models import Progress, UploadResult
 from cosxfer.ops.put_object import put_object
@@ -154,6 +162,14 @@ class FileJob:
                 on_hash_progress=on_hash_progress,
                 on_progress=on_progress,
             ).run()
+        except (ServerError, TransportError, IntegrityError) as error:
+            if isinstance(error, UploadError):
+                raise
+            # A single PUT, or Initiate: nothing was begun, so there is nothing to add but the class.
+            failure = UploadError.of(error, str(error))
+            for note in getattr(error, "__notes__", []):
+                failure.add_note(note)
+            raise failure from error
         finally:
             source.close()
 
