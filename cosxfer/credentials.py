@@ -100,6 +100,10 @@ class CredentialsResolver:
                     raise CredentialsError("the credentials provider returned keys that have already expired")
             return self._current
 
+    def is_current(self, used: Credentials | None) -> bool:
+        """Whether `get` may still return ``used``."""
+        return self._current is used
+
     def discard(self, used: Credentials | None) -> bool:
         """Forget ``used``, which the server called expired. Returns whether asking again can bring others."""
         if self._provider is None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Unpack, overload
 
 from cosxfer.arguments import check_text
 from cosxfer.calls.base import AsyncCalls
 from cosxfer.cos import requests
+from cosxfer.cos.names import check_key
 from cosxfer.cos.policy import FILENAME, Condition
 from cosxfer.cos.requests import CustomerKey, ObjectHeaders, reading_headers
+from cosxfer.credentials import Credentials
 from cosxfer.engine.append import Append
 from cosxfer.engine.bodies import BodyInput, prepared
 from cosxfer.engine.report import Reporter
@@ -237,6 +239,7 @@ class AsyncObjectCalls(AsyncCalls):
             success_action_redirect=success_action_redirect,
         )
         check_form(conditions, expires_seconds)
+        conditions = list(conditions)  # a form may be signed twice
         check_text(filename, "filename")
         filename = _file_name(filename, body, key)
         report = self._off_loop(on_progress)
@@ -250,9 +253,13 @@ class AsyncObjectCalls(AsyncCalls):
         ) as ready:
             assert ready.md5 is not None
             fields["Content-MD5"] = requests.content_md5(ready.md5)
-            # An anonymous client's form has no policy: the bucket must be open to anyone.
-            signed = {"key": key.removeprefix("/"), **fields}
-            if await self._session.credentials() is not None:
+            reporter = Reporter(report, ready.content_length)
+            reporter.start()
+
+            async def signed(credentials: Credentials | None) -> Mapping[str, str]:
+                # An anonymous client's form has no policy: the bucket must be open to anyone.
+                if credentials is None:
+                    return {"key": check_key(key), **fields}
                 presigned = await presign_post(
                     self._session,
                     bucket,
@@ -261,17 +268,17 @@ class AsyncObjectCalls(AsyncCalls):
                     expires_seconds=expires_seconds,
                     fields=fields,
                     region=region,
+                    credentials=credentials,
                 )
-                signed = dict(presigned.fields)
-            reporter = Reporter(report, ready.content_length)
-            reporter.start()
+                return presigned.fields
+
             result = await post_object(
                 self._session,
                 bucket,
                 key,
                 ready.body,
                 filename=filename,
-                fields=signed,
+                signed=signed,
                 content_length=ready.content_length,
                 md5=ready.md5,
                 crc64=ready.crc64,

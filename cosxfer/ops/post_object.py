@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 
 from cosxfer.arguments import wrong_type
 from cosxfer.cos import form, requests, responses, xml
 from cosxfer.cos.endpoint import check_confidential
 from cosxfer.cos.names import check_bucket, check_header_value, check_key, shorten
 from cosxfer.cos.policy import FILENAME, Condition, form_fields
-from cosxfer.cos.requests import Body, CosRequest, ObjectHeaders
-from cosxfer.errors import CredentialsError, IntegrityError, UsageError
+from cosxfer.cos.requests import Body, CosRequest, ObjectHeaders, check_unchanged
+from cosxfer.credentials import Credentials
+from cosxfer.errors import CredentialsError, IntegrityError, ServerError, UsageError
 from cosxfer.models import PostObjectResult, PresignedPost
 from cosxfer.ops.mistakes import warn_if_folder
 from cosxfer.ops.proof import proof
@@ -41,12 +42,17 @@ async def presign_post(
     expires_seconds: int,
     fields: Mapping[str, str],
     region: str | None = None,
+    credentials: Credentials | None = None,
 ) -> PresignedPost:
-    """Sign a form for ``key``, which may hold ``${filename}``; ``fields`` come from `post_fields`."""
+    """Sign a form for ``key``, which may hold ``${filename}``; ``fields`` come from `post_fields`.
+
+    ``credentials`` None are those of the session.
+    """
     key = check_key(key)
     check_form(conditions, expires_seconds)
     endpoint = session.endpoint(check_bucket(bucket), region)
-    credentials = await session.credentials()
+    if credentials is None:
+        credentials = await session.credentials()
     if credentials is None:
         raise CredentialsError("a form is signed, and this client is anonymous; give it keys")
     now = int(session.now())
@@ -106,16 +112,59 @@ async def post_object(
     body: Body,
     *,
     filename: str,
-    fields: Mapping[str, str],
+    signed: Callable[[Credentials | None], Awaitable[Mapping[str, str]]],
     content_length: int,
     md5: bytes | None,
     crc64: int | None,
     region: str | None = None,
     on_sent: Callable[[int], None] | None = None,
 ) -> PostObjectResult:
-    """Send a form whose ``fields`` (all of them, the signature included) go before ``body``."""
+    """Send a form whose fields go before ``body``. ``signed`` returns all of them, the signature included.
+
+    A form that is refused for a wrong clock or for expired keys is signed and sent once more.
+    """
     key = check_key(key)
     warn_if_folder(key, content_length)
+    again = False
+    while True:
+        signing = await session.signing()
+        fields = await signed(signing.credentials)
+        try:
+            return await _send(
+                session,
+                bucket,
+                key,
+                body,
+                filename=filename,
+                fields=fields,
+                content_length=content_length,
+                md5=md5,
+                crc64=crc64,
+                region=region,
+                on_sent=on_sent,
+            )
+        except ServerError as error:
+            if again or not session.learn(error, signing, method="POST"):
+                raise
+            again = True
+            await check_unchanged(body)
+            session.note_retry(error, attempt=1, delay_seconds=0.0)
+
+
+async def _send(
+    session: Session,
+    bucket: str,
+    key: str,
+    body: Body,
+    *,
+    filename: str,
+    fields: Mapping[str, str],
+    content_length: int,
+    md5: bytes | None,
+    crc64: int | None,
+    region: str | None,
+    on_sent: Callable[[int], None] | None,
+) -> PostObjectResult:
     doing = f"POST Object {shorten(key)}"
     if requests.SSE_CUSTOMER_KEY in fields:
         check_confidential(session.endpoint(bucket, region))

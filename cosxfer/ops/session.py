@@ -33,11 +33,26 @@ SMALLEST_SKEW_SECONDS = 30
 """A server's clock that differs by less is not why a signature was refused."""
 
 
+UNEXPLAINED_SECONDS = 60.0
+"""A refusal that names no reason renews the keys at most this often: it may be a lack of permission."""
+
+
 @dataclass
-class _Clock:
-    """How far the server's clock is ahead of ours, in seconds; shared by all work of a client."""
+class _Learnt:
+    """What refusals have taught; shared by all work of a client."""
 
     offset: float = 0.0
+    """How far the server's clock is ahead of ours, in seconds."""
+    doubted_at: float = float("-inf")
+    """When keys were last renewed for a refusal without a reason, by the monotonic clock."""
+
+
+@dataclass(frozen=True)
+class Signing:
+    """By what a request was signed, or a form: to be given to `Session.learn` if the server refuses it."""
+
+    credentials: Credentials | None
+    offset: float
 
 
 class _Sent:
@@ -69,7 +84,7 @@ class Session:
         self.policy = RetryPolicy(max_attempts=config.max_attempts)
         self.keys = credentials
         self._budget = RetryBudget()
-        self._clock = _Clock()
+        self._learnt = _Learnt()
         self._on_retry: Callable[[CosxferError], None] | None = None
 
     def watched(self, on_retry: Callable[[CosxferError], None]) -> Session:
@@ -92,6 +107,10 @@ class Session:
         """The keys that are valid now; None for anonymous access."""
         return await self.keys.get(self.now())
 
+    async def signing(self) -> Signing:
+        """The keys and the clock of a signature that is made now."""
+        return Signing(await self.credentials(), self._learnt.offset)
+
     async def call(
         self,
         request: CosRequest,
@@ -111,25 +130,28 @@ class Session:
         they must be sent again; ``on_attempt`` is called before each attempt, ``on_body`` takes the answer's body.
         ``check`` may refuse an answer by raising. ``on_conflict`` is asked after a 409: what it returns is the answer;
         where that is None, the request is sent again. A body that cannot be read twice is sent once; a failure before
-        it was begun to be read is no attempt at it.
+        it was begun to be read is no attempt at it. A wrong clock and expired keys are corrected in any case, for the
+        next call where not for this one.
         """
         policy = self.policy if max_attempts is None else replace(self.policy, max_attempts=max_attempts)
-        attempt, corrected = 1, False
+        attempt, corrected = 1, set[str]()
         while True:
             if on_attempt is not None:
                 on_attempt()
-            credentials = await self.credentials()
-            offset = self._clock.offset
+            signing = await self.signing()
             sent = None if on_sent is None else _Sent(on_sent)
-            outgoing = self._outgoing(request, credentials, attempt, sent, on_body, stall_timeout_seconds)
+            outgoing = self._outgoing(request, signing.credentials, attempt, sent, on_body, stall_timeout_seconds)
             try:
                 return await self._attempt(outgoing, sent, doing, check, request.accepted)
             except CosxferError as error:
+                learnt = self.learn(error, signing, method=request.method) if request.signed else ""
                 if not can_be_sent_again(request.body):
+                    if learnt:
+                        error.add_note(f"{learnt}, so the same call may succeed now with a new body")
                     raise
-                # A wrong clock or expired keys are corrected once, without an attempt being counted.
-                if not corrected and self._correct(error, credentials, offset):
-                    corrected = True
+                # A wrong clock or expired keys are corrected once each, without an attempt being counted.
+                if learnt and learnt not in corrected:
+                    corrected.add(learnt)
                     self.note_retry(error, attempt=attempt, delay_seconds=0.0)
                     continue
                 if on_conflict is not None and isinstance(error, ServerError) and error.status == 409:
@@ -223,28 +245,40 @@ class Session:
         )
         return added
 
-    def _correct(self, error: CosxferError, credentials: Credentials | None, offset: float) -> bool:
-        """Mend what made the server refuse a signature; returns whether trying again makes sense.
+    def learn(self, error: CosxferError, signing: Signing, *, method: str) -> str:
+        """Mend what made the server refuse a signature; returns what was mended, empty where nothing was.
 
-        ``offset`` is the clock's correction when the request was signed: another request may have mended it since.
+        ``signing`` is that of the refused request: another request may have mended the clock or the keys since.
         """
         if not isinstance(error, ServerError):
-            return False
+            return ""
         expired = error.code == "AccessDenied" and "expired" in str(error).lower()
-        unexplained = error.status == 403 and not error.code  # the answer to HEAD has no body
+        # The response to HEAD has no body.
+        unexplained = not error.code and (error.status == 403 or (error.status == 400 and method == "HEAD"))
         if error.code == "RequestTimeTooSkewed" or expired or unexplained:
             smallest = MAX_CLOCK_SKEW_SECONDS if unexplained else SMALLEST_SKEW_SECONDS
             theirs = server_time(HttpResponse(status=error.status, headers=error.headers))
-            if theirs is not None and abs(theirs - time.time() - offset) >= smallest:
-                self._clock.offset = theirs - time.time()
-                return True
-        if expired or error.code in ("ExpiredToken", "InvalidAccessKeyId"):
-            return self.keys.discard(credentials)
-        return False
+            if theirs is not None and abs(theirs - time.time() - signing.offset) >= smallest:
+                self._learnt.offset = theirs - time.time()
+                return "the clock was corrected"
+        doubted = unexplained and method == "HEAD" and self._may_doubt(signing.credentials)
+        if expired or doubted or error.code in ("ExpiredToken", "InvalidAccessKeyId"):
+            return "the keys are asked for anew" if self.keys.discard(signing.credentials) else ""
+        return ""
+
+    def _may_doubt(self, credentials: Credentials | None) -> bool:
+        """Whether a refusal without a reason is worth new keys."""
+        if not self.keys.is_current(credentials):
+            return True  # there are newer ones already
+        now = time.monotonic()
+        if now - self._learnt.doubted_at < UNEXPLAINED_SECONDS:
+            return False
+        self._learnt.doubted_at = now
+        return True
 
     def now(self) -> float:
         """Unix seconds by the server's clock, as far as it is known."""
-        return time.time() + self._clock.offset
+        return time.time() + self._learnt.offset
 
     def note_retry(
         self, error: CosxferError, *, attempt: int, delay_seconds: float, max_attempts: int | None = None
