@@ -9,12 +9,12 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from cosxfer.arguments import check_flag
+from cosxfer.arguments import check_flag, check_text
 from cosxfer.calls.aio_files import AsyncFileCalls
 from cosxfer.calls.aio_multipart import AsyncMultipartCalls
 from cosxfer.calls.aio_objects import AsyncObjectCalls
 from cosxfer.config import ClientConfig, HttpVersion, endpoint_from_environment
-from cosxfer.cos.endpoint import check_endpoint
+from cosxfer.cos.endpoint import check_endpoint, region_of, with_bucket
 from cosxfer.credentials import Credentials, CredentialsProvider, CredentialsResolver, from_environment
 from cosxfer.errors import CredentialsError
 from cosxfer.ops.session import Session
@@ -62,9 +62,14 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
         max_bytes_per_second: float | None = None,
         transport: TransportChoice = "auto",
     ) -> None:
+        endpoint = endpoint or endpoint_from_environment(os.environ)
+        check_text(endpoint, "endpoint", optional=False)
+        endpoint = with_bucket(endpoint)
+        if not region and region_of(endpoint) is None:
+            region = os.environ.get("COS_REGION")
         config = ClientConfig(
-            region=region or os.environ.get("COS_REGION") or None,
-            endpoint=endpoint or endpoint_from_environment(os.environ),
+            region=region or None,
+            endpoint=endpoint,
             http_version=http_version,
             verify=verify,
             concurrency=concurrency,
@@ -76,7 +81,7 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
             complete_timeout_seconds=complete_timeout_seconds,
             max_bytes_per_second=max_bytes_per_second,
         )
-        check_endpoint(config.endpoint)
+        check_endpoint(config.endpoint, region=config.region)
         check_flag(anonymous, "anonymous")
         source = None if anonymous else _credentials(credentials, secret_id, secret_key, token)
         self._keys_given = credentials is not None or bool(secret_id or secret_key or token)

@@ -25,7 +25,8 @@ class ClientConfig:
 
     region: str | None = None
     endpoint: str = DEFAULT_ENDPOINT
-    """Template with ``{bucket}`` and ``{region}``; without ``{bucket}`` it is the custom domain of one bucket."""
+    """Template with ``{bucket}`` and ``{region}``. Without ``{bucket}`` it is the address of one bucket: the one that
+    it names, else the first that the client uses. Another bucket is refused."""
     http_version: HttpVersion = "auto"
     verify: bool | str | os.PathLike[str] | ssl.SSLContext = True
     """True: the usual certificate authorities. A path: those in that PEM file. A context: as it says. False: anyone."""

@@ -16,6 +16,20 @@ _HOST = re.compile(r"[A-Za-z\d._-]+|\[[\dA-Fa-f:.]+\]", re.ASCII)
 
 _LOOPBACK = re.compile(r"localhost|.+\.localhost|127\.[\d.]+|::1")
 
+_COS = r"(?:myqcloud\.com|tencentcos\.(?:cn|com))\.?"
+_COS_DOMAIN = re.compile(rf".+\.{_COS}", re.ASCII)
+_COS_HOST = re.compile(
+    rf"(?:(?P<bucket>[a-z\d-]+-\d+)\.)?cos(?:-internal|-website)?\.(?P<region>[a-z\d-]+)\.{_COS}", re.ASCII
+)
+_COS_WITHOUT_BUCKET = re.compile(
+    rf"(\s*(?:https?://)?)(cos(?:-internal)?\.(?:\{{region\}}|[a-z\d-]+)\.{_COS}(?::\d+)?/*\s*)",
+    re.ASCII | re.IGNORECASE,
+)
+_LOOKS_LIKE_BUCKET = re.compile(r"[a-z\d-]+-\d{10}", re.ASCII)
+_LOCAL_BUCKET = re.compile(r"([a-z\d-]+-\d+)\.localhost", re.ASCII)
+
+_SOME_BUCKET = "bucket-1250000000"
+
 PATH_SAFE = "-_.~/"
 """What stays unescaped in the path on the wire, besides letters and digits."""
 
@@ -57,13 +71,108 @@ def host_and_port(host: str, port: int) -> str:
 def resolve_endpoint(template: str, *, bucket: str, region: str | None) -> Endpoint:
     """Fill ``{bucket}`` and ``{region}`` into ``template`` and take the address apart.
 
-    A template without a scheme means https. Raises `UsageError` for another placeholder, a missing region, or an
-    address that is none.
+    A template without a scheme means https. Raises `UsageError` for another placeholder, a missing region, an
+    address that is none, and one that is that of another bucket or another region.
     """
     check_bucket(bucket)
     if region is not None:
         check_region(region)
+    template = with_bucket(template)
+    endpoint = _fill(template, bucket, region)
+    own = _own_bucket(template, endpoint)
+    if own is not None and own != bucket:
+        raise UsageError(
+            f"the endpoint {shorten(template, 160)} is the address of the bucket {own}, so nothing can be sent to "
+            f"{bucket} by it; use an endpoint with {{bucket}}, or another client",
+            name="bucket",
+            value=bucket,
+        )
+    own_region = region_of(template)
+    if region is not None and own_region is not None and own_region != region:
+        raise UsageError(
+            f"the endpoint {shorten(template, 160)} is in the region {own_region}, and the region is {region}; "
+            "use an endpoint with {region}, or leave the region out",
+            name="region",
+            value=region,
+        )
+    return endpoint
 
+
+def with_bucket(template: str) -> str:
+    """The template of a COS region with ``{bucket}`` in front, as COS's own clients put it there; others unchanged."""
+    return _COS_WITHOUT_BUCKET.sub(r"\1{bucket}.\2", template) if _COS_WITHOUT_BUCKET.fullmatch(template) else template
+
+
+def region_of(template: str) -> str | None:
+    """The region that a template of COS names itself; None if it leaves it open or is a global one."""
+    if "{region}" in template:
+        return None
+    try:
+        host = _fill(with_bucket(template), _SOME_BUCKET, None).host
+    except UsageError:
+        return None
+    match = _COS_HOST.fullmatch(host)
+    return None if match is None or match["region"] == "accelerate" else match["region"]
+
+
+def _own_bucket(template: str, endpoint: Endpoint) -> str | None:
+    """The bucket that the address is for whatever bucket is asked for; None if the template leaves it open.
+
+    Raises `UsageError` for an address of COS that names no bucket.
+    """
+    match = _COS_HOST.fullmatch(endpoint.host)
+    if match is not None and match["bucket"] is not None:
+        return match["bucket"]
+    if "{bucket}" in template:
+        return None
+    first = endpoint.host.partition(".")[0]
+    if _LOOKS_LIKE_BUCKET.fullmatch(first):
+        return first
+    if local := _LOCAL_BUCKET.fullmatch(endpoint.host):
+        return local.group(1)
+    if _COS_DOMAIN.fullmatch(endpoint.host):
+        raise _bad(template, "it names no bucket, so COS cannot tell where an object belongs")
+    return next(filter(_LOOKS_LIKE_BUCKET.fullmatch, endpoint.base_path.split("/")), None)
+
+
+class Binding:
+    """What an address without ``{bucket}`` or ``{region}`` is bound to: those that are used first.
+
+    The address alone decides where an object lies. If it were used for a second bucket, the object would lie in the
+    first one without a word.
+    """
+
+    def __init__(self) -> None:
+        self._first: dict[str, str] = {}
+
+    def check(self, template: str, endpoint: Endpoint, *, bucket: str, region: str | None) -> None:
+        """Raise `UsageError` for another bucket or region than the first.
+
+        A server at an IP address has no regions; an address of COS's own names its region, or is one for all.
+        """
+        template = with_bucket(template)
+        if "{bucket}" not in template:
+            self._same(template, "bucket", bucket)
+        of_cos = _COS_DOMAIN.fullmatch(endpoint.host)
+        if region is not None and "{region}" not in template and not of_cos and not _is_machine(endpoint.host):
+            self._same(template, "region", region)
+
+    def _same(self, template: str, name: str, value: str) -> None:
+        first = self._first.setdefault(name, value)
+        if first != value:
+            raise UsageError(
+                f"the endpoint {shorten(template, 160)} has no {{{name}}}, so it leads to one {name}. "
+                f"This client has used it for {first}, not {value}; use an endpoint with {{{name}}}, or another client",
+                name=name,
+                value=value,
+            )
+
+
+def _is_machine(host: str) -> bool:
+    return ":" in host or host.replace(".", "").isdigit() or _LOOPBACK.fullmatch(host) is not None
+
+
+def _fill(template: str, bucket: str, region: str | None) -> Endpoint:
     def fill(match: re.Match[str]) -> str:
         name = match.group(1)
         if name == "bucket":
@@ -115,9 +224,13 @@ def check_confidential(endpoint: Endpoint) -> None:
     )
 
 
-def check_endpoint(template: str) -> None:
-    """Refuse an endpoint that no bucket and region can make an address of."""
-    resolve_endpoint(template, bucket="bucket-1250000000", region="region")
+def check_endpoint(template: str, *, region: str | None) -> None:
+    """Refuse an endpoint that no bucket and region can make an address of, or that is in another region."""
+    template = with_bucket(template)
+    endpoint = _fill(template, _SOME_BUCKET, "region")
+    own = _own_bucket(template, endpoint)
+    if region is not None:
+        resolve_endpoint(template, bucket=own or _SOME_BUCKET, region=region)
 
 
 def _bad(template: str, why: str) -> UsageError:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from cosxfer.config import ClientConfig
 from cosxfer.cos import sign
-from cosxfer.cos.endpoint import Endpoint, check_confidential, resolve_endpoint
+from cosxfer.cos.endpoint import Binding, Endpoint, check_confidential, resolve_endpoint
 from cosxfer.cos.names import check_region
 from cosxfer.cos.requests import SSE_CUSTOMER_KEY, CosRequest, HttpRequest, can_be_sent_again, check_unchanged, target
 from cosxfer.cos.responses import HttpResponse, error_of, server_time
@@ -85,6 +85,7 @@ class Session:
         self.keys = credentials
         self._budget = RetryBudget()
         self._learnt = _Learnt()
+        self._binding = Binding()
         self._on_retry: Callable[[CosxferError], None] | None = None
 
     def watched(self, on_retry: Callable[[CosxferError], None]) -> Session:
@@ -101,7 +102,10 @@ class Session:
         """The address of ``bucket``; ``region`` overrides the client's."""
         if region is not None and region != "":
             check_region(region)
-        return resolve_endpoint(self.config.endpoint, bucket=bucket, region=region or self.config.region)
+        region = region or self.config.region
+        endpoint = resolve_endpoint(self.config.endpoint, bucket=bucket, region=region)
+        self._binding.check(self.config.endpoint, endpoint, bucket=bucket, region=region)
+        return endpoint
 
     async def credentials(self) -> Credentials | None:
         """The keys that are valid now; None for anonymous access."""
