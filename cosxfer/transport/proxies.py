@@ -7,6 +7,7 @@ case first; where ``REQUEST_METHOD`` is set not ``HTTP_PROXY``, which in a CGI s
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass, field
 from typing import Literal
@@ -83,8 +84,34 @@ class Proxies:
         if ":" in host:
             names += [f"[{host}]", f"[{host}]:{port}"]
         if self._environment:
-            return any(proxy_bypass_environment(name, self._environment) for name in names)
+            if any(proxy_bypass_environment(name, self._environment) for name in names):
+                return True
+            entries = self._environment.get("no", "").split(",")
+            return any(_is_below(host, port, entry) or _is_in(host, port, entry) for entry in entries)
         return any(proxy_bypass(name) for name in names)
+
+
+def _is_below(host: str, port: int, entry: str) -> bool:
+    """Whether an entry ``*.example.com`` of ``NO_PROXY``, also with a port, names the host."""
+    entry = entry.strip().lower()
+    return entry.startswith("*.") and any(name.endswith(entry[1:]) for name in (host.lower(), f"{host.lower()}:{port}"))
+
+
+def _is_in(host: str, port: int, entry: str) -> bool:
+    """Whether an entry that is an IP address or a network (``10.0.0.0/8``, ``fd00::/8``) holds the host.
+
+    An address may be in brackets and have a port. A host that is a name is in no network: it is not looked up here.
+    """
+    entry = entry.strip()
+    with_port = re.fullmatch(r"\[([^\]]*)\]:(\d+)|([\d.]+(?:/\d+)?):(\d+)", entry)
+    if with_port:
+        if int(with_port[2] or with_port[4]) != port:
+            return False
+        entry = with_port[1] or with_port[3]
+    try:
+        return ipaddress.ip_address(host) in ipaddress.ip_network(re.sub(r"[\[\]]", "", entry), strict=False)
+    except ValueError:
+        return False
 
 
 def _address(endpoint: str) -> tuple[str, str, int] | None:
@@ -100,8 +127,15 @@ def _address(endpoint: str) -> tuple[str, str, int] | None:
 
 def _named(template: str, entry: str) -> Literal["none", "some", "all"]:
     """Which of the hosts that ``template`` stands for are named by an entry of ``NO_PROXY``: by their last labels."""
-    labels = entry.strip().lstrip(".").lower().split(".")
+    entry = entry.strip().lower()
+    if "/" in entry:
+        # A network: only an address is in one, and what a placeholder stands for is not known.
+        return "some" if re.sub(_PLACEHOLDER, "", template).replace(".", "").isdigit() else "none"
+    below = entry.startswith("*.")
+    labels = entry.removeprefix("*").lstrip(".").split(".")
     ending = template.split(".")[-len(labels) :]
+    if below and template.count(".") < len(labels):
+        return "none"
     if len(ending) < len(labels) or not all(map(_may_be, ending, labels)):
         return "none"
     return "some" if "{" in "".join(ending) else "all"

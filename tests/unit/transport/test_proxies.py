@@ -52,14 +52,33 @@ def test_a_cgi_script_does_not_take_a_header_for_a_proxy(monkeypatch: pytest.Mon
         ("example", "a.example", True),
         (".example", "a.example", True),
         ("ample", "a.example", False),
-        ("*.example", "a.example", False),
+        ("*.example", "a.example", True),
+        (" *.Example ", "b.A.example", True),
+        ("*.example", "example", False),
+        ("*.example", "aexample", False),
+        ("*.example:443", "a.example", True),
+        ("*.example:80", "a.example", False),
+        ("*.", "a.example", False),
         ("x, A.Example ,y", "a.example", True),
         ("x,*", "a.example", False),
         ("a.example:443", "a.example", True),
         (".example:443", "a.example", True),
         ("a.example:80", "a.example", False),
         ("10.0.0.1", "10.0.0.1", True),
-        ("10.0.0.0/8", "10.0.0.1", False),
+        ("10.0.0.0/8", "10.0.0.1", True),
+        ("x, 10.0.0.1/8 ", "10.255.0.1", True),
+        ("10.0.0.0/8", "11.0.0.1", False),
+        ("10.0.0.0/8:443", "10.0.0.1", True),
+        ("10.0.0.0/8:80", "10.0.0.1", False),
+        ("10.0.0.0/33", "10.0.0.1", False),
+        ("10.0.0.0/8", "10.example", False),
+        ("10.0.0.0/8", "::1", False),
+        ("fd00::/8", "fd12::1", True),
+        ("[fd00::]/8", "fd12::1", True),
+        ("[fd00::/8]:443", "fd12::1", True),
+        ("[fd00::/8]:80", "fd12::1", False),
+        ("fd00::/8", "fe00::1", False),
+        ("0:0:0:0:0:0:0:1", "::1", True),
         ("::1", "::1", True),
         ("[::1]", "::1", True),
         ("[::1]:443", "::1", True),
@@ -101,14 +120,37 @@ def test_whether_all_hosts_of_a_client_go_the_same_way(monkeypatch: pytest.Monke
     names = {host.rpartition("://")[2].partition("/")[0] for host in hosts}
     tails = {name.split(".", cut)[-1] for name in names for cut in range(5)}
     bare = {tail.rpartition(":")[0] for tail in tails}
-    entries = ["", "*", "localhost", "10.0.0.0/8", "com", "cloud.com", "x.cos.example", "::1", *tails, *bare, *names]
-    for entry in [*entries, *(f".{entry}" for entry in entries), "localhost, .example", "x,ap-guangzhou.myqcloud.com"]:
+    entries = [
+        "",
+        "*",
+        "localhost",
+        "10.0.0.0/25",
+        "11.0.0.0/8",
+        "fd00::/8",
+        "com",
+        "cloud.com",
+        "x.cos.example",
+        "::1",
+        *tails,
+        *bare,
+        *names,
+    ]
+    below = [f"{start}{entry}" for start in (".", "*.") for entry in entries]
+    for entry in [*entries, *below, "localhost, .example", "x,ap-guangzhou.myqcloud.com"]:
         monkeypatch.setenv("NO_PROXY", entry)
         proxies = Proxies()
         ways = {proxies.of_template(host, None) for host in hosts}
         assert proxies.same_for_all(endpoint) == (len(ways) == 1), entry
         if len(ways) == 1:
             assert ways == {proxies.of_template(endpoint, "ap-shanghai")}, entry
+
+
+def test_a_network_may_divide_the_addresses_of_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:1")
+    monkeypatch.setenv("NO_PROXY", "10.0.0.0/25")
+    assert not Proxies().same_for_all("https://10.0.0.{region}/{bucket}")
+    assert Proxies().same_for_all("https://{bucket}.cos.{region}.myqcloud.com")
+    assert Proxies().same_for_all("https://10.0.0.1/{bucket}")
 
 
 def test_an_address_that_is_none_is_told_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
