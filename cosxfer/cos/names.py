@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 
 from cosxfer.arguments import check_mapping, check_text
+from cosxfer.cos.xml import NOT_XML
 from cosxfer.errors import UsageError
 from cosxfer.limits import MAX_KEY_BYTES, MAX_METADATA_BYTES, MAX_PART_NUMBER, MIN_PART_NUMBER
 
@@ -53,7 +54,10 @@ def check_region(region: str) -> str:
 
 
 def check_key(key: str) -> str:
-    """Return the object key as it is sent: without one leading ``/``, as the SDKs do."""
+    """Return the object key as it is sent: without one leading ``/``, as the SDKs do.
+
+    It must be called once for a key: ``//x`` is sent as ``/x``, and that as ``x``.
+    """
     if not isinstance(key, str):
         raise UsageError(f"the key is {type(key).__name__}; it must be a string", name="key", value=key)
     stripped = key[1:] if key.startswith("/") else key
@@ -81,6 +85,29 @@ def check_key(key: str) -> str:
     if (".." in stripped or not stripped.strip("./")) and posixpath.normpath("/" + stripped.lstrip("/")) == "/":
         raise UsageError(f"the key {shorten(key)} stands for the bucket itself once simplified", name="key", value=key)
     return stripped
+
+
+def given_key(sent: str) -> str:
+    """The key ``sent`` as calls take it and results show it: ``check_key(given_key(sent)) == sent``."""
+    return f"/{sent}" if sent.startswith("/") else sent
+
+
+def plain_key(given: str) -> str:
+    """The key ``given`` to a call as results show it: without a leading ``/`` that would be dropped."""
+    return given_key(given.removeprefix("/"))
+
+
+def check_part_key(key: str) -> str:
+    """`check_key` for a multipart upload, whose key COS repeats in XML documents."""
+    sent = check_key(key)
+    if bad := NOT_XML.search(sent):
+        raise UsageError(
+            f"the key {shorten(key)} holds {bad.group()!r}, which XML cannot hold, so COS could not answer a multipart "
+            "upload of it; use another key, or a single PUT (put_object)",
+            name="key",
+            value=key,
+        )
+    return sent
 
 
 def check_upload_id(value: str) -> str:

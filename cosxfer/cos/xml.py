@@ -16,7 +16,8 @@ MAX_DEPTH = 32
 Tree: TypeAlias = "str | int | Iterable[tuple[str, Tree]]"
 """Text, or children in order; a name may come more than once."""
 
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""A character that no XML document can hold."""
 
 
 class XmlError(ValueError):
@@ -93,7 +94,7 @@ def _render(name: str, content: Tree) -> Iterator[str]:
     yield f"<{name}>"
     if isinstance(content, str | int):
         text = str(content)
-        if bad := _NOT_XML.search(text):
+        if bad := NOT_XML.search(text):
             raise XmlError(f"<{name}> cannot hold the character {bad.group()!r}")
         # A bare carriage return would come back as a line feed.
         yield escape(text, {"\r": "&#13;", '"': "&quot;"})

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from cosxfer._native import hashing
+from cosxfer.cos.names import check_key, plain_key
 from cosxfer.errors import CosxferError, NotFoundError, ServerError, TransportError
 from cosxfer.models import HeadObjectResult, MultipartCompleteResult, MultipartUploadResult, Part
 from cosxfer.ops.head_object import head_object
@@ -35,7 +36,7 @@ class Completion:
         """``key_headers`` are the customer's key: an object under one tells nothing without it."""
         self._session = session
         self._bucket = bucket
-        self._key = key
+        self._key = plain_key(key)
         self._upload_id = upload_id
         self._size = size
         self._crc64 = crc64
@@ -73,7 +74,7 @@ class Completion:
             status_code=head.status_code,
             headers=head.headers,
             request_id=head.request_id,
-            location=self._session.endpoint(self._bucket, self._region).location(self._key),
+            location=self._session.endpoint(self._bucket, self._region).location(check_key(self._key)),
             bucket=self._bucket,
             key=self._key,
             etag=head.etag,

@@ -15,7 +15,7 @@ from contextlib import aclosing
 
 from cosxfer._native import hashing
 from cosxfer.cos import requests
-from cosxfer.cos.names import bare_etag, check_key, shorten
+from cosxfer.cos.names import bare_etag, plain_key, shorten
 from cosxfer.cos.requests import ObjectHeaders
 from cosxfer.engine.abort import abort_upload
 from cosxfer.engine.checkpoint import Checkpoint, DonePart
@@ -69,7 +69,7 @@ class SliceUpload:
         self._source = source
         self._plan = plan
         self._bucket = bucket
-        self._key = check_key(key)
+        self._key = plain_key(key)
         self._options = options
         self._limit = session.config.concurrency if options.async_limit is None else options.async_limit
         self._hash_reporter = Reporter(on_hash_progress, plan.size)

@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 from cosxfer._native import hashing
 from cosxfer.arguments import check_flag, wrong_type
 from cosxfer.config import check_concurrency
-from cosxfer.cos.names import check_bucket, check_key
+from cosxfer.cos.names import check_bucket, check_key, plain_key
 from cosxfer.cos.requests import Body, ObjectHeaders, object_headers
 from cosxfer.engine.abort import abort_upload
 from cosxfer.engine.bodies import check_content_length, check_stored
@@ -271,7 +271,7 @@ async def _put(
         headers=result.headers,
         request_id=result.request_id,
         bucket=bucket,
-        key=check_key(key),
+        key=plain_key(key),
         etag=result.etag,
         location=result.location,
         version_id=result.version_id,

@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element
 from cosxfer._native import hashing
 from cosxfer.arguments import check_text, wrong_type
 from cosxfer.cos import requests, responses, xml
-from cosxfer.cos.names import check_bucket, check_key, check_part_number, check_upload_id
+from cosxfer.cos.names import check_bucket, check_part_key, check_part_number, check_upload_id, given_key
 from cosxfer.cos.requests import CosRequest
 from cosxfer.errors import UsageError
 from cosxfer.models import MultipartCompleteResult, MultipartUploadResult, Part
@@ -25,7 +25,7 @@ async def multipart_complete(
     parts: Iterable[Part | MultipartUploadResult],
     region: str | None = None,
 ) -> MultipartCompleteResult:
-    key = check_key(key)
+    key = check_part_key(key)
     doing = f"Complete Multipart Upload {upload_id}"
     body = xml.build(
         "CompleteMultipartUpload",
@@ -57,7 +57,7 @@ async def multipart_complete(
         # Without the scheme, as everywhere.
         location=_bare(xml.text_of(root, "Location")) or session.endpoint(bucket, region).location(key),
         bucket=xml.text_of(root, "Bucket", bucket),
-        key=xml.text_of(root, "Key", key),
+        key=given_key(key),
         etag=xml.text_of(root, "ETag"),
         crc64=responses.crc64(response, doing=doing) if "x-cos-hash-crc64ecma" in response.headers else _crc64(root),
         version_id=response.headers.get("x-cos-version-id"),

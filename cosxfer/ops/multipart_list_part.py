@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cosxfer.arguments import check_text
 from cosxfer.cos import responses, xml
-from cosxfer.cos.names import check_bucket, check_key, check_upload_id
+from cosxfer.cos.names import check_bucket, check_key, check_upload_id, given_key
 from cosxfer.cos.requests import CosRequest
 from cosxfer.errors import UsageError
 from cosxfer.limits import MAX_LIST_ENTRIES
@@ -29,6 +29,8 @@ async def multipart_list_part(
     if max_parts is not None:
         params["max-parts"] = str(check_page_size(max_parts, "max_parts"))
     check_text(encoding_type, "encoding_type")
+    if encoding_type is None and xml.NOT_XML.search(key):
+        encoding_type = "url"  # the response repeats the key
     if part_number_marker is not None:
         if isinstance(part_number_marker, bool) or not isinstance(part_number_marker, int) or part_number_marker < 0:
             raise UsageError(
@@ -43,13 +45,12 @@ async def multipart_list_part(
     response = await session.call(request, doing=doing)
     root = responses.document(response, "ListPartsResult", doing=doing)
     encoding = xml.text_of(root, "Encoding-type") or xml.text_of(root, "EncodingType")
-    decode = responses.decoder(encoding)
     try:
         next_marker = xml.text_of(root, "NextPartNumberMarker")
         return MultipartListPartResult(
             **responses.common(response),
             bucket=xml.text_of(root, "Bucket", bucket),
-            key=decode(xml.text_of(root, "Key", key)),
+            key=given_key(key),
             upload_id=xml.text_of(root, "UploadId", upload_id),
             initiator=responses.identity(root, "Initiator"),
             owner=responses.identity(root, "Owner"),

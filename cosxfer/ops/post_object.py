@@ -8,7 +8,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mappin
 from cosxfer.arguments import wrong_type
 from cosxfer.cos import form, requests, responses, xml
 from cosxfer.cos.endpoint import check_confidential
-from cosxfer.cos.names import check_bucket, check_header_value, check_key, shorten
+from cosxfer.cos.names import check_bucket, check_header_value, check_key, given_key, shorten
 from cosxfer.cos.policy import FILENAME, Condition, form_fields
 from cosxfer.cos.requests import Body, CosRequest, ObjectHeaders, check_unchanged
 from cosxfer.credentials import Credentials
@@ -206,7 +206,7 @@ async def _send(
         **responses.common(response),
         **proof(crc64_agrees=crc64 is not None and stored is not None, etag=etag, md5=md5),
         bucket=bucket,
-        key=final_key,
+        key=given_key(final_key),
         etag=etag,
         location=location,
         version_id=response.headers.get("x-cos-version-id"),

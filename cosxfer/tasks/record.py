@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from cosxfer.cos.names import plain_key
 from cosxfer.errors import CosxferError, TaskCanceledError
 from cosxfer.models import Progress, TaskInfo
 from cosxfer.states import TaskState
@@ -121,7 +122,7 @@ class TaskRecord(Generic[R]):
         self.task_id = task_id
         self.job: Job[R] | None = job
         self.bucket = bucket
-        self.key = key
+        self.key = plain_key(key)
         self.path = path
         self.region = region
         self.state: TaskState = "waiting"
