@@ -15,6 +15,7 @@ from hashlib import sha1
 from urllib.parse import quote, unquote
 
 from cosxfer.credentials import Credentials
+from cosxfer.errors import UsageError
 
 SIGNATURE_FIELDS = (
     "q-sign-algorithm",
@@ -67,9 +68,14 @@ def _percent(match: re.Match[str]) -> str:
     return _ESCAPES.get(match[0]) or quote(match[0])
 
 
+def folded(name: str) -> str:
+    """The name of a header or parameter as it is signed. Two names with one such form cannot be told apart."""
+    # The same few come again and again; a stranger's long names are not worth remembering.
+    return _folded_once(name) if len(name) <= 128 else escape(name).lower()
+
+
 @lru_cache(maxsize=512)
-def _escaped_name(name: str) -> str:
-    """The name of a header or parameter as it is signed; the same few come again and again."""
+def _folded_once(name: str) -> str:
     return escape(name).lower()
 
 
@@ -86,9 +92,17 @@ def key_time(now: float, *, life_seconds: int, hold_seconds: int = 300) -> str:
     return f"{start - 60};{start + hold_seconds + life_seconds}"
 
 
+def _check_names(names: Iterable[str], *, what: str, reserved: Iterable[str] = ()) -> None:
+    """Raise `UsageError` if two names are signed in one form, or one is of the signature itself."""
+    seen = {name: name for name in reserved}
+    for name in names:
+        if (other := seen.setdefault(folded(name), name)) is not name or name in reserved:
+            raise UsageError(f"{what} {name!r} and {other!r} are one name in a signature", name=what, value=name)
+
+
 def _canonical(items: Iterable[tuple[str, str]]) -> tuple[str, str]:
     """Return ``a;b`` and ``a=1&b=2``, sorted by encoded lower-case key."""
-    pairs = sorted([(_escaped_name(name), escape(value)) for name, value in items])
+    pairs = sorted([(folded(name), escape(value)) for name, value in items])
     return ";".join([k for k, _ in pairs]), "&".join([f"{k}={v}" for k, v in pairs])
 
 
@@ -116,6 +130,8 @@ def authorization(
     ``path`` is decoded and starts with ``/``; ``headers`` have lower-case names and hold ``host``; those that COS
     does not sign are passed over. A temporary key's token must already be among the headers.
     """
+    _check_names(headers, what="header")
+    _check_names(params, what="parameter", reserved=SIGNATURE_FIELDS)
     header_list, header_string = _canonical([(n, v) for n, v in headers.items() if is_signed_header(n)])
     param_list, param_string = _canonical(params.items())
     signed = signature(
@@ -143,6 +159,8 @@ def presigned_params(
     key_time: str,
 ) -> dict[str, str]:
     """The query parameters (decoded) of a pre-signed URL: ``params``, the token and the signature's own fields."""
+    if credentials.token is not None:
+        _check_names(params, what="parameter", reserved=("x-cos-security-token",))
     fields = dict(
         pair.split("=", 1)
         for pair in authorization(
@@ -209,9 +227,10 @@ def parse_signature(fields: Mapping[str, str]) -> ParsedSignature | None:
 
 
 def parse_authorization(value: str) -> ParsedSignature | None:
-    """Read an Authorization header; None where it is not a COS signature."""
-    pairs = (pair.partition("=") for pair in value.split("&"))
-    return parse_signature({name.strip(): text for name, _, text in pairs})
+    """Read an Authorization header; None where it is not a COS signature, or has a field twice."""
+    pairs = [pair.partition("=") for pair in value.split("&")]
+    fields = {name.strip(): text for name, _, text in pairs}
+    return parse_signature(fields) if len(fields) == len(pairs) else None
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -223,6 +242,10 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _chosen(available: Mapping[str, str], encoded_names: tuple[str, ...]) -> list[tuple[str, str]] | None:
-    by_name = {escape(name).lower(): (name, value) for name, value in available.items()}
-    chosen = [by_name.get(name.lower()) for name in encoded_names]
+    """The named pairs; None if one is missing or named twice, or if any two of ``available`` have one signed form."""
+    by_name = {folded(name): (name, value) for name, value in available.items()}
+    listed = [name.lower() for name in encoded_names]
+    if len(by_name) != len(available) or len(set(listed)) != len(listed):
+        return None
+    chosen = [by_name.get(name) for name in listed]
     return None if None in chosen else [pair for pair in chosen if pair is not None]

@@ -27,7 +27,7 @@ def locate(*, host: str, path: str, buckets: Collection[str]) -> Address:
     first segment of the path names the bucket where it is one of ``buckets``, or has the form of a bucket's name with
     a 10-digit APPID (so that a mistyped bucket is an error and not a key). Else the path is a key in the only bucket.
     """
-    name = _host_name(host)
+    name = host_name(host)
     in_host = _COS_HOST.fullmatch(name) or _LOCAL_HOST.fullmatch(name)
     if in_host:
         return Address(in_host.group(1), path[1:])
@@ -40,8 +40,8 @@ def locate(*, host: str, path: str, buckets: Collection[str]) -> Address:
     return Address(only, path[1:])
 
 
-def _host_name(host: str) -> str:
+def host_name(host: str) -> str:
     """The host without its port, in lower case."""
     if host.startswith("["):
-        return host.partition("]")[0] + "]"
+        return host.partition("]")[0].lower() + "]"
     return host.partition(":")[0].lower()

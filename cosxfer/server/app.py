@@ -81,12 +81,14 @@ class Application:
         credentials: tuple[Credentials, ...],
         region: str,
         allow_anonymous: bool = False,
+        host: str = "127.0.0.1",
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._executor = executor
         self._region = region
         self._allow_anonymous = allow_anonymous
+        self._host = host
         self._clock = clock
         self._requests: deque[LoggedRequest] = deque(maxlen=LOGGED_REQUESTS)
         self.set_credentials(credentials)
@@ -176,6 +178,8 @@ class Application:
         request, logged = exchange.request, exchange.logged
         # Not the path that the HTTP server decoded: that one has lost what is not UTF-8.
         request = exchange.request = _with_path(request, decode_path(exchange.raw_path))
+        if self._allow_anonymous:
+            cors.check_local(request.headers, host=self._host)
         asked = None if self._allow_anonymous else cors.preflight(request.method, request.headers)
         if asked is not None:
             return asked
@@ -189,8 +193,7 @@ class Application:
             headers=request.headers,
         )
         logged.operation = operation
-        number = request.query.get("partNumber", "")
-        logged.part = int(number) if operation == "multipart_upload" and number.isdigit() else None
+        logged.part = checks.named_part(request.query) if operation == "multipart_upload" else None
         self._admit(request, operation, address)
         fault = self._faults.choose(operation=operation, bucket=logged.bucket, key=logged.key, part=logged.part)
         if fault is not None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 
 from cosxfer.cos.sign import SIGNATURE_FIELDS, ParsedSignature, parse_authorization, parse_signature
 from cosxfer.credentials import Credentials
 from cosxfer.limits import MAX_CLOCK_SKEW_SECONDS
+from cosxfer.server.checks import http_date_of
 from cosxfer.server.http import CosError, Request
+from cosxfer.server.routing import misspelt
 
 
 def authenticate(request: Request, keys: Mapping[str, Credentials]) -> Credentials | None:
@@ -23,6 +24,9 @@ def authenticate(request: Request, keys: Mapping[str, Credentials]) -> Credentia
     signature = parse_authorization(header) if header else parse_signature(request.query)
     if signature is None:
         raise CosError("AccessDenied", "The authorization is malformed: a q-… field is missing or has a wrong form.")
+    if request.query.ambiguous or misspelt(request.query) is not None:
+        # Names are signed in lower case: what was signed is not certain to be what the operation would read.
+        raise CosError("SignatureDoesNotMatch", "A parameter comes twice, or is spelt in another case than it is read.")
     credentials = keys.get(signature.secret_id)
     if credentials is None:
         raise CosError("InvalidAccessKeyId", "The access key id in the request does not exist.")
@@ -53,10 +57,8 @@ def _check_time(request: Request, signature: ParsedSignature, *, by_header: bool
 
 
 def _date(request: Request) -> float:
-    try:
-        return parsedate_to_datetime(request.headers["date"]).timestamp()
-    except (KeyError, ValueError, TypeError):
-        return request.now
+    date = http_date_of(request.headers, "date")
+    return request.now if date is None else date
 
 
 def _check_token(request: Request, credentials: Credentials) -> None:

@@ -31,6 +31,8 @@ STORED_HEADERS = (
 )
 """What is kept with an object and given back, besides the metadata and the storage class."""
 
+_LONGEST_DATE = 64
+
 STORAGE_CLASSES = frozenset(
     name
     for base in ("STANDARD", "STANDARD_IA", "INTELLIGENT_TIERING", "ARCHIVE", "DEEP_ARCHIVE")
@@ -92,6 +94,14 @@ def part_number(query: Mapping[str, str]) -> int:
     if not MIN_PART_NUMBER <= number <= MAX_PART_NUMBER:
         raise CosError("InvalidArgument", f"partNumber must be from {MIN_PART_NUMBER} to {MAX_PART_NUMBER}.")
     return number
+
+
+def named_part(query: Mapping[str, str]) -> int | None:
+    """``partNumber`` for the log and the fault script; None if it is no number."""
+    try:
+        return _number(query, "partNumber")
+    except CosError:
+        return None
 
 
 def append_position(query: Mapping[str, str]) -> int:
@@ -191,11 +201,11 @@ def precondition_status(headers: Mapping[str, str], *, etag: str, modified: floa
     if (wanted := headers.get("if-match")) is not None:
         if not _lists(wanted, etag):
             return 412
-    elif (date := _date(headers, "if-unmodified-since")) is not None and int(modified) > date:
+    elif (date := http_date_of(headers, "if-unmodified-since")) is not None and int(modified) > date:
         return 412
     if (known := headers.get("if-none-match")) is not None:
         return 304 if _lists(known, etag) else 200
-    if (date := _date(headers, "if-modified-since")) is not None and int(modified) <= date:
+    if (date := http_date_of(headers, "if-modified-since")) is not None and int(modified) <= date:
         return 304
     return 200
 
@@ -205,8 +215,13 @@ def _lists(value: str, etag: str) -> bool:
     return "*" in names or etag.strip('"') in names
 
 
-def _date(headers: Mapping[str, str], name: str) -> float | None:
+def http_date_of(headers: Mapping[str, str], name: str) -> float | None:
+    """The header's date in Unix seconds; None if it is absent or no date."""
+    value = headers.get(name, "")
+    if len(value) > _LONGEST_DATE:
+        return None
     try:
-        return parsedate_to_datetime(headers[name]).timestamp()
-    except (KeyError, ValueError, TypeError):
+        return parsedate_to_datetime(value).timestamp()
+    except (ValueError, TypeError, IndexError, ArithmeticError, OSError):
+        # The library's parser is made for mail, and fails in many ways for what is no date.
         return None

@@ -6,9 +6,11 @@ signature. Where requests need no signature, no page is let in: any site that th
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 
-from cosxfer.server.http import Response
+from cosxfer.server.address import host_name
+from cosxfer.server.http import CosError, Response
 
 _METHODS = "GET, HEAD, PUT, POST, DELETE"
 _EXPOSED = (
@@ -37,3 +39,27 @@ def preflight(method: str, headers: Mapping[str, str]) -> Response | None:
         # Chromium asks before a public page may reach this machine; the signature decides here too.
         allowed["access-control-allow-private-network"] = "true"
     return Response(headers=allowed)
+
+
+def check_local(headers: Mapping[str, str], *, host: str) -> None:
+    """Refuse what a page of any site could send through the user's browser, where nothing has to be signed.
+
+    A simple request, a form or an image needs no question before it; and a site can let its own name stand for
+    127.0.0.1. ``host`` is where the server listens. Raises AccessDenied.
+    """
+    if "origin" in headers or headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        raise CosError("AccessDenied", "Without signatures, requests of web pages are refused.")
+    if not _is_local(headers.get("host", ""), listening=host.lower()):
+        raise CosError("AccessDenied", "Without signatures, the Host must be local or the one that is listened on.")
+
+
+def _is_local(host: str, *, listening: str) -> bool:
+    name = host_name(host).strip("[]")
+    if name == "localhost" or name.endswith(".localhost") or name == listening:
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    # No name leads to an address that is written out; listening everywhere means all of this machine's.
+    return address.is_loopback or listening in ("0.0.0.0", "::")  # noqa: S104 (compared, not bound)

@@ -14,8 +14,10 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from cosxfer.cos import xml
+from cosxfer.server import checks
 from cosxfer.server.body import Receive
 from cosxfer.server.call import http_date
+from cosxfer.server.http import CosError
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
@@ -44,7 +46,10 @@ class DiscardApplication:
                 if not message["more_body"]:
                     break
         query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        status, headers, body = self._answer(scope, method, query, received)
+        try:
+            status, headers, body = self._answer(scope, method, query, received)
+        except CosError as error:
+            status, headers, body = _document(error.status, "Error", [("Code", error.code), ("Message", error.message)])
         await send({"type": "http.response.start", "status": status, "headers": [*headers, *_COMMON]})
         await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
 
@@ -91,7 +96,7 @@ class DiscardApplication:
                 "CompleteMultipartUploadResult",
                 [("Location", path.lstrip("/")), ("Bucket", bucket), ("Key", key), ("ETag", '"discarded-1"')],
             )
-        position = int(query.get("position", ["0"])[0]) + received
+        position = checks.append_position({"position": query.get("position", ["0"])[0]}) + received
         headers = {"etag": _ETAG, "x-cos-next-append-position": position, "content-length": 0}
         return 200, [(name.encode(), str(value).encode()) for name, value in headers.items()], b""
 

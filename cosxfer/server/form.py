@@ -13,8 +13,13 @@ from cosxfer.server.http import CosError
 MAX_FIELDS_BYTES = 64 * KIB
 """All fields before the file, with their headers: a policy of some KiB, 2 KB of metadata, some names."""
 
+MAX_PART_HEADER_BYTES = 8 * KIB
+MAX_PART_HEADERS = 16
+MAX_FIELDS = 256
+
 _BOUNDARY = re.compile(r'boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
-_PARAMETER = re.compile(r'([a-z*]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;]+))', re.IGNORECASE)
+# A match begins after the end of the one before, and no two parts of it can take the same character: linear time.
+_PARAMETER = re.compile(r'[ \t]*([^\s;="]{1,64})[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))[ \t]*(?:;|$)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,8 @@ class FormParser:
         self._state = self._preamble
         self._name = ""
         self._fields_bytes = 0
+        self._fields = 0
+        self._searched = 0
         self.done = False
         """The file is complete."""
 
@@ -73,9 +80,8 @@ class FormParser:
     # Each state takes what it can from the buffer and returns whether the next one can go on.
 
     def _preamble(self, events: list[Event]) -> bool:
-        found = self._buffer.find(self._delimiter)
+        found = self._find(self._delimiter)
         if found < 0:
-            self._bounded()
             return False
         del self._buffer[: found + len(self._delimiter)]
         self._state = self._after_boundary
@@ -86,9 +92,8 @@ class FormParser:
             return False
         if self._buffer.startswith(b"--"):
             raise _malformed("The form has no file.")
-        end = self._buffer.find(b"\r\n")
+        end = self._find(b"\r\n")
         if end < 0:
-            self._bounded()
             return False
         if self._buffer[:end].strip(b" \t"):
             raise _malformed("A boundary is not followed by the end of its line.")
@@ -97,10 +102,14 @@ class FormParser:
         return True
 
     def _headers(self, events: list[Event]) -> bool:
-        end = self._buffer.find(b"\r\n\r\n")
+        end = self._find(b"\r\n\r\n")
+        if max(end, self._searched) > MAX_PART_HEADER_BYTES:
+            raise _malformed(f"The headers of a part exceed {MAX_PART_HEADER_BYTES} bytes.")
         if end < 0:
-            self._bounded()
             return False
+        self._fields += 1
+        if self._fields > MAX_FIELDS:
+            raise _malformed(f"The form has more than {MAX_FIELDS} fields.")
         parameters = _disposition(bytes(self._buffer[:end]))
         self._count(end)
         del self._buffer[: end + 4]
@@ -115,9 +124,8 @@ class FormParser:
         return True
 
     def _value(self, events: list[Event]) -> bool:
-        end = self._buffer.find(self._delimiter)
+        end = self._find(self._delimiter)
         if end < 0:
-            self._bounded()
             return False
         self._count(end)
         try:
@@ -145,10 +153,18 @@ class FormParser:
         if self._fields_bytes > MAX_FIELDS_BYTES:
             raise _too_large()
 
-    def _bounded(self) -> None:
-        """Nothing that is waited for may be longer than all fields together."""
+    def _find(self, end: bytes) -> int:
+        """Where ``end`` begins, -1 if it is not there yet. Each byte is looked at once, however small the pieces are.
+
+        Nothing that is waited for may be longer than all fields together.
+        """
+        found = self._buffer.find(end, max(0, self._searched - len(end)))
+        self._searched = 0 if found >= 0 else len(self._buffer)
+        if found >= 0:
+            return found
         if self._fields_bytes + len(self._buffer) > MAX_FIELDS_BYTES + len(self._delimiter):
             raise _too_large()
+        return -1
 
 
 def _too_large() -> CosError:
@@ -161,6 +177,8 @@ def _disposition(raw: bytes) -> dict[str, str]:
         lines = raw.decode().split("\r\n")
     except UnicodeDecodeError as error:
         raise _malformed("A part's headers are not UTF-8.") from error
+    if len(lines) > MAX_PART_HEADERS:
+        raise _malformed(f"A part has more than {MAX_PART_HEADERS} headers.")
     for line in lines:
         name, _, value = line.partition(":")
         if name.strip().lower() == "content-disposition":
@@ -172,7 +190,13 @@ def _disposition(raw: bytes) -> dict[str, str]:
 
 def _parameters(text: str) -> dict[str, str]:
     parameters: dict[str, str] = {}
-    for name, quoted, bare in _PARAMETER.findall(text):
+    text, at = text.strip(" \t"), 0
+    while at < len(text):
+        found = _PARAMETER.match(text, at)
+        if found is None:
+            raise _malformed("The parameters of a Content-Disposition are malformed.")
+        at = found.end()
+        name, quoted, bare = (group or "" for group in found.groups())
         if name.endswith("*"):
             charset, _, encoded = bare.partition("'")
             if charset.lower() == "utf-8":

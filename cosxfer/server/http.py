@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from cosxfer.cos import xml
 from cosxfer.cos.codes import CODES
+from cosxfer.cos.sign import folded
 
 XML_TYPE = "application/xml"
 
@@ -40,8 +41,7 @@ class Request:
     method: str
     path: str
     """Decoded, as it was sent: for path style it begins with the bucket. This is what is signed."""
-    query: Mapping[str, str]
-    """Decoded; of a repeated name the last one."""
+    query: Query
     headers: Mapping[str, str] = field(repr=False)
     """Names in lower case; values as text (UTF-8, else Latin-1)."""
     http_version: str
@@ -54,7 +54,7 @@ class Request:
     @property
     def content_length(self) -> int | None:
         value = self.headers.get("content-length", "")
-        return int(value) if value.isascii() and value.isdigit() else None
+        return int(value) if value.isascii() and value.isdigit() and len(value) <= 20 else None
 
     @property
     def expects_continue(self) -> bool:
@@ -117,6 +117,16 @@ def decode_path(raw_path: bytes) -> str:
         raise CosError("InvalidURI", "The path is not UTF-8.") from error
 
 
-def decode_query(raw_query: bytes) -> dict[str, str]:
+def decode_query(raw_query: bytes) -> Query:
     """Names and values of a query; ``+`` is a space, as in forms, because the official SDKs write it so."""
-    return dict(parse_qsl(raw_query.decode("utf-8", "replace"), keep_blank_values=True))
+    pairs = parse_qsl(raw_query.decode("utf-8", "replace"), keep_blank_values=True)
+    return Query(pairs, ambiguous=len({folded(name) for name, _ in pairs}) != len(pairs))
+
+
+class Query(dict[str, str]):
+    """Decoded names and values; of a repeated name the last one."""
+
+    def __init__(self, pairs: Iterable[tuple[str, str]] = (), *, ambiguous: bool = False) -> None:
+        super().__init__(pairs)
+        self.ambiguous = ambiguous
+        """A name comes twice, or two names differ only in case: a signature covers both or neither."""

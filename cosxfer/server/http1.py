@@ -8,6 +8,7 @@ the store, HTTP/1.1 is spoken here, by h11, which httpx brings along.
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
@@ -15,15 +16,17 @@ from typing import Any
 
 import h11
 
-from cosxfer.limits import KIB, MIB
+from cosxfer.limits import MIB
+from cosxfer.server.framing import RequestFraming
 from cosxfer.server.http import ClientGone
 
 App = Callable[..., Awaitable[None]]
 
 _READ_BYTES = 1 * MIB
-_LONGEST_HEAD = 64 * KIB
 _HEAD_SECONDS = 60.0
 """How long a head may take from its first byte on; before that, a connection may rest as long as it likes."""
+_BODY_SECONDS = 120.0
+"""How long a client may pause inside a body."""
 _SPELT = {
     b"etag": b"ETag",
     b"content-md5": b"Content-MD5",
@@ -65,7 +68,8 @@ class _Connection:
         self._writer = writer
         self._client = client
         self._scheme = scheme
-        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=_LONGEST_HEAD)
+        self._h11 = h11.Connection(h11.SERVER)
+        self._framing = RequestFraming()
         self._malformed: h11.RemoteProtocolError | None = None
 
     async def serve_one(self) -> bool:
@@ -94,6 +98,7 @@ class _Connection:
         if not self._request_is_over():
             return False
         self._h11.start_next_cycle()
+        self._framing.next_request()
         return True
 
     def _request_is_over(self) -> bool:
@@ -108,8 +113,10 @@ class _Connection:
     def _scope(self, request: h11.Request) -> Mapping[str, Any]:
         target = request.target
         if not target.startswith(b"/"):
-            # The absolute form, as for a proxy.
-            target = b"/" + target.partition(b"://")[2].partition(b"/")[2]
+            # The absolute form, as for a proxy; its host is that of the Host header.
+            rest = target.partition(b"://")[2]
+            authority = re.split(rb"[/?]", rest, maxsplit=1)[0]
+            target = b"/" + rest[len(authority) :].removeprefix(b"/")
         path, _, query = target.partition(b"?")
         return {
             "type": "http",
@@ -127,11 +134,11 @@ class _Connection:
         if self._h11.they_are_waiting_for_100_continue:
             await self._write(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue"))
         try:
-            event = await self._next_event()
+            event = await self._next_event(timeout_seconds=_BODY_SECONDS)
         except h11.RemoteProtocolError as error:
             self._malformed = error
             return {"type": "http.disconnect"}
-        except (ConnectionError, ssl.SSLError):
+        except (ConnectionError, ssl.SSLError, TimeoutError):
             return {"type": "http.disconnect"}
         if isinstance(event, h11.Data):
             return {"type": "http.request", "body": bytes(event.data), "more_body": True}
@@ -140,15 +147,27 @@ class _Connection:
         return {"type": "http.disconnect"}
 
     async def _next_head(self) -> Any:
-        if not self._h11.trailing_data[0]:
-            self._h11.receive_data(await self._reader.read(_READ_BYTES))
+        if not self._framing.has_input:
+            await self._read(timeout_seconds=None)
         async with asyncio.timeout(_HEAD_SECONDS):
-            return await self._next_event()
+            return await self._next_event(timeout_seconds=None)
 
-    async def _next_event(self) -> Any:
-        while (event := self._h11.next_event()) is h11.NEED_DATA:
-            self._h11.receive_data(await self._reader.read(_READ_BYTES))
-        return event
+    async def _next_event(self, *, timeout_seconds: float | None) -> Any:
+        while True:
+            if passed := self._framing.take():
+                self._h11.receive_data(passed)
+            if (event := self._h11.next_event()) is not h11.NEED_DATA:
+                return event
+            await self._read(timeout_seconds=timeout_seconds)
+
+    async def _read(self, *, timeout_seconds: float | None) -> None:
+        async with asyncio.timeout(timeout_seconds):
+            data = await self._reader.read(_READ_BYTES)
+        if data:
+            self._framing.feed(data)
+        else:
+            self._framing.end_of_input()
+            self._h11.receive_data(b"")
 
     async def _send(self, message: Mapping[str, Any]) -> None:
         if message["type"] == "http.response.start":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import struct
@@ -11,6 +12,8 @@ from contextlib import suppress
 
 from cosxfer.limits import MIB
 
+logger = logging.getLogger("cosxfer.server")
+
 _PIECE_BYTES = 1 * MIB
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -18,12 +21,23 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 def relay(client: socket.socket, server: socket.socket) -> None:
     """Join a client's socket and one of ours, in two threads; both are closed in the end.
 
-    An end of stream is passed on as one, a reset as a reset.
+    An end of stream is passed on as one, a reset as a reset. If a thread cannot start, the connection is reset.
     """
     for end in (client, server):
         end.setblocking(True)
         end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    both = threading.Barrier(2)
+    lock = threading.Lock()
+    under_way = 2
+
+    def leave() -> None:
+        # The last one closes both: a descriptor that one closed early could be another connection's by now.
+        nonlocal under_way
+        with lock:
+            under_way -= 1
+            last = under_way == 0
+        if last:
+            client.close()
+            server.close()
 
     def run(source: socket.socket, target: socket.socket) -> None:
         try:
@@ -32,12 +46,18 @@ def relay(client: socket.socket, server: socket.socket) -> None:
                 target.shutdown(socket.SHUT_WR)
         except OSError:
             _break_off(client, server)
-        # Closed by both together: a descriptor that one closed early could be another connection's by now.
-        both.wait()
-        target.close()
+        finally:
+            leave()
 
-    for source, target in ((client, server), (server, client)):
-        threading.Thread(target=run, args=(source, target), name="cosxfer-server-relay", daemon=True).start()
+    for number, ends in enumerate(((client, server), (server, client))):
+        try:
+            threading.Thread(target=run, args=ends, name="cosxfer-server-relay", daemon=True).start()
+        except RuntimeError as error:
+            logger.warning("a connection is cut: %s", error)
+            _break_off(client, server)
+            for _ in range(2 - number):
+                leave()
+            return
 
 
 def _break_off(client: socket.socket, server: socket.socket) -> None:

@@ -36,6 +36,20 @@ _SUBRESOURCES = frozenset(
 )  # fmt: skip
 
 
+_PARAMETERS = _SUBRESOURCES | {
+    "append", "delete", "delimiter", "encoding-type", "key-marker", "marker", "max-keys", "max-parts", "max-uploads",
+    "part-number-marker", "partNumber", "position", "prefix", "response-cache-control", "response-content-disposition",
+    "response-content-encoding", "response-content-language", "response-content-type", "response-expires",
+    "upload-id-marker", "uploadId", "uploads", "versionId", "x-cos-security-token",
+}  # fmt: skip
+_SPELT = {name.lower(): name for name in _PARAMETERS}
+
+
+def misspelt(query: Mapping[str, str]) -> str | None:
+    """A parameter that is signed like one of ours, but is not read as that: ``UPLOADID``."""
+    return next((name for name in query if _SPELT.get(name.lower(), name) != name), None)
+
+
 def route(*, method: str, bucket: str | None, key: str, query: Mapping[str, str], headers: Mapping[str, str]) -> str:
     """Return one of `OPERATIONS`; raises NotImplemented or MethodNotAllowed."""
     if missing := _SUBRESOURCES.intersection(query):

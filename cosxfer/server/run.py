@@ -22,6 +22,7 @@ from cosxfer.server.discard import DiscardApplication
 from cosxfer.server.faults import load_faults
 from cosxfer.server.options import ServerOptions, ServerStartError, credentials_of
 from cosxfer.server.store import Store, StoreError
+from cosxfer.server.store.files import make_private
 from cosxfer.server.temporary import PREFIX, temporary_folder
 from cosxfer.server.tls import Certificate, make_certificate
 
@@ -104,6 +105,7 @@ def run(
                     credentials=(key, *options.more_credentials),
                     region=options.region,
                     allow_anonymous=options.allow_anonymous,
+                    host=options.host,
                     clock=clock,
                 )
                 app.set_faults(rules)
@@ -159,6 +161,7 @@ def _certificate(options: ServerOptions, root: Path) -> Certificate | None:
     if not options.tls:
         return None
     try:
+        make_private(root)
         return make_certificate(root / "tls", host=options.host)
     except ImportError as error:
         raise ServerStartError(f"TLS needs trustme: pip install 'cosxfer[server]' ({error})") from error

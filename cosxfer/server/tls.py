@@ -25,7 +25,8 @@ def make_certificate(directory: Path, *, host: str) -> Certificate:
     names = NAMES if host in (*NAMES, "0.0.0.0", "::") else (*NAMES, host)  # noqa: S104 (compared, not bound)
     authority = trustme.CA(organization_name="cosxfer server")
     issued = authority.issue_cert(*names)
-    directory.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.chmod(0o700)
     made = Certificate(
         ca_file=directory / "ca.pem", cert_file=directory / "server.pem", key_file=directory / "server.key"
     )

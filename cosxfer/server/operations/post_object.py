@@ -126,7 +126,7 @@ def _authorize(call: Call, fields: Mapping[str, str]) -> Policy | None:
     ):
         raise CosError("SignatureDoesNotMatch", "The form's signature does not match its policy.")
     start, _, end = key_time.partition(";")
-    if not (start.isascii() and start.isdigit() and end.isascii() and end.isdigit()):
+    if not (start.isascii() and start.isdigit() and end.isascii() and end.isdigit() and len(key_time) < 42):
         raise CosError("AccessDenied", "q-key-time is not of the form start;end.")
     if int(start) - now > MAX_CLOCK_SKEW_SECONDS:
         raise CosError("RequestTimeTooSkewed", "The form is not valid yet: check the clock of who signed it.")

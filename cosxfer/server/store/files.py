@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import secrets
@@ -10,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from cosxfer._native import hashing
+
+logger = logging.getLogger("cosxfer.server")
 
 _READABLE = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -62,11 +65,37 @@ class BlobWriter:
             os.close(fd)
 
 
+INDEX = "index.sqlite"
+
+
+def make_private(root: Path) -> None:
+    """Make a server's directory, for its owner only, whatever the umask.
+
+    One that exists is tightened if it is empty or a server's. A directory with other files keeps its mode: those may
+    be meant for others, and what the server keeps in it is private by its own mode.
+    """
+    try:
+        root.mkdir(mode=0o700, parents=True)
+    except FileExistsError:
+        wide = root.stat().st_mode & 0o077
+        if wide and any(root.iterdir()) and not (root / INDEX).exists():
+            logger.warning("%s can be entered by other users (mode %o)", root, root.stat().st_mode & 0o777)
+            return
+        if not wide:
+            return
+    root.chmod(0o700)
+
+
 def prepare(directory: Path) -> None:
     """Make the directories, and delete the bodies that a killed server had not received to their end."""
     incoming = directory / "incoming"
-    incoming.mkdir(parents=True, exist_ok=True)
-    (directory / "bodies").mkdir(exist_ok=True)
+    for folder in (incoming, directory / "bodies"):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.chmod(0o700)
+    # SQLite gives its other files the mode of this one; a killed server's may be there already.
+    os.close(os.open(directory / INDEX, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    for index in directory.glob(f"{INDEX}*"):
+        index.chmod(0o600)
     for left_over in incoming.iterdir():
         left_over.unlink()
 

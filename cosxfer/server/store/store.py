@@ -21,7 +21,7 @@ from pathlib import Path
 from cosxfer._native import hashing
 from cosxfer.errors import CosxferError
 from cosxfer.server.store.database import Database
-from cosxfer.server.store.files import BlobWriter, blob_path, delete_strays, prepare
+from cosxfer.server.store.files import INDEX, BlobWriter, blob_path, delete_strays, make_private, prepare
 from cosxfer.server.store.listing import Page, list_page
 from cosxfer.server.store.records import Segment, StoredObject, StoredPart, StoredUpload
 
@@ -42,7 +42,7 @@ class Store:
         self._readers: Counter[str] = Counter()
         self._doomed: set[str] = set()
         try:
-            root.mkdir(parents=True, exist_ok=True)
+            make_private(root)
             self._lock = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -50,7 +50,7 @@ class Store:
                 os.close(self._lock)
                 raise StoreError(f"the directory {root} is in use by another server") from error
             prepare(root)
-            self._database = Database(root / "index.sqlite")
+            self._database = Database(root / INDEX)
             delete_strays(root, self._database.blobs())
         except OSError as error:
             raise StoreError(f"the directory {root} cannot be used: {error.strerror or error}") from error
