@@ -123,10 +123,10 @@ class RequestFraming:
     def _chunk(self) -> bytes | None:
         if self._left:
             return self._content_piece()
+        if not b"\r\n".startswith(self._buffer[:2]):
+            raise _refused("A chunk is longer than its size.")
         if len(self._buffer) < 2:
             return None
-        if not self._buffer.startswith(b"\r\n"):
-            raise _refused("A chunk is longer than its size.")
         del self._buffer[:2]
         self._state = self._chunk_line
         return b"\r\n"

@@ -283,7 +283,7 @@ def test_the_control_characters_that_cos_forbids_are_refused(client: ServerClien
 
 @pytest.mark.parametrize("target", ["/%00", "/..%2f..%2fetc%2fpasswd", "//etc/passwd", "/./../x", "/%c0%ae%c0%ae/x"])
 def test_a_target_is_never_a_path(server: RunningServer, client: ServerClient, target: str) -> None:
-    said = told(server, f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    said = told(server, f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
     assert said.startswith((b"HTTP/1.1 404 ", b"HTTP/1.1 400 "))
     assert b"root:" not in said
 

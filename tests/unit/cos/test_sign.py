@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from cosxfer.cos import sign
 from cosxfer.cos.requests import target
 from cosxfer.credentials import Credentials
+from cosxfer.errors import UsageError
 
 # Published examples, no live keys.
 SDK_ID, SDK_KEY = "QmFzZTY0IGlzIGEgZ2VuZXJp", "AKIDZfbOA78asKUYBcXFrJD0a1ICvR98JM"
@@ -255,3 +256,17 @@ def test_base64_of_an_md5_goes_both_ways() -> None:
     assert check_content_md5(content_md5(digest)) == digest
     assert b64decode(content_md5(digest)) == digest
     assert content_md5(digest) == b64encode(digest).decode()
+
+
+@pytest.mark.parametrize("twin", [{"PARTNUMBER": "1", "UPLOADID": "A"}, {"PartNumber": "1"}])
+def test_names_that_fold_to_one_never_match_and_are_never_signed(twin: dict[str, str]) -> None:
+    params, headers = {"partNumber": "1", "uploadId": "A"}, {"host": "h"}
+    value = sign.authorization(KEYS, method="PUT", path="/k", params=params, headers=headers, key_time=TIME)
+    parsed = sign.parse_authorization(value)
+    assert parsed is not None
+    moved = {"partNumber": "7", "uploadId": "B", **twin}
+    assert not parsed.matches(secret_key="secret", method="PUT", path="/k", params=moved, headers=headers)
+    with pytest.raises(UsageError, match="one name"):
+        sign.authorization(KEYS, method="PUT", path="/k", params=moved, headers=headers, key_time=TIME)
+    with pytest.raises(UsageError, match="one name"):
+        sign.presigned_params(KEYS, method="PUT", path="/k", params=moved, headers=headers, key_time=TIME)
