@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from cosxfer.cos.names import shorten
 from cosxfer.cos.policy import FILENAME
 from cosxfer.errors import CosxferError, UsageError
 from cosxfer.limits import MAX_PUT_BYTES
+from cosxfer.ops.part_file import PartFile
 
 _DURATION = re.compile(r"(\d{1,9})([smhd]?)", re.ASCII)
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -93,28 +93,12 @@ def write_whole(path: Path, text: str, *, replace: bool) -> None:
         return
     if not replace and os.path.lexists(path):
         raise FileExistsError(path)
-    path = path.resolve()  # what a link leads to, and not the link, is replaced
-    part = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}")
+    part = PartFile(path)
     try:
-        with part.open("x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        if replace:
-            part.replace(path)
-        else:
-            _rename(part, path)
+        part.file.write(text.encode())
+        part.commit(replace=replace, sync=True)
     finally:
-        part.unlink(missing_ok=True)
-
-
-def _rename(part: Path, path: Path) -> None:
-    try:
-        path.hardlink_to(part)  # unlike a rename it fails where somebody was faster
-    except FileExistsError:
-        raise
-    except OSError:
-        part.rename(path)  # a file system without links
+        part.discard()
 
 
 def parse_target(text: str) -> tuple[str, str]:

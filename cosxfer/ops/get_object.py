@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Protocol, overload
+from typing import Protocol, overload
 
 from cosxfer._native import hashing
 from cosxfer.arguments import check_text, wrong_type
@@ -18,6 +17,7 @@ from cosxfer.cos.responses import HttpResponse, malformed
 from cosxfer.errors import CosxferError, IntegrityError, UsageError
 from cosxfer.models import GetObjectBytesResult, GetObjectFileResult
 from cosxfer.ops.head_object import object_fields
+from cosxfer.ops.part_file import PartFile
 from cosxfer.ops.session import Session
 
 
@@ -58,8 +58,8 @@ async def get_object(
 ) -> GetObjectBytesResult | GetObjectFileResult:
     """Fetch an object; ``output`` None returns its content in ``body``, otherwise it is a file that is written.
 
-    A file appears under ``output`` only when it is complete and its CRC64 agrees. ``byte_range`` is first and last
-    byte, both included.
+    A file appears under ``output`` only when it is complete and its CRC64 agrees; `PartFile` says what it keeps of the
+    file that it replaces. ``byte_range`` is first and last byte, both included.
     """
     key = check_key(key)
     check_text(version_id, "version_id")
@@ -193,43 +193,34 @@ class _Memory:
 
 
 class _File:
-    """A file beside the final one, renamed at the end. One that it replaces leaves it its mode; a link stays a link."""
+    """A `PartFile`, whose errors are the library's."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._temporary: IO[bytes] | None = None
+        self._part: PartFile | None = None
         with self._translated():
             self._path = Path(os.path.realpath(path))
 
     def restart(self) -> None:
         with self._translated():
-            if self._temporary is None:
-                # A short name, so that it fits where the final one does; and the mode that open() gives.
-                beside = self._path.with_name(f".{self._path.name[:40]}.{secrets.token_hex(4)}.part")
-                self._temporary = beside.open("xb")
-            self._temporary.seek(0)
-            self._temporary.truncate()
+            if self._part is None:
+                self._part = PartFile(self._path)
+            self._part.file.seek(0)
+            self._part.file.truncate()
 
     def write(self, piece: bytes) -> None:
-        assert self._temporary is not None
+        assert self._part is not None
         with self._translated():
-            self._temporary.write(piece)
+            self._part.file.write(piece)
 
     def finish(self) -> None:
-        assert self._temporary is not None
+        assert self._part is not None
         with self._translated():
-            with contextlib.suppress(FileNotFoundError):
-                os.fchmod(self._temporary.fileno(), stat.S_IMODE(self._path.stat().st_mode))
-            self._temporary.close()
-            Path(self._temporary.name).replace(self._path)
-        self._temporary = None
+            self._part.commit()
 
     def discard(self) -> None:
-        if self._temporary is not None:
-            with contextlib.suppress(OSError):
-                self._temporary.close()
-            Path(self._temporary.name).unlink(missing_ok=True)
-            self._temporary = None
+        if self._part is not None:
+            self._part.discard()
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:

@@ -1,0 +1,172 @@
+"""A file that is written beside its final place and takes it when it is complete."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import secrets
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+_ACL = "system.posix_acl_access"
+
+_SLOTS = 8
+"""Names for writers of one file at a time; each is looked at for what a killed process left."""
+
+
+class PartFile:
+    """The file that will be ``path``; a link stays a link. Raises ``OSError``.
+
+    A new file has the mode that ``open`` gives. A file that replaces another one has its permissions, its group and,
+    where that is allowed, its owner from the beginning, before the first byte; never its setuid, setgid and sticky
+    bits. Its access control list is kept, other extended attributes are not. Where the group or the list cannot be
+    kept, the group gets no access.
+
+    Other processes see the old file or the whole new one, also if this process is killed. Nothing is forced to the
+    disk (fsync) unless ``commit`` is told to: after a power failure the file can be missing or incomplete.
+
+    The file is locked (flock) until it is complete. The next writer of ``path`` removes unlocked ones, which killed
+    processes left; a file system without locks keeps them.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._target = Path(os.path.realpath(path))
+        names = _names(self._target)
+        for name in names:
+            _remove_abandoned(name)
+        for name in [*names, names[0].with_name(f"{names[0].name}-{secrets.token_hex(4)}")]:
+            try:
+                fd = _created(name, self._target)
+            except FileExistsError:
+                continue
+            if fd is not None:
+                break
+        else:
+            raise FileExistsError(f"{names[0].name} and its kind are taken")
+        self.path = name
+        # Keeps the lock while the file is closed, since closing may report that the disk is full.
+        self._lock = os.dup(fd)
+        self.file = os.fdopen(fd, "wb")
+
+    def commit(self, *, replace: bool = True, sync: bool = False) -> None:
+        """Put the file in its place. Raises ``FileExistsError`` without ``replace`` if another one is there."""
+        self.file.flush()
+        if sync:
+            os.fsync(self.file.fileno())
+        self.file.close()
+        if replace:
+            self.path.replace(self._target)
+        else:
+            _move_to_free(self.path, self._target)
+        self._unlock()
+
+    def discard(self) -> None:
+        """Remove the file, unless it is in its place. May be called again."""
+        if self._lock < 0:
+            return
+        with suppress(OSError):
+            self.file.close()
+        with suppress(OSError):
+            self.path.unlink()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        lock, self._lock = self._lock, -1
+        os.close(lock)
+
+
+def _move_to_free(part: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(part)  # unlike a rename it fails if another process was faster
+    except FileExistsError:
+        raise
+    except OSError:
+        part.rename(target)  # a file system without links
+    else:
+        part.unlink()
+
+
+def _names(target: Path) -> list[Path]:
+    """Names beside ``target`` that fit wherever its own does."""
+    digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:8]
+    return [target.with_name(f".{target.name[:40]}.{digest}.cosxfer-part{slot}") for slot in range(_SLOTS)]
+
+
+def _created(name: Path, target: Path) -> int | None:
+    """A new file ``name``, locked, with the permissions of ``target``. None if another writer removed it at once."""
+    try:
+        old = target.stat()
+    except FileNotFoundError:
+        old = None
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    fd = os.open(name, flags, 0o666 if old is None else 0o600)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not _is_at(name, fd):
+            os.close(fd)
+            return None
+        if old is not None:
+            _take_permissions(fd, target, old)
+    except BaseException:
+        os.close(fd)
+        with suppress(OSError):
+            name.unlink()
+        raise
+    return fd
+
+
+def _take_permissions(fd: int, target: Path, old: os.stat_result) -> None:
+    with suppress(OSError):
+        os.fchown(fd, old.st_uid, -1)
+    with suppress(OSError):
+        os.fchown(fd, -1, old.st_gid)
+    same_group = os.fstat(fd).st_gid == old.st_gid
+    acl = _acl_of(target)
+    mode = old.st_mode & 0o777
+    # With a list, the group's bits are the mask of the list and not what the group may do.
+    os.fchmod(fd, mode if same_group and acl is None else mode & ~0o070)
+    if hasattr(os, "setxattr"):
+        with suppress(OSError):
+            if acl is None:
+                os.removexattr(fd, _ACL)  # the one that the folder gives to new files
+            elif same_group:
+                os.setxattr(fd, _ACL, acl)
+
+
+def _acl_of(target: Path) -> bytes | None:
+    if not hasattr(os, "getxattr"):
+        return None
+    try:
+        return os.getxattr(target, _ACL)
+    except OSError:
+        return None  # there is none, or the file system has none
+
+
+def _remove_abandoned(name: Path) -> None:
+    """Remove a file of ours that nobody has locked: its writer was killed."""
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return  # there is none; or it replaces a file that its owner cannot read, and has its mode
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or os.geteuid() not in (0, found.st_uid) or found.st_nlink != 1:
+            return
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # A writer keeps its lock until the name is free again: so it is still the abandoned file.
+        if _is_at(name, fd):
+            name.unlink()
+    except OSError:
+        return
+    finally:
+        os.close(fd)
+
+
+def _is_at(name: Path, fd: int) -> bool:
+    try:
+        return os.path.samestat(name.lstat(), os.fstat(fd))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,165 @@
+"""A file beside its place: its permissions from the first byte, and what killed processes leave."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cosxfer.cli.form import write_whole
+from cosxfer.ops.part_file import PartFile
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from cosxfer.ops.part_file import PartFile
+part = PartFile(Path(sys.argv[1]))
+part.file.write(b"half")
+part.file.flush()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def kill_a_writer(target: Path) -> None:
+    ended = subprocess.run([sys.executable, "-c", KILLED, str(target)], check=False)
+    assert ended.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("old", [0o600, 0o640, 0o400, 0o777, 0o4755, 0o2711, 0o1600, 0o6600])
+def test_the_permissions_are_the_final_ones_before_the_first_byte(tmp_path: Path, old: int) -> None:
+    target = tmp_path / "f"
+    target.write_bytes(b"old")
+    target.chmod(old)
+    part = PartFile(target)
+    assert mode(part.path) == old & 0o777
+    part.file.write(b"new")
+    part.commit()
+    assert (mode(target), names(tmp_path)) == (old & 0o777, ["f"])
+
+
+def test_a_new_file_has_the_mode_that_the_umask_leaves(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        part = PartFile(tmp_path / "f")
+        assert mode(part.path) == 0o640
+        part.commit()
+    finally:
+        os.umask(before)
+    assert mode(tmp_path / "f") == 0o640
+
+
+def test_a_file_that_may_not_be_created_wide_is_never_wide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "f"
+    target.write_bytes(b"old")
+    target.chmod(0o600)
+    created: list[int] = []
+    usual = os.open
+
+    def watched(path: Path, flags: int, given: int = 0o777) -> int:
+        fd = usual(path, flags, given)
+        if flags & os.O_CREAT:
+            created.append(stat.S_IMODE(os.fstat(fd).st_mode))
+        return fd
+
+    monkeypatch.setattr(os, "open", watched)
+    before = os.umask(0)
+    try:
+        PartFile(target).discard()
+    finally:
+        os.umask(before)
+    assert created == [0o600]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a file to another user")
+def test_a_file_of_another_user_stays_theirs(tmp_path: Path) -> None:
+    target = tmp_path / "f"
+    target.write_bytes(b"old")
+    os.chown(target, 1234, 5678)
+    part = PartFile(target)
+    part.commit()
+    assert (target.stat().st_uid, target.stat().st_gid) == (1234, 5678)
+
+
+def test_where_the_group_cannot_be_kept_it_gets_no_access(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "f"
+    target.write_bytes(b"old")
+    target.chmod(0o664)
+    if os.geteuid() == 0:
+        os.chown(target, -1, 5678)
+    else:
+        pytest.skip("needs a file of another group")
+
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "fchown", refuse)
+    part = PartFile(target)
+    assert mode(part.path) == 0o604
+    part.discard()
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_one(tmp_path: Path) -> None:
+    target = tmp_path / "f"
+    kill_a_writer(target)
+    assert len(names(tmp_path)) == 1
+    part = PartFile(target)
+    part.file.write(b"whole")
+    part.commit()
+    assert names(tmp_path) == ["f"]
+    assert target.read_bytes() == b"whole"
+
+
+def test_a_file_that_is_being_written_is_not_removed(tmp_path: Path) -> None:
+    target = tmp_path / "f"
+    first = PartFile(target)
+    first.file.write(b"first")
+    kill_a_writer(target)
+    second = PartFile(target)
+    assert len(names(tmp_path)) == 2
+    second.commit()
+    first.commit()
+    assert names(tmp_path) == ["f"]
+    assert target.read_bytes() == b"first"
+
+
+def test_more_writers_than_names_have_a_file_each(tmp_path: Path) -> None:
+    parts = [PartFile(tmp_path / "f") for _ in range(12)]
+    assert len({part.path for part in parts}) == 12
+    for part in parts:
+        part.discard()
+    assert not names(tmp_path)
+
+
+def test_neither_a_link_nor_a_second_name_is_taken_for_a_leftover(tmp_path: Path) -> None:
+    kill_a_writer(tmp_path / "f")
+    (left,) = tmp_path.iterdir()
+    (tmp_path / "precious").hardlink_to(left)
+    left.with_name(left.name[:-1] + "1").symlink_to(tmp_path / "precious")
+    os.mkfifo(left.with_name(left.name[:-1] + "2"))
+    part = PartFile(tmp_path / "f")
+    part.commit()
+    assert (tmp_path / "precious").read_bytes() == b"half"
+    assert len(names(tmp_path)) == 5
+
+
+def test_a_form_keeps_the_permissions_of_the_page_that_it_replaces(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text("old")
+    page.chmod(0o600)
+    write_whole(page, "new", replace=True)
+    assert (page.read_text(), mode(page)) == ("new", 0o600)
+    with pytest.raises(FileExistsError):
+        PartFile(page).commit(replace=False)
