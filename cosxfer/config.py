@@ -52,6 +52,12 @@ class ClientConfig:
         check_text(self.endpoint, "endpoint", optional=False)
         if isinstance(self.verify, str):
             check_text(self.verify, "verify")
+        if isinstance(self.verify, str | os.PathLike) and not os.fspath(self.verify):
+            raise UsageError(
+                "verify is empty; give the path of a PEM file, or leave it out for the usual certificate authorities",
+                name="verify",
+                value=self.verify,
+            )
         if not isinstance(self.verify, bool | str | os.PathLike | ssl.SSLContext):
             raise wrong_type("verify", self.verify, "True, False, the path of a PEM file, or an ssl.SSLContext")
         if self.http_version not in ("auto", "1.1", "2"):

@@ -46,7 +46,8 @@ def refusal(said: str) -> str:
 def context_of(config: ClientConfig) -> ssl.SSLContext:
     """The context that ``config.verify`` stands for; a caller's own is returned as it is.
 
-    By default the authorities are those of ``SSL_CERT_FILE`` or ``SSL_CERT_DIR`` where set, else certifi's.
+    By default the authorities are those of ``SSL_CERT_FILE`` or ``SSL_CERT_DIR`` where set and not empty, else
+    certifi's. A caller's context without a check of the host's name or of the certificate is the caller's decision.
     """
     verify = config.verify
     if isinstance(verify, ssl.SSLContext):
@@ -67,6 +68,10 @@ def context_of(config: ClientConfig) -> ssl.SSLContext:
         return context
     file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
     if file or folder:
+        # OpenSSL takes a folder that is not there for one without authorities, and Python both for the usual ones.
+        for name, path in (("SSL_CERT_FILE", file), ("SSL_CERT_DIR", folder)):
+            if path and not (Path(path).is_file() if name == "SSL_CERT_FILE" else Path(path).is_dir()):
+                raise UsageError(f"{name} does not name usable certificate authorities: {path!r} is missing", name=name)
         try:
             return ssl.create_default_context(cafile=file or None, capath=folder or None)
         except (OSError, ssl.SSLError) as error:
