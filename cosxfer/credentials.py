@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from cosxfer.errors import CosxferError, CredentialsError
+from cosxfer.foreign import clean_logger
 
-logger = logging.getLogger("cosxfer")
+logger = clean_logger("cosxfer")
 
 REFRESH_MARGIN_SECONDS = 60
 """Temporary keys are renewed this long before they end, so that a request signed now is still valid on arrival."""

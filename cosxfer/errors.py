@@ -25,6 +25,10 @@
 ``retryable`` says whether the same request may succeed when sent again; values are attributes, so that a
 program needs to parse no message. No message, attribute or repr holds a secret key, a token or a signature. Each can be
 pickled, with the reason where that is one of these.
+
+What a server, a proxy or a file name adds to a message or a note is escaped: ``str``, ``repr``, a traceback and a log
+show visible characters on one line. Attributes such as ``code``, ``request_id`` and ``headers`` hold what the server
+sent as it is; escape them before they are printed (``repr`` does).
 """
 
 from __future__ import annotations
@@ -34,6 +38,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, cast
 
+from cosxfer.foreign import LONGEST_MESSAGE, foreign
 from cosxfer.states import TaskState
 
 
@@ -41,6 +46,13 @@ class CosxferError(Exception):
     """The root: whatever goes wrong in cosxfer is one of these."""
 
     retryable: bool = False
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(foreign(text, LONGEST_MESSAGE) if isinstance(text, str) else text for text in args))
+
+    def add_note(self, note: str, /) -> None:
+        """Add a remark, escaped like the message."""
+        super().add_note(foreign(note, LONGEST_MESSAGE))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Else pickle calls the class with the message alone, and whoever waits for another process waits in vain.

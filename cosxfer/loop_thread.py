@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import threading
 import weakref
@@ -12,6 +11,7 @@ from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from cosxfer.errors import CosxferError
+from cosxfer.foreign import clean_logger
 from cosxfer.threads import none_to_be_had
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ EXIT_SECONDS = 5.0
 """The same for what is under way when the interpreter ends, or when nobody holds the client any more: a server that
 does not answer holds the process no longer. What was not aborted by then stays on the server."""
 
-logger = logging.getLogger("cosxfer")
+logger = clean_logger("cosxfer")
 
 
 class LoopThread:

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "cosxfer"
 LEVELS = {
     "cosxfer.arguments": 0,
     "cosxfer.errors": 0,
+    "cosxfer.foreign": 0,
     "cosxfer.limits": 0,
     "cosxfer.models": 0,
     "cosxfer.config": 0,

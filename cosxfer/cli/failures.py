@@ -13,7 +13,16 @@ import typer
 
 from cosxfer.cli.interrupts import TerminatedError, error_of, interruptible
 from cosxfer.cli.notices import noticed
-from cosxfer.cli.output import OutputError, expect_object, object_is_due, say_object, tell, unwritten
+from cosxfer.cli.output import (
+    OutputError,
+    expect_object,
+    object_is_due,
+    printable,
+    put,
+    say_object,
+    tell,
+    unwritten,
+)
 from cosxfer.errors import CosxferError, CredentialsError, SourceError, UploadError, UsageError
 from cosxfer.paths import SHOWN_CHARACTERS, shown_path
 
@@ -65,11 +74,11 @@ def reported(*, debug: bool, as_json: bool = False) -> Iterator[None]:
         fail(f"standard output cannot be written: {error}", FAILED)
     except CosxferError as error:
         if debug:
-            traceback.print_exc()
+            _show_traceback()
         raise typer.Exit(told(error)) from None
     except Exception as error:
         if debug:
-            traceback.print_exc()
+            _show_traceback()
         hint = "" if debug else ". Run with --debug for the details"
         message = f"a fault of cosxfer itself: {type(error).__name__}: {error}{hint}"
         _object({"error": {"type": type(error).__name__, "message": message}})
@@ -113,6 +122,11 @@ def told(error: CosxferError) -> int:
     tell(f"cosxfer: {message_of(error)}", *_commands(error))
     begun = isinstance(error, UploadError) and error.upload_id
     return USAGE if isinstance(error, UsageError | CredentialsError) and not begun else FAILED
+
+
+def _show_traceback() -> None:
+    # Line by line, so that foreign text in an exception's message moves no cursor.
+    put(*map(printable, traceback.format_exc().rstrip("\n").split("\n")))
 
 
 def _ended(number: int, message: str) -> NoReturn:

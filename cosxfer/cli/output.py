@@ -10,6 +10,8 @@ import textwrap
 from collections.abc import Mapping
 from contextlib import suppress
 
+from cosxfer.foreign import printable as printable  # the command's modules take it from here
+
 WIDTH = 110
 """Columns of a paragraph, on a terminal that has as many."""
 
@@ -106,19 +108,3 @@ def put(*lines: str) -> None:
     with suppress(OSError):
         while left:
             left = left[os.write(2, left) :]
-
-
-def printable(text: str) -> str:
-    """``text`` with what is no visible character escaped: a name must not move the cursor or recolour the terminal.
-
-    Bytes of a file name that the locale cannot read are shown as bytes (``\\xff``).
-    """
-    return text if text.isprintable() else "".join(map(_visible, text))
-
-
-def _visible(character: str) -> str:
-    if character.isprintable():
-        return character
-    if "\udc80" <= character <= "\udcff":
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    return repr(character)[1:-1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import platform
 import shlex
 from collections.abc import Iterator, Sequence
@@ -19,8 +18,9 @@ from cosxfer.cli.notices import show
 from cosxfer.client import Client
 from cosxfer.config import HttpVersion
 from cosxfer.errors import UploadError, UsageError
+from cosxfer.foreign import clean_logger
 
-logger = logging.getLogger("cosxfer")
+logger = clean_logger("cosxfer")
 
 
 @dataclass(frozen=True, kw_only=True)

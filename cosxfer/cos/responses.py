@@ -12,6 +12,7 @@ from xml.etree.ElementTree import Element
 from cosxfer.cos import codes, xml
 from cosxfer.cos.names import META_PREFIX, shorten
 from cosxfer.errors import AccessDeniedError, NotFoundError, ProtocolError, ServerError, ThrottledError
+from cosxfer.foreign import foreign
 from cosxfer.models import Identity, Result
 
 _ADVICE = {
@@ -23,6 +24,7 @@ _ADVICE = {
 }
 
 _LONGEST_FOREIGN_BODY = 200
+_LONGEST_MESSAGE = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +65,7 @@ def _error_in_success(response: HttpResponse, doing: str) -> ServerError | None:
 
 def _error_fields(body: bytes) -> dict[str, str]:
     try:
-        root = xml.parse(body, root="Error")
+        root = xml.parse(body, root="Error", bounds=xml.SMALL)
     except xml.XmlError:
         return {}
     return {child.tag: (child.text or "").strip() for child in root}
@@ -93,7 +95,7 @@ def _error(response: HttpResponse, fields: Mapping[str, str], doing: str) -> Ser
 def _message(response: HttpResponse, fields: Mapping[str, str], doing: str, request_id: str) -> str:
     code = fields.get("Code", "")
     if code:
-        said = f"{code}: {fields.get('Message', '')}".rstrip(": ")
+        said = f"{foreign(code, 80)}: {foreign(fields.get('Message', ''), _LONGEST_MESSAGE)}".rstrip(": ")
     elif response.body:
         # Not COS's own XML: a proxy, a captive portal, another service.
         text = bytes(response.body[:_LONGEST_FOREIGN_BODY]).decode("utf-8", "replace")
@@ -107,14 +109,14 @@ def _message(response: HttpResponse, fields: Mapping[str, str], doing: str, requ
     if code in _ADVICE:
         parts.append(f"({_ADVICE[code]})")
     if request_id:
-        parts.append(f"[request id {request_id}]")
+        parts.append(f"[request id {foreign(request_id)}]")
     return " ".join(parts)
 
 
-def document(response: HttpResponse, root: str, *, doing: str) -> Element:
-    """The XML document in a successful answer; raises `ProtocolError` where it is none."""
+def document(response: HttpResponse, root: str, *, doing: str, bounds: xml.Bounds = xml.SMALL) -> Element:
+    """The XML document in a successful answer; raises `ProtocolError` if it is none, or exceeds ``bounds``."""
     try:
-        return xml.parse(response.body, root=root)
+        return xml.parse(response.body, root=root, bounds=bounds)
     except xml.XmlError as error:
         raise malformed(doing, str(error)) from error
 

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TypeAlias
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
+from cosxfer.foreign import clean_causes, foreign
+
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
-"""More than any page of 1,000 entries or any list of 10,000 parts needs."""
+"""More than any page of 1,000 entries or any list of 10,000 parts needs; spaces included."""
 
 MAX_DEPTH = 32
+MAX_ATTRIBUTES = 10_000
+MAX_NAME_SPACES = 1_000
+
+PIECE_BYTES = 64 * 1024
+"""The parser takes so much at a time, so that a hostile document ends soon after it exceeds its bounds."""
 
 Tree: TypeAlias = "str | int | Iterable[tuple[str, Tree]]"
 """Text, or children in order; a name may come more than once."""
@@ -24,44 +33,87 @@ class XmlError(ValueError):
     """The document is not well-formed XML of a form that COS uses."""
 
 
-def parse(document: bytes | bytearray | memoryview, *, root: str | None = None) -> ET.Element:
-    """Parse ``document`` and return its root element, its names without name spaces.
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """How large a document of one kind can be: bytes without the white space around it, and elements."""
 
-    White space around the document is skipped: COS sends spaces to keep a slow answer alive. Raises `XmlError`
-    for anything malformed, for a document type, and for a root other than ``root``.
+    document_bytes: int
+    elements: int
+
+
+ANY = Bounds(document_bytes=MAX_DOCUMENT_BYTES, elements=100_000)
+"""A list of 10,000 parts to complete, with room to spare."""
+
+SMALL = Bounds(document_bytes=256 * 1024, elements=1_000)
+"""An error, or the result of one request: a dozen elements."""
+
+LISTING = Bounds(document_bytes=8 * 1024 * 1024, elements=25_000)
+"""A page of 1,000 entries, a dozen elements each, with keys of 850 bytes that are escaped to 6 times their length."""
+
+
+def parse(document: bytes | bytearray | memoryview, *, root: str | None = None, bounds: Bounds = ANY) -> ET.Element:
+    """Parse ``document`` and return its root element, its names without name spaces, attributes left out.
+
+    White space around the document is skipped: COS sends spaces to keep a slow answer alive. The document is parsed in
+    pieces, and parsing ends where it exceeds ``bounds``. Raises `XmlError` for that, for anything malformed, for a
+    document type, and for a root other than ``root``.
     """
     if len(document) > MAX_DOCUMENT_BYTES:
         raise XmlError(f"the XML document is {len(document)} bytes long; at most {MAX_DOCUMENT_BYTES} are read")
+    content = bytes(document).removeprefix(codecs.BOM_UTF8).strip()
+    if len(content) > bounds.document_bytes:
+        raise XmlError(f"the XML document is {len(content)} bytes long; at most {bounds.document_bytes} are read")
+    if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
+        raise XmlError("the XML document holds a document type, which is refused")
+    if content.count(b"xmlns") > MAX_NAME_SPACES:
+        raise XmlError(f"the XML document declares more than {MAX_NAME_SPACES} name spaces")
+    builder = _Builder(bounds.elements)
+    parser = ET.XMLParser(target=builder)  # noqa: S314 # no document type gets here, so no entities
+    # Decoded here, so that no declared encoding can hide a document type from the check above.
+    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        # Decoded here, so that no declared encoding can hide a document type from the check below.
-        text = bytes(document).decode("utf-8-sig").strip()
+        for start in range(0, len(content), PIECE_BYTES):
+            before = builder.tags
+            parser.feed(decoder.decode(content[start : start + PIECE_BYTES]))
+            if builder.tags == before and start + PIECE_BYTES < len(content):
+                raise XmlError(f"the XML document has {PIECE_BYTES} bytes that neither open nor close an element")
+        decoder.decode(b"", final=True)
+        element: ET.Element = parser.close()
     except UnicodeDecodeError as error:
         raise XmlError(f"the XML document is not UTF-8: {error.reason}") from error
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise XmlError("the XML document holds a document type, which is refused")
-    parser = ET.XMLParser(target=_Builder())  # noqa: S314 # no document type gets here, so no entities
-    try:
-        parser.feed(text)
-        element: ET.Element = parser.close()
     except ET.ParseError as error:
-        raise XmlError(f"the XML document is not well-formed: {error}") from error
+        clean_causes(error)
+        raise XmlError(f"the XML document is not well-formed: {foreign(str(error))}") from error
     if root is not None and element.tag != root:
-        raise XmlError(f"the XML document is <{element.tag[:60]}>; <{root}> was expected")
+        raise XmlError(f"the XML document is <{foreign(element.tag, 60)}>; <{root}> was expected")
     return element
 
 
 class _Builder(ET.TreeBuilder):
-    """Builds elements without name spaces, and none deeper than COS nests them."""
+    """Builds elements without name spaces and attributes, no more and none deeper than COS sends."""
 
-    _depth = 0
+    def __init__(self, max_elements: int) -> None:
+        super().__init__()
+        self._max_elements = max_elements
+        self.tags = 0
+        """How many elements were opened or closed."""
+        self._elements = self._attributes = self._depth = 0
 
     def start(self, tag: str, attributes: dict[str, str]) -> ET.Element:
+        self.tags += 1
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise XmlError(f"the XML document is nested deeper than {MAX_DEPTH} levels")
-        return super().start(tag.rpartition("}")[2], attributes)
+        self._elements += 1
+        if self._elements > self._max_elements:
+            raise XmlError(f"the XML document has more than {self._max_elements} elements")
+        self._attributes += len(attributes)
+        if self._attributes > MAX_ATTRIBUTES:
+            raise XmlError(f"the XML document has more than {MAX_ATTRIBUTES} attributes")
+        return super().start(tag.rpartition("}")[2], {})
 
     def end(self, tag: str) -> ET.Element:
+        self.tags += 1
         self._depth -= 1
         return super().end(tag.rpartition("}")[2])
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from cosxfer.events import ProgressMeter
+from cosxfer.foreign import clean_logger
 from cosxfer.models import Progress
 
-logger = logging.getLogger("cosxfer")
+logger = clean_logger("cosxfer")
 
 T = TypeVar("T")
 

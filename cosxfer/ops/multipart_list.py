@@ -11,6 +11,7 @@ from cosxfer.cos.requests import CosRequest
 from cosxfer.errors import ProtocolError
 from cosxfer.limits import MAX_LIST_ENTRIES
 from cosxfer.models import MultipartListResult, Upload
+from cosxfer.ops.listing import listing
 from cosxfer.ops.multipart_list_part import check_page_size
 from cosxfer.ops.session import Session
 
@@ -48,7 +49,7 @@ async def multipart_list(
     request = CosRequest(method="GET", bucket=check_bucket(bucket), params=params, region=region)
     response = await session.call(request, doing=doing)
     try:
-        root = responses.document(response, "ListMultipartUploadsResult", doing=doing)
+        root = await listing(response, "ListMultipartUploadsResult", doing=doing)
     except ProtocolError:
         if encoding_type is not None:
             raise

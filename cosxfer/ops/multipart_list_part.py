@@ -9,6 +9,7 @@ from cosxfer.cos.requests import CosRequest
 from cosxfer.errors import UsageError
 from cosxfer.limits import MAX_LIST_ENTRIES
 from cosxfer.models import MultipartListPartResult, Part
+from cosxfer.ops.listing import listing
 from cosxfer.ops.session import Session
 
 
@@ -43,7 +44,7 @@ async def multipart_list_part(
         params["encoding-type"] = encoding_type
     request = CosRequest(method="GET", bucket=check_bucket(bucket), key=key, params=params, region=region)
     response = await session.call(request, doing=doing)
-    root = responses.document(response, "ListPartsResult", doing=doing)
+    root = await listing(response, "ListPartsResult", doing=doing)
     encoding = xml.text_of(root, "Encoding-type") or xml.text_of(root, "EncodingType")
     try:
         next_marker = xml.text_of(root, "NextPartNumberMarker")

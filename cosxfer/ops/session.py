@@ -17,16 +17,17 @@ from cosxfer.cos.requests import SSE_CUSTOMER_KEY, CosRequest, HttpRequest, can_
 from cosxfer.cos.responses import HttpResponse, error_of, server_time
 from cosxfer.credentials import Credentials, CredentialsResolver
 from cosxfer.errors import CosxferError, ServerError
+from cosxfer.foreign import clean_causes, clean_logger
 from cosxfer.limits import MAX_CLOCK_SKEW_SECONDS
 from cosxfer.retry import RetryBudget, RetryPolicy, retry_delay
 from cosxfer.transport.base import Transport
 
-logger = logging.getLogger("cosxfer")
+logger = clean_logger("cosxfer")
 
 RETRIES = "cosxfer.retry"
 """The logger of requests that are sent again, at the level INFO; ``reason`` of a record is the error's text."""
 
-retry_logger = logging.getLogger(RETRIES)
+retry_logger = clean_logger(RETRIES)
 
 SIGNATURE_LIFE_SECONDS = 900
 SMALLEST_SKEW_SECONDS = 30
@@ -191,6 +192,8 @@ class Session:
             if check is not None:
                 check(response)
         except BaseException as failure:
+            if isinstance(failure, CosxferError):
+                clean_causes(failure)
             if not answered:
                 logger.debug("%s: no answer after %.3f s: %r", _shown(outgoing), time.monotonic() - began, failure)
             if sent is not None:

@@ -7,7 +7,6 @@ one for each task under way; everything else is delivered, however late.
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import threading
 import weakref
@@ -16,7 +15,9 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-logger = logging.getLogger("cosxfer")
+from cosxfer.foreign import clean_logger
+
+logger = clean_logger("cosxfer")
 
 IDLE_SECONDS = 1.0
 """How long the thread waits for something to do before it ends; it begins anew when there is."""

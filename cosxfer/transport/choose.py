@@ -9,7 +9,6 @@ open.
 from __future__ import annotations
 
 import importlib.util
-import logging
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeGuard, cast
 
@@ -19,6 +18,7 @@ from cosxfer.cos.endpoint import Endpoint
 from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.errors import TransportError, UsageError
+from cosxfer.foreign import clean_logger
 from cosxfer.transport.base import Transport
 from cosxfer.transport.proxies import Proxies
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from cosxfer.transport.native import NativeTransport
 
-_log = logging.getLogger("cosxfer")
+_log = clean_logger("cosxfer")
 _CLIENT = ("httpx.AsyncClient", "httpx._client.AsyncClient")
 
 

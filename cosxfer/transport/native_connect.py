@@ -7,7 +7,6 @@ a quarter of a second after the last, or as soon as one fails; the first that co
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 import ssl
@@ -19,9 +18,10 @@ from itertools import chain, zip_longest
 from cosxfer._native import wire
 from cosxfer.cos.endpoint import host_and_port
 from cosxfer.errors import ConnectError
+from cosxfer.foreign import clean_logger
 from cosxfer.transport.tls import no_tls, no_tls_message, not_trusted, refusal
 
-logger = logging.getLogger("cosxfer")
+logger = clean_logger("cosxfer")
 
 ATTEMPT_DELAY_SECONDS = 0.25
 

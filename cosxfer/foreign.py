@@ -1,0 +1,77 @@
+"""Text that others wrote, made fit for a message, a log or a terminal: one line of visible characters, bounded."""
+
+from __future__ import annotations
+
+import logging
+
+LONGEST_MESSAGE = 4000
+"""Characters of an error's message or note. What a server or a file name adds to it is cut before by `foreign`."""
+
+LONGEST_RECORD = 8000
+"""Characters of one log record."""
+
+_LIBRARIES = frozenset({"anyio", "h11", "h2", "hpack", "httpcore", "httpx", "hyperframe", "socksio", "ssl", "xml"})
+"""Libraries whose exceptions quote what a server or a proxy sent."""
+
+_LONGEST_CHAIN = 16
+
+
+def printable(text: str) -> str:
+    """``text`` with every character escaped that is not visible: controls, line ends, bidi controls, zero width.
+
+    So foreign text cannot move the cursor, recolour a terminal or forge a log line. Bytes of a file name that the
+    locale cannot read are shown as bytes (``\\xff``). Calling it twice changes nothing more.
+    """
+    return text if text.isprintable() else "".join(map(_visible, text))
+
+
+def foreign(text: str, limit: int = 200) -> str:
+    """`printable`, cut to ``limit`` characters."""
+    shown = printable(text[: limit + 1])
+    return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
+
+
+def clean_causes(error: BaseException) -> None:
+    """Escape the messages of the libraries' exceptions that ``error`` comes from, since a traceback prints them.
+
+    Exceptions of the program's own classes, such as one that a body raised, stay as they are.
+    """
+    cause: BaseException | None = error
+    for _ in range(_LONGEST_CHAIN):
+        if cause is None:
+            return
+        if type(cause).__module__.partition(".")[0] in _LIBRARIES and not str(cause).isprintable():
+            cause.args = tuple(map(_clean_argument, cause.args))
+        cause = cause.__cause__ or cause.__context__
+
+
+def _clean_argument(value: object) -> object:
+    if isinstance(value, int | float | bytes | tuple | None):
+        return value  # their repr is printable
+    return foreign(str(value), LONGEST_MESSAGE)
+
+
+def _visible(character: str) -> str:
+    if character.isprintable():
+        return character
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return repr(character)[1:-1]
+
+
+class _OneLine(logging.Filter):
+    """Makes each record one line of visible characters, whichever handler writes it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        if not text.isprintable() or len(text) > LONGEST_RECORD:
+            record.msg, record.args = foreign(text, LONGEST_RECORD), ()
+        return True
+
+
+def clean_logger(name: str) -> logging.Logger:
+    """The logger ``name``, each of whose records is one line of visible characters."""
+    logger = logging.getLogger(name)
+    if not any(isinstance(known, _OneLine) for known in logger.filters):
+        logger.addFilter(_OneLine())
+    return logger

@@ -1,0 +1,19 @@
+"""The page of a listing, which may be large, read without holding up the event loop."""
+
+from __future__ import annotations
+
+from functools import partial
+from xml.etree.ElementTree import Element
+
+from cosxfer.cos import responses, xml
+from cosxfer.cos.responses import HttpResponse
+from cosxfer.threads import in_thread
+
+_AT_ONCE_BYTES = 64 * 1024
+"""Parsed on the event loop, in less than 5 ms; a larger page is parsed in a thread."""
+
+
+async def listing(response: HttpResponse, root: str, *, doing: str) -> Element:
+    """The document ``root`` in ``response``; raises `ProtocolError` if it is none, or larger than a page can be."""
+    read = partial(responses.document, response, root, doing=doing, bounds=xml.LISTING)
+    return read() if len(response.body) <= _AT_ONCE_BYTES else await in_thread(None, read)
