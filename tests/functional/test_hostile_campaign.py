@@ -1,0 +1,172 @@
+"""Random hostile servers against both transports. A run prints its seed; ``COSXFER_CAMPAIGN_SEED`` repeats one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import resource
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from h2.events import StreamEnded
+
+import cosxfer
+from cosxfer._native import hashing
+from cosxfer.errors import CosxferError
+from tests.functional.peer_raw import Http2Peer, Peer, in_loop, serving
+
+ROUNDS = 40
+STALL_SECONDS = 0.5
+LONGEST_CALL_SECONDS = 20.0
+BUCKET = "examplebucket-1250000000"
+CONTENT = b"the content of the object"
+WRONG = b"not the content of object"
+
+Answer = Callable[[random.Random], bytes]
+
+
+def response(body: bytes, *, length: int | None = None, crc: int | None = None, more: bytes = b"") -> bytes:
+    crc = hashing.crc64(CONTENT) if crc is None else crc
+    size = len(body) if length is None else length
+    head = b'HTTP/1.1 200 OK\r\netag: "x"\r\ncontent-length: %d\r\nx-cos-hash-crc64ecma: %d\r\n' % (size, crc)
+    return head + more + b"\r\n" + body
+
+
+ANSWERS: dict[str, Answer] = {
+    "garbage": lambda chance: chance.randbytes(chance.randrange(1, 5000)),
+    "truncated": lambda chance: response(CONTENT)[: chance.randrange(1, 80)],
+    "wrong content": lambda _: response(WRONG),
+    "lying checksum": lambda chance: response(CONTENT, crc=chance.randrange(1 << 64)),
+    "too short": lambda chance: response(CONTENT[: chance.randrange(25)], length=25),
+    "too long": lambda chance: response(CONTENT + chance.randbytes(50), length=25),
+    "two lengths": lambda _: response(CONTENT, more=b"content-length: 3\r\n"),
+    "endless head": lambda _: b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 200_000,
+    "endless body": lambda _: b"HTTP/1.1 500 X\r\n\r\n" + b"x" * (20 * 1024 * 1024),
+    "interim flood": lambda _: b"HTTP/1.1 103 Early Hints\r\n\r\n" * 20_000,
+    "XML bomb": lambda _: b"HTTP/1.1 500 X\r\n\r\n<Error>" + b"<a/>" * 1_000_000,
+    "controls": lambda _: b"HTTP/1.1 500 \x1b[2J\r\nx-cos-request-id: \x07\x9b\r\n\r\n<Error>\xe2\x80\xae",
+    "chunks": lambda chance: b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n%x\r\n" % chance.randrange(1 << 70),
+}
+
+
+async def http1(peer: Peer, chance: random.Random) -> None:
+    await peer.head()
+    answer = ANSWERS[chance.choice(list(ANSWERS))](chance)
+    match chance.randrange(4):
+        case 0:  # a byte now and then
+            for byte in answer[:200]:
+                await peer.say(bytes([byte]))
+                await asyncio.sleep(STALL_SECONDS / 4)
+            await peer.reader.read()
+        case 1:
+            await peer.say(answer)
+            peer.reset()
+        case 2:
+            await peer.say(answer)
+            await peer.reader.read()  # stays open and silent
+        case _:
+            await peer.say(answer)
+
+
+async def http2(peer: Peer, chance: random.Random) -> None:
+    if chance.randrange(4) == 0:
+        await peer.say(chance.randbytes(2000))
+        return
+    side = Http2Peer(peer)
+    async for event in side.events():
+        if not isinstance(event, StreamEnded):
+            continue
+        headers = [("etag", '"x"'), ("content-length", "25"), ("x-cos-hash-crc64ecma", str(hashing.crc64(CONTENT)))]
+        match chance.randrange(6):
+            case 0:
+                side.http2.reset_stream(event.stream_id, chance.randrange(14))
+            case 1:
+                side.http2.close_connection(chance.randrange(14), b"\x1b\r\n", last_stream_id=event.stream_id)
+                await side.flush()
+                return
+            case 2:
+                side.http2.send_headers(event.stream_id, [(":status", "200"), *headers])
+                side.http2.send_data(event.stream_id, WRONG, end_stream=True)
+            case 3:
+                for _ in range(200):
+                    side.http2.ping(bytes(8))
+            case 4:
+                await side.flush()
+                frame = (4).to_bytes(3, "big") + b"\x03\x00" + event.stream_id.to_bytes(4, "big") + bytes(4)
+                await peer.say(frame * 1000)  # RST_STREAM
+            case _:
+                peer.reset()
+                return
+
+
+async def campaign(
+    kind: Any, version: Any, seed: int, serve: Callable[[Peer, random.Random], Any], rounds: int
+) -> tuple[list[bytes], list[str]]:
+    """Bodies that were called right, and what was neither a result nor an error of ours."""
+    chance = random.Random(seed)
+    got: list[bytes] = []
+    faults: list[str] = []
+
+    async def answer(peer: Peer) -> None:
+        await serve(peer, chance)
+
+    async with serving(answer) as server:
+        for number in range(rounds):
+            async with cosxfer.AsyncClient(
+                endpoint=f"http://127.0.0.1:{server.port}",
+                transport=kind,
+                http_version=version,
+                anonymous=True,
+                max_attempts=1,
+                stall_timeout_seconds=STALL_SECONDS,
+                connect_timeout_seconds=2.0,
+            ) as client:
+                try:
+                    async with asyncio.timeout(LONGEST_CALL_SECONDS):
+                        got.append((await client.get_object(BUCKET, "k")).body)
+                except TimeoutError:
+                    faults.append(f"round {number}: hangs")
+                except CosxferError:
+                    pass
+                except Exception as error:
+                    faults.append(f"round {number}: {error!r}")
+    return got, faults
+
+
+@pytest.mark.deep
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("version", ["1.1", "2"])
+@pytest.mark.parametrize("kind", ["native", "httpx"])
+def test_no_hostile_server_hangs_breaks_or_deceives_the_client(kind: str, version: str) -> None:
+    seed = int(os.environ.get("COSXFER_CAMPAIGN_SEED") or random.SystemRandom().randrange(1 << 32))
+    print(f"COSXFER_CAMPAIGN_SEED={seed}")
+
+    @in_loop
+    async def main() -> None:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        got, faults = await campaign(kind, version, seed, http1 if version == "1.1" else http2, ROUNDS)
+        assert not faults, f"seed {seed}: {faults}"
+        assert all(body == CONTENT for body in got), f"seed {seed}: a wrong object is called right"
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
+        assert grown < 256, f"seed {seed}: {grown} MiB more"
+
+    main()
+
+
+@in_loop
+async def test_the_campaign_notices_a_wrong_object_and_a_foreign_exception(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def lying(peer: Peer, _: random.Random) -> None:
+        await peer.head()
+        await peer.say(response(WRONG, crc=hashing.crc64(WRONG)))  # nothing shows that this is another object
+
+    got, faults = await campaign("native", "1.1", 1, lying, 1)
+    assert (got, faults) == ([WRONG], [])
+
+    async def broken(*_: object, **__: object) -> None:
+        raise KeyError("x")
+
+    monkeypatch.setattr("cosxfer.transport.native.NativeTransport.send", broken)
+    got, faults = await campaign("native", "1.1", 1, lying, 1)
+    assert (got, faults) == ([], ["round 0: KeyError('x')"])
