@@ -38,7 +38,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, cast
 
-from cosxfer.foreign import LONGEST_MESSAGE, foreign
+from cosxfer.foreign import LONGEST_MESSAGE, SHOWN_CHARACTERS, foreign, shown_path
 from cosxfer.states import TaskState
 
 
@@ -94,10 +94,10 @@ class CredentialsError(CosxferError):
 
 
 class SourceError(CosxferError):
-    """The local file cannot be opened or read. ``path`` names it."""
+    """The local file cannot be opened or read. ``path`` names it; the message leaves out the middle of a long one."""
 
     def __init__(self, message: str, *, path: str) -> None:
-        super().__init__(message)
+        super().__init__(message if len(path) <= SHOWN_CHARACTERS else message.replace(repr(path), shown_path(path)))
         self.path = path
 
 

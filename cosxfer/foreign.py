@@ -10,6 +10,9 @@ LONGEST_MESSAGE = 4000
 LONGEST_RECORD = 8000
 """Characters of one log record."""
 
+SHOWN_CHARACTERS = 200
+"""What is shown of a path at most."""
+
 _LIBRARIES = frozenset({"anyio", "h11", "h2", "hpack", "httpcore", "httpx", "hyperframe", "socksio", "ssl", "xml"})
 """Libraries whose exceptions quote what a server or a proxy sent."""
 
@@ -29,6 +32,14 @@ def foreign(text: str, limit: int = 200) -> str:
     """`printable`, cut to ``limit`` characters."""
     shown = printable(text[: limit + 1])
     return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
+
+
+def shown_path(path: str) -> str:
+    """``path`` as a literal for a message; the middle of a long one is left out."""
+    if len(path) <= SHOWN_CHARACTERS:
+        return repr(path)
+    half = SHOWN_CHARACTERS // 2
+    return f"{path[:half]!r} … ({len(path):,} characters) … {path[-half:]!r}"
 
 
 def clean_causes(error: BaseException) -> None:

@@ -13,11 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from cosxfer.foreign import shown_path
+
 STEP_BYTES = 1000
 """A step; PATH_MAX is 1,024 on some systems. No name is longer than 255 bytes, so each step has a ``/``."""
-
-SHOWN_CHARACTERS = 200
-"""What is shown of a path at most."""
 
 _FOLDER = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
 """A folder on the way is entered, and not read."""
@@ -67,14 +66,6 @@ def _last_step(path: str, dir_fd: int | None) -> Iterator[tuple[int | None, byte
     finally:
         if folder is not None and folder != dir_fd:
             os.close(folder)
-
-
-def shown_path(path: str) -> str:
-    """``path`` as a literal for a message; the middle of a long one is left out."""
-    if len(path) <= SHOWN_CHARACTERS:
-        return repr(path)
-    half = SHOWN_CHARACTERS // 2
-    return f"{path[:half]!r} … ({len(path):,} characters) … {path[-half:]!r}"
 
 
 def kind_of(mode: int) -> str:

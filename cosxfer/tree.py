@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from cosxfer.errors import SourceError
-from cosxfer.paths import better_reason, look_at, open_path, shown_path
+from cosxfer.foreign import shown_path
+from cosxfer.paths import better_reason, look_at, open_path
 
 MAX_OPEN_FOLDERS = 16
 """Descriptors that a walk keeps besides that of the root."""

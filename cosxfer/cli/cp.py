@@ -21,8 +21,8 @@ from cosxfer.cli.target import Connection, cleaned_up
 from cosxfer.cli.values import STREAM, counted, human_bytes, human_rate, is_directory, meant_as_headers
 from cosxfer.cos.requests import ObjectHeaders
 from cosxfer.errors import SourceError, UploadError, UsageError
+from cosxfer.foreign import shown_path
 from cosxfer.models import UploadResult
-from cosxfer.paths import shown_path
 
 
 @dataclass(frozen=True, kw_only=True)

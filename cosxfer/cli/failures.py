@@ -23,8 +23,7 @@ from cosxfer.cli.output import (
     tell,
     unwritten,
 )
-from cosxfer.errors import CosxferError, CredentialsError, SourceError, UploadError, UsageError
-from cosxfer.paths import SHOWN_CHARACTERS, shown_path
+from cosxfer.errors import CosxferError, CredentialsError, UploadError, UsageError
 
 FAILED, USAGE, UNREPORTED = 1, 2, 3
 """Besides 0 and what signals end with. ``UNREPORTED``: it is done and verified, but standard output took no report."""
@@ -168,8 +167,6 @@ def message_of(error: Exception) -> str:
         text = f"{text.rstrip('.')}. {note}" if note[:1].isupper() else f"{text} ({note})"
     for phrase, ours in _PHRASES:
         text = phrase.sub(ours, text)
-    if isinstance(error, SourceError) and len(error.path) > SHOWN_CHARACTERS:
-        text = text.replace(repr(error.path), shown_path(error.path))
     if isinstance(error, UsageError) and error.name in _OPTIONS and text.startswith(f"{error.name} "):
         return f"{_OPTIONS[error.name]}{text.removeprefix(error.name)}"
     return text

@@ -14,7 +14,7 @@ from cosxfer.cli.notices import show
 from cosxfer.cli.values import STREAM
 from cosxfer.credentials import Credentials, from_environment
 from cosxfer.errors import CredentialsError
-from cosxfer.paths import shown_path
+from cosxfer.foreign import shown_path
 
 MAX_FILE_BYTES = 4096
 """More is no key."""

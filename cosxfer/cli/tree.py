@@ -16,8 +16,8 @@ from cosxfer.cli.target import cleaned_up
 from cosxfer.cli.values import counted, human_bytes, human_rate
 from cosxfer.engine.options import FileUpload
 from cosxfer.errors import ServerError, SourceError, TaskCanceledError, TransportError, UsageError
+from cosxfer.foreign import SHOWN_CHARACTERS, shown_path
 from cosxfer.models import UploadResult
-from cosxfer.paths import SHOWN_CHARACTERS, shown_path
 from cosxfer.tasks.batch import FileResult
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from cosxfer.errors import SourceError
-from cosxfer.paths import shown_path
+from cosxfer.foreign import shown_path
 from cosxfer.patterns import Patterns, parse_patterns
 from cosxfer.tree import Entry, walk
 
