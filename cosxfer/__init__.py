@@ -65,6 +65,7 @@ if TYPE_CHECKING:
         Upload,
         UploadResult,
     )
+    from cosxfer.ops.multipart_complete import PartInput
     from cosxfer.spec import ClientSpec
     from cosxfer.states import TaskChange, TaskState
     from cosxfer.tasks.batch import AsyncUploadBatch, FileResult, UploadBatch
@@ -86,6 +87,7 @@ _MODULES = {
         "CredentialsProvider",
     ),
     "cosxfer.engine.bodies": ("BodyInput",),
+    "cosxfer.ops.multipart_complete": ("PartInput",),
     "cosxfer.engine.options": (
         "DirectoryOptions",
         "FileOptions",
@@ -214,6 +216,7 @@ __all__ = [
     "ObjectNotAppendableError",
     "Part",
     "PartHeaders",
+    "PartInput",
     "PostObjectResult",
     "PresignedPost",
     "Progress",

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from cosxfer.arguments import check_flag, check_text
+from cosxfer.binding import explains_arguments
 from cosxfer.calls.aio_files import AsyncFileCalls
 from cosxfer.calls.aio_multipart import AsyncMultipartCalls
 from cosxfer.calls.aio_objects import AsyncObjectCalls
@@ -24,6 +25,7 @@ from cosxfer.threads import Workers
 from cosxfer.transport.choose import TransportChoice, choose_transport
 
 
+@explains_arguments
 class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
     """A client of COS for asyncio; to be used from one event loop, and closed (``async with``).
 

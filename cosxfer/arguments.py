@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
-from typing import Any
+import logging
+from collections.abc import Collection, Mapping
+from functools import lru_cache
+from typing import Any, overload
 
 from cosxfer.errors import UsageError
+from cosxfer.sdk_names import meant_by, refusal_of
+
+logger = logging.getLogger("cosxfer")
+
+LONGEST_NUMBER = 20
+"""Digits of the largest number that 64 bits hold."""
 
 LONGEST_SECONDS = 1e9
 """More is not waited for: some of what waits cannot count so far."""
 
 
-def wrong_type(name: str, value: object, wanted: str) -> UsageError:
+def wrong_type(name: str, value: object, wanted: str, *, where: str = "") -> UsageError:
     """The error for an argument of another type than ``wanted``; it does not show the value, which may be a secret."""
     kind = type(value).__name__
-    return UsageError(f"{name} is {'None' if value is None else kind}; it must be {wanted}", name=name, value=kind)
+    return UsageError(
+        f"{where}{name} is {'None' if value is None else kind}; it must be {wanted}", name=name, value=kind
+    )
 
 
 def check_callback(value: object, name: str) -> None:
@@ -65,7 +75,29 @@ def check_mapping(value: object, name: str, *, example: str) -> None:
         raise wrong_type(name, value, f"a mapping such as {example}")
 
 
-def check_names(given: Mapping[Any, object], known: Iterable[str], *, hint: str = "") -> None:
-    """Refuse a keyword that is not ``known``."""
-    for name in sorted(given.keys() - frozenset(known), key=str):
-        raise UsageError(f"there is no parameter {name!r}{hint}", name=str(name))
+def check_names(given: Mapping[Any, object], known: Collection[str], *, hint: str = "", where: str = "") -> None:
+    """Refuse a keyword that is not ``known``, and say what it is called; ``where`` stands in front of the message."""
+    unknown = [str(name) for name in given if name not in known]
+    if unknown:
+        raise UsageError(where + refusal_of(unknown, known, otherwise=hint), name=unknown[0])
+
+
+@overload
+def as_number(value: int | str) -> int: ...
+@overload
+def as_number(value: int | str | None) -> int | None: ...
+@overload
+def as_number(value: object) -> object: ...
+def as_number(value: object) -> object:
+    """The number that a string of decimal digits stands for; everything else as it is, to be checked as a number."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= LONGEST_NUMBER:
+        return int(value)
+    return value
+
+
+@lru_cache(maxsize=256)
+def warn_unknown_value(name: str, value: str, known: tuple[str, ...]) -> None:
+    """Warn of a value that is not among the ``known`` ones, once. It is sent: COS may have more than we know."""
+    meant = meant_by(value, known)
+    hint = f"did you mean {meant}?" if meant is not None else f"it knows {', '.join(known)}."
+    logger.warning("%s is %.80r, which cosxfer does not know; %s It is sent as it is", name, value, hint)

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from cosxfer.aio import AsyncClient
+from cosxfer.binding import explains_arguments
 from cosxfer.calls.files import FileCalls
 from cosxfer.calls.multipart import MultipartCalls
 from cosxfer.calls.objects import ObjectCalls
@@ -18,6 +19,7 @@ from cosxfer.spec import ClientSpec, arguments_of
 from cosxfer.transport.choose import TransportChoice
 
 
+@explains_arguments
 class Client(ObjectCalls, MultipartCalls, FileCalls):
     """A client of COS; may be shared by threads, and is to be closed (``with``).
 

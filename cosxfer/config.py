@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from cosxfer.arguments import check_text, wrong_type
+from cosxfer.binding import explains_arguments
 from cosxfer.errors import UsageError
 
 DEFAULT_ENDPOINT = "https://{bucket}.cos.{region}.myqcloud.com"
@@ -19,6 +20,7 @@ HttpVersion: TypeAlias = Literal["auto", "1.1", "2"]
 MAX_CONCURRENCY = 256
 
 
+@explains_arguments
 @dataclass(frozen=True, kw_only=True)
 class ClientConfig:
     """Settings of a client; each has a default that fits most uses."""

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from cosxfer.binding import explains_arguments
 from cosxfer.errors import CosxferError, CredentialsError
 from cosxfer.foreign import clean_logger
 
@@ -18,6 +19,7 @@ REFRESH_MARGIN_SECONDS = 60
 """Temporary keys are renewed this long before they end, so that a request signed now is still valid on arrival."""
 
 
+@explains_arguments
 @dataclass(frozen=True, kw_only=True)
 class Credentials:
     """An access key, permanent or temporary.

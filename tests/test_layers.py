@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "cosxfer"
 
 LEVELS = {
     "cosxfer.arguments": 0,
+    "cosxfer.binding": 0,
     "cosxfer.errors": 0,
     "cosxfer.foreign": 0,
     "cosxfer.limits": 0,
@@ -19,6 +20,7 @@ LEVELS = {
     "cosxfer.config": 0,
     "cosxfer.credentials": 0,
     "cosxfer.events": 0,
+    "cosxfer.sdk_names": 0,
     "cosxfer.spec": 0,
     "cosxfer.states": 0,
     "cosxfer.threads": 0,

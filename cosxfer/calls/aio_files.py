@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Literal, Unpack
 
+from cosxfer.binding import explains_arguments
 from cosxfer.calls.base import AsyncCalls
 from cosxfer.engine.options import DirectoryOptions, FileOptions, FileUpload, SliceFileOptions
 from cosxfer.engine.upload_file import DEFAULT_SLICE_SIZE
@@ -17,6 +18,7 @@ from cosxfer.tasks.task import AsyncUploadTask
 from cosxfer.threads import in_thread
 
 
+@explains_arguments
 class AsyncFileCalls(AsyncCalls):
     """Uploads of files, and the task queue."""
 
@@ -26,7 +28,7 @@ class AsyncFileCalls(AsyncCalls):
         key: str,
         path: str | os.PathLike[str],
         *,
-        slice_size: int = DEFAULT_SLICE_SIZE,
+        slice_size: int | str = DEFAULT_SLICE_SIZE,
         **options: Unpack[FileOptions],
     ) -> UploadResult:
         """Upload a file: up to ``slice_size`` bytes (1 MiB) in a single PUT, longer in parts (COS SDK: uploadFile).
@@ -57,7 +59,7 @@ class AsyncFileCalls(AsyncCalls):
         key: str,
         path: str | os.PathLike[str],
         *,
-        slice_size: int | None = None,
+        slice_size: int | str | None = None,
         **options: Unpack[SliceFileOptions],
     ) -> UploadResult:
         """Upload a file in parts of ``slice_size`` bytes, whatever its size (COS SDK: sliceUploadFile).
@@ -73,7 +75,7 @@ class AsyncFileCalls(AsyncCalls):
         key: str,
         path: str | os.PathLike[str],
         *,
-        slice_size: int = DEFAULT_SLICE_SIZE,
+        slice_size: int | str = DEFAULT_SLICE_SIZE,
         **options: Unpack[FileOptions],
     ) -> AsyncUploadTask[UploadResult]:
         """Put an upload into the queue and return its task at once; the parameters are those of `upload_file`."""
@@ -87,7 +89,7 @@ class AsyncFileCalls(AsyncCalls):
         key: str,
         path: str | os.PathLike[str],
         *,
-        slice_size: int | None = None,
+        slice_size: int | str | None = None,
         **options: Unpack[SliceFileOptions],
     ) -> AsyncUploadTask[UploadResult]:
         """Put an upload into the queue and return its task at once; the parameters are those of `slice_upload_file`."""
@@ -99,7 +101,7 @@ class AsyncFileCalls(AsyncCalls):
         self,
         files: Iterable[FileUpload],
         *,
-        slice_size: int = DEFAULT_SLICE_SIZE,
+        slice_size: int | str = DEFAULT_SLICE_SIZE,
         on_progress: Callable[[Progress], None] | None = None,
         on_file_finish: OnFileFinish | None = None,
     ) -> list[FileResult]:
@@ -109,7 +111,8 @@ class AsyncFileCalls(AsyncCalls):
         callbacks included. ``slice_size`` is that of `upload_file`, for all of them.
 
         Returns a `cosxfer.FileResult` for each file in the order in which they were given: its error or its result. An
-        error of one file (also one in its parameters) ends that file alone, and is never raised.
+        error of one file ends that file alone, and is not raised. An entry that lacks a name, has a wrong one, or a
+        value of a wrong type is a `cosxfer.UsageError` before anything is sent.
 
         ``on_progress`` gets the progress of all files together, ``on_file_finish(error, result, options)`` what became
         of each, as it ends; ``options`` is the mapping that was given. A failed file that is restarted by its task
@@ -130,7 +133,7 @@ class AsyncFileCalls(AsyncCalls):
         self,
         files: Iterable[FileUpload],
         *,
-        slice_size: int = DEFAULT_SLICE_SIZE,
+        slice_size: int | str = DEFAULT_SLICE_SIZE,
         on_progress: Callable[[Progress], None] | None = None,
         on_file_finish: OnFileFinish | None = None,
     ) -> AsyncUploadBatch:
@@ -153,7 +156,7 @@ class AsyncFileCalls(AsyncCalls):
         *,
         include: Sequence[str] | None = None,
         exclude: Sequence[str] | None = None,
-        slice_size: int = DEFAULT_SLICE_SIZE,
+        slice_size: int | str = DEFAULT_SLICE_SIZE,
         on_progress: Callable[[Progress], None] | None = None,
         on_file_finish: OnFileFinish | None = None,
         **options: Unpack[DirectoryOptions],

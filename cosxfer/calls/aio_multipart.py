@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Unpack, overload
 
+from cosxfer.arguments import as_number
+from cosxfer.binding import explains_arguments
 from cosxfer.calls.base import AsyncCalls
 from cosxfer.cos.names import check_part_number, check_upload_id
 from cosxfer.cos.requests import ObjectHeaders, PartHeaders, one_part_headers
@@ -25,6 +27,7 @@ from cosxfer.models import (
     Upload,
 )
 from cosxfer.ops.multipart_abort import multipart_abort
+from cosxfer.ops.multipart_complete import PartInput
 from cosxfer.ops.multipart_init import multipart_init
 from cosxfer.ops.multipart_list import multipart_list
 from cosxfer.ops.multipart_list_part import multipart_list_part
@@ -32,6 +35,7 @@ from cosxfer.ops.multipart_upload import multipart_upload
 from cosxfer.ops.pages import all_parts, all_uploads
 
 
+@explains_arguments
 class AsyncMultipartCalls(AsyncCalls):
     """One call for each operation on multipart uploads."""
 
@@ -49,8 +53,8 @@ class AsyncMultipartCalls(AsyncCalls):
         body: BodyInput,
         *,
         upload_id: str,
-        part_number: int,
-        content_length: int | None = None,
+        part_number: int | str,
+        content_length: int | str | None = None,
         content_md5: str | None = None,
         region: str | None = None,
         on_progress: Callable[[Progress], None] | None = None,
@@ -67,11 +71,11 @@ class AsyncMultipartCalls(AsyncCalls):
         executor = self._ready()
         self._check_object(bucket, key, region)
         check_upload_id(upload_id)
-        check_part_number(part_number)
+        part_number = check_part_number(part_number)
         headers = one_part_headers(given)
         report = self._off_loop(on_progress)
         async with prepared(
-            body, executor, content_length=content_length, content_md5=content_md5, largest=MAX_PART_BYTES
+            body, executor, content_length=as_number(content_length), content_md5=content_md5, largest=MAX_PART_BYTES
         ) as ready:
             reporter = Reporter(report, ready.content_length)
             reporter.start()
@@ -102,8 +106,8 @@ class AsyncMultipartCalls(AsyncCalls):
         key: str,
         *,
         upload_id: str,
-        max_parts: int | None = None,
-        part_number_marker: int | None = None,
+        max_parts: int | str | None = None,
+        part_number_marker: int | str | None = None,
         encoding_type: str | None = None,
         region: str | None = None,
     ) -> MultipartListPartResult:
@@ -127,7 +131,7 @@ class AsyncMultipartCalls(AsyncCalls):
         prefix: str | None = None,
         delimiter: str | None = None,
         encoding_type: str | None = None,
-        max_uploads: int | None = None,
+        max_uploads: int | str | None = None,
         key_marker: str | None = None,
         upload_id_marker: str | None = None,
         region: str | None = None,
@@ -154,7 +158,7 @@ class AsyncMultipartCalls(AsyncCalls):
         prefix: str | None = None,
         delimiter: None = None,
         encoding_type: str | None = None,
-        max_uploads: int | None = None,
+        max_uploads: int | str | None = None,
         key_marker: str | None = None,
         upload_id_marker: str | None = None,
         region: str | None = None,
@@ -167,7 +171,7 @@ class AsyncMultipartCalls(AsyncCalls):
         prefix: str | None = None,
         delimiter: str | None,
         encoding_type: str | None = None,
-        max_uploads: int | None = None,
+        max_uploads: int | str | None = None,
         key_marker: str | None = None,
         upload_id_marker: str | None = None,
         region: str | None = None,
@@ -179,7 +183,7 @@ class AsyncMultipartCalls(AsyncCalls):
         prefix: str | None = None,
         delimiter: str | None = None,
         encoding_type: str | None = None,
-        max_uploads: int | None = None,
+        max_uploads: int | str | None = None,
         key_marker: str | None = None,
         upload_id_marker: str | None = None,
         region: str | None = None,
@@ -209,8 +213,8 @@ class AsyncMultipartCalls(AsyncCalls):
         key: str,
         *,
         upload_id: str,
-        max_parts: int | None = None,
-        part_number_marker: int | None = None,
+        max_parts: int | str | None = None,
+        part_number_marker: int | str | None = None,
         encoding_type: str | None = None,
         region: str | None = None,
     ) -> AsyncIterator[Part]:
@@ -237,10 +241,13 @@ class AsyncMultipartCalls(AsyncCalls):
         key: str,
         *,
         upload_id: str,
-        parts: Iterable[Part | MultipartUploadResult],
+        parts: Iterable[PartInput],
         region: str | None = None,
     ) -> MultipartCompleteResult:
         """Make one object of the parts (COS: Complete Multipart Upload); they may come in any order.
+
+        A part is what `multipart_upload` or `multipart_list_part` returned, a mapping with ``PartNumber`` and ``ETag``,
+        or a pair of these two.
 
         COS answers 200 before it has assembled them; an error that follows is raised like any other. Until then
         it may be silent for the client's ``complete_timeout_seconds``. Where an answer is lost and the upload is gone,

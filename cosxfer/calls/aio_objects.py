@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Unpack, overload
 
-from cosxfer.arguments import check_text
+from cosxfer.arguments import as_number, check_text
+from cosxfer.binding import explains_arguments
 from cosxfer.calls.base import AsyncCalls
 from cosxfer.cos import requests
 from cosxfer.cos.names import check_key
@@ -35,6 +36,7 @@ from cosxfer.ops.post_object import check_form, post_fields, post_object, presig
 from cosxfer.tasks.task import AsyncUploadTask
 
 
+@explains_arguments
 class AsyncObjectCalls(AsyncCalls):
     """PUT, APPEND, POST, HEAD and GET Object."""
 
@@ -44,7 +46,7 @@ class AsyncObjectCalls(AsyncCalls):
         key: str,
         body: BodyInput,
         *,
-        content_length: int | None = None,
+        content_length: int | str | None = None,
         content_md5: str | None = None,
         region: str | None = None,
         on_task_ready: Callable[[str], None] | None = None,
@@ -93,7 +95,7 @@ class AsyncObjectCalls(AsyncCalls):
         key: str,
         body: BodyInput,
         *,
-        content_length: int | None = None,
+        content_length: int | str | None = None,
         content_md5: str | None = None,
         region: str | None = None,
         on_task_ready: Callable[[str], None] | None = None,
@@ -120,8 +122,8 @@ class AsyncObjectCalls(AsyncCalls):
         key: str,
         body: BodyInput,
         *,
-        position: int,
-        content_length: int | None = None,
+        position: int | str,
+        content_length: int | str | None = None,
         content_md5: str | None = None,
         region: str | None = None,
         on_progress: Callable[[Progress], None] | None = None,
@@ -140,12 +142,12 @@ class AsyncObjectCalls(AsyncCalls):
         executor = self._ready()
         self._check_object(bucket, key, region)
         requests.object_headers(key, given)
-        check_position(position)
+        position = check_position(position)
         report = self._off_loop(on_progress)
         async with prepared(
             body,
             executor,
-            content_length=content_length,
+            content_length=as_number(content_length),
             content_md5=content_md5,
             largest=MAX_PUT_BYTES,
             repeatable=True,
@@ -173,8 +175,8 @@ class AsyncObjectCalls(AsyncCalls):
         key: str,
         *,
         conditions: Iterable[Condition] = (),
-        expires_seconds: int = 3600,
-        success_action_status: int | None = None,
+        expires_seconds: int | str = 3600,
+        success_action_status: int | str | None = None,
         success_action_redirect: str | None = None,
         region: str | None = None,
         **given: Unpack[ObjectHeaders],
@@ -194,7 +196,7 @@ class AsyncObjectCalls(AsyncCalls):
         fields = post_fields(
             key,
             given,
-            success_action_status=success_action_status,
+            success_action_status=as_number(success_action_status),
             success_action_redirect=success_action_redirect,
         )
         return await presign_post(
@@ -215,10 +217,10 @@ class AsyncObjectCalls(AsyncCalls):
         *,
         filename: str | None = None,
         conditions: Iterable[Condition] = (),
-        expires_seconds: int = 3600,
-        success_action_status: int | None = None,
+        expires_seconds: int | str = 3600,
+        success_action_status: int | str | None = None,
         success_action_redirect: str | None = None,
-        content_length: int | None = None,
+        content_length: int | str | None = None,
         content_md5: str | None = None,
         region: str | None = None,
         on_progress: Callable[[Progress], None] | None = None,
@@ -235,10 +237,10 @@ class AsyncObjectCalls(AsyncCalls):
         fields = post_fields(
             key,
             given,
-            success_action_status=success_action_status,
+            success_action_status=as_number(success_action_status),
             success_action_redirect=success_action_redirect,
         )
-        check_form(conditions, expires_seconds)
+        expires_seconds = check_form(conditions, expires_seconds)
         conditions = list(conditions)  # a form may be signed twice
         check_text(filename, "filename")
         filename = _file_name(filename, body, key)
@@ -246,7 +248,7 @@ class AsyncObjectCalls(AsyncCalls):
         async with prepared(
             body,
             executor,
-            content_length=content_length,
+            content_length=as_number(content_length),
             content_md5=content_md5,
             largest=MAX_PUT_BYTES,
             repeatable=True,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from cosxfer.arguments import check_callback
+from cosxfer.binding import no_such_call
 from cosxfer.cos.names import check_bucket, check_key
 from cosxfer.errors import CosxferError
 from cosxfer.loop_thread import LoopThread
@@ -28,6 +29,11 @@ _END = _End()
 
 class _Bound:
     """What belongs to its process, with connections and threads."""
+
+    if not TYPE_CHECKING:  # mypy would believe that every attribute is there
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise no_such_call(type(self), name)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, Unpack
 
+from cosxfer.binding import explains_arguments
 from cosxfer.calls.aio_files import AsyncFileCalls
 from cosxfer.calls.base import BlockingCalls
 from cosxfer.engine.options import DirectoryOptions, FileOptions, FileUpload, SliceFileOptions
@@ -16,6 +17,7 @@ from cosxfer.tasks.task import UploadTask
 from cosxfer.tasks.uploads import Uploads
 
 
+@explains_arguments
 class FileCalls(BlockingCalls):
     """Uploads of files, and the task queue."""
 
@@ -27,7 +29,7 @@ class FileCalls(BlockingCalls):
         key: str,
         path: str | os.PathLike[str],
         *,
-        slice_size: int = DEFAULT_SLICE_SIZE,
+        slice_size: int | str = DEFAULT_SLICE_SIZE,
         **options: Unpack[FileOptions],
     ) -> UploadResult:
         return self.submit_upload_file(bucket, key, path, slice_size=slice_size, **options)._finish()
@@ -38,7 +40,7 @@ class FileCalls(BlockingCalls):
         key: str,
         path: str | os.PathLike[str],
         *,
-        slice_size: int | None = None,
+        slice_size: int | str | None = None,
         **options: Unpack[SliceFileOptions],
     ) -> UploadResult:
         return self.submit_slice_upload_file(bucket, key, path, slice_size=slice_size, **options)._finish()
@@ -49,7 +51,7 @@ class FileCalls(BlockingCalls):
         key: str,
         path: str | os.PathLike[str],
         *,
-        slice_size: int = DEFAULT_SLICE_SIZE,
+        slice_size: int | str = DEFAULT_SLICE_SIZE,
         **options: Unpack[FileOptions],
     ) -> UploadTask[UploadResult]:
         uploads = self._running_uploads()
@@ -62,7 +64,7 @@ class FileCalls(BlockingCalls):
         key: str,
         path: str | os.PathLike[str],
         *,
-        slice_size: int | None = None,
+        slice_size: int | str | None = None,
         **options: Unpack[SliceFileOptions],
     ) -> UploadTask[UploadResult]:
         uploads = self._running_uploads()
@@ -73,7 +75,7 @@ class FileCalls(BlockingCalls):
         self,
         files: Iterable[FileUpload],
         *,
-        slice_size: int = DEFAULT_SLICE_SIZE,
+        slice_size: int | str = DEFAULT_SLICE_SIZE,
         on_progress: Callable[[Progress], None] | None = None,
         on_file_finish: OnFileFinish | None = None,
     ) -> list[FileResult]:
@@ -85,7 +87,7 @@ class FileCalls(BlockingCalls):
         self,
         files: Iterable[FileUpload],
         *,
-        slice_size: int = DEFAULT_SLICE_SIZE,
+        slice_size: int | str = DEFAULT_SLICE_SIZE,
         on_progress: Callable[[Progress], None] | None = None,
         on_file_finish: OnFileFinish | None = None,
     ) -> UploadBatch:
@@ -101,7 +103,7 @@ class FileCalls(BlockingCalls):
         *,
         include: Sequence[str] | None = None,
         exclude: Sequence[str] | None = None,
-        slice_size: int = DEFAULT_SLICE_SIZE,
+        slice_size: int | str = DEFAULT_SLICE_SIZE,
         on_progress: Callable[[Progress], None] | None = None,
         on_file_finish: OnFileFinish | None = None,
         **options: Unpack[DirectoryOptions],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Unpack, overload
 
+from cosxfer.binding import explains_arguments
 from cosxfer.calls.aio_multipart import AsyncMultipartCalls
 from cosxfer.calls.base import BlockingCalls
 from cosxfer.cos.requests import ObjectHeaders, PartHeaders
@@ -21,8 +22,10 @@ from cosxfer.models import (
     Progress,
     Upload,
 )
+from cosxfer.ops.multipart_complete import PartInput
 
 
+@explains_arguments
 class MultipartCalls(BlockingCalls):
     """One call for each operation on multipart uploads."""
 
@@ -40,8 +43,8 @@ class MultipartCalls(BlockingCalls):
         body: BodyInput,
         *,
         upload_id: str,
-        part_number: int,
-        content_length: int | None = None,
+        part_number: int | str,
+        content_length: int | str | None = None,
         content_md5: str | None = None,
         region: str | None = None,
         on_progress: Callable[[Progress], None] | None = None,
@@ -68,8 +71,8 @@ class MultipartCalls(BlockingCalls):
         key: str,
         *,
         upload_id: str,
-        max_parts: int | None = None,
-        part_number_marker: int | None = None,
+        max_parts: int | str | None = None,
+        part_number_marker: int | str | None = None,
         encoding_type: str | None = None,
         region: str | None = None,
     ) -> MultipartListPartResult:
@@ -92,7 +95,7 @@ class MultipartCalls(BlockingCalls):
         prefix: str | None = None,
         delimiter: str | None = None,
         encoding_type: str | None = None,
-        max_uploads: int | None = None,
+        max_uploads: int | str | None = None,
         key_marker: str | None = None,
         upload_id_marker: str | None = None,
         region: str | None = None,
@@ -118,7 +121,7 @@ class MultipartCalls(BlockingCalls):
         prefix: str | None = None,
         delimiter: None = None,
         encoding_type: str | None = None,
-        max_uploads: int | None = None,
+        max_uploads: int | str | None = None,
         key_marker: str | None = None,
         upload_id_marker: str | None = None,
         region: str | None = None,
@@ -131,7 +134,7 @@ class MultipartCalls(BlockingCalls):
         prefix: str | None = None,
         delimiter: str | None,
         encoding_type: str | None = None,
-        max_uploads: int | None = None,
+        max_uploads: int | str | None = None,
         key_marker: str | None = None,
         upload_id_marker: str | None = None,
         region: str | None = None,
@@ -143,7 +146,7 @@ class MultipartCalls(BlockingCalls):
         prefix: str | None = None,
         delimiter: str | None = None,
         encoding_type: str | None = None,
-        max_uploads: int | None = None,
+        max_uploads: int | str | None = None,
         key_marker: str | None = None,
         upload_id_marker: str | None = None,
         region: str | None = None,
@@ -167,8 +170,8 @@ class MultipartCalls(BlockingCalls):
         key: str,
         *,
         upload_id: str,
-        max_parts: int | None = None,
-        part_number_marker: int | None = None,
+        max_parts: int | str | None = None,
+        part_number_marker: int | str | None = None,
         encoding_type: str | None = None,
         region: str | None = None,
     ) -> Iterator[Part]:
@@ -190,7 +193,7 @@ class MultipartCalls(BlockingCalls):
         key: str,
         *,
         upload_id: str,
-        parts: Iterable[Part | MultipartUploadResult],
+        parts: Iterable[PartInput],
         region: str | None = None,
     ) -> MultipartCompleteResult:
         return self._run(self._client.multipart_complete(bucket, key, upload_id=upload_id, parts=parts, region=region))

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Unpack, overload
 
+from cosxfer.binding import explains_arguments
 from cosxfer.calls.aio_objects import AsyncObjectCalls
 from cosxfer.calls.base import BlockingCalls
 from cosxfer.cos.policy import Condition
@@ -24,6 +25,7 @@ from cosxfer.models import (
 from cosxfer.tasks.task import UploadTask
 
 
+@explains_arguments
 class ObjectCalls(BlockingCalls):
     """PUT, APPEND, POST, HEAD and GET Object."""
 
@@ -35,7 +37,7 @@ class ObjectCalls(BlockingCalls):
         key: str,
         body: BodyInput,
         *,
-        content_length: int | None = None,
+        content_length: int | str | None = None,
         content_md5: str | None = None,
         region: str | None = None,
         on_task_ready: Callable[[str], None] | None = None,
@@ -73,7 +75,7 @@ class ObjectCalls(BlockingCalls):
         key: str,
         body: BodyInput,
         *,
-        content_length: int | None = None,
+        content_length: int | str | None = None,
         content_md5: str | None = None,
         region: str | None = None,
         on_task_ready: Callable[[str], None] | None = None,
@@ -95,8 +97,8 @@ class ObjectCalls(BlockingCalls):
         key: str,
         body: BodyInput,
         *,
-        position: int,
-        content_length: int | None = None,
+        position: int | str,
+        content_length: int | str | None = None,
         content_md5: str | None = None,
         region: str | None = None,
         on_progress: Callable[[Progress], None] | None = None,
@@ -122,8 +124,8 @@ class ObjectCalls(BlockingCalls):
         key: str,
         *,
         conditions: Iterable[Condition] = (),
-        expires_seconds: int = 3600,
-        success_action_status: int | None = None,
+        expires_seconds: int | str = 3600,
+        success_action_status: int | str | None = None,
         success_action_redirect: str | None = None,
         region: str | None = None,
         **given: Unpack[ObjectHeaders],
@@ -149,10 +151,10 @@ class ObjectCalls(BlockingCalls):
         *,
         filename: str | None = None,
         conditions: Iterable[Condition] = (),
-        expires_seconds: int = 3600,
-        success_action_status: int | None = None,
+        expires_seconds: int | str = 3600,
+        success_action_status: int | str | None = None,
         success_action_redirect: str | None = None,
-        content_length: int | None = None,
+        content_length: int | str | None = None,
         content_md5: str | None = None,
         region: str | None = None,
         on_progress: Callable[[Progress], None] | None = None,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping
+from typing import cast
 
-from cosxfer.arguments import check_mapping, check_text
+from cosxfer.arguments import as_number, check_mapping, check_text
 from cosxfer.cos.xml import NOT_XML
 from cosxfer.errors import UsageError
 from cosxfer.limits import MAX_KEY_BYTES, MAX_METADATA_BYTES, MAX_PART_NUMBER, MIN_PART_NUMBER
@@ -118,14 +119,16 @@ def check_upload_id(value: str) -> str:
     return value
 
 
-def check_part_number(value: int) -> None:
-    """Refuse what is no number of a part."""
+def check_part_number(value: int | str) -> int:
+    """Return ``value`` as a number if it is that of a part."""
+    value = as_number(value)
     if isinstance(value, bool) or not isinstance(value, int) or not MIN_PART_NUMBER <= value <= MAX_PART_NUMBER:
         raise UsageError(
             f"part_number is {value!r}; it must be from {MIN_PART_NUMBER} to {MAX_PART_NUMBER}",
             name="part_number",
             value=value,
         )
+    return value
 
 
 def bare_etag(value: str) -> str:
@@ -133,7 +136,12 @@ def bare_etag(value: str) -> str:
     return value.strip('"').lower()
 
 
-def metadata_headers(metadata: Mapping[str, str] | None) -> dict[str, str]:
+def number_text(value: str | int) -> str:
+    """A header's value: a whole number in decimal digits, anything else as it is, to be checked as text."""
+    return str(value) if type(value) is int else cast(str, value)
+
+
+def metadata_headers(metadata: Mapping[str, str | int] | None) -> dict[str, str]:
     """Return ``x-cos-meta-*`` headers for ``metadata``, whose names may come with or without that prefix.
 
     Headers know no capitals: two names that differ in nothing else are refused.
@@ -150,8 +158,9 @@ def metadata_headers(metadata: Mapping[str, str] | None) -> dict[str, str]:
         header = META_PREFIX + suffix
         if header in headers:
             raise same_header(header, names[header], name, argument="metadata")
-        check_header_value(header, value, argument="metadata")
-        headers[header], names[header] = value, name
+        text = number_text(value)
+        check_header_value(header, text, argument="metadata")
+        headers[header], names[header] = text, name
     check_metadata_size(headers)
     return headers
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, TypedDict, cast
 from urllib.parse import quote
 
-from cosxfer.arguments import check_mapping, check_names, wrong_type
+from cosxfer.arguments import as_number, check_mapping, check_names, warn_unknown_value, wrong_type
 from cosxfer.cos.content_types import content_type_of
 from cosxfer.cos.endpoint import PATH_SAFE, Endpoint
 from cosxfer.cos.names import (
@@ -17,6 +17,7 @@ from cosxfer.cos.names import (
     check_header_value,
     check_metadata_size,
     metadata_headers,
+    number_text,
     same_header,
     shorten,
     showable,
@@ -150,10 +151,10 @@ class PartHeaders(CustomerKey, total=False):
 
     expect: str | None
     """``100-continue``: the body is not sent to a server that refuses the request."""
-    traffic_limit: int | None
+    traffic_limit: int | str | None
     """Bit/s for each request, 819,200 to 838,860,800."""
-    headers: Mapping[str, str] | None
-    """Any other header, as it is."""
+    headers: Mapping[str, str | int] | None
+    """Any other header, as it is; a whole number is sent in decimal digits."""
 
 
 class ObjectHeaders(PartHeaders, total=False):
@@ -168,15 +169,16 @@ class ObjectHeaders(PartHeaders, total=False):
     that of the ``.csv``."""
     expires: str | None
     acl: str | None
-    """``default``, ``private``, ``public-read`` or ``public-read-write``."""
+    """``default``, ``private``, ``public-read``, ``public-read-write`` or ``authenticated-read``."""
     grant_read: str | None
     """``id="[OwnerUin]"``, several separated by commas."""
     grant_read_acp: str | None
     grant_write_acp: str | None
     grant_full_control: str | None
     storage_class: str | None
-    """``STANDARD`` (the default), ``STANDARD_IA``, ``ARCHIVE``, ``DEEP_ARCHIVE``, …"""
-    metadata: Mapping[str, str] | None
+    """``STANDARD`` (the default), ``STANDARD_IA``, ``INTELLIGENT_TIERING``, ``ARCHIVE``, ``DEEP_ARCHIVE`` or ``MAZ_…``.
+    A value that is not known is sent all the same, as COS may have new ones, with a warning in the log."""
+    metadata: Mapping[str, str | int] | None
     """Sent as ``x-cos-meta-*``, 2 KB at most, names without or with that prefix."""
     server_side_encryption: str | None
     """``AES256`` or ``cos/kms``."""
@@ -206,6 +208,17 @@ _HEADER_OF = {
     "sse_customer_key": SSE_CUSTOMER_KEY,
     "sse_customer_key_md5": "x-cos-server-side-encryption-customer-key-md5",
 }
+
+KNOWN_VALUES = {
+    "x-cos-acl": ("default", "private", "public-read", "public-read-write", "authenticated-read"),
+    "x-cos-storage-class": (
+        *("STANDARD", "STANDARD_IA", "INTELLIGENT_TIERING", "ARCHIVE", "DEEP_ARCHIVE"),
+        *("MAZ_STANDARD", "MAZ_STANDARD_IA", "MAZ_INTELLIGENT_TIERING", "MAZ_ARCHIVE", "MAZ_DEEP_ARCHIVE"),
+    ),
+    "x-cos-server-side-encryption": ("AES256", "cos/kms", "SM4"),
+    "x-cos-server-side-encryption-customer-algorithm": ("AES256", "SM4"),
+}
+"""Headers with a list of values. Others are sent as well, with a warning: COS may have more by now."""
 
 _PLAIN = frozenset({*_HEADER_OF, "metadata", "traffic_limit", "headers"})
 
@@ -257,10 +270,7 @@ def reading_headers(given: CustomerKey) -> dict[str, str]:
 
 def one_part_headers(given: PartHeaders) -> dict[str, str]:
     """Return the headers for the parameters of a call that sends one part; raises `UsageError` for a bad value."""
-    if unknown := sorted(given.keys() - PartHeaders.__annotations__.keys(), key=str):
-        raise UsageError(
-            f"a part takes no {unknown[0]!r}: what describes the object belongs to multipart_init", name=unknown[0]
-        )
+    check_names(given, PartHeaders.__annotations__)
     return _plain_headers(given)
 
 
@@ -289,7 +299,10 @@ def _plain_headers(given: PartHeaders) -> dict[str, str]:
         raise UsageError(
             f"expect is {shorten(headers['expect'])}; it can be 100-continue", name="expect", value=headers["expect"]
         )
-    limit = given.get("traffic_limit")
+    for header, known in KNOWN_VALUES.items():
+        if header in headers and headers[header] not in known:
+            warn_unknown_value(header, headers[header], known)
+    limit = as_number(given.get("traffic_limit"))
     if limit is not None:
         if (
             isinstance(limit, bool)
@@ -308,7 +321,7 @@ def _plain_headers(given: PartHeaders) -> dict[str, str]:
     return headers
 
 
-def _other_headers(given: Mapping[str, str] | None) -> dict[str, str]:
+def _other_headers(given: Mapping[str, str | int] | None) -> dict[str, str]:
     check_mapping(given, "headers", example='{"x-cos-acl": "private"}')
     headers: dict[str, str] = {}
     names: dict[str, str] = {}
@@ -319,8 +332,9 @@ def _other_headers(given: Mapping[str, str] | None) -> dict[str, str]:
             raise UsageError(f"the header {name!r} {why} and cannot be given", name="headers", value=name)
         if lower in headers:
             raise same_header(lower, names[lower], name, argument="headers")
-        check_header_value(lower, value, argument="headers")
-        headers[lower], names[lower] = value, name
+        text = number_text(value)
+        check_header_value(lower, text, argument="headers")
+        headers[lower], names[lower] = text, name
     return headers
 
 

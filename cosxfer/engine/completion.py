@@ -13,7 +13,7 @@ from cosxfer.cos.names import check_key, plain_key
 from cosxfer.errors import CosxferError, NotFoundError, ServerError, TransportError
 from cosxfer.models import HeadObjectResult, MultipartCompleteResult, MultipartUploadResult, Part
 from cosxfer.ops.head_object import head_object
-from cosxfer.ops.multipart_complete import multipart_complete
+from cosxfer.ops.multipart_complete import PartInput, listed_parts, multipart_complete
 from cosxfer.ops.multipart_list_part import multipart_list_part
 from cosxfer.ops.session import Session
 
@@ -112,7 +112,7 @@ async def complete_by_hand(
     key: str,
     *,
     upload_id: str,
-    parts: Iterable[Part | MultipartUploadResult],
+    parts: Iterable[PartInput],
     region: str | None,
 ) -> MultipartCompleteResult:
     """Complete an upload of which no more is known than its parts.
@@ -125,8 +125,7 @@ async def complete_by_hand(
         nonlocal again
         again = True
 
-    # What is no iterable is refused below, by its name.
-    listed = list(parts) if isinstance(parts, Iterable) else parts
+    listed = listed_parts(parts)
     try:
         return await multipart_complete(
             session.watched(sent_again), bucket, key, upload_id=upload_id, parts=listed, region=region

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Required, TypedDict, cast
+from functools import cache
+from types import UnionType
+from typing import Any, Required, TypedDict, Union, cast, get_args, get_origin, get_type_hints
 
+from cosxfer.arguments import as_number, check_names, wrong_type
+from cosxfer.cos.names import shorten
 from cosxfer.cos.requests import ObjectHeaders
+from cosxfer.errors import UsageError
 from cosxfer.models import Progress, UploadResult
 
 
@@ -27,7 +32,7 @@ class FileCallbacks(TypedDict, total=False):
 class SendOptions(ObjectHeaders, total=False):
     """How a file is sent."""
 
-    async_limit: int | None
+    async_limit: int | str | None
     """Parts in flight, 1 to 256; by default the client's ``concurrency``."""
     upload_add_meta_md5: bool
     """Store the file's MD5 as x-cos-meta-md5, for which the file is hashed before the first byte is sent."""
@@ -39,14 +44,14 @@ class SendOptions(ObjectHeaders, total=False):
 class SliceFileOptions(SendOptions, FileCallbacks, total=False):
     """Parameters of `slice_upload_file` besides ``slice_size``."""
 
-    content_length: int | None
+    content_length: int | str | None
     """The file's size, for whoever knows it: a file of another size is refused before anything is sent."""
 
 
 class DirectoryOptions(SendOptions, total=False):
     """What holds for every file of `upload_directory`."""
 
-    part_size: int | None
+    part_size: int | str | None
     """Bytes, 1 MiB to 5 GiB; by default 8 MiB, or more where 10,000 parts need it."""
 
 
@@ -81,15 +86,82 @@ class UploadOptions:
         """Take the headers of the object apart from the rest."""
         given = {name: value for name, value in options.items() if name not in _NOT_HEADERS}
         return cls(
-            part_size=options.get("part_size"),
+            part_size=as_number(options.get("part_size")),
             part_size_name=part_size_name,
-            async_limit=options.get("async_limit"),
+            async_limit=as_number(options.get("async_limit")),
             upload_add_meta_md5=options.get("upload_add_meta_md5", False),
             abort_on_failure=options.get("abort_on_failure", True),
-            content_length=options.get("content_length"),
+            content_length=as_number(options.get("content_length")),
             region=options.get("region"),
             given=cast(ObjectHeaders, given),
         )
 
 
 _NOT_HEADERS = FileUpload.__annotations__.keys() - ObjectHeaders.__annotations__.keys()
+
+
+def check_file(entry: FileUpload, index: int) -> None:
+    """Refuse a file of `upload_files` that lacks a name, has one too many, or a value of another type than it has.
+
+    Such a file is a mistake of the program. What depends on the file or on its names (a key that is too long, a file
+    that is not there) ends that file alone.
+    """
+    if not isinstance(entry, Mapping):
+        raise UsageError(
+            f"file {index} is {shorten(entry)}; it must be a mapping with bucket, key and path", name="files"
+        )
+    check_names(entry, FileUpload.__annotations__, hint="; pass other headers in headers={…}", where=f"file {index}: ")
+    for name in ("bucket", "key", "path"):
+        if name not in entry:
+            raise UsageError(f"file {index} has no {name!r}; it needs bucket, key and path", name=name)
+    types = _types()
+    for name, value in entry.items():
+        plain, hint = types[name]
+        if type(value) not in plain and not _fits(value, hint):
+            raise wrong_type(name, value, _wanted(hint), where=f"file {index}: ")
+
+
+@cache
+def _types() -> dict[str, tuple[frozenset[Any], Any]]:
+    """By name: the types that need no closer look, and the type as it is declared."""
+    hints = {**get_type_hints(FileUpload), "path": str | bytes | os.PathLike}
+    return {name: (_PLAIN.intersection(get_args(hint) or (hint,)), hint) for name, hint in hints.items()}
+
+
+_PLAIN = frozenset({str, bytes, int, bool, type(None)})
+
+
+def _fits(value: object, hint: Any) -> bool:
+    """Whether ``value`` has the type ``hint``; of a mapping, whether its names and values have theirs."""
+    origin = get_origin(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(value, part) for part in get_args(hint))
+    if origin is Mapping:
+        return isinstance(value, Mapping) and all(
+            _fits(part, kind) for pair in value.items() for part, kind in zip(pair, get_args(hint), strict=True)
+        )
+    if origin is Callable:
+        return callable(value)
+    if isinstance(value, bool) and hint is int:
+        return False
+    return isinstance(value, hint)
+
+
+def _wanted(hint: Any) -> str:
+    """The type in words."""
+    origin = get_origin(hint)
+    if origin in (Union, UnionType):
+        return ", or ".join(_wanted(part) for part in get_args(hint))
+    return _WORDS[origin or hint]
+
+
+_WORDS: dict[Any, str] = {
+    str: "a string",
+    bytes: "bytes",
+    int: "a whole number",
+    bool: "True or False",
+    type(None): "None",
+    os.PathLike: "a path",
+    Mapping: "a mapping from names to strings or whole numbers",
+    Callable: "a function",
+}

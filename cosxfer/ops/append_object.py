@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cosxfer.arguments import as_number
 from cosxfer.cos import requests, responses
 from cosxfer.cos.names import check_bucket, check_key, shorten
 from cosxfer.cos.requests import Body, CosRequest, ObjectHeaders
@@ -73,7 +74,9 @@ async def append_object(
     )
 
 
-def check_position(value: int) -> None:
-    """Refuse what is no number of bytes."""
+def check_position(value: int | str) -> int:
+    """Return ``value`` as a number if it is one of bytes."""
+    value = as_number(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise UsageError(f"position is {value!r}; it must be a number of bytes", name="position", value=value)
+    return value

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
+from typing import Any, TypeAlias
 from xml.etree.ElementTree import Element
 
 from cosxfer._native import hashing
@@ -14,6 +15,15 @@ from cosxfer.cos.requests import CosRequest
 from cosxfer.errors import UsageError
 from cosxfer.models import MultipartCompleteResult, MultipartUploadResult, Part
 from cosxfer.ops.session import Session
+from cosxfer.sdk_names import plain
+
+PartInput: TypeAlias = Part | MultipartUploadResult | Mapping[str, Any] | tuple[int | str, str]
+"""A part of `multipart_complete`: a record, a mapping with ``PartNumber`` and ``ETag``, or a pair of these two."""
+
+WANTED = (
+    "an iterable of cosxfer.Part or of what multipart_upload returned, of mappings with PartNumber and ETag, "
+    "or of pairs (part number, ETag)"
+)
 
 
 async def multipart_complete(
@@ -22,7 +32,7 @@ async def multipart_complete(
     key: str,
     *,
     upload_id: str,
-    parts: Iterable[Part | MultipartUploadResult],
+    parts: Iterable[PartInput],
     region: str | None = None,
 ) -> MultipartCompleteResult:
     key = check_part_key(key)
@@ -31,7 +41,7 @@ async def multipart_complete(
         "CompleteMultipartUpload",
         [
             ("Part", [("PartNumber", part.part_number), ("ETag", f'"{part.etag.strip(chr(34))}"')])
-            for part in _sorted(parts)
+            for part in _sorted(listed_parts(parts))
         ],
     )
     request = CosRequest(
@@ -80,16 +90,38 @@ def _crc64(root: Element) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else None
 
 
-def _sorted(parts: Iterable[Part | MultipartUploadResult]) -> list[Part | MultipartUploadResult]:
-    wanted = "an iterable of cosxfer.Part or of what multipart_upload returned"
-    if not isinstance(parts, Iterable):
-        raise wrong_type("parts", parts, wanted)
-    listed = list(parts)
-    for part in listed:
-        if not isinstance(part, Part | MultipartUploadResult):
-            raise UsageError(f"parts holds {type(part).__name__}; it must be {wanted}", name="parts")
-        check_part_number(part.part_number)
-        check_text(part.etag, "etag", optional=False)
+def listed_parts(parts: Iterable[PartInput]) -> list[Part | MultipartUploadResult]:
+    """The parts as records, whatever the caller has them as; raises `UsageError` for what is none."""
+    if not isinstance(parts, Iterable) or isinstance(parts, str | bytes | Mapping):
+        raise wrong_type("parts", parts, WANTED)
+    return [_as_part(part) for part in parts]
+
+
+def _as_part(part: PartInput) -> Part | MultipartUploadResult:
+    if isinstance(part, Mapping):
+        named = {plain(name): value for name, value in part.items() if isinstance(name, str)}
+        if missing := [name for name in ("PartNumber", "ETag") if plain(name) not in named]:
+            raise UsageError(
+                f"a mapping in parts has no {missing[0]!r}; it must have PartNumber and ETag", name="parts"
+            )
+        number, etag = named["partnumber"], named["etag"]
+    elif isinstance(part, tuple) and len(part) == 2:
+        number, etag = part
+    elif isinstance(part, Part | MultipartUploadResult):
+        number, etag = part.part_number, part.etag
+    else:
+        raise UsageError(f"parts holds {type(part).__name__}; it must be {WANTED}", name="parts")
+    try:
+        number = check_part_number(number)
+        check_text(etag, "etag", optional=False)
+    except UsageError as error:
+        raise UsageError(f"parts holds a part whose {error}", name="parts", value=error.value) from None
+    if isinstance(part, MultipartUploadResult | Part) and part.part_number is number:
+        return part
+    return Part(part_number=number, etag=etag)
+
+
+def _sorted(listed: list[Part | MultipartUploadResult]) -> list[Part | MultipartUploadResult]:
     chosen = sorted(listed, key=lambda part: part.part_number)
     if not chosen:
         raise UsageError("parts is empty; a multipart upload has at least one part", name="parts", value=())

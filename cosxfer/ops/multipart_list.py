@@ -12,7 +12,7 @@ from cosxfer.errors import ProtocolError
 from cosxfer.limits import MAX_LIST_ENTRIES
 from cosxfer.models import MultipartListResult, Upload
 from cosxfer.ops.listing import listing
-from cosxfer.ops.multipart_list_part import check_page_size
+from cosxfer.ops.multipart_list_part import check_encoding_type, check_page_size
 from cosxfer.ops.session import Session
 
 
@@ -23,7 +23,7 @@ async def multipart_list(
     prefix: str | None = None,
     delimiter: str | None = None,
     encoding_type: str | None = None,
-    max_uploads: int | None = None,
+    max_uploads: int | str | None = None,
     key_marker: str | None = None,
     upload_id_marker: str | None = None,
     region: str | None = None,
@@ -32,11 +32,11 @@ async def multipart_list(
     for name, text in (
         ("prefix", prefix),
         ("delimiter", delimiter),
-        ("encoding_type", encoding_type),
         ("key_marker", key_marker),
         ("upload_id_marker", upload_id_marker),
     ):
         check_text(text, name)
+    check_encoding_type(encoding_type)
     optional = {
         "prefix": None if prefix is None else prefix.removeprefix("/"),
         "delimiter": delimiter,

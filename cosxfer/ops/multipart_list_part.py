@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cosxfer.arguments import check_text
+from cosxfer.arguments import as_number, check_text, warn_unknown_value
 from cosxfer.cos import responses, xml
 from cosxfer.cos.names import check_bucket, check_key, check_upload_id, given_key
 from cosxfer.cos.requests import CosRequest
@@ -19,8 +19,8 @@ async def multipart_list_part(
     key: str,
     *,
     upload_id: str,
-    max_parts: int | None = None,
-    part_number_marker: int | None = None,
+    max_parts: int | str | None = None,
+    part_number_marker: int | str | None = None,
     encoding_type: str | None = None,
     region: str | None = None,
 ) -> MultipartListPartResult:
@@ -29,9 +29,10 @@ async def multipart_list_part(
     params = {"uploadId": check_upload_id(upload_id)}
     if max_parts is not None:
         params["max-parts"] = str(check_page_size(max_parts, "max_parts"))
-    check_text(encoding_type, "encoding_type")
+    check_encoding_type(encoding_type)
     if encoding_type is None and xml.NOT_XML.search(key):
         encoding_type = "url"  # the response repeats the key
+    part_number_marker = as_number(part_number_marker)
     if part_number_marker is not None:
         if isinstance(part_number_marker, bool) or not isinstance(part_number_marker, int) or part_number_marker < 0:
             raise UsageError(
@@ -75,7 +76,15 @@ async def multipart_list_part(
         raise responses.malformed(doing, str(error)) from error
 
 
-def check_page_size(value: int, name: str) -> int:
+def check_encoding_type(value: str | None) -> None:
+    """Refuse what is no text, and warn of what COS may not know."""
+    check_text(value, "encoding_type")
+    if value not in (None, "url"):
+        warn_unknown_value("encoding_type", str(value), ("url",))
+
+
+def check_page_size(value: int | str, name: str) -> int:
+    value = as_number(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_LIST_ENTRIES:
         raise UsageError(f"{name} is {value!r}; it must be from 1 to {MAX_LIST_ENTRIES}", name=name, value=value)
     return value

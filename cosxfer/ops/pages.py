@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
+from cosxfer.arguments import as_number
 from cosxfer.cos import responses
 from cosxfer.models import CommonPrefix, Part, Upload
 from cosxfer.ops.multipart_list import multipart_list
@@ -18,7 +19,7 @@ async def all_uploads(
     prefix: str | None,
     delimiter: str | None,
     encoding_type: str | None,
-    max_uploads: int | None,
+    max_uploads: int | str | None,
     key_marker: str | None,
     upload_id_marker: str | None,
     region: str | None,
@@ -55,12 +56,13 @@ async def all_parts(
     key: str,
     *,
     upload_id: str,
-    max_parts: int | None,
-    part_number_marker: int | None,
+    max_parts: int | str | None,
+    part_number_marker: int | str | None,
     encoding_type: str | None,
     region: str | None,
 ) -> AsyncGenerator[Part, None]:
     """The parts, by their numbers."""
+    part_number_marker = as_number(part_number_marker)
     while True:
         page = await multipart_list_part(
             session,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 
-from cosxfer.arguments import wrong_type
+from cosxfer.arguments import as_number, wrong_type
 from cosxfer.cos import form, requests, responses, xml
 from cosxfer.cos.endpoint import check_confidential
 from cosxfer.cos.names import check_bucket, check_header_value, check_key, given_key, shorten
@@ -39,7 +39,7 @@ async def presign_post(
     key: str,
     *,
     conditions: Iterable[Condition],
-    expires_seconds: int,
+    expires_seconds: int | str,
     fields: Mapping[str, str],
     region: str | None = None,
     credentials: Credentials | None = None,
@@ -49,7 +49,7 @@ async def presign_post(
     ``credentials`` None are those of the session.
     """
     key = check_key(key)
-    check_form(conditions, expires_seconds)
+    expires_seconds = check_form(conditions, expires_seconds)
     endpoint = session.endpoint(check_bucket(bucket), region)
     if credentials is None:
         credentials = await session.credentials()
@@ -70,8 +70,9 @@ async def presign_post(
     return PresignedPost(url=url, fields=signed, expires_at=ends)
 
 
-def check_form(conditions: Iterable[Condition], expires_seconds: int) -> None:
-    """Refuse what is no list of conditions, and no life of a form."""
+def check_form(conditions: Iterable[Condition], expires_seconds: int | str) -> int:
+    """Return the life of a form in seconds; refuse what is none, and what is no list of conditions."""
+    expires_seconds = as_number(expires_seconds)
     if not isinstance(conditions, Iterable):
         raise wrong_type("conditions", conditions, "a list of conditions")
     if isinstance(expires_seconds, bool) or not isinstance(expires_seconds, int) or expires_seconds < 1:
@@ -80,6 +81,7 @@ def check_form(conditions: Iterable[Condition], expires_seconds: int) -> None:
             name="expires_seconds",
             value=expires_seconds,
         )
+    return expires_seconds
 
 
 def post_fields(

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import cast
 
-from cosxfer.arguments import check_callback, check_names, check_text, wrong_type
-from cosxfer.cos.names import shorten
+from cosxfer.arguments import as_number, check_callback, check_names, check_text, wrong_type
 from cosxfer.cos.requests import ObjectHeaders
 from cosxfer.engine.bodies import BodyInput
 from cosxfer.engine.digests import Digests
@@ -22,6 +21,7 @@ from cosxfer.engine.options import (
     FileUpload,
     SliceFileOptions,
     UploadOptions,
+    check_file,
 )
 from cosxfer.engine.put import PutJob
 from cosxfer.engine.upload_file import FileJob
@@ -56,7 +56,7 @@ class Uploads:
         key: str,
         path: str | os.PathLike[str],
         *,
-        slice_size: int,
+        slice_size: int | str,
         options: FileOptions,
         part_size_name: str = "part_size",
     ) -> TaskRecord[UploadResult]:
@@ -64,7 +64,7 @@ class Uploads:
         self.queue.check()
         check_callbacks(options)
         parsed = UploadOptions.of(options, part_size_name=part_size_name)
-        job = self._job(bucket, key, path, slice_size, parsed)
+        job = self._job(bucket, key, path, as_number(slice_size), parsed)
         asked: FileUpload = {**options, "bucket": bucket, "key": key, "path": path}
         return self.queue.submit(
             job,
@@ -84,7 +84,7 @@ class Uploads:
         key: str,
         body: BodyInput,
         *,
-        content_length: int | None,
+        content_length: int | str | None,
         content_md5: str | None,
         region: str | None,
         given: ObjectHeaders,
@@ -97,7 +97,7 @@ class Uploads:
             bucket,
             key,
             body,
-            content_length=content_length,
+            content_length=as_number(content_length),
             content_md5=content_md5,
             region=region,
             given=given,
@@ -133,34 +133,45 @@ class Uploads:
         self,
         files: Iterable[FileUpload],
         *,
-        slice_size: int,
+        slice_size: int | str,
         on_progress: Callable[[Progress], None] | None,
         on_file_finish: OnFileFinish | None,
-        problems: Mapping[int, Exception] | None = None,
     ) -> BatchRecord:
         """Look at many files, and put none into the queue yet: that is `submit_some`'s.
 
-        ``problems`` are files that are known to fail, by their index.
+        An entry that no file can make right is refused here, and then none is sent.
         """
-        self.queue.check()
-        check_callback(on_progress, "on_progress")
-        check_callback(on_file_finish, "on_file_finish")
         if not isinstance(files, Iterable) or isinstance(files, str | bytes | Mapping):
             raise wrong_type("files", files, "a list of mappings with bucket, key and path")
         listed = list(files)
+        for index, entry in enumerate(listed):
+            check_file(entry, index)
+        return self._batch(
+            listed, slice_size=slice_size, on_progress=on_progress, on_file_finish=on_file_finish, problems={}
+        )
+
+    def _batch(
+        self,
+        listed: list[FileUpload],
+        *,
+        slice_size: int | str,
+        on_progress: Callable[[Progress], None] | None,
+        on_file_finish: OnFileFinish | None,
+        problems: Mapping[int, Exception],
+    ) -> BatchRecord:
+        """``problems`` are files that are known to fail, by their index."""
+        self.queue.check()
+        check_callback(on_progress, "on_progress")
+        check_callback(on_file_finish, "on_file_finish")
+        slice_size = as_number(slice_size)
         if isinstance(slice_size, bool) or not isinstance(slice_size, int) or slice_size < 0:
             raise UsageError(f"slice_size is {slice_size!r}; it must be a number of bytes", name="slice_size")
-        for entry in listed:
-            if not isinstance(entry, Mapping):
-                raise UsageError(
-                    f"a file is {shorten(entry)}; it must be a mapping with bucket, key and path", name="files"
-                )
         return BatchRecord(
             listed,
             self.queue.dispatcher,
             slice_size=slice_size,
             sizes=[size_of(entry.get("path")) for entry in listed],
-            problems=problems or {},
+            problems=problems,
             on_progress=on_progress,
             on_file_finish=on_file_finish,
         )
@@ -173,7 +184,7 @@ class Uploads:
         *,
         include: Sequence[str] | None,
         exclude: Sequence[str] | None,
-        slice_size: int,
+        slice_size: int | str,
         on_progress: Callable[[Progress], None] | None,
         on_file_finish: OnFileFinish | None,
         options: DirectoryOptions,
@@ -184,14 +195,16 @@ class Uploads:
         """
         check_text(prefix, "prefix", optional=False)
         check_names(options, DirectoryOptions.__annotations__)
-        self._job(bucket, joined(prefix, "a"), path, slice_size, UploadOptions.of(cast(FileOptions, options)))
+        self._job(
+            bucket, joined(prefix, "a"), path, as_number(slice_size), UploadOptions.of(cast(FileOptions, options))
+        )
         files, problems = [], {}
         for index, entry in enumerate(find_files(path, include=include, exclude=exclude)):
             file = {**options, "bucket": bucket, "key": joined(prefix, entry.relative), "path": entry.path}
             files.append(cast(FileUpload, file))
             if entry.error is not None:
                 problems[index] = entry.error
-        return self.batch(
+        return self._batch(
             files, slice_size=slice_size, on_progress=on_progress, on_file_finish=on_file_finish, problems=problems
         )
 
@@ -217,14 +230,9 @@ class Uploads:
         try:
             if index in batch.problems:
                 raise batch.problems[index]
-            for name in ("bucket", "key", "path"):
-                if name not in entry:
-                    raise UsageError(f"file {index} has no {name!r}", name=name)
-            check_callbacks(entry)
             job = self._job(entry["bucket"], entry["key"], entry["path"], batch.slice_size, options)
         except CosxferError as refused:
             job = RefusedJob(refused)
-            entry = without_wrong_callbacks(entry)
         return self.queue.submit(
             job,
             bucket=str(entry.get("bucket", "")),
@@ -266,7 +274,7 @@ class Uploads:
         key: str,
         path: str | os.PathLike[str],
         *,
-        slice_size: int | None,
+        slice_size: int | str | None,
         options: SliceFileOptions,
     ) -> TaskRecord[UploadResult]:
         """Put a file into the queue, to go in parts whatever its size; ``slice_size`` is that of a part."""
@@ -325,11 +333,6 @@ def check_callbacks(options: Mapping[str, object]) -> None:
     """Refuse what cannot be called."""
     for name in CALLBACKS:
         check_callback(options.get(name), name)
-
-
-def without_wrong_callbacks(entry: FileUpload) -> FileUpload:
-    """What was asked of a file that is refused, as far as it can be told so."""
-    return cast(FileUpload, {name: value for name, value in entry.items() if name not in CALLBACKS or callable(value)})
 
 
 def watch_of(options: FileOptions) -> Watch | None:

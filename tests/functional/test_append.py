@@ -147,7 +147,7 @@ def test_it_gives_up_after_as_many_attempts_as_it_may_make(server: RunningServer
     assert operations(server) == ["append_object", "head_object"] * 2
 
 
-@pytest.mark.parametrize("position", [-1, True, "0", None])
+@pytest.mark.parametrize("position", [-1, True, "0a", None])
 def test_a_position_that_is_none_is_refused(client: cosxfer.Client, server: RunningServer, position: Any) -> None:
     with pytest.raises(cosxfer.UsageError, match="position is"):
         client.append_object(server.bucket, "k", b"a", position=position)

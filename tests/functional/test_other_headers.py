@@ -110,7 +110,7 @@ def test_each_parameter_is_sent_as_its_header(
     "wrong",
     [
         {"traffic_limit": 819_199},
-        {"traffic_limit": "819200"},
+        {"traffic_limit": "819199"},
         {"headers": {"Host": "elsewhere"}},
         {"headers": {"Content-Length": "1"}},
         {"headers": {"x-cos-a": "b\r\nx-cos-c: d"}},

@@ -25,6 +25,25 @@ def uploads(client: cosxfer.Client, path: Path) -> None:
     client.slice_upload_file(BUCKET, "k", path, part_size=1 << 20)  # type: ignore[call-arg]
 
 
+def values_of_the_sdks(client: cosxfer.Client, path: Path, counts: dict[str, int]) -> None:
+    client.put_object(BUCKET, "k", b"x", content_length="1", headers={"x-cos-traffic-limit": 819_200}, metadata=counts)
+    client.append_object(BUCKET, "k", b"x", position="0", traffic_limit="819200")
+    client.upload_file(BUCKET, "k", path, slice_size="5", part_size="1048576", async_limit="2", content_length="7")
+    client.multipart_upload(BUCKET, "k", b"x", upload_id="u", part_number="1")
+    page = client.multipart_list_part(BUCKET, "k", upload_id="u", max_parts="1", part_number_marker="1")
+    client.multipart_list(BUCKET, max_uploads="1")
+    client.multipart_complete(BUCKET, "k", upload_id="u", parts=[{"PartNumber": 1, "ETag": "e"}])
+    client.multipart_complete(BUCKET, "k", upload_id="u", parts=[(1, "e"), ("2", "f")])
+    client.multipart_complete(BUCKET, "k", upload_id="u", parts=page.parts)
+
+    client.put_object(BUCKET, "k", b"x", headers={"a": 1.5})  # type: ignore[dict-item]
+    client.put_object(BUCKET, "k", b"x", content_length=1.5)  # type: ignore[arg-type]
+    client.append_object(BUCKET, "k", b"x", position=None)  # type: ignore[arg-type]
+    client.multipart_complete(BUCKET, "k", upload_id="u", parts=["e"])  # type: ignore[list-item]
+    client.put_object(Bucket=BUCKET, Key="k", Body=b"x")  # type: ignore[call-arg]
+    client.putObject()  # type: ignore[attr-defined]
+
+
 class Storage:
     """A program's own, around a client."""
 

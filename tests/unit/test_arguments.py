@@ -291,8 +291,6 @@ def test_whether_a_cancelled_task_leaves_something_is_said_by_true_or_false(cos:
             {"headers": {"x-cos-traffic-limit": "819200"}, "traffic_limit": 819_200},
             "the header x-cos-traffic-limit is given by traffic_limit= and by headers=; give it once",
         ),
-        ({"metadata": [("k", "v")]}, 'metadata is list; it must be a mapping such as {"colour": "red"}'),
-        ({"nonsense": 1, "more": 2}, "there is no parameter 'more'; pass other headers in headers={…}"),
     ],
 )
 def test_two_values_for_one_header_are_refused(cos: FakeCos, given: dict[Any, Any], message: str) -> None:
@@ -325,24 +323,6 @@ def test_a_digest_of_the_caller_s_own_and_ours_are_not_both_stored(cos: FakeCos,
         assert not cos.calls
         assert client.upload_file(BUCKET, "k", __file__, metadata={name: "1"}).verified
     assert cos.objects["k"].headers["x-cos-meta-md5"] == "1"
-
-
-def test_a_file_whose_callbacks_cannot_be_called_ends_alone_and_those_that_can_be_are(cos: FakeCos) -> None:
-    told: list[object] = []
-    with cos.blocking_client() as client:
-        file: cosxfer.FileUpload = {"bucket": BUCKET, "key": "a", "path": __file__}
-        wrong: cosxfer.FileUpload = {
-            **file,
-            "key": "b",
-            "on_task_ready": 5,  # type: ignore[typeddict-item]
-            "on_file_finish": lambda error, result, options: told.append((str(error), options["key"])),
-        }
-        good, bad = client.upload_files([file, wrong])
-    assert good.error is None
-    assert str(bad.error) == "on_task_ready is int; it must be a function, or None"
-    assert told == [(str(bad.error), "b")]
-    assert bad.options is wrong
-    assert set(cos.objects) == {"a"}
 
 
 def test_what_is_wrong_for_every_file_of_a_directory_is_said_once(cos: FakeCos, tmp_path: Path) -> None:

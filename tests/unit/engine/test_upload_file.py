@@ -225,7 +225,7 @@ REFUSED: list[tuple[str, dict[str, object], str]] = [
     ("headers", {"headers": {"x-a:": "v"}}, "x-a:"),
     ("headers", {"headers": {"x-ä": "v"}}, "x-ä"),
     ("headers", {"headers": {"X-A": "v\r\nx-cos-acl: public-read"}}, "x-a"),
-    ("headers", {"headers": {"X-A": 5}}, "int"),
+    ("headers", {"headers": {"X-A": 5.0}}, "float"),
     ("headers", {"headers": {"Authorization": "mine"}}, "Authorization"),
     ("headers", {"headers": {"Content-MD5": "mine"}}, "Content-MD5"),
     ("storage_clas", {"storage_clas": "ARCHIVE"}, "storage_clas"),

@@ -43,9 +43,9 @@ REFUSED: dict[str, tuple[str, Use]] = {
     "part 0": ("part_number", lambda c: c.multipart_upload(BUCKET, "k", b"x", upload_id="u", part_number=0)),
     "part 10001": ("part_number", lambda c: c.multipart_upload(BUCKET, "k", b"x", upload_id="u", part_number=10_001)),
     "part True": ("part_number", lambda c: c.multipart_upload(BUCKET, "k", b"x", upload_id="u", part_number=True)),
-    "part '1'": (
+    "part '1a'": (
         "part_number",
-        lambda c: c.multipart_upload(BUCKET, "k", b"x", upload_id="u", part_number="1"),  # type: ignore[arg-type]
+        lambda c: c.multipart_upload(BUCKET, "k", b"x", upload_id="u", part_number="1a"),
     ),
     "traffic": (
         "traffic_limit",
@@ -69,7 +69,7 @@ REFUSED: dict[str, tuple[str, Use]] = {
         lambda c: c.multipart_complete(BUCKET, "k", upload_id="u", parts=[cosxfer.Part(part_number=1, etag='""')]),
     ),
     "a part 0": (
-        "part_number",
+        "parts",
         lambda c: c.multipart_complete(BUCKET, "k", upload_id="u", parts=[cosxfer.Part(part_number=0, etag="e")]),
     ),
     "an ETag that XML cannot hold": (

@@ -1,0 +1,138 @@
+"""What a caller may have meant by a name that cosxfer does not have: a name of the COS SDKs, or a misspelt one of ours.
+
+Sources: the page "Uploading objects" of the SDK for JavaScript and Node.js, and cos-python-sdk-v5. Only a call that is
+refused anyway comes here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
+
+_CLOSE = 0.75
+"""How alike two names are at least, if one is taken for the other misspelt."""
+
+_OURS = {
+    "accessid": ("secret_id",),
+    "accesskey": ("secret_key",),
+    "bytesperpart": ("part_size", "slice_size"),
+    "chunkparallellimit": ("async_limit", "concurrency"),
+    "chunksize": ("part_size", "slice_size"),
+    "credentialinstance": ("credentials",),
+    "data": ("body",),
+    "destfilepath": ("output",),
+    "domain": ("endpoint",),
+    "expired": ("expires_seconds",),
+    "filepath": ("path",),
+    "fileparallellimit": ("file_parallel_limit",),
+    "getauthorization": ("credentials",),
+    "localfilepath": ("path",),
+    "maxconcurrency": ("async_limit", "concurrency"),
+    "maxthread": ("async_limit", "concurrency"),
+    "maxworkers": ("async_limit", "concurrency"),
+    "multipartupload": ("parts",),
+    "partsize": ("part_size", "slice_size"),
+    "progresscallback": ("on_progress",),
+    "protocol": ("endpoint",),
+    "proxies": ("transport",),
+    "range": ("byte_range",),
+    "retry": ("max_attempts",),
+    "savepath": ("output",),
+    "scheme": ("endpoint",),
+    "securitytoken": ("token",),
+    "serversideencryptioncontext": ("sse_context",),
+    "serversideencryptioncoskmskeyid": ("sse_kms_key_id",),
+    "serversideencryptioncustomeralgorithm": ("sse_customer_algorithm",),
+    "serversideencryptioncustomerkey": ("sse_customer_key",),
+    "serversideencryptioncustomerkeymd5": ("sse_customer_key_md5",),
+    "servicedomain": ("endpoint",),
+    "slicesize": ("slice_size",),
+    "sessiontoken": ("token",),
+    "ssecoskmskeyid": ("sse_kms_key_id",),
+    "timeout": ("stall_timeout_seconds",),
+    "tmpsecretid": ("secret_id",),
+    "tmpsecretkey": ("secret_key",),
+    "verifyssl": ("verify",),
+    "xcossecuritytoken": ("token",),
+}
+"""Names of the SDKs that differ from ours in more than capitals, hyphens and underscores; the first that a call has."""
+
+_WITHOUT_TWIN = {
+    "callback": "a call returns its result and raises its error",
+    "chunkretrytimes": "the client's max_attempts says it",
+    "enablecrc": "the CRC64 is always compared",
+    "enablemd5": "Content-MD5 is always sent",
+    "fileparallellimit": "it is a setting of the client, file_parallel_limit",
+    "keepalive": "connections are always kept",
+    "keysimplifycheck": "a key that stands for the bucket itself is always refused",
+    "maxretrytimes": "the client's max_attempts says it",
+    "uploadcheckcontentmd5": "Content-MD5 is always sent",
+    "progressinterval": "callbacks are called several times a second",
+    "proxy": "HTTPS_PROXY in the environment names it",
+    "poolconnections": "the client makes the connections that it needs",
+    "poolmaxsize": "the client makes the connections that it needs",
+    "chunkparallellimit": "it is async_limit of the calls that upload files, and concurrency of the client",
+    "slicesize": "it is slice_size of the calls that upload files",
+    "useaccelerate": "the client's endpoint says it",
+}
+"""Names of the SDKs for which the call has nothing, and why."""
+
+_IN_BYTES = {"part_size", "slice_size"}
+"""The unit is said along: cos-python-sdk-v5 counts parts in MB."""
+
+CALLS = {
+    "abortmultipartupload": "multipart_abort",
+    "completemultipartupload": "multipart_complete",
+    "createmultipartupload": "multipart_init",
+    "downloadfile": "get_object",
+    "initiatemultipartupload": "multipart_init",
+    "listmultipartuploads": "iter_multipart_list",
+    "listparts": "iter_multipart_list_part",
+    "objectexists": "head_object",
+    "putobjectfromlocalfile": "put_object",
+    "upload": "upload_file",
+    "uploadpart": "multipart_upload",
+}
+"""The calls of the SDKs that differ from ours in more than capitals and underscores."""
+
+
+def plain(name: str) -> str:
+    """The name without what the spellings differ in: ``x-cos-storage-class`` and ``StorageClass`` are one."""
+    lower = name.lower().removeprefix("x-cos-")
+    return "".join(letter for letter in lower if letter.isalnum())
+
+
+def meant_by(name: str, known: Collection[str]) -> str | None:
+    """Which of the ``known`` names stands for ``name``; None if none does."""
+    if name.lower().startswith("x-cos-meta-") and "metadata" in known:
+        return "metadata"
+    wanted = plain(name)
+    by_plain = {plain(own): own for own in known}
+    if wanted in by_plain:
+        return by_plain[wanted]
+    for own in _OURS.get(wanted, ()):
+        if own in known:
+            return own
+    if wanted in _WITHOUT_TWIN:
+        return None
+    close = get_close_matches(wanted, by_plain, n=1, cutoff=_CLOSE)
+    return by_plain[close[0]] if close else None
+
+
+def refusal_of(names: Iterable[str], known: Collection[str], *, otherwise: str = "") -> str:
+    """What to say of ``names`` that are not ``known``; ``otherwise`` follows if nothing is known of one of them."""
+    told, lost = [], False
+    listed = list(names)
+    for name in listed:
+        own = meant_by(name, known)
+        if own is not None:
+            told.append(f"did you mean {own}{' (in bytes)' if own in _IN_BYTES else ''}?")
+        else:
+            why = _WITHOUT_TWIN.get(plain(name), "")
+            told.append(f"leave it out: {why}" if why else "")
+            lost = lost or not why
+    end = otherwise if lost else ""
+    if len(listed) == 1:
+        return f"there is no parameter {listed[0]!r}{'; ' if told[0] else ''}{told[0]}{end}"
+    each = ", ".join(f"{name!r} ({what})" if what else repr(name) for name, what in zip(listed, told, strict=True))
+    return f"there are no parameters {each}{end}"
