@@ -13,7 +13,7 @@ from types import FrameType
 
 
 def main() -> None:
-    """Run the command ``cosxfer``, quiet at a signal from the first moment on; its exit codes stand in the README."""
+    """Run the command ``cosxfer``, quiet at a signal from the first moment on; docs/command.md lists its exit codes."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # What was ignored when we were started stays ignored: that is how nohup works.
         if signal.getsignal(number) is not signal.SIG_IGN:
