@@ -35,7 +35,7 @@ unit: setup
 test-deep: setup
 	@.ci/deep/browser.sh
 	@.ci/deep/wire_peers.sh
-	$(PY) -m pytest -m deep
+	$(PY) -m pytest -n 2 -m deep
 
 bench: setup
 	@.ci/deep/wire_peers.sh
