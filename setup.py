@@ -10,11 +10,14 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
-from setuptools.errors import CompileError
+from setuptools.errors import CompileError, LinkError
 
 # module in cosxfer._native -> (C files in src_ext/, pkg-config library or None)
 EXTENSIONS: dict[str, tuple[list[str], str | None]] = {
@@ -43,7 +46,11 @@ EXTENSIONS: dict[str, tuple[list[str], str | None]] = {
 }
 # Appended last, so that a sanitized build can replace the optimization.
 MORE_CFLAGS = os.environ.get("COSXFER_CFLAGS", "").split()
-CFLAGS = ["-O3", "-std=gnu11", "-pthread", "-fvisibility=hidden", "-Wall", "-Wextra", *MORE_CFLAGS]
+CFLAGS = ["-O3", "-std=gnu11", "-pthread", "-fvisibility=hidden", "-Wall", "-Wextra"]
+# Hardening, of which each compiler and system takes what it knows. A call into the parser that writes past its buffer
+# ends the process in place of whatever an attacker wanted.
+HARDENING_CFLAGS = ["-fstack-protector-strong", "-fstack-clash-protection", "-fcf-protection"]
+HARDENING_LDFLAGS = ["-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack"]
 
 
 def missing(what: str) -> None:
@@ -101,7 +108,63 @@ def extensions() -> list[Extension]:
 
 
 class BuildExt(build_ext):
-    """Says in one line what is missing, where the compiler's own message is long."""
+    """Hardens what it builds, and says in one line what is missing, where the compiler's own message is long."""
+
+    def build_extensions(self) -> None:
+        compile_flags = [flag for flag in HARDENING_CFLAGS if self._takes([flag])]
+        link_flags = [flag for flag in HARDENING_LDFLAGS if self._takes([], [flag])]
+        compile_flags += self._fortify()
+        for extension in self.extensions:
+            extension.extra_compile_args = [*extension.extra_compile_args, *compile_flags, *MORE_CFLAGS]
+            extension.extra_link_args = [*extension.extra_link_args, *link_flags]
+        super().build_extensions()
+
+    def _fortify(self) -> list[str]:
+        """The checked forms of the C library's functions, unless the caller or the compiler has chosen already.
+
+        A sanitized build goes without: its own checks are hidden by them.
+        """
+        given = " ".join([*MORE_CFLAGS, os.environ.get("CFLAGS", ""), os.environ.get("CPPFLAGS", "")])
+        if "-fsanitize" in given or "_FORTIFY_SOURCE" in given or "-O0" in given:
+            return []
+        for level in (3, 2):
+            # Undefined first, as distributions define it in the compiler or in Python's own flags.
+            flags = ["-U_FORTIFY_SOURCE", f"-D_FORTIFY_SOURCE={level}"]
+            if self._takes(["-O2", "-Werror", *flags]):
+                return flags
+        return []
+
+    def _takes(self, compile_flags: list[str], link_flags: list[str] | None = None) -> bool:
+        """Whether the compiler, and the linker if ``link_flags`` are given, takes these flags for a small program."""
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "probe.c")
+            source.write_text('#include <string.h>\nint probe(char *to) { strcpy(to, "probe"); return 0; }\n')
+            with self._quiet():
+                try:
+                    objects = self.compiler.compile(
+                        [str(source)], output_dir=folder, extra_postargs=["-Werror", *compile_flags]
+                    )
+                    if link_flags is not None:
+                        self.compiler.link_shared_object(
+                            objects, str(Path(folder, "probe.so")), extra_postargs=link_flags
+                        )
+                except (CompileError, LinkError):
+                    return False
+        return True
+
+    @staticmethod
+    @contextmanager
+    def _quiet() -> Iterator[None]:
+        """What the compiler says of a flag that it does not know is of no interest."""
+        sys.stderr.flush()
+        kept = os.dup(2)
+        try:
+            with Path(os.devnull).open("w") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
     def build_extension(self, ext: Extension) -> None:
         try:
