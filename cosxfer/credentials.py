@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from cosxfer.binding import explains_arguments
 from cosxfer.errors import CosxferError, CredentialsError
 from cosxfer.foreign import clean_logger
+from cosxfer.threads import in_thread
 
 logger = clean_logger("cosxfer")
 
@@ -126,7 +127,7 @@ async def _ask(provider: CredentialsProvider) -> Credentials:
             answer = provider()
         else:
             blocking: Callable[[], Any] = provider
-            answer = await asyncio.to_thread(blocking)
+            answer = await in_thread(None, blocking)
         credentials = await answer if inspect.isawaitable(answer) else answer
     except CosxferError:
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import threading
 import weakref
@@ -24,6 +25,15 @@ EXIT_SECONDS = 5.0
 does not answer holds the process no longer. What was not aborted by then stays on the server."""
 
 logger = clean_logger("cosxfer")
+
+
+_alive: weakref.WeakSet[LoopThread] = weakref.WeakSet()
+
+
+def _end_what_is_under_way() -> None:
+    """At exit. Exit handlers that were registered before this one may still use the clients that are idle."""
+    for thread in list(_alive):
+        thread.end_if_busy()
 
 
 class LoopThread:
@@ -91,6 +101,20 @@ class LoopThread:
             assert self._thread is not None
             _stop(self._loop, self._thread, self._process, CLEAN_UP_SECONDS)
 
+    def end_if_busy(self) -> None:
+        """End the thread, in good order, if anything is under way in it."""
+        loop = self._loop
+        if loop is None or self.closed or self.forked or self._finalizer is None:
+            return
+        busy = _Waiting(_is_busy())
+        try:
+            loop.call_soon_threadsafe(busy.start, loop)
+        except RuntimeError:
+            return  # it has ended
+        busy.wait(EXIT_SECONDS)
+        if not busy.ended or busy.outcome():
+            self._finalizer()
+
     def _check_process(self) -> None:
         # Before the lock, which another thread may have held at the fork, and which nobody gives back then.
         if self.forked:
@@ -102,9 +126,14 @@ class LoopThread:
         if self._loop is None:
             self._loop, self._thread = _begun(self._name, self._at_end)
             self._finalizer = weakref.finalize(self, _stop, self._loop, self._thread, self._process, EXIT_SECONDS)
+            self._finalizer.atexit = False
+            _alive.add(self)
         if threading.current_thread() is self._thread:
             raise CosxferError("a callback cannot call the client it came from: it would wait for itself")
         return self._loop
+
+
+atexit.register(_end_what_is_under_way)
 
 
 class _Waiting(Generic[T]):
@@ -121,6 +150,10 @@ class _Waiting(Generic[T]):
         self._running = threading.Lock()
         self._running.acquire()
         self._ended = False
+
+    @property
+    def ended(self) -> bool:
+        return self._ended
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """On the loop."""
@@ -197,6 +230,10 @@ def _serve(loop: asyncio.AbstractEventLoop, at_end: Callable[[], Coroutine[Any, 
         loop.run_until_complete(_end(at_end))
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
+
+
+async def _is_busy() -> bool:
+    return len(asyncio.all_tasks()) > 1  # besides this one
 
 
 async def _end(at_end: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -11,13 +11,12 @@ import asyncio
 import os
 import threading
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 
 from cosxfer._native import hashing
 from cosxfer.engine.digests import HASHED_AT_ONCE, SMALL_BYTES
 from cosxfer.errors import CosxferError
 from cosxfer.sources import FileSource, SmallFile
-from cosxfer.threads import submit
+from cosxfer.threads import Pool, submit
 
 PATIENCE_SECONDS = 0.01
 """How long a file may wait for a thread before there are twice as many."""
@@ -78,7 +77,7 @@ class Opener:
     """Opens the files of one client; used from one event loop."""
 
     def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(max_workers=MAX_THREADS, thread_name_prefix="cosxfer-open")
+        self._executor = Pool(MAX_THREADS, "cosxfer-open")
         self._lock = threading.Lock()
         self._waiting: deque[_Opening] = deque()
         self._opened: deque[_Opening] = deque()

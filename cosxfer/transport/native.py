@@ -30,6 +30,7 @@ from cosxfer.errors import (
     TransportTimeoutError,
     UsageError,
 )
+from cosxfer.threads import in_thread, none_to_be_had
 from cosxfer.transport.base import MAX_ANSWER_BYTES
 from cosxfer.transport.native_body import attach_body, feed
 from cosxfer.transport.native_connect import Target, connect
@@ -175,9 +176,9 @@ class NativeTransport:
         self._finalizer.detach()
         for engine in engines:
             try:
-                await asyncio.to_thread(engine.stop)
-            except RuntimeError:
-                engine.stop()  # the interpreter is ending and takes no more work for its threads
+                await in_thread(None, engine.stop)
+            except CosxferError:
+                engine.stop()  # there is no thread for it
         for engine in engines:
             self._stopped(engine)
         for origin in self._origins.values():
@@ -411,7 +412,10 @@ class NativeTransport:
             # it goes: it must not stay for the error's traceback.
             connection = None
             sock.close()
-            failure = ConnectError(f"cannot connect to {origin.target.where}: {error}")
+            why, ending = error, False
+            if isinstance(error, RuntimeError):
+                why, ending = none_to_be_had(error), "interpreter shutdown" in str(error)
+            failure = ConnectError(f"cannot connect to {origin.target.where}: {why}", permanent=ending)
             failure.__cause__ = error
             self._fail_waiting(origin, failure, all_of_them=not origin.pool.slots)
             self._open(origin)

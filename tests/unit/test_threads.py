@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -30,6 +31,7 @@ def no_more_threads() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threading.Thread, "start", start)
+        patch.setattr(threads, "_SHARED", threads.Pool(1, "test"))  # one of an earlier test may have an idle thread
         yield
 
 
@@ -85,15 +87,15 @@ def test_an_executor_that_was_shut_down_is_told() -> None:
         threads.submit(executor, print)
 
 
-@pytest.mark.parametrize("own", [True, False])
-def test_work_that_waits_for_a_thread_of_an_executor_that_ends_is_told(own: bool) -> None:
+@pytest.mark.parametrize("kind", [ThreadPoolExecutor, lambda count: threads.Pool(count, "test")])
+def test_work_that_waits_for_a_thread_of_an_executor_that_ends_is_told(kind: Callable[[int], Executor]) -> None:
     async def main() -> None:
-        executor = ThreadPoolExecutor(1)
-        asyncio.get_running_loop().set_default_executor(executor)
-        go_on = threading.Event()
-        busy = threads.submit(executor, go_on.wait)
-        waiting = threads.in_thread(executor if own else None, print)
-        cancelled = threads.in_thread(executor if own else None, print)
+        executor = kind(1)
+        begun, go_on = threading.Event(), threading.Event()
+        busy = threads.submit(executor, lambda: begun.set() or go_on.wait())
+        begun.wait()
+        waiting = threads.in_thread(executor, print)
+        cancelled = threads.in_thread(executor, print)
         cancelled.cancel()
         executor.shutdown(wait=False, cancel_futures=True)
         try:
@@ -104,6 +106,27 @@ def test_work_that_waits_for_a_thread_of_an_executor_that_ends_is_told(own: bool
         assert busy.result()
 
     asyncio.run(main())
+
+
+def test_a_pool_begins_threads_as_they_are_needed_and_uses_them_again() -> None:
+    pool = threads.Pool(2, "test")
+    together = threading.Barrier(3)
+    both = [threads.submit(pool, together.wait) for _ in range(2)]
+    together.wait(10)
+    assert sorted(future.result() for future in both) != [0, 0]
+    names = {threads.submit(pool, lambda: threading.current_thread().name).result() for _ in range(20)}
+    assert names <= {"test_0", "test_1"}
+    pool.shutdown(wait=True)
+    assert not [thread for thread in threading.enumerate() if thread.name in names]
+
+
+def test_the_threads_of_a_pool_that_nobody_holds_end() -> None:
+    pool = threads.Pool(1, "forgotten")
+    thread = threads.submit(pool, threading.current_thread).result()
+    del pool
+    gc.collect()
+    thread.join(10)
+    assert not thread.is_alive()
 
 
 @pytest.mark.parametrize("kind", ["a long body", "a file object", "an iterator"])
@@ -147,13 +170,14 @@ def test_a_blocking_client_that_is_closed_ends_the_calls_that_wait_for_a_thread(
 
 
 @contextmanager
-def kept_busy(
-    executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, on_more: Callable[[], None]
-) -> Iterator[None]:
+def kept_busy(executor: threads.Pool, monkeypatch: pytest.MonkeyPatch, on_more: Callable[[], None]) -> Iterator[None]:
     """All threads of ``executor`` are busy; ``on_more()`` is called where something more is to wait for one."""
     go_on = threading.Event()
     submit = executor.submit
-    busy = [submit(go_on.wait) for _ in range(executor._max_workers)]
+    begun = threading.Semaphore(0)
+    busy = [submit(lambda: begun.release() or go_on.wait()) for _ in range(executor._max_workers)]
+    for _ in busy:
+        begun.acquire()  # or they would be cancelled with what waits behind them
 
     def noted(work: Callable[[], None]) -> Future[None]:
         on_more()

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -59,7 +60,8 @@ class Tasks(RuleBasedStateMachine):
         for path, size in zip(self.paths, SIZES, strict=True):
             path.write_bytes(content_of(size))
         self.loop = asyncio.new_event_loop()
-        self.loop.set_default_executor(Inline())
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr("cosxfer.threads._SHARED", Inline())
         self.failing: list[str] = []
         requests = 0
 
@@ -167,6 +169,7 @@ class Tasks(RuleBasedStateMachine):
             self.do(self.finish())
         finally:
             self.loop.run_until_complete(self.client.aclose())
+            self.patch.undo()
             self.loop.close()
             self.directory.cleanup()
 
