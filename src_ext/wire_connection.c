@@ -7,8 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <linux/sockios.h>
+#endif
 
 #define READS_PER_TURN 16
 
@@ -224,13 +228,39 @@ void wire_leave(wire_connection *c)
     c->leaving = 1;
 }
 
+/* How many more bytes the peer's system has confirmed since the last look. A megabyte or more lies in the socket's buffer:
+ * a slow peer takes it long after we have written it, and that is progress. A window that stays shut confirms nothing.
+ * With TLS the records' overhead is counted as unconfirmed, until all of it is confirmed. */
+static size_t newly_acknowledged(wire_connection *c)
+{
+    int unconfirmed;
+    if (c->acknowledged == c->written || ioctl(c->fd, SIOCOUTQ, &unconfirmed) || unconfirmed < 0)
+        return 0;
+    uint64_t now = c->written > (uint64_t)unconfirmed ? c->written - (uint64_t)unconfirmed : 0;
+    if (now <= c->acknowledged)
+        return 0;
+    size_t more = (size_t)(now - c->acknowledged);
+    c->acknowledged = now;
+    return more;
+}
+
+/* Whether what the peer confirms brings the request further: some of it was on its way, or waits behind that. */
+static int is_on_its_way(const wire_connection *c, const wire_request *r, uint64_t confirmed_before)
+{
+    return r->out_until > confirmed_before || r->spans || (c->http2 && wire_h2_waits_for_room(c, r));
+}
+
 void wire_connection_tick(wire_connection *c, double now)
 {
+    uint64_t confirmed_before = c->acknowledged;
+    size_t confirmed = newly_acknowledged(c);
     for (wire_request *next, *r = c->requests; r; r = next) {
         next = r->next;
         if (r->done)
             continue;
         wire_report_sent(r);
+        if (confirmed && is_on_its_way(c, r, confirmed_before))
+            wire_moved(r, confirmed);
         if (r->hold && now >= r->hold_until) {
             r->hold = 0;
             if (c->http2)

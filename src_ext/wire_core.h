@@ -61,6 +61,7 @@ struct wire_request {
     uint64_t credited;                       /* HTTP/2: what the peer has used of it, by its WINDOW_UPDATEs */
     unsigned spans;                          /* in the output queue */
     int begun;                               /* some of it was written to the socket */
+    uint64_t out_until;                      /* where its last byte lies in what the connection has written */
     int fed;                                 /* pieces come while it is under way */
     int wanted;                              /* they were asked for */
     int deferred;                            /* HTTP/2: nghttp2 waits for a piece */
@@ -72,6 +73,8 @@ struct wire_request {
     /* the answer */
     int result, status, reusable, done, released;
     int stream_open; /* HTTP/2: nghttp2 still knows the request */
+    int interims;    /* HTTP/2: 1xx responses, and the bytes of their headers */
+    size_t interim_bytes;
     int head_complete, answer_complete;
     int finish_when_out; /* HTTP/2: the stream is closed, the end of the body is still in the queue */
     char *headers;
@@ -107,6 +110,7 @@ struct wire_connection {
     wire_span spans[WIRE_SPANS];
     unsigned first, count;
     size_t queued;
+    uint64_t written, acknowledged; /* bytes given to the socket; of those, what the peer's system has confirmed */
     /* HTTP/1.1 */
     wire_h1_parser parser;
     wire_request *current;
@@ -216,6 +220,8 @@ void wire_h2_end(wire_connection *connection, wire_request *request, int result)
 void wire_h2_produce(wire_connection *connection);
 void wire_h2_input(wire_connection *connection, const char *data, size_t length);
 void wire_h2_tick(wire_connection *connection, double now);
+/* Whether the request has something to send, and nothing but the connection's full output holds it back. */
+int wire_h2_waits_for_room(const wire_connection *connection, const wire_request *request);
 
 /* wire_rate.c: how many of `want` bytes may go now; 0: none */
 size_t wire_rate_take(wire_rate *rate, double now, size_t want);

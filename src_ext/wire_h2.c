@@ -203,6 +203,14 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
             r->head_complete = 1;
             r->last_activity = c->engine->now;
         }
+        if (frame->hd.type == NGHTTP2_HEADERS && r->status < 200 && !r->done) {
+            r->interim_bytes += r->headers_length;
+            if (++r->interims > WIRE_MAX_INTERIM || r->interim_bytes > WIRE_MAX_HEAD_BYTES) {
+                wire_finish(r, WIRE_MALFORMED, "there is no end of interim answers");
+                nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_CANCEL);
+                break;
+            }
+        }
         if (r->hold && r->status == 100) {
             r->hold = 0;
             wire_h2_resume(c, r);
@@ -451,6 +459,14 @@ void wire_h2_input(wire_connection *c, const char *data, size_t length)
         return;
     }
     wire_make_ready(c);
+}
+
+int wire_h2_waits_for_room(const wire_connection *c, const wire_request *r)
+{
+    if (!c->count || r->sending_done || r->deferred || r->hold || !r->stream_open)
+        return 0;
+    return !r->begun || (nghttp2_session_get_stream_remote_window_size(c->session, r->stream_id) > 0 &&
+                         nghttp2_session_get_remote_window_size(c->session) > 0);
 }
 
 void wire_h2_tick(wire_connection *c, double now)

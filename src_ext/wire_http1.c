@@ -30,6 +30,7 @@ void wire_h1_reset(wire_h1_parser *p, int request_is_head)
     p->why = NULL;
     p->body = NULL;
     p->field_count = p->body_length = p->head_length = p->line_length = p->trailer_length = 0;
+    p->interim_length = 0;
     p->left = 0;
     p->state = IN_HEAD;
     p->no_body = request_is_head;
@@ -283,7 +284,8 @@ static wire_h1_event head_event(wire_h1_parser *p)
         return WIRE_H1_HEAD;
     if (p->status == 101)
         return broken(p, "the server switched protocols without being asked");
-    if (++p->interims > WIRE_MAX_INTERIM)
+    p->interim_length += p->head_length;
+    if (++p->interims > WIRE_MAX_INTERIM || p->interim_length > WIRE_MAX_HEAD_BYTES)
         return broken(p, "there is no end of interim answers");
     p->state = IN_HEAD;
     p->head_length = 0;

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #define WIRE_MAX_HEAD_BYTES (64 * 1024)
-#define WIRE_MAX_INTERIM 32 /* 1xx answers to one request */
+#define WIRE_MAX_INTERIM 32 /* 1xx answers to one request; all of them are no longer than one head may be */
 
 typedef enum {
     WIRE_H1_MORE,    /* all input was used, more is needed */
@@ -39,6 +39,7 @@ typedef struct {
     int state;
     int no_body;      /* the request was a HEAD */
     int interims;
+    size_t interim_length; /* of all their heads */
     int chunked, until_close;
     uint64_t left;    /* of the body, or of the chunk */
     size_t head_length, head_capacity, fields_capacity;

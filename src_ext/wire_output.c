@@ -94,6 +94,7 @@ static int is_all(const wire_request *r)
 static void advance(wire_connection *c, size_t length)
 {
     c->queued -= length;
+    c->written += length;
     while (length) {
         wire_span *s = &c->spans[c->first];
         size_t n = length < s->length ? length : s->length;
@@ -102,6 +103,7 @@ static void advance(wire_connection *c, size_t length)
         length -= n;
         if (s->request) {
             s->request->begun = 1;
+            s->request->out_until = c->written;
             wire_moved(s->request, n);
         }
         if (s->piece) {

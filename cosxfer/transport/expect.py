@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import h11
@@ -20,6 +19,8 @@ from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.errors import ConnectError, ProtocolError, TransportError, TransportTimeoutError
 from cosxfer.transport.base import MAX_ANSWER_BYTES
+from cosxfer.transport.httpx_network import Stream, connect
+from cosxfer.transport.progress import NoiseError, Progress
 from cosxfer.transport.tls import not_trusted, refusal
 from cosxfer.transport.views import views
 
@@ -42,28 +43,37 @@ class ContinueExchange:
     user_agent: str
     connect_timeout_seconds: float
     wait_seconds: float = WAIT_SECONDS
+    _progress: Progress = field(init=False, repr=False)
     _protocol: h11.Connection = field(default_factory=lambda: h11.Connection(h11.CLIENT), repr=False)
 
     async def run(self) -> HttpResponse:
         """Send the request once; raises a `TransportError` where there is no complete answer."""
-        reader, writer = await self._connect()
+        stream = await self._connect()
+        self._progress = Progress(self.request.stall_timeout_seconds)
+        self._progress.begins()
         try:
-            return await self._exchange(reader, writer)
-        except h11.ProtocolError as error:
+            return await self._progress.watch(self._exchange(stream))
+        except TimeoutError as error:
+            if not self._progress.expired:
+                raise
+            raise TransportTimeoutError(
+                self._message(f"the server was silent for {self.request.stall_timeout_seconds:g} s"),
+                url=self.request.url,
+            ) from error
+        except (h11.ProtocolError, NoiseError) as error:
             raise ProtocolError(self._message(f"the answer is not HTTP: {error}"), url=self.request.url) from error
         finally:
-            writer.close()
-            with suppress(OSError, TimeoutError):
-                async with asyncio.timeout(1.0):
-                    await writer.wait_closed()
+            await stream.aclose()
 
-    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _connect(self) -> Stream:
         endpoint = self.request.endpoint
         where = endpoint.where
-        tls = {"ssl": self.context, "server_hostname": endpoint.host} if endpoint.scheme == "https" else {}
         try:
             async with asyncio.timeout(self.connect_timeout_seconds):
-                reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port, **tls)  # type: ignore[arg-type]
+                stream = await connect(endpoint.host, endpoint.port)
+                if endpoint.scheme == "https":
+                    assert self.context is not None
+                    stream = await stream.secured(self.context, endpoint.host)
         except TimeoutError as error:
             raise ConnectError(
                 f"cannot connect to {where}: no answer in {self.connect_timeout_seconds:g} s", url=self.request.url
@@ -72,37 +82,38 @@ class ContinueExchange:
             raise ConnectError(
                 f"cannot connect to {where}: {not_trusted(error)}", url=self.request.url, permanent=True
             ) from error
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             final = refusal(str(error))
             raise ConnectError(
-                f"cannot connect to {where}: {final or error.strerror or error}",
+                f"cannot connect to {where}: {final or getattr(error, 'strerror', None) or error}",
                 url=self.request.url,
                 permanent=bool(final),
             ) from error
-        handshake = writer.get_extra_info("ssl_object")
-        if handshake is not None and handshake.selected_alpn_protocol() == "h2":
-            writer.close()
+        session = stream.get_extra_info("ssl_object")
+        if session is not None and session.selected_alpn_protocol() == "h2":
+            await stream.aclose()
             raise Http2ChosenError(self._message("the server chose HTTP/2"), url=self.request.url)
-        return reader, writer
+        return stream
 
-    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> HttpResponse:
-        await self._write(writer, self._protocol.send(self._head()))
-        first = await self._leave(reader)
+    async def _exchange(self, stream: Stream) -> HttpResponse:
+        await self._write(stream, self._protocol.send(self._head()))
+        with self._progress.waits_for_us():  # that has a limit of its own
+            first = await self._leave(stream)
         if isinstance(first, h11.Response):
-            return await self._answer(reader, first)
+            return await self._answer(stream, first)
         try:
-            await self._send_body(writer)
+            await self._send_body(stream)
         except (ConnectError, TransportTimeoutError):
             raise
         except TransportError as broken:
             # The server may have answered and closed while the body was on its way: its answer says more.
             try:
-                return await self._answer(reader, await self._final(reader))
+                return await self._answer(stream, await self._final(stream))
             except ConnectError:
                 raise
             except (TransportError, h11.ProtocolError):
                 raise broken from broken.__cause__
-        return await self._answer(reader, await self._final(reader))
+        return await self._answer(stream, await self._final(stream))
 
     def _head(self) -> h11.Request:
         headers = [(name.encode(), value.encode()) for name, value in self.request.headers.items()]
@@ -111,40 +122,49 @@ class ContinueExchange:
             headers.append((b"transfer-encoding", b"chunked"))
         return h11.Request(method=self.request.method.encode(), target=self.request.target.encode(), headers=headers)
 
-    async def _leave(self, reader: asyncio.StreamReader) -> h11.InformationalResponse | h11.Response | None:
+    async def _leave(self, stream: Stream) -> h11.InformationalResponse | h11.Response | None:
         """What the server says to the head: go on, its final answer, or nothing in time."""
         try:
             async with asyncio.timeout(self.wait_seconds):
                 while True:
-                    event = await self._event(reader)
+                    event = await self._event(stream)
                     if isinstance(event, h11.Response) or getattr(event, "status_code", 0) == 100:
                         assert isinstance(event, h11.Response | h11.InformationalResponse)
                         return event
         except TimeoutError:
             return None
 
-    async def _final(self, reader: asyncio.StreamReader) -> h11.Response:
+    async def _final(self, stream: Stream) -> h11.Response:
         while True:
-            event = await self._timed_event(reader)
+            event = await self._event(stream)
             if isinstance(event, h11.Response):
+                self._progress.answered()
                 return event
 
-    async def _send_body(self, writer: asyncio.StreamWriter) -> None:
-        async for view in views(self.request.body):
+    async def _send_body(self, stream: Stream) -> None:
+        pieces = views(self.request.body)
+        while True:
+            with self._progress.waits_for_us():
+                view = await anext(pieces, None)
+            if view is None:
+                break
             for start in range(0, len(view), CHUNK_BYTES):
                 chunk = view[start : start + CHUNK_BYTES]
                 # h11 asks of data only that it has a length.
-                await self._write(writer, *(self._protocol.send_with_data_passthrough(h11.Data(data=chunk)) or ()))  # type: ignore[arg-type]
+                await self._write(stream, *(self._protocol.send_with_data_passthrough(h11.Data(data=chunk)) or ()))  # type: ignore[arg-type]
+                self._progress.moved(len(chunk))
                 if self.request.on_sent is not None:
                     self.request.on_sent(len(chunk))
-        await self._write(writer, self._protocol.send(h11.EndOfMessage()))
+        await self._write(stream, self._protocol.send(h11.EndOfMessage()))
+        self._progress.stage()
 
-    async def _answer(self, reader: asyncio.StreamReader, head: h11.Response) -> HttpResponse:
+    async def _answer(self, stream: Stream, head: h11.Response) -> HttpResponse:
         on_body = self.request.on_body if 200 <= head.status_code < 300 else None
         body = bytearray()
-        while not isinstance(event := await self._timed_event(reader), h11.EndOfMessage):
+        while not isinstance(event := await self._event(stream), h11.EndOfMessage):
             if not isinstance(event, h11.Data):
                 raise ProtocolError(self._message("the answer ended early"), url=self.request.url)
+            self._progress.moved(len(event.data))
             if on_body is not None:
                 on_body(bytes(event.data))
                 continue
@@ -156,23 +176,15 @@ class ContinueExchange:
                 )
         return HttpResponse(status=head.status_code, headers=decode_headers(head.headers), body=bytes(body))
 
-    async def _timed_event(self, reader: asyncio.StreamReader) -> h11.Event | None:
-        try:
-            async with asyncio.timeout(self.request.stall_timeout_seconds):
-                return await self._event(reader)
-        except TimeoutError as error:
-            raise self._silent() from error
-
-    async def _event(self, reader: asyncio.StreamReader) -> h11.Event | None:
+    async def _event(self, stream: Stream) -> h11.Event | None:
         while True:
             event = self._protocol.next_event()
             if event is h11.NEED_DATA:
                 try:
-                    data = await reader.read(_READ_BYTES)
-                except TimeoutError:
-                    raise  # of whoever waits for this
+                    data = await stream.receive(_READ_BYTES)
                 except OSError as error:
                     raise self._broken(error) from error
+                self._progress.received(stream, data)
                 self._protocol.receive_data(data)
                 continue
             if isinstance(event, h11.ConnectionClosed):
@@ -181,15 +193,12 @@ class ContinueExchange:
                 )
             return None if event is h11.PAUSED else event  # type: ignore[return-value]
 
-    async def _write(self, writer: asyncio.StreamWriter, *pieces: bytes | None) -> None:
-        for piece in pieces:
-            if piece:
-                writer.write(piece)
+    async def _write(self, stream: Stream, *pieces: bytes | None) -> None:
         try:
-            async with asyncio.timeout(self.request.stall_timeout_seconds):
-                await writer.drain()
-        except TimeoutError as error:
-            raise self._silent() from error
+            with self._progress.writes(stream):
+                for piece in pieces:
+                    if piece:
+                        await stream.send(piece)
         except OSError as error:
             raise self._broken(error) from error
 
@@ -200,11 +209,6 @@ class ContinueExchange:
                 f"cannot connect to {self.request.endpoint.where}: {final}", url=self.request.url, permanent=True
             )
         return TransportError(self._message(f"the connection broke: {error.strerror or error}"), url=self.request.url)
-
-    def _silent(self) -> TransportTimeoutError:
-        return TransportTimeoutError(
-            self._message(f"the server was silent for {self.request.stall_timeout_seconds:g} s"), url=self.request.url
-        )
 
     def _message(self, why: str) -> str:
         return f"{self.request.method} {self.request.url}: {why}"

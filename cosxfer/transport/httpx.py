@@ -7,11 +7,13 @@ flow-control window for all parts. So this transport holds several clients ("lan
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import logging
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -31,6 +33,7 @@ from cosxfer.errors import (
 )
 from cosxfer.transport.base import MAX_ANSWER_BYTES
 from cosxfer.transport.expect import ContinueExchange, Http2ChosenError
+from cosxfer.transport.httpx_network import connect, use_own_network
 from cosxfer.transport.httpx_proxy import (
     AUTHENTICATION_REQUIRED,
     HostOfUrl,
@@ -42,6 +45,7 @@ from cosxfer.transport.httpx_proxy import (
     refused,
 )
 from cosxfer.transport.pace import Pace
+from cosxfer.transport.progress import Progress
 from cosxfer.transport.proxies import Proxies, Proxy
 from cosxfer.transport.tls import context_of, no_tls, no_tls_message, not_trusted, refusal
 from cosxfer.transport.views import views
@@ -63,12 +67,35 @@ if logging.getLogger("hpack").level == logging.NOTSET:
     logging.getLogger("hpack").setLevel(logging.INFO)
 
 
+def _import_now() -> None:
+    """Import what the libraries below import by its first use, or at each use.
+
+    A process may be forked while a thread imports: what the child then imports itself it waits for without end.
+    httpcore looks for sniffio at each use. If it is not installed, None says so without a search and without a lock.
+    """
+    for name in ("anyio._backends._asyncio", "httpcore._async.http2", "httpcore._async.http_proxy"):
+        importlib.import_module(name)
+    if importlib.util.find_spec("socksio") is not None:
+        importlib.import_module("httpcore._async.socks_proxy")
+    if "sniffio" not in sys.modules:
+        try:
+            importlib.import_module("sniffio")
+        except ImportError:
+            sys.modules["sniffio"] = None  # type: ignore[assignment]
+
+
+_import_now()
+
+
 @dataclass
 class _Lane:
     client: httpx.AsyncClient
     chunk_bytes: int
+    http2: bool
     proxy: Proxy | None = None
     active: int = 0
+    retired: bool = False
+    """Its connection fell silent: no more requests, and closed with the last one."""
 
 
 class HttpxTransport:
@@ -96,7 +123,7 @@ class HttpxTransport:
         self._proxy_context: ssl.SSLContext | None = None
         self._lanes: list[_Lane] = []
         if client is not None:
-            self._lanes.append(_Lane(client, HTTP2_CHUNK_BYTES))
+            self._lanes.append(_Lane(client, HTTP2_CHUNK_BYTES, True))
         self._http1_lanes: list[_Lane] = []
         self._expect_context: ssl.SSLContext | None = None
         self._under_way: set[asyncio.Timeout] = set()
@@ -138,7 +165,7 @@ class HttpxTransport:
             return await self._send_over(lane, request)
         except _CutWhileSendingError as error:
             if self._client is not None or not _can_ask_again(request):
-                raise ProtocolError(str(error), url=request.url) from error.__cause__
+                raise error.unread(request) from error.__cause__
             return await self._answer_over_http1(request, proxy, error)
 
     async def aclose(self) -> None:
@@ -177,13 +204,11 @@ class HttpxTransport:
         self._answered = True  # asked once
         try:
             async with asyncio.timeout(REFUSAL_SECONDS):
-                reader, writer = await asyncio.open_connection(
-                    request.endpoint.host, request.endpoint.port, ssl=self._context
-                )
+                stream = await connect(request.endpoint.host, request.endpoint.port)
                 try:
-                    await reader.read(1)
+                    await (await stream.secured(self._context, request.endpoint.host)).receive(1)
                 finally:
-                    writer.close()
+                    await stream.aclose()
         except (OSError, TimeoutError) as error:
             return refusal(str(error))
         return ""
@@ -206,7 +231,7 @@ class HttpxTransport:
         return lane
 
     def _new_lane(self, proxy: Proxy | None, *, http1: bool, http2: bool) -> _Lane:
-        client = httpx.AsyncClient(
+        transport = httpx.AsyncHTTPTransport(
             http1=http1,
             http2=http2,
             verify=self._context if http2 else context_of(self._config),
@@ -214,9 +239,14 @@ class HttpxTransport:
             proxy=None if proxy is None else self._client_proxy(proxy),
             trust_env=False,
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=30.0),
+        )
+        use_own_network(transport)
+        client = httpx.AsyncClient(
+            transport=transport,
+            trust_env=False,
             headers={"user-agent": USER_AGENT, "accept-encoding": "identity"},
         )
-        return _Lane(client, HTTP2_CHUNK_BYTES if http2 else HTTP1_CHUNK_BYTES, proxy)
+        return _Lane(client, HTTP2_CHUNK_BYTES if http2 else HTTP1_CHUNK_BYTES, http2, proxy)
 
     def _client_proxy(self, proxy: Proxy) -> httpx.Proxy:
         check_proxy(proxy)
@@ -243,14 +273,15 @@ class HttpxTransport:
             return await self._send_over(lane, request)
         except CosxferError as second:
             if isinstance(second, TransportError | _CutWhileSendingError):
-                raise ProtocolError(str(error), url=request.url) from error.__cause__
+                raise error.unread(request) from error.__cause__
             raise
 
     async def _send_over(self, lane: _Lane, request: HttpRequest) -> HttpResponse:
-        body = _BodyStream(request, lane.chunk_bytes, self._pace)
+        progress = Progress(request.stall_timeout_seconds)
+        body = _BodyStream(request, lane.chunk_bytes, self._pace, progress)
         lane.active += 1
         try:
-            response = await self._exchange(lane, request, body)
+            response = await progress.watch(self._exchange(lane, request, body, progress))
             if response.status == AUTHENTICATION_REQUIRED and lane.proxy is not None:
                 # Of a request that the proxy should have passed on. No server has seen it.
                 raise refused(lane.proxy, request, f"{response.status} Proxy Authentication Required")
@@ -258,6 +289,7 @@ class HttpxTransport:
             if response.http_version == "HTTP/1.1":
                 # What the server did not negotiate once, it will not later.
                 lane.chunk_bytes = HTTP1_CHUNK_BYTES
+                lane.http2 = False
             return response
         except Exception as error:
             body.take_back()
@@ -267,12 +299,20 @@ class HttpxTransport:
             if isinstance(error, CosxferError):
                 raise
             # Also what httpx lets through from the libraries below it.
-            raise _translated(error, request, self._config, lane.proxy) from error
+            raise _translated(error, request, self._config, lane, silent=progress.expired) from error
         finally:
             lane.active -= 1
+            if progress.expired and lane.http2 and lane.client is not self._client:
+                # httpcore would send the next request over the same connection.
+                lane.retired = True
+                self._lanes = [other for other in self._lanes if other is not lane]
+            if lane.retired and not lane.active:
+                await lane.client.aclose()
 
-    async def _exchange(self, lane: _Lane, request: HttpRequest, body: _BodyStream) -> HttpResponse:
-        stall = request.stall_timeout_seconds
+    async def _exchange(self, lane: _Lane, request: HttpRequest, body: _BodyStream, progress: Progress) -> HttpResponse:
+        # A single read or write may take long, as long as there is progress. In a client of the caller's own we do not
+        # see what the server has confirmed.
+        stall = None if self._client is None else request.stall_timeout_seconds
         url = _Url(request)
         outgoing = lane.client.build_request(
             request.method,
@@ -282,9 +322,9 @@ class HttpxTransport:
             timeout=httpx.Timeout(stall, connect=self._config.connect_timeout_seconds, pool=None),
         )
         outgoing.url = url  # httpx has made a plain one of it
-        response = await self._begun(lane, request, outgoing)
+        response = await self._begun(lane, request, outgoing, progress)
         try:
-            collected = await _read(response, request)
+            collected = await _read(response, request, progress)
         finally:
             await response.aclose()
         return HttpResponse(
@@ -294,19 +334,40 @@ class HttpxTransport:
             http_version=response.http_version,
         )
 
-    async def _begun(self, lane: _Lane, request: HttpRequest, outgoing: httpx.Request) -> httpx.Response:
+    async def _begun(
+        self, lane: _Lane, request: HttpRequest, outgoing: httpx.Request, progress: Progress
+    ) -> httpx.Response:
         """Send it, and return as soon as an answer has begun."""
         sending = lane.client.send(outgoing, stream=True)
         if lane.proxy is None or not Passage.is_watched(lane.proxy):
-            outgoing.extensions["trace"] = _Handshake().trace
+            outgoing.extensions["trace"] = _traced(progress, _Handshake().trace)
             return await sending
         passage = Passage(request, lane.proxy, timeout_seconds=self._config.connect_timeout_seconds)
-        outgoing.extensions["trace"] = passage.trace
+        outgoing.extensions["trace"] = _traced(progress, passage.trace)
         return await passage.watch(sending)
 
 
+_Trace = Callable[[str, Mapping[str, Any]], Awaitable[None]]
+
+
+def _traced(progress: Progress, watcher: _Trace) -> _Trace:
+    async def trace(event: str, info: Mapping[str, Any]) -> None:
+        progress.follow(event)
+        await watcher(event, info)
+
+    return trace
+
+
 class _CutWhileSendingError(CosxferError):
-    """The stream ended while the body was being sent, over HTTP/2."""
+    """The stream, or the connection, ended while the body was being sent, over HTTP/2."""
+
+    def __init__(self, message: str, *, broken: bool = False) -> None:
+        super().__init__(message)
+        self._broken = broken
+
+    def unread(self, request: HttpRequest) -> TransportError:
+        """What the caller gets if no response could be read."""
+        return (TransportError if self._broken else ProtocolError)(str(self), url=request.url)
 
 
 class _Handshake:
@@ -346,8 +407,9 @@ class _Url(httpx.URL):
 class _BodyStream(httpx.AsyncByteStream):
     """The body in chunks that suit httpcore, counted as they are taken."""
 
-    def __init__(self, request: HttpRequest, chunk_bytes: int, pace: Pace | None) -> None:
+    def __init__(self, request: HttpRequest, chunk_bytes: int, pace: Pace | None, progress: Progress) -> None:
         self._pace = pace
+        self._progress = progress
         self._body: Body = request.body
         self._chunk_bytes = chunk_bytes
         self._on_sent = request.on_sent
@@ -361,16 +423,23 @@ class _BodyStream(httpx.AsyncByteStream):
             for start in range(0, len(view), self._chunk_bytes):
                 chunk = view[start : start + self._chunk_bytes]
                 if self._pace is not None:
-                    await self._pace.wait(len(chunk))
+                    with self._progress.waits_for_us():
+                        await self._pace.wait(len(chunk))
                 # httpcore takes any buffer, though its annotation says bytes.
                 yield cast(bytes, chunk)
                 self._sent += len(chunk)
+                self._progress.moved(len(chunk))
                 if self._on_sent is not None:
                     self._on_sent(len(chunk))
 
     async def _views(self) -> AsyncIterator[memoryview]:
         try:
-            async for view in views(self._body):
+            pieces = views(self._body)
+            while True:
+                with self._progress.waits_for_us():
+                    view = await anext(pieces, None)
+                if view is None:
+                    return
                 yield view
         except Exception as error:
             self.error, self.cause = error, error.__cause__
@@ -383,15 +452,17 @@ class _BodyStream(httpx.AsyncByteStream):
         self._sent = 0
 
 
-async def _read(response: httpx.Response, request: HttpRequest) -> bytes:
+async def _read(response: httpx.Response, request: HttpRequest, progress: Progress) -> bytes:
     if request.on_body is not None and 200 <= response.status_code < 300:
         async for chunk in response.aiter_raw():
+            progress.moved(len(chunk))
             request.on_body(chunk)
         return b""
     pieces: list[bytes] = []
     size = 0
     async for chunk in response.aiter_raw():
         size += len(chunk)
+        progress.moved(len(chunk))
         if size > MAX_ANSWER_BYTES:
             raise ProtocolError(
                 f"the answer from {request.url} is longer than {MAX_ANSWER_BYTES} bytes; it cannot be COS's",
@@ -405,8 +476,11 @@ def _can_ask_again(request: HttpRequest) -> bool:
     return request.method == "PUT" and can_be_sent_again(request.body)
 
 
-def _translated(error: Exception, request: HttpRequest, config: ClientConfig, proxy: Proxy | None) -> CosxferError:
+def _translated(
+    error: Exception, request: HttpRequest, config: ClientConfig, lane: _Lane, *, silent: bool
+) -> CosxferError:
     url = request.url
+    proxy = lane.proxy
     through = f" through {named(proxy)}" if proxy else ""
     cannot = f"cannot connect to {request.endpoint.where}{through}"
     without_tls = no_tls_message(request.endpoint.where, through=through)
@@ -428,13 +502,15 @@ def _translated(error: Exception, request: HttpRequest, config: ClientConfig, pr
         if untrusted is not None:
             return ConnectError(f"{cannot}: {not_trusted(untrusted)}", url=url, permanent=True)
         return ConnectError(f"{cannot}: {reason}", url=url)
-    if isinstance(error, httpx.TimeoutException):
+    if silent or isinstance(error, httpx.TimeoutException):
         return TransportTimeoutError(
             f"{request.method} {url}{through}: the server was silent for {request.stall_timeout_seconds:g} s", url=url
         )
     message = f"{request.method} {url}{through}: the connection broke: {reason}"
     if isinstance(error, httpx.LocalProtocolError) or "StreamReset" in repr(error):
         return _CutWhileSendingError(message)
+    if isinstance(error, httpx.WriteError) and lane.http2:
+        return _CutWhileSendingError(message, broken=True)
     if isinstance(error, httpx.ProtocolError):
         return ProtocolError(message, url=url)
     return TransportError(message, url=url)

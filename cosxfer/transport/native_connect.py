@@ -1,8 +1,4 @@
-"""A connected socket, with TLS where asked for. Runs on the caller's event loop: it waits much and computes little.
-
-Where a name has several addresses they are tried as RFC 8305 ("Happy Eyeballs") says: families in turn, the next one
-a quarter of a second after the last, or as soon as one fails; the first that connects is used.
-"""
+"""A connected socket, with TLS where asked for. Runs on the caller's event loop: it waits much and computes little."""
 
 from __future__ import annotations
 
@@ -11,21 +7,16 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, zip_longest
 
 from cosxfer._native import wire
 from cosxfer.cos.endpoint import host_and_port
 from cosxfer.errors import ConnectError
 from cosxfer.foreign import clean_logger
+from cosxfer.transport.tcp import addresses, connect_any
 from cosxfer.transport.tls import no_tls, no_tls_message, not_trusted, refusal
 
 logger = clean_logger("cosxfer")
-
-ATTEMPT_DELAY_SECONDS = 0.25
-
-Address = tuple[socket.AddressFamily, "tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,76 +73,8 @@ def _reason(error: OSError | UnicodeError) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-async def addresses(host: str, port: int) -> list[Address]:
-    """The addresses of ``host``, families in turn, in the resolver's order of preference."""
-    try:
-        # An address needs no resolver, and no thread.
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    except socket.gaierror:
-        try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except RuntimeError:
-            # The interpreter is ending and takes no more work for its threads; a clean-up may still have to connect.
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    families: dict[int, list[Address]] = {}
-    for family, _, _, _, address in found:
-        families.setdefault(family, []).append((family, address))
-    return [a for a in chain.from_iterable(zip_longest(*families.values())) if a is not None]
-
-
 async def _connect(target: Target) -> socket.socket:
-    found = await addresses(target.host, target.port)
-    if len(found) == 1:
-        return await _attempt(found[0])
-    return await _race(found)
-
-
-async def _race(found: Sequence[Address]) -> socket.socket:
-    attempts: set[asyncio.Task[socket.socket]] = set()
-    failure: OSError | None = None
-    left = list(found)
-    winner: socket.socket | None = None
-    try:
-        while winner is None and (left or attempts):
-            if left:
-                attempts.add(asyncio.create_task(_attempt(left.pop(0))))
-            delay = ATTEMPT_DELAY_SECONDS if left else None
-            ended, attempts = await asyncio.wait(attempts, timeout=delay, return_when=asyncio.FIRST_COMPLETED)
-            for attempt in ended:
-                error = attempt.exception()
-                if error is None and winner is None:
-                    winner = attempt.result()
-                elif error is None:
-                    attempt.result().close()
-                elif isinstance(error, OSError):
-                    failure = failure or error
-                else:
-                    raise error
-    finally:
-        for attempt in attempts:
-            attempt.cancel()
-            attempt.add_done_callback(_close_late)
-    if winner is not None:
-        return winner
-    raise failure or OSError("the name has no address")
-
-
-def _close_late(attempt: asyncio.Task[socket.socket]) -> None:
-    if not attempt.cancelled() and attempt.exception() is None:
-        attempt.result().close()
-
-
-async def _attempt(address: Address) -> socket.socket:
-    family, location = address
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await asyncio.get_running_loop().sock_connect(sock, location)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
+    return await connect_any(await addresses(target.host, target.port))
 
 
 async def _secure(sock: socket.socket, context: ssl.SSLContext, target: Target) -> ssl.SSLSocket:

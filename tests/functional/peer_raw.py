@@ -18,6 +18,8 @@ from h2.settings import SettingCodes, Settings
 from cosxfer.config import ClientConfig, HttpVersion
 from cosxfer.cos.endpoint import resolve_endpoint
 from cosxfer.cos.requests import HttpRequest
+from cosxfer.transport.base import Transport
+from cosxfer.transport.httpx import HttpxTransport
 from cosxfer.transport.native import NativeTransport
 
 P = ParamSpec("P")
@@ -145,6 +147,19 @@ async def serving(serve: Serve, *, scheme: str = "http") -> AsyncIterator[Server
 @contextlib.asynccontextmanager
 async def native(version: HttpVersion = "1.1", **more: Any) -> AsyncIterator[NativeTransport]:
     transport = NativeTransport(ClientConfig(http_version=version, **more))
+    try:
+        yield transport
+    finally:
+        await transport.aclose()
+
+
+TRANSPORTS: dict[str, Callable[[ClientConfig], Transport]] = {"native": NativeTransport, "httpx": HttpxTransport}
+
+
+@contextlib.asynccontextmanager
+async def sending(over: str, **settings: Any) -> AsyncIterator[Transport]:
+    """One of the `TRANSPORTS`; HTTP/1.1 unless ``http_version`` says otherwise."""
+    transport = TRANSPORTS[over](ClientConfig(**{"http_version": "1.1", **settings}))
     try:
         yield transport
     finally:

@@ -15,7 +15,7 @@ from cosxfer.config import HttpVersion
 from cosxfer.errors import ProtocolError, TransportTimeoutError
 from cosxfer.limits import MIB
 from cosxfer.transport.native_pool import HTTP2_CONNECTIONS
-from tests.functional.peer_raw import OK, Http2Peer, Peer, in_loop, native, serving, until
+from tests.functional.peer_raw import OK, Http2Peer, Peer, in_loop, native, sending, serving, until
 
 BODY = random.Random(29).randbytes(400_000)
 STALL_SECONDS = 0.5
@@ -112,9 +112,12 @@ async def chunks_http1(peer: Peer) -> None:
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )
+@pytest.mark.parametrize("over", ["native", "httpx"])
 @in_loop
-async def test_a_trickle_is_no_sign_of_life(version: HttpVersion, serve: Callable[[Peer], Awaitable[None]]) -> None:
-    async with serving(serve) as server, native(version) as transport, asyncio.timeout(20):
+async def test_a_trickle_is_no_sign_of_life(
+    version: HttpVersion, serve: Callable[[Peer], Awaitable[None]], over: str
+) -> None:
+    async with serving(serve) as server, sending(over, http_version=version) as transport, asyncio.timeout(20):
         with pytest.raises(TransportTimeoutError):
             await transport.send(server.request(body=b"x" * 100, stall_timeout_seconds=STALL_SECONDS))
 

@@ -1,0 +1,200 @@
+"""What counts as progress if Python moves the bytes: the rule of the native transport (wire_connection.c).
+
+Progress means finishing a stage (the request's head or body, the response's head) or moving 1 KiB of body, either way.
+What the peer's system has confirmed of the request counts too: a megabyte or more lies in the socket's send buffer,
+and a slow server takes it long after it was written. Behind a proxy it is the proxy that confirms. Interim responses,
+single bytes, pings and trailers do not count, so a server that trickles cannot hold a caller. They are capped too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import sys
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from typing import Protocol, TypeVar
+
+if sys.platform != "win32":
+    import fcntl
+    import termios
+
+TRICKLE_BYTES = 1024
+"""What has to move in a time-out, if no stage ends."""
+
+MAX_INTERIM = 32
+"""Interim (1xx) responses to one request."""
+
+MAX_NOISE_BYTES = 256 * 1024
+"""What a server may send without any progress: interim responses, pings, extensions of chunks, trailers."""
+
+TICK_SECONDS = 0.1
+_TCP_INFO_CONFIRMED = 120
+"""Where Linux' ``struct tcp_info`` holds tcpi_bytes_acked, 64 bits (since 4.1)."""
+
+T = TypeVar("T")
+
+
+class Outgoing(Protocol):
+    """A connection as `Progress` looks at it."""
+
+    noise: int
+    """Bytes that came since the last progress of any request on it."""
+
+    def confirmed(self) -> tuple[int, int]:
+        """How many bytes the peer's system has confirmed so far, and how many are on their way to it."""
+        ...
+
+
+def confirmed(sock: socket.socket, written: int) -> tuple[int, int]:
+    """`Outgoing.confirmed` of a socket to which ``written`` bytes were given."""
+    waiting = 0
+    if sys.platform != "win32":
+        with suppress(OSError, ValueError):
+            waiting = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))[0]
+    if sys.platform == "linux":
+        with suppress(OSError):
+            info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_CONFIRMED + 8)
+            if len(info) == _TCP_INFO_CONFIRMED + 8:
+                return struct.unpack_from("Q", info, _TCP_INFO_CONFIRMED)[0], waiting
+    return max(0, written - waiting), waiting
+
+
+class NoiseError(Exception):
+    """The server sends, but nothing that brings the request further."""
+
+
+class Progress:
+    """Ends one request when its server has made no progress for ``seconds``."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._loop = asyncio.get_running_loop()
+        self._limit = asyncio.timeout(None)
+        self._last = self._loop.time()
+        self._moved = 0
+        self._begun = False
+        self._ours = 0
+        self._connection: Outgoing | None = None
+        self._confirmed = 0
+        self._out_until = 0
+        self._writing = False
+        self._wrote = False
+        self._interims = 0
+        self._tail = b""
+        self._answered = False
+
+    @property
+    def expired(self) -> bool:
+        """Whether the request was ended by this."""
+        return self._limit.expired()
+
+    async def watch(self, work: Awaitable[T]) -> T:
+        """Await ``work``. Raises TimeoutError, with `expired` True, if there is no progress."""
+        timer: list[asyncio.TimerHandle] = []
+
+        def tick() -> None:
+            self._look()
+            if self._loop.time() - self._last >= self._seconds:
+                self._limit.reschedule(self._loop.time())
+            else:
+                timer[:] = [self._loop.call_later(min(TICK_SECONDS, self._seconds / 4), tick)]
+
+        token = CURRENT.set(self)
+        try:
+            async with self._limit:
+                tick()
+                return await work
+        finally:
+            timer[0].cancel() if timer else None
+            CURRENT.reset(token)
+
+    def begins(self) -> None:
+        """The request is on a connection: until now others were waited for, or a handshake, which have other limits."""
+        if not self._begun:
+            self._begun = True
+            self.stage()
+
+    def follow(self, event: str) -> None:
+        """What httpcore is about to do, or has done, as its extension "trace" says."""
+        if event.endswith((".connect_tcp.started", ".start_tls.started")):
+            # A handshake has a limit of its own. What was answered before it was a proxy's leave.
+            self._begun = self._answered = False
+            self._interims, self._tail = 0, b""
+        elif event.startswith(("http11.", "http2.")):
+            self.begins()
+            if event.endswith(".receive_response_headers.complete"):
+                self.answered()
+            elif event.endswith(("send_request_headers.complete", "send_request_body.complete")):
+                self.stage()
+
+    def stage(self) -> None:
+        """A stage has ended."""
+        self._moved = 0
+        self._last = self._loop.time()
+        if self._connection is not None:
+            self._connection.noise = 0
+
+    def answered(self) -> None:
+        """The response's head is there."""
+        self._answered = True
+        self.stage()
+
+    def moved(self, count: int) -> None:
+        """So much of a body has moved."""
+        self._moved += count
+        if self._moved >= TRICKLE_BYTES:
+            self.stage()
+
+    @contextmanager
+    def waits_for_us(self) -> Iterator[None]:
+        """It is not the server that is waited for: the caller's body is read, or the rate limit holds it back."""
+        self._ours += 1
+        try:
+            yield
+        finally:
+            self._ours -= 1
+            self._last = self._loop.time()
+
+    @contextmanager
+    def writes(self, connection: Outgoing) -> Iterator[None]:
+        """Some of the request is written to ``connection``."""
+        if connection is not self._connection:
+            self._connection = connection
+            self._confirmed, self._out_until = connection.confirmed()[0], 0
+        self._writing = self._wrote = True
+        try:
+            yield
+        finally:
+            self._writing = False
+
+    def received(self, connection: Outgoing, data: bytes) -> None:
+        """``data`` was read from ``connection``. Raises `NoiseError`."""
+        connection.noise += len(data)
+        if not self._answered:
+            seen = self._tail + data
+            self._tail = seen[-10:]
+            self._interims += seen.count(b"\r\n\r\nHTTP/1.")
+            if self._interims > MAX_INTERIM:
+                raise NoiseError("there is no end of interim responses")
+        if connection.noise > MAX_NOISE_BYTES:
+            raise NoiseError(f"the server sent {MAX_NOISE_BYTES} bytes and no part of a response")
+
+    def _look(self) -> None:
+        if self._ours or not self._begun:
+            self._last = self._loop.time()
+        if self._connection is None:
+            return
+        now, waiting = self._connection.confirmed()
+        if self._wrote:
+            self._out_until = now + waiting
+            self._wrote = self._writing
+        before, self._confirmed = self._confirmed, max(now, self._confirmed)
+        if before < now and before < self._out_until:
+            self.moved(now - before)
+
+
+CURRENT: ContextVar[Progress | None] = ContextVar("cosxfer_progress", default=None)
+"""Of the request that a task is sending: by this a connection of httpcore's finds whose bytes it moves."""

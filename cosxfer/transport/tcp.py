@@ -1,0 +1,87 @@
+"""TCP connections, made on the event loop.
+
+If a name has several addresses they are tried as RFC 8305 ("Happy Eyeballs") says: families in turn, the next one
+a quarter of a second after the last, or as soon as one fails; the first that connects is used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from functools import partial
+from itertools import chain, zip_longest
+
+# The resolver encodes names with this codec, which is otherwise imported by its first use, in a thread: a process that
+# is forked at that moment could never import it.
+import encodings.idna  # noqa: F401  # isort: skip
+
+from cosxfer.threads import in_thread
+
+ATTEMPT_DELAY_SECONDS = 0.25
+
+Address = tuple[socket.AddressFamily, "tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]"]
+
+
+async def addresses(host: str, port: int) -> list[Address]:
+    """The addresses of ``host``, families in turn, in the resolver's order of preference."""
+    try:
+        # An address needs no resolver, and no thread.
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        found = await in_thread(None, partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM))
+    families: dict[int, list[Address]] = {}
+    for family, _, _, _, address in found:
+        families.setdefault(family, []).append((family, address))
+    return [a for a in chain.from_iterable(zip_longest(*families.values())) if a is not None]
+
+
+async def connect_any(found: Sequence[Address]) -> socket.socket:
+    """A non-blocking socket, connected to the first of the addresses that takes it. Raises OSError."""
+    if len(found) == 1:
+        return await _attempt(found[0])
+    attempts: set[asyncio.Task[socket.socket]] = set()
+    failure: OSError | None = None
+    left = list(found)
+    winner: socket.socket | None = None
+    try:
+        while winner is None and (left or attempts):
+            if left:
+                attempts.add(asyncio.create_task(_attempt(left.pop(0))))
+            delay = ATTEMPT_DELAY_SECONDS if left else None
+            ended, attempts = await asyncio.wait(attempts, timeout=delay, return_when=asyncio.FIRST_COMPLETED)
+            for attempt in ended:
+                error = attempt.exception()
+                if error is None and winner is None:
+                    winner = attempt.result()
+                elif error is None:
+                    attempt.result().close()
+                elif isinstance(error, OSError):
+                    failure = failure or error
+                else:
+                    raise error
+    finally:
+        for attempt in attempts:
+            attempt.cancel()
+            attempt.add_done_callback(_close_late)
+    if winner is not None:
+        return winner
+    raise failure or OSError("the name has no address")
+
+
+def _close_late(attempt: asyncio.Task[socket.socket]) -> None:
+    if not attempt.cancelled() and attempt.exception() is None:
+        attempt.result().close()
+
+
+async def _attempt(address: Address) -> socket.socket:
+    family, location = address
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await asyncio.get_running_loop().sock_connect(sock, location)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

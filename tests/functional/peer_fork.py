@@ -1,0 +1,38 @@
+"""A server in a process of its own, which a fork of the test's program does not disturb."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+
+
+def serve_ok() -> int:
+    """Answer each request with 200, until the process that called this has ended; returns the port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    port: int = listener.getsockname()[1]
+    reading, writing = os.pipe()
+    if os.fork():
+        os.close(reading)
+        listener.close()
+        os.set_inheritable(writing, True)
+        return port
+    os.close(writing)
+    _serve(listener, reading)
+    os._exit(0)
+
+
+def _serve(listener: socket.socket, parent: int) -> None:
+    connections: list[socket.socket] = []
+    while True:
+        ready, _, _ = select.select([listener, parent, *connections], [], [])
+        if parent in ready:
+            return
+        for one in ready:
+            if one is listener:
+                connections.append(listener.accept()[0])
+            elif one.recv(65536):
+                one.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            else:
+                connections.remove(one)
+                one.close()

@@ -1,0 +1,74 @@
+"""A client made in a forked child, while threads of the parent imported: nothing in it waits for their locks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+PROGRAM = r"""
+import importlib.util, os, sys, threading
+import cosxfer
+from tests.functional.peer_fork import serve_ok
+
+port = serve_ok()
+settings = dict(endpoint=f"http://localhost:{port}", secret_id="id", secret_key="key", region="ap-guangzhou",
+                transport=sys.argv[1], http_version="1.1", max_attempts=1)
+
+# The parent's client is used, so that all that its loop imports is there.
+parent = cosxfer.Client(**settings)
+parent.head_object("examplebucket-1250000000", "k")
+
+held, go_on = threading.Event(), threading.Event()
+
+class Finder:
+    # Holds the module's lock at the fork, as a thread does that imports it; while it is searched, a fork would wait.
+    def find_spec(self, name, path=None, target=None):
+        return importlib.util.spec_from_loader(name, self) if name == "sniffio" else None
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        held.set()
+        go_on.wait()
+        raise ImportError("there is none")
+
+sys.meta_path.insert(0, Finder())
+
+def load():
+    try:
+        import sniffio
+    except ImportError:
+        held.set()  # at once, as it is known that there is none
+
+threading.Thread(target=load, daemon=True).start()
+held.wait()
+child = os.fork()
+if not child:
+    with cosxfer.Client(**settings) as client:
+        client.head_object("examplebucket-1250000000", "k")
+    os._exit(0)
+pid, status = os.waitpid(child, 0)
+go_on.set()
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.parametrize("transport", ["native", "httpx"])
+def test_a_childs_own_client_works_though_a_thread_imported_at_the_fork(transport: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAM, transport],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert ended.returncode == 0, ended.stderr
