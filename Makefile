@@ -56,10 +56,14 @@ format: setup
 
 constraints:
 	rm -rf build/constraints && $(or $(PYTHON),python3) -m venv build/constraints
-	build/constraints/bin/pip install -q setuptools cython
-	build/constraints/bin/pip install -q --no-build-isolation '.[cli,server,bench,dev,docs]'
-	{ sed -n 1p .ci/constraints.txt; build/constraints/bin/pip freeze --all --exclude cosxfer --exclude pip; } > build/constraints.txt
-	mv build/constraints.txt .ci/constraints.txt
+	build/constraints/bin/pip install -q pip-tools
+	# What is pinned stays as it is; remove a line to renew it.
+	sed '/^#/d' .ci/constraints.txt > build/constraints.txt
+	build/constraints/bin/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header \
+	    --no-emit-options --no-emit-find-links --no-emit-index-url --no-emit-trusted-host \
+	    --extra cli --extra server --extra bench --extra dev --extra docs -o build/constraints.txt pyproject.toml
+	{ sed -n '/^#/p' .ci/constraints.txt; cat build/constraints.txt; } > build/constraints.new
+	mv build/constraints.new .ci/constraints.txt
 
 clean:
 	rm -rf .venv build dist cosxfer.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

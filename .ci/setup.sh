@@ -51,14 +51,18 @@ fi
     fail "Python 3.11 or later is needed; $PYTHON is $("$PYTHON" -V 2>&1). Set PYTHON=… to another one."
 
 # -- Python packages ------------------------------------------------------------------------------------------------
-deps=$(cat pyproject.toml .ci/constraints.txt .ci/setup.sh | cksum)
+deps=$(cat pyproject.toml .ci/constraints.txt .ci/build_tools.py .ci/setup.sh | cksum)
 if [ ! -x $VENV/bin/python ] || [ "$(cat $VENV/.deps 2>/dev/null)" != "$deps" ]; then
     say "Python packages into $VENV"
     [ -x $VENV/bin/python ] || "$PYTHON" -m venv $VENV
-    # Without isolation, so that the extension is built once, by the pinned build tools.
-    $VENV/bin/pip install -q --disable-pip-version-check -c .ci/constraints.txt setuptools cython
-    $VENV/bin/pip install -q --disable-pip-version-check -c .ci/constraints.txt --no-build-isolation \
-        -e '.[cli,server,bench,dev,docs]'
+    # The build tools first: they build what has no wheel, and the extension, without isolation. pip refuses each file whose
+    # hash is not in the list.
+    $VENV/bin/python .ci/build_tools.py .ci/constraints.txt >$VENV/build-tools.txt
+    pip="$VENV/bin/pip install -q --disable-pip-version-check --no-deps"
+    $pip --require-hashes -r $VENV/build-tools.txt
+    $pip --require-hashes --no-build-isolation -r .ci/constraints.txt
+    $pip --no-build-isolation -e .
+    $VENV/bin/pip check --disable-pip-version-check >&2
     echo "$deps" >$VENV/.deps
     rm -f $VENV/.extension
 fi

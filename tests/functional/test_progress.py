@@ -143,7 +143,7 @@ async def test_a_peer_whose_window_stays_shut_is_not_waited_for(over: str, versi
             peer.sendall(http2.data_to_send())
 
     with in_thread(serve) as server:
-        async with sending(over, http_version=version) as transport, asyncio.timeout(30):
+        async with sending(over, http_version=version) as transport, asyncio.timeout(100):
             with pytest.raises(TransportTimeoutError):
                 await transport.send(server.request(body=bytes(length), stall_timeout_seconds=STALL_SECONDS))
 
@@ -186,7 +186,7 @@ async def early_hints_http2(peer: Peer) -> None:
 )
 @in_loop
 async def test_noise_without_end_is_not_read(over: str, version: str, serve: Callable[[Peer], Awaitable[None]]) -> None:
-    async with serving(serve) as server, sending(over, http_version=version) as transport, asyncio.timeout(30):
+    async with serving(serve) as server, sending(over, http_version=version) as transport, asyncio.timeout(100):
         with pytest.raises(ProtocolError):
             await transport.send(server.request(body=b"x" * 100, stall_timeout_seconds=60))
 

@@ -1,0 +1,44 @@
+"""What `make setup` installs: each package in one version, and each of its files by its hash."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+LINES = (ROOT / ".ci/constraints.txt").read_text().replace("\\\n", " ").splitlines()
+PINNED = [line for line in LINES if line.strip() and not line.startswith("#")]
+
+
+def plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_each_package_has_one_version_and_the_hashes_of_its_files() -> None:
+    names = []
+    for line in PINNED:
+        found = re.fullmatch(r"([A-Za-z0-9._-]+)==(\S+)((?:\s+--hash=sha256:[0-9a-f]{64})+)\s*", line)
+        assert found, line
+        names.append(plain(found[1]))
+    assert len(names) == len(set(names))
+    assert len(names) > 50
+
+
+def test_each_dependency_of_each_extra_is_pinned() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wanted = [*project["build-system"]["requires"], *project["project"]["dependencies"]]
+    for extra in project["project"]["optional-dependencies"].values():
+        wanted += extra
+    pinned = {plain(line.partition("==")[0]) for line in PINNED}
+    assert {plain(re.split(r"[\[<>=~! ]", name)[0]) for name in wanted} <= pinned
+
+
+def test_setup_takes_nothing_without_a_hash() -> None:
+    script = (ROOT / ".ci/setup.sh").read_text()
+    installs = [line for line in script.splitlines() if re.search(r"^\s*\$pip |pip install", line)]
+    assert [line for line in installs if "-r " in line and "--require-hashes" not in line] == []
+    # The project itself is built here, and brings nothing along.
+    assert [line for line in installs if "-r " not in line and "-e ." not in line] == [
+        '    pip="$VENV/bin/pip install -q --disable-pip-version-check --no-deps"'
+    ]
