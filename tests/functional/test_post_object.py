@@ -41,6 +41,21 @@ def code(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.text.partition("<Code>")[2].partition("</Code>")[0]
 
 
+def test_a_redirect_that_the_policy_does_not_pin_is_refused(server: RunningServer, client: cosxfer.Client) -> None:
+    form = client.presign_post(server.bucket, "unpinned")
+    answer = send(form, success_action_redirect="https://elsewhere.example/")
+    assert code(answer) == (403, "AccessDenied")
+    with pytest.raises(cosxfer.NotFoundError):
+        client.head_object(server.bucket, "unpinned")
+
+
+def test_a_redirect_that_is_asked_for_is_always_pinned(server: RunningServer, client: cosxfer.Client) -> None:
+    page = "https://my.website/done"
+    form = client.presign_post(server.bucket, "pinned", success_action_redirect=page)
+    assert send(form).status_code == 303
+    assert code(send(form, success_action_redirect="https://elsewhere.example/"))[0] == 403
+
+
 @pytest.mark.parametrize("status", [None, 200, 201, 204])
 def test_a_form_stores_the_file(client: cosxfer.Client, server: RunningServer, status: int | None) -> None:
     form = client.presign_post(

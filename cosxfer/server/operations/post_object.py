@@ -134,6 +134,9 @@ def _authorize(call: Call, fields: Mapping[str, str]) -> Policy | None:
         raise CosError("AccessDenied", "Request has expired")
     known = {**fields, "bucket": call.bucket, "q-sign-time": key_time}
     _translated(lambda form: policy.check_fields(form, now=now), known)
+    if fields.get("success_action_redirect") and "success_action_redirect" not in {rule.field for rule in policy.rules}:
+        # Whoever passes the form on could send its users to any page.
+        raise CosError("AccessDenied", "The policy has no condition on success_action_redirect.")
     return policy
 
 
