@@ -54,16 +54,16 @@ format: setup
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
+# For Python 3.11 and later, and for all platforms. The versions that are listed stay; without the file all are new.
 constraints:
 	rm -rf build/constraints && $(or $(PYTHON),python3) -m venv build/constraints
-	build/constraints/bin/pip install -q pip-tools
-	# What is pinned stays as it is; remove a line to renew it.
-	sed '/^#/d' .ci/constraints.txt > build/constraints.txt
-	build/constraints/bin/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header \
-	    --no-emit-options --no-emit-find-links --no-emit-index-url --no-emit-trusted-host \
-	    --extra cli --extra server --extra bench --extra dev --extra docs -o build/constraints.txt pyproject.toml
-	{ sed -n '/^#/p' .ci/constraints.txt; cat build/constraints.txt; } > build/constraints.new
-	mv build/constraints.new .ci/constraints.txt
+	build/constraints/bin/pip install -q uv
+	build/constraints/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-strip-markers \
+	    --no-annotate --no-header \
+	    $(foreach extra,cli server bench dev docs,--extra $(extra)) pyproject.toml -o .ci/constraints.txt
+	{ printf '%s\n' '# The versions of all that setup.sh installs, with the hashes of their files for all platforms: a build repeats, and pip' \
+	    '# refuses any other file. Renewed with `make constraints`.'; cat .ci/constraints.txt; } > build/constraints.txt
+	mv build/constraints.txt .ci/constraints.txt
 
 clean:
 	rm -rf .venv build dist cosxfer.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

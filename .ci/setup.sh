@@ -56,12 +56,12 @@ if [ ! -x $VENV/bin/python ] || [ "$(cat $VENV/.deps 2>/dev/null)" != "$deps" ];
     say "Python packages into $VENV"
     [ -x $VENV/bin/python ] || "$PYTHON" -m venv $VENV
     # The build tools first: they build what has no wheel, and the extension, without isolation. pip refuses each file whose
-    # hash is not in the list.
+    # hash is not in the list. Without --use-pep517, pip before 23.1 runs "setup.py install" (Debian 12 has 23.0.1).
     $VENV/bin/python .ci/build_tools.py .ci/constraints.txt >$VENV/build-tools.txt
-    pip="$VENV/bin/pip install -q --disable-pip-version-check --no-deps"
+    pip="$VENV/bin/pip install -q --disable-pip-version-check --no-deps --no-build-isolation --use-pep517"
     $pip --require-hashes -r $VENV/build-tools.txt
-    $pip --require-hashes --no-build-isolation -r .ci/constraints.txt
-    $pip --no-build-isolation -e .
+    $pip --require-hashes -r .ci/constraints.txt
+    $pip -e .
     $VENV/bin/pip check --disable-pip-version-check >&2
     echo "$deps" >$VENV/.deps
     rm -f $VENV/.extension
