@@ -156,7 +156,7 @@ def crc64(response: HttpResponse, *, doing: str) -> int | None:
 def size(response: HttpResponse, *, doing: str) -> int:
     """Content-Length as a number."""
     value = response.headers.get("content-length", "")
-    if not (value.isascii() and value.isdigit()):
+    if not (value.isascii() and value.isdigit() and len(value) < 20):
         raise malformed(doing, f"Content-Length is {value[:40]!r}")
     return int(value)
 
@@ -176,7 +176,7 @@ def server_time(response: HttpResponse) -> float | None:
     """The Date header as Unix seconds."""
     try:
         return parsedate_to_datetime(response.headers["date"]).timestamp()
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, OverflowError):
         return None
 
 

@@ -107,7 +107,7 @@ def refused(proxy: Proxy, request: HttpRequest, said: str) -> ConnectError:
         permanent=no_entry
         or not_allowed
         or any(text in said for text in _NOT_THIS_WAY)
-        or (status.isdigit() and status.startswith("4") and status not in ("408", "429")),
+        or (status.isascii() and status.isdigit() and status.startswith("4") and status not in ("408", "429")),
     )
 
 

@@ -122,3 +122,22 @@ def test_any_date_is_a_time_or_none(date: str) -> None:
 def test_the_servers_time_is_read_as_unix_seconds() -> None:
     assert responses.server_time(answer(date="Tue, 14 Nov 2023 22:13:20 GMT")) == 1_700_000_000
     assert responses.server_time(answer()) is None
+
+
+@pytest.mark.parametrize("text", ["", "9" * 20, "9" * 5000, "٣", "²", "-1", "+1", "1_0", "1 ", "0x10"])
+def test_a_content_length_that_is_no_number_is_a_malformed_answer(text: str) -> None:
+    with pytest.raises(cosxfer.ProtocolError):
+        responses.size(answer(content_length=text), doing="a test")
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        "Mon, 01 Jan 99999999999 00:00:00 GMT",
+        f"Mon, {'9' * 30} Jan 2020 00:00:00 GMT",
+        f"Mon, 01 Jan 2020 00:00:00 +{'9' * 30}",
+        f"Mon, 01 Jan 2020 {'9' * 5000}:00:00 GMT",
+    ],
+)
+def test_a_date_out_of_range_is_no_date(date: str) -> None:
+    assert responses.server_time(answer(date=date)) is None
