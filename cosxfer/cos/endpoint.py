@@ -145,20 +145,26 @@ class Binding:
     def __init__(self) -> None:
         self._first: dict[str, str] = {}
 
-    def check(self, template: str, endpoint: Endpoint, *, bucket: str, region: str | None) -> None:
-        """Raise `UsageError` for another bucket or region than the first.
+    def check(self, template: str, endpoint: Endpoint, *, bucket: str, region: str | None) -> dict[str, str]:
+        """Raise `UsageError` for another bucket or region than the first; returns what a request would bind it to.
 
         A server at an IP address has no regions; an address of COS's own names its region, or is one for all.
         """
         template = with_bucket(template)
-        if "{bucket}" not in template:
-            self._same(template, "bucket", bucket)
+        values = {} if "{bucket}" in template else {"bucket": bucket}
         of_cos = _COS_DOMAIN.fullmatch(endpoint.host)
         if region is not None and "{region}" not in template and not of_cos and not _is_machine(endpoint.host):
-            self._same(template, "region", region)
+            values["region"] = region
+        for name, value in values.items():
+            self._same(template, name, value)
+        return values
+
+    def bind(self, template: str, endpoint: Endpoint, *, bucket: str, region: str | None) -> None:
+        """A request or a form uses the address. A call that is refused before that has bound nothing."""
+        self._first.update(self.check(template, endpoint, bucket=bucket, region=region))
 
     def _same(self, template: str, name: str, value: str) -> None:
-        first = self._first.setdefault(name, value)
+        first = self._first.get(name, value)
         if first != value:
             raise UsageError(
                 f"the endpoint {shorten(template, 160)} has no {{{name}}}, so it leads to one {name}. "

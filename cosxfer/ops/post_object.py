@@ -67,6 +67,7 @@ async def presign_post(
         key_time=f"{now - EARLY_SECONDS};{ends}",
     )
     url = f"{endpoint.scheme}://{endpoint.authority}{requests.target(endpoint.path(''), {})}"
+    session.endpoint(bucket, region, bind=True)
     return PresignedPost(url=url, fields=signed, expires_at=ends)
 
 

@@ -99,13 +99,17 @@ class Session:
         watched._on_retry = on_retry
         return watched
 
-    def endpoint(self, bucket: str, region: str | None = None) -> Endpoint:
-        """The address of ``bucket``; ``region`` overrides the client's."""
+    def endpoint(self, bucket: str, region: str | None = None, *, bind: bool = False) -> Endpoint:
+        """The address of ``bucket``; ``region`` overrides the client's.
+
+        ``bind`` says that it is used now: an address without ``{bucket}`` is for this bucket from here on.
+        """
         if region is not None and region != "":
             check_region(region)
         region = region or self.config.region
         endpoint = resolve_endpoint(self.config.endpoint, bucket=bucket, region=region)
-        self._binding.check(self.config.endpoint, endpoint, bucket=bucket, region=region)
+        use = self._binding.bind if bind else self._binding.check
+        use(self.config.endpoint, endpoint, bucket=bucket, region=region)
         return endpoint
 
     async def credentials(self) -> Credentials | None:
@@ -211,7 +215,9 @@ class Session:
         on_body: Callable[[bytes], None] | None,
         stall_timeout_seconds: float | None,
     ) -> HttpRequest:
-        endpoint = self.endpoint(request.bucket, request.region)
+        if SSE_CUSTOMER_KEY in request.headers:
+            check_confidential(self.endpoint(request.bucket, request.region))
+        endpoint = self.endpoint(request.bucket, request.region, bind=True)
         path = endpoint.path(request.key)
         headers: dict[str, str] = {"host": endpoint.authority, **request.headers}
         if request.content_length is not None and (request.content_length or request.method in ("PUT", "POST")):
@@ -219,8 +225,6 @@ class Session:
         if request.content_length == 0:
             # There is nothing to hold back; RFC 9110 forbids the expectation without a body.
             headers.pop("expect", None)
-        if SSE_CUSTOMER_KEY in headers:
-            check_confidential(endpoint)
         if attempt > 1:
             headers["x-cos-sdk-retry"] = "true"
         if credentials is not None and request.signed:

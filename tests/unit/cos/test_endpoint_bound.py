@@ -134,6 +134,48 @@ def test_an_address_without_a_bucket_is_bound_to_the_first_one(template: str, tm
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("template", ANY)
+def test_a_call_that_sends_nothing_binds_nothing(template: str, tmp_path: Path) -> None:
+    recorder, missing = Recorder(), tmp_path / "missing"
+
+    async def main() -> None:
+        async with client(template, recorder, region="ap-guangzhou") as cos:
+            for call in (
+                lambda: cos.put_object(B, "k", 5),  # type: ignore[arg-type]
+                lambda: cos.put_object(B, "k", missing, region="ap-beijing"),
+                lambda: cos.post_object(B, "k", 5),  # type: ignore[arg-type]
+                lambda: cos.append_object(B, "k", 5, position=0),  # type: ignore[arg-type]
+                lambda: cos.multipart_upload(B, "k", 5, upload_id="u", part_number=1),  # type: ignore[arg-type]
+                lambda: cos.presign_post(B, "k", expires_seconds=0),
+                lambda: cos.upload_file(B, "k", missing),
+                lambda: cos.slice_upload_file(B, "k", missing),
+            ):
+                with pytest.raises(cosxfer.CosxferError):
+                    await call()  # type: ignore[no-untyped-call]
+            [result] = await cos.upload_files([{"bucket": B, "key": "k", "path": missing}])
+            assert isinstance(result.error, cosxfer.SourceError)
+            assert not recorder.sent
+            await cos.put_object(A, "k", b"x")
+
+    asyncio.run(main())
+    assert len(recorder.sent) == 1
+
+
+def test_a_refused_secret_and_a_form_bind_as_they_are_used() -> None:
+    recorder = Recorder()
+
+    async def main() -> None:
+        async with client("http://files.example.com", recorder) as cos:
+            with pytest.raises(cosxfer.UsageError, match="in the clear"):
+                await cos.put_object(B, "k", b"x", sse_customer_algorithm="AES256", sse_customer_key="0" * 32)
+            await cos.presign_post(A, "k")
+            with pytest.raises(cosxfer.UsageError, match="another client"):
+                await cos.put_object(B, "k", b"x")
+
+    asyncio.run(main())
+    assert not recorder.sent
+
+
 def test_a_blocking_client_is_bound_too() -> None:
     recorder = Recorder()
     with cosxfer.Client(endpoint=ANY[0], transport=recorder, secret_id="i", secret_key="k") as cos:
