@@ -44,6 +44,8 @@ class Proxies:
 
     def __init__(self) -> None:
         self._environment = getproxies_environment()
+        if "no" in self._environment:
+            self._environment["no"] = _listed(self._environment["no"])
         # Where it says nothing, macOS has settings of its own.
         self._urls = self._environment or getproxies()
         self._known: dict[tuple[str, str, int], Proxy | None] = {}
@@ -75,10 +77,12 @@ class Proxies:
             return False  # what the system leaves out is not known here
         exceptions = self._urls.get("no", "")
         _, host, port = address
+        host = host.removesuffix(".")
         named = {_named(name, entry) for name in (host, f"{host}:{port}") for entry in exceptions.split(",")}
         return exceptions == "*" or "all" in named or "some" not in named
 
     def _bypassed(self, host: str, port: int) -> bool:
+        host = host.removesuffix(".")
         # NO_PROXY may name a host with its port, and an IPv6 address in brackets.
         names = [host, f"{host}:{port}"]
         if ":" in host:
@@ -89,6 +93,15 @@ class Proxies:
             entries = self._environment.get("no", "").split(",")
             return any(_is_below(host, port, entry) or _is_in(host, port, entry) for entry in entries)
         return any(proxy_bypass(name) for name in names)
+
+
+def _listed(exceptions: str) -> str:
+    """``NO_PROXY`` in one form: commas alone, no dots at the ends of names, and ``*`` alone if that is an entry.
+
+    curl takes spaces between entries too.
+    """
+    entries = [one.removesuffix(".") if one.strip("*.") else one for one in re.split(r"[,\s]+", exceptions) if one]
+    return "*" if "*" in entries else ",".join(entries)
 
 
 def _is_below(host: str, port: int, entry: str) -> bool:

@@ -60,7 +60,22 @@ def test_a_cgi_script_does_not_take_a_header_for_a_proxy(monkeypatch: pytest.Mon
         ("*.example:80", "a.example", False),
         ("*.", "a.example", False),
         ("x, A.Example ,y", "a.example", True),
-        ("x,*", "a.example", False),
+        ("x,*", "a.example", True),
+        (" * , x", "a.example", True),
+        (" * ", "10.0.0.1", True),
+        ("x A.Example", "a.example", True),
+        ("x\ta.example,,", "a.example", True),
+        (",, ,", "a.example", False),
+        (".", "a.example", False),
+        ("*.*", "a.example", False),
+        ("a.example.", "a.example", True),
+        ("*.example.", "a.example", True),
+        ("example", "a.example.", True),
+        ("*.example", "a.example.", True),
+        ("10.0.0.0/", "10.0.0.1", False),
+        ("10.0.0.0/-1", "10.0.0.1", False),
+        ("fe80::/10%eth0", "fe80::1", False),
+        ("[", "10.0.0.1", False),
         ("a.example:443", "a.example", True),
         (".example:443", "a.example", True),
         ("a.example:80", "a.example", False),
@@ -136,7 +151,7 @@ def test_whether_all_hosts_of_a_client_go_the_same_way(monkeypatch: pytest.Monke
         *names,
     ]
     below = [f"{start}{entry}" for start in (".", "*.") for entry in entries]
-    for entry in [*entries, *below, "localhost, .example", "x,ap-guangzhou.myqcloud.com"]:
+    for entry in [*entries, *below, "localhost, .example", "x,ap-guangzhou.myqcloud.com", "x *", "x com."]:
         monkeypatch.setenv("NO_PROXY", entry)
         proxies = Proxies()
         ways = {proxies.of_template(host, None) for host in hosts}
