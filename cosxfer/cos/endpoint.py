@@ -11,6 +11,10 @@ from cosxfer.cos.names import check_bucket, check_region, shorten
 from cosxfer.errors import UsageError
 
 _USER = re.compile(r"//[^/]*@")
+_ONE_SLASH = re.compile(r"https?:(?!//)", re.IGNORECASE)
+_DROPPED = re.compile(r"[\t\r\n]")
+"""What `urlsplit` would drop without a word."""
+
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _HOST = re.compile(r"[A-Za-z\d._-]+|\[[\dA-Fa-f:.]+\]", re.ASCII)
 
@@ -121,6 +125,8 @@ def _own_bucket(template: str, endpoint: Endpoint) -> str | None:
     Raises `UsageError` for an address of COS that names no bucket.
     """
     match = _COS_HOST.fullmatch(endpoint.host)
+    if match is not None and endpoint.base_path.count("/") > (match["bucket"] is None):
+        raise _bad(template, "COS takes the path behind the bucket for part of the key; leave it out")
     if match is not None and match["bucket"] is not None:
         return match["bucket"]
     if "{bucket}" in template:
@@ -194,6 +200,10 @@ def _fill(template: str, bucket: str, region: str | None) -> Endpoint:
         raise _bad(template, f"{{{name}}} is not a placeholder; there are {{bucket}} and {{region}}")
 
     address = _PLACEHOLDER.sub(fill, template.strip())
+    if _ONE_SLASH.match(address):
+        raise _bad(template, "two slashes follow the scheme")
+    if _DROPPED.search(address):
+        raise _bad(template, "it holds a tab or a line break")
     if "://" not in address:
         address = f"https://{address}"
     try:
@@ -216,6 +226,8 @@ def _fill(template: str, bucket: str, region: str | None) -> Endpoint:
     base_path = parts.path.rstrip("/")
     if quote(base_path, safe=PATH_SAFE) != base_path:
         raise _bad(template, "the path may hold only letters, digits and -_.~/")
+    if any(segment in ("", ".", "..") for segment in base_path.split("/")[1:]):
+        raise _bad(template, "the path holds a segment that is empty, '.' or '..'")
     return Endpoint(scheme=parts.scheme, host=host, port=port or default_port, authority=authority, base_path=base_path)
 
 

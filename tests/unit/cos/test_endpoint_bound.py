@@ -77,7 +77,6 @@ def test_an_address_of_cos_that_can_name_no_bucket_is_refused_with_the_right_for
         f"https://{A}.cos-internal.ap-guangzhou.tencentcos.cn",
         f"https://{A}.cos.accelerate.{COS}",
         f"https://{A}.cos.{{region}}.{COS}",
-        f"https://{A}.cos.ap-guangzhou.{COS}/{{bucket}}",
         f"https://{A}.cos-website.ap-guangzhou.{COS}",
         f"https://{A}.cosgz.{COS}",
         f"https://{A}.example.com",

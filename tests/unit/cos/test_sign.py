@@ -100,7 +100,9 @@ def test_a_signature_over_parameters_is_as_the_document_says() -> None:
 KEYS = Credentials(secret_id="AKIDx", secret_key="secret")
 TIME = "1700000000;1700000900"
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
+names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8).filter(
+    lambda name: sign.folded(name) not in sign.SIGNATURE_FIELDS
+)
 params_of = st.dictionaries(names, text, max_size=4).filter(
     lambda params: len({sign.escape(name).lower() for name in params}) == len(params)
 )
