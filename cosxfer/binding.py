@@ -20,10 +20,14 @@ Kind = TypeVar("Kind")
 def explains_arguments(kind: type[Kind]) -> type[Kind]:
     """Decorate a class: its calls, and ``__init__``, refuse arguments that do not fit by `UsageError`."""
     for name, call in list(vars(kind).items()):
-        public = name == "__init__" or not name.startswith("_")
-        if public and inspect.isfunction(call) and call.__code__.co_argcount + call.__code__.co_kwonlyargcount > 1:
-            shown = kind.__name__ if name == "__init__" else name
+        if name != "__init__" and name.startswith("_"):
+            continue
+        shown = kind.__name__ if name == "__init__" else name
+        if inspect.isfunction(call):
             setattr(kind, name, _explained(call, _Form(call, shown)))
+        elif isinstance(call, classmethod):
+            made = call.__func__
+            setattr(kind, name, classmethod(_explained(made, _Form(made, shown))))
     return kind
 
 

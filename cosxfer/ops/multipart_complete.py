@@ -93,7 +93,8 @@ def _crc64(root: Element) -> int | None:
 def listed_parts(parts: Iterable[PartInput]) -> list[Part | MultipartUploadResult]:
     """The parts as records, whatever the caller has them as; raises `UsageError` for what is none."""
     if not isinstance(parts, Iterable) or isinstance(parts, str | bytes | Mapping):
-        raise wrong_type("parts", parts, WANTED)
+        inside = "; the list is in it: give parts['Part']" if isinstance(parts, Mapping) and "Part" in parts else ""
+        raise wrong_type("parts", parts, WANTED + inside)
     return [_as_part(part) for part in parts]
 
 

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from cosxfer.arguments import check_timeout
+from cosxfer.binding import explains_arguments
 from cosxfer.engine.options import FileUpload
 from cosxfer.errors import TaskTimeoutError
 from cosxfer.events import ProgressMeter
@@ -193,6 +194,7 @@ class BatchView(Generic[Handle]):
         return self._batch._dispatcher.delivered() if self._batch.watched else None
 
 
+@explains_arguments
 class UploadBatch(BatchView[UploadTask[UploadResult]]):
     """Many files under way; made by `Client.submit_upload_files`."""
 
@@ -231,6 +233,7 @@ class UploadBatch(BatchView[UploadTask[UploadResult]]):
             raise
 
 
+@explains_arguments
 class AsyncUploadBatch(BatchView[AsyncUploadTask[UploadResult]]):
     """Many files under way; made by `AsyncClient.submit_upload_files`."""
 

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
 from cosxfer.arguments import check_timeout
+from cosxfer.binding import explains_arguments
 from cosxfer.errors import TaskTimeoutError
 from cosxfer.models import TaskInfo
 from cosxfer.states import TaskState
@@ -85,6 +86,7 @@ class TaskView(Generic[R]):
         return self._queue.stopped(self._record)
 
 
+@explains_arguments
 class UploadTask(TaskView[R]):
     """An upload under way, or waiting for its turn; made by the ``submit_…`` calls of `cosxfer.Client`.
 
@@ -145,6 +147,7 @@ class UploadTask(TaskView[R]):
             raise
 
 
+@explains_arguments
 class AsyncUploadTask(TaskView[R]):
     """An upload under way, or waiting for its turn; made by the ``submit_…`` calls of `cosxfer.AsyncClient`.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from cosxfer.binding import explains_arguments
 from cosxfer.cos.requests import _HEADER_OF as HEADER_OF
 from cosxfer.transport.memory import MemoryTransport
 from tests.unit.fake_cos import BUCKET, FakeCos
+from tests.unit.files import write
 from tests.unit.test_arguments import CALLS, asynchronous, blocking, parameters, refused
 
 Run = Callable[[str, Mapping[str, Any]], object]
@@ -271,6 +273,50 @@ def test_a_type_error_from_within_a_call_stays_what_it_is() -> None:
         asyncio.run(Calls().later(5))
     with pytest.raises(cosxfer.UsageError, match=r"there is no parameter 'Value'; did you mean value\? Write"):
         Calls().at_once(Value=5)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        ("result", r"there is no parameter 'Timeout'; did you mean timeout\?"),
+        ("pause", "there is no parameter 'Timeout'"),
+        ("restart", "there is no parameter 'Timeout'"),
+        ("cancel", r"there is no parameter 'Timeout'"),
+    ],
+)
+def test_a_handle_says_its_own_names(cos: FakeCos, tmp_path: Path, call: str, told: str) -> None:
+    path = write(tmp_path / "f", 1)
+    files = [{"bucket": BUCKET, "key": "k", "path": path}]
+
+    async def main() -> None:
+        async with cos.client() as client:
+            for handle in (client.submit_upload_file(BUCKET, "k", path), client.submit_upload_files(files)):
+                await handle.result()
+                if hasattr(handle, call):
+                    with pytest.raises(cosxfer.UsageError, match=told):
+                        await getattr(handle, call)(Timeout=1)
+
+    asyncio.run(main())
+    with cos.blocking_client() as client:
+        for handle in (client.submit_upload_file(BUCKET, "k", path), client.submit_upload_files(files)):
+            handle.result()
+            with pytest.raises(cosxfer.UsageError, match=r"Write result\(timeout\)"):
+                handle.result(1, 2)  # type: ignore[call-arg]
+            if hasattr(handle, call):
+                with pytest.raises(cosxfer.UsageError, match=told):
+                    getattr(handle, call)(Timeout=1)
+
+
+def test_a_call_without_parameters_and_a_class_method_say_so_too(cos: FakeCos) -> None:
+    with cos.blocking_client() as client:
+        for call in (client.get_task_list, client.clear_finished_tasks, client.close):
+            with pytest.raises(cosxfer.UsageError, match=r"^there is no parameter 'TaskId'$"):
+                call(TaskId="x")  # type: ignore[call-arg]
+            with pytest.raises(cosxfer.UsageError, match="takes 0 positional arguments"):
+                call("x")  # type: ignore[call-arg]
+    for kind in (cosxfer.Client, cosxfer.AsyncClient):
+        with pytest.raises(cosxfer.UsageError, match=r"did you mean spec\? Write from_spec\(spec\)"):
+            kind.from_spec(Spec=1)  # type: ignore[call-arg]
 
 
 GOOD = {"bucket": BUCKET, "key": "a", "path": __file__}
