@@ -74,6 +74,7 @@ class CredentialsResolver:
         self.source = source
         self._provider = None if source is None or isinstance(source, Credentials) else source
         self._current = source if isinstance(source, Credentials) else None
+        self._doubted: Credentials | None = None
         self._lock = asyncio.Lock()
 
     async def get(self, now: float) -> Credentials | None:
@@ -92,10 +93,12 @@ class CredentialsResolver:
                 token = _asking.set(self)
                 try:
                     self._current = await _ask(self._provider)
-                except CredentialsError as error:
-                    # Asked ahead of time, so that a provider may fail once.
-                    if self._current is None or not _valid(self._current, now, margin=0):
+                except CosxferError as error:
+                    # Asked ahead of time or for a mere doubt, so that a provider may fail once.
+                    at_hand = self._current or self._doubted
+                    if at_hand is None or not _valid(at_hand, now, margin=0):
                         raise
+                    self._current = at_hand
                     logger.warning("%s; the keys at hand are used while they last", error)
                 finally:
                     _asking.reset(token)
@@ -107,12 +110,16 @@ class CredentialsResolver:
         """Whether `get` may still return ``used``."""
         return self._current is used
 
-    def discard(self, used: Credentials | None) -> bool:
-        """Forget ``used``, which the server called expired. Returns whether asking again can bring others."""
+    def discard(self, used: Credentials | None, *, doubted: bool = False) -> bool:
+        """Forget ``used``, which the server called expired. Returns whether asking again can bring others.
+
+        ``doubted`` says that the server gave no reason: the keys stay at hand in case the provider fails.
+        """
         if self._provider is None:
             return False
         if self._current is used:
             self._current = None
+            self._doubted = used if doubted else None
         return True
 
 

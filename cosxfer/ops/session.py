@@ -274,7 +274,7 @@ class Session:
                 return "the clock was corrected"
         doubted = unexplained and method == "HEAD" and self._may_doubt(signing.credentials)
         if expired or doubted or error.code in ("ExpiredToken", "InvalidAccessKeyId"):
-            return "the keys are asked for anew" if self.keys.discard(signing.credentials) else ""
+            return "the keys are asked for anew" if self.keys.discard(signing.credentials, doubted=doubted) else ""
         return ""
 
     def _may_doubt(self, credentials: Credentials | None) -> bool:

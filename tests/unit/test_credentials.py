@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from cosxfer.credentials import Credentials, CredentialsResolver
-from cosxfer.errors import CredentialsError
+from cosxfer.errors import CredentialsError, TransportError
 
 
 def test_a_blocking_provider_that_waits_for_itself_is_told() -> None:
@@ -59,6 +59,46 @@ def test_a_provider_that_fails_while_the_keys_are_good_is_survived() -> None:
     async def ask() -> None:
         assert (await resolver.get(0.0)) is not None
         assert (await resolver.get(99.0)) is not None
+        with pytest.raises(CredentialsError, match="provider failed"):
+            await resolver.get(101.0)
+
+    resolver = CredentialsResolver(lambda: answers.pop())
+    asyncio.run(ask())
+
+
+def test_any_failure_of_a_provider_that_is_asked_ahead_of_time_is_survived() -> None:
+    """A provider may ask by cosxfer itself."""
+    answers = [Credentials(secret_id="a", secret_key="b", expires_at=100.0)]
+
+    def provider() -> Credentials:
+        if not answers:
+            raise TransportError("the connection broke")
+        return answers.pop()
+
+    async def ask() -> None:
+        assert (await resolver.get(0.0)) is not None
+        assert (await resolver.get(99.0)) is not None
+        with pytest.raises(TransportError, match="broke"):
+            await resolver.get(101.0)
+
+    resolver = CredentialsResolver(provider)
+    asyncio.run(ask())
+
+
+def test_keys_that_are_only_doubted_stay_at_hand_while_the_provider_fails() -> None:
+    good = Credentials(secret_id="a", secret_key="b", expires_at=100.0)
+    answers = [good]
+
+    async def ask() -> None:
+        assert (await resolver.get(0.0)) is good
+        assert resolver.discard(good, doubted=True)
+        assert (await resolver.get(0.0)) is good
+        assert resolver.is_current(good)
+        # What the server calls expired, or what has ended, is not good for anything.
+        assert resolver.discard(good)
+        with pytest.raises(CredentialsError, match="provider failed"):
+            await resolver.get(0.0)
+        assert resolver.discard(good, doubted=True)
         with pytest.raises(CredentialsError, match="provider failed"):
             await resolver.get(101.0)
 

@@ -152,6 +152,28 @@ def test_heads_that_are_not_permitted_do_not_ask_for_keys_each_time(cos: FakeCos
     assert len(cos.calls) == 6
 
 
+def test_a_doubt_does_not_cost_good_keys_where_the_provider_fails(cos: FakeCos) -> None:
+    asked: list[int] = []
+
+    def give() -> cosxfer.Credentials:
+        asked.append(1)
+        if len(asked) > 1:
+            raise RuntimeError("the vault is down")
+        return temporary(cos, 1)
+
+    cos.fault("head_object", lambda request, proceed: HttpResponse(status=403, headers=cos._common()), times=99)
+
+    async def main() -> None:
+        async with cos.client(credentials=give) as client:
+            with pytest.raises(cosxfer.AccessDeniedError):
+                await client.head_object(BUCKET, "k")
+            for _ in range(3):
+                await client.put_object(BUCKET, "k", b"content")
+
+    asyncio.run(main())
+    assert len(asked) == 2
+
+
 def test_heads_together_renew_the_keys_once_and_all_succeed(cos: FakeCos) -> None:
     give, asked = provider(cos)
 
