@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from cosxfer.binding import explains_arguments
 from cosxfer.errors import CosxferError, CredentialsError
 from cosxfer.foreign import clean_logger
+from cosxfer.limits import LAST_SECOND
 from cosxfer.threads import in_thread
 
 logger = clean_logger("cosxfer")
@@ -43,6 +44,13 @@ class Credentials:
                 raise CredentialsError(
                     f"{name} holds spaces at its ends, control or non-ASCII characters; copy it once more"
                 )
+        ends = self.expires_at
+        if ends is None:
+            return
+        if isinstance(ends, bool) or not isinstance(ends, int | float) or not abs(ends) <= LAST_SECOND:
+            raise CredentialsError(
+                "expires_at is no time; it must be a number of seconds (not milliseconds) since 1970, or None"
+            )
 
 
 CredentialsProvider: TypeAlias = Callable[[], Credentials | Awaitable[Credentials]]

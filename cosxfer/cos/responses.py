@@ -172,12 +172,16 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return float(value) if value.isascii() and value.isdigit() and len(value) < 7 else None
 
 
+_YEAR_2000, _YEAR_2200 = 946_684_800, 7_258_118_400
+
+
 def server_time(response: HttpResponse) -> float | None:
-    """The Date header as Unix seconds."""
+    """The Date header as Unix seconds; None also for a time that no clock shows."""
     try:
-        return parsedate_to_datetime(response.headers["date"]).timestamp()
-    except (KeyError, ValueError, TypeError, OverflowError):
+        seconds = parsedate_to_datetime(response.headers["date"]).timestamp()
+    except (KeyError, ValueError, TypeError, OverflowError, OSError):
         return None
+    return seconds if _YEAR_2000 <= seconds < _YEAR_2200 else None
 
 
 def identity(parent: Element, name: str) -> Identity | None:

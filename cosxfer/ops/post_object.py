@@ -20,6 +20,7 @@ from cosxfer.ops.session import Session
 
 EARLY_SECONDS = 60
 """A form is valid from a minute ago: a server whose clock is behind must not see a signature of the future."""
+LONGEST_SECONDS = 100 * 365 * 24 * 3600
 SUCCESS_STATUSES = (200, 201, 204)
 
 _FIELD_NAMES = {
@@ -76,9 +77,14 @@ def check_form(conditions: Iterable[Condition], expires_seconds: int | str) -> i
     expires_seconds = as_number(expires_seconds)
     if not isinstance(conditions, Iterable):
         raise wrong_type("conditions", conditions, "a list of conditions")
-    if isinstance(expires_seconds, bool) or not isinstance(expires_seconds, int) or expires_seconds < 1:
+    if (
+        isinstance(expires_seconds, bool)
+        or not isinstance(expires_seconds, int)
+        or not 1 <= expires_seconds <= LONGEST_SECONDS
+    ):
         raise UsageError(
-            f"expires_seconds is {expires_seconds!r}; it must be a number of seconds from 1",
+            f"expires_seconds is {shorten(expires_seconds)}; it must be from 1 to {LONGEST_SECONDS}"
+            " seconds (a hundred years)",
             name="expires_seconds",
             value=expires_seconds,
         )

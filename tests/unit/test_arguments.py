@@ -373,3 +373,13 @@ def test_a_wrong_argument_is_found_before_a_body_is_read(cos: FakeCos) -> None:
             with pytest.raises(cosxfer.UsageError):
                 call()
     assert not cos.calls
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 3_153_600_001, 10**12, 10**18, 10**400, "1000000000000", True, 1.5])
+def test_a_form_that_would_outlive_the_calendar_is_refused(seconds: object) -> None:
+    with FakeCos().blocking_client() as client:
+        for call in (client.presign_post, lambda *a, **given: client.post_object(*a, b"x", **given)):
+            with pytest.raises(cosxfer.UsageError, match="a hundred years") as caught:
+                call(BUCKET, "k", expires_seconds=seconds)  # type: ignore[operator]
+            assert caught.value.name == "expires_seconds"
+        assert client.presign_post(BUCKET, "k", expires_seconds=3_153_600_000).expires_at > 3_153_600_000

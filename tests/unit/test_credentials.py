@@ -104,3 +104,14 @@ def test_keys_that_are_only_doubted_stay_at_hand_while_the_provider_fails() -> N
 
     resolver = CredentialsResolver(lambda: answers.pop())
     asyncio.run(ask())
+
+
+@pytest.mark.parametrize("ends", ["5", True, float("nan"), float("inf"), 1_795_844_697_000, 10**400, b"5"])
+def test_an_end_that_is_no_time_is_refused(ends: object) -> None:
+    with pytest.raises(CredentialsError, match="expires_at is no time"):
+        Credentials(secret_id="a", secret_key="b", expires_at=ends)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("ends", [None, -1, 0, 1_795_844_697, 1_795_844_697.5, 253_402_300_799])
+def test_an_end_may_be_any_time(ends: float | None) -> None:
+    assert Credentials(secret_id="a", secret_key="b", expires_at=ends).expires_at == ends

@@ -141,3 +141,17 @@ def test_a_content_length_that_is_no_number_is_a_malformed_answer(text: str) -> 
 )
 def test_a_date_out_of_range_is_no_date(date: str) -> None:
     assert responses.server_time(answer(date=date)) is None
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        "Fri, 31 Dec 9999 23:59:59 GMT",
+        "Fri, 31 Dec 9999 23:59:59 -2359",
+        "Mon, 01 Jan 1900 00:00:00 +2359",
+        "Mon, 01 Jan 1900 00:00:00 -0000",
+        "Thu, 01 Jan 1970 00:00:00 GMT",
+    ],
+)
+def test_a_time_that_no_clock_shows_is_none(date: str) -> None:
+    assert responses.server_time(answer(date=date)) is None
