@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from cosxfer.binding import explains_arguments
@@ -91,7 +92,7 @@ class CredentialsResolver:
             if self._current is not None and not _valid(self._current, now, margin=0):
                 raise CredentialsError(
                     "the temporary keys have expired and there is no provider to renew them; "
-                    "pass a callable as credentials"
+                    f"pass a callable as credentials {_ended(self._current, now)}"
                 )
             return self._current
         if _asking.get() is self:
@@ -111,7 +112,9 @@ class CredentialsResolver:
                 finally:
                     _asking.reset(token)
                 if not _valid(self._current, now, margin=0):
-                    raise CredentialsError("the credentials provider returned keys that have already expired")
+                    raise CredentialsError(
+                        f"the credentials provider returned keys that have already expired {_ended(self._current, now)}"
+                    )
             return self._current
 
     def is_current(self, used: Credentials | None) -> bool:
@@ -133,6 +136,15 @@ class CredentialsResolver:
 
 def _valid(credentials: Credentials, now: float, *, margin: float) -> bool:
     return credentials.expires_at is None or credentials.expires_at - margin > now
+
+
+def _ended(credentials: Credentials, now: float) -> str:
+    """When they ended, and what the clock says: it may be the clock that is wrong."""
+    ended, clock = [
+        datetime.fromtimestamp(max(0, seconds), UTC).strftime("%Y-%m-%d %H:%M:%S")
+        for seconds in (credentials.expires_at or 0, now)
+    ]
+    return f"(they ended at {ended} UTC, and the clock says {clock})"
 
 
 async def _ask(provider: CredentialsProvider) -> Credentials:

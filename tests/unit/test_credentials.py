@@ -115,3 +115,11 @@ def test_an_end_that_is_no_time_is_refused(ends: object) -> None:
 @pytest.mark.parametrize("ends", [None, -1, 0, 1_795_844_697, 1_795_844_697.5, 253_402_300_799])
 def test_an_end_may_be_any_time(ends: float | None) -> None:
     assert Credentials(secret_id="a", secret_key="b", expires_at=ends).expires_at == ends
+
+
+def test_ended_keys_are_told_with_what_the_clock_says() -> None:
+    """A clock that is a year ahead looks like keys that have ended."""
+    keys = Credentials(secret_id="a", secret_key="b", expires_at=1_700_000_000)
+    for resolver in (CredentialsResolver(keys), CredentialsResolver(lambda: keys)):
+        with pytest.raises(CredentialsError, match="ended at 2023-11-14 22:13:20 UTC, and the clock says 2024-11-13"):
+            asyncio.run(resolver.get(1_731_536_000.0))
