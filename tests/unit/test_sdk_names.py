@@ -319,6 +319,14 @@ def test_a_call_without_parameters_and_a_class_method_say_so_too(cos: FakeCos) -
             kind.from_spec(Spec=1)  # type: ignore[call-arg]
 
 
+def test_parts_as_cos_python_sdk_v5_has_them_are_told_where_the_list_is(cos: FakeCos) -> None:
+    parts: Any = {"Part": [{"PartNumber": 1, "ETag": '"e"'}]}
+    with cos.blocking_client() as client, pytest.raises(cosxfer.UsageError, match=r"give parts\['Part'\]") as caught:
+        client.multipart_complete(BUCKET, "k", upload_id="u", parts=parts)
+    assert caught.value.name == "parts"
+    assert not cos.calls
+
+
 GOOD = {"bucket": BUCKET, "key": "a", "path": __file__}
 
 
