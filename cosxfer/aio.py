@@ -6,6 +6,7 @@ import os
 import ssl
 import warnings
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -138,10 +139,7 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
             return  # or it was never used
         if self._uploads.queue.idle:
             self._closed = True
-            abandon = getattr(self._session.transport, "abandon", None)
-            if abandon is not None:
-                abandon()
-            self._executor.end()
+            self._uploads.queue.end_keeping(partial(_abandon, self._session, self._executor))
         # Last, as it may raise.
         _warn(f"unclosed client {self!r}; use async with, or await aclose()", ResourceWarning, source=self)
 
@@ -155,6 +153,13 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.config.endpoint!r}, region {self.config.region!r}>"
+
+
+def _abandon(session: Session, executor: Workers) -> None:
+    abandon = getattr(session.transport, "abandon", None)
+    if abandon is not None:
+        abandon()
+    executor.end()
 
 
 def _credentials(

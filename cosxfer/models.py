@@ -17,7 +17,7 @@ class Progress:
     """How far hashing or sending has come; reported four times a second at most, at the start, and at the end."""
 
     loaded: int
-    """Bytes done; never falls."""
+    """Bytes done; never falls, unless a task is restarted with a file that is shorter now."""
     total: int
     """Bytes in all."""
     speed: float

@@ -41,7 +41,9 @@ class AsyncFileCalls(AsyncCalls):
         Each part's MD5 goes along as Content-MD5, its ETag and CRC64 are compared, and so is the CRC64 of the whole
         object at the end: ``result.verified``. The object appears whole, or not at all. A file that changes meanwhile
         ends in `cosxfer.SourceChangedError`, another failure in an error of the class of its cause that is a
-        `cosxfer.UploadError` too; the parts sent so far are aborted on the server unless ``abort_on_failure`` is False.
+        `cosxfer.UploadError` too. A failed upload keeps its parts on the server as long as its task can be restarted
+        (`restart_task`): until it is cancelled or leaves the task list, or the client is closed. With
+        ``abort_on_failure=False`` they stay for good.
 
         The upload is a task: it waits until one of the client's ``file_parallel_limit`` slots is free. While it is
         paused (`pause_task`) the call goes on waiting; when it is cancelled (`cancel_task`) the call raises
@@ -108,7 +110,7 @@ class AsyncFileCalls(AsyncCalls):
         """Upload many files, ``file_parallel_limit`` at a time (COS SDK: uploadFiles).
 
         Each of ``files`` is a mapping with ``bucket``, ``key`` and ``path``, and whatever else `upload_file` takes,
-        callbacks included. ``slice_size`` is that of `upload_file`, for all of them.
+        callbacks included. ``slice_size`` is that of `upload_file`, for all of them that do not have their own.
 
         Returns a `cosxfer.FileResult` for each file in the order in which they were given: its error or its result. An
         error of one file ends that file alone, and is not raised. An entry that lacks a name, has a wrong one, or a
@@ -218,8 +220,8 @@ class AsyncFileCalls(AsyncCalls):
     async def restart_task(self, task_id: str) -> bool:
         """Let a paused or failed task go on in its old place in the queue (COS SDK: restartTask).
 
-        The parts that the server has, as far as they are the file's, are not sent again. A file that has changed since
-        ends in `cosxfer.SourceChangedError`. False where the task is cancelled or done.
+        The parts that the server has, as far as they are the file's, are not sent again, also after an error. A file
+        that has changed since ends in `cosxfer.SourceChangedError`. False where the task is cancelled or done.
         """
         return await self._task(task_id).restart()
 

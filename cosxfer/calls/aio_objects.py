@@ -33,6 +33,7 @@ from cosxfer.ops.append_object import check_position
 from cosxfer.ops.get_object import get_object
 from cosxfer.ops.head_object import head_object
 from cosxfer.ops.post_object import check_form, post_fields, post_object, presign_post
+from cosxfer.tasks.at_once import run_at_once
 from cosxfer.tasks.task import AsyncUploadTask
 
 
@@ -64,30 +65,29 @@ class AsyncObjectCalls(AsyncCalls):
         again after a failure. With ``content_length`` it is sent as it comes instead: once, and without Content-MD5.
         A body of another length than ``content_length`` is a `cosxfer.UsageError`, and no object comes of it.
 
-        The sending of a path is a task in the client's queue, like `upload_file`, and so is every other body when
-        ``on_task_ready`` is given; otherwise it is sent at once.
+        It is a task in the list (`get_task_list`), whatever the body and the arguments, and can be paused and
+        cancelled. It takes none of the ``file_parallel_limit`` slots: it is sent at once, so as many are under way as
+        there are calls. `submit_put_object` waits for a slot. A body in memory is not kept for `restart_task` after an
+        error, unless ``on_task_ready`` is given.
 
         ``given`` are the headers of `cosxfer.ObjectHeaders`.
         """
-        if isinstance(body, os.PathLike) or on_task_ready is not None:
-            return await self.submit_put_object(
-                bucket,
-                key,
-                body,
-                content_length=content_length,
-                content_md5=content_md5,
-                region=region,
-                on_task_ready=on_task_ready,
-                on_progress=on_progress,
-                **given,
-            )._finish()
         self._ready()
         job = self._uploads.put_job(
             bucket, key, body, content_length=content_length, content_md5=content_md5, region=region, given=given
         )
-        result = await job.run(on_progress=self._off_loop(on_progress))
-        await self._told(on_progress)
-        return result
+        record = self._uploads.submit_put(
+            job,
+            body,
+            bucket=bucket,
+            key=key,
+            region=region,
+            on_task_ready=on_task_ready,
+            on_progress=on_progress,
+            at_once=True,
+        )
+        keep = on_task_ready is not None or isinstance(body, os.PathLike)
+        return await run_at_once(self._uploads.queue, record, keep=keep)
 
     def submit_put_object(
         self,

@@ -22,6 +22,7 @@ from cosxfer.models import (
     Progress,
     PutObjectResult,
 )
+from cosxfer.tasks.at_once import run_at_once
 from cosxfer.tasks.task import UploadTask
 
 
@@ -44,18 +45,26 @@ class ObjectCalls(BlockingCalls):
         on_progress: Callable[[Progress], None] | None = None,
         **given: Unpack[ObjectHeaders],
     ) -> PutObjectResult:
-        if isinstance(body, os.PathLike) or on_task_ready is not None:
-            return self.submit_put_object(
-                bucket,
-                key,
+        if on_task_ready is not None:
+            # That is called in this thread.
+            uploads = self._running_uploads()
+            job = uploads.put_job(
+                bucket, key, body, content_length=content_length, content_md5=content_md5, region=region, given=given
+            )
+            record = uploads.submit_put(
+                job,
                 body,
-                content_length=content_length,
-                content_md5=content_md5,
+                bucket=bucket,
+                key=key,
                 region=region,
                 on_task_ready=on_task_ready,
                 on_progress=on_progress,
-                **given,
-            )._finish()
+                at_once=True,
+            )
+            try:
+                return self._run(run_at_once(uploads.queue, record, keep=True))
+            finally:
+                uploads.queue.withdraw(record)
         return self._run(
             self._client.put_object(
                 bucket,

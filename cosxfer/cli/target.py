@@ -54,6 +54,8 @@ class Connection:
             stall_timeout_seconds=self.timeout,
             connect_timeout_seconds=self.connect_timeout,
             max_attempts=self.max_attempts,
+            # Nobody restarts a task of a command: one that fails deletes its parts at once.
+            max_finished_tasks=0,
         )
         logger.debug("cosxfer %s, Python %s, kernel %s, %r", __version__, platform.python_version(), KERNEL, client)
         return client

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import asyncio
 
+from cosxfer.engine.checkpoint import Checkpoint
+from cosxfer.engine.options import UploadOptions
 from cosxfer.errors import CosxferError, NotFoundError
 from cosxfer.ops.multipart_abort import multipart_abort
 from cosxfer.ops.session import Session
 
 ABORT_SECONDS = 15.0
 """How long a failed upload may take to clean up behind itself."""
+
+
+def kept(checkpoint: Checkpoint, options: UploadOptions) -> str:
+    """What a failed run leaves on the server, as a sentence that says when it is deleted."""
+    count = len(checkpoint.done)
+    parts = f"The multipart upload {checkpoint.upload_id} and its {count} part{'s' * (count != 1)}"
+    if not options.abort_on_failure:
+        return f"{parts} were kept on the server"
+    return (
+        f"{parts} stay on the server for restart_task, until the task is cancelled or leaves the task list, or the "
+        "client is closed"
+    )
 
 
 async def abort_upload(

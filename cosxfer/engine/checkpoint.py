@@ -77,16 +77,18 @@ class Checkpoint:
             for number, part in sorted(self.done.items())
         ]
 
-    def believe(self, listed: Iterable[Part]) -> int:
-        """Keep the parts that the server lists with our ETag and length; returns how many are to be sent again."""
-        theirs = {part.part_number: part for part in listed}
-        kept = {
-            number: part
-            for number, part in self.done.items()
-            if number in theirs
-            and theirs[number].size == part.length
-            and bare_etag(theirs[number].etag) == bare_etag(part.etag)
-        }
+    def keep_listed(self, listed: Iterable[Part]) -> tuple[int, dict[int, Part]]:
+        """Keep the parts that the server lists with our ETag and length.
+
+        Returns how many are missing, and what else the server lists: parts whose response was lost, perhaps.
+        """
+        others = {part.part_number: part for part in listed}
+        kept = {}
+        for number, part in self.done.items():
+            theirs = others.get(number)
+            if theirs and theirs.size == part.length and bare_etag(theirs.etag) == bare_etag(part.etag):
+                kept[number] = part
+                del others[number]
         missing = len(self.done) - len(kept)
         self.done = kept
-        return missing
+        return missing, others

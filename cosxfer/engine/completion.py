@@ -101,7 +101,7 @@ class Completion:
         return True
 
 
-def is_gone(error: CosxferError) -> bool:
+def is_gone(error: Exception) -> bool:
     """Whether it says that there is no such multipart upload (any more)."""
     return isinstance(error, NotFoundError) and error.code == "NoSuchUpload"
 

@@ -37,7 +37,8 @@ class SendOptions(ObjectHeaders, total=False):
     upload_add_meta_md5: bool
     """Store the file's MD5 as x-cos-meta-md5, for which the file is hashed before the first byte is sent."""
     abort_on_failure: bool
-    """Whether a failed upload's parts are deleted from the server (the default), or kept for `restart_task`."""
+    """Whether the parts of a failed upload are deleted from the server (the default): as soon as its task cannot be
+    restarted any more, since it is cancelled or out of the task list, or the client is closed. False keeps them."""
     region: str | None
 
 
@@ -65,6 +66,8 @@ class FileUpload(FileOptions, total=False):
     bucket: Required[str]
     key: Required[str]
     path: Required[str | os.PathLike[str]]
+    slice_size: int | str | None
+    """Up to this many bytes the file goes in a single PUT; by default what holds for all files of the call."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,12 +80,14 @@ class UploadOptions:
     async_limit: int | None = None
     upload_add_meta_md5: bool = False
     abort_on_failure: bool = True
+    restartable: bool = False
+    """Whether a failed run leaves the parts on the server, to be deleted by `FileJob.abort`."""
     content_length: int | None = None
     region: str | None = None
     given: ObjectHeaders = field(default_factory=ObjectHeaders)
 
     @classmethod
-    def of(cls, options: FileOptions, *, part_size_name: str = "part_size") -> UploadOptions:
+    def of(cls, options: FileOptions, *, part_size_name: str = "part_size", restartable: bool = False) -> UploadOptions:
         """Take the headers of the object apart from the rest."""
         given = {name: value for name, value in options.items() if name not in _NOT_HEADERS}
         return cls(
@@ -91,6 +96,7 @@ class UploadOptions:
             async_limit=as_number(options.get("async_limit")),
             upload_add_meta_md5=options.get("upload_add_meta_md5", False),
             abort_on_failure=options.get("abort_on_failure", True),
+            restartable=restartable,
             content_length=as_number(options.get("content_length")),
             region=options.get("region"),
             given=cast(ObjectHeaders, given),

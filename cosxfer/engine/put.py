@@ -10,6 +10,7 @@ from cosxfer.cos.requests import ObjectHeaders, check_content_md5, object_header
 from cosxfer.engine.bodies import BodyInput, PreparedBody, check_content_length, checked_body, in_memory, prepared
 from cosxfer.engine.digests import Digests
 from cosxfer.engine.report import Reporter
+from cosxfer.engine.stream_body import view_of
 from cosxfer.limits import MAX_PUT_BYTES
 from cosxfer.models import Progress, PutObjectResult
 from cosxfer.ops.mistakes import may_be_path, warn_if_path
@@ -34,9 +35,11 @@ class PutJob:
         "_session",
         "_text",
         "repeatable",
+        "size",
     )
 
     abort_on_failure = False
+    holds_parts = False
     loaded = 0
     upload_id = ""
 
@@ -74,12 +77,14 @@ class PutJob:
         self._region = region
         self._given = given
         self._text = text
-        self.repeatable = isinstance(body, bytes | bytearray | memoryview | str | os.PathLike)
+        self.repeatable = isinstance(body, bytes | bytearray | memoryview | os.PathLike)
+        self.size = view_of(body).nbytes if isinstance(body, bytes | bytearray | memoryview) else 0
+        """Its bytes, of a body in memory."""
 
     async def run(
         self,
         *,
-        on_hash_progress: Callable[[Progress], None] | None = None,
+        on_hash_progress: Callable[[Progress], None] | None,
         on_progress: Callable[[Progress], None] | None,
     ) -> PutObjectResult:
         """Send it. Hashing is not reported: it is over before a listener could look."""

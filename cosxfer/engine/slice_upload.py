@@ -17,9 +17,9 @@ from cosxfer._native import hashing
 from cosxfer.cos import requests
 from cosxfer.cos.names import bare_etag, plain_key, shorten
 from cosxfer.cos.requests import ObjectHeaders
-from cosxfer.engine.abort import abort_upload
+from cosxfer.engine.abort import abort_upload, kept
 from cosxfer.engine.checkpoint import Checkpoint, DonePart
-from cosxfer.engine.completion import Completion
+from cosxfer.engine.completion import Completion, is_gone
 from cosxfer.engine.hash_ahead import HashAhead, HashedPart
 from cosxfer.engine.options import UploadOptions
 from cosxfer.engine.part_body import PartBody
@@ -31,6 +31,7 @@ from cosxfer.errors import (
     CosxferError,
     IntegrityError,
     NotFoundError,
+    SourceChangedError,
     SourceError,
     TransportError,
     UploadError,
@@ -61,8 +62,8 @@ class SliceUpload:
         key: str,
         options: UploadOptions,
         checkpoint: Checkpoint,
-        on_hash_progress: Callable[[Progress], None],
-        on_progress: Callable[[Progress], None],
+        on_hash_progress: Callable[[Progress], None] | None,
+        on_progress: Callable[[Progress], None] | None,
     ) -> None:
         self._session = session.watched(self._retried)
         self._retries = 0
@@ -84,6 +85,8 @@ class SliceUpload:
         memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         self._drop_behind = leaves_page_cache(plan.size, memory_bytes=memory_bytes)
         self._checkpoint = checkpoint
+        self._listed: dict[int, Part] = {}
+        """Parts that the server has, and of which it is not known yet whether they are this file's."""
         self._failed_part: int | None = None
         self._http_version = ""
 
@@ -126,14 +129,15 @@ class SliceUpload:
                 completed = await self._completion(crc64).run(parts)
             except SourceError as error:
                 # Nothing is wrong with COS: the file's own error stays what it is.
-                error.add_note((await self._abort())[1])
+                error.add_note((await self._leave(error))[1])
                 raise
             except CosxferError as error:
                 raise await self._failure(error) from error
-            except Exception:
+            except Exception as error:
                 # A fault of ours: the parts must not stay behind, or not without a word.
-                aborted, left = await self._abort()
-                if not aborted:
+                aborted, left = await self._leave(error)
+                error.add_note(left)
+                if not aborted and not self._options.restartable:
                     logger.warning("%s failed. %s", self._what(), left)
                 raise
         crc64 = self._check_contiguous()
@@ -205,7 +209,7 @@ class SliceUpload:
             if completed is None:
                 checkpoint.clear()
             return completed
-        missing = checkpoint.believe(listed)
+        missing, self._listed = checkpoint.keep_listed(listed)
         if missing:
             logger.warning("%s goes on; %d of its parts are not on the server as sent", self._what(), missing)
         return None
@@ -273,6 +277,10 @@ class SliceUpload:
 
     async def _send_part(self, part: HashedPart) -> None:
         number = part.range.number
+        if (etag := self._etag_of_stored(part)) is not None:
+            self._reporter.add(part.range.length)
+            self._part_is_done(part, etag)
+            return
         try:
             result, http_version = await multipart_upload(
                 self._session,
@@ -298,7 +306,20 @@ class SliceUpload:
             # A source that was cut shows up as a broken request; the cause is worth more than the symptom.
             await check_unchanged(self._source, self._executor, [part])
             raise error
-        self._checkpoint.done[number] = DonePart(part.range.length, part.md5, part.crc64, result.etag)
+        self._part_is_done(part, result.etag)
+
+    def _etag_of_stored(self, part: HashedPart) -> str | None:
+        """The ETag of a part that the server has already: it was stored, and the response was lost.
+
+        The list proves it by our MD5 and length, where an ETag is an MD5.
+        """
+        listed = self._listed.pop(part.range.number, None)
+        if listed is None or not self._etag_is_md5 or listed.size != part.range.length:
+            return None
+        return listed.etag if bare_etag(listed.etag) == part.md5.hex() else None
+
+    def _part_is_done(self, part: HashedPart, etag: str) -> None:
+        self._checkpoint.done[part.range.number] = DonePart(part.range.length, part.md5, part.crc64, etag)
         if self._drop_behind:
             self._source.drop_cache(part.range.offset, part.range.length)
 
@@ -364,7 +385,7 @@ class SliceUpload:
         sent = "; ".join(getattr(error, "__notes__", []))
         reason = f"{error} ({sent})" if sent else str(error)
         upload_id = self._checkpoint.upload_id
-        aborted, left = await self._abort()
+        aborted, left = await self._leave(error)
         return UploadError.of(
             error,
             f"{self._what()} failed{where}: {reason}. {left}",
@@ -373,13 +394,13 @@ class SliceUpload:
             aborted=aborted,
         )
 
-    async def _abort(self) -> tuple[bool, str]:
-        """Delete the parts from the server unless they are to be kept; whether they are gone, and a sentence."""
+    async def _leave(self, error: Exception) -> tuple[bool, str]:
+        """Keep the parts on the server, or delete them; returns whether they are gone, and a sentence about it."""
         checkpoint = self._checkpoint
-        if not self._options.abort_on_failure:
-            count = len(checkpoint.done)
-            kept = f"The multipart upload {checkpoint.upload_id} and its {count} part{'s' * (count != 1)}"
-            return False, f"{kept} were kept on the server"
+        # The parts of a file that has changed are of no use, and what the server has forgotten cannot be gone on with.
+        useless = isinstance(error, SourceChangedError) or is_gone(error)
+        if not self._options.abort_on_failure or (self._options.restartable and not useless):
+            return False, kept(checkpoint, self._options)
         gone, left = await abort_upload(
             self._session,
             self._bucket,

@@ -12,7 +12,7 @@ from cosxfer.arguments import check_flag, wrong_type
 from cosxfer.config import check_concurrency
 from cosxfer.cos.names import check_bucket, check_key, plain_key
 from cosxfer.cos.requests import Body, ObjectHeaders, object_headers
-from cosxfer.engine.abort import abort_upload
+from cosxfer.engine.abort import abort_upload, kept
 from cosxfer.engine.bodies import check_content_length, check_stored
 from cosxfer.engine.checkpoint import Checkpoint
 from cosxfer.engine.hash_ahead import HashAhead, HashedPart
@@ -27,6 +27,7 @@ from cosxfer.errors import (
     IntegrityError,
     ServerError,
     SourceChangedError,
+    SourceError,
     TransportError,
     UploadError,
     UsageError,
@@ -109,6 +110,11 @@ class FileJob:
         return self._options.abort_on_failure
 
     @property
+    def holds_parts(self) -> bool:
+        """Whether a failed run leaves its parts on the server, for a further one."""
+        return self._options.abort_on_failure and self._options.restartable
+
+    @property
     def upload_id(self) -> str:
         """The multipart upload that is on the server now, or empty."""
         return "" if self._checkpoint is None else self._checkpoint.upload_id
@@ -119,13 +125,18 @@ class FileJob:
         return 0 if self._checkpoint is None else self._checkpoint.loaded
 
     async def run(
-        self, *, on_hash_progress: Callable[[Progress], None], on_progress: Callable[[Progress], None]
+        self, *, on_hash_progress: Callable[[Progress], None] | None, on_progress: Callable[[Progress], None] | None
     ) -> UploadResult:
         """Upload it: up to ``slice_size`` bytes in a single PUT, longer in parts; an empty file always in a PUT.
 
         Cancelling ends it at once and keeps the parts on the server.
         """
-        source, digest = await self._opener.open(self._path, small_bytes=self._slice_size)
+        try:
+            source, digest = await self._opener.open(self._path, small_bytes=self._slice_size)
+        except SourceError as error:
+            if self._checkpoint is not None and self._checkpoint.upload_id:
+                error.add_note(kept(self._checkpoint, self._options))
+            raise
         try:
             expected = self._options.content_length
             if expected is not None and expected != source.size:
@@ -212,8 +223,8 @@ async def _put(
     bucket: str,
     key: str,
     options: UploadOptions,
-    on_hash_progress: Callable[[Progress], None],
-    on_progress: Callable[[Progress], None],
+    on_hash_progress: Callable[[Progress], None] | None,
+    on_progress: Callable[[Progress], None] | None,
 ) -> UploadResult:
     began = time.monotonic()
     logger.debug("the upload of %s to %s/%s: %d bytes in one request", source.path, bucket, key, source.size)

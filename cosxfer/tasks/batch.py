@@ -19,8 +19,9 @@ from cosxfer.events import ProgressMeter
 from cosxfer.models import Progress, UploadResult
 from cosxfer.tasks.dispatcher import Delivery, Dispatcher
 from cosxfer.tasks.record import Report, TaskRecord
+from cosxfer.tasks.running import CLEAN_UP_SECONDS
 from cosxfer.tasks.states import ENDED
-from cosxfer.tasks.task import CLEAN_UP_SECONDS, DELIVERY_SECONDS, AsyncUploadTask, UploadTask
+from cosxfer.tasks.task import DELIVERY_SECONDS, AsyncUploadTask, UploadTask
 
 Record = TaskRecord[UploadResult]
 Handle = TypeVar("Handle", UploadTask[UploadResult], AsyncUploadTask[UploadResult])
@@ -43,6 +44,7 @@ class RefusedJob:
     __slots__ = ("_error",)
 
     abort_on_failure = False
+    holds_parts = False
     loaded = 0
     repeatable = True
     upload_id = ""
@@ -50,7 +52,7 @@ class RefusedJob:
     def __init__(self, error: Exception) -> None:
         self._error = error
 
-    async def run(self, *, on_hash_progress: Report, on_progress: Report) -> UploadResult:
+    async def run(self, *, on_hash_progress: Report | None, on_progress: Report | None) -> UploadResult:
         """Say why."""
         raise self._error
 

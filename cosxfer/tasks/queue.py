@@ -10,14 +10,17 @@ import os
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 from cosxfer.arguments import check_flag
+from cosxfer.engine.digests import SMALL_BYTES
 from cosxfer.engine.report import call
 from cosxfer.errors import CosxferError, UsageError
 from cosxfer.models import TaskInfo
-from cosxfer.tasks.record import Job, TaskRecord, Watch
-from cosxfer.tasks.running import Listener, RunningTasks
+from cosxfer.tasks.dispatcher import logger
+from cosxfer.tasks.record import Job, Report, TaskRecord, Watch, copied
+from cosxfer.tasks.running import Listener, RunningTasks, _keepers
 from cosxfer.tasks.states import ACTIVE, ENDED
 from cosxfer.tasks.table import AnyRecord
 
@@ -54,7 +57,33 @@ class TaskQueue(RunningTasks):
     def idle(self) -> bool:
         """Whether no task waits, runs or is cleaned up."""
         # Without the lock: whoever collects the garbage may hold it.
-        return all(record.ended for record in list(self._table))
+        return not self._cleaning and all(record.ended for record in list(self._table))
+
+    def end_keeping(self, then: Callable[[], None]) -> None:
+        """Nobody holds the client any more: delete what its failed tasks have kept, and call ``then`` on the loop.
+
+        Takes no lock, as `idle`. Where the loop has ended already the parts stay, and the log says so.
+        """
+        keeper = self._keeper
+
+        def end() -> None:
+            assert keeper is not None
+            keeper.add_done_callback(lambda _: then())
+            keeper.cancel()
+
+        if keeper is None or keeper.done():
+            then()
+        elif not self._on_loop(end):
+            _keepers.discard(keeper)
+            for record in list(self._table):
+                if record.job is not None and record.job.upload_id and record.job.holds_parts:
+                    logger.warning(
+                        "%s failed, and the client was not closed. Its multipart upload %s stays on the server until "
+                        "multipart_abort is called with this upload id",
+                        record.what,
+                        record.job.upload_id,
+                    )
+            then()
 
     # -- the list ---------------------------------------------------------------------------------------------------
 
@@ -71,8 +100,12 @@ class TaskQueue(RunningTasks):
         on_task_ready: Callable[[str], None] | None = None,
         on_report: Callable[[int], None] | None = None,
         on_end: Callable[[TaskRecord[R]], None] | None = None,
+        at_once: bool = False,
     ) -> TaskRecord[R]:
-        """Put a job in. ``on_task_ready`` is called here, with the id in the list and before the job may start."""
+        """Put a job in. ``on_task_ready`` is called here, with the id in the list and before the job may start.
+
+        One that is to run ``at_once`` does not wait for a slot: its caller goes on with `begin`.
+        """
         self.check()
         # Not under the lock: it gives up the GIL, and the loop would run into the lock meanwhile.
         task_id = uuid.uuid4().hex
@@ -102,8 +135,77 @@ class TaskQueue(RunningTasks):
             raise
         with self._lock:
             record.held = False
-            self._let_wait(record)
+            if not at_once:
+                self._let_wait(record)
         return record
+
+    # -- tasks that run at once, in the asyncio task of their caller --------------------------------------------------
+
+    def begin(self, record: TaskRecord[R], caller: asyncio.Task[Any]) -> Job[R] | None:
+        """The job of a task, for ``caller`` to run now; None if it was paused or cancelled, or waits for a slot."""
+        with self._lock:
+            if record.state != "waiting" or record.queued or not record.quiet or self._closed:
+                return None
+            self._move(record, "checking")
+            if 0 < record.total <= SMALL_BYTES and record.watch is None and not self._listeners:
+                self._move(record, "uploading")  # it is over before anybody could look: nothing is reported of it
+            record.interrupted = record.cut = False
+            record.work = caller
+            return record.job
+
+    def withdraw(self, record: AnyRecord) -> None:
+        """Cancel a task that nobody has begun: its caller was interrupted before."""
+        with self._lock:
+            if record.state == "waiting" and not record.queued and record.quiet:
+                self._cancel(record, False)
+
+    def reports(self, record: AnyRecord) -> tuple[Report, Report] | tuple[None, None]:
+        """What the job of ``record``, which has just begun, reports to: its hashing, and its sending."""
+        if record.state == "uploading":
+            return None, None
+        return partial(self._on_hash_progress, record), partial(self._on_progress, record)
+
+    def done(self, record: TaskRecord[R], result: R) -> bool:
+        """The caller has run the job to its end; returns whether this is the end of the task."""
+        with self._lock:
+            record.work = None
+            if record.state in ACTIVE:
+                self._succeeded(record)
+                return True
+            record.result = result  # it was paused or cancelled in the moment in which it was done
+            self._stopped(record)
+            return False
+
+    def failed(self, record: AnyRecord, error: BaseException, *, keep: bool) -> bool:
+        """The same of a job that has failed; ``keep`` says whether it can be restarted."""
+        with self._lock:
+            record.work = None
+            if record.state not in ACTIVE:
+                self._stopped(record)
+                return False
+            if not keep:
+                record.job = None
+            if isinstance(error, Exception):
+                self._failed(record, copied(error))
+                record.was_raised(error)
+            else:
+                self._failed(record, error)
+            return True
+
+    def cut_off(self, record: AnyRecord) -> None:
+        """The caller has stopped a job that was paused or cancelled."""
+        with self._lock:
+            record.work = None
+            self._stopped(record)
+
+    def given_up(self, record: AnyRecord) -> None:
+        """The caller was cancelled, and so is the task."""
+        with self._lock:
+            record.work = None
+            if record.state in ACTIVE:
+                self._cancel(record, False)
+            else:
+                self._stopped(record)
 
     def get(self, task_id: str) -> AnyRecord:
         """The task with this id; raises `UsageError` for another."""
@@ -126,8 +228,7 @@ class TaskQueue(RunningTasks):
         self.check()
         with self._lock:
             removed = self._table.clear_finished()
-            for record in removed:
-                self._tell(record, "removed")
+            self._removed(removed)
             return len(removed)
 
     def listen(self, listener: Listener) -> None:
@@ -164,9 +265,10 @@ class TaskQueue(RunningTasks):
             if record.state in ("paused", "error"):
                 if record.state == "error":
                     _check_repeatable(record)
+                    _check_kept(record)
                 if self._table.reopened(record):
                     self._tell(record, "added")
-                record.error = record.trace = None
+                record.error = record.trace = record.raised = None
                 self._move(record, "waiting")
                 self._let_wait(record)
             return record.state not in ("success", "canceled")
@@ -199,9 +301,27 @@ class TaskQueue(RunningTasks):
                     assert record.job is not None
                     record.error = CosxferError("the client was closed")
                     self._cancel(record, record.job.abort_on_failure)
-                if not record.quiet:
+                self._let_go(record)
+                if record.work is not None and not record.cleaning:
                     stopping.append(self._waiter(record, False))
-            return stopping
+            return stopping + [self._waiter(record, False) for record in self._cleaning]
+
+    async def close(self) -> None:
+        """End what waits for the end; on the loop, after `cancel_all`."""
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.cancel()
+            await asyncio.wait([keeper])
+
+
+def _check_kept(record: AnyRecord) -> None:
+    if record.job is None:
+        raise UsageError(
+            f"task {record.task_id} has failed, and put_object does not keep a body in memory: call it again. It keeps "
+            "the body of a task that was announced to on_task_ready; so does submit_put_object",
+            name="task_id",
+            value=record.task_id,
+        )
 
 
 def _check_repeatable(record: AnyRecord) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
+from copy import copy
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -28,7 +31,12 @@ class Job(Protocol[R_co]):
 
     @property
     def abort_on_failure(self) -> bool:
-        """Whether it leaves nothing on the server when it fails."""
+        """Whether nothing of it is to stay on the server when it is given up."""
+        ...
+
+    @property
+    def holds_parts(self) -> bool:
+        """Whether a failed run leaves its parts on the server, to be deleted when it cannot be restarted any more."""
         ...
 
     @property
@@ -46,7 +54,7 @@ class Job(Protocol[R_co]):
         """The bytes that the server has and that a further run will not send again."""
         ...
 
-    async def run(self, *, on_hash_progress: Report, on_progress: Report) -> R_co:
+    async def run(self, *, on_hash_progress: Report | None, on_progress: Report | None) -> R_co:
         """Do it. The first call of ``on_progress`` says that sending begins. Cancelling keeps what is on the server."""
         ...
 
@@ -76,6 +84,7 @@ class TaskRecord(Generic[R]):
         "asked_to_abort",
         "bucket",
         "cleaning",
+        "cut",
         "error",
         "event",
         "hash_loaded",
@@ -90,6 +99,7 @@ class TaskRecord(Generic[R]):
         "on_report",
         "path",
         "queued",
+        "raised",
         "region",
         "result",
         "speed",
@@ -133,7 +143,9 @@ class TaskRecord(Generic[R]):
         self.result: R | None = None
         self.error: Exception | None = None
         self.trace: TracebackType | None = None
-        """Where the error came from: each time it is raised, its own traceback becomes longer."""
+        """Where the error came from, without the callers to whom it was raised."""
+        self.raised: weakref.ref[Exception] | None = None
+        """The copy of the error that a caller may still hold."""
         self.watch = watch
         self.on_report = on_report
         """Gets by how many bytes ``loaded`` has changed."""
@@ -146,9 +158,11 @@ class TaskRecord(Generic[R]):
         self.work: asyncio.Task[Any] | None = None
         """What runs for it on the loop, also while it is winding down."""
         self.interrupted = False
-        """The queue has cancelled ``work``, and knows why."""
+        """``work`` is to be cancelled by the queue, which knows why."""
+        self.cut = False
+        """``work`` has been cancelled by the queue."""
         self.cleaning = False
-        """Its parts are being deleted from the server."""
+        """Its parts are being deleted from the server; ``work`` does it."""
         self.asked_to_abort = False
         self.aborted = True
         self.left = ""
@@ -175,10 +189,25 @@ class TaskRecord(Generic[R]):
             return self.result  # type: ignore[return-value]  # set before the state
         if self.state == "error":
             assert self.error is not None
-            raise self.error.with_traceback(self.trace)
+            error = self.shown_error()
+            if error is self.error:
+                error = copied(error)
+                self.was_raised(error)
+            assert error is not None
+            raise error.with_traceback(self.trace)
         if self.state == "canceled":
             raise self.canceled() from self.error
         raise CosxferError(f"task {self.task_id} has not ended: it is {self.state}")
+
+    def shown_error(self) -> Exception | None:
+        """The error, as the very object that a caller was raised if that still holds it."""
+        raised = None if self.raised is None else self.raised()
+        return self.error if self.error is None or raised is None else raised
+
+    def was_raised(self, error: Exception) -> None:
+        """``error``, a copy of the task's own, is on its way to a caller."""
+        with suppress(TypeError):  # of a class without weak references
+            self.raised = weakref.ref(error)
 
     def canceled(self) -> TaskCanceledError:
         """The error of a task that was cancelled."""
@@ -187,11 +216,16 @@ class TaskRecord(Generic[R]):
             left = "Nothing was left on the server"
         why = "" if self.error is None else f" because {self.error}"
         return TaskCanceledError(
-            f"the upload of {self.path or 'a body'} to {self.bucket}/{self.key} was cancelled{why}. {left}",
+            f"{self.what} was cancelled{why}. {left}",
             task_id=self.task_id,
             upload_id=self.upload_id,
             aborted=self.aborted,
         )
+
+    @property
+    def what(self) -> str:
+        """What it is, for messages."""
+        return f"the upload of {self.path or 'a body'} to {self.bucket}/{self.key}"
 
     def info(self) -> TaskInfo:
         """The task as it is now."""
@@ -210,6 +244,24 @@ class TaskRecord(Generic[R]):
             speed=self.speed,
             percent=self.loaded / self.total if self.total else done,
             hash_percent=self.hash_loaded / self.total if self.total else done,
-            error=self.error,
+            error=self.shown_error(),
             upload_id=left if job is None else job.upload_id,
         )
+
+
+def copied(error: Exception) -> Exception:
+    """The error, to be raised to a caller.
+
+    What is raised holds the frames of those whom it passes, and with them the client, which nobody could collect as
+    long as the task is in its list.
+    """
+    try:
+        raised = copy(error)
+    except Exception:
+        return error  # of a class of its own that cannot be copied
+    raised.__cause__, raised.__context__ = error.__cause__, error.__context__
+    raised.__suppress_context__ = error.__suppress_context__
+    vars(raised).update(vars(error))
+    if notes := getattr(error, "__notes__", None):
+        raised.__notes__ = list(notes)
+    return raised if type(raised) is type(error) and raised.args == error.args else error

@@ -8,22 +8,33 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cosxfer.engine.report import call
 from cosxfer.errors import CosxferError
 from cosxfer.models import Progress, TaskEvent, TaskInfo
 from cosxfer.states import TaskChange, TaskState
 from cosxfer.tasks.dispatcher import Delivery, Dispatcher, logger
-from cosxfer.tasks.record import Report, TaskRecord
+from cosxfer.tasks.record import Job, Report, TaskRecord
 from cosxfer.tasks.states import ACTIVE, ENDED, may
 from cosxfer.tasks.table import AnyRecord, TaskTable
 
 R = TypeVar("R")
 Listener = Callable[[TaskEvent], None]
+
+
+CLEAN_UP_SECONDS = 30.0
+"""How long those who end a client, or a call, wait until what is left on the server is deleted."""
+
+ABORTS_AT_A_TIME = 16
+"""Multipart uploads that are aborted side by side."""
+
+_keepers: set[asyncio.Task[None]] = set()
+"""An event loop holds its tasks weakly; these are to live as long as their loop."""
 
 
 class RunningTasks:
@@ -38,6 +49,11 @@ class RunningTasks:
         self._running = 0
         self._woken = False
         self._closed = False
+        self._cleaning: set[AnyRecord] = set()
+        """Tasks whose parts are being deleted; some of them have left the list."""
+        self._aborts = asyncio.Semaphore(ABORTS_AT_A_TIME)
+        self._keeper: asyncio.Task[None] | None = None
+        """Cancelled at the end, once a failed task has kept parts on the server."""
         self._process = os.getpid()
         self._listeners: tuple[Listener, ...] = ()
         self._sequence = 0
@@ -60,7 +76,7 @@ class RunningTasks:
             return False
         record.asked_to_abort = abort
         self._interrupt(record)
-        if record.work is None:
+        if record.quiet:
             self._clean_up(record)
         return True
 
@@ -89,6 +105,11 @@ class RunningTasks:
                 record.on_report(change)
             self._tell(record, "progress")
 
+    def _add_stored(self, record: AnyRecord) -> None:
+        """A run was cut: what the server has may be more than was reported. What was reported stays."""
+        if record.job is not None and record.job.loaded > record.loaded:
+            self._set_loaded(record, record.job.loaded)
+
     def _waiter(self, record: AnyRecord, for_outcome: bool) -> Future[None]:
         future: Future[None] = Future()
         # Who gave up waiting is forgotten: a result may be asked for again and again with a time-out.
@@ -97,8 +118,8 @@ class RunningTasks:
         return future
 
     def _let_wait(self, record: AnyRecord) -> None:
-        # A task whose last run is still winding down is queued when that has ended.
-        if record.state == "waiting" and record.work is None and not record.held:
+        # A task whose last run is still winding down, or being cleaned up, is queued when that has ended.
+        if record.state == "waiting" and record.quiet and not record.held:
             self._table.enqueue(record)
             self._wake()
 
@@ -115,12 +136,29 @@ class RunningTasks:
         return True
 
     def _interrupt(self, record: AnyRecord) -> None:
-        if record.work is not None and not record.interrupted:
+        if record.work is not None and not record.interrupted and not record.cleaning:
             record.interrupted = True
-            self._on_loop(record.work.cancel)
+            self._on_loop(partial(self._cancel_work, record, record.work))
+
+    def _cancel_work(self, record: AnyRecord, work: asyncio.Task[Any]) -> None:
+        """On the loop. ``work`` may be over by now, and what ran it may do something else."""
+        if record.work is work:
+            record.cut = True
+            work.cancel()
 
     def _settle(self, record: AnyRecord) -> None:
         """Nothing runs for the record any more: tell those who wait, and let go of what is not needed again."""
+        self._release(record)
+        if record.state not in ENDED:
+            return
+        if record.state != "error":
+            record.job = None
+        if record.on_end is not None:
+            record.on_end(record)
+        self._removed(self._table.finished(record))
+
+    def _release(self, record: AnyRecord) -> None:
+        """Nothing runs for the record any more: tell those who wait for that, or for an outcome that is there."""
         waiters, record.waiters = record.waiters, None
         left = []
         for waiter in waiters or ():
@@ -129,27 +167,48 @@ class RunningTasks:
             elif waiter[1].set_running_or_notify_cancel():
                 waiter[1].set_result(None)
         record.waiters = left or None
-        if record.state not in ENDED:
-            return
-        if record.state != "error":
-            record.job = None
-        if record.on_end is not None:
-            record.on_end(record)
-        for removed in self._table.finished(record):
-            self._tell(removed, "removed")
+
+    def _removed(self, records: Iterable[AnyRecord]) -> None:
+        """They have left the list: what a failed one has kept on the server is not needed any more."""
+        for record in records:
+            self._tell(record, "removed")
+            self._let_go(record)
+
+    def _let_go(self, record: AnyRecord) -> None:
+        """A failed task that nobody can restart: delete its parts, unless they are to be kept."""
+        job = record.job
+        if record.state == "error" and record.quiet and job is not None and job.holds_parts:
+            self._delete_parts(record, job)
 
     def _clean_up(self, record: AnyRecord) -> None:
         """A cancelled task: delete what it has on the server, if that was asked for."""
         job = record.job
-        assert job is not None
+        if job is not None:
+            record.upload_id = job.upload_id
+            if record.asked_to_abort and self._delete_parts(record, job):
+                return
+            record.aborted = not job.upload_id
+        self._settle(record)
+
+    def _delete_parts(self, record: AnyRecord, job: Job[Any]) -> bool:
+        """Begin to delete what a task has on the server; returns whether that was begun."""
         record.upload_id = job.upload_id
-        if not job.upload_id:
-            self._settle(record)
-        elif record.asked_to_abort and self._on_loop(partial(self._start_abort, record)):
-            record.cleaning = True
-        else:
-            record.aborted = False
-            self._settle(record)
+        if not job.upload_id or not self._on_loop(partial(self._start_abort, record)):
+            return False
+        record.cleaning = True
+        self._cleaning.add(record)
+        return True
+
+    def _hold_parts(self, record: AnyRecord) -> None:
+        """A failed task keeps its parts: somebody must delete them if the loop comes to its end before the client."""
+        job = record.job
+        if job is not None and job.upload_id and job.holds_parts and self._keeper is None and not self._closed:
+            assert self._loop is not None
+            self._keeper = self._loop.create_task(self._keep_parts(), name="cosxfer-parts-of-failed-tasks")
+            # On a loop that is just dropped it ends without a word; what is left is said by `end_keeping`.
+            self._keeper._log_destroy_pending = False  # type: ignore[attr-defined]
+            _keepers.add(self._keeper)
+            self._keeper.add_done_callback(_keepers.discard)
 
     # -- steps on the loop --------------------------------------------------------------------------------------------
 
@@ -163,7 +222,7 @@ class RunningTasks:
                     return
                 self._move(record, "checking")
                 self._running += 1
-                record.interrupted = False
+                record.interrupted = record.cut = False
                 record.work = self._loop.create_task(self._run(record), name=f"cosxfer-{record.task_id}")
                 record.work.add_done_callback(partial(self._ended, record))
 
@@ -181,7 +240,7 @@ class RunningTasks:
                 # Not by the queue: the loop is coming to its end, and nobody else will clean up.
                 aborted, left = await job.abort()
                 if not aborted:
-                    logger.warning("the upload of %s was cancelled. %s", record.path or "a body", left)
+                    logger.warning("%s was cancelled. %s", record.what, left)
             raise
 
     def _ended(self, record: TaskRecord[R], work: asyncio.Task[R]) -> None:
@@ -191,22 +250,25 @@ class RunningTasks:
             self._running -= 1
             if not work.cancelled() and error is None:
                 record.result = work.result()
-            if record.state in ACTIVE:
-                if work.cancelled() and work.cancelling():
-                    self._loop_ends()
-                elif work.cancelled() or error is not None:
-                    self._failed(record, error)
-                else:
-                    self._succeeded(record)
-            elif record.state == "canceled":
-                self._clean_up(record)
+            if record.state not in ACTIVE:
+                self._stopped(record)
+            elif work.cancelled() and work.cancelling():
+                self._loop_ends()
+            elif work.cancelled() or error is not None:
+                self._failed(record, error)
             else:
-                # Paused, or paused and already restarted.
-                self._set_loaded(record, record.job.loaded if record.job is not None else 0)
-                self._settle(record)
-                self._let_wait(record)
+                self._succeeded(record)
         # Its slot is for the next one, at once: this is the loop already.
         self._start_waiting()
+
+    def _stopped(self, record: AnyRecord) -> None:
+        """Nothing runs any more for a task that was cancelled, or paused, and perhaps already restarted."""
+        if record.state == "canceled":
+            self._clean_up(record)
+        else:
+            self._add_stored(record)
+            self._settle(record)
+            self._let_wait(record)
 
     def _succeeded(self, record: AnyRecord) -> None:
         if record.state == "checking":
@@ -224,8 +286,9 @@ class RunningTasks:
             record.error = CosxferError(
                 f"the upload was ended from within by {type(error or asyncio.CancelledError()).__name__}"
             )
-        self._set_loaded(record, record.job.loaded if record.job is not None else 0)
+        self._add_stored(record)
         self._move(record, "error")
+        self._hold_parts(record)
         self._settle(record)
 
     def _loop_ends(self) -> None:
@@ -241,26 +304,61 @@ class RunningTasks:
         assert self._loop is not None
         with self._lock:
             assert record.job is not None
-            record.work = self._loop.create_task(record.job.abort(), name=f"cosxfer-abort-{record.task_id}")
+            record.work = self._loop.create_task(self._abort(record.job), name=f"cosxfer-abort-{record.task_id}")
             record.work.add_done_callback(partial(self._aborted, record))
+
+    async def _abort(self, job: Job[Any]) -> tuple[bool, str]:
+        # Thousands may come at once, when a client is closed; each has its own time limit.
+        async with self._aborts:
+            return await job.abort()
 
     def _aborted(self, record: AnyRecord, work: asyncio.Task[tuple[bool, str]]) -> None:
         failed = work.cancelled() or work.exception() is not None
         with self._lock:
             record.work = None
             record.cleaning = False
+            self._cleaning.discard(record)
             if failed:
-                record.aborted = False
+                aborted, left = False, f"The multipart upload {record.upload_id} was kept on the server"
             else:
-                record.aborted, record.left = work.result()
-            if not record.aborted:
-                logger.warning("%s", record.canceled())
-            self._settle(record)
+                aborted, left = work.result()
+            if record.state == "canceled":
+                record.aborted, record.left = aborted, left
+                if not aborted:
+                    logger.warning("%s", record.canceled())
+                self._settle(record)
+                return
+            # It had failed. By now somebody may have restarted it.
+            if not aborted:
+                logger.warning("%s, which failed: %s", record.what, left)
+            self._release(record)
+            self._let_wait(record)
+
+    async def _keep_parts(self) -> None:
+        """Leave no parts of failed tasks behind where the loop comes to its end before the client is closed.
+
+        Whoever runs a loop (`asyncio.run`) cancels the tasks that are left in it, and waits for them.
+        """
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            stopping = [] if self._keeper is None else self._let_all_go()
+            if stopping:
+                await asyncio.wait([asyncio.wrap_future(future) for future in stopping], timeout=CLEAN_UP_SECONDS)
+
+    def _let_all_go(self) -> list[Future[None]]:
+        """Take nothing new, and delete what failed tasks have kept on the server."""
+        with self._lock:
+            self._closed = True
+            for record in list(self._table):
+                self._let_go(record)
+            return [self._waiter(record, False) for record in self._cleaning]
 
     def _on_hash_progress(self, record: AnyRecord, progress: Progress) -> None:
         with self._lock:
             if record.state not in ACTIVE:
                 return
+            progress = never_falling(progress, record.hash_loaded)
             changed = progress.loaded != record.hash_loaded
             record.hash_loaded, record.total = progress.loaded, progress.total
             watch = record.watch
@@ -273,6 +371,7 @@ class RunningTasks:
         with self._lock:
             if record.state not in ACTIVE:
                 return  # a run that is winding down: of a task that has ended nothing more is told
+            progress = never_falling(progress, record.loaded)
             record.total, record.speed = progress.total, progress.speed
             if record.state == "checking":
                 self._move(record, "uploading")
@@ -286,3 +385,11 @@ class RunningTasks:
         if older is None:
             return self.dispatcher.post(callback, progress)
         return self.dispatcher.post_newer(older, callback, progress)
+
+
+def never_falling(progress: Progress, shown: int) -> Progress:
+    """A report of a further run: with no fewer bytes than earlier runs have shown, unless the file is shorter now."""
+    if progress.loaded >= shown:
+        return progress
+    loaded = min(shown, progress.total)
+    return replace(progress, loaded=loaded, percent=loaded / progress.total if progress.total else 1.0)

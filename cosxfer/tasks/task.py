@@ -14,14 +14,12 @@ from cosxfer.models import TaskInfo
 from cosxfer.states import TaskState
 from cosxfer.tasks.queue import TaskQueue
 from cosxfer.tasks.record import TaskRecord
+from cosxfer.tasks.running import CLEAN_UP_SECONDS
 
 R = TypeVar("R")
 
 DELIVERY_SECONDS = 1.0
 """How long a result waits for its own callbacks, so that the last report is out; a slow one is not waited for."""
-
-CLEAN_UP_SECONDS = 30.0
-"""How long an interrupted call may take to clean up behind itself."""
 
 
 class TaskView(Generic[R]):
@@ -167,9 +165,7 @@ class AsyncUploadTask(TaskView[R]):
                     await asyncio.wrap_future(waiter)
             except TimeoutError:
                 raise self._not_ended(seconds) from None
-        callbacks = self._callbacks()
-        if callbacks is not None:
-            await asyncio.wait([asyncio.wrap_future(callbacks)], timeout=DELIVERY_SECONDS)
+        await delivered(self._queue, self._record)
         return self._record.outcome()
 
     def __await__(self) -> Generator[Any, None, R]:
@@ -198,6 +194,13 @@ class AsyncUploadTask(TaskView[R]):
         except asyncio.CancelledError:
             await _wait_async(self._give_up())
             raise
+
+
+async def delivered(queue: TaskQueue, record: TaskRecord[Any]) -> None:
+    """Wait a little until the task's own callbacks have had their last report."""
+    callbacks = None if record.watch is None else queue.dispatcher.delivered()
+    if callbacks is not None:
+        await asyncio.wait([asyncio.wrap_future(callbacks)], timeout=DELIVERY_SECONDS)
 
 
 def _wait(future: Future[None] | None) -> None:

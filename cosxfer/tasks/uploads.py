@@ -24,7 +24,7 @@ from cosxfer.engine.options import (
     check_file,
 )
 from cosxfer.engine.put import PutJob
-from cosxfer.engine.upload_file import FileJob
+from cosxfer.engine.upload_file import DEFAULT_SLICE_SIZE, FileJob
 from cosxfer.errors import CosxferError, UsageError
 from cosxfer.models import Progress, PutObjectResult, TaskEvent, UploadResult
 from cosxfer.ops.session import Session
@@ -33,7 +33,8 @@ from cosxfer.tasks.batch import BatchRecord, OnFileFinish, RefusedJob, outcome_o
 from cosxfer.tasks.directory import find_files, joined
 from cosxfer.tasks.queue import TaskQueue
 from cosxfer.tasks.record import TaskRecord, Watch
-from cosxfer.tasks.task import CLEAN_UP_SECONDS, DELIVERY_SECONDS
+from cosxfer.tasks.running import CLEAN_UP_SECONDS
+from cosxfer.tasks.task import DELIVERY_SECONDS
 from cosxfer.threads import Workers
 
 SUBMITTED_AT_ONCE = 100
@@ -58,14 +59,21 @@ class Uploads:
         *,
         slice_size: int | str,
         options: FileOptions,
-        part_size_name: str = "part_size",
     ) -> TaskRecord[UploadResult]:
         """Put a file into the queue. What can be refused is refused here: `UsageError`."""
+        asked = cast(FileUpload, {**options, "bucket": bucket, "key": key, "path": path})
+        if slice_size is not DEFAULT_SLICE_SIZE:
+            asked["slice_size"] = slice_size
+        return self._submit_file(self._options(options), asked, slice_size=slice_size)
+
+    def _submit_file(
+        self, parsed: UploadOptions, asked: FileUpload, *, slice_size: int | str
+    ) -> TaskRecord[UploadResult]:
+        """``asked`` is what the caller gave, for ``on_file_finish``."""
         self.queue.check()
-        check_callbacks(options)
-        parsed = UploadOptions.of(options, part_size_name=part_size_name)
+        check_callbacks(asked)
+        bucket, key, path = asked["bucket"], asked["key"], asked["path"]
         job = self._job(bucket, key, path, as_number(slice_size), parsed)
-        asked: FileUpload = {**options, "bucket": bucket, "key": key, "path": path}
         return self.queue.submit(
             job,
             bucket=bucket,
@@ -73,9 +81,9 @@ class Uploads:
             path=os.fsdecode(path),
             region=parsed.region,
             total=size_of(path),
-            watch=watch_of(options),
-            on_task_ready=options.get("on_task_ready"),
-            on_end=self._on_end(asked),
+            watch=watch_of(asked),
+            on_task_ready=asked.get("on_task_ready"),
+            on_end=self._on_end(asked, asked.get("on_file_finish")),
         )
 
     def put_job(
@@ -113,8 +121,9 @@ class Uploads:
         region: str | None,
         on_task_ready: Callable[[str], None] | None,
         on_progress: Callable[[Progress], None] | None,
+        at_once: bool = False,
     ) -> TaskRecord[PutObjectResult]:
-        """Put the sending of a body into the queue."""
+        """Make a task of the sending of a body; unless it is to run ``at_once`` it waits for a slot."""
         check_callback(on_task_ready, "on_task_ready")
         check_callback(on_progress, "on_progress")
         path = os.fsdecode(body) if isinstance(body, os.PathLike) else ""
@@ -124,9 +133,10 @@ class Uploads:
             key=key,
             path=path,
             region=region,
-            total=size_of(path) if path else 0,
+            total=size_of(path) if path else job.size,
             watch=None if on_progress is None else Watch(None, on_progress),
             on_task_ready=on_task_ready,
+            at_once=at_once,
         )
 
     def batch(
@@ -195,12 +205,13 @@ class Uploads:
         """
         check_text(prefix, "prefix", optional=False)
         check_names(options, DirectoryOptions.__annotations__)
-        self._job(
-            bucket, joined(prefix, "a"), path, as_number(slice_size), UploadOptions.of(cast(FileOptions, options))
-        )
+        self._job(bucket, joined(prefix, "a"), path, as_number(slice_size), self._options(cast(FileOptions, options)))
+        common: dict[str, object] = {**options}
+        if slice_size is not DEFAULT_SLICE_SIZE:
+            common["slice_size"] = slice_size
         files, problems = [], {}
         for index, entry in enumerate(find_files(path, include=include, exclude=exclude)):
-            file = {**options, "bucket": bucket, "key": joined(prefix, entry.relative), "path": entry.path}
+            file = {**common, "bucket": bucket, "key": joined(prefix, entry.relative), "path": entry.path}
             files.append(cast(FileUpload, file))
             if entry.error is not None:
                 problems[index] = entry.error
@@ -224,13 +235,20 @@ class Uploads:
         return last < len(batch.files)
 
     def _submit_one(self, batch: BatchRecord, index: int) -> TaskRecord[UploadResult]:
-        entry = batch.files[index]
-        options = UploadOptions.of(entry)
+        asked = entry = batch.files[index]
+        options = self._options(entry)
         job: FileJob | RefusedJob
         try:
             if index in batch.problems:
                 raise batch.problems[index]
-            job = self._job(entry["bucket"], entry["key"], entry["path"], batch.slice_size, options)
+            slice_size = as_number(entry.get("slice_size"))
+            job = self._job(
+                entry["bucket"],
+                entry["key"],
+                entry["path"],
+                batch.slice_size if slice_size is None else slice_size,
+                options,
+            )
         except CosxferError as refused:
             job = RefusedJob(refused)
         return self.queue.submit(
@@ -243,8 +261,13 @@ class Uploads:
             watch=watch_of(entry),
             on_task_ready=entry.get("on_task_ready"),
             on_report=batch.on_report,
-            on_end=self._on_end(entry, then=partial(batch.task_ended, index)),
+            on_end=self._on_end(asked, entry.get("on_file_finish"), then=partial(batch.task_ended, index)),
         )
+
+    def _options(self, options: FileOptions, *, part_size_name: str = "part_size") -> UploadOptions:
+        # A task that leaves the list in the moment in which it ends is not restarted.
+        restartable = self._session.config.max_finished_tasks > 0
+        return UploadOptions.of(options, part_size_name=part_size_name, restartable=restartable)
 
     def _job(
         self, bucket: str, key: str, path: str | os.PathLike[str], slice_size: int, options: UploadOptions
@@ -254,10 +277,13 @@ class Uploads:
         )
 
     def _on_end(
-        self, asked: FileUpload, *, then: Callable[[TaskRecord[UploadResult]], None] | None = None
+        self,
+        asked: FileUpload,
+        callback: OnFileFinish | None,
+        *,
+        then: Callable[[TaskRecord[UploadResult]], None] | None = None,
     ) -> Callable[[TaskRecord[UploadResult]], None] | None:
         """What is done when a file's task has ended: its own ``on_file_finish``, and ``then``."""
-        callback = asked.get("on_file_finish")
         if callback is None:
             return then
 
@@ -280,8 +306,11 @@ class Uploads:
         """Put a file into the queue, to go in parts whatever its size; ``slice_size`` is that of a part."""
         if "part_size" in options:
             raise UsageError("slice_upload_file has no part_size; it is called slice_size here", name="part_size")
+        asked = cast(FileUpload, {**options, "bucket": bucket, "key": key, "path": path})
+        if slice_size is not None:
+            asked["slice_size"] = slice_size
         in_parts = FileOptions(**options, part_size=slice_size)
-        return self.submit_file(bucket, key, path, slice_size=0, options=in_parts, part_size_name="slice_size")
+        return self._submit_file(self._options(in_parts, part_size_name="slice_size"), asked, slice_size=0)
 
     def listen(self, event: str, listener: Callable[[TaskEvent], None]) -> None:
         """Tell ``listener`` of every change in the list."""
@@ -302,6 +331,7 @@ class Uploads:
         stopping = [asyncio.wrap_future(future) for future in self.queue.cancel_all()]
         if stopping:
             await asyncio.wait(stopping, timeout=CLEAN_UP_SECONDS)
+        await self.queue.close()
         left = self.queue.dispatcher.delivered()
         if left is not None:
             await asyncio.wait([asyncio.wrap_future(left)], timeout=DELIVERY_SECONDS)

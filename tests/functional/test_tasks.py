@@ -81,17 +81,13 @@ def test_a_pause_stops_the_traffic_and_a_restart_sends_what_is_missing(
         [upload] = client.multipart_list(bucket).uploads
         listed = client.multipart_list_part(bucket, f"pause-{version}", upload_id=upload.upload_id).parts
         assert [part.part_number for part in listed] == [1, 2, 3, 4, 5]
-        # The answers to the last two may not have been here yet; then those parts are sent again.
-        known = task.loaded // MIB
-        assert known in (3, 4, 5)
+        # The responses to the last two may not have been here yet: the list proves their parts all the same.
+        assert task.loaded // MIB >= 3
         server.set_faults([])
         assert task.restart()
         result = task.result(60)
         assert result.verified
-        sent = Counter(parts(server))
-        assert set(sent) == set(range(1, 14))
-        assert {part for part, times in sent.items() if times > 1} <= {1, 2, 3, 4, 5}
-        assert sent.total() == 13 + 5 - known
+        assert parts(server) == list(range(1, 14))
         assert client.get_object(bucket, f"pause-{version}").body == path.read_bytes()
         assert not client.multipart_list(bucket).uploads
 

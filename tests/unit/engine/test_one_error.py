@@ -29,7 +29,7 @@ REFUSED: dict[str, tuple[Do, type[cosxfer.CosxferError]]] = {
 
 def failure_of(path: Path, call: str, cos: FakeCos) -> cosxfer.CosxferError:
     async def main() -> BaseException | None:
-        async with cos.client() as client:
+        async with cos.client(max_finished_tasks=0) as client:
             if call == "upload_file":
                 return await raised(client.upload_file(BUCKET, "k", path))
             if call == "slice_upload_file":

@@ -19,7 +19,7 @@ from tests.unit.tasks.uploads import run, sent, submit
 # -- errors ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_failed_task_can_be_restarted_anew(cos: FakeCos, path: Path) -> None:
+def test_a_failed_task_can_be_restarted(cos: FakeCos, path: Path) -> None:
     cos.fault("multipart_upload", refuse(403, "AccessDenied"), part=3)
 
     async def main() -> None:
@@ -29,13 +29,12 @@ def test_a_failed_task_can_be_restarted_anew(cos: FakeCos, path: Path) -> None:
                 await task
             assert task.state == "error"
             assert isinstance(task.info.error, cosxfer.UploadError)
-            assert not cos.uploads
             assert await task.restart()
             assert (await task).verified
             assert task.info.error is None
 
     run(main())
-    assert cos.count("multipart_init") == 2
+    assert cos.count("multipart_init") == 1
 
 
 def test_a_failed_task_whose_parts_were_kept_goes_on_from_them(cos: FakeCos, path: Path) -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import cosxfer
+from cosxfer.cos.requests import HttpRequest
+from cosxfer.cos.responses import HttpResponse
 from cosxfer.engine import hash_ahead
+from cosxfer.events import ProgressMeter
 from cosxfer.limits import MIB
-from tests.unit.fake_cos import BUCKET, FakeCos
+from tests.unit.fake_cos import BUCKET, Do, FakeCos, lose_answer, refuse
 from tests.unit.files import content_of, write
 from tests.unit.tasks.gate import Gate
 from tests.unit.tasks.uploads import PARTS, SIZE, alter, run, sent, submit
@@ -38,7 +42,8 @@ def test_pausing_cuts_what_is_in_flight_and_restarting_sends_only_what_is_missin
             before = len(cos.calls)
             await asyncio.sleep(0.05)
             assert len(cos.calls) == before
-            assert task.loaded == 2 * MIB
+            # What was shown of the others stays.
+            assert 2 * MIB <= task.loaded <= 4 * MIB
             assert await task.restart()
             result = await task
             assert task.info.upload_id == ""
@@ -326,3 +331,149 @@ def test_pause_restart_pause_before_anything_has_stopped_ends_paused(cos: FakeCo
         assert task.restart()
         assert task.result(30).verified
     assert sorted(set(sent(cos))) == list(range(1, PARTS + 1))
+
+
+# -- parts that are on the server, and progress that was shown ---------------------------------------------------------
+
+
+def cut_after_storing(gate: Gate) -> Do:
+    """The part is stored, and its response does not come before the gate opens."""
+
+    async def do(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
+        answer = proceed()
+        return await gate(request, lambda: answer)
+
+    return do
+
+
+@pytest.mark.parametrize("options", [{}, {"upload_add_meta_md5": True}])
+@pytest.mark.parametrize("failing", [True, False])
+def test_a_part_whose_response_was_cut_off_is_not_sent_again(
+    cos: FakeCos, path: Path, gate: Gate, failing: bool, options: dict[str, Any]
+) -> None:
+    for part in (3, 4):
+        cos.fault("multipart_upload", lose_answer if failing else cut_after_storing(gate), part=part)
+
+    async def main() -> None:
+        async with cos.client(max_attempts=1) as client:
+            task = submit(client, path, **options)
+            if failing:
+                with pytest.raises(cosxfer.UploadError):
+                    await task
+            else:
+                await gate.come(2)
+                assert await task.pause()
+            assert await task.restart()
+            result = await task
+            assert result.verified_by == "crc64"
+
+    run(main())
+    assert cos.objects["k"].content == content_of(SIZE)
+    # Part 4 may not have been begun when part 3 failed.
+    assert len(sent(cos)) == PARTS
+    assert cos.count("multipart_list_part") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "stored"),
+    [
+        ({"server_side_encryption": "cos/kms"}, content_of(SIZE)[2 * MIB : 3 * MIB]),
+        ({}, bytes(MIB)),
+        ({}, content_of(SIZE)[2 * MIB : 3 * MIB - 1]),
+    ],
+)
+def test_what_the_list_does_not_prove_is_sent_again(
+    cos: FakeCos, path: Path, gate: Gate, options: dict[str, Any], stored: bytes
+) -> None:
+    cos.fault("multipart_upload", gate, part=3)
+
+    async def main() -> None:
+        async with cos.client() as client:
+            task = client.submit_upload_file(BUCKET, "k", path, part_size=MIB, async_limit=1, **options)
+            await gate.come()
+            assert await task.pause()
+            cos.uploads["upload-1"].parts[3] = stored
+            assert await task.restart()
+            assert (await task).verified
+
+    run(main())
+    assert cos.objects["k"].content == content_of(SIZE)
+    assert sent(cos) == [1, 2, 3, 3, 4, 5, 6]
+
+
+class EveryReport(ProgressMeter):
+    """Reports each time."""
+
+    def __init__(self, total: int) -> None:
+        super().__init__(total, interval_seconds=0)
+
+
+@pytest.mark.parametrize("how", ["pause", "error", "single put", "begun anew"])
+def test_progress_never_falls_over_all_runs_of_a_task(
+    cos: FakeCos, path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr("cosxfer.engine.report.ProgressMeter", EveryReport)
+    monkeypatch.setattr("cosxfer.tasks.batch.ProgressMeter", EveryReport)
+    single = how == "single put"
+    operation = "put_object" if single else "multipart_upload"
+    fault = refuse(403, "AccessDenied") if how == "error" else gate
+    cos.fault(operation, fault, part=None if single else 4)
+    progress: list[cosxfer.Progress] = []
+    hashing: list[cosxfer.Progress] = []
+    together: list[cosxfer.Progress] = []
+    infos: list[cosxfer.TaskInfo] = []
+    with cos.blocking_client() as client:
+        client.on("list-update", lambda event: infos.append(event.task))
+        batch = client.submit_upload_files(
+            [
+                {
+                    "bucket": BUCKET,
+                    "key": "k",
+                    "path": path,
+                    "part_size": MIB,
+                    "async_limit": 1,
+                    "on_progress": progress.append,
+                    "on_hash_progress": hashing.append,
+                }
+            ],
+            slice_size=SIZE if single else 0,
+            on_progress=together.append,
+        )
+        [task] = batch.tasks
+        if how == "error":
+            with pytest.raises(cosxfer.UploadError):
+                task.result()
+        else:
+            gate.wait()
+            task.pause()
+            if how == "begun anew":
+                cos.uploads.clear()
+        shown = task.info
+        assert shown.loaded > 0 or single
+        task.restart()
+        assert task.result().verified
+        assert shown.loaded <= task.loaded
+        batch.result()
+    for reports in (progress, hashing, together):
+        loaded = [report.loaded for report in reports]
+        assert loaded == sorted(loaded)
+        assert loaded[-1] == SIZE or (how == "error" and reports is together)
+        assert all(report.percent == report.loaded / SIZE for report in reports)
+    assert [info.loaded for info in infos] == sorted(info.loaded for info in infos)
+    assert [info.hash_percent for info in infos] == sorted(info.hash_percent for info in infos)
+
+
+def test_progress_falls_only_with_the_size_of_the_file(
+    cos: FakeCos, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cosxfer.engine.report.ProgressMeter", EveryReport)
+    cos.fault("multipart_upload", refuse(403, "AccessDenied"), part=6)
+    with cos.blocking_client(max_finished_tasks=0) as client:
+        task = client.submit_upload_file(BUCKET, "k", path, part_size=MIB, async_limit=1)
+        with pytest.raises(cosxfer.UploadError):
+            task.result()
+        assert task.loaded >= 4 * MIB
+        alter(path, content_of(2 * MIB), replace=True)
+        task.restart()
+        assert task.result().verified
+        assert (task.loaded, task.total, task.info.percent) == (2 * MIB, 2 * MIB, 1.0)
