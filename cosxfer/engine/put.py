@@ -29,7 +29,7 @@ class PutJob:
         "_content_md5",
         "_digests",
         "_executor",
-        "_given",
+        "_headers",
         "_key",
         "_region",
         "_session",
@@ -58,7 +58,7 @@ class PutJob:
         given: ObjectHeaders,
     ) -> None:
         check_bucket(bucket)
-        object_headers(check_key(key), given)
+        headers = object_headers(check_key(key), given)
         session.endpoint(bucket, region)
         text = body if isinstance(body, str) and may_be_path(body) else None
         body = checked_body(body)
@@ -75,7 +75,7 @@ class PutJob:
         self._content_length = content_length
         self._content_md5 = content_md5
         self._region = region
-        self._given = given
+        self._headers = headers
         self._text = text
         self.repeatable = isinstance(body, bytes | bytearray | memoryview | os.PathLike)
         self.size = view_of(body).nbytes if isinstance(body, bytes | bytearray | memoryview) else 0
@@ -117,7 +117,7 @@ class PutJob:
             content_length=ready.content_length,
             md5=ready.md5,
             crc64=ready.crc64,
-            given=self._given,
+            headers=self._headers,
             region=self._region,
             on_sent=None if on_progress is None else reporter.add,
         )

@@ -268,7 +268,7 @@ async def _put(
             content_length=source.size,
             md5=hashed.md5,
             crc64=hashed.crc64,
-            given=given,
+            headers=object_headers(check_key(key), given),
             region=options.region,
             on_sent=reporter.add,
         )

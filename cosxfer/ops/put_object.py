@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from cosxfer.cos import requests, responses
 from cosxfer.cos.names import check_bucket, check_key, shorten
-from cosxfer.cos.requests import Body, CosRequest, ObjectHeaders
+from cosxfer.cos.requests import Body, CosRequest
 from cosxfer.errors import IntegrityError
 from cosxfer.models import PutObjectResult
 from cosxfer.ops.mistakes import warn_if_folder
@@ -23,20 +23,20 @@ async def put_object(
     content_length: int,
     md5: bytes | None,
     crc64: int | None,
-    given: ObjectHeaders,
+    headers: Mapping[str, str],
     region: str | None = None,
     on_sent: Callable[[int], None] | None = None,
 ) -> tuple[PutObjectResult, str]:
     """Send ``body`` and return the result and the HTTP version.
 
+    ``headers`` are those of the object (`requests.object_headers`).
     ``md5`` (16 bytes) goes into Content-MD5; ``crc64`` is compared with the server's. None leaves either out.
     """
     key = check_key(key)
     warn_if_folder(key, content_length)
     doing = f"PUT Object {shorten(key)}"
-    headers = requests.object_headers(key, given)
     if md5 is not None:
-        headers["content-md5"] = requests.content_md5(md5)
+        headers = {**headers, "content-md5": requests.content_md5(md5)}
     request = CosRequest(
         method="PUT",
         bucket=check_bucket(bucket),

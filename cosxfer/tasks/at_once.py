@@ -43,7 +43,8 @@ async def run_at_once(queue: TaskQueue, record: TaskRecord[R], *, keep: bool) ->
     else:
         _take_back(record, caller)
         if queue.done(record, result):
-            await delivered(queue, record)
+            if record.watch is not None:
+                await delivered(queue, record)
             return result
     return await AsyncUploadTask(queue, record)._finish()
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
@@ -107,15 +106,14 @@ class TaskQueue(RunningTasks):
         One that is to run ``at_once`` does not wait for a slot: its caller goes on with `begin`.
         """
         self.check()
-        # Not under the lock: it gives up the GIL, and the loop would run into the lock meanwhile.
-        task_id = uuid.uuid4().hex
         with self._lock:
             if self._closed or self._loop is None or self._loop.is_closed():
                 raise CosxferError("the client is closed; make a new one")
+            number = self._table.next_number()
             record = TaskRecord(
                 job,
-                number=self._table.next_number(),
-                task_id=task_id,
+                number=number,
+                task_id=f"{self._id}{number:08x}",
                 bucket=bucket,
                 key=key,
                 path=path,
@@ -127,6 +125,9 @@ class TaskQueue(RunningTasks):
             )
             self._table.add(record)
             self._tell(record, "added")
+            if at_once and on_task_ready is None:
+                record.held = False
+                return record
         try:
             if on_task_ready is not None:
                 call(on_task_ready, record.task_id)
