@@ -147,9 +147,10 @@ class TaskQueue(RunningTasks):
         with self._lock:
             if record.state != "waiting" or record.queued or not record.quiet or self._closed:
                 return None
-            self._move(record, "checking")
             if 0 < record.total <= SMALL_BYTES and record.watch is None and not self._listeners:
-                self._move(record, "uploading")  # it is over before anybody could look: nothing is reported of it
+                record.state = "uploading"  # it is over before anybody could look: nothing is reported of it
+            else:
+                self._move(record, "checking")
             record.interrupted = record.cut = False
             record.work = caller
             return record.job

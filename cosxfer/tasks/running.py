@@ -157,7 +157,8 @@ class RunningTasks:
             record.job = None
         if record.on_end is not None:
             record.on_end(record)
-        self._removed(self._table.finished(record))
+        if removed := self._table.finished(record):
+            self._removed(removed)
 
     def _release(self, record: AnyRecord) -> None:
         """Nothing runs for the record any more: tell those who wait for that, or for an outcome that is there."""
