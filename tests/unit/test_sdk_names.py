@@ -366,8 +366,8 @@ def all_ways(files: list[Any]) -> list[tuple[cosxfer.UsageError, int]]:
             "file 1: there is no parameter 'storage_clas'; did you mean storage_class?",
         ),
         (
-            {**GOOD, "slice_size": 5},
-            "file 1: there is no parameter 'slice_size'; leave it out: it is slice_size of the calls that upload files",
+            {**GOOD, "SliceSize": 5},
+            "file 1: there is no parameter 'SliceSize'; did you mean slice_size (in bytes)?",
         ),
         ({**GOOD, 5: 5}, "file 1: there is no parameter '5'; pass other headers in headers={…}"),
         ({"bucket": BUCKET, "key": "b"}, "file 1 has no 'path'; it needs bucket, key and path"),
