@@ -37,7 +37,7 @@ WORST_RATIO = 40
 SEARCHED = {
     "[^A-Za-z0-9._-]+", r"[^A-Za-z\d_.~-]", "//[^/]*@", r"\{([^{}]*)\}", r"\{\w+\}", rb"<ETag>[^<]*</ETag>",
     rb"(?<!\r)\n|\r[^\n]", rb"[\x00-\x08\x0a-\x1f\x7f]", "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]",
-    r'boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))',
+    r'boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', r"[,\s]+", r"[\[\]]",
 }  # fmt: skip
 
 # Patterns without a name of their own: file, and why no name is needed.
@@ -45,7 +45,13 @@ INLINE = {
     "cli/values.py": [r"[+-]?\d{1,18}"],
     "server/framing.py": [rb"[/?]"],
     "server/http1.py": [rb"[/?]"],
-    "transport/proxies.py": [None],
+    "transport/proxies.py": [
+        r"\[([^\]]*)\]:(\d+)|([\d.]+(?:/\d+)?):(\d+)",
+        None,
+        r"[,\s]+",
+        r"[\[\]]",
+        None,
+    ],
 }
 UNITS = ["a", "1", " ", "-", ".", "=", '"', "\\", "a=", "{", "}", "<", "{a", "//", "\r", "\r\n",
          "\n", "%", "é", "a.", "1.", "-1", "a-", "<ETag>", "boundary=", "boundary=\"", 'a="\\']  # fmt: skip
