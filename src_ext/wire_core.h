@@ -73,7 +73,7 @@ struct wire_request {
     /* the answer */
     int result, status, reusable, done, released;
     int stream_open; /* HTTP/2: nghttp2 still knows the request */
-    int interims;    /* HTTP/2: 1xx responses, and the bytes of their headers */
+    int interims;    /* HTTP/2: 1xx responses since the body last moved, and the bytes of their headers */
     size_t interim_bytes;
     int head_complete, answer_complete;
     int finish_when_out; /* HTTP/2: the stream is closed, the end of the body is still in the queue */

@@ -263,6 +263,8 @@ void wire_moved(wire_request *r, size_t bytes)
     if (r->trickle < WIRE_TRICKLE_BYTES)
         return;
     r->trickle = 0;
+    r->interims = 0; /* a body that goes on has an end, and so have the interim responses beside it */
+    r->interim_bytes = 0;
     r->last_activity = r->connection->engine->now;
 }
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from cosxfer.cli.output import printable, put, tell
+from cosxfer.foreign import printable
 
 RETRIES = "cosxfer.retry"
 """The logger of requests that are sent again."""
@@ -124,7 +125,7 @@ def written_by(write: Callable[[str], None]) -> Iterator[None]:
 
 def show(text: str) -> None:
     """A notice of the command's own; one that begins with a space is a command to copy."""
-    line = text if text.startswith(" ") else f"cosxfer: {text}"
+    line = printable(text if text.startswith(" ") else f"cosxfer: {text}")
     if _handler is None:
         tell(line)
     else:

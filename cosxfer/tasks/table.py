@@ -23,6 +23,8 @@ class TaskTable:
         self._waiting: list[tuple[int, AnyRecord]] = []
         self._finished: OrderedDict[str, None] = OrderedDict()
         """Ids of the tasks that have ended, in that order."""
+        self._leaving: list[str] = []
+        """Ids of tasks that stay although the list keeps none: they left parts on the server."""
         self._numbers = 0
 
     def __len__(self) -> int:
@@ -76,7 +78,13 @@ class TaskTable:
         return True
 
     def finished(self, record: AnyRecord) -> list[AnyRecord]:
-        """It has an outcome; returns the tasks that have to leave the list for it."""
+        """It has an outcome; returns the tasks that have to leave the list for it.
+
+        A list that keeps none still has those that left parts on the server: nothing else names them.
+        """
+        if not self._keep and record.state == "canceled" and record.upload_id and not record.aborted:
+            self._leaving.append(record.task_id)
+            return []
         if record.task_id in self._records:
             self._finished.pop(record.task_id, None)
             self._finished[record.task_id] = None
@@ -88,6 +96,7 @@ class TaskTable:
 
     def clear_finished(self) -> list[AnyRecord]:
         """Take all tasks that have ended out of the list, and return them."""
-        removed = [self._records.pop(task_id) for task_id in self._finished]
+        removed = [self._records.pop(task_id) for task_id in (*self._finished, *self._leaving)]
         self._finished.clear()
+        self._leaving.clear()
         return removed

@@ -171,3 +171,17 @@ def test_a_tree_of_any_depth_is_uploaded(server: RunningServer, tmp_path: Path) 
     assert done.stdout.endswith(", all verified, 1 file FAILED\n")
     with client(server) as reader:
         assert reader.get_object(server.bucket, 400 * "a/" + "f").body == b"400 folders down"
+
+
+@pytest.mark.parametrize("option", ["--json", "--debug", "--region=x"])
+def test_names_with_control_characters_move_no_cursor(server: RunningServer, tmp_path: Path, option: str) -> None:
+    folder = tmp_path / "names"
+    folder.mkdir()
+    for name in ("a\x1b[31m", "b\nforged: line", "c\u202e", "d\x07"):
+        (folder / name).write_text("x")
+    (folder / "e\x1blink").symlink_to("/nowhere\x1b[1m")
+    done = run(server, "cp", "-r", folder, f"cos://{server.bucket}/names", option)
+    assert done.returncode == 1
+    text = done.stdout + done.stderr
+    assert not [letter for letter in text if letter != "\n" and not letter.isprintable()]
+    assert "\nforged" not in text
