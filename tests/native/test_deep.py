@@ -11,12 +11,12 @@ import pytest
 
 SCRIPTS = Path(__file__).parents[2] / ".ci" / "deep"
 
-pytestmark = [pytest.mark.deep, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.deep, pytest.mark.timeout(1800)]
 
 
 def run(name: str, *arguments: str) -> str:
     command = [str(SCRIPTS / name), *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=880)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1780)
     if done.returncode == 77:
         pytest.skip(done.stdout.strip().splitlines()[-1])
     assert done.returncode == 0, done.stdout[-8000:]
