@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from cosxfer.cli.output import printable, put, tell
-from cosxfer.foreign import printable
 
 RETRIES = "cosxfer.retry"
 """The logger of requests that are sent again."""
