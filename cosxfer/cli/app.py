@@ -8,8 +8,8 @@ import typer
 
 from cosxfer import __version__
 from cosxfer.cli.output import say
+from cosxfer.cli.stdin import is_named
 from cosxfer.cli.values import (
-    STREAM,
     parse_address,
     parse_count,
     parse_destination,
@@ -162,7 +162,7 @@ def cp(
         if not recursive and (include or exclude):
             raise UsageError("--include and --exclude choose among the files of a directory; -r uploads one")
         path = parse_source(source)
-        if path is None and secret_key_file == STREAM:
+        if secret_key_file is not None and is_named(source) and is_named(secret_key_file):
             raise UsageError(
                 "the source and --secret-key-file are both standard input; give one of them as a file",
                 name="--secret-key-file",

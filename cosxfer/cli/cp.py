@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ from cosxfer.cli.hints import with_hint
 from cosxfer.cli.notices import show
 from cosxfer.cli.output import OutputError, printable, say, say_object, tell
 from cosxfer.cli.progress import display
+from cosxfer.cli.stdin import is_given, read_blocks
 from cosxfer.cli.target import Connection, cleaned_up
 from cosxfer.cli.values import STREAM, counted, human_bytes, human_rate, is_directory, meant_as_headers
 from cosxfer.cos.requests import ObjectHeaders
@@ -117,11 +116,12 @@ def _file(source: Path | None) -> Iterator[Path]:
     if source is not None:
         yield source
         return
-    if sys.stdin is None or sys.stdin.isatty():
+    if not is_given():
         raise UsageError("the file is '-', and standard input is no pipe or file; name a file", name="source")
     with tempfile.NamedTemporaryFile(prefix="cosxfer-stdin-") as file:
         try:
-            shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+            for block in read_blocks():
+                file.write(block)
             file.flush()
         except OSError as error:
             raise SourceError(

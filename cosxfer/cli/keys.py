@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 from pathlib import Path
 
 from cosxfer.cli.notices import show
+from cosxfer.cli.stdin import is_given, read_blocks
 from cosxfer.cli.values import STREAM
 from cosxfer.credentials import Credentials, from_environment
 from cosxfer.errors import CredentialsError
@@ -41,9 +41,9 @@ def find_keys(secret_key_file: str | None, *, otherwise: str = "") -> Credential
 def read_secret_key(text: str) -> str:
     """The one line of a file, or of standard input (``-``). Warns if other users can read or change the file."""
     if text == STREAM:
-        if sys.stdin is None or sys.stdin.isatty():
+        if not is_given():
             raise CredentialsError("--secret-key-file is '-', and standard input is no pipe or file; name a file")
-        where, content = "standard input", sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+        where, content = "standard input", _read_stdin()
     else:
         where, content = shown_path(text), _read(text)
     if len(content) > MAX_FILE_BYTES:
@@ -53,6 +53,15 @@ def read_secret_key(text: str) -> str:
         has = f"{len(lines)} lines" if len(lines) > 1 else "no key in it"
         raise CredentialsError(f"{where} has {has}; --secret-key-file holds the key alone, on one line")
     return lines[0]
+
+
+def _read_stdin() -> bytes:
+    content = b""
+    for block in read_blocks():
+        content += block
+        if len(content) > MAX_FILE_BYTES:
+            break
+    return content
 
 
 def _read(text: str) -> bytes:

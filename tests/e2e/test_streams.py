@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import struct
 import subprocess
+import termios
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -120,6 +126,13 @@ def test_the_secret_key_can_come_from_a_file(server: RunningServer, tmp_path: Pa
     ("arguments", "given", "said"),
     [
         (["cp", "-", "cos://{bucket}/k", "--secret-key-file", "-"], b"key", "are both standard input"),
+        (["cp", "-", "cos://{bucket}/k", "--secret-key-file", "/dev/stdin"], b"key", "are both standard input"),
+        (["cp", "/dev/stdin", "cos://{bucket}/k", "--secret-key-file", "-"], b"key", "are both standard input"),
+        (
+            ["cp", "/dev/fd/0", "cos://{bucket}/k", "--secret-key-file", "/proc/self/fd/0"],
+            b"key",
+            "both standard input",
+        ),
         (["cp", "f", "cos://{bucket}/k", "--secret-key-file", "missing"], b"", "'missing': no such file"),
         (["cp", "f", "cos://{bucket}/k", "--secret-key-file", ""], b"", "--secret-key-file is empty"),
         (["cp", "f", "cos://{bucket}/k", "--secret-key-file", "."], b"", "'.': is a directory"),
@@ -183,3 +196,56 @@ def test_metadata_that_looks_like_a_header_is_said_to_be_none(
         "content-type": "text/x", "x-cos-acl": "private", "cachecontrol": "no-store", "colour": "red", "expires": "1"
     }  # fmt: skip
     assert head.headers["content-type"] == "application/octet-stream"
+
+
+def run_with_pauses(folder: Path, server: RunningServer, *arguments: str, pieces: list[bytes], **more: str) -> int:
+    """Run it with a pipe in non-blocking mode as standard input, which is empty for a while after each piece."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    command = [*COMMAND, *arguments]
+    started = subprocess.Popen(command, cwd=folder, env=environment(server, **more), stdin=reading)
+    with started, suppress(BrokenPipeError), os.fdopen(writing, "wb", buffering=0) as pipe:
+        for piece in pieces:
+            pipe.write(piece)
+            while started.poll() is None and unread(reading):
+                time.sleep(0.01)
+    os.close(reading)
+    return started.returncode
+
+
+def unread(pipe: int) -> int:
+    """Bytes that lie in a pipe."""
+    number: int = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4))[0]
+    return number
+
+
+PIECES = [b"%d," % number for number in range(20)]
+
+
+def test_a_standard_input_that_does_not_wait_is_read_to_its_end(server: RunningServer, tmp_path: Path) -> None:
+    status = run_with_pauses(tmp_path, server, "cp", "-", f"cos://{server.bucket}/k", pieces=PIECES)
+    assert status == 0
+    assert stored(server, "k") == b"".join(PIECES)
+
+
+def test_a_key_from_a_standard_input_that_does_not_wait(server: RunningServer, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"content")
+    key = server.credentials.secret_key.encode()
+    command = ("cp", "f", f"cos://{server.bucket}/k", "--secret-key-file", "-")
+    status = run_with_pauses(tmp_path, server, *command, pieces=[key[:5], key[5:9], key[9:]], COS_SECRET_KEY="")
+    assert status == 0
+    assert stored(server, "k") == b"content"
+
+
+def test_a_standard_input_that_cannot_be_read_is_named(server: RunningServer, tmp_path: Path) -> None:
+    with (tmp_path / "write-only").open("wb") as file:
+        done = subprocess.run(
+            [*COMMAND, "cp", "-", f"cos://{server.bucket}/k"],
+            env=environment(server),
+            stdin=file,
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    assert flat(done.stderr.decode()) == "cosxfer: standard input cannot be read: bad file descriptor"

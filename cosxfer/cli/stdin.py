@@ -1,0 +1,48 @@
+"""Standard input, where ``-`` stands for it."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+
+from cosxfer.cli.values import STREAM
+from cosxfer.errors import SourceError
+
+BLOCK_BYTES = 1024 * 1024
+
+
+def is_given() -> bool:
+    """Whether standard input is a pipe or a file, and not closed or a terminal."""
+    return sys.stdin is not None and not sys.stdin.isatty()
+
+
+def is_named(text: str) -> bool:
+    """Whether ``text`` names it: ``-``, or a path such as ``/dev/stdin``."""
+    if text == STREAM:
+        return True
+    with suppress(OSError, ValueError):
+        return os.path.samestat(os.stat(text), os.fstat(0))  # noqa: PTH116
+    return False
+
+
+def read_blocks() -> Iterator[bytes]:
+    """Read it to its end. Raises `SourceError` if it cannot be read.
+
+    The program at the other end may have put it in non-blocking mode. Then a read that finds nothing is not the end.
+    """
+    stdin = sys.stdin.buffer
+    try:
+        while True:
+            block: bytes | None = stdin.read(BLOCK_BYTES)
+            if block is None:
+                select.select([stdin], [], [])
+            elif block:
+                yield block
+            else:
+                return
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise SourceError(f"standard input cannot be read: {reason}", path=STREAM) from error
