@@ -115,7 +115,7 @@ async def prepared(
     elif is_file(body) and (size := await in_thread(executor.waiting, measure, body)) is not None:
         # What unpacks reads all of it for that.
         _check_size(size, largest, None)
-        async with _from_file(body, size, executor, largest) as file:
+        async with _from_file(body, size, executor, largest, may_be_empty=content_length == 0) as file:
             _check_size(file.size, largest, content_length)
             yield _with_digest(file, given)
     elif content_length and not repeatable:
@@ -155,8 +155,13 @@ async def in_memory(
 
 
 @asynccontextmanager
-async def _from_file(file: ReadableFile, announced: int, executor: Workers, largest: int) -> AsyncIterator[Spooled]:
-    """A file object from its position to its end. One that announces another length is kept, as pieces are."""
+async def _from_file(
+    file: ReadableFile, announced: int, executor: Workers, largest: int, *, may_be_empty: bool
+) -> AsyncIterator[Spooled]:
+    """A file object from its position to its end. One that announces another length is kept, as pieces are.
+
+    Warns where it is at its end, unless ``may_be_empty``.
+    """
     body = FileBody(file, announced)
     if announced:
         digest = await in_thread(executor, body.digest, largest)
@@ -167,7 +172,7 @@ async def _from_file(file: ReadableFile, announced: int, executor: Workers, larg
     async with spool(pieces_of(file), executor=executor, largest=largest, name=_name(file)) as kept:
         if not kept.size and body.gave:
             raise body.not_twice()
-        if not kept.size and (body.start or announced):
+        if not kept.size and not may_be_empty and (body.start or announced):
             logger.warning(
                 "the file object %s is at its end (byte %d), so an empty body is sent; seek(0) before the "
                 "call sends it from its beginning",
@@ -228,11 +233,11 @@ def check_content_length(value: int) -> None:
 
 
 async def check_stored(source: FileSource | SmallFile, executor: Executor, parts: Iterable[HashedPart] = ()) -> None:
-    """Check a file that a single PUT has just stored: a change is an error, and the object is there all the same."""
+    """Check a file that one request has just stored: a change is an error, and what was sent is there all the same."""
     try:
         await check_unchanged(source, executor, parts)
     except SourceChangedError as error:
-        error.add_note("The object had been stored by then, with what the file held before, in place of an older one")
+        error.add_note("By then the server had stored what the file held before")
         raise
 
 

@@ -107,7 +107,10 @@ def _goes_back(file: SeekableFile, position: int) -> bool:
 
 def name_of(file: ReadableFile) -> str:
     """How messages call a file object."""
-    return str(getattr(file, "name", "")) or f"<{type(file).__name__}>"
+    name = getattr(file, "name", "")
+    if isinstance(name, int):
+        return f"<file descriptor {name}>"
+    return str(name) or f"<{type(file).__name__}>"
 
 
 class FileBody:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
@@ -42,6 +43,18 @@ def _blocks(file: ReadableFile) -> Iterator[Buffer]:
         yield block
     if block is None:
         raise nothing_yet(file)
+    _check_whole(file)
+
+
+def _check_whole(file: ReadableFile) -> None:
+    """Raise `SourceError` for a response of ``http.client`` that was cut off: its ``read(size)`` only ends early."""
+    client = sys.modules.get("http.client")  # what has made one has imported it
+    if client is None or not isinstance(file, client.HTTPResponse):
+        return
+    missing: int | None = file.length  # what is announced and did not come
+    if missing:
+        name = f"<{type(file).__name__}>"
+        raise SourceError(f"the body {name} ended {missing} bytes early: its connection was closed", path=name)
 
 
 class StreamBody:

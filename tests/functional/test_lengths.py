@@ -6,10 +6,13 @@ Also bodies that give nothing, as they stand at their end: a warning says so.
 from __future__ import annotations
 
 import asyncio
+import http.client
 import io
 import logging
 import os
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -273,6 +276,17 @@ def test_one_that_turns_out_to_be_text_is_refused(client: cosxfer.Client, server
         put(client, server.bucket, Text(b"words"))
 
 
+@pytest.mark.parametrize("way", [put, post, append_to_a_new_one, part])
+def test_a_path_that_is_written_to_meanwhile_says_what_the_server_has(
+    client: cosxfer.Client, server: RunningServer, tmp_path: Path, way: Callable[..., bytes]
+) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"exactly this")
+    with pytest.raises(cosxfer.SourceChangedError) as caught:
+        way(client, server.bucket, path, on_progress=lambda _: os.utime(path, (1, 1)))
+    assert caught.value.__notes__ == ["By then the server had stored what the file held before"]
+
+
 # -- at its end -------------------------------------------------------------------------------------------------------
 
 
@@ -363,3 +377,56 @@ def test_what_is_empty_by_itself_does_not_warn(
     assert put(client, server.bucket, body) == b""
     assert put(client, server.bucket, iter(()), content_length=0) == b""
     assert not warnings(caplog)
+
+
+def test_a_file_object_at_its_end_does_not_warn_if_nothing_is_asked_for(
+    client: cosxfer.Client, server: RunningServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = io.BytesIO(b"exactly this")
+    file.read()
+    assert put(client, server.bucket, file, content_length=0) == b""
+    assert not warnings(caplog)
+
+
+# -- responses that are cut off ---------------------------------------------------------------------------------------
+
+
+@contextmanager
+def response_of(answer: bytes) -> Iterator[http.client.HTTPResponse]:
+    """A response of the standard library's client, over a connection that closes behind ``answer``."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(answer)
+        theirs.shutdown(socket.SHUT_WR)
+        response = http.client.HTTPResponse(ours)
+        response.begin()
+        with response:
+            yield response
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_response_that_was_cut_off_is_an_error(
+    client: cosxfer.Client, server: RunningServer, way: Callable[..., bytes]
+) -> None:
+    client.put_object(server.bucket, "k", b"older")
+    with (
+        response_of(b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\nexact") as response,
+        pytest.raises(cosxfer.SourceError, match="<HTTPResponse> ended 7 bytes early"),
+    ):
+        way(client, server.bucket, response)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\nexactly this",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nc\r\nexactly this\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nexactly this",
+    ],
+)
+def test_a_response_that_is_whole_is_sent(
+    client: cosxfer.Client, server: RunningServer, way: Callable[..., bytes], answer: bytes
+) -> None:
+    with response_of(answer) as response:
+        assert way(client, server.bucket, response) == b"exactly this"
