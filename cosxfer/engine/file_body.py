@@ -6,6 +6,7 @@ gave (as the files of /proc and /sys do, and many a wrapper) is kept in a tempor
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import os
 from collections.abc import AsyncIterable, Callable, Iterator
@@ -17,6 +18,9 @@ from cosxfer.errors import CosxferError, SourceChangedError, SourceError, UsageE
 from cosxfer.limits import GIB
 
 BLOCK_BYTES = 1024 * 1024
+
+RAISED = (Exception, asyncio.CancelledError)
+"""What becomes a `SourceError` if a body raises it in a thread. No call of ours is cancelled there."""
 
 
 @runtime_checkable
@@ -39,7 +43,7 @@ def is_file(body: object) -> TypeGuard[ReadableFile]:
         return False
     try:
         nothing: object = body.read(0)
-    except Exception as error:
+    except RAISED as error:
         raise UsageError(f"the file object cannot be read: {error}", name="body", value=type(body).__name__) from error
     if isinstance(nothing, str):
         raise in_text_mode()
@@ -73,14 +77,14 @@ def measure(file: ReadableFile) -> int | None:
         if not file.seekable():  # type: ignore[attr-defined] # asked, not known
             return None
         position = seekable.tell()
-    except Exception:
+    except RAISED:
         return None
     try:
         seekable.seek(0, os.SEEK_END)
         end = seekable.tell()
         seekable.seek(position)
         came_back = seekable.tell() == position
-    except Exception as error:
+    except RAISED as error:
         # What unpacks reads up to the end, and may break off on the way.
         if not _goes_back(seekable, position):
             name = name_of(file)
@@ -97,11 +101,11 @@ def measure(file: ReadableFile) -> int | None:
 
 
 def _goes_back(file: SeekableFile, position: int) -> bool:
-    with suppress(Exception):  # where it has never left, it need not be able to
+    with suppress(*RAISED):  # where it has never left, it need not be able to
         file.seek(position)
     try:
         return file.tell() == position
-    except Exception:
+    except RAISED:
         return False
 
 
@@ -136,7 +140,7 @@ class FileBody:
                 yield block
         except CosxferError:
             raise
-        except Exception as error:
+        except RAISED as error:
             # Whatever reads may raise: what unpacks has errors of its own.
             raise SourceError(f"cannot read {self.name}: {type(error).__name__}: {error}", path=self.name) from error
 
@@ -165,7 +169,7 @@ class FileBody:
             says = self._says()
         except CosxferError:
             raise
-        except Exception as error:
+        except RAISED as error:
             raise SourceError(f"cannot read {self.name}: {type(error).__name__}: {error}", path=self.name) from error
         if says is not None and says < self.size:
             raise SourceChangedError(
@@ -182,7 +186,7 @@ class FileBody:
         """Go back to where it stood; in a thread."""
         try:
             self._file.seek(self.start)
-        except Exception as error:
+        except RAISED as error:
             raise SourceError(f"cannot read {self.name}: {type(error).__name__}: {error}", path=self.name) from error
 
     def not_twice(self) -> SourceError:

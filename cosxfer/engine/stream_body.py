@@ -12,7 +12,7 @@ from typing import IO, TypeAlias
 
 from cosxfer._native import hashing
 from cosxfer.cos.requests import Buffer
-from cosxfer.engine.file_body import FileBody, ReadableFile, nothing_yet, too_long
+from cosxfer.engine.file_body import RAISED, FileBody, ReadableFile, nothing_yet, too_long
 from cosxfer.errors import CosxferError, SourceError, UsageError
 from cosxfer.limits import KIB, MIB
 from cosxfer.threads import Workers, in_thread
@@ -157,8 +157,13 @@ async def _collected(pieces: AsyncIterator[Buffer], name: str) -> AsyncIterator[
             piece = await anext(pieces)
         except StopAsyncIteration:
             break
-        except (CosxferError, asyncio.CancelledError):
+        except CosxferError:
             raise
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise  # this upload is cancelled
+            raise _failed(name, error) from error  # something that the producer awaits was cancelled
         except Exception as error:
             raise _failed(name, error) from error
         checked = _checked(piece, name)
@@ -182,7 +187,7 @@ def _take(pieces: Iterator[Buffer], name: str) -> bytes:
             break
         except CosxferError:
             raise
-        except Exception as error:
+        except RAISED as error:
             raise _failed(name, error) from error
         checked = _checked(piece, name)
         if not batch and len(checked) >= BATCH_BYTES:
@@ -220,5 +225,5 @@ def bytes_of(view: memoryview) -> memoryview:
     return view.cast("B") if view.nbytes else memoryview(b"")
 
 
-def _failed(name: str, error: Exception) -> SourceError:
+def _failed(name: str, error: BaseException) -> SourceError:
     return SourceError(f"the body {name} failed while it was read: {type(error).__name__}: {error}", path=name)

@@ -280,11 +280,12 @@ class NativeTransport:
 
     def _fed(self, exchange: wire.Exchange, feeder: asyncio.Task[None]) -> None:
         """The body has been read to its end, or reading it failed."""
-        if feeder.cancelled():
-            return
-        error = feeder.exception()
+        call: _Call = exchange.owner
+        if not feeder.cancelled():
+            error = feeder.exception()
+        else:  # with the request, which is done then; or by what it reads
+            error = None if call.answered.done() else TransportError("the body was cancelled while it was read")
         if error is not None:
-            call: _Call = exchange.owner
             self._break(exchange, call, error)
 
     @staticmethod

@@ -10,7 +10,7 @@ import random
 import socket
 import threading
 import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -144,6 +144,84 @@ async def test_a_cancelled_call_leaves_the_client_usable(way: Way) -> None:
         with pytest.raises(asyncio.CancelledError):
             await waiting
         await client.put_object(way.server.bucket, "object", b"y")
+
+
+async def of_a_cancelled_task() -> AsyncIterator[bytes]:
+    yield BODY[:-1]
+    other = asyncio.create_task(asyncio.sleep(60))
+    other.cancel()
+    await other
+
+
+def of_a_cancelled_future() -> Iterator[bytes]:
+    yield BODY[:-1]
+    raise asyncio.CancelledError
+
+
+class CancelledWhenSent(io.BytesIO):
+    """It can be read once, for its digests."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size and self.ended:
+            raise asyncio.CancelledError
+        piece = super().read(size)
+        self.ended = self.ended or (size != 0 and not piece)
+        return piece
+
+    ended = False
+
+
+@in_loop
+@pytest.mark.parametrize("make", [of_a_cancelled_task, of_a_cancelled_future, lambda: CancelledWhenSent(BODY)])
+@pytest.mark.parametrize("length", [None, len(BODY)])
+async def test_a_body_that_is_cancelled_from_within_ends_the_call_with_an_error(
+    way: Way, make: Callable[[], Any], length: int | None
+) -> None:
+    async with way.client() as client, asyncio.timeout(30):
+        with pytest.raises(cosxfer.SourceError, match="CancelledError"):
+            await client.put_object(way.server.bucket, "cancelled", make(), content_length=length)
+        with pytest.raises(cosxfer.NotFoundError):
+            await client.head_object(way.server.bucket, "cancelled")
+
+
+@in_loop
+async def test_a_body_that_cancels_the_task_that_reads_it_ends_the_call(way: Way) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield BODY[:-1]
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(60)
+
+    async with way.client() as client:
+        sending = asyncio.create_task(
+            client.put_object(way.server.bucket, "cancelled", body(), content_length=len(BODY))
+        )
+        await asyncio.wait([sending], timeout=30)
+        assert sending.done()
+        with pytest.raises((cosxfer.CosxferError, asyncio.CancelledError)):
+            await sending
+
+
+@in_loop
+async def test_an_upload_that_is_cancelled_while_its_body_is_waited_for_is_cancelled(way: Way) -> None:
+    begun = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield BODY[:-1]
+        begun.set()
+        await asyncio.sleep(60)
+
+    async with way.client() as client:
+        for length in (None, len(BODY)):
+            begun.clear()
+            sending = asyncio.create_task(
+                client.put_object(way.server.bucket, "cancelled", body(), content_length=length)
+            )
+            await begun.wait()
+            sending.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await sending
 
 
 @in_loop
