@@ -7,6 +7,8 @@ process: linear is a factor of 10, quadratic one of 100. Below a floor the ratio
 from __future__ import annotations
 
 import ast
+import importlib
+import pkgutil
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -33,18 +35,24 @@ SMALL, LARGE = 10_000, 100_000
 FLOOR_SECONDS = 0.05
 WORST_RATIO = 40
 
+SEARCHES = ("search", "sub", "subn", "split", "findall", "finditer")
+
 # What is looked for inside a text; all others must match from its beginning.
 SEARCHED = {
     "[^A-Za-z0-9._-]+", r"[^A-Za-z\d_.~-]", "//[^/]*@", r"\{([^{}]*)\}", r"\{\w+\}", rb"<ETag>[^<]*</ETag>",
     rb"(?<!\r)\n|\r[^\n]", rb"[\x00-\x08\x0a-\x1f\x7f]", "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]",
-    r'boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', r"[,\s]+", r"[\[\]]",
+    r'boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', r"[,\s]+", r"[\[\]]", rb"[/?]",
 }  # fmt: skip
+
+# Searched only in a text that the whole pattern matches.
+MATCHED_FIRST = {"_COS_WITHOUT_BUCKET"}
 
 # Patterns without a name of their own: file, and why no name is needed.
 INLINE = {
     "cli/values.py": [r"[+-]?\d{1,18}"],
     "server/framing.py": [rb"[/?]"],
     "server/http1.py": [rb"[/?]"],
+    # The last one is made of a template, of the user's own, and matches one label of a name: 63 characters.
     "transport/proxies.py": [
         r"\[([^\]]*)\]:(\d+)|([\d.]+(?:/\d+)?):(\d+)",
         None,
@@ -53,6 +61,8 @@ INLINE = {
         None,
     ],
 }
+# Patterns that a function puts together; their own tests bound them.
+MADE_IN_FUNCTIONS = {"patterns.py": 2}
 UNITS = ["a", "1", " ", "-", ".", "=", '"', "\\", "a=", "{", "}", "<", "{a", "//", "\r", "\r\n",
          "\n", "%", "é", "a.", "1.", "-1", "a-", "<ETag>", "boundary=", "boundary=\"", 'a="\\']  # fmt: skip
 FRAMES = [("", ""), ("", "\0"), ("a", "!"), ("//", "\0"), ('a="', "\0"), ("{", "\0"), ("bucket-1.cos.", "!")]
@@ -76,16 +86,24 @@ def _constant(node: ast.expr) -> Any:
     return node.value if isinstance(node, ast.Constant) else None
 
 
+def _named() -> Iterator[tuple[str, re.Pattern[Any]]]:
+    """All patterns that modules keep, also those that are put together of pieces."""
+    for module in pkgutil.walk_packages(cosxfer.__path__, "cosxfer."):
+        if not module.name.endswith("__main__"):
+            for name, value in vars(importlib.import_module(module.name)).items():
+                if isinstance(value, re.Pattern):
+                    yield name, value
+
+
 def _patterns() -> list[re.Pattern[Any]]:
-    found = []
+    found = {pattern for _, pattern in _named()}
+    known = {pattern.pattern for pattern in found}
     for _, call in _calls():
+        assert isinstance(call.func, ast.Attribute)
         pattern = _constant(call.args[0])
-        if pattern is None:
-            continue
-        flags = [arg for arg in [*call.args[1:], *(k.value for k in call.keywords)] if "re." in ast.unparse(arg)]
-        value = eval(ast.unparse(flags[-1]), {"re": re}) if flags else 0
-        found.append(re.compile(pattern, value))
-    return found
+        if pattern is not None and (call.func.attr != "compile" or pattern not in known):
+            found.add(re.compile(pattern))
+    return sorted(found, key=repr)
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -117,6 +135,38 @@ def _use(pattern: re.Pattern[Any], text: str) -> None:
     if pattern.pattern in SEARCHED:
         # `search` and all that is built on it begin at each place anew.
         pattern.sub(given[:0], given)
+
+
+def _searched_names() -> set[str]:
+    """What patterns are called by where they look inside a text."""
+    names = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in SEARCHES:
+                used = node.func.value
+                name = used.attr if isinstance(used, ast.Attribute) else used.id if isinstance(used, ast.Name) else ""
+                names.add(name)
+    return names
+
+
+def test_every_pattern_is_found() -> None:
+    named = {name for name, _ in _named()}
+    for path in PACKAGE.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        kept = {n.value: ast.unparse(n.targets[0]) for n in tree.body if isinstance(n, ast.Assign)}
+        made = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and ast.unparse(n.func) == "re.compile"]
+        unknown = [ast.unparse(c) for c in made if kept.get(c) not in named and _constant(c.args[0]) is None]
+        assert len(unknown) == MADE_IN_FUNCTIONS.get(path.relative_to(PACKAGE).as_posix(), 0), unknown
+
+
+def test_every_pattern_that_is_searched_is_tried_as_one() -> None:
+    searched_names = _searched_names()
+    for name, pattern in _named():
+        assert name not in searched_names or name in MATCHED_FIRST or pattern.pattern in SEARCHED, name
+    for _, call in _calls():
+        assert isinstance(call.func, ast.Attribute)
+        if call.func.attr in SEARCHES and (inline := _constant(call.args[0])) is not None:
+            assert inline in SEARCHED
 
 
 def test_every_use_of_re_is_known() -> None:
