@@ -193,7 +193,8 @@ class Application:
             headers=request.headers,
         )
         logged.operation = operation
-        logged.part = checks.named_part(request.query) if operation == "multipart_upload" else None
+        checks.check_numbers(operation, request.query)
+        logged.part = checks.part_number(request.query) if operation == "multipart_upload" else None
         self._admit(request, operation, address)
         fault = self._faults.choose(operation=operation, bucket=logged.bucket, key=logged.key, part=logged.part)
         if fault is not None:

@@ -32,6 +32,14 @@ STORED_HEADERS = (
 """What is kept with an object and given back, besides the metadata and the storage class."""
 
 _LONGEST_DATE = 64
+_LONGEST_NUMBER = 18
+"""Digits; more than any size has, and few enough for the 64 bits of the database."""
+_NUMBERS = {
+    "append_object": ("position",),
+    "list_objects": ("max-keys",),
+    "multipart_list": ("max-uploads",),
+    "multipart_list_part": ("max-parts", "part-number-marker"),
+}
 
 STORAGE_CLASSES = frozenset(
     name
@@ -96,12 +104,10 @@ def part_number(query: Mapping[str, str]) -> int:
     return number
 
 
-def named_part(query: Mapping[str, str]) -> int | None:
-    """``partNumber`` for the log and the fault script; None if it is no number."""
-    try:
-        return _number(query, "partNumber")
-    except CosError:
-        return None
+def check_numbers(operation: str, query: Mapping[str, str]) -> None:
+    """Refuse what should be a number and is none, before anything else is looked at."""
+    for name in _NUMBERS.get(operation, ()):
+        _number(query, name, default=0)
 
 
 def append_position(query: Mapping[str, str]) -> int:
@@ -130,7 +136,7 @@ def _number(query: Mapping[str, str], name: str, default: int | None = None) -> 
     value = query.get(name, "")
     if not value and default is not None:
         return default
-    if not (value.isascii() and value.isdigit() and len(value) < 20):
+    if not (value.isascii() and value.isdigit() and len(value) <= _LONGEST_NUMBER):
         raise CosError("InvalidArgument", f"{name} must be a whole number.")
     return int(value)
 

@@ -14,10 +14,11 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from cosxfer.cos import xml
-from cosxfer.server import checks
+from cosxfer.cos.headers import decode_headers
+from cosxfer.server import checks, cors
 from cosxfer.server.body import Receive
 from cosxfer.server.call import http_date
-from cosxfer.server.http import CosError
+from cosxfer.server.http import ClientGone, CosError
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
@@ -28,30 +29,39 @@ _COMMON = ((b"server", b"tencent-cos"), (b"x-cos-request-id", base64.b64encode(s
 
 
 class DiscardApplication:
-    def __init__(self) -> None:
+    def __init__(self, *, host: str) -> None:
+        """``host`` is where the server listens."""
+        self._host = host
         self._uploads: OrderedDict[str, int] = OrderedDict()
         self._objects: OrderedDict[str, int] = OrderedDict()
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
+        try:
+            # Before the body: what a page makes a browser send is not even read.
+            cors.check_local(decode_headers(scope["headers"]), host=self._host)
+            status, headers, body = await self._take(scope, receive)
+        except ClientGone:
+            return
+        except CosError as error:
+            status, headers, body = _document(error.status, "Error", [("Code", error.code), ("Message", error.message)])
+        await send({"type": "http.response.start", "status": status, "headers": [*headers, *_COMMON]})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+    async def _take(self, scope: Mapping[str, Any], receive: Receive) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         received = 0
         method = scope["method"]
         if method in ("PUT", "POST"):
             while True:
                 message = await receive()
                 if message["type"] != "http.request":
-                    return
+                    raise ClientGone
                 received += len(message["body"])
                 if not message["more_body"]:
                     break
         query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        try:
-            status, headers, body = self._answer(scope, method, query, received)
-        except CosError as error:
-            status, headers, body = _document(error.status, "Error", [("Code", error.code), ("Message", error.message)])
-        await send({"type": "http.response.start", "status": status, "headers": [*headers, *_COMMON]})
-        await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
+        return self._answer(scope, method, query, received)
 
     def _answer(
         self, scope: Mapping[str, Any], method: str, query: Mapping[str, list[str]], received: int
@@ -132,5 +142,9 @@ def _listing(query: Mapping[str, list[str]]) -> tuple[str, xml.Tree]:
 
 
 def _document(status: int, root: str, content: xml.Tree) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    body = xml.build(root, content)
+    try:
+        body = xml.build(root, content)
+    except xml.XmlError as error:
+        # A key or an upload's id that the document repeats.
+        raise CosError("InvalidArgument", "The request holds a character that XML cannot hold.") from error
     return status, [(b"content-type", b"application/xml"), (b"content-length", str(len(body)).encode())], body

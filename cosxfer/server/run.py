@@ -96,7 +96,7 @@ def run(
         asgi: Any
         try:
             if options.discard:
-                asgi = DiscardApplication()
+                asgi = DiscardApplication(host=options.host)
             else:
                 store = _open_store(options, root, executor, clock)
                 asgi = app = Application(

@@ -162,9 +162,11 @@ def _answer_of(fields: Mapping[str, str]) -> str:
 
 def _is_page(url: str) -> bool:
     try:
-        return urlsplit(url).scheme in ("http", "https") and url.isprintable()
+        parts = urlsplit(url)
     except ValueError:
         return False
+    # A space would be cut off, or end the header; a URL without a host leads back to this server.
+    return parts.scheme in ("http", "https") and bool(parts.netloc) and url.isprintable() and " " not in url
 
 
 def _answer(call: Call, answer: str, *, key: str, etag: str, crc64: int) -> Response:
