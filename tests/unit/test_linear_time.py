@@ -27,8 +27,8 @@ from cosxfer.server.form import FormParser
 from cosxfer.server.framing import RequestFraming
 from cosxfer.server.http import CosError, decode_query
 
-# Thousands of texts: too slow for each run.
-pytestmark = pytest.mark.deep
+# Thousands of texts: too slow for each run. Whether all patterns are known is checked in each.
+deep = pytest.mark.deep
 
 PACKAGE = Path(cosxfer.__file__).parent
 SMALL, LARGE = 10_000, 100_000
@@ -41,7 +41,7 @@ SEARCHES = ("search", "sub", "subn", "split", "findall", "finditer")
 SEARCHED = {
     "[^A-Za-z0-9._-]+", r"[^A-Za-z\d_.~-]", "//[^/]*@", r"\{([^{}]*)\}", r"\{\w+\}", rb"<ETag>[^<]*</ETag>",
     rb"(?<!\r)\n|\r[^\n]", rb"[\x00-\x08\x0a-\x1f\x7f]", "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]",
-    r'boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', r"[,\s]+", r"[\[\]]", rb"[/?]",
+    r'boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', r"[,\s]+", r"[\[\]]", rb"[/?]", r"[\t\r\n]",
 }  # fmt: skip
 
 # Searched only in a text that the whole pattern matches.
@@ -182,6 +182,7 @@ def test_every_use_of_re_is_known() -> None:
         assert re.search(r"^\s*(?:from re import|import re as|import regex)", text, re.MULTILINE) is None
 
 
+@deep
 @pytest.mark.parametrize("pattern", _patterns(), ids=lambda pattern: repr(pattern.pattern))
 def test_no_pattern_needs_more_than_linear_time(pattern: re.Pattern[Any]) -> None:
     for unit, (before, after) in product(UNITS, FRAMES):
@@ -189,6 +190,7 @@ def test_no_pattern_needs_more_than_linear_time(pattern: re.Pattern[Any]) -> Non
         assert _is_linear(lambda size, text=text: _use(pattern, text(size))), (unit, before)
 
 
+@deep
 def test_the_check_sees_a_quadratic_pattern() -> None:
     # This was the pattern of a form's parameters: 60,000 letters took 38 seconds.
     quadratic = re.compile(r'([a-z*]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;]+))', re.IGNORECASE)
@@ -203,6 +205,7 @@ def _form(before: bytes, unit: bytes, cut: int, size: int) -> None:
             parser.feed(body[start : start + cut])
 
 
+@deep
 def test_a_form_is_read_in_linear_time() -> None:
     start = b"Content-Disposition: form-data; "
     units = [b"a", b"a=", b'a="\\', b"a=b;", b"\r\n", b"\r\n--", b" "]
@@ -219,6 +222,7 @@ def _frame(before: bytes, unit: bytes, cut: int, size: int) -> None:
             framing.take()
 
 
+@deep
 def test_a_connection_is_read_in_linear_time() -> None:
     head = b"PUT / HTTP/1.1\r\nHost: x\r\n"
     chunked = head + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -227,6 +231,7 @@ def test_a_connection_is_read_in_linear_time() -> None:
         assert _is_linear(partial(_frame, before, unit, cut)), (before, unit, cut)
 
 
+@deep
 @pytest.mark.parametrize("unit", ["&", "%", "a=1&", "A&a&", "é"])
 def test_a_query_is_read_in_linear_time(unit: str) -> None:
     assert _is_linear(lambda size: decode_query(quote(unit * (size // len(unit)), safe="%&=+;").encode()))
