@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 import cosxfer
+from cosxfer.cos.sign import folded, is_signed_header, parse_authorization
 from cosxfer.server import RunningServer, running
 from tests.functional.page import PAGE, checked_in, parse
-from tests.functional.recorder import Recorder
+from tests.functional.recorder import Recorded, Recorder
 from tests.functional.table import VERSION, Exchange, World
 from tests.functional.table_calls import CALLS
 from tests.functional.table_rows import ROWS
@@ -106,3 +107,34 @@ def test_there_are_no_rows_for_what_is_not_on_the_page() -> None:
 @pytest.mark.skipif(not PAGE.exists(), reason="the page is not here")
 def test_the_list_of_parameters_is_the_page_s() -> None:
     assert checked_in() == parse(PAGE.read_text(encoding="utf-8"))
+
+
+def check_signed(request: Recorded) -> None:
+    """Host, all parameters, and all headers that COS signs."""
+    fields = parse_authorization(request.headers["authorization"])
+    assert fields is not None
+    assert set(fields.param_list) == {folded(name) for name in request.query}
+    assert set(fields.header_list) == {name for name in request.headers if is_signed_header(name)}
+    assert "host" in fields.header_list
+
+
+@pytest.mark.parametrize("operation", CALLS)
+def test_every_request_signs_its_host_and_all_its_parameters(exchanges: dict[str, Exchange], operation: str) -> None:
+    """COS accepts what a signature leaves out, so the client leaves out nothing."""
+    assert exchanges[operation].all_seen
+    for request in exchanges[operation].all_seen:
+        check_signed(request)
+
+
+def test_requests_that_read_sign_their_host_and_all_their_parameters(server: RunningServer) -> None:
+    bucket = bucket_of("putObject")
+    with Recorder(server.port) as recorder:
+        endpoint = f"http://127.0.0.1:{recorder.port}/{{bucket}}"
+        with cosxfer.Client(endpoint=endpoint, credentials=server.credentials) as client:
+            client.put_object(bucket, "read", b"x")
+            client.get_object(bucket, "read")
+            client.head_object(bucket, "read")
+        requests = recorder.requests()
+    assert [request.method for request in requests] == ["PUT", "GET", "HEAD"]
+    for request in requests:
+        check_signed(request)
