@@ -26,7 +26,7 @@ _READ_BYTES = 1 * MIB
 _HEAD_SECONDS = 60.0
 """How long a head may take from its first byte on; before that, a connection may rest as long as it likes."""
 _BODY_SECONDS = 120.0
-"""How long a client may pause inside a body."""
+"""How long a client may pause inside a body, that of its request or that of its response."""
 _SPELT = {
     b"etag": b"ETag",
     b"content-md5": b"Content-MD5",
@@ -187,9 +187,21 @@ class _Connection:
         if data:
             self._writer.write(data)
             try:
-                await self._writer.drain()
+                await self._taken()
             except (ConnectionError, ssl.SSLError) as error:
                 raise ClientGone from error
+
+    async def _taken(self) -> None:
+        """Wait until the client has taken most of what waits; one that takes nothing for long counts as gone."""
+        transport = self._writer.transport
+        while True:
+            waiting = transport.get_write_buffer_size()
+            try:
+                async with asyncio.timeout(_BODY_SECONDS):
+                    return await self._writer.drain()
+            except TimeoutError:
+                if transport.get_write_buffer_size() >= waiting:
+                    raise ClientGone from None
 
     async def _refuse(self, status: int) -> None:
         """Answer what is no HTTP, where nothing was answered yet."""

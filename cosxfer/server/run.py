@@ -22,7 +22,7 @@ from cosxfer.server.discard import DiscardApplication
 from cosxfer.server.faults import load_faults
 from cosxfer.server.options import ServerOptions, ServerStartError, credentials_of
 from cosxfer.server.store import Store, StoreError
-from cosxfer.server.store.files import make_private
+from cosxfer.server.store.files import make_private, write_private
 from cosxfer.server.temporary import PREFIX, temporary_folder
 from cosxfer.server.tls import Certificate, make_certificate
 
@@ -58,7 +58,7 @@ def serve(options: ServerOptions, *, say: Callable[[str], None] | None = None) -
         if options.secret_id is None and not options.discard:
             path = ready.root / "credentials.env"
             try:
-                _write_private(path, f"COS_SECRET_ID={key.secret_id}\nCOS_SECRET_KEY={key.secret_key}\n")
+                write_private(path, f"COS_SECRET_ID={key.secret_id}\nCOS_SECRET_KEY={key.secret_key}\n".encode())
             except OSError as error:
                 raise _unusable(ready.root, error) from error
             notes.append(f"keys in {path}")
@@ -181,12 +181,6 @@ def _open_store(options: ServerOptions, root: Path, executor: ThreadPoolExecutor
     for bucket in options.buckets:
         store.add_bucket(bucket)
     return store
-
-
-def _write_private(path: Path, text: str) -> None:
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
 
 
 def fail(error: ServerStartError | UsageError) -> None:

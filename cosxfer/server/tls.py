@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from cosxfer.server.store.files import write_private
 
 NAMES = ("localhost", "*.localhost", "127.0.0.1", "::1")
 
@@ -19,7 +20,7 @@ class Certificate:
 
 
 def make_certificate(directory: Path, *, host: str) -> Certificate:
-    """Write ``ca.pem``, ``server.pem`` and ``server.key`` into ``directory``; the key is readable by its owner only."""
+    """Write ``ca.pem``, ``server.pem`` and ``server.key`` into ``directory``, readable by their owner only."""
     import trustme
 
     names = NAMES if host in (*NAMES, "0.0.0.0", "::") else (*NAMES, host)  # noqa: S104 (compared, not bound)
@@ -30,10 +31,7 @@ def make_certificate(directory: Path, *, host: str) -> Certificate:
     made = Certificate(
         ca_file=directory / "ca.pem", cert_file=directory / "server.pem", key_file=directory / "server.key"
     )
-    authority.cert_pem.write_to_path(str(made.ca_file))
-    made.cert_file.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
-    made.key_file.unlink(missing_ok=True)
-    fd = os.open(made.key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(issued.private_key_pem.bytes())
+    write_private(made.ca_file, authority.cert_pem.bytes())
+    write_private(made.cert_file, b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    write_private(made.key_file, issued.private_key_pem.bytes())
     return made

@@ -86,6 +86,13 @@ def make_private(root: Path) -> None:
     root.chmod(0o700)
 
 
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file that only its owner can read, in place of one that may be there, or of a link."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+        file.write(data)
+
+
 def prepare(directory: Path) -> None:
     """Make the directories, and delete the bodies that a killed server had not received to their end."""
     incoming = directory / "incoming"

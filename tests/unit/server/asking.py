@@ -113,6 +113,9 @@ class Writer:
     def write(self, data: bytes) -> None:
         self.said += data
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     async def drain(self) -> None:
         pass
 

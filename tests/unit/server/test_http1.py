@@ -44,3 +44,69 @@ def test_between_two_requests_a_connection_may_rest(monkeypatch: pytest.MonkeyPa
     request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
     last = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     assert asyncio.run(talk([request, request, last])).count(b"HTTP/1.1 204 ") == 3
+
+
+class SlowWriter:
+    """A connection whose client takes ``takes`` bytes in each of the first waits, then nothing, or all that is left."""
+
+    def __init__(self, takes: list[int], *, then_all: bool) -> None:
+        self.said = bytearray()
+        self.waiting = 0
+        self.aborted = False
+        self.transport = self
+        self._takes = takes
+        self._then_all = then_all
+
+    def write(self, data: bytes) -> None:
+        self.said += data
+        self.waiting += len(data)
+
+    def get_write_buffer_size(self) -> int:
+        return self.waiting
+
+    async def drain(self) -> None:
+        if self.waiting < 1000:
+            return
+        if self._takes:
+            self.waiting -= self._takes.pop()
+        elif self._then_all:
+            self.waiting = 0
+            return
+        await asyncio.get_running_loop().create_future()
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def close(self) -> None:
+        pass
+
+
+async def answer_large(scope: Mapping[str, Any], receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"100000")]})
+    await send({"type": "http.response.body", "body": bytes(100_000)})
+
+
+def serve_slow(writer: SlowWriter) -> None:
+    async def main() -> None:
+        reader = asyncio.StreamReader()
+        reader.feed_data(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        reader.feed_eof()
+        await http1.speak_http1(answer_large, reader, writer, client=("", 0), scheme="http")  # type: ignore[arg-type]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("takes", [[], [1], [1] * 5])
+def test_a_client_that_stops_reading_is_cut_off(monkeypatch: pytest.MonkeyPatch, takes: list[int]) -> None:
+    monkeypatch.setattr(http1, "_BODY_SECONDS", 0.01)
+    writer = SlowWriter(list(takes), then_all=False)
+    serve_slow(writer)
+    assert writer.aborted
+
+
+def test_a_client_that_reads_slowly_gets_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http1, "_BODY_SECONDS", 0.01)
+    writer = SlowWriter([1] * 5, then_all=True)
+    serve_slow(writer)
+    assert not writer.aborted
+    assert writer.said.endswith(bytes(100_000))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cosxfer.server.store import Store
+from cosxfer.server.tls import make_certificate
 
 
 @pytest.fixture
@@ -44,3 +45,18 @@ def test_a_directory_with_other_files_keeps_its_mode(tmp_path: Path) -> None:
     assert root.stat().st_mode & 0o777 == 0o755
     assert (root / "index.sqlite").stat().st_mode & 0o777 == 0o600
     assert (root / "bodies").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.usefixtures("no_umask")
+def test_the_certificate_and_its_key_are_private_also_in_place_of_others(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "tls", tmp_path / "elsewhere"
+    folder.mkdir(mode=0o755)
+    elsewhere.write_bytes(b"kept")
+    (folder / "ca.pem").symlink_to(elsewhere)
+    for name in ("server.pem", "server.key"):
+        (folder / name).touch(mode=0o666)
+    made = make_certificate(folder, host="127.0.0.1")
+    for path in (made.ca_file, made.cert_file, made.key_file):
+        assert path.stat().st_mode & 0o777 == 0o600, path
+        assert path.read_bytes().startswith(b"-----BEGIN")
+    assert elsewhere.read_bytes() == b"kept"
