@@ -11,6 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "cosxfer"
 
 LEVELS = {
+    "cosxfer.address": 0,
     "cosxfer.arguments": 0,
     "cosxfer.binding": 0,
     "cosxfer.errors": 0,

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Unpack, overload
 
+from cosxfer.address import ObjectAddress
 from cosxfer.arguments import as_number
 from cosxfer.binding import explains_arguments
 from cosxfer.calls.base import AsyncCalls
-from cosxfer.cos.names import check_part_number, check_upload_id
-from cosxfer.cos.requests import ObjectHeaders, PartHeaders, one_part_headers
+from cosxfer.cos.names import check_bucket, check_part_number, check_upload_id
+from cosxfer.cos.requests import ObjectHeaders, PartHeaders, object_headers, one_part_headers
 from cosxfer.engine.bodies import BodyInput, prepared
-from cosxfer.engine.completion import complete_by_hand
+from cosxfer.engine.completion import complete_parts
 from cosxfer.engine.report import Reporter
 from cosxfer.limits import MAX_PART_BYTES
 from cosxfer.models import (
@@ -44,7 +45,8 @@ class AsyncMultipartCalls(AsyncCalls):
     ) -> MultipartInitResult:
         """Begin a multipart upload (COS: Initiate Multipart Upload); all headers of the object belong here."""
         self._ready()
-        return await multipart_init(self._session, bucket, key, given=given, region=region)
+        address = self._session.address(bucket, key, region)
+        return await multipart_init(self._session, address, headers=object_headers(address.key, given))
 
     async def multipart_upload(
         self,
@@ -69,7 +71,7 @@ class AsyncMultipartCalls(AsyncCalls):
         the headers of `cosxfer.PartHeaders`.
         """
         executor = self._ready()
-        self._check_object(bucket, key, region)
+        address = self._session.address(bucket, key, region)
         check_upload_id(upload_id)
         part_number = check_part_number(part_number)
         headers = one_part_headers(given)
@@ -81,8 +83,7 @@ class AsyncMultipartCalls(AsyncCalls):
             reporter.start()
             result, _ = await multipart_upload(
                 self._session,
-                bucket,
-                key,
+                address,
                 ready.body,
                 upload_id=upload_id,
                 part_number=part_number,
@@ -92,10 +93,9 @@ class AsyncMultipartCalls(AsyncCalls):
                 # What was said at Initiate of encryption is not known here.
                 etag_is_md5=None,
                 headers=headers,
-                region=region,
                 on_sent=reporter.add,
             )
-            result = ready.proven(result, doing=f"Upload Part {part_number}")
+            result = ready.proven(result, operation=f"Upload Part {part_number}")
         reporter.finish()
         await self._told(on_progress)
         return result
@@ -115,13 +115,11 @@ class AsyncMultipartCalls(AsyncCalls):
         self._ready()
         return await multipart_list_part(
             self._session,
-            bucket,
-            key,
+            self._session.address(bucket, key, region),
             upload_id=upload_id,
             max_parts=max_parts,
             part_number_marker=part_number_marker,
             encoding_type=encoding_type,
-            region=region,
         )
 
     async def multipart_list(
@@ -140,14 +138,13 @@ class AsyncMultipartCalls(AsyncCalls):
         self._ready()
         return await multipart_list(
             self._session,
-            bucket,
+            ObjectAddress(check_bucket(bucket), region=region),
             prefix=prefix,
             delimiter=delimiter,
             encoding_type=encoding_type,
             max_uploads=max_uploads,
             key_marker=key_marker,
             upload_id_marker=upload_id_marker,
-            region=region,
         )
 
     @overload
@@ -196,14 +193,13 @@ class AsyncMultipartCalls(AsyncCalls):
         return self._when_ready(
             all_uploads(
                 self._session,
-                bucket,
+                ObjectAddress(check_bucket(bucket), region=region),
                 prefix=prefix,
                 delimiter=delimiter,
                 encoding_type=encoding_type,
                 max_uploads=max_uploads,
                 key_marker=key_marker,
                 upload_id_marker=upload_id_marker,
-                region=region,
             )
         )
 
@@ -225,13 +221,11 @@ class AsyncMultipartCalls(AsyncCalls):
         return self._when_ready(
             all_parts(
                 self._session,
-                bucket,
-                key,
+                self._session.address(bucket, key, region),
                 upload_id=upload_id,
                 max_parts=max_parts,
                 part_number_marker=part_number_marker,
                 encoding_type=encoding_type,
-                region=region,
             )
         )
 
@@ -254,11 +248,13 @@ class AsyncMultipartCalls(AsyncCalls):
         size and CRC64 of the object prove that it was made, if all ``parts`` are what `multipart_upload` returned.
         """
         self._ready()
-        return await complete_by_hand(self._session, bucket, key, upload_id=upload_id, parts=parts, region=region)
+        return await complete_parts(
+            self._session, self._session.address(bucket, key, region), upload_id=upload_id, parts=parts
+        )
 
     async def multipart_abort(
         self, bucket: str, key: str, *, upload_id: str, region: str | None = None
     ) -> MultipartAbortResult:
         """Give a multipart upload up and delete its parts (COS: Abort Multipart Upload)."""
         self._ready()
-        return await multipart_abort(self._session, bucket, key, upload_id=upload_id, region=region)
+        return await multipart_abort(self._session, self._session.address(bucket, key, region), upload_id=upload_id)

@@ -10,7 +10,6 @@ from cosxfer.arguments import as_number, check_text
 from cosxfer.binding import explains_arguments
 from cosxfer.calls.base import AsyncCalls
 from cosxfer.cos import requests
-from cosxfer.cos.names import check_key
 from cosxfer.cos.policy import FILENAME, Condition
 from cosxfer.cos.requests import CustomerKey, ObjectHeaders, reading_headers
 from cosxfer.credentials import Credentials
@@ -78,10 +77,6 @@ class AsyncObjectCalls(AsyncCalls):
         )
         record = self._uploads.submit_put(
             job,
-            body,
-            bucket=bucket,
-            key=key,
-            region=region,
             on_task_ready=on_task_ready,
             on_progress=on_progress,
             at_once=True,
@@ -111,9 +106,7 @@ class AsyncObjectCalls(AsyncCalls):
         job = self._uploads.put_job(
             bucket, key, body, content_length=content_length, content_md5=content_md5, region=region, given=given
         )
-        record = self._uploads.submit_put(
-            job, body, bucket=bucket, key=key, region=region, on_task_ready=on_task_ready, on_progress=on_progress
-        )
+        record = self._uploads.submit_put(job, on_task_ready=on_task_ready, on_progress=on_progress)
         return AsyncUploadTask(self._uploads.queue, record)
 
     async def append_object(
@@ -140,8 +133,8 @@ class AsyncObjectCalls(AsyncCalls):
         there, and only if none of them is they are sent again.
         """
         executor = self._ready()
-        self._check_object(bucket, key, region)
-        requests.object_headers(key, given)
+        address = self._session.address(bucket, key, region)
+        headers = requests.object_headers(address.key, given)
         position = check_position(position)
         report = self._off_loop(on_progress)
         async with prepared(
@@ -156,12 +149,10 @@ class AsyncObjectCalls(AsyncCalls):
             reporter.start()
             append = Append(
                 self._session,
-                bucket,
-                key,
+                address,
                 ready,
                 position=position,
-                given=given,
-                region=region,
+                headers=headers,
                 on_sent=reporter.add,
             )
             result = await append.run()
@@ -193,20 +184,19 @@ class AsyncObjectCalls(AsyncCalls):
         Nothing is sent. Whoever has the fields can send one form after another until it ends.
         """
         self._ready()
+        address = self._session.address(bucket, key, region)
         fields = post_fields(
-            key,
+            address.key,
             given,
             success_action_status=as_number(success_action_status),
             success_action_redirect=success_action_redirect,
         )
         return await presign_post(
             self._session,
-            bucket,
-            key,
+            address,
             conditions=conditions,
             expires_seconds=expires_seconds,
             fields=fields,
-            region=region,
         )
 
     async def post_object(
@@ -233,9 +223,9 @@ class AsyncObjectCalls(AsyncCalls):
         ``body`` has none it must be given.
         """
         executor = self._ready()
-        self._check_object(bucket, key, region)
+        address = self._session.address(bucket, key, region)
         fields = post_fields(
-            key,
+            address.key,
             given,
             success_action_status=as_number(success_action_status),
             success_action_redirect=success_action_redirect,
@@ -261,30 +251,26 @@ class AsyncObjectCalls(AsyncCalls):
             async def signed(credentials: Credentials | None) -> Mapping[str, str]:
                 # An anonymous client's form has no policy: the bucket must be open to anyone.
                 if credentials is None:
-                    return {"key": check_key(key), **fields}
+                    return {"key": address.key, **fields}
                 presigned = await presign_post(
                     self._session,
-                    bucket,
-                    key,
+                    address,
                     conditions=conditions,
                     expires_seconds=expires_seconds,
                     fields=fields,
-                    region=region,
                     credentials=credentials,
                 )
                 return presigned.fields
 
             result = await post_object(
                 self._session,
-                bucket,
-                key,
+                address,
                 ready.body,
                 filename=filename,
                 signed=signed,
                 content_length=ready.content_length,
                 md5=ready.md5,
                 crc64=ready.crc64,
-                region=region,
                 on_sent=reporter.add,
             )
         reporter.finish()
@@ -306,7 +292,10 @@ class AsyncObjectCalls(AsyncCalls):
         """
         self._ready()
         return await head_object(
-            self._session, bucket, key, version_id=version_id, headers=reading_headers(given), region=region
+            self._session,
+            self._session.address(bucket, key, region),
+            version_id=version_id,
+            headers=reading_headers(given),
         )
 
     @overload
@@ -365,13 +354,11 @@ class AsyncObjectCalls(AsyncCalls):
         self._ready()
         return await get_object(
             self._session,
-            bucket,
-            key,
+            self._session.address(bucket, key, region),
             output=output,
             byte_range=byte_range,
             version_id=version_id,
             headers=reading_headers(given),
-            region=region,
         )
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from cosxfer.arguments import check_callback
 from cosxfer.binding import no_such_call
-from cosxfer.cos.names import check_bucket, check_key
 from cosxfer.errors import CosxferError
 from cosxfer.loop_thread import LoopThread
 from cosxfer.models import Progress
@@ -67,12 +66,6 @@ class AsyncCalls(_Bound):
         self._ready()
         async for entry in entries:
             yield entry
-
-    def _check_object(self, bucket: str, key: str, region: str | None) -> None:
-        """Refuse names that cannot be those of an object, before a body is read for it."""
-        check_bucket(bucket)
-        check_key(key)
-        self._session.endpoint(bucket, region)
 
     def _off_loop(self, callback: Callable[[Progress], None] | None) -> Callable[[Progress], None] | None:
         """``on_progress``, called where a slow one stalls nothing."""

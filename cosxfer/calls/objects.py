@@ -51,16 +51,7 @@ class ObjectCalls(BlockingCalls):
             job = uploads.put_job(
                 bucket, key, body, content_length=content_length, content_md5=content_md5, region=region, given=given
             )
-            record = uploads.submit_put(
-                job,
-                body,
-                bucket=bucket,
-                key=key,
-                region=region,
-                on_task_ready=on_task_ready,
-                on_progress=on_progress,
-                at_once=True,
-            )
+            record = uploads.submit_put(job, on_task_ready=on_task_ready, on_progress=on_progress, at_once=True)
             try:
                 return self._run(run_at_once(uploads.queue, record, keep=True))
             finally:
@@ -95,9 +86,7 @@ class ObjectCalls(BlockingCalls):
         job = uploads.put_job(
             bucket, key, body, content_length=content_length, content_md5=content_md5, region=region, given=given
         )
-        record = uploads.submit_put(
-            job, body, bucket=bucket, key=key, region=region, on_task_ready=on_task_ready, on_progress=on_progress
-        )
+        record = uploads.submit_put(job, on_task_ready=on_task_ready, on_progress=on_progress)
         return UploadTask(uploads.queue, record, self._loop)
 
     def append_object(

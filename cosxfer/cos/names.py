@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import cast
 
+from cosxfer.address import ObjectAddress
 from cosxfer.arguments import as_number, check_mapping, check_text
 from cosxfer.cos.xml import NOT_XML
 from cosxfer.errors import UsageError
@@ -88,27 +89,20 @@ def check_key(key: str) -> str:
     return stripped
 
 
-def given_key(sent: str) -> str:
-    """The key ``sent`` as calls take it and results show it: ``check_key(given_key(sent)) == sent``."""
-    return f"/{sent}" if sent.startswith("/") else sent
+def object_address(bucket: str, key: str, region: str | None) -> ObjectAddress:
+    """Return the checked address of an object; raises `UsageError` for a bad bucket name or key."""
+    return ObjectAddress(check_bucket(bucket), check_key(key), region)
 
 
-def plain_key(given: str) -> str:
-    """The key ``given`` to a call as results show it: without a leading ``/`` that would be dropped."""
-    return given_key(given.removeprefix("/"))
-
-
-def check_part_key(key: str) -> str:
-    """`check_key` for a multipart upload, whose key COS repeats in XML documents."""
-    sent = check_key(key)
-    if bad := NOT_XML.search(sent):
+def check_key_in_xml(key: str) -> None:
+    """Refuse the key of a multipart upload if XML cannot hold it: COS repeats the key in XML documents."""
+    if bad := NOT_XML.search(key):
         raise UsageError(
             f"the key {shorten(key)} holds {bad.group()!r}, which XML cannot hold, so COS could not answer a multipart "
             "upload of it; use another key, or a single PUT (put_object)",
             name="key",
             value=key,
         )
-    return sent
 
 
 def check_upload_id(value: str) -> str:

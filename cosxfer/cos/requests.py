@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, TypedDict, cast
 from urllib.parse import quote
 
+from cosxfer.address import ObjectAddress
 from cosxfer.arguments import as_number, check_mapping, check_names, warn_unknown_value, wrong_type
 from cosxfer.cos.content_types import content_type_of
 from cosxfer.cos.endpoint import PATH_SAFE, Endpoint
 from cosxfer.cos.names import (
+    META_PREFIX,
     check_header_name,
     check_header_value,
     check_metadata_size,
@@ -22,6 +24,7 @@ from cosxfer.cos.names import (
     shorten,
     showable,
 )
+from cosxfer.cos.responses import HttpResponse
 from cosxfer.errors import UsageError
 from cosxfer.limits import MAX_TRAFFIC_LIMIT_BITS, MIN_TRAFFIC_LIMIT_BITS
 
@@ -83,23 +86,37 @@ class HttpRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class CosRequest:
-    """An operation on one bucket before it has an address and a signature."""
+    """A request before it has a signature, and what its sender wants to see of it."""
 
     method: str
-    bucket: str
-    key: str = ""
-    """Empty for an operation on the bucket."""
+    operation: str
+    """The operation and its object, for messages: ``PUT Object 'a.txt'``."""
+    address: ObjectAddress
+    """An empty key addresses the bucket."""
     params: Mapping[str, str] = field(default_factory=dict)
     """Query, decoded; an empty value is sent as the bare name."""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Lower-case names."""
     body: Body = field(default=b"", repr=False)
     content_length: int | None = 0
-    region: str | None = None
     signed: bool = True
-    """False: the signature stands in the body, a form."""
+    """False: the body holds the signature, as that of a form does."""
     accepted: frozenset[int] = frozenset()
-    """Statuses beyond 2xx that are answers and not errors."""
+    """Statuses other than 2xx that are no errors."""
+    stall_timeout_seconds: float | None = None
+    """None means the client's."""
+    max_attempts: int | None = None
+    """How often the request may be sent; None means the client's number."""
+    on_sent: Callable[[int], None] | None = None
+    """Called with the number of bytes sent, negative if an attempt failed and they must be sent again."""
+    on_attempt: Callable[[], None] | None = None
+    """Called before each attempt."""
+    on_body: Callable[[bytes], None] | None = None
+    """Called with each piece of the response's body, which is not collected then."""
+    check: Callable[[HttpResponse], None] | None = None
+    """Refuses a response by raising."""
+    on_conflict: Callable[[], Awaitable[HttpResponse | None]] | None = None
+    """Called after a 409. It returns the response to use, or None to send the request again."""
 
 
 def target(path: str, params: Mapping[str, str]) -> str:
@@ -252,14 +269,26 @@ def object_headers(key: str, given: ObjectHeaders, *, guess_type: bool = True) -
     return headers
 
 
-def part_headers(given: ObjectHeaders) -> dict[str, str]:
-    """Return the headers that a part of an object with these parameters carries."""
-    return _chosen(_plain_headers(given), _PART_HEADERS)
+def part_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return those of an object's headers that each of its parts carries."""
+    return _chosen(headers, _PART_HEADERS)
 
 
-def customer_key_headers(given: PartHeaders) -> dict[str, str]:
-    """Return the headers without which an object with these parameters cannot be read."""
-    return _chosen(_plain_headers(given), _CUSTOMER_KEY)
+def customer_key_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return those of an object's headers without which it cannot be read."""
+    return _chosen(headers, _CUSTOMER_KEY)
+
+
+def etag_may_be_md5(headers: Mapping[str, str]) -> bool:
+    """Whether the ETag of an object with these headers is an MD5: no key of the KMS or of the customer encrypts it."""
+    return headers.get("x-cos-server-side-encryption") != "cos/kms" and not customer_key_headers(headers)
+
+
+def with_md5_metadata(headers: Mapping[str, str], md5_hex: str) -> dict[str, str]:
+    """Return ``headers`` with ``x-cos-meta-md5``."""
+    added = {**headers, f"{META_PREFIX}md5": md5_hex}
+    check_metadata_size(added)
+    return added
 
 
 def reading_headers(given: CustomerKey) -> dict[str, str]:

@@ -47,20 +47,20 @@ def common(response: HttpResponse) -> dict[str, Any]:
     return {"status_code": response.status, "headers": response.headers, "request_id": response.request_id}
 
 
-def error_of(response: HttpResponse, *, doing: str) -> ServerError | None:
-    """Return the error that ``response`` stands for, or None. ``doing`` says what was asked, for the message."""
+def error_of(response: HttpResponse, *, operation: str) -> ServerError | None:
+    """Return the error that ``response`` stands for, or None. ``operation`` says what was asked, for the message."""
     if 200 <= response.status < 300:
-        return _error_in_success(response, doing)
+        return _error_in_success(response, operation)
     fields = _error_fields(response.body)
-    return _error(response, fields, doing)
+    return _error(response, fields, operation)
 
 
-def _error_in_success(response: HttpResponse, doing: str) -> ServerError | None:
+def _error_in_success(response: HttpResponse, operation: str) -> ServerError | None:
     # COS may send spaces for minutes before it says how a Complete went.
     if b"<Error" not in response.body.lstrip()[:512]:
         return None
     fields = _error_fields(response.body)
-    return _error(response, fields, doing) if fields.get("Code") else None
+    return _error(response, fields, operation) if fields.get("Code") else None
 
 
 def _error_fields(body: bytes) -> dict[str, str]:
@@ -71,13 +71,13 @@ def _error_fields(body: bytes) -> dict[str, str]:
     return {child.tag: (child.text or "").strip() for child in root}
 
 
-def _error(response: HttpResponse, fields: Mapping[str, str], doing: str) -> ServerError:
+def _error(response: HttpResponse, fields: Mapping[str, str], operation: str) -> ServerError:
     code = fields.get("Code", "")
     usual = codes.CODES.get(code)
     # An error inside a 200 is judged by the status that its code usually has.
     status = response.status if response.status >= 300 or usual is None else usual.status
     request_id = fields.get("RequestId") or response.request_id
-    message = _message(response, fields, doing, request_id)
+    message = _message(response, fields, operation, request_id)
     known: dict[str, Any] = {
         "status": response.status,
         "code": code,
@@ -92,7 +92,7 @@ def _error(response: HttpResponse, fields: Mapping[str, str], doing: str) -> Ser
     return kind(message, retryable=codes.is_retryable(status, code), **known)
 
 
-def _message(response: HttpResponse, fields: Mapping[str, str], doing: str, request_id: str) -> str:
+def _message(response: HttpResponse, fields: Mapping[str, str], operation: str, request_id: str) -> str:
     code = fields.get("Code", "")
     if code:
         said = f"{foreign(code, 80)}: {foreign(fields.get('Message', ''), _LONGEST_MESSAGE)}".rstrip(": ")
@@ -102,7 +102,7 @@ def _message(response: HttpResponse, fields: Mapping[str, str], doing: str, requ
         said = f"the answer is not COS's: {' '.join(text.split())!r}"
     else:
         said = "no further reason was given"
-    parts = [f"{doing}: the server answered {response.status}, {said}"]
+    parts = [f"{operation}: the server answered {response.status}, {said}"]
     # Without the query, which may hold a signature.
     if 300 <= response.status < 400 and (elsewhere := response.headers.get("location", "").partition("?")[0]):
         parts.append(f"(it leads to {shorten(elsewhere, 200)}; check the endpoint and the region)")
@@ -113,24 +113,24 @@ def _message(response: HttpResponse, fields: Mapping[str, str], doing: str, requ
     return " ".join(parts)
 
 
-def document(response: HttpResponse, root: str, *, doing: str, bounds: xml.Bounds = xml.SMALL) -> Element:
+def document(response: HttpResponse, root: str, *, operation: str, bounds: xml.Bounds = xml.SMALL) -> Element:
     """The XML document in a successful answer; raises `ProtocolError` if it is none, or exceeds ``bounds``."""
     try:
         return xml.parse(response.body, root=root, bounds=bounds)
     except xml.XmlError as error:
-        raise malformed(doing, str(error)) from error
+        raise malformed(operation, str(error)) from error
 
 
-def malformed(doing: str, why: str) -> ProtocolError:
+def malformed(operation: str, why: str) -> ProtocolError:
     """The error for an answer that COS would not send."""
-    return ProtocolError(f"{doing}: the server's answer cannot be used: {why}")
+    return ProtocolError(f"{operation}: the server's answer cannot be used: {why}")
 
 
-def etag(response: HttpResponse, *, doing: str) -> str:
+def etag(response: HttpResponse, *, operation: str) -> str:
     """The ETag header with its quotes."""
     value = response.headers.get("etag", "")
     if not value:
-        raise malformed(doing, "it has no ETag")
+        raise malformed(operation, "it has no ETag")
     return value
 
 
@@ -143,21 +143,21 @@ def etag_is_md5(response: HttpResponse | Result) -> bool:
     return not under_kms and "x-cos-server-side-encryption-customer-algorithm" not in response.headers
 
 
-def crc64(response: HttpResponse, *, doing: str) -> int | None:
+def crc64(response: HttpResponse, *, operation: str) -> int | None:
     """``x-cos-hash-crc64ecma`` as a number, None where it is absent."""
     value = response.headers.get("x-cos-hash-crc64ecma", "").strip()
     if not value:
         return None
     if not (value.isascii() and value.isdigit() and len(value) <= 20) or int(value) >= 1 << 64:
-        raise malformed(doing, f"x-cos-hash-crc64ecma is {value[:40]!r} and not a 64-bit number")
+        raise malformed(operation, f"x-cos-hash-crc64ecma is {value[:40]!r} and not a 64-bit number")
     return int(value)
 
 
-def size(response: HttpResponse, *, doing: str) -> int:
+def size(response: HttpResponse, *, operation: str) -> int:
     """Content-Length as a number."""
     value = response.headers.get("content-length", "")
     if not (value.isascii() and value.isdigit() and len(value) < 20):
-        raise malformed(doing, f"Content-Length is {value[:40]!r}")
+        raise malformed(operation, f"Content-Length is {value[:40]!r}")
     return int(value)
 
 

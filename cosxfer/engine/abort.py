@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from cosxfer.address import ObjectAddress
 from cosxfer.engine.checkpoint import Checkpoint
 from cosxfer.engine.options import UploadOptions
 from cosxfer.errors import CosxferError, NotFoundError
@@ -27,7 +28,7 @@ def kept(checkpoint: Checkpoint, options: UploadOptions) -> str:
 
 
 async def abort_upload(
-    session: Session, bucket: str, key: str, *, upload_id: str, region: str | None, completing: bool = False
+    session: Session, address: ObjectAddress, *, upload_id: str, completing: bool = False
 ) -> tuple[bool, str]:
     """Delete the parts from the server; returns whether they are gone, and a sentence about it. Raises no error.
 
@@ -36,7 +37,7 @@ async def abort_upload(
     name = f"multipart upload {upload_id}"
     try:
         async with asyncio.timeout(ABORT_SECONDS):
-            await multipart_abort(session, bucket, key, upload_id=upload_id, region=region)
+            await multipart_abort(session, address, upload_id=upload_id)
     except NotFoundError:
         if completing:
             return False, (

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from cosxfer._native import hashing
+from cosxfer.address import ObjectAddress
 from cosxfer.cos.names import shorten
-from cosxfer.cos.requests import ObjectHeaders, check_unchanged, customer_key_headers
+from cosxfer.cos.requests import check_unchanged, customer_key_headers
 from cosxfer.engine.bodies import PreparedBody
 from cosxfer.errors import (
     AppendPositionError,
@@ -43,13 +44,11 @@ class Append:
     def __init__(
         self,
         session: Session,
-        bucket: str,
-        key: str,
+        address: ObjectAddress,
         body: PreparedBody,
         *,
         position: int,
-        given: ObjectHeaders,
-        region: str | None,
+        headers: Mapping[str, str],
         on_sent: Callable[[int], None],
     ) -> None:
         if position + body.content_length > MAX_PUT_BYTES:
@@ -60,14 +59,12 @@ class Append:
                 value=position,
             )
         self._session = session
-        self._bucket = bucket
-        self._key = key
+        self._address = address
         self._body = body
         self._position = position
-        self._given = given
-        self._region = region
+        self._headers = headers
         # An object under the customer's own key tells nothing without it.
-        self._key_headers = customer_key_headers(given)
+        self._key_headers = customer_key_headers(headers)
         self._on_sent = on_sent
 
     async def run(self) -> AppendObjectResult:
@@ -105,15 +102,13 @@ class Append:
         assert body.crc64 is not None
         return await append_object(
             self._session,
-            self._bucket,
-            self._key,
+            self._address,
             body.body,
             position=self._position,
             content_length=body.content_length,
             md5=body.md5,
             crc64=body.crc64,
-            given=self._given,
-            region=self._region,
+            headers=self._headers,
             on_sent=self._on_sent,
         )
 
@@ -130,9 +125,7 @@ class Append:
     async def _look(self, failure: CosxferError) -> HeadObjectResult | None:
         """What the object is now, None where there is none."""
         try:
-            return await head_object(
-                self._session, self._bucket, self._key, headers=self._key_headers, region=self._region
-            )
+            return await head_object(self._session, self._address, headers=self._key_headers)
         except NotFoundError as error:
             if error.code == "NoSuchBucket":
                 raise failure from error
@@ -168,11 +161,9 @@ class Append:
             try:
                 stretch = await get_object(
                     self._session,
-                    self._bucket,
-                    self._key,
+                    self._address,
                     byte_range=(first, min(first + COMPARED_AT_ONCE, after) - 1),
                     headers=self._key_headers,
-                    region=self._region,
                 )
             except CosxferError as error:
                 failure.add_note(f"the object is as long as it would be now, but cannot be compared: {error}")
@@ -183,14 +174,16 @@ class Append:
     def _wrong_position(self, position: int | None, error: CosxferError) -> AppendPositionError:
         ends = "where it ends cannot be told" if position is None else f"it ends at {position}"
         return AppendPositionError(
-            f"APPEND Object {shorten(self._key)}: position {self._position} is not the end of the object: {ends}",
+            f"APPEND Object {shorten(self._address.key)}: position {self._position} is not the end of the object: "
+            f"{ends}",
             position=position,
             **_said(error),
         )
 
     def _not_appendable(self, error: ServerError) -> ObjectNotAppendableError:
         return ObjectNotAppendableError(
-            f"APPEND Object {shorten(self._key)}: the object was not made by append_object, so nothing can be appended",
+            f"APPEND Object {shorten(self._address.key)}: the object was not made by append_object, so nothing can be "
+            "appended",
             **_said(error),
         )
 

@@ -19,9 +19,10 @@ from cosxfer.engine.part_body import PartBody
 from cosxfer.engine.report import logger
 from cosxfer.engine.stream_body import Spooled, StreamBody, bytes_of, pieces_of, spool, view_of
 from cosxfer.engine.unchanged import check_unchanged
-from cosxfer.errors import CosxferError, IntegrityError, SourceChangedError, UsageError
+from cosxfer.errors import CosxferError, SourceChangedError, UsageError
 from cosxfer.models import MultipartUploadResult, PutObjectResult
 from cosxfer.ops.mistakes import warn_if_path
+from cosxfer.ops.proof import check_crc64
 from cosxfer.planning import PartRange
 from cosxfer.sources import FileSource, SmallFile
 from cosxfer.threads import Workers, in_thread
@@ -47,17 +48,11 @@ class PreparedBody:
     md5: bytes | None
     crc64: int | None
 
-    def proven(self, result: Sent, *, doing: str) -> Sent:
+    def proven(self, result: Sent, *, operation: str) -> Sent:
         """Compare the CRC64 of what was sent as it came with the server's; raises `IntegrityError`."""
         if not isinstance(self.body, StreamBody) or result.crc64 is None:
             return result
-        if result.crc64 != self.body.crc64:
-            raise IntegrityError(
-                f"{doing}: the server stored other bytes than were sent: its CRC64 is {result.crc64}, ours "
-                f"{self.body.crc64}",
-                expected=self.body.crc64,
-                actual=result.crc64,
-            )
+        check_crc64(operation, local=self.body.crc64, server=result.crc64, retryable=False)
         return replace(result, verified=True, verified_by="crc64")
 
 

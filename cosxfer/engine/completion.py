@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from cosxfer._native import hashing
-from cosxfer.cos.names import check_key, plain_key
+from cosxfer.address import ObjectAddress
 from cosxfer.errors import CosxferError, NotFoundError, ServerError, TransportError
 from cosxfer.models import HeadObjectResult, MultipartCompleteResult, MultipartUploadResult, Part
 from cosxfer.ops.head_object import head_object
@@ -24,31 +24,25 @@ class Completion:
     def __init__(
         self,
         session: Session,
-        bucket: str,
-        key: str,
+        address: ObjectAddress,
         *,
         upload_id: str,
         size: int,
         crc64: int,
-        region: str | None,
         key_headers: Mapping[str, str] | None = None,
     ) -> None:
         """``key_headers`` are the customer's key: an object under one tells nothing without it."""
         self._session = session
-        self._bucket = bucket
-        self._key = plain_key(key)
+        self._address = address
         self._upload_id = upload_id
         self._size = size
         self._crc64 = crc64
-        self._region = region
         self._key_headers = key_headers
 
     async def run(self, parts: Iterable[Part]) -> MultipartCompleteResult:
         """Complete it."""
         try:
-            return await multipart_complete(
-                self._session, self._bucket, self._key, upload_id=self._upload_id, parts=parts, region=self._region
-            )
+            return await multipart_complete(self._session, self._address, upload_id=self._upload_id, parts=parts)
         except (TransportError, ServerError) as error:
             # The answer to an earlier attempt may have been lost after the object was made.
             completed = await self.found(error)
@@ -74,9 +68,9 @@ class Completion:
             status_code=head.status_code,
             headers=head.headers,
             request_id=head.request_id,
-            location=self._session.endpoint(self._bucket, self._region).location(check_key(self._key)),
-            bucket=self._bucket,
-            key=self._key,
+            location=self._session.endpoint(self._address).location(self._address.key),
+            bucket=self._address.bucket,
+            key=self._address.shown_key,
             etag=head.etag,
             crc64=head.crc64,
             version_id=head.version_id,
@@ -84,17 +78,15 @@ class Completion:
 
     async def head(self) -> HeadObjectResult:
         """Ask for the object."""
-        return await head_object(self._session, self._bucket, self._key, headers=self._key_headers, region=self._region)
+        return await head_object(self._session, self._address, headers=self._key_headers)
 
     async def _still_open(self) -> bool:
         try:
             await multipart_list_part(
                 self._session,
-                self._bucket,
-                self._key,
+                self._address,
                 upload_id=self._upload_id,
                 max_parts=1,
-                region=self._region,
             )
         except NotFoundError:
             return False
@@ -106,14 +98,12 @@ def is_gone(error: Exception) -> bool:
     return isinstance(error, NotFoundError) and error.code == "NoSuchUpload"
 
 
-async def complete_by_hand(
+async def complete_parts(
     session: Session,
-    bucket: str,
-    key: str,
+    address: ObjectAddress,
     *,
     upload_id: str,
     parts: Iterable[PartInput],
-    region: str | None,
 ) -> MultipartCompleteResult:
     """Complete an upload of which no more is known than its parts.
 
@@ -127,16 +117,14 @@ async def complete_by_hand(
 
     listed = listed_parts(parts)
     try:
-        return await multipart_complete(
-            session.watched(sent_again), bucket, key, upload_id=upload_id, parts=listed, region=region
-        )
+        return await multipart_complete(session.observed(sent_again), address, upload_id=upload_id, parts=listed)
     except (TransportError, ServerError) as error:
         if is_gone(error) and not again:
             raise
         sent = [part for part in listed if isinstance(part, MultipartUploadResult) and part.crc64 is not None]
         if len(sent) == len(listed):
             size, crc64 = _whole(sent)
-            completion = Completion(session, bucket, key, upload_id=upload_id, size=size, crc64=crc64, region=region)
+            completion = Completion(session, address, upload_id=upload_id, size=size, crc64=crc64)
             if (completed := await completion.found(error)) is not None:
                 return completed
         if is_gone(error):

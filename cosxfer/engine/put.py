@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from cosxfer.cos.names import check_bucket, check_key
-from cosxfer.cos.requests import ObjectHeaders, check_content_md5, object_headers
+from cosxfer.address import ObjectAddress
+from cosxfer.cos.requests import check_content_md5
 from cosxfer.engine.bodies import BodyInput, PreparedBody, check_content_length, checked_body, in_memory, prepared
 from cosxfer.engine.digests import Digests
 from cosxfer.engine.report import Reporter
@@ -24,16 +24,15 @@ class PutJob:
 
     __slots__ = (
         "_body",
-        "_bucket",
         "_content_length",
         "_content_md5",
         "_digests",
         "_executor",
         "_headers",
-        "_key",
-        "_region",
         "_session",
         "_text",
+        "address",
+        "path",
         "repeatable",
         "size",
     )
@@ -48,18 +47,13 @@ class PutJob:
         session: Session,
         executor: Workers,
         digests: Digests,
-        bucket: str,
-        key: str,
+        address: ObjectAddress,
         body: BodyInput,
         *,
         content_length: int | None,
         content_md5: str | None,
-        region: str | None,
-        given: ObjectHeaders,
+        headers: Mapping[str, str],
     ) -> None:
-        check_bucket(bucket)
-        headers = object_headers(check_key(key), given)
-        session.endpoint(bucket, region)
         text = body if isinstance(body, str) and may_be_path(body) else None
         body = checked_body(body)
         if content_md5 is not None:
@@ -69,15 +63,14 @@ class PutJob:
         self._session = session
         self._executor = executor
         self._digests = digests
-        self._bucket = bucket
-        self._key = key
+        self.address = address
         self._body = body
         self._content_length = content_length
         self._content_md5 = content_md5
-        self._region = region
         self._headers = headers
         self._text = text
         self.repeatable = isinstance(body, bytes | bytearray | memoryview | os.PathLike)
+        self.path = os.fsdecode(body) if isinstance(body, os.PathLike) else ""
         self.size = view_of(body).nbytes if isinstance(body, bytes | bytearray | memoryview) else 0
         """Its bytes, of a body in memory."""
 
@@ -111,17 +104,15 @@ class PutJob:
         reporter.start()
         result, _ = await put_object(
             self._session,
-            self._bucket,
-            self._key,
+            self.address,
             ready.body,
             content_length=ready.content_length,
             md5=ready.md5,
             crc64=ready.crc64,
             headers=self._headers,
-            region=self._region,
             on_sent=None if on_progress is None else reporter.add,
         )
-        return ready.proven(result, doing="PUT Object"), reporter
+        return ready.proven(result, operation="PUT Object"), reporter
 
     async def abort(self) -> tuple[bool, str]:
         """A single PUT leaves nothing behind."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import aclosing
 
 from cosxfer._native import hashing
+from cosxfer.address import ObjectAddress
 from cosxfer.cos import requests
-from cosxfer.cos.names import bare_etag, plain_key, shorten
-from cosxfer.cos.requests import ObjectHeaders
+from cosxfer.cos.names import bare_etag, shorten
 from cosxfer.engine.abort import abort_upload, kept
 from cosxfer.engine.checkpoint import Checkpoint, DonePart
 from cosxfer.engine.completion import Completion, is_gone
@@ -58,19 +58,19 @@ class SliceUpload:
         source: FileSource,
         plan: Plan,
         *,
-        bucket: str,
-        key: str,
+        address: ObjectAddress,
+        headers: Mapping[str, str],
         options: UploadOptions,
         checkpoint: Checkpoint,
         on_hash_progress: Callable[[Progress], None] | None,
         on_progress: Callable[[Progress], None] | None,
     ) -> None:
-        self._session = session.watched(self._retried)
+        self._session = session.observed(self._retried)
         self._retries = 0
         self._source = source
         self._plan = plan
-        self._bucket = bucket
-        self._key = plain_key(key)
+        self._address = address
+        self._headers = headers
         self._options = options
         self._limit = session.config.concurrency if options.async_limit is None else options.async_limit
         self._hash_reporter = Reporter(on_hash_progress, plan.size)
@@ -79,9 +79,8 @@ class SliceUpload:
         self._executor = executor
         self._hash_seconds = 0.0
         # With a key of the customer's or of the KMS the stored bytes are not the sent ones, and so is the ETag.
-        under_kms = options.given.get("server_side_encryption") == "cos/kms"
-        self._etag_is_md5 = not under_kms and not requests.customer_key_headers(options.given)
-        self._part_headers = requests.part_headers(options.given)
+        self._etag_is_md5 = requests.etag_may_be_md5(headers)
+        self._part_headers = requests.part_headers(headers)
         memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         self._drop_behind = leaves_page_cache(plan.size, memory_bytes=memory_bytes)
         self._checkpoint = checkpoint
@@ -152,8 +151,8 @@ class SliceUpload:
             status_code=completed.status_code,
             headers=completed.headers,
             request_id=completed.request_id,
-            bucket=self._bucket,
-            key=self._key,
+            bucket=self._address.bucket,
+            key=self._address.shown_key,
             etag=completed.etag,
             location=completed.location,
             version_id=completed.version_id,
@@ -192,11 +191,9 @@ class SliceUpload:
             while True:
                 page = await multipart_list_part(
                     self._session,
-                    self._bucket,
-                    self._key,
+                    self._address,
                     upload_id=checkpoint.upload_id,
                     part_number_marker=marker,
-                    region=self._options.region,
                 )
                 listed += page.parts
                 marker = page.next_part_number_marker
@@ -216,17 +213,15 @@ class SliceUpload:
 
     async def _begin(self) -> AsyncGenerator[HashedPart, None]:
         """Initiate, unless an earlier run has; returns the parts that are to be sent."""
-        given = self._options.given
         if self._checkpoint.upload_id:
             return self._hashed_parts()
         if not self._options.upload_add_meta_md5:
-            await self._initiate(given)
+            await self._initiate(self._headers)
             return self._hashed_parts()
         # x-cos-meta-md5 is metadata, which Initiate takes: so the whole file is hashed before it.
         self._whole = hashing.Md5()
         hashed = [part async for part in self._hashed_parts()]
-        metadata = {**(given.get("metadata") or {}), "md5": self._whole.hexdigest()}
-        await self._initiate(ObjectHeaders(**{**given, "metadata": metadata}))
+        await self._initiate(requests.with_md5_metadata(self._headers, self._whole.hexdigest()))
 
         async def again() -> AsyncGenerator[HashedPart, None]:
             for part in hashed:
@@ -234,9 +229,9 @@ class SliceUpload:
 
         return again()
 
-    async def _initiate(self, given: ObjectHeaders) -> None:
+    async def _initiate(self, headers: Mapping[str, str]) -> None:
         """Cancelled meanwhile, it still waits for the answer: an upload whose id nobody knows cannot be aborted."""
-        call = multipart_init(self._session, self._bucket, self._key, given=given, region=self._options.region)
+        call = multipart_init(self._session, self._address, headers=headers)
         work = asyncio.ensure_future(call)
         # `asyncio.run` cancels every task that it knows when the main one has ended; this one ends with its caller.
         asyncio._unregister_task(work)
@@ -284,8 +279,7 @@ class SliceUpload:
         try:
             result, http_version = await multipart_upload(
                 self._session,
-                self._bucket,
-                self._key,
+                self._address,
                 PartBody(self._source, part, self._executor),
                 upload_id=self._checkpoint.upload_id,
                 part_number=number,
@@ -294,7 +288,6 @@ class SliceUpload:
                 crc64=part.crc64,
                 etag_is_md5=self._etag_is_md5,
                 headers=self._part_headers,
-                region=self._options.region,
                 on_sent=self._reporter.add,
             )
             self._http_version = http_version or self._http_version
@@ -338,13 +331,11 @@ class SliceUpload:
     def _completion(self, crc64: int) -> Completion:
         return Completion(
             self._session,
-            self._bucket,
-            self._key,
+            self._address,
             upload_id=self._checkpoint.upload_id,
             size=self._plan.size,
             crc64=crc64,
-            region=self._options.region,
-            key_headers=requests.customer_key_headers(self._options.given),
+            key_headers=requests.customer_key_headers(self._headers),
         )
 
     async def _verify(
@@ -403,15 +394,13 @@ class SliceUpload:
             return False, kept(checkpoint, self._options)
         gone, left = await abort_upload(
             self._session,
-            self._bucket,
-            self._key,
+            self._address,
             upload_id=checkpoint.upload_id,
             completing=checkpoint.completing,
-            region=self._options.region,
         )
         if gone:
             checkpoint.clear()
         return gone, left
 
     def _what(self) -> str:
-        return f"the upload of {self._source.path} to {self._bucket}/{shorten(self._key)[1:-1]}"
+        return f"the upload of {self._source.path} to {self._address.bucket}/{shorten(self._address.shown_key)[1:-1]}"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 
 from cosxfer._native import hashing
+from cosxfer.address import ObjectAddress
 from cosxfer.arguments import check_flag, wrong_type
 from cosxfer.config import check_concurrency
-from cosxfer.cos.names import check_bucket, check_key, plain_key
-from cosxfer.cos.requests import Body, ObjectHeaders, object_headers
+from cosxfer.cos.requests import Body, object_headers, with_md5_metadata
 from cosxfer.engine.abort import abort_upload, kept
 from cosxfer.engine.bodies import check_content_length, check_stored
 from cosxfer.engine.checkpoint import Checkpoint
@@ -52,15 +52,15 @@ class FileJob:
     repeatable = True
 
     __slots__ = (
-        "_bucket",
         "_checkpoint",
         "_executor",
-        "_key",
+        "_headers",
         "_opener",
         "_options",
         "_path",
         "_session",
         "_slice_size",
+        "address",
     )
 
     def __init__(
@@ -68,8 +68,7 @@ class FileJob:
         session: Session,
         executor: Executor,
         opener: Opener,
-        bucket: str,
-        key: str,
+        address: ObjectAddress,
         path: str | os.PathLike[str],
         *,
         slice_size: int,
@@ -87,18 +86,16 @@ class FileJob:
             check_content_length(options.content_length)
         check_flag(options.upload_add_meta_md5, "upload_add_meta_md5")
         check_flag(options.abort_on_failure, "abort_on_failure")
-        check_bucket(bucket)
-        headers = object_headers(check_key(key), options.given)
+        headers = object_headers(address.key, options.given)
         if options.upload_add_meta_md5 and "x-cos-meta-md5" in headers:
             raise UsageError(
                 "metadata has 'md5', which upload_add_meta_md5 sets; leave out one of them", name="upload_add_meta_md5"
             )
-        session.endpoint(bucket, options.region)
         self._session = session
         self._executor = executor
         self._opener = opener
-        self._bucket = bucket
-        self._key = key
+        self.address = address
+        self._headers = headers
         self._path = path
         self._slice_size = slice_size
         self._options = options
@@ -153,8 +150,8 @@ class FileJob:
                     self._executor,
                     source,
                     digest,
-                    bucket=self._bucket,
-                    key=self._key,
+                    address=self.address,
+                    headers=self._headers,
                     options=self._options,
                     on_hash_progress=on_hash_progress,
                     on_progress=on_progress,
@@ -166,8 +163,8 @@ class FileJob:
                 self._executor,
                 source,
                 plan,
-                bucket=self._bucket,
-                key=self._key,
+                address=self.address,
+                headers=self._headers,
                 options=options,
                 checkpoint=checkpoint,
                 on_hash_progress=on_hash_progress,
@@ -203,11 +200,9 @@ class FileJob:
             return True, "nothing was left on the server"
         gone, left = await abort_upload(
             self._session,
-            self._bucket,
-            self._key,
+            self.address,
             upload_id=self._checkpoint.upload_id,
             completing=self._checkpoint.completing,
-            region=self._options.region,
         )
         if gone:
             self._checkpoint.clear()
@@ -220,21 +215,21 @@ async def _put(
     source: FileSource | SmallFile,
     digest: hashing.PartDigest | None,
     *,
-    bucket: str,
-    key: str,
+    address: ObjectAddress,
+    headers: Mapping[str, str],
     options: UploadOptions,
     on_hash_progress: Callable[[Progress], None] | None,
     on_progress: Callable[[Progress], None] | None,
 ) -> UploadResult:
     began = time.monotonic()
-    logger.debug("the upload of %s to %s/%s: %d bytes in one request", source.path, bucket, key, source.size)
+    logger.debug("the upload of %s to %s: %d bytes in one request", source.path, address, source.size)
     retried: list[CosxferError] = []
 
     def sent_again(error: CosxferError) -> None:
         source.check()  # what was read is not the file any more: the error to tell is that
         retried.append(error)
 
-    session = session.watched(sent_again)
+    session = session.observed(sent_again)
     hash_reporter = Reporter(on_hash_progress, source.size)
     reporter = Reporter(on_progress, source.size)
     hash_reporter.start()
@@ -253,23 +248,19 @@ async def _put(
         body = PartBody(source, hashed, executor)
         hash_seconds = ahead.seconds
     hash_reporter.finish()
-    given = options.given
     if options.upload_add_meta_md5:
-        metadata = {**(given.get("metadata") or {}), "md5": hashed.md5.hex()}
-        given = ObjectHeaders(**{**given, "metadata": metadata})
+        headers = with_md5_metadata(headers, hashed.md5.hex())
     reporter.start()
     send_began = time.monotonic()
     try:
         result, http_version = await put_object(
             session,
-            bucket,
-            key,
+            address,
             body,
             content_length=source.size,
             md5=hashed.md5,
             crc64=hashed.crc64,
-            headers=object_headers(check_key(key), given),
-            region=options.region,
+            headers=headers,
             on_sent=reporter.add,
         )
     except CosxferError:
@@ -281,8 +272,8 @@ async def _put(
         status_code=result.status_code,
         headers=result.headers,
         request_id=result.request_id,
-        bucket=bucket,
-        key=plain_key(key),
+        bucket=address.bucket,
+        key=address.shown_key,
         etag=result.etag,
         location=result.location,
         version_id=result.version_id,

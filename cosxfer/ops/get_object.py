@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Protocol, overload
 
 from cosxfer._native import hashing
+from cosxfer.address import ObjectAddress
 from cosxfer.arguments import check_text, wrong_type
-from cosxfer.cos.names import check_bucket, check_key, shorten
+from cosxfer.cos.names import shorten
 from cosxfer.cos.requests import CosRequest
 from cosxfer.cos.responses import HttpResponse, malformed
 from cosxfer.errors import CosxferError, IntegrityError, UsageError
@@ -24,67 +25,56 @@ from cosxfer.ops.session import Session
 @overload
 async def get_object(
     session: Session,
-    bucket: str,
-    key: str,
+    address: ObjectAddress,
     *,
     output: None = None,
     byte_range: tuple[int, int] | None = None,
     version_id: str | None = None,
     headers: Mapping[str, str] | None = None,
-    region: str | None = None,
 ) -> GetObjectBytesResult: ...
 @overload
 async def get_object(
     session: Session,
-    bucket: str,
-    key: str,
+    address: ObjectAddress,
     *,
     output: str | os.PathLike[str] | None,
     byte_range: tuple[int, int] | None = None,
     version_id: str | None = None,
     headers: Mapping[str, str] | None = None,
-    region: str | None = None,
 ) -> GetObjectBytesResult | GetObjectFileResult: ...
 async def get_object(
     session: Session,
-    bucket: str,
-    key: str,
+    address: ObjectAddress,
     *,
     output: str | os.PathLike[str] | None = None,
     byte_range: tuple[int, int] | None = None,
     version_id: str | None = None,
     headers: Mapping[str, str] | None = None,
-    region: str | None = None,
 ) -> GetObjectBytesResult | GetObjectFileResult:
     """Fetch an object; ``output`` None returns its content in ``body``, otherwise it is a file that is written.
 
     A file appears under ``output`` only when it is complete and its CRC64 agrees; `PartFile` says what it keeps of the
     file that it replaces. ``byte_range`` is first and last byte, both included.
     """
-    key = check_key(key)
     check_text(version_id, "version_id")
-    doing = f"GET Object {shorten(key)}"
-    request = CosRequest(
-        method="GET",
-        bucket=check_bucket(bucket),
-        key=key,
-        params={} if version_id is None else {"versionId": version_id},
-        headers={**(headers or {}), **({} if byte_range is None else {"range": _range(byte_range)})},
-        region=region,
-    )
+    operation = f"GET Object {shorten(address.key)}"
     path = None if output is None else _checked(output)
     sink: _Sink = _Memory() if path is None else _File(path)
+    crc = _Crc(sink)
+    request = CosRequest(
+        method="GET",
+        operation=operation,
+        address=address,
+        params={} if version_id is None else {"versionId": version_id},
+        headers={**(headers or {}), **({} if byte_range is None else {"range": _range(byte_range)})},
+        on_attempt=crc.restart,
+        on_body=crc.write,
+        check=lambda response: _check(response, crc, operation, ranged=byte_range is not None),
+    )
     try:
-        crc = _Crc(sink)
-        response = await session.call(
-            request,
-            doing=doing,
-            on_attempt=crc.restart,
-            on_body=crc.write,
-            check=lambda response: _check(response, crc, doing, ranged=byte_range is not None),
-        )
+        response = await session.call(request)
         fields = {
-            **object_fields(response, doing=doing),
+            **object_fields(response, operation=operation),
             "content_range": response.headers.get("content-range"),
         }
         verified = response.status == 200 and fields["crc64"] is not None
@@ -129,13 +119,13 @@ def _range(byte_range: tuple[int, int]) -> str:
     return f"bytes={byte_range[0]}-{byte_range[1]}"
 
 
-def _check(response: HttpResponse, crc: _Crc, doing: str, *, ranged: bool) -> None:
+def _check(response: HttpResponse, crc: _Crc, operation: str, *, ranged: bool) -> None:
     if ranged and response.status != 206:
-        raise malformed(doing, f"a range was asked for, and the status is {response.status}, not 206")
-    fields = object_fields(response, doing=doing)
+        raise malformed(operation, f"a range was asked for, and the status is {response.status}, not 206")
+    fields = object_fields(response, operation=operation)
     if crc.size != fields["size"]:
         raise IntegrityError(
-            f"{doing}: {crc.size} bytes arrived of {fields['size']}",
+            f"{operation}: {crc.size} bytes arrived of {fields['size']}",
             expected=fields["size"],
             actual=crc.size,
             retryable=True,
@@ -143,7 +133,7 @@ def _check(response: HttpResponse, crc: _Crc, doing: str, *, ranged: bool) -> No
     expected = fields["crc64"]
     if response.status == 200 and expected is not None and crc.value != expected:
         raise IntegrityError(
-            f"{doing}: the content was damaged on its way: its CRC64 is {crc.value}, the server's {expected}",
+            f"{operation}: the content was damaged on its way: its CRC64 is {crc.value}, the server's {expected}",
             expected=expected,
             actual=crc.value,
             retryable=True,

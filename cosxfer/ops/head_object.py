@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cosxfer.address import ObjectAddress
 from cosxfer.arguments import check_text
 from cosxfer.cos import responses
-from cosxfer.cos.names import check_bucket, check_key, shorten
+from cosxfer.cos.names import shorten
 from cosxfer.cos.requests import CosRequest
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.errors import ServerError
@@ -17,42 +18,38 @@ from cosxfer.ops.session import Session
 
 async def head_object(
     session: Session,
-    bucket: str,
-    key: str,
+    address: ObjectAddress,
     *,
     version_id: str | None = None,
     headers: Mapping[str, str] | None = None,
-    region: str | None = None,
 ) -> HeadObjectResult:
-    key = check_key(key)
     check_text(version_id, "version_id")
-    doing = f"HEAD Object {shorten(key)}"
+    operation = f"HEAD Object {shorten(address.key)}"
     request = CosRequest(
         method="HEAD",
-        bucket=check_bucket(bucket),
-        key=key,
+        operation=operation,
+        address=address,
         params={} if version_id is None else {"versionId": version_id},
         headers=headers or {},
-        region=region,
     )
     try:
-        response = await session.call(request, doing=doing)
+        response = await session.call(request)
     except ServerError as error:
         if error.status == 400 and not error.code:
             # The answer to HEAD has no body; little else can be wrong with such a request.
             error.add_note("HEAD tells no reason; an object with a customer's key needs that one: sse_customer_key=…")
         raise
-    return HeadObjectResult(**object_fields(response, doing=doing))
+    return HeadObjectResult(**object_fields(response, operation=operation))
 
 
-def object_fields(response: HttpResponse, *, doing: str) -> dict[str, Any]:
+def object_fields(response: HttpResponse, *, operation: str) -> dict[str, Any]:
     """The fields of `HeadObjectResult`, which an answer to GET Object has too."""
     headers = response.headers
     return {
         **responses.common(response),
-        "size": responses.size(response, doing=doing),
+        "size": responses.size(response, operation=operation),
         "etag": headers.get("etag", ""),
-        "crc64": responses.crc64(response, doing=doing),
+        "crc64": responses.crc64(response, operation=operation),
         "content_type": headers.get("content-type", ""),
         "last_modified": headers.get("last-modified", ""),
         "storage_class": headers.get("x-cos-storage-class", "STANDARD"),

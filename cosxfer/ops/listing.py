@@ -13,7 +13,7 @@ _AT_ONCE_BYTES = 64 * 1024
 """Parsed on the event loop, in less than 5 ms; a larger page is parsed in a thread."""
 
 
-async def listing(response: HttpResponse, root: str, *, doing: str) -> Element:
+async def listing(response: HttpResponse, root: str, *, operation: str) -> Element:
     """The document ``root`` in ``response``; raises `ProtocolError` if it is none, or larger than a page can be."""
-    read = partial(responses.document, response, root, doing=doing, bounds=xml.LISTING)
+    read = partial(responses.document, response, root, operation=operation, bounds=xml.LISTING)
     return read() if len(response.body) <= _AT_ONCE_BYTES else await in_thread(None, read)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+from cosxfer.address import ObjectAddress
 from cosxfer.cos import responses
-from cosxfer.cos.names import check_bucket, check_key, check_upload_id
+from cosxfer.cos.names import check_upload_id
 from cosxfer.cos.requests import CosRequest
 from cosxfer.models import MultipartAbortResult
 from cosxfer.ops.session import Session
 
 
-async def multipart_abort(
-    session: Session, bucket: str, key: str, *, upload_id: str, region: str | None = None
-) -> MultipartAbortResult:
+async def multipart_abort(session: Session, address: ObjectAddress, *, upload_id: str) -> MultipartAbortResult:
     request = CosRequest(
         method="DELETE",
-        bucket=check_bucket(bucket),
-        key=check_key(key),
+        operation=f"Abort Multipart Upload {upload_id}",
+        address=address,
         params={"uploadId": check_upload_id(upload_id)},
-        region=region,
     )
-    response = await session.call(request, doing=f"Abort Multipart Upload {upload_id}")
+    response = await session.call(request)
     return MultipartAbortResult(**responses.common(response))

@@ -8,9 +8,10 @@ from typing import Any, TypeAlias
 from xml.etree.ElementTree import Element
 
 from cosxfer._native import hashing
+from cosxfer.address import ObjectAddress
 from cosxfer.arguments import check_text, wrong_type
 from cosxfer.cos import requests, responses, xml
-from cosxfer.cos.names import check_bucket, check_part_key, check_part_number, check_upload_id, given_key
+from cosxfer.cos.names import check_key_in_xml, check_part_number, check_upload_id
 from cosxfer.cos.requests import CosRequest
 from cosxfer.errors import UsageError
 from cosxfer.models import MultipartCompleteResult, MultipartUploadResult, Part
@@ -28,15 +29,13 @@ WANTED = (
 
 async def multipart_complete(
     session: Session,
-    bucket: str,
-    key: str,
+    address: ObjectAddress,
     *,
     upload_id: str,
     parts: Iterable[PartInput],
-    region: str | None = None,
 ) -> MultipartCompleteResult:
-    key = check_part_key(key)
-    doing = f"Complete Multipart Upload {upload_id}"
+    check_key_in_xml(address.key)
+    operation = f"Complete Multipart Upload {upload_id}"
     body = xml.build(
         "CompleteMultipartUpload",
         [
@@ -46,30 +45,28 @@ async def multipart_complete(
     )
     request = CosRequest(
         method="POST",
-        bucket=check_bucket(bucket),
-        key=key,
+        operation=operation,
+        address=address,
         params={"uploadId": check_upload_id(upload_id)},
         headers={"content-type": "application/xml", "content-md5": requests.content_md5(hashing.md5(body))},
         body=body,
         content_length=len(body),
-        region=region,
-    )
-    response = await session.call(
-        request,
-        doing=doing,
         stall_timeout_seconds=max(session.config.complete_timeout_seconds, session.config.stall_timeout_seconds),
-        # COS answers 200 at once and the outcome later, so an answer without one is no success.
-        check=lambda response: _check(response, doing),
+        # COS sends status 200 at once and the outcome later. A response without an outcome is no success.
+        check=lambda response: _check(response, operation),
     )
-    root = responses.document(response, "CompleteMultipartUploadResult", doing=doing)
+    response = await session.call(request)
+    root = responses.document(response, "CompleteMultipartUploadResult", operation=operation)
     return MultipartCompleteResult(
         **responses.common(response),
         # Without the scheme, as everywhere.
-        location=_bare(xml.text_of(root, "Location")) or session.endpoint(bucket, region).location(key),
-        bucket=xml.text_of(root, "Bucket", bucket),
-        key=given_key(key),
+        location=_bare(xml.text_of(root, "Location")) or session.endpoint(address).location(address.key),
+        bucket=xml.text_of(root, "Bucket", address.bucket),
+        key=address.shown_key,
         etag=xml.text_of(root, "ETag"),
-        crc64=responses.crc64(response, doing=doing) if "x-cos-hash-crc64ecma" in response.headers else _crc64(root),
+        crc64=responses.crc64(response, operation=operation)
+        if "x-cos-hash-crc64ecma" in response.headers
+        else _crc64(root),
         version_id=response.headers.get("x-cos-version-id"),
     )
 
@@ -78,10 +75,10 @@ def _bare(location: str) -> str:
     return location.removeprefix("https://").removeprefix("http://")
 
 
-def _check(response: responses.HttpResponse, doing: str) -> None:
-    root = responses.document(response, "CompleteMultipartUploadResult", doing=doing)
+def _check(response: responses.HttpResponse, operation: str) -> None:
+    root = responses.document(response, "CompleteMultipartUploadResult", operation=operation)
     if not xml.text_of(root, "ETag"):
-        raise responses.malformed(doing, "it has no ETag")
+        raise responses.malformed(operation, "it has no ETag")
 
 
 def _crc64(root: Element) -> int | None:

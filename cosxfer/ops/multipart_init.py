@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from cosxfer.cos import requests, responses, xml
-from cosxfer.cos.names import check_bucket, check_part_key, given_key, shorten
-from cosxfer.cos.requests import CosRequest, ObjectHeaders
+from collections.abc import Mapping
+
+from cosxfer.address import ObjectAddress
+from cosxfer.cos import responses, xml
+from cosxfer.cos.names import check_key_in_xml, shorten
+from cosxfer.cos.requests import CosRequest
 from cosxfer.errors import ConnectError, TransportError
 from cosxfer.models import MultipartInitResult
 from cosxfer.ops.mistakes import warn_if_folder
@@ -17,32 +20,31 @@ MAY_HAVE_BEGUN = (
 
 
 async def multipart_init(
-    session: Session, bucket: str, key: str, *, given: ObjectHeaders, region: str | None = None
+    session: Session, address: ObjectAddress, *, headers: Mapping[str, str]
 ) -> MultipartInitResult:
-    key = check_part_key(key)
-    warn_if_folder(key, None)
-    doing = f"Initiate Multipart Upload {shorten(key)}"
+    check_key_in_xml(address.key)
+    warn_if_folder(address.key, None)
+    operation = f"Initiate Multipart Upload {shorten(address.key)}"
     request = CosRequest(
         method="POST",
-        bucket=check_bucket(bucket),
-        key=key,
+        operation=operation,
+        address=address,
         params={"uploads": ""},
-        headers=requests.object_headers(key, given),
-        region=region,
+        headers=headers,
     )
     try:
-        response = await session.call(request, doing=doing)
-        root = responses.document(response, "InitiateMultipartUploadResult", doing=doing)
+        response = await session.call(request)
+        root = responses.document(response, "InitiateMultipartUploadResult", operation=operation)
         upload_id = xml.text_of(root, "UploadId")
         if not upload_id:
-            raise responses.malformed(doing, "it has no UploadId")
+            raise responses.malformed(operation, "it has no UploadId")
     except TransportError as error:
         if not isinstance(error, ConnectError):
             error.add_note(MAY_HAVE_BEGUN)
         raise
     return MultipartInitResult(
         **responses.common(response),
-        bucket=xml.text_of(root, "Bucket", bucket),
-        key=given_key(key),
+        bucket=xml.text_of(root, "Bucket", address.bucket),
+        key=address.shown_key,
         upload_id=upload_id,
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from xml.etree.ElementTree import Element
 
+from cosxfer.address import ObjectAddress, shown_key
 from cosxfer.arguments import check_text
 from cosxfer.cos import responses, xml
-from cosxfer.cos.names import check_bucket, given_key
 from cosxfer.cos.requests import CosRequest
 from cosxfer.errors import ProtocolError
 from cosxfer.limits import MAX_LIST_ENTRIES
@@ -18,7 +18,7 @@ from cosxfer.ops.session import Session
 
 async def multipart_list(
     session: Session,
-    bucket: str,
+    address: ObjectAddress,
     *,
     prefix: str | None = None,
     delimiter: str | None = None,
@@ -26,9 +26,8 @@ async def multipart_list(
     max_uploads: int | str | None = None,
     key_marker: str | None = None,
     upload_id_marker: str | None = None,
-    region: str | None = None,
 ) -> MultipartListResult:
-    doing = f"List Multipart Uploads of {bucket}"
+    operation = f"List Multipart Uploads of {address.bucket}"
     for name, text in (
         ("prefix", prefix),
         ("delimiter", delimiter),
@@ -46,10 +45,10 @@ async def multipart_list(
         "upload-id-marker": upload_id_marker,
     }
     params = {"uploads": "", **{name: value for name, value in optional.items() if value is not None}}
-    request = CosRequest(method="GET", bucket=check_bucket(bucket), params=params, region=region)
-    response = await session.call(request, doing=doing)
+    request = CosRequest(method="GET", operation=operation, address=address, params=params)
+    response = await session.call(request)
     try:
-        root = await listing(response, "ListMultipartUploadsResult", doing=doing)
+        root = await listing(response, "ListMultipartUploadsResult", operation=operation)
     except ProtocolError:
         if encoding_type is not None:
             raise
@@ -58,25 +57,24 @@ async def multipart_list(
         # A key that XML cannot hold, or a carriage return, which XML reads as a line feed.
         return await multipart_list(
             session,
-            bucket,
+            address,
             prefix=prefix,
             delimiter=delimiter,
             encoding_type="url",
             max_uploads=max_uploads,
             key_marker=key_marker,
             upload_id_marker=upload_id_marker,
-            region=region,
         )
     encoding = xml.text_of(root, "Encoding-Type") or xml.text_of(root, "EncodingType")
     decoded = responses.decoder(encoding)
 
     def key_of(element: Element, name: str) -> str:
-        return given_key(decoded(xml.text_of(element, name)))
+        return shown_key(decoded(xml.text_of(element, name)))
 
     try:
         return MultipartListResult(
             **responses.common(response),
-            bucket=xml.text_of(root, "Bucket", bucket),
+            bucket=xml.text_of(root, "Bucket", address.bucket),
             encoding_type=encoding,
             prefix=key_of(root, "Prefix"),
             delimiter=decoded(xml.text_of(root, "Delimiter")),
@@ -100,4 +98,4 @@ async def multipart_list(
             common_prefixes=tuple(key_of(p, "Prefix") for p in root.findall("CommonPrefixes")),
         )
     except xml.XmlError as error:
-        raise responses.malformed(doing, str(error)) from error
+        raise responses.malformed(operation, str(error)) from error

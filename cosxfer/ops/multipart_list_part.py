@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from cosxfer.address import ObjectAddress
 from cosxfer.arguments import as_number, check_text, warn_unknown_value
 from cosxfer.cos import responses, xml
-from cosxfer.cos.names import check_bucket, check_key, check_upload_id, given_key
+from cosxfer.cos.names import check_upload_id
 from cosxfer.cos.requests import CosRequest
 from cosxfer.errors import UsageError
 from cosxfer.limits import MAX_LIST_ENTRIES
@@ -15,22 +16,19 @@ from cosxfer.ops.session import Session
 
 async def multipart_list_part(
     session: Session,
-    bucket: str,
-    key: str,
+    address: ObjectAddress,
     *,
     upload_id: str,
     max_parts: int | str | None = None,
     part_number_marker: int | str | None = None,
     encoding_type: str | None = None,
-    region: str | None = None,
 ) -> MultipartListPartResult:
-    key = check_key(key)
-    doing = f"List Parts of {upload_id}"
+    operation = f"List Parts of {upload_id}"
     params = {"uploadId": check_upload_id(upload_id)}
     if max_parts is not None:
         params["max-parts"] = str(check_page_size(max_parts, "max_parts"))
     check_encoding_type(encoding_type)
-    if encoding_type is None and xml.NOT_XML.search(key):
+    if encoding_type is None and xml.NOT_XML.search(address.key):
         encoding_type = "url"  # the response repeats the key
     part_number_marker = as_number(part_number_marker)
     if part_number_marker is not None:
@@ -43,16 +41,16 @@ async def multipart_list_part(
         params["part-number-marker"] = str(part_number_marker)
     if encoding_type is not None:
         params["encoding-type"] = encoding_type
-    request = CosRequest(method="GET", bucket=check_bucket(bucket), key=key, params=params, region=region)
-    response = await session.call(request, doing=doing)
-    root = await listing(response, "ListPartsResult", doing=doing)
+    request = CosRequest(method="GET", operation=operation, address=address, params=params)
+    response = await session.call(request)
+    root = await listing(response, "ListPartsResult", operation=operation)
     encoding = xml.text_of(root, "Encoding-type") or xml.text_of(root, "EncodingType")
     try:
         next_marker = xml.text_of(root, "NextPartNumberMarker")
         return MultipartListPartResult(
             **responses.common(response),
-            bucket=xml.text_of(root, "Bucket", bucket),
-            key=given_key(key),
+            bucket=xml.text_of(root, "Bucket", address.bucket),
+            key=address.shown_key,
             upload_id=xml.text_of(root, "UploadId", upload_id),
             initiator=responses.identity(root, "Initiator"),
             owner=responses.identity(root, "Owner"),
@@ -73,7 +71,7 @@ async def multipart_list_part(
             ),
         )
     except xml.XmlError as error:
-        raise responses.malformed(doing, str(error)) from error
+        raise responses.malformed(operation, str(error)) from error
 
 
 def check_encoding_type(value: str | None) -> None:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cosxfer.address import ObjectAddress
 from cosxfer.cos import requests, responses
-from cosxfer.cos.names import bare_etag, check_bucket, check_key, check_part_number, check_upload_id
+from cosxfer.cos.names import bare_etag
 from cosxfer.cos.requests import Body, CosRequest
-from cosxfer.errors import CosxferError, IntegrityError
+from cosxfer.errors import CosxferError
 from cosxfer.models import MultipartUploadResult
 from cosxfer.ops.multipart_list_part import multipart_list_part
-from cosxfer.ops.proof import proof
+from cosxfer.ops.proof import check_crc64, mismatch, proof
 from cosxfer.ops.session import Session
 
 
 async def multipart_upload(
     session: Session,
-    bucket: str,
-    key: str,
+    address: ObjectAddress,
     body: Body,
     *,
     upload_id: str,
@@ -27,7 +27,6 @@ async def multipart_upload(
     crc64: int | None,
     etag_is_md5: bool | None,
     headers: dict[str, str] | None = None,
-    region: str | None = None,
     on_sent: Callable[[int], None] | None = None,
 ) -> tuple[MultipartUploadResult, str]:
     """Send one part and return the result and the HTTP version.
@@ -40,32 +39,18 @@ async def multipart_upload(
     409 means that an earlier attempt at this part, whose answer was lost, is still under way. So the server is asked
     which parts it has, and where ours is there, that is the answer; the HTTP version is then empty.
     """
-    key = check_key(key)
-    check_part_number(part_number)
-    doing = f"Upload Part {part_number}"
-    check_upload_id(upload_id)
+    operation = f"Upload Part {part_number}"
     all_headers = dict(headers or {})
     if md5 is not None:
         all_headers["content-md5"] = requests.content_md5(md5)
-    request = CosRequest(
-        method="PUT",
-        bucket=check_bucket(bucket),
-        key=key,
-        params={"partNumber": str(part_number), "uploadId": upload_id},
-        headers=all_headers,
-        body=body,
-        content_length=content_length,
-        region=region,
-    )
 
     def check(response: responses.HttpResponse) -> None:
-        etag = bare_etag(responses.etag(response, doing=doing))
-        theirs = responses.crc64(response, doing=doing)
+        etag = bare_etag(responses.etag(response, operation=operation))
+        theirs = responses.crc64(response, operation=operation)
         compared = etag_is_md5 if etag_is_md5 is not None else theirs is None
         if md5 is not None and etag != md5.hex() and compared and responses.etag_is_md5(response):
-            raise _differs(doing, "ETag", md5.hex(), etag)
-        if crc64 is not None and theirs is not None and theirs != crc64:
-            raise _differs(doing, "CRC64", crc64, theirs)
+            raise mismatch(operation, "ETag", local=md5.hex(), server=etag)
+        check_crc64(operation, local=crc64, server=theirs)
 
     async def stored_after_all() -> responses.HttpResponse | None:
         if md5 is None:
@@ -73,12 +58,10 @@ async def multipart_upload(
         try:
             listed = await multipart_list_part(
                 session,
-                bucket,
-                key,
+                address,
                 upload_id=upload_id,
                 max_parts=1,
                 part_number_marker=part_number - 1,
-                region=region,
             )
         except CosxferError:
             return None  # not known, so it is sent again: a part that is there twice is there once
@@ -90,8 +73,20 @@ async def multipart_upload(
                 return responses.HttpResponse(status=listed.status_code, headers=headers, http_version="")
         return None
 
-    response = await session.call(request, doing=doing, on_sent=on_sent, check=check, on_conflict=stored_after_all)
-    etag, stored = responses.etag(response, doing=doing), responses.crc64(response, doing=doing)
+    request = CosRequest(
+        method="PUT",
+        operation=operation,
+        address=address,
+        params={"partNumber": str(part_number), "uploadId": upload_id},
+        headers=all_headers,
+        body=body,
+        content_length=content_length,
+        on_sent=on_sent,
+        check=check,
+        on_conflict=stored_after_all,
+    )
+    response = await session.call(request)
+    etag, stored = responses.etag(response, operation=operation), responses.crc64(response, operation=operation)
     result = MultipartUploadResult(
         **responses.common(response),
         **proof(crc64_agrees=crc64 is not None and stored is not None, etag=etag, md5=md5),
@@ -101,13 +96,3 @@ async def multipart_upload(
         size=content_length,
     )
     return result, response.http_version
-
-
-def _differs(doing: str, what: str, ours: object, theirs: object) -> IntegrityError:
-    # A second attempt may succeed: the bytes were damaged between here and the disk of the server.
-    return IntegrityError(
-        f"{doing}: the server stored other bytes than were sent: its {what} is {theirs}, ours {ours}",
-        expected=ours,
-        actual=theirs,
-        retryable=True,
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
+from cosxfer.address import ObjectAddress
 from cosxfer.arguments import as_number
 from cosxfer.cos import responses
 from cosxfer.models import CommonPrefix, Part, Upload
@@ -14,7 +15,7 @@ from cosxfer.ops.session import Session
 
 async def all_uploads(
     session: Session,
-    bucket: str,
+    address: ObjectAddress,
     *,
     prefix: str | None,
     delimiter: str | None,
@@ -22,20 +23,18 @@ async def all_uploads(
     max_uploads: int | str | None,
     key_marker: str | None,
     upload_id_marker: str | None,
-    region: str | None,
 ) -> AsyncGenerator[Upload | CommonPrefix, None]:
     """The uploads of each page, then its common prefixes."""
     while True:
         page = await multipart_list(
             session,
-            bucket,
+            address,
             prefix=prefix,
             delimiter=delimiter,
             encoding_type=encoding_type,
             max_uploads=max_uploads,
             key_marker=key_marker,
             upload_id_marker=upload_id_marker,
-            region=region,
         )
         for upload in page.uploads:
             yield upload
@@ -46,33 +45,31 @@ async def all_uploads(
         markers = (page.next_key_marker, page.next_upload_id_marker)
         # A server that goes round in circles must not take us along.
         if not page.next_key_marker or markers == (key_marker or "", upload_id_marker or ""):
-            raise responses.malformed(f"List Multipart Uploads of {bucket}", "it has more pages and no way to the next")
+            raise responses.malformed(
+                f"List Multipart Uploads of {address.bucket}", "it has more pages and no way to the next"
+            )
         key_marker, upload_id_marker = page.next_key_marker, page.next_upload_id_marker or None
 
 
 async def all_parts(
     session: Session,
-    bucket: str,
-    key: str,
+    address: ObjectAddress,
     *,
     upload_id: str,
     max_parts: int | str | None,
     part_number_marker: int | str | None,
     encoding_type: str | None,
-    region: str | None,
 ) -> AsyncGenerator[Part, None]:
     """The parts, by their numbers."""
     part_number_marker = as_number(part_number_marker)
     while True:
         page = await multipart_list_part(
             session,
-            bucket,
-            key,
+            address,
             upload_id=upload_id,
             max_parts=max_parts,
             part_number_marker=part_number_marker,
             encoding_type=encoding_type,
-            region=region,
         )
         for part in page.parts:
             yield part

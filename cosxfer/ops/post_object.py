@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 
+from cosxfer.address import ObjectAddress, shown_key
 from cosxfer.arguments import as_number, wrong_type
 from cosxfer.cos import form, requests, responses, xml
 from cosxfer.cos.endpoint import check_confidential
-from cosxfer.cos.names import check_bucket, check_header_value, check_key, given_key, shorten
+from cosxfer.cos.names import check_header_value, shorten
 from cosxfer.cos.policy import FILENAME, Condition, form_fields
 from cosxfer.cos.requests import Body, CosRequest, ObjectHeaders, check_unchanged
 from cosxfer.credentials import Credentials
-from cosxfer.errors import CredentialsError, IntegrityError, ServerError, UsageError
+from cosxfer.errors import CredentialsError, ServerError, UsageError
 from cosxfer.models import PostObjectResult, PresignedPost
 from cosxfer.ops.mistakes import warn_if_folder
-from cosxfer.ops.proof import proof
+from cosxfer.ops.proof import check_crc64, proof
 from cosxfer.ops.session import Session
 
 EARLY_SECONDS = 60
@@ -36,22 +38,19 @@ _FIELD_NAMES = {
 
 async def presign_post(
     session: Session,
-    bucket: str,
-    key: str,
+    address: ObjectAddress,
     *,
     conditions: Iterable[Condition],
     expires_seconds: int | str,
     fields: Mapping[str, str],
-    region: str | None = None,
     credentials: Credentials | None = None,
 ) -> PresignedPost:
     """Sign a form for ``key``, which may hold ``${filename}``; ``fields`` come from `post_fields`.
 
     ``credentials`` None are those of the session.
     """
-    key = check_key(key)
     expires_seconds = check_form(conditions, expires_seconds)
-    endpoint = session.endpoint(check_bucket(bucket), region)
+    endpoint = session.endpoint(address)
     if credentials is None:
         credentials = await session.credentials()
     if credentials is None:
@@ -61,14 +60,14 @@ async def presign_post(
     ends = min(now + expires_seconds, int(credentials.expires_at or now + expires_seconds))
     signed = form_fields(
         credentials,
-        bucket=bucket,
-        key=key,
+        bucket=address.bucket,
+        key=address.key,
         fields=fields,
         conditions=conditions,
         key_time=f"{now - EARLY_SECONDS};{ends}",
     )
     url = f"{endpoint.scheme}://{endpoint.authority}{requests.target(endpoint.path(''), {})}"
-    session.endpoint(bucket, region, bind=True)
+    session.endpoint(address, bind=True)
     return PresignedPost(url=url, fields=signed, expires_at=ends)
 
 
@@ -95,7 +94,6 @@ def post_fields(
     key: str, given: ObjectHeaders, *, success_action_status: int | None, success_action_redirect: str | None
 ) -> dict[str, str]:
     """The form's fields for these parameters; raises `UsageError` for a bad value."""
-    check_key(key)
     # A key that takes the file's name says nothing yet of what the file will be.
     headers = requests.object_headers(key, given, guess_type=FILENAME not in key)
     headers.pop("expect", None)
@@ -116,8 +114,7 @@ def post_fields(
 
 async def post_object(
     session: Session,
-    bucket: str,
-    key: str,
+    address: ObjectAddress,
     body: Body,
     *,
     filename: str,
@@ -125,15 +122,13 @@ async def post_object(
     content_length: int,
     md5: bytes | None,
     crc64: int | None,
-    region: str | None = None,
     on_sent: Callable[[int], None] | None = None,
 ) -> PostObjectResult:
     """Send a form whose fields go before ``body``. ``signed`` returns all of them, the signature included.
 
     A form that is refused for a wrong clock or for expired keys is signed and sent once more.
     """
-    key = check_key(key)
-    warn_if_folder(key, content_length)
+    warn_if_folder(address.key, content_length)
     again = False
     while True:
         signing = await session.signing()
@@ -141,15 +136,13 @@ async def post_object(
         try:
             return await _send(
                 session,
-                bucket,
-                key,
+                address,
                 body,
                 filename=filename,
                 fields=fields,
                 content_length=content_length,
                 md5=md5,
                 crc64=crc64,
-                region=region,
                 on_sent=on_sent,
             )
         except ServerError as error:
@@ -162,8 +155,7 @@ async def post_object(
 
 async def _send(
     session: Session,
-    bucket: str,
-    key: str,
+    address: ObjectAddress,
     body: Body,
     *,
     filename: str,
@@ -171,51 +163,45 @@ async def _send(
     content_length: int,
     md5: bytes | None,
     crc64: int | None,
-    region: str | None,
     on_sent: Callable[[int], None] | None,
 ) -> PostObjectResult:
-    doing = f"POST Object {shorten(key)}"
+    operation = f"POST Object {shorten(address.key)}"
     if requests.SSE_CUSTOMER_KEY in fields:
-        check_confidential(session.endpoint(bucket, region))
+        check_confidential(session.endpoint(address))
     assert not isinstance(body, AsyncIterable), "a form is sent again where it failed"
     # 128 random bits: no content holds them, unless by a chance that need not be reckoned with.
     boundary = f"cosxfer-{secrets.token_hex(16)}"
     before, after = form.head(fields, filename=filename, boundary=boundary), form.tail(boundary)
-    request = CosRequest(
-        method="POST",
-        bucket=check_bucket(bucket),
-        headers={"content-type": form.content_type(boundary)},
-        body=form.FormBody(before, body, after),
-        content_length=len(before) + content_length + len(after),
-        region=region,
-        signed=False,
-        accepted=frozenset({303}),
-    )
     counted = None if on_sent is None else _file_alone(on_sent, len(before), content_length)
 
     def check(response: responses.HttpResponse) -> None:
-        theirs = responses.crc64(response, doing=doing)
-        if crc64 is not None and theirs is not None and theirs != crc64:
-            raise IntegrityError(
-                f"{doing}: the server stored other bytes than were sent: its CRC64 is {theirs}, ours {crc64}",
-                expected=crc64,
-                actual=theirs,
-                retryable=True,
-            )
+        check_crc64(operation, local=crc64, server=responses.crc64(response, operation=operation))
 
-    response = await session.call(request, doing=doing, on_sent=counted, check=check)
-    final_key = key.replace(FILENAME, filename)
+    request = CosRequest(
+        method="POST",
+        operation=operation,
+        address=replace(address, key=""),
+        headers={"content-type": form.content_type(boundary)},
+        body=form.FormBody(before, body, after),
+        content_length=len(before) + content_length + len(after),
+        signed=False,
+        accepted=frozenset({303}),
+        on_sent=counted,
+        check=check,
+    )
+    response = await session.call(request)
+    final_key = address.key.replace(FILENAME, filename)
     location = response.headers.get("location", "")
     if response.status == 201:
-        root = responses.document(response, "PostResponse", doing=doing)
+        root = responses.document(response, "PostResponse", operation=operation)
         final_key = xml.text_of(root, "Key") or final_key
         location = xml.text_of(root, "Location") or location
-    etag, stored = responses.etag(response, doing=doing), responses.crc64(response, doing=doing)
+    etag, stored = responses.etag(response, operation=operation), responses.crc64(response, operation=operation)
     return PostObjectResult(
         **responses.common(response),
         **proof(crc64_agrees=crc64 is not None and stored is not None, etag=etag, md5=md5),
-        bucket=bucket,
-        key=given_key(final_key),
+        bucket=address.bucket,
+        key=shown_key(final_key),
         etag=etag,
         location=location,
         version_id=response.headers.get("x-cos-version-id"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from cosxfer.cos.names import bare_etag
+from cosxfer.errors import IntegrityError
 
 
 class Proof(TypedDict):
@@ -12,6 +13,25 @@ class Proof(TypedDict):
 
     verified: bool
     verified_by: str
+
+
+def check_crc64(operation: str, *, local: int | None, server: int | None, retryable: bool = True) -> None:
+    """Raise `IntegrityError` if the CRC64 of the server differs from the local one; None is not compared."""
+    if local is not None and server is not None and local != server:
+        raise mismatch(operation, "CRC64", local=local, server=server, retryable=retryable)
+
+
+def mismatch(operation: str, name: str, *, local: object, server: object, retryable: bool = True) -> IntegrityError:
+    """Return the error for a checksum that differs.
+
+    ``retryable`` says that a second attempt may succeed: the bytes were damaged on their way.
+    """
+    return IntegrityError(
+        f"{operation}: checksum mismatch: server {name} {server}, local {local}",
+        expected=local,
+        actual=server,
+        retryable=retryable,
+    )
 
 
 def proof(*, crc64_agrees: bool, etag: str, md5: bytes | None) -> Proof:

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from cosxfer.address import ObjectAddress
 from cosxfer.cos import requests, responses
-from cosxfer.cos.names import check_bucket, check_key, shorten
+from cosxfer.cos.names import shorten
 from cosxfer.cos.requests import Body, CosRequest
-from cosxfer.errors import IntegrityError
 from cosxfer.models import PutObjectResult
 from cosxfer.ops.mistakes import warn_if_folder
-from cosxfer.ops.proof import proof
+from cosxfer.ops.proof import check_crc64, proof
 from cosxfer.ops.session import Session
 
 
 async def put_object(
     session: Session,
-    bucket: str,
-    key: str,
+    address: ObjectAddress,
     body: Body,
     *,
     content_length: int,
     md5: bytes | None,
     crc64: int | None,
     headers: Mapping[str, str],
-    region: str | None = None,
     on_sent: Callable[[int], None] | None = None,
 ) -> tuple[PutObjectResult, str]:
     """Send ``body`` and return the result and the HTTP version.
@@ -32,38 +30,31 @@ async def put_object(
     ``headers`` are those of the object (`requests.object_headers`).
     ``md5`` (16 bytes) goes into Content-MD5; ``crc64`` is compared with the server's. None leaves either out.
     """
-    key = check_key(key)
-    warn_if_folder(key, content_length)
-    doing = f"PUT Object {shorten(key)}"
+    warn_if_folder(address.key, content_length)
+    operation = f"PUT Object {shorten(address.key)}"
     if md5 is not None:
         headers = {**headers, "content-md5": requests.content_md5(md5)}
+
+    def check(response: responses.HttpResponse) -> None:
+        check_crc64(operation, local=crc64, server=responses.crc64(response, operation=operation))
+
     request = CosRequest(
         method="PUT",
-        bucket=check_bucket(bucket),
-        key=key,
+        operation=operation,
+        address=address,
         headers=headers,
         body=body,
         content_length=content_length,
-        region=region,
+        on_sent=on_sent,
+        check=check,
     )
-
-    def check(response: responses.HttpResponse) -> None:
-        theirs = responses.crc64(response, doing=doing)
-        if crc64 is not None and theirs is not None and theirs != crc64:
-            raise IntegrityError(
-                f"{doing}: the server stored other bytes than were sent: its CRC64 is {theirs}, ours {crc64}",
-                expected=crc64,
-                actual=theirs,
-                retryable=True,
-            )
-
-    response = await session.call(request, doing=doing, on_sent=on_sent, check=check)
-    etag, theirs = responses.etag(response, doing=doing), responses.crc64(response, doing=doing)
+    response = await session.call(request)
+    etag, theirs = responses.etag(response, operation=operation), responses.crc64(response, operation=operation)
     result = PutObjectResult(
         **responses.common(response),
         **proof(crc64_agrees=crc64 is not None and theirs is not None, etag=etag, md5=md5),
         etag=etag,
-        location=session.endpoint(bucket, region).location(key),
+        location=session.endpoint(address).location(address.key),
         version_id=response.headers.get("x-cos-version-id"),
         crc64=theirs,
     )

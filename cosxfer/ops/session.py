@@ -6,13 +6,14 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
+from cosxfer.address import ObjectAddress
 from cosxfer.config import ClientConfig
 from cosxfer.cos import sign
 from cosxfer.cos.endpoint import Binding, Endpoint, check_confidential, resolve_endpoint
-from cosxfer.cos.names import check_region
+from cosxfer.cos.names import check_region, object_address
 from cosxfer.cos.requests import SSE_CUSTOMER_KEY, CosRequest, HttpRequest, can_be_sent_again, check_unchanged, target
 from cosxfer.cos.responses import HttpResponse, error_of, server_time
 from cosxfer.credentials import Credentials, CredentialsResolver
@@ -39,13 +40,15 @@ UNEXPLAINED_SECONDS = 60.0
 
 
 @dataclass
-class _Learnt:
-    """What refusals have taught; shared by all work of a client."""
+class _Shared:
+    """What all sessions of a client share."""
 
-    offset: float = 0.0
-    """How far the server's clock is ahead of ours, in seconds."""
+    offset_seconds: float = 0.0
+    """How far the server's clock is ahead of ours, as refusals have shown."""
     doubted_at: float = float("-inf")
     """When keys were last renewed for a refusal without a reason, by the monotonic clock."""
+    budget: RetryBudget = field(default_factory=RetryBudget)
+    binding: Binding = field(default_factory=Binding)
 
 
 @dataclass(frozen=True)
@@ -79,37 +82,53 @@ class _Sent:
 class Session:
     """One client's way to COS. Used from one event loop."""
 
-    def __init__(self, *, config: ClientConfig, transport: Transport, credentials: CredentialsResolver) -> None:
+    def __init__(
+        self,
+        *,
+        config: ClientConfig,
+        transport: Transport,
+        credentials: CredentialsResolver,
+        on_retry: Callable[[CosxferError], None] | None = None,
+        shared: _Shared | None = None,
+    ) -> None:
         self.config = config
         self.transport = transport
         self.policy = RetryPolicy(max_attempts=config.max_attempts)
         self.keys = credentials
-        self._budget = RetryBudget()
-        self._learnt = _Learnt()
-        self._binding = Binding()
-        self._on_retry: Callable[[CosxferError], None] | None = None
+        self._on_retry = on_retry
+        self._shared = shared or _Shared()
 
-    def watched(self, on_retry: Callable[[CosxferError], None]) -> Session:
-        """The same way to COS for one piece of work.
+    def observed(self, on_retry: Callable[[CosxferError], None]) -> Session:
+        """Return a session for one piece of work; it shares everything with this one.
 
-        ``on_retry`` gets the error of each request that is to be sent again; what it raises ends the call.
+        ``on_retry`` gets the error of each request that is about to be sent again; what it raises ends the call.
         """
-        watched = Session.__new__(Session)
-        vars(watched).update(vars(self))
-        watched._on_retry = on_retry
-        return watched
+        return Session(
+            config=self.config,
+            transport=self.transport,
+            credentials=self.keys,
+            on_retry=on_retry,
+            shared=self._shared,
+        )
 
-    def endpoint(self, bucket: str, region: str | None = None, *, bind: bool = False) -> Endpoint:
-        """The address of ``bucket``; ``region`` overrides the client's.
+    def address(self, bucket: str, key: str, region: str | None) -> ObjectAddress:
+        """Return the checked address of an object; raises `UsageError` if it cannot be one of this client's."""
+        address = object_address(bucket, key, region)
+        self.endpoint(address)
+        return address
 
-        ``bind`` says that it is used now: an address without ``{bucket}`` is for this bucket from here on.
+    def endpoint(self, address: ObjectAddress, *, bind: bool = False) -> Endpoint:
+        """Return the endpoint of the bucket of ``address``.
+
+        ``bind`` says that it is used now: an endpoint without ``{bucket}`` serves this bucket alone from here on.
         """
+        region = address.region
         if region is not None and region != "":
             check_region(region)
         region = region or self.config.region
-        endpoint = resolve_endpoint(self.config.endpoint, bucket=bucket, region=region)
-        use = self._binding.bind if bind else self._binding.check
-        use(self.config.endpoint, endpoint, bucket=bucket, region=region)
+        endpoint = resolve_endpoint(self.config.endpoint, bucket=address.bucket, region=region)
+        use = self._shared.binding.bind if bind else self._shared.binding.check
+        use(self.config.endpoint, endpoint, bucket=address.bucket, region=region)
         return endpoint
 
     async def credentials(self) -> Credentials | None:
@@ -118,40 +137,26 @@ class Session:
 
     async def signing(self) -> Signing:
         """The keys and the clock of a signature that is made now."""
-        return Signing(await self.credentials(), self._learnt.offset)
+        return Signing(await self.credentials(), self._shared.offset_seconds)
 
-    async def call(
-        self,
-        request: CosRequest,
-        *,
-        doing: str,
-        on_sent: Callable[[int], None] | None = None,
-        on_attempt: Callable[[], None] | None = None,
-        on_body: Callable[[bytes], None] | None = None,
-        stall_timeout_seconds: float | None = None,
-        check: Callable[[HttpResponse], None] | None = None,
-        max_attempts: int | None = None,
-        on_conflict: Callable[[], Awaitable[HttpResponse | None]] | None = None,
-    ) -> HttpResponse:
-        """Send ``request`` until it succeeds or its error is final, and return the answer.
+    async def call(self, request: CosRequest) -> HttpResponse:
+        """Send ``request`` until it succeeds or its error is final, and return the response.
 
-        ``doing`` says what is asked, for messages. ``on_sent`` gets bytes sent, negative where an attempt failed and
-        they must be sent again; ``on_attempt`` is called before each attempt, ``on_body`` takes the answer's body.
-        ``check`` may refuse an answer by raising. ``on_conflict`` is asked after a 409: what it returns is the answer;
-        where that is None, the request is sent again. A body that cannot be read twice is sent once; a failure before
-        it was begun to be read is no attempt at it. A wrong clock and expired keys are corrected in any case, for the
-        next call where not for this one.
+        A body that cannot be read twice is sent once; a failure before its reading began does not count as an attempt.
+        A wrong clock and expired keys are corrected in any case: for the next call, if not for this one.
         """
-        policy = self.policy if max_attempts is None else replace(self.policy, max_attempts=max_attempts)
+        policy = self.policy
+        if request.max_attempts is not None:
+            policy = replace(policy, max_attempts=request.max_attempts)
         attempt, corrected = 1, set[str]()
         while True:
-            if on_attempt is not None:
-                on_attempt()
+            if request.on_attempt is not None:
+                request.on_attempt()
             signing = await self.signing()
-            sent = None if on_sent is None else _Sent(on_sent)
-            outgoing = self._outgoing(request, signing.credentials, attempt, sent, on_body, stall_timeout_seconds)
+            sent = None if request.on_sent is None else _Sent(request.on_sent)
+            outgoing = self._outgoing(request, signing.credentials, attempt, sent)
             try:
-                return await self._attempt(outgoing, sent, doing, check, request.accepted)
+                return await self._attempt(request, outgoing, sent)
             except CosxferError as error:
                 learnt = self.learn(error, signing, method=request.method) if request.signed else ""
                 if not can_be_sent_again(request.body):
@@ -163,12 +168,12 @@ class Session:
                     corrected.add(learnt)
                     self.note_retry(error, attempt=attempt, delay_seconds=0.0)
                     continue
-                if on_conflict is not None and isinstance(error, ServerError) and error.status == 409:
-                    if (resolved := await on_conflict()) is not None:
+                if request.on_conflict is not None and isinstance(error, ServerError) and error.status == 409:
+                    if (resolved := await request.on_conflict()) is not None:
                         return resolved
                     error.retryable = True
                 delay = retry_delay(policy, error, attempt=attempt, random=random.random())  # noqa: S311 # jitter
-                if delay is None or not self._budget.take():
+                if delay is None or not self._shared.budget.take():
                     if attempt > 1:
                         error.add_note(f"sent {attempt} times")
                     raise
@@ -177,24 +182,17 @@ class Session:
             attempt += 1
             await asyncio.sleep(delay)
 
-    async def _attempt(
-        self,
-        outgoing: HttpRequest,
-        sent: _Sent | None,
-        doing: str,
-        check: Callable[[HttpResponse], None] | None,
-        accepted: Collection[int],
-    ) -> HttpResponse:
+    async def _attempt(self, request: CosRequest, outgoing: HttpRequest, sent: _Sent | None) -> HttpResponse:
         began, answered = time.monotonic(), False
         try:
             response = await self.transport.send(outgoing)
             answered = True
             _log_answer(outgoing, response, began)
-            error = error_of(response, doing=doing)
-            if error is not None and error.status not in accepted:
+            error = error_of(response, operation=request.operation)
+            if error is not None and error.status not in request.accepted:
                 raise error
-            if check is not None:
-                check(response)
+            if request.check is not None:
+                request.check(response)
         except BaseException as failure:
             if isinstance(failure, CosxferError):
                 clean_causes(failure)
@@ -203,22 +201,16 @@ class Session:
             if sent is not None:
                 sent.take_back()
             raise
-        self._budget.give_back()
+        self._shared.budget.give_back()
         return response
 
     def _outgoing(
-        self,
-        request: CosRequest,
-        credentials: Credentials | None,
-        attempt: int,
-        sent: _Sent | None,
-        on_body: Callable[[bytes], None] | None,
-        stall_timeout_seconds: float | None,
+        self, request: CosRequest, credentials: Credentials | None, attempt: int, sent: _Sent | None
     ) -> HttpRequest:
         if SSE_CUSTOMER_KEY in request.headers:
-            check_confidential(self.endpoint(request.bucket, request.region))
-        endpoint = self.endpoint(request.bucket, request.region, bind=True)
-        path = endpoint.path(request.key)
+            check_confidential(self.endpoint(request.address))
+        endpoint = self.endpoint(request.address, bind=True)
+        path = endpoint.path(request.address.key)
         headers: dict[str, str] = {"host": endpoint.authority, **request.headers}
         if request.content_length is not None and (request.content_length or request.method in ("PUT", "POST")):
             headers["content-length"] = str(request.content_length)
@@ -236,10 +228,10 @@ class Session:
             headers=headers,
             body=request.body,
             content_length=request.content_length,
-            stall_timeout_seconds=stall_timeout_seconds or self.config.stall_timeout_seconds,
+            stall_timeout_seconds=request.stall_timeout_seconds or self.config.stall_timeout_seconds,
             expect_continue="expect" in headers,
             on_sent=None if sent is None else sent.add,
-            on_body=on_body,
+            on_body=request.on_body,
         )
 
     def _signature(
@@ -270,7 +262,7 @@ class Session:
             smallest = MAX_CLOCK_SKEW_SECONDS if unexplained else SMALLEST_SKEW_SECONDS
             theirs = server_time(HttpResponse(status=error.status, headers=error.headers))
             if theirs is not None and abs(theirs - time.time() - signing.offset) >= smallest:
-                self._learnt.offset = theirs - time.time()
+                self._shared.offset_seconds = theirs - time.time()
                 return "the clock was corrected"
         doubted = unexplained and method == "HEAD" and self._may_doubt(signing.credentials)
         if expired or doubted or error.code in ("ExpiredToken", "InvalidAccessKeyId"):
@@ -282,14 +274,14 @@ class Session:
         if not self.keys.is_current(credentials):
             return True  # there are newer ones already
         now = time.monotonic()
-        if now - self._learnt.doubted_at < UNEXPLAINED_SECONDS:
+        if now - self._shared.doubted_at < UNEXPLAINED_SECONDS:
             return False
-        self._learnt.doubted_at = now
+        self._shared.doubted_at = now
         return True
 
     def now(self) -> float:
         """Unix seconds by the server's clock, as far as it is known."""
-        return time.time() + self._learnt.offset
+        return time.time() + self._shared.offset_seconds
 
     def note_retry(
         self, error: CosxferError, *, attempt: int, delay_seconds: float, max_attempts: int | None = None

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, TypeVar
 
+from cosxfer.address import ObjectAddress
 from cosxfer.arguments import check_flag
 from cosxfer.engine.digests import SMALL_BYTES
 from cosxfer.engine.report import call
@@ -90,10 +91,8 @@ class TaskQueue(RunningTasks):
         self,
         job: Job[R],
         *,
-        bucket: str,
-        key: str,
+        address: ObjectAddress,
         path: str = "",
-        region: str | None = None,
         total: int = 0,
         watch: Watch | None = None,
         on_task_ready: Callable[[str], None] | None = None,
@@ -114,10 +113,8 @@ class TaskQueue(RunningTasks):
                 job,
                 number=number,
                 task_id=f"{self._id}{number:08x}",
-                bucket=bucket,
-                key=key,
+                address=address,
                 path=path,
-                region=region or "",
                 total=total,
                 watch=watch,
                 on_report=on_report,

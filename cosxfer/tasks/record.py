@@ -11,7 +11,7 @@ from copy import copy
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from cosxfer.cos.names import plain_key
+from cosxfer.address import ObjectAddress
 from cosxfer.errors import CosxferError, TaskCanceledError
 from cosxfer.models import Progress, TaskInfo
 from cosxfer.states import TaskState
@@ -81,8 +81,8 @@ class TaskRecord(Generic[R]):
     __slots__ = (
         "__weakref__",
         "aborted",
+        "address",
         "asked_to_abort",
-        "bucket",
         "cleaning",
         "cut",
         "error",
@@ -91,7 +91,6 @@ class TaskRecord(Generic[R]):
         "held",
         "interrupted",
         "job",
-        "key",
         "left",
         "loaded",
         "number",
@@ -100,7 +99,6 @@ class TaskRecord(Generic[R]):
         "path",
         "queued",
         "raised",
-        "region",
         "result",
         "speed",
         "state",
@@ -119,10 +117,8 @@ class TaskRecord(Generic[R]):
         *,
         number: int,
         task_id: str,
-        bucket: str,
-        key: str,
+        address: ObjectAddress,
         path: str,
-        region: str,
         total: int,
         watch: Watch | None,
         on_report: Callable[[int], None] | None,
@@ -131,10 +127,8 @@ class TaskRecord(Generic[R]):
         self.number = number
         self.task_id = task_id
         self.job: Job[R] | None = job
-        self.bucket = bucket
-        self.key = plain_key(key)
+        self.address = address
         self.path = path
-        self.region = region
         self.state: TaskState = "waiting"
         self.loaded = 0
         self.total = total
@@ -225,7 +219,7 @@ class TaskRecord(Generic[R]):
     @property
     def what(self) -> str:
         """What it is, for messages."""
-        return f"the upload of {self.path or 'a body'} to {self.bucket}/{self.key}"
+        return f"the upload of {self.path or 'a body'} to {self.address}"
 
     def info(self) -> TaskInfo:
         """The task as it is now."""
@@ -234,10 +228,10 @@ class TaskRecord(Generic[R]):
         left = "" if self.aborted else self.upload_id
         return TaskInfo(
             task_id=self.task_id,
-            bucket=self.bucket,
-            key=self.key,
+            bucket=self.address.bucket,
+            key=self.address.shown_key,
             path=self.path,
-            region=self.region,
+            region=self.address.region or "",
             state=self.state,
             loaded=self.loaded,
             total=self.total,

@@ -63,7 +63,7 @@ class TaskView(Generic[R]):
 
     def __repr__(self) -> str:
         record = self._record
-        return f"<{type(self).__name__} {record.task_id} {record.bucket}/{record.key}, {record.state}>"
+        return f"<{type(self).__name__} {record.task_id} {record.address}, {record.state}>"
 
     def _callbacks(self) -> Future[None] | None:
         return None if self._record.watch is None else self._queue.dispatcher.delivered()

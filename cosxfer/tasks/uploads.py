@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import cast
 
+from cosxfer.address import ObjectAddress
 from cosxfer.arguments import as_number, check_callback, check_names, check_text, wrong_type
-from cosxfer.cos.requests import ObjectHeaders
+from cosxfer.cos.requests import ObjectHeaders, object_headers
 from cosxfer.engine.bodies import BodyInput
 from cosxfer.engine.digests import Digests
 from cosxfer.engine.opening import Opener
@@ -72,14 +73,12 @@ class Uploads:
         """``asked`` is what the caller gave, for ``on_file_finish``."""
         self.queue.check()
         check_callbacks(asked)
-        bucket, key, path = asked["bucket"], asked["key"], asked["path"]
-        job = self._job(bucket, key, path, as_number(slice_size), parsed)
+        path = asked["path"]
+        job = self._job(asked["bucket"], asked["key"], path, as_number(slice_size), parsed)
         return self.queue.submit(
             job,
-            bucket=bucket,
-            key=key,
+            address=job.address,
             path=os.fsdecode(path),
-            region=parsed.region,
             total=size_of(path),
             watch=watch_of(asked),
             on_task_ready=asked.get("on_task_ready"),
@@ -98,27 +97,22 @@ class Uploads:
         given: ObjectHeaders,
     ) -> PutJob:
         """The sending of one body in one request."""
+        address = self._session.address(bucket, key, region)
         return PutJob(
             self._session,
             self._executor,
             self._digests,
-            bucket,
-            key,
+            address,
             body,
             content_length=as_number(content_length),
             content_md5=content_md5,
-            region=region,
-            given=given,
+            headers=object_headers(address.key, given),
         )
 
     def submit_put(
         self,
         job: PutJob,
-        body: BodyInput,
         *,
-        bucket: str,
-        key: str,
-        region: str | None,
         on_task_ready: Callable[[str], None] | None,
         on_progress: Callable[[Progress], None] | None,
         at_once: bool = False,
@@ -126,14 +120,11 @@ class Uploads:
         """Make a task of the sending of a body; unless it is to run ``at_once`` it waits for a slot."""
         check_callback(on_task_ready, "on_task_ready")
         check_callback(on_progress, "on_progress")
-        path = os.fsdecode(body) if isinstance(body, os.PathLike) else ""
         return self.queue.submit(
             job,
-            bucket=bucket,
-            key=key,
-            path=path,
-            region=region,
-            total=size_of(path) if path else job.size,
+            address=job.address,
+            path=job.path,
+            total=size_of(job.path) if job.path else job.size,
             watch=None if on_progress is None else Watch(None, on_progress),
             on_task_ready=on_task_ready,
             at_once=at_once,
@@ -249,14 +240,14 @@ class Uploads:
                 batch.slice_size if slice_size is None else slice_size,
                 options,
             )
+            address = job.address
         except CosxferError as refused:
             job = RefusedJob(refused)
+            address = ObjectAddress(str(entry["bucket"]), str(entry["key"]).removeprefix("/"), options.region)
         return self.queue.submit(
             job,
-            bucket=str(entry.get("bucket", "")),
-            key=str(entry.get("key", "")),
+            address=address,
             path=str(entry.get("path", "")),
-            region=options.region,
             total=batch.sizes[index],
             watch=watch_of(entry),
             on_task_ready=entry.get("on_task_ready"),
@@ -273,7 +264,13 @@ class Uploads:
         self, bucket: str, key: str, path: str | os.PathLike[str], slice_size: int, options: UploadOptions
     ) -> FileJob:
         return FileJob(
-            self._session, self._executor, self._opener, bucket, key, path, slice_size=slice_size, options=options
+            self._session,
+            self._executor,
+            self._opener,
+            self._session.address(bucket, key, options.region),
+            path,
+            slice_size=slice_size,
+            options=options,
         )
 
     def _on_end(

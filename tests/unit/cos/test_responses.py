@@ -19,7 +19,7 @@ def answer(**headers: str) -> HttpResponse:
 @pytest.mark.parametrize("code", sorted(codes.CODES))
 def test_every_known_code_is_an_error_of_the_right_kind(code: str) -> None:
     usual = codes.CODES[code]
-    made = error_of(error(usual.status, code), doing="a test")
+    made = error_of(error(usual.status, code), operation="a test")
     assert made is not None
     assert made.code == code
     assert made.status == usual.status
@@ -31,8 +31,8 @@ def test_every_known_code_is_an_error_of_the_right_kind(code: str) -> None:
 
 @pytest.mark.parametrize("code", sorted(codes.CODES))
 def test_inside_a_200_the_code_decides(code: str) -> None:
-    inside = error_of(error(200, code), doing="a test")
-    usual = error_of(error(codes.CODES[code].status, code), doing="a test")
+    inside = error_of(error(200, code), operation="a test")
+    usual = error_of(error(codes.CODES[code].status, code), operation="a test")
     assert inside is not None
     assert type(inside) is type(usual)
     assert inside.retryable is codes.CODES[code].retryable
@@ -54,7 +54,7 @@ def test_inside_a_200_the_code_decides(code: str) -> None:
     ],
 )
 def test_an_unknown_error_is_judged_by_its_status(status: int, retryable: bool) -> None:
-    made = error_of(HttpResponse(status=status, headers={}), doing="a test")
+    made = error_of(HttpResponse(status=status, headers={}), operation="a test")
     assert made is not None
     assert made.retryable is retryable
     assert str(status) in str(made)
@@ -63,7 +63,7 @@ def test_an_unknown_error_is_judged_by_its_status(status: int, retryable: bool) 
 @pytest.mark.parametrize("status", [301, 302, 307])
 def test_a_redirect_says_where_it_leads_without_what_may_be_a_signature(status: int) -> None:
     headers = {"location": "https://other.cos.ap-beijing.myqcloud.com/k?q-signature=abc"}
-    made = error_of(HttpResponse(status=status, headers=headers), doing="a test")
+    made = error_of(HttpResponse(status=status, headers=headers), operation="a test")
     assert made is not None
     assert "(it leads to 'https://other.cos.ap-beijing.myqcloud.com/k'; check the endpoint and the region)" in str(made)
     assert "q-signature" not in str(made)
@@ -74,19 +74,19 @@ def test_an_answer_that_leads_nowhere_is_told_without_a_place() -> None:
         HttpResponse(status=301, headers={}),
         HttpResponse(status=400, headers={"location": "https://example.com"}),
     ):
-        assert "leads to" not in str(error_of(response, doing="a test"))
+        assert "leads to" not in str(error_of(response, operation="a test"))
 
 
 def test_a_success_is_no_error() -> None:
-    assert error_of(answer(), doing="a test") is None
-    assert error_of(HttpResponse(status=204, headers={}, body=b""), doing="a test") is None
+    assert error_of(answer(), operation="a test") is None
+    assert error_of(HttpResponse(status=204, headers={}, body=b""), operation="a test") is None
     body = b"<ListPartsResult><Part><ETag>&lt;Error&gt;</ETag></Part></ListPartsResult>"
-    assert error_of(HttpResponse(status=200, headers={}, body=body), doing="a test") is None
+    assert error_of(HttpResponse(status=200, headers={}, body=body), operation="a test") is None
 
 
 @given(st.integers(200, 599), st.binary(max_size=100))
 def test_no_body_breaks_the_reading_of_an_error(status: int, body: bytes) -> None:
-    made = error_of(HttpResponse(status=status, headers={}, body=body), doing="a test")
+    made = error_of(HttpResponse(status=status, headers={}, body=body), operation="a test")
     if made is not None:
         assert "a test" in str(made)
         assert str(made).isprintable()
@@ -97,20 +97,20 @@ def test_no_body_breaks_the_reading_of_an_error(status: int, body: bytes) -> Non
     [("0", 0.0), ("7", 7.0), ("", None), ("-1", None), ("1.5", None), ("soon", None), ("9" * 9, None)],
 )
 def test_retry_after_is_read_in_seconds(value: str, seconds: float | None) -> None:
-    made = error_of(error(503, "SlowDown", headers={"retry-after": value}), doing="a test")
+    made = error_of(error(503, "SlowDown", headers={"retry-after": value}), operation="a test")
     assert isinstance(made, cosxfer.ThrottledError)
     assert made.retry_after_seconds == seconds
 
 
 @pytest.mark.parametrize("value", ["0", "18446744073709551615"])
 def test_a_crc64_is_an_unsigned_64_bit_number(value: str) -> None:
-    assert responses.crc64(answer(x_cos_hash_crc64ecma=value), doing="a test") == int(value)
+    assert responses.crc64(answer(x_cos_hash_crc64ecma=value), operation="a test") == int(value)
 
 
 @pytest.mark.parametrize("value", ["-1", "18446744073709551616", "x", "1e3", "0x1", "\u0663", "1" * 200])
 def test_another_crc64_is_a_protocol_error(value: str) -> None:
     with pytest.raises(cosxfer.ProtocolError, match="x-cos-hash-crc64ecma"):
-        responses.crc64(answer(x_cos_hash_crc64ecma=value), doing="a test")
+        responses.crc64(answer(x_cos_hash_crc64ecma=value), operation="a test")
 
 
 @given(st.text(max_size=30))
@@ -127,7 +127,7 @@ def test_the_servers_time_is_read_as_unix_seconds() -> None:
 @pytest.mark.parametrize("text", ["", "9" * 20, "9" * 5000, "٣", "²", "-1", "+1", "1_0", "1 ", "0x10"])
 def test_a_content_length_that_is_no_number_is_a_malformed_answer(text: str) -> None:
     with pytest.raises(cosxfer.ProtocolError):
-        responses.size(answer(content_length=text), doing="a test")
+        responses.size(answer(content_length=text), operation="a test")
 
 
 @pytest.mark.parametrize(

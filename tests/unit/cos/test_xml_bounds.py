@@ -39,7 +39,7 @@ def test_a_bomb_is_refused_with_little_memory(bomb: bytes, bounds: xml.Bounds) -
 
 
 def test_an_error_that_is_a_bomb_is_a_server_error_without_a_code() -> None:
-    error = responses.error_of(HttpResponse(status=500, headers={}, body=MANY), doing="GET Object k")
+    error = responses.error_of(HttpResponse(status=500, headers={}, body=MANY), operation="GET Object k")
     assert isinstance(error, ServerError)
     assert (error.code, len(str(error)) < 1000) == ("", True)
 
@@ -48,7 +48,7 @@ def test_an_error_that_is_a_bomb_is_a_server_error_without_a_code() -> None:
 def test_the_result_of_one_request_is_small(root: str) -> None:
     body = b"<%s>%s</%s>" % (root.encode(), b"<a/>" * 1001, root.encode())
     with pytest.raises(ProtocolError, match="more than 1000 elements"):
-        responses.document(HttpResponse(status=200, headers={}, body=body), root, doing="x")
+        responses.document(HttpResponse(status=200, headers={}, body=body), root, operation="x")
 
 
 def test_the_largest_page_that_cos_can_send_is_read() -> None:
@@ -77,7 +77,7 @@ def test_a_large_page_is_parsed_off_the_event_loop(monkeypatch: pytest.MonkeyPat
     async def main() -> None:
         for count in (1, 10_000):
             body = b"<R>" + b"<A> </A>" * count + b"</R>"
-            root = await listing(HttpResponse(status=200, headers={}, body=body), "R", doing="List Parts")
+            root = await listing(HttpResponse(status=200, headers={}, body=body), "R", operation="List Parts")
             assert root.tag == "R"
 
     asyncio.run(main())

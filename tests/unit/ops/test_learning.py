@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 import cosxfer
+from cosxfer.address import ObjectAddress
 from cosxfer.config import ClientConfig
 from cosxfer.cos.requests import CosRequest, HttpRequest
 from cosxfer.cos.responses import HttpResponse
@@ -114,8 +115,13 @@ def test_a_stream_that_is_refused_before_it_was_begun_is_sent_again(
         )
         body = Unread()
         return await session.call(
-            CosRequest(method="PUT", bucket=BUCKET, key="k", body=body, content_length=7),  # type: ignore[arg-type]
-            doing="a test",
+            CosRequest(
+                method="PUT",
+                operation="a test",
+                address=ObjectAddress(BUCKET, "k"),
+                body=body,  # type: ignore[arg-type]
+                content_length=7,
+            )
         )
 
     assert asyncio.run(main()).status == 200

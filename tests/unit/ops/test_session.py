@@ -285,6 +285,7 @@ def test_a_request_is_sent_as_often_as_allowed(cos: FakeCos, waits: list[float],
 
 
 def test_a_body_that_cannot_be_read_twice_is_sent_once(cos: FakeCos) -> None:
+    from cosxfer.address import ObjectAddress
     from cosxfer.config import ClientConfig
     from cosxfer.cos.requests import CosRequest
     from cosxfer.credentials import CredentialsResolver
@@ -300,8 +301,14 @@ def test_a_body_that_cannot_be_read_twice_is_sent_once(cos: FakeCos) -> None:
             transport=cos.transport(),
             credentials=CredentialsResolver(keys),
         )
-        request = CosRequest(method="PUT", bucket=BUCKET, key="k", body=stream(), content_length=7)  # type: ignore[arg-type]
-        await session.call(request, doing="a test")
+        request = CosRequest(
+            method="PUT",
+            operation="a test",
+            address=ObjectAddress(BUCKET, "k"),
+            body=stream(),  # type: ignore[arg-type]
+            content_length=7,
+        )
+        await session.call(request)
 
     cos.fault("put_object", refuse(503, "SlowDown"))
     with pytest.raises(cosxfer.ThrottledError):

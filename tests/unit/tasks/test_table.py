@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import cosxfer
+from cosxfer.address import ObjectAddress
 from cosxfer.tasks.batch import RefusedJob
 from cosxfer.tasks.record import TaskRecord
 from cosxfer.tasks.table import AnyRecord, TaskTable
@@ -18,10 +19,8 @@ def add(table: TaskTable, count: int = 1) -> list[AnyRecord]:
             RefusedJob(ValueError()),
             number=number,
             task_id=f"t{number}",
-            bucket="b",
-            key="k",
+            address=ObjectAddress("b", "k"),
             path="p",
-            region="",
             total=0,
             watch=None,
             on_report=None,
