@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from cosxfer.config import ClientConfig
     from cosxfer.cos.requests import CustomerKey, ObjectHeaders, PartHeaders
     from cosxfer.credentials import Credentials, CredentialsProvider
-    from cosxfer.engine.bodies import BodyInput
-    from cosxfer.engine.options import DirectoryOptions, FileOptions, FileUpload, SliceFileOptions
+    from cosxfer.engine.upload.bodies import BodyInput
+    from cosxfer.engine.upload.options import DirectoryOptions, FileOptions, FileUpload, SliceFileOptions
     from cosxfer.errors import (
         AccessDeniedError,
         AppendPositionError,
@@ -86,9 +86,9 @@ _MODULES = {
         "Credentials",
         "CredentialsProvider",
     ),
-    "cosxfer.engine.bodies": ("BodyInput",),
+    "cosxfer.engine.upload.bodies": ("BodyInput",),
     "cosxfer.ops.multipart_complete": ("PartInput",),
-    "cosxfer.engine.options": (
+    "cosxfer.engine.upload.options": (
         "DirectoryOptions",
         "FileOptions",
         "FileUpload",

@@ -293,6 +293,14 @@ class UploadError(CosxferError):
         vars(error).update(known, upload_id=upload_id, part_number=part_number, aborted=aborted)
         return error
 
+    @classmethod
+    def with_notes_of(cls, cause: CosxferError) -> UploadError:
+        """Return an error that says the same as ``cause``: nothing was begun, so there is nothing to add."""
+        error = cls.of(cause, str(cause))
+        for note in getattr(cause, "__notes__", []):
+            error.add_note(note)
+        return error
+
     def __reduce__(self) -> tuple[Any, ...]:
         _, (kind, *rest), state = super().__reduce__()
         return _unpickled_upload, (kind.__dict__.get("_cause_kind", kind), *rest), state

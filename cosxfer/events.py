@@ -14,7 +14,8 @@ class ProgressMeter:
     although a failed attempt takes its bytes back: what was shown stays until it is passed again.
     """
 
-    def __init__(self, total: int, *, interval_seconds: float = DEFAULT_INTERVAL_SECONDS) -> None:
+    def __init__(self, total: int | None, *, interval_seconds: float = DEFAULT_INTERVAL_SECONDS) -> None:
+        """``total`` is None if it is not known yet: then reports have a total and a percent of 0, until `set_total`."""
         self._total = total
         self._interval = interval_seconds
         self._shown = 0
@@ -22,6 +23,10 @@ class ProgressMeter:
         self._began_at: float | None = None
         self._began_with = 0
         self._speed = 0.0
+
+    def set_total(self, total: int) -> None:
+        """The total has become known."""
+        self._total = total
 
     def update(self, loaded: int, now: float) -> Progress | None:
         """Report ``loaded`` bytes at ``now`` (monotonic seconds) if a report is due."""
@@ -32,7 +37,8 @@ class ProgressMeter:
     def finish(self, now: float, *, loaded: int | None = None) -> Progress:
         """The last report: everything is done, or ``loaded`` of it; its speed is the mean over the whole."""
         # What was shown of a file that then failed stays, as in the reports before.
-        loaded = self._total if loaded is None else max(loaded, self._shown)
+        everything = self._shown if self._total is None else self._total
+        loaded = everything if loaded is None else max(loaded, self._shown)
         if self._began_at is not None and now > self._began_at:
             self._shown, self._shown_at = self._began_with, self._began_at
         return self._report(loaded, now)
@@ -40,9 +46,11 @@ class ProgressMeter:
     def _report(self, loaded: int, now: float) -> Progress:
         if self._began_at is None:
             self._began_at, self._began_with = now, loaded
-        loaded = max(self._shown, min(loaded, self._total))
+        loaded = max(self._shown, loaded if self._total is None else min(loaded, self._total))
         if self._shown_at is not None and now > self._shown_at:
             self._speed = (loaded - self._shown) / (now - self._shown_at)
         self._shown, self._shown_at = loaded, now
+        if self._total is None:
+            return Progress(loaded=loaded, total=0, speed=self._speed, percent=0.0)
         percent = loaded / self._total if self._total else 1.0
         return Progress(loaded=loaded, total=self._total, speed=self._speed, percent=percent)

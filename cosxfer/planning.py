@@ -36,6 +36,10 @@ class Plan:
         """Number of parts; an empty file is one empty part."""
         return max(1, -(-self.size // self.part_size_bytes))
 
+    def length(self, number: int) -> int:
+        """Bytes of the part with this number, from 1."""
+        return self.part(number).length
+
     def part(self, number: int) -> PartRange:
         """The part with this number, from 1."""
         if not 1 <= number <= self.count:
@@ -45,6 +49,37 @@ class Plan:
 
     def __iter__(self) -> Iterator[PartRange]:
         return map(self.part, range(1, self.count + 1))
+
+
+PARTS_OF_ONE_SIZE = 1000
+"""After so many parts of a stream the next ones are twice as large, so that 10,000 parts hold any length."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamPlan:
+    """The parts of a stream whose length is not known.
+
+    The first 1,000 parts have ``first_part_bytes`` each, the next 1,000 twice as many, and so on, up to 5 GiB. With
+    8 MiB the last part of a stream of 24 GiB has 16 MiB, and 10,000 parts hold 8 TB.
+    """
+
+    first_part_bytes: int = PREFERRED_PART_BYTES
+
+    def length(self, number: int) -> int:
+        """Bytes of the part with this number, from 1; the last part of a stream is shorter."""
+        return min(self.first_part_bytes << ((number - 1) // PARTS_OF_ONE_SIZE), MAX_PART_BYTES)
+
+
+def plan_stream(size: int | None, *, part_size_bytes: int | None = None, name: str = "part_size") -> Plan | StreamPlan:
+    """Plan the parts of a stream of ``size`` bytes, or of an unknown length if that is None.
+
+    Raises `UsageError` as `plan_parts` does.
+    """
+    if size is not None:
+        return plan_parts(size, part_size_bytes=part_size_bytes, name=name)
+    if part_size_bytes is None:
+        return StreamPlan()
+    return StreamPlan(first_part_bytes=check_part_size(part_size_bytes, name=name))
 
 
 def plan_parts(size: int, *, part_size_bytes: int | None = None, name: str = "part_size") -> Plan:

@@ -1,8 +1,8 @@
-"""What an upload reads from: a file mapped into memory, or a stream read into bounded buffers.
+"""What an upload reads from: a file, mapped into memory or read.
 
 Offsets, lengths and sizes are bytes. A file is identified when it is opened; ``FileSource.check`` says whether it is
 still the same, and is to be asked before anything that was read from it is believed. If its ctime alone has changed,
-that does not decide: `cosxfer.engine.unchanged` reads the file again.
+that does not decide: `cosxfer.engine.upload.unchanged` reads the file again.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import NoReturn, Protocol, Self
+from typing import NoReturn, Self
 
 from cosxfer._native import slicing
 from cosxfer.errors import SourceChangedError, SourceError, UsageError
@@ -308,106 +307,6 @@ class FileSource(RegularFile):
                 self._changed("size", f"it ends at byte {offset + done}, not {self.size}")
             done += count
         return view.toreadonly()
-
-
-class Readable(Protocol):
-    """Anything with ``readinto``: a binary file object, a pipe's end, ``socket.makefile("rb")``."""
-
-    def readinto(self, buffer: memoryview, /) -> int | None: ...
-
-
-class Receivable(Protocol):
-    """A connected socket."""
-
-    def recv_into(self, buffer: memoryview, /) -> int: ...
-
-
-class StreamSource:
-    """A pipe, a socket or any other stream, read once from front to end into part buffers.
-
-    A part is complete in memory before it is sent, so that it can be sent again; ``recycle`` gives its buffer back for
-    the next one. Who holds n parts holds n times the part size, plus at most ``spare_parts`` buffers kept for reuse.
-
-    ``stream`` is a file descriptor, a socket, or an object with ``readinto`` or ``read``. ``name`` stands for it in
-    messages.
-    """
-
-    def __init__(self, stream: int | Readable | Receivable | object, *, name: str = "", spare_parts: int = 4) -> None:
-        self.name = name or f"<{type(stream).__name__ if not isinstance(stream, int) else f'fd {stream}'}>"
-        self._fill = _filler(stream)
-        self._spare: list[bytearray] = []
-        self._spare_parts = spare_parts
-        self._ended = False
-        self.position = 0
-        """Bytes read so far."""
-
-    @property
-    def ended(self) -> bool:
-        """Whether the end was seen: what came before is all there is."""
-        return self._ended
-
-    def read_part(self, part_bytes: int) -> memoryview:
-        """The next ``part_bytes`` bytes, read-only; fewer only at the end, none after it. Blocks until they are there.
-
-        Raises ``SourceError`` naming the stream when reading fails.
-        """
-        if part_bytes < 1:
-            raise UsageError("a part holds at least one byte", name="part_bytes", value=part_bytes)
-        if self._ended:
-            return memoryview(b"")
-        buffer = self._take(part_bytes)
-        done = 0
-        with memoryview(buffer) as view:
-            while done < part_bytes:
-                try:
-                    count = self._fill(view[done:])
-                except (OSError, ValueError) as error:
-                    raise SourceError(f"cannot read {self.name}: {_reason(error)}", path=self.name) from error
-                if count is None:
-                    raise SourceError(f"{self.name} is in non-blocking mode", path=self.name)
-                if count == 0:
-                    self._ended = True
-                    break
-                done += count
-                self.position += count
-        return memoryview(buffer).toreadonly()[:done]
-
-    def recycle(self, part: memoryview) -> None:
-        """Take back the buffer of a part that will not be sent again; ``part`` is released."""
-        buffer = part.obj
-        part.release()
-        if isinstance(buffer, bytearray) and len(self._spare) < self._spare_parts:
-            self._spare.append(buffer)
-
-    def _take(self, part_bytes: int) -> bytearray:
-        while self._spare:
-            buffer = self._spare.pop()
-            if len(buffer) == part_bytes:
-                return buffer
-        return bytearray(part_bytes)
-
-
-def _filler(stream: object) -> Callable[[memoryview], int | None]:
-    if isinstance(stream, int):
-        return lambda view: os.readv(stream, [view])
-    for method in ("readinto", "recv_into"):
-        if hasattr(stream, method):
-            fill: Callable[[memoryview], int | None] = getattr(stream, method)
-            return fill
-    if not hasattr(stream, "read"):
-        raise UsageError("a stream needs readinto, recv_into or read", name="stream", value=type(stream).__name__)
-    read: Callable[[int], bytes | str | None] = stream.read
-
-    def fill_from_read(view: memoryview) -> int | None:
-        data = read(min(view.nbytes, 1024 * 1024))
-        if data is None:
-            return None
-        if isinstance(data, str):
-            raise ValueError("the stream is open in text mode")
-        view[: len(data)] = data
-        return len(data)
-
-    return fill_from_read
 
 
 def _as_stream(name: str) -> str:

@@ -10,10 +10,10 @@ from cosxfer.arguments import as_number
 from cosxfer.binding import explains_arguments
 from cosxfer.calls.base import AsyncCalls
 from cosxfer.cos.names import check_bucket, check_part_number, check_upload_id
-from cosxfer.cos.requests import ObjectHeaders, PartHeaders, object_headers, one_part_headers
-from cosxfer.engine.bodies import BodyInput, prepared
-from cosxfer.engine.completion import complete_parts
+from cosxfer.cos.requests import ObjectHeaders, PartHeaders, check_content_md5, object_headers, one_part_headers
+from cosxfer.engine.multipart.completion import complete_parts
 from cosxfer.engine.report import Reporter
+from cosxfer.engine.upload.bodies import BodyInput, prepared
 from cosxfer.limits import MAX_PART_BYTES
 from cosxfer.models import (
     CommonPrefix,
@@ -77,7 +77,11 @@ class AsyncMultipartCalls(AsyncCalls):
         headers = one_part_headers(given)
         report = self._off_loop(on_progress)
         async with prepared(
-            body, executor, content_length=as_number(content_length), content_md5=content_md5, largest=MAX_PART_BYTES
+            body,
+            executor,
+            content_length=as_number(content_length),
+            content_md5=check_content_md5(content_md5),
+            largest=MAX_PART_BYTES,
         ) as ready:
             reporter = Reporter(report, ready.content_length)
             reporter.start()

@@ -11,11 +11,12 @@ from cosxfer.binding import explains_arguments
 from cosxfer.calls.base import AsyncCalls
 from cosxfer.cos import requests
 from cosxfer.cos.policy import FILENAME, Condition
-from cosxfer.cos.requests import CustomerKey, ObjectHeaders, reading_headers
+from cosxfer.cos.requests import CustomerKey, ObjectHeaders, check_content_md5, reading_headers
 from cosxfer.credentials import Credentials
-from cosxfer.engine.append import Append
-from cosxfer.engine.bodies import BodyInput, prepared
 from cosxfer.engine.report import Reporter
+from cosxfer.engine.upload.append import Append
+from cosxfer.engine.upload.bodies import BodyInput, prepared
+from cosxfer.engine.upload.stream_upload import StreamInput
 from cosxfer.errors import UsageError
 from cosxfer.limits import MAX_PUT_BYTES
 from cosxfer.models import (
@@ -27,6 +28,7 @@ from cosxfer.models import (
     PresignedPost,
     Progress,
     PutObjectResult,
+    UploadResult,
 )
 from cosxfer.ops.append_object import check_position
 from cosxfer.ops.get_object import get_object
@@ -109,6 +111,81 @@ class AsyncObjectCalls(AsyncCalls):
         record = self._uploads.submit_put(job, on_task_ready=on_task_ready, on_progress=on_progress)
         return AsyncUploadTask(self._uploads.queue, record)
 
+    async def upload_stream(
+        self,
+        bucket: str,
+        key: str,
+        stream: StreamInput,
+        *,
+        part_size: int | str | None = None,
+        async_limit: int | str | None = None,
+        content_length: int | str | None = None,
+        region: str | None = None,
+        on_task_ready: Callable[[str], None] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+        **given: Unpack[ObjectHeaders],
+    ) -> UploadResult:
+        """Upload a stream of any length, in bounded memory and without a temporary file.
+
+        ``stream`` is a binary file object (from its position on), or an iterable or asynchronous iterable of bytes. It
+        is read once. A stream that ends within the first part is sent in one request (COS: PUT Object), a longer one
+        in parts. Each part is kept in memory until the server has it, so it has a Content-MD5 and can be sent again.
+        In the end the CRC64 of the object is compared.
+
+        ``part_size`` is that of the first 1,000 parts, by default 8 MiB; the next 1,000 parts are twice as large, and
+        so on. With ``content_length`` all parts have one size, and a stream of another length is a
+        `cosxfer.UsageError`: no object is made. ``async_limit`` is the number of parts in flight, by default the
+        client's ``concurrency``. Parts that are read, hashed or sent take at most 96 MiB, or two parts if these are
+        larger. Until the end of the stream is seen, the ``total`` of a progress is 0, unless a file object or
+        ``content_length`` tells it.
+
+        Like `put_object` it is a task that takes no slot. It can be cancelled, but not paused, because its stream
+        cannot be read again. If it fails or is cancelled, its parts are deleted from the server. ``given`` are the
+        headers of `cosxfer.ObjectHeaders`.
+        """
+        self._ready()
+        job = self._uploads.stream_job(
+            bucket,
+            key,
+            stream,
+            content_length=content_length,
+            part_size=part_size,
+            async_limit=async_limit,
+            region=region,
+            given=given,
+        )
+        record = self._uploads.submit_put(job, on_task_ready=on_task_ready, on_progress=on_progress, at_once=True)
+        return await run_at_once(self._uploads.queue, record, keep=False)
+
+    def submit_upload_stream(
+        self,
+        bucket: str,
+        key: str,
+        stream: StreamInput,
+        *,
+        part_size: int | str | None = None,
+        async_limit: int | str | None = None,
+        content_length: int | str | None = None,
+        region: str | None = None,
+        on_task_ready: Callable[[str], None] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+        **given: Unpack[ObjectHeaders],
+    ) -> AsyncUploadTask[UploadResult]:
+        """Put a stream into the queue and return its task at once; the parameters are `upload_stream`'s."""
+        self._ready()
+        job = self._uploads.stream_job(
+            bucket,
+            key,
+            stream,
+            content_length=content_length,
+            part_size=part_size,
+            async_limit=async_limit,
+            region=region,
+            given=given,
+        )
+        record = self._uploads.submit_put(job, on_task_ready=on_task_ready, on_progress=on_progress)
+        return AsyncUploadTask(self._uploads.queue, record)
+
     async def append_object(
         self,
         bucket: str,
@@ -141,7 +218,7 @@ class AsyncObjectCalls(AsyncCalls):
             body,
             executor,
             content_length=as_number(content_length),
-            content_md5=content_md5,
+            content_md5=check_content_md5(content_md5),
             largest=MAX_PUT_BYTES,
             repeatable=True,
         ) as ready:
@@ -239,7 +316,7 @@ class AsyncObjectCalls(AsyncCalls):
             body,
             executor,
             content_length=as_number(content_length),
-            content_md5=content_md5,
+            content_md5=check_content_md5(content_md5),
             largest=MAX_PUT_BYTES,
             repeatable=True,
         ) as ready:

@@ -9,8 +9,8 @@ from typing import Literal, Unpack
 from cosxfer.binding import explains_arguments
 from cosxfer.calls.aio_files import AsyncFileCalls
 from cosxfer.calls.base import BlockingCalls
-from cosxfer.engine.options import DirectoryOptions, FileOptions, FileUpload, SliceFileOptions
-from cosxfer.engine.upload_file import DEFAULT_SLICE_SIZE
+from cosxfer.engine.upload.options import DirectoryOptions, FileOptions, FileUpload, SliceFileOptions
+from cosxfer.engine.upload.upload_file import DEFAULT_SLICE_SIZE
 from cosxfer.models import Progress, TaskEvent, TaskInfo, UploadResult
 from cosxfer.tasks.batch import BatchRecord, FileResult, OnFileFinish, UploadBatch
 from cosxfer.tasks.task import UploadTask

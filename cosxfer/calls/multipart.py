@@ -9,7 +9,7 @@ from cosxfer.binding import explains_arguments
 from cosxfer.calls.aio_multipart import AsyncMultipartCalls
 from cosxfer.calls.base import BlockingCalls
 from cosxfer.cos.requests import ObjectHeaders, PartHeaders
-from cosxfer.engine.bodies import BodyInput
+from cosxfer.engine.upload.bodies import BodyInput
 from cosxfer.models import (
     CommonPrefix,
     MultipartAbortResult,

@@ -11,7 +11,8 @@ from cosxfer.calls.aio_objects import AsyncObjectCalls
 from cosxfer.calls.base import BlockingCalls
 from cosxfer.cos.policy import Condition
 from cosxfer.cos.requests import CustomerKey, ObjectHeaders
-from cosxfer.engine.bodies import BodyInput
+from cosxfer.engine.upload.bodies import BodyInput
+from cosxfer.engine.upload.stream_upload import StreamInput
 from cosxfer.models import (
     AppendObjectResult,
     GetObjectBytesResult,
@@ -21,6 +22,7 @@ from cosxfer.models import (
     PresignedPost,
     Progress,
     PutObjectResult,
+    UploadResult,
 )
 from cosxfer.tasks.at_once import run_at_once
 from cosxfer.tasks.task import UploadTask
@@ -85,6 +87,65 @@ class ObjectCalls(BlockingCalls):
         uploads = self._running_uploads()
         job = uploads.put_job(
             bucket, key, body, content_length=content_length, content_md5=content_md5, region=region, given=given
+        )
+        record = uploads.submit_put(job, on_task_ready=on_task_ready, on_progress=on_progress)
+        return UploadTask(uploads.queue, record, self._loop)
+
+    def upload_stream(
+        self,
+        bucket: str,
+        key: str,
+        stream: StreamInput,
+        *,
+        part_size: int | str | None = None,
+        async_limit: int | str | None = None,
+        content_length: int | str | None = None,
+        region: str | None = None,
+        on_task_ready: Callable[[str], None] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+        **given: Unpack[ObjectHeaders],
+    ) -> UploadResult:
+        uploads = self._running_uploads()
+        job = uploads.stream_job(
+            bucket,
+            key,
+            stream,
+            content_length=content_length,
+            part_size=part_size,
+            async_limit=async_limit,
+            region=region,
+            given=given,
+        )
+        record = uploads.submit_put(job, on_task_ready=on_task_ready, on_progress=on_progress, at_once=True)
+        try:
+            return self._run(run_at_once(uploads.queue, record, keep=False))
+        finally:
+            uploads.queue.withdraw(record)
+
+    def submit_upload_stream(
+        self,
+        bucket: str,
+        key: str,
+        stream: StreamInput,
+        *,
+        part_size: int | str | None = None,
+        async_limit: int | str | None = None,
+        content_length: int | str | None = None,
+        region: str | None = None,
+        on_task_ready: Callable[[str], None] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+        **given: Unpack[ObjectHeaders],
+    ) -> UploadTask[UploadResult]:
+        uploads = self._running_uploads()
+        job = uploads.stream_job(
+            bucket,
+            key,
+            stream,
+            content_length=content_length,
+            part_size=part_size,
+            async_limit=async_limit,
+            region=region,
+            given=given,
         )
         record = uploads.submit_put(job, on_task_ready=on_task_ready, on_progress=on_progress)
         return UploadTask(uploads.queue, record, self._loop)

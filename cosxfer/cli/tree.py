@@ -14,7 +14,7 @@ from cosxfer.cli.output import printable
 from cosxfer.cli.progress import display
 from cosxfer.cli.target import cleaned_up
 from cosxfer.cli.values import counted, human_bytes, human_rate
-from cosxfer.engine.options import FileUpload
+from cosxfer.engine.upload.options import FileUpload
 from cosxfer.errors import ServerError, SourceError, TaskCanceledError, TransportError, UsageError
 from cosxfer.foreign import SHOWN_CHARACTERS, shown_path
 from cosxfer.models import UploadResult

@@ -113,6 +113,8 @@ class CosRequest:
     """Called before each attempt."""
     on_body: Callable[[bytes], None] | None = None
     """Called with each piece of the response's body, which is not collected then."""
+    before_retry: Callable[[], Awaitable[None]] | None = None
+    """Awaited before the request is sent again; what it raises ends the call."""
     check: Callable[[HttpResponse], None] | None = None
     """Refuses a response by raising."""
     on_conflict: Callable[[], Awaitable[HttpResponse | None]] | None = None
@@ -135,8 +137,10 @@ def content_md5(digest: bytes) -> str:
     return base64.b64encode(digest).decode()
 
 
-def check_content_md5(value: str) -> bytes:
-    """Return the digest in a Content-MD5 value given by the user."""
+def check_content_md5(value: str | None) -> bytes | None:
+    """Return the digest in a Content-MD5 value given by the user; None stays None."""
+    if value is None:
+        return None
     if not isinstance(value, str):
         raise wrong_type("content_md5", value, "a string")
     try:

@@ -18,7 +18,7 @@ T = TypeVar("T")
 class Reporter:
     """Counts bytes and passes `Progress` on to ``callback``; without one it only counts."""
 
-    def __init__(self, callback: Callable[[Progress], None] | None, total: int) -> None:
+    def __init__(self, callback: Callable[[Progress], None] | None, total: int | None) -> None:
         self._callback = callback
         self._meter = ProgressMeter(total)
         self._loaded = 0
@@ -26,6 +26,10 @@ class Reporter:
     def start(self, done: int = 0) -> None:
         """Report what an earlier run has ``done``, so that a listener knows the total from the beginning."""
         self.add(done)
+
+    def set_total(self, total: int) -> None:
+        """The total has become known: the end of a stream was seen."""
+        self._meter.set_total(total)
 
     def add(self, amount: int) -> None:
         """``amount`` more bytes are done; negative where they have to be done again."""

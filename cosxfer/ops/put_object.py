@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from cosxfer.address import ObjectAddress
 from cosxfer.cos import requests, responses
@@ -24,6 +24,7 @@ async def put_object(
     crc64: int | None,
     headers: Mapping[str, str],
     on_sent: Callable[[int], None] | None = None,
+    before_retry: Callable[[], Awaitable[None]] | None = None,
 ) -> tuple[PutObjectResult, str]:
     """Send ``body`` and return the result and the HTTP version.
 
@@ -46,6 +47,7 @@ async def put_object(
         body=body,
         content_length=content_length,
         on_sent=on_sent,
+        before_retry=before_retry,
         check=check,
     )
     response = await session.call(request)

@@ -178,6 +178,8 @@ class Session:
                         error.add_note(f"sent {attempt} times")
                     raise
                 await check_unchanged(request.body)
+                if request.before_retry is not None:
+                    await request.before_retry()
                 self.note_retry(error, attempt=attempt + 1, delay_seconds=delay, max_attempts=policy.max_attempts)
             attempt += 1
             await asyncio.sleep(delay)

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from cosxfer.arguments import check_timeout
 from cosxfer.binding import explains_arguments
-from cosxfer.engine.options import FileUpload
+from cosxfer.engine.upload.options import FileUpload
 from cosxfer.errors import TaskTimeoutError
 from cosxfer.events import ProgressMeter
 from cosxfer.models import Progress, UploadResult

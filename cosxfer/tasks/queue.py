@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 from cosxfer.address import ObjectAddress
 from cosxfer.arguments import check_flag
-from cosxfer.engine.digests import SMALL_BYTES
 from cosxfer.engine.report import call
+from cosxfer.engine.upload.digests import SMALL_BYTES
 from cosxfer.errors import CosxferError, UsageError
 from cosxfer.models import TaskInfo
 from cosxfer.tasks.dispatcher import logger
@@ -202,7 +202,8 @@ class TaskQueue(RunningTasks):
         with self._lock:
             record.work = None
             if record.state in ACTIVE:
-                self._cancel(record, False)
+                # The parts of a stream cannot be continued, so they are deleted.
+                self._cancel(record, record.job is not None and record.job.abort_on_failure)
             else:
                 self._stopped(record)
 

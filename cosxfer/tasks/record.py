@@ -63,6 +63,16 @@ class Job(Protocol[R_co]):
         ...
 
 
+class BodyJob(Job[R_co], Protocol[R_co]):
+    """The sending of one body or stream."""
+
+    address: ObjectAddress
+    path: str
+    """The file, or empty for a body that is none."""
+    size: int
+    """Bytes of a body in memory, else 0."""
+
+
 class Watch:
     """A task's own callbacks, and the last report to each that may still be replaced by a newer one."""
 

@@ -7,15 +7,16 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import cast
+from typing import TypeVar, cast
 
 from cosxfer.address import ObjectAddress
 from cosxfer.arguments import as_number, check_callback, check_names, check_text, wrong_type
 from cosxfer.cos.requests import ObjectHeaders, object_headers
-from cosxfer.engine.bodies import BodyInput
-from cosxfer.engine.digests import Digests
-from cosxfer.engine.opening import Opener
-from cosxfer.engine.options import (
+from cosxfer.engine.limiter import Limiter
+from cosxfer.engine.upload.bodies import BodyInput
+from cosxfer.engine.upload.digests import Digests
+from cosxfer.engine.upload.opening import Opener
+from cosxfer.engine.upload.options import (
     DirectoryOptions,
     FileCallbacks,
     FileOptions,
@@ -24,19 +25,22 @@ from cosxfer.engine.options import (
     UploadOptions,
     check_file,
 )
-from cosxfer.engine.put import PutJob
-from cosxfer.engine.upload_file import DEFAULT_SLICE_SIZE, FileJob
+from cosxfer.engine.upload.put import PutJob
+from cosxfer.engine.upload.stream_upload import StreamInput, StreamJob
+from cosxfer.engine.upload.upload_file import DEFAULT_SLICE_SIZE, FileJob
 from cosxfer.errors import CosxferError, UsageError
-from cosxfer.models import Progress, PutObjectResult, TaskEvent, UploadResult
+from cosxfer.models import Progress, TaskEvent, UploadResult
 from cosxfer.ops.session import Session
 from cosxfer.paths import stat_path
 from cosxfer.tasks.batch import BatchRecord, OnFileFinish, RefusedJob, outcome_of, tell_outcome
 from cosxfer.tasks.directory import find_files, joined
 from cosxfer.tasks.queue import TaskQueue
-from cosxfer.tasks.record import TaskRecord, Watch
+from cosxfer.tasks.record import BodyJob, TaskRecord, Watch
 from cosxfer.tasks.running import CLEAN_UP_SECONDS
 from cosxfer.tasks.task import DELIVERY_SECONDS
 from cosxfer.threads import Workers
+
+R = TypeVar("R")
 
 SUBMITTED_AT_ONCE = 100
 """Files that are put into the queue before an event loop has another turn."""
@@ -50,7 +54,9 @@ class Uploads:
         self._executor = executor
         self._opener = Opener()
         self._digests = Digests(executor)
-        self.queue = TaskQueue(parallel=session.config.file_parallel_limit, keep=session.config.max_finished_tasks)
+        config = session.config
+        self._limiter = Limiter(tasks=config.file_parallel_limit, slots=config.file_parallel_limit * config.concurrency)
+        self.queue = TaskQueue(parallel=config.file_parallel_limit, keep=config.max_finished_tasks)
 
     def submit_file(
         self,
@@ -101,7 +107,9 @@ class Uploads:
         return PutJob(
             self._session,
             self._executor,
+            self._opener,
             self._digests,
+            self._limiter,
             address,
             body,
             content_length=as_number(content_length),
@@ -109,15 +117,41 @@ class Uploads:
             headers=object_headers(address.key, given),
         )
 
+    def stream_job(
+        self,
+        bucket: str,
+        key: str,
+        stream: StreamInput,
+        *,
+        content_length: int | str | None,
+        part_size: int | str | None,
+        async_limit: int | str | None,
+        region: str | None,
+        given: ObjectHeaders,
+    ) -> StreamJob:
+        """The sending of one stream, in parts if it is long."""
+        address = self._session.address(bucket, key, region)
+        return StreamJob(
+            self._session,
+            self._executor,
+            self._limiter,
+            address,
+            stream,
+            content_length=as_number(content_length),
+            part_size=as_number(part_size),
+            async_limit=as_number(async_limit),
+            headers=object_headers(address.key, given),
+        )
+
     def submit_put(
         self,
-        job: PutJob,
+        job: BodyJob[R],
         *,
         on_task_ready: Callable[[str], None] | None,
         on_progress: Callable[[Progress], None] | None,
         at_once: bool = False,
-    ) -> TaskRecord[PutObjectResult]:
-        """Make a task of the sending of a body; unless it is to run ``at_once`` it waits for a slot."""
+    ) -> TaskRecord[R]:
+        """Make a task of the sending of a body or a stream; unless it is to run ``at_once`` it waits for a slot."""
         check_callback(on_task_ready, "on_task_ready")
         check_callback(on_progress, "on_progress")
         return self.queue.submit(
@@ -267,6 +301,7 @@ class Uploads:
             self._session,
             self._executor,
             self._opener,
+            self._limiter,
             self._session.address(bucket, key, options.region),
             path,
             slice_size=slice_size,

@@ -14,7 +14,7 @@ import pytest
 
 import cosxfer
 from cosxfer._native import hashing
-from cosxfer.engine.file_body import FileBody
+from cosxfer.engine.upload.file_body import FileBody
 from cosxfer.limits import MIB
 from cosxfer.transport.native import NativeTransport
 from tests.functional.peer_raw import Peer, in_loop, native, serving, until

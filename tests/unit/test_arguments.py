@@ -13,7 +13,7 @@ import pytest
 import cosxfer
 from cosxfer.cos.requests import CustomerKey, HttpRequest, ObjectHeaders, PartHeaders
 from cosxfer.cos.responses import HttpResponse
-from cosxfer.engine import options
+from cosxfer.engine.upload import options
 from cosxfer.transport.memory import MemoryTransport
 from tests.unit.fake_cos import BUCKET, FakeCos
 
@@ -51,6 +51,8 @@ FILE = {**OBJECT, "path": __file__}
 CALLS: dict[str, dict[str, Any]] = {
     "put_object": BODY,
     "submit_put_object": BODY,
+    "upload_stream": {**OBJECT, "stream": [b"x"]},
+    "submit_upload_stream": {**OBJECT, "stream": [b"x"]},
     "append_object": {**BODY, "position": 0},
     "presign_post": OBJECT,
     "post_object": BODY,
@@ -117,6 +119,7 @@ FINE: dict[str, set[str]] = {
     "position": SIZE,
     "prefix": {"text"},
     "slice_size": {*SIZE, "none"},
+    "stream": {"list", "pairs"},
     "success_action_status": {"none"},
     "task_id": set(),
     "traffic_limit": {"none"},

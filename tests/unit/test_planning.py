@@ -7,8 +7,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cosxfer.errors import UsageError
-from cosxfer.limits import GIB, KIB, MAX_OBJECT_BYTES, MAX_PART_BYTES, MAX_PART_NUMBER, MIB
-from cosxfer.planning import LONGEST_LOOK_AHEAD_BYTES, Plan, check_part_size, hash_batches, plan_parts
+from cosxfer.limits import GIB, KIB, MAX_OBJECT_BYTES, MAX_PART_BYTES, MAX_PART_NUMBER, MIB, MIN_PART_BYTES
+from cosxfer.planning import (
+    LONGEST_LOOK_AHEAD_BYTES,
+    PREFERRED_PART_BYTES,
+    Plan,
+    StreamPlan,
+    check_part_size,
+    hash_batches,
+    plan_parts,
+    plan_stream,
+)
 
 
 def holds(plan: Plan, size: int) -> None:
@@ -93,3 +102,27 @@ def test_the_batches_hold_every_part_once_in_order_and_stay_small(
     for batch in batches:
         assert 1 <= len(batch) <= lanes
         assert len(batch) == 1 or len(batch) * part_size <= LONGEST_LOOK_AHEAD_BYTES
+
+
+@given(number=st.integers(1, 10_000))
+def test_parts_of_a_stream_double_every_thousand_and_are_legal(number: int) -> None:
+    plan = StreamPlan()
+    length = plan.length(number)
+    assert MIN_PART_BYTES <= length <= MAX_PART_BYTES
+    assert length == min(PREFERRED_PART_BYTES * 2 ** ((number - 1) // 1000), MAX_PART_BYTES)
+
+
+def test_ten_thousand_parts_of_a_stream_hold_8_terabytes() -> None:
+    plan = StreamPlan()
+    assert sum(plan.length(number) for number in range(1, 10_001)) > 8 * 10**12
+
+
+@pytest.mark.parametrize("size", [None, 0, 10 * MIB])
+def test_a_stream_is_planned_by_its_length_if_that_is_known(size: int | None) -> None:
+    plan = plan_stream(size, part_size_bytes=2 * MIB)
+    if size is None:
+        assert plan == StreamPlan(first_part_bytes=2 * MIB)
+    else:
+        assert plan == plan_parts(size, part_size_bytes=2 * MIB)
+    with pytest.raises(UsageError, match="part_size is 5 bytes"):
+        plan_stream(size, part_size_bytes=5)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
-import socket
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +11,7 @@ import pytest
 
 from cosxfer._native import slicing
 from cosxfer.errors import SourceChangedError, SourceError, UsageError
-from cosxfer.sources import FileSource, RegularFile, SmallFile, StreamSource
+from cosxfer.sources import FileSource, RegularFile, SmallFile
 
 DATA = bytes(range(256)) * 64
 
@@ -285,102 +282,3 @@ def test_an_unreadable_file_is_a_source_error(path: Path) -> None:
         pytest.skip("this user may read everything")
     with pytest.raises(SourceError, match="permission denied"):
         FileSource.open(path)
-
-
-def from_file(data: bytes) -> object:
-    return io.BytesIO(data)
-
-
-def from_read_only(data: bytes) -> object:
-    class Reader:
-        def __init__(self) -> None:
-            self.file = io.BytesIO(data)
-
-        def read(self, size: int) -> bytes:
-            return self.file.read(min(size, 1000))
-
-    return Reader()
-
-
-def feed(write: Callable[[bytes], object], close: Callable[[], object]) -> None:
-    def work() -> None:
-        for start in range(0, len(DATA), 700):
-            write(DATA[start : start + 700])
-        close()
-
-    threading.Thread(target=work).start()
-
-
-def from_pipe(data: bytes) -> object:
-    end, other = os.pipe()
-    feed(lambda piece: os.write(other, piece), lambda: os.close(other))
-    return end
-
-
-def from_socket(data: bytes) -> object:
-    end, other = socket.socketpair()
-    feed(other.sendall, other.close)
-    return end
-
-
-@pytest.mark.parametrize("make", [from_file, from_read_only, from_pipe, from_socket])
-def test_streams_come_in_whole_parts(make: Callable[[bytes], object]) -> None:
-    stream = make(DATA)
-    source = StreamSource(stream)
-    parts = []
-    while part := source.read_part(3000):
-        assert part.readonly
-        parts.append(bytes(part))
-        source.recycle(part)
-    assert b"".join(parts) == DATA
-    assert {len(part) for part in parts[:-1]} == {3000}
-    assert source.position == len(DATA)
-    assert source.ended
-    assert source.read_part(10) == b""
-    if isinstance(stream, int):
-        os.close(stream)
-    elif isinstance(stream, socket.socket):
-        stream.close()
-
-
-def test_a_part_stays_until_it_is_recycled() -> None:
-    source = StreamSource(io.BytesIO(DATA), spare_parts=1)
-    first, second = source.read_part(100), source.read_part(100)
-    buffer = first.obj
-    assert (first, second) == (DATA[:100], DATA[100:200])
-    source.recycle(first)
-    source.recycle(second)  # one too many to keep
-    third, fourth = source.read_part(100), source.read_part(100)
-    assert third.obj is buffer
-    assert (third, fourth) == (DATA[200:300], DATA[300:400])
-
-
-def test_a_stream_that_fails_is_a_source_error_with_its_name() -> None:
-    class Broken:
-        def readinto(self, buffer: memoryview) -> int:
-            raise OSError(5, "Input/output error")
-
-    with pytest.raises(SourceError, match="the camera") as caught:
-        StreamSource(Broken(), name="the camera").read_part(10)
-    assert caught.value.path == "the camera"
-
-
-@pytest.mark.parametrize("stream", [object(), "text"])
-def test_what_cannot_be_read_is_a_usage_error(stream: object) -> None:
-    with pytest.raises(UsageError):
-        StreamSource(stream)
-
-
-def test_a_text_stream_and_one_that_would_block_are_source_errors() -> None:
-    with pytest.raises(SourceError, match="text"):
-        StreamSource(io.StringIO("text")).read_part(10)
-    end, other = os.pipe()
-    os.set_blocking(end, False)
-    with os.fdopen(end, "rb", buffering=0) as raw, pytest.raises(SourceError, match="non-blocking"):
-        StreamSource(raw).read_part(10)
-    os.close(other)
-
-
-def test_a_part_of_nothing_is_a_usage_error() -> None:
-    with pytest.raises(UsageError):
-        StreamSource(io.BytesIO(b"")).read_part(0)

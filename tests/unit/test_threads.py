@@ -16,7 +16,7 @@ import pytest
 
 import cosxfer
 from cosxfer import threads
-from cosxfer.engine.bodies import BodyInput
+from cosxfer.engine.upload.bodies import BodyInput
 from cosxfer.limits import MIB
 from tests.unit.fake_cos import BUCKET, FakeCos
 from tests.unit.files import write

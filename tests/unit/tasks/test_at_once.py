@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import cosxfer
-from cosxfer.engine.digests import SMALL_BYTES
+from cosxfer.engine.upload.digests import SMALL_BYTES
 from tests.unit.fake_cos import BUCKET, FakeCos, refuse
 from tests.unit.files import write
 from tests.unit.tasks.gate import Gate

@@ -13,7 +13,7 @@ import pytest
 import cosxfer
 from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
-from cosxfer.engine import hash_ahead
+from cosxfer.engine.upload import hash_ahead
 from cosxfer.events import ProgressMeter
 from cosxfer.limits import MIB
 from tests.unit.fake_cos import BUCKET, Do, FakeCos, lose_answer, refuse

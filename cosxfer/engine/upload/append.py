@@ -17,7 +17,7 @@ from cosxfer._native import hashing
 from cosxfer.address import ObjectAddress
 from cosxfer.cos.names import shorten
 from cosxfer.cos.requests import check_unchanged, customer_key_headers
-from cosxfer.engine.bodies import PreparedBody
+from cosxfer.engine.upload.bodies import PreparedBody
 from cosxfer.errors import (
     AppendPositionError,
     CosxferError,

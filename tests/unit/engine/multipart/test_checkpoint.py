@@ -8,14 +8,18 @@ from pathlib import Path
 import pytest
 
 import cosxfer
-from cosxfer.engine.checkpoint import Checkpoint, DonePart
+from cosxfer.engine.multipart.checkpoint import Checkpoint
+from cosxfer.engine.multipart.source import HashedPart
 from cosxfer.models import Part
+from cosxfer.planning import PartRange, Plan
 from cosxfer.sources import FileSource
 from tests.unit.files import write
 
+PLAN = Plan(size=300, part_size_bytes=100)
 
-def done(number: int) -> DonePart:
-    return DonePart(length=100 + number, md5=bytes(16), crc64=number, etag=f'"{number:032x}"')
+
+def hashed(number: int, *, offset: int = 0) -> HashedPart:
+    return HashedPart(range=PartRange(number=number, offset=offset, length=100 + number), md5=bytes(16), crc64=number)
 
 
 def listed(number: int) -> Part:
@@ -24,7 +28,11 @@ def listed(number: int) -> Part:
 
 @pytest.fixture
 def checkpoint() -> Checkpoint:
-    return Checkpoint(upload_id="u", done={number: done(number) for number in (1, 2, 4)})
+    checkpoint = Checkpoint()
+    checkpoint.begin("u", PLAN, None)
+    for number in (1, 2, 4):
+        checkpoint.add(hashed(number), f'"{number:032x}"')
+    return checkpoint
 
 
 def test_what_the_server_lists_as_it_was_sent_is_kept(checkpoint: Checkpoint) -> None:
@@ -55,7 +63,7 @@ def test_quotes_and_case_of_an_etag_do_not_matter(checkpoint: Checkpoint) -> Non
 
 
 def test_a_cleared_one_begins_anew(checkpoint: Checkpoint) -> None:
-    checkpoint.completing = True
+    checkpoint.begin_completion()
     checkpoint.clear()
     assert (checkpoint.upload_id, checkpoint.done, checkpoint.completing, checkpoint.loaded) == ("", {}, False, 0)
 
@@ -68,19 +76,48 @@ def test_another_file_is_refused_with_what_differs(
     checkpoint: Checkpoint, tmp_path: Path, field: str, changed: str
 ) -> None:
     with FileSource.open(write(tmp_path / "f", 10)) as source:
-        checkpoint.identity = source.identity
+        checkpoint.begin("u", PLAN, source.identity)
         checkpoint.check_source(source)
-        checkpoint.identity = replace(source.identity, **{field: getattr(source.identity, field) + 1})
+        checkpoint.begin("u", PLAN, replace(source.identity, **{field: getattr(source.identity, field) + 1}))
         with pytest.raises(cosxfer.SourceChangedError) as caught:
             checkpoint.check_source(source)
         assert caught.value.changed == changed
-        checkpoint.upload_id = ""
+        checkpoint.clear()
         checkpoint.check_source(source)
 
 
 def test_a_file_whose_ctime_alone_differs_is_to_be_compared(checkpoint: Checkpoint, tmp_path: Path) -> None:
     with FileSource.open(write(tmp_path / "f", 10)) as source:
-        checkpoint.identity = source.identity
+        checkpoint.begin("u", PLAN, source.identity)
         assert checkpoint.check_source(source)
-        checkpoint.identity = replace(source.identity, ctime_ns=source.identity.ctime_ns + 1)
+        checkpoint.begin("u", PLAN, replace(source.identity, ctime_ns=source.identity.ctime_ns + 1))
         assert not checkpoint.check_source(source)
+
+
+def test_a_begun_upload_keeps_its_plan_until_it_is_cleared() -> None:
+    checkpoint = Checkpoint()
+    assert checkpoint.plan is None
+    checkpoint.begin("u", PLAN, None)
+    assert checkpoint.plan == PLAN
+    checkpoint.clear()
+    assert checkpoint.plan is None
+
+
+def test_the_parts_have_the_places_at_which_they_were_hashed(checkpoint: Checkpoint) -> None:
+    assert [part.range.number for part in checkpoint.hashed()] == [1, 2, 4]
+    assert [part.etag for part in checkpoint.to_complete()] == [f'"{number:032x}"' for number in (1, 2, 4)]
+
+
+def test_a_gap_an_overlap_or_a_wrong_total_is_never_completed() -> None:
+    checkpoint = Checkpoint()
+    checkpoint.begin("u", PLAN, None)
+    checkpoint.add(hashed(1), "e")
+    assert checkpoint.check_contiguous(101) == 1
+    with pytest.raises(AssertionError, match="101 of 102"):
+        checkpoint.check_contiguous(102)
+    checkpoint.add(hashed(3, offset=101), "e")
+    with pytest.raises(AssertionError, match="part 2 is missing"):
+        checkpoint.check_contiguous(204)
+    checkpoint.add(hashed(2, offset=100), "e")
+    with pytest.raises(AssertionError, match="part 2 begins at 100, not at 101"):
+        checkpoint.check_contiguous(306)

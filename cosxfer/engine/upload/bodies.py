@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar
 
 from cosxfer._native import hashing
 from cosxfer.arguments import check_text, wrong_type
-from cosxfer.cos.requests import Body, Buffer, check_content_md5
-from cosxfer.engine.digests import digest_of
-from cosxfer.engine.file_body import FileBody, ReadableFile, is_file, measure
-from cosxfer.engine.hash_ahead import HashAhead, HashedPart
-from cosxfer.engine.part_body import PartBody
+from cosxfer.cos.requests import Body, Buffer
 from cosxfer.engine.report import logger
-from cosxfer.engine.stream_body import Spooled, StreamBody, bytes_of, pieces_of, spool, view_of
-from cosxfer.engine.unchanged import check_unchanged
-from cosxfer.errors import CosxferError, SourceChangedError, UsageError
+from cosxfer.engine.upload.digests import digest_of
+from cosxfer.engine.upload.file_body import FileBody, ReadableFile, is_file, measure
+from cosxfer.engine.upload.hash_ahead import HashAhead
+from cosxfer.engine.upload.part_body import PartBody
+from cosxfer.engine.upload.stream_body import Spooled, StreamBody, bytes_of, pieces_of, spool, view_of
+from cosxfer.engine.upload.unchanged import check_stored, check_unchanged
+from cosxfer.errors import CosxferError, UsageError
 from cosxfer.models import MultipartUploadResult, PutObjectResult
 from cosxfer.ops.mistakes import warn_if_path
 from cosxfer.ops.proof import check_crc64
 from cosxfer.planning import PartRange
-from cosxfer.sources import FileSource, SmallFile
+from cosxfer.sources import FileSource
 from cosxfer.threads import Workers, in_thread
 
 BinaryInput: TypeAlias = Buffer | os.PathLike[str] | ReadableFile | Iterable[Buffer] | AsyncIterable[Buffer]
@@ -62,9 +61,10 @@ async def prepared(
     executor: Workers,
     *,
     content_length: int | None = None,
-    content_md5: str | None = None,
+    content_md5: bytes | None = None,
     largest: int,
     repeatable: bool = False,
+    announced: int | None = None,
 ) -> AsyncIterator[PreparedBody]:
     """Prepare ``body``; a file is open, and checked for changes, until the context ends.
 
@@ -78,10 +78,9 @@ async def prepared(
     if isinstance(body, str):
         await warn_if_path(body, executor)
     body = checked_body(body)
-    given = None if content_md5 is None else check_content_md5(content_md5)
     if content_length is not None:
         check_content_length(content_length)
-        _check_size(content_length, largest, None)
+        check_size(content_length, largest, None)
     if isinstance(body, bytes | bytearray | memoryview):
         yield await in_memory(
             body,
@@ -92,7 +91,7 @@ async def prepared(
         )
     elif isinstance(body, os.PathLike):
         with await in_thread(None, FileSource.open, body) as source:
-            _check_size(source.size, largest, content_length)
+            check_size(source.size, largest, content_length)
             part = PartRange(number=1, offset=0, length=source.size)
             ahead = HashAhead(source, executor=executor, on_hashed=lambda _: None)
             [hashed] = [part async for part in ahead.hash([[part]])]
@@ -100,32 +99,38 @@ async def prepared(
                 yield PreparedBody(
                     body=PartBody(source, hashed, executor),
                     content_length=source.size,
-                    md5=given or hashed.md5,
+                    md5=content_md5 or hashed.md5,
                     crc64=hashed.crc64,
                 )
             except CosxferError:
                 await check_unchanged(source, executor, [hashed])
                 raise
-            await check_stored(source, executor, [hashed])
-    elif is_file(body) and (size := await in_thread(executor.waiting, measure, body)) is not None:
+            await check_stored(check_unchanged(source, executor, [hashed]))
+    elif (size := announced if announced is not None else await measured(body, executor)) is not None:
+        assert isinstance(body, ReadableFile)
         # What unpacks reads all of it for that.
-        _check_size(size, largest, None)
+        check_size(size, largest, None)
         async with _from_file(body, size, executor, largest, may_be_empty=content_length == 0) as file:
-            _check_size(file.size, largest, content_length)
-            yield _with_digest(file, given)
+            check_size(file.size, largest, content_length)
+            yield _with_digest(file, content_md5)
     elif content_length and not repeatable:
         stream = StreamBody(pieces_of(body), content_length, executor=executor, name=_name(body))
-        yield PreparedBody(body=stream, content_length=content_length, md5=given, crc64=None)
+        yield PreparedBody(body=stream, content_length=content_length, md5=content_md5, crc64=None)
     else:
         async with spool(pieces_of(body), executor=executor, largest=largest, name=_name(body)) as kept:
-            _check_size(kept.size, largest, content_length)
+            check_size(kept.size, largest, content_length)
             if not kept.size and content_length is None and isinstance(body, Iterator | AsyncIterator | ReadableFile):
                 logger.warning(
                     "nothing came from the body %s, so an empty body is sent; what can be read once only gives nothing "
                     "a second time",
                     _name(body),
                 )
-            yield _with_digest(kept, given)
+            yield _with_digest(kept, content_md5)
+
+
+async def measured(body: BinaryInput, executor: Workers) -> int | None:
+    """The bytes that a file object announces; None for a stream, and for a file object that cannot go back."""
+    return await in_thread(executor.waiting, measure, body) if is_file(body) else None
 
 
 async def in_memory(
@@ -133,20 +138,19 @@ async def in_memory(
     digest_of_body: Callable[[memoryview], Awaitable[hashing.PartDigest]],
     *,
     content_length: int | None,
-    content_md5: str | None,
+    content_md5: bytes | None,
     largest: int,
 ) -> PreparedBody:
     """What `prepared` makes of bytes; nothing is to be closed afterwards."""
-    given = None if content_md5 is None else check_content_md5(content_md5)
     if content_length is not None:
-        _check_size(content_length, largest, None)
+        check_size(content_length, largest, None)
     view = view_of(body)
     if not view.c_contiguous:
         raise UsageError("the body is a view with holes; pass bytes(view)", name="body", value="memoryview")
     view = bytes_of(view)
-    _check_size(len(view), largest, content_length)
+    check_size(len(view), largest, content_length)
     digest = await digest_of_body(view)
-    return PreparedBody(body=view, content_length=len(view), md5=given or digest.md5, crc64=digest.crc64)
+    return PreparedBody(body=view, content_length=len(view), md5=content_md5 or digest.md5, crc64=digest.crc64)
 
 
 @asynccontextmanager
@@ -227,16 +231,7 @@ def check_content_length(value: int) -> None:
         )
 
 
-async def check_stored(source: FileSource | SmallFile, executor: Executor, parts: Iterable[HashedPart] = ()) -> None:
-    """Check a file that one request has just stored: a change is an error, and what was sent is there all the same."""
-    try:
-        await check_unchanged(source, executor, parts)
-    except SourceChangedError as error:
-        error.add_note("By then the server had stored what the file held before")
-        raise
-
-
-def _check_size(size: int, largest: int, content_length: int | None) -> None:
+def check_size(size: int, largest: int, content_length: int | None) -> None:
     if size > largest:
         raise UsageError(
             f"the body is {size} bytes; one request carries at most {largest} ({largest >> 30} GiB). "

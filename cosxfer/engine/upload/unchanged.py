@@ -7,27 +7,38 @@ read again, so parts that are equal make the file as it was at the moment betwee
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from concurrent.futures import Executor
 
 from cosxfer._native import hashing
-from cosxfer.engine.hash_ahead import HashAhead, HashedPart
+from cosxfer.engine.multipart.source import HashedPart
 from cosxfer.engine.report import logger
+from cosxfer.engine.upload.hash_ahead import HashAhead
+from cosxfer.engine.upload.opening import Opener
+from cosxfer.errors import SourceChangedError
 from cosxfer.sources import FileSource, SmallFile
 from cosxfer.threads import in_thread
 
 
-async def check_unchanged(source: FileSource | SmallFile, executor: Executor, parts: Iterable[HashedPart] = ()) -> None:
-    """Raise `SourceChangedError` unless ``source`` is the file that was opened, and ``parts`` are still in it.
+async def check_unchanged(source: FileSource, executor: Executor, parts: Iterable[HashedPart]) -> None:
+    """Raise `SourceChangedError` unless ``source`` is the file that was opened, and ``parts`` are still in it."""
+    if not await in_thread(executor, source.check) and (hashed := list(parts)):
+        await compare(source, executor, hashed)
 
-    A small file needs no ``parts``: its whole content is in memory.
-    """
-    if source.check():
-        return
-    if isinstance(source, SmallFile):
-        await in_thread(executor, source.compare)
-    else:
-        await compare(source, executor, parts)
+
+async def check_small_file(file: SmallFile, opener: Opener) -> None:
+    """Raise `SourceChangedError` unless ``file`` still holds what was read."""
+    if not await opener.check(file):
+        await in_thread(None, file.compare)
+
+
+async def check_stored(check: Awaitable[None]) -> None:
+    """Check a file that one request has just stored. If it changed, the error says that the object exists."""
+    try:
+        await check
+    except SourceChangedError as error:
+        error.add_note("By then the server had stored what the file held before")
+        raise
 
 
 async def compare(source: FileSource, executor: Executor, parts: Iterable[HashedPart]) -> None:

@@ -1,8 +1,9 @@
-"""Opening the files of tasks off the event loop, which is the caller's: no file system, however slow, may stall it.
+"""File system calls for many files, off the event loop: opening them, and looking whether they are still the same.
 
-Small files are read whole in the same go. A way to a thread and back for each of them would cost more than all the
-rest: so a thread takes one file after another, and tells the loop once of all those that it has not looked at yet. Only
-where a file system keeps that thread waiting do others help out, so that files are opened side by side there.
+A slow file system must not stall the caller's loop, but a way to a thread and back for each small file would cost more
+than the rest of its upload. So one thread does the work of one file after another, and wakes the loop once for all that
+are done by then. Small files are read whole when they are opened. If a file system keeps the thread waiting, other
+threads help out.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import threading
 from collections import deque
 
 from cosxfer._native import hashing
-from cosxfer.engine.digests import HASHED_AT_ONCE, SMALL_BYTES
+from cosxfer.engine.upload.digests import HASHED_AT_ONCE, SMALL_BYTES
 from cosxfer.errors import CosxferError
 from cosxfer.sources import FileSource, SmallFile
 from cosxfer.threads import Pool, submit
@@ -35,8 +36,37 @@ LOOKED_AT_ONCE = HASHED_AT_ONCE
 Opened = tuple[FileSource | SmallFile, hashing.PartDigest | None]
 
 
+class _Look:
+    """A file that is to be compared with what it was when it was opened."""
+
+    __slots__ = ("_file", "error", "future", "same", "since")
+
+    def __init__(self, file: SmallFile, future: asyncio.Future[bool], since: float) -> None:
+        self._file = file
+        self.future = future
+        self.since = since
+        self.same = False
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        """In a thread."""
+        try:
+            self.same = self._file.check()
+        except BaseException as error:
+            self.error = error
+
+    def deliver(self) -> None:
+        """On the loop."""
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.same)
+
+
 class _Opening:
-    """A file that is to be opened, and what came of it."""
+    """A file that is to be opened, and its outcome."""
 
     __slots__ = ("digest", "error", "future", "path", "since", "small_bytes", "source")
 
@@ -51,7 +81,7 @@ class _Opening:
         self.digest: hashing.PartDigest | None = None
         self.error: BaseException | None = None
 
-    def open(self) -> None:
+    def run(self) -> None:
         """In a thread."""
         try:
             small = SmallFile.read(self.path, self.small_bytes) if self.small_bytes else None
@@ -61,7 +91,7 @@ class _Opening:
         except BaseException as error:
             self.error = error
 
-    def tell(self) -> None:
+    def deliver(self) -> None:
         """On the loop."""
         if self.future.done():
             if self.source is not None:
@@ -74,13 +104,13 @@ class _Opening:
 
 
 class Opener:
-    """Opens the files of one client; used from one event loop."""
+    """Opens and checks the files of one client; used from one event loop."""
 
     def __init__(self) -> None:
         self._executor = Pool(MAX_THREADS, "cosxfer-open")
         self._lock = threading.Lock()
-        self._waiting: deque[_Opening] = deque()
-        self._opened: deque[_Opening] = deque()
+        self._waiting: deque[_Opening | _Look] = deque()
+        self._done: deque[_Opening | _Look] = deque()
         self._threads = 0
         self._width = 1
         """How many threads there may be."""
@@ -94,16 +124,25 @@ class Opener:
         Raises what `FileSource.open` raises.
         """
         loop = asyncio.get_running_loop()
-        now = loop.time()
-        if self._width > 1 and now > self._slow_until:
+        opening = _Opening(path, min(small_bytes, SMALL_BYTES), loop.create_future(), loop.time())
+        self._enqueue(opening, loop)
+        return await opening.future
+
+    async def check(self, file: SmallFile) -> bool:
+        """Return what ``file.check()`` returns, or raise what it raises."""
+        loop = asyncio.get_running_loop()
+        look = _Look(file, loop.create_future(), loop.time())
+        self._enqueue(look, loop)
+        return await look.future
+
+    def _enqueue(self, work: _Opening | _Look, loop: asyncio.AbstractEventLoop) -> None:
+        if self._width > 1 and work.since > self._slow_until:
             self._width = 1
-        opening = _Opening(path, min(small_bytes, SMALL_BYTES), loop.create_future(), now)
         with self._lock:
-            self._waiting.append(opening)
+            self._waiting.append(work)
         self._start_threads(loop, 1)
         if self._timer is None:
             self._timer = loop.call_later(PATIENCE_SECONDS, self._help_out, loop)
-        return await opening.future
 
     def close(self) -> None:
         """Open nothing any more."""
@@ -128,9 +167,9 @@ class Opener:
                 left = list(self._waiting) if not self._threads else []
                 for _ in left:
                     self._waiting.popleft()
-            for opening in left:
-                opening.error = error
-                opening.tell()
+            for work in left:
+                work.error = error
+                work.deliver()
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         while True:
@@ -138,10 +177,10 @@ class Opener:
                 if not self._waiting:
                     self._threads -= 1
                     return
-                opening = self._waiting.popleft()
-            opening.open()
+                work = self._waiting.popleft()
+            work.run()
             with self._lock:
-                self._opened.append(opening)
+                self._done.append(work)
                 wake, self._woken = not self._woken, True
             if wake:
                 try:
@@ -150,16 +189,18 @@ class Opener:
                     return  # the loop is closed, and nobody waits
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Take over what the threads have opened."""
+        """Take over what the threads have done."""
         with self._lock:
-            openings = [self._opened.popleft() for _ in range(min(LOOKED_AT_ONCE, len(self._opened)))]
-            self._woken = bool(self._opened)
+            done = [self._done.popleft() for _ in range(min(LOOKED_AT_ONCE, len(self._done)))]
+            self._woken = bool(self._done)
         if self._woken:
             loop.call_soon(self._look, loop)
         unhashed = [
             (opening, source)
-            for opening in openings
-            if isinstance(source := opening.source, SmallFile) and not (opening.digest or opening.future.done())
+            for opening in done
+            if isinstance(opening, _Opening)
+            and isinstance(source := opening.source, SmallFile)
+            and not (opening.digest or opening.future.done())
         ]
         try:
             digests = hashing.hash_parts([source.content for _, source in unhashed])
@@ -168,8 +209,8 @@ class Opener:
         except Exception as error:
             for opening, _ in unhashed:
                 opening.error = error  # nobody may wait for ever
-        for opening in openings:
-            opening.tell()
+        for work in done:
+            work.deliver()
 
     def _help_out(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start more threads where a file has waited for too long."""

@@ -10,8 +10,8 @@ from typing import TypeVar
 import pytest
 
 from cosxfer._native import hashing
-from cosxfer.engine import digests
-from cosxfer.engine.digests import HASHED_AT_ONCE, SMALL_BYTES, Digests
+from cosxfer.engine.upload import digests
+from cosxfer.engine.upload.digests import HASHED_AT_ONCE, SMALL_BYTES, Digests
 from tests.unit.files import content_of
 
 T = TypeVar("T")

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import pytest
 
-from cosxfer.engine.window import run_window
+from cosxfer.engine.limiter import Limiter, Share
+from cosxfer.engine.multipart.window import run_window as run_shared_window
 from cosxfer.errors import TransportError
 
 
 async def numbers(count: int) -> AsyncGenerator[int, None]:
     for number in range(count):
         yield number
+
+
+async def run_window(items: AsyncGenerator[int, None], work: Callable[[int], Awaitable[None]], *, limit: int) -> None:
+    with share_of(limit) as share:
+        await run_shared_window(items, work, share=share, size_of=lambda _: 1)
+
+
+def share_of(limit: int) -> Share:
+    return Limiter(tasks=1, slots=limit).share(limit, usual=limit)
 
 
 def others() -> set[asyncio.Task[object]]:

@@ -13,9 +13,9 @@ from typing import TypeVar
 import pytest
 
 from cosxfer._native import hashing
-from cosxfer.engine import opening
-from cosxfer.engine.digests import SMALL_BYTES
-from cosxfer.engine.opening import HASHED_IN_LANES_BYTES, LOOKED_AT_ONCE, Opener
+from cosxfer.engine.upload import opening
+from cosxfer.engine.upload.digests import SMALL_BYTES
+from cosxfer.engine.upload.opening import HASHED_IN_LANES_BYTES, LOOKED_AT_ONCE, Opener
 from cosxfer.errors import CosxferError, SourceError
 from cosxfer.sources import FileSource, SmallFile
 from tests.unit.files import content_of, write
@@ -88,7 +88,7 @@ def test_what_was_read_since_the_last_turn_is_hashed_side_by_side(
     async def open_all(opener: Opener) -> None:
         waiting = [asyncio.ensure_future(opener.open(path, small_bytes=SMALL_BYTES)) for path in paths]
         await asyncio.sleep(0)
-        while len(opener._opened) < count:
+        while len(opener._done) < count:
             time.sleep(0.001)  # noqa: ASYNC251 # the loop is busy elsewhere
         for path, (_, digest) in zip(paths, await asyncio.gather(*waiting), strict=True):
             assert digest == hash_parts([path.read_bytes()])[0]

@@ -12,9 +12,9 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass
 
 from cosxfer._native import hashing
+from cosxfer.engine.multipart.source import HashedPart
 from cosxfer.planning import PartRange
 from cosxfer.sources import FileSource
 from cosxfer.threads import in_thread
@@ -23,15 +23,6 @@ ROUND_BYTES = 16 * 1024 * 1024
 
 FAULT_AROUND_BYTES = 2 * 1024 * 1024
 """The most that a kernel maps for one fault: a huge page of the page cache."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class HashedPart:
-    """A part and its digests."""
-
-    range: PartRange
-    md5: bytes
-    crc64: int
 
 
 class HashAhead:

@@ -12,7 +12,7 @@ from typing import IO, TypeAlias
 
 from cosxfer._native import hashing
 from cosxfer.cos.requests import Buffer
-from cosxfer.engine.file_body import RAISED, FileBody, ReadableFile, nothing_yet, too_long
+from cosxfer.engine.upload.file_body import RAISED, FileBody, ReadableFile, nothing_yet, too_long
 from cosxfer.errors import CosxferError, SourceError, UsageError
 from cosxfer.limits import KIB, MIB
 from cosxfer.threads import Workers, in_thread
@@ -22,10 +22,11 @@ BATCH_BYTES = 256 * KIB
 IN_MEMORY_BYTES = 1 * MIB
 """What is kept in memory before a temporary file is made."""
 
-Pieces: TypeAlias = "Iterator[Buffer] | AsyncIterator[Buffer]"
+BufferIterator: TypeAlias = "Iterator[Buffer] | AsyncIterator[Buffer]"
+"""The pieces of a body, which can be read once."""
 
 
-def pieces_of(body: ReadableFile | Iterable[Buffer] | AsyncIterable[Buffer]) -> Pieces:
+def pieces_of(body: ReadableFile | Iterable[Buffer] | AsyncIterable[Buffer]) -> BufferIterator:
     """The pieces of an iterable, an asynchronous iterable or a file object."""
     try:
         if isinstance(body, AsyncIterable):
@@ -64,7 +65,7 @@ class StreamBody:
     while the request is still incomplete, so that the server makes nothing of it.
     """
 
-    def __init__(self, pieces: Pieces, content_length: int, *, executor: Workers, name: str) -> None:
+    def __init__(self, pieces: BufferIterator, content_length: int, *, executor: Workers, name: str) -> None:
         self._pieces = pieces
         self._content_length = content_length
         self._executor = executor
@@ -109,7 +110,7 @@ class Spooled:
 
 
 @asynccontextmanager
-async def spool(pieces: Pieces, *, executor: Workers, largest: int, name: str) -> AsyncIterator[Spooled]:
+async def spool(pieces: BufferIterator, *, executor: Workers, largest: int, name: str) -> AsyncIterator[Spooled]:
     """Keep the pieces in memory up to 1 MiB, then in a temporary file, until the context ends.
 
     Raises `UsageError` once they are more than ``largest`` bytes.
@@ -135,7 +136,7 @@ def _keep(file: IO[bytes], md5: hashing.Md5, crc64: int, batch: bytes) -> int:
     return hashing.crc64(batch, crc64)
 
 
-async def batches(pieces: Pieces, *, executor: Workers, name: str) -> AsyncIterator[bytes]:
+async def batches(pieces: BufferIterator, *, executor: Workers, name: str) -> AsyncIterator[bytes]:
     """The pieces, collected to 256 KiB or more.
 
     What produces them may block: it runs in a thread, and not in one of those that others wait for.
@@ -152,21 +153,7 @@ async def batches(pieces: Pieces, *, executor: Workers, name: str) -> AsyncItera
 
 async def _collected(pieces: AsyncIterator[Buffer], name: str) -> AsyncIterator[bytes]:
     batch = bytearray()
-    while True:
-        try:
-            piece = await anext(pieces)
-        except StopAsyncIteration:
-            break
-        except CosxferError:
-            raise
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise  # this upload is cancelled
-            raise _failed(name, error) from error  # something that the producer awaits was cancelled
-        except Exception as error:
-            raise _failed(name, error) from error
-        checked = _checked(piece, name)
+    while (checked := await next_piece_async(pieces, name)) is not None:
         if not batch and len(checked) >= BATCH_BYTES:
             yield bytes(checked)
             continue
@@ -180,20 +167,43 @@ async def _collected(pieces: AsyncIterator[Buffer], name: str) -> AsyncIterator[
 
 def _take(pieces: Iterator[Buffer], name: str) -> bytes:
     batch = bytearray()
-    while len(batch) < BATCH_BYTES:
-        try:
-            piece = next(pieces)
-        except StopIteration:
-            break
-        except CosxferError:
-            raise
-        except RAISED as error:
-            raise _failed(name, error) from error
-        checked = _checked(piece, name)
+    while len(batch) < BATCH_BYTES and (checked := next_piece(pieces, name)) is not None:
         if not batch and len(checked) >= BATCH_BYTES:
             return bytes(checked)  # no copy, where it is bytes already
         batch += checked
     return bytes(batch)
+
+
+async def next_piece_async(pieces: AsyncIterator[Buffer], name: str) -> Buffer | None:
+    """The next piece, as bytes or a view of bytes; None at the end.
+
+    Raises `SourceError` for what the producer raises, unless it is an error of cosxfer.
+    """
+    try:
+        return _checked(await anext(pieces), name)
+    except StopAsyncIteration:
+        return None
+    except CosxferError:
+        raise
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise  # this upload is cancelled
+        raise _failed(name, error) from error  # something that the producer awaits was cancelled
+    except Exception as error:
+        raise _failed(name, error) from error
+
+
+def next_piece(pieces: Iterator[Buffer], name: str) -> Buffer | None:
+    """`next_piece_async` for an iterator that blocks."""
+    try:
+        return _checked(next(pieces), name)
+    except StopIteration:
+        return None
+    except CosxferError:
+        raise
+    except RAISED as error:
+        raise _failed(name, error) from error
 
 
 def _checked(piece: object, name: str) -> Buffer:

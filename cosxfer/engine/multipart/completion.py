@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from cosxfer._native import hashing
 from cosxfer.address import ObjectAddress
-from cosxfer.errors import CosxferError, NotFoundError, ServerError, TransportError
+from cosxfer.errors import CosxferError, IntegrityError, NotFoundError, ServerError, TransportError, UploadError
 from cosxfer.models import HeadObjectResult, MultipartCompleteResult, MultipartUploadResult, Part
 from cosxfer.ops.head_object import head_object
 from cosxfer.ops.multipart_complete import PartInput, listed_parts, multipart_complete
@@ -79,6 +79,34 @@ class Completion:
     async def head(self) -> HeadObjectResult:
         """Ask for the object."""
         return await head_object(self._session, self._address, headers=self._key_headers)
+
+    async def verify(self, completed: MultipartCompleteResult, *, what: str, etags_are_md5s: bool) -> str:
+        """Compare the CRC64 of the object with that of its parts; returns how the object was verified.
+
+        Returns ``"crc64"``, ``"etag"`` if the server sends no CRC64 and each part's ETag is its MD5, else ``""``.
+        Raises `UploadError` if the object differs.
+        """
+        theirs = completed.crc64
+        if theirs is None:
+            try:
+                theirs = (await self.head()).crc64
+            except CosxferError as error:
+                raise UploadError.of(
+                    error,
+                    f"{what} was completed, but the object could not be compared with its source: {error}",
+                    upload_id=self._upload_id,
+                ) from error
+        if theirs is None:
+            return "etag" if etags_are_md5s else ""
+        if theirs != self._crc64:
+            differs = IntegrityError("the CRC64 of the object differs", expected=self._crc64, actual=theirs)
+            raise UploadError.of(
+                differs,
+                f"{what} was completed, but checksum mismatch: server CRC64 {theirs}, local {self._crc64}. "
+                "The object is not what was sent. Do not use it; upload again",
+                upload_id=self._upload_id,
+            ) from differs
+        return "crc64"
 
     async def _still_open(self) -> bool:
         try:

@@ -89,7 +89,7 @@ def test_what_others_have_put_in_its_place_is_told(cos: FakeCos, theirs: bytes) 
 
 
 def test_a_long_append_is_compared_piece_by_piece(cos: FakeCos, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cosxfer.engine.append.COMPARED_AT_ONCE", 1000)
+    monkeypatch.setattr("cosxfer.engine.upload.append.COMPARED_AT_ONCE", 1000)
     cos.objects["log"] = Stored(b"one", {}, '"opaque"')
     cos.fault("append_object", lost_while_others_append(cos, b"three"))
     body = bytes(range(256)) * 10

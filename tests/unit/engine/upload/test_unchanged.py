@@ -128,7 +128,7 @@ def test_a_ctime_that_changes_at_every_part_costs_one_comparison(
     async def noted(source: object, executor: object, parts: object) -> None:
         compared.append(len(list(parts)))  # type: ignore[call-overload]
 
-    monkeypatch.setattr("cosxfer.engine.unchanged.compare", noted)
+    monkeypatch.setattr("cosxfer.engine.upload.unchanged.compare", noted)
     cos.fault("multipart_upload", then(chmod, path), times=6)
     upload(cos, path)
     assert compared == [6]
@@ -137,7 +137,7 @@ def test_a_ctime_that_changes_at_every_part_costs_one_comparison(
 def test_a_file_that_nobody_touches_is_not_read_twice(
     cos: FakeCos, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cosxfer.engine.unchanged.compare", None)
+    monkeypatch.setattr("cosxfer.engine.upload.unchanged.compare", None)
     assert upload(cos, path).verified
 
 
@@ -276,8 +276,8 @@ def test_content_is_compared_off_the_event_loop(
     cos: FakeCos, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: set[str] = set()
-    hash_batch = "cosxfer.engine.hash_ahead.HashAhead._hash_batch"
-    from cosxfer.engine.hash_ahead import HashAhead
+    hash_batch = "cosxfer.engine.upload.hash_ahead.HashAhead._hash_batch"
+    from cosxfer.engine.upload.hash_ahead import HashAhead
     from cosxfer.sources import SmallFile
 
     hashed, compared = HashAhead._hash_batch, SmallFile.compare

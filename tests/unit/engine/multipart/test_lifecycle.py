@@ -201,7 +201,7 @@ def test_an_abort_that_fails_itself_is_told(cos: FakeCos, path: Path) -> None:
 
 
 def test_an_abort_that_hangs_is_given_up(cos: FakeCos, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cosxfer.engine.abort.ABORT_SECONDS", 0.0)
+    monkeypatch.setattr("cosxfer.engine.multipart.abort.ABORT_SECONDS", 0.0)
 
     async def hang(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
         await asyncio.Event().wait()
@@ -379,7 +379,7 @@ def test_an_answer_to_complete_that_is_always_cut_off_and_without_an_object_fail
 
 def test_an_object_with_another_crc64_is_told_and_not_called_done(cos: FakeCos, path: Path) -> None:
     cos.fault("multipart_complete", change(x_cos_hash_crc64ecma="17"))
-    with pytest.raises(cosxfer.UploadError, match="the object is not the file: its CRC64 is 17") as caught:
+    with pytest.raises(cosxfer.UploadError, match="checksum mismatch: server CRC64 17") as caught:
         upload(cos, path)
     assert not caught.value.aborted
     assert caught.value.upload_id == "upload-1"
@@ -392,7 +392,7 @@ def test_a_crc64_in_the_body_of_complete_is_compared_too(cos: FakeCos, path: Pat
         "multipart_complete",
         change(x_cos_hash_crc64ecma=None, body=lambda body: body.replace(b"</Comp", b"<CRC64>17</CRC64></Comp")),
     )
-    with pytest.raises(cosxfer.UploadError, match="its CRC64 is 17"):
+    with pytest.raises(cosxfer.UploadError, match="checksum mismatch: server CRC64 17"):
         upload(cos, path)
 
 

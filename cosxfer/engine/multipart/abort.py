@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
 from cosxfer.address import ObjectAddress
-from cosxfer.engine.checkpoint import Checkpoint
-from cosxfer.engine.options import UploadOptions
-from cosxfer.errors import CosxferError, NotFoundError
+from cosxfer.engine.multipart.checkpoint import Checkpoint
+from cosxfer.engine.multipart.completion import is_gone
+from cosxfer.errors import CosxferError, NotFoundError, SourceChangedError
 from cosxfer.ops.multipart_abort import multipart_abort
 from cosxfer.ops.session import Session
 
@@ -15,11 +16,45 @@ ABORT_SECONDS = 15.0
 """How long a failed upload may take to clean up behind itself."""
 
 
-def kept(checkpoint: Checkpoint, options: UploadOptions) -> str:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Leaving:
+    """What a failed upload leaves on the server."""
+
+    abort_on_failure: bool
+    """Whether its parts are deleted in the end."""
+    restartable: bool
+    """Whether a further run may go on from the parts, so that they are not deleted yet."""
+
+
+async def leave(
+    session: Session, address: ObjectAddress, checkpoint: Checkpoint, leaving: Leaving, error: Exception
+) -> tuple[bool, str]:
+    """Keep the parts on the server after ``error``, or delete them.
+
+    Returns whether they are gone, and a sentence about it.
+    """
+    # The parts of a source that has changed are of no use, and what the server has forgotten cannot be continued.
+    useless = isinstance(error, SourceChangedError) or is_gone(error)
+    if not leaving.abort_on_failure or (leaving.restartable and not useless):
+        return False, kept(checkpoint, leaving)
+    return await abort_checkpoint(session, address, checkpoint)
+
+
+async def abort_checkpoint(session: Session, address: ObjectAddress, checkpoint: Checkpoint) -> tuple[bool, str]:
+    """Delete the parts of ``checkpoint`` from the server; returns whether they are gone, and a sentence about it."""
+    if not checkpoint.upload_id:
+        return True, "nothing was left on the server"
+    gone, left = await abort_upload(session, address, upload_id=checkpoint.upload_id, completing=checkpoint.completing)
+    if gone:
+        checkpoint.clear()
+    return gone, left
+
+
+def kept(checkpoint: Checkpoint, leaving: Leaving) -> str:
     """What a failed run leaves on the server, as a sentence that says when it is deleted."""
     count = len(checkpoint.done)
     parts = f"The multipart upload {checkpoint.upload_id} and its {count} part{'s' * (count != 1)}"
-    if not options.abort_on_failure:
+    if not leaving.abort_on_failure:
         return f"{parts} were kept on the server"
     return (
         f"{parts} stay on the server for restart_task, until the task is cancelled or leaves the task list, or the "

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Executor
 
-from cosxfer.engine.hash_ahead import HashedPart
-from cosxfer.engine.unchanged import check_unchanged
+from cosxfer.engine.multipart.source import HashedPart
+from cosxfer.engine.upload.unchanged import check_unchanged
 from cosxfer.sources import FileSource
 
 STEP_BYTES = 1024 * 1024

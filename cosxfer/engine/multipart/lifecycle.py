@@ -1,0 +1,325 @@
+"""The life of a multipart upload: initiate, send the parts, complete, verify; and what is left after a failure.
+
+An upload that was interrupted goes on from its `Checkpoint`. Parts that the server lists with our digest and length are
+not sent again, and not read either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from cosxfer.address import ObjectAddress
+from cosxfer.cos import requests
+from cosxfer.cos.names import bare_etag, shorten
+from cosxfer.engine.limiter import Share
+from cosxfer.engine.multipart.abort import Leaving, leave
+from cosxfer.engine.multipart.checkpoint import Checkpoint
+from cosxfer.engine.multipart.completion import Completion
+from cosxfer.engine.multipart.source import PartSource, ReadyPart
+from cosxfer.engine.multipart.window import run_window
+from cosxfer.engine.report import Reporter, logger
+from cosxfer.errors import ConnectError, CosxferError, NotFoundError, SourceError, TransportError, UploadError
+from cosxfer.models import MultipartCompleteResult, Part
+from cosxfer.ops.multipart_init import multipart_init
+from cosxfer.ops.multipart_upload import multipart_upload
+from cosxfer.ops.pages import all_parts
+from cosxfer.ops.session import Session
+from cosxfer.sources import SourceIdentity
+
+INITIATE_SECONDS = 5.0
+"""How long an upload that is cancelled during Initiate waits for its id."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of a multipart upload that has succeeded."""
+
+    completed: MultipartCompleteResult
+    crc64: int
+    verified_by: str
+    size: int
+    parts: int
+    upload_id: str
+    http_version: str
+    send_seconds: float
+    retries: int
+
+
+class MultipartUpload:
+    """One run of a multipart upload; ``run`` is called once. ``checkpoint`` keeps what it has done."""
+
+    def __init__(
+        self,
+        session: Session,
+        source: PartSource,
+        *,
+        address: ObjectAddress,
+        headers: Mapping[str, str],
+        checkpoint: Checkpoint,
+        share: Share,
+        leaving: Leaving,
+        reporter: Reporter,
+        identity: SourceIdentity | None = None,
+        headers_of_object: Callable[[], Awaitable[Mapping[str, str]]] | None = None,
+    ) -> None:
+        """``headers`` are those of the object. ``headers_of_object`` replaces them just before Initiate."""
+        self._session = session.observed(self._retried)
+        self._source = source
+        self._address = address
+        self._headers = headers
+        self._headers_of_object = headers_of_object
+        self._identity = identity
+        self._checkpoint = checkpoint
+        self._share = share
+        self._leaving = leaving
+        self._reporter = reporter
+        # With a key of the customer's or of the KMS the stored bytes are not the sent ones, and so is the ETag.
+        self._etag_is_md5 = requests.etag_may_be_md5(headers)
+        self._part_headers = requests.part_headers(headers)
+        self._listed: dict[int, Part] = {}
+        """Parts that the server has, and of which it is not known yet whether they are this source's."""
+        self._failed_part: int | None = None
+        self._retries = 0
+        self._http_version = ""
+
+    async def run(self) -> Outcome:
+        """Upload the source. On failure the parts are aborted or kept on the server, as ``leaving`` says.
+
+        Cancelling ends it at once and keeps what is on the server.
+        """
+        checkpoint = self._checkpoint
+        self._log_begin()
+        completed = None
+        try:
+            if checkpoint.upload_id:
+                completed = await self._recall()
+        except CosxferError as error:
+            raise await self._failure(error) from error
+        send_began = time.monotonic()
+        if completed is None:
+            if not checkpoint.upload_id:
+                await self._initiate()
+            self._reporter.start(checkpoint.loaded)
+            send_began = time.monotonic()
+            completed = await self._guarded(self._send_and_complete())
+        send_seconds = time.monotonic() - send_began
+        crc64, parts, upload_id = self._crc64(), len(checkpoint.done), checkpoint.upload_id
+        etags_are_md5s = checkpoint.etags_are_md5s()
+        completion = self._completion(crc64)
+        checkpoint.clear()
+        verified_by = await completion.verify(completed, what=self._what(), etags_are_md5s=etags_are_md5s)
+        self._reporter.finish()
+        return Outcome(
+            completed=completed,
+            crc64=crc64,
+            verified_by=verified_by,
+            size=self._size(),
+            parts=parts,
+            upload_id=upload_id,
+            http_version=self._http_version,
+            send_seconds=send_seconds,
+            retries=self._retries,
+        )
+
+    async def _send_and_complete(self) -> MultipartCompleteResult:
+        checkpoint = self._checkpoint
+        parts = self._source.parts(done=checkpoint.done, window=self._share.limit)
+        await run_window(parts, self._send_part, share=self._share, size_of=lambda part: part.hashed.range.length)
+        crc64 = self._crc64()
+        await self._source.check(checkpoint.hashed())
+        checkpoint.begin_completion()
+        return await self._completion(crc64).run(checkpoint.to_complete())
+
+    async def _guarded(self, work: Awaitable[MultipartCompleteResult]) -> MultipartCompleteResult:
+        """Run ``work``; an error says what became of the parts."""
+        try:
+            return await work
+        except SourceError as error:
+            # Nothing is wrong with COS: the file's own error stays what it is.
+            error.add_note((await self._leave(error))[1])
+            raise
+        except CosxferError as error:
+            raise await self._failure(error) from error
+        except Exception as error:
+            # A fault of ours: the parts must not stay behind, or not without a word.
+            aborted, left = await self._leave(error)
+            error.add_note(left)
+            if not aborted and not self._leaving.restartable:
+                logger.warning("%s failed. %s", self._what(), left)
+            raise
+
+    def _log_begin(self) -> None:
+        done = len(self._checkpoint.done)
+        size = "an unknown number of" if self._source.size is None else self._source.size
+        first = self._source.plan.length(1)
+        logger.debug(
+            "%s: %s bytes, parts of %d bytes, done before: %d, in flight: %d",
+            self._what(),
+            size,
+            first,
+            done,
+            self._share.limit,
+        )
+
+    def _retried(self, error: CosxferError) -> None:
+        self._retries += 1
+        unanswered = isinstance(error, TransportError) and not isinstance(error, ConnectError)
+        if unanswered and not self._checkpoint.upload_id:
+            # Each Initiate makes a new upload, and the server cannot be asked which one a lost response named.
+            logger.warning(
+                "%s begins again, because the response to Initiate was lost (%s): an empty multipart upload of this "
+                "key may stay on the server; multipart_list shows it",
+                self._what(),
+                error,
+            )
+
+    # -- begin or go on -----------------------------------------------------------------------------------------------
+
+    async def _recall(self) -> MultipartCompleteResult | None:
+        """Ask the server for the parts of an earlier run; returns the object if it turns out to be complete."""
+        checkpoint = self._checkpoint
+        try:
+            pages = all_parts(
+                self._session,
+                self._address,
+                upload_id=checkpoint.upload_id,
+                max_parts=None,
+                part_number_marker=None,
+                encoding_type=None,
+            )
+            listed = [part async for part in pages]
+        except NotFoundError as error:
+            completed = None
+            if checkpoint.completing:
+                completed = await self._completion(self._crc64()).found(error)
+            if completed is None:
+                checkpoint.clear()
+            return completed
+        missing, self._listed = checkpoint.keep_listed(listed)
+        if missing:
+            logger.warning("%s goes on; %d of its parts are not on the server as sent", self._what(), missing)
+        return None
+
+    async def _initiate(self) -> None:
+        """Begin the upload.
+
+        If this is cancelled, it still waits for the response: an upload without a known id cannot be aborted.
+        """
+        headers = self._headers if self._headers_of_object is None else await self._headers_of_object()
+        work = asyncio.ensure_future(multipart_init(self._session, self._address, headers=headers))
+        # `asyncio.run` cancels every task that it knows when the main one has ended; this one ends with its caller.
+        asyncio._unregister_task(work)
+        try:
+            init = await asyncio.shield(work)
+        except asyncio.CancelledError:
+            try:
+                if not work.cancelled():
+                    await asyncio.wait([work], timeout=INITIATE_SECONDS)
+            except asyncio.CancelledError:
+                pass  # cancelled again: it waits no longer, and reports below
+            if work.done() and not work.cancelled() and work.exception() is None:
+                self._has_begun(work.result().upload_id)
+            else:
+                logger.warning(
+                    "%s was cancelled before the response to Initiate: an empty multipart upload of this key may stay "
+                    "on the server; multipart_list shows it",
+                    self._what(),
+                )
+            work.cancel()
+            raise
+        self._has_begun(init.upload_id)
+
+    def _has_begun(self, upload_id: str) -> None:
+        self._checkpoint.begin(upload_id, self._source.plan, self._identity)
+
+    # -- parts --------------------------------------------------------------------------------------------------------
+
+    async def _send_part(self, part: ReadyPart) -> None:
+        hashed = part.hashed
+        place = hashed.range
+        etag = self._etag_of_stored(part)
+        if etag is not None:
+            self._reporter.add(place.length)
+        else:
+            try:
+                result, http_version = await multipart_upload(
+                    self._session,
+                    self._address,
+                    part.body,
+                    upload_id=self._checkpoint.upload_id,
+                    part_number=place.number,
+                    content_length=place.length,
+                    md5=hashed.md5,
+                    crc64=hashed.crc64,
+                    etag_is_md5=self._etag_is_md5,
+                    headers=self._part_headers,
+                    on_sent=self._reporter.add,
+                )
+                # A source that changes is noticed here, before more is sent in vain.
+                await self._source.check(())
+            except CosxferError as error:
+                self._failed_part = self._failed_part or place.number
+                # A source that was cut shows up as a broken request; the cause is worth more than the symptom.
+                await self._source.check([hashed])
+                raise error
+            etag = result.etag
+            self._http_version = http_version or self._http_version
+        self._checkpoint.add(hashed, etag)
+        self._source.stored(part)
+
+    def _etag_of_stored(self, part: ReadyPart) -> str | None:
+        """The ETag of a part that the server has already: it was stored, and the response was lost.
+
+        The list proves it by our MD5 and length, if its ETag is an MD5.
+        """
+        listed = self._listed.pop(part.hashed.range.number, None)
+        if listed is None or not self._etag_is_md5 or listed.size != part.hashed.range.length:
+            return None
+        return listed.etag if bare_etag(listed.etag) == part.hashed.md5.hex() else None
+
+    # -- complete ------------------------------------------------------------------------------------------
+
+    def _size(self) -> int:
+        size = self._source.size
+        assert size is not None, "the end of the source was not seen"
+        return size
+
+    def _crc64(self) -> int:
+        return self._checkpoint.check_contiguous(self._size())
+
+    def _completion(self, crc64: int) -> Completion:
+        return Completion(
+            self._session,
+            self._address,
+            upload_id=self._checkpoint.upload_id,
+            size=self._size(),
+            crc64=crc64,
+            key_headers=requests.customer_key_headers(self._headers),
+        )
+
+    # -- failure ------------------------------------------------------------------------------------------------------
+
+    async def _failure(self, error: CosxferError) -> UploadError:
+        count = getattr(self._source.plan, "count", None)
+        where = f" at part {self._failed_part}" if self._failed_part else ""
+        where += f" of {count}" if where and count else ""
+        sent = "; ".join(getattr(error, "__notes__", []))
+        reason = f"{error} ({sent})" if sent else str(error)
+        upload_id = self._checkpoint.upload_id
+        aborted, left = await self._leave(error)
+        return UploadError.of(
+            error,
+            f"{self._what()} failed{where}: {reason}. {left}",
+            upload_id=upload_id,
+            part_number=self._failed_part,
+            aborted=aborted,
+        )
+
+    async def _leave(self, error: Exception) -> tuple[bool, str]:
+        return await leave(self._session, self._address, self._checkpoint, self._leaving, error)
+
+    def _what(self) -> str:
+        return f"the upload of {self._source.name} to {self._address.bucket}/{shorten(self._address.shown_key)[1:-1]}"

@@ -1,0 +1,85 @@
+"""The parts of a file: hashed just ahead of the sending, and sent from its mapping; read, if it cannot be mapped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Callable, Container, Iterable
+from concurrent.futures import Executor
+from contextlib import aclosing
+
+from cosxfer._native import hashing
+from cosxfer.engine.multipart.source import HashedPart, ReadyPart
+from cosxfer.engine.report import Reporter
+from cosxfer.engine.upload.hash_ahead import HashAhead
+from cosxfer.engine.upload.part_body import PartBody
+from cosxfer.engine.upload.unchanged import check_unchanged
+from cosxfer.models import Progress
+from cosxfer.planning import Plan, hash_batches, leaves_page_cache
+from cosxfer.sources import FileSource
+
+
+class FileParts:
+    """The part source of one open file. ``on_hash_progress`` gets how far the hashing has come."""
+
+    def __init__(
+        self,
+        file: FileSource,
+        plan: Plan,
+        *,
+        executor: Executor,
+        on_hash_progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self.plan = plan
+        self.name = file.path
+        self.size = plan.size
+        self.hash_seconds = 0.0
+        """Time spent hashing so far."""
+        self._file = file
+        self._executor = executor
+        self._reporter = Reporter(on_hash_progress, plan.size)
+        self._hashed: list[HashedPart] = []
+        """Filled by `hash_whole`."""
+        memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        self._drop_behind = leaves_page_cache(plan.size, memory_bytes=memory_bytes)
+
+    async def hash_whole(self, *, window: int) -> str:
+        """Hash all parts before any is sent, and return the MD5 of the whole file in hexadecimal."""
+        whole = hashing.Md5()
+        self._hashed = [part async for part in self._hash((), window, whole)]
+        return whole.hexdigest()
+
+    async def parts(self, *, done: Container[int], window: int) -> AsyncGenerator[ReadyPart, None]:
+        """See `PartSource`."""
+        if self._hashed:
+            for part in self._hashed:
+                yield self._ready(part)
+            return
+        async with aclosing(self._hash(done, window, None)) as parts:
+            async for part in parts:
+                yield self._ready(part)
+
+    async def check(self, parts: Iterable[HashedPart]) -> None:
+        """See `PartSource`."""
+        await check_unchanged(self._file, self._executor, parts)
+
+    def stored(self, part: ReadyPart) -> None:
+        """See `PartSource`."""
+        if self._drop_behind:
+            self._file.drop_cache(part.hashed.range.offset, part.hashed.range.length)
+
+    def _ready(self, part: HashedPart) -> ReadyPart:
+        return ReadyPart(hashed=part, body=PartBody(self._file, part, self._executor))
+
+    async def _hash(
+        self, done: Container[int], window: int, whole: hashing.Md5 | None
+    ) -> AsyncGenerator[HashedPart, None]:
+        self._reporter.start(sum(part.length for part in self.plan if part.number in done))
+        ahead = HashAhead(self._file, executor=self._executor, on_hashed=self._reporter.add, whole=whole)
+        batches = hash_batches(self.plan, lanes=hashing.lanes(), concurrency=window, done=done)
+        try:
+            async with aclosing(ahead.hash(batches)) as parts:
+                async for part in parts:
+                    yield part
+        finally:
+            self.hash_seconds = ahead.seconds
+        self._reporter.finish()

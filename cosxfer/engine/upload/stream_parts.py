@@ -1,0 +1,170 @@
+"""The parts of a stream: read once from front to end, in bounded memory, without a temporary file.
+
+A part is whole in memory before it is sent, so that it has a Content-MD5 and can be sent again. Parts that come fast
+are hashed side by side in SIMD lanes; a part that comes slowly does not wait for the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, Iterable, Iterator
+
+from cosxfer._native import hashing
+from cosxfer.cos.requests import Buffer
+from cosxfer.engine.multipart.source import HashedPart, ReadyPart
+from cosxfer.engine.upload.stream_body import BufferIterator, next_piece, next_piece_async
+from cosxfer.errors import UsageError
+from cosxfer.limits import MAX_PART_NUMBER, MIB
+from cosxfer.planning import PartRange, Plan, StreamPlan
+from cosxfer.threads import Workers, in_thread
+
+MEMORY_BYTES = 96 * MIB
+"""Parts that are read, hashed or sent hold no more than this, or two parts if these are larger."""
+
+SLOW_SECONDS = 0.1
+"""A part that took longer to come is hashed and sent at once, without waiting for others."""
+
+
+class StreamParts:
+    """The part source of one stream.
+
+    ``on_end`` gets the number of bytes once the end was seen; one more than ``plan`` holds if the stream is longer.
+    """
+
+    def __init__(
+        self,
+        pieces: BufferIterator,
+        plan: Plan | StreamPlan,
+        *,
+        executor: Workers,
+        name: str,
+        on_end: Callable[[int], None],
+    ) -> None:
+        self.plan = plan
+        self.name = name
+        self.size: int | None = None
+        self.hash_seconds = 0.0
+        """Time spent hashing so far."""
+        self._pieces = pieces
+        self._executor = executor
+        self._on_end = on_end
+        self._rest: memoryview = memoryview(b"")
+        """What the last piece held beyond the part that it ended."""
+        self._read = 0
+        self._held_parts = 0
+        self._held_bytes = 0
+        self._given_back = asyncio.Event()
+        self._first: tuple[PartRange, memoryview] | None = None
+
+    async def read_first(self) -> memoryview:
+        """Read the first part; `size` tells afterwards whether that is all. `parts` yields it all the same."""
+        self._first = await self._next_part(1)
+        return self._first[1]
+
+    async def parts(self, *, done: Container[int], window: int) -> AsyncGenerator[ReadyPart, None]:
+        """See `PartSource`. A stream is never continued, so nothing is ``done``."""
+        number, side_by_side = 1, 1
+        while True:
+            batch: list[tuple[PartRange, memoryview]] = []
+            while self.size is None and len(batch) < side_by_side:
+                if batch and not self._has_room(self.plan.length(number)):
+                    break
+                began = time.monotonic()
+                if self._first is not None:
+                    batch.append(self._first)
+                    self._first = None
+                else:
+                    part = await self._next_part(number)
+                    if part[0].length:
+                        batch.append(part)
+                number += 1
+                if time.monotonic() - began > SLOW_SECONDS:
+                    break
+            if self._first is not None:
+                batch.append(self._first)  # it was the only one
+                self._first = None
+            if not batch:
+                return
+            for place, view, digest in await self._hashed(batch):
+                hashed = HashedPart(range=place, md5=digest.md5, crc64=digest.crc64)
+                yield ReadyPart(hashed=hashed, body=view)
+            batch.clear()
+            side_by_side = max(1, min(window, hashing.lanes()))
+
+    async def check(self, parts: Iterable[HashedPart]) -> None:
+        """What is in memory does not change."""
+
+    def stored(self, part: ReadyPart) -> None:
+        """See `PartSource`."""
+        self._held_parts -= 1
+        self._held_bytes -= part.hashed.range.length
+        self._given_back.set()
+
+    def _has_room(self, length: int) -> bool:
+        return self._held_parts < 2 or self._held_bytes + length <= MEMORY_BYTES
+
+    async def _next_part(self, number: int) -> tuple[PartRange, memoryview]:
+        """Read one part; the last one is shorter, or empty."""
+        if number > MAX_PART_NUMBER:
+            raise UsageError(
+                f"the stream {self.name} is longer than {self._read} bytes, which is what {MAX_PART_NUMBER} parts hold "
+                "here. Give a larger part_size",
+                name="part_size",
+                value=self.plan.length(1),
+            )
+        length = self.plan.length(number)
+        while not self._has_room(length):
+            self._given_back.clear()
+            await self._given_back.wait()
+        view = memoryview(bytearray(length))
+        filled = await self._fill(view)
+        view = view[:filled].toreadonly()
+        place = PartRange(number=number, offset=self._read, length=filled)
+        self._read += filled
+        self._held_parts += 1
+        self._held_bytes += filled
+        if filled < length or self._is_last(number):
+            self.size = self._read
+            self._on_end(self._read + await self._fill(memoryview(bytearray(1))))
+        return place, view
+
+    def _is_last(self, number: int) -> bool:
+        return isinstance(self.plan, Plan) and number == self.plan.count
+
+    async def _fill(self, view: memoryview) -> int:
+        pieces = self._pieces
+        if not isinstance(pieces, AsyncIterator):
+            return await in_thread(self._executor.waiting, self._fill_blocking, view, pieces)
+        done = self._take_rest(view)
+        while done < len(view) and (piece := await next_piece_async(pieces, self.name)) is not None:
+            done += self._take(piece, view[done:])
+        return done
+
+    def _fill_blocking(self, view: memoryview, pieces: Iterator[Buffer]) -> int:
+        """In a thread: the producer may block."""
+        done = self._take_rest(view)
+        while done < len(view) and (piece := next_piece(pieces, self.name)) is not None:
+            done += self._take(piece, view[done:])
+        return done
+
+    def _take_rest(self, view: memoryview) -> int:
+        rest, self._rest = self._rest, memoryview(b"")
+        return self._take(rest, view)
+
+    def _take(self, piece: Buffer, view: memoryview) -> int:
+        count = min(len(piece), len(view))
+        view[:count] = memoryview(piece)[:count]
+        if count < len(piece):
+            # The producer may fill its buffer again, unless it gave bytes.
+            kept = piece if isinstance(piece, bytes) or piece is self._rest else bytes(piece)
+            self._rest = memoryview(kept)[count:]
+        return count
+
+    async def _hashed(
+        self, batch: list[tuple[PartRange, memoryview]]
+    ) -> list[tuple[PartRange, memoryview, hashing.PartDigest]]:
+        began = time.monotonic()
+        digests = await in_thread(self._executor, hashing.hash_parts, [view for _, view in batch])
+        self.hash_seconds += time.monotonic() - began
+        return [(place, view, digest) for (place, view), digest in zip(batch, digests, strict=True)]

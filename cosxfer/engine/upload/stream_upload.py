@@ -1,0 +1,289 @@
+"""A stream into COS: a single PUT if it ends within the first part, else a multipart upload. Memory stays bounded."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from cosxfer._native import hashing
+from cosxfer.address import ObjectAddress
+from cosxfer.arguments import wrong_type
+from cosxfer.config import check_concurrency
+from cosxfer.cos.requests import Buffer
+from cosxfer.engine.limiter import Limiter
+from cosxfer.engine.multipart.abort import Leaving, abort_checkpoint
+from cosxfer.engine.multipart.checkpoint import Checkpoint
+from cosxfer.engine.multipart.lifecycle import MultipartUpload, Outcome
+from cosxfer.engine.report import Reporter, logger
+from cosxfer.engine.upload.bodies import BodyInput, PreparedBody, check_content_length, checked_body, measured
+from cosxfer.engine.upload.digests import digest_of
+from cosxfer.engine.upload.file_body import ReadableFile
+from cosxfer.engine.upload.single_put import put_body
+from cosxfer.engine.upload.stream_body import pieces_of
+from cosxfer.engine.upload.stream_parts import StreamParts
+from cosxfer.errors import IntegrityError, ServerError, TransportError, UploadError, UsageError
+from cosxfer.models import Progress, PutObjectResult, UploadResult
+from cosxfer.ops.session import Session
+from cosxfer.planning import plan_stream
+from cosxfer.threads import Workers
+
+StreamInput = ReadableFile | Iterable[Buffer] | AsyncIterable[Buffer]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamOutcome:
+    """What became of a stream: the result of its single PUT, or the outcome of its multipart upload."""
+
+    address: ObjectAddress
+    put: PutObjectResult | None
+    multipart: Outcome | None
+    size: int
+    crc64: int
+    part_size_bytes: int
+    http_version: str
+    hash_seconds: float
+    seconds: float
+    retries: int
+
+    def as_put_result(self) -> PutObjectResult:
+        """As `put_object` returns it."""
+        if self.put is not None:
+            return self.put
+        assert self.multipart is not None
+        completed = self.multipart.completed
+        return PutObjectResult(
+            status_code=completed.status_code,
+            headers=completed.headers,
+            request_id=completed.request_id,
+            verified=bool(self.multipart.verified_by),
+            verified_by=self.multipart.verified_by,
+            etag=completed.etag,
+            location=completed.location,
+            version_id=completed.version_id,
+            crc64=self.crc64,
+        )
+
+    def as_upload_result(self) -> UploadResult:
+        """As `upload_stream` returns it."""
+        result = self.as_put_result()
+        parts = 1 if self.multipart is None else self.multipart.parts
+        return UploadResult(
+            status_code=result.status_code,
+            headers=result.headers,
+            request_id=result.request_id,
+            bucket=self.address.bucket,
+            key=self.address.shown_key,
+            etag=result.etag,
+            location=result.location,
+            version_id=result.version_id,
+            crc64=self.crc64,
+            verified=result.verified,
+            verified_by=result.verified_by,
+            size=self.size,
+            parts=parts,
+            part_size_bytes=self.size if self.multipart is None else self.part_size_bytes,
+            upload_id="" if self.multipart is None else self.multipart.upload_id,
+            http_version=self.http_version,
+            seconds=self.seconds,
+            hash_seconds=self.hash_seconds,
+            send_seconds=self.seconds if self.multipart is None else self.multipart.send_seconds,
+            retries=self.retries,
+        )
+
+
+class StreamUpload:
+    """One stream on its way into COS. ``run`` is called once: a stream can be read once."""
+
+    def __init__(
+        self,
+        session: Session,
+        executor: Workers,
+        limiter: Limiter,
+        address: ObjectAddress,
+        body: StreamInput,
+        *,
+        content_length: int | None,
+        headers: Mapping[str, str],
+        part_size: int | None = None,
+        async_limit: int | None = None,
+        announced: int | None = None,
+    ) -> None:
+        """``announced`` is what a file object says of its length, for the progress; it is not trusted."""
+        self._announced = announced
+        self._session = session
+        self._executor = executor
+        self._limiter = limiter
+        self._address = address
+        self._body = body
+        self._content_length = content_length
+        self._headers = headers
+        self._plan = plan_stream(content_length, part_size_bytes=part_size)
+        self._limit = session.config.concurrency if async_limit is None else async_limit
+        self._checkpoint = Checkpoint()
+
+    @property
+    def upload_id(self) -> str:
+        """The multipart upload that is on the server now, or empty."""
+        return self._checkpoint.upload_id
+
+    async def run(self, *, on_progress: Callable[[Progress], None] | None) -> StreamOutcome:
+        """Send it to its end. If it fails, its parts are deleted from the server."""
+        began = time.monotonic()
+        body, name = self._body, f"<{type(self._body).__name__}>"
+        if self._announced is None:
+            self._announced = await measured(body, self._executor)
+        reporter = Reporter(on_progress, self._announced if self._content_length is None else self._content_length)
+
+        def ended(size: int) -> None:
+            if self._content_length not in (None, size):
+                more = f"more than {size - 1}" if size > (self._content_length or 0) else str(size)
+                raise UsageError(
+                    f"content_length is {self._content_length}, but the body {name} is {more} bytes; "
+                    "nothing was stored",
+                    name="content_length",
+                    value=self._content_length,
+                )
+            reporter.set_total(size)
+
+        parts = StreamParts(pieces_of(body), self._plan, executor=self._executor, name=name, on_end=ended)
+        first = await parts.read_first()
+        if parts.size is not None:
+            if not first and self._content_length is None and isinstance(body, Iterator | AsyncIterator | ReadableFile):
+                logger.warning(
+                    "nothing came from the body %s, so an empty body is sent; what can be read once only gives nothing "
+                    "a second time",
+                    name,
+                )
+            return await self._put(first, on_progress, began)
+        # Not one of the client's task slots: a body that sends another stream first cannot wait for itself.
+        with self._limiter.share(self._limit, usual=0) as share:
+            outcome = await MultipartUpload(
+                self._session,
+                parts,
+                address=self._address,
+                headers=self._headers,
+                checkpoint=self._checkpoint,
+                share=share,
+                leaving=Leaving(abort_on_failure=True, restartable=False),
+                reporter=reporter,
+            ).run()
+        return StreamOutcome(
+            address=self._address,
+            put=None,
+            multipart=outcome,
+            size=outcome.size,
+            crc64=outcome.crc64,
+            part_size_bytes=self._plan.length(1),
+            http_version=outcome.http_version,
+            hash_seconds=parts.hash_seconds,
+            seconds=time.monotonic() - began,
+            retries=outcome.retries,
+        )
+
+    async def _put(
+        self, content: memoryview, on_progress: Callable[[Progress], None] | None, began: float
+    ) -> StreamOutcome:
+        hash_began = time.monotonic()
+        digest: hashing.PartDigest = await digest_of(content, self._executor)
+        hash_seconds = time.monotonic() - hash_began
+        retries = 0
+
+        def retried(_: Exception) -> None:
+            nonlocal retries
+            retries += 1
+
+        ready = PreparedBody(body=content, content_length=len(content), md5=digest.md5, crc64=digest.crc64)
+        result, http_version, reporter = await put_body(
+            self._session.observed(retried), self._address, ready, headers=self._headers, on_progress=on_progress
+        )
+        reporter.finish()
+        return StreamOutcome(
+            address=self._address,
+            put=result,
+            multipart=None,
+            size=len(content),
+            crc64=digest.crc64,
+            part_size_bytes=len(content),
+            http_version=http_version,
+            hash_seconds=hash_seconds,
+            seconds=time.monotonic() - began,
+            retries=retries,
+        )
+
+    async def abort(self) -> tuple[bool, str]:
+        """Delete the parts from the server; returns whether they are gone, and a sentence about it."""
+        return await abort_checkpoint(self._session, self._address, self._checkpoint)
+
+
+class StreamJob:
+    """A `StreamUpload` as the work of a task: it can be cancelled, but neither paused nor restarted."""
+
+    __slots__ = ("_upload", "address")
+
+    abort_on_failure = True
+    holds_parts = False
+    loaded = 0
+    path = ""
+    repeatable = False
+    size = 0
+
+    def __init__(
+        self,
+        session: Session,
+        executor: Workers,
+        limiter: Limiter,
+        address: ObjectAddress,
+        stream: BodyInput,
+        *,
+        content_length: int | None,
+        part_size: int | None,
+        async_limit: int | None,
+        headers: Mapping[str, str],
+    ) -> None:
+        if isinstance(stream, str | Buffer | os.PathLike):
+            raise wrong_type(
+                "stream",
+                stream,
+                "a binary file object, or an iterable or asynchronous iterable of bytes; put_object sends bytes, and "
+                "upload_file a file",
+            )
+        body = checked_body(stream)
+        assert not isinstance(body, Buffer | os.PathLike)
+        if content_length is not None:
+            check_content_length(content_length)
+        if async_limit is not None:
+            check_concurrency(async_limit, name="async_limit")
+        self.address = address
+        self._upload = StreamUpload(
+            session,
+            executor,
+            limiter,
+            address,
+            body,
+            content_length=content_length,
+            headers=headers,
+            part_size=part_size,
+            async_limit=async_limit,
+        )
+
+    @property
+    def upload_id(self) -> str:
+        """The multipart upload that is on the server now, or empty."""
+        return self._upload.upload_id
+
+    async def run(
+        self, *, on_hash_progress: Callable[[Progress], None] | None, on_progress: Callable[[Progress], None] | None
+    ) -> UploadResult:
+        """Send the stream; raises `UploadError` for what the server or the connection refuses."""
+        try:
+            return (await self._upload.run(on_progress=on_progress)).as_upload_result()
+        except (ServerError, TransportError, IntegrityError) as error:
+            if isinstance(error, UploadError):
+                raise
+            raise UploadError.with_notes_of(error) from error
+
+    async def abort(self) -> tuple[bool, str]:
+        """Delete the parts from the server; returns whether they are gone, and a sentence about it."""
+        return await self._upload.abort()

@@ -1,0 +1,286 @@
+"""One file into COS: a single PUT for a small one, a multipart upload for the rest."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+
+from cosxfer._native import hashing
+from cosxfer.address import ObjectAddress
+from cosxfer.arguments import check_flag, wrong_type
+from cosxfer.config import check_concurrency
+from cosxfer.cos.requests import object_headers, with_md5_metadata
+from cosxfer.engine.limiter import Limiter
+from cosxfer.engine.multipart.abort import Leaving, abort_checkpoint, kept
+from cosxfer.engine.multipart.checkpoint import Checkpoint
+from cosxfer.engine.multipart.lifecycle import MultipartUpload
+from cosxfer.engine.report import Reporter
+from cosxfer.engine.upload.bodies import check_content_length
+from cosxfer.engine.upload.file_parts import FileParts
+from cosxfer.engine.upload.opening import Opener
+from cosxfer.engine.upload.options import UploadOptions
+from cosxfer.engine.upload.single_put import put_file
+from cosxfer.engine.upload.unchanged import compare
+from cosxfer.errors import (
+    CosxferError,
+    IntegrityError,
+    ServerError,
+    SourceChangedError,
+    SourceError,
+    TransportError,
+    UploadError,
+    UsageError,
+)
+from cosxfer.limits import MAX_PUT_BYTES, MIB
+from cosxfer.models import Progress, UploadResult
+from cosxfer.ops.session import Session
+from cosxfer.planning import Plan, check_part_size, plan_parts
+from cosxfer.sources import FileSource, SmallFile
+
+DEFAULT_SLICE_SIZE = 1 * MIB
+"""A file up to this many bytes goes in a single PUT (COS SDK: SliceSize)."""
+
+
+class FileJob:
+    """The upload of one file. ``run`` may be cancelled and called again; it goes on from the parts that are there.
+
+    Every argument is checked when it is made; the file is opened by ``run``.
+    """
+
+    repeatable = True
+
+    __slots__ = (
+        "_checkpoint",
+        "_executor",
+        "_headers",
+        "_limiter",
+        "_opener",
+        "_options",
+        "_path",
+        "_session",
+        "_slice_size",
+        "address",
+    )
+
+    def __init__(
+        self,
+        session: Session,
+        executor: Executor,
+        opener: Opener,
+        limiter: Limiter,
+        address: ObjectAddress,
+        path: str | os.PathLike[str],
+        *,
+        slice_size: int,
+        options: UploadOptions,
+    ) -> None:
+        if isinstance(slice_size, bool) or not isinstance(slice_size, int) or slice_size < 0:
+            raise UsageError(f"slice_size is {slice_size!r}; it must be a number of bytes", name="slice_size")
+        if not isinstance(path, str | bytes | os.PathLike):
+            raise wrong_type("path", path, "a path")
+        if options.part_size is not None:
+            check_part_size(options.part_size, name=options.part_size_name)
+        if options.async_limit is not None:
+            check_concurrency(options.async_limit, name="async_limit")
+        if options.content_length is not None:
+            check_content_length(options.content_length)
+        check_flag(options.upload_add_meta_md5, "upload_add_meta_md5")
+        check_flag(options.abort_on_failure, "abort_on_failure")
+        headers = object_headers(address.key, options.given)
+        if options.upload_add_meta_md5 and "x-cos-meta-md5" in headers:
+            raise UsageError(
+                "metadata has 'md5', which upload_add_meta_md5 sets; leave out one of them", name="upload_add_meta_md5"
+            )
+        self._session = session
+        self._executor = executor
+        self._opener = opener
+        self._limiter = limiter
+        self.address = address
+        self._headers = headers
+        self._path = path
+        self._slice_size = slice_size
+        self._options = options
+        self._checkpoint: Checkpoint | None = None
+
+    @property
+    def abort_on_failure(self) -> bool:
+        """Whether the parts of an upload that fails are deleted from the server."""
+        return self._options.abort_on_failure
+
+    @property
+    def holds_parts(self) -> bool:
+        """Whether a failed run leaves its parts on the server, for a further one."""
+        return self._options.abort_on_failure and self._options.restartable
+
+    @property
+    def upload_id(self) -> str:
+        """The multipart upload that is on the server now, or empty."""
+        return "" if self._checkpoint is None else self._checkpoint.upload_id
+
+    @property
+    def loaded(self) -> int:
+        """The bytes of the parts that the server has."""
+        return 0 if self._checkpoint is None else self._checkpoint.loaded
+
+    async def run(
+        self, *, on_hash_progress: Callable[[Progress], None] | None, on_progress: Callable[[Progress], None] | None
+    ) -> UploadResult:
+        """Upload it: up to ``slice_size`` bytes in a single PUT, longer in parts; an empty file always in a PUT.
+
+        Cancelling ends it at once and keeps the parts on the server.
+        """
+        try:
+            source, digest = await self._opener.open(self._path, small_bytes=self._slice_size)
+        except SourceError as error:
+            if self._checkpoint is not None and self._checkpoint.upload_id:
+                error.add_note(kept(self._checkpoint, self._leaving()))
+            raise
+        try:
+            expected = self._options.content_length
+            if expected is not None and expected != source.size:
+                raise UsageError(
+                    f"content_length is {expected}, but {source.path!r} is {source.size} bytes",
+                    name="content_length",
+                    value=expected,
+                )
+            checkpoint = self._checkpoint = self._checkpoint or Checkpoint()
+            await self._check_source(source, checkpoint)
+            if isinstance(source, SmallFile) or source.size <= min(self._slice_size, MAX_PUT_BYTES):
+                return await self._put(source, digest, on_hash_progress, on_progress)
+            return await self._send_parts(source, checkpoint, on_hash_progress, on_progress)
+        except (ServerError, TransportError, IntegrityError) as error:
+            if isinstance(error, UploadError):
+                raise
+            # A single PUT, or Initiate: nothing was begun, so there is nothing to add but the class.
+            raise UploadError.with_notes_of(error) from error
+        finally:
+            source.close()
+
+    async def _put(
+        self,
+        source: FileSource | SmallFile,
+        digest: hashing.PartDigest | None,
+        on_hash_progress: Callable[[Progress], None] | None,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> UploadResult:
+        began = time.monotonic()
+        retries = 0
+
+        def retried(_: CosxferError) -> None:
+            nonlocal retries
+            retries += 1
+
+        put = await put_file(
+            self._session.observed(retried),
+            self.address,
+            source,
+            digest,
+            executor=self._executor,
+            opener=self._opener,
+            headers=self._headers,
+            add_meta_md5=self._options.upload_add_meta_md5,
+            on_hash_progress=on_hash_progress,
+            on_progress=on_progress,
+        )
+        result = put.result
+        return UploadResult(
+            status_code=result.status_code,
+            headers=result.headers,
+            request_id=result.request_id,
+            bucket=self.address.bucket,
+            key=self.address.shown_key,
+            etag=result.etag,
+            location=result.location,
+            version_id=result.version_id,
+            crc64=put.crc64,
+            verified=result.verified,
+            verified_by=result.verified_by,
+            size=source.size,
+            parts=1,
+            part_size_bytes=source.size,
+            upload_id="",
+            http_version=put.http_version,
+            seconds=time.monotonic() - began,
+            hash_seconds=put.hash_seconds,
+            send_seconds=put.send_seconds,
+            retries=retries,
+        )
+
+    async def _send_parts(
+        self,
+        source: FileSource,
+        checkpoint: Checkpoint,
+        on_hash_progress: Callable[[Progress], None] | None,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> UploadResult:
+        began = time.monotonic()
+        options = self._options
+        plan = checkpoint.plan
+        if not isinstance(plan, Plan):
+            plan = plan_parts(source.size, part_size_bytes=options.part_size, name=options.part_size_name)
+        usual = self._session.config.concurrency
+        limit = usual if options.async_limit is None else options.async_limit
+        parts = FileParts(source, plan, executor=self._executor, on_hash_progress=on_hash_progress)
+
+        async def with_md5() -> Mapping[str, str]:
+            # Metadata goes with Initiate, so the whole file is hashed before.
+            return with_md5_metadata(self._headers, await parts.hash_whole(window=limit))
+
+        with self._limiter.share(limit, usual=usual) as share:
+            outcome = await MultipartUpload(
+                self._session,
+                parts,
+                address=self.address,
+                headers=self._headers,
+                checkpoint=checkpoint,
+                share=share,
+                leaving=self._leaving(),
+                reporter=Reporter(on_progress, plan.size),
+                identity=source.identity,
+                headers_of_object=with_md5 if options.upload_add_meta_md5 else None,
+            ).run()
+        completed = outcome.completed
+        return UploadResult(
+            status_code=completed.status_code,
+            headers=completed.headers,
+            request_id=completed.request_id,
+            bucket=self.address.bucket,
+            key=self.address.shown_key,
+            etag=completed.etag,
+            location=completed.location,
+            version_id=completed.version_id,
+            crc64=outcome.crc64,
+            verified=bool(outcome.verified_by),
+            verified_by=outcome.verified_by,
+            size=outcome.size,
+            parts=outcome.parts,
+            part_size_bytes=plan.part_size_bytes,
+            upload_id=outcome.upload_id,
+            http_version=outcome.http_version,
+            seconds=time.monotonic() - began,
+            hash_seconds=parts.hash_seconds,
+            send_seconds=outcome.send_seconds,
+            retries=outcome.retries,
+        )
+
+    def _leaving(self) -> Leaving:
+        return Leaving(abort_on_failure=self._options.abort_on_failure, restartable=self._options.restartable)
+
+    async def _check_source(self, source: FileSource | SmallFile, checkpoint: Checkpoint) -> None:
+        try:
+            if not checkpoint.check_source(source) and isinstance(source, FileSource):
+                await compare(source, self._executor, checkpoint.hashed())
+                checkpoint.same_content(source.identity)
+        except SourceChangedError as error:
+            # Its parts are of no use any more; the next upload sends the file as it is then.
+            if self.abort_on_failure:
+                error.add_note((await self.abort())[1])
+            raise
+
+    async def abort(self) -> tuple[bool, str]:
+        """Delete the parts from the server; returns whether they are gone, and a sentence about it."""
+        if self._checkpoint is None:
+            return True, "nothing was left on the server"
+        return await abort_checkpoint(self._session, self.address, self._checkpoint)

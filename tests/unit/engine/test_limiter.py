@@ -1,0 +1,184 @@
+"""The limiter: never more than its limits, in order, and nothing is lost when they change or a waiter gives up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from cosxfer.engine.limiter import Limiter, Share
+
+
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(main())
+
+
+async def turns(count: int = 5) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def acquiring(share: Share, size: int = 1) -> asyncio.Task[None]:
+    return asyncio.create_task(share.acquire(size))
+
+
+def test_slots_are_given_in_the_order_of_the_waiting() -> None:
+    async def main() -> None:
+        limiter = Limiter(tasks=1, slots=1)
+        share = limiter.share(9, usual=9)
+        await share.acquire(1)
+        waiting = [acquiring(share) for _ in range(3)]
+        await turns()
+        for index in range(3):
+            assert [task.done() for task in waiting] == [True] * index + [False] * (3 - index)
+            share.release(1)
+            await turns()
+        assert limiter.in_flight == 1
+
+    run(main)
+
+
+def test_a_share_at_its_own_limit_does_not_hold_up_another() -> None:
+    async def main() -> None:
+        limiter = Limiter(tasks=2, slots=8)
+        narrow, wide = limiter.share(1, usual=8), limiter.share(8, usual=8)
+        await narrow.acquire(1)
+        blocked = acquiring(narrow)
+        await turns()
+        free = acquiring(wide)
+        await turns()
+        assert (blocked.done(), free.done()) == (False, True)
+        narrow.release(1)
+        await turns()
+        assert blocked.done()
+        assert (narrow.in_flight, wide.in_flight, limiter.in_flight) == (1, 1, 2)
+
+    run(main)
+
+
+def test_bytes_in_flight_are_limited_and_a_part_larger_than_that_is_sent_alone() -> None:
+    async def main() -> None:
+        limiter = Limiter(tasks=1, slots=9, max_bytes=10)
+        share = limiter.share(9, usual=9)
+        await share.acquire(6)
+        second = acquiring(share, 5)
+        await turns()
+        assert not second.done()
+        share.release(6)
+        await turns()
+        assert second.done()
+        large = acquiring(share, 100)
+        await turns()
+        assert not large.done()
+        share.release(5)
+        await turns()
+        assert large.done()
+        assert limiter.bytes_in_flight == 100
+
+    run(main)
+
+
+def test_a_large_part_is_not_overtaken_for_ever_by_small_ones() -> None:
+    async def main() -> None:
+        limiter = Limiter(tasks=2, slots=9, max_bytes=10)
+        share, other = limiter.share(9, usual=9), limiter.share(9, usual=9)
+        await share.acquire(4)
+        large = acquiring(share, 8)
+        await turns()
+        small = acquiring(other, 1)
+        await turns()
+        assert not large.done()
+        assert not small.done()
+        share.release(4)
+        await turns()
+        assert large.done()
+        assert small.done()
+
+    run(main)
+
+
+def test_limits_change_while_transfers_run() -> None:
+    async def main() -> None:
+        limiter = Limiter(tasks=1, slots=1)
+        share = limiter.share(9, usual=9)
+        waiting = [acquiring(share) for _ in range(4)]
+        await turns()
+        assert limiter.in_flight == 1
+        limiter.resize(slots=3)
+        await turns()
+        assert limiter.in_flight == 3
+        limiter.resize(slots=1)
+        share.release(1)
+        share.release(1)
+        await turns()
+        assert limiter.in_flight == 1
+        assert not waiting[3].done()
+        share.release(1)
+        await turns()
+        assert waiting[3].done()
+
+    run(main)
+
+
+def test_the_limit_of_a_share_changes_while_it_waits() -> None:
+    async def main() -> None:
+        share = Limiter(tasks=1, slots=9).share(1, usual=9)
+        waiting = [acquiring(share) for _ in range(3)]
+        await turns()
+        assert [task.done() for task in waiting] == [True, False, False]
+        share.resize(3)
+        await turns()
+        assert all(task.done() for task in waiting)
+        assert share.limit == 3
+
+    run(main)
+
+
+def test_a_transfer_that_asks_for_more_than_usual_adds_slots_while_it_runs() -> None:
+    async def main() -> None:
+        limiter = Limiter(tasks=1, slots=4)
+        with limiter.share(10, usual=4) as share:
+            assert limiter.slots == 10
+            for _ in range(10):
+                await share.acquire(1)
+            for _ in range(10):
+                share.release(1)
+        assert limiter.slots == 4
+
+    run(main)
+
+
+@pytest.mark.parametrize("given_at_the_same_time", [False, True])
+def test_a_waiter_that_is_cancelled_takes_no_slot_with_it(given_at_the_same_time: bool) -> None:
+    async def main() -> None:
+        limiter = Limiter(tasks=1, slots=1)
+        share = limiter.share(9, usual=9)
+        await share.acquire(1)
+        cancelled, next_one = acquiring(share), acquiring(share)
+        await turns()
+        if given_at_the_same_time:
+            share.release(1)
+            cancelled.cancel()
+        else:
+            cancelled.cancel()
+            await turns()
+            share.release(1)
+        await turns()
+        assert cancelled.cancelled()
+        assert next_one.done()
+        assert limiter.in_flight == 1
+
+    run(main)
+
+
+def test_more_tasks_are_announced_and_fewer_are_not() -> None:
+    limiter = Limiter(tasks=3, slots=12)
+    told: list[int] = []
+    limiter.when_more_tasks(lambda: told.append(limiter.tasks))
+    limiter.resize(tasks=5)
+    limiter.resize(tasks=2)
+    limiter.resize(slots=1)
+    assert told == [5]
+    assert (limiter.tasks, limiter.slots, limiter.max_bytes) == (2, 1, None)
