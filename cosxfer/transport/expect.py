@@ -21,8 +21,8 @@ from cosxfer.errors import ConnectError, ProtocolError, TransportError, Transpor
 from cosxfer.transport.base import MAX_ANSWER_BYTES
 from cosxfer.transport.httpx_network import Stream, connect
 from cosxfer.transport.progress import NoiseError, Progress
+from cosxfer.transport.request_body import body_views
 from cosxfer.transport.tls import not_trusted, refusal
-from cosxfer.transport.views import views
 
 WAIT_SECONDS = 3.0
 """How long the server may take to say "continue" before the body is sent without it."""
@@ -142,7 +142,7 @@ class ContinueExchange:
                 return event
 
     async def _send_body(self, stream: Stream) -> None:
-        pieces = views(self.request.body)
+        pieces = body_views(self.request.body)
         while True:
             with self._progress.waits_for_us():
                 view = await anext(pieces, None)

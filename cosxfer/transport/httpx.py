@@ -47,8 +47,8 @@ from cosxfer.transport.httpx_proxy import (
 from cosxfer.transport.pace import Pace
 from cosxfer.transport.progress import Progress
 from cosxfer.transport.proxies import Proxies, Proxy
+from cosxfer.transport.request_body import body_views
 from cosxfer.transport.tls import context_of, no_tls, no_tls_message, not_trusted, refusal
-from cosxfer.transport.views import views
 
 STREAMS_PER_LANE = 2
 MAX_LANES = 8
@@ -434,7 +434,7 @@ class _BodyStream(httpx.AsyncByteStream):
 
     async def _views(self) -> AsyncIterator[memoryview]:
         try:
-            pieces = views(self._body)
+            pieces = body_views(self._body)
             while True:
                 with self._progress.waits_for_us():
                     view = await anext(pieces, None)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
-from cosxfer.transport.views import views
+from cosxfer.transport.request_body import body_views
 
 Handler = Callable[[HttpRequest, bytes], "HttpResponse | Awaitable[HttpResponse]"]
 
@@ -38,7 +38,7 @@ class MemoryTransport:
 async def collect(request: HttpRequest) -> bytes:
     """Read the body of ``request`` as a transport would, reporting what was taken."""
     pieces: list[bytes] = []
-    async for view in views(request.body):
+    async for view in body_views(request.body):
         pieces.append(bytes(view))
         if request.on_sent is not None:
             request.on_sent(len(view))

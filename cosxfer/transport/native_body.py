@@ -12,7 +12,7 @@ from collections.abc import Callable
 from cosxfer._native import wire
 from cosxfer.cos.requests import HttpRequest
 from cosxfer.errors import ProtocolError
-from cosxfer.transport.views import views
+from cosxfer.transport.request_body import body_views
 
 AHEAD_BYTES = 2 * 1024 * 1024
 """What may wait to be sent of a body that is read piece by piece."""
@@ -45,7 +45,7 @@ async def feed(engine: wire.Engine, exchange: wire.Exchange, request: HttpReques
     # HTTP/2 never asks for a body that was announced as empty; that it is shows when it is read.
     if expected != 0 and not await _is_wanted(exchange, room):
         return
-    async for view in views(request.body):
+    async for view in body_views(request.body):
         total += len(view)
         if expected is not None and total > expected:
             _check_length(request, total)

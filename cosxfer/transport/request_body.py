@@ -13,7 +13,7 @@ from cosxfer.threads import in_thread
 _END = object()
 
 
-async def views(body: Body) -> AsyncIterator[memoryview]:
+async def body_views(body: Body) -> AsyncIterator[memoryview]:
     """The body's buffers, one after another, as views of bytes."""
     if isinstance(body, bytes | bytearray | memoryview):
         yield memoryview(body).cast("B")
