@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from cosxfer.server.body import Body
 from cosxfer.server.call import CRC64_HEADER
-from cosxfer.server.cut import cut_connection
+from cosxfer.server.close_connections import close_connection
 from cosxfer.server.faults import AT_ANSWER, Fault
 from cosxfer.server.http import ClientGone, CosError, Response
 
@@ -66,7 +66,7 @@ async def _interrupt(fault: Fault, client: Client) -> None:
     if fault.do in ("delay", "stall"):
         await asyncio.sleep(fault.seconds)
     if fault.do in ("reset", "stall"):
-        cut_connection(client, reset=True)
+        close_connection(client, reset=True)
         raise ClientGone
 
 
@@ -89,7 +89,7 @@ async def _first_bytes(body: bytes | AsyncIterator[bytes], keep: int, client: Cl
             if keep <= 0:
                 break
     await asyncio.sleep(_FLUSH_SECONDS)
-    cut_connection(client, reset=False)
+    close_connection(client, reset=False)
     raise ClientGone
 
 

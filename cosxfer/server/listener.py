@@ -18,7 +18,7 @@ from granian.http import HTTP1Settings, HTTP2Settings
 from granian.server.embed import Server
 
 from cosxfer.limits import MIB
-from cosxfer.server.cut import cut_all
+from cosxfer.server.close_connections import close_connections_of_port
 from cosxfer.server.front import Front
 from cosxfer.server.http1 import App
 from cosxfer.server.options import ServerStartError
@@ -122,7 +122,7 @@ async def _stop(server: _Granian, tasks: list[asyncio.Task[Any]], *, ports: set[
         server.stop()  # type: ignore[no-untyped-call] # granian's own
         if not (await asyncio.wait([serving], timeout=STOP_SECONDS))[0]:
             for port in ports:
-                cut_all(port)
+                close_connections_of_port(port)
             await asyncio.wait([serving], timeout=STOP_SECONDS)
     serving.cancel()
     results = await asyncio.gather(*tasks, return_exceptions=True)

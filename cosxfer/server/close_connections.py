@@ -19,7 +19,7 @@ _NO_ADDRESS = bytes([socket.AF_UNSPEC]) * 16
 """A ``struct sockaddr`` whose family is AF_UNSPEC, which is 0."""
 
 
-def cut_connection(client: tuple[str, int], *, reset: bool) -> None:
+def close_connection(client: tuple[str, int], *, reset: bool) -> None:
     """End the TCP connection whose peer is ``client``.
 
     With ``reset`` the client sees a reset (RST; on Linux, elsewhere an end of stream), else an end of stream (FIN)
@@ -32,7 +32,7 @@ def cut_connection(client: tuple[str, int], *, reset: bool) -> None:
                 return
 
 
-def cut_all(port: int) -> None:
+def close_connections_of_port(port: int) -> None:
     """End every connection to our ``port``."""
     for connection in _connections():
         with connection, suppress(OSError):
