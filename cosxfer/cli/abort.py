@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from cosxfer.cli.connection import Connection
 from cosxfer.cli.output import printable, say
-from cosxfer.cli.target import Connection
 from cosxfer.errors import UsageError
 
 

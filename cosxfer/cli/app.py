@@ -155,8 +155,8 @@ def cp(
     """
     from cosxfer.cli import cp as files
     from cosxfer.cli import tree
+    from cosxfer.cli.connection import Connection
     from cosxfer.cli.failures import reported
-    from cosxfer.cli.target import Connection
 
     with reported(debug=debug, as_json=as_json):
         if not recursive and (include or exclude):
@@ -208,8 +208,8 @@ def abort(
 ) -> None:
     """Remove the parts that an upload has left on the server, where they are paid for."""
     from cosxfer.cli.abort import run
+    from cosxfer.cli.connection import Connection
     from cosxfer.cli.failures import reported
-    from cosxfer.cli.target import Connection
 
     with reported(debug=debug):
         bucket, key = parse_address(address)

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import typer
 
+from cosxfer.cli.connection import Connection, cleaned_up
 from cosxfer.cli.failures import FAILED, UNREPORTED, fail
 from cosxfer.cli.hints import with_hint
 from cosxfer.cli.notices import show
 from cosxfer.cli.output import OutputError, printable, say, say_object, tell
 from cosxfer.cli.progress import display
 from cosxfer.cli.stdin import is_given, read_blocks
-from cosxfer.cli.target import Connection, cleaned_up
 from cosxfer.cli.values import STREAM, counted, human_bytes, human_rate, is_directory, meant_as_headers
 from cosxfer.cos.requests import ObjectHeaders
 from cosxfer.errors import SourceError, UploadError, UsageError

@@ -6,13 +6,13 @@ import time
 
 import typer
 
+from cosxfer.cli.connection import cleaned_up
 from cosxfer.cli.cp import CopyOptions, as_json, report, warn_of_headers
 from cosxfer.cli.failures import FAILED, error_object, message_of
 from cosxfer.cli.hints import only_tls
 from cosxfer.cli.notices import show
 from cosxfer.cli.output import printable
 from cosxfer.cli.progress import display
-from cosxfer.cli.target import cleaned_up
 from cosxfer.cli.values import counted, human_bytes, human_rate
 from cosxfer.engine.upload.options import FileUpload
 from cosxfer.errors import ServerError, SourceError, TaskCanceledError, TransportError, UsageError

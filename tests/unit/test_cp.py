@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from cosxfer.cli import cp
-from cosxfer.cli.target import Connection
+from cosxfer.cli.connection import Connection
 from tests.unit.fake_cos import BUCKET, FakeCos, change
 from tests.unit.files import write
 
