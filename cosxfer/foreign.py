@@ -34,6 +34,12 @@ def foreign(text: str, limit: int = 200) -> str:
     return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
 
 
+def shorten(value: object, limit: int = 80) -> str:
+    """The repr of ``value``, cut to ``limit`` characters."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
 def shown_path(path: str) -> str:
     """``path`` as a literal for a message; the middle of a long one is left out."""
     if len(path) <= SHOWN_CHARACTERS:

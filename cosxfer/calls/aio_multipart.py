@@ -9,7 +9,7 @@ from cosxfer.address import ObjectAddress
 from cosxfer.arguments import as_number
 from cosxfer.binding import explains_arguments
 from cosxfer.calls.base import AsyncCalls
-from cosxfer.cos.names import check_bucket, check_part_number, check_upload_id
+from cosxfer.cos.identifiers import check_bucket, check_part_number, check_upload_id
 from cosxfer.cos.requests import ObjectHeaders, PartHeaders, check_content_md5, object_headers, one_part_headers
 from cosxfer.engine.multipart.completion import complete_parts
 from cosxfer.engine.report import Reporter

@@ -12,9 +12,9 @@ from cosxfer.cli.form_page import render
 from cosxfer.cli.keys import find_keys
 from cosxfer.cli.output import printable, say
 from cosxfer.client import Client
-from cosxfer.cos.names import shorten
 from cosxfer.cos.policy import FILENAME
 from cosxfer.errors import CosxferError, UsageError
+from cosxfer.foreign import shorten
 from cosxfer.limits import MAX_PUT_BYTES
 from cosxfer.ops.part_file import PartFile
 

@@ -7,8 +7,9 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from cosxfer.cos.names import META_PREFIX, shorten
+from cosxfer.cos.header_values import META_PREFIX
 from cosxfer.errors import UsageError
+from cosxfer.foreign import shorten
 from cosxfer.paths import stat_path
 
 STREAM = "-"

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote, urlsplit
 
-from cosxfer.cos.names import check_bucket, check_region, shorten
+from cosxfer.cos.identifiers import check_bucket, check_region
 from cosxfer.errors import UsageError
+from cosxfer.foreign import shorten
 
 _USER = re.compile(r"//[^/]*@")
 _ONE_SLASH = re.compile(r"https?:(?!//)", re.IGNORECASE)

@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 from hashlib import sha1
 from typing import Any, TypeAlias
 
-from cosxfer.cos.names import shorten
 from cosxfer.cos.sign import sign_key
 from cosxfer.credentials import Credentials
 from cosxfer.errors import UsageError
+from cosxfer.foreign import shorten
 from cosxfer.limits import MAX_PUT_BYTES
 
 Condition: TypeAlias = Mapping[str, str] | Sequence[str | int]

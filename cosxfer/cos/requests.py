@@ -13,7 +13,7 @@ from cosxfer.address import ObjectAddress
 from cosxfer.arguments import as_number, check_mapping, check_names, warn_unknown_value, wrong_type
 from cosxfer.cos.content_types import content_type_of
 from cosxfer.cos.endpoint import PATH_SAFE, Endpoint
-from cosxfer.cos.names import (
+from cosxfer.cos.header_values import (
     META_PREFIX,
     check_header_name,
     check_header_value,
@@ -21,11 +21,11 @@ from cosxfer.cos.names import (
     metadata_headers,
     number_text,
     same_header,
-    shorten,
     showable,
 )
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.errors import UsageError
+from cosxfer.foreign import shorten
 from cosxfer.limits import MAX_TRAFFIC_LIMIT_BITS, MIN_TRAFFIC_LIMIT_BITS
 
 Buffer: TypeAlias = bytes | bytearray | memoryview

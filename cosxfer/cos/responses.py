@@ -10,9 +10,9 @@ from urllib.parse import unquote
 from xml.etree.ElementTree import Element
 
 from cosxfer.cos import codes, xml
-from cosxfer.cos.names import META_PREFIX, shorten
+from cosxfer.cos.header_values import META_PREFIX
 from cosxfer.errors import AccessDeniedError, NotFoundError, ProtocolError, ServerError, ThrottledError
-from cosxfer.foreign import foreign
+from cosxfer.foreign import foreign, shorten
 from cosxfer.models import Identity, Result
 
 _ADVICE = {

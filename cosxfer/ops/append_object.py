@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from cosxfer.address import ObjectAddress
 from cosxfer.arguments import as_number
 from cosxfer.cos import requests, responses
-from cosxfer.cos.names import shorten
 from cosxfer.cos.requests import Body, CosRequest
 from cosxfer.errors import IntegrityError, UsageError
+from cosxfer.foreign import shorten
 from cosxfer.models import AppendObjectResult
 from cosxfer.ops.mistakes import warn_if_folder
 from cosxfer.ops.proof import check_crc64, proof

@@ -12,10 +12,10 @@ from typing import Protocol, overload
 from cosxfer._native import hashing
 from cosxfer.address import ObjectAddress
 from cosxfer.arguments import check_text, wrong_type
-from cosxfer.cos.names import shorten
 from cosxfer.cos.requests import CosRequest
 from cosxfer.cos.responses import HttpResponse, malformed
 from cosxfer.errors import CosxferError, IntegrityError, UsageError
+from cosxfer.foreign import shorten
 from cosxfer.models import GetObjectBytesResult, GetObjectFileResult
 from cosxfer.ops.head_object import object_fields
 from cosxfer.ops.part_file import PartFile

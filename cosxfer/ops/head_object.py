@@ -8,10 +8,10 @@ from typing import Any
 from cosxfer.address import ObjectAddress
 from cosxfer.arguments import check_text
 from cosxfer.cos import responses
-from cosxfer.cos.names import shorten
 from cosxfer.cos.requests import CosRequest
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.errors import ServerError
+from cosxfer.foreign import shorten
 from cosxfer.models import HeadObjectResult
 from cosxfer.ops.session import Session
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 
-from cosxfer.cos.names import shorten
 from cosxfer.errors import CosxferError
+from cosxfer.foreign import shorten
 from cosxfer.threads import Workers, in_thread
 
 logger = logging.getLogger("cosxfer")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cosxfer.address import ObjectAddress
 from cosxfer.cos import responses
-from cosxfer.cos.names import check_upload_id
+from cosxfer.cos.identifiers import check_upload_id
 from cosxfer.cos.requests import CosRequest
 from cosxfer.models import MultipartAbortResult
 from cosxfer.ops.session import Session

@@ -11,7 +11,7 @@ from cosxfer._native import hashing
 from cosxfer.address import ObjectAddress
 from cosxfer.arguments import check_text, wrong_type
 from cosxfer.cos import requests, responses, xml
-from cosxfer.cos.names import check_key_in_xml, check_part_number, check_upload_id
+from cosxfer.cos.identifiers import check_key_in_xml, check_part_number, check_upload_id
 from cosxfer.cos.requests import CosRequest
 from cosxfer.errors import UsageError
 from cosxfer.models import MultipartCompleteResult, MultipartUploadResult, Part

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 from cosxfer.address import ObjectAddress
 from cosxfer.cos import responses, xml
-from cosxfer.cos.names import check_key_in_xml, shorten
+from cosxfer.cos.identifiers import check_key_in_xml
 from cosxfer.cos.requests import CosRequest
 from cosxfer.errors import ConnectError, TransportError
+from cosxfer.foreign import shorten
 from cosxfer.models import MultipartInitResult
 from cosxfer.ops.mistakes import warn_if_folder
 from cosxfer.ops.session import Session

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cosxfer.address import ObjectAddress
 from cosxfer.arguments import as_number, check_text, warn_unknown_value
 from cosxfer.cos import responses, xml
-from cosxfer.cos.names import check_upload_id
+from cosxfer.cos.identifiers import check_upload_id
 from cosxfer.cos.requests import CosRequest
 from cosxfer.errors import UsageError
 from cosxfer.limits import MAX_LIST_ENTRIES

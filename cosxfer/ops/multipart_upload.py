@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from cosxfer.address import ObjectAddress
 from cosxfer.cos import requests, responses
-from cosxfer.cos.names import bare_etag
+from cosxfer.cos.identifiers import bare_etag
 from cosxfer.cos.requests import Body, CosRequest
 from cosxfer.errors import CosxferError
 from cosxfer.models import MultipartUploadResult

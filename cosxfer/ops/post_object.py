@@ -10,11 +10,12 @@ from cosxfer.address import ObjectAddress, shown_key
 from cosxfer.arguments import as_number, wrong_type
 from cosxfer.cos import form, requests, responses, xml
 from cosxfer.cos.endpoint import check_confidential
-from cosxfer.cos.names import check_header_value, shorten
+from cosxfer.cos.header_values import check_header_value
 from cosxfer.cos.policy import FILENAME, Condition, form_fields
 from cosxfer.cos.requests import Body, CosRequest, ObjectHeaders, check_unchanged
 from cosxfer.credentials import Credentials
 from cosxfer.errors import CredentialsError, ServerError, UsageError
+from cosxfer.foreign import shorten
 from cosxfer.models import PostObjectResult, PresignedPost
 from cosxfer.ops.mistakes import warn_if_folder
 from cosxfer.ops.proof import check_crc64, proof

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from cosxfer.cos.names import bare_etag
+from cosxfer.cos.identifiers import bare_etag
 from cosxfer.errors import IntegrityError
 
 

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from cosxfer.address import ObjectAddress
 from cosxfer.cos import requests, responses
-from cosxfer.cos.names import shorten
 from cosxfer.cos.requests import Body, CosRequest
+from cosxfer.foreign import shorten
 from cosxfer.models import PutObjectResult
 from cosxfer.ops.mistakes import warn_if_folder
 from cosxfer.ops.proof import check_crc64, proof

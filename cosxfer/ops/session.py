@@ -13,7 +13,7 @@ from cosxfer.address import ObjectAddress
 from cosxfer.config import ClientConfig
 from cosxfer.cos import sign
 from cosxfer.cos.endpoint import Binding, Endpoint, check_confidential, resolve_endpoint
-from cosxfer.cos.names import check_region, object_address
+from cosxfer.cos.identifiers import check_region, object_address
 from cosxfer.cos.requests import SSE_CUSTOMER_KEY, CosRequest, HttpRequest, can_be_sent_again, check_unchanged, target
 from cosxfer.cos.responses import HttpResponse, error_of, server_time
 from cosxfer.credentials import Credentials, CredentialsResolver

@@ -7,7 +7,8 @@ import binascii
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
-from cosxfer.cos.names import FORBIDDEN_IN_KEY, META_PREFIX, check_header_name, check_header_value
+from cosxfer.cos.header_values import META_PREFIX, check_header_name, check_header_value
+from cosxfer.cos.identifiers import FORBIDDEN_IN_KEY
 from cosxfer.errors import UsageError
 from cosxfer.limits import (
     GIB,

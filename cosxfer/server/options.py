@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cosxfer.cos.names import check_bucket, check_region
+from cosxfer.cos.identifiers import check_bucket, check_region
 from cosxfer.credentials import Credentials
 from cosxfer.errors import CosxferError, UsageError
 

@@ -7,8 +7,8 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
-from cosxfer.cos.names import shorten
 from cosxfer.errors import UsageError
+from cosxfer.foreign import shorten
 from cosxfer.tasks.record import TaskRecord
 
 AnyRecord = TaskRecord[Any]

@@ -7,7 +7,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from cosxfer.address import ObjectAddress, shown_key
-from cosxfer.cos.names import object_address
+from cosxfer.cos.identifiers import object_address
 from cosxfer.errors import UsageError
 
 BUCKET = "examplebucket-1250000000"

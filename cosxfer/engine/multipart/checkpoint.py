@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from cosxfer._native import hashing
-from cosxfer.cos.names import bare_etag
+from cosxfer.cos.identifiers import bare_etag
 from cosxfer.engine.multipart.source import HashedPart
 from cosxfer.errors import SourceChangedError
 from cosxfer.models import Part

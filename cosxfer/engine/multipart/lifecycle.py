@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from cosxfer.address import ObjectAddress
 from cosxfer.cos import requests
-from cosxfer.cos.names import bare_etag, shorten
+from cosxfer.cos.identifiers import bare_etag
 from cosxfer.engine.limiter import Share
 from cosxfer.engine.multipart.abort import Leaving, leave
 from cosxfer.engine.multipart.checkpoint import Checkpoint
@@ -22,6 +22,7 @@ from cosxfer.engine.multipart.source import PartSource, ReadyPart
 from cosxfer.engine.multipart.window import run_window
 from cosxfer.engine.report import Reporter, logger
 from cosxfer.errors import ConnectError, CosxferError, NotFoundError, SourceError, TransportError, UploadError
+from cosxfer.foreign import shorten
 from cosxfer.models import MultipartCompleteResult, Part
 from cosxfer.ops.multipart_init import multipart_init
 from cosxfer.ops.multipart_upload import multipart_upload

@@ -15,7 +15,6 @@ from typing import Any
 
 from cosxfer._native import hashing
 from cosxfer.address import ObjectAddress
-from cosxfer.cos.names import shorten
 from cosxfer.cos.requests import check_unchanged, customer_key_headers
 from cosxfer.engine.upload.bodies import PreparedBody
 from cosxfer.errors import (
@@ -26,6 +25,7 @@ from cosxfer.errors import (
     ServerError,
     UsageError,
 )
+from cosxfer.foreign import shorten
 from cosxfer.limits import MAX_PUT_BYTES, MIB
 from cosxfer.models import AppendObjectResult, HeadObjectResult
 from cosxfer.ops.append_object import append_object

@@ -10,9 +10,9 @@ from types import UnionType
 from typing import Any, Required, TypedDict, Union, cast, get_args, get_origin, get_type_hints
 
 from cosxfer.arguments import as_number, check_names, wrong_type
-from cosxfer.cos.names import shorten
 from cosxfer.cos.requests import ObjectHeaders
 from cosxfer.errors import UsageError
+from cosxfer.foreign import shorten
 from cosxfer.models import Progress, UploadResult
 
 

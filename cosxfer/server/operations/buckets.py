@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cosxfer.cos.names import check_bucket
+from cosxfer.cos.identifiers import check_bucket
 from cosxfer.errors import UsageError
 from cosxfer.server.call import OWNER, Call, iso_date
 from cosxfer.server.http import CosError, Response, xml_response

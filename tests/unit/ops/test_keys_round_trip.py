@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import cosxfer
 from cosxfer.address import shown_key
 from cosxfer.cos import xml
-from cosxfer.cos.names import check_key
+from cosxfer.cos.identifiers import check_key
 from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.limits import MIB

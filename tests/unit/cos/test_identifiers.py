@@ -1,4 +1,4 @@
-"""Names that COS takes, and messages that name the value and the limit."""
+"""Bucket names, regions and keys that COS accepts; errors that name the value and the limit."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cosxfer.cos.names import check_bucket, check_header_value, check_key, check_region, metadata_headers, shorten
+from cosxfer.cos.identifiers import check_bucket, check_key, check_region
 from cosxfer.errors import UsageError
-from cosxfer.limits import MAX_KEY_BYTES, MAX_METADATA_BYTES
+from cosxfer.limits import MAX_KEY_BYTES
 
 
 @pytest.mark.parametrize("bucket", ["a-1", "examplebucket-1250000000", "my-own-bucket-1250000000"])
@@ -58,27 +58,3 @@ def test_a_longer_key_is_refused_with_its_length_and_the_limit(key: str) -> None
 def test_a_key_that_stands_for_the_bucket_is_refused(key: str) -> None:
     with pytest.raises(UsageError):
         check_key(key)
-
-
-def test_metadata_may_be_2_kilobytes_and_no_more() -> None:
-    room = MAX_METADATA_BYTES - len("x-cos-meta-a")
-    assert metadata_headers({"a": "x" * room}) == {"x-cos-meta-a": "x" * room}
-    for value in ("x" * (room + 1), "ä" * (room // 2) + "xx"):
-        with pytest.raises(UsageError, match=f"COS allows {MAX_METADATA_BYTES}"):
-            metadata_headers({"a": value})
-
-
-@given(st.text(max_size=20))
-def test_a_header_value_never_breaks_out_of_its_line(value: str) -> None:
-    try:
-        check_header_value("x-a", value)
-    except UsageError:
-        return
-    assert not set(value.encode()) & {*range(9), *range(10, 32), 127}
-    assert value == value.strip(" \t")
-
-
-@given(st.text(max_size=300))
-def test_a_shortened_value_fits_and_is_printable(value: str) -> None:
-    assert len(shorten(value)) <= 80
-    assert shorten(value).isprintable()

@@ -1,34 +1,22 @@
-"""The rules for the names of buckets, regions, objects, uploads and metadata (pages 436/13312, 13324, 7749)."""
+"""Checks of bucket names, regions, keys, upload ids and part numbers (COS pages 436/13312, 13324); bare ETags."""
 
 from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Mapping
-from typing import cast
 
 from cosxfer.address import ObjectAddress
-from cosxfer.arguments import as_number, check_mapping, check_text
+from cosxfer.arguments import as_number, check_text
 from cosxfer.cos.xml import NOT_XML
 from cosxfer.errors import UsageError
-from cosxfer.limits import MAX_KEY_BYTES, MAX_METADATA_BYTES, MAX_PART_NUMBER, MIN_PART_NUMBER
+from cosxfer.foreign import shorten
+from cosxfer.limits import MAX_KEY_BYTES, MAX_PART_NUMBER, MIN_PART_NUMBER
 
 _BUCKET = re.compile(r"[a-z\d-]+-\d+", re.ASCII)
 _REGION = re.compile(r"[a-z\d-]+", re.ASCII)
-_META_NAME = re.compile(r"[a-z\d-]+", re.ASCII)
-_HEADER_NAME = re.compile(r"[a-z\d!#$%&'*+.^_`|~-]+", re.ASCII)
-META_PREFIX = "x-cos-meta-"
-
-_SECRET_HEADERS = frozenset({"authorization", "x-cos-security-token", "x-cos-server-side-encryption-customer-key"})
 
 FORBIDDEN_IN_KEY = frozenset("\x18\x19\x1a\x1b")
 """Control characters that COS refuses (decimal 24 to 27)."""
-
-
-def shorten(value: object, limit: int = 80) -> str:
-    """A repr of ``value`` that fits a message."""
-    text = repr(value)
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def check_bucket(bucket: str) -> str:
@@ -128,91 +116,3 @@ def check_part_number(value: int | str) -> int:
 def bare_etag(value: str) -> str:
     """An ETag without its quotes, to be compared."""
     return value.strip('"').lower()
-
-
-def number_text(value: str | int) -> str:
-    """A header's value: a whole number in decimal digits, anything else as it is, to be checked as text."""
-    return str(value) if type(value) is int else cast(str, value)
-
-
-def metadata_headers(metadata: Mapping[str, str | int] | None) -> dict[str, str]:
-    """Return ``x-cos-meta-*`` headers for ``metadata``, whose names may come with or without that prefix.
-
-    Headers know no capitals: two names that differ in nothing else are refused.
-    """
-    check_mapping(metadata, "metadata", example='{"colour": "red"}')
-    headers: dict[str, str] = {}
-    names: dict[str, str] = {}
-    for name, value in (metadata or {}).items():
-        suffix = name.lower().removeprefix(META_PREFIX) if isinstance(name, str) else ""
-        if not _META_NAME.fullmatch(suffix):
-            raise UsageError(
-                f"the metadata name {shorten(name)} may hold only letters, digits and '-'", name="metadata", value=name
-            )
-        header = META_PREFIX + suffix
-        if header in headers:
-            raise same_header(header, names[header], name, argument="metadata")
-        text = number_text(value)
-        check_header_value(header, text, argument="metadata")
-        headers[header], names[header] = text, name
-    check_metadata_size(headers)
-    return headers
-
-
-def check_metadata_size(headers: Mapping[str, str]) -> None:
-    """Refuse more than 2 KB of ``x-cos-meta-*`` headers."""
-    size = sum([len(n) + len(v.encode()) for n, v in headers.items() if n.startswith(META_PREFIX)])
-    if size > MAX_METADATA_BYTES:
-        raise UsageError(
-            f"the metadata is {size} bytes, names and values together; COS allows {MAX_METADATA_BYTES}",
-            name="metadata",
-            value=size,
-        )
-
-
-def same_header(header: str, first: str, second: str, *, argument: str) -> UsageError:
-    """The error for two names that make one header, of which one would be lost."""
-    return UsageError(
-        f"{argument} has {first!r} and {second!r}, which are one header ({header}); give one of them",
-        name=argument,
-        value=(first, second),
-    )
-
-
-def check_header_name(name: str) -> str:
-    """Return the header's name in lower case if HTTP allows it."""
-    lower = name.lower() if isinstance(name, str) else ""
-    if not _HEADER_NAME.fullmatch(lower):
-        raise UsageError(f"{shorten(name)} is not the name of a header", name="headers", value=name)
-    return lower
-
-
-def check_header_value(name: str, value: str, *, argument: str = "") -> None:
-    """Refuse what would break out of a header line, or be changed on the way (spaces at the ends).
-
-    ``argument`` is what the caller calls it, where that is not the header's name.
-    """
-    shown = showable(name, value)
-    argument = argument or name
-    if not isinstance(value, str):
-        raise UsageError(
-            f"the header {name} is {type(value).__name__}; it must be a string", name=argument, value=shown
-        )
-    if any((ord(c) < 0x20 and c != "\t") or ord(c) == 0x7F for c in value):
-        raise UsageError(f"the header {name} holds a control character: {shorten(shown)}", name=argument, value=shown)
-    if value != value.strip(" \t"):
-        raise UsageError(
-            f"the header {name} has spaces at its ends, which HTTP drops: {shorten(shown)}", name=argument, value=shown
-        )
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        # The error holds the value, so it may not go along with a secret one.
-        raise UsageError(
-            f"the header {name} cannot be encoded as UTF-8: {error.reason}", name=argument, value=shown
-        ) from (None if name in _SECRET_HEADERS else error)
-
-
-def showable(header: str, value: object) -> object:
-    """``value``, or what stands for it in messages where the header holds a secret."""
-    return "(not shown)" if header in _SECRET_HEADERS else value
