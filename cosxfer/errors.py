@@ -7,20 +7,20 @@
     ├── CredentialsError              no usable credentials
     ├── SourceError                   the local file cannot be opened or read
     │   └── SourceChangedError        it was cut, replaced or rewritten during the upload
-    ├── TransportError                no answer from the server
+    ├── TransportError                no response from the server
     │   ├── ConnectError              no connection: DNS, refused, TLS
-    │   ├── TransportTimeoutError     the server stopped talking
-    │   └── ProtocolError             the answer is not HTTP, or not what COS sends
-    ├── ServerError                   COS answered with an error: status, code, request id
+    │   ├── TransportTimeoutError     the server made no progress
+    │   └── ProtocolError             the response is not HTTP, or not what COS sends
+    ├── ServerError                   COS returned an error: status, code, request id
     │   ├── AccessDeniedError         403: signature, key, permission
     │   ├── NotFoundError             404: bucket, key or upload
-    │   ├── AppendPositionError       409: an append elsewhere than at the object's end
-    │   ├── ObjectNotAppendableError  409: the object was not made by an append
-    │   └── ThrottledError            503 SlowDown and its kind
-    ├── IntegrityError                a digest or a size does not agree
-    ├── UploadError                   the upload of a file failed; it is of the class of its cause too
-    ├── TaskCanceledError             the task was cancelled before its end
-    └── TaskTimeoutError (TimeoutError)  a task's end was not waited for any longer
+    │   ├── AppendPositionError       409: the position is not the object's end
+    │   ├── ObjectNotAppendableError  409: the object was not created by an append
+    │   └── ThrottledError            503 SlowDown and similar codes
+    ├── IntegrityError                a digest or a size does not match
+    ├── UploadError                   the upload of a file failed; also an instance of its cause's class
+    ├── TaskCanceledError             the task was cancelled
+    └── TaskTimeoutError (TimeoutError)  result(timeout) ran out of time; the task continues
 
 ``retryable`` says whether the same request may succeed when sent again; values are attributes, so that a
 program needs to parse no message. No message, attribute or repr holds a secret key, a token or a signature. Each can be
