@@ -1,6 +1,7 @@
-"""The command line. It needs the extra ``cli``; without it, it says so.
+"""The command line. It needs the extra ``cli`` and says so if the extra is missing.
 
-It begins here, where little is imported yet: what is takes a moment, and Ctrl-C in it would end in a traceback.
+This module imports almost nothing before it handles signals. Importing takes a moment, and Ctrl-C during it would end
+in a traceback.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from types import FrameType
 
 
 def main() -> None:
-    """Run the command ``cosxfer``, quiet at a signal from the first moment on; docs/command.md lists its exit codes."""
+    """Run the command ``cosxfer``. A signal never shows a traceback. docs/command.md lists the exit codes."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # What was ignored when we were started stays ignored: that is how nohup works.
+        # A signal that is ignored at the start stays ignored, as nohup requires.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _leave)
     from cosxfer.cli.start import run
@@ -26,7 +27,7 @@ def main() -> None:
 def _leave(number: int, frame: FrameType | None) -> None:
     if "--json" in sys.argv[1:]:
         kind = "KeyboardInterrupt" if number == signal.SIGINT else "TerminatedError"
-        error = f'{{"error": {{"type": "{kind}", "message": "ended by a signal; nothing was under way"}}}}\n'
-        with suppress(OSError):  # closed, or nobody reads it
+        error = f'{{"error": {{"type": "{kind}", "message": "ended by a signal before any upload began"}}}}\n'
+        with suppress(OSError):  # standard output is closed or has no reader
             os.write(1, error.encode())
     os._exit(128 + number)

@@ -33,9 +33,12 @@ app = typer.Typer(
 )
 
 Endpoint = Annotated[
-    str | None, typer.Option(help="Address with {bucket} and {region}.", envvar="COS_ENDPOINT", show_default=False)
+    str | None,
+    typer.Option(
+        help="Address, with {bucket} and {region} as placeholders.", envvar="COS_ENDPOINT", show_default=False
+    ),
 ]
-Region = Annotated[str | None, typer.Option(help="Such as ap-guangzhou.", envvar="COS_REGION", show_default=False)]
+Region = Annotated[str | None, typer.Option(help="For example ap-guangzhou.", envvar="COS_REGION", show_default=False)]
 CaFile = Annotated[
     str | None,
     typer.Option(help="PEM file of certificate authorities to trust.", metavar="FILE", show_default=False),
@@ -43,14 +46,14 @@ CaFile = Annotated[
 SecretKeyFile = Annotated[
     str | None,
     typer.Option(
-        help="File with the secret key alone, instead of COS_SECRET_KEY; - is standard input. Keep it to yourself "
+        help="File that contains only the secret key, instead of COS_SECRET_KEY; - is standard input. Protect it "
         "(chmod 600).",
         metavar="FILE",
         show_default=False,
     ),
 ]
 Anonymous = Annotated[bool, typer.Option("--anonymous", help="Send unsigned requests.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks, and log each request and what is decided.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks; log each request and decision.")]
 
 
 def _version(wanted: bool) -> None:
@@ -73,14 +76,14 @@ def cp(
     source: Annotated[
         str,
         typer.Argument(
-            help="The file to upload; - is standard input (a file of that name is ./-); with -r a directory.",
+            help="The file to upload; - is standard input (use ./- for a file of that name). With -r: a directory.",
             show_default=False,
         ),
     ],
     destination: Annotated[
         str,
         typer.Argument(
-            help="cos://BUCKET/KEY; a key that ends with / gets the file's name. With -r: cos://BUCKET/PREFIX.",
+            help="cos://BUCKET/KEY; if KEY ends with /, the file's name is added. With -r: cos://BUCKET/PREFIX.",
             show_default=False,
         ),
     ],
@@ -89,19 +92,24 @@ def cp(
     ] = False,
     include: Annotated[
         list[str] | None,
-        typer.Option(help="With -r: only files that match; may be repeated.", metavar="PATTERN", show_default=False),
+        typer.Option(
+            help="With -r: upload only matching files. May be repeated.", metavar="PATTERN", show_default=False
+        ),
     ] = None,
     exclude: Annotated[
         list[str] | None,
         typer.Option(
-            help="With -r: no files and folders that match; may be repeated.", metavar="PATTERN", show_default=False
+            help="With -r: skip matching files and folders. May be repeated.", metavar="PATTERN", show_default=False
         ),
     ] = None,
     endpoint: Endpoint = None,
     region: Region = None,
     part_size: Annotated[
         str | None,
-        typer.Option(help="Size of a part, such as 16MiB. Default: 8 MiB, or what 10,000 parts need.", metavar="SIZE"),
+        typer.Option(
+            help="Size of a part, such as 16MiB. Default: 8 MiB, or more if the file needs over 10,000 parts.",
+            metavar="SIZE",
+        ),
     ] = None,
     concurrency: Annotated[str, typer.Option(help="Parts in flight, 1 to 256.", metavar="N")] = "4",
     storage_class: Annotated[
@@ -110,44 +118,40 @@ def cp(
     meta: Annotated[
         list[str] | None,
         typer.Option(
-            help="Metadata, x-cos-meta-K: V; no header such as Content-Type. May be repeated.",
+            help="Set the metadata x-cos-meta-K to V. It cannot set headers such as Content-Type. May be repeated.",
             metavar="K=V",
             show_default=False,
         ),
     ] = None,
     timeout: Annotated[
         str,
-        typer.Option(help="Seconds that the server may be silent before an attempt counts as failed.", metavar="S"),
+        typer.Option(help="Seconds without progress after which an attempt fails.", metavar="S"),
     ] = "60",
-    connect_timeout: Annotated[
-        str, typer.Option(help="Seconds that a connection may take to be made.", metavar="S")
-    ] = "10",
-    max_attempts: Annotated[
-        str, typer.Option(help="How often a request is sent before its failure is final.", metavar="N")
-    ] = "5",
+    connect_timeout: Annotated[str, typer.Option(help="Seconds to wait for a connection.", metavar="S")] = "10",
+    max_attempts: Annotated[str, typer.Option(help="Number of attempts for each request.", metavar="N")] = "5",
     http_version: Annotated[
-        str, typer.Option(help="auto, 1.1 or 2; 2 over plain http means with prior knowledge.", metavar="VERSION")
+        str, typer.Option(help="auto, 1.1 or 2. With plain http, 2 means prior knowledge.", metavar="VERSION")
     ] = "auto",
     ca_file: CaFile = None,
     secret_key_file: SecretKeyFile = None,
     anonymous: Anonymous = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object on standard output, also of a failure.")
+        bool, typer.Option("--json", help="Print one JSON object on standard output, also after a failure.")
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Upload a file and prove that it arrived.
+    """Upload a file and verify that it arrived.
 
-    Patterns mean what they mean in a .gitignore:
+    Patterns work as in a .gitignore:
 
-    - without a `/`, a name at any depth: `*.tmp`
-    - with a `/` at the front or in the middle, a path from DIR: `/build`, `photos/*.jpg`
-    - with a `/` at the end, folders only: `cache/`
-    - `*` and `?` stand for no `/`; `**/x` is x at any depth, `a/**` all that is in a, `a/**/b` any folders between
-    - a folder that matches stands for all that is in it
+    - without a `/`: a name at any depth: `*.tmp`
+    - with a `/` at the front or in the middle: a path from DIR: `/build`, `photos/*.jpg`
+    - with a `/` at the end: folders only: `cache/`
+    - `*` and `?` do not match `/`; `**/x` is x at any depth, `a/**` everything in a, `a/**/b` any folders between
+    - a folder that matches includes everything in it
 
-    `--exclude` goes before `--include`. A pattern that matches nothing is reported, and if no file matches `--include`
-    the command fails. What cannot be read is reported and fails the command, unless `--exclude` names it.
+    `--exclude` overrides `--include`. The command reports a pattern that matches nothing and fails if no file matches
+    `--include`. It reports unreadable files and folders and fails, unless `--exclude` matches them.
 
     Keys come from COS_SECRET_ID, COS_SECRET_KEY (or --secret-key-file) and COS_TOKEN. Exit codes: 0 done and verified,
     1 failed, 2 wrong usage or missing keys, 3 done and verified but standard output could not be written, 130
@@ -160,11 +164,11 @@ def cp(
 
     with reported(debug=debug, as_json=as_json):
         if not recursive and (include or exclude):
-            raise UsageError("--include and --exclude choose among the files of a directory; -r uploads one")
+            raise UsageError("--include and --exclude need -r, which uploads a directory")
         path = parse_source(source)
         if secret_key_file is not None and is_named(source) and is_named(secret_key_file):
             raise UsageError(
-                "the source and --secret-key-file are both standard input; give one of them as a file",
+                "the source and --secret-key-file are both standard input; use a file for one of them",
                 name="--secret-key-file",
             )
         bucket, key = parse_address(destination) if recursive else parse_destination(destination, path)
@@ -198,7 +202,7 @@ def cp(
 @app.command()
 def abort(
     address: Annotated[str, typer.Argument(help="cos://BUCKET/KEY of the upload.", show_default=False)],
-    upload_id: Annotated[str, typer.Argument(help="The id that cp gave.", show_default=False)],
+    upload_id: Annotated[str, typer.Argument(help="The upload id that cp printed.", show_default=False)],
     endpoint: Endpoint = None,
     region: Region = None,
     ca_file: CaFile = None,
@@ -206,7 +210,7 @@ def abort(
     anonymous: Anonymous = False,
     debug: Debug = False,
 ) -> None:
-    """Remove the parts that an upload has left on the server, where they are paid for."""
+    """Delete the parts of an unfinished upload from the server, where they cost money."""
     from cosxfer.cli.abort import run
     from cosxfer.cli.connection import Connection
     from cosxfer.cli.failures import reported
@@ -232,38 +236,40 @@ def serve(
     context: typer.Context,
     root: Annotated[
         str | None,
-        typer.Option(help="Where objects are kept. Default: a temporary folder, removed at the end.", metavar="DIR"),
+        typer.Option(help="Data directory. Default: a temporary directory, removed at the end.", metavar="DIR"),
     ] = None,
     bucket: Annotated[
         list[str] | None,
         typer.Option(help="A bucket to serve; may be repeated. Default: examplebucket-1250000000.", metavar="NAME"),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[str, typer.Option(help="Port to listen on, 0 to 65535; 0 is a free one.", metavar="N")] = "9000",
+    port: Annotated[
+        str, typer.Option(help="Port to listen on, 0 to 65535; 0 chooses a free port.", metavar="N")
+    ] = "9000",
     secret_id: Annotated[
         str | None, typer.Option(help="Key that clients sign with.", envvar="COS_SECRET_ID", show_default=False)
     ] = None,
     secret_key: Annotated[
         str | None,
         typer.Option(
-            help="Its secret. What is typed here shows in the list of processes (ps): set COS_SECRET_KEY, or use "
+            help="Its secret. Other users see this option in the list of processes (ps); prefer COS_SECRET_KEY or "
             "--secret-key-file.",
             envvar="COS_SECRET_KEY",
             show_default=False,
         ),
     ] = None,
     secret_key_file: SecretKeyFile = None,
-    tls: Annotated[bool, typer.Option("--tls", help="Serve https, with a certificate made for the occasion.")] = False,
+    tls: Annotated[bool, typer.Option("--tls", help="Serve https with a generated certificate.")] = False,
     discard: Annotated[
-        bool, typer.Option("--discard", help="Keep nothing and check nothing: a sink for benchmarks.")
+        bool, typer.Option("--discard", help="Store nothing and check nothing: a sink for benchmarks.")
     ] = False,
     fault_script: Annotated[
         str | None,
-        typer.Option(help="JSON file of faults to play (docs/server.md).", metavar="FILE", show_default=False),
+        typer.Option(help="JSON file of faults to inject (docs/server.md).", metavar="FILE", show_default=False),
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Serve the COS protocol on this machine, for demos, tests and benchmarks."""
+    """Run a COS server on this machine, for demos, tests and benchmarks."""
     from cosxfer.cli.failures import reported
     from cosxfer.cli.keys import read_secret_key
     from cosxfer.cli.serve import run
@@ -290,30 +296,30 @@ def serve(
 @app.command()
 def form(
     target: Annotated[
-        str, typer.Argument(help="cos://BUCKET/PREFIX; the file's name follows the prefix.", show_default=False)
+        str, typer.Argument(help="cos://BUCKET/PREFIX; the file's name is added to the prefix.", show_default=False)
     ],
     output: Annotated[
         str,
         typer.Option(
             "--output",
             "-o",
-            help="Where the page goes; - is standard output (a file of that name is ./-).",
+            help="The page to write; - is standard output (use ./- for a file of that name).",
             metavar="FILE",
         ),
     ] = "upload.html",
-    expires: Annotated[str, typer.Option(help="How long the form works: 15m, 1h, 7d.", metavar="TIME")] = "1h",
+    expires: Annotated[str, typer.Option(help="How long the form is valid: 15m, 1h, 7d.", metavar="TIME")] = "1h",
     max_size: Annotated[str, typer.Option(help="Largest file, such as 100MiB.", metavar="SIZE")] = "5GiB",
     title: Annotated[str | None, typer.Option(help="The page's heading.", show_default=False)] = None,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Replace a file that is there already.")] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace an existing file.")] = False,
     endpoint: Endpoint = None,
     region: Region = None,
     secret_key_file: SecretKeyFile = None,
     debug: Debug = False,
 ) -> None:
-    """Write an HTML page with which a browser uploads into a bucket, without keys (POST Object).
+    """Write an HTML page that uploads files from a browser into a bucket, without keys (POST Object).
 
-    The page holds a signature that lets whoever has it upload under the prefix until it expires. The bucket needs a
-    CORS rule that lets the page's origin POST (the embedded server has one).
+    The page contains a signature. Until it expires, anyone who has the page can upload under the prefix. The bucket
+    needs a CORS rule that allows POST from the page's origin (the embedded server has one).
     """
     from cosxfer.cli.failures import reported
     from cosxfer.cli.form import FormOptions, run
@@ -348,5 +354,5 @@ def demo(
 
 
 def _http_version(value: str) -> HttpVersion:
-    # The client checks it too; a cast here would hide a wrong value from the type checker alone.
+    # The client checks the value. A cast would hide a wrong one from the type checker only.
     return value  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""Where the commands upload to, and how: the options that they have in common, and the client that these make."""
+"""The connection options that all commands share, and the client that they create."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ logger = clean_logger("cosxfer")
 
 @dataclass(frozen=True, kw_only=True)
 class Connection:
-    """How the server is reached; None leaves a choice to the client."""
+    """How to reach the server. None selects the client's default."""
 
     endpoint: str | None = None
     region: str | None = None
@@ -39,7 +39,7 @@ class Connection:
     max_attempts: int = 5
 
     def client(self) -> Client:
-        """A client with these settings. Raises `CredentialsError` and `UsageError`."""
+        """Return a client with these settings. Raises `CredentialsError` and `UsageError`."""
         if self.anonymous and self.secret_key_file is not None:
             raise UsageError("--anonymous sends no keys; leave out --secret-key-file", name="--secret-key-file")
         otherwise = ", or send unsigned requests with --anonymous"
@@ -54,14 +54,14 @@ class Connection:
             stall_timeout_seconds=self.timeout,
             connect_timeout_seconds=self.connect_timeout,
             max_attempts=self.max_attempts,
-            # Nobody restarts a task of a command: one that fails deletes its parts at once.
+            # The command never restarts a task, so a failed task deletes its parts at once.
             max_finished_tasks=0,
         )
         logger.debug("cosxfer %s, Python %s, kernel %s, %r", __version__, platform.python_version(), KERNEL, client)
         return client
 
     def abort_command(self, bucket: str, key: str, upload_id: str) -> str:
-        """What removes the parts of a multipart upload, as it is typed."""
+        """Return the command line that deletes the parts of a multipart upload."""
         words = ["cosxfer", "abort", f"cos://{bucket}/{key}", upload_id]
         options = (
             ("--endpoint", self.endpoint),
@@ -74,7 +74,7 @@ class Connection:
         return shlex.join([*words, "--anonymous"] if self.anonymous else words)
 
     def remedy(self, error: Exception, bucket: str, key: str) -> str:
-        """The command that removes what a failed upload has left on the server, indented; nothing where all is gone."""
+        """Return the indented command that deletes the parts of a failed upload; empty if no parts are left."""
         if not isinstance(error, UploadError) or not error.upload_id or error.aborted:
             return ""
         return f"  {self.abort_command(bucket, key, error.upload_id)}"
@@ -82,7 +82,7 @@ class Connection:
 
 @contextmanager
 def cleaned_up(client: Client, connection: Connection) -> Iterator[None]:
-    """Uploads of ``client``: where they are interrupted, it is said what could not be removed from the server."""
+    """Run uploads of ``client``. After an interrupt, print what could not be deleted from the server."""
     leaves(partial(_left, client, connection))
     try:
         yield
@@ -93,17 +93,17 @@ def cleaned_up(client: Client, connection: Connection) -> Iterator[None]:
 
 
 def _left(client: Client, connection: Connection) -> Sequence[str]:
-    """What the uploads of ``client`` leave on the server if they end now: sentences and commands."""
-    said = []
+    """Return messages and commands about the parts that uploads of ``client`` leave on the server if they end now."""
+    lines = []
     for task in client.get_task_list():
         if task.upload_id:
-            said.append(
-                f"parts of the multipart upload {task.upload_id} may be left on the server, where they are paid for; "
-                "this removes them:"
+            lines.append(
+                f"parts of the multipart upload {task.upload_id} may be left on the server, where they cost money. "
+                "To delete them:"
             )
-            said.append(f"  {connection.abort_command(task.bucket, task.key, task.upload_id)}")
+            lines.append(f"  {connection.abort_command(task.bucket, task.key, task.upload_id)}")
         elif task.state in ("checking", "uploading"):
-            said.append(
-                f"the upload to cos://{task.bucket}/{task.key} was under way; whether it has an upload id is not known"
+            lines.append(
+                f"the upload to cos://{task.bucket}/{task.key} was running; it may have an upload id that is not known"
             )
-    return said
+    return lines

@@ -26,7 +26,7 @@ from cosxfer.models import UploadResult
 
 @dataclass(frozen=True, kw_only=True)
 class CopyOptions:
-    """What was asked for; None leaves a choice to the client."""
+    """The arguments of ``cp``. None selects the client's default."""
 
     source: Path | None
     """None is standard input."""
@@ -50,10 +50,11 @@ class CopyOptions:
 
 
 def run(options: CopyOptions) -> None:
-    """Upload and print the outcome; exits with 1 where the object is there but could not be verified."""
+    """Upload and print the result. Exits with 1 if the object was stored but could not be verified."""
     if options.source is not None and is_directory(options.source):
         raise UsageError(
-            f"{shown_path(str(options.source))} is a directory; -r (--recursive) uploads what is in it", name="source"
+            f"{shown_path(str(options.source))} is a directory; use -r (--recursive) to upload its content",
+            name="source",
         )
     warn_of_headers(options.metadata)
     with (
@@ -80,25 +81,25 @@ def run(options: CopyOptions) -> None:
     report(as_json(result) if options.as_json else None, summary=summary(result), good=result.verified)
     if not result.verified:
         tell(
-            "cosxfer: the object could not be verified: the server sent no CRC64, and an ETag that is not the file's "
-            "MD5 (which that of an encrypted object need not be)"
+            "cosxfer: the object could not be verified: the server sent no CRC64, and the ETag is not the file's MD5 "
+            "(normal for an encrypted object)"
         )
         raise typer.Exit(FAILED)
 
 
 def warn_of_headers(metadata: dict[str, str]) -> None:
-    """Say what metadata is not that has the name of a header."""
+    """Warn about metadata that has the name of a header: it does not set the header."""
     for name in meant_as_headers(metadata):
         show(
-            f"--meta {name}=… sets the metadata x-cos-meta-{name.lower()}, and not the header {name}. "
-            "The library's upload_file sets headers of the object (content_type=, cache_control=, acl=, headers=…)"
+            f"--meta {name}=… sets the metadata x-cos-meta-{name.lower()}, not the header {name}. "
+            "To set headers, use upload_file of the library (content_type=, cache_control=, acl=, headers=…)"
         )
 
 
 def report(figures: dict[str, object] | None, *, summary: str, good: bool) -> None:
-    """Print the outcome, as ``figures`` where there are some. ``good``: all is verified.
+    """Print ``figures`` as JSON if given, else ``summary``. ``good`` says that everything is verified.
 
-    Where that cannot be done, ``summary`` tells it where it can be.
+    If standard output cannot be written, ``summary`` goes to standard error.
     """
     try:
         if figures is None:
@@ -112,12 +113,12 @@ def report(figures: dict[str, object] | None, *, summary: str, good: bool) -> No
 
 @contextmanager
 def _file(source: Path | None) -> Iterator[Path]:
-    """The file to upload: standard input is kept in a temporary one, as its length and digests are needed first."""
+    """Yield the file to upload. Standard input goes to a temporary file first, because COS needs length and digests."""
     if source is not None:
         yield source
         return
     if not is_given():
-        raise UsageError("the file is '-', and standard input is no pipe or file; name a file", name="source")
+        raise UsageError("the file is '-', but standard input is no pipe or file; name a file", name="source")
     with tempfile.NamedTemporaryFile(prefix="cosxfer-stdin-") as file:
         try:
             for block in read_blocks():
@@ -125,15 +126,15 @@ def _file(source: Path | None) -> Iterator[Path]:
             file.flush()
         except OSError as error:
             raise SourceError(
-                f"standard input could not be kept in {tempfile.gettempdir()}: {error.strerror}; "
-                "TMPDIR names another place",
+                f"cannot store standard input in {tempfile.gettempdir()}: {error.strerror}; "
+                "set TMPDIR to another directory",
                 path=STREAM,
             ) from error
         yield Path(file.name)
 
 
 def as_json(result: UploadResult) -> dict[str, object]:
-    """The object that ``--json`` prints: sizes in bytes, times in seconds, the CRC64 as a decimal string."""
+    """Return the object that ``--json`` prints: sizes in bytes, times in seconds, the CRC64 as a decimal string."""
     return {
         "bucket": result.bucket,
         "key": result.key,
@@ -147,7 +148,7 @@ def as_json(result: UploadResult) -> dict[str, object]:
         "retries": result.retries,
         "http_version": result.http_version,
         "etag": result.etag,
-        # A JSON number of 64 bits is rounded by many readers.
+        # Many JSON parsers round a number of 64 bits.
         "crc64": None if result.crc64 is None else str(result.crc64),
         "verified": result.verified,
         "verified_by": result.verified_by,
@@ -159,7 +160,7 @@ def as_json(result: UploadResult) -> dict[str, object]:
 
 
 def summary(result: UploadResult) -> str:
-    """The outcome for people."""
+    """Return the result as text for people."""
     parts = "one request"
     if result.upload_id:
         parts = f"{counted(result.parts, 'part')} of {human_bytes(result.part_size_bytes)}"

@@ -1,4 +1,4 @@
-"""``cosxfer demo``: the main job on this machine, from a file of random bytes to a verified object and back."""
+"""``cosxfer demo``: uploads a file of random bytes to an embedded server, verifies it, reads it back and compares."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(*, size: int) -> None:
     from cosxfer.server.temporary import temporary_folder
 
     with temporary_folder("cosxfer-demo-") as folder:
-        # The file, the parts and the object they become, and what is read back.
+        # The file, the stored parts, and the copy that is read back.
         _check_space(folder, 3 * size + 64 * MIB)
         source, copy = folder / "random.bin", folder / "copy.bin"
         say(f"Starting the embedded server (TLS) and making a file of {human_bytes(size)} of random bytes …")
@@ -64,11 +64,11 @@ def run(*, size: int) -> None:
     if not (equal and result.verified and result.http_version == "HTTP/2"):
         say("The demo FAILED: see above.")
         raise typer.Exit(FAILED)
-    say("Cleaned up. Everything agreed.")
+    say("Cleaned up. All checks passed.")
 
 
 def _read_back(server: RunningServer, copy: Path) -> float:
-    # With a client of its own, and over HTTP/1.1: what the upload did can have no part in it.
+    # A new client, over HTTP/1.1: independent of the client that uploaded.
     with Client(
         endpoint=server.endpoint, credentials=server.credentials, verify=str(server.ca_file), http_version="1.1"
     ) as client:
@@ -81,13 +81,13 @@ def _tell(result: UploadResult, *, read_seconds: float, equal: bool) -> None:
     size = result.size
     hashed, sent = result.hash_seconds, result.send_seconds
     say(f"  hashed       {human_rate(size, hashed)}, {hashed:.2f} s (MD5 and CRC64 in one pass, kernel {KERNEL})")
-    say(f"  sent         {human_rate(size, sent)}, {sent:.2f} s, over {result.http_version}; hashing waited for it")
+    say(f"  sent         {human_rate(size, sent)}, {sent:.2f} s, over {result.http_version}; hashing ran alongside")
     say(f"  parts        {result.parts} of {human_bytes(result.part_size_bytes)}, {result.retries} sent again")
-    say(f"  in all       {result.seconds:.2f} s, {human_rate(size, result.seconds)}")
+    say(f"  total        {result.seconds:.2f} s, {human_rate(size, result.seconds)}")
     say(f"  ETag         {result.etag}")
     say(f"  CRC64        {result.crc64}, verified: {'yes' if result.verified else 'NO'} (by {result.verified_by})")
     say(f"  read back    {human_rate(size, read_seconds)}, equal to the source: {'yes' if equal else 'NO'}")
-    say("  (client and server share this machine's processors and disk: the rates are no benchmark)")
+    say("  (client and server share this machine's processors and disk, so the rates are no benchmark)")
 
 
 def _make_file(path: Path, size: int) -> None:
@@ -104,6 +104,6 @@ def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise CosxferError(
-            f"the demo needs {human_bytes(needed)} in {folder.parent}, and {human_bytes(free)} are free; "
-            "set TMPDIR to a larger place, or --size to a smaller file"
+            f"the demo needs {human_bytes(needed)} in {folder.parent}, but only {human_bytes(free)} are free; "
+            "set TMPDIR to a larger disk or use a smaller --size"
         )

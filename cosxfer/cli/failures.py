@@ -1,4 +1,4 @@
-"""How a command ends: a readable paragraph on standard error and the exit code, never a traceback unless asked for."""
+"""How a command ends: a message on standard error and an exit code. Tracebacks are shown only with ``--debug``."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from cosxfer.cli.output import (
 from cosxfer.errors import CosxferError, CredentialsError, UploadError, UsageError
 
 FAILED, USAGE, UNREPORTED = 1, 2, 3
-"""Besides 0 and what signals end with. ``UNREPORTED``: it is done and verified, but standard output took no report."""
+"""Exit codes, besides 0 and those of signals. ``UNREPORTED``: done and verified, but standard output failed."""
 
 _GIVEN_UP = (
-    "what was under way was given up and cleaned up, unless a line above says what stays. If the last request had "
-    "already reached the server the object may be there: look before you rely on either"
+    "running uploads were aborted and their parts deleted, unless a line above says otherwise. If the last request "
+    "reached the server, the object may exist; check before you rely on it"
 )
 
 _OPTIONS = {
@@ -43,7 +43,7 @@ _OPTIONS = {
     "port": "--port",
     "stall_timeout_seconds": "--timeout",
 }
-"""What the command calls the parameters of the client."""
+"""The command's options for parameters of the client."""
 
 _PHRASES = (
     (re.compile(r"pass region= \("), "give --region ("),
@@ -53,12 +53,12 @@ _PHRASES = (
         "give both --secret-id and --secret-key (or COS_SECRET_ID and COS_SECRET_KEY)",
     ),
 )
-"""The same within a message."""
+"""Phrases of the library's messages, and the command's words for them."""
 
 
 @contextmanager
 def reported(*, debug: bool, as_json: bool = False) -> Iterator[None]:
-    """Run a command: its errors become messages and exit codes, and with ``as_json`` an object on standard output."""
+    """Run a command. Turn its errors into messages and exit codes; with ``as_json``, also print a JSON object."""
     expect_object(as_json)
     try:
         with interruptible(), noticed(debug=debug):
@@ -78,17 +78,17 @@ def reported(*, debug: bool, as_json: bool = False) -> Iterator[None]:
     except Exception as error:
         if debug:
             _show_traceback()
-        hint = "" if debug else ". Run with --debug for the details"
-        message = f"a fault of cosxfer itself: {type(error).__name__}: {error}{hint}"
+        hint = "" if debug else ". Run with --debug for details"
+        message = f"bug in cosxfer: {type(error).__name__}: {error}{hint}"
         _object({"error": {"type": type(error).__name__, "message": message}})
         fail(message, FAILED)
 
 
 def start(app: Callable[..., object], arguments: list[str]) -> object:
-    """Run the command line; returns its exit code.
+    """Run the command line and return its exit code.
 
-    Commands tell of their failures themselves. Here are those of what comes before a command: its arguments, and the
-    modules that it imports.
+    Commands report their own errors. This function reports errors from before a command runs: in its arguments and in
+    the modules that it imports.
     """
     try:
         if not arguments:
@@ -106,7 +106,7 @@ def start(app: Callable[..., object], arguments: list[str]) -> object:
         tell(f"cosxfer: standard output cannot be written: {unwritten(error)}")
         return FAILED
     except Exception as error:
-        # Typer's own, whose class is not a public one.
+        # An error of Typer, whose class is not public.
         if not hasattr(error, "format_message"):
             raise
         context = getattr(error, "ctx", None)
@@ -115,8 +115,8 @@ def start(app: Callable[..., object], arguments: list[str]) -> object:
 
 
 def told(error: CosxferError) -> int:
-    """Print the error; returns the exit code that it stands for."""
-    # The message stands on standard error in any case.
+    """Print the error and return its exit code."""
+    # If standard output fails, the message is still on standard error.
     _object({"error": error_object(error)})
     tell(f"cosxfer: {message_of(error)}", *_commands(error))
     begun = isinstance(error, UploadError) and error.upload_id
@@ -124,7 +124,7 @@ def told(error: CosxferError) -> int:
 
 
 def _show_traceback() -> None:
-    # Line by line, so that foreign text in an exception's message moves no cursor.
+    # Line by line, so that foreign text in an exception's message cannot move the cursor.
     put(*map(printable, traceback.format_exc().rstrip("\n").split("\n")))
 
 
@@ -146,11 +146,11 @@ def fail(message: str, code: int) -> NoReturn:
 
 
 def error_object(error: Exception) -> dict[str, object]:
-    """What ``--json`` prints of an error: its class and message, and what else is known of it."""
+    """Return what ``--json`` prints for an error: its class, its message and its attributes."""
     known: dict[str, object] = {"type": type(error).__name__, "message": message_of(error)}
     names = ["status", "code", "request_id", "upload_id", "part_number", "aborted"]
     if isinstance(error, UploadError) and not error.upload_id:
-        names.remove("aborted")  # there was nothing to abort
+        names.remove("aborted")  # there were no parts to abort
     for name in names:
         value = getattr(error, name, None)
         if value is not None and value != "" and (name, value) != ("status", 0):
@@ -159,7 +159,7 @@ def error_object(error: Exception) -> dict[str, object]:
 
 
 def message_of(error: Exception) -> str:
-    """What there is to say of an error, in the command's words."""
+    """Return an error's message and notes, with the command's option names."""
     notes = [note for note in getattr(error, "__notes__", []) if not note.startswith(" ")]
     text = str(error)
     for note in notes:
@@ -173,5 +173,5 @@ def message_of(error: Exception) -> str:
 
 
 def _commands(error: Exception) -> list[str]:
-    """Notes that are commands to copy, or what leads to them."""
+    """Return the notes that are commands to copy."""
     return [note for note in getattr(error, "__notes__", []) if note.startswith(" ")]

@@ -1,4 +1,4 @@
-"""``cosxfer form``: a page with which a browser uploads into a bucket, without keys and without a server in between."""
+"""``cosxfer form``: writes a page that uploads from a browser into a bucket, without keys."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 @dataclass(frozen=True, kw_only=True)
 class FormOptions:
-    """What was asked for."""
+    """The arguments of ``form``."""
 
     target: str
     output: Path | None
@@ -40,12 +40,12 @@ class FormOptions:
 
 def run(options: FormOptions) -> None:
     """Sign a form and write its page."""
-    with suppress(OSError):  # writing it says why
+    with suppress(OSError):  # writing the page reports the error
         if not options.force and options.output is not None and options.output.is_file():
             raise UsageError(_taken(options.output), name="output")
     bucket, prefix = parse_target(options.target)
     if not 1 <= options.max_bytes <= MAX_PUT_BYTES:
-        raise UsageError(f"--max-size is {options.max_bytes} bytes; a form carries 1 byte to 5 GiB", name="--max-size")
+        raise UsageError(f"--max-size is {options.max_bytes} bytes; a form allows 1 byte to 5 GiB", name="--max-size")
     keys = find_keys(options.secret_key_file)
     with Client(endpoint=options.endpoint, region=options.region, credentials=keys) as client:
         form = client.presign_post(
@@ -53,7 +53,7 @@ def run(options: FormOptions) -> None:
             f"{prefix}{FILENAME}",
             conditions=[
                 ["content-length-range", 0, options.max_bytes],
-                # The page says of each file what the browser takes it for.
+                # The page sends the content type that the browser detects for each file.
                 ["starts-with", "$Content-Type", ""],
             ],
             content_type="application/octet-stream",
@@ -80,13 +80,13 @@ def run(options: FormOptions) -> None:
 
 
 def _taken(output: Path) -> str:
-    return f"{str(output)!r} is there already; --force replaces it, -o names another file"
+    return f"{str(output)!r} exists already; use --force to replace it or -o to choose another file"
 
 
 def write_whole(path: Path, text: str, *, replace: bool) -> None:
-    """Write a file that is there as a whole or not at all. Without ``replace``, one that is there already stays.
+    """Write the whole file or nothing. Without ``replace``, an existing file stays and ``FileExistsError`` is raised.
 
-    A pipe or a device is written to as it is. Raises ``OSError``.
+    A pipe or a device is written directly. Raises ``OSError``.
     """
     if path.exists() and not path.is_file():
         path.write_text(text, encoding="utf-8")
@@ -102,7 +102,7 @@ def write_whole(path: Path, text: str, *, replace: bool) -> None:
 
 
 def parse_target(text: str) -> tuple[str, str]:
-    """Read ``cos://bucket/prefix``; the prefix may be empty, and is put before the file's name as it is."""
+    """Parse ``cos://bucket/prefix``. The prefix may be empty; it precedes the file's name unchanged."""
     scheme, separator, rest = text.partition("://")
     bucket, _, prefix = rest.partition("/")
     if scheme.lower() != "cos" or not separator or not bucket:
@@ -111,7 +111,7 @@ def parse_target(text: str) -> tuple[str, str]:
 
 
 def parse_duration(text: str) -> int:
-    """Read seconds such as ``90``, ``90s``, ``15m``, ``1h`` or ``7d``."""
+    """Parse a duration such as ``90``, ``90s``, ``15m``, ``1h`` or ``7d`` into seconds."""
     match = _DURATION.fullmatch(text.strip())
     seconds = 0 if match is None else int(match.group(1)) * _SECONDS[match.group(2)]
     if not seconds:

@@ -1,4 +1,4 @@
-"""The page that ``cosxfer form`` writes: one HTML file that needs nothing else, and works without scripts too."""
+"""The page that ``cosxfer form`` writes: one self-contained HTML file that also works without scripts."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ function finish(message, problem) {
   document.title = (problem ? "Failed: " : "") + settings.title;
 }
 
-function refusal(answer) {
-  const said_by_server = new DOMParser().parseFromString(answer.responseText, "application/xml");
-  const text = (name) => (said_by_server.querySelector("Error > " + name) || {}).textContent || "";
+function refusal(response) {
+  const document = new DOMParser().parseFromString(response.responseText, "application/xml");
+  const text = (name) => (document.querySelector("Error > " + name) || {}).textContent || "";
   if (text("Message").includes("expired")) return "This form has expired. Ask for a new one.";
   if (text("Code") === "EntityTooLarge") return "The file is larger than this form allows.";
-  const said = [text("Code"), text("Message")].filter(Boolean).join(": ");
-  return "The server refused the file (" + answer.status + (said ? ", " + said : "") + ").";
+  const reason = [text("Code"), text("Message")].filter(Boolean).join(": ");
+  return "The server refused the file (" + response.status + (reason ? ", " + reason : "") + ").";
 }
 
 form.addEventListener("submit", (event) => {
@@ -86,17 +86,17 @@ form.addEventListener("submit", (event) => {
     document.title = bar.textContent + " · " + settings.title;
   });
   request.addEventListener("load", (loaded) => {
-    const answer = loaded.target;
-    if (answer.status >= 200 && answer.status < 300) {
+    const response = loaded.target;
+    if (response.status >= 200 && response.status < 300) {
       bar.value = 1;
       finish(chosen.name + " (" + bytes(chosen.size) + ") was stored.");
       form.reset();
     } else {
-      finish("", refusal(answer));
+      finish("", refusal(response));
     }
   });
-  request.addEventListener("error", () => finish("", "The server could not be reached, or it does not let this page in."
-    + " Check the network, and the bucket's CORS rules."));
+  request.addEventListener("error", () => finish("", "The server cannot be reached or refuses this page."
+    + " Check the network and the bucket's CORS rules."));
   request.addEventListener("abort", () => finish("Cancelled; nothing was stored."));
   request.send(data);
 });
@@ -139,7 +139,7 @@ This form can be used until <time datetime="{until}">{until_text}</time>.</p>
 
 
 def render(*, url: str, fields: Mapping[str, str], title: str, expires_at: float, max_bytes: int) -> str:
-    """The page for a form that goes to ``url`` with ``fields`` before the file; ``expires_at`` in Unix seconds."""
+    """Return the page of a form that posts ``fields`` and a file to ``url``. ``expires_at`` is in Unix seconds."""
     until = datetime.fromtimestamp(int(expires_at), UTC)
     address = urlsplit(url)
     origin = f"{address.scheme}://{address.netloc}"
@@ -167,5 +167,5 @@ def render(*, url: str, fields: Mapping[str, str], title: str, expires_at: float
 
 
 def _digest(text: str) -> str:
-    """How the page's own policy names a script or a style, so that no other runs."""
+    """Return the hash by which the page's Content-Security-Policy allows a script or a style."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

@@ -1,4 +1,4 @@
-"""What the command finds out after a failure, so that its message can say what was probably wrong."""
+"""Checks after a failure that find the probable cause for the message."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NGINX_SAYS = "The plain HTTP request was sent to HTTPS port"
 
 @contextmanager
 def with_hint(client: Client, bucket: str) -> Iterator[None]:
-    """Replace an error of the block by what was wrong, where that is found out."""
+    """Replace an error of the block by its probable cause, if that is found."""
     try:
         yield
     except CosxferError as error:
@@ -29,7 +29,7 @@ def with_hint(client: Client, bucket: str) -> Iterator[None]:
 
 
 def only_tls(client: Client, bucket: str, error: Exception) -> ConnectError | None:
-    """What to say where plain HTTP was sent to a server that speaks TLS. Asks the server if in doubt."""
+    """Return an error if plain HTTP was sent to a TLS port, else None. Tries a handshake if in doubt."""
     if not _may_be_tls(error):
         return None
     endpoint = resolve_endpoint(client.config.endpoint, bucket=bucket, region=client.config.region)
@@ -39,16 +39,16 @@ def only_tls(client: Client, bucket: str, error: Exception) -> ConnectError | No
 
 
 def _may_be_tls(error: BaseException) -> bool:
-    """Whether that is how plain HTTP fails at a port for TLS: 400 from some servers, nothing or garbage from others."""
+    """Whether plain HTTP at a TLS port may cause this error: some servers return 400, others nothing or garbage."""
     if isinstance(error, UploadError) and error.upload_id:
-        return False  # the server has understood a request before
+        return False  # the server has accepted a request before
     if isinstance(error, ServerError):
         return error.status == 400 and not error.code
     return isinstance(error, TransportError) and not isinstance(error, ConnectError)
 
 
 def _speaks_tls(endpoint: Endpoint) -> bool:
-    """Try a handshake; nothing is sent over it."""
+    """Try a TLS handshake and send nothing over it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -1,4 +1,8 @@
-"""Ctrl-C and its kind: quiet while nothing is under way, an exception the first time, the end at once the second."""
+"""Handling of SIGINT, SIGTERM and SIGHUP.
+
+While no upload runs, a signal ends the command silently. During uploads, the first signal raises an exception and the
+second ends the process at once.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +19,21 @@ from cosxfer.cli.notices import show
 from cosxfer.cli.output import say_object_at_once
 
 ECHO_SECONDS = 0.3
-"""``timeout`` and the like send the same signal twice, to the process and to its group: that is one request."""
+"""``timeout`` sends the same signal twice, to the process and to its group. Within this time it counts as one."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 LAST_WORDS_SECONDS = 1.0
-"""How long the end may take that does not wait."""
+"""How long the last messages may delay the end of the process."""
 
 _AT_ONCE = "ended at once, without cleaning up"
 
 _AFTER_BARS = b"\n\x1b[?25h"
-"""They hide the cursor."""
+"""Shows the cursor again, which progress bars hide."""
 
 
 class TerminatedError(BaseException):
-    """A signal asked the command to end; as KeyboardInterrupt, it is no Exception, so that nothing swallows it."""
+    """A signal ends the command. Like KeyboardInterrupt it is no Exception, so no handler swallows it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -41,19 +45,19 @@ _left: Callable[[], Sequence[str]] | None = None
 
 
 def leaves(left: Callable[[], Sequence[str]]) -> None:
-    """From now on there is something to clean up; ``left`` says what stays if the process ends before that is done."""
+    """Register ``left``: it returns what stays on the server if the process ends without cleaning up."""
     global _left
     _left = left
 
 
 def quiet() -> None:
-    """From now on, a signal ends the command without a word: there is nothing that it could leave behind."""
+    """From now on, a signal ends the command silently, because there is nothing to clean up."""
     _handle_by(_leave)
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """The first signal is an exception in the block, so that it can clean up; a second one does not wait for that."""
+    """The first signal raises an exception, so that the block can clean up. A second one ends the process at once."""
     global _left
     first: float | None = None
     ending = False
@@ -64,10 +68,8 @@ def interruptible() -> Iterator[None]:
         if first is None:
             first = now
             if _left is not None:
-                with suppress(RuntimeError):  # in the middle of a write to the same stream
-                    show(
-                        "stopping; what was sent is being removed from the server. Once more ends at once and leaves it"
-                    )
+                with suppress(RuntimeError):  # the signal interrupted a write to the same stream
+                    show("stopping and deleting the uploaded parts. A second Ctrl-C ends at once and leaves them")
             raise KeyboardInterrupt if number == signal.SIGINT else TerminatedError(number)
         if not ending and now - first >= ECHO_SECONDS:
             ending = True
@@ -82,31 +84,31 @@ def interruptible() -> Iterator[None]:
 
 
 def error_of(number: int, message: str) -> dict[str, object]:
-    """What ``--json`` prints of the end by a signal."""
+    """Return what ``--json`` prints if a signal ends the command."""
     kind = KeyboardInterrupt if number == signal.SIGINT else TerminatedError
     return {"error": {"type": kind.__name__, "message": message}}
 
 
 def _handle_by(handler: Callable[[int, FrameType | None], None]) -> None:
     for number in _SIGNALS:
-        # What was ignored when we were started stays ignored: that is how nohup works.
+        # A signal that is ignored at the start stays ignored, as nohup requires.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handler)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    say_object_at_once(error_of(number, "ended by a signal; nothing was under way"))
+    say_object_at_once(error_of(number, "ended by a signal before any upload began"))
     os._exit(128 + number)
 
 
 def _end_at_once(number: int) -> None:
-    # In another thread: this one may hold a lock that is needed to look, or be in the middle of a write.
+    # Use another thread: this one may hold a lock that is needed, or be inside a write.
     speaker = threading.Thread(target=_say_what_is_left, args=(number,), daemon=True)
     speaker.start()
     speaker.join(LAST_WORDS_SECONDS)
     say_object_at_once(error_of(number, _AT_ONCE))
     with suppress(OSError, ValueError):
-        # Whoever reads slowly must not keep the process.
+        # A slow reader must not delay the end.
         if os.isatty(2) and select.select([], [2], [], 0)[1]:
             os.write(2, _AFTER_BARS)
     os._exit(128 + number)

@@ -1,6 +1,6 @@
-"""Where the command takes its keys from: the environment, and a file for the secret one.
+"""Where the command finds its keys: in the environment, and in a file for the secret key.
 
-What is typed as an option stands in the list of processes, for every user of the machine to read.
+There is no option for the secret key of an upload, because every user of the machine can read the list of processes.
 """
 
 from __future__ import annotations
@@ -17,41 +17,43 @@ from cosxfer.errors import CredentialsError
 from cosxfer.foreign import shown_path
 
 MAX_FILE_BYTES = 4096
-"""More is no key."""
+"""Keys are shorter."""
 
 
 def find_keys(secret_key_file: str | None, *, otherwise: str = "") -> Credentials:
-    """The keys from the environment; with ``secret_key_file`` the secret one from there.
+    """Return the keys from the environment; with ``secret_key_file``, the secret key comes from that file.
 
-    Raises `CredentialsError` if there are none. ``otherwise`` is what its message offers instead.
+    Raises `CredentialsError` if there are none. ``otherwise`` is an alternative that its message offers.
     """
     if secret_key_file is not None:
         secret_id = os.environ.get("COS_SECRET_ID")
         if not secret_id:
-            raise CredentialsError("COS_SECRET_ID is not set; the key in --secret-key-file belongs to one")
+            raise CredentialsError("COS_SECRET_ID is not set; --secret-key-file needs it")
         return Credentials(
             secret_id=secret_id, secret_key=read_secret_key(secret_key_file), token=os.environ.get("COS_TOKEN") or None
         )
     found = from_environment(os.environ)
     if found is None:
-        raise CredentialsError(f"there are no keys: set COS_SECRET_ID and COS_SECRET_KEY{otherwise}")
+        raise CredentialsError(f"no keys found: set COS_SECRET_ID and COS_SECRET_KEY{otherwise}")
     return found
 
 
 def read_secret_key(text: str) -> str:
-    """The one line of a file, or of standard input (``-``). Warns if other users can read or change the file."""
+    """Return the single line of a file or of standard input (``-``). Warns if other users can access the file."""
     if text == STREAM:
         if not is_given():
-            raise CredentialsError("--secret-key-file is '-', and standard input is no pipe or file; name a file")
+            raise CredentialsError("--secret-key-file is '-', but standard input is no pipe or file; name a file")
         where, content = "standard input", _read_stdin()
     else:
         where, content = shown_path(text), _read(text)
     if len(content) > MAX_FILE_BYTES:
-        raise CredentialsError(f"{where} has more than {MAX_FILE_BYTES} bytes; --secret-key-file holds the key alone")
+        raise CredentialsError(
+            f"{where} has more than {MAX_FILE_BYTES} bytes; --secret-key-file must contain only the key"
+        )
     lines = content.decode("utf-8", "replace").splitlines()
     if len(lines) != 1 or not lines[0]:
-        has = f"{len(lines)} lines" if len(lines) > 1 else "no key in it"
-        raise CredentialsError(f"{where} has {has}; --secret-key-file holds the key alone, on one line")
+        has = f"{len(lines)} lines" if len(lines) > 1 else "no key"
+        raise CredentialsError(f"{where} has {has}; --secret-key-file must contain only the key, on one line")
     return lines[0]
 
 
@@ -66,12 +68,12 @@ def _read_stdin() -> bytes:
 
 def _read(text: str) -> bytes:
     if not text:
-        raise CredentialsError("--secret-key-file is empty; give a path, or leave it out")
+        raise CredentialsError("--secret-key-file is empty; give a path or omit the option")
     try:
         with Path(text).open("rb") as file:
             status = os.fstat(file.fileno())
             if stat.S_ISREG(status.st_mode) and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-                show(f"{shown_path(text)} can be read or changed by other users; chmod 600 keeps them out")
+                show(f"{shown_path(text)} can be read or changed by other users; protect it with chmod 600")
             return file.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
         why = (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)

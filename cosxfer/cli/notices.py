@@ -1,4 +1,4 @@
-"""What the library logs, as a person wants to read it: each thing once, and above the bars where there are some."""
+"""Shows the library's log to the user: each message once, above the progress bars."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from cosxfer.cli.output import printable, put, tell
 
 RETRIES = "cosxfer.retry"
-"""The logger of requests that are sent again."""
+"""The logger of retries."""
 
 REPEAT_SECONDS = 5.0
-"""Between two words about requests that are sent again for the same reason."""
+"""Minimum time between two messages about retries for the same reason."""
 
 SHORT = 90
-"""Characters of what was said in full before."""
+"""Characters of a repeated message."""
 
 _NOISY = ("httpx", "httpcore", "hpack", "h2", "asyncio", "rich", "markdown_it")
 
@@ -27,11 +27,11 @@ _NOISY = ("httpx", "httpcore", "hpack", "h2", "asyncio", "rich", "markdown_it")
 class _Said:
     at: float
     count: int = 1
-    """How often it came: that time, and since."""
+    """How often the message occurred: when it was written, and since."""
 
 
 class Notices(logging.Handler):
-    """Tells of each retry's reason every few seconds at most, and of everything else once; ``close`` tells the rest."""
+    """Writes each retry's reason at most every few seconds and any other message once. ``close`` writes the counts."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Notices(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             text = self.format(record)
-            # Attempts and delays differ where the reason is the same.
+            # Messages with the same reason differ in attempts and delays.
             reason = getattr(record, "reason", text)
             said = self._said.get(reason)
             now = self._clock()
@@ -50,7 +50,7 @@ class Notices(logging.Handler):
                 self._said[reason] = _Said(now)
                 self.write(f"cosxfer: {text}")
             elif record.name == RETRIES and now - said.at >= REPEAT_SECONDS:
-                more = f" ({said.count - 1} more like it before)" if said.count > 1 else ""
+                more = f" ({said.count - 1} similar before)" if said.count > 1 else ""
                 self._said[reason] = _Said(now)
                 self.write(f"cosxfer: {text}{more}")
             else:
@@ -68,7 +68,7 @@ class Notices(logging.Handler):
 
 
 class _Log(logging.Handler):
-    """Everything, as it comes: ``--debug``."""
+    """Writes every record: ``--debug``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ _handler: Handler | None = None
 
 @contextmanager
 def noticed(*, debug: bool) -> Iterator[None]:
-    """Show what is logged while the block lasts."""
+    """Show log messages during the block."""
     global _handler
     root = logging.getLogger()
     handler: Handler = _Log() if debug else Notices()
@@ -97,7 +97,7 @@ def noticed(*, debug: bool) -> Iterator[None]:
     logging.getLogger("cosxfer").setLevel(logging.DEBUG if debug else logging.WARNING)
     logging.getLogger(RETRIES).setLevel(logging.DEBUG if debug else logging.INFO)
     for noisy in _NOISY:
-        # What HTTP libraries log below this level holds signatures.
+        # Below this level, HTTP libraries log signatures.
         logging.getLogger(noisy).setLevel(logging.WARNING)
     _handler = handler
     try:
@@ -110,7 +110,7 @@ def noticed(*, debug: bool) -> Iterator[None]:
 
 @contextmanager
 def written_by(write: Callable[[str], None]) -> Iterator[None]:
-    """While the block lasts, notices are written by ``write``: whoever shows bars knows where a line can go."""
+    """Write messages with ``write`` during the block, so that progress bars can place them."""
     handler = _handler
     if handler is None:
         yield
@@ -123,7 +123,7 @@ def written_by(write: Callable[[str], None]) -> Iterator[None]:
 
 
 def show(text: str) -> None:
-    """A notice of the command's own; one that begins with a space is a command to copy."""
+    """Show a message of the command. If it begins with a space, it is a command to copy."""
     line = printable(text if text.startswith(" ") else f"cosxfer: {text}")
     if _handler is None:
         tell(line)

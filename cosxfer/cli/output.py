@@ -1,4 +1,4 @@
-"""What the command writes: what was asked for on standard output, what a person should know on standard error."""
+"""Output of the command: results on standard output, messages for people on standard error."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import textwrap
 from collections.abc import Mapping
 from contextlib import suppress
 
-from cosxfer.foreign import printable as printable  # the command's modules take it from here
+from cosxfer.foreign import printable as printable  # the command's modules import it from here
 
 WIDTH = 110
-"""Columns of a paragraph, on a terminal that has as many."""
+"""Maximum columns of a paragraph."""
 
 
 _object_due = False
@@ -24,21 +24,21 @@ class OutputError(Exception):
 
 
 def prepare() -> None:
-    """Make the standard streams safe to use, whatever the command was started with."""
+    """Make the standard streams safe to use, even if some are closed."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            # A socket or a file would take the number, and get what is meant for a person.
+            # Otherwise a socket or a file would get this number, and the messages.
             os.open(os.devnull, os.O_RDWR)
     for stream in (sys.stdout, sys.stderr):
-        # What the locale has no bytes for is escaped; it ends no upload.
+        # Characters that the locale cannot encode are escaped, so that they end no upload.
         with suppress(AttributeError, ValueError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
 def say(text: str) -> None:
-    """Write a line to standard output, all of it and now. Raises `OutputError`."""
+    """Write a line to standard output and flush it. Raises `OutputError`."""
     if sys.stdout is None:
         raise OutputError("it is closed")
     try:
@@ -49,21 +49,21 @@ def say(text: str) -> None:
 
 
 def unwritten(error: OSError | ValueError) -> OutputError:
-    """What to raise where standard output cannot be written. What is still to be written to it goes nowhere."""
-    # The interpreter flushes once more at its end, and would complain of the same.
+    """Return the error for an unwritable standard output, and discard all further output."""
+    # The interpreter flushes again when it exits and would report the same error.
     with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return OutputError((getattr(error, "strerror", None) or str(error)).lower())
 
 
 def expect_object(due: bool) -> None:
-    """Say whether one JSON object is due on standard output, whatever happens: ``--json``."""
+    """Set whether the command owes one JSON object on standard output (``--json``)."""
     global _object_due
     _object_due = due
 
 
 def object_is_due() -> bool:
-    """Whether it was asked for, and has not been written."""
+    """Whether the object was requested and not yet written."""
     return _object_due
 
 
@@ -74,7 +74,7 @@ def say_object(value: Mapping[str, object]) -> None:
 
 
 def say_object_at_once(value: Mapping[str, object]) -> None:
-    """Write the object if it is due and can be written without waiting, with no lock: for the handler of a signal."""
+    """Write the object if it is due and writing does not block. Takes no lock, so a signal handler may call it."""
     if not _object_due:
         return
     expect_object(False)
@@ -84,9 +84,9 @@ def say_object_at_once(value: Mapping[str, object]) -> None:
 
 
 def tell(*paragraphs: str) -> None:
-    """Write for a person, on standard error; where that is impossible there is nobody to tell it.
+    """Write messages to standard error. Errors of writing are ignored.
 
-    A paragraph that begins with a space is a command to copy: it stays on one line.
+    A paragraph that begins with a space is a command to copy, so it stays on one line.
     """
     lines = []
     width = WIDTH
@@ -101,10 +101,10 @@ def tell(*paragraphs: str) -> None:
 
 
 def put(*lines: str) -> None:
-    """Write lines to standard error as they are."""
+    """Write lines to standard error unchanged."""
     text = "".join(f"{line}\n" for line in lines)
     left = memoryview(text.encode(getattr(sys.stderr, "encoding", None) or "utf-8", errors="backslashreplace"))
-    # Not by way of sys.stderr: its lock cannot be waited for in a signal handler.
+    # Not with sys.stderr: a signal handler cannot wait for its lock.
     with suppress(OSError):
         while left:
             left = left[os.write(2, left) :]

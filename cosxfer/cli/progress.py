@@ -1,4 +1,4 @@
-"""What a person sees of a long upload: bars on a terminal, a line now and then elsewhere. All on standard error."""
+"""Progress on standard error: bars on a terminal, otherwise a line every few seconds."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ from cosxfer.cli.values import human_bytes, human_rate, human_time
 from cosxfer.models import Progress
 
 LINE_SECONDS = 5.0
-"""Between two lines where there is no terminal: a log of a long upload stays short."""
+"""Time between two lines without a terminal, so that the log of a long upload stays short."""
 
 FULL_COLUMNS = 90
 BAR_COLUMNS = 60
-"""A terminal of fewer columns shows the figures without a bar."""
+"""A narrower terminal shows the figures without a bar."""
 RATE_COLUMNS = 32
-"""One of fewer shows how much is done, and nothing else."""
+"""A narrower terminal shows only the percentage."""
 
 
 WITHOUT_RATE = ("hashing",)
-"""It waits for the sending, whose rate it would show; the summary has its own, of the time in which it was at work."""
+"""Hashing waits for sending, so its rate would be that of sending. The summary has the rate while it ran."""
 
 
 class Display(Protocol):
-    """Shows how several activities (``"hashing"``, ``"sending"``) come along."""
+    """Shows the progress of several activities (``"hashing"``, ``"sending"``)."""
 
     def update(self, activity: str, progress: Progress) -> None: ...
 
     def label(self, activity: str, text: str) -> None:
-        """Show ``text`` in the place of the activity's name."""
+        """Show ``text`` instead of the activity's name."""
 
 
 @contextmanager
 def display(*, activities: tuple[str, ...]) -> Iterator[Display]:
-    """Choose bars or lines by where standard error goes."""
+    """Show bars if standard error is a terminal, otherwise lines."""
     if sys.stderr is None or not sys.stderr.isatty() or os.environ.get("TERM") in (None, "", "dumb", "unknown"):
         yield _Lines()
         return
@@ -69,7 +69,7 @@ def display(*, activities: tuple[str, ...]) -> Iterator[Display]:
 
 
 def bars(console: Console, activities: tuple[str, ...]) -> _Bars:
-    """Bars on a terminal, one for each activity."""
+    """Return bars for a terminal, one for each activity."""
     drawn = Bars(*_columns(console.width), console=console, transient=True)
     return _Bars(drawn, {name: drawn.add_task(name, total=None, rate="") for name in activities})
 
@@ -93,7 +93,7 @@ class _Bars:
 
     def update(self, activity: str, progress: Progress) -> None:
         rate = human_rate(progress.speed, 1) if progress.speed > 0 and activity not in WITHOUT_RATE else ""
-        # A total of zero would be shown as unknown.
+        # rich shows a total of zero as unknown.
         total, completed = (progress.total, progress.loaded) if progress.total else (1, 1)
         self.bars.update(self.tasks[activity], completed=completed, total=total, rate=rate)
 

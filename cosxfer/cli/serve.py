@@ -1,4 +1,4 @@
-"""``cosxfer serve``: the embedded server, until it is told to stop."""
+"""``cosxfer serve``: runs the embedded server until a signal stops it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def run(
     discard: bool,
     fault_script: Path | None,
 ) -> None:
-    """Serve until SIGINT or SIGTERM; both are a clean end."""
+    """Serve until SIGINT or SIGTERM. Both end the server cleanly."""
     serve(
         ServerOptions(
             root=root,

@@ -1,4 +1,4 @@
-"""The command from its arguments to its exit code."""
+"""Runs the command, from its arguments to its exit code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cosxfer.cli.output import expect_object, prepare
 
 
 def run() -> None:
-    """Run the command, and leave with its exit code."""
+    """Run the command and exit with its exit code."""
     expect_object("--json" in sys.argv[1:])
     quiet()
     prepare()

@@ -1,4 +1,4 @@
-"""Standard input, where ``-`` stands for it."""
+"""Reads standard input, if an argument is ``-``."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ BLOCK_BYTES = 1024 * 1024
 
 
 def is_given() -> bool:
-    """Whether standard input is a pipe or a file, and not closed or a terminal."""
+    """Whether standard input is a pipe or a file, not closed and not a terminal."""
     return sys.stdin is not None and not sys.stdin.isatty()
 
 
 def is_named(text: str) -> bool:
-    """Whether ``text`` names it: ``-``, or a path such as ``/dev/stdin``."""
+    """Whether ``text`` names standard input: ``-``, or a path such as ``/dev/stdin``."""
     if text == STREAM:
         return True
     with suppress(OSError, ValueError):
@@ -29,9 +29,9 @@ def is_named(text: str) -> bool:
 
 
 def read_blocks() -> Iterator[bytes]:
-    """Read it to its end. Raises `SourceError` if it cannot be read.
+    """Read standard input to its end. Raises `SourceError` if it cannot be read.
 
-    The program at the other end may have put it in non-blocking mode. Then a read that finds nothing is not the end.
+    The program at the other end may have set non-blocking mode. Then a read without data is not the end.
     """
     stdin = sys.stdin.buffer
     try:

@@ -1,4 +1,4 @@
-"""``cosxfer cp -r``: the files of a directory tree into COS; one that fails does not stop the others."""
+"""``cosxfer cp -r``: uploads the files of a directory tree. A file that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from cosxfer.tasks.batch import FileResult
 
 
 def run(options: CopyOptions, *, include: list[str] | None, exclude: list[str] | None) -> None:
-    """Upload what is in the directory and print the outcome; exits with 1 where a file failed or is not verified."""
+    """Upload the content of the directory and print the result. Exits with 1 if a file failed or is not verified."""
     if options.source is None:
-        raise UsageError("- is standard input; with -r name a directory (./- for one of that name)", name="source")
+        raise UsageError("- is standard input; with -r give a directory (use ./- for one of that name)", name="source")
     warn_of_headers(options.metadata)
     began = time.monotonic()
     ended = 0
@@ -39,7 +39,7 @@ def run(options: CopyOptions, *, include: list[str] | None, exclude: list[str] |
             ended += 1
             shown.label("sending", counted(ended, "file"))
             if isinstance(error, TaskCanceledError):
-                return  # all of them are, at an interrupt
+                return  # an interrupt cancels all of them
             if error is not None:
                 message = message_of(error)
                 show(message if isinstance(error, SourceError) else f"{_shown(file)}: {message}")
@@ -59,7 +59,7 @@ def run(options: CopyOptions, *, include: list[str] | None, exclude: list[str] |
             on_file_finish=finished,
             **options.given,
         )
-        # It was the same server for all: one failure stands for the rest.
+        # All files went to the same server, so one failure is enough to check.
         failed = next((entry.error for entry in results if isinstance(entry.error, TransportError | ServerError)), None)
         if failed is not None and (meant := only_tls(client, options.bucket, failed)):
             show(str(meant))

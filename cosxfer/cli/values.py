@@ -1,4 +1,4 @@
-"""Values of options and arguments, read from text."""
+"""Parses the values of options and arguments, and formats values for people."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from cosxfer.foreign import shorten
 from cosxfer.paths import stat_path
 
 STREAM = "-"
-"""What is typed for standard input or standard output. A file of that name is ``./-``."""
+"""Means standard input or standard output. Use ``./-`` for a file of that name."""
 
 _SIZE = re.compile(r"(\d{1,18})\s*([kmgt]?)(i?)b?", re.IGNORECASE | re.ASCII)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
 def parse_size(text: str, *, name: str) -> int:
-    """Read a number of bytes such as ``8388608``, ``8MiB``, ``8M`` (both 8 * 2**20) or ``8MB`` (8 * 10**6)."""
+    """Parse a number of bytes such as ``8388608``, ``8MiB``, ``8M`` (both 8 * 2**20) or ``8MB`` (8 * 10**6)."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise UsageError(f"{name} is {shorten(text)}; write a size such as 8MiB or 8388608", name=name, value=text)
@@ -31,14 +31,14 @@ def parse_size(text: str, *, name: str) -> int:
 
 
 def parse_count(text: str, *, name: str) -> int:
-    """Read a whole number."""
+    """Parse a whole number."""
     if re.fullmatch(r"[+-]?\d{1,18}", text.strip(), re.ASCII) is None:
         raise UsageError(f"{name} is {shorten(text)}; write a whole number", name=name, value=text)
     return int(text)
 
 
 def parse_seconds(text: str, *, name: str) -> float:
-    """Read a time, whole or not."""
+    """Parse seconds, which may have a fraction."""
     try:
         return float(text)
     except ValueError:
@@ -46,27 +46,27 @@ def parse_seconds(text: str, *, name: str) -> float:
 
 
 def parse_path(text: str, *, name: str) -> Path:
-    """Read a path. One of no characters, an unset variable most often, is not the current directory."""
+    """Parse a path. An empty one, often from an unset variable, is an error and not the current directory."""
     if not text:
-        raise UsageError(f"{name} is empty; give a path, or leave it out", name=name, value=text)
+        raise UsageError(f"{name} is empty; give a path or omit the option", name=name, value=text)
     return Path(text)
 
 
 def parse_path_or_stream(text: str, *, name: str) -> Path | None:
-    """Read a path; None for ``-``, which is a standard stream. A file of that name is ``./-``."""
-    # A Path cannot tell the two: Path("./-") == Path("-").
+    """Parse a path. Returns None for ``-``, a standard stream. Use ``./-`` for a file of that name."""
+    # A Path cannot distinguish the two: Path("./-") == Path("-").
     return None if text == STREAM else parse_path(text, name=name)
 
 
 def parse_source(text: str) -> Path | None:
-    """What is to be uploaded, None for standard input; as with every path, nothing is not the current directory."""
+    """Parse the source of an upload; None for standard input. An empty one is an error, not the current directory."""
     if not text:
         raise UsageError("the source is empty; name a file or a directory", name="source", value=text)
     return parse_path_or_stream(text, name="source")
 
 
 def is_directory(path: Path) -> bool:
-    """Whether it is one, as far as can be seen; if that cannot be seen, opening it gives the reason."""
+    """Whether ``path`` is a directory. Returns False if it cannot be read; opening it then gives the reason."""
     try:
         return stat.S_ISDIR(stat_path(str(path)).st_mode)
     except (OSError, ValueError):
@@ -74,7 +74,7 @@ def is_directory(path: Path) -> bool:
 
 
 def parse_address(text: str, *, form: str = "cos://BUCKET/KEY") -> tuple[str, str]:
-    """Read ``cos://bucket/key``; the key may be empty."""
+    """Parse ``cos://bucket/key``. The key may be empty."""
     scheme, separator, rest = text.partition("://")
     bucket, _, key = rest.partition("/")
     if scheme.lower() != "cos" or not separator or not bucket:
@@ -83,19 +83,19 @@ def parse_address(text: str, *, form: str = "cos://BUCKET/KEY") -> tuple[str, st
 
 
 def parse_destination(text: str, file: Path | None) -> tuple[str, str]:
-    """Read ``cos://bucket/key``; a key that is missing or ends with ``/`` gets the name of ``file`` (None: no name)."""
+    """Parse ``cos://bucket/key``. If the key is empty or ends with ``/``, add the name of ``file``."""
     bucket, key = parse_address(text)
     if key and not key.endswith("/"):
         return bucket, key
     if file is None:
-        raise UsageError("standard input has no name; give the destination's key to its end", name="destination")
-    # The name of "..", or of "photos/.", is that of the directory which it stands for.
+        raise UsageError("standard input has no name; give the complete key in the destination", name="destination")
+    # For ".." or "photos/.", use the name of the directory itself.
     name = file.name if file.name not in ("", "..") else file.resolve().name
     return bucket, f"{key}{name}"
 
 
 def parse_metadata(pairs: list[str]) -> dict[str, str]:
-    """Read ``k=v`` pairs, each name once: COS knows no difference between small letters and capitals in it."""
+    """Parse ``k=v`` pairs. Each name may occur once; COS ignores case in names."""
     metadata: dict[str, str] = {}
     seen: set[str] = set()
     for pair in pairs:
@@ -105,7 +105,7 @@ def parse_metadata(pairs: list[str]) -> dict[str, str]:
         plain = name.lower().removeprefix(META_PREFIX)
         if plain in seen:
             raise UsageError(
-                f"--meta gives {shorten(plain)} twice; an object has one value for each name", name="--meta", value=pair
+                f"--meta sets {shorten(plain)} twice; an object has one value per name", name="--meta", value=pair
             )
         seen.add(plain)
         metadata[name] = value
@@ -121,11 +121,11 @@ _HEADERS = frozenset(
     traffic-limit transfer-encoding user-agent vary x-content-type-options
     """.replace("-", "").split()
 )
-"""Headers that have a meaning of their own, besides those that begin with ``x-cos-``; without their hyphens."""
+"""Standard headers, without hyphens. Headers that begin with ``x-cos-`` are checked separately."""
 
 
 def meant_as_headers(metadata: Mapping[str, str]) -> list[str]:
-    """The names in ``metadata`` that look as if a header was meant: ``Content-Type``, ``x-cos-acl``."""
+    """Return the names in ``metadata`` that look like headers: ``Content-Type``, ``x-cos-acl``."""
     return [
         name
         for name in metadata
@@ -135,7 +135,7 @@ def meant_as_headers(metadata: Mapping[str, str]) -> list[str]:
 
 
 def human_bytes(count: float) -> str:
-    """A size for people, in binary units."""
+    """Return a size for people, in binary units."""
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if abs(count) < 1024 or unit == "TiB":
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -144,7 +144,7 @@ def human_bytes(count: float) -> str:
 
 
 def human_rate(count: float, seconds: float) -> str:
-    """A rate for people, in decimal units, as networks and disks are rated."""
+    """Return a rate for people, in decimal units, as for networks and disks."""
     rate = count / seconds if seconds > 0 else 0.0
     if rate >= 1e9:
         return f"{rate / 1e9:.2f} GB/s"
@@ -152,7 +152,7 @@ def human_rate(count: float, seconds: float) -> str:
 
 
 def human_time(seconds: float) -> str:
-    """A time for people, in two units at most."""
+    """Return a time for people, in at most two units."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -162,5 +162,5 @@ def human_time(seconds: float) -> str:
 
 
 def counted(count: int, thing: str) -> str:
-    """``1 part``, ``2 parts``."""
+    """Return a count with its noun: ``1 part``, ``2 parts``."""
     return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"

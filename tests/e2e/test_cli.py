@@ -86,14 +86,14 @@ def test_cp_over_http2_and_tls(source: Path) -> None:
         (["{source}", "cos://{bucket}/k", "--timeout", "nan"], 2, "--timeout is nan"),
         (["{source}", "cos://{bucket}/k", "--connect-timeout", "-1"], 2, "--connect-timeout is -1.0"),
         (["{source}", "cos://{bucket}/k", "--max-attempts", "0"], 2, "--max-attempts is 0"),
-        (["{source}", "cos://{bucket}/k", "--meta", "k=1", "--meta", "K=2"], 2, "--meta gives 'k' twice"),
-        (["{source}", "cos://{bucket}/k", "--meta", "k=1", "--meta", "x-cos-meta-k=2"], 2, "--meta gives 'k' twice"),
-        (["{source}", "cos://{bucket}/k", "--exclude", "*"], 2, "-r uploads one"),
+        (["{source}", "cos://{bucket}/k", "--meta", "k=1", "--meta", "K=2"], 2, "--meta sets 'k' twice"),
+        (["{source}", "cos://{bucket}/k", "--meta", "k=1", "--meta", "x-cos-meta-k=2"], 2, "--meta sets 'k' twice"),
+        (["{source}", "cos://{bucket}/k", "--exclude", "*"], 2, "need -r, which uploads a directory"),
         (["{source}", "cos://{bucket}/k", "--ca-file", ""], 2, "--ca-file is empty"),
         (["-", "cos://{bucket}/folder/"], 2, "standard input has no name"),
         (["{source}", "cos://{bucket}/" + "x" * 851], 2, "851 bytes long"),
         (["{source}.missing", "cos://{bucket}/k"], 1, "no such file"),
-        (["{folder}", "cos://{bucket}/k"], 2, "is a directory; -r (--recursive)"),
+        (["{folder}", "cos://{bucket}/k"], 2, "is a directory; use -r (--recursive)"),
         (["-r", "{source}", "cos://{bucket}/k"], 1, "cannot read the directory"),
         (
             ["/dev/null", "cos://{bucket}/k"],
@@ -385,7 +385,7 @@ def test_an_interrupt_cleans_up_on_the_server(
     finally:
         server.set_faults([])
     assert process.returncode == code, errors
-    assert "was given up and cleaned up" in flat(errors)
+    assert "running uploads were aborted and their parts deleted" in flat(errors)
     assert "Traceback" not in errors
     with client(server) as reader:
         assert reader.multipart_list(server.bucket).uploads == ()

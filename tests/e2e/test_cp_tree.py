@@ -166,7 +166,7 @@ def test_a_tree_of_any_depth_is_uploaded(server: RunningServer, tmp_path: Path) 
     said = flat(done.stderr)
     assert "3003 bytes long in UTF-8; COS allows 850" in said
     assert len(said) < 800
-    assert "fault of cosxfer" not in said
+    assert "bug in cosxfer" not in said
     assert done.stdout.startswith("2 files, ")
     assert done.stdout.endswith(", all verified, 1 file FAILED\n")
     with client(server) as reader:

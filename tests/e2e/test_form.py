@@ -126,7 +126,7 @@ def test_a_file_that_is_there_stays_unless_it_is_to_be_replaced(server: RunningS
     link.symlink_to(path)
     refused = run(server, f"cos://{server.bucket}/in/", "-o", path)
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert "is there already; --force replaces it" in " ".join(refused.stderr.split())
+    assert "exists already; use --force to replace it" in " ".join(refused.stderr.split())
     assert path.read_text() == "mine"
     assert run(server, f"cos://{server.bucket}/in/", "-o", link, "--force").returncode == 0
     assert path.read_text().startswith("<!DOCTYPE html>")

@@ -62,7 +62,7 @@ def test_a_signal_while_the_command_starts_is_quiet(module: str, number: signal.
     )
     assert (done.returncode, done.stderr) == (128 + number, "")
     if options:
-        assert json.loads(done.stdout)["error"]["message"] == "ended by a signal; nothing was under way"
+        assert json.loads(done.stdout)["error"]["message"] == "ended by a signal before any upload began"
     else:
         assert done.stdout == ""
 
@@ -98,7 +98,7 @@ def test_a_second_interrupt_does_not_wait_and_says_what_may_be_left(
         _, errors = process.communicate(timeout=60)
     finally:
         server.set_faults([])
-    assert "stopping; what was sent is being removed" in first
+    assert "stopping and deleting the uploaded parts" in first
     assert process.returncode == code, errors
     assert "Traceback" not in errors
     assert "cosxfer: ended at once, without cleaning up" in errors

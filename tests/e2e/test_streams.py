@@ -84,10 +84,10 @@ def test_a_directory_called_dash(server: RunningServer, tmp_path: Path) -> None:
     assert stored(server, "k") == b"stream"
     refused = run_in(tmp_path, server, "cp", "./-", f"cos://{server.bucket}/k")
     assert refused.returncode == 2
-    assert b"is a directory; -r" in refused.stderr
+    assert b"is a directory; use -r" in refused.stderr
     refused = run_in(tmp_path, server, "cp", "-r", "-", f"cos://{server.bucket}/k")
     assert refused.returncode == 2
-    assert "- is standard input; with -r name a directory (./- for one of that name)" in flat(refused.stderr.decode())
+    assert "- is standard input; with -r give a directory (use ./- for one" in flat(refused.stderr.decode())
 
 
 def test_a_page_goes_to_standard_output_or_into_a_file_called_dash(server: RunningServer, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_the_secret_key_can_come_from_a_file(server: RunningServer, tmp_path: Pa
     key.chmod(0o640)
     done = run_in(tmp_path, server, *copy, "./key", COS_SECRET_KEY="")
     assert done.returncode == 0
-    assert b"can be read or changed by other users; chmod 600" in done.stderr
+    assert b"can be read or changed by other users; protect it with chmod 600" in done.stderr
     (tmp_path / "-").write_text("not the key")
     done = run_in(tmp_path, server, *copy, "./-")
     assert done.returncode == 1
@@ -136,7 +136,7 @@ def test_the_secret_key_can_come_from_a_file(server: RunningServer, tmp_path: Pa
         (["cp", "f", "cos://{bucket}/k", "--secret-key-file", "missing"], b"", "'missing': no such file"),
         (["cp", "f", "cos://{bucket}/k", "--secret-key-file", ""], b"", "--secret-key-file is empty"),
         (["cp", "f", "cos://{bucket}/k", "--secret-key-file", "."], b"", "'.': is a directory"),
-        (["cp", "f", "cos://{bucket}/k", "--secret-key-file", "-"], b"", "standard input has no key in it"),
+        (["cp", "f", "cos://{bucket}/k", "--secret-key-file", "-"], b"", "standard input has no key"),
         (["cp", "f", "cos://{bucket}/k", "--secret-key-file", "-"], b"hidden\n" * 2, "standard input has 2 lines"),
         (["cp", "f", "cos://{bucket}/k", "--secret-key-file", "-"], b"hidden" * 999, "more than 4096 bytes"),
         (["cp", "f", "cos://{bucket}/k", "--secret-key-file", "-"], b" hidden \n", "holds spaces at its ends"),
@@ -168,7 +168,7 @@ def test_the_help_names_the_file_for_the_key(server: RunningServer, tmp_path: Pa
     told = run_in(tmp_path, server, command, "--help", COLUMNS="200").stdout.decode()
     assert "--secret-key-file" in told
     if command == "serve":
-        assert "shows in the list of processes" in flat(told)
+        assert "see this option in the list of processes" in flat(told)
     if command == "cp":
         assert "*.tmp" in told
         assert "a/**/b" in told
@@ -188,7 +188,7 @@ def test_metadata_that_looks_like_a_header_is_said_to_be_none(
     assert done.returncode == 0, done.stderr
     said = flat(done.stderr.decode())
     for name in ("Content-Type", "x-cos-acl", "cachecontrol"):
-        assert f"--meta {name}=… sets the metadata x-cos-meta-{name.lower()}, and not the header {name}." in said
+        assert f"--meta {name}=… sets the metadata x-cos-meta-{name.lower()}, not the header {name}." in said
     assert said.count("--meta") == 3
     with client(server) as reader:
         head = reader.head_object(server.bucket, "meta/a")

@@ -108,7 +108,7 @@ def test_what_the_server_refuses_is_told(browser: Browser, server: RunningServer
     server.set_faults([{"operation": "post_object", "do": "error", "code": "AccessDenied", "message": "Not today."}])
     assert send(browser, chosen) == ["", "The server refused the file (403, AccessDenied: Not today.)."]
     server.set_faults([{"operation": "post_object", "do": "reset"}])
-    assert send(browser, chosen)[1].startswith("The server could not be reached")
+    assert send(browser, chosen)[1].startswith("The server cannot be reached")
     server.set_faults([])
     assert send(browser, chosen)[1] == ""
 

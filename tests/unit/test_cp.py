@@ -34,4 +34,4 @@ def test_an_object_that_could_not_be_verified_is_a_failure_that_says_what_the_se
     assert caught.value.exit_code == 1
     told = capfd.readouterr()
     assert "NOT verified" in told.out
-    assert "the server sent no CRC64, and an ETag that is not the file's MD5" in " ".join(told.err.split())
+    assert "the server sent no CRC64, and the ETag is not the file's MD5" in " ".join(told.err.split())

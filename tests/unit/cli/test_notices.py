@@ -63,7 +63,7 @@ def test_retries_for_the_same_reason_are_told_again_after_a_while(told: Told) ->
     assert told.lines == [
         "cosxfer: silent; attempt 2",
         "cosxfer: refused; attempt 2",
-        "cosxfer: silent; attempt 5 (2 more like it before)",
+        "cosxfer: silent; attempt 5 (2 similar before)",
         "cosxfer: silent; attempt 6",
     ]
 
