@@ -1,4 +1,4 @@
-"""The server's side of `cosxfer.server.process`: ``python -m cosxfer.server FD``, started by `running` alone."""
+"""The child process of `cosxfer.server.process`: ``python -m cosxfer.server FD``. Only `running` starts it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _say(control: socket.socket, answer: dict[str, Any]) -> None:
 
 
 async def _obey(control: socket.socket, parent: int, app: Application | None, stop: asyncio.Event) -> None:
-    """Answer the parent's questions; stop when it closes the socket or is gone."""
+    """Execute the parent's commands. Stop when the parent closes the socket or ends."""
     watch = asyncio.create_task(_watch(parent, stop))
     reader, writer = await asyncio.open_connection(sock=control, limit=1 << 26)
     try:
@@ -86,8 +86,8 @@ def _obeyed(app: Application | None, question: dict[str, Any]) -> dict[str, Any]
 
 
 async def _watch(parent: int, stop: asyncio.Event) -> None:
-    """A process that the parent forked may hold the socket open after the parent's death."""
-    while os.getppid() == parent:  # noqa: ASYNC110 (no event tells of a parent's death)
+    """Stop when the parent ends. The socket is not enough: a process that the parent forked may hold it open."""
+    while os.getppid() == parent:  # noqa: ASYNC110 (no event reports the end of a parent)
         await asyncio.sleep(_PARENT_CHECK_SECONDS)
     stop.set()
 

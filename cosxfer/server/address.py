@@ -1,4 +1,4 @@
-"""Which bucket and which key a request is for: virtual-host style, path style, or the only bucket there is."""
+"""Finds the bucket and key of a request: virtual-host style, path style, or the only bucket of the server."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Address:
 def locate(*, host: str, path: str, buckets: Collection[str]) -> Address:
     """Find bucket and key of a decoded ``path``, which starts with ``/``.
 
-    A host ``bucket.cos.region.anything`` or ``bucket.localhost`` names the bucket. Any other host is an address: the
-    first segment of the path names the bucket where it is one of ``buckets``, or has the form of a bucket's name with
-    a 10-digit APPID (so that a mistyped bucket is an error and not a key). Else the path is a key in the only bucket.
+    A host ``bucket.cos.region.anything`` or ``bucket.localhost`` names the bucket. For any other host, the first
+    segment of the path names the bucket if it is one of ``buckets`` or looks like a bucket name with a 10-digit APPID
+    (so that a mistyped bucket is an error and not a key). Otherwise the path is a key in the only bucket.
     """
     name = host_name(host)
     in_host = _COS_HOST.fullmatch(name) or _LOCAL_HOST.fullmatch(name)
@@ -41,7 +41,7 @@ def locate(*, host: str, path: str, buckets: Collection[str]) -> Address:
 
 
 def host_name(host: str) -> str:
-    """The host without its port, in lower case."""
+    """Return the host without its port, in lower case."""
     if host.startswith("["):
         return host.partition("]")[0].lower() + "]"
     return host.partition(":")[0].lower()

@@ -1,7 +1,7 @@
-"""The ASGI application: from a request's head to its answer, with the checks that every operation shares.
+"""The ASGI application: turns a request into a response, with the checks that all operations share.
 
-Order: address, route, signature, bucket, key, fault script, then the operation. What can be judged from the head is
-refused before the body is read.
+Order: address, route, signature, bucket, key, fault script, then the operation. If the head is enough to refuse a
+request, the body is not read first.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from cosxfer.server.address import Address, locate
 from cosxfer.server.authentication import authenticate
 from cosxfer.server.body import Body, Receive
 from cosxfer.server.call import Call, http_date
-from cosxfer.server.fault_effects import alter_answer, hold_answer, meet_head
+from cosxfer.server.fault_effects import alter_response, apply_after, apply_before
 from cosxfer.server.faults import AT_ANSWER, Fault, FaultPlan
 from cosxfer.server.http import (
     XML_TYPE,
@@ -50,13 +50,13 @@ logger = logging.getLogger("cosxfer.server")
 SERVER_NAME = "tencent-cos"
 DRAIN_BYTES = 1 * GIB
 DRAIN_SECONDS = 30.0
-"""What is still read of a refused body, so that a client which reads its answer last does read it."""
+"""How much of a refused body is read and dropped, for clients that read the response only after sending the body."""
 LOGGED_REQUESTS = 100_000
 
 
 @dataclass(kw_only=True, slots=True)
 class LoggedRequest:
-    """What the tests can ask about a request that was answered, or cut."""
+    """A finished request in the log that tests can read."""
 
     method: str
     http_version: str
@@ -65,7 +65,7 @@ class LoggedRequest:
     key: str = ""
     part: int | None = None
     status: int = 0
-    """0: no answer was sent."""
+    """0: no response was sent."""
     code: str = ""
     received: int = 0
     """Bytes of the body."""
@@ -99,11 +99,11 @@ class Application:
         self._keys = {key.secret_id: key for key in credentials}
 
     def set_faults(self, rules: tuple[Fault, ...]) -> None:
-        """Follow these rules from now on; what was counted is forgotten."""
+        """Follow these rules from now on and reset the counters."""
         self._faults = FaultPlan(rules)
 
     def requests(self, *, clear: bool) -> list[dict[str, Any]]:
-        """The last requests, oldest first."""
+        """Return the last requests, oldest first."""
         requests = [asdict(request) for request in self._requests]
         if clear:
             self._requests.clear()
@@ -134,7 +134,7 @@ class Application:
             request_id=base64.b64encode(secrets.token_bytes(24)).decode(),
             trace_id=secrets.token_hex(32),
             logged=logged,
-            cors={} if self._allow_anonymous else cors.answer_headers(headers),
+            cors={} if self._allow_anonymous else cors.response_headers(headers),
         )
         try:
             await self._answer(exchange)
@@ -144,7 +144,7 @@ class Application:
             self._log(exchange)
 
     def _log(self, exchange: _Exchange) -> None:
-        """Once for each request: when no more of it can come in."""
+        """Log each request once, when no more of it can arrive."""
         if not exchange.is_logged:
             exchange.is_logged = True
             exchange.logged.received = exchange.body.received
@@ -164,19 +164,19 @@ class Application:
             response = exchange.error_response(CosError("InternalError", "We encountered an internal error."))
         exchange.logged.status = response.status
         if exchange.body.complete:
-            # Whoever has got the answer may ask at once, and finds this request before those that follow.
+            # A client that has the response may read the log at once and must find this request in order.
             self._log(exchange)
         try:
             await exchange.send_response(response)
         except OSError:
-            # The head is out; a body that ends early is all that can still be said.
-            logger.exception("%s %s failed while answering", exchange.request.method, exchange.request.path)
+            # The head is sent, so the body can only end early.
+            logger.exception("%s %s failed during the response", exchange.request.method, exchange.request.path)
             raise
         await exchange.drain()
 
     async def _perform(self, exchange: _Exchange) -> Response:
         request, logged = exchange.request, exchange.logged
-        # Not the path that the HTTP server decoded: that one has lost what is not UTF-8.
+        # Not the path that the HTTP server decoded: it has lost bytes that are not UTF-8.
         request = exchange.request = _with_path(request, decode_path(exchange.raw_path))
         if self._allow_anonymous:
             cors.check_local(request.headers, host=self._host)
@@ -199,7 +199,7 @@ class Application:
         fault = self._faults.choose(operation=operation, bucket=logged.bucket, key=logged.key, part=logged.part)
         if fault is not None:
             logged.fault = fault.do
-            await meet_head(fault, exchange.body, exchange.client)
+            await apply_before(fault, exchange.body, exchange.client)
         call = Call(
             request=request,
             bucket=logged.bucket,
@@ -214,12 +214,12 @@ class Application:
         response = await OPERATIONS[operation](call)
         if fault is not None:
             if fault.at == AT_ANSWER:
-                response = await hold_answer(fault, response, operation, exchange.client)
-            response = alter_answer(fault, response, exchange.client)
+                response = await apply_after(fault, response, operation, exchange.client)
+            response = alter_response(fault, response, exchange.client)
         return response
 
     def _admit(self, request: Request, operation: str, address: Address) -> None:
-        # A form is authenticated by the policy that it holds.
+        # The policy in a form authenticates it.
         if operation != "post_object" and authenticate(request, self._keys) is None and not self._allow_anonymous:
             raise CosError("AccessDenied", "Access Denied.")
         checks.check_key(address.key)
@@ -229,7 +229,7 @@ class Application:
 
 @dataclass(kw_only=True, slots=True)
 class _Exchange:
-    """One request and its answer on the wire."""
+    """One request and its response on the wire."""
 
     request: Request
     raw_path: bytes
@@ -294,7 +294,7 @@ class _Exchange:
 
     async def drain(self) -> None:
         if self.request.http_version != "2" and self.request.expects_continue and not self.body.received:
-            # The client waits for leave to send its body, and now knows that it need not.
+            # The client waits for 100 Continue; the response tells it not to send the body.
             return
         if not self.body.complete:
             await self.body.drain(limit=DRAIN_BYTES, seconds=DRAIN_SECONDS)

@@ -1,4 +1,4 @@
-"""Who sent a request, and whether the signature is right (source: product page 436/7778)."""
+"""Checks the signature of a request and finds its access key (source: product page 436/7778)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cosxfer.server.routing import misspelt
 
 
 def authenticate(request: Request, keys: Mapping[str, Credentials]) -> Credentials | None:
-    """Return whose request it is, None where it has no signature at all; raises `CosError` where it is refused.
+    """Return the credentials that signed the request, or None without a signature. Raises `CosError` if it is refused.
 
     ``keys`` are the known credentials by their secret id.
     """
@@ -25,8 +25,8 @@ def authenticate(request: Request, keys: Mapping[str, Credentials]) -> Credentia
     if signature is None:
         raise CosError("AccessDenied", "The authorization is malformed: a q-… field is missing or has a wrong form.")
     if request.query.ambiguous or misspelt(request.query) is not None:
-        # Names are signed in lower case: what was signed is not certain to be what the operation would read.
-        raise CosError("SignatureDoesNotMatch", "A parameter comes twice, or is spelt in another case than it is read.")
+        # Names are signed in lower case, so the operation might read another parameter than the signed one.
+        raise CosError("SignatureDoesNotMatch", "A parameter is repeated, or its name has the wrong case.")
     credentials = keys.get(signature.secret_id)
     if credentials is None:
         raise CosError("InvalidAccessKeyId", "The access key id in the request does not exist.")
@@ -43,7 +43,7 @@ def authenticate(request: Request, keys: Mapping[str, Credentials]) -> Credentia
 def _check_time(request: Request, signature: ParsedSignature, *, by_header: bool) -> None:
     start, end = signature.window()
     skew = start - request.now
-    # A pre-signed URL may be as old as it likes; a header is made for one request.
+    # A pre-signed URL may be of any age. A header is made for one request.
     if by_header:
         skew = max(skew, request.now - end, abs(_date(request) - request.now))
     if skew > MAX_CLOCK_SKEW_SECONDS:

@@ -1,4 +1,4 @@
-"""The body of a request: read in bounded pieces, hashed and written in a thread while the next piece arrives."""
+"""The body of a request. It is read in bounded pieces; a thread hashes and writes one while the next arrives."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from cosxfer.server.threads import finished, settled
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 
 BATCH_BYTES = 1 * MIB
-"""Handed to a thread at a time; a request holds at most two such batches. The hand-over costs about 0.1 ms."""
+"""Bytes per job of a thread. A request holds at most two such batches. Starting a job costs about 0.1 ms."""
 INLINE_BYTES = 64 * KIB
-"""A body up to this size is hashed and written on the event loop: quicker than the hand-over."""
+"""A body up to this size is hashed and written on the event loop, which is faster than starting a job."""
 
 
 class Body:
     def __init__(self, receive: Receive, *, executor: Executor, declared: int | None, expected: bool) -> None:
-        """``declared`` is Content-Length; ``expected`` False means that the head said there is no body."""
+        """``declared`` is Content-Length. ``expected`` is False if the head says that there is no body."""
         self._receive = receive
         self._executor = executor
         self._declared = declared
@@ -36,7 +36,7 @@ class Body:
         self._gate = (at_bytes, action)
 
     async def read(self) -> bytes:
-        """The next piece, maybe empty; raises `ClientGone` where the client went away."""
+        """Return the next piece, which may be empty. Raises `ClientGone` if the client disconnected."""
         if self._gate is not None and self.received >= self._gate[0]:
             action, self._gate = self._gate[1], None
             await action()
@@ -54,7 +54,7 @@ class Body:
         return chunk
 
     async def read_all(self, *, limit: int) -> bytes:
-        """The whole body, for documents; raises XMLSizeLimit beyond ``limit`` bytes."""
+        """Return the whole body of a document. Raises XMLSizeLimit if it exceeds ``limit`` bytes."""
         pieces = []
         while not self.complete:
             pieces.append(await self.read())
@@ -63,7 +63,7 @@ class Body:
         return b"".join(pieces)
 
     async def write_to(self, writer: BlobWriter, *, limit: int) -> None:
-        """Hash and write the whole body; raises EntityTooLarge beyond ``limit`` bytes."""
+        """Hash and write the whole body. Raises EntityTooLarge if it exceeds ``limit`` bytes."""
         loop = asyncio.get_running_loop()
         batch: list[bytes] = []
         batched = 0
@@ -89,11 +89,11 @@ class Body:
                 writer.write(batch)
         finally:
             if writing is not None:
-                # The file must not be closed under the thread's hands.
+                # The file must stay open while the thread uses it.
                 await settled(writing)
 
     async def drain(self, *, limit: int, seconds: float) -> None:
-        """Read and forget the rest, within bounds: a client that is still sending must be able to read its answer."""
+        """Read and drop the rest, within limits, so that a client that is still sending can read its response."""
         try:
             async with asyncio.timeout(seconds):
                 end = self.received + limit

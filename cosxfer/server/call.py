@@ -1,4 +1,4 @@
-"""What an operation gets to work with, and the pieces that several operations share."""
+"""The argument of every operation, and helpers that several operations share."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OWNER: xml.Tree = [("ID", "qcs::cam::uin/100000000001:uin/100000000001"), ("Disp
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Call:
-    """One request that was addressed, authenticated and routed."""
+    """One request after addressing, authentication and routing."""
 
     request: Request
     bucket: str
@@ -38,27 +38,27 @@ class Call:
     executor: Executor
     region: str
     keys: Mapping[str, Credentials]
-    """The known credentials by their secret id, for the operation whose signature stands in its body."""
+    """The known credentials by their secret id, for POST Object, whose body contains the signature."""
     allow_anonymous: bool
 
     def upload(self) -> StoredUpload:
-        """The multipart upload that the request names; raises NoSuchUpload."""
+        """Return the multipart upload that the request names. Raises NoSuchUpload."""
         found = self.store.upload(self.request.query.get("uploadId", ""), self.bucket, self.key)
         if found is None:
             raise CosError("NoSuchUpload", "The specified multipart upload does not exist.")
         return found
 
     def location(self) -> str:
-        """Host and path of the object, as COS returns it."""
+        """Return host and path of the object, in COS's form."""
         return f"{self.request.host}{quote(self.request.path, safe=PATH_SAFE)}"
 
     def object_headers(self, given: Mapping[str, str]) -> dict[str, str]:
-        """What is kept of the headers, or a form's fields, that make an object: also how it is encrypted."""
+        """Return the headers (or form fields) to store with an object, including those of its encryption."""
         return checks.stored_headers(given) | encryption.wanted(given, scheme=self.request.scheme)
 
     @contextmanager
     def new_blob(self, label: str) -> Iterator[BlobWriter]:
-        """A file for the body, deleted where the block fails or does not keep it."""
+        """Create a file for the body. It is deleted unless the block keeps it."""
         writer = self.store.writer(label)
         try:
             yield writer
@@ -66,7 +66,7 @@ class Call:
             writer.drop()
 
     async def receive(self, writer: BlobWriter, *, limit: int) -> None:
-        """Write the body, and compare it with Content-MD5; raises BadDigest."""
+        """Write the body and compare it with Content-MD5. Raises BadDigest."""
         expected = checks.content_md5(self.request.headers)
         await self.body.write_to(writer, limit=limit)
         if expected is not None and expected != writer.md5:
@@ -86,5 +86,5 @@ def iso_date(when: float) -> str:
 
 
 def encoded(text: str, encoding_type: str) -> str:
-    """A name of a listing: percent-encoded where ``encoding-type=url`` was asked for."""
+    """Return a name for a listing, percent-encoded if the request has ``encoding-type=url``."""
     return quote(text, safe=PATH_SAFE) if encoding_type == "url" else text

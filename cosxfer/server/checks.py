@@ -1,4 +1,4 @@
-"""What a request may say: limits, digests, ranges, conditions. Pure; each failure is the error that COS answers."""
+"""Checks of a request: limits, digests, ranges, conditions. Pure functions; each raises the error that COS returns."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ STORED_HEADERS = (
     "content-language",
     "expires",
 )
-"""What is kept with an object and given back, besides the metadata and the storage class."""
+"""Headers that are stored with an object and returned, besides the metadata and the storage class."""
 
 _LONGEST_DATE = 64
 _LONGEST_NUMBER = 18
-"""Digits; more than any size has, and few enough for the 64 bits of the database."""
+"""Digits. Enough for any size, and few enough for the 64 bits of the database."""
 _NUMBERS = {
     "append_object": ("position",),
     "list_objects": ("max-keys",),
@@ -50,7 +50,7 @@ STORAGE_CLASSES = frozenset(
 
 
 def check_key(key: str) -> None:
-    """At most 850 bytes of UTF-8, and without the control characters that COS's page of names forbids (436/13324)."""
+    """Refuse a key of more than 850 bytes of UTF-8 or with control characters that COS forbids (page 436/13324)."""
     if (size := len(key.encode())) > MAX_KEY_BYTES:
         raise CosError("KeyTooLong", f"The key is {size} bytes long; {MAX_KEY_BYTES} are allowed.")
     if FORBIDDEN_IN_KEY.intersection(key):
@@ -58,7 +58,7 @@ def check_key(key: str) -> None:
 
 
 def content_md5(headers: Mapping[str, str]) -> bytes | None:
-    """The 16 bytes of Content-MD5, None where it is absent."""
+    """Return the 16 bytes of Content-MD5, or None without that header."""
     value = headers.get("content-md5")
     if value is None:
         return None
@@ -72,7 +72,7 @@ def content_md5(headers: Mapping[str, str]) -> bytes | None:
 
 
 def check_body_length(request: Request, *, limit: int) -> int | None:
-    """The declared length; None for a body of unknown length (chunked, or HTTP/2 without Content-Length).
+    """Return the declared length, or None if it is unknown (chunked, or HTTP/2 without Content-Length).
 
     Raises MissingContentLength (411) and EntityTooLarge.
     """
@@ -84,7 +84,7 @@ def check_body_length(request: Request, *, limit: int) -> int | None:
 
 
 def check_size(size: int, *, limit: int) -> None:
-    """Refuse what is larger than ``limit`` bytes."""
+    """Refuse a body of more than ``limit`` bytes."""
     if size > limit:
         raise CosError("EntityTooLarge", f"The body is larger than {limit // GIB} GiB.")
 
@@ -98,7 +98,7 @@ def part_length(request: Request) -> int | None:
 
 
 def part_number(query: Mapping[str, str]) -> int:
-    """``partNumber``, 1 to 10,000."""
+    """Return ``partNumber``, 1 to 10,000."""
     number = _number(query, "partNumber")
     if not MIN_PART_NUMBER <= number <= MAX_PART_NUMBER:
         raise CosError("InvalidArgument", f"partNumber must be from {MIN_PART_NUMBER} to {MAX_PART_NUMBER}.")
@@ -106,18 +106,18 @@ def part_number(query: Mapping[str, str]) -> int:
 
 
 def check_numbers(operation: str, query: Mapping[str, str]) -> None:
-    """Refuse what should be a number and is none, before anything else is looked at."""
+    """Refuse malformed numbers before any other check."""
     for name in _NUMBERS.get(operation, ()):
         _number(query, name, default=0)
 
 
 def append_position(query: Mapping[str, str]) -> int:
-    """``position`` of an append, in bytes."""
+    """Return ``position`` of an append, in bytes."""
     return _number(query, "position")
 
 
 def page_size(query: Mapping[str, str], name: str) -> int:
-    """``max-keys`` and its kind: 0 to 1,000, more counts as 1,000."""
+    """Return ``max-keys`` or a similar parameter: 0 to 1,000; larger values count as 1,000."""
     return min(_number(query, name, default=MAX_LIST_ENTRIES), MAX_LIST_ENTRIES)
 
 
@@ -126,7 +126,7 @@ def part_number_marker(query: Mapping[str, str]) -> int:
 
 
 def encoding_type(query: Mapping[str, str]) -> str:
-    """``url`` or nothing."""
+    """Return ``encoding-type``: ``url`` or empty."""
     value = query.get("encoding-type", "")
     if value not in ("", "url"):
         raise CosError("InvalidArgument", "encoding-type can only be url.")
@@ -143,7 +143,7 @@ def _number(query: Mapping[str, str], name: str, default: int | None = None) -> 
 
 
 def stored_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """What is kept of a request's headers: the content's description and the user's metadata, at most 2 KB of it."""
+    """Return the headers to store: those that describe the content, and the user's metadata of at most 2 KB."""
     kept = {name: headers[name].strip(" \t") for name in STORED_HEADERS if name in headers}
     metadata = {name: value.strip(" \t") for name, value in headers.items() if name.startswith(META_PREFIX)}
     for name, value in (kept | metadata).items():
@@ -154,7 +154,7 @@ def stored_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def check_header(name: str, value: str) -> None:
-    """Refuse what could not be given back as a header: a form's field, or a parameter, may hold a line break."""
+    """Refuse a value that cannot be returned as a header. A form field or a parameter may contain a line break."""
     try:
         check_header_name(name)
         check_header_value(name, value)
@@ -163,7 +163,7 @@ def check_header(name: str, value: str) -> None:
 
 
 def storage_class(headers: Mapping[str, str]) -> str:
-    """``x-cos-storage-class``; STANDARD where absent."""
+    """Return ``x-cos-storage-class``; STANDARD by default."""
     value = headers.get("x-cos-storage-class", "STANDARD").upper()
     if value not in STORAGE_CLASSES:
         raise CosError("NotSupportedStorageClass", "The storage class is not supported.")
@@ -171,9 +171,9 @@ def storage_class(headers: Mapping[str, str]) -> str:
 
 
 def byte_range(headers: Mapping[str, str], size: int) -> tuple[int, int] | None:
-    """Start and end (exclusive) of a Range header; None for none, for one that is no byte range, and for several.
+    """Return start and end (exclusive) of a Range header. None without one, for several ranges, or for another unit.
 
-    Raises InvalidRange where nothing of it is inside an object of ``size`` bytes (RFC 9110, section 14).
+    Raises InvalidRange if the range is outside an object of ``size`` bytes (RFC 9110, section 14).
     """
     unit, equals, text = headers.get("range", "").partition("=")
     first, dash, last = text.strip().partition("-")
@@ -195,7 +195,7 @@ def byte_range(headers: Mapping[str, str], size: int) -> tuple[int, int] | None:
 
 
 def _whole(digits: str) -> int:
-    """The number, or one that is larger than any object: there are digits enough to keep `int` busy, or to stop it."""
+    """Return the number, or one larger than any object. `int` is slow for many digits and fails for too many."""
     return int((digits.lstrip("0") or "0")[:20])
 
 
@@ -204,7 +204,7 @@ def _digits(text: str) -> bool:
 
 
 def precondition_status(headers: Mapping[str, str], *, etag: str, modified: float) -> int:
-    """200, 304 or 412 by If-Match, If-None-Match and the two dates (RFC 9110, section 13.2.2)."""
+    """Return 200, 304 or 412 according to If-Match, If-None-Match and the two dates (RFC 9110, section 13.2.2)."""
     if (wanted := headers.get("if-match")) is not None:
         if not _lists(wanted, etag):
             return 412
@@ -223,12 +223,12 @@ def _lists(value: str, etag: str) -> bool:
 
 
 def http_date_of(headers: Mapping[str, str], name: str) -> float | None:
-    """The header's date in Unix seconds; None if it is absent or no date."""
+    """Return the header's date in Unix seconds; None if it is absent or malformed."""
     value = headers.get(name, "")
     if len(value) > _LONGEST_DATE:
         return None
     try:
         return parsedate_to_datetime(value).timestamp()
     except (ValueError, TypeError, IndexError, ArithmeticError, OSError):
-        # The library's parser is made for mail, and fails in many ways for what is no date.
+        # The parser is made for mail and raises many kinds of errors for malformed dates.
         return None

@@ -1,4 +1,4 @@
-"""Which application protocols a TLS client offers, read from its first message (RFC 8446, section 4; RFC 7301)."""
+"""Reads from a TLS client's first message which protocols it offers (RFC 8446, section 4; RFC 7301)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ LONGEST_RECORD = _RECORD_HEAD + (1 << 14)
 
 
 def is_whole(data: bytes) -> bool:
-    """Whether ``data`` holds the first record to its end, or is no TLS at all."""
+    """Whether ``data`` contains the whole first record, or is not TLS."""
     if data[:1] != bytes([_HANDSHAKE]):
         return bool(data)
     return len(data) >= _RECORD_HEAD and len(data) >= min(_RECORD_HEAD + _number(data[3:5]), LONGEST_RECORD)
 
 
 def offered_protocols(data: bytes) -> tuple[bytes, ...]:
-    """The names in the ALPN extension of a ClientHello; none where there is no such thing."""
+    """Return the names in the ALPN extension of a ClientHello; empty without one."""
     try:
         return _offered(data)
     except IndexError:

@@ -1,6 +1,6 @@
-"""Cutting connections under the HTTP server's hands, which offers no way of its own to do so.
+"""Closes connections of the HTTP server, which has no function for this.
 
-The server runs in this process, so its sockets are among this process's file descriptors: a connection is found by the
+The server runs in this process, so its sockets are among the process's file descriptors. A connection is found by the
 addresses of its two ends.
 """
 
@@ -22,8 +22,8 @@ _NO_ADDRESS = bytes([socket.AF_UNSPEC]) * 16
 def close_connection(client: tuple[str, int], *, reset: bool) -> None:
     """End the TCP connection whose peer is ``client``.
 
-    With ``reset`` the client sees a reset (RST; on Linux, elsewhere an end of stream), else an end of stream (FIN)
-    after what was sent, which under TLS comes without a close_notify. All streams of an HTTP/2 connection end with it.
+    With ``reset`` the client sees a reset (RST) on Linux and an end of stream elsewhere. Without it, the client sees an
+    end of stream (FIN) after the sent data, under TLS without close_notify. All streams of an HTTP/2 connection end.
     """
     for connection in _connections():
         with connection, suppress(OSError):
@@ -33,7 +33,7 @@ def close_connection(client: tuple[str, int], *, reset: bool) -> None:
 
 
 def close_connections_of_port(port: int) -> None:
-    """End every connection to our ``port``."""
+    """End every connection to ``port`` of this process."""
     for connection in _connections():
         with connection, suppress(OSError):
             connection.getpeername()
@@ -47,14 +47,14 @@ def _cut(connection: socket.socket, *, reset: bool) -> None:
 
 
 def _abort(connection: socket.socket) -> bool:
-    """On Linux, connecting a TCP socket to "no address" resets it at once (connect(2)); Python's connect cannot."""
+    """Reset the connection. On Linux, connect(2) to AF_UNSPEC does this; Python's connect cannot."""
     if sys.platform != "linux":
         return False
     return bool(_LIBC.connect(connection.fileno(), _NO_ADDRESS, len(_NO_ADDRESS)) == 0)
 
 
 def _connections() -> Iterator[socket.socket]:
-    """Duplicates of this process's TCP sockets; the caller closes them."""
+    """Yield duplicates of this process's TCP sockets. The caller closes them."""
     for entry in Path("/dev/fd").iterdir():
         try:
             if not entry.is_socket():

@@ -1,7 +1,7 @@
-"""What browsers ask before a page may talk to a server of another origin (the Fetch standard, section 3.3).
+"""CORS: which web pages may use the server (the Fetch standard, section 3.3).
 
-COS answers by the bucket's CORS rules; this server lets any page in, since what a page may do is decided by its
-signature. Where requests need no signature, no page is let in: any site that the user visits could read and write.
+COS follows the bucket's CORS rules. This server allows every page, because the signature decides what a page may do. If
+requests need no signature, it refuses every page, because any site that the user visits could read and write.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ _EXPOSED = (
 )
 
 
-def answer_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """What an answer to a page of another origin carries; nothing for everyone else."""
+def response_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the CORS headers of a response to a page of another origin; empty for other clients."""
     if "origin" not in headers:
         return {}
     return {"access-control-allow-origin": "*", "access-control-expose-headers": _EXPOSED}
 
 
 def preflight(method: str, headers: Mapping[str, str]) -> Response | None:
-    """The answer to a browser's question before the request, None for any other request."""
+    """Return the response to a browser's preflight request; None for any other request."""
     if method != "OPTIONS" or "origin" not in headers or "access-control-request-method" not in headers:
         return None
     allowed = {"access-control-allow-methods": _METHODS, "access-control-max-age": "600"}
     if asked := headers.get("access-control-request-headers"):
         allowed["access-control-allow-headers"] = asked
     if "access-control-request-private-network" in headers:
-        # Chromium asks before a public page may reach this machine; the signature decides here too.
+        # Chromium sends this before a public page may reach this machine. The signature decides here too.
         allowed["access-control-allow-private-network"] = "true"
     return Response(headers=allowed)
 
 
 def check_local(headers: Mapping[str, str], *, host: str) -> None:
-    """Refuse what a page of any site could send through the user's browser, where nothing has to be signed.
+    """Refuse requests that a web page could send through the user's browser. For servers that need no signatures.
 
-    A simple request, a form or an image needs no question before it; and a site can let its own name stand for
-    127.0.0.1. ``host`` is where the server listens. Raises AccessDenied.
+    Simple requests, forms and images need no preflight, and a site can resolve its own name to 127.0.0.1. ``host`` is
+    the address that the server listens on. Raises AccessDenied.
     """
     if "origin" in headers or headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         raise CosError("AccessDenied", "Without signatures, requests of web pages are refused.")
@@ -61,5 +61,5 @@ def _is_local(host: str, *, listening: str) -> bool:
         address = ipaddress.ip_address(name)
     except ValueError:
         return False
-    # No name leads to an address that is written out; listening everywhere means all of this machine's.
+    # A literal address involves no name. A server that listens on all addresses accepts all literal ones.
     return address.is_loopback or listening in ("0.0.0.0", "::")  # noqa: S104 (compared, not bound)

@@ -1,6 +1,6 @@
-"""``--discard``: keeps nothing, checks nothing, answers plausibly. A sink for benchmarks, so it does little.
+"""``--discard``: stores nothing, checks nothing and returns plausible responses. A sink for benchmarks.
 
-What it remembers is bounded: the sizes of the last uploads and objects, for HEAD and for the Complete's answer.
+It remembers only the sizes of the last uploads and objects, for HEAD and for the response to Complete.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _COMMON = ((b"server", b"tencent-cos"), (b"x-cos-request-id", base64.b64encode(s
 
 class DiscardApplication:
     def __init__(self, *, host: str) -> None:
-        """``host`` is where the server listens."""
+        """``host`` is the address that the server listens on."""
         self._host = host
         self._uploads: OrderedDict[str, int] = OrderedDict()
         self._objects: OrderedDict[str, int] = OrderedDict()
@@ -39,7 +39,7 @@ class DiscardApplication:
         if scope["type"] != "http":
             return
         try:
-            # Before the body: what a page makes a browser send is not even read.
+            # Before the body, so that a request from a web page is not even read.
             cors.check_local(decode_headers(scope["headers"]), host=self._host)
             status, headers, body = await self._take(scope, receive)
         except ClientGone:
@@ -83,7 +83,7 @@ class DiscardApplication:
         if method == "HEAD" or (method == "GET" and path.strip("/") and not query):
             size = self._objects.get(path)
             if size is None or method == "GET":
-                # What was discarded cannot be given back.
+                # Discarded content cannot be returned.
                 return _document(404, "Error", [("Code", "NoSuchKey"), ("Message", "Everything is discarded.")])
             headers = {"content-length": size, "etag": _ETAG, "last-modified": _DATE}
             return 200, [(name.encode(), str(value).encode()) for name, value in headers.items()], b""
@@ -118,7 +118,7 @@ class DiscardApplication:
 
 
 def _etag(headers: list[tuple[bytes, bytes]]) -> str:
-    """The ETag that the store would give, from Content-MD5: nothing is hashed here."""
+    """Return the ETag from Content-MD5, without hashing."""
     for name, value in headers:
         if name == b"content-md5":
             try:
@@ -145,6 +145,6 @@ def _document(status: int, root: str, content: xml.Tree) -> tuple[int, list[tupl
     try:
         body = xml.build(root, content)
     except xml.XmlError as error:
-        # A key or an upload's id that the document repeats.
+        # The document repeats a key or an upload id.
         raise CosError("InvalidArgument", "The request holds a character that XML cannot hold.") from error
     return status, [(b"content-type", b"application/xml"), (b"content-length", str(len(body)).encode())], body

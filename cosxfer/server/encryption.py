@@ -1,7 +1,7 @@
-"""Server-side encryption as a client sees it: what is refused, what is answered, and what the ETag tells.
+"""Server-side encryption as a client sees it: refusals, response headers and ETags.
 
-Nothing is encrypted on disk. Of a customer's key only the MD5 is kept, with which COS answers too: it tells whether
-the same key comes again. Sources: product pages 436/18145, 7728 and 7729, and the examples of 7749, 7750 and 7745.
+Nothing is encrypted on disk. Only the MD5 of a customer's key is stored, to recognise the key. COS returns it too.
+Sources: product pages 436/18145, 7728 and 7729, and the examples of 7749, 7750 and 7745.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SSE_COS = "AES256"
 SSE_KMS = "cos/kms"
 
 DEFAULT_KMS_KEY_ID = "00000000-0000-0000-0000-000000000000"
-"""Answered where the client names no key: COS then takes one that it made itself."""
+"""Returned if the client names no key. COS then uses a key of its own."""
 
 _CUSTOMER = (CUSTOMER_ALGORITHM, CUSTOMER_KEY, CUSTOMER_KEY_MD5)
 _ANSWERED = (ALGORITHM, KMS_KEY_ID, CUSTOMER_ALGORITHM, CUSTOMER_KEY_MD5)
@@ -34,9 +34,9 @@ _KEY_BYTES = 32
 
 
 def wanted(headers: Mapping[str, str], *, scheme: str) -> dict[str, str]:
-    """What a request that makes an object asks for, as it is kept with the object; empty for no encryption.
+    """Return the encryption headers to store with a new object; empty without encryption.
 
-    ``headers`` may be a form's fields. Raises InvalidArgument, and InvalidRequest for a customer's key without TLS.
+    ``headers`` may be form fields. Raises InvalidArgument, and InvalidRequest for a customer's key without TLS.
     """
     algorithm = headers.get(ALGORITHM)
     customer = _customer_key(headers, scheme=scheme)
@@ -55,19 +55,19 @@ def wanted(headers: Mapping[str, str], *, scheme: str) -> dict[str, str]:
 
 
 def refuse_any(headers: Mapping[str, str]) -> None:
-    """For APPEND, whose page knows of no encryption; raises SSEHeaderNotAllowed."""
+    """Refuse encryption headers, for APPEND: its page lists none. Raises SSEHeaderNotAllowed."""
     if any(name.startswith(ALGORITHM) for name in headers):
         raise CosError("SSEHeaderNotAllowed", "An appended object cannot have a server-side encryption.")
 
 
 def check_part(headers: Mapping[str, str], kept: Mapping[str, str], *, scheme: str) -> None:
-    """A part comes with the key of Initiate, whose encryption is ``kept``; raises InvalidRequest, InvalidArgument."""
+    """Refuse a part without the key of Initiate, whose headers are ``kept``. Raises InvalidRequest, InvalidArgument."""
     if _customer_key(headers, scheme=scheme).get(CUSTOMER_KEY_MD5) != kept.get(CUSTOMER_KEY_MD5):
         raise CosError("InvalidRequest", "The part must be sent with the customer's key of Initiate, if it had one.")
 
 
 def check_reading(headers: Mapping[str, str], kept: Mapping[str, str], *, scheme: str) -> None:
-    """HEAD and GET need the key that the object came with, and take no other header of these.
+    """Refuse HEAD and GET without the object's key, or with other encryption headers.
 
     Raises SsecDecryptHeaderInvalid, SSEHeaderNotAllowed, InvalidRequest, InvalidArgument.
     """
@@ -78,20 +78,20 @@ def check_reading(headers: Mapping[str, str], kept: Mapping[str, str], *, scheme
         raise CosError("SsecDecryptHeaderInvalid", f"The object {why}.")
 
 
-def answered(kept: Mapping[str, str]) -> dict[str, str]:
-    """The headers that say how an object, or an upload, with these stored headers is encrypted."""
+def response_headers(kept: Mapping[str, str]) -> dict[str, str]:
+    """Return the response headers that describe the encryption of an object or upload."""
     return {name: kept[name] for name in _ANSWERED if name in kept}
 
 
 def etag_of(digest: bytes, kept: Mapping[str, str]) -> str:
-    """The ETag of a body with this MD5: that, but something opaque under a key of the KMS or of a customer."""
+    """Return the ETag of a body with this MD5. With a key of the KMS or of a customer it is opaque."""
     if kept.get(ALGORITHM) == SSE_KMS or CUSTOMER_ALGORITHM in kept:
         return secrets.token_hex(len(digest))
     return digest.hex()
 
 
 def _customer_key(headers: Mapping[str, str], *, scheme: str) -> dict[str, str]:
-    """Algorithm and MD5 of the customer's key; empty without one."""
+    """Return algorithm and MD5 of the customer's key; empty without one."""
     if not any(name in headers for name in _CUSTOMER):
         return {}
     if scheme != "https":

@@ -1,4 +1,4 @@
-"""What the rules of a fault script do to a request."""
+"""Applies the rules of a fault script to a request."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from cosxfer.server.http import ClientGone, CosError, Response
 Client = tuple[str, int]
 
 SPACE_SECONDS = 0.5
-"""Between two spaces while the answer to Complete is held back."""
+"""Time between two spaces while the response to Complete is delayed."""
 _FLUSH_SECONDS = 0.05
-"""What was sent reaches the client before its connection is cut."""
+"""Time for the sent data to reach the client before the connection is cut."""
 _WRONG_ETAG = "00000000000000000000000000000bad"
 _ETAG = re.compile(rb"<ETag>[^<]*</ETag>")
 
 
-async def meet_head(fault: Fault, body: Body, client: Client) -> None:
-    """Do what the rule wants before the work, or arrange it for when so many bytes of the body were read."""
+async def apply_before(fault: Fault, body: Body, client: Client) -> None:
+    """Apply the rule before the operation, or schedule it for a number of body bytes."""
     if fault.do not in ("error", "reset", "stall", "delay") or fault.at == AT_ANSWER:
         return
     if fault.at > 0:
@@ -33,16 +33,16 @@ async def meet_head(fault: Fault, body: Body, client: Client) -> None:
         await _interrupt(fault, client)
 
 
-async def hold_answer(fault: Fault, response: Response, operation: str, client: Client) -> Response:
-    """Do what the rule wants after the work."""
+async def apply_after(fault: Fault, response: Response, operation: str, client: Client) -> Response:
+    """Apply the rule after the operation, before the response."""
     if fault.do == "delay" and operation == "multipart_complete" and response.status == 200:
         return _with_spaces(response, fault.seconds)
     await _interrupt(fault, client)
     return response
 
 
-def alter_answer(fault: Fault, response: Response, client: Client) -> Response:
-    """Falsify the answer's digests, or have it announced longer than it is sent."""
+def alter_response(fault: Fault, response: Response, client: Client) -> Response:
+    """Falsify the digests of the response, or end it before its announced length."""
     headers, body = dict(response.headers), response.body
     if fault.do == "wrong_etag":
         if "etag" in headers:
@@ -72,7 +72,7 @@ async def _interrupt(fault: Fault, client: Client) -> None:
 
 def _truncate(fault: Fault, response: Response, client: Client) -> Response:
     body = response.body
-    # The answer to HEAD has none of the bytes that it announces.
+    # The response to HEAD has no body.
     full = len(body) if isinstance(body, bytes) and response.content_length is None else response.content_length or 0
     keep = full // 2 if fault.after_bytes is None else min(fault.after_bytes, full)
     return replace(response, body=_first_bytes(body, keep, client), content_length=full)
@@ -94,7 +94,7 @@ async def _first_bytes(body: bytes | AsyncIterator[bytes], keep: int, client: Cl
 
 
 def _with_spaces(response: Response, seconds: float) -> Response:
-    """Status 200 at once, spaces, and the document at the end: what COS does while it assembles."""
+    """Send status 200 at once, then spaces, then the document, as COS does while it assembles."""
 
     async def body() -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()

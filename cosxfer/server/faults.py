@@ -1,4 +1,4 @@
-"""Failures as data: a list of rules, each a match and what then happens. The format is described in docs/server.md."""
+"""Failures as data: a list of rules, each with conditions and an effect. docs/server.md describes the format."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from cosxfer.server.routing import OPERATIONS
 ACTIONS = ("error", "reset", "stall", "delay", "truncate", "wrong_etag", "wrong_crc64", "no_crc64")
 
 AT_HEAD = 0
-"""Before the body is read and anything is done."""
+"""Before the body is read."""
 AT_ANSWER = -1
-"""After the work is done, before the answer."""
+"""After the operation, before the response."""
 
 _ALLOWED = {
     "error": {"at", "status", "code", "message", "retry_after_seconds"},
@@ -33,7 +33,7 @@ _DEFAULT_STALL_SECONDS = 3600.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fault:
-    """One rule. None stands for "any" among the matches."""
+    """One rule. A condition that is None matches every request."""
 
     do: str
     operations: tuple[str, ...] | None = None
@@ -44,20 +44,20 @@ class Fault:
     attempts: tuple[int, ...] | None = None
     """Counted from 1 for each operation, bucket, key and part."""
     times: int | None = None
-    """How often the rule applies in all."""
+    """How often the rule applies in total."""
     at: int = AT_HEAD
-    """`AT_HEAD`, `AT_ANSWER`, or after so many bytes of the body."""
+    """`AT_HEAD`, `AT_ANSWER`, or a number of body bytes."""
     status: int | None = None
     code: str = "InternalError"
     message: str = "A fault of the script."
     retry_after_seconds: int | None = None
     seconds: float = _DEFAULT_STALL_SECONDS
     after_bytes: int | None = None
-    """Of the answer's body, in ``truncate``; None: half of it."""
+    """For ``truncate``: bytes of the response body to send; None means half of it."""
 
 
 class FaultPlan:
-    """Rules and how often each was used."""
+    """Rules, and how often each was used."""
 
     def __init__(self, rules: Sequence[Fault] = ()) -> None:
         self._rules = tuple(rules)
@@ -65,7 +65,7 @@ class FaultPlan:
         self._attempts: Counter[tuple[str, str, str, int | None]] = Counter()
 
     def choose(self, *, operation: str, bucket: str, key: str, part: int | None) -> Fault | None:
-        """Count the request, and return the first rule that applies to it."""
+        """Count the request and return the first rule that matches it."""
         if not self._rules:
             return None
         request = (operation, bucket, key, part)
@@ -91,7 +91,7 @@ def _matches(rule: Fault, request: tuple[str, str, str, int | None], attempt: in
 
 
 def load_faults(path: Path) -> tuple[Fault, ...]:
-    """Read a script; raises `UsageError` that names the file and the rule."""
+    """Read a script. Raises `UsageError` with the file and the rule."""
     try:
         return parse_faults(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
@@ -101,7 +101,7 @@ def load_faults(path: Path) -> tuple[Fault, ...]:
 
 
 def parse_faults(rules: object) -> tuple[Fault, ...]:
-    """Check a list of rules; raises `UsageError` that names the rule and the field."""
+    """Check a list of rules. Raises `UsageError` with the rule and the field."""
     if not isinstance(rules, list):
         raise _bad("a fault script must be a list of rules", rules)
     return tuple(_parse(rule, f"rule {number}") for number, rule in enumerate(rules, start=1))

@@ -1,4 +1,4 @@
-"""multipart/form-data, read as it arrives (RFC 7578): fields in memory, a file's content in pieces. No I/O here."""
+"""Parses multipart/form-data as it arrives (RFC 7578): fields in memory, the file in pieces. No I/O here."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from cosxfer.limits import KIB
 from cosxfer.server.http import CosError
 
 MAX_FIELDS_BYTES = 64 * KIB
-"""All fields before the file, with their headers: a policy of some KiB, 2 KB of metadata, some names."""
+"""Limit for all fields before the file, with their headers: a policy of some KiB, 2 KB of metadata, some names."""
 
 MAX_PART_HEADER_BYTES = 8 * KIB
 MAX_PART_HEADERS = 16
 MAX_FIELDS = 256
 
 _BOUNDARY = re.compile(r'boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
-# A match begins after the end of the one before, and no two parts of it can take the same character: linear time.
+# Linear time: a match begins after the previous one, and no two parts of the pattern can match the same character.
 _PARAMETER = re.compile(r'[ \t]*([^\s;="]{1,64})[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))[ \t]*(?:;|$)')
 
 
@@ -47,7 +47,7 @@ Event: TypeAlias = Field | FileBegin | FileData | FileEnd
 
 
 def boundary_of(content_type: str) -> bytes:
-    """The boundary that a Content-Type names; raises MalformedPOSTRequest."""
+    """Return the boundary from a Content-Type. Raises MalformedPOSTRequest."""
     found = _BOUNDARY.search(content_type)
     if found is None or not content_type.lower().lstrip().startswith("multipart/form-data"):
         raise _malformed("The Content-Type is not multipart/form-data with a boundary.")
@@ -55,11 +55,11 @@ def boundary_of(content_type: str) -> bytes:
 
 
 class FormParser:
-    """Takes the body in any pieces and gives back what they complete; what follows the file is not looked at."""
+    """Accepts the body in pieces of any size and returns what they complete. It ignores everything after the file."""
 
     def __init__(self, boundary: bytes) -> None:
         self._delimiter = b"\r\n--" + boundary
-        # The first boundary may stand at the very beginning; with this it looks like every other.
+        # The first boundary may be at the very beginning. This prefix makes it look like the others.
         self._buffer = bytearray(b"\r\n")
         self._state = self._preamble
         self._name = ""
@@ -77,7 +77,7 @@ class FormParser:
             pass
         return events
 
-    # Each state takes what it can from the buffer and returns whether the next one can go on.
+    # Each state consumes what it can from the buffer and returns whether the next state can continue.
 
     def _preamble(self, events: list[Event]) -> bool:
         found = self._find(self._delimiter)
@@ -138,7 +138,7 @@ class FormParser:
 
     def _file(self, events: list[Event]) -> bool:
         end = self._buffer.find(self._delimiter)
-        # What could be the beginning of a boundary stays until more is there.
+        # The possible beginning of a boundary stays in the buffer until more data arrives.
         safe = end if end >= 0 else len(self._buffer) - len(self._delimiter) + 1
         if safe > 0:
             events.append(FileData(bytes(memoryview(self._buffer)[:safe])))
@@ -154,9 +154,9 @@ class FormParser:
             raise _too_large()
 
     def _find(self, end: bytes) -> int:
-        """Where ``end`` begins, -1 if it is not there yet. Each byte is looked at once, however small the pieces are.
+        """Return the position of ``end``, or -1 if it has not arrived. Examines each byte once, even in small pieces.
 
-        Nothing that is waited for may be longer than all fields together.
+        Raises EntityTooLarge if the data before ``end`` exceeds the limit for all fields.
         """
         found = self._buffer.find(end, max(0, self._searched - len(end)))
         self._searched = 0 if found >= 0 else len(self._buffer)
@@ -172,7 +172,7 @@ def _too_large() -> CosError:
 
 
 def _disposition(raw: bytes) -> dict[str, str]:
-    """The parameters of a part's Content-Disposition."""
+    """Return the parameters of a part's Content-Disposition."""
     try:
         lines = raw.decode().split("\r\n")
     except UnicodeDecodeError as error:

@@ -1,7 +1,7 @@
-"""Which bytes of an HTTP/1.1 connection are one request, read as strictly as RFC 9112 allows. No I/O here.
+"""Finds where a request on an HTTP/1.1 connection ends, strictly by RFC 9112. No I/O here.
 
-h11 reads after this: it folds lines, takes bare line feeds, knows no limit for a head that arrives at once, and its
-patterns need quadratic time for a long run of spaces. What passes here has none of that.
+The bytes then go to h11. By itself, h11 accepts folded lines and bare line feeds, has no limit for a head that arrives
+at once, and needs quadratic time for a long run of spaces. This module refuses all of these.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _CHUNK_SIZE = re.compile(rb"[\dA-Fa-f]{1,16}")
 
 
 class RequestFraming:
-    """Takes a connection's bytes in any pieces; `take` gives those that belong to the current request.
+    """Accepts a connection's bytes in pieces of any size. `take` returns those of the current request.
 
-    A chunked body comes out without extensions and trailers. Raises `h11.RemoteProtocolError`, whose hint is the
-    status of the response.
+    It removes extensions and trailers from a chunked body. Raises `h11.RemoteProtocolError`, whose hint is the status
+    of the response.
     """
 
     def __init__(self) -> None:
@@ -47,21 +47,21 @@ class RequestFraming:
 
     @property
     def has_input(self) -> bool:
-        """Whether bytes wait that no request has taken."""
+        """Whether the buffer has bytes."""
         return bool(self._buffer)
 
     def feed(self, data: bytes) -> None:
         self._buffer += data
 
     def take(self) -> bytes:
-        """What the buffer holds of the current request; nothing beyond its end, nor half a line."""
+        """Return the bytes of the current request in the buffer: nothing after its end, and no partial line."""
         passed = []
         while (piece := self._state()) is not None:
             passed.append(piece)
         return b"".join(passed)
 
     def end_of_input(self) -> None:
-        """The client sends no more; an unfinished head is an error."""
+        """The client has closed its side. An incomplete head is an error."""
         if self._state == self._head and self._buffer:
             raise _refused("The connection ended inside the head.")
 
@@ -69,7 +69,7 @@ class RequestFraming:
         self._state = self._head
         self._extension_bytes = 0
 
-    # Each state returns what it took from the buffer, or None if it needs more.
+    # Each state returns the bytes that it consumed, or None if it needs more.
 
     def _head(self) -> bytes | None:
         if not self._searched and self._buffer.startswith(b"\r\n"):
@@ -146,7 +146,7 @@ class RequestFraming:
         return None
 
     def _section(self, limit: int) -> bytes | None:
-        """Lines up to an empty one. Each byte is looked at once, however small the pieces are."""
+        """Return the lines up to an empty one. Each byte is examined once, even in small pieces."""
         start = max(0, self._searched - len(_END))
         end = self._buffer.find(_END, start, limit)
         size = end + len(_END) if end >= 0 else min(len(self._buffer), limit)
@@ -164,7 +164,7 @@ class RequestFraming:
 
 
 def _check_head(lines: list[bytes]) -> tuple[int, bool]:
-    """The length of the body, and whether it is chunked instead."""
+    """Return the length of the body and whether it is chunked."""
     method, target, version = _request_line(lines[0])
     fields = _fields(lines[1:])
     hosts = fields.get(b"host", [])
@@ -196,7 +196,7 @@ def _request_line(line: bytes) -> tuple[bytes, bytes, bytes]:
 
 
 def _check_target(method: bytes, target: bytes, hosts: list[bytes]) -> None:
-    """A path, or a URL of the host that is named as Host."""
+    """Refuse a target that is neither a path nor a URL of the host in the Host header."""
     if target.startswith(b"/"):
         return
     scheme, separator, rest = target.partition(b"://")
@@ -208,13 +208,13 @@ def _check_target(method: bytes, target: bytes, hosts: list[bytes]) -> None:
 
 
 def _fields(lines: list[bytes]) -> dict[bytes, list[bytes]]:
-    """All values by lower-case name."""
+    """Return all values by lower-case name."""
     if len(lines) > MAX_HEADER_LINES:
         raise _refused("There are too many headers.", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
     fields: dict[bytes, list[bytes]] = {}
     for line in lines:
         name, colon, value = line.partition(b":")
-        # A folded line and a space before the colon are no token.
+        # A folded line or a space before the colon is not a token.
         if not colon or _TOKEN.fullmatch(name) is None or _CONTROL.search(value):
             raise _refused("A header is malformed.")
         fields.setdefault(name.lower(), []).append(value.strip(b" \t"))

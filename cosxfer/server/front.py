@@ -1,7 +1,7 @@
-"""Takes every connection of the store's port, and sees from its first bytes who serves it.
+"""Accepts every connection and chooses its server by the first bytes.
 
-HTTP/1.1 is served here (`cosxfer.server.http1` says why); HTTP/2 goes on to granian, which listens on a port of its own
-on the loopback interface. `--discard` does without: there granian listens on the port itself.
+HTTP/1.1 is served here (`cosxfer.server.http1` says why). HTTP/2 is relayed to granian, which listens on another
+loopback port. With `--discard`, granian listens on the public port and this module is not used.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ logger = logging.getLogger("cosxfer.server")
 _H2C_PREFACE = b"PRI "
 _BUFFER_BYTES = 1 << 20
 _POLL_SECONDS = (0.005, 0.5)
-"""Between two looks at first bytes that are not enough: soon at first, then rarely, for many may be slow."""
+"""First and longest pause before incomplete first bytes are examined again. Many slow connections must cost little."""
 _ACCEPT_PAUSE_SECONDS = 0.1
 _LINGER_SECONDS = 5.0
 _FIRST_BYTES_SECONDS = 60.0
-"""How long a connection may stay silent at its beginning."""
+"""How long a new connection may stay silent."""
 
 
 class Front:
@@ -43,15 +43,15 @@ class Front:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Accept until cancelled; then the connections end too."""
+        """Accept connections until cancelled; then end them all."""
         loop = asyncio.get_running_loop()
         try:
             while True:
                 try:
                     connection, client = await loop.sock_accept(self._listener)
                 except OSError as error:
-                    # No descriptor is free, most likely; those who wait are served when others have gone.
-                    logger.warning("a connection cannot be accepted: %s", error.strerror or error)
+                    # Probably no descriptor is free. Waiting connections are accepted when others have ended.
+                    logger.warning("cannot accept a connection: %s", error.strerror or error)
                     await asyncio.sleep(_ACCEPT_PAUSE_SECONDS)
                     continue
                 task = loop.create_task(self._serve(connection, client[:2]))
@@ -75,7 +75,7 @@ class Front:
             connection.close()
 
     async def _is_http2(self, connection: socket.socket) -> bool:
-        """Look at the first bytes without taking them: the preface of HTTP/2, or its name in the TLS handshake."""
+        """Peek at the first bytes: the preface of HTTP/2, or its name in the TLS handshake."""
         pause, longest = _POLL_SECONDS
         while True:
             seen = await _peek(connection)
@@ -84,7 +84,7 @@ class Front:
                     return seen.startswith(_H2C_PREFACE)
             elif is_whole(seen) or not seen:
                 return b"h2" in offered_protocols(seen)
-            # What is there stays readable: there is no event for "more of it".
+            # The socket stays readable, so there is no event for further bytes.
             await asyncio.sleep(pause)
             pause = min(2 * pause, longest)
 
@@ -114,7 +114,7 @@ class Front:
 
 
 async def refuse_plain(scope: Mapping[str, Any], receive: Any, send: Any) -> None:
-    """Answer a request that came without TLS to a port for TLS, in the words of nginx, which clients know."""
+    """Refuse a request without TLS at a TLS port, with nginx's text, which clients recognise."""
     page = b"<html><body><h1>400 Bad Request</h1><p>The plain HTTP request was sent to HTTPS port</p></body></html>\r\n"
     headers = [
         (b"content-type", b"text/html"),
@@ -125,18 +125,18 @@ async def refuse_plain(scope: Mapping[str, Any], receive: Any, send: Any) -> Non
     await send({"type": "http.response.body", "body": page})
     with suppress(TimeoutError):
         async with asyncio.timeout(_LINGER_SECONDS):
-            # Who is still sending reads the answer last.
+            # A client that is still sending reads the response afterwards.
             while (await receive()).get("more_body"):
                 pass
 
 
 async def _peek(connection: socket.socket) -> bytes:
-    """The bytes that wait, at least one; empty at the end of the connection."""
+    """Wait for bytes and return them without consuming them; empty at the end of the connection."""
     loop = asyncio.get_running_loop()
     readable = loop.create_future()
 
     def wake() -> None:
-        # Once: it would be called again as long as nothing is taken.
+        # Remove it at once, or it is called again until the bytes are consumed.
         loop.remove_reader(connection)
         readable.set_result(None)
 

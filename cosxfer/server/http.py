@@ -1,4 +1,4 @@
-"""Requests, answers and errors as the operations see them; nothing here knows of ASGI or sockets."""
+"""Requests, responses and errors of the operations, independent of ASGI and sockets."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from cosxfer.cos.sign import folded
 XML_TYPE = "application/xml"
 
 _OTHER_STATUS = {"BucketAlreadyExists": 409, "BucketNotEmpty": 409}
-"""Codes that only a server needs and that the client's table therefore lacks."""
+"""Codes that only a server needs, so the client's table does not have them."""
 
 
 class CosError(Exception):
-    """An answer that is an error: a COS code with its usual status, or another ``status``."""
+    """An error response: a COS code with its usual status, or with ``status``."""
 
     def __init__(
         self, code: str, message: str, *, status: int | None = None, headers: Mapping[str, str] | None = None
@@ -30,7 +30,7 @@ class CosError(Exception):
         self.headers = dict(headers or {})
 
 
-class ClientGone(Exception):  # noqa: N818 (an event, not an error: there is nobody left to answer)
+class ClientGone(Exception):  # noqa: N818 (an event, not an error)
     """The client closed the connection or the stream before the body was complete."""
 
 
@@ -40,10 +40,10 @@ class Request:
 
     method: str
     path: str
-    """Decoded, as it was sent: for path style it begins with the bucket. This is what is signed."""
+    """The decoded path, which is signed. In path style it begins with the bucket."""
     query: Query
     headers: Mapping[str, str] = field(repr=False)
-    """Names in lower case; values as text (UTF-8, else Latin-1)."""
+    """Lower-case names; values as text (UTF-8, else Latin-1)."""
     http_version: str
     host: str
     """The Host header or ``:authority``, with its port."""
@@ -70,18 +70,18 @@ class Request:
 
 @dataclass(kw_only=True, slots=True)
 class Response:
-    """An answer. ``body`` is its bytes, or their source with ``content_length`` bytes to come."""
+    """A response. ``body`` is bytes, or an iterator that yields ``content_length`` bytes."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
-    """Names in lower case."""
+    """Lower-case names."""
     body: bytes | AsyncIterator[bytes] = b""
     content_length: int | None = None
-    """Needed where ``body`` is a source, except for a source of unknown length (sent chunked)."""
+    """Length of an iterator. None sends it chunked."""
 
 
 def xml_response(root: str, content: xml.Tree, *, status: int = 200) -> Response:
-    """An answer with an XML document; raises InvalidArgument where a name is nothing that XML can hold."""
+    """Return a response with an XML document. Raises InvalidArgument if XML cannot hold a name."""
     try:
         body = xml.build(root, content)
     except xml.XmlError as error:
@@ -94,7 +94,7 @@ def error_body(error: CosError, *, resource: str, request_id: str, trace_id: str
     try:
         return xml.build("Error", _error_fields(error, resource, request_id, trace_id))
     except xml.XmlError:
-        # The resource or the message quotes something that XML cannot hold.
+        # The resource or the message quotes a character that XML cannot hold.
         plain = CosError(error.code, error.message.encode("ascii", "backslashreplace").decode(), status=error.status)
         return xml.build("Error", _error_fields(plain, "", request_id, trace_id))
 
@@ -110,7 +110,7 @@ def _error_fields(error: CosError, resource: str, request_id: str, trace_id: str
 
 
 def decode_path(raw_path: bytes) -> str:
-    """The path without its percent-encoding; raises InvalidURI where that is not UTF-8."""
+    """Return the path without percent-encoding. Raises InvalidURI if it is not UTF-8."""
     try:
         return unquote_to_bytes(raw_path).decode()
     except UnicodeDecodeError as error:
@@ -118,15 +118,15 @@ def decode_path(raw_path: bytes) -> str:
 
 
 def decode_query(raw_query: bytes) -> Query:
-    """Names and values of a query; ``+`` is a space, as in forms, because the official SDKs write it so."""
+    """Parse a query. ``+`` is a space, as in forms, because the official SDKs write it so."""
     pairs = parse_qsl(raw_query.decode("utf-8", "replace"), keep_blank_values=True)
     return Query(pairs, ambiguous=len({folded(name) for name, _ in pairs}) != len(pairs))
 
 
 class Query(dict[str, str]):
-    """Decoded names and values; of a repeated name the last one."""
+    """Decoded names and values. For a repeated name it has the last value."""
 
     def __init__(self, pairs: Iterable[tuple[str, str]] = (), *, ambiguous: bool = False) -> None:
         super().__init__(pairs)
         self.ambiguous = ambiguous
-        """A name comes twice, or two names differ only in case: a signature covers both or neither."""
+        """True if a name is repeated or two names differ only in case. A signature cannot tell them apart."""

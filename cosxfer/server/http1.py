@@ -1,8 +1,8 @@
-"""HTTP/1.1 with the header names spelt as COS spells them.
+"""HTTP/1.1 with COS's spelling of header names.
 
-granian sends every name in lower case, which HTTP allows. But cos-python-sdk-v5 returns an answer's headers as a plain
-dictionary, and its users (and its own ``download_file``) look for ``ETag`` and ``Content-Length`` in it. So in front of
-the store, HTTP/1.1 is spoken here, by h11, which httpx brings along.
+granian sends every name in lower case, which HTTP allows. But cos-python-sdk-v5 returns headers as a plain dictionary,
+and its users (and its own ``download_file``) look for ``ETag`` and ``Content-Length``. So this module serves HTTP/1.1
+with h11, which httpx depends on.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ App = Callable[..., Awaitable[None]]
 
 _READ_BYTES = 1 * MIB
 _HEAD_SECONDS = 60.0
-"""How long a head may take from its first byte on; before that, a connection may rest as long as it likes."""
+"""How long a head may take after its first byte. Before that, a connection may be idle without limit."""
 _BODY_SECONDS = 120.0
-"""How long a client may pause inside a body, that of its request or that of its response."""
+"""How long a client may pause while it sends or reads a body."""
 _SPELT = {
     b"etag": b"ETag",
     b"content-md5": b"Content-MD5",
@@ -35,7 +35,7 @@ _SPELT = {
 
 
 def spell(name: bytes) -> bytes:
-    """``content-length`` as ``Content-Length``; COS's own ``x-cos-…`` stay as they are."""
+    """Return ``content-length`` as ``Content-Length``. ``x-cos-…`` stays unchanged."""
     return _SPELT.get(name) or (name if name.startswith(b"x-") else name.title())
 
 
@@ -48,7 +48,7 @@ async def speak_http1(
         while await connection.serve_one():
             pass
     except (ClientGone, ConnectionError, ssl.SSLError, h11.LocalProtocolError):
-        # The client is gone, or the answer was cut on purpose: nothing can be said any more.
+        # The client is gone, or the response was cut on purpose.
         writer.transport.abort()
     finally:
         writer.close()
@@ -73,7 +73,7 @@ class _Connection:
         self._malformed: h11.RemoteProtocolError | None = None
 
     async def serve_one(self) -> bool:
-        """Serve one request; return whether the connection can carry another."""
+        """Serve one request. Return whether the connection can carry another one."""
         try:
             event = await self._next_head()
         except h11.RemoteProtocolError as error:
@@ -86,13 +86,13 @@ class _Connection:
             return False
         await self._app(self._scope(event), self._receive, self._send)
         if self._h11.our_state is h11.MUST_CLOSE:
-            # The client wants no other request; what it has not read yet is still sent.
+            # The client sends no further request. Data that it has not read is still sent.
             return False
         if self._malformed is not None and self._h11.our_state is h11.SEND_RESPONSE:
             await self._refuse(self._malformed.error_status_hint)
             return False
         if self._h11.our_state is not h11.DONE:
-            # No answer, or half of one: what the application wants the client to see.
+            # The application sent no response, or part of one, on purpose.
             self._writer.transport.abort()
             return False
         if not self._request_is_over():
@@ -102,7 +102,7 @@ class _Connection:
         return True
 
     def _request_is_over(self) -> bool:
-        """Whether all of the request has been taken; the end of one without a body has still to be."""
+        """Whether the whole request has been read. For a request without a body, h11 still has to report its end."""
         if self._h11.their_state is h11.SEND_BODY:
             try:
                 self._h11.next_event()
@@ -113,7 +113,7 @@ class _Connection:
     def _scope(self, request: h11.Request) -> Mapping[str, Any]:
         target = request.target
         if not target.startswith(b"/"):
-            # The absolute form, as for a proxy; its host is that of the Host header.
+            # The absolute form, as for a proxy. Its host equals the Host header.
             rest = target.partition(b"://")[2]
             authority = re.split(rb"[/?]", rest, maxsplit=1)[0]
             target = b"/" + rest[len(authority) :].removeprefix(b"/")
@@ -192,7 +192,7 @@ class _Connection:
                 raise ClientGone from error
 
     async def _taken(self) -> None:
-        """Wait until the client has taken most of what waits; one that takes nothing for long counts as gone."""
+        """Wait until the client has read most of the buffer. A client that reads nothing for long counts as gone."""
         transport = self._writer.transport
         while True:
             waiting = transport.get_write_buffer_size()
@@ -204,7 +204,7 @@ class _Connection:
                     raise ClientGone from None
 
     async def _refuse(self, status: int) -> None:
-        """Answer what is no HTTP, where nothing was answered yet."""
+        """Send an error status for malformed HTTP, unless a response was already sent."""
         if self._h11.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             headers = [("Content-Length", "0"), ("Connection", "close")]
             reason = HTTPStatus(status).phrase.encode()

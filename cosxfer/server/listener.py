@@ -1,4 +1,4 @@
-"""The sockets: granian in this process on one that we bound, so that port 0 has no race and "ready" means accepting."""
+"""Runs granian in this process on a socket that is already bound, so that port 0 has no race."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from cosxfer.server.tls import Certificate
 
 BACKLOG = 1024
 STOP_SECONDS = 1.0
-"""How long requests under way may take to finish once the server was told to stop; then they are cut."""
+"""How long running requests may take after the server was stopped; then they are cut."""
 
 _HTTP1 = HTTP1Settings(max_buffer_size=1 * MIB)
-# granian's defaults (windows of 1 MiB, frames of 16 KiB) throttle uploads: each frame costs a trip into Python.
+# granian's defaults (windows of 1 MiB, frames of 16 KiB) slow uploads down: each frame costs a call into Python.
 _HTTP2 = HTTP2Settings(
     initial_connection_window_size=64 * MIB,
     initial_stream_window_size=16 * MIB,
@@ -39,7 +39,7 @@ _HTTP2 = HTTP2Settings(
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; raises `ServerStartError` where the address is taken or none of ours."""
+    """Return a listening socket. Raises `ServerStartError` if the address is in use or not local."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -50,14 +50,14 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         reason = getattr(error, "strerror", None) or str(error)
         if getattr(error, "errno", None) == errno.EADDRINUSE:
-            reason += "; port 0 stands for a free one"
+            reason += "; port 0 chooses a free port"
         raise ServerStartError(f"cannot listen on {host} port {port}: {reason}") from error
     listener.setblocking(False)
     return listener
 
 
 class _Granian(Server):
-    """The embedded server on a given socket, without its own start-up messages."""
+    """granian's embedded server on a given socket, without its start-up messages."""
 
     def __init__(self, app: App, listener: socket.socket, **settings: Any) -> None:
         host, port = listener.getsockname()[:2]
@@ -65,9 +65,9 @@ class _Granian(Server):
         self._listener = listener
 
     def _init_shared_socket(self) -> None:
-        # granian closes the descriptor that it is given.
+        # granian closes its descriptor.
         fd = os.dup(self._listener.fileno())
-        # granian's stubs know neither the constructor nor the attribute's real type.
+        # granian's stubs lack the constructor and the attribute's real type.
         self._shd = SocketHolder(fd, False, BACKLOG)  # type: ignore[call-arg,assignment]
 
 
@@ -82,8 +82,8 @@ async def serve_on(
 ) -> None:
     """Serve HTTP/1.1 and HTTP/2 (by ALPN, or with prior knowledge) until ``stop`` is set.
 
-    ``spelt`` puts `Front` before granian, which spells the header names of HTTP/1.1 and costs
-    HTTP/2 up to a tenth of this process's CPU time (0.1 to 0.5 s for 1 GiB).
+    ``spelt`` puts `Front` in front of granian. It serves HTTP/1.1 with COS's header names. HTTP/2 then costs up to 10 %
+    more of this process's CPU time (0.1 to 0.5 s for 1 GiB).
     """
     with listen("127.0.0.1", 0) if spelt else nullcontext(listener) as behind:
         tls = {} if certificate is None else {"ssl_cert": certificate.cert_file, "ssl_key": certificate.key_file}
@@ -103,23 +103,23 @@ async def serve_on(
         if spelt:
             front = Front(listener, app, behind=behind.getsockname()[:2], certificate=certificate)
             tasks.append(asyncio.create_task(front.run()))
-        # All begin to accept in their first steps; what connects before that waits in the backlog.
+        # All begin to accept in their first step. Earlier connections wait in the backlog.
         await asyncio.sleep(0)
         try:
             ready()
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            # Also where nobody can be told: granian's threads must not outlive the interpreter.
+            # Also if `ready` fails: granian's threads must not outlive the interpreter.
             await _stop(server, tasks, ports={listener.getsockname()[1], behind.getsockname()[1]})
 
 
 async def _stop(server: _Granian, tasks: list[asyncio.Task[Any]], *, ports: set[int]) -> None:
-    """End them all, and report the first that ended by an error."""
+    """End all tasks and raise the first error."""
     serving, *others = tasks
     for task in others:
         task.cancel()
     if not serving.done():
-        server.stop()  # type: ignore[no-untyped-call] # granian's own
+        server.stop()  # type: ignore[no-untyped-call] # of granian
         if not (await asyncio.wait([serving], timeout=STOP_SECONDS))[0]:
             for port in ports:
                 close_connections_of_port(port)
@@ -133,13 +133,13 @@ async def _stop(server: _Granian, tasks: list[asyncio.Task[Any]], *, ports: set[
 
 
 async def _wait_for_threads(loop: asyncio.AbstractEventLoop) -> None:
-    """Let granian's threads end: one that calls into a finalized interpreter takes the process down with a panic."""
+    """Wait for granian's threads. One that calls into a finalized interpreter ends the process with a panic."""
     end = loop.time() + STOP_SECONDS
-    while _has_foreign_threads() and loop.time() < end:  # noqa: ASYNC110 (no event tells)
+    while _has_foreign_threads() and loop.time() < end:  # noqa: ASYNC110 (there is no event)
         await asyncio.sleep(0.01)
 
 
 def _has_foreign_threads() -> bool:
-    """Whether threads run that Python did not start; only Linux tells."""
+    """Whether threads run that Python did not start. Works on Linux only."""
     tasks = Path("/proc/self/task")
     return tasks.is_dir() and len(list(tasks.iterdir())) > threading.active_count()

@@ -1,4 +1,4 @@
-"""How a server is set up."""
+"""The options of a server."""
 
 from __future__ import annotations
 
@@ -16,45 +16,45 @@ DEFAULT_REGION = "ap-guangzhou"
 
 
 class ServerStartError(CosxferError):
-    """The server could not start: its port is taken, its directory cannot be used."""
+    """The server could not start. For example, its port is in use or its directory cannot be used."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerOptions:
-    """Everything has a default: a server on a free port with one bucket, whose objects vanish when it stops."""
+    """Options of a server. The default is a free port and one bucket, whose objects vanish when the server stops."""
 
     root: Path | str | None = None
-    """Where buckets, objects and uploads are kept; None: a temporary directory."""
+    """The data directory; None: a temporary directory."""
     buckets: Sequence[str] = (DEFAULT_BUCKET,)
-    """Made when they are missing. Those that ``root`` already has stay."""
+    """Created if missing. Buckets that ``root`` already has stay."""
     host: str = "127.0.0.1"
     port: int = 0
-    """0: a free one."""
+    """0 chooses a free port."""
     region: str = DEFAULT_REGION
     """Only reported; a request's host may name any region."""
     secret_id: str | None = None
-    """Made up where it is None, and so is the secret key."""
+    """None generates one, and a secret key."""
     secret_key: str | None = field(default=None, repr=False)
     token: str | None = field(default=None, repr=False)
     """Makes the key a temporary one: requests must carry this token."""
     more_credentials: Sequence[Credentials] = ()
-    """Accepted as well; one with ``expires_at`` in the past answers ExpiredToken."""
+    """More accepted keys. A key with ``expires_at`` in the past returns ExpiredToken."""
     allow_anonymous: bool = False
-    """Answer requests without a signature too."""
+    """Accept requests without a signature too."""
     tls: bool = False
-    """HTTPS with a certificate of an authority made for this server."""
+    """HTTPS, with a certificate of an authority that is generated for this server."""
     discard: bool = False
-    """Keep nothing and check nothing: a sink for benchmarks."""
+    """Store nothing and check nothing: a sink for benchmarks."""
     fault_script: Path | str | None = None
     """A JSON file with rules, see docs/server.md."""
     clock_offset_seconds: float = 0.0
-    """The server's clock is ahead of this machine's by so much."""
+    """How far the server's clock is ahead of this machine's."""
 
     def __post_init__(self) -> None:
         for name, value in (("root", self.root), ("host", self.host)):
-            # Else it would be the current directory, or every address of this machine.
+            # It would mean the current directory, or every address of this machine.
             if value == "":
-                raise UsageError(f"{name} is empty; leave it out for the default", name=name, value=value)
+                raise UsageError(f"{name} is empty; omit it for the default", name=name, value=value)
         if isinstance(self.buckets, str) or not self.buckets:
             raise UsageError("buckets must be a list with at least one name", name="buckets", value=self.buckets)
         for bucket in self.buckets:
@@ -65,11 +65,11 @@ class ServerOptions:
         if (self.secret_id is None) != (self.secret_key is None):
             raise UsageError("give both secret_id and secret_key, or none of them", name="secret_key")
         if self.discard and self.fault_script is not None:
-            raise UsageError("discard answers without looking; it has no fault script", name="fault_script")
+            raise UsageError("discard and fault_script exclude each other", name="fault_script")
 
 
 def credentials_of(options: ServerOptions) -> Credentials:
-    """The access key of ``options``; call it once, a missing one is made up anew each time."""
+    """Return the access key of ``options``. Call it once: it generates a missing key at each call."""
     return Credentials(
         secret_id=options.secret_id or f"AKID{secrets.token_hex(16)}",
         secret_key=options.secret_key or secrets.token_hex(16),

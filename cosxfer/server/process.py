@@ -1,7 +1,7 @@
-"""`running`: a server in a process of its own, for tests, notebooks and benchmarks.
+"""`running`: a server in another process, for tests, notebooks and benchmarks.
 
-A private socket pair joins the two processes: the options and keys go down it (never a command line), the address
-comes back, rules and questions follow. When the parent dies, however it dies, the socket ends and the server stops.
+A private socket pair connects the two processes. It carries the options and keys (never a command line), the server's
+address, and later commands. If the parent ends in any way, the socket closes and the server stops.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ STOP_SECONDS = 10.0
 
 
 class RunningServer:
-    """A server that accepts connections. Also a context manager of itself."""
+    """A running server. Use it as a context manager, or call `stop`."""
 
     def __init__(self, options: ServerOptions) -> None:
-        """Start it; raises `ServerStartError` with its reason, or after 30 s without an answer."""
+        """Start the server. Raises `ServerStartError` if it fails or does not respond within 30 s."""
         if options.fault_script is not None:
             load_faults(Path(options.fault_script))
         self.credentials: Credentials = credentials_of(options)
@@ -60,7 +60,7 @@ class RunningServer:
         self.endpoint: str = f"{self.url}/{{bucket}}"
         """For `cosxfer`: path style."""
         self.virtual_host_endpoint: str = f"{self.url.partition('://')[0]}://{{bucket}}.localhost:{self.port}"
-        """The bucket in the host name; needs a resolver that knows ``*.localhost``."""
+        """The bucket is in the host name. Needs a resolver that resolves ``*.localhost``."""
         self.ca_file: Path | None = None if ready["ca_file"] is None else Path(ready["ca_file"])
         """The authority to trust, with ``tls``."""
 
@@ -75,7 +75,7 @@ class RunningServer:
         return self._process.poll()
 
     def set_faults(self, rules: Sequence[dict[str, Any]]) -> None:
-        """Follow these rules (the fault script's format) from now on; an empty list takes all away."""
+        """Follow these rules (in the fault script's format) from now on. An empty list removes all rules."""
         parse_faults(list(rules))
         self._ask({"do": "faults", "rules": list(rules)})
 
@@ -84,19 +84,19 @@ class RunningServer:
         self._ask({"do": "credentials", "keys": [asdict(key) for key in credentials]})
 
     def requests(self, *, clear: bool = False) -> list[dict[str, Any]]:
-        """The requests that were answered or cut, oldest first, at most 100,000.
+        """Return the finished requests, oldest first, at most 100,000.
 
-        Each has ``method``, ``http_version``, ``operation``, ``bucket``, ``key``, ``part``, ``status`` (0: no answer),
+        Each has ``method``, ``http_version``, ``operation``, ``bucket``, ``key``, ``part``, ``status`` (0: none sent),
         ``code``, ``received`` (bytes of the body) and ``fault``.
         """
         requests: list[dict[str, Any]] = self._ask({"do": "requests", "clear": clear})["requests"]
         return requests
 
     def stop(self) -> None:
-        """Stop the server, and delete its directory if that was a temporary one. May be called again."""
+        """Stop the server and delete its directory if it is temporary. May be called again."""
         self._control.close()
         if hasattr(self, "_reader"):
-            # The last reference to the socket: closing it is what tells the server to stop.
+            # This is the last reference to the socket. Closing it stops the server.
             self._reader.close()
         if hasattr(self, "_process"):
             try:
@@ -121,7 +121,7 @@ class RunningServer:
                 self._control.sendall(json.dumps(question).encode() + b"\n")
                 line = self._reader.readline()
             except TimeoutError as error:
-                raise ServerStartError(f"the server did not answer within {START_SECONDS:.0f} s") from error
+                raise ServerStartError(f"the server did not respond within {START_SECONDS:.0f} s") from error
             except OSError as error:
                 raise ServerStartError(f"the server has stopped ({error})") from error
         if not line:
@@ -134,7 +134,7 @@ class RunningServer:
 
 @contextmanager
 def running(**options: Any) -> Iterator[RunningServer]:
-    """Run a server in another process while the block lasts; ``options`` are those of `ServerOptions`."""
+    """Run a server in another process during the block. ``options`` are those of `ServerOptions`."""
     with RunningServer(ServerOptions(**options)) as server:
         yield server
 
@@ -154,7 +154,7 @@ def _settings(options: ServerOptions, key: Credentials, root: Path) -> dict[str,
 
 def _spawn(theirs: socket.socket) -> subprocess.Popen[bytes]:
     environment = dict(os.environ)
-    # The same cosxfer as ours, wherever the parent found it.
+    # The same cosxfer as that of this process.
     package = str(Path(__file__).parents[2])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (package, environment.get("PYTHONPATH"))))
     with suppress(ValueError):
@@ -165,6 +165,6 @@ def _spawn(theirs: socket.socket) -> subprocess.Popen[bytes]:
         pass_fds=(theirs.fileno(),),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        # Not the terminal's Ctrl-C: the parent decides when the server stops.
+        # The server ignores the terminal's Ctrl-C, because the parent stops it.
         start_new_session=True,
     )

@@ -1,4 +1,4 @@
-"""Passes a connection's bytes on to another one, in the kernel where it can (splice), until either side ends it."""
+"""Relays bytes between two connections until either side ends. Uses splice if the system has it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 def relay(client: socket.socket, server: socket.socket) -> None:
-    """Join a client's socket and one of ours, in two threads; both are closed in the end.
+    """Connect a client's socket with the server's, in two threads, and close both at the end.
 
-    An end of stream is passed on as one, a reset as a reset. If a thread cannot start, the connection is reset.
+    An end of stream is relayed as such, and a reset as a reset. If a thread cannot start, the connection is reset.
     """
     for end in (client, server):
         end.setblocking(True)
@@ -30,7 +30,7 @@ def relay(client: socket.socket, server: socket.socket) -> None:
     under_way = 2
 
     def leave() -> None:
-        # The last one closes both: a descriptor that one closed early could be another connection's by now.
+        # The last thread closes both. If one closed a descriptor early, another connection could reuse its number.
         nonlocal under_way
         with lock:
             under_way -= 1
@@ -53,7 +53,7 @@ def relay(client: socket.socket, server: socket.socket) -> None:
         try:
             threading.Thread(target=run, args=ends, name="cosxfer-server-relay", daemon=True).start()
         except RuntimeError as error:
-            logger.warning("a connection is cut: %s", error)
+            logger.warning("closing a connection: %s", error)
             _break_off(client, server)
             for _ in range(2 - number):
                 leave()
@@ -61,10 +61,10 @@ def relay(client: socket.socket, server: socket.socket) -> None:
 
 
 def _break_off(client: socket.socket, server: socket.socket) -> None:
-    """End both directions: neither must wait for an end that never comes."""
+    """End both directions, so that neither thread waits for ever."""
     with suppress(OSError):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-    # Not for writing too, which would show the client an end of stream before the reset.
+    # Do not shut down writing to the client: it would see an end of stream before the reset.
     for end, how in ((client, socket.SHUT_RD), (server, socket.SHUT_RDWR)):
         with suppress(OSError):
             end.shutdown(how)

@@ -1,4 +1,4 @@
-"""Which operation a request asks for; the names are those of cosxfer's API where it has the operation."""
+"""Finds the operation of a request. The names are those of cosxfer's API if it has the operation."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _SPELT = {name.lower(): name for name in _PARAMETERS}
 
 
 def misspelt(query: Mapping[str, str]) -> str | None:
-    """A parameter that is signed like one of ours, but is not read as that: ``UPLOADID``."""
+    """Return a parameter whose name has the wrong case: ``UPLOADID`` is signed like ``uploadId`` but ignored."""
     return next((name for name in query if _SPELT.get(name.lower(), name) != name), None)
 
 
@@ -102,9 +102,7 @@ def _bucket_operation(method: str, query: Mapping[str, str], headers: Mapping[st
 
 def _choose(method: str, choices: Mapping[str, str]) -> str:
     if method == "OPTIONS":
-        raise CosError(
-            "NotImplemented", "OPTIONS is answered for browsers (Origin, Access-Control-Request-Method) alone."
-        )
+        raise CosError("NotImplemented", "OPTIONS is only for browsers (Origin, Access-Control-Request-Method).")
     if method not in choices:
         raise CosError("MethodNotAllowed", f"{method} is not allowed on this resource.")
     return choices[method]

@@ -1,4 +1,4 @@
-"""A whole server in this process: store or sink, certificate, signals, the control channel of `running`."""
+"""Runs a server in this process: store or sink, certificate, signals, the control channel of `running`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from cosxfer.server.tls import Certificate, make_certificate
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
-    """What is known once the server accepts connections."""
+    """The address of a server that accepts connections."""
 
     host: str
     port: int
@@ -39,15 +39,15 @@ class Ready:
 
 
 Control = Callable[[Application | None, asyncio.Event], "asyncio.Task[None]"]
-"""Starts what listens to a parent process."""
+"""Starts a task that obeys a parent process."""
 
 
 def serve(options: ServerOptions, *, say: Callable[[str], None] | None = None) -> None:
     """Run a server until SIGINT or SIGTERM.
 
-    One line with its address is printed, or given to ``say``, when it accepts connections. Made-up keys are left in
-    ``credentials.env`` in the server's directory, readable by its owner only. Raises `ServerStartError` or
-    `cosxfer.errors.UsageError` with one clear message where it cannot start.
+    When the server accepts connections, one line with its address is printed or passed to ``say``. Generated keys are
+    written to ``credentials.env`` in the server's directory, readable by the owner only. Raises `ServerStartError` or
+    `cosxfer.errors.UsageError` if the server cannot start.
     """
     key = credentials_of(options)
 
@@ -76,7 +76,7 @@ def _print(line: str) -> None:
 def run(
     options: ServerOptions, *, key: Credentials, on_ready: Callable[[Ready], None], control: Control | None
 ) -> None:
-    """Serve with ``key`` until a signal, or until ``control`` says so."""
+    """Serve with ``key`` until a signal arrives or ``control`` stops the server."""
     try:
         from cosxfer.server.listener import listen
     except ImportError as error:
@@ -184,5 +184,5 @@ def _open_store(options: ServerOptions, root: Path, executor: ThreadPoolExecutor
 
 
 def fail(error: ServerStartError | UsageError) -> None:
-    """Say why there is no server, in one line."""
+    """Print why the server cannot start, in one line."""
     print(f"cosxfer server: {error}", file=sys.stderr, flush=True)

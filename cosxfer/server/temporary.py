@@ -1,4 +1,4 @@
-"""Temporary folders that do not outlive their owner, however it ends: the next start removes what a killed one left."""
+"""Temporary folders that are removed with their owner. If the owner was killed, the next start removes them."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PREFIX = "cosxfer-server-"
-"""Of the folders in which servers keep objects when they are given none."""
+"""The prefix of servers' temporary data directories."""
 
 OWNER = "owner.lock"
-"""Locked as long as its folder's owner lives; the system gives the lock back when that ends."""
+"""A file that the owner of the folder locks. The system releases the lock when the owner ends."""
 
 
 class TemporaryFolder:
-    """An empty folder whose name begins with ``prefix``, until ``remove``."""
+    """A new folder whose name begins with ``prefix``. It exists until ``remove``."""
 
     def __init__(self, prefix: str) -> None:
         _remove_abandoned(prefix)
         self.path = Path(tempfile.mkdtemp(prefix=prefix))
-        # Under its own name only once it is locked: before that it would look abandoned.
+        # The file gets its final name after it is locked. An unlocked one would look abandoned.
         unlocked = self.path / f"{OWNER}.new"
         self._lock = os.open(unlocked, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with suppress(OSError):  # a file system without locks: then it is nobody's to remove
+        with suppress(OSError):  # a file system without locks: then nobody removes the folder
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             unlocked.rename(self.path / OWNER)
 
     def remove(self) -> None:
-        """Delete it with what is in it. May be called again."""
+        """Delete the folder and its content. May be called again."""
         shutil.rmtree(self.path, ignore_errors=True)
         lock, self._lock = self._lock, -1
         if lock >= 0:
@@ -49,14 +49,14 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
 
 
 def _remove_abandoned(prefix: str) -> None:
-    """Delete the folders of this user's whose owners have ended. One without an owner's file is left alone."""
+    """Delete this user's folders whose owners have ended. A folder without a lock file stays."""
     for path in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
         try:
             lock = os.open(path / OWNER, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
             continue
         try:
-            # Another user could have put a folder of theirs there; of a link rmtree removes nothing.
+            # The folder may belong to another user. rmtree does not follow a link.
             if path.stat().st_uid != os.geteuid() or os.fstat(lock).st_uid != os.geteuid():
                 continue
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

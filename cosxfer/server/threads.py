@@ -1,4 +1,4 @@
-"""Waiting for threads that hold a request's file, which is closed when the request ends."""
+"""Waits for threads that use a request's file before the file is closed."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ T = TypeVar("T")
 
 
 async def finished(work: asyncio.Future[T]) -> T:
-    """The result of a thread's work. A cancellation is raised only when the thread has ended too."""
+    """Return the result of a thread's work. A cancellation is raised only after the thread has ended."""
     await settled(work)
     return work.result()
 
 
 async def settled(work: asyncio.Future[Any]) -> None:
-    """Wait until it is done, whatever its result; a cancellation that comes meanwhile is raised then.
+    """Wait until the work is done, whatever its result. Then raise a cancellation that arrived meanwhile.
 
-    A request is cancelled once by its connection, and once more by the end of the event loop. An ``await work`` would
-    be over at the first of them, though nothing stops the thread.
+    A request is cancelled once by its connection and once more by the end of the event loop. ``await work`` would
+    return at the first cancellation, but the thread would continue.
     """
     cancelled: asyncio.CancelledError | None = None
     while not work.done():
@@ -27,6 +27,6 @@ async def settled(work: asyncio.Future[Any]) -> None:
         except asyncio.CancelledError as error:
             cancelled = error
     if not work.cancelled():
-        work.exception()  # seen: whoever wants it takes the result
+        work.exception()  # marks the exception as retrieved
     if cancelled is not None:
         raise cancelled

@@ -1,4 +1,4 @@
-"""A certificate for this machine's names, from an authority that exists for one server only."""
+"""Creates a certificate for this machine's names, from an authority that is generated for one server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Certificate:
 
 
 def make_certificate(directory: Path, *, host: str) -> Certificate:
-    """Write ``ca.pem``, ``server.pem`` and ``server.key`` into ``directory``, readable by their owner only."""
+    """Write ``ca.pem``, ``server.pem`` and ``server.key`` into ``directory``, readable by the owner only."""
     import trustme
 
     names = NAMES if host in (*NAMES, "0.0.0.0", "::") else (*NAMES, host)  # noqa: S104 (compared, not bound)

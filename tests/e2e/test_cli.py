@@ -440,9 +440,7 @@ def test_serve_says_when_its_port_is_taken(server: RunningServer) -> None:
     done = run(None, "serve", "--port", server.port, COS_SECRET_ID="me", COS_SECRET_KEY="mine")
     assert done.returncode == 1
     said = flat(done.stderr)
-    assert (
-        f"cannot listen on 127.0.0.1 port {server.port}: Address already in use; port 0 stands for a free one" in said
-    )
+    assert f"cannot listen on 127.0.0.1 port {server.port}: Address already in use; port 0 chooses a free port" in said
     assert_one_paragraph(done)
 
 

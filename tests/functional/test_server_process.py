@@ -131,7 +131,7 @@ def test_a_directory_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> N
         ({"buckets": []}, "at least one"),
         ({"port": 70_000}, "port is 70000"),
         ({"secret_id": "alone"}, "give both"),
-        ({"discard": True, "fault_script": "x"}, "no fault script"),
+        ({"discard": True, "fault_script": "x"}, "exclude each other"),
         ({"region": "cos.ap-x"}, "region"),
         ({"root": ""}, "root is empty"),
         ({"host": ""}, "host is empty"),

@@ -20,7 +20,7 @@ async def append_object(call: Call) -> Response:
     _check(call.store.object(call.bucket, call.key), position, length or 0)
     with call.new_blob(call.key) as writer:
         await call.receive(writer, limit=MAX_PUT_BYTES)
-        # Looked up again: another append may have come first while this body arrived.
+        # Look it up again: another append may have finished while this body arrived.
         found = call.store.object(call.bucket, call.key)
         _check(found, position, writer.size)
         etag, crc64 = call.store.append(

@@ -1,4 +1,4 @@
-"""GET Service, and what clients ask of a bucket: HEAD, PUT and DELETE Bucket (source: pages 436/8291, 7735, 7738)."""
+"""GET Service, and HEAD, PUT and DELETE Bucket (source: pages 436/8291, 7735, 7738)."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from cosxfer.server.http import CosError, Response, xml_response
 
 
 async def delete_object(call: Call) -> Response:
-    """Delete the object; it is no error where there is none."""
+    """Delete the object. It is no error if it does not exist."""
     call.store.remove(call.bucket, call.key)
     return Response(status=204)
 

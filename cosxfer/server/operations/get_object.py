@@ -94,7 +94,7 @@ async def _send(call: Call, found: StoredObject, start: int, end: int) -> AsyncI
 
 
 def _pieces(segments: Sequence[tuple[Path, int]], start: int, end: int) -> list[tuple[Path, int, int]]:
-    """File, offset and size of what lies between ``start`` and ``end`` of the object."""
+    """Return file, offset and size of each piece between ``start`` and ``end`` of the object."""
     pieces = []
     position = 0
     for path, size in segments:

@@ -1,7 +1,7 @@
 """Complete Multipart Upload (source: product page 436/7742).
 
-No byte is copied, so the answer nearly always comes at once. Where it takes longer, it does what COS does: status 200
-and spaces that keep the connection alive, then the result or an Error.
+No byte is copied, so the response nearly always comes at once. If it takes longer, the server does as COS does: it
+sends status 200 and spaces that keep the connection alive, then the result or an Error.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cosxfer.server.http import XML_TYPE, CosError, Response, error_body, xml_re
 from cosxfer.server.store import StoredPart, StoredUpload
 
 PATIENCE_SECONDS = 1.0
-"""How long the assembly may take before the answer begins without it; and the time between two spaces."""
+"""How long the assembly may take before the response begins; also the time between two spaces."""
 
 Wanted = list[tuple[int, str]]
 """Part numbers and ETags without quotes."""
@@ -39,7 +39,7 @@ async def multipart_complete(call: Call) -> Response:
     if done:
         return assembly.result()
     return Response(
-        headers={"content-type": XML_TYPE, **encryption.answered(upload.headers)},
+        headers={"content-type": XML_TYPE, **encryption.response_headers(upload.headers)},
         body=keep_alive(assembly, resource=call.location()),
     )
 
@@ -63,12 +63,12 @@ async def _assemble(call: Call, upload: StoredUpload, parts: Sequence[StoredPart
             ("ETag", quoted(etag)),
         ],
     )
-    response.headers |= {CRC64_HEADER: str(crc64), **encryption.answered(upload.headers)}
+    response.headers |= {CRC64_HEADER: str(crc64), **encryption.response_headers(upload.headers)}
     return response
 
 
 async def keep_alive(assembly: asyncio.Task[Response], *, resource: str) -> AsyncIterator[bytes]:
-    """Spaces until ``assembly`` is done, then its document or its error's."""
+    """Yield spaces until ``assembly`` is done, then its document or that of its error."""
     while not (await asyncio.wait([assembly], timeout=PATIENCE_SECONDS))[0]:
         yield b" "
     try:
@@ -80,7 +80,7 @@ async def keep_alive(assembly: asyncio.Task[Response], *, resource: str) -> Asyn
 
 
 def parse_parts(document: bytes) -> Wanted:
-    """Read the request's document; raises MalformedXML, InvalidPartOrder, InvalidArgument."""
+    """Parse the request's document. Raises MalformedXML, InvalidPartOrder, InvalidArgument."""
     try:
         root = xml.parse(document, root="CompleteMultipartUpload")
         wanted = [
@@ -100,7 +100,7 @@ def parse_parts(document: bytes) -> Wanted:
 
 
 def choose_parts(wanted: Wanted, present: dict[int, StoredPart]) -> list[StoredPart]:
-    """The stored parts for ``wanted``; raises InvalidPart, EntityTooSmall."""
+    """Return the stored parts for ``wanted``. Raises InvalidPart, EntityTooSmall."""
     chosen = []
     for number, etag in wanted:
         part = present.get(number)
@@ -120,7 +120,7 @@ def choose_parts(wanted: Wanted, present: dict[int, StoredPart]) -> list[StoredP
 
 
 def combine(parts: Sequence[StoredPart]) -> tuple[str, int]:
-    """ETag and CRC64 of the object that ``parts`` make."""
+    """Return ETag and CRC64 of the object that consists of ``parts``."""
     digest = md5(b"".join(bytes.fromhex(part.etag) for part in parts), usedforsecurity=False)
     crc64 = 0
     for part in parts:

@@ -20,8 +20,8 @@ async def multipart_init(call: Call) -> Response:
             "InitiateMultipartUploadResult", [("Bucket", call.bucket), ("Key", call.key), ("UploadId", upload.id)]
         )
     except CosError:
-        # A key that XML cannot hold: nobody would learn the id.
+        # XML cannot hold the key, so the client would not receive the id.
         call.store.abort(upload)
         raise
-    response.headers |= encryption.answered(headers)
+    response.headers |= encryption.response_headers(headers)
     return response

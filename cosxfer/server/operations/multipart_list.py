@@ -12,7 +12,7 @@ async def multipart_list(call: Call) -> Response:
     query = call.request.query
     encoding = checks.encoding_type(query)
     prefix, delimiter, key_marker = (query.get(name, "") for name in ("prefix", "delimiter", "key-marker"))
-    # Without a key marker, COS does not look at the upload id marker.
+    # Without a key marker, COS ignores the upload id marker.
     id_marker = query.get("upload-id-marker", "") if key_marker else ""
     limit = checks.page_size(query, "max-uploads")
     page = call.store.list_uploads(

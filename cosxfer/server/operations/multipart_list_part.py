@@ -14,7 +14,7 @@ async def multipart_list_part(call: Call) -> Response:
     marker = checks.part_number_marker(query)
     limit = checks.page_size(query, "max-parts")
     upload = call.upload()
-    # One more than is wanted, to learn whether anything follows.
+    # Fetch one more, to learn whether more parts follow.
     parts = call.store.parts(upload, after=marker, limit=limit + 1)
     truncated = len(parts) > limit > 0
     parts = parts[:limit]

@@ -16,9 +16,9 @@ async def multipart_upload(call: Call) -> Response:
     encryption.check_part(call.request.headers, headers, scheme=call.request.scheme)
     with call.new_blob(f"{call.key}.part{number}") as writer:
         await call.receive(writer, limit=MAX_PART_BYTES)
-        # Looked up again: the upload may have been aborted or completed while this body arrived.
+        # Look it up again: the upload may have been aborted or completed while this body arrived.
         etag = encryption.etag_of(writer.md5, headers)
         call.store.put_part(call.upload(), number=number, writer=writer, etag=etag)
     return Response(
-        headers={"etag": quoted(etag), CRC64_HEADER: str(writer.crc64), **encryption.answered(headers)},
+        headers={"etag": quoted(etag), CRC64_HEADER: str(writer.crc64), **encryption.response_headers(headers)},
     )

@@ -1,4 +1,4 @@
-"""POST Object: an object by an HTML form (source: product page 436/14690)."""
+"""POST Object: uploads an object with an HTML form (source: product page 436/14690)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SUCCESS = ("200", "201", "204")
 
 
 async def post_object(call: Call) -> Response:
-    """Store the form's file; nothing of it is read before the fields were found right."""
+    """Store the form's file. The fields are checked before the file is read."""
     checks.check_body_length(call.request, limit=MAX_PUT_BYTES + 2 * MAX_FIELDS_BYTES)
     events = _events(call, FormParser(boundary_of(call.request.headers.get("content-type", ""))))
     fields, filename = await _read_fields(events)
@@ -50,7 +50,7 @@ async def post_object(call: Call) -> Response:
             bucket=call.bucket, key=key, writer=writer, etag=etag, storage_class=storage_class, headers=headers
         )
     response = _answer(call, answer, key=key, etag=quoted(etag), crc64=writer.crc64)
-    response.headers |= encryption.answered(headers)
+    response.headers |= encryption.response_headers(headers)
     return response
 
 
@@ -63,22 +63,22 @@ async def _events(call: Call, parser: FormParser) -> AsyncIterator[Event]:
 
 
 async def _read_fields(events: AsyncIterator[Event]) -> tuple[dict[str, str], str]:
-    """All fields before the file, by lower-case names, and the file's name."""
+    """Return all fields before the file, by lower-case names, and the file's name."""
     fields: dict[str, str] = {}
     async for event in events:
         if isinstance(event, FileBegin):
-            # Some browsers of old send a whole path.
+            # Some old browsers send a whole path.
             return fields, event.filename.replace("\\", "/").rpartition("/")[2]
         assert isinstance(event, Field)
         name = event.name.lower()
         if name in fields:
             raise CosError("InvalidArgument", f"The form has the field {event.name} twice.")
         fields[name] = event.value
-    raise AssertionError("unreachable: the parser raises where there is no file")
+    raise AssertionError("unreachable: the parser raises without a file")
 
 
 async def _receive(call: Call, events: AsyncIterator[Event], writer: BlobWriter, *, limit: int) -> None:
-    """Write the file, in a thread a megabyte at a time."""
+    """Write the file in a thread, 1 MiB at a time."""
     loop = asyncio.get_running_loop()
     batch: list[bytes] = []
     size = batched = 0
@@ -103,7 +103,7 @@ async def _receive(call: Call, events: AsyncIterator[Event], writer: BlobWriter,
 
 
 def _authorize(call: Call, fields: Mapping[str, str]) -> Policy | None:
-    """Check signature, token and policy; None for a form without any, where that is allowed."""
+    """Check signature, token and policy. Returns None for an unsigned form, if that is allowed."""
     if not any(name in fields for name in SIGNATURE_FIELDS):
         if call.allow_anonymous:
             return None
@@ -129,13 +129,13 @@ def _authorize(call: Call, fields: Mapping[str, str]) -> Policy | None:
     if not (start.isascii() and start.isdigit() and end.isascii() and end.isdigit() and len(key_time) < 42):
         raise CosError("AccessDenied", "q-key-time is not of the form start;end.")
     if int(start) - now > MAX_CLOCK_SKEW_SECONDS:
-        raise CosError("RequestTimeTooSkewed", "The form is not valid yet: check the clock of who signed it.")
+        raise CosError("RequestTimeTooSkewed", "The form is not valid yet: check the signer's clock.")
     if int(end) < now:
         raise CosError("AccessDenied", "Request has expired")
     known = {**fields, "bucket": call.bucket, "q-sign-time": key_time}
     _translated(lambda form: policy.check_fields(form, now=now), known)
     if fields.get("success_action_redirect") and "success_action_redirect" not in {rule.field for rule in policy.rules}:
-        # Whoever passes the form on could send its users to any page.
+        # Otherwise anyone who passes the form on could redirect its users to any page.
         raise CosError("AccessDenied", "The policy has no condition on success_action_redirect.")
     return policy
 
@@ -148,7 +148,7 @@ def _translated(check: Callable[[Given], Found], value: Given) -> Found:
 
 
 def _answer_of(fields: Mapping[str, str]) -> str:
-    """``200``, ``201``, ``204``, or the URL to redirect to, which goes before."""
+    """Return ``200``, ``201``, ``204``, or the URL to redirect to, which has priority."""
     redirect = fields.get("success_action_redirect", "")
     if redirect:
         if not _is_page(redirect):
@@ -165,7 +165,7 @@ def _is_page(url: str) -> bool:
         parts = urlsplit(url)
     except ValueError:
         return False
-    # A space would be cut off, or end the header; a URL without a host leads back to this server.
+    # A space would be cut off or end the header. A URL without a host leads to this server.
     return parts.scheme in ("http", "https") and bool(parts.netloc) and url.isprintable() and " " not in url
 
 

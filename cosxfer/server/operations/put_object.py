@@ -21,5 +21,5 @@ async def put_object(call: Call) -> Response:
             bucket=call.bucket, key=call.key, writer=writer, etag=etag, storage_class=storage_class, headers=headers
         )
     return Response(
-        headers={"etag": quoted(etag), CRC64_HEADER: str(writer.crc64), **encryption.answered(headers)},
+        headers={"etag": quoted(etag), CRC64_HEADER: str(writer.crc64), **encryption.response_headers(headers)},
     )

@@ -1,4 +1,4 @@
-"""The database: one connection, used by the event loop's thread alone; each function is one short transaction."""
+"""The database: one connection, used only by the event loop's thread. Each function is one short transaction."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cosxfer.server.store.records import Segment, StoredObject, StoredPart, Stor
 
 FORMAT = 1
 
-# Keys are blobs: they sort by their bytes, as COS lists them. A CRC64 is text: SQLite's integers are signed.
+# Keys are blobs, so that they sort by their bytes, as in COS. A CRC64 is text, because SQLite's integers are signed.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS buckets (name TEXT PRIMARY KEY, created REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS objects (
@@ -42,7 +42,7 @@ _PART = "number, blob, size, etag, crc64, modified"
 class Database:
     def __init__(self, path: Path) -> None:
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        # Survives the death of the process, not a power cut: this is a server for tests and demonstrations.
+        # Survives a killed process but not a power cut. This is enough for tests and demonstrations.
         self._connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;")
         (found,) = self._connection.execute("PRAGMA user_version").fetchone()
         if found not in (0, FORMAT):
@@ -54,13 +54,13 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All of the block, or nothing of it. OSError where the disk is full or fails."""
+        """Run the block as one transaction. Raises OSError if the disk is full or fails."""
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             yield
             self._connection.execute("COMMIT")
         except BaseException as error:
-            # SQLite has rolled back by itself where the disk was full.
+            # If the disk is full, SQLite has already rolled back.
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             if isinstance(error, sqlite3.OperationalError):
@@ -69,13 +69,13 @@ class Database:
             raise
 
     def blobs(self) -> set[str]:
-        """The files that objects and parts refer to."""
+        """Return the names of the files that objects and parts use."""
         return {row[0] for row in self._connection.execute("SELECT blob FROM segments UNION SELECT blob FROM parts")}
 
     # Buckets
 
     def buckets(self) -> dict[str, float]:
-        """Names and times of creation."""
+        """Return names and times of creation."""
         return dict(self._connection.execute("SELECT name, created FROM buckets ORDER BY name").fetchall())
 
     def add_bucket(self, name: str, created: float) -> None:
@@ -139,7 +139,7 @@ class Database:
         )
 
     def remove_object(self, bucket: str, key: str) -> list[str]:
-        """Delete the object if it is there, and return the names of its files."""
+        """Delete the object if it exists and return the names of its files."""
         found = self.object(bucket, key)
         if found is None:
             return []
@@ -188,7 +188,7 @@ class Database:
         return None if row is None else _upload(row)
 
     def remove_upload(self, upload_id: str) -> list[str]:
-        """Delete the upload with its parts, and return the names of their files."""
+        """Delete the upload with its parts and return the names of their files."""
         blobs = [row[0] for row in self._connection.execute("SELECT blob FROM parts WHERE upload_id = ?", (upload_id,))]
         self._connection.execute("DELETE FROM parts WHERE upload_id = ?", (upload_id,))
         self._connection.execute("DELETE FROM uploads WHERE id = ?", (upload_id,))
@@ -204,7 +204,7 @@ class Database:
         return [_upload(row) for row in rows]
 
     def set_part(self, upload_id: str, part: StoredPart) -> str | None:
-        """Add or replace a part; return the name of the replaced one's file."""
+        """Add or replace a part. Return the file name of the replaced part."""
         old = self._connection.execute(
             "SELECT blob FROM parts WHERE upload_id = ? AND number = ?", (upload_id, part.number)
         ).fetchone()
@@ -226,7 +226,7 @@ class Database:
 
 
 def _below(prefix: str) -> tuple[str, tuple[bytes, ...]]:
-    """The condition that ends a scan where the prefix ends."""
+    """Return the condition that ends a scan after the prefix."""
     end = successor(prefix.encode())
     return ("", ()) if end is None else ("AND key < ?", (end,))
 

@@ -1,4 +1,4 @@
-"""Bodies in files. A body is written under ``incoming/`` and moved to its place when it is complete."""
+"""Bodies in files. A body is written under ``incoming/`` and moved to ``bodies/`` when it is complete."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _READABLE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class BlobWriter:
-    """One body on its way to disk, with its MD5 and CRC64. Its calls may come from any thread, one at a time."""
+    """Writes one body to disk and computes its MD5 and CRC64. Any thread may call it, one at a time."""
 
     def __init__(self, directory: Path, label: str) -> None:
-        """``label`` goes into the file's name, for people who look into the directory."""
-        # Never the key as it is: it may hold "..", "/" or 850 bytes; and "a" and "a/b" may both exist.
+        """``label`` becomes part of the file's name, for people who look into the directory."""
+        # Not the key itself: it may contain ".." or "/" or be too long, and "a" and "a/b" may both exist.
         readable = _READABLE.sub("_", label)[-60:].lstrip(".") or "_"
         self.blob = f"{readable}~{secrets.token_hex(8)}"
         self.size = 0
@@ -33,8 +33,8 @@ class BlobWriter:
         self._fd: int | None = os.open(self._incoming, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
     def write(self, chunks: Sequence[bytes]) -> None:
-        """Hash and append ``chunks``; OSError where the disk refuses."""
-        # One buffer: each of the three steps below gives up the GIL once, and not once for each small piece.
+        """Hash and append ``chunks``. Raises OSError if the disk fails."""
+        # Join them, so that each of the three steps below releases the GIL once and not once per small piece.
         data = b"".join(chunks) if len(chunks) > 1 else chunks[0]
         self._md5.update(data)
         self.crc64 = hashing.crc64(data, self.crc64)
@@ -49,7 +49,7 @@ class BlobWriter:
         return self._md5.digest()
 
     def keep(self) -> None:
-        """Close the file and move it to its place."""
+        """Close the file and move it to ``bodies/``."""
         self._close()
         self._incoming.replace(blob_path(self._directory, self.blob))
 
@@ -69,10 +69,10 @@ INDEX = "index.sqlite"
 
 
 def make_private(root: Path) -> None:
-    """Make a server's directory, for its owner only, whatever the umask.
+    """Create a server's directory for its owner only, whatever the umask.
 
-    One that exists is tightened if it is empty or a server's. A directory with other files keeps its mode: those may
-    be meant for others, and what the server keeps in it is private by its own mode.
+    An existing directory becomes private if it is empty or belongs to a server. A directory with other files keeps its
+    mode, because other users may need these files. The server's own files are private in any case.
     """
     try:
         root.mkdir(mode=0o700, parents=True)
@@ -87,19 +87,19 @@ def make_private(root: Path) -> None:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write a file that only its owner can read, in place of one that may be there, or of a link."""
+    """Write a file that only its owner can read. Replaces an existing file or link."""
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
         file.write(data)
 
 
 def prepare(directory: Path) -> None:
-    """Make the directories, and delete the bodies that a killed server had not received to their end."""
+    """Create the directories and delete incomplete bodies of a killed server."""
     incoming = directory / "incoming"
     for folder in (incoming, directory / "bodies"):
         folder.mkdir(mode=0o700, exist_ok=True)
         folder.chmod(0o700)
-    # SQLite gives its other files the mode of this one; a killed server's may be there already.
+    # SQLite gives its other files the mode of this one. Files of a killed server may already exist.
     os.close(os.open(directory / INDEX, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     for index in directory.glob(f"{INDEX}*"):
         index.chmod(0o600)
@@ -108,7 +108,7 @@ def prepare(directory: Path) -> None:
 
 
 def delete_strays(directory: Path, known: Collection[str]) -> None:
-    """Delete bodies that nothing refers to: of a server that was killed just before or after its transaction."""
+    """Delete unused bodies. A server that is killed just before or after a transaction leaves them."""
     for body in (directory / "bodies").iterdir():
         if body.name not in known:
             body.unlink()
@@ -119,7 +119,7 @@ def blob_path(directory: Path, blob: str) -> Path:
 
 
 def read_blob(path: Path, *, offset: int, size: int, chunk_bytes: int) -> Generator[bytes]:
-    """Yield ``size`` bytes from ``offset`` on; OSError where the file is shorter."""
+    """Yield ``size`` bytes from ``offset`` on. Raises OSError if the file is shorter."""
     with path.open("rb", buffering=0) as file:
         file.seek(offset)
         while size:

@@ -1,7 +1,7 @@
 """One page of a sorted listing: prefix, delimiter, markers (source: product pages 436/7734, 7736).
 
-Entries are sorted by the bytes of their key, then by id. A cursor is a pair that lies just before the first entry
-wanted; common prefixes are skipped with one look-up each, however many keys they hold.
+Entries are sorted by the bytes of their key, then by id. A cursor is a pair that sorts just before the first wanted
+entry. One look-up skips a common prefix, however many keys it has.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 Cursor = tuple[bytes, str]
 
 AFTER_KEY = "~"
-"""As a cursor's id: after every entry of that key (ids are hexadecimal)."""
+"""Used as a cursor's id, it sorts after every entry of that key (ids are hexadecimal)."""
 
 
 class Entry(Protocol):
@@ -26,7 +26,7 @@ class Entry(Protocol):
 E = TypeVar("E", bound=Entry)
 
 Fetch = Callable[[Cursor, int], Sequence[E]]
-"""Returns up to so many entries that follow the cursor and match the prefix, in order."""
+"""Returns up to a number of entries that follow the cursor and match the prefix, in order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Page(Generic[E]):
     common_prefixes: tuple[str, ...]
     is_truncated: bool
     next_key: str
-    """Last key or common prefix of this page; empty where nothing follows."""
+    """Last key or common prefix of this page; empty if no entries follow."""
     next_id: str
     """Id of the last entry; empty after a common prefix."""
 
@@ -49,7 +49,7 @@ def list_page(
     last = ("", "")
     cursor: Cursor | None = _start(prefix, delimiter, marker, id_marker)
     while cursor is not None and limit > 0:
-        # One more than is wanted, to learn whether anything follows.
+        # Fetch one more, to learn whether more entries follow.
         wanted = limit - len(entries) - len(groups) + 1
         batch = fetch(cursor, wanted)
         cursor = None if len(batch) < wanted else _after(batch[-1])
@@ -75,7 +75,7 @@ def list_page(
 
 
 def common_prefix(key: str, prefix: str, delimiter: str) -> str:
-    """``key`` up to the first delimiter behind the prefix, with it; empty where there is none."""
+    """Return ``key`` up to and including the first delimiter after the prefix; empty without one."""
     if not delimiter:
         return ""
     at = key.find(delimiter, len(prefix))
@@ -83,7 +83,7 @@ def common_prefix(key: str, prefix: str, delimiter: str) -> str:
 
 
 def successor(prefix: bytes) -> bytes | None:
-    """The smallest bytes that sort after everything that starts with ``prefix``; None where there are none."""
+    """Return the smallest bytes that sort after everything with this ``prefix``; None if there are none."""
     stripped = prefix.rstrip(b"\xff")
     return stripped[:-1] + bytes([stripped[-1] + 1]) if stripped else None
 

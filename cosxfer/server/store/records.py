@@ -1,4 +1,4 @@
-"""What the store returns. Times are Unix seconds, sizes bytes, ETags without quotes."""
+"""Records of the store. Times are Unix seconds, sizes are bytes, ETags have no quotes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Segment:
-    """A stretch of an object: one file, whole."""
+    """A piece of an object: one whole file."""
 
     blob: str
     size: int
@@ -26,7 +26,7 @@ class StoredObject:
     """``"normal"`` or ``"appendable"``."""
     storage_class: str
     headers: Mapping[str, str] = field(repr=False)
-    """What the upload said of the content, and the metadata."""
+    """The headers that describe the content, and the metadata."""
     modified: float
 
 

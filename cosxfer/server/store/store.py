@@ -1,8 +1,7 @@
-"""What the operations work with. Its methods run on the event loop's thread; `BlobWriter` writes in any thread.
+"""The store. Its methods run on the event loop's thread. `BlobWriter` may write in any thread.
 
-An object is a list of segments, each a file of its own: completing an upload copies no bytes, and appending adds a
-segment. Files are never changed once they are in place; one that nobody refers to any more is deleted when the last
-reader has finished.
+An object is a list of segments, each in its own file. So Complete copies no bytes, and an append adds a segment. Files
+never change once they are in place. An unused file is deleted when its last reader has finished.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from cosxfer.server.store.listing import Page, list_page
 from cosxfer.server.store.records import Segment, StoredObject, StoredPart, StoredUpload
 
 _MANY_FILES = 16
-"""More files than this are deleted in a thread."""
+"""If more files are to be deleted, a thread does it."""
 
 
 class StoreError(CosxferError):
@@ -35,7 +34,7 @@ class StoreError(CosxferError):
 
 class Store:
     def __init__(self, root: Path, *, executor: Executor, clock: Callable[[], float] = time.time) -> None:
-        """Open ``root``, made if missing. Raises `StoreError` where that is impossible or another server has it."""
+        """Open ``root`` and create it if missing. Raises `StoreError` if that fails or another server uses it."""
         self._root = root
         self._executor = executor
         self._clock = clock
@@ -65,7 +64,7 @@ class Store:
     # Buckets
 
     def buckets(self) -> dict[str, float]:
-        """Names and times of creation."""
+        """Return names and times of creation."""
         return self._database.buckets()
 
     def add_bucket(self, name: str) -> None:
@@ -74,7 +73,7 @@ class Store:
         self.bucket_names = frozenset(self._database.buckets())
 
     def remove_bucket(self, name: str) -> bool:
-        """Delete an empty bucket; return whether it was empty."""
+        """Delete the bucket if it is empty. Return whether it was."""
         if self._database.objects_after(name, "", (b"", ""), 1) or self._database.uploads_after(name, "", (b"", ""), 1):
             return False
         self._database.remove_bucket(name)
@@ -84,12 +83,12 @@ class Store:
     # Bodies
 
     def writer(self, label: str) -> BlobWriter:
-        """A new file for a body; ``label`` is for people."""
+        """Return a writer for a new body. ``label`` is for people."""
         return BlobWriter(self._root, label)
 
     @contextmanager
     def _kept(self, writer: BlobWriter) -> Iterator[None]:
-        """Put the body's file in its place, and take it away again where the block fails."""
+        """Move the body's file into place. If the block fails, delete it."""
         writer.keep()
         try:
             yield
@@ -99,7 +98,7 @@ class Store:
 
     @contextmanager
     def reading(self, found: StoredObject) -> Iterator[list[tuple[Path, int]]]:
-        """Files and sizes of the object's segments; they stay until the block ends."""
+        """Yield files and sizes of the object's segments. The files stay until the block ends."""
         segments = self._database.segments(found.id)
         blobs = [segment.blob for segment in segments]
         self._readers.update(blobs)
@@ -138,7 +137,7 @@ class Store:
         storage_class: str,
         headers: Mapping[str, str],
     ) -> None:
-        """Make the written body the object; what was there before is replaced in the same moment."""
+        """Make the written body the object. It replaces an existing object atomically."""
         self._add(
             bucket,
             key,
@@ -161,7 +160,7 @@ class Store:
         storage_class: str,
         headers: Mapping[str, str],
     ) -> tuple[str, int]:
-        """Append the written body to ``to``, or begin an appendable object; return the new ETag and CRC64."""
+        """Append the written body to ``to``, or create an appendable object. Return the new ETag and CRC64."""
         segment = Segment(blob=writer.blob, size=writer.size)
         if to is None:
             etag, crc64 = writer.md5.hex(), writer.crc64
@@ -177,7 +176,7 @@ class Store:
                 writer=writer,
             )
             return etag, crc64
-        # Opaque, as COS's own: the MD5 of the whole is not known without reading it again.
+        # An opaque ETag, as in COS. The MD5 of the whole object would require reading it again.
         etag = hashing.md5(bytes.fromhex(to.etag) + writer.md5).hex()
         crc64 = hashing.crc64_combine(to.crc64 or 0, writer.crc64, writer.size)
         with self._kept(writer), self._database.transaction():
@@ -218,7 +217,7 @@ class Store:
         self._delete([blob for blob in replaced if blob not in used])
 
     def remove(self, bucket: str, key: str) -> None:
-        """Delete the object if it is there."""
+        """Delete the object if it exists."""
         with self._database.transaction():
             blobs = self._database.remove_object(bucket, key)
         self._delete(blobs)
@@ -235,7 +234,7 @@ class Store:
     # Multipart uploads
 
     def begin_upload(self, *, bucket: str, key: str, storage_class: str, headers: Mapping[str, str]) -> StoredUpload:
-        # Time first, so that the uploads of a key are listed in the order in which they were begun.
+        # The time comes first, so that the uploads of a key are listed in the order in which they began.
         upload = StoredUpload(
             id=f"{time.time_ns():019d}{secrets.token_hex(16)}",
             bucket=bucket,
@@ -252,7 +251,7 @@ class Store:
         return self._database.upload(upload_id, bucket, key)
 
     def put_part(self, upload: StoredUpload, *, number: int, writer: BlobWriter, etag: str) -> None:
-        """Make the written body a part; an earlier one of the same number is replaced."""
+        """Make the written body a part. It replaces an earlier part of the same number."""
         part = StoredPart(
             number=number,
             blob=writer.blob,
@@ -267,11 +266,11 @@ class Store:
             self._delete([replaced])
 
     def parts(self, upload: StoredUpload, *, after: int = 0, limit: int = -1) -> list[StoredPart]:
-        """The parts whose number is above ``after``, in order."""
+        """Return the parts whose number is above ``after``, in order."""
         return self._database.parts(upload.id, after=after, limit=limit)
 
     def complete(self, upload: StoredUpload, *, parts: Sequence[StoredPart], etag: str, crc64: int) -> None:
-        """Make the object of ``parts``, and delete the upload with all parts that were not used."""
+        """Create the object from ``parts`` and delete the upload with all unused parts."""
         self._add(
             upload.bucket,
             upload.key,

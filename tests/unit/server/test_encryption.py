@@ -45,7 +45,7 @@ def test_the_key_of_the_documents_example_has_the_documents_md5() -> None:
 )
 def test_what_is_asked_for_is_kept_without_secrets(headers: dict[str, str], kept: dict[str, str]) -> None:
     assert encryption.wanted(headers, scheme="http") == kept
-    assert encryption.answered({**kept, "x-cos-meta-a": "b"}) == kept
+    assert encryption.response_headers({**kept, "x-cos-meta-a": "b"}) == kept
 
 
 @pytest.mark.parametrize(
