@@ -7,21 +7,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Code:
-    """``status`` is the usual one; pages disagree on some, so the code decides and not the status."""
+    """``status`` is the usual one. The COS pages disagree on some, so decisions use the code, not the status."""
 
     status: int
     retryable: bool = False
 
 
 CODES: dict[str, Code] = {
-    # The body was damaged or cut on its way.
+    # The body was damaged or truncated on its way.
     "BadDigest": Code(400, retryable=True),
     "EntitySizeNotMatch": Code(400, retryable=True),
     "IncompleteBody": Code(400, retryable=True),
     "RequestTimeout": Code(400, retryable=True),
     "RequestTimeOut": Code(400, retryable=True),
     "UserNetworkTooSlow": Code(400, retryable=True),
-    # The request is wrong and stays so.
+    # The request is wrong; a retry cannot help.
     "BadRequest": Code(400),
     "EntityTooLarge": Code(400),
     "EntityTooSmall": Code(400),

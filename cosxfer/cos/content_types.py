@@ -1,7 +1,7 @@
-"""The content type that a key's ending stands for. A table of our own, so that it is the same on every machine.
+"""Content types by the extension of a key. The table is built in, so that it is the same on every machine.
 
-Sources: IANA's media types and MDN's list of common types. ``.ts`` is ``video/mp2t``, a segment of a video (HLS): that
-is the registered type, players ask for it, and browsers do not run TypeScript.
+Sources: IANA's media types and MDN's list of common types. ``.ts`` is ``video/mp2t``, a video segment (HLS): this is
+the registered type, players need it, and browsers do not run TypeScript.
 """
 
 from __future__ import annotations
@@ -223,19 +223,19 @@ _SHORT = {
     "tzst": "tar.zst",
     "svgz": "svg.gz",
 }
-"""Endings that stand for two."""
+"""Extensions that are short for two extensions."""
 
 
 def content_type_of(key: str, *, unpacked: bool = False) -> str:
-    """The type by the ending of ``key``, in any case of letters; ``application/octet-stream`` where that says nothing.
+    """Return the type for the extension of ``key``, ignoring case; ``application/octet-stream`` if it is unknown.
 
-    Of what is compressed (``.csv.gz``) it is the type of the compressed file; with ``unpacked``, that of what it
-    unpacks to (``.csv``), since a content encoding says how it is compressed.
+    For a compressed file (``.csv.gz``) it is the type of the compressed file. With ``unpacked``, it is the type of the
+    content (``.csv``): the object then has a content encoding that names the compression.
     """
     name = key.rpartition("/")[2].lower()
     stem, _, ending = name.rpartition(".")
     if not stem.strip("."):
-        return DEFAULT  # no ending: a name without a dot, or one like ".profile"
+        return DEFAULT  # no extension: a name without a dot, or one like ".profile"
     if ending in _SHORT:
         name = f"{stem}.{_SHORT[ending]}"
         stem, _, ending = name.rpartition(".")

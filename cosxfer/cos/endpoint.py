@@ -1,4 +1,4 @@
-"""From an endpoint template, a bucket and a region to the address of a request."""
+"""Turns an endpoint template, a bucket and a region into the address of a request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cosxfer.foreign import shorten
 _USER = re.compile(r"//[^/]*@")
 _ONE_SLASH = re.compile(r"https?:(?!//)", re.IGNORECASE)
 _DROPPED = re.compile(r"[\t\r\n]")
-"""What `urlsplit` would drop without a word."""
+"""Characters that `urlsplit` drops silently."""
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _HOST = re.compile(r"[A-Za-z\d._-]+|\[[\dA-Fa-f:.]+\]", re.ASCII)
@@ -36,12 +36,12 @@ _LOCAL_BUCKET = re.compile(r"([a-z\d-]+-\d+)\.localhost", re.ASCII)
 _SOME_BUCKET = "bucket-1250000000"
 
 PATH_SAFE = "-_.~/"
-"""What stays unescaped in the path on the wire, besides letters and digits."""
+"""Characters that are not escaped in the path on the wire, besides letters and digits."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """Where the requests for one bucket go."""
+    """The address of one bucket."""
 
     scheme: str
     """``"https"`` or ``"http"``."""
@@ -49,9 +49,9 @@ class Endpoint:
     """Name or address without port; an IPv6 address without brackets."""
     port: int
     authority: str
-    """The Host header: the port is left out where it is the scheme's own."""
+    """The Host header. It has no port if the port is the scheme's default."""
     base_path: str
-    """Path in front of the key, without a slash at its end: empty, or ``/bucket`` for path style."""
+    """Path before the key, without a trailing slash: empty, or ``/bucket`` for path style."""
 
     @property
     def where(self) -> str:
@@ -59,25 +59,25 @@ class Endpoint:
         return host_and_port(self.host, self.port)
 
     def path(self, key: str) -> str:
-        """The decoded path of ``key``, or of the bucket for an empty key: what is signed."""
+        """Return the decoded path of ``key``, which is signed. An empty key gives the path of the bucket."""
         return f"{self.base_path}/{key}"
 
     def location(self, key: str) -> str:
-        """Host and path without a scheme, as COS returns it."""
+        """Return host and path without a scheme, in COS's form."""
         return f"{self.authority}{quote(self.path(key), safe=PATH_SAFE)}"
 
 
 def host_and_port(host: str, port: int) -> str:
-    """Both as they stand in an address: an IPv6 address in brackets."""
+    """Return ``host:port``, with an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @lru_cache(maxsize=256)
 def resolve_endpoint(template: str, *, bucket: str, region: str | None) -> Endpoint:
-    """Fill ``{bucket}`` and ``{region}`` into ``template`` and take the address apart.
+    """Fill ``{bucket}`` and ``{region}`` into ``template`` and parse the address.
 
-    A template without a scheme means https. Raises `UsageError` for another placeholder, a missing region, an
-    address that is none, and one that is that of another bucket or another region.
+    A template without a scheme means https. Raises `UsageError` for an unknown placeholder, a missing region, an
+    invalid address, and the address of another bucket or region.
     """
     check_bucket(bucket)
     if region is not None:
@@ -87,16 +87,16 @@ def resolve_endpoint(template: str, *, bucket: str, region: str | None) -> Endpo
     own = _own_bucket(template, endpoint)
     if own is not None and own != bucket:
         raise UsageError(
-            f"the endpoint {shorten(template, 160)} is the address of the bucket {own}, so nothing can be sent to "
-            f"{bucket} by it; use an endpoint with {{bucket}}, or another client",
+            f"the endpoint {shorten(template, 160)} is the address of the bucket {own}, not of {bucket}; "
+            "use an endpoint with {bucket}, or another client",
             name="bucket",
             value=bucket,
         )
     own_region = region_of(template)
     if region is not None and own_region is not None and own_region != region:
         raise UsageError(
-            f"the endpoint {shorten(template, 160)} is in the region {own_region}, and the region is {region}; "
-            "use an endpoint with {region}, or leave the region out",
+            f"the endpoint {shorten(template, 160)} is in the region {own_region}, but the region is {region}; "
+            "use an endpoint with {region}, or omit the region",
             name="region",
             value=region,
         )
@@ -104,12 +104,12 @@ def resolve_endpoint(template: str, *, bucket: str, region: str | None) -> Endpo
 
 
 def with_bucket(template: str) -> str:
-    """The template of a COS region with ``{bucket}`` in front, as COS's own clients put it there; others unchanged."""
+    """Return the template of a COS region with ``{bucket}.`` in front, as the SDKs do; other templates unchanged."""
     return _COS_WITHOUT_BUCKET.sub(r"\1{bucket}.\2", template) if _COS_WITHOUT_BUCKET.fullmatch(template) else template
 
 
 def region_of(template: str) -> str | None:
-    """The region that a template of COS names itself; None if it leaves it open or is a global one."""
+    """Return the region that a COS template names; None if it has a placeholder or is a global address."""
     if "{region}" in template:
         return None
     try:
@@ -121,13 +121,13 @@ def region_of(template: str) -> str | None:
 
 
 def _own_bucket(template: str, endpoint: Endpoint) -> str | None:
-    """The bucket that the address is for whatever bucket is asked for; None if the template leaves it open.
+    """Return the only bucket that the address can reach; None if the template has a placeholder.
 
     Raises `UsageError` for an address of COS that names no bucket.
     """
     match = _COS_HOST.fullmatch(endpoint.host)
     if match is not None and endpoint.base_path.count("/") > (match["bucket"] is None):
-        raise _bad(template, "COS takes the path behind the bucket for part of the key; leave it out")
+        raise _bad(template, "COS treats the path after the bucket as part of the key; remove it")
     if match is not None and match["bucket"] is not None:
         return match["bucket"]
     if "{bucket}" in template:
@@ -138,24 +138,24 @@ def _own_bucket(template: str, endpoint: Endpoint) -> str | None:
     if local := _LOCAL_BUCKET.fullmatch(endpoint.host):
         return local.group(1)
     if _COS_DOMAIN.fullmatch(endpoint.host):
-        raise _bad(template, "it names no bucket, so COS cannot tell where an object belongs")
+        raise _bad(template, "it names no bucket")
     return next(filter(_LOOKS_LIKE_BUCKET.fullmatch, endpoint.base_path.split("/")), None)
 
 
 class Binding:
-    """What an address without ``{bucket}`` or ``{region}`` is bound to: those that are used first.
+    """The bucket and region that an address without ``{bucket}`` or ``{region}`` is bound to: the first that are used.
 
-    The address alone decides where an object lies. If it were used for a second bucket, the object would lie in the
-    first one without a word.
+    Such an address always reaches the same bucket. Without this check, an object for a second bucket would silently go
+    to the first.
     """
 
     def __init__(self) -> None:
         self._first: dict[str, str] = {}
 
     def check(self, template: str, endpoint: Endpoint, *, bucket: str, region: str | None) -> dict[str, str]:
-        """Raise `UsageError` for another bucket or region than the first; returns what a request would bind it to.
+        """Raise `UsageError` for another bucket or region than the first. Return the values that a request would bind.
 
-        A server at an IP address has no regions; an address of COS's own names its region, or is one for all.
+        A server at an IP address has no regions. An address of COS names its region or is global.
         """
         template = with_bucket(template)
         values = {} if "{bucket}" in template else {"bucket": bucket}
@@ -167,14 +167,14 @@ class Binding:
         return values
 
     def bind(self, template: str, endpoint: Endpoint, *, bucket: str, region: str | None) -> None:
-        """A request or a form uses the address. A call that is refused before that has bound nothing."""
+        """Bind the address because a request or a form uses it. A call that is refused earlier binds nothing."""
         self._first.update(self.check(template, endpoint, bucket=bucket, region=region))
 
     def _same(self, template: str, name: str, value: str) -> None:
         first = self._first.get(name, value)
         if first != value:
             raise UsageError(
-                f"the endpoint {shorten(template, 160)} has no {{{name}}}, so it leads to one {name}. "
+                f"the endpoint {shorten(template, 160)} has no {{{name}}}, so it reaches only one {name}. "
                 f"This client has used it for {first}, not {value}; use an endpoint with {{{name}}}, or another client",
                 name=name,
                 value=value,
@@ -198,13 +198,13 @@ def _fill(template: str, bucket: str, region: str | None) -> Endpoint:
                     name="region",
                 )
             return region
-        raise _bad(template, f"{{{name}}} is not a placeholder; there are {{bucket}} and {{region}}")
+        raise _bad(template, f"{{{name}}} is not a placeholder; use {{bucket}} and {{region}}")
 
     address = _PLACEHOLDER.sub(fill, template.strip())
     if _ONE_SLASH.match(address):
-        raise _bad(template, "two slashes follow the scheme")
+        raise _bad(template, "the scheme needs two slashes (https://)")
     if _DROPPED.search(address):
-        raise _bad(template, "it holds a tab or a line break")
+        raise _bad(template, "it contains a tab or a line break")
     if "://" not in address:
         address = f"https://{address}"
     try:
@@ -215,7 +215,7 @@ def _fill(template: str, bucket: str, region: str | None) -> Endpoint:
     if parts.scheme not in ("http", "https"):
         raise _bad(template, "the scheme must be http or https")
     if parts.username is not None or parts.query or parts.fragment:
-        raise _bad(template, "it may hold a scheme, a host, a port and a path, and nothing else")
+        raise _bad(template, "only a scheme, a host, a port and a path are allowed")
     host = parts.hostname or ""
     bracketed = f"[{host}]" if ":" in host else host
     if not _HOST.fullmatch(bracketed):
@@ -223,28 +223,28 @@ def _fill(template: str, bucket: str, region: str | None) -> Endpoint:
     default_port = 443 if parts.scheme == "https" else 80
     authority = bracketed if port in (None, default_port) else f"{bracketed}:{port}"
     if port == 0:
-        raise _bad(template, "port 0 is not an address")
+        raise _bad(template, "port 0 cannot be used")
     base_path = parts.path.rstrip("/")
     if quote(base_path, safe=PATH_SAFE) != base_path:
-        raise _bad(template, "the path may hold only letters, digits and -_.~/")
+        raise _bad(template, "the path may contain only letters, digits and -_.~/")
     if any(segment in ("", ".", "..") for segment in base_path.split("/")[1:]):
-        raise _bad(template, "the path holds a segment that is empty, '.' or '..'")
+        raise _bad(template, "the path has a segment that is empty, '.' or '..'")
     return Endpoint(scheme=parts.scheme, host=host, port=port or default_port, authority=authority, base_path=base_path)
 
 
 def check_confidential(endpoint: Endpoint) -> None:
-    """Refuse to send a secret in the clear. What does not leave the machine may be: a proxy there may add TLS."""
+    """Refuse to send a secret without TLS, except to this machine, where a proxy may add TLS."""
     if endpoint.scheme == "https" or _LOOPBACK.fullmatch(endpoint.host):
         return
     raise UsageError(
-        f"the customer's key would go over the network in the clear, to http://{endpoint.where}; use an endpoint with "
-        "https, as COS demands",
+        f"the customer's key would be sent unencrypted to http://{endpoint.where}; use an endpoint with https, as COS "
+        "requires",
         name="sse_customer_key",
     )
 
 
 def check_endpoint(template: str, *, region: str | None) -> None:
-    """Refuse an endpoint that no bucket and region can make an address of, or that is in another region."""
+    """Refuse an endpoint that is invalid for every bucket and region, or that is in another region."""
     template = with_bucket(template)
     endpoint = _fill(template, _SOME_BUCKET, "region")
     own = _own_bucket(template, endpoint)
@@ -256,7 +256,7 @@ def _bad(template: str, why: str) -> UsageError:
     template = _USER.sub("//(not shown)@", template)
     return UsageError(
         f"the endpoint {shorten(template, 160)} is not usable: {why}. "
-        "An example is https://{bucket}.cos.{region}.myqcloud.com",
+        "Example: https://{bucket}.cos.{region}.myqcloud.com",
         name="endpoint",
         value=template,
     )

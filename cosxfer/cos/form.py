@@ -1,4 +1,4 @@
-"""multipart/form-data as POST Object wants it (source: RFC 7578; the HTML standard for names; page 436/14690)."""
+"""multipart/form-data for POST Object (sources: RFC 7578; the HTML standard for names; page 436/14690)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from cosxfer.cos.requests import Buffer, Pieces, check_unchanged
 
 
 def content_type(boundary: str) -> str:
-    """The Content-Type of a form with this boundary."""
+    """Return the Content-Type of a form with this boundary."""
     return f"multipart/form-data; boundary={boundary}"
 
 
 def head(fields: Mapping[str, str], *, filename: str, boundary: str) -> bytes:
-    """All of a form up to the file's content; the file is the last field."""
+    """Return the form up to the file's content. The file is the last field."""
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{_name(name)}"\r\n\r\n{value}\r\n'
         for name, value in fields.items()
@@ -26,17 +26,17 @@ def head(fields: Mapping[str, str], *, filename: str, boundary: str) -> bytes:
 
 
 def tail(boundary: str) -> bytes:
-    """What follows the file's content."""
+    """Return the form after the file's content."""
     return f"\r\n--{boundary}--\r\n".encode()
 
 
 def _name(text: str) -> str:
-    # As browsers do it: these three would end the quoted string or the line.
+    # As in browsers: these three would end the quoted string or the line.
     return text.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
 
 
 class FormBody:
-    """A form around a file's content; can be iterated again, as the content can."""
+    """A form around a file's content. Like the content, it can be iterated again."""
 
     def __init__(self, before: bytes, content: Buffer | Pieces, after: bytes) -> None:
         self._before = before
@@ -44,7 +44,7 @@ class FormBody:
         self._after = after
 
     async def check(self) -> None:
-        """Raise where the content is of a file that has changed."""
+        """Raise if the file of the content has changed."""
         await check_unchanged(self._content)
 
     def __iter__(self) -> Iterator[Buffer]:

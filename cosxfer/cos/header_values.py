@@ -19,14 +19,14 @@ _SECRET_HEADERS = frozenset({"authorization", "x-cos-security-token", "x-cos-ser
 
 
 def number_text(value: str | int) -> str:
-    """A header's value: a whole number in decimal digits, anything else as it is, to be checked as text."""
+    """Return an int in decimal digits, and any other value unchanged, for `check_header_value`."""
     return str(value) if type(value) is int else cast(str, value)
 
 
 def metadata_headers(metadata: Mapping[str, str | int] | None) -> dict[str, str]:
-    """Return ``x-cos-meta-*`` headers for ``metadata``, whose names may come with or without that prefix.
+    """Return ``x-cos-meta-*`` headers for ``metadata``, whose names may have that prefix or not.
 
-    Headers know no capitals: two names that differ in nothing else are refused.
+    Header names ignore case, so two names that differ only in case are an error.
     """
     check_mapping(metadata, "metadata", example='{"colour": "red"}')
     headers: dict[str, str] = {}
@@ -35,7 +35,9 @@ def metadata_headers(metadata: Mapping[str, str | int] | None) -> dict[str, str]
         suffix = name.lower().removeprefix(META_PREFIX) if isinstance(name, str) else ""
         if not _META_NAME.fullmatch(suffix):
             raise UsageError(
-                f"the metadata name {shorten(name)} may hold only letters, digits and '-'", name="metadata", value=name
+                f"the metadata name {shorten(name)} may contain only letters, digits and '-'",
+                name="metadata",
+                value=name,
             )
         header = META_PREFIX + suffix
         if header in headers:
@@ -59,9 +61,9 @@ def check_metadata_size(headers: Mapping[str, str]) -> None:
 
 
 def same_header(header: str, first: str, second: str, *, argument: str) -> UsageError:
-    """The error for two names that make one header, of which one would be lost."""
+    """Return the error for two names of the same header, one of which would be lost."""
     return UsageError(
-        f"{argument} has {first!r} and {second!r}, which are one header ({header}); give one of them",
+        f"{argument} has {first!r} and {second!r}, which are the same header ({header}); give only one",
         name=argument,
         value=(first, second),
     )
@@ -76,9 +78,9 @@ def check_header_name(name: str) -> str:
 
 
 def check_header_value(name: str, value: str, *, argument: str = "") -> None:
-    """Refuse what would break out of a header line, or be changed on the way (spaces at the ends).
+    """Refuse a value that would break the header line or change on the way (spaces at the ends).
 
-    ``argument`` is what the caller calls it, where that is not the header's name.
+    ``argument`` is the caller's name for the value, if it is not the header's name.
     """
     shown = showable(name, value)
     argument = argument or name
@@ -87,20 +89,24 @@ def check_header_value(name: str, value: str, *, argument: str = "") -> None:
             f"the header {name} is {type(value).__name__}; it must be a string", name=argument, value=shown
         )
     if any((ord(c) < 0x20 and c != "\t") or ord(c) == 0x7F for c in value):
-        raise UsageError(f"the header {name} holds a control character: {shorten(shown)}", name=argument, value=shown)
+        raise UsageError(
+            f"the header {name} contains a control character: {shorten(shown)}", name=argument, value=shown
+        )
     if value != value.strip(" \t"):
         raise UsageError(
-            f"the header {name} has spaces at its ends, which HTTP drops: {shorten(shown)}", name=argument, value=shown
+            f"the header {name} has spaces at its ends, which HTTP removes: {shorten(shown)}",
+            name=argument,
+            value=shown,
         )
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        # The error holds the value, so it may not go along with a secret one.
+        # The original error contains the value, so it must not be shown for a secret.
         raise UsageError(
             f"the header {name} cannot be encoded as UTF-8: {error.reason}", name=argument, value=shown
         ) from (None if name in _SECRET_HEADERS else error)
 
 
 def showable(header: str, value: object) -> object:
-    """``value``, or what stands for it in messages where the header holds a secret."""
+    """Return ``value`` for a message, or a placeholder if the header is secret."""
     return "(not shown)" if header in _SECRET_HEADERS else value

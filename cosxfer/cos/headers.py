@@ -1,4 +1,4 @@
-"""Header bytes as text, the same for requests and answers, whichever side reads them."""
+"""Decodes header bytes, for requests and responses, on the client and the server."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def decode_headers(raw_headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Names in lower case, values as UTF-8, else Latin-1; a name that comes again is joined with a comma."""
+    """Return lower-case names and values as UTF-8, else Latin-1. Values of repeated names are joined with a comma."""
     headers: dict[str, str] = {}
     for raw_name, raw_value in raw_headers:
         name = raw_name.decode("latin-1").lower()

@@ -24,7 +24,7 @@ def check_bucket(bucket: str) -> str:
     if not isinstance(bucket, str) or not _BUCKET.fullmatch(bucket):
         raise UsageError(
             f"the bucket name {shorten(bucket)} is not of the form BucketName-APPID "
-            "(small letters, digits and '-', then '-' and the APPID), such as examplebucket-1250000000",
+            "(lower-case letters, digits and '-', then '-' and the APPID), such as examplebucket-1250000000",
             name="bucket",
             value=bucket,
         )
@@ -32,10 +32,10 @@ def check_bucket(bucket: str) -> str:
 
 
 def check_region(region: str) -> str:
-    """Return ``region`` if it looks like one, such as ``ap-guangzhou``."""
+    """Return ``region`` if it has the form of a region, such as ``ap-guangzhou``."""
     if isinstance(region, str) and region.startswith("cos."):
         hint = region.removeprefix("cos.")
-        raise UsageError(f'the region is {region!r}; leave out "cos.": {hint!r}', name="region", value=region)
+        raise UsageError(f'the region is {region!r}; omit "cos.": {hint!r}', name="region", value=region)
     if not isinstance(region, str) or not _REGION.fullmatch(region):
         raise UsageError(
             f"the region {shorten(region)} is not a COS region such as ap-guangzhou", name="region", value=region
@@ -44,9 +44,9 @@ def check_region(region: str) -> str:
 
 
 def check_key(key: str) -> str:
-    """Return the object key as it is sent: without one leading ``/``, as the SDKs do.
+    """Return the object key as it is sent: without one leading ``/``, as in the SDKs.
 
-    It must be called once for a key: ``//x`` is sent as ``/x``, and that as ``x``.
+    Call it only once per key: it turns ``//x`` into ``/x``, and ``/x`` into ``x``.
     """
     if not isinstance(key, str):
         raise UsageError(f"the key is {type(key).__name__}; it must be a string", name="key", value=key)
@@ -57,8 +57,8 @@ def check_key(key: str) -> str:
         size = len(stripped.encode())
     except UnicodeEncodeError as error:
         raise UsageError(
-            f"the key {shorten(key)} is not text: it holds bytes that are not of the encoding of file names here "
-            "(UTF-8, or what LC_ALL or LANG says). COS keys are UTF-8: rename the file, or give it another key",
+            f"the key {shorten(key)} is not text: it has bytes that the encoding of file names (UTF-8, or that of LC_ALL "
+            "or LANG) cannot decode. COS keys are UTF-8: rename the file, or give it another key",
             name="key",
             value=key,
         ) from error
@@ -68,12 +68,14 @@ def check_key(key: str) -> str:
         )
     if bad := FORBIDDEN_IN_KEY.intersection(stripped):
         raise UsageError(
-            f"the key {shorten(key)} holds the control character {min(bad)!r}, which COS refuses", name="key", value=key
+            f"the key {shorten(key)} contains the control character {min(bad)!r}, which COS refuses",
+            name="key",
+            value=key,
         )
-    # "./" or "a/../" would be simplified on the way to the bucket itself and hit a bucket-level operation.
-    # (normpath keeps two slashes at the front apart from one.) Without "..", a name beyond dots and slashes stays.
+    # HTTP clients may simplify "./" or "a/../" to the path of the bucket, and the request would be for the bucket.
+    # (normpath keeps two leading slashes.) A key without ".." is safe if it has more than dots and slashes.
     if (".." in stripped or not stripped.strip("./")) and posixpath.normpath("/" + stripped.lstrip("/")) == "/":
-        raise UsageError(f"the key {shorten(key)} stands for the bucket itself once simplified", name="key", value=key)
+        raise UsageError(f"the key {shorten(key)} simplifies to the path of the bucket itself", name="key", value=key)
     return stripped
 
 
@@ -94,15 +96,17 @@ def check_key_in_xml(key: str) -> None:
 
 
 def check_upload_id(value: str) -> str:
-    """Return ``value`` if it can be one: without it, the request would be one for the object itself."""
+    """Return ``value`` if it can be an upload id. Without an id, the request would be for the object itself."""
     if not isinstance(value, str) or not value:
-        raise UsageError(f"upload_id is {value!r}; it comes from multipart_init", name="upload_id", value=value)
+        raise UsageError(
+            f"upload_id is {value!r}; use the one that multipart_init returns", name="upload_id", value=value
+        )
     check_text(value, "upload_id")
     return value
 
 
 def check_part_number(value: int | str) -> int:
-    """Return ``value`` as a number if it is that of a part."""
+    """Return ``value`` as an int if it is a valid part number."""
     value = as_number(value)
     if isinstance(value, bool) or not isinstance(value, int) or not MIN_PART_NUMBER <= value <= MAX_PART_NUMBER:
         raise UsageError(
@@ -114,5 +118,5 @@ def check_part_number(value: int | str) -> int:
 
 
 def bare_etag(value: str) -> str:
-    """An ETag without its quotes, to be compared."""
+    """Return an ETag without quotes and in lower case, for comparison."""
     return value.strip('"').lower()

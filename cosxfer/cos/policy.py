@@ -1,7 +1,7 @@
-"""The policy of an HTML form: what POST Object may store, signed (source: product page 436/14690).
+"""The signed policy of an HTML form, which limits what POST Object may store (source: product page 436/14690).
 
-A policy is JSON: when it ends, and conditions on the form's fields. Its SHA-1 is signed with the sign key of
-`cosxfer.cos.sign`, without anything around it. Both sides are here: making one, and checking a form against one.
+A policy is JSON: an expiration and conditions on the form's fields. Its SHA-1 is signed directly with the sign key of
+`cosxfer.cos.sign`. This module creates policies and checks forms against them.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ Condition: TypeAlias = Mapping[str, str] | Sequence[str | int]
 ``["content-length-range", 1, 1048576]``."""
 
 FILENAME = "${filename}"
-"""Stands in a form's ``key`` for the name of the file that is sent."""
+"""A placeholder in a form's ``key`` for the name of the uploaded file."""
 
 SIGNATURE_FIELDS = ("policy", "q-sign-algorithm", "q-ak", "q-key-time", "q-signature")
 
 
 class PolicyError(ValueError):
-    """A policy, or a form that does not fulfil one. ``code`` is COS's for it."""
+    """A malformed policy, or a form that violates one. ``code`` is COS's error code."""
 
     def __init__(self, message: str, *, code: str = "AccessDenied") -> None:
         super().__init__(message)
@@ -42,21 +42,21 @@ class PolicyError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """One condition: ``field`` (lower case) must equal ``value``, or start with it."""
+    """One condition: ``field`` (lower case) must equal ``value`` or start with it."""
 
     field: str
     value: str
     prefix: bool = False
 
     def holds(self, fields: Mapping[str, str]) -> bool:
-        """Whether the form's fields (lower-case names) fulfil it; one that is missing does not."""
+        """Whether the form's fields (lower-case names) satisfy the condition. A missing field does not."""
         value = fields.get(self.field)
         return value is not None and (value.startswith(self.value) if self.prefix else value == self.value)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """A policy as it is checked."""
+    """A parsed policy."""
 
     expires_at: float
     """Unix seconds."""
@@ -65,7 +65,7 @@ class Policy:
     """Bytes, both included."""
 
     def check_fields(self, fields: Mapping[str, str], *, now: float) -> None:
-        """Raise `PolicyError` where the policy has ended or a rule does not hold. Field names are lower case."""
+        """Raise `PolicyError` if the policy has expired or a rule is violated. Field names are lower case."""
         if now >= self.expires_at:
             raise PolicyError("Policy has expired")
         for rule in self.rules:
@@ -74,7 +74,7 @@ class Policy:
                 raise PolicyError(f'Policy Condition failed: ["{how}", "${rule.field}", "{rule.value}"]')
 
     def check_size(self, size: int) -> None:
-        """Raise `PolicyError` where a file of ``size`` bytes is not allowed."""
+        """Raise `PolicyError` if a file of ``size`` bytes is not allowed."""
         low, high = self.size_range
         if size > high:
             raise PolicyError("Your proposed upload exceeds the maximum allowed object size.", code="EntityTooLarge")
@@ -85,7 +85,7 @@ class Policy:
 
 
 def build_policy(*, expires_at: float, conditions: Iterable[Condition]) -> str:
-    """The JSON text of a policy; raises `UsageError` for a condition that is none."""
+    """Return the JSON text of a policy. Raises `UsageError` for a malformed condition."""
     listed = []
     for condition in conditions:
         _given_rules(condition)
@@ -95,7 +95,7 @@ def build_policy(*, expires_at: float, conditions: Iterable[Condition]) -> str:
 
 
 def sign_policy(policy: str, *, secret_key: str, key_time: str) -> str:
-    """The signature in hex over a policy's text."""
+    """Return the hex signature of a policy's text."""
     digest = sha1(policy.encode(), usedforsecurity=False).hexdigest()
     return hmac.new(sign_key(secret_key, key_time).encode(), digest.encode(), sha1).hexdigest()
 
@@ -109,10 +109,10 @@ def form_fields(
     conditions: Iterable[Condition],
     key_time: str,
 ) -> dict[str, str]:
-    """All fields of a form, in their order, without the file. ``fields`` are those beyond the key and the signature.
+    """Return all fields of a form in order, without the file. ``fields`` are those besides the key and the signature.
 
-    The policy pins the bucket, the key (up to ``${filename}``) and each of ``fields``; ``conditions`` add to that, and
-    a condition on a field replaces the pin on it. It ends with ``key_time``.
+    The policy fixes the bucket, the key (up to ``${filename}``) and the value of each of ``fields``. ``conditions`` add
+    to these; a condition on a field replaces its fixed value. The policy expires with ``key_time``.
     """
     given = list(conditions)
     loosened = {rule.field for condition in given for rule in _given_rules(condition)}
@@ -141,7 +141,7 @@ def form_fields(
 
 
 def parse_policy(encoded: str) -> tuple[str, Policy]:
-    """Read the form's ``policy`` field; return its text and what it says. Raises `PolicyError`."""
+    """Parse the form's ``policy`` field. Return its text and the policy. Raises `PolicyError`."""
     try:
         text = base64.b64decode(encoded, validate=True).decode()
         document = json.loads(text)
@@ -177,7 +177,7 @@ def _rules(conditions: Iterable[Any]) -> tuple[Rule, ...]:
 
 
 def _read_condition(condition: Any) -> tuple[Rule, ...]:
-    """The rules in one condition; none for a range, which is only checked."""
+    """Return the rules in one condition; none for a range, which is only checked."""
     if isinstance(condition, Mapping):
         if condition and all(isinstance(n, str) and isinstance(v, str) for n, v in condition.items()):
             return tuple(Rule(field=name.lower(), value=value) for name, value in condition.items())
@@ -189,8 +189,8 @@ def _read_condition(condition: Any) -> tuple[Rule, ...]:
         elif how in ("eq", "starts-with") and isinstance(name, str) and isinstance(value, str) and name[:1] == "$":
             return (Rule(field=name[1:].lower(), value=value, prefix=how == "starts-with"),)
     raise PolicyError(
-        f'{shorten(condition)} is no condition; there are {{"acl": "private"}}, ["eq", "$acl", "private"], '
-        '["starts-with", "$key", "a/"] and ["content-length-range", 1, 1048576]',
+        f'{shorten(condition)} is not a condition; write {{"acl": "private"}}, ["eq", "$acl", "private"], '
+        '["starts-with", "$key", "a/"] or ["content-length-range", 1, 1048576]',
         code="InvalidPolicyDocument",
     )
 

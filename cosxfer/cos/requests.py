@@ -1,4 +1,4 @@
-"""One HTTP request as the transport sends it, and the header parameters that uploads share."""
+"""The HTTP request of the transport, and the header parameters that uploads share."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 
 
 class Pieces(Protocol):
-    """Buffers to be sent one after another; each ``iter()`` starts anew, so that they can be sent again.
+    """Buffers that are sent in order. Each ``iter()`` starts from the beginning, so a retry can send them again.
 
-    One that lies in a mapped file may also have ``mapped() -> memoryview | None``: the same bytes as a whole; one that
-    is read from a file may have ``async check()``, which raises where the file is no longer what it was.
+    A body in a mapped file may also have ``mapped() -> memoryview | None``, which returns all bytes at once. A body
+    that is read from a file may have ``async check()``, which raises if the file has changed.
     """
 
     def __iter__(self) -> Iterator[Buffer]: ...
@@ -46,12 +46,12 @@ Body: TypeAlias = Buffer | Pieces | AsyncIterable[Buffer]
 
 
 def can_be_sent_again(body: Body) -> bool:
-    """Whether the body is whole: it can be read as often as wanted, or nobody has begun to read it (``started``)."""
+    """Whether the body can be sent from its beginning: it can be read repeatedly or has not been ``started``."""
     return not isinstance(body, AsyncIterable) or not getattr(body, "started", True)
 
 
 async def check_unchanged(body: Body) -> None:
-    """Raise where the body is of a file that has changed: sent again, it would be refused again, or be another."""
+    """Raise if the file of the body has changed, because a retry would fail again or send other content."""
     check: Callable[[], Awaitable[None]] | None = getattr(body, "check", None)
     if check is not None:
         await check()
@@ -59,12 +59,12 @@ async def check_unchanged(body: Body) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class HttpRequest:
-    """What a transport sends: already signed, the path already escaped. Header names are lower case."""
+    """A request that a transport sends, already signed and escaped. Header names are lower case."""
 
     method: str
     endpoint: Endpoint
     target: str
-    """Escaped path and query: what goes into the request line."""
+    """Escaped path and query, as in the request line."""
     headers: Mapping[str, str] = field(repr=False)
     body: Body = field(default=b"", repr=False)
     content_length: int | None = 0
@@ -72,15 +72,15 @@ class HttpRequest:
     stall_timeout_seconds: float = 60.0
     """How long the server may take to accept or send the next byte."""
     expect_continue: bool = False
-    """The headers hold ``Expect: 100-continue``: the body is to be sent once the server says so, or says nothing."""
+    """The headers have ``Expect: 100-continue``: send the body after the server agrees or a timeout passes."""
     on_sent: Callable[[int], None] | None = None
-    """Called with the number of bytes of the body that were handed to the network since the last call."""
+    """Called with the number of body bytes that were given to the network since the last call."""
     on_body: Callable[[bytes], None] | None = None
-    """Takes the body of a 2xx answer piece by piece, instead of its being collected."""
+    """Called with each piece of the body of a 2xx response. The body is then not collected."""
 
     @property
     def url(self) -> str:
-        """Address without the query, as messages show it."""
+        """The address without the query, for messages."""
         return f"{self.endpoint.scheme}://{self.endpoint.authority}{self.target.partition('?')[0]}"
 
 
@@ -122,7 +122,7 @@ class CosRequest:
 
 
 def target(path: str, params: Mapping[str, str]) -> str:
-    """The request line's path and query from a decoded path and decoded parameters."""
+    """Return path and query of the request line, from a decoded path and decoded parameters."""
     escaped = quote(path, safe=PATH_SAFE)
     if not params:
         return escaped
@@ -133,7 +133,7 @@ def target(path: str, params: Mapping[str, str]) -> str:
 
 
 def content_md5(digest: bytes) -> str:
-    """The value of Content-MD5 for a 16-byte digest."""
+    """Return the value of Content-MD5 for a 16-byte digest."""
     return base64.b64encode(digest).decode()
 
 
@@ -157,7 +157,7 @@ def check_content_md5(value: str | None) -> bytes | None:
 
 
 class CustomerKey(TypedDict, total=False):
-    """The customer's own key of an object (SSE-C), needed to write and to read it: all three, and over HTTPS only."""
+    """The customer's key of an object (SSE-C). Writing and reading need all three parameters, over HTTPS only."""
 
     sse_customer_algorithm: str | None
     """``AES256``."""
@@ -168,26 +168,26 @@ class CustomerKey(TypedDict, total=False):
 
 
 class PartHeaders(CustomerKey, total=False):
-    """Parameters of every call that sends bytes; each becomes the header of its name, and None is none."""
+    """Parameters of every call that sends bytes. Each becomes a header; None omits it."""
 
     expect: str | None
     """``100-continue``: the body is not sent to a server that refuses the request."""
     traffic_limit: int | str | None
-    """Bit/s for each request, 819,200 to 838,860,800."""
+    """Bit/s per request, 819,200 to 838,860,800."""
     headers: Mapping[str, str | int] | None
-    """Any other header, as it is; a whole number is sent in decimal digits."""
+    """Any other header. A whole number is sent in decimal digits."""
 
 
 class ObjectHeaders(PartHeaders, total=False):
-    """Parameters of every call that creates an object; each becomes the header of its name, and None is none."""
+    """Parameters of every call that creates an object. Each becomes a header; None omits it."""
 
     cache_control: str | None
     content_disposition: str | None
     content_encoding: str | None
     content_type: str | None
-    """If absent: by the key's ending, from a table that is the same on every machine, else
-    ``application/octet-stream``. Of ``.csv.gz`` and the like it is ``application/gzip``, or with ``content_encoding``
-    that of the ``.csv``."""
+    """Default: by the key's extension, from a table that is the same on every machine, else
+    ``application/octet-stream``. For ``.csv.gz`` it is ``application/gzip``, or with ``content_encoding`` the type of
+    ``.csv``."""
     expires: str | None
     acl: str | None
     """``default``, ``private``, ``public-read``, ``public-read-write`` or ``authenticated-read``."""
@@ -198,9 +198,9 @@ class ObjectHeaders(PartHeaders, total=False):
     grant_full_control: str | None
     storage_class: str | None
     """``STANDARD`` (the default), ``STANDARD_IA``, ``INTELLIGENT_TIERING``, ``ARCHIVE``, ``DEEP_ARCHIVE`` or ``MAZ_…``.
-    A value that is not known is sent all the same, as COS may have new ones, with a warning in the log."""
+    An unknown value is sent with a warning in the log, because COS may have new ones."""
     metadata: Mapping[str, str | int] | None
-    """Sent as ``x-cos-meta-*``, 2 KB at most, names without or with that prefix."""
+    """Sent as ``x-cos-meta-*``, at most 2 KB. Names may have that prefix or not."""
     server_side_encryption: str | None
     """``AES256`` or ``cos/kms``."""
     sse_kms_key_id: str | None
@@ -239,27 +239,27 @@ KNOWN_VALUES = {
     "x-cos-server-side-encryption": ("AES256", "cos/kms", "SM4"),
     "x-cos-server-side-encryption-customer-algorithm": ("AES256", "SM4"),
 }
-"""Headers with a list of values. Others are sent as well, with a warning: COS may have more by now."""
+"""Headers with known values. Other values are sent with a warning, because COS may have new ones."""
 
 _PLAIN = frozenset({*_HEADER_OF, "metadata", "traffic_limit", "headers"})
 
 _CUSTOMER_KEY = tuple(_HEADER_OF[name] for name in CustomerKey.__annotations__)
 
 _PART_HEADERS = ("expect", "x-cos-traffic-limit", *_CUSTOMER_KEY)
-"""Which of an object's headers each of its parts must repeat, however they were given."""
+"""Headers of an object that each of its parts must repeat."""
 
 _OURS = frozenset({"authorization", "content-length", "content-md5", "host"})
 
 _OF_THE_CONNECTION = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
 )
-"""Not of the request (RFC 9110, 7.6.1); HTTP/2 breaks the connection for them."""
+"""Headers of the connection, not of the request (RFC 9110, 7.6.1). In HTTP/2 they break the connection."""
 
 
 def object_headers(key: str, given: ObjectHeaders, *, guess_type: bool = True) -> dict[str, str]:
-    """Return the headers for the parameters of a call that creates ``key``; raises `UsageError` for a bad value.
+    """Return the headers for the parameters of a call that creates ``key``. Raises `UsageError` for a bad value.
 
-    ``guess_type`` False leaves the content type out where none is given: the key does not say it.
+    If ``guess_type`` is False, no content type is guessed from the key.
     """
     headers = _plain_headers(given)
     if guess_type and "content-type" not in headers:
@@ -296,13 +296,13 @@ def with_md5_metadata(headers: Mapping[str, str], md5_hex: str) -> dict[str, str
 
 
 def reading_headers(given: CustomerKey) -> dict[str, str]:
-    """Return the headers for the parameters of a call that reads an object; raises `UsageError` for a bad value."""
+    """Return the headers for the parameters of a call that reads an object. Raises `UsageError` for a bad value."""
     check_names(given, CustomerKey.__annotations__)
     return _plain_headers(cast(PartHeaders, given))
 
 
 def one_part_headers(given: PartHeaders) -> dict[str, str]:
-    """Return the headers for the parameters of a call that sends one part; raises `UsageError` for a bad value."""
+    """Return the headers for the parameters of a call that sends one part. Raises `UsageError` for a bad value."""
     check_names(given, PartHeaders.__annotations__)
     return _plain_headers(given)
 
@@ -330,7 +330,9 @@ def _plain_headers(given: PartHeaders) -> dict[str, str]:
         headers[header] = text
     if headers.get("expect", "100-continue").lower() != "100-continue":
         raise UsageError(
-            f"expect is {shorten(headers['expect'])}; it can be 100-continue", name="expect", value=headers["expect"]
+            f"expect is {shorten(headers['expect'])}; it can only be 100-continue",
+            name="expect",
+            value=headers["expect"],
         )
     for header, known in KNOWN_VALUES.items():
         if header in headers and headers[header] not in known:
@@ -361,8 +363,8 @@ def _other_headers(given: Mapping[str, str | int] | None) -> dict[str, str]:
     for name, value in (given or {}).items():
         lower = check_header_name(name)
         if lower in _OURS or lower in _OF_THE_CONNECTION:
-            why = "is set by cosxfer" if lower in _OURS else "is the connection's"
-            raise UsageError(f"the header {name!r} {why} and cannot be given", name="headers", value=name)
+            why = "is set by cosxfer" if lower in _OURS else "belongs to the connection"
+            raise UsageError(f"the header {name!r} {why}; remove it", name="headers", value=name)
         if lower in headers:
             raise same_header(lower, names[lower], name, argument="headers")
         text = number_text(value)
@@ -372,4 +374,4 @@ def _other_headers(given: Mapping[str, str | int] | None) -> dict[str, str]:
 
 
 def _given_twice(header: str, name: str) -> UsageError:
-    return UsageError(f"the header {header} is given by {name}= and by headers=; give it once", name=name)
+    return UsageError(f"the header {header} is set by {name}= and by headers=; set it once", name=name)

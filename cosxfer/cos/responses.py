@@ -1,4 +1,4 @@
-"""From an HTTP answer to a record or an error. The status is read before the body; an Error in a 200 is an error."""
+"""Turns an HTTP response into a record or an error. The status is read first. An Error in a 200 is an error too."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _LONGEST_MESSAGE = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class HttpResponse:
-    """An answer as the transport received it. Header names are lower case; repeated ones are joined with a comma."""
+    """A response of the transport. Header names are lower case; repeated headers are joined with a comma."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(default=b"", repr=False)
-    """Empty where it went to the request's ``on_body``."""
+    """Empty if the request has ``on_body``."""
     http_version: str = "HTTP/1.1"
 
     @property
@@ -43,12 +43,12 @@ class HttpResponse:
 
 
 def common(response: HttpResponse) -> dict[str, Any]:
-    """The fields of `cosxfer.models.Result`."""
+    """Return the fields of `cosxfer.models.Result`."""
     return {"status_code": response.status, "headers": response.headers, "request_id": response.request_id}
 
 
 def error_of(response: HttpResponse, *, operation: str) -> ServerError | None:
-    """Return the error that ``response`` stands for, or None. ``operation`` says what was asked, for the message."""
+    """Return the error in ``response``, or None. ``operation`` names the request in the message."""
     if 200 <= response.status < 300:
         return _error_in_success(response, operation)
     fields = _error_fields(response.body)
@@ -56,7 +56,7 @@ def error_of(response: HttpResponse, *, operation: str) -> ServerError | None:
 
 
 def _error_in_success(response: HttpResponse, operation: str) -> ServerError | None:
-    # COS may send spaces for minutes before it says how a Complete went.
+    # During Complete, COS may send spaces for minutes before the result.
     if b"<Error" not in response.body.lstrip()[:512]:
         return None
     fields = _error_fields(response.body)
@@ -74,7 +74,7 @@ def _error_fields(body: bytes) -> dict[str, str]:
 def _error(response: HttpResponse, fields: Mapping[str, str], operation: str) -> ServerError:
     code = fields.get("Code", "")
     usual = codes.CODES.get(code)
-    # An error inside a 200 is judged by the status that its code usually has.
+    # An error inside a 200 gets the usual status of its code.
     status = response.status if response.status >= 300 or usual is None else usual.status
     request_id = fields.get("RequestId") or response.request_id
     message = _message(response, fields, operation, request_id)
@@ -97,15 +97,15 @@ def _message(response: HttpResponse, fields: Mapping[str, str], operation: str, 
     if code:
         said = f"{foreign(code, 80)}: {foreign(fields.get('Message', ''), _LONGEST_MESSAGE)}".rstrip(": ")
     elif response.body:
-        # Not COS's own XML: a proxy, a captive portal, another service.
+        # Not COS's XML: a proxy, a captive portal or another service.
         text = bytes(response.body[:_LONGEST_FOREIGN_BODY]).decode("utf-8", "replace")
-        said = f"the answer is not COS's: {' '.join(text.split())!r}"
+        said = f"the response is not from COS: {' '.join(text.split())!r}"
     else:
-        said = "no further reason was given"
+        said = "without a reason"
     parts = [f"{operation}: the server answered {response.status}, {said}"]
     # Without the query, which may hold a signature.
     if 300 <= response.status < 400 and (elsewhere := response.headers.get("location", "").partition("?")[0]):
-        parts.append(f"(it leads to {shorten(elsewhere, 200)}; check the endpoint and the region)")
+        parts.append(f"(a redirect to {shorten(elsewhere, 200)}; check the endpoint and the region)")
     if code in _ADVICE:
         parts.append(f"({_ADVICE[code]})")
     if request_id:
@@ -114,7 +114,7 @@ def _message(response: HttpResponse, fields: Mapping[str, str], operation: str, 
 
 
 def document(response: HttpResponse, root: str, *, operation: str, bounds: xml.Bounds = xml.SMALL) -> Element:
-    """The XML document in a successful answer; raises `ProtocolError` if it is none, or exceeds ``bounds``."""
+    """Return the XML document in a response. Raises `ProtocolError` if it is malformed or exceeds ``bounds``."""
     try:
         return xml.parse(response.body, root=root, bounds=bounds)
     except xml.XmlError as error:
@@ -122,12 +122,12 @@ def document(response: HttpResponse, root: str, *, operation: str, bounds: xml.B
 
 
 def malformed(operation: str, why: str) -> ProtocolError:
-    """The error for an answer that COS would not send."""
+    """Return the error for a response that COS would not send."""
     return ProtocolError(f"{operation}: the server's answer cannot be used: {why}")
 
 
 def etag(response: HttpResponse, *, operation: str) -> str:
-    """The ETag header with its quotes."""
+    """Return the ETag header with its quotes."""
     value = response.headers.get("etag", "")
     if not value:
         raise malformed(operation, "it has no ETag")
@@ -135,16 +135,16 @@ def etag(response: HttpResponse, *, operation: str) -> str:
 
 
 def etag_is_md5(response: HttpResponse | Result) -> bool:
-    """Whether an answer about a body, not made of parts, leaves its ETag the MD5: not under a key of others than COS.
+    """Whether the ETag in a response about a body or part is its MD5. It is not with a KMS key or a customer's key.
 
-    A bucket may encrypt without being asked; its answers say so (source: product page 436/7729).
+    A bucket may encrypt by default; its responses say so (source: product page 436/7729).
     """
     under_kms = response.headers.get("x-cos-server-side-encryption") == "cos/kms"
     return not under_kms and "x-cos-server-side-encryption-customer-algorithm" not in response.headers
 
 
 def crc64(response: HttpResponse, *, operation: str) -> int | None:
-    """``x-cos-hash-crc64ecma`` as a number, None where it is absent."""
+    """Return ``x-cos-hash-crc64ecma`` as a number, or None without that header."""
     value = response.headers.get("x-cos-hash-crc64ecma", "").strip()
     if not value:
         return None
@@ -154,7 +154,7 @@ def crc64(response: HttpResponse, *, operation: str) -> int | None:
 
 
 def size(response: HttpResponse, *, operation: str) -> int:
-    """Content-Length as a number."""
+    """Return Content-Length as a number."""
     value = response.headers.get("content-length", "")
     if not (value.isascii() and value.isdigit() and len(value) < 20):
         raise malformed(operation, f"Content-Length is {value[:40]!r}")
@@ -162,12 +162,12 @@ def size(response: HttpResponse, *, operation: str) -> int:
 
 
 def metadata(response: HttpResponse) -> dict[str, str]:
-    """The ``x-cos-meta-*`` headers without their prefix."""
+    """Return the ``x-cos-meta-*`` headers without their prefix."""
     return {n.removeprefix(META_PREFIX): v for n, v in response.headers.items() if n.startswith(META_PREFIX)}
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """``Retry-After`` in seconds; the form with a date is not used by COS and is ignored."""
+    """Return ``Retry-After`` in seconds. The form with a date is ignored, because COS does not use it."""
     value = headers.get("retry-after", "").strip()
     return float(value) if value.isascii() and value.isdigit() and len(value) < 7 else None
 
@@ -176,7 +176,7 @@ _YEAR_2000, _YEAR_2200 = 946_684_800, 7_258_118_400
 
 
 def server_time(response: HttpResponse) -> float | None:
-    """The Date header as Unix seconds; None also for a time that no clock shows."""
+    """Return the Date header in Unix seconds, or None if it is missing, malformed or not between 2000 and 2200."""
     try:
         seconds = parsedate_to_datetime(response.headers["date"]).timestamp()
     except (KeyError, ValueError, TypeError, OverflowError, OSError):
@@ -185,7 +185,7 @@ def server_time(response: HttpResponse) -> float | None:
 
 
 def identity(parent: Element, name: str) -> Identity | None:
-    """``Initiator`` or ``Owner``."""
+    """Return ``Initiator`` or ``Owner``."""
     element = parent.find(name)
     if element is None:
         return None
@@ -193,5 +193,5 @@ def identity(parent: Element, name: str) -> Identity | None:
 
 
 def decoder(encoding_type: str) -> Any:
-    """What turns a name of a listing into text: percent-decoding where ``encoding-type=url`` was asked for."""
+    """Return the function that decodes names of a listing: percent-decoding if ``encoding-type=url`` was requested."""
     return unquote if encoding_type == "url" else str

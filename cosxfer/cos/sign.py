@@ -1,7 +1,7 @@
-"""The COS signature (source: product page 436/7778), for headers and pre-signed URLs; for making and for checking.
+"""Creates and checks COS signatures (source: product page 436/7778), in headers and pre-signed URLs.
 
-The sign key depends only on the secret key and the key time. With a key time held for some minutes it is computed
-once and serves thousands of parts, which then cost one SHA-1 and one HMAC each.
+The sign key depends only on the secret key and the key time. A key time is reused for some minutes, so the sign key is
+computed once for thousands of parts. Each part then costs one SHA-1 and one HMAC.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _SIGNED_HEADERS = frozenset(
 
 
 def is_signed_header(name: str) -> bool:
-    """Whether the header (lower case) belongs into the signature."""
+    """Whether the header (lower case) is signed."""
     return name in _SIGNED_HEADERS or name.startswith(("x-cos-", "x-ci-"))
 
 
@@ -59,8 +59,8 @@ _ESCAPES = {chr(code): f"%{code:02X}" for code in range(128)}
 
 
 def escape(value: str) -> str:
-    """Percent-encode as COS signs: everything but letters, digits and ``-_.~``, in upper-case hex."""
-    # quote() takes Python steps for every character, this only for those few that change.
+    """Percent-encode for a signature: everything but letters, digits and ``-_.~``, in upper-case hex."""
+    # quote() runs Python code for every character, this only for those that change.
     return _ESCAPED.sub(_percent, value)
 
 
@@ -69,8 +69,8 @@ def _percent(match: re.Match[str]) -> str:
 
 
 def folded(name: str) -> str:
-    """The name of a header or parameter as it is signed. Two names with one such form cannot be told apart."""
-    # The same few come again and again; a stranger's long names are not worth remembering.
+    """Return the signed form of a header or parameter name. A signature cannot distinguish names with the same form."""
+    # The same few names recur. Long names of others are not worth caching.
     return _folded_once(name) if len(name) <= 128 else escape(name).lower()
 
 
@@ -81,23 +81,23 @@ def _folded_once(name: str) -> str:
 
 @lru_cache(maxsize=64)
 def sign_key(secret_key: str, key_time: str) -> str:
-    """``SignKey`` in hex for a key time ``start;end``; computed once for each pair."""
+    """Return ``SignKey`` in hex for a key time ``start;end``. Computed once for each pair."""
     return hmac.new(secret_key.encode(), key_time.encode(), sha1).hexdigest()
 
 
 def key_time(now: float, *, life_seconds: int, hold_seconds: int = 300) -> str:
-    """A ``start;end`` that is the same for ``hold_seconds`` and is valid for at least ``life_seconds`` from ``now``."""
-    # It begins a minute early: a server whose clock is a little behind must not see a signature of the future.
+    """Return ``start;end``: the same for ``hold_seconds``, and valid for at least ``life_seconds`` from ``now``."""
+    # It begins one minute early, for servers whose clock is slightly behind.
     start = int(now) // hold_seconds * hold_seconds
     return f"{start - 60};{start + hold_seconds + life_seconds}"
 
 
 def _check_names(names: Iterable[str], *, what: str, reserved: Iterable[str] = ()) -> None:
-    """Raise `UsageError` if two names are signed in one form, or one is of the signature itself."""
+    """Raise `UsageError` if two names have the same signed form, or one belongs to the signature."""
     seen = {name: name for name in reserved}
     for name in names:
         if (other := seen.setdefault(folded(name), name)) is not name or name in reserved:
-            raise UsageError(f"{what} {name!r} and {other!r} are one name in a signature", name=what, value=name)
+            raise UsageError(f"{what} {name!r} and {other!r} are the same name in a signature", name=what, value=name)
 
 
 def _canonical(items: Iterable[tuple[str, str]]) -> tuple[str, str]:
@@ -109,7 +109,7 @@ def _canonical(items: Iterable[tuple[str, str]]) -> tuple[str, str]:
 def signature(
     *, method: str, path: str, params: str, headers: str, secret_key: str, sign_time: str, key_time: str
 ) -> str:
-    """The signature in hex over a decoded ``path`` and canonical ``params`` and ``headers``."""
+    """Return the hex signature of a decoded ``path`` and canonical ``params`` and ``headers``."""
     http_string = f"{method.lower()}\n{path}\n{params}\n{headers}\n"
     digest = sha1(http_string.encode(), usedforsecurity=False).hexdigest()
     to_sign = f"sha1\n{sign_time}\n{digest}\n"
@@ -125,10 +125,10 @@ def authorization(
     headers: Mapping[str, str],
     key_time: str,
 ) -> str:
-    """The value of the Authorization header.
+    """Return the value of the Authorization header.
 
-    ``path`` is decoded and starts with ``/``; ``headers`` have lower-case names and hold ``host``; those that COS
-    does not sign are passed over. A temporary key's token must already be among the headers.
+    ``path`` is decoded and starts with ``/``. ``headers`` have lower-case names and include ``host``; headers that COS
+    does not sign are skipped. The token of a temporary key must already be among the headers.
     """
     _check_names(headers, what="header")
     _check_names(params, what="parameter", reserved=SIGNATURE_FIELDS)
@@ -158,7 +158,7 @@ def presigned_params(
     headers: Mapping[str, str],
     key_time: str,
 ) -> dict[str, str]:
-    """The query parameters (decoded) of a pre-signed URL: ``params``, the token and the signature's own fields."""
+    """Return the decoded query parameters of a pre-signed URL: ``params``, the token and the signature's fields."""
     if credentials.token is not None:
         _check_names(params, what="parameter", reserved=("x-cos-security-token",))
     fields = dict(
@@ -173,7 +173,7 @@ def presigned_params(
 
 @dataclass(frozen=True, kw_only=True)
 class ParsedSignature:
-    """A signature taken apart, as a server checks it. Lists hold encoded lower-case names."""
+    """A parsed signature, for a server. Lists contain encoded lower-case names."""
 
     secret_id: str
     sign_time: str
@@ -183,14 +183,14 @@ class ParsedSignature:
     signature: str
 
     def window(self) -> tuple[int, int]:
-        """Start and end (Unix seconds) between which the signature is valid: where sign time and key time overlap."""
+        """Return start and end (Unix seconds) of the signature's validity: the overlap of sign time and key time."""
         times = [tuple(map(int, text.split(";"))) for text in (self.sign_time, self.key_time)]
         return max(t[0] for t in times), min(t[1] for t in times)
 
     def matches(
         self, *, secret_key: str, method: str, path: str, params: Mapping[str, str], headers: Mapping[str, str]
     ) -> bool:
-        """Whether the signature is right for this request; compared in constant time."""
+        """Whether the signature matches this request. Compares in constant time."""
         chosen_params = _chosen(params, self.param_list)
         chosen_headers = _chosen(headers, self.header_list)
         if chosen_params is None or chosen_headers is None:
@@ -208,7 +208,7 @@ class ParsedSignature:
 
 
 def parse_signature(fields: Mapping[str, str]) -> ParsedSignature | None:
-    """Read the ``q-…`` fields of a header or a query; None where one is missing or malformed."""
+    """Parse the ``q-…`` fields of a header or a query. Returns None if one is missing or malformed."""
     if any(name not in fields for name in SIGNATURE_FIELDS) or fields["q-sign-algorithm"] != "sha1":
         return None
     times = (fields["q-sign-time"], fields["q-key-time"])
@@ -227,7 +227,7 @@ def parse_signature(fields: Mapping[str, str]) -> ParsedSignature | None:
 
 
 def parse_authorization(value: str) -> ParsedSignature | None:
-    """Read an Authorization header; None where it is not a COS signature, or has a field twice."""
+    """Parse an Authorization header. Returns None if it is not a COS signature or repeats a field."""
     pairs = [pair.partition("=") for pair in value.split("&")]
     fields = {name.strip(): text for name, _, text in pairs}
     return parse_signature(fields) if len(fields) == len(pairs) else None
@@ -242,7 +242,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _chosen(available: Mapping[str, str], encoded_names: tuple[str, ...]) -> list[tuple[str, str]] | None:
-    """The named pairs; None if one is missing or named twice, or if any two of ``available`` have one signed form."""
+    """Return the named pairs. None if one is missing or repeated, or if two ``available`` names have one signed form."""
     by_name = {folded(name): (name, value) for name, value in available.items()}
     listed = [name.lower() for name in encoded_names]
     if len(by_name) != len(available) or len(set(listed)) != len(listed):

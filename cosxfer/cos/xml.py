@@ -1,4 +1,4 @@
-"""XML both ways, for documents that may come from anyone: no document types, no entities, a bounded size."""
+"""Parses and builds XML. Parsing is safe for untrusted documents: no document types, no entities, limited size."""
 
 from __future__ import annotations
 
@@ -13,63 +13,63 @@ from xml.sax.saxutils import escape
 from cosxfer.foreign import clean_causes, foreign
 
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
-"""More than any page of 1,000 entries or any list of 10,000 parts needs; spaces included."""
+"""Enough for any page of 1,000 entries and any list of 10,000 parts, with spaces."""
 
 MAX_DEPTH = 32
 MAX_ATTRIBUTES = 10_000
 MAX_NAME_SPACES = 1_000
 
 PIECE_BYTES = 64 * 1024
-"""The parser takes so much at a time, so that a hostile document ends soon after it exceeds its bounds."""
+"""Bytes per step of the parser, so that it stops soon after a hostile document exceeds its limits."""
 
 Tree: TypeAlias = "str | int | Iterable[tuple[str, Tree]]"
-"""Text, or children in order; a name may come more than once."""
+"""Text, or children in order. A name may occur more than once."""
 
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""A character that no XML document can hold."""
+"""Matches a character that XML cannot hold."""
 
 
 class XmlError(ValueError):
-    """The document is not well-formed XML of a form that COS uses."""
+    """The document is malformed, or not of a form that COS uses."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """How large a document of one kind can be: bytes without the white space around it, and elements."""
+    """Limits for one kind of document: bytes without surrounding white space, and elements."""
 
     document_bytes: int
     elements: int
 
 
 ANY = Bounds(document_bytes=MAX_DOCUMENT_BYTES, elements=100_000)
-"""A list of 10,000 parts to complete, with room to spare."""
+"""Enough for a Complete request with 10,000 parts."""
 
 SMALL = Bounds(document_bytes=256 * 1024, elements=1_000)
-"""An error, or the result of one request: a dozen elements."""
+"""Enough for an error or the result of one request, which have a dozen elements."""
 
 LISTING = Bounds(document_bytes=8 * 1024 * 1024, elements=25_000)
-"""A page of 1,000 entries, a dozen elements each, with keys of 850 bytes that are escaped to 6 times their length."""
+"""Enough for 1,000 entries with a dozen elements each and keys of 850 bytes, escaped to 6 times their length."""
 
 
 def parse(document: bytes | bytearray | memoryview, *, root: str | None = None, bounds: Bounds = ANY) -> ET.Element:
-    """Parse ``document`` and return its root element, its names without name spaces, attributes left out.
+    """Parse ``document`` and return its root element, without name spaces and attributes.
 
-    White space around the document is skipped: COS sends spaces to keep a slow answer alive. The document is parsed in
-    pieces, and parsing ends where it exceeds ``bounds``. Raises `XmlError` for that, for anything malformed, for a
-    document type, and for a root other than ``root``.
+    White space around the document is skipped, because COS sends spaces to keep a slow response alive. The document is
+    parsed in pieces. Raises `XmlError` as soon as it exceeds ``bounds``, and for a malformed document, a document type
+    or a root other than ``root``.
     """
     if len(document) > MAX_DOCUMENT_BYTES:
-        raise XmlError(f"the XML document is {len(document)} bytes long; at most {MAX_DOCUMENT_BYTES} are read")
+        raise XmlError(f"the XML document is {len(document)} bytes long; the limit is {MAX_DOCUMENT_BYTES}")
     content = bytes(document).removeprefix(codecs.BOM_UTF8).strip()
     if len(content) > bounds.document_bytes:
-        raise XmlError(f"the XML document is {len(content)} bytes long; at most {bounds.document_bytes} are read")
+        raise XmlError(f"the XML document is {len(content)} bytes long; the limit is {bounds.document_bytes}")
     if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
-        raise XmlError("the XML document holds a document type, which is refused")
+        raise XmlError("the XML document has a document type, which is not allowed")
     if content.count(b"xmlns") > MAX_NAME_SPACES:
         raise XmlError(f"the XML document declares more than {MAX_NAME_SPACES} name spaces")
     builder = _Builder(bounds.elements)
-    parser = ET.XMLParser(target=builder)  # noqa: S314 # no document type gets here, so no entities
-    # Decoded here, so that no declared encoding can hide a document type from the check above.
+    parser = ET.XMLParser(target=builder)  # noqa: S314 # documents with a document type, and so with entities, were refused
+    # Decode here, so that no declared encoding can hide a document type from the check above.
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         for start in range(0, len(content), PIECE_BYTES):
@@ -85,12 +85,12 @@ def parse(document: bytes | bytearray | memoryview, *, root: str | None = None, 
         clean_causes(error)
         raise XmlError(f"the XML document is not well-formed: {foreign(str(error))}") from error
     if root is not None and element.tag != root:
-        raise XmlError(f"the XML document is <{foreign(element.tag, 60)}>; <{root}> was expected")
+        raise XmlError(f"the XML document is <{foreign(element.tag, 60)}>, not <{root}>")
     return element
 
 
 class _Builder(ET.TreeBuilder):
-    """Builds elements without name spaces and attributes, no more and none deeper than COS sends."""
+    """Builds elements without name spaces and attributes. Limits their number and depth."""
 
     def __init__(self, max_elements: int) -> None:
         super().__init__()
@@ -119,13 +119,13 @@ class _Builder(ET.TreeBuilder):
 
 
 def text_of(element: ET.Element, name: str, default: str = "") -> str:
-    """The text of the first child called ``name``."""
+    """Return the text of the first child called ``name``."""
     child = element.find(name)
     return default if child is None or child.text is None else child.text
 
 
 def int_of(element: ET.Element, name: str, default: int | None = None) -> int:
-    """The number in the first child called ``name``; raises `XmlError` where it is none."""
+    """Return the number in the first child called ``name``. Raises `XmlError` if it is not a number."""
     value = text_of(element, name).strip()
     if not value and default is not None:
         return default
@@ -148,7 +148,7 @@ def _render(name: str, content: Tree) -> Iterator[str]:
         text = str(content)
         if bad := NOT_XML.search(text):
             raise XmlError(f"<{name}> cannot hold the character {bad.group()!r}")
-        # A bare carriage return would come back as a line feed.
+        # A parser would turn a bare carriage return into a line feed.
         yield escape(text, {"\r": "&#13;", '"': "&quot;"})
     else:
         for child_name, child in content:

@@ -75,7 +75,7 @@ def test_what_cannot_be_uploaded_is_told_and_stops_nothing_else(server: RunningS
         f"'{tree}/link' is a link to nothing: there is no 'nowhere'",
         f"'{tree}/deep/folder' is a link to a directory, which is not followed",
         f"'{tree}/pipe' is a named pipe, not a regular file",
-        "esc\\x1b: the key 'some/esc\\x1b' holds the control character '\\x1b', which COS refuses",
+        "esc\\x1b: the key 'some/esc\\x1b' contains the control character '\\x1b', which COS refuses",
         "bad\\xff: the key 'some/bad\\udcff' is not text",
     ):
         assert message in said

@@ -464,5 +464,5 @@ def test_what_is_refused_is_not_even_on_the_wire(server: RunningServer) -> None:
 
 
 def test_an_expectation_that_is_none_is_refused(client: cosxfer.Client, server: RunningServer) -> None:
-    with pytest.raises(cosxfer.UsageError, match="it can be 100-continue"):
+    with pytest.raises(cosxfer.UsageError, match="it can only be 100-continue"):
         client.put_object(server.bucket, "k", b"a", expect="200-ok")

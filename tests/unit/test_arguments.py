@@ -272,27 +272,27 @@ def test_whether_a_cancelled_task_leaves_something_is_said_by_true_or_false(cos:
     [
         (
             {"metadata": {"K": "1", "k": "2"}},
-            "metadata has 'K' and 'k', which are one header (x-cos-meta-k); give one of them",
+            "metadata has 'K' and 'k', which are the same header (x-cos-meta-k); give only one",
         ),
         (
             {"metadata": {"k": "1", "x-cos-meta-K": "2"}},
-            "metadata has 'k' and 'x-cos-meta-K', which are one header (x-cos-meta-k); give one of them",
+            "metadata has 'k' and 'x-cos-meta-K', which are the same header (x-cos-meta-k); give only one",
         ),
         (
             {"headers": {"X-Cos-Acl": "private", "x-cos-acl": "default"}},
-            "headers has 'X-Cos-Acl' and 'x-cos-acl', which are one header (x-cos-acl); give one of them",
+            "headers has 'X-Cos-Acl' and 'x-cos-acl', which are the same header (x-cos-acl); give only one",
         ),
         (
             {"headers": {"X-Cos-Acl": "private"}, "acl": "default"},
-            "the header x-cos-acl is given by acl= and by headers=; give it once",
+            "the header x-cos-acl is set by acl= and by headers=; set it once",
         ),
         (
             {"headers": {"x-cos-meta-k": "1"}, "metadata": {"K": "2"}},
-            "the header x-cos-meta-k is given by metadata= and by headers=; give it once",
+            "the header x-cos-meta-k is set by metadata= and by headers=; set it once",
         ),
         (
             {"headers": {"x-cos-traffic-limit": "819200"}, "traffic_limit": 819_200},
-            "the header x-cos-traffic-limit is given by traffic_limit= and by headers=; give it once",
+            "the header x-cos-traffic-limit is set by traffic_limit= and by headers=; set it once",
         ),
     ],
 )

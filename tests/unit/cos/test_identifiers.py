@@ -27,7 +27,7 @@ def test_a_bucket_of_another_form_is_refused_with_the_form(bucket: str) -> None:
 
 
 def test_a_region_with_cos_in_front_is_refused_with_the_right_one() -> None:
-    with pytest.raises(UsageError, match=r'leave out "cos\.": \'ap-beijing\''):
+    with pytest.raises(UsageError, match=r'omit "cos\.": \'ap-beijing\''):
         check_region("cos.ap-beijing")
 
 

@@ -138,9 +138,9 @@ def test_a_size_outside_the_range_has_cos_s_code(size: int) -> None:
     ],
 )
 def test_a_condition_that_is_none_is_refused_on_both_sides(condition: Any) -> None:
-    with pytest.raises(UsageError, match="is no condition"):
+    with pytest.raises(UsageError, match="is not a condition"):
         build_policy(expires_at=1, conditions=[condition])
-    with pytest.raises(PolicyError, match="is no condition"):
+    with pytest.raises(PolicyError, match="is not a condition"):
         parse_policy(with_conditions(condition))
 
 

@@ -65,7 +65,9 @@ def test_a_redirect_says_where_it_leads_without_what_may_be_a_signature(status: 
     headers = {"location": "https://other.cos.ap-beijing.myqcloud.com/k?q-signature=abc"}
     made = error_of(HttpResponse(status=status, headers=headers), operation="a test")
     assert made is not None
-    assert "(it leads to 'https://other.cos.ap-beijing.myqcloud.com/k'; check the endpoint and the region)" in str(made)
+    assert "(a redirect to 'https://other.cos.ap-beijing.myqcloud.com/k'; check the endpoint and the region)" in str(
+        made
+    )
     assert "q-signature" not in str(made)
 
 
@@ -74,7 +76,7 @@ def test_an_answer_that_leads_nowhere_is_told_without_a_place() -> None:
         HttpResponse(status=301, headers={}),
         HttpResponse(status=400, headers={"location": "https://example.com"}),
     ):
-        assert "leads to" not in str(error_of(response, operation="a test"))
+        assert "a redirect to" not in str(error_of(response, operation="a test"))
 
 
 def test_a_success_is_no_error() -> None:
