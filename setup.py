@@ -40,7 +40,21 @@ EXTENSIONS: dict[str, tuple[list[str], str | None]] = {
     ),
     "slicing": (["guard"], None),
     "wire": (
-        [f"wire_{part}" for part in ("engine", "connection", "request", "output", "rate", "tls", "http1", "h1", "h2")],
+        [
+            "wire_tls",
+            "wire_parser",
+            "wire_rate",
+            "wire_mailbox",
+            "wire_pages",
+            "wire_schedule",
+            "wire_request",
+            "wire_output",
+            "wire_close",
+            "wire_h1",
+            "wire_h2",
+            "wire_connection",
+            "wire_io_thread",
+        ],
         "libnghttp2",
     ),
 }

@@ -1,7 +1,7 @@
 /* The wire: connections served by an I/O thread that needs no GIL.
  *
  * The caller (one thread at a time) posts commands; the I/O thread posts events and makes `notify_fd` readable. Who owns
- * what: a connection and a request belong to the I/O thread from `wire_engine_add` / `wire_engine_submit` until the
+ * what: a connection and a request belong to the I/O thread from `wire_io_thread_add` / `wire_io_thread_submit` until the
  * caller has taken the event WIRE_CLOSED / WIRE_RELEASED; then to the caller, who frees them. What a request points at
  * (its body) stays valid until WIRE_RELEASED.
  *
@@ -9,31 +9,15 @@
 #ifndef WIRE_H
 #define WIRE_H
 
+#include "wire_tls.h"
+
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/types.h>
 
-typedef struct wire_engine wire_engine;
+typedef struct wire_io_thread wire_io_thread;
 typedef struct wire_connection wire_connection;
 typedef struct wire_request wire_request;
 typedef struct wire_rate wire_rate;
-
-#define WIRE_RECORD_BYTES (16 * 1024) /* the largest TLS record */
-
-/* How a TLS session is driven; `tls` is the session. `read` and `write` return the number of bytes, or one of these. */
-enum { WIRE_IO_END = 0, WIRE_IO_WANT_READ = -1, WIRE_IO_WANT_WRITE = -2, WIRE_IO_ERROR = -3, WIRE_IO_CUT = -4 };
-typedef struct {
-    ssize_t (*read)(void *tls, void *buffer, size_t length, char *why, size_t why_size);
-    ssize_t (*write)(void *tls, const void *data, size_t length, char *why, size_t why_size);
-} wire_tls_ops;
-/* Use the OpenSSL that `module` (the file of Python's _ssl), of this version, is linked with. -1 where it cannot be. */
-int wire_tls_load(const char *module, unsigned long version);
-/* Whether `session` is one of that OpenSSL's, over `fd`. */
-int wire_tls_usable(void *session, int fd);
-/* Before the handshake: the protocols for ALPN, in their form on the wire. -1: no memory. */
-int wire_tls_offer(void *session, const unsigned char *protocols, unsigned length);
-/* Drive the session without the GIL, from now on. */
-const wire_tls_ops *wire_tls_take(void *session);
 
 /* How a request ended. */
 enum {
@@ -70,15 +54,15 @@ typedef struct wire_event {
 
 /* -- engine ------------------------------------------------------------------------------------------------------ */
 /* NULL with errno. `rate` may be NULL, and may be shared by engines. */
-wire_engine *wire_engine_new(wire_rate *rate);
-void wire_engine_free(wire_engine *engine); /* after `wire_engine_run` has returned */
-void wire_engine_run(wire_engine *engine);  /* the I/O thread's life */
-void wire_engine_stop(wire_engine *engine); /* ends it; all requests and connections end */
-/* After `wire_engine_run` has returned: closes its descriptors. It may then only be freed, and what belongs to it. */
-void wire_engine_release(wire_engine *engine);
-int wire_engine_notify_fd(const wire_engine *engine); /* -1 once they are closed */
+wire_io_thread *wire_io_thread_new(wire_rate *rate);
+void wire_io_thread_free(wire_io_thread *io); /* after `wire_io_thread_run` has returned */
+void wire_io_thread_run(wire_io_thread *io);  /* the I/O thread's life */
+void wire_io_thread_stop(wire_io_thread *io); /* ends it; all requests and connections end */
+/* After `wire_io_thread_run` has returned: closes its descriptors. It may then only be freed, and what belongs to it. */
+void wire_io_thread_release(wire_io_thread *io);
+int wire_io_thread_notify_fd(const wire_io_thread *io); /* -1 once they are closed */
 /* All events so far, oldest first. */
-wire_event *wire_engine_events(wire_engine *engine);
+wire_event *wire_io_thread_events(wire_io_thread *io);
 void wire_event_free(wire_event *event);
 
 /* -- connections --------------------------------------------------------------------------------------------------- */
@@ -87,12 +71,12 @@ void wire_event_free(wire_event *event);
 wire_connection *wire_connection_new(void *owner, int fd, int http2, const wire_tls_ops *ops, void *tls);
 void wire_connection_free(wire_connection *connection);
 /* In place of `free` where commands for it may still be on their way. */
-void wire_engine_free_connection(wire_engine *engine, wire_connection *connection);
-void wire_engine_free_request(wire_engine *engine, wire_request *request);
+void wire_io_thread_free_connection(wire_io_thread *io, wire_connection *connection);
+void wire_io_thread_free_request(wire_io_thread *io, wire_request *request);
 const char *wire_connection_why(const wire_connection *connection); /* why it closed; empty where in order */
 /* -1: no memory, nothing was begun. `close`, `cancel` and the frees leave things as they are then. */
-int wire_engine_add(wire_engine *engine, wire_connection *connection);
-void wire_engine_close(wire_engine *engine, wire_connection *connection);
+int wire_io_thread_add(wire_io_thread *io, wire_connection *connection);
+void wire_io_thread_close(wire_io_thread *io, wire_connection *connection);
 
 /* -- requests ------------------------------------------------------------------------------------------------------ */
 /* `head` is the HTTP/1.1 form, with the empty line at its end; it is copied. `length` is the body's, -1 for chunks.
@@ -100,15 +84,15 @@ void wire_engine_close(wire_engine *engine, wire_connection *connection);
 wire_request *wire_request_new(void *owner, const char *head, size_t head_length, int64_t length, double stall_seconds,
                                size_t max_answer_bytes, int pass_body_on);
 void wire_request_free(wire_request *request);
-/* Add a piece to the body, before the request is submitted (later: `wire_engine_feed`). `mapped`: it lies in the mapping
+/* Add a piece to the body, before the request is submitted (later: `wire_io_thread_feed`). `mapped`: it lies in the mapping
  * of a file, whose pages are brought in ahead of the sending and dropped behind it. Returns -1 with errno ENOMEM. */
 int wire_request_piece(wire_request *request, const char *data, size_t length, int mapped);
 void wire_request_last_piece(wire_request *request); /* no more pieces come; before it is submitted */
-int wire_engine_submit(wire_engine *engine, wire_connection *connection, wire_request *request);
-int wire_engine_feed(wire_engine *engine, wire_request *request, const char *data, size_t length, int last);
-void wire_engine_cancel(wire_engine *engine, wire_request *request);
+int wire_io_thread_submit(wire_io_thread *io, wire_connection *connection, wire_request *request);
+int wire_io_thread_feed(wire_io_thread *io, wire_request *request, const char *data, size_t length, int last);
+void wire_io_thread_cancel(wire_io_thread *io, wire_request *request);
 /* `bytes` of WIRE_BODY events were used up: the sender may go on. */
-int wire_engine_used(wire_engine *engine, wire_request *request, size_t bytes);
+int wire_io_thread_used(wire_io_thread *io, wire_request *request, size_t bytes);
 
 typedef struct {
     int result;

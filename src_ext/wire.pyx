@@ -28,7 +28,7 @@ cdef extern from "Python.h":
         pass
 
 cdef extern from "wire.h" nogil:
-    ctypedef struct wire_engine
+    ctypedef struct wire_io_thread
     ctypedef struct wire_connection
     ctypedef struct wire_request
     ctypedef struct wire_rate
@@ -55,29 +55,29 @@ cdef extern from "wire.h" nogil:
         const char *body
         size_t body_length
         const char *why
-    wire_engine *wire_engine_new(wire_rate *)
-    void wire_engine_free(wire_engine *)
-    void wire_engine_run(wire_engine *)
-    void wire_engine_stop(wire_engine *)
-    void wire_engine_release(wire_engine *)
-    int wire_engine_notify_fd(const wire_engine *)
-    wire_event *wire_engine_events(wire_engine *)
+    wire_io_thread *wire_io_thread_new(wire_rate *)
+    void wire_io_thread_free(wire_io_thread *)
+    void wire_io_thread_run(wire_io_thread *)
+    void wire_io_thread_stop(wire_io_thread *)
+    void wire_io_thread_release(wire_io_thread *)
+    int wire_io_thread_notify_fd(const wire_io_thread *)
+    wire_event *wire_io_thread_events(wire_io_thread *)
     void wire_event_free(wire_event *)
     wire_connection *wire_connection_new(void *, int, int, const wire_tls_ops *, void *)
     void wire_connection_free(wire_connection *)
-    void wire_engine_free_connection(wire_engine *, wire_connection *)
-    void wire_engine_free_request(wire_engine *, wire_request *)
+    void wire_io_thread_free_connection(wire_io_thread *, wire_connection *)
+    void wire_io_thread_free_request(wire_io_thread *, wire_request *)
     const char *wire_connection_why(const wire_connection *)
-    int wire_engine_add(wire_engine *, wire_connection *)
-    void wire_engine_close(wire_engine *, wire_connection *)
+    int wire_io_thread_add(wire_io_thread *, wire_connection *)
+    void wire_io_thread_close(wire_io_thread *, wire_connection *)
     wire_request *wire_request_new(void *, const char *, size_t, int64_t, double, size_t, int)
     void wire_request_free(wire_request *)
     int wire_request_piece(wire_request *, const char *, size_t, int)
     void wire_request_last_piece(wire_request *)
-    int wire_engine_submit(wire_engine *, wire_connection *, wire_request *)
-    int wire_engine_feed(wire_engine *, wire_request *, const char *, size_t, int)
-    void wire_engine_cancel(wire_engine *, wire_request *)
-    int wire_engine_used(wire_engine *, wire_request *, size_t)
+    int wire_io_thread_submit(wire_io_thread *, wire_connection *, wire_request *)
+    int wire_io_thread_feed(wire_io_thread *, wire_request *, const char *, size_t, int)
+    void wire_io_thread_cancel(wire_io_thread *, wire_request *)
+    int wire_io_thread_used(wire_io_thread *, wire_request *, size_t)
     void wire_request_answer(const wire_request *, wire_answer *)
     wire_rate *wire_rate_new(double)
     void wire_rate_free(wire_rate *)
@@ -235,7 +235,7 @@ cdef class Connection:
         if self._connection == NULL:
             return
         if self._engine is not None and self._engine._engine != NULL:
-            wire_engine_free_connection(self._engine._engine, self._connection)
+            wire_io_thread_free_connection(self._engine._engine, self._connection)
         else:
             wire_connection_free(self._connection)
 
@@ -291,7 +291,7 @@ cdef class Exchange:
         if self._plain or self._engine is None or self._engine._engine == NULL:
             wire_request_free(self._request)
         else:
-            wire_engine_free_request(self._engine._engine, self._request)
+            wire_io_thread_free_request(self._engine._engine, self._request)
 
     cdef void _drop_buffers(self):
         cdef size_t i
@@ -371,20 +371,20 @@ cdef dict _headers(const char *data, size_t length):
 
 
 cdef class Engine:
-    cdef wire_engine *_engine
+    cdef wire_io_thread *_engine
     cdef RateLimit _rate
     cdef object _thread
     cdef readonly bint stopped
 
     def __cinit__(self, RateLimit rate=None):
         self._rate = rate
-        self._engine = wire_engine_new(rate._rate if rate is not None else NULL)
+        self._engine = wire_io_thread_new(rate._rate if rate is not None else NULL)
         if self._engine == NULL:
             raise OSError(errno, os.strerror(errno))
 
     def __dealloc__(self):
         if self._engine != NULL:
-            wire_engine_free(self._engine)
+            wire_io_thread_free(self._engine)
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="cosxfer-wire", daemon=True)
@@ -392,17 +392,17 @@ cdef class Engine:
 
     def _run(self):
         with nogil:
-            wire_engine_run(self._engine)
+            wire_io_thread_run(self._engine)
 
     def fileno(self) -> int:
-        return wire_engine_notify_fd(self._engine)
+        return wire_io_thread_notify_fd(self._engine)
 
     def stop(self) -> None:
         if self.stopped:
             return
         self.stopped = True
         if self._thread is not None:
-            wire_engine_stop(self._engine)
+            wire_io_thread_stop(self._engine)
             if self._thread is not threading.current_thread():  # the collector may have come to run there
                 self._thread.join()
 
@@ -410,12 +410,12 @@ cdef class Engine:
         if not self.stopped:
             raise ValueError("the engine is not stopped")
         if self._thread is None or not self._thread.is_alive():
-            wire_engine_release(self._engine)
+            wire_io_thread_release(self._engine)
 
     def add(self, Connection connection) -> None:
         if self.stopped or connection._engine is not None:
             raise ValueError("the engine is stopped, or the connection is in use")
-        if wire_engine_add(self._engine, connection._connection):
+        if wire_io_thread_add(self._engine, connection._connection):
             raise MemoryError
         connection._engine = self
         connection._fd = -1
@@ -423,14 +423,14 @@ cdef class Engine:
 
     def close(self, Connection connection) -> None:
         if not self.stopped and not connection.closed:
-            wire_engine_close(self._engine, connection._connection)
+            wire_io_thread_close(self._engine, connection._connection)
 
     def submit(self, Connection connection, Exchange exchange) -> None:
         if self.stopped or exchange.connection is not None:
             raise ValueError("the engine is stopped, or the exchange was submitted before")
         exchange._engine = self
         exchange.connection = connection
-        if wire_engine_submit(self._engine, connection._connection, exchange._request):
+        if wire_io_thread_submit(self._engine, connection._connection, exchange._request):
             exchange._engine = None
             exchange.connection = None
             raise MemoryError
@@ -447,19 +447,19 @@ cdef class Engine:
         exchange._fed.append(view)
         exchange.fed_bytes += view.nbytes
         exchange._plain = False
-        if wire_engine_feed(self._engine, exchange._request, _address(view), view.nbytes, 0):
+        if wire_io_thread_feed(self._engine, exchange._request, _address(view), view.nbytes, 0):
             raise MemoryError
 
     def feed_end(self, Exchange exchange) -> None:
         if not exchange.released:
             exchange._plain = False
-            if wire_engine_feed(self._engine, exchange._request, NULL, 0, 1):
+            if wire_io_thread_feed(self._engine, exchange._request, NULL, 0, 1):
                 raise MemoryError
 
     def cancel(self, Exchange exchange) -> None:
         if not exchange.done:
             exchange._plain = False
-            wire_engine_cancel(self._engine, exchange._request)
+            wire_io_thread_cancel(self._engine, exchange._request)
 
     def drain(self, handler) -> None:
         cdef wire_event *event
@@ -468,7 +468,7 @@ cdef class Engine:
         cdef Connection connection
         cdef int kind
         failure = None
-        event = wire_engine_events(self._engine)
+        event = wire_io_thread_events(self._engine)
         while event != NULL:
             next = event.next
             kind = event.kind
@@ -491,7 +491,7 @@ cdef class Engine:
                         piece = event.data[:event.number]
                         if not exchange.released:
                             exchange._plain = False
-                            if wire_engine_used(self._engine, exchange._request, event.number):
+                            if wire_io_thread_used(self._engine, exchange._request, event.number):
                                 raise MemoryError
                         handler.on_body(exchange, piece)
                 else:

@@ -1,6 +1,13 @@
 /* A connection: what both protocols share. */
 #define _GNU_SOURCE
-#include "wire_core.h"
+#include "wire_connection.h"
+
+#include "wire_close.h"
+#include "wire_h1.h"
+#include "wire_h2.h"
+#include "wire_output.h"
+#include "wire_request.h"
+#include "wire_schedule.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -26,14 +33,14 @@ wire_connection *wire_connection_new(void *owner, int fd, int http2, const wire_
     c->http2 = http2;
     c->ops = ops;
     c->tls = tls;
-    wire_h1_init(&c->parser);
+    wire_parser_init(&c->parser);
     return c;
 }
 
 void wire_connection_free(wire_connection *c)
 {
     wire_h2_free(c);
-    wire_h1_free(&c->parser);
+    wire_parser_free(&c->parser);
     free(c);
 }
 
@@ -42,58 +49,27 @@ const char *wire_connection_why(const wire_connection *c)
     return c->why;
 }
 
-void wire_connection_start(wire_engine *e, wire_connection *c)
+void wire_connection_start(wire_io_thread *io, wire_connection *c)
 {
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = c};
-    c->engine = e;
-    c->next = e->connections;
+    c->io = io;
+    c->next = io->connections;
     if (c->next)
         c->next->previous = c;
-    e->connections = c;
-    c->last_read = c->blocked_since = e->now;
+    io->connections = c;
+    c->last_read = c->blocked_since = io->now;
     c->writable = 1;
-    wire_h1_reset(&c->parser, 0);
-    if (epoll_ctl(e->epoll_fd, EPOLL_CTL_ADD, c->fd, &event)) {
-        wire_kill(c, WIRE_UNSENT, strerror(errno));
+    wire_parser_reset(&c->parser, 0);
+    if (epoll_ctl(io->epoll_fd, EPOLL_CTL_ADD, c->fd, &event)) {
+        wire_close_now(c, WIRE_UNSENT, strerror(errno));
         return;
     }
     if (c->http2 && wire_h2_start(c)) {
-        wire_kill(c, WIRE_UNSENT, "out of memory");
+        wire_close_now(c, WIRE_UNSENT, "out of memory");
         return;
     }
     c->unread = c->ops != NULL; /* the handshake may have read more than itself */
-    wire_make_ready(c);
-}
-
-void wire_kill(wire_connection *c, int result, const char *why)
-{
-    wire_engine *e = c->engine;
-    if (c->dead)
-        return;
-    c->dead = 1;
-    if (why && !c->why[0])
-        snprintf(c->why, sizeof c->why, "%s", why);
-    wire_leave_queue(c);
-    wire_drop_output(c);
-    for (wire_request *next, *r = c->requests; r; r = next) {
-        next = r->next;
-        r->stream_open = 0;
-        if (result != WIRE_CANCELLED && wire_answer_counts(r))
-            wire_finish(r, WIRE_OK, NULL);
-        wire_finish(r, !r->begun && (result == WIRE_BROKEN || result == WIRE_MALFORMED) ? WIRE_UNSENT : result, c->why);
-    }
-    c->current = NULL;
-    epoll_ctl(e->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
-    if (!c->ops)
-        close(c->fd);
-    if (c->previous)
-        c->previous->next = c->next;
-    else
-        e->connections = c->next;
-    if (c->next)
-        c->next->previous = c->previous;
-    c->next_dead = e->dead;
-    e->dead = c;
+    wire_schedule_ready(c);
 }
 
 void wire_connection_submit(wire_connection *c, wire_request *r)
@@ -101,22 +77,22 @@ void wire_connection_submit(wire_connection *c, wire_request *r)
     r->fed = !r->complete;
     if (c->dead || c->leaving || c->write_broken || (!c->http2 && c->current)) {
         r->connection = c;
-        wire_attach(c, r);
-        wire_finish(r, WIRE_UNSENT, c->why);
+        wire_request_attach(c, r);
+        wire_request_finish(r, WIRE_UNSENT, c->why);
         return;
     }
-    wire_attach(c, r);
+    wire_request_attach(c, r);
     if (r->expects_continue) {
         r->hold = 1;
-        r->hold_until = c->engine->now + WIRE_CONTINUE_SECONDS;
+        r->hold_until = c->io->now + WIRE_CONTINUE_SECONDS;
     }
-    if (c->engine->active == 1)
-        c->engine->next_tick = c->engine->now + WIRE_TICK_SECONDS;
+    if (c->io->active == 1)
+        c->io->next_tick = c->io->now + WIRE_TICK_SECONDS;
     if (c->http2)
         wire_h2_submit(c, r);
     else
         wire_h1_submit(c, r);
-    wire_make_ready(c);
+    wire_schedule_ready(c);
 }
 
 void wire_connection_cancel(wire_connection *c, wire_request *r)
@@ -124,20 +100,20 @@ void wire_connection_cancel(wire_connection *c, wire_request *r)
     if (c->http2)
         wire_h2_end(c, r, WIRE_CANCELLED);
     else
-        wire_kill(c, WIRE_CANCELLED, ""); /* HTTP/1.1 has no other way to end an exchange */
+        wire_close_now(c, WIRE_CANCELLED, ""); /* HTTP/1.1 has no other way to end an exchange */
 }
 
 static void input_end(wire_connection *c, int clean, const char *why)
 {
     if (c->http2)
-        wire_kill(c, WIRE_BROKEN, why);
+        wire_close_now(c, WIRE_BROKEN, why);
     else
         wire_h1_input_end(c, clean, why);
 }
 
 void wire_connection_read(wire_connection *c)
 {
-    char *input = c->engine->input, why[160] = "";
+    char *input = c->io->input, why[160] = "";
     c->unread = 0;
     for (int turn = 0; turn < READS_PER_TURN; turn++) {
         ssize_t n;
@@ -159,7 +135,7 @@ void wire_connection_read(wire_connection *c)
             }
         }
         if (n > 0) {
-            c->last_read = c->engine->now;
+            c->last_read = c->io->now;
             if (c->http2)
                 wire_h2_input(c, input, (size_t)n);
             else
@@ -186,7 +162,7 @@ void wire_connection_read(wire_connection *c)
         return;
     }
     c->unread = 1;
-    wire_make_ready(c);
+    wire_schedule_ready(c);
 }
 
 void wire_connection_write(wire_connection *c)
@@ -199,14 +175,16 @@ void wire_connection_write(wire_connection *c)
             wire_h1_produce(c);
         if (c->dead || !c->count)
             return;
-        int result = wire_flush(c, &budget);
-        if (c->dead)
+        wire_flush_result result = wire_output_flush(c, &budget);
+        if (result == WIRE_FLUSH_LOST) {
+            wire_close_lost_file(c);
             return;
-        if (result < 0) {
+        }
+        if (result == WIRE_FLUSH_BROKEN) {
             /* The server may have answered before it closed: what has arrived is read first. */
             c->write_broken = 1;
             c->hung_up = 1;
-            wire_drop_output(c);
+            wire_output_drop(c);
             wire_connection_read(c);
             return;
         }
@@ -214,18 +192,11 @@ void wire_connection_write(wire_connection *c)
             c->want_read_to_write = 0;
             return;
         }
-        if (result == 0 && c->writable && !c->throttled) {
-            wire_make_ready(c); /* its turn is over */
+        if (result == WIRE_FLUSH_WAITS && c->writable && !c->throttled) {
+            wire_schedule_ready(c); /* its turn is over */
             return;
         }
     }
-}
-
-void wire_leave(wire_connection *c)
-{
-    if (!c->leaving)
-        wire_emit(c->engine, WIRE_LEAVING, c->owner, 0, NULL);
-    c->leaving = 1;
 }
 
 /* How many more bytes the peer's system has confirmed since the last look. A megabyte or more lies in the socket's buffer:
@@ -258,25 +229,25 @@ void wire_connection_tick(wire_connection *c, double now)
         next = r->next;
         if (r->done)
             continue;
-        wire_report_sent(r);
+        wire_request_report_sent(r);
         if (confirmed && is_on_its_way(c, r, confirmed_before))
-            wire_moved(r, confirmed);
+            wire_request_moved(r, confirmed);
         if (r->hold && now >= r->hold_until) {
             r->hold = 0;
             if (c->http2)
                 wire_h2_resume(c, r);
-            wire_make_ready(c);
+            wire_schedule_ready(c);
         }
-        if (c->throttled || c->paused || wire_caller_is_late(r)) {
+        if (c->throttled || c->paused || wire_request_caller_is_late(r)) {
             r->last_activity = now; /* not the server's fault */
         } else if (now - r->last_activity > r->stall_seconds) {
             int silent = now - c->last_read > r->stall_seconds;
             if (!c->http2 || (silent && c->request_count == 1)) {
-                wire_kill(c, WIRE_TIMEOUT, "");
+                wire_close_now(c, WIRE_TIMEOUT, "");
                 return;
             }
             if (silent)
-                wire_leave(c); /* the others may have more patience */
+                wire_close_gracefully(c); /* the others may have more patience */
             wire_h2_end(c, r, WIRE_TIMEOUT);
         }
     }

@@ -1,5 +1,9 @@
 /* HTTP/1.1 on a connection: one exchange at a time. */
-#include "wire_core.h"
+#include "wire_h1.h"
+
+#include "wire_close.h"
+#include "wire_output.h"
+#include "wire_request.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -7,8 +11,8 @@
 void wire_h1_submit(wire_connection *c, wire_request *r)
 {
     c->current = r;
-    wire_h1_reset(&c->parser, r->is_head);
-    wire_span *s = wire_push(c, r->head, r->head_length);
+    wire_parser_reset(&c->parser, r->is_head);
+    wire_span *s = wire_output_push(c, r->head, r->head_length);
     s->request = r;
     r->spans++;
 }
@@ -18,15 +22,15 @@ static void end(wire_connection *c, size_t rest);
 static void queue_body(wire_connection *c, wire_request *r)
 {
     while (!r->hold && !r->sending_done && !r->done && c->count < WIRE_SPANS - 4 && c->queued < WIRE_QUEUE_BYTES) {
-        wire_piece *piece = wire_next_piece(r);
+        wire_piece *piece = wire_request_next_piece(r);
         if (!piece) {
             if (!r->complete) {
                 if (r->begun)
-                    wire_want(r);
+                    wire_request_want(r);
                 return;
             }
             if (r->length < 0)
-                wire_push(c, "0\r\n\r\n", 5), wire_push_belongs(c, r);
+                wire_output_push(c, "0\r\n\r\n", 5), wire_output_push_belongs(c, r);
             r->sending_done = 1;
             return;
         }
@@ -35,11 +39,11 @@ static void queue_body(wire_connection *c, wire_request *r)
             char line[16]; /* as long as a span keeps in itself: no allocation that could fail */
             if (length > 0xfffffff)
                 length = 0xfffffff;
-            wire_push_copy(c, line, (size_t)snprintf(line, sizeof line, "%zx\r\n", length));
+            wire_output_push_copy(c, line, (size_t)snprintf(line, sizeof line, "%zx\r\n", length));
         }
-        wire_push_body(c, r, piece, r->taken, length);
+        wire_output_push_body(c, r, piece, r->taken, length);
         if (r->length < 0)
-            wire_push(c, "\r\n", 2);
+            wire_output_push(c, "\r\n", 2);
         r->taken += length;
     }
 }
@@ -54,13 +58,13 @@ void wire_h1_produce(wire_connection *c)
         end(c, 0); /* it was only the rest of the body that was missing */
 }
 
-static int take_head(wire_request *r, const wire_h1_parser *p)
+static int take_head(wire_request *r, const wire_parser *p)
 {
     r->status = p->status;
-    r->last_activity = r->connection->engine->now;
+    r->last_activity = r->connection->io->now;
     for (size_t i = 0; i < p->field_count; i++) {
-        const wire_h1_field *f = &p->fields[i];
-        if (wire_set_header(r, p->head + f->name, f->name_length, p->head + f->value, f->value_length))
+        const wire_parser_field *f = &p->fields[i];
+        if (wire_request_set_header(r, p->head + f->name, f->name_length, p->head + f->value, f->value_length))
             return -1;
     }
     return 0;
@@ -75,13 +79,13 @@ static void end(wire_connection *c, size_t rest)
     c->current = NULL;
     r->reusable = reusable;
     r->answer_complete = 1;
-    wire_h1_reset(&c->parser, 0);
+    wire_parser_reset(&c->parser, 0);
     /* An answer that came before the body was out is the answer; the rest of the body would be taken for a request. */
     if (!reusable)
-        wire_drop_output(c);
-    wire_finish(r, WIRE_OK, NULL);
+        wire_output_drop(c);
+    wire_request_finish(r, WIRE_OK, NULL);
     if (!reusable)
-        wire_kill(c, WIRE_BROKEN, "");
+        wire_close_now(c, WIRE_BROKEN, "");
 }
 
 void wire_h1_input(wire_connection *c, const char *data, size_t length)
@@ -89,24 +93,24 @@ void wire_h1_input(wire_connection *c, const char *data, size_t length)
     wire_request *r = c->current;
     /* Before a byte of the request is out, nothing can be its answer: it is left over, or a 408 for the idle time. */
     if (!r || r->answer_complete || !r->begun) {
-        wire_kill(c, WIRE_BROKEN, "the server sent something that was not asked for");
+        wire_close_now(c, WIRE_BROKEN, "the server sent something that was not asked for");
         return;
     }
     for (;;) {
         size_t used;
-        wire_h1_event event = wire_h1_feed(&c->parser, data, length, &used);
+        wire_parser_event event = wire_parser_feed(&c->parser, data, length, &used);
         data += used;
         length -= used;
         switch (event) {
-        case WIRE_H1_MORE:
+        case WIRE_PARSER_MORE:
             return;
-        case WIRE_H1_INTERIM:
+        case WIRE_PARSER_INTERIM:
             if (c->parser.status == 100)
                 r->hold = 0;
             break;
-        case WIRE_H1_HEAD:
+        case WIRE_PARSER_HEAD:
             if (take_head(r, &c->parser)) {
-                wire_kill(c, WIRE_TOO_LONG, "");
+                wire_close_now(c, WIRE_TOO_LONG, "");
                 return;
             }
             if (r->status >= 300) {
@@ -116,21 +120,21 @@ void wire_h1_input(wire_connection *c, const char *data, size_t length)
                 r->sending_done = 1;
             }
             break;
-        case WIRE_H1_BODY:
-            if (wire_take_body(r, c->parser.body, c->parser.body_length)) {
-                wire_kill(c, WIRE_TOO_LONG, "");
+        case WIRE_PARSER_BODY:
+            if (wire_request_take_body(r, c->parser.body, c->parser.body_length)) {
+                wire_close_now(c, WIRE_TOO_LONG, "");
                 return;
             }
             break;
-        case WIRE_H1_END:
+        case WIRE_PARSER_END:
             r->answer_complete = 1;
             /* A success that came before the whole body: it counts once the server has got the rest. */
             if (r->status < 300 && !length && !r->hold && (!r->sending_done || c->count))
                 return;
             end(c, length);
             return;
-        case WIRE_H1_ERROR:
-            wire_kill(c, WIRE_MALFORMED, c->parser.why);
+        case WIRE_PARSER_ERROR:
+            wire_close_now(c, WIRE_MALFORMED, c->parser.why);
             return;
         }
     }
@@ -140,12 +144,13 @@ void wire_h1_input_end(wire_connection *c, int clean, const char *why)
 {
     wire_request *r = c->current;
     /* A body that ends with the connection ends well only if the connection did: with TLS, by its close_notify. */
-    if (r && !r->answer_complete && clean && wire_h1_begun(&c->parser) && wire_h1_eof(&c->parser) == WIRE_H1_END) {
+    if (r && !r->answer_complete && clean && wire_parser_begun(&c->parser) &&
+        wire_parser_eof(&c->parser) == WIRE_PARSER_END) {
         end(c, 0);
         return;
     }
-    if (r && !r->answer_complete && wire_h1_begun(&c->parser))
-        wire_kill(c, WIRE_MALFORMED, "the answer was cut short");
+    if (r && !r->answer_complete && wire_parser_begun(&c->parser))
+        wire_close_now(c, WIRE_MALFORMED, "the answer was cut short");
     else
-        wire_kill(c, WIRE_BROKEN, why);
+        wire_close_now(c, WIRE_BROKEN, why);
 }

@@ -1,6 +1,12 @@
 /* HTTP/2 on a connection, over nghttp2: it keeps the protocol's state, we keep the bytes. DATA frames are not copied into
  * nghttp2's buffers: their heads and the runs of the body behind them go into the output queue. */
-#include "wire_core.h"
+#include "wire_h2.h"
+
+#include "wire_close.h"
+#include "wire_mailbox.h"
+#include "wire_output.h"
+#include "wire_request.h"
+#include "wire_schedule.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,7 +38,7 @@ static ssize_t on_send(nghttp2_session *session, const uint8_t *data, size_t len
     (void)flags;
     if (full(c, 1))
         return NGHTTP2_ERR_WOULDBLOCK;
-    return wire_push_copy(c, (const char *)data, length) ? NGHTTP2_ERR_CALLBACK_FAILURE : (ssize_t)length;
+    return wire_output_push_copy(c, (const char *)data, length) ? NGHTTP2_ERR_CALLBACK_FAILURE : (ssize_t)length;
 }
 
 /* What the windows let through goes at once, be it little. To wait for more was tried: beside a peer with windows of 64 KiB
@@ -63,12 +69,12 @@ static ssize_t on_read_body(nghttp2_session *session, int32_t stream_id, uint8_t
         r->deferred = 1;
         return NGHTTP2_ERR_DEFERRED;
     }
-    wire_piece *piece = r->hold ? NULL : wire_next_piece(r);
+    wire_piece *piece = r->hold ? NULL : wire_request_next_piece(r);
     *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
     if (!piece) {
         if (r->hold || !r->complete) {
             if (!r->hold)
-                wire_want(r);
+                wire_request_want(r);
             r->deferred = 1;
             return NGHTTP2_ERR_DEFERRED;
         }
@@ -92,12 +98,12 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
     (void)session;
     if (full(c, 2))
         return NGHTTP2_ERR_WOULDBLOCK;
-    wire_push_copy(c, (const char *)head, 9);
+    wire_output_push_copy(c, (const char *)head, 9);
     if (length) {
-        wire_push_body(c, r, r->piece, r->taken, length);
+        wire_output_push_body(c, r, r->piece, r->taken, length);
         r->taken += length;
     } else {
-        wire_push_belongs(c, r);
+        wire_output_push_belongs(c, r);
     }
     if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)
         r->sending_done = 1;
@@ -109,7 +115,7 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
     if (frame->hd.type == NGHTTP2_HEADERS) {
         wire_request *r = of_stream(session, frame->hd.stream_id);
         if (r)
-            wire_push_belongs(user, r); /* its head was pushed just now; the request is begun when that goes out */
+            wire_output_push_belongs(user, r); /* its head was pushed just now; the request is begun when that goes out */
     }
     return 0;
 }
@@ -122,7 +128,7 @@ static int on_frame_not_send(nghttp2_session *session, const nghttp2_frame *fram
         wire_request *r = frame->headers.cat == NGHTTP2_HCAT_REQUEST ? of_stream(session, frame->hd.stream_id) : NULL;
         if (r) {
             r->stream_open = 0;
-            wire_finish(r, WIRE_UNSENT, "the server takes no more requests on this connection");
+            wire_request_finish(r, WIRE_UNSENT, "the server takes no more requests on this connection");
         }
     }
     return 0;
@@ -135,7 +141,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     wire_request *r = of_stream(session, frame->hd.stream_id);
     (void)user;
     if (r && !r->done && r->status < 200)
-        wire_clear_answer(r); /* what an interim answer left */
+        wire_request_clear_answer(r); /* what an interim answer left */
     return 0;
 }
 
@@ -153,15 +159,15 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
             r->status = r->status * 10 + (value[i] - '0'); /* three digits: nghttp2 has seen to it */
         if (r->status >= 100 && r->status < 600)
             return 0;
-        wire_finish(r, WIRE_MALFORMED, "the status is not a number from 100 to 599");
+        wire_request_finish(r, WIRE_MALFORMED, "the status is not a number from 100 to 599");
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
     /* The second header block of a final answer is its trailers, which nobody reads. */
     if (name[0] == ':' || frame->headers.cat == NGHTTP2_HCAT_PUSH_RESPONSE || r->head_complete)
         return 0;
-    if (!wire_set_header(r, (const char *)name, name_length, (const char *)value, value_length))
+    if (!wire_request_set_header(r, (const char *)name, name_length, (const char *)value, value_length))
         return 0;
-    wire_finish(r, WIRE_MALFORMED, "the head is longer than 128 KiB");
+    wire_request_finish(r, WIRE_MALFORMED, "the head is longer than 128 KiB");
     return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* resets the stream */
 }
 
@@ -171,8 +177,8 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, c
     wire_request *r = of_stream(session, stream_id);
     (void)flags;
     (void)user;
-    if (r && wire_take_body(r, (const char *)data, length)) {
-        wire_finish(r, WIRE_TOO_LONG, "");
+    if (r && wire_request_take_body(r, (const char *)data, length)) {
+        wire_request_finish(r, WIRE_TOO_LONG, "");
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream_id, NGHTTP2_CANCEL);
     }
     return 0;
@@ -186,7 +192,7 @@ static void answer_complete(nghttp2_session *session, wire_request *r)
         return; /* a success: the server still wants the rest; the end of the stream is the end */
     if (early) /* refused: the rest of the body is of no use to anybody */
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, r->stream_id, NGHTTP2_NO_ERROR);
-    wire_finish(r, WIRE_OK, NULL);
+    wire_request_finish(r, WIRE_OK, NULL);
 }
 
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user)
@@ -201,12 +207,12 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
             break;
         if (frame->hd.type == NGHTTP2_HEADERS && r->status >= 200 && !r->head_complete) {
             r->head_complete = 1;
-            r->last_activity = c->engine->now;
+            r->last_activity = c->io->now;
         }
         if (frame->hd.type == NGHTTP2_HEADERS && r->status < 200 && !r->done) {
             r->interim_bytes += r->headers_length;
             if (++r->interims > WIRE_MAX_INTERIM || r->interim_bytes > WIRE_MAX_HEAD_BYTES) {
-                wire_finish(r, WIRE_MALFORMED, "there is no end of interim answers");
+                wire_request_finish(r, WIRE_MALFORMED, "there is no end of interim answers");
                 nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_CANCEL);
                 break;
             }
@@ -224,14 +230,14 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
             uint64_t used = (uint64_t)frame->window_update.window_size_increment, got = r->sent - r->credited;
             used = used < got ? used : got;
             r->credited += used;
-            wire_moved(r, (size_t)used);
+            wire_request_moved(r, (size_t)used);
         }
         break;
     case NGHTTP2_SETTINGS:
         if (!(frame->hd.flags & NGHTTP2_FLAG_ACK)) {
             uint32_t streams = nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
             if (!c->settings_seen || streams != c->streams_told)
-                wire_emit(c->engine, WIRE_SETTINGS, c->owner, streams, NULL);
+                wire_mailbox_emit(c->io, WIRE_SETTINGS, c->owner, streams, NULL);
             c->streams_told = streams;
             if (!c->settings_seen) {
                 c->settings_seen = 1;
@@ -241,7 +247,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         }
         break;
     case NGHTTP2_GOAWAY:
-        wire_leave(c);
+        wire_close_gracefully(c);
         if (frame->goaway.error_code != NGHTTP2_NO_ERROR && !c->why[0])
             snprintf(c->why, sizeof c->why, "the server ended the connection: %s %.*s",
                      nghttp2_http2_strerror(frame->goaway.error_code),
@@ -261,17 +267,17 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
         return 0;
     nghttp2_session_set_stream_user_data(session, stream_id, NULL);
     r->stream_open = 0;
-    if (r->done || wire_answer_counts(r)) {
-        wire_finish(r, WIRE_OK, NULL);
+    if (r->done || wire_request_answer_counts(r)) {
+        wire_request_finish(r, WIRE_OK, NULL);
     } else if (r->answer_complete && r->sending_done && !r->cut) {
         r->finish_when_out = 1;
     } else if (error == NGHTTP2_REFUSED_STREAM && !r->status) {
-        wire_finish(r, WIRE_UNSENT, "the server refused the stream");
+        wire_request_finish(r, WIRE_UNSENT, "the server refused the stream");
     } else if (error == NGHTTP2_HTTP_1_1_REQUIRED && !r->status) {
-        wire_finish(r, WIRE_NEEDS_H1, "the server requires HTTP/1.1");
+        wire_request_finish(r, WIRE_NEEDS_H1, "the server requires HTTP/1.1");
     } else {
         snprintf(why, sizeof why, "the server reset the stream: %s", nghttp2_http2_strerror(error));
-        wire_finish(r, error == NGHTTP2_PROTOCOL_ERROR ? WIRE_MALFORMED : WIRE_BROKEN, why);
+        wire_request_finish(r, error == NGHTTP2_PROTOCOL_ERROR ? WIRE_MALFORMED : WIRE_BROKEN, why);
     }
     return 0;
 }
@@ -386,7 +392,7 @@ void wire_h2_submit(wire_connection *c, wire_request *r)
     for (size_t i = 0; i < r->head_length; i++)
         lines += r->head[i] == '\n';
     if (lines + 3 > FEW_HEADERS && !(fields = malloc((lines + 3) * sizeof *fields))) {
-        wire_finish(r, WIRE_UNSENT, "out of memory");
+        wire_request_finish(r, WIRE_UNSENT, "out of memory");
         return;
     }
     size_t count = fields_of(c, r->head, r->head_length, fields);
@@ -397,7 +403,7 @@ void wire_h2_submit(wire_connection *c, wire_request *r)
     if (fields != few)
         free(fields);
     if (id < 0) {
-        wire_finish(r, WIRE_UNSENT, nghttp2_strerror(id));
+        wire_request_finish(r, WIRE_UNSENT, nghttp2_strerror(id));
         return;
     }
     r->stream_id = id;
@@ -416,8 +422,8 @@ void wire_h2_end(wire_connection *c, wire_request *r, int result)
 {
     if (r->stream_open)
         nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, r->stream_id, NGHTTP2_CANCEL);
-    wire_finish(r, result, "");
-    wire_make_ready(c);
+    wire_request_finish(r, result, "");
+    wire_schedule_ready(c);
 }
 
 static int has_unsent_body(const wire_connection *c)
@@ -430,13 +436,13 @@ static int has_unsent_body(const wire_connection *c)
 
 void wire_h2_produce(wire_connection *c)
 {
-    double now = c->engine->now;
+    double now = c->io->now;
     unsigned before = c->count;
     if (c->queued >= WIRE_QUEUE_BYTES / 2)
         return; /* in large steps */
     int error = nghttp2_session_send(c->session);
     if (error) {
-        wire_kill(c, WIRE_BROKEN, nghttp2_strerror(error));
+        wire_close_now(c, WIRE_BROKEN, nghttp2_strerror(error));
         return;
     }
     if (c->count > before || !has_unsent_body(c)) {
@@ -446,7 +452,7 @@ void wire_h2_produce(wire_connection *c)
         c->blocked_since = now;
     }
     if (!c->count && !nghttp2_session_want_read(c->session) && !nghttp2_session_want_write(c->session))
-        wire_kill(c, WIRE_BROKEN, "the server closed the connection");
+        wire_close_now(c, WIRE_BROKEN, "the server closed the connection");
 }
 
 void wire_h2_input(wire_connection *c, const char *data, size_t length)
@@ -455,10 +461,10 @@ void wire_h2_input(wire_connection *c, const char *data, size_t length)
     if (used < 0) {
         char why[160];
         snprintf(why, sizeof why, "the answer is not HTTP/2: %s", nghttp2_strerror((int)used));
-        wire_kill(c, WIRE_MALFORMED, why);
+        wire_close_now(c, WIRE_MALFORMED, why);
         return;
     }
-    wire_make_ready(c);
+    wire_schedule_ready(c);
 }
 
 int wire_h2_waits_for_room(const wire_connection *c, const wire_request *r)
@@ -475,6 +481,6 @@ void wire_h2_tick(wire_connection *c, double now)
         c->blocked_since = now; /* it may not have been spoken to either */
     if ((c->blocked || !c->settings_seen) && now - c->blocked_since > STALLED_SECONDS && now - c->told_stalled > 1.0) {
         c->told_stalled = now;
-        wire_emit(c->engine, WIRE_STALLED, c->owner, 0, NULL);
+        wire_mailbox_emit(c->io, WIRE_STALLED, c->owner, 0, NULL);
     }
 }

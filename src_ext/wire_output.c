@@ -3,7 +3,12 @@
  * costs more than the copy). TLS: runs of a record or more straight from the body, what is shorter (frame heads, ends)
  * copied together, so that no record is short. */
 #define _GNU_SOURCE
-#include "wire_core.h"
+#include "wire_output.h"
+
+#include "wire_pages.h"
+#include "wire_rate.h"
+#include "wire_request.h"
+#include "wire_schedule.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -24,7 +29,7 @@ static wire_span *slot(wire_connection *c)
     return s;
 }
 
-wire_span *wire_push(wire_connection *c, const char *data, size_t length)
+wire_span *wire_output_push(wire_connection *c, const char *data, size_t length)
 {
     wire_span *s = slot(c);
     s->data = data;
@@ -33,20 +38,20 @@ wire_span *wire_push(wire_connection *c, const char *data, size_t length)
     return s;
 }
 
-int wire_push_copy(wire_connection *c, const char *data, size_t length)
+int wire_output_push_copy(wire_connection *c, const char *data, size_t length)
 {
     char *owned = NULL;
     if (length > sizeof c->spans[0].small && !(owned = malloc(length)))
         return -1;
-    wire_span *s = wire_push(c, NULL, length);
+    wire_span *s = wire_output_push(c, NULL, length);
     s->owned = owned;
     s->data = memcpy(owned ? owned : s->small, data, length);
     return 0;
 }
 
-void wire_push_body(wire_connection *c, wire_request *r, wire_piece *piece, size_t at, size_t length)
+void wire_output_push_body(wire_connection *c, wire_request *r, wire_piece *piece, size_t at, size_t length)
 {
-    wire_span *s = wire_push(c, piece->data + at, length);
+    wire_span *s = wire_output_push(c, piece->data + at, length);
     s->request = r;
     s->piece = piece;
     s->at = at;
@@ -54,7 +59,7 @@ void wire_push_body(wire_connection *c, wire_request *r, wire_piece *piece, size
     r->queued += length;
 }
 
-void wire_push_belongs(wire_connection *c, wire_request *r)
+void wire_output_push_belongs(wire_connection *c, wire_request *r)
 {
     c->spans[(c->first + c->count - 1) % WIRE_SPANS].request = r;
     r->spans++;
@@ -69,11 +74,11 @@ static void drop_span(wire_connection *c, wire_span *s)
     c->count--;
     if (r) {
         r->spans--;
-        wire_release(r);
+        wire_request_release(r);
     }
 }
 
-void wire_drop_output(wire_connection *c)
+void wire_output_drop(wire_connection *c)
 {
     while (c->count) {
         wire_span *s = &c->spans[c->first];
@@ -104,18 +109,18 @@ static void advance(wire_connection *c, size_t length)
         if (s->request) {
             s->request->begun = 1;
             s->request->out_until = c->written;
-            wire_moved(s->request, n);
+            wire_request_moved(s->request, n);
         }
         if (s->piece) {
             s->at += n;
             s->request->sent += n;
-            wire_drop_pages(s->piece, s->at, c->engine->active > WIRE_FEW ? WIRE_STEP_BYTES : 2 * WIRE_STEP_BYTES);
+            wire_pages_drop(s->piece, s->at, c->io->active > WIRE_FEW ? WIRE_STEP_BYTES : 2 * WIRE_STEP_BYTES);
             if (s->request->fed && s->at == s->piece->length)
-                wire_report_sent(s->request); /* whoever feeds it waits for this */
+                wire_request_report_sent(s->request); /* whoever feeds it waits for this */
         }
         if (s->length == 0) {
             if (s->request && s->request->spans == 1 && is_all(s->request))
-                s->request->last_activity = c->engine->now;
+                s->request->last_activity = c->io->now;
             drop_span(c, s);
         }
     }
@@ -129,7 +134,7 @@ static ssize_t write_plain(wire_connection *c, size_t limit)
         wire_span *s = &c->spans[(c->first + i) % WIRE_SPANS];
         size_t n = s->length < limit - total ? s->length : limit - total;
         if (s->piece)
-            wire_map_pages(s->piece, s->at, n);
+            wire_pages_map(s->piece, s->at, n);
         vectors[count++] = (struct iovec){(void *)s->data, n};
         total += n;
     }
@@ -148,12 +153,12 @@ static const char *next_records(wire_connection *c, size_t limit, size_t *length
         if (c->count > 1 && n > WIRE_RECORD_BYTES)
             n -= n % WIRE_RECORD_BYTES; /* what is left goes together with what follows */
         if (s->piece)
-            wire_map_pages(s->piece, s->at, n);
+            wire_pages_map(s->piece, s->at, n);
         *length = n;
         return s->data;
     }
     size_t total = 0;
-    char *gather = c->engine->gather;
+    char *gather = c->io->gather;
     if (limit > WIRE_GATHER_BYTES)
         limit = WIRE_GATHER_BYTES;
     for (unsigned i = 0; i < c->count && total < limit; i++) {
@@ -166,7 +171,7 @@ static const char *next_records(wire_connection *c, size_t limit, size_t *length
             limit = total + n;
         }
         if (s->piece)
-            wire_map_pages(s->piece, s->at, n);
+            wire_pages_map(s->piece, s->at, n);
         memcpy(gather + total, s->data, n);
         total += n;
     }
@@ -190,36 +195,19 @@ static ssize_t write_tls(wire_connection *c, size_t limit)
     return -1;
 }
 
-/* Some of the output lies in a file that was cut. Frames may be half out by now, so the connection goes as well. */
-static void end_lost(wire_connection *c)
+wire_flush_result wire_output_flush(wire_connection *c, size_t *budget)
 {
-    int found = 0;
-    for (unsigned i = 0; i < c->count; i++) {
-        wire_span *s = &c->spans[(c->first + i) % WIRE_SPANS];
-        if (s->piece && wire_pages_are_lost(s->piece, s->at, s->length)) {
-            wire_finish(s->request, WIRE_LOST, "the file was cut while it was being sent");
-            found = 1;
-        }
-    }
-    if (found)
-        wire_kill(c, WIRE_BROKEN, "the file of another request was cut while it was being sent");
-    else
-        wire_kill(c, WIRE_LOST, "a file was cut while it was being sent");
-}
-
-int wire_flush(wire_connection *c, size_t *budget)
-{
-    wire_rate *rate = c->engine->rate;
+    wire_rate *rate = c->io->rate;
     while (c->count) {
         size_t limit = *budget;
         if (limit < WIRE_RECORD_BYTES)
-            return 0; /* not a sliver to fill the turn */
+            return WIRE_FLUSH_WAITS; /* not a sliver to fill the turn */
         if (rate) {
-            limit = wire_allowed(c, c->queued < limit ? c->queued : limit);
+            limit = wire_schedule_allowed(c, c->queued < limit ? c->queued : limit);
             if (!limit) {
                 for (wire_request *r = c->requests; r; r = r->next)
-                    r->last_activity = c->engine->now; /* we are slow, not the server */
-                return 0;
+                    r->last_activity = c->io->now; /* we are slow, not the server */
+                return WIRE_FLUSH_WAITS;
             }
         }
         ssize_t n = c->ops ? write_tls(c, limit) : write_plain(c, limit);
@@ -234,15 +222,13 @@ int wire_flush(wire_connection *c, size_t *budget)
             continue;
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
             c->writable = 0;
-            return 0;
+            return WIRE_FLUSH_WAITS;
         }
-        if (n < 0 && errno == EFAULT) {
-            end_lost(c);
-            return -1;
-        }
+        if (n < 0 && errno == EFAULT)
+            return WIRE_FLUSH_LOST;
         if (!c->why[0])
             snprintf(c->why, sizeof c->why, "%s", strerror(errno));
-        return -1;
+        return WIRE_FLUSH_BROKEN;
     }
-    return 1;
+    return WIRE_FLUSH_ALL;
 }

@@ -1,7 +1,10 @@
 /* The rate limit: a token bucket, shared by the I/O threads of a client. A tenth of a second may go in one burst. As long
  * as anything is in it a quantum may be taken, on credit if need be: so nobody has to wait for more than others wait for. */
-#include "wire_core.h"
+#include "wire_rate.h"
 
+#include "wire_clock.h"
+
+#include <pthread.h>
 #include <stdlib.h>
 
 #define QUANTUM_BYTES 16384.0 /* not less is sent at a time, or a low rate would go out in slivers */

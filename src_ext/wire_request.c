@@ -1,17 +1,14 @@
 /* A request: the pieces of its body, its answer, and its end. */
 #define _GNU_SOURCE
-#include "wire_core.h"
+#include "wire_request.h"
+
+#include "wire_mailbox.h"
+#include "wire_pages.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22
-#endif
 
 /* The head was made by us from headers of the user's: a stray CR or LF would be another header, or another request. */
 static int head_is_well_formed(const char *head, size_t length)
@@ -26,7 +23,7 @@ static int head_is_well_formed(const char *head, size_t length)
             return 0;
         if (line != head) {
             const char *colon = line;
-            while (wire_is_token_char((unsigned char)*colon))
+            while (wire_parser_is_token_char((unsigned char)*colon))
                 colon++;
             if (colon == line || *colon != ':')
                 return 0;
@@ -108,7 +105,7 @@ void wire_request_last_piece(wire_request *r)
     r->complete = 1;
 }
 
-wire_piece *wire_next_piece(wire_request *r)
+wire_piece *wire_request_next_piece(wire_request *r)
 {
     for (;;) {
         wire_piece *next = r->piece ? r->piece : r->pieces;
@@ -123,46 +120,6 @@ wire_piece *wire_next_piece(wire_request *r)
         r->piece = next;
         if (r->taken < next->length)
             return next;
-    }
-}
-
-/* -- the mapping's pages -------------------------------------------------------------------------------------------
- * Touching a mapping faults in 16 pages at a time; asking for a step at once costs a fifth of that. Behind the sending
- * pages are dropped again: they count as this process's memory while they are mapped. */
-
-static int advise(const char *from, const char *to, int advice)
-{
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uintptr_t start = (uintptr_t)from & ~(page - 1);
-    return madvise((void *)start, (size_t)((uintptr_t)to - start), advice);
-}
-
-void wire_map_pages(wire_piece *piece, size_t at, size_t length)
-{
-    if (!piece->mapped || at + length <= piece->populated)
-        return;
-    size_t end = (at + length + WIRE_STEP_BYTES - 1) / WIRE_STEP_BYTES * WIRE_STEP_BYTES;
-    if (end > piece->length)
-        end = piece->length;
-    size_t start = piece->populated > at ? piece->populated : at;
-    if (advise(piece->data + start, piece->data + end, MADV_POPULATE_READ) && errno == EINVAL)
-        advise(piece->data + start, piece->data + end, MADV_WILLNEED);
-    piece->populated = end;
-}
-
-int wire_pages_are_lost(const wire_piece *piece, size_t at, size_t length)
-{
-    return advise(piece->data + at, piece->data + at + length, MADV_POPULATE_READ) && errno != EINVAL;
-}
-
-void wire_drop_pages(wire_piece *piece, size_t up_to, size_t step)
-{
-    if (!piece->populated)
-        return;
-    if (up_to == piece->length || up_to - piece->dropped >= step) {
-        if (up_to > piece->dropped)
-            advise(piece->data + piece->dropped, piece->data + up_to, MADV_DONTNEED);
-        piece->dropped = up_to;
     }
 }
 
@@ -185,7 +142,8 @@ static int append(char **buffer, size_t *length, size_t *capacity, const char *d
     return 0;
 }
 
-int wire_set_header(wire_request *r, const char *name, size_t name_length, const char *value, size_t value_length)
+int wire_request_set_header(wire_request *r, const char *name, size_t name_length, const char *value,
+                            size_t value_length)
 {
     if (r->headers_length + name_length + value_length + 2 > 2 * WIRE_MAX_HEAD_BYTES)
         return -1;
@@ -197,17 +155,17 @@ int wire_set_header(wire_request *r, const char *name, size_t name_length, const
                : 0;
 }
 
-void wire_clear_answer(wire_request *r)
+void wire_request_clear_answer(wire_request *r)
 {
     r->status = 0;
     r->headers_length = 0;
 }
 
-int wire_take_body(wire_request *r, const char *data, size_t length)
+int wire_request_take_body(wire_request *r, const char *data, size_t length)
 {
     if (r->done || !length)
         return 0;
-    wire_moved(r, length);
+    wire_request_moved(r, length);
     if (r->pass_body_on && r->status >= 200 && r->status < 300) {
         char *copy = malloc(length);
         if (!copy)
@@ -216,7 +174,7 @@ int wire_take_body(wire_request *r, const char *data, size_t length)
         r->backlog += length;
         if (r->backlog > WIRE_BACKLOG_BYTES)
             r->connection->paused = 1;
-        wire_emit(r->connection->engine, WIRE_BODY, r->owner, (int64_t)length, copy);
+        wire_mailbox_emit(r->connection->io, WIRE_BODY, r->owner, (int64_t)length, copy);
         return 0;
     }
     if (r->body_length + length > r->max_answer_bytes)
@@ -241,23 +199,23 @@ void wire_request_answer(const wire_request *r, wire_answer *answer)
 
 /* -- its end ------------------------------------------------------------------------------------------------------- */
 
-void wire_report_sent(wire_request *r)
+void wire_request_report_sent(wire_request *r)
 {
     if (r->sent == r->reported)
         return;
-    wire_emit(r->connection->engine, WIRE_SENT, r->owner, (int64_t)(r->sent - r->reported), NULL);
+    wire_mailbox_emit(r->connection->io, WIRE_SENT, r->owner, (int64_t)(r->sent - r->reported), NULL);
     r->reported = r->sent;
 }
 
-void wire_want(wire_request *r)
+void wire_request_want(wire_request *r)
 {
     if (r->wanted)
         return;
     r->wanted = 1;
-    wire_emit(r->connection->engine, WIRE_WANTED, r->owner, 0, NULL);
+    wire_mailbox_emit(r->connection->io, WIRE_WANTED, r->owner, 0, NULL);
 }
 
-void wire_moved(wire_request *r, size_t bytes)
+void wire_request_moved(wire_request *r, size_t bytes)
 {
     r->trickle += bytes;
     if (r->trickle < WIRE_TRICKLE_BYTES)
@@ -265,15 +223,15 @@ void wire_moved(wire_request *r, size_t bytes)
     r->trickle = 0;
     r->interims = 0; /* a body that goes on has an end, and so have the interim responses beside it */
     r->interim_bytes = 0;
-    r->last_activity = r->connection->engine->now;
+    r->last_activity = r->connection->io->now;
 }
 
-int wire_caller_is_late(wire_request *r)
+int wire_request_caller_is_late(wire_request *r)
 {
-    return r->wanted && !r->complete && !r->sending_done && !r->spans && r->status < 300 && !wire_next_piece(r);
+    return r->wanted && !r->complete && !r->sending_done && !r->spans && r->status < 300 && !wire_request_next_piece(r);
 }
 
-void wire_attach(wire_connection *c, wire_request *r)
+void wire_request_attach(wire_connection *c, wire_request *r)
 {
     r->connection = c;
     r->previous = NULL;
@@ -282,11 +240,11 @@ void wire_attach(wire_connection *c, wire_request *r)
         r->next->previous = r;
     c->requests = r;
     c->request_count++;
-    c->engine->active++;
-    r->last_activity = c->engine->now;
+    c->io->active++;
+    r->last_activity = c->io->now;
 }
 
-int wire_answer_counts(const wire_request *r)
+int wire_request_answer_counts(const wire_request *r)
 {
     /* HTTP/1.1 with a length: the body is whole for the server, also where the caller has not said yet that it was all. */
     int whole = r->sending_done ||
@@ -294,10 +252,10 @@ int wire_answer_counts(const wire_request *r)
     return r->answer_complete && (r->status >= 300 || (whole && !r->cut && !r->spans));
 }
 
-void wire_finish(wire_request *r, int result, const char *why)
+void wire_request_finish(wire_request *r, int result, const char *why)
 {
     wire_connection *c = r->connection;
-    if (result == WIRE_OK && !wire_answer_counts(r)) {
+    if (result == WIRE_OK && !wire_request_answer_counts(r)) {
         result = WIRE_BROKEN;
         why = "the server answered, but has not got the whole body";
     }
@@ -308,30 +266,30 @@ void wire_finish(wire_request *r, int result, const char *why)
             strncpy(r->why, why, sizeof r->why - 1);
             r->why[sizeof r->why - 1] = 0;
         }
-        wire_report_sent(r);
+        wire_request_report_sent(r);
         c->request_count--;
-        c->engine->active--;
-        wire_emit(c->engine, WIRE_DONE, r->owner, 0, NULL);
+        c->io->active--;
+        wire_mailbox_emit(c->io, WIRE_DONE, r->owner, 0, NULL);
     }
-    wire_release(r);
+    wire_request_release(r);
 }
 
-void wire_release(wire_request *r)
+void wire_request_release(wire_request *r)
 {
     if (r->finish_when_out && !r->done && !r->spans && !r->cut) {
-        wire_finish(r, WIRE_OK, NULL); /* comes back here */
+        wire_request_finish(r, WIRE_OK, NULL); /* comes back here */
         return;
     }
     if (!r->done || r->released || r->spans || r->stream_open)
         return;
     r->released = 1;
     for (wire_piece *piece = r->pieces; piece; piece = piece->next)
-        wire_drop_pages(piece, piece->length, 0);
+        wire_pages_drop(piece, piece->length, 0);
     if (r->previous)
         r->previous->next = r->next;
     else
         r->connection->requests = r->next;
     if (r->next)
         r->next->previous = r->previous;
-    wire_emit(r->connection->engine, WIRE_RELEASED, r->owner, 0, NULL);
+    wire_mailbox_emit(r->connection->io, WIRE_RELEASED, r->owner, 0, NULL);
 }

@@ -3,7 +3,7 @@
  * OpenSSL to be built, and where one of them is missing (another TLS library, or one linked statically) the session is
  * driven through Python (wire.pyx). */
 #define _GNU_SOURCE
-#include "wire.h"
+#include "wire_tls.h"
 
 #include <dlfcn.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Fuzzes the parser of HTTP/1.1 answers and the whole engine (HTTP/1.1 and HTTP/2, plain and with a session in between),
+# Fuzzes the parser of HTTP/1.1 responses and the whole I/O thread (HTTP/1.1 and HTTP/2, plain and with a session in between),
 # led by coverage (libFuzzer), under AddressSanitizer and UndefinedBehaviorSanitizer. Installs clang where it is missing
 # (Debian, as root or with sudo); where that cannot be done, seeds are damaged without guidance.
 # Usage: wire_guided.sh [SECONDS [FOLDER]]: for each of the two, and where to keep what was found (build/fuzz).
@@ -43,13 +43,13 @@ else
     cc="gcc -fsanitize=$sanitizers" driver="$tests/wire_fuzz_main.c"
 fi
 # shellcheck disable=SC2086 # lists of words
-$cc -fno-sanitize-recover=all $common -DGUIDED wire_http1.c $tests/wire_http1_fuzz.c $driver -o "$out/fuzz-http1"
-# shellcheck disable=SC2086
-$cc -fno-sanitize-recover=all $common $clock wire_engine.c wire_connection.c wire_request.c wire_output.c wire_rate.c \
-    wire_http1.c wire_h1.c wire_h2.c $tests/wire_engine_fuzz.c $driver -lnghttp2 -pthread -o "$out/fuzz-engine"
+$cc -fno-sanitize-recover=all $common -DGUIDED wire_parser.c $tests/wire_parser_fuzz.c $driver -o "$out/fuzz-parser"
+# shellcheck disable=SC2086 # all files but wire_tls.c
+$cc -fno-sanitize-recover=all $common $clock wire_[!t]*.c $tests/wire_io_thread_fuzz.c $driver -lnghttp2 -pthread \
+    -o "$out/fuzz-io-thread"
 
 cd "$out"
-for target in http1 engine; do
+for target in parser io-thread; do
     if [ -n "$clang" ]; then
         mkdir -p "found-$target"
         # libFuzzer leaves the input that ended it in crash-….

@@ -18,7 +18,7 @@ for name in closing ends exit files handover http1 http2 noise slow tls; do
 done
 cp "$root/tests/functional/peer_raw.py" "$root/tests/functional/peer_tls.py" "$copy/tests/functional/"
 cp "$root"/tests/native/__init__.py "$root"/tests/native/wire_memory.py "$root"/tests/native/wire_play.py \
-    "$root"/tests/native/test_wire_engine.py "$root"/tests/native/test_wire_tls.py "$copy/tests/native/"
+    "$root"/tests/native/test_wire_io_thread.py "$root"/tests/native/test_wire_tls.py "$copy/tests/native/"
 find "$copy/cosxfer" -name '*.so' -delete
 touch "$copy/README.md"
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the wire's engine, with its I/O thread and a caller, under ThreadSanitizer: the fuzzer's target on damaged seeds.
+# Runs the wire, with its I/O thread and a caller, under ThreadSanitizer: the fuzzer's target on damaged seeds.
 # Usage: wire_threads.sh [SECONDS]. What it builds goes to build/threads/.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -10,12 +10,12 @@ mkdir -p "$out"
 cd "$root/src_ext"
 tests=../tests/native
 gcc -fsanitize=thread -g -O1 -std=gnu11 -Wall -Wextra -Werror -I. -Dclock_gettime=fuzz_clock_gettime \
-    -Depoll_wait=fuzz_epoll_wait wire_engine.c wire_connection.c wire_request.c wire_output.c wire_rate.c wire_http1.c \
-    wire_h1.c wire_h2.c $tests/wire_engine_fuzz.c $tests/wire_fuzz_main.c -lnghttp2 -pthread -o "$out/engine-threads"
+    -Depoll_wait=fuzz_epoll_wait wire_[!t]*.c $tests/wire_io_thread_fuzz.c $tests/wire_fuzz_main.c -lnghttp2 -pthread \
+    -o "$out/wire-threads" # all files but wire_tls.c
 cd "$out"
 export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
 # With more randomness of addresses than it was built for, it refuses to start; where that may not be turned off, it is tried.
 if setarch -R true 2>/dev/null; then
-    exec setarch -R ./engine-threads engine "${1:-40}"
+    exec setarch -R ./wire-threads io-thread "${1:-40}"
 fi
-exec ./engine-threads engine "${1:-40}"
+exec ./wire-threads io-thread "${1:-40}"

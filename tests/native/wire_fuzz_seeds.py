@@ -1,6 +1,6 @@
-"""Writes what the fuzzers of the wire begin with to ``FOLDER/http1`` and ``FOLDER/engine``: wire_fuzz_seeds.py FOLDER.
+"""Writes what the fuzzers of the wire begin with to ``FOLDER/parser`` and ``FOLDER/io-thread``: wire_fuzz_seeds.py FOLDER.
 
-An input of the engine's fuzzer is two bytes of mode, then steps: see ``play`` in ``wire_engine_fuzz.c``.
+An input of the I/O thread's fuzzer is two bytes of mode, then steps: see ``play`` in ``wire_io_thread_fuzz.c``.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def answer(which: int) -> bytes:
     return bytes([2, which])
 
 
-def engine_seeds() -> list[bytes]:
+def io_thread_seeds() -> list[bytes]:
     ok, go_on, chunks, refused, endless = answer(0), answer(1), answer(2), answer(3), answer(5)
     put, get, head = submit(0, 4), submit(1, 0), submit(2, 0)
     plain = [
@@ -110,7 +110,7 @@ def engine_seeds() -> list[bytes]:
 
 
 def main(folder: Path) -> None:
-    for name, seeds in (("http1", [b"\0" + seed for seed in HTTP1]), ("engine", engine_seeds())):
+    for name, seeds in (("parser", [b"\0" + seed for seed in HTTP1]), ("io-thread", io_thread_seeds())):
         (folder / name).mkdir(parents=True, exist_ok=True)
         for number, seed in enumerate(seeds):
             (folder / name / f"seed-{number:03}").write_bytes(seed)

@@ -1,9 +1,10 @@
-/* Inside the wire. All of this runs in the I/O thread unless said otherwise. */
-#ifndef WIRE_CORE_H
-#define WIRE_CORE_H
+/* The data of the wire: requests, connections and the I/O thread, which all of its files share.
+ * Has no functions. The I/O thread owns all of it, except where a comment says otherwise. */
+#ifndef WIRE_STATE_H
+#define WIRE_STATE_H
 
 #include "wire.h"
-#include "wire_http1.h"
+#include "wire_parser.h"
 
 #include <nghttp2/nghttp2.h>
 #include <pthread.h>
@@ -87,7 +88,7 @@ struct wire_request {
 
 struct wire_connection {
     void *owner;
-    wire_engine *engine;
+    wire_io_thread *io;
     wire_connection *previous, *next; /* of the engine */
     wire_connection *next_dead;
     int fd, http2, dead, leaving;
@@ -112,7 +113,7 @@ struct wire_connection {
     size_t queued;
     uint64_t written, acknowledged; /* bytes given to the socket; of those, what the peer's system has confirmed */
     /* HTTP/1.1 */
-    wire_h1_parser parser;
+    wire_parser parser;
     wire_request *current;
     /* HTTP/2 */
     nghttp2_session *session;
@@ -132,7 +133,7 @@ typedef struct wire_command {
     int last;
 } wire_command;
 
-struct wire_engine {
+struct wire_io_thread {
     pthread_mutex_t lock;
     wire_command *commands, **commands_end; /* under `lock` */
     wire_event *published, **published_end; /* under `lock` */
@@ -147,86 +148,5 @@ struct wire_engine {
     unsigned active; /* requests under way */
     char *input, *gather;
 };
-
-/* wire_engine.c */
-double wire_now(void);
-void wire_emit(wire_engine *engine, int kind, void *owner, int64_t number, char *data);
-void wire_make_ready(wire_connection *connection);
-/* How many of `want` bytes the rate limit lets the connection send now. 0: it has been put in the queue. */
-size_t wire_allowed(wire_connection *connection, size_t want);
-void wire_leave_queue(wire_connection *connection);
-
-/* wire_request.c: a request's body and answer */
-int wire_set_header(wire_request *request, const char *name, size_t name_length, const char *value, size_t value_length);
-void wire_clear_answer(wire_request *request);
-/* Takes a piece of the answer's body; returns 0, or -1 when it is longer than allowed. */
-int wire_take_body(wire_request *request, const char *data, size_t length);
-/* The request has its result. It is released when none of its body is in a queue. */
-void wire_finish(wire_request *request, int result, const char *why);
-/* Whether an answer that is complete may count: a success does not before the whole body is out. */
-int wire_answer_counts(const wire_request *request);
-void wire_release(wire_request *request);
-void wire_report_sent(wire_request *request);
-/* The body goes on with a piece that is not there yet: the caller hears so, once. */
-void wire_want(wire_request *request);
-/* `bytes` of the request have moved, either way. A trickle is no sign of life: a peer that lets a byte pass now and then
- * would hold the caller as long as it likes. */
-void wire_moved(wire_request *request, size_t bytes);
-/* Whether it is the caller who is slow: it was asked for the body, and nothing but that is missing. */
-int wire_caller_is_late(wire_request *request);
-void wire_attach(wire_connection *connection, wire_request *request);
-void wire_map_pages(wire_piece *piece, size_t at, size_t length);
-/* Whether some of these bytes are beyond the end of their file. */
-int wire_pages_are_lost(const wire_piece *piece, size_t at, size_t length);
-/* Drop what was mapped before `up_to`, if it has come to `step` bytes or is the end. */
-void wire_drop_pages(wire_piece *piece, size_t up_to, size_t step);
-/* The piece that the body goes on with, or NULL: none yet, or none any more (`complete`). */
-wire_piece *wire_next_piece(wire_request *request);
-
-/* wire_output.c: a connection's output queue */
-wire_span *wire_push(wire_connection *connection, const char *data, size_t length);
-int wire_push_copy(wire_connection *connection, const char *data, size_t length); /* -1: no memory */
-void wire_push_body(wire_connection *connection, wire_request *request, wire_piece *piece, size_t at, size_t length);
-/* Write what is queued. 1: all out. 0: the socket is full, or the turn is over. -1: the connection is dead. */
-int wire_flush(wire_connection *connection, size_t *budget);
-void wire_drop_output(wire_connection *connection);
-/* The run pushed last is of this request, although not of its body. */
-void wire_push_belongs(wire_connection *connection, wire_request *request);
-
-/* wire_connection.c */
-void wire_connection_read(wire_connection *connection);
-void wire_connection_write(wire_connection *connection);
-/* End the connection; requests on it end with `result`. */
-void wire_kill(wire_connection *connection, int result, const char *why);
-/* It takes no more requests; those on it go on. */
-void wire_leave(wire_connection *connection);
-void wire_connection_submit(wire_connection *connection, wire_request *request);
-void wire_connection_cancel(wire_connection *connection, wire_request *request);
-void wire_connection_tick(wire_connection *connection, double now);
-void wire_connection_start(wire_engine *engine, wire_connection *connection);
-
-/* wire_h1.c */
-void wire_h1_submit(wire_connection *connection, wire_request *request);
-void wire_h1_produce(wire_connection *connection);
-void wire_h1_input(wire_connection *connection, const char *data, size_t length);
-void wire_h1_input_end(wire_connection *connection, int clean, const char *why);
-
-/* wire_h2.c */
-int wire_h2_start(wire_connection *connection);
-void wire_h2_free(wire_connection *connection);
-void wire_h2_submit(wire_connection *connection, wire_request *request);
-void wire_h2_resume(wire_connection *connection, wire_request *request);
-void wire_h2_end(wire_connection *connection, wire_request *request, int result);
-void wire_h2_produce(wire_connection *connection);
-void wire_h2_input(wire_connection *connection, const char *data, size_t length);
-void wire_h2_tick(wire_connection *connection, double now);
-/* Whether the request has something to send, and nothing but the connection's full output holds it back. */
-int wire_h2_waits_for_room(const wire_connection *connection, const wire_request *request);
-
-/* wire_rate.c: how many of `want` bytes may go now; 0: none */
-size_t wire_rate_take(wire_rate *rate, double now, size_t want);
-/* In how many seconds something may go; 0: now. */
-double wire_rate_wait(wire_rate *rate, double now);
-void wire_rate_give_back(wire_rate *rate, size_t bytes);
 
 #endif

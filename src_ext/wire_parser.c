@@ -1,4 +1,4 @@
-#include "wire_http1.h"
+#include "wire_parser.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,17 +14,17 @@ static const char TCHAR[256] = {
     ['^'] = 1, ['_'] = 1, ['`'] = 1, ['|'] = 1, ['~'] = 1, ['0' ... '9'] = 1, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1,
 };
 
-int wire_is_token_char(unsigned char c)
+int wire_parser_is_token_char(unsigned char c)
 {
     return TCHAR[c];
 }
 
-void wire_h1_init(wire_h1_parser *p)
+void wire_parser_init(wire_parser *p)
 {
     memset(p, 0, sizeof *p);
 }
 
-void wire_h1_reset(wire_h1_parser *p, int request_is_head)
+void wire_parser_reset(wire_parser *p, int request_is_head)
 {
     p->status = p->minor = p->keep_alive = p->interims = p->chunked = p->until_close = p->digits = p->seen = 0;
     p->why = NULL;
@@ -36,23 +36,23 @@ void wire_h1_reset(wire_h1_parser *p, int request_is_head)
     p->no_body = request_is_head;
 }
 
-void wire_h1_free(wire_h1_parser *p)
+void wire_parser_free(wire_parser *p)
 {
     free(p->head);
     free(p->fields);
     memset(p, 0, sizeof *p);
 }
 
-int wire_h1_begun(const wire_h1_parser *p)
+int wire_parser_begun(const wire_parser *p)
 {
     return p->state != IN_HEAD || p->head_length > 0 || p->interims > 0;
 }
 
-static wire_h1_event broken(wire_h1_parser *p, const char *why)
+static wire_parser_event broken(wire_parser *p, const char *why)
 {
     p->state = BROKEN;
     p->why = why;
-    return WIRE_H1_ERROR;
+    return WIRE_PARSER_ERROR;
 }
 
 static int is_digit(char c)
@@ -99,7 +99,7 @@ static int lists(const char *text, size_t length, const char *word)
     return 0;
 }
 
-static const char *status_line(wire_h1_parser *p, size_t end)
+static const char *status_line(wire_parser *p, size_t end)
 {
     const char *h = p->head;
     if (end < 12 || memcmp(h, "HTTP/1.", 7) || (h[7] != '0' && h[7] != '1') || h[8] != ' ')
@@ -116,7 +116,7 @@ static const char *status_line(wire_h1_parser *p, size_t end)
     return NULL;
 }
 
-static const char *add_field(wire_h1_parser *p, size_t start, size_t end)
+static const char *add_field(wire_parser *p, size_t start, size_t end)
 {
     char *h = p->head;
     size_t colon = start;
@@ -141,24 +141,24 @@ static const char *add_field(wire_h1_parser *p, size_t start, size_t end)
             return "there is a control character in a header";
     if (p->field_count == p->fields_capacity) {
         size_t capacity = p->fields_capacity ? p->fields_capacity * 2 : 32;
-        wire_h1_field *fields = realloc(p->fields, capacity * sizeof *fields);
+        wire_parser_field *fields = realloc(p->fields, capacity * sizeof *fields);
         if (!fields)
             return "out of memory";
         p->fields = fields;
         p->fields_capacity = capacity;
     }
-    p->fields[p->field_count++] = (wire_h1_field){start, colon - start, a, b - a};
+    p->fields[p->field_count++] = (wire_parser_field){start, colon - start, a, b - a};
     return NULL;
 }
 
 /* What the headers say of the body's length and of the connection. */
-static const char *framing(wire_h1_parser *p)
+static const char *framing(wire_parser *p)
 {
     int has_length = 0, close = 0, keep = 0;
     uint64_t length = 0;
     p->chunked = p->until_close = 0;
     for (size_t i = 0; i < p->field_count; i++) {
-        const wire_h1_field *f = &p->fields[i];
+        const wire_parser_field *f = &p->fields[i];
         const char *name = p->head + f->name, *value = p->head + f->value;
         if (same(name, f->name_length, "content-length")) {
             uint64_t n = 0;
@@ -205,7 +205,7 @@ static const char *framing(wire_h1_parser *p)
     return NULL;
 }
 
-static const char *parse_head(wire_h1_parser *p)
+static const char *parse_head(wire_parser *p)
 {
     size_t at = 0, end = p->head_length - 2; /* without the empty line's CRLF */
     int first = 1;
@@ -227,7 +227,7 @@ static const char *parse_head(wire_h1_parser *p)
 }
 
 /* Collect input up to and with CRLFCRLF. Returns 1 when there, 0 for more, -1 for an error. */
-static int collect_head(wire_h1_parser *p, const char *data, size_t length, size_t *used)
+static int collect_head(wire_parser *p, const char *data, size_t length, size_t *used)
 {
     static const char END[4] = "\r\n\r\n";
     size_t i = 0;
@@ -275,13 +275,13 @@ static int collect_head(wire_h1_parser *p, const char *data, size_t length, size
     return seen == 4;
 }
 
-static wire_h1_event head_event(wire_h1_parser *p)
+static wire_parser_event head_event(wire_parser *p)
 {
     const char *why = parse_head(p);
     if (why)
         return broken(p, why);
     if (p->status >= 200)
-        return WIRE_H1_HEAD;
+        return WIRE_PARSER_HEAD;
     if (p->status == 101)
         return broken(p, "the server switched protocols without being asked");
     p->interim_length += p->head_length;
@@ -290,11 +290,11 @@ static wire_h1_event head_event(wire_h1_parser *p)
     p->state = IN_HEAD;
     p->head_length = 0;
     p->seen = 0;
-    return WIRE_H1_INTERIM;
+    return WIRE_PARSER_INTERIM;
 }
 
 /* One byte of the line "size[;extension]CRLF". */
-static const char *chunk_line(wire_h1_parser *p, char c)
+static const char *chunk_line(wire_parser *p, char c)
 {
     int digit;
     if (++p->line_length > MAX_CHUNK_LINE)
@@ -320,7 +320,7 @@ static const char *chunk_line(wire_h1_parser *p, char c)
 }
 
 /* One byte of the trailer section. Trailers are checked for their form and dropped. */
-static const char *trailer(wire_h1_parser *p, char c)
+static const char *trailer(wire_parser *p, char c)
 {
     if (++p->trailer_length > WIRE_MAX_HEAD_BYTES)
         return "the trailers are longer than 64 KiB";
@@ -344,17 +344,17 @@ static const char *trailer(wire_h1_parser *p, char c)
     return NULL;
 }
 
-wire_h1_event wire_h1_feed(wire_h1_parser *p, const char *data, size_t length, size_t *used)
+wire_parser_event wire_parser_feed(wire_parser *p, const char *data, size_t length, size_t *used)
 {
     size_t i = 0;
     const char *why = NULL;
     *used = 0;
     while (p->state != DONE) {
         if (p->state == BROKEN)
-            return WIRE_H1_ERROR;
+            return WIRE_PARSER_ERROR;
         if (i == length) {
             *used = i;
-            return WIRE_H1_MORE;
+            return WIRE_PARSER_MORE;
         }
         switch (p->state) {
         case IN_HEAD: {
@@ -363,7 +363,7 @@ wire_h1_event wire_h1_feed(wire_h1_parser *p, const char *data, size_t length, s
             i += taken;
             *used = i;
             if (complete < 0)
-                return WIRE_H1_ERROR;
+                return WIRE_PARSER_ERROR;
             if (complete)
                 return head_event(p);
             break;
@@ -382,7 +382,7 @@ wire_h1_event wire_h1_feed(wire_h1_parser *p, const char *data, size_t length, s
             p->body = data + i;
             p->body_length = n;
             *used = i + n;
-            return WIRE_H1_BODY;
+            return WIRE_PARSER_BODY;
         }
         case IN_CHUNK_LINE:
             why = chunk_line(p, data[i++]);
@@ -415,16 +415,16 @@ wire_h1_event wire_h1_feed(wire_h1_parser *p, const char *data, size_t length, s
         }
     }
     *used = i;
-    return WIRE_H1_END;
+    return WIRE_PARSER_END;
 }
 
-wire_h1_event wire_h1_eof(wire_h1_parser *p)
+wire_parser_event wire_parser_eof(wire_parser *p)
 {
     if (p->state == IN_UNTIL_CLOSE || p->state == DONE) {
         p->state = DONE;
-        return WIRE_H1_END;
+        return WIRE_PARSER_END;
     }
     if (p->state == BROKEN)
-        return WIRE_H1_ERROR;
+        return WIRE_PARSER_ERROR;
     return broken(p, "the answer was cut short");
 }

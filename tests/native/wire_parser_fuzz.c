@@ -1,7 +1,7 @@
 /* Fuzzes the HTTP/1.1 parser: damaged answers, fed whole and in random pieces. Both ways must tell the same story, all
- * pieces must lie inside what was fed, and the sanitizers must stay silent. Usage: wire_http1_fuzz ROUNDS SEED, or built
+ * pieces must lie inside what was fed, and the sanitizers must stay silent. Usage: wire_parser_fuzz ROUNDS SEED, or built
  * with -DGUIDED as libFuzzer's target: an input is a byte (1: the answer to a HEAD) and an answer. */
-#include "wire_http1.h"
+#include "wire_parser.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,38 +29,38 @@ static void note(story *s, const void *data, size_t length)
         s->digest = (s->digest ^ ((const unsigned char *)data)[i]) * 1099511628211u;
 }
 
-static story tell(wire_h1_parser *p, const char *input, size_t length, int whole, int head)
+static story tell(wire_parser *p, const char *input, size_t length, int whole, int head)
 {
     story s = {.digest = 1469598103934665603u};
     size_t at = 0;
-    wire_h1_reset(p, head);
-    while (s.end != WIRE_H1_END && s.end != WIRE_H1_ERROR) {
+    wire_parser_reset(p, head);
+    while (s.end != WIRE_PARSER_END && s.end != WIRE_PARSER_ERROR) {
         size_t n = whole ? length - at : 1 + chance(7), used;
         if (n > length - at)
             n = length - at;
         char *copy = malloc(n ? n : 1); /* of just this size, so that reading past it is seen */
         memcpy(copy, input + at, n);
-        wire_h1_event event = wire_h1_feed(p, copy, n, &used);
+        wire_parser_event event = wire_parser_feed(p, copy, n, &used);
         if (used > n)
             abort();
-        if (event == WIRE_H1_BODY) {
+        if (event == WIRE_PARSER_BODY) {
             if (p->body < copy || p->body + p->body_length > copy + n)
                 abort();
             note(&s, p->body, p->body_length);
             s.body += p->body_length;
-        } else if (event == WIRE_H1_HEAD) {
+        } else if (event == WIRE_PARSER_HEAD) {
             for (size_t i = 0; i < p->field_count; i++) {
                 note(&s, p->head + p->fields[i].name, p->fields[i].name_length);
                 note(&s, p->head + p->fields[i].value, p->fields[i].value_length);
             }
         }
-        if (event != WIRE_H1_MORE && event != WIRE_H1_BODY)
+        if (event != WIRE_PARSER_MORE && event != WIRE_PARSER_BODY)
             s.events++;
         free(copy);
         at += used;
         s.end = event;
-        if (event == WIRE_H1_MORE && at == length)
-            s.end = wire_h1_eof(p);
+        if (event == WIRE_PARSER_MORE && at == length)
+            s.end = wire_parser_eof(p);
     }
     s.status = p->status;
     return s;
@@ -70,7 +70,7 @@ static story tell(wire_h1_parser *p, const char *input, size_t length, int whole
 static int agree(const story *whole, const story *pieces)
 {
     return whole->end == pieces->end &&
-           (whole->end != WIRE_H1_END || (whole->status == pieces->status && whole->body == pieces->body &&
+           (whole->end != WIRE_PARSER_END || (whole->status == pieces->status && whole->body == pieces->body &&
                                           whole->digest == pieces->digest));
 }
 
@@ -79,14 +79,14 @@ static int agree(const story *whole, const story *pieces)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    wire_h1_parser parser;
+    wire_parser parser;
     if (!size)
         return 0;
     state = 88172645463325252u + size;
-    wire_h1_init(&parser);
+    wire_parser_init(&parser);
     story whole = tell(&parser, (const char *)data + 1, size - 1, 1, data[0] & 1);
     story pieces = tell(&parser, (const char *)data + 1, size - 1, 0, data[0] & 1);
-    wire_h1_free(&parser);
+    wire_parser_free(&parser);
     if (!agree(&whole, &pieces))
         abort();
     return 0;
@@ -110,8 +110,8 @@ int main(int count, char **arguments)
     unsigned long rounds = count > 1 ? strtoul(arguments[1], NULL, 10) : 100000;
     state = count > 2 ? strtoull(arguments[2], NULL, 10) | 1 : 88172645463325252u;
     unsigned long complete = 0;
-    wire_h1_parser parser;
-    wire_h1_init(&parser);
+    wire_parser parser;
+    wire_parser_init(&parser);
     for (unsigned long round = 0; round < rounds; round++) {
         char input[4096];
         size_t length = 0;
@@ -152,9 +152,9 @@ int main(int count, char **arguments)
             fprintf(stderr, "round %lu: whole %d, pieces %d: %.*s\n", round, whole.end, pieces.end, (int)length, input);
             return 1;
         }
-        complete += whole.end == WIRE_H1_END;
+        complete += whole.end == WIRE_PARSER_END;
     }
-    wire_h1_free(&parser);
+    wire_parser_free(&parser);
     printf("ok: %lu answers, %lu of them whole\n", rounds, complete);
     return 0;
 }

@@ -1,0 +1,15 @@
+/* A connection: reads, writes and keeps time for both protocols.
+ * May call HTTP/1.1, HTTP/2, and all below them; not the I/O thread. */
+#ifndef WIRE_CONNECTION_H
+#define WIRE_CONNECTION_H
+
+#include "wire_state.h"
+
+void wire_connection_read(wire_connection *connection);
+void wire_connection_write(wire_connection *connection);
+void wire_connection_submit(wire_connection *connection, wire_request *request);
+void wire_connection_cancel(wire_connection *connection, wire_request *request);
+void wire_connection_tick(wire_connection *connection, double now);
+void wire_connection_start(wire_io_thread *io, wire_connection *connection);
+
+#endif

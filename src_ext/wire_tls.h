@@ -1,0 +1,27 @@
+/* TLS: finds the session inside Python's ssl objects and drives it with Python's own OpenSSL, without the GIL.
+ * Calls no other file of the wire. */
+#ifndef WIRE_TLS_H
+#define WIRE_TLS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define WIRE_RECORD_BYTES (16 * 1024) /* the largest TLS record */
+
+/* How a TLS session is driven; `tls` is the session. `read` and `write` return the number of bytes, or one of these. */
+enum { WIRE_IO_END = 0, WIRE_IO_WANT_READ = -1, WIRE_IO_WANT_WRITE = -2, WIRE_IO_ERROR = -3, WIRE_IO_CUT = -4 };
+typedef struct {
+    ssize_t (*read)(void *tls, void *buffer, size_t length, char *why, size_t why_size);
+    ssize_t (*write)(void *tls, const void *data, size_t length, char *why, size_t why_size);
+} wire_tls_ops;
+/* Use the OpenSSL that `module` (the file of Python's _ssl), of this version, is linked with. -1 where it cannot be. */
+int wire_tls_load(const char *module, unsigned long version);
+/* Whether `session` is one of that OpenSSL's, over `fd`. */
+int wire_tls_usable(void *session, int fd);
+/* Before the handshake: the protocols for ALPN, in their form on the wire. -1: no memory. */
+int wire_tls_offer(void *session, const unsigned char *protocols, unsigned length);
+/* Drive the session without the GIL, from now on. */
+const wire_tls_ops *wire_tls_take(void *session);
+
+#endif
