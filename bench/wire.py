@@ -194,8 +194,8 @@ class Bench:
     def idle_memory(self) -> list[float]:
         """Bytes of this process for an idle HTTP/2 connection over TLS that has carried a request."""
         count = 100
-        engine = wire.Engine()
-        engine.start()
+        io_thread = wire.IoThread()
+        io_thread.start()
         events = _Done()
 
         async def opened() -> list[wire.Connection]:
@@ -204,15 +204,15 @@ class Bench:
             for _ in range(count):
                 sock, http2 = await connect(target, timeout_seconds=10)
                 connections.append(wire.Connection(sock, http2=http2))
-                engine.add(connections[-1])
+                io_thread.add(connections[-1])
                 exchange = wire.Exchange(
                     b"GET /x HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n", length=0, stall_seconds=10, max_answer_bytes=1 << 20
                 )
                 exchange.no_more()
-                engine.submit(connections[-1], exchange)
+                io_thread.submit(connections[-1], exchange)
                 while not exchange.done:
                     await asyncio.sleep(0.001)
-                    engine.drain(events)
+                    io_thread.drain(events)
             return connections
 
         self.loop.run_until_complete(opened())
@@ -221,8 +221,8 @@ class Bench:
         kept = self.loop.run_until_complete(opened())
         used = (resident_bytes() - before) / count
         assert len(kept) == count
-        engine.stop()
-        engine.drain(events)
+        io_thread.stop()
+        io_thread.drain(events)
         return [used]
 
     def beside_a_busy_thread(self, *, without_gil: bool) -> Callable[[], float]:

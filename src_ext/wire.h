@@ -52,8 +52,8 @@ typedef struct wire_event {
     char *data;
 } wire_event;
 
-/* -- engine ------------------------------------------------------------------------------------------------------ */
-/* NULL with errno. `rate` may be NULL, and may be shared by engines. */
+/* -- I/O thread-------------------------------------------------------------------------------------------------- */
+/* NULL with errno. `rate` may be NULL, and may be shared by I/O threads. */
 wire_io_thread *wire_io_thread_new(wire_rate *rate);
 void wire_io_thread_free(wire_io_thread *io); /* after `wire_io_thread_run` has returned */
 void wire_io_thread_run(wire_io_thread *io);  /* the I/O thread's life */
@@ -66,7 +66,7 @@ wire_event *wire_io_thread_events(wire_io_thread *io);
 void wire_event_free(wire_event *event);
 
 /* -- connections --------------------------------------------------------------------------------------------------- */
-/* `fd` is connected and non-blocking, and is closed by the engine unless `tls` owns it (`ops` not NULL). `http2` says
+/* `fd` is connected and non-blocking, and is closed by the I/O thread unless `tls` owns it (`ops` not NULL). `http2` says
  * which protocol it speaks. */
 wire_connection *wire_connection_new(void *owner, int fd, int http2, const wire_tls_ops *ops, void *tls);
 void wire_connection_free(wire_connection *connection);

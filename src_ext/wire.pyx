@@ -189,15 +189,15 @@ cdef class RateLimit:
         wire_rate_free(self._rate)
 
 
-# The collector must not clear the two classes below: their __dealloc__ asks the engine to free what it may still be using,
+# The collector must not clear the two classes below: their __dealloc__ asks the I/O thread to free what it may still be using,
 # and has to find it.
 
 @cython.no_gc_clear
 cdef class Connection:
     cdef wire_connection *_connection
-    cdef Engine _engine
+    cdef IoThread _io_thread
     cdef object _tls
-    cdef int _fd  # a plain socket's, until an engine closes it; else -1
+    cdef int _fd  # a plain socket's, until an I/O thread closes it; else -1
     cdef readonly bint closed, http2, without_gil
     cdef readonly str why
     cdef public object owner
@@ -234,14 +234,14 @@ cdef class Connection:
             close_fd(self._fd)
         if self._connection == NULL:
             return
-        if self._engine is not None and self._engine._engine != NULL:
-            wire_io_thread_free_connection(self._engine._engine, self._connection)
+        if self._io_thread is not None and self._io_thread._io != NULL:
+            wire_io_thread_free_connection(self._io_thread._io, self._connection)
         else:
             wire_connection_free(self._connection)
 
     @property
-    def engine(self):
-        return self._engine
+    def io_thread(self):
+        return self._io_thread
 
     cdef void _ended(self):
         self.closed = True
@@ -254,7 +254,7 @@ cdef class Connection:
 @cython.no_gc_clear
 cdef class Exchange:
     cdef wire_request *_request
-    cdef Engine _engine
+    cdef IoThread _io_thread
     cdef Py_buffer *_buffers
     cdef size_t _buffer_count
     cdef list _fed  # of memoryviews, oldest first
@@ -288,10 +288,10 @@ cdef class Exchange:
         self._drop_buffers()
         if self._request == NULL:
             return
-        if self._plain or self._engine is None or self._engine._engine == NULL:
+        if self._plain or self._io_thread is None or self._io_thread._io == NULL:
             wire_request_free(self._request)
         else:
-            wire_io_thread_free_request(self._engine._engine, self._request)
+            wire_io_thread_free_request(self._io_thread._io, self._request)
 
     cdef void _drop_buffers(self):
         cdef size_t i
@@ -370,21 +370,21 @@ cdef dict _headers(const char *data, size_t length):
     return headers
 
 
-cdef class Engine:
-    cdef wire_io_thread *_engine
+cdef class IoThread:
+    cdef wire_io_thread *_io
     cdef RateLimit _rate
     cdef object _thread
     cdef readonly bint stopped
 
     def __cinit__(self, RateLimit rate=None):
         self._rate = rate
-        self._engine = wire_io_thread_new(rate._rate if rate is not None else NULL)
-        if self._engine == NULL:
+        self._io = wire_io_thread_new(rate._rate if rate is not None else NULL)
+        if self._io == NULL:
             raise OSError(errno, os.strerror(errno))
 
     def __dealloc__(self):
-        if self._engine != NULL:
-            wire_io_thread_free(self._engine)
+        if self._io != NULL:
+            wire_io_thread_free(self._io)
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="cosxfer-wire", daemon=True)
@@ -392,46 +392,46 @@ cdef class Engine:
 
     def _run(self):
         with nogil:
-            wire_io_thread_run(self._engine)
+            wire_io_thread_run(self._io)
 
     def fileno(self) -> int:
-        return wire_io_thread_notify_fd(self._engine)
+        return wire_io_thread_notify_fd(self._io)
 
     def stop(self) -> None:
         if self.stopped:
             return
         self.stopped = True
         if self._thread is not None:
-            wire_io_thread_stop(self._engine)
+            wire_io_thread_stop(self._io)
             if self._thread is not threading.current_thread():  # the collector may have come to run there
                 self._thread.join()
 
     def release(self) -> None:
         if not self.stopped:
-            raise ValueError("the engine is not stopped")
+            raise ValueError("the I/O thread is not stopped")
         if self._thread is None or not self._thread.is_alive():
-            wire_io_thread_release(self._engine)
+            wire_io_thread_release(self._io)
 
     def add(self, Connection connection) -> None:
-        if self.stopped or connection._engine is not None:
-            raise ValueError("the engine is stopped, or the connection is in use")
-        if wire_io_thread_add(self._engine, connection._connection):
+        if self.stopped or connection._io_thread is not None:
+            raise ValueError("the I/O thread is stopped, or the connection is in use")
+        if wire_io_thread_add(self._io, connection._connection):
             raise MemoryError
-        connection._engine = self
+        connection._io_thread = self
         connection._fd = -1
         Py_INCREF(connection)  # taken back by `drain`, in this thread
 
     def close(self, Connection connection) -> None:
         if not self.stopped and not connection.closed:
-            wire_io_thread_close(self._engine, connection._connection)
+            wire_io_thread_close(self._io, connection._connection)
 
     def submit(self, Connection connection, Exchange exchange) -> None:
         if self.stopped or exchange.connection is not None:
-            raise ValueError("the engine is stopped, or the exchange was submitted before")
-        exchange._engine = self
+            raise ValueError("the I/O thread is stopped, or the exchange was submitted before")
+        exchange._io_thread = self
         exchange.connection = connection
-        if wire_io_thread_submit(self._engine, connection._connection, exchange._request):
-            exchange._engine = None
+        if wire_io_thread_submit(self._io, connection._connection, exchange._request):
+            exchange._io_thread = None
             exchange.connection = None
             raise MemoryError
         Py_INCREF(exchange)  # taken back by `drain`, in this thread
@@ -447,19 +447,19 @@ cdef class Engine:
         exchange._fed.append(view)
         exchange.fed_bytes += view.nbytes
         exchange._plain = False
-        if wire_io_thread_feed(self._engine, exchange._request, _address(view), view.nbytes, 0):
+        if wire_io_thread_feed(self._io, exchange._request, _address(view), view.nbytes, 0):
             raise MemoryError
 
     def feed_end(self, Exchange exchange) -> None:
         if not exchange.released:
             exchange._plain = False
-            if wire_io_thread_feed(self._engine, exchange._request, NULL, 0, 1):
+            if wire_io_thread_feed(self._io, exchange._request, NULL, 0, 1):
                 raise MemoryError
 
     def cancel(self, Exchange exchange) -> None:
         if not exchange.done:
             exchange._plain = False
-            wire_io_thread_cancel(self._engine, exchange._request)
+            wire_io_thread_cancel(self._io, exchange._request)
 
     def drain(self, handler) -> None:
         cdef wire_event *event
@@ -468,7 +468,7 @@ cdef class Engine:
         cdef Connection connection
         cdef int kind
         failure = None
-        event = wire_io_thread_events(self._engine)
+        event = wire_io_thread_events(self._io)
         while event != NULL:
             next = event.next
             kind = event.kind
@@ -491,7 +491,7 @@ cdef class Engine:
                         piece = event.data[:event.number]
                         if not exchange.released:
                             exchange._plain = False
-                            if wire_io_thread_used(self._engine, exchange._request, event.number):
+                            if wire_io_thread_used(self._io, exchange._request, event.number):
                                 raise MemoryError
                         handler.on_body(exchange, piece)
                 else:

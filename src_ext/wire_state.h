@@ -89,19 +89,19 @@ struct wire_request {
 struct wire_connection {
     void *owner;
     wire_io_thread *io;
-    wire_connection *previous, *next; /* of the engine */
+    wire_connection *previous, *next; /* of the I/O thread */
     wire_connection *next_dead;
     int fd, http2, dead, leaving;
     const wire_tls_ops *ops;
     void *tls;
     int writable, want_read_to_write, want_write_to_read;
-    int ready;     /* in the engine's list of those with more to do */
+    int ready;     /* in the I/O thread's list of those with more to do */
     wire_connection *next_ready;
     int paused;    /* not read: the caller is behind */
     int hung_up;   /* the peer sends no more than what is waiting */
     int write_broken;
     int unread;    /* input may be waiting although no event will say so */
-    int throttled; /* the rate limit holds it back: it stands in the engine's queue */
+    int throttled; /* the rate limit holds it back: it stands in the I/O thread's queue */
     wire_connection *next_throttled;
     wire_request *requests;
     unsigned request_count;

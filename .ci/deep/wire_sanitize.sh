@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the tests that play servers against the native transport, and those that drive its engine, built with
+# Runs the tests that play servers against the native transport, and those that drive its I/O thread, built with
 # AddressSanitizer and UndefinedBehaviorSanitizer. Usage: wire_sanitize.sh PYTHON. What it builds goes to
 # build/sanitized-wire/.
 set -eu

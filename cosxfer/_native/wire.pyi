@@ -1,8 +1,8 @@
 """HTTP/1.1 and HTTP/2 on I/O threads of their own, which need no GIL. There is no twin in Python: without this module
 the package uses httpx. Lengths are bytes, times seconds.
 
-Everything here is called from one thread, but for ``Engine.stop``. What happens is told to a handler in
-``Engine.drain``.
+Everything here is called from one thread, but for ``IoThread.stop``. What happens is told to a handler in
+``IoThread.drain``.
 """
 
 import socket
@@ -31,7 +31,7 @@ NEEDS_H1: int
 """The server wants HTTP/1.1 for this request, on which it has not acted."""
 
 class RateLimit:
-    """A token bucket; engines that share it send that much together."""
+    """A token bucket; I/O threads that share it send so much together."""
 
     def __init__(self, bytes_per_second: float) -> None: ...
 
@@ -48,7 +48,7 @@ class Connection:
     owner: Any
     def __init__(self, sock: socket.socket, *, http2: bool, owner: object = None) -> None: ...
     @property
-    def engine(self) -> Engine | None:
+    def io_thread(self) -> IoThread | None:
         """What it was added to."""
     @property
     def http2(self) -> bool: ...
@@ -85,7 +85,7 @@ class Exchange:
         behind it.
         """
     def no_more(self) -> None:
-        """The body is complete; to be said before `Engine.submit`, otherwise `Engine.feed` follows."""
+        """The body is complete; to be said before `IoThread.submit`, otherwise `IoThread.feed` follows."""
     @property
     def connection(self) -> Connection | None: ...
     @property
@@ -116,7 +116,7 @@ class Exchange:
         """What was fed and has not been sent."""
 
 class Handler(Protocol):
-    """What `Engine.drain` calls."""
+    """What `IoThread.drain` calls."""
 
     def on_done(self, exchange: Exchange) -> None: ...
     def on_sent(self, exchange: Exchange, count: int) -> None: ...
@@ -132,7 +132,7 @@ class Handler(Protocol):
         """HTTP/2: its flow control holds the bodies back, or its peer does not say its settings."""
     def on_closed(self, connection: Connection) -> None: ...
 
-class Engine:
+class IoThread:
     """An I/O thread with its connections."""
 
     def __init__(self, rate: RateLimit | None = None) -> None: ...

@@ -124,14 +124,14 @@ class NativeTransport:
         self._rate = None if rate is None else wire.RateLimit(rate)
         self._origins: dict[tuple[str, str, int], _Origin] = {}
         self._thread_count = threads or max(1, min(MAX_THREADS, (os.cpu_count() or 1) // 2))
-        self._engines: list[wire.Engine] = []
+        self._io_threads: list[wire.IoThread] = []
         self._connections: set[wire.Connection] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening: set[asyncio.Task[None]] = set()
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
         self._process = os.getpid()
-        self._finalizer = weakref.finalize(self, _stop, self._engines, self._process)
+        self._finalizer = weakref.finalize(self, _stop, self._io_threads, self._process)
         # Not at the interpreter's end: what is cleaned up there still has to reach the server.
         self._finalizer.atexit = False
         if isinstance(config.verify, str | os.PathLike):
@@ -172,15 +172,15 @@ class NativeTransport:
         await asyncio.gather(*self._opening, return_exceptions=True)
         for origin in self._origins.values():
             self._fail_waiting(origin, TransportError("the client is closed"), all_of_them=True)
-        engines = list(self._engines)
+        io_threads = list(self._io_threads)
         self._finalizer.detach()
-        for engine in engines:
+        for io_thread in io_threads:
             try:
-                await in_thread(None, engine.stop)
+                await in_thread(None, io_thread.stop)
             except CosxferError:
-                engine.stop()  # there is no thread for it
-        for engine in engines:
-            self._stopped(engine)
+                io_thread.stop()  # there is no thread for it
+        for io_thread in io_threads:
+            self._stopped(io_thread)
         for origin in self._origins.values():
             self._fail_waiting(origin, TransportError("the client is closed"), all_of_them=True)
 
@@ -200,20 +200,20 @@ class NativeTransport:
     def _let_go(self) -> None:
         if self._sweep is not None:
             self._sweep.cancel()
-        for engine in self._engines:
-            engine.stop()
-            self._stopped(engine)
+        for io_thread in self._io_threads:
+            io_thread.stop()
+            self._stopped(io_thread)
 
-    def _stopped(self, engine: wire.Engine) -> None:
+    def _stopped(self, io_thread: wire.IoThread) -> None:
         """Take what it had to say last, and its file descriptors from it."""
-        if engine.fileno() < 0:
+        if io_thread.fileno() < 0:
             return  # by another call of `aclose`
         assert self._loop is not None
         if not self._loop.is_closed():
-            self._loop.remove_reader(engine.fileno())
-        engine.drain(self)
-        # Now, as an error that somebody keeps holds the engine by its traceback.
-        engine.release()
+            self._loop.remove_reader(io_thread.fileno())
+        io_thread.drain(self)
+        # Now, as an error that somebody keeps holds the I/O thread by its traceback.
+        io_thread.release()
 
     def _check_open(self, request: HttpRequest) -> None:
         if self._closed:
@@ -242,10 +242,10 @@ class NativeTransport:
                 raise UsageError(f"the request cannot be sent: {error}", name="headers") from error
             raise
         # It may have closed since it was chosen; then the exchange ends as UNSENT.
-        engine = slot.connection.engine
-        assert engine is not None
+        io_thread = slot.connection.io_thread
+        assert io_thread is not None
         try:
-            engine.submit(slot.connection, exchange)
+            io_thread.submit(slot.connection, exchange)
         except (ValueError, MemoryError) as error:
             self._released(origin, slot, reusable=True)
             if isinstance(error, MemoryError):
@@ -254,12 +254,12 @@ class NativeTransport:
         feeder = None
         if not whole:
             call.room = asyncio.Event()
-            feeder = loop.create_task(feed(engine, exchange, request, call.room))
+            feeder = loop.create_task(feed(io_thread, exchange, request, call.room))
             feeder.add_done_callback(lambda task: self._fed(exchange, task))
         try:
             await call.answered
         except asyncio.CancelledError:
-            engine.cancel(exchange)
+            io_thread.cancel(exchange)
             if not call.answered.done() or call.failure is None:
                 raise
         finally:
@@ -293,9 +293,9 @@ class NativeTransport:
         """Something of the caller's raised: end the request with just that."""
         if call.failure is None:
             call.failure = error
-        engine = call.slot.connection.engine
-        if engine is not None:
-            engine.cancel(exchange)
+        io_thread = call.slot.connection.io_thread
+        if io_thread is not None:
+            io_thread.cancel(exchange)
         if not call.answered.done():
             call.answered.set_result(None)
 
@@ -407,7 +407,7 @@ class NativeTransport:
         connection: wire.Connection | None = None
         try:
             connection = wire.Connection(sock, http2=http2)
-            self._engine().add(connection)
+            self._io_thread().add(connection)
         except Exception as error:
             # No more descriptors, threads or memory. A plain socket is the connection's by then, which closes it when
             # it goes: it must not stay for the error's traceback.
@@ -429,21 +429,21 @@ class NativeTransport:
         if self._sweep is None:
             self._schedule_sweep()
 
-    def _engine(self) -> wire.Engine:
+    def _io_thread(self) -> wire.IoThread:
         """The I/O thread for the next connection."""
         assert self._loop is not None
-        if len(self._engines) < self._thread_count:
-            engine = wire.Engine(self._rate)
-            engine.start()
+        if len(self._io_threads) < self._thread_count:
+            io_thread = wire.IoThread(self._rate)
+            io_thread.start()
             try:
-                self._loop.add_reader(engine.fileno(), engine.drain, self)
+                self._loop.add_reader(io_thread.fileno(), io_thread.drain, self)
             except BaseException:
-                engine.stop()
+                io_thread.stop()
                 raise
-            self._engines.append(engine)
-            return engine
-        used = [connection.engine for connection in self._connections]
-        return min(self._engines, key=used.count)
+            self._io_threads.append(io_thread)
+            return io_thread
+        used = [connection.io_thread for connection in self._connections]
+        return min(self._io_threads, key=used.count)
 
     @staticmethod
     def _fail_waiting(origin: _Origin, error: TransportError, *, all_of_them: bool) -> None:
@@ -482,9 +482,9 @@ class NativeTransport:
         now = time.monotonic()
         for origin in self._origins.values():
             for slot in origin.pool.expired(now):
-                engine = slot.connection.engine
-                if engine is not None:
-                    engine.close(slot.connection)
+                io_thread = slot.connection.io_thread
+                if io_thread is not None:
+                    io_thread.close(slot.connection)
         self._sweep = None
         if self._connections:
             self._schedule_sweep()
@@ -557,14 +557,14 @@ def _again(error: TransportError) -> TransportError:
     return copy
 
 
-def _stop(engines: list[wire.Engine], process: int) -> None:
+def _stop(io_threads: list[wire.IoThread], process: int) -> None:
     if os.getpid() != process:
         return  # they are the parent's, and so is what they report
-    for engine in engines:
-        engine.stop()
+    for io_thread in io_threads:
+        io_thread.stop()
         # What it had to say last gives back the connections, and with them its own file descriptors.
-        engine.drain(_Nobody())
-        engine.release()
+        io_thread.drain(_Nobody())
+        io_thread.release()
 
 
 class _Nobody:

@@ -39,7 +39,7 @@ def attach_body(exchange: wire.Exchange, request: HttpRequest) -> bool:
     return True
 
 
-async def feed(engine: wire.Engine, exchange: wire.Exchange, request: HttpRequest, room: asyncio.Event) -> None:
+async def feed(io_thread: wire.IoThread, exchange: wire.Exchange, request: HttpRequest, room: asyncio.Event) -> None:
     """Read the body and hand it over as it is sent; ``room`` is set when it is wanted and when some of it is out."""
     total, expected = 0, request.content_length
     # HTTP/2 never asks for a body that was announced as empty; that it is shows when it is read.
@@ -49,14 +49,14 @@ async def feed(engine: wire.Engine, exchange: wire.Exchange, request: HttpReques
         total += len(view)
         if expected is not None and total > expected:
             _check_length(request, total)
-        engine.feed(exchange, view)
+        io_thread.feed(exchange, view)
         while exchange.fed_bytes > AHEAD_BYTES and not exchange.done:
             room.clear()
             await room.wait()
         if exchange.done:
             return  # nobody takes more of it; reading on would hold the event loop until the body's end
     _check_length(request, total)
-    engine.feed_end(exchange)
+    io_thread.feed_end(exchange)
 
 
 async def _is_wanted(exchange: wire.Exchange, room: asyncio.Event) -> bool:

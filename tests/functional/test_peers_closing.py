@@ -43,7 +43,7 @@ PHASES = ("accept", "handshake", "head", "body", "request", "answer head", "answ
 def native_objects() -> int:
     """The wire's objects that are alive."""
     gc.collect()
-    return sum(isinstance(found, wire.Connection | wire.Exchange | wire.Engine) for found in gc.get_objects())
+    return sum(isinstance(found, wire.Connection | wire.Exchange | wire.IoThread) for found in gc.get_objects())
 
 
 def descriptors() -> int:

@@ -37,7 +37,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, str], None]:
     return let_fail
 
 
-def engines() -> list[threading.Thread]:
+def io_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "cosxfer-wire"]
 
 
@@ -46,7 +46,7 @@ def alive() -> int:
     return sum(isinstance(found, wire.Exchange | wire.Connection) for found in gc.get_objects())
 
 
-@pytest.mark.parametrize("what", ["thread", "reader", "engine"])
+@pytest.mark.parametrize("what", ["thread", "reader", "io_thread"])
 @in_loop
 async def test_a_connection_that_no_thread_can_take_is_closed_and_the_next_one_works(
     what: str, refuse: Callable[[Any, str], None]
@@ -60,7 +60,7 @@ async def test_a_connection_that_no_thread_can_take_is_closed_and_the_next_one_w
         ended += 1
 
     gc.collect()
-    threads, before = len(engines()), alive()
+    threads, before = len(io_threads()), alive()
     async with serving(serve) as server:
         transport = NativeTransport(ClientConfig(http_version="1.1"), threads=1)
         match what:
@@ -68,14 +68,14 @@ async def test_a_connection_that_no_thread_can_take_is_closed_and_the_next_one_w
                 refuse(threading.Thread, "start")
             case "reader":
                 refuse(asyncio.get_running_loop(), "add_reader")
-            case "engine":
-                refuse(NativeTransport, "_engine")
+            case "io_thread":
+                refuse(NativeTransport, "_io_thread")
         async with asyncio.timeout(60):
             with pytest.raises(ConnectError, match="no more of it") as caught:
                 await transport.send(server.request("GET"))
             # While the error is still held, with all that its traceback holds.
             await until(lambda: ended == 1)
-            assert len(engines()) == threads
+            assert len(io_threads()) == threads
             assert caught.value.retryable
             for _ in range(3):
                 assert (await transport.send(server.request("GET"))).status == 200
@@ -83,7 +83,7 @@ async def test_a_connection_that_no_thread_can_take_is_closed_and_the_next_one_w
         await transport.aclose()
         del transport, caught
     gc.collect()
-    assert (len(engines()), alive()) == (threads, before)
+    assert (len(io_threads()), alive()) == (threads, before)
 
 
 @in_loop
@@ -93,10 +93,10 @@ async def test_those_that_wait_for_a_connection_that_no_thread_can_take_all_hear
     async def serve(peer: Peer) -> None:
         await peer.reader.read()
 
-    def none_left(transport: NativeTransport) -> wire.Engine:
+    def none_left(transport: NativeTransport) -> wire.IoThread:
         raise OSError("no more of it")
 
-    monkeypatch.setattr(NativeTransport, "_engine", none_left)
+    monkeypatch.setattr(NativeTransport, "_io_thread", none_left)
     async with serving(serve) as server, native("2") as transport, asyncio.timeout(60):
         sending = [transport.send(server.request(body=b"x")) for _ in range(50)]
         results = await asyncio.gather(*sending, return_exceptions=True)

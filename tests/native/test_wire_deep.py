@@ -1,4 +1,4 @@
-"""Slow checks of the wire, by .ci/deep/: parser and engine fuzzed, races, servers under sanitizers, poorer builds."""
+"""Slow checks of the wire, by .ci/deep/: parser and I/O thread fuzzed, races, sanitizers, builds without parts."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def test_the_parser_of_answers_holds_against_damage(seed: int) -> None:
     assert "ok: 1000000 answers" in run("wire_fuzz.sh", "1000000", str(seed))
 
 
-def test_parser_and_engine_hold_against_what_coverage_leads_to() -> None:
+def test_parser_and_io_thread_hold_against_what_coverage_leads_to() -> None:
     told = run("wire_guided.sh", "30")
     assert told.count("ok: ") == 2
 
 
-def test_the_threads_of_the_engine_share_nothing_without_a_lock() -> None:
+def test_the_threads_of_the_io_thread_share_nothing_without_a_lock() -> None:
     assert "ok: " in run("wire_threads.sh", "40")
 
 

@@ -1,4 +1,4 @@
-"""The engine of the wire driven directly, where a test needs to hold it at a certain point."""
+"""The I/O thread of the wire driven directly, where a test needs to hold it at a certain point."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ WINDOW_UPDATES = bytes.fromhex("00000408000000000000100000") + bytes.fromhex("00
 
 
 @pytest.fixture
-def engine() -> Iterator[wire.Engine]:
-    engine = wire.Engine()
-    engine.start()
-    yield engine
-    engine.stop()
-    engine.drain(IGNORED)
+def io_thread() -> Iterator[wire.IoThread]:
+    io_thread = wire.IoThread()
+    io_thread.start()
+    yield io_thread
+    io_thread.stop()
+    io_thread.drain(IGNORED)
 
 
 def put(body: bytes) -> wire.Exchange:
@@ -57,11 +57,11 @@ def put(body: bytes) -> wire.Exchange:
     return exchange
 
 
-def connected(engine: wire.Engine, listener: socket.socket) -> tuple[wire.Connection, socket.socket]:
+def connected(io_thread: wire.IoThread, listener: socket.socket) -> tuple[wire.Connection, socket.socket]:
     ours = socket.create_connection(listener.getsockname())
     ours.setblocking(False)
     connection = wire.Connection(ours, http2=False)
-    engine.add(connection)
+    io_thread.add(connection)
     return connection, listener.accept()[0]
 
 
@@ -74,23 +74,23 @@ def says(session: PlayedTls, theirs: socket.socket, data: bytes) -> None:
 
 
 def test_what_arrives_before_any_of_a_request_was_sent_is_not_its_answer() -> None:
-    engine = wire.Engine(wire.RateLimit(1.0))
-    engine.start()
+    io_thread = wire.IoThread(wire.RateLimit(1.0))
+    io_thread.start()
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        first, theirs = connected(engine, listener)
-        second, theirs_too = connected(engine, listener)
+        first, theirs = connected(io_thread, listener)
+        second, theirs_too = connected(io_thread, listener)
         with theirs, theirs_too:
-            engine.submit(first, put(bytes(1_000_000)))
+            io_thread.submit(first, put(bytes(1_000_000)))
             theirs.recv(1)  # the rate is used up for long
             time.sleep(0.2)
             exchange = put(b"xyz")
-            engine.submit(second, exchange)
+            io_thread.submit(second, exchange)
             time.sleep(0.05)
             theirs_too.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-            until(engine, lambda: exchange.done)
+            until(io_thread, lambda: exchange.done)
             assert exchange.result == wire.UNSENT
-        engine.stop()
-        until(engine, lambda: first.closed and second.closed)
+        io_thread.stop()
+        until(io_thread, lambda: first.closed and second.closed)
 
 
 def test_a_connection_that_was_never_added_closes_its_socket() -> None:
@@ -101,8 +101,8 @@ def test_a_connection_that_was_never_added_closes_its_socket() -> None:
         assert theirs.recv(1) == b""
 
 
-def test_what_has_more_to_do_when_the_engine_stops_ends_too(engine: wire.Engine) -> None:
-    connection, session, theirs = played(engine, http2=False)
+def test_what_has_more_to_do_when_the_io_thread_stops_ends_too(io_thread: wire.IoThread) -> None:
+    connection, session, theirs = played(io_thread, http2=False)
     gate = Gate()
 
     def sent(data: bytes) -> int:
@@ -112,28 +112,28 @@ def test_what_has_more_to_do_when_the_engine_stops_ends_too(engine: wire.Engine)
     session.sent = sent
     exchange = put(bytes(8 * MIB))  # more than is sent in one turn: the connection goes back into the list of the ready
     with theirs:
-        engine.submit(connection, exchange)
+        io_thread.submit(connection, exchange)
         gate.reached()
-        stopping = threading.Thread(target=engine.stop)
+        stopping = threading.Thread(target=io_thread.stop)
         stopping.start()
-        until(engine, lambda: engine.stopped)
+        until(io_thread, lambda: io_thread.stopped)
         gate.open()
         stopping.join()
-        engine.drain(IGNORED)
+        io_thread.drain(IGNORED)
     assert exchange.result == wire.CANCELLED
     assert connection.closed
     assert exchange.released
 
 
 def test_a_refusal_that_comes_just_before_the_end_of_the_chunks_is_sent_ends_the_connection(
-    engine: wire.Engine,
+    io_thread: wire.IoThread,
 ) -> None:
-    gate, gate_end = gate_before(engine)
-    connection, theirs = plain(engine)
+    gate, gate_end = gate_before(io_thread)
+    connection, theirs = plain(io_thread)
     head = b"PUT /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
     exchange = wire.Exchange(head, length=-1, stall_seconds=30, max_answer_bytes=1000)
-    engine.submit(connection, exchange)
-    engine.feed(exchange, b"abc")
+    io_thread.submit(connection, exchange)
+    io_thread.feed(exchange, b"abc")
     with theirs, gate_end:
         got = b""
         while not got.endswith(b"3\r\nabc\r\n"):
@@ -141,33 +141,33 @@ def test_a_refusal_that_comes_just_before_the_end_of_the_chunks_is_sent_ends_the
         gate_end.send(b"x")
         gate.reached()
         # The I/O thread hears that the body is complete, and reads the answer before it has sent the end.
-        engine.feed_end(exchange)
+        io_thread.feed_end(exchange)
         theirs.sendall(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n")
         gate.open()
-        until(engine, lambda: exchange.done)
+        until(io_thread, lambda: exchange.done)
         assert (exchange.result, exchange.status, exchange.reusable) == (wire.OK, 403, False)
-        until(engine, lambda: connection.closed)
+        until(io_thread, lambda: connection.closed)
 
 
-def test_an_early_success_ends_when_the_caller_says_that_the_body_was_all(engine: wire.Engine) -> None:
-    connection, theirs = plain(engine)
+def test_an_early_success_ends_when_the_caller_says_that_the_body_was_all(io_thread: wire.IoThread) -> None:
+    connection, theirs = plain(io_thread)
     head = b"PUT /x HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\n"
     exchange = wire.Exchange(head, length=3, stall_seconds=30, max_answer_bytes=1000)
-    engine.submit(connection, exchange)
-    engine.feed(exchange, b"abc")
+    io_thread.submit(connection, exchange)
+    io_thread.feed(exchange, b"abc")
     with theirs:
         got = b""
         while not got.endswith(b"\r\n\r\nabc"):
             got += theirs.recv(1000)
         theirs.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
-        until(engine, lambda: exchange.fed_bytes == 0)
-        engine.feed_end(exchange)
-        until(engine, lambda: exchange.done)
+        until(io_thread, lambda: exchange.fed_bytes == 0)
+        io_thread.feed_end(exchange)
+        until(io_thread, lambda: exchange.done)
         assert (exchange.result, exchange.reusable) == (wire.OK, True)
 
 
-def test_a_success_does_not_count_when_the_end_of_the_chunks_stays_behind(engine: wire.Engine) -> None:
-    connection, session, theirs = played(engine, http2=False)
+def test_a_success_does_not_count_when_the_end_of_the_chunks_stays_behind(io_thread: wire.IoThread) -> None:
+    connection, session, theirs = played(io_thread, http2=False)
     head_sent = threading.Event()
     end = b"0\r\n\r\n"
 
@@ -181,17 +181,17 @@ def test_a_success_does_not_count_when_the_end_of_the_chunks_stays_behind(engine
     head = b"PUT /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
     exchange = wire.Exchange(head, length=-1, stall_seconds=30, max_answer_bytes=1000)
     with theirs:
-        engine.submit(connection, exchange)
+        io_thread.submit(connection, exchange)
         assert head_sent.wait(PATIENCE_SECONDS)
         says(session, theirs, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
-        engine.feed(exchange, b"abc")
-        engine.feed_end(exchange)
-        until(engine, lambda: exchange.done)
+        io_thread.feed(exchange, b"abc")
+        io_thread.feed_end(exchange)
+        until(io_thread, lambda: exchange.done)
     assert exchange.result == wire.BROKEN
 
 
-def test_a_success_does_not_count_when_the_end_of_a_stream_stays_behind(engine: wire.Engine) -> None:
-    connection, session, theirs = played(engine, http2=True)
+def test_a_success_does_not_count_when_the_end_of_a_stream_stays_behind(io_thread: wire.IoThread) -> None:
+    connection, session, theirs = played(io_thread, http2=True)
     sent_bytes = 0
 
     def sent(data: bytes) -> int:
@@ -205,19 +205,19 @@ def test_a_success_does_not_count_when_the_end_of_a_stream_stays_behind(engine: 
     session.sent = sent
     exchange = put(bytes(100_000))  # more than the window: its end waits
     with theirs:
-        engine.submit(connection, exchange)
+        io_thread.submit(connection, exchange)
         says(session, theirs, SETTINGS)
-        until(engine, lambda: sent_bytes > 65535)
+        until(io_thread, lambda: sent_bytes > 65535)
         says(session, theirs, STATUS_200)
         session.sent = broken
         session.reads.append(lambda: WINDOW_UPDATES)
         theirs.send(b"x")
-        until(engine, lambda: exchange.done)
+        until(io_thread, lambda: exchange.done)
     assert exchange.result == wire.BROKEN
 
 
-def test_a_success_does_not_count_when_the_empty_end_of_a_stream_stays_behind(engine: wire.Engine) -> None:
-    connection, session, theirs = played(engine, http2=True)
+def test_a_success_does_not_count_when_the_empty_end_of_a_stream_stays_behind(io_thread: wire.IoThread) -> None:
+    connection, session, theirs = played(io_thread, http2=True)
     sent_data = bytearray()
 
     def sent(data: bytes) -> int:
@@ -231,19 +231,19 @@ def test_a_success_does_not_count_when_the_empty_end_of_a_stream_stays_behind(en
     head = b"PUT /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
     exchange = wire.Exchange(head, length=-1, stall_seconds=30, max_answer_bytes=1000)
     with theirs:
-        engine.submit(connection, exchange)
-        engine.feed(exchange, b"abcdefgh")
+        io_thread.submit(connection, exchange)
+        io_thread.feed(exchange, b"abcdefgh")
         says(session, theirs, SETTINGS)
-        until(engine, lambda: b"abcdefgh" in sent_data)
+        until(io_thread, lambda: b"abcdefgh" in sent_data)
         says(session, theirs, STATUS_200)
         session.sent = broken
-        engine.feed_end(exchange)
-        until(engine, lambda: exchange.done)
+        io_thread.feed_end(exchange)
+        until(io_thread, lambda: exchange.done)
     assert exchange.result == wire.BROKEN
 
 
-def test_a_success_does_not_count_when_a_stream_has_not_come_into_the_queue(engine: wire.Engine) -> None:
-    connection, session, theirs = played(engine, http2=True)
+def test_a_success_does_not_count_when_a_stream_has_not_come_into_the_queue(io_thread: wire.IoThread) -> None:
+    connection, session, theirs = played(io_thread, http2=True)
     sent_data = bytearray()
     full = threading.Event()
 
@@ -262,15 +262,15 @@ def test_a_success_does_not_count_when_a_stream_has_not_come_into_the_queue(engi
     streams = [(2 * n + 1).to_bytes(4, "big") for n in range(80)]
     with theirs:
         for exchange in exchanges:
-            engine.submit(connection, exchange)
-        until(engine, lambda: HEADERS + streams[-1] in sent_data)
+            io_thread.submit(connection, exchange)
+        until(io_thread, lambda: HEADERS + streams[-1] in sent_data)
         says(session, theirs, b"".join(STATUS_200.replace(streams[0], stream) for stream in streams))
         session.sent = blocked
         says(session, theirs, SETTINGS_LARGE_WINDOW + WINDOW_UPDATES)
         assert full.wait(PATIENCE_SECONDS)
         session.reads.append(cut)
         theirs.send(b"x")
-        until(engine, lambda: connection.closed)
+        until(io_thread, lambda: connection.closed)
     assert [exchange.result for exchange in exchanges] == [wire.BROKEN] * 80
 
 
@@ -294,25 +294,27 @@ def test_memory_is_freed_when_nobody_uses_it_any_more(name: str) -> None:
 
 
 def test_a_success_after_the_whole_body_counts_though_the_caller_has_not_said_that_it_was_all(
-    engine: wire.Engine,
+    io_thread: wire.IoThread,
 ) -> None:
-    connection, theirs = plain(engine)
+    connection, theirs = plain(io_thread)
     head = b"PUT /x HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\n"
     exchange = wire.Exchange(head, length=3, stall_seconds=30, max_answer_bytes=1000)
-    engine.submit(connection, exchange)
-    engine.feed(exchange, b"abc")
+    io_thread.submit(connection, exchange)
+    io_thread.feed(exchange, b"abc")
     with theirs:
         got = b""
         while not got.endswith(b"\r\n\r\nabc"):
             got += theirs.recv(1000)
         theirs.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
-    until(engine, lambda: exchange.done)
+    until(io_thread, lambda: exchange.done)
     assert (exchange.result, exchange.status) == (wire.OK, 200)
 
 
 @pytest.mark.parametrize("body", [b"", b"abc"])
-def test_a_request_whose_head_stayed_behind_in_the_queue_can_be_sent_again(engine: wire.Engine, body: bytes) -> None:
-    connection, session, theirs = played(engine, http2=True)
+def test_a_request_whose_head_stayed_behind_in_the_queue_can_be_sent_again(
+    io_thread: wire.IoThread, body: bytes
+) -> None:
+    connection, session, theirs = played(io_thread, http2=True)
     says(session, theirs, SETTINGS * 2)  # a turn later, what we say to that is out
 
     def broken(data: bytes) -> int:
@@ -321,8 +323,8 @@ def test_a_request_whose_head_stayed_behind_in_the_queue_can_be_sent_again(engin
     session.sent = broken
     exchange = put(body)
     with theirs:
-        engine.submit(connection, exchange)
-        until(engine, lambda: exchange.done)
+        io_thread.submit(connection, exchange)
+        until(io_thread, lambda: exchange.done)
     assert exchange.result == wire.UNSENT
 
 
@@ -345,19 +347,19 @@ class Told(Ignored):
         self.streams.append(streams)
 
 
-def test_settings_are_told_of_where_they_change_something(engine: wire.Engine) -> None:
+def test_settings_are_told_of_where_they_change_something(io_thread: wire.IoThread) -> None:
     # A server may send them without end, and each event is memory until the caller takes it.
-    _connection, session, theirs = played(engine, http2=True)
+    _connection, session, theirs = played(io_thread, http2=True)
     fewer = SETTINGS_FEW_STREAMS.replace(b"\x05", b"\x04")
     told = Told()
     with theirs:
         says(session, theirs, SETTINGS * 300 + SETTINGS_FEW_STREAMS * 300 + fewer + SETTINGS * 300)
         says(session, theirs, SETTINGS)  # a turn later, what was to be told is there
-        engine.drain(told)
+        io_thread.drain(told)
     assert told.streams[1:] == [5, 4]
 
 
-def test_a_body_waits_for_the_settings_of_the_server(engine: wire.Engine) -> None:
+def test_a_body_waits_for_the_settings_of_the_server(io_thread: wire.IoThread) -> None:
     data_frame, headers_frame = 0, 1
     sent_data = bytearray()
 
@@ -365,15 +367,15 @@ def test_a_body_waits_for_the_settings_of_the_server(engine: wire.Engine) -> Non
         sent_data.extend(data)
         return len(data)
 
-    connection, session, theirs = played(engine, http2=True, sent=sent)
+    connection, session, theirs = played(io_thread, http2=True, sent=sent)
     exchange = put(b"abcdefgh")
     with theirs:
-        engine.submit(connection, exchange)
-        until(engine, lambda: headers_frame in frames(sent_data))
+        io_thread.submit(connection, exchange)
+        until(io_thread, lambda: headers_frame in frames(sent_data))
         says(session, theirs, SETTINGS[:4])  # a turn later, what could be sent is out
         assert data_frame not in frames(sent_data)
         says(session, theirs, SETTINGS[4:])
-        until(engine, lambda: data_frame in frames(sent_data))
+        until(io_thread, lambda: data_frame in frames(sent_data))
         says(session, theirs, STATUS_200)
-        until(engine, lambda: exchange.done)
+        until(io_thread, lambda: exchange.done)
     assert (exchange.result, exchange.status) == (wire.OK, 200)

@@ -184,21 +184,21 @@ def test_an_early_answer_counts_when_the_socket_took_only_some_of_the_first_writ
             timeout_seconds=10,
         )
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        engine = wire.Engine()
-        engine.start()
+        io_thread = wire.IoThread()
+        io_thread.start()
         connection = wire.Connection(sock, http2=False)
-        engine.add(connection)
+        io_thread.add(connection)
         body = bytes(60_000)  # with the head it is gathered for one write, of some records
         head = b"PUT /x HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n" % len(body)
         exchange = wire.Exchange(head, length=len(body), stall_seconds=20, max_answer_bytes=1000)
         exchange.set_body(body)
         exchange.no_more()
-        engine.submit(connection, exchange)
+        io_thread.submit(connection, exchange)
         while not exchange.done:
             await asyncio.sleep(0.001)
-            engine.drain(IGNORED)
-        engine.stop()
-        engine.drain(IGNORED)
+            io_thread.drain(IGNORED)
+        io_thread.stop()
+        io_thread.drain(IGNORED)
         return exchange.result, exchange.status
 
     ended = threading.Event()

@@ -1,4 +1,4 @@
-"""Writes what the fuzzers of the wire begin with to ``FOLDER/parser`` and ``FOLDER/io-thread``: wire_fuzz_seeds.py FOLDER.
+"""Writes the seeds of the fuzzers to ``FOLDER/parser`` and ``FOLDER/io-thread``: wire_fuzz_seeds.py FOLDER.
 
 An input of the I/O thread's fuzzer is two bytes of mode, then steps: see ``play`` in ``wire_io_thread_fuzz.c``.
 """

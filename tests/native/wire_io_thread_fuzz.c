@@ -1,4 +1,4 @@
-/* Plays a server of bytes, and a caller, against one connection of the engine. The input is a list of steps (see `play`):
+/* Plays a server of bytes, and a caller, against one connection of the I/O thread. The input is a list of steps (see `play`):
  * what the server writes, reads and closes, and what the caller submits, feeds and cancels. Whatever they are: each request
  * ends with just one DONE and one RELEASED, the connection with one CLOSED; a success means that all of the body went out;
  * what went out is what was asked for; no descriptor and no memory is left. Time is the fuzzer's: it jumps while all wait.
@@ -38,7 +38,7 @@
         }                                                                                                              \
     } while (0)
 
-/* -- time: the engine's sources are compiled to ask these -------------------------------------------------------------- */
+/* -- time: the I/O thread's sources are compiled to ask these -------------------------------------------------------------- */
 #undef clock_gettime
 #undef epoll_wait
 int real_clock_gettime(clockid_t, struct timespec *) __asm__("clock_gettime");
@@ -88,7 +88,7 @@ typedef struct {
 
 static struct {
     const uint8_t *at, *end;
-    wire_io_thread *engine;
+    wire_io_thread *io;
     wire_connection *connection;
     pthread_t thread;
     int server, client; /* `client` is ours to close with a session in between, and -1 after that */
@@ -172,9 +172,9 @@ static ssize_t session_write(void *tls, const void *data, size_t length, char *w
 
 static const wire_tls_ops SESSION = {session_read, session_write};
 
-static void *serve(void *engine)
+static void *serve(void *io)
 {
-    wire_io_thread_run(engine);
+    wire_io_thread_run(io);
     return NULL;
 }
 
@@ -240,7 +240,7 @@ static void submit(unsigned kind, unsigned size)
         a->complete = 1;
         a->fed = total;
     }
-    CHECK(!wire_io_thread_submit(run.engine, run.connection, a->request));
+    CHECK(!wire_io_thread_submit(run.io, run.connection, a->request));
 }
 
 static void feed(ask *a, size_t length)
@@ -252,7 +252,7 @@ static void feed(ask *a, size_t length)
         return;
     a->plain = 0;
     expect_piece(a, (size_t)a->fed, length);
-    CHECK(!wire_io_thread_feed(run.engine, a->request, body + a->fed, length, 0));
+    CHECK(!wire_io_thread_feed(run.io, a->request, body + a->fed, length, 0));
     a->fed += (int64_t)length;
 }
 
@@ -266,7 +266,7 @@ static void feed_end(ask *a)
     a->complete = 1;
     if (a->length < 0 && !run.http2)
         expect("0\r\n\r\n", 5);
-    CHECK(!wire_io_thread_feed(run.engine, a->request, NULL, 0, 1));
+    CHECK(!wire_io_thread_feed(run.io, a->request, NULL, 0, 1));
 }
 
 static void done(ask *a)
@@ -295,7 +295,7 @@ static void done(ask *a)
 /* Take the events; returns whether there were any. */
 static int drain(void)
 {
-    wire_event *event = wire_io_thread_events(run.engine);
+    wire_event *event = wire_io_thread_events(run.io);
     int any = event != NULL;
     while (event) {
         wire_event *next = event->next;
@@ -317,7 +317,7 @@ static int drain(void)
         case WIRE_BODY:
             CHECK(a->passes_on && event->number > 0);
             a->plain = 0;
-            CHECK(!wire_io_thread_used(run.engine, a->request, (size_t)event->number));
+            CHECK(!wire_io_thread_used(run.io, a->request, (size_t)event->number));
             break;
         case WIRE_DONE:
             done(a);
@@ -426,7 +426,7 @@ static void let_time_pass(void)
     long before = atomic_load(&jumped_ms);
     atomic_store(&time_passes, 1);
     for (int i = 0; i < 20 && atomic_load(&jumped_ms) == before && busy(); i++) {
-        struct pollfd fd = {.fd = wire_io_thread_notify_fd(run.engine), .events = POLLIN};
+        struct pollfd fd = {.fd = wire_io_thread_notify_fd(run.io), .events = POLLIN};
         if (poll(&fd, 1, 1))
             drain();
     }
@@ -550,13 +550,13 @@ static void play(void)
             ask *a = &run.asks[byte() % (unsigned)run.count];
             if (!a->done) {
                 a->plain = 0;
-                wire_io_thread_cancel(run.engine, a->request);
+                wire_io_thread_cancel(run.io, a->request);
             }
         }
         break;
     case 16:
         if (!run.closed && byte() & 1)
-            wire_io_thread_close(run.engine, run.connection);
+            wire_io_thread_close(run.io, run.connection);
         break;
     case 17:
         settle();
@@ -576,7 +576,7 @@ static void feed_wanted(void)
 /* Serve until the requests are over, as a server would that reads and says nothing, while time passes. */
 static void finish(int stopping)
 {
-    struct pollfd fd = {.fd = wire_io_thread_notify_fd(run.engine), .events = POLLIN};
+    struct pollfd fd = {.fd = wire_io_thread_notify_fd(run.io), .events = POLLIN};
     if (!stopping)
         feed_wanted();
     atomic_store(&time_passes, 1);
@@ -590,13 +590,13 @@ static void finish(int stopping)
     }
     atomic_store(&time_passes, 0);
     if (!run.closed && !stopping)
-        wire_io_thread_close(run.engine, run.connection);
+        wire_io_thread_close(run.io, run.connection);
     for (int round = 0; !run.closed && !stopping; round++) {
         CHECK(round < 20000);
         poll(&fd, 1, 1);
         drain();
     }
-    wire_io_thread_stop(run.engine);
+    wire_io_thread_stop(run.io);
     pthread_join(run.thread, NULL);
     drain();
     CHECK(run.closed);
@@ -640,11 +640,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     wire_rate *rate = mode & 8 ? wire_rate_new(5e5) : NULL;
     run.client = mode & 2 ? pair[0] : -1;
-    run.engine = wire_io_thread_new(rate);
-    CHECK(run.engine);
+    run.io = wire_io_thread_new(rate);
+    CHECK(run.io);
     run.connection = wire_connection_new(&run, pair[0], run.http2, mode & 2 ? &SESSION : NULL, mode & 2 ? &run : NULL);
-    CHECK(run.connection && !wire_io_thread_add(run.engine, run.connection));
-    CHECK(!pthread_create(&run.thread, NULL, serve, run.engine));
+    CHECK(run.connection && !wire_io_thread_add(run.io, run.connection));
+    CHECK(!pthread_create(&run.thread, NULL, serve, run.io));
     if (run.http2 && !(mode & 16))
         say_frame(4, 0, 0, NULL, 0);
     while (run.at < run.end)
@@ -657,10 +657,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (run.asks[i].plain)
             wire_request_free(run.asks[i].request);
         else
-            wire_io_thread_free_request(run.engine, run.asks[i].request);
+            wire_io_thread_free_request(run.io, run.asks[i].request);
     }
-    wire_io_thread_free_connection(run.engine, run.connection);
-    wire_io_thread_free(run.engine);
+    wire_io_thread_free_connection(run.io, run.connection);
+    wire_io_thread_free(run.io);
     wire_rate_free(rate);
     CHECK(lowest_free_descriptor() == free_before);
     return 0;

@@ -38,23 +38,23 @@ def get() -> wire.Exchange:
     return exchange
 
 
-def started() -> wire.Engine:
-    engine = wire.Engine()
-    engine.start()
-    return engine
+def started() -> wire.IoThread:
+    io_thread = wire.IoThread()
+    io_thread.start()
+    return io_thread
 
 
-def ended(engine: wire.Engine) -> None:
-    engine.stop()
-    engine.drain(IGNORED)
+def ended(io_thread: wire.IoThread) -> None:
+    io_thread.stop()
+    io_thread.drain(IGNORED)
 
 
 def dies_while_ready() -> None:
     """A connection dies in its turn, after it was put into the list of the ready once more, and is freed at once."""
-    engine = started()
-    other, _end = plain(engine)
-    gate, gate_end = gate_before(engine)
-    dying, session, dying_end = played(engine, http2=True)
+    io_thread = started()
+    other, _end = plain(io_thread)
+    gate, gate_end = gate_before(io_thread)
+    dying, session, dying_end = played(io_thread, http2=True)
     turn = Gate()
 
     def late() -> bytes:
@@ -67,63 +67,63 @@ def dies_while_ready() -> None:
     turn.reached()
     # The I/O thread's next round: to the gate, then to the commands, then through the list of the ready.
     gate_end.send(b"x")
-    engine.close(other)
+    io_thread.close(other)
     turn.open()
     gate.reached()
-    engine.drain(IGNORED)
+    io_thread.drain(IGNORED)
     del dying
     gate.open()
-    until(engine, lambda: other.closed)
-    ended(engine)
+    until(io_thread, lambda: other.closed)
+    ended(io_thread)
 
 
 def exchange_collected_early() -> None:
     """An exchange in a cycle is collected before the I/O thread has come to the last command about it."""
-    engine = started()
-    gate, gate_end = gate_before(engine)
-    connection, theirs = plain(engine)
+    io_thread = started()
+    gate, gate_end = gate_before(io_thread)
+    connection, theirs = plain(io_thread)
     exchange = get()
     owner = Owner(exchange)
-    engine.submit(connection, exchange)
+    io_thread.submit(connection, exchange)
     theirs.recv(1000)
     theirs.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody")
-    assert has_events(engine)
+    assert has_events(io_thread)
     gate_end.send(b"x")
     gate.reached()
-    engine.drain(IGNORED)  # which sends the I/O thread word that the answer's body was taken
+    io_thread.drain(IGNORED)  # which sends the I/O thread word that the answer's body was taken
     assert exchange.released
     del exchange, owner
     gc.collect()
     others = [bytearray(b"\x5a" * 200) for _ in range(2000)]  # these would take its memory
     gate.open()
-    engine.close(connection)
-    until(engine, lambda: connection.closed)
+    io_thread.close(connection)
+    until(io_thread, lambda: connection.closed)
     assert all(other == b"\x5a" * 200 for other in others)
-    ended(engine)
+    ended(io_thread)
 
 
 def connection_collected_early() -> None:
     """A connection in a cycle is collected before the I/O thread has come to the command that closes it."""
-    engine = started()
-    gate, gate_end = gate_before(engine)
-    connection, theirs = plain(engine)
+    io_thread = started()
+    gate, gate_end = gate_before(io_thread)
+    connection, theirs = plain(io_thread)
     owner = Owner(connection)
     theirs.close()
-    assert has_events(engine)
+    assert has_events(io_thread)
     gate_end.send(b"x")
     gate.reached()
-    engine.close(connection)
-    engine.drain(IGNORED)
+    io_thread.close(connection)
+    io_thread.drain(IGNORED)
     assert connection.closed
     del connection, owner
     gc.collect()
-    others = [plain(engine) for _ in range(8)]  # one of these would take its memory, and be closed in its place
+    others = [plain(io_thread) for _ in range(8)]  # one of these would take its memory, and be closed in its place
     gate.open()
-    last, last_end = plain(engine)
+    last, last_end = plain(io_thread)
     last_end.close()
-    until(engine, lambda: last.closed)
+    until(io_thread, lambda: last.closed)
     assert not any(other.closed for other, _ in others)
-    ended(engine)
+    ended(io_thread)
 
 
 def allocated_bytes() -> int:
@@ -138,16 +138,16 @@ def allocated_bytes() -> int:
 
 
 def collected_in_flight() -> None:
-    """Whatever is in a cycle is kept while it is under way, and freed afterwards, here and in the engine."""
+    """Whatever is in a cycle is kept while it is under way, and freed afterwards, here and in the I/O thread."""
 
     def some() -> None:
-        engine = started()
+        io_thread = started()
         gone = []
         for n in range(40):
-            connection, theirs = plain(engine)
+            connection, theirs = plain(io_thread)
             exchange = get()
             gone += [weakref.ref(Owner(exchange)), weakref.ref(Owner(connection))]
-            engine.submit(connection, exchange)
+            io_thread.submit(connection, exchange)
             del connection, exchange
             theirs.recv(1000)
             gc.collect()
@@ -155,10 +155,10 @@ def collected_in_flight() -> None:
             if n % 2:
                 theirs.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nbody")
                 closing = gone[-1]
-                until(engine, lambda: closing().thing.closed)  # type: ignore[union-attr] # noqa: B023 # used at once
+                until(io_thread, lambda: closing().thing.closed)  # type: ignore[union-attr] # noqa: B023 # used at once
             theirs.close()
-        ended(engine)
-        del engine
+        ended(io_thread)
+        del io_thread
         gc.collect()
         assert not any(owner() for owner in gone)
 

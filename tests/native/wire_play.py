@@ -1,5 +1,4 @@
-"""The engine of the wire driven directly, and TLS sessions that a test plays: the I/O thread calls them, and can so be
-held at a certain point."""
+"""Drives an I/O thread directly and plays TLS sessions, which the thread calls: a test can stop it at any point."""
 
 from __future__ import annotations
 
@@ -27,18 +26,18 @@ class Ignored:
 IGNORED: Any = Ignored()
 
 
-def until(engine: wire.Engine, condition: Callable[[], object]) -> None:
+def until(io_thread: wire.IoThread, condition: Callable[[], object]) -> None:
     """Drain until it is so."""
     end = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < end, "it did not happen"
-        select.select([engine.fileno()], [], [], 0.01)
-        engine.drain(IGNORED)
+        select.select([io_thread.fileno()], [], [], 0.01)
+        io_thread.drain(IGNORED)
 
 
-def has_events(engine: wire.Engine) -> bool:
+def has_events(io_thread: wire.IoThread) -> bool:
     """Wait for something to drain, and leave it there."""
-    return bool(select.select([engine.fileno()], [], [], PATIENCE_SECONDS)[0])
+    return bool(select.select([io_thread.fileno()], [], [], PATIENCE_SECONDS)[0])
 
 
 class Gate:
@@ -95,17 +94,17 @@ def cut() -> bytes:
     raise ssl.SSLEOFError
 
 
-def plain(engine: wire.Engine) -> tuple[wire.Connection, socket.socket]:
+def plain(io_thread: wire.IoThread) -> tuple[wire.Connection, socket.socket]:
     """A connection without TLS, and the other end of its socket."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     connection = wire.Connection(ours, http2=False)
-    engine.add(connection)
+    io_thread.add(connection)
     return connection, theirs
 
 
 def played(
-    engine: wire.Engine, *, http2: bool, sent: Callable[[bytes], int] = len
+    io_thread: wire.IoThread, *, http2: bool, sent: Callable[[bytes], int] = len
 ) -> tuple[wire.Connection, PlayedTls, socket.socket]:
     """A connection that the I/O thread waits for, its session, and the other end of its socket.
 
@@ -115,14 +114,14 @@ def played(
     session = PlayedTls(ours)
     session.sent = sent
     connection = wire.Connection(session, http2=http2)
-    engine.add(connection)
+    io_thread.add(connection)
     assert session.asked.wait(PATIENCE_SECONDS)
     return connection, session, theirs
 
 
-def gate_before(engine: wire.Engine) -> tuple[Gate, socket.socket]:
+def gate_before(io_thread: wire.IoThread) -> tuple[Gate, socket.socket]:
     """A gate at which the I/O thread stops once a byte is written to the socket."""
-    _, session, theirs = played(engine, http2=False)
+    _, session, theirs = played(io_thread, http2=False)
     gate = Gate()
 
     def wait() -> bytes:
