@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.circles import in_circles
+
 PACKAGE = Path(__file__).parent.parent / "cosxfer"
 
 LEVELS = {
@@ -127,10 +129,7 @@ def test_no_module_imports_itself_through_others() -> None:
     """Not even for annotations: what needs each other is one module, or lacks a third one below both."""
     # The package itself names all of them, and imports each when it is first used.
     files = {module_name(path): path for path in SOURCES if module_name(path) != "cosxfer"}
-    graph = {name: imports_of(path, files) - {name} for name, path in files.items()}
-    while leaves := [name for name, imports in graph.items() if not imports]:
-        graph = {name: imports.difference(leaves) for name, imports in graph.items() if name not in leaves}
-    assert not graph
+    assert not in_circles({name: imports_of(path, files) for name, path in files.items()})
 
 
 def test_modules_are_of_a_size_to_be_read() -> None:
