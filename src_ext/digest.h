@@ -20,23 +20,23 @@ typedef struct {
 
 void cosx_md5_init(cosx_md5 *md5);
 void cosx_md5_update(cosx_md5 *md5, const uint8_t *data, size_t size);
-/* Does not change the stream: it may go on after its digest was taken. */
+/* Does not change the stream, which may be updated further. */
 void cosx_md5_digest(const cosx_md5 *md5, uint8_t out[16]);
 
-/* CRC-64/XZ (ECMA-182 polynomial, reflected, inverted in and out) of what `crc` stands for, followed by `data`.
- * 0 stands for nothing. */
+/* CRC-64/XZ (ECMA-182 polynomial, reflected, inverted in and out) of the bytes whose CRC is `crc`, followed by `data`.
+ * 0 is the CRC of no bytes. */
 uint64_t cosx_crc64(uint64_t crc, const uint8_t *data, size_t size);
 /* The CRC of A followed by B from crc(A), crc(B) and the length of B: O(log size2). */
 uint64_t cosx_crc64_combine(uint64_t crc1, uint64_t crc2, uint64_t size2);
 
-/* Kernels: the names that this machine can run, best first; NULL past the last one. */
+/* The names of the kernels that this machine can run, best first; NULL after the last one. */
 const char *cosx_kernel_name(size_t index);
-/* Uses the kernel of that name from now on: 0, or -1 where the machine cannot run it (nothing changes). */
+/* Uses the kernel of that name from now on. 0, or -1 if the machine cannot run it (nothing changes). */
 int cosx_kernel_use(const char *name);
 const char *cosx_kernel_current(void);
-/* MD5 lanes of the widest form of the kernel in use. */
+/* The number of MD5 lanes in the widest form of the kernel in use. */
 unsigned cosx_kernel_lanes(void);
-/* Limits the lanes of one thread (benchmarks compare widths); 0 takes the limit away. */
+/* Limits the lanes of one thread (benchmarks compare widths); 0 removes the limit. */
 void cosx_kernel_limit_lanes(unsigned lanes);
 
 #endif

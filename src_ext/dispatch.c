@@ -1,5 +1,5 @@
-/* Which kernels this machine can run, and which one is in use. The compiler's CPU test also asks the operating
- * system whether it saves the wide registers. */
+/* Which kernels this machine can run, and which one is in use. The compiler's CPU test also checks whether the
+ * operating system saves the wide registers. */
 #include <string.h>
 
 #if defined(__aarch64__) && defined(__linux__)
@@ -29,7 +29,7 @@ static int has_avx2(void)
 
 #define SCALAR {1, cosx_md5_scalar_1x1, NULL}, {2, cosx_md5_scalar_2x1, NULL}
 
-/* Best first. The CRC has instructions of its own, which a processor may lack: see choose. */
+/* Best first. The CRC needs its own instructions, which a processor may lack: see `choose`. */
 static cosx_kernel kernels[] = {
 #if defined(__x86_64__)
     {"avx512", has_avx512, 2, {SCALAR, {16, cosx_md5_avx512_1x16, cosx_fused_avx512_1x16},

@@ -1,5 +1,6 @@
 /* The SIGBUS guard. The handler runs at any moment in any thread, so it takes no lock, allocates nothing, and calls
- * only sigaction, mmap, pthread_self and raise. Registry entries are never freed, only reused: a handler may be looking. */
+ * only sigaction, mmap, pthread_self and raise. Registry entries are never freed, only reused, because a handler may be
+ * reading them. */
 #define _GNU_SOURCE
 #include "guard.h"
 
@@ -18,14 +19,14 @@ struct cosx_mapping {
     struct cosx_mapping *next; /* set before the entry is published, then constant */
 };
 
-/* Whose handlers we found when we put ours on top, oldest first: one, or more where somebody kept replacing ours. */
+/* The handlers that we replaced by ours, oldest first. There are several if others kept replacing ours. */
 #define LEVELS 8
 
 static _Atomic(struct cosx_mapping *) registry;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct sigaction previous[LEVELS];
 static atomic_int levels;
-static _Atomic uintptr_t chaining; /* the thread that is inside a previous handler, and whose */
+static _Atomic uintptr_t chaining; /* the thread that runs a previous handler, and which handler */
 static atomic_int level;
 static uintptr_t page_mask;
 
@@ -41,8 +42,8 @@ static int same_handler(const struct sigaction *a, const struct sigaction *b)
     return (a->sa_flags & SA_SIGINFO) == (b->sa_flags & SA_SIGINFO) && a->sa_handler == b->sa_handler;
 }
 
-/* A fault repeats when its handler returns, so the default action need only be set; a signal that somebody sent does
- * not repeat. */
+/* A fault repeats when its handler returns, so setting the default action is enough. A signal that was sent does not
+ * repeat. */
 static void die(int number, const siginfo_t *info)
 {
     struct sigaction action = {.sa_handler = SIG_DFL};
@@ -52,8 +53,8 @@ static void die(int number, const siginfo_t *info)
         raise(number);
 }
 
-/* Not our fault: do what would have been done without us. A handler such as faulthandler's reports, puts back the one
- * that it had found (which may be ours) and raises again: then the next older one has its turn. */
+/* For a fault outside our mappings: does what would happen without us. A handler such as faulthandler's reports,
+ * restores the handler that it replaced (which may be ours) and raises again. Then we call the next older handler. */
 static void chain(int number, siginfo_t *info, void *context)
 {
     const uintptr_t self = (uintptr_t)pthread_self();
@@ -90,7 +91,7 @@ static void on_sigbus(int number, siginfo_t *info, void *context)
     for (; m; m = m->next) {
         const uintptr_t start = atomic_load(&m->start), end = atomic_load(&m->end);
         if (start && address >= start && address < end) {
-            /* All that follows the lost page goes with it: one mapping in place of thousands. */
+            /* Replace all pages from the lost one on: one mapping instead of thousands. */
             void *page = (void *)(address & page_mask);
             atomic_store(&m->lost, 1);
             if (mmap(page, end - (uintptr_t)page, PROT_READ, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == page) {
@@ -128,12 +129,12 @@ static int put_on_top(void)
     int count = atomic_load(&levels);
     if (count == 0 || !same_handler(&current, &previous[count - 1])) {
         if (count == LEVELS)
-            count--; /* the oldest ones matter most: they were there before us */
+            count--; /* keep the oldest ones, which were there before ours */
         previous[count] = current;
         atomic_store(&levels, count + 1);
     }
     sigemptyset(&ours.sa_mask);
-    /* NODEFER: a handler in the chain may raise again and expect to be left at once. */
+    /* NODEFER: a handler in the chain may raise again and expects that signal at once. */
     ours.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
     return sigaction(SIGBUS, &ours, NULL);
 }

@@ -1,7 +1,7 @@
 /* A process-wide guard against SIGBUS: reading a page of a mapped file that no longer exists.
  *
- * A registered mapping whose file is cut reads as zeros from the lost page on, and its `lost` flag is set; a fault
- * anywhere else goes to whatever handled SIGBUS before.
+ * If the file of a registered mapping is cut, the mapping reads as zeros from the lost page on, and its `lost` flag is
+ * set. Any other fault goes to the handler that SIGBUS had before.
  */
 #ifndef COSX_GUARD_H
 #define COSX_GUARD_H
@@ -11,11 +11,11 @@
 
 typedef struct cosx_mapping cosx_mapping;
 
-/* Installs the handler, or puts it back on top where someone has replaced it. 0, or -1 with errno. */
+/* Installs the handler, or installs it again if another one has replaced it. 0, or -1 with errno. */
 int cosx_guard_install(void);
-/* Registers [address, address + size). NULL without memory. */
+/* Registers [address, address + size). NULL: no memory. */
 cosx_mapping *cosx_guard_add(void *address, size_t size);
-/* To be called before the range is unmapped. */
+/* Call this before the range is unmapped. */
 void cosx_guard_remove(cosx_mapping *mapping);
 int cosx_guard_lost(const cosx_mapping *mapping);
 

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, embedsignature=False
-"""MD5 and CRC-64/XZ over the C kernels. The API is documented in ``hashing.pyi``; the twin is ``pure_hashing.py``."""
+"""MD5 and CRC-64/XZ over the C kernels. ``hashing.pyi`` documents the API; ``pure_hashing.py`` is its Python form."""
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
@@ -44,12 +44,12 @@ cdef extern from "lanes.h" nogil:
     void cosx_worker_free(cosx_worker *)
     uint64_t cosx_workers_run(cosx_worker **, unsigned, uint64_t)
 
-# Below this many bytes, giving up the GIL costs more than it allows others to do.
+# For fewer bytes, releasing the GIL costs more time than other threads gain.
 cdef enum:
     GIL_BYTES = 16384
     MAX_THREADS = 256
 
-cdef uint64_t RUN_BYTES = 256 << 20  # between two looks at pending signals
+cdef uint64_t RUN_BYTES = 256 << 20  # pending signals are checked after so many bytes
 
 
 class PartDigest(NamedTuple):
@@ -164,7 +164,7 @@ cdef class PartHasher:
         cdef list items = list(buffers)
         cdef Py_ssize_t count = len(items), i
         cdef uint64_t total = 0
-        # One more than needed: calloc(0) may give NULL.
+        # One more than needed, because calloc(0) may return NULL.
         self._views = <Py_buffer *>calloc(count + 1, sizeof(Py_buffer))
         self._parts = <cosx_part *>calloc(count + 1, sizeof(cosx_part))
         self._jobs = <cosx_job *>calloc(count + 1, sizeof(cosx_job))
@@ -266,7 +266,7 @@ cdef class PartHasher:
         return self._hashed
 
     cdef int _settle(self) except -1:
-        """All bytes are in: what is left is padding, unless a worker has work of its own."""
+        """No more bytes follow. Only padding is left, unless a worker still has work."""
         if self._hashed < <uint64_t>self.total_bytes:
             return 0
         with nogil:

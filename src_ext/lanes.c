@@ -1,8 +1,8 @@
 /* The lane scheduler: keeps the MD5 lanes full and lets the CRC run just ahead of them.
  *
- * A lane reads segments: the whole blocks of a part where they lie, then one or two blocks of padding from a buffer of
- * its own. All lanes advance by the same number of blocks at a time, as many as the shortest segment has; a lane
- * whose job ends takes the next one from the queue, so ragged sizes leave no lane idle before the queue is empty.
+ * A lane reads segments: the whole blocks of a part in place, then one or two blocks of padding from its own buffer.
+ * All lanes advance by the same number of blocks, as many as the shortest segment has. If a lane's job ends, the lane
+ * takes the next one from the queue. So with any mix of sizes, no lane is idle before the queue is empty.
  */
 #include "lanes.h"
 
@@ -11,13 +11,12 @@
 
 #include "kernels.h"
 
-/* Blocks per round, at most: 2 KiB a lane. Small enough that what is prefetched for the next round stays in cache until
- * then. */
+/* The most blocks per round: 2 KiB for each lane. Data that is prefetched for the next round stays in the cache. */
 #define ROUND_BLOCKS 32
-/* Parts of a size that is a power of two lie at such a distance, too, and lanes that read at the same place of each fight
- * for the same few cache sets: 20 % slower. So the lanes of large parts start one block apart. They stay so. */
+/* If the size of the parts is a power of two, lanes at the same position in each part use the same few cache sets. That
+ * is 20 % slower. So the lanes of large parts start one block apart, and stay one block apart. */
 #define STAGGER_BYTES (256 * 1024)
-/* The CRC reads this much at a time, as far as there is so much. */
+/* The CRC reads so many bytes at a time, if there are so many. */
 #define CRC_BYTES 1024
 
 enum phase { CARRY, BODY, PADDING };
@@ -41,7 +40,7 @@ struct cosx_worker {
     const uint8_t *data[COSX_MAX_LANES];
     lane *slot[COSX_MAX_LANES]; /* the first `active` ones work */
     unsigned active, limit;
-    int staggering; /* lanes are free and the next job is to start a block later */
+    int staggering; /* lanes are free, and the next job starts one block later */
     cosx_queue *queue;
     const cosx_kernel *kernel;
     uint64_t done;
@@ -61,7 +60,7 @@ cosx_worker *cosx_worker_new(cosx_queue *queue, unsigned threads)
     w->limit = cosx_kernel_lanes();
     if (w->limit > cosx_lane_limit)
         w->limit = cosx_lane_limit;
-    /* As many lanes in each turn: 40 equal parts in 32 lanes would be one turn of 32 and one of 8. */
+    /* Use equally many lanes in each turn: 40 equal parts in 32 lanes would be one turn of 32 and one of 8. */
     size_t share = (queue->count + threads - 1) / threads * per_job;
     size_t turns = (share + w->limit - 1) / w->limit;
     if (turns)
@@ -110,7 +109,7 @@ static void stop_folding(cosx_worker *w, lane *l)
     l->folding = 0;
 }
 
-/* The CRC reads on, at least to `end`. */
+/* Advances the CRC at least to `end`. */
 static void crc_up_to(cosx_worker *w, lane *l, uint64_t end)
 {
     cosx_part *part = l->part;
@@ -140,7 +139,7 @@ static void start_part(cosx_worker *w, unsigned slot, cosx_part *part)
     w->data[slot] = part->data;
 }
 
-/* The next segment of a part's lane; 0 when the job is done. */
+/* Sets the next segment of a part's lane. Returns 0 if the job is done. */
 static int next_of_part(cosx_worker *w, unsigned slot)
 {
     lane *l = w->slot[slot];
@@ -170,7 +169,7 @@ static int next_of_part(cosx_worker *w, unsigned slot)
     return 1;
 }
 
-/* A stream meets its next part: the bytes that complete the block held from before come first. */
+/* Starts a stream's next part: first the bytes that complete the unfinished block of the part before. */
 static void start_piece(cosx_worker *w, unsigned slot, cosx_part *part)
 {
     lane *l = w->slot[slot];
@@ -301,8 +300,8 @@ static cosx_part *crc_part(const cosx_worker *w, unsigned slot, uint64_t *positi
     return l->part;
 }
 
-/* What each lane will read after `blocks` more, the CRC first: its segment, or the start of a job that nobody has taken
- * yet. */
+/* Sets what each lane will read after `blocks` more, the CRC first: its segment, or the start of a job that no lane has
+ * taken yet. */
 static void plan_prefetch(cosx_worker *w, const cosx_md5_width *width, unsigned blocks, const uint8_t **ahead)
 {
     cosx_queue *q = w->queue;
@@ -322,8 +321,8 @@ static void plan_prefetch(cosx_worker *w, const cosx_md5_width *width, unsigned 
     }
 }
 
-/* What a fused round of `blocks` folds: of each lane whose CRC is less than a round ahead of its MD5, as many bytes as
- * the MD5 reads. The others' place is taken by what does no harm. */
+/* Sets what a fused round of `blocks` folds: for each lane whose CRC is less than a round ahead of its MD5, as many
+ * bytes as the MD5 reads. For other lanes it sets harmless addresses. */
 static void plan_folds(cosx_worker *w, const cosx_md5_width *width, unsigned blocks, cosx_fold *folds)
 {
     const uint64_t bytes = (uint64_t)blocks * COSX_MD5_BLOCK, piece = (uint64_t)width->lanes * COSX_MD5_BLOCK;
@@ -346,7 +345,7 @@ static void plan_folds(cosx_worker *w, const cosx_md5_width *width, unsigned blo
     }
 }
 
-/* One round: the CRC of what the MD5 is about to read, then or at the same time the MD5. */
+/* Runs one round: the CRC of the bytes that the MD5 reads next, then (or at the same time) the MD5. */
 static void run_kernel(cosx_worker *w, const cosx_md5_width *width, unsigned blocks)
 {
     const uint8_t *ahead[ROUND_BLOCKS];
@@ -371,7 +370,7 @@ static void run_kernel(cosx_worker *w, const cosx_md5_width *width, unsigned blo
         return;
     }
     for (unsigned i = w->active; i < width->lanes; i++)
-        w->data[i] = w->data[0]; /* idle: reads what another lane reads */
+        w->data[i] = w->data[0]; /* an idle lane reads the data of another lane */
     plan_prefetch(w, width, full, ahead);
     if (fused)
         width->run_fused(w->state, w->data, blocks, ahead, folds);
@@ -379,7 +378,7 @@ static void run_kernel(cosx_worker *w, const cosx_md5_width *width, unsigned blo
         width->run(w->state, w->data, blocks, ahead);
 }
 
-/* Moves all lanes on by what the kernel has read; lanes that come to their end get their next segment. */
+/* Advances all lanes by the blocks that the kernel has read. A lane at the end of its segment gets the next one. */
 static void step(cosx_worker *w, uint64_t blocks)
 {
     for (unsigned i = w->active; i-- > 0;) {

@@ -22,7 +22,7 @@ INLINE void store_state(void *p, vec v)
 #define add(x, y) _mm256_add_epi32(x, y)
 #define broadcast(k) _mm256_set1_epi32((int)(k))
 
-/* What does not need b is added first; the empty asm keeps the compiler from reassociating the sum. */
+/* Everything that does not need b is added first. The empty asm keeps the compiler from reassociating the sum. */
 #define STEP(early, late, b, s)                                                                     \
     ({                                                                                              \
         vec sum = early;                                                                            \

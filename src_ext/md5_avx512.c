@@ -5,7 +5,7 @@
 
 #include "kernels.h"
 
-/* VPCLMULQDQ appears in the fused kernels only: no compiler makes it out of anything else. */
+/* Only the fused kernels contain VPCLMULQDQ: no compiler generates it from other code. */
 #define KERNEL_TARGET __attribute__((target("avx512f,avx512vl,vpclmulqdq")))
 #define INLINE KERNEL_TARGET static inline __attribute__((always_inline))
 #define WIDTH 16
@@ -24,7 +24,7 @@ INLINE void store_state(void *p, vec v)
 #define add(x, y) _mm512_add_epi32(x, y)
 #define broadcast(k) _mm512_set1_epi32((int)(k))
 
-/* The empty asm keeps the compiler from reassociating the sum: what b takes part in must be added last. */
+/* The empty asm keeps the compiler from reassociating the sum: the term with b must be added last. */
 #define STEP(truth_table, b, c, d, early, s)                                     \
     ({                                                                           \
         vec sum = early;                                                         \

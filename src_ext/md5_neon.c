@@ -22,7 +22,7 @@ INLINE void store_state(uint32_t *p, vec v)
 #define add(x, y) vaddq_u32(x, y)
 #define broadcast(k) vdupq_n_u32(k)
 
-/* What does not need b is added first; the empty asm keeps the compiler from reassociating the sum. */
+/* Everything that does not need b is added first. The empty asm keeps the compiler from reassociating the sum. */
 #define STEP(sum_early, late, b, s)                              \
     ({                                                           \
         vec sum = sum_early;                                     \

@@ -1,4 +1,4 @@
-/* MD5 in the compiler's own vectors, 4 lanes each: SSE2 on any x86-64, whatever 128-bit unit there is elsewhere. */
+/* MD5 in the compiler's own vectors of 4 lanes: SSE2 on x86-64, on other machines the 128-bit unit that they have. */
 #include <string.h>
 
 #include "kernels.h"
@@ -33,7 +33,7 @@ INLINE void store_state(void *p, vec v)
 #define PIN(v) ((void)0)
 #endif
 
-/* What does not need b is added first; PIN keeps the compiler from reassociating the sum. */
+/* Everything that does not need b is added first. PIN keeps the compiler from reassociating the sum. */
 #define STEP(early, late, b, s)                        \
     ({                                                 \
         vec sum = early;                               \

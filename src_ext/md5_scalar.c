@@ -1,5 +1,5 @@
-/* MD5, one stream (RFC 1321). One stream is a single chain of 64 dependent steps per block, so what counts is the
- * length of the path from one step's result to the next, not the number of instructions. */
+/* MD5 of one stream (RFC 1321). A block is a single chain of 64 dependent steps. So the length of the path from one
+ * step to the next decides the speed, not the number of instructions. */
 #include <string.h>
 
 #include "kernels.h"
@@ -14,9 +14,9 @@ static inline uint32_t word(const uint8_t *p)
     return w;
 }
 
-/* b comes out of the step before, so whatever does not need it is added first (and the empty asm keeps the compiler
- * from reassociating the sum). G's two terms never have a bit in common, so they may be added one by one. A step then
- * takes 4 (G, H) or 5 (F, I) dependent instructions, 288 a block: what a single stream takes, however it is written.
+/* b is the result of the step before, so everything that does not need b is added first. (The empty asm keeps the
+ * compiler from reassociating the sum.) G's two terms never have a bit in common, so they may be added one by one. A
+ * step then takes 4 (G, H) or 5 (F, I) dependent instructions, 288 for a block, which is the minimum for one stream.
  * Two streams side by side take little longer than one. */
 #define STEP(early, late, b, s)                                                   \
     ({                                                                            \
@@ -89,7 +89,7 @@ void cosx_md5_blocks(uint32_t state[4], const uint8_t *data, size_t blocks)
     run(1, 1, state, &data, blocks);
 }
 
-/* These streams are slow enough for the processor's own prefetch: `ahead` is not used. */
+/* `ahead` is not used: these streams are slow enough for the processor's own prefetch. */
 void cosx_md5_scalar_1x1(uint32_t *state, const uint8_t *const *data, size_t blocks, const uint8_t *const *ahead)
 {
     (void)ahead;

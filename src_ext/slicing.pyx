@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""A file mapped for reading. The API is documented in ``slicing.pyi``; the twin is ``pure_slicing.py``."""
+"""A file mapped for reading. ``slicing.pyi`` documents the API; ``pure_slicing.py`` is the same in Python."""
 
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_FromStringAndSize
@@ -100,7 +100,7 @@ cdef extern from "<sys/mman.h>" nogil:
     void *MAP_FAILED
 
 cdef size_t PAGE_BYTES = os.sysconf("SC_PAGESIZE")
-cdef char NOTHING[1]  # what an empty mapping points to
+cdef char NOTHING[1]  # an empty mapping points here
 
 
 def read_small(path, int64_t max_bytes):
@@ -121,7 +121,7 @@ def read_small(path, int64_t max_bytes):
 
 
 cdef nanoseconds(timespec moment):
-    """Since 1970, as ``os.stat_result`` has them; a Python int, which does not overflow."""
+    """Since 1970, as in ``os.stat_result``; a Python int, which does not overflow."""
     cdef object seconds = moment.tv_sec
     return seconds * 1_000_000_000 + moment.tv_nsec
 

@@ -1,5 +1,5 @@
-/* Several workers at once. The threads live as long as one call: a fork between calls finds none of them, and
- * starting one costs tens of microseconds beside the milliseconds of a round. */
+/* Runs several workers at once. The threads live as long as one call, so a fork between calls has none of them.
+ * Starting a thread costs tens of microseconds; a round takes milliseconds. */
 #include <pthread.h>
 #include <signal.h>
 
@@ -28,7 +28,7 @@ uint64_t cosx_workers_run(cosx_worker *const *workers, unsigned count, uint64_t 
     if (count > MAX_THREADS)
         count = MAX_THREADS;
     if (count > 1) {
-        /* Signals are the interpreter's business; what a thread causes itself (SIGBUS) must reach its handler. */
+        /* The interpreter's main thread handles signals. A fault of this thread (SIGBUS) must reach its handler. */
         sigfillset(&all);
         sigdelset(&all, SIGBUS);
         sigdelset(&all, SIGSEGV);
@@ -40,7 +40,7 @@ uint64_t cosx_workers_run(cosx_worker *const *workers, unsigned count, uint64_t 
             task->worker = workers[i];
             task->budget = budget / count + 1;
             if (pthread_create(&task->thread, NULL, run, task))
-                break; /* no more threads: the caller's goes on alone, later calls try again */
+                break; /* no more threads: continue with those that run; later calls try again */
             started++;
         }
         pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -1,6 +1,6 @@
 # cython: language_level=3
 # cython: freethreading_compatible=False
-"""The wire's Python side. The API is documented in ``wire.pyi``; the machine itself is ``wire_*.c``."""
+"""The Python classes of the wire. ``wire.pyi`` documents the API; ``wire_*.c`` does the work."""
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -85,10 +85,7 @@ cdef extern from "wire.h" nogil:
 OK, UNSENT, BROKEN, TIMEOUT, MALFORMED, CANCELLED, LOST, TOO_LONG, NEEDS_H1 = range(9)
 
 
-# -- TLS -------------------------------------------------------------------------------------------------------------------
-# OpenSSL's session is inside an `ssl.SSLSocket`, and the interpreter gives no way to it but its layout in memory: behind
-# the object's head a weak reference to the SSLSocket, the session, the context. It has been so in all versions since 3.7;
-# the two neighbours are compared with what they must be before the one between them is believed.
+# -- TLS ------------------------------------------------------------------------------------------------------------
 
 cdef bint _direct = False
 
@@ -104,7 +101,7 @@ tls_without_gil()
 
 
 cdef void *_session(sock) except? NULL:
-    """The session in an `ssl.SSLSocket`; NULL where it cannot be had."""
+    """The session in an `ssl.SSLSocket`; NULL if it cannot be found."""
     cdef void **inside
     if not _direct:
         return NULL
@@ -129,7 +126,7 @@ def offer_protocols(sock, protocols) -> bool:
     return True
 
 
-# Otherwise the session is driven through its Python object: these take the GIL; OpenSSL itself runs without it.
+# Otherwise these functions drive the session through its Python object. They take the GIL; OpenSSL runs without it.
 
 cdef ssize_t _tls_failed(object error, char *why, size_t why_size) noexcept:
     if isinstance(error, ssl.SSLWantReadError):
@@ -157,7 +154,7 @@ cdef ssize_t _tls_read(void *tls, void *buffer, size_t length, char *why, size_t
 
 
 cdef ssize_t _tls_write(void *tls, const void *data, size_t length, char *why, size_t why_size) noexcept with gil:
-    # OpenSSL writes one record for each call (partial writes are on); the GIL is taken once for all of them.
+    # OpenSSL writes one record in each call (partial writes are on). The GIL is taken once for all of them.
     cdef size_t done = 0, part
     try:
         send = (<object>tls).send
@@ -189,15 +186,15 @@ cdef class RateLimit:
         wire_rate_free(self._rate)
 
 
-# The collector must not clear the two classes below: their __dealloc__ asks the I/O thread to free what it may still be using,
-# and has to find it.
+# The garbage collector must not clear the two classes below: their __dealloc__ needs the I/O thread, which frees what
+# it may still be using.
 
 @cython.no_gc_clear
 cdef class Connection:
     cdef wire_connection *_connection
     cdef IoThread _io_thread
     cdef object _tls
-    cdef int _fd  # a plain socket's, until an I/O thread closes it; else -1
+    cdef int _fd  # of a plain socket, until an I/O thread owns it; else -1
     cdef readonly bint closed, http2, without_gil
     cdef readonly str why
     cdef public object owner
@@ -258,7 +255,7 @@ cdef class Exchange:
     cdef Py_buffer *_buffers
     cdef size_t _buffer_count
     cdef list _fed  # of memoryviews, oldest first
-    cdef int64_t _fed_left  # bytes of the oldest that are not sent
+    cdef int64_t _fed_left  # unsent bytes of the oldest one
     cdef bint _plain
     cdef readonly Connection connection
     cdef readonly bint done, released
@@ -317,7 +314,7 @@ cdef class Exchange:
         wire_request_last_piece(self._request)
 
     cdef void _sent(self, int64_t count):
-        # What was fed is let go of as it goes out.
+        # Release the fed pieces that were sent.
         while self._fed:
             if count < self._fed_left:
                 self._fed_left -= count
@@ -340,7 +337,7 @@ cdef class Exchange:
         self.headers = _headers(answer.headers, answer.headers_length)
 
 
-cdef dict _NAMES = {}  # the names of headers come again and again
+cdef dict _NAMES = {}  # a cache, because the same header names return in each response
 
 
 cdef str _text(const char *data, size_t length):
@@ -403,7 +400,7 @@ cdef class IoThread:
         self.stopped = True
         if self._thread is not None:
             wire_io_thread_stop(self._io)
-            if self._thread is not threading.current_thread():  # the collector may have come to run there
+            if self._thread is not threading.current_thread():  # the garbage collector may run in that thread
                 self._thread.join()
 
     def release(self) -> None:
@@ -419,7 +416,7 @@ cdef class IoThread:
             raise MemoryError
         connection._io_thread = self
         connection._fd = -1
-        Py_INCREF(connection)  # taken back by `drain`, in this thread
+        Py_INCREF(connection)  # `drain` releases it, in this thread
 
     def close(self, Connection connection) -> None:
         if not self.stopped and not connection.closed:
@@ -434,7 +431,7 @@ cdef class IoThread:
             exchange._io_thread = None
             exchange.connection = None
             raise MemoryError
-        Py_INCREF(exchange)  # taken back by `drain`, in this thread
+        Py_INCREF(exchange)  # `drain` releases it, in this thread
 
     def feed(self, Exchange exchange, data) -> None:
         view = memoryview(data).cast("B")
@@ -507,7 +504,7 @@ cdef class IoThread:
                     elif kind == WIRE_STALLED:
                         handler.on_stalled(connection)
             except BaseException as error:
-                failure = failure or error  # what follows must not be lost with it
+                failure = failure or error  # raised after the remaining events were handled
             wire_event_free(event)
             event = next
         if failure is not None:
@@ -518,5 +515,5 @@ cdef const char *_address(view) except? NULL:
     cdef Py_buffer buffer
     PyObject_GetBuffer(view, &buffer, PyBUF_SIMPLE)
     address = <const char *>buffer.buf
-    PyBuffer_Release(&buffer)  # the view stays in the exchange's list
+    PyBuffer_Release(&buffer)  # the exchange's list keeps the view, so the address stays valid
     return address

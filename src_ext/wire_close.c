@@ -42,7 +42,7 @@ void wire_close_now(wire_connection *c, int result, const char *why)
     io->dead = c;
 }
 
-/* Some of the output lies in a file that was cut. Frames may be half out by now, so the connection goes as well. */
+/* The connection has to end too, because a frame may have been written in part. */
 void wire_close_lost_file(wire_connection *c)
 {
     int found = 0;

@@ -5,11 +5,11 @@
 
 #include "wire_state.h"
 
-/* End the connection; requests on it end with `result`. */
+/* Ends the connection. Its requests end with `result`. */
 void wire_close_now(wire_connection *connection, int result, const char *why);
 /* The same after WIRE_FLUSH_LOST: requests whose file was cut end with WIRE_LOST. */
 void wire_close_lost_file(wire_connection *connection);
-/* It takes no more requests; those on it go on. */
+/* The connection takes no more requests. Those on it continue. */
 void wire_close_gracefully(wire_connection *connection);
 
 #endif

@@ -1,4 +1,4 @@
-/* A connection: what both protocols share. */
+/* A connection: the part that both protocols share. */
 #define _GNU_SOURCE
 #include "wire_connection.h"
 
@@ -100,7 +100,7 @@ void wire_connection_cancel(wire_connection *c, wire_request *r)
     if (c->http2)
         wire_h2_end(c, r, WIRE_CANCELLED);
     else
-        wire_close_now(c, WIRE_CANCELLED, ""); /* HTTP/1.1 has no other way to end an exchange */
+        wire_close_now(c, WIRE_CANCELLED, ""); /* HTTP/1.1 has no other way to end a request */
 }
 
 static void input_end(wire_connection *c, int clean, const char *why)
@@ -120,7 +120,7 @@ void wire_connection_read(wire_connection *c)
         if (c->dead)
             return;
         if (c->paused)
-            return; /* `used` comes back to it */
+            return; /* `used` makes it ready again */
         c->want_write_to_read = 0;
         if (c->ops) {
             n = c->ops->read(c->tls, input, WIRE_READ_BYTES, why, sizeof why);
@@ -141,7 +141,7 @@ void wire_connection_read(wire_connection *c)
             else
                 wire_h1_input(c, input, (size_t)n);
             if (!c->ops && n < WIRE_READ_BYTES && !c->hung_up)
-                return; /* all that there was */
+                return; /* the socket is empty */
             continue;
         }
         if (n == WIRE_IO_WANT_READ) {
@@ -154,7 +154,7 @@ void wire_connection_read(wire_connection *c)
         } else if (n == WIRE_IO_END) {
             input_end(c, 1, "the server closed the connection");
         } else {
-            /* Why the server ended it says more than that our writing failed: TLS 1.3 refuses a certificate so late. */
+            /* The server's reason says more than our failed write: in TLS 1.3 a refused certificate shows only now. */
             if (c->write_broken && n == WIRE_IO_ERROR && why[0])
                 c->why[0] = 0;
             input_end(c, 0, n == WIRE_IO_CUT ? "the server closed the connection" : why);
@@ -181,7 +181,7 @@ void wire_connection_write(wire_connection *c)
             return;
         }
         if (result == WIRE_FLUSH_BROKEN) {
-            /* The server may have answered before it closed: what has arrived is read first. */
+            /* The server may have responded before it closed: read what has arrived first. */
             c->write_broken = 1;
             c->hung_up = 1;
             wire_output_drop(c);
@@ -199,9 +199,9 @@ void wire_connection_write(wire_connection *c)
     }
 }
 
-/* How many more bytes the peer's system has confirmed since the last look. A megabyte or more lies in the socket's buffer:
- * a slow peer takes it long after we have written it, and that is progress. A window that stays shut confirms nothing.
- * With TLS the records' overhead is counted as unconfirmed, until all of it is confirmed. */
+/* How many bytes the peer's TCP has acknowledged since the last call. The socket's buffer holds a megabyte or more. A
+ * slow peer takes it long after we wrote it, and that is progress. A closed window acknowledges nothing. With TLS the
+ * overhead of the records counts as not acknowledged until all of it is. */
 static size_t newly_acknowledged(wire_connection *c)
 {
     int unconfirmed;
@@ -215,7 +215,7 @@ static size_t newly_acknowledged(wire_connection *c)
     return more;
 }
 
-/* Whether what the peer confirms brings the request further: some of it was on its way, or waits behind that. */
+/* Whether acknowledged bytes are progress of this request: some of it was in the socket, or waits behind such bytes. */
 static int is_on_its_way(const wire_connection *c, const wire_request *r, uint64_t confirmed_before)
 {
     return r->out_until > confirmed_before || r->spans || (c->http2 && wire_h2_waits_for_room(c, r));
@@ -239,7 +239,7 @@ void wire_connection_tick(wire_connection *c, double now)
             wire_schedule_ready(c);
         }
         if (c->throttled || c->paused || wire_request_caller_is_late(r)) {
-            r->last_activity = now; /* not the server's fault */
+            r->last_activity = now; /* the server is not the cause */
         } else if (now - r->last_activity > r->stall_seconds) {
             int silent = now - c->last_read > r->stall_seconds;
             if (!c->http2 || (silent && c->request_count == 1)) {
@@ -247,7 +247,7 @@ void wire_connection_tick(wire_connection *c, double now)
                 return;
             }
             if (silent)
-                wire_close_gracefully(c); /* the others may have more patience */
+                wire_close_gracefully(c); /* other requests may have longer timeouts */
             wire_h2_end(c, r, WIRE_TIMEOUT);
         }
     }

@@ -1,4 +1,4 @@
-/* HTTP/1.1 on a connection: one exchange at a time. */
+/* HTTP/1.1 on a connection: one request and its response at a time. */
 #include "wire_h1.h"
 
 #include "wire_close.h"
@@ -36,7 +36,7 @@ static void queue_body(wire_connection *c, wire_request *r)
         }
         size_t length = piece->length - r->taken;
         if (r->length < 0) {
-            char line[16]; /* as long as a span keeps in itself: no allocation that could fail */
+            char line[16]; /* fits into a span's `small`, so no allocation can fail */
             if (length > 0xfffffff)
                 length = 0xfffffff;
             wire_output_push_copy(c, line, (size_t)snprintf(line, sizeof line, "%zx\r\n", length));
@@ -55,7 +55,7 @@ void wire_h1_produce(wire_connection *c)
         return;
     queue_body(c, r);
     if (r->answer_complete && r->sending_done && !c->count)
-        end(c, 0); /* it was only the rest of the body that was missing */
+        end(c, 0); /* the response was complete; only the rest of the body was missing */
 }
 
 static int take_head(wire_request *r, const wire_parser *p)
@@ -70,7 +70,7 @@ static int take_head(wire_request *r, const wire_parser *p)
     return 0;
 }
 
-/* The answer is complete; `rest` bytes of input follow it. */
+/* The response is complete; `rest` bytes of input follow it. */
 static void end(wire_connection *c, size_t rest)
 {
     wire_request *r = c->current;
@@ -80,7 +80,7 @@ static void end(wire_connection *c, size_t rest)
     r->reusable = reusable;
     r->answer_complete = 1;
     wire_parser_reset(&c->parser, 0);
-    /* An answer that came before the body was out is the answer; the rest of the body would be taken for a request. */
+    /* A response before the end of the body is valid. The server would take the rest of the body for a request. */
     if (!reusable)
         wire_output_drop(c);
     wire_request_finish(r, WIRE_OK, NULL);
@@ -91,7 +91,8 @@ static void end(wire_connection *c, size_t rest)
 void wire_h1_input(wire_connection *c, const char *data, size_t length)
 {
     wire_request *r = c->current;
-    /* Before a byte of the request is out, nothing can be its answer: it is left over, or a 408 for the idle time. */
+    /* Before a byte of the request was sent, this cannot be its response: it is left over, or a 408 for the idle
+     * time. */
     if (!r || r->answer_complete || !r->begun) {
         wire_close_now(c, WIRE_BROKEN, "the server sent something that was not asked for");
         return;
@@ -114,7 +115,7 @@ void wire_h1_input(wire_connection *c, const char *data, size_t length)
                 return;
             }
             if (r->status >= 300) {
-                /* Not "no pieces are left": the end of the chunks may be what is missing. */
+                /* Do not ask for left pieces here: the last chunk may be what is missing. */
                 if (!r->sending_done || c->count)
                     c->leaving = 1;
                 r->sending_done = 1;
@@ -128,7 +129,7 @@ void wire_h1_input(wire_connection *c, const char *data, size_t length)
             break;
         case WIRE_PARSER_END:
             r->answer_complete = 1;
-            /* A success that came before the whole body: it counts once the server has got the rest. */
+            /* A success before the end of the body: it is valid after the server has received the rest. */
             if (r->status < 300 && !length && !r->hold && (!r->sending_done || c->count))
                 return;
             end(c, length);
@@ -143,7 +144,8 @@ void wire_h1_input(wire_connection *c, const char *data, size_t length)
 void wire_h1_input_end(wire_connection *c, int clean, const char *why)
 {
     wire_request *r = c->current;
-    /* A body that ends with the connection ends well only if the connection did: with TLS, by its close_notify. */
+    /* A body that ends with the connection is complete only if the connection closed normally: with TLS, by
+     * close_notify. */
     if (r && !r->answer_complete && clean && wire_parser_begun(&c->parser) &&
         wire_parser_eof(&c->parser) == WIRE_PARSER_END) {
         end(c, 0);

@@ -1,5 +1,5 @@
-/* HTTP/2 on a connection, over nghttp2: it keeps the protocol's state, we keep the bytes. DATA frames are not copied into
- * nghttp2's buffers: their heads and the runs of the body behind them go into the output queue. */
+/* HTTP/2 on a connection, over nghttp2, which keeps the state of the protocol. DATA frames are not copied into its
+ * buffers: the frame heads and the runs of the body go directly into the output queue. */
 #include "wire_h2.h"
 
 #include "wire_close.h"
@@ -13,18 +13,18 @@
 #include <string.h>
 #include <strings.h>
 
-#define OUR_WINDOW_BYTES (1024 * 1024)             /* per stream, for answers */
+#define OUR_WINDOW_BYTES (1024 * 1024)             /* of each stream, for responses */
 #define OUR_CONNECTION_WINDOW_BYTES (4 * 1024 * 1024)
-#define FRAME_BYTES (256 * 1024)                   /* longest DATA frame, where the peer takes such */
-#define MAX_HEADER_BLOCK_BYTES (16 * 1024 * 1024)  /* of a request; how much it takes is for the server to say */
-#define STALLED_SECONDS 0.25                       /* blocked or not spoken to so long, a connection says so */
+#define FRAME_BYTES (256 * 1024)                   /* longest DATA frame, if the peer accepts it */
+#define MAX_HEADER_BLOCK_BYTES (16 * 1024 * 1024)  /* of a request; the server decides how much it accepts */
+#define STALLED_SECONDS 0.25                       /* blocked, or without SETTINGS, for so long: emit WIRE_STALLED */
 
 static wire_request *of_stream(nghttp2_session *session, int32_t stream_id)
 {
     return nghttp2_session_get_stream_user_data(session, stream_id);
 }
 
-/* -- output ---------------------------------------------------------------------------------------------------------- */
+/* -- output -------------------------------------------------------------------------------------------------------- */
 
 static int full(const wire_connection *c, unsigned slots)
 {
@@ -41,8 +41,8 @@ static ssize_t on_send(nghttp2_session *session, const uint8_t *data, size_t len
     return wire_output_push_copy(c, (const char *)data, length) ? NGHTTP2_ERR_CALLBACK_FAILURE : (ssize_t)length;
 }
 
-/* What the windows let through goes at once, be it little. To wait for more was tried: beside a peer with windows of 64 KiB
- * there were a quarter fewer frames, but no more bytes for a second of the processor, and now and then a pause. */
+/* Sends at once what the windows allow, even if it is little. We tried to wait for more: with windows of 64 KiB there
+ * were a quarter fewer frames, but not more bytes per second of CPU time, and sometimes a pause. */
 static ssize_t frame_length(nghttp2_session *session, uint8_t type, int32_t stream_id, int32_t connection_window,
                             int32_t stream_window, uint32_t max_frame, void *user)
 {
@@ -65,7 +65,7 @@ static ssize_t on_read_body(nghttp2_session *session, int32_t stream_id, uint8_t
     (void)stream_id;
     (void)buffer;
     if (!c->settings_seen) {
-        /* Its first word is on its way; some servers reset what exceeds a window that we cannot know of yet. */
+        /* The peer's SETTINGS are on their way. Some servers reset streams that exceed a window we cannot know yet. */
         r->deferred = 1;
         return NGHTTP2_ERR_DEFERRED;
     }
@@ -115,7 +115,7 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
     if (frame->hd.type == NGHTTP2_HEADERS) {
         wire_request *r = of_stream(session, frame->hd.stream_id);
         if (r)
-            wire_output_push_belongs(user, r); /* its head was pushed just now; the request is begun when that goes out */
+            wire_output_push_belongs(user, r); /* its head is the last run; writing it sets `begun` */
     }
     return 0;
 }
@@ -134,14 +134,14 @@ static int on_frame_not_send(nghttp2_session *session, const nghttp2_frame *fram
     return 0;
 }
 
-/* -- input ----------------------------------------------------------------------------------------------------------- */
+/* -- input --------------------------------------------------------------------------------------------------------- */
 
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
     wire_request *r = of_stream(session, frame->hd.stream_id);
     (void)user;
     if (r && !r->done && r->status < 200)
-        wire_request_clear_answer(r); /* what an interim answer left */
+        wire_request_clear_answer(r); /* of an interim response */
     return 0;
 }
 
@@ -156,13 +156,13 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     if (name_length == 7 && !memcmp(name, ":status", 7)) {
         r->status = 0;
         for (size_t i = 0; i < value_length && i < 3; i++)
-            r->status = r->status * 10 + (value[i] - '0'); /* three digits: nghttp2 has seen to it */
+            r->status = r->status * 10 + (value[i] - '0'); /* nghttp2 has checked that there are three digits */
         if (r->status >= 100 && r->status < 600)
             return 0;
         wire_request_finish(r, WIRE_MALFORMED, "the status is not a number from 100 to 599");
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
-    /* The second header block of a final answer is its trailers, which nobody reads. */
+    /* The second header block of a final response is its trailers, which are ignored. */
     if (name[0] == ':' || frame->headers.cat == NGHTTP2_HCAT_PUSH_RESPONSE || r->head_complete)
         return 0;
     if (!wire_request_set_header(r, (const char *)name, name_length, (const char *)value, value_length))
@@ -189,8 +189,8 @@ static void answer_complete(nghttp2_session *session, wire_request *r)
     int early = !r->sending_done || r->spans;
     r->answer_complete = 1;
     if (early && r->status < 300 && !r->hold)
-        return; /* a success: the server still wants the rest; the end of the stream is the end */
-    if (early) /* refused: the rest of the body is of no use to anybody */
+        return; /* a success: the server still needs the rest; the request ends with the stream */
+    if (early) /* refused: the server does not need the rest of the body */
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, r->stream_id, NGHTTP2_NO_ERROR);
     wire_request_finish(r, WIRE_OK, NULL);
 }
@@ -226,7 +226,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         break;
     case NGHTTP2_WINDOW_UPDATE:
         if (frame->hd.stream_id && (r = of_stream(session, frame->hd.stream_id))) {
-            /* It has used so much of the body; more than it got says nothing. */
+            /* The peer has consumed so much of the body. An increment beyond what was sent means nothing. */
             uint64_t used = (uint64_t)frame->window_update.window_size_increment, got = r->sent - r->credited;
             used = used < got ? used : got;
             r->credited += used;
@@ -282,7 +282,7 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
     return 0;
 }
 
-/* -- the session ------------------------------------------------------------------------------------------------------ */
+/* -- the session --------------------------------------------------------------------------------------------------- */
 
 int wire_h2_start(wire_connection *c)
 {
@@ -327,9 +327,9 @@ void wire_h2_free(wire_connection *c)
     c->session = NULL;
 }
 
-/* Headers that differ in each request, or are secret, are kept out of the compression table. */
+/* Headers that differ in each request or are secret stay out of the compression table. */
 static const char *const NOT_INDEXED[] = {"authorization", "content-md5", "content-length", "x-cos-security-token", NULL};
-/* Those that are about an HTTP/1.1 connection must not be sent (RFC 9113, 8.2.2). */
+/* Headers about an HTTP/1.1 connection must not be sent (RFC 9113, 8.2.2). */
 static const char *const NOT_SENT[] = {"connection", "transfer-encoding", "keep-alive", "proxy-connection", "upgrade",
                                        "te", NULL};
 
@@ -348,8 +348,8 @@ static nghttp2_nv pair(const char *name, size_t name_length, const char *value, 
     return (nghttp2_nv){(uint8_t *)name, (uint8_t *)value, name_length, value_length, (uint8_t)flags};
 }
 
-/* From the head's HTTP/1.1 form (checked when the request was made) to the fields of a HEADERS frame: at most 3 more than
- * it has lines. */
+/* Turns the HTTP/1.1 form of the head (checked by `wire_request_new`) into the fields of a HEADERS frame. There are at
+ * most 3 fields more than lines. */
 static size_t fields_of(wire_connection *c, char *head, size_t length, nghttp2_nv *fields)
 {
     char *end = head + length - 2, *line = memchr(head, '\n', length), *first_end = line - 1;
@@ -439,7 +439,7 @@ void wire_h2_produce(wire_connection *c)
     double now = c->io->now;
     unsigned before = c->count;
     if (c->queued >= WIRE_QUEUE_BYTES / 2)
-        return; /* in large steps */
+        return; /* refill in large steps */
     int error = nghttp2_session_send(c->session);
     if (error) {
         wire_close_now(c, WIRE_BROKEN, nghttp2_strerror(error));
@@ -478,7 +478,7 @@ int wire_h2_waits_for_room(const wire_connection *c, const wire_request *r)
 void wire_h2_tick(wire_connection *c, double now)
 {
     if (c->throttled)
-        c->blocked_since = now; /* it may not have been spoken to either */
+        c->blocked_since = now; /* we may have sent it nothing yet */
     if ((c->blocked || !c->settings_seen) && now - c->blocked_since > STALLED_SECONDS && now - c->told_stalled > 1.0) {
         c->told_stalled = now;
         wire_mailbox_emit(c->io, WIRE_STALLED, c->owner, 0, NULL);

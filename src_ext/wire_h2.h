@@ -13,7 +13,7 @@ void wire_h2_end(wire_connection *connection, wire_request *request, int result)
 void wire_h2_produce(wire_connection *connection);
 void wire_h2_input(wire_connection *connection, const char *data, size_t length);
 void wire_h2_tick(wire_connection *connection, double now);
-/* Whether the request has something to send, and nothing but the connection's full output holds it back. */
+/* Whether the request has a body to send and waits only for space in the connection's output queue. */
 int wire_h2_waits_for_room(const wire_connection *connection, const wire_request *request);
 
 #endif

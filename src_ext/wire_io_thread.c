@@ -1,4 +1,4 @@
-/* The I/O thread: commands in, sockets served, events out. */
+/* The I/O thread: takes commands, serves sockets, publishes events. */
 #define _GNU_SOURCE
 #include "wire_clock.h"
 #include "wire_close.h"
@@ -47,7 +47,7 @@ wire_io_thread *wire_io_thread_new(wire_rate *rate)
     return io;
 }
 
-/* -- the caller's side ----------------------------------------------------------------------------------------------- */
+/* -- the caller's side --------------------------------------------------------------------------------------------- */
 
 int wire_io_thread_add(wire_io_thread *io, wire_connection *c)
 {
@@ -115,7 +115,7 @@ wire_event *wire_io_thread_events(wire_io_thread *io)
     return wire_mailbox_take_events(io);
 }
 
-/* -- the I/O thread's side ------------------------------------------------------------------------------------------- */
+/* -- the I/O thread's side ----------------------------------------------------------------------------------------- */
 
 static void feed(wire_command *command)
 {
@@ -204,7 +204,8 @@ static void tick(wire_io_thread *io)
     }
 }
 
-/* One turn for each connection that has more to do; those that are not finished stand at the end of the next round. */
+/* Gives one turn to each connection in the ready list. A connection that is not finished goes to the end of the next
+ * round. */
 static void serve_ready(wire_io_thread *io)
 {
     wire_connection *c = io->ready;
@@ -221,8 +222,8 @@ static void serve_ready(wire_io_thread *io)
     }
 }
 
-/* -- turns below the rate limit: who has waited longest sends next, and then stands behind the others ------------------- */
-
+/* Lets connections send that wait for the rate limit: the one that waited longest first. After its turn it goes to the
+ * end of the queue. */
 static void give_turns(wire_io_thread *io)
 {
     double wait = 0;
@@ -247,8 +248,8 @@ static void socket_event(wire_connection *c, uint32_t events)
         wire_connection_write(c);
 }
 
-/* What a dead connection still holds; nobody can be looking at it now. One that stands in the list of the ready stays until
- * `serve_ready` has taken it out: after WIRE_CLOSED the caller may free it. */
+/* Frees what dead connections still hold, at a point where no function uses them. A connection in the ready list stays
+ * until `serve_ready` has removed it, because the caller may free it after WIRE_CLOSED. */
 static void bury(wire_io_thread *io)
 {
     for (wire_connection **at = &io->dead; *at;) {
@@ -279,8 +280,8 @@ static int sleep_milliseconds(wire_io_thread *io)
     return seconds <= 0 ? 0 : (int)(seconds * 1000) + 1;
 }
 
-/* Signals are the interpreter's, whose main thread they wake; a broken pipe must not end the process, whatever it has
- * SIGPIPE set to. Faults stay: the guard of mapped files lives on SIGBUS. */
+/* Blocks signals in this thread. The interpreter's main thread handles them, and SIGPIPE must not end the process.
+ * Faults stay unblocked: the guard of mapped files (guard.c) needs SIGBUS. */
 static void leave_signals_to_others(void)
 {
     sigset_t signals;
@@ -335,7 +336,7 @@ void wire_io_thread_release(wire_io_thread *io)
     int *fds[] = {&io->epoll_fd, &io->wake_fd, &io->notify_fd};
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
         int fd = *fds[i];
-        *fds[i] = -1; /* what is still posted must wake nobody else's */
+        *fds[i] = -1; /* a later command must not write to a descriptor with a new owner */
         if (fd >= 0)
             close(fd);
     }

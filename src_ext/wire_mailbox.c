@@ -48,7 +48,7 @@ void wire_mailbox_emit(wire_io_thread *io, int kind, void *owner, int64_t number
 {
     wire_event *event = malloc(sizeof *event);
     if (!event)
-        abort(); /* a completion that is lost would be a call that never returns */
+        abort(); /* without the event a call would never return */
     *event = (wire_event){.kind = kind, .owner = owner, .number = number, .data = data};
     *io->events_end = event;
     io->events_end = &event->next;

@@ -1,7 +1,8 @@
-/* A connection's output: runs of bytes from heads, frames, bodies, written with as few system calls and copies as the
- * way allows. Plain: many runs in one sendmsg, straight from the mapping (sendfile was measured: it moves single pages, and
- * costs more than the copy). TLS: runs of a record or more straight from the body, what is shorter (frame heads, ends)
- * copied together, so that no record is short. */
+/* A connection's output: runs of bytes from heads, frames and bodies, written with few system calls and copies.
+ *
+ * Plain: many runs in one sendmsg, directly from the mapping. (We measured sendfile: it moves single pages and costs
+ * more than the copy.) TLS: runs of a record or more directly from the body. Shorter runs (frame heads, the ends of
+ * bodies) are copied together, so that no record is short. */
 #define _GNU_SOURCE
 #include "wire_output.h"
 
@@ -89,13 +90,13 @@ void wire_output_drop(wire_connection *c)
     c->queued = 0;
 }
 
-/* Whether nothing follows what is queued of the request. */
+/* Whether the request has nothing to send beyond what is queued. */
 static int is_all(const wire_request *r)
 {
     return r->sending_done || (r->length >= 0 && r->sent == (uint64_t)r->length);
 }
 
-/* `length` more bytes are out. */
+/* Removes `length` bytes from the queue, after they were written. */
 static void advance(wire_connection *c, size_t length)
 {
     c->queued -= length;
@@ -116,7 +117,7 @@ static void advance(wire_connection *c, size_t length)
             s->request->sent += n;
             wire_pages_drop(s->piece, s->at, c->io->active > WIRE_FEW ? WIRE_STEP_BYTES : 2 * WIRE_STEP_BYTES);
             if (s->request->fed && s->at == s->piece->length)
-                wire_request_report_sent(s->request); /* whoever feeds it waits for this */
+                wire_request_report_sent(s->request); /* the caller waits for this before it feeds more */
         }
         if (s->length == 0) {
             if (s->request && s->request->spans == 1 && is_all(s->request))
@@ -142,7 +143,8 @@ static ssize_t write_plain(wire_connection *c, size_t limit)
     return sendmsg(c->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-/* The bytes for the next write over TLS: a long run as it is, or short ones copied together to whole records. */
+/* Returns the bytes for the next write over TLS: one long run, or short runs that are copied together to whole
+ * records. */
 static const char *next_records(wire_connection *c, size_t limit, size_t *length)
 {
     wire_span *s = &c->spans[c->first];
@@ -151,7 +153,7 @@ static const char *next_records(wire_connection *c, size_t limit, size_t *length
         if (n > WIRE_GATHER_BYTES)
             n = WIRE_GATHER_BYTES;
         if (c->count > 1 && n > WIRE_RECORD_BYTES)
-            n -= n % WIRE_RECORD_BYTES; /* what is left goes together with what follows */
+            n -= n % WIRE_RECORD_BYTES; /* the rest is copied together with the next run */
         if (s->piece)
             wire_pages_map(s->piece, s->at, n);
         *length = n;
@@ -165,7 +167,7 @@ static const char *next_records(wire_connection *c, size_t limit, size_t *length
         s = &c->spans[(c->first + i) % WIRE_SPANS];
         size_t n = s->length < limit - total ? s->length : limit - total;
         if (s->length >= 4 * WIRE_RECORD_BYTES && total) {
-            /* A long run follows: fill the record up and leave the rest of the run where it lies. */
+            /* A long run follows: fill the record from it; the rest of the run is written without a copy. */
             size_t rest = WIRE_RECORD_BYTES - total % WIRE_RECORD_BYTES;
             n = rest < n ? rest : n;
             limit = total + n;
@@ -201,12 +203,12 @@ wire_flush_result wire_output_flush(wire_connection *c, size_t *budget)
     while (c->count) {
         size_t limit = *budget;
         if (limit < WIRE_RECORD_BYTES)
-            return WIRE_FLUSH_WAITS; /* not a sliver to fill the turn */
+            return WIRE_FLUSH_WAITS; /* no short record at the end of a turn */
         if (rate) {
             limit = wire_schedule_allowed(c, c->queued < limit ? c->queued : limit);
             if (!limit) {
                 for (wire_request *r = c->requests; r; r = r->next)
-                    r->last_activity = c->io->now; /* we are slow, not the server */
+                    r->last_activity = c->io->now; /* the rate limit is the cause, not the server */
                 return WIRE_FLUSH_WAITS;
             }
         }

@@ -9,8 +9,8 @@
 #define MADV_POPULATE_READ 22
 #endif
 
-/* Touching a mapping faults in 16 pages at a time; asking for a step at once costs a fifth of that. Behind the sending
- * pages are dropped again: they count as this process's memory while they are mapped. */
+/* A page fault on a mapping brings in 16 pages. One request for a whole step costs a fifth of that. Pages that were
+ * sent are dropped again, because mapped pages count as memory of this process. */
 
 static int advise(const char *from, const char *to, int advice)
 {

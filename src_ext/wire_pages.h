@@ -8,7 +8,7 @@
 void wire_pages_map(wire_piece *piece, size_t at, size_t length);
 /* Whether some of these bytes are beyond the end of their file. */
 int wire_pages_are_lost(const wire_piece *piece, size_t at, size_t length);
-/* Drop what was mapped before `up_to`, if it has come to `step` bytes or is the end. */
+/* Drops the pages before `up_to` if they come to `step` bytes, or if `up_to` is the end of the piece. */
 void wire_pages_drop(wire_piece *piece, size_t up_to, size_t step);
 
 #endif

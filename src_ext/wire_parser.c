@@ -151,7 +151,7 @@ static const char *add_field(wire_parser *p, size_t start, size_t end)
     return NULL;
 }
 
-/* What the headers say of the body's length and of the connection. */
+/* Reads the length of the body and the state of the connection from the headers. */
 static const char *framing(wire_parser *p)
 {
     int has_length = 0, close = 0, keep = 0;
@@ -207,12 +207,12 @@ static const char *framing(wire_parser *p)
 
 static const char *parse_head(wire_parser *p)
 {
-    size_t at = 0, end = p->head_length - 2; /* without the empty line's CRLF */
+    size_t at = 0, end = p->head_length - 2; /* without the CRLF of the empty line */
     int first = 1;
     p->field_count = 0;
     while (at < end) {
         const char *why, *cr = memchr(p->head + at, '\r', p->head_length - at);
-        size_t stop = (size_t)(cr - p->head); /* there is one: the head ends in CRLFCRLF */
+        size_t stop = (size_t)(cr - p->head); /* there is a CR, because the head ends in CRLFCRLF */
         if (p->head[stop + 1] != '\n')
             return "there is a CR without its LF";
         if (memchr(p->head + at, '\n', stop - at))
@@ -226,14 +226,14 @@ static const char *parse_head(wire_parser *p)
     return first ? "the answer does not begin with HTTP/1.1" : framing(p);
 }
 
-/* Collect input up to and with CRLFCRLF. Returns 1 when there, 0 for more, -1 for an error. */
+/* Collects input up to and including CRLFCRLF. Returns 1 if it is complete, 0 if more is needed, -1 for an error. */
 static int collect_head(wire_parser *p, const char *data, size_t length, size_t *used)
 {
     static const char END[4] = "\r\n\r\n";
     size_t i = 0;
     int seen = p->seen;
     while (i < length && seen < 4) {
-        if (seen == 0) { /* the common case at memchr's speed */
+        if (seen == 0) { /* the common case, with memchr for speed */
             const char *cr = memchr(data + i, '\r', length - i);
             if (!cr) {
                 i = length;
@@ -264,10 +264,10 @@ static int collect_head(wire_parser *p, const char *data, size_t length, size_t 
     }
     memcpy(p->head + p->head_length, data, i);
     p->head_length += i;
-    /* Not HTTP at all is said at once, not after 64 KiB or a time-out. */
+    /* Report input that is not HTTP at once, not after 64 KiB or a timeout. */
     size_t start = p->head_length < 5 ? p->head_length : 5;
     if (memcmp(p->head, "HTTP/", start)) {
-        /* A record of TLS that holds an alert is what a port for TLS says to plain HTTP. */
+        /* A TLS port answers plain HTTP with a TLS record that holds an alert. */
         int alert = p->head[0] == 0x15 && (p->head_length < 2 || p->head[1] == 3);
         broken(p, alert ? "the answer is an alert of TLS" : "the answer does not begin with HTTP/1.1");
         return -1;
@@ -293,7 +293,7 @@ static wire_parser_event head_event(wire_parser *p)
     return WIRE_PARSER_INTERIM;
 }
 
-/* One byte of the line "size[;extension]CRLF". */
+/* Takes one byte of the line "size[;extension]CRLF". */
 static const char *chunk_line(wire_parser *p, char c)
 {
     int digit;
@@ -319,7 +319,7 @@ static const char *chunk_line(wire_parser *p, char c)
     return NULL;
 }
 
-/* One byte of the trailer section. Trailers are checked for their form and dropped. */
+/* Takes one byte of the trailer section. Trailers are checked for their form and dropped. */
 static const char *trailer(wire_parser *p, char c)
 {
     if (++p->trailer_length > WIRE_MAX_HEAD_BYTES)

@@ -1,5 +1,6 @@
-/* The rate limit: a token bucket, shared by the I/O threads of a client. A tenth of a second may go in one burst. As long
- * as anything is in it a quantum may be taken, on credit if need be: so nobody has to wait for more than others wait for. */
+/* The rate limit: a token bucket that the I/O threads of a client share. A burst may be as long as a tenth of a second.
+ * While the bucket is not empty, a connection may take a whole quantum on credit. So no connection waits longer than
+ * another. */
 #include "wire_rate.h"
 
 #include "wire_clock.h"
@@ -7,7 +8,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#define QUANTUM_BYTES 16384.0 /* not less is sent at a time, or a low rate would go out in slivers */
+#define QUANTUM_BYTES 16384.0 /* the least that is sent at once; else a low rate would cause tiny writes */
 
 struct wire_rate {
     pthread_mutex_t lock;

@@ -5,9 +5,9 @@
 
 #include "wire.h"
 
-/* How many of `want` bytes may be sent now. 0: none. */
+/* Takes up to `want` bytes and returns how many may be sent now. */
 size_t wire_rate_take(wire_rate *rate, double now, size_t want);
-/* In how many seconds a byte may be sent. 0: now. */
+/* After how many seconds bytes may be sent. 0: now. */
 double wire_rate_wait(wire_rate *rate, double now);
 /* Returns bytes that were taken and not sent. */
 void wire_rate_give_back(wire_rate *rate, size_t bytes);

@@ -1,4 +1,4 @@
-/* A request: the pieces of its body, its answer, and its end. */
+/* A request: the pieces of its body, its response, and its end. */
 #define _GNU_SOURCE
 #include "wire_request.h"
 
@@ -10,7 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
-/* The head was made by us from headers of the user's: a stray CR or LF would be another header, or another request. */
+/* The head contains headers of the user. A stray CR or LF in one of them would be another header or another request. */
 static int head_is_well_formed(const char *head, size_t length)
 {
     if (length < 4 || memcmp(head + length - 4, "\r\n\r\n", 4) || memchr(head, 0, length))
@@ -123,7 +123,7 @@ wire_piece *wire_request_next_piece(wire_request *r)
     }
 }
 
-/* -- the answer ---------------------------------------------------------------------------------------------------- */
+/* -- the response -------------------------------------------------------------------------------------------------- */
 
 static int append(char **buffer, size_t *length, size_t *capacity, const char *data, size_t n)
 {
@@ -221,7 +221,7 @@ void wire_request_moved(wire_request *r, size_t bytes)
     if (r->trickle < WIRE_TRICKLE_BYTES)
         return;
     r->trickle = 0;
-    r->interims = 0; /* a body that goes on has an end, and so have the interim responses beside it */
+    r->interims = 0; /* a body ends at some time, so it also bounds the interim responses that come with it */
     r->interim_bytes = 0;
     r->last_activity = r->connection->io->now;
 }
@@ -246,7 +246,7 @@ void wire_request_attach(wire_connection *c, wire_request *r)
 
 int wire_request_answer_counts(const wire_request *r)
 {
-    /* HTTP/1.1 with a length: the body is whole for the server, also where the caller has not said yet that it was all. */
+    /* HTTP/1.1 with a length: the server has the whole body, even if the caller has not yet said that it was all. */
     int whole = r->sending_done ||
                 (!r->connection->http2 && r->length >= 0 && r->queued == (uint64_t)r->length);
     return r->answer_complete && (r->status >= 300 || (whole && !r->cut && !r->spans));
@@ -277,7 +277,7 @@ void wire_request_finish(wire_request *r, int result, const char *why)
 void wire_request_release(wire_request *r)
 {
     if (r->finish_when_out && !r->done && !r->spans && !r->cut) {
-        wire_request_finish(r, WIRE_OK, NULL); /* comes back here */
+        wire_request_finish(r, WIRE_OK, NULL); /* calls this function again */
         return;
     }
     if (!r->done || r->released || r->spans || r->stream_open)

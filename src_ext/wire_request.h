@@ -8,23 +8,23 @@
 int wire_request_set_header(wire_request *request, const char *name, size_t name_length, const char *value,
                             size_t value_length);
 void wire_request_clear_answer(wire_request *request);
-/* Takes a piece of the answer's body; returns 0, or -1 when it is longer than allowed. */
+/* Takes a piece of the response body. -1: the body is too long, or no memory. */
 int wire_request_take_body(wire_request *request, const char *data, size_t length);
-/* The request has its result. It is released when none of its body is in a queue. */
+/* Sets the result, once. The request is released when none of its body is in the output queue. */
 void wire_request_finish(wire_request *request, int result, const char *why);
-/* Whether an answer that is complete may count: a success does not before the whole body is out. */
+/* Whether the response is complete and valid. A success is not valid before the whole body was sent. */
 int wire_request_answer_counts(const wire_request *request);
 void wire_request_release(wire_request *request);
 void wire_request_report_sent(wire_request *request);
-/* The body goes on with a piece that is not there yet: the caller hears so, once. */
+/* Asks the caller for the body (WIRE_WANTED), once. */
 void wire_request_want(wire_request *request);
-/* `bytes` of the request have moved, either way. A trickle is no sign of life: a peer that lets a byte pass now and then
- * would hold the caller as long as it likes. */
+/* `bytes` of the request or response body have moved. Only WIRE_TRICKLE_BYTES together count as progress: a peer that
+ * lets single bytes pass must not hold the caller. */
 void wire_request_moved(wire_request *request, size_t bytes);
-/* Whether it is the caller who is slow: it was asked for the body, and nothing but that is missing. */
+/* Whether the request waits for nothing but the caller's next piece. */
 int wire_request_caller_is_late(wire_request *request);
 void wire_request_attach(wire_connection *connection, wire_request *request);
-/* The piece that the body goes on with, or NULL: none yet, or none any more (`complete`). */
+/* The next piece of the body that is not fully queued. NULL: there is none yet, or no more will come (`complete`). */
 wire_piece *wire_request_next_piece(wire_request *request);
 
 #endif

@@ -1,7 +1,7 @@
-/* TLS without the GIL. The session was made and shaken hands by Python's ssl module; from then on it is driven here, by the
- * functions of the very OpenSSL that the module is linked with. They are looked up at run time: this file needs no
- * OpenSSL to be built, and where one of them is missing (another TLS library, or one linked statically) the session is
- * driven through Python (wire.pyx). */
+/* TLS without the GIL. Python's ssl module makes the session and does the handshake. After that this file reads and
+ * writes, with the functions of the OpenSSL that the module is linked with. It looks them up at run time, so the build
+ * needs no OpenSSL. If a function is missing (another TLS library, or a static one), wire.pyx drives the session
+ * through Python. */
 #define _GNU_SOURCE
 #include "wire_tls.h"
 
@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* From OpenSSL's interface, which does not change. */
+/* Constants of OpenSSL's stable interface. */
 enum { ERROR_SSL = 1, ERROR_WANT_READ = 2, ERROR_WANT_WRITE = 3, ERROR_SYSCALL = 5, ERROR_ZERO_RETURN = 6 };
 #define IGNORE_UNEXPECTED_EOF 0x80
 #define LIBRARY_SSL 20
@@ -30,7 +30,7 @@ static struct {
 
 static void *library;
 
-/* POSIX has it that a function's address may be kept in an object pointer; ISO C has no words for it. */
+/* POSIX allows a function's address in an object pointer; ISO C does not define it. */
 static int find(void *function, const char *name)
 {
     void *found = dlsym(library, name);
@@ -66,7 +66,7 @@ int wire_tls_offer(void *session, const unsigned char *protocols, unsigned lengt
     return openssl.set_alpn_protos(session, protocols, length) ? -1 : 0;
 }
 
-/* What a call that did nothing means. */
+/* The meaning of a call that moved no bytes. */
 static ssize_t failed(void *session, int result, char *why, size_t why_size)
 {
     int saved = errno;
@@ -108,8 +108,8 @@ static ssize_t tls_write(void *session, const void *data, size_t length, char *w
     size_t done = 0;
     openssl.clear_errors();
     errno = 0;
-    /* One record a call: a longer write that waits would have to be repeated with all of its bytes (Python's ssl does not
-     * let writes be partial), and none of them would count as sent until then. */
+    /* One record in each call. Python's ssl disables partial writes, so a longer write that has to wait must be
+     * repeated with all of its bytes, and none of them would count as sent until then. */
     while (done < length) {
         size_t n = 0, part = length - done < WIRE_RECORD_BYTES ? length - done : WIRE_RECORD_BYTES;
         int result = openssl.write(session, (const char *)data + done, part, &n);
@@ -124,7 +124,7 @@ static const wire_tls_ops OPS = {.read = tls_read, .write = tls_write};
 
 const wire_tls_ops *wire_tls_take(void *session)
 {
-    /* Python lets an end without close_notify pass for an orderly one; a body that lasts until the end could be cut. */
+    /* Python accepts an end without close_notify as a normal end. A body that lasts until the end could then be cut. */
     openssl.clear_options(session, IGNORE_UNEXPECTED_EOF);
     return &OPS;
 }

@@ -9,19 +9,20 @@
 
 #define WIRE_RECORD_BYTES (16 * 1024) /* the largest TLS record */
 
-/* How a TLS session is driven; `tls` is the session. `read` and `write` return the number of bytes, or one of these. */
+/* How to drive a TLS session; `tls` is the session. `read` and `write` return a number of bytes or one of these. CUT:
+ * the peer closed the connection without close_notify. */
 enum { WIRE_IO_END = 0, WIRE_IO_WANT_READ = -1, WIRE_IO_WANT_WRITE = -2, WIRE_IO_ERROR = -3, WIRE_IO_CUT = -4 };
 typedef struct {
     ssize_t (*read)(void *tls, void *buffer, size_t length, char *why, size_t why_size);
     ssize_t (*write)(void *tls, const void *data, size_t length, char *why, size_t why_size);
 } wire_tls_ops;
-/* Use the OpenSSL that `module` (the file of Python's _ssl), of this version, is linked with. -1 where it cannot be. */
+/* Looks up the OpenSSL that `module` (the file of Python's _ssl) is linked with. -1: not found, or another version. */
 int wire_tls_load(const char *module, unsigned long version);
-/* Whether `session` is one of that OpenSSL's, over `fd`. */
+/* Whether `session` belongs to that OpenSSL and uses `fd`. */
 int wire_tls_usable(void *session, int fd);
-/* Before the handshake: the protocols for ALPN, in their form on the wire. -1: no memory. */
+/* Before the handshake: sets the protocols for ALPN, in wire format. -1: no memory. */
 int wire_tls_offer(void *session, const unsigned char *protocols, unsigned length);
-/* Drive the session without the GIL, from now on. */
+/* Prepares the session for use without the GIL and returns its functions. */
 const wire_tls_ops *wire_tls_take(void *session);
 
 #endif
