@@ -1,8 +1,7 @@
-"""HTTP/1.1 and HTTP/2 on I/O threads of their own, which need no GIL. There is no twin in Python: without this module
-the package uses httpx. Lengths are bytes, times seconds.
+"""HTTP/1.1 and HTTP/2 on I/O threads, without the GIL. There is no Python form of it: without this module the package
+uses httpx. Lengths are bytes, times are seconds.
 
-Everything here is called from one thread, but for ``IoThread.stop``. What happens is told to a handler in
-``IoThread.drain``.
+All functions except ``IoThread.stop`` must be called from one thread. ``IoThread.drain`` passes events to a handler.
 """
 
 import socket
@@ -13,43 +12,43 @@ from typing import Any, Protocol
 from typing_extensions import Buffer
 
 OK: int
-"""There is an answer."""
+"""There is a response."""
 UNSENT: int
-"""The server has not acted on the request: it may be sent again, whatever it is."""
+"""The server has not acted on the request: any request may be sent again."""
 BROKEN: int
 """The connection or the stream ended."""
 TIMEOUT: int
-"""The server stopped talking for ``stall_seconds``."""
+"""The request made no progress for ``stall_seconds``."""
 MALFORMED: int
-"""The answer is not HTTP, or was cut short."""
+"""The response is not HTTP, or was cut short."""
 CANCELLED: int
 LOST: int
-"""The file under the body was cut."""
+"""The file that holds the body was cut."""
 TOO_LONG: int
-"""The answer is longer than ``max_answer_bytes``."""
+"""The response is longer than ``max_answer_bytes``."""
 NEEDS_H1: int
-"""The server wants HTTP/1.1 for this request, on which it has not acted."""
+"""The server requires HTTP/1.1 for this request. It has not acted on it."""
 
 class RateLimit:
-    """A token bucket; I/O threads that share it send so much together."""
+    """A token bucket. It limits all I/O threads that share it together."""
 
     def __init__(self, bytes_per_second: float) -> None: ...
 
 def tls_without_gil(wanted: bool = True) -> bool:
-    """Whether TLS is driven without the GIL from now on: if wanted, and if Python's OpenSSL can be reached."""
+    """Switch TLS without the GIL on or off for new connections. Returns whether it is on: it needs Python's OpenSSL."""
 
 def offer_protocols(sock: ssl.SSLSocket, protocols: Sequence[str]) -> bool:
-    """Before the handshake: offer these by ALPN on this connection alone. False where only the context can be told."""
+    """Before the handshake: offer these by ALPN on this connection only. False if only the context can be changed."""
 
 class Connection:
-    """A connected non-blocking socket, which becomes the connection's own; with TLS an ``ssl.SSLSocket`` after its
-    handshake, made with ``suppress_ragged_eofs=False``."""
+    """Takes over a connected non-blocking socket. With TLS: an ``ssl.SSLSocket`` after its handshake, made with
+    ``suppress_ragged_eofs=False``."""
 
     owner: Any
     def __init__(self, sock: socket.socket, *, http2: bool, owner: object = None) -> None: ...
     @property
     def io_thread(self) -> IoThread | None:
-        """What it was added to."""
+        """The I/O thread that it was added to."""
     @property
     def http2(self) -> bool: ...
     @property
@@ -59,12 +58,12 @@ class Connection:
         """Whether its bytes move without the GIL."""
     @property
     def why(self) -> str:
-        """Why it closed; empty where in order."""
+        """Why it closed; empty if it closed normally."""
 
 class Exchange:
-    """One request and its answer. ``head`` is the HTTP/1.1 form with the empty line at its end, for HTTP/2 as well.
+    """One request and its response. ``head`` is the HTTP/1.1 form with the empty line at its end, also for HTTP/2.
 
-    ``length`` is the body's, -1 for chunks. Raises ``ValueError`` for a head that is not well-formed.
+    ``length`` is the length of the body, -1 for chunked. Raises ``ValueError`` if the head is malformed.
     """
 
     owner: Any
@@ -79,13 +78,13 @@ class Exchange:
         owner: object = None,
     ) -> None: ...
     def set_body(self, data: Buffer, *, mapped: bool = False) -> None:
-        """The whole body. It is held until nothing of it is in use any more.
+        """Set the whole body. The exchange holds it until it is ``released``.
 
-        ``mapped`` says that it lies in the mapping of a file: its pages are brought in ahead of the sending and dropped
-        behind it.
+        ``mapped``: it lies in a mapped file. The I/O thread maps its pages before it sends them and drops them
+        afterwards.
         """
     def no_more(self) -> None:
-        """The body is complete; to be said before `IoThread.submit`, otherwise `IoThread.feed` follows."""
+        """The body is complete. Call this before `IoThread.submit`, or call `IoThread.feed` after it."""
     @property
     def connection(self) -> Connection | None: ...
     @property
@@ -93,7 +92,7 @@ class Exchange:
         """Whether there is a result."""
     @property
     def released(self) -> bool:
-        """Whether nothing of it is in use any more."""
+        """Whether the I/O thread no longer uses the exchange or its body."""
     @property
     def result(self) -> int: ...
     @property
@@ -107,29 +106,29 @@ class Exchange:
     def why(self) -> str: ...
     @property
     def reusable(self) -> bool:
-        """HTTP/1.1: whether the connection is free for the next request."""
+        """HTTP/1.1: whether the connection can take the next request."""
     @property
     def body_begun(self) -> bool:
-        """Whether any of the request's body was taken, or was asked for (``on_wanted``)."""
+        """Whether any of the request body was taken or requested (``on_wanted``)."""
     @property
     def fed_bytes(self) -> int:
-        """What was fed and has not been sent."""
+        """How many bytes were fed and not yet sent."""
 
 class Handler(Protocol):
-    """What `IoThread.drain` calls."""
+    """The events that `IoThread.drain` passes on."""
 
     def on_done(self, exchange: Exchange) -> None: ...
     def on_sent(self, exchange: Exchange, count: int) -> None: ...
     def on_wanted(self, exchange: Exchange) -> None:
-        """The body is to be fed: the connection takes it, and the server has said 100 (or nothing for a second) where
-        the head asks for that. What is fed before waits."""
+        """The body can be fed. If the head has ``Expect``, the server has sent 100, or nothing for a second. Pieces
+        that were fed earlier wait until then."""
     def on_body(self, exchange: Exchange, piece: bytes) -> None: ...
     def on_settings(self, connection: Connection, streams: int) -> None:
-        """HTTP/2: the peer takes so many streams at a time."""
+        """HTTP/2: the peer allows ``streams`` at a time."""
     def on_leaving(self, connection: Connection) -> None:
         """HTTP/2: the connection takes no more requests."""
     def on_stalled(self, connection: Connection) -> None:
-        """HTTP/2: its flow control holds the bodies back, or its peer does not say its settings."""
+        """HTTP/2: flow control blocks the bodies, or the peer has sent no SETTINGS."""
     def on_closed(self, connection: Connection) -> None: ...
 
 class IoThread:
@@ -138,19 +137,19 @@ class IoThread:
     def __init__(self, rate: RateLimit | None = None) -> None: ...
     def start(self) -> None: ...
     def stop(self) -> None:
-        """End the thread and wait for it; all exchanges and connections end. Then `drain` once more."""
+        """End the thread and wait for it. All exchanges and connections end. Call `drain` once more afterwards."""
     def release(self) -> None:
-        """After `stop` and the last `drain`: close its file descriptors, however long somebody holds it."""
+        """After `stop` and the last `drain`: close the file descriptors, even if the object stays alive."""
     @property
     def stopped(self) -> bool: ...
     def fileno(self) -> int:
-        """Readable when there is something to `drain`; -1 after `release`."""
+        """The file descriptor that is readable if there are events to `drain`; -1 after `release`."""
     def drain(self, handler: Handler) -> None: ...
     def add(self, connection: Connection) -> None: ...
     def close(self, connection: Connection) -> None: ...
     def submit(self, connection: Connection, exchange: Exchange) -> None: ...
     def feed(self, exchange: Exchange, data: Buffer) -> None:
-        """The next piece of the body, which is held until it is sent."""
+        """Add the next piece of the body. The exchange holds it until it is sent."""
     def feed_end(self, exchange: Exchange) -> None: ...
     def cancel(self, exchange: Exchange) -> None:
-        """End it; it is ``done`` when `drain` says so. Other streams of its connection go on."""
+        """End the exchange. It is ``done`` after a later `drain`. Other streams of its connection continue."""

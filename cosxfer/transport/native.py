@@ -1,9 +1,9 @@
 """The native transport: our own HTTP/1.1 and HTTP/2 on I/O threads (`cosxfer._native.wire`).
 
-Division of labour: this module decides, on the caller's event loop, which connection a request goes to (by
-`cosxfer.transport.native_pool`), and makes connections (`cosxfer.transport.native_connect`). The I/O threads move
-the bytes. Commands go to them through a queue, and what happened comes back in batches, when their file descriptor
-turns readable; neither side ever waits for the other.
+This module runs on the caller's event loop. It chooses a connection for each request
+(`cosxfer.transport.native_pool`) and makes connections (`cosxfer.transport.native_connect`). The I/O threads move the
+bytes. They take commands from a queue. They return events in batches and make a file descriptor readable. Neither side
+waits for the other.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from cosxfer.transport.tls import TLS_ALERT, context_of, only_tls_message, refus
 USER_AGENT = "cosxfer/0.1.0"
 MAX_THREADS = 4
 UNSENT_TRIES = 4
-"""How often a request that no server has acted on is given to another connection."""
+"""How many connections a request tries if no server acts on it."""
 
 _Slot: TypeAlias = "Slot[wire.Connection]"
 
@@ -64,7 +64,7 @@ class _Origin:
         self.waiting: deque[asyncio.Future[_Slot]] = deque()
 
     def only_http1(self) -> None:
-        """The server wants HTTP/1.1 from now on."""
+        """Use HTTP/1.1 from now on, because the server requires it."""
         self.target = Target(
             host=self.target.host, port=self.target.port, context=self.target.context, protocols=("http/1.1",)
         )
@@ -75,7 +75,7 @@ class _Origin:
 
 
 class _Patience:
-    """Ends the waiting for a connection after a time-out, unless something is under way that may end it."""
+    """Ends the wait for a connection after a timeout, unless a request or a new connection may still end it."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, origin: _Origin, turn: asyncio.Future[_Slot], request: HttpRequest
@@ -99,7 +99,7 @@ class _Patience:
 
 
 class _Call:
-    """One request on one connection: what the I/O thread's events are about."""
+    """One request on one connection: the owner of an exchange, which the I/O thread's events refer to."""
 
     __slots__ = ("answered", "failure", "origin", "request", "room", "sent", "slot")
 
@@ -111,11 +111,11 @@ class _Call:
         self.sent = 0
         self.failure: BaseException | None = None
         self.room: asyncio.Event | None = None
-        """Set when more of a body that is read piece by piece may be read."""
+        """Set when `feed` may read more of the body."""
 
 
 class NativeTransport:
-    """Sends over connections of its own. ``max_bytes_per_second`` bounds what all of them together send."""
+    """Sends over its own connections. ``max_bytes_per_second`` limits all of them together."""
 
     def __init__(self, config: ClientConfig, *, threads: int | None = None) -> None:
         self._config = config
@@ -132,10 +132,10 @@ class NativeTransport:
         self._closed = False
         self._process = os.getpid()
         self._finalizer = weakref.finalize(self, _stop, self._io_threads, self._process)
-        # Not at the interpreter's end: what is cleaned up there still has to reach the server.
+        # Not at exit: exit handlers may still send requests.
         self._finalizer.atexit = False
         if isinstance(config.verify, str | os.PathLike):
-            self._tls()  # a bad file is said when the client is made
+            self._tls()  # so a bad file is an error when the client is made
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         origin = self._origin(request.endpoint)
@@ -156,7 +156,7 @@ class NativeTransport:
                 origin.only_http1()
             elif result != wire.UNSENT:
                 raise self._failed(exchange, request)
-            # The server has not acted on it. A body that can be read only once is gone, though.
+            # The server has not acted on the request. But a body that can be read only once may be used up.
             if exchange.body_begun and isinstance(request.body, AsyncIterable):
                 break
         raise self._failed(exchange, request)
@@ -164,7 +164,7 @@ class NativeTransport:
     async def aclose(self) -> None:
         self._closed = True
         if os.getpid() != self._process:
-            return  # the connections and the threads are the parent's
+            return  # the connections and the threads belong to the parent process
         if self._sweep is not None:
             self._sweep.cancel()
         for task in self._opening:
@@ -178,14 +178,14 @@ class NativeTransport:
             try:
                 await in_thread(None, io_thread.stop)
             except CosxferError:
-                io_thread.stop()  # there is no thread for it
+                io_thread.stop()  # no thread can be started for this call
         for io_thread in io_threads:
             self._stopped(io_thread)
         for origin in self._origins.values():
             self._fail_waiting(origin, TransportError("the client is closed"), all_of_them=True)
 
     def abandon(self) -> None:
-        """Let go of everything at once, for a client that nobody holds and nobody has closed; nothing is under way."""
+        """Release everything at once. For a client that was garbage-collected without `aclose`; it has no requests."""
         loop = self._loop
         self._closed = True
         if os.getpid() != self._process:
@@ -205,14 +205,14 @@ class NativeTransport:
             self._stopped(io_thread)
 
     def _stopped(self, io_thread: wire.IoThread) -> None:
-        """Take what it had to say last, and its file descriptors from it."""
+        """Handle the last events of a stopped I/O thread and close its file descriptors."""
         if io_thread.fileno() < 0:
-            return  # by another call of `aclose`
+            return  # another call of `aclose` has done it
         assert self._loop is not None
         if not self._loop.is_closed():
             self._loop.remove_reader(io_thread.fileno())
         io_thread.drain(self)
-        # Now, as an error that somebody keeps holds the I/O thread by its traceback.
+        # Release now: a stored error keeps the I/O thread alive through its traceback.
         io_thread.release()
 
     def _check_open(self, request: HttpRequest) -> None:
@@ -235,13 +235,13 @@ class NativeTransport:
                 owner=call,
             )
             whole = attach_body(exchange, request)
-            self._check_open(request)  # it may have been closed while the connection was waited for
+            self._check_open(request)  # the client may have been closed during the wait for a connection
         except BaseException as error:
             self._released(origin, slot, reusable=True)
             if isinstance(error, ValueError) and not isinstance(error, CosxferError):
                 raise UsageError(f"the request cannot be sent: {error}", name="headers") from error
             raise
-        # It may have closed since it was chosen; then the exchange ends as UNSENT.
+        # If the connection has closed since it was chosen, the exchange ends as UNSENT.
         io_thread = slot.connection.io_thread
         assert io_thread is not None
         try:
@@ -266,31 +266,31 @@ class NativeTransport:
             if feeder is not None and not feeder.done():
                 feeder.cancel()
                 if not isinstance(request.body, AsyncIterable):
-                    await settled(feeder)  # a thread may be reading the file that the next attempt reads
+                    await settled(feeder)  # its thread may still read the file, which the next attempt reads too
         if call.failure is not None:
             failure, call.failure = call.failure, None
             self._take_back(call)
             try:
                 raise failure
             finally:
-                del failure  # its traceback holds this frame: a cycle, and the exchange in it
+                del failure  # its traceback holds this frame: a cycle that would keep the exchange alive
         if exchange.result != wire.OK:
             self._take_back(call)
         return exchange
 
     def _fed(self, exchange: wire.Exchange, feeder: asyncio.Task[None]) -> None:
-        """The body has been read to its end, or reading it failed."""
+        """The task that reads the body has ended, with or without an error."""
         call: _Call = exchange.owner
         if not feeder.cancelled():
             error = feeder.exception()
-        else:  # with the request, which is done then; or by what it reads
+        else:  # cancelled: either with the request, which is done then, or by the body itself
             error = None if call.answered.done() else TransportError("the body was cancelled while it was read")
         if error is not None:
             self._break(exchange, call, error)
 
     @staticmethod
     def _break(exchange: wire.Exchange, call: _Call, error: BaseException) -> None:
-        """Something of the caller's raised: end the request with just that."""
+        """The caller's body or callback raised ``error``: end the request with it."""
         if call.failure is None:
             call.failure = error
         io_thread = call.slot.connection.io_thread
@@ -301,7 +301,7 @@ class NativeTransport:
 
     @staticmethod
     def _take_back(call: _Call) -> None:
-        """Report that what was sent so far has to be sent again."""
+        """Take back the progress that was reported, because the bytes must be sent again."""
         sent, call.sent = call.sent, 0
         if sent and call.request.on_sent is not None:
             call.request.on_sent(-sent)
@@ -370,7 +370,7 @@ class NativeTransport:
     def _open(self, origin: _Origin) -> None:
         assert self._loop is not None
         if self._closed:
-            return  # `aclose` fails those that wait
+            return  # `aclose` ends the requests that wait
         waiting = sum(not turn.done() for turn in origin.waiting)
         for _ in range(origin.pool.to_open(waiting)):
             origin.pool.opening += 1
@@ -382,7 +382,7 @@ class NativeTransport:
         try:
             sock, http2 = await connect(origin.target, timeout_seconds=self._config.connect_timeout_seconds)
             if http2 and "h2" not in origin.target.protocols:
-                # Meanwhile the server has asked for HTTP/1.1.
+                # The server has required HTTP/1.1 since this connection was begun.
                 sock.close()
                 sock, http2 = await connect(origin.target, timeout_seconds=self._config.connect_timeout_seconds)
         except TransportError as error:
@@ -392,7 +392,7 @@ class NativeTransport:
             return
         except asyncio.CancelledError:
             origin.pool.opening -= 1
-            # By `asyncio.run` at its end, say; those that wait must not wait for ever.
+            # For example by `asyncio.run` at its end. The requests that wait must end too.
             cancelled = TransportError(f"connecting to {origin.target.where} was given up")
             self._fail_waiting(origin, cancelled, all_of_them=not origin.pool.slots)
             raise
@@ -409,8 +409,8 @@ class NativeTransport:
             connection = wire.Connection(sock, http2=http2)
             self._io_thread().add(connection)
         except Exception as error:
-            # No more descriptors, threads or memory. A plain socket is the connection's by then, which closes it when
-            # it goes: it must not stay for the error's traceback.
+            # No more descriptors, threads or memory. The connection may own the plain socket by now and closes it when
+            # it is freed. Without this line the error's traceback would keep it alive.
             connection = None
             sock.close()
             why, ending = error, False
@@ -430,7 +430,7 @@ class NativeTransport:
             self._schedule_sweep()
 
     def _io_thread(self) -> wire.IoThread:
-        """The I/O thread for the next connection."""
+        """Return the I/O thread for the next connection: a new one, or the one with the fewest connections."""
         assert self._loop is not None
         if len(self._io_threads) < self._thread_count:
             io_thread = wire.IoThread(self._rate)
@@ -447,7 +447,7 @@ class NativeTransport:
 
     @staticmethod
     def _fail_waiting(origin: _Origin, error: TransportError, *, all_of_them: bool) -> None:
-        """A connection could not be made. Where there are others, they go on to serve those that wait."""
+        """Fail the next request that waits, or all of them. If there are other connections, those serve the rest."""
         while origin.waiting:
             turn = origin.waiting.popleft()
             if turn.done():
@@ -458,7 +458,7 @@ class NativeTransport:
                 return
 
     def _serve(self, origin: _Origin) -> None:
-        """Give free connections to the requests that wait for one."""
+        """Give free connections to the requests that wait."""
         while origin.waiting:
             turn = origin.waiting[0]
             if not turn.done():
@@ -489,7 +489,7 @@ class NativeTransport:
         if self._connections:
             self._schedule_sweep()
 
-    # -- what the I/O threads report -------------------------------------------------------------------------------
+    # -- events of the I/O threads ------------------------------------------------------------------------------
 
     def on_done(self, exchange: wire.Exchange) -> None:
         call: _Call = exchange.owner
@@ -550,7 +550,7 @@ class NativeTransport:
 
 
 def _again(error: TransportError) -> TransportError:
-    """The same error for another request: an exception belongs to one raising."""
+    """A copy of the error for another request: each `raise` needs its own exception."""
     copy = type(error)(str(error), url=error.url)
     copy.retryable = error.retryable
     copy.__cause__ = error.__cause__
@@ -559,16 +559,16 @@ def _again(error: TransportError) -> TransportError:
 
 def _stop(io_threads: list[wire.IoThread], process: int) -> None:
     if os.getpid() != process:
-        return  # they are the parent's, and so is what they report
+        return  # the threads and their events belong to the parent process
     for io_thread in io_threads:
         io_thread.stop()
-        # What it had to say last gives back the connections, and with them its own file descriptors.
+        # The last events release the connections, so that the file descriptors can be closed.
         io_thread.drain(_Nobody())
         io_thread.release()
 
 
 class _Nobody:
-    """Takes what the I/O threads report of a transport that is gone."""
+    """Ignores the events of I/O threads whose transport was garbage-collected."""
 
     def _ignore(self, *_: object) -> None:
         pass
@@ -580,7 +580,7 @@ class _Nobody:
 
 
 def _head(request: HttpRequest) -> bytes:
-    """The request's head in its HTTP/1.1 form, from which the I/O thread also makes that of HTTP/2."""
+    """The request head in HTTP/1.1 form. The I/O thread turns it into an HTTP/2 HEADERS frame if needed."""
     headers = request.headers
     lines = [f"{request.method} {request.target} HTTP/1.1\r\n"]
     lines += [f"{name}: {value}\r\n" for name, value in headers.items()]
@@ -594,7 +594,7 @@ def _head(request: HttpRequest) -> bytes:
         lines.append(f"content-length: {request.content_length}\r\n")
     lines.append("\r\n")
     text = "".join(lines)
-    # A line break in a value would be another header, or another request.
+    # A line break in a value would be another header or another request.
     if text.count("\n") != len(lines) or text.count("\r") != len(lines):
         raise UsageError("there is a line break in a header", name="headers")
     return text.encode()

@@ -1,7 +1,7 @@
-"""The bodies of requests on their way into the native transport.
+"""Request bodies for the native transport.
 
-Bytes in memory and parts of a mapped file are handed over whole, by address, for the I/O thread to send. Anything else
-is read piece by piece, a bounded way ahead of the sending.
+The I/O thread gets the address of bytes in memory and of parts of a mapped file. Any other body is read piece by piece,
+at most ``AHEAD_BYTES`` ahead of the sending.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from cosxfer.errors import ProtocolError
 from cosxfer.transport.request_body import body_views
 
 AHEAD_BYTES = 2 * 1024 * 1024
-"""What may wait to be sent of a body that is read piece by piece."""
+"""How many bytes of a body that is read piece by piece may wait to be sent."""
 
 
 def attach_body(exchange: wire.Exchange, request: HttpRequest) -> bool:
-    """Hand the body over if it has an address; returns whether it did. Otherwise `feed` is to be called."""
+    """Pass the body to the exchange if it has an address. Returns whether it has; if not, call `feed`."""
     body = request.body
     if isinstance(body, bytes | bytearray | memoryview):
         view = body if isinstance(body, bytes) else memoryview(body).cast("B")
@@ -40,9 +40,9 @@ def attach_body(exchange: wire.Exchange, request: HttpRequest) -> bool:
 
 
 async def feed(io_thread: wire.IoThread, exchange: wire.Exchange, request: HttpRequest, room: asyncio.Event) -> None:
-    """Read the body and hand it over as it is sent; ``room`` is set when it is wanted and when some of it is out."""
+    """Read the body and feed it piece by piece. ``room`` is set when the body is wanted and when some was sent."""
     total, expected = 0, request.content_length
-    # HTTP/2 never asks for a body that was announced as empty; that it is shows when it is read.
+    # HTTP/2 never asks for a body that was announced as empty. Read it to check that it is empty.
     if expected != 0 and not await _is_wanted(exchange, room):
         return
     async for view in body_views(request.body):
@@ -54,13 +54,13 @@ async def feed(io_thread: wire.IoThread, exchange: wire.Exchange, request: HttpR
             room.clear()
             await room.wait()
         if exchange.done:
-            return  # nobody takes more of it; reading on would hold the event loop until the body's end
+            return  # the request has ended; to read on would block the event loop until the end of the body
     _check_length(request, total)
     io_thread.feed_end(exchange)
 
 
 async def _is_wanted(exchange: wire.Exchange, room: asyncio.Event) -> bool:
-    """The body is not begun before the connection takes it: what can be read only once can be sent again until then."""
+    """Wait until the connection takes the body. Until then, a body that can be read once can be sent again."""
     await room.wait()
     return not exchange.done
 

@@ -1,4 +1,4 @@
-"""A connected socket, with TLS where asked for. Runs on the caller's event loop: it waits much and computes little."""
+"""Makes a connected socket, with TLS if asked for. Runs on the caller's event loop."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ logger = clean_logger("cosxfer")
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Where to connect to, and how. ``protocols`` are offered by ALPN; without a ``context`` the first one is meant."""
+    """Where and how to connect. ``protocols`` are offered by ALPN. Without a ``context`` the first one is used."""
 
     host: str
     port: int
@@ -35,7 +35,7 @@ class Target:
 
 
 async def connect(target: Target, *, timeout_seconds: float) -> tuple[socket.socket, bool]:
-    """Return a non-blocking socket (an ``ssl.SSLSocket`` with TLS) and whether HTTP/2 is spoken on it.
+    """Return a non-blocking socket (with TLS an ``ssl.SSLSocket``) and whether it speaks HTTP/2.
 
     Raises `ConnectError`.
     """
@@ -69,7 +69,7 @@ async def connect(target: Target, *, timeout_seconds: float) -> tuple[socket.soc
 
 def _reason(error: OSError | UnicodeError) -> str:
     if isinstance(error, OSError) and not isinstance(error, ssl.SSLError | socket.gaierror) and error.errno:
-        return os.strerror(error.errno)  # asyncio's own text names the address once more
+        return os.strerror(error.errno)  # asyncio's own text repeats the address
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
@@ -78,14 +78,15 @@ async def _connect(target: Target) -> socket.socket:
 
 
 async def _secure(sock: socket.socket, context: ssl.SSLContext, target: Target) -> ssl.SSLSocket:
-    """The TLS handshake. ALPN is set for the one connection: a caller's context may serve other clients too."""
+    """Do the TLS handshake. ALPN is set for this connection only, because other clients may share the context."""
     try:
-        # Where it has been reset by now, ssl would find that out for itself, and leave its own socket open behind it.
+        # If the connection was reset, ssl would detect that itself and leave its own socket open.
         if broken := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             raise OSError(broken, os.strerror(broken))
         secure = _wrapped(sock, context, target)
         if not wire.offer_protocols(secure, target.protocols):
-            # Only the context can be told, before the session is made; and that an end without close_notify is none.
+            # Only the context can be changed, before the session is made: ALPN, and that an end without close_notify
+            # is an error.
             context.set_alpn_protocols(list(target.protocols))
             context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
             sock = socket.socket(fileno=secure.detach())

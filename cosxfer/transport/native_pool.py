@@ -1,8 +1,8 @@
-"""Which connection a request goes to, and when another one is opened. Pure: it keeps the books, others do the I/O.
+"""Decides which connection a request goes to, and when to open another one. Pure: others do the I/O.
 
-HTTP/1.1 carries one request at a time. HTTP/2 carries many, but they share one congestion window and one
-flow-control window; so there are several connections with few streams each, and more where a peer's flow control holds
-the bodies back (``stalled``). Only when all connections are there do streams pile up on them.
+HTTP/1.1 carries one request at a time. HTTP/2 carries many, but they share one congestion window and one flow-control
+window. So there are several connections with few streams each, and more of them if a peer's flow control blocks the
+bodies (``stalled``). Connections get more streams only if no more connections may be opened.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ HTTP2_CONNECTIONS = 8
 MAX_HTTP2_CONNECTIONS = 32
 HTTP1_CONNECTIONS = 512
 STREAMS_BEFORE_SETTINGS = 1
-"""Streams that are opened before the peer has said how many it takes."""
+"""How many streams are opened before the peer's SETTINGS arrive."""
 MAX_STREAMS = 100
 IDLE_SECONDS = 30.0
 
@@ -25,17 +25,17 @@ C = TypeVar("C")
 
 @dataclass(eq=False)
 class Slot(Generic[C]):
-    """A connection in the books."""
+    """A connection and its state."""
 
     connection: C
     http2: bool
     active: int = 0
     max_streams: int | None = None
-    """What the peer takes; None until it has said so."""
+    """How many streams the peer allows; None until its SETTINGS arrive."""
     usable: bool = True
     """Whether it takes new requests."""
     late: bool = False
-    """Whether the peer should have said by now what it takes; nobody else waits for that."""
+    """Whether the peer's SETTINGS are late. No request is assigned to the connection until they arrive."""
     idle_since: float = 0.0
 
 
@@ -44,16 +44,16 @@ class OriginPool(Generic[C]):
     """The connections to one origin."""
 
     http2: bool | None
-    """None: the first connection will tell."""
+    """None: not known before the first connection."""
     slots: set[Slot[C]] = field(default_factory=set)
     opening: int = 0
-    """Connections that are being made."""
+    """How many connections are being made."""
     _idle: list[Slot[C]] = field(default_factory=list)
     _streams: int = STREAMS_PER_CONNECTION
     _connections: int = HTTP2_CONNECTIONS
 
     def take(self) -> Slot[C] | None:
-        """A connection for one more request, booked for it; None where it has to wait."""
+        """Assign a connection to one more request; None if the request has to wait."""
         while self._idle:
             slot = self._idle.pop()
             if slot.usable and not slot.active:
@@ -81,12 +81,12 @@ class OriginPool(Generic[C]):
                 slot.usable = False
 
     def to_open(self, waiting: int) -> int:
-        """How many connections are to be opened for the requests that wait."""
+        """How many connections to open for the requests that wait."""
         if self.http2 is None:
             return 0 if self.opening else min(1, waiting)
         if self.http2:
             room = self._connections - sum(slot.usable for slot in self.slots) - self.opening
-            # A connection whose peer has not yet said what it takes will take some of those that wait.
+            # Connections whose SETTINGS have not arrived yet will take some of the requests that wait.
             coming = sum(self._streams - slot.active for slot in self.slots if slot.usable and _is_new(slot))
             wanted = -(-(waiting - coming) // self._streams)
         else:
@@ -108,14 +108,14 @@ class OriginPool(Generic[C]):
         self.slots.discard(slot)
 
     def spoke(self, slot: Slot[C], max_streams: int) -> None:
-        """The peer has said how many streams it takes."""
+        """The peer's SETTINGS have arrived: it allows ``max_streams``."""
         slot.max_streams = max_streams
         slot.late = False
 
     def stalled(self, slot: Slot[C]) -> None:
-        """Flow control holds the bodies on a connection back: use more connections, with fewer streams each.
+        """Flow control blocks the bodies on a connection: use more connections, with fewer streams each.
 
-        Or its peer has not spoken at all: then it is this connection alone on which nobody counts.
+        If the peer has sent no SETTINGS at all, only this connection is marked as ``late``.
         """
         if slot.max_streams is None:
             slot.late = True
@@ -124,7 +124,7 @@ class OriginPool(Generic[C]):
         self._connections = min(self._connections + 2, MAX_HTTP2_CONNECTIONS)
 
     def expired(self, now: float) -> Iterable[Slot[C]]:
-        """The connections that have been idle for too long; they take no more requests."""
+        """Return the connections that were idle for too long. They take no more requests."""
         old = [slot for slot in self.slots if not slot.active and now - slot.idle_since >= IDLE_SECONDS]
         for slot in old:
             slot.usable = False
@@ -132,7 +132,7 @@ class OriginPool(Generic[C]):
         return old
 
     def is_alive(self) -> bool:
-        """Whether those that wait may hope: for a connection, or for the end of a request that is under way."""
+        """Whether a request that waits can still get a connection: a new one, or one whose request ends."""
         return bool(self.opening) or any(slot.active and not slot.late for slot in self.slots)
 
     def _may_open(self) -> bool:
