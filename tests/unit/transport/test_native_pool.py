@@ -1,10 +1,15 @@
-"""The books of the native transport's connections."""
+"""The assignment of requests to connections, and when another connection is opened."""
 
 from __future__ import annotations
 
+import pytest
+
 from cosxfer.transport.native_pool import (
+    HTTP1_CONNECTIONS,
     HTTP2_CONNECTIONS,
     IDLE_SECONDS,
+    MAX_HTTP2_CONNECTIONS,
+    MAX_STREAMS,
     STREAMS_PER_CONNECTION,
     OriginPool,
     Slot,
@@ -127,3 +132,77 @@ def test_idle_connections_expire_and_busy_ones_do_not() -> None:
     assert pool.take() is not None
     assert [slot.connection for slot in pool.expired(IDLE_SECONDS)] == ["a"]
     assert pool.take() is None
+
+
+def test_http2_takes_the_connection_with_the_fewest_streams() -> None:
+    pool: OriginPool[str] = OriginPool(http2=True)
+    for name, active in (("a", 1), ("b", 0), ("c", 1)):
+        pool.opened(http2_slot(name), now=0)
+        next(slot for slot in pool.slots if slot.connection == name).active = active
+    taken = pool.take()
+    assert taken is not None
+    assert (taken.connection, taken.active) == ("b", 1)
+
+
+def test_a_connection_that_takes_no_more_requests_gets_none_and_another_one_is_opened() -> None:
+    pool: OriginPool[str] = OriginPool(http2=True)
+    slot = http2_slot("a")
+    pool.opened(slot, now=0)
+    slot.usable = False
+    assert pool.take() is None
+    assert pool.to_open(1) == 1
+
+
+@pytest.mark.parametrize("http2", [False, True])
+def test_a_connection_that_closed_while_idle_is_not_used(http2: bool) -> None:
+    pool: OriginPool[str] = OriginPool(http2=http2)
+    slot = Slot("a", http2=http2, max_streams=100)
+    pool.opened(slot, now=0)
+    pool.closed(slot)
+    assert pool.take() is None
+    assert not pool.slots
+
+
+def test_http1_opens_a_bounded_number_of_connections() -> None:
+    pool: OriginPool[str] = OriginPool(http2=False)
+    assert pool.to_open(HTTP1_CONNECTIONS + 5) == HTTP1_CONNECTIONS
+    pool.opening = HTTP1_CONNECTIONS - 1
+    assert pool.to_open(HTTP1_CONNECTIONS + 5) == 1
+
+
+def test_stalls_raise_the_number_of_connections_to_a_bound() -> None:
+    pool: OriginPool[str] = OriginPool(http2=True)
+    slot = http2_slot("a")
+    pool.opened(slot, now=0)
+    before = pool.to_open(1000)
+    pool.stalled(slot)
+    assert pool.to_open(1000) == before + 2
+    for _ in range(MAX_HTTP2_CONNECTIONS):
+        pool.stalled(slot)
+    assert pool.to_open(1000) == MAX_HTTP2_CONNECTIONS - 1
+
+
+def test_no_connection_gets_more_streams_than_our_bound_however_many_the_peer_allows() -> None:
+    pool: OriginPool[str] = OriginPool(http2=True, opening=HTTP2_CONNECTIONS - 1)
+    pool.opened(http2_slot("a", streams=10**6), now=0)
+    assert sum(pool.take() is not None for _ in range(MAX_STREAMS + 50)) == MAX_STREAMS
+
+
+def test_a_connection_that_was_given_back_after_it_left_is_not_idle() -> None:
+    pool: OriginPool[str] = OriginPool(http2=False)
+    slot = Slot("a", http2=False)
+    pool.opened(slot, now=0)
+    assert pool.take() is slot
+    slot.usable = False
+    pool.give_back(slot, now=1)
+    assert pool.take() is None
+
+
+def test_the_time_idle_counts_from_the_last_request() -> None:
+    pool: OriginPool[str] = OriginPool(http2=False)
+    slot = Slot("a", http2=False)
+    pool.opened(slot, now=0)
+    assert pool.take() is slot
+    pool.give_back(slot, now=20)
+    assert not list(pool.expired(IDLE_SECONDS + 19))
+    assert list(pool.expired(IDLE_SECONDS + 20)) == [slot]
