@@ -34,6 +34,7 @@ from cosxfer.cos import sign
 from cosxfer.cos.endpoint import Endpoint, resolve_endpoint
 from cosxfer.cos.requests import HttpRequest
 from cosxfer.credentials import Credentials
+from cosxfer.engine.multipart.source import HashedPart
 from cosxfer.engine.upload.part_body import PartBody
 from cosxfer.planning import PartRange
 from cosxfer.sources import FileSource
