@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import io
+import itertools
 import logging
 import os
 import socket
@@ -21,6 +22,7 @@ import pytest
 import cosxfer
 from cosxfer.limits import MIB
 from cosxfer.server import RunningServer, running
+from tests.functional.signing import before_each_request
 
 CONTENT = os.urandom(2 * MIB + 7)
 PROC = Path("/proc/sys/kernel/hostname")
@@ -278,12 +280,17 @@ def test_one_that_turns_out_to_be_text_is_refused(client: cosxfer.Client, server
 
 @pytest.mark.parametrize("way", [put, post, append_to_a_new_one, part])
 def test_a_path_that_is_written_to_meanwhile_says_what_the_server_has(
-    client: cosxfer.Client, server: RunningServer, tmp_path: Path, way: Callable[..., bytes]
+    server: RunningServer, tmp_path: Path, way: Callable[..., bytes]
 ) -> None:
     path = tmp_path / "f"
     path.write_bytes(b"exactly this")
-    with pytest.raises(cosxfer.SourceChangedError) as caught:
-        way(client, server.bucket, path, on_progress=lambda _: os.utime(path, (1, 1)))
+    times = itertools.count(1)
+    touching = before_each_request(server.credentials, lambda: os.utime(path, (time := next(times), time)))
+    with (
+        cosxfer.Client(endpoint=server.endpoint, credentials=touching) as client,
+        pytest.raises(cosxfer.SourceChangedError) as caught,
+    ):
+        way(client, server.bucket, path)
     assert caught.value.__notes__ == ["By then the server had stored what the file held before"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import socket
@@ -23,6 +24,7 @@ from cosxfer.config import HttpVersion
 from cosxfer.cos import sign
 from cosxfer.limits import MIB
 from cosxfer.server import RunningServer, running
+from tests.functional.signing import before_each_request
 
 PROTOCOLS = ("http1", "h2c", "tls-http1", "tls-http2")
 EXPECTED_VERSION = {"http1": "HTTP/1.1", "h2c": "HTTP/2", "tls-http1": "HTTP/1.1", "tls-http2": "HTTP/2"}
@@ -438,16 +440,18 @@ def test_a_server_that_does_not_speak_http_is_told(tmp_path: Path) -> None:
 def test_a_file_that_is_cut_while_it_is_sent_ends_in_its_own_error(plain: Peer, tmp_path: Path) -> None:
     source = make_file(tmp_path / "source", 8 * MIB)
 
-    def cut(progress: cosxfer.Progress) -> None:
-        os.truncate(source, 3 * MIB)
+    requests = itertools.count(1)
 
-    # Callbacks have their own thread: the last part gives it the time that it may need.
-    plain.server.set_faults([{"operation": "multipart_upload", "part": 8, "do": "delay", "seconds": 1}])
-    try:
-        with pytest.raises(cosxfer.SourceChangedError, match="source"):
-            plain.client.upload_file(plain.bucket, "cut", source, part_size=MIB, on_progress=cut)
-    finally:
-        plain.server.set_faults([])
+    def cut_before_a_part() -> None:
+        if next(requests) == 4:
+            os.truncate(source, 3 * MIB)
+
+    cutting = before_each_request(plain.server.credentials, cut_before_a_part)
+    with (
+        make_client(plain.server, credentials=cutting) as client,
+        pytest.raises(cosxfer.SourceChangedError, match="source"),
+    ):
+        client.upload_file(plain.bucket, "cut", source, part_size=MIB, async_limit=2)
     assert open_uploads(plain) == []
 
 

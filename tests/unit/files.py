@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 from cosxfer.limits import KIB
@@ -16,3 +17,15 @@ def content_of(size: int) -> bytes:
 def write(path: Path, size: int) -> Path:
     path.write_bytes(content_of(size))
     return path
+
+
+def rewrite(path: Path, content: bytes) -> None:
+    """Write ``content`` so that the mtime shows it.
+
+    Times have the granularity of the kernel's clock, some milliseconds on older kernels: a write that follows the last
+    one at once may leave the mtime as it was. The file is touched until its mtime has moved.
+    """
+    before = path.stat()
+    path.write_bytes(content)
+    while path.stat().st_mtime_ns == before.st_mtime_ns:
+        os.utime(path)

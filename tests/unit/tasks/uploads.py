@@ -10,6 +10,7 @@ from typing import Any
 import cosxfer
 from cosxfer.limits import MIB
 from tests.unit.fake_cos import BUCKET, FakeCos
+from tests.unit.files import rewrite
 
 SIZE = 5 * MIB + 7
 PARTS = 6
@@ -35,4 +36,4 @@ def alter(path: Path, content: bytes, *, replace: bool) -> None:
         other.write_bytes(content)
         other.replace(path)
     else:
-        path.write_bytes(content)
+        rewrite(path, content)

@@ -25,7 +25,7 @@ from tests.unit.fake_cos import (
     lose_request,
     refuse,
 )
-from tests.unit.files import content_of, write
+from tests.unit.files import content_of, rewrite, write
 
 SIZE = 3 * MIB + 5
 PARTS = 4
@@ -426,7 +426,7 @@ def changing(how: Callable[[], object]) -> Do:
 @pytest.mark.parametrize(
     ("how", "changed"),
     [
-        (lambda path: path.write_bytes(b"x" * SIZE), "mtime size"),
+        (lambda path: rewrite(path, b"x" * SIZE), "mtime size"),
         (lambda path: path.write_bytes(b"x"), "size"),
         (lambda path: path.open("ab").write(b"x"), "size"),
         (lambda path: (path.with_name("g").write_bytes(b"x" * SIZE), path.with_name("g").replace(path)), "inode"),
@@ -453,7 +453,7 @@ def test_a_file_that_changes_between_parts_ends_the_upload_and_aborts_it(
 
 def test_a_failing_part_of_a_file_that_changed_is_told_as_the_change(cos: FakeCos, path: Path) -> None:
     def do(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
-        path.write_bytes(b"y" * SIZE)
+        rewrite(path, b"y" * SIZE)
         return error(400, "BadDigest")
 
     cos.fault("multipart_upload", do, part=2, times=99)

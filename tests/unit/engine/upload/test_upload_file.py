@@ -16,7 +16,7 @@ from cosxfer.cos.responses import HttpResponse
 from cosxfer.limits import GIB, KIB, MIB
 from cosxfer.transport.memory import MemoryTransport
 from tests.unit.fake_cos import BUCKET, FakeCos, Stored, change, document, error, refuse
-from tests.unit.files import content_of, write
+from tests.unit.files import content_of, rewrite, write
 
 
 def upload(cos: FakeCos, path: Path, **options: object) -> cosxfer.UploadResult:
@@ -340,12 +340,12 @@ def test_a_put_that_is_refused_for_good_is_not_sent_again(cos: FakeCos, tmp_path
 def test_a_file_that_changes_while_a_put_is_sent_is_told(cos: FakeCos, tmp_path: Path) -> None:
     path = write(tmp_path / "f", 100)
 
-    def rewrite(request: object, proceed: object) -> object:
+    def write_anew(request: object, proceed: object) -> object:
         answer = proceed()  # type: ignore[operator]
-        path.write_bytes(b"x" * 100)
+        rewrite(path, b"x" * 100)
         return answer
 
-    cos.fault("put_object", rewrite)  # type: ignore[arg-type]
+    cos.fault("put_object", write_anew)  # type: ignore[arg-type]
     with pytest.raises(cosxfer.SourceChangedError):
         upload(cos, path)
 
