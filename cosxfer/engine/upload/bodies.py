@@ -165,7 +165,12 @@ async def _from_file(
     if announced:
         digest = await in_thread(executor, body.digest, largest)
         if digest is not None:
-            yield Spooled(body=body, size=body.size, digest=digest)
+            try:
+                yield Spooled(body=body, size=body.size, digest=digest)
+            except CosxferError:
+                await body.check()
+                raise
+            await check_stored(body.check())
             return
         await in_thread(executor.waiting, body.rewind)
     async with spool(pieces_of(file), executor=executor, largest=largest, name=_name(file)) as kept:

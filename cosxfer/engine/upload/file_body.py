@@ -2,6 +2,9 @@
 
 What a file object says of its length is not believed: it is read to its end, and one that said something else than it
 gave (as the files of /proc and /sys do, and many a wrapper) is kept in a temporary file by the caller.
+
+If the file object stands for a regular file, and that file changes, it is read and hashed again before a retry and at
+the end. Its content decides: a file that only grows behind what was hashed is no error.
 """
 
 from __future__ import annotations
@@ -9,13 +12,17 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import stat
 from collections.abc import AsyncIterable, Callable, Iterator
 from contextlib import suppress
+from tempfile import SpooledTemporaryFile
 from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 from cosxfer._native import hashing
 from cosxfer.errors import CosxferError, SourceChangedError, SourceError, UsageError
 from cosxfer.limits import GIB
+from cosxfer.sources import SourceIdentity
+from cosxfer.threads import in_thread
 
 BLOCK_BYTES = 1024 * 1024
 
@@ -117,6 +124,17 @@ def name_of(file: ReadableFile) -> str:
     return str(name) or f"<{type(file).__name__}>"
 
 
+def identity_of(file: ReadableFile) -> SourceIdentity | None:
+    """The regular file that ``file`` reads, as it is now; None if there is none."""
+    if isinstance(file, SpooledTemporaryFile):
+        return None  # fileno() would move it from memory to the disk
+    try:
+        status = os.fstat(file.fileno())  # type: ignore[attr-defined] # asked, not known
+    except RAISED:
+        return None
+    return SourceIdentity.of(status) if stat.S_ISREG(status.st_mode) else None
+
+
 class FileBody:
     """``size`` bytes of ``file`` from where it stands now; each iteration starts there again."""
 
@@ -127,6 +145,9 @@ class FileBody:
         self.gave = 0
         """Bytes that were read when it was hashed."""
         self.name = name_of(file)
+        self._identity: SourceIdentity | None = None
+        """The file before it was hashed."""
+        self._hashed: hashing.PartDigest | None = None
 
     def __iter__(self) -> Iterator[bytes]:
         left = self.size
@@ -163,7 +184,8 @@ class FileBody:
         `UsageError` once it gave more than ``largest`` bytes, and `SourceChangedError` where it was cut.
         """
         try:
-            digest = self._read(largest)
+            self._identity = identity_of(self._file)
+            self._hashed = digest = self._read(largest)
             if digest is None or digest.length == self.size:
                 return digest
             says = self._says()
@@ -181,6 +203,26 @@ class FileBody:
             return None
         self.size = digest.length  # it has grown
         return digest
+
+    async def check(self) -> None:
+        """Raise `SourceChangedError` if the file holds other bytes than were hashed, as far as its times show it."""
+        if self._identity is not None and self._hashed is not None:
+            await in_thread(None, self._compare)
+
+    def _compare(self) -> None:
+        now = identity_of(self._file)
+        if now is None or now == self._identity:
+            return
+        # Seeking to the end empties the buffer of the file object; seeking to the start alone may not.
+        self._says()
+        md5, crc64 = hashing.Md5(), 0
+        for block in self:
+            md5.update(block)
+            crc64 = hashing.crc64(block, crc64)
+        if hashing.PartDigest(md5.digest(), crc64, self.size) != self._hashed:
+            raise SourceChangedError(
+                f"{self.name} changed during the upload: it was written to", path=self.name, changed="content"
+            )
 
     def rewind(self) -> None:
         """Go back to where it stood; in a thread."""
