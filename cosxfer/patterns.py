@@ -197,6 +197,10 @@ class Patterns:
         """The patterns that have matched nothing so far."""
         return [pattern.text for pattern in self._idle]
 
+    def idle_matching(self, names: Sequence[str], *, is_folder: bool) -> list[str]:
+        """The patterns that have matched nothing so far and match this path, which is not counted."""
+        return [pattern.text for pattern in self._idle if pattern.matches(names, is_folder=is_folder)]
+
     def match(self, names: Sequence[str], *, is_folder: bool) -> bool:
         """Whether one of them matches this path itself; see `Pattern.matches`."""
         if self._idle:

@@ -14,8 +14,8 @@ from cosxfer.cli.values import (
     parse_count,
     parse_destination,
     parse_metadata,
+    parse_output,
     parse_path,
-    parse_path_or_stream,
     parse_seconds,
     parse_size,
     parse_source,
@@ -328,7 +328,7 @@ def form(
         run(
             FormOptions(
                 target=target,
-                output=parse_path_or_stream(output, name="--output"),
+                output=parse_output(output),
                 expires=expires,
                 max_bytes=parse_size(max_size, name="--max-size"),
                 title=title,

@@ -11,6 +11,7 @@ from pathlib import Path
 from cosxfer.cli.form_page import render
 from cosxfer.cli.keys import find_keys
 from cosxfer.cli.output import printable, say
+from cosxfer.cli.values import is_directory
 from cosxfer.client import Client
 from cosxfer.cos.policy import FILENAME
 from cosxfer.errors import CosxferError, UsageError
@@ -40,6 +41,8 @@ class FormOptions:
 
 def run(options: FormOptions) -> None:
     """Sign a form and write its page."""
+    if options.output is not None and is_directory(options.output):
+        raise UsageError(f"--output is {str(options.output)!r}, a directory; name a file in it", name="--output")
     with suppress(OSError):  # writing the page reports the error
         if not options.force and options.output is not None and options.output.is_file():
             raise UsageError(_taken(options.output), name="output")

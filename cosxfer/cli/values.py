@@ -53,9 +53,35 @@ def parse_path(text: str, *, name: str) -> Path:
 
 
 def parse_path_or_stream(text: str, *, name: str) -> Path | None:
-    """Parse a path. Returns None for ``-``, a standard stream. Use ``./-`` for a file of that name."""
-    # A Path cannot distinguish the two: Path("./-") == Path("-").
-    return None if text == STREAM else parse_path(text, name=name)
+    """Read a path; None for ``-``, which is a standard stream. A file of that name is ``./-``."""
+    # A Path cannot tell the two: Path("./-") == Path("-"). Nor does it keep a / at the end.
+    if text == STREAM:
+        return None
+    path = parse_path(text, name=name)
+    try:
+        stat_path(text)
+    except NotADirectoryError as error:
+        if text.endswith(("/", "/.")):
+            raise _no_directory(text, name) from error
+    except (OSError, ValueError):
+        pass  # opening it gives the reason
+    return path
+
+
+def parse_output(text: str) -> Path | None:
+    """Read the path of a file to write; None for ``-``."""
+    path = parse_path_or_stream(text, name="--output")
+    if path is not None and text.endswith(("/", "/.")) and not is_directory(path):
+        raise _no_directory(text, "--output")
+    return path
+
+
+def _no_directory(text: str, name: str) -> UsageError:
+    return UsageError(
+        f"{name} is {shorten(text)}; a / at the end names a directory, and that is none. Leave it out for a file",
+        name=name,
+        value=text,
+    )
 
 
 def parse_source(text: str) -> Path | None:

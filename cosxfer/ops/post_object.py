@@ -18,7 +18,7 @@ from cosxfer.errors import CredentialsError, ServerError, UsageError
 from cosxfer.foreign import shorten
 from cosxfer.models import PostObjectResult, PresignedPost
 from cosxfer.ops.mistakes import warn_if_folder
-from cosxfer.ops.proof import check_crc64, proof
+from cosxfer.ops.proof import check_proof, proof
 from cosxfer.ops.session import Session
 
 EARLY_SECONDS = 60
@@ -176,7 +176,7 @@ async def _send(
     counted = None if on_sent is None else _file_alone(on_sent, len(before), content_length)
 
     def check(response: responses.HttpResponse) -> None:
-        check_crc64(operation, local=crc64, server=responses.crc64(response, operation=operation))
+        check_proof(operation, response, md5=md5, crc64=crc64)
 
     request = CosRequest(
         method="POST",

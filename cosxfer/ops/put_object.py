@@ -10,7 +10,7 @@ from cosxfer.cos.requests import Body, CosRequest
 from cosxfer.foreign import shorten
 from cosxfer.models import PutObjectResult
 from cosxfer.ops.mistakes import warn_if_folder
-from cosxfer.ops.proof import check_crc64, proof
+from cosxfer.ops.proof import check_proof, proof
 from cosxfer.ops.session import Session
 
 
@@ -37,7 +37,7 @@ async def put_object(
         headers = {**headers, "content-md5": requests.content_md5(md5)}
 
     def check(response: responses.HttpResponse) -> None:
-        check_crc64(operation, local=crc64, server=responses.crc64(response, operation=operation))
+        check_proof(operation, response, md5=md5, crc64=crc64)
 
     request = CosRequest(
         method="PUT",

@@ -53,7 +53,8 @@ def find_files(
     ]
     for patterns in filter(None, (wanted, unwanted)):
         for text in patterns.unmatched:
-            logger.warning("the %s pattern %r matched nothing in %s", patterns.argument, text, shown_path(start))
+            what = selection.idle(text) if patterns is wanted else "nothing in"
+            logger.warning("the %s pattern %r matched %s %s", patterns.argument, text, what, shown_path(start))
     if wanted is not None and not wanted.patterns:
         logger.warning("include is an empty list, which matches no file in %s; None includes all", shown_path(start))
     elif wanted is not None and not found:
@@ -69,14 +70,26 @@ class _Selection:
     def __init__(self, wanted: Patterns | None, unwanted: Patterns | None) -> None:
         self._wanted = wanted
         self._unwanted = unwanted
+        self._left_out: set[str] = set()
+        """Patterns of ``wanted`` that match something that ``unwanted`` leaves out."""
+        self._skips_folders = False
 
     def choose(self, names: Sequence[str], *, is_folder: bool, within: bool) -> bool | None:
         """None for what is excluded, else whether it is included, as everything in a folder that is included."""
         if self._unwanted is not None and self._unwanted.match(names, is_folder=is_folder):
+            self._skips_folders = self._skips_folders or is_folder
+            if self._wanted is not None:
+                self._left_out.update(self._wanted.idle_matching(names, is_folder=is_folder))
             return None
         if self._wanted is None:
             return True
         return self._wanted.match(names, is_folder=is_folder) or within
+
+    def idle(self, text: str) -> str:
+        """What a pattern of ``wanted`` matched that has chosen no file, as it reads before the tree's name."""
+        if text in self._left_out:
+            return "only what is excluded in"
+        return "nothing outside of the excluded folders in" if self._skips_folders else "nothing in"
 
     def takes(self, entry: Entry) -> bool:
         """Whether it is to be uploaded, or to be reported."""

@@ -106,6 +106,9 @@ def test_the_page_can_go_to_standard_output(server: RunningServer) -> None:
         (("cos://examplebucket-1250000000/", "-o", "/no/such/folder/x.html"), 1, "cannot write"),
         (("cos://examplebucket-1250000000/", "-o", "n" * 300), 1, "file name too long"),
         (("cos://examplebucket-1250000000/", "-o", ""), 2, "--output is empty"),
+        (("cos://examplebucket-1250000000/", "-o", "/"), 2, "--output is '/', a directory; name a file in it"),
+        (("cos://examplebucket-1250000000/", "-o", "/tmp", "--force"), 2, "'/tmp', a directory; name a file in it"),
+        (("cos://examplebucket-1250000000/", "-o", "none/"), 2, "a / at the end names a directory"),
     ],
 )
 def test_what_cannot_work_is_told(server: RunningServer, arguments: tuple[str, ...], code: int, said: str) -> None:

@@ -14,6 +14,7 @@ from cosxfer.cli.values import (
     human_time,
     meant_as_headers,
     parse_destination,
+    parse_output,
     parse_source,
 )
 from cosxfer.errors import UsageError
@@ -77,3 +78,17 @@ def test_a_file_called_dash_has_a_name() -> None:
 )
 def test_metadata_may_look_like_a_header(name: str) -> None:
     assert meant_as_headers({"colour": "red", name: "x", f"x-cos-meta-{name}": "y"}) == [name]
+
+
+@pytest.mark.parametrize("end", ["/", "//", "/.", "/./"])
+def test_a_slash_behind_a_file_is_refused_as_the_kernel_does(tmp_path: Path, end: str) -> None:
+    (tmp_path / "file").touch()
+    for parse in (parse_source, parse_output):
+        with pytest.raises(UsageError, match="a / at the end names a directory, and that is none"):
+            parse(f"{tmp_path}/file{end}")
+        assert parse(f"{tmp_path}{end}") == tmp_path
+        assert parse(f"{tmp_path}/file.") == tmp_path / "file."
+    # A source that is not there is told when it is opened.
+    assert parse_source(f"{tmp_path}/none{end}") == tmp_path / "none"
+    with pytest.raises(UsageError, match="that is none"):
+        parse_output(f"{tmp_path}/none{end}")

@@ -110,10 +110,37 @@ def test_files_that_are_asked_for_and_are_not_there_are_an_error(tree: Path, pat
 def test_a_pattern_that_matches_nothing_is_logged(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
     find_files(tree, include=["*.log", "*.jpg"], exclude=["thing1/", "deep", "/thing2"])
     assert [record.getMessage() for record in caplog.records] == [
-        f"the include pattern '*.jpg' matched nothing in '{tree}'",
+        f"the include pattern '*.jpg' matched nothing outside of the excluded folders in '{tree}'",
         f"the exclude pattern 'thing1/' matched nothing in '{tree}'",
         f"the exclude pattern '/thing2' matched nothing in '{tree}'",
     ]
+
+
+@pytest.mark.parametrize(
+    ("exclude", "said"),
+    [
+        ("one.jpg", "only what is excluded in"),
+        ("*.jpg", "only what is excluded in"),
+        ("album", "nothing outside of the excluded folders in"),
+        ("other", "nothing in"),
+    ],
+)
+def test_a_pattern_whose_matches_are_excluded_says_so(
+    tree: Path, caplog: pytest.LogCaptureFixture, exclude: str, said: str
+) -> None:
+    (tree / "album").mkdir()
+    (tree / "album" / ("one.png" if exclude == "other" else "one.jpg")).touch()
+    (tree / "other").touch()
+    find_files(tree, include=["*.log", "*.jpg"], exclude=[exclude])
+    [record] = [record for record in caplog.records if "*.log" not in record.getMessage()]
+    assert record.getMessage() == f"the include pattern '*.jpg' matched {said} '{tree}'"
+
+
+def test_an_included_folder_that_is_excluded_says_so(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tree / "album").mkdir()
+    (tree / "album" / "one.jpg").touch()
+    find_files(tree, include=["*.log", "album/"], exclude=["album"])
+    assert f"the include pattern 'album/' matched only what is excluded in '{tree}'" in caplog.messages
 
 
 def test_an_empty_list_of_what_is_included_is_logged(tree: Path, caplog: pytest.LogCaptureFixture) -> None:

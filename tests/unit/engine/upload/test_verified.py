@@ -92,6 +92,40 @@ def test_an_etag_that_is_no_md5_verifies_nothing(cos: FakeCos, operation: str) -
     assert (result.verified, result.verified_by) == (False, "")
 
 
+OTHER_MD5 = f'"{"0" * 32}"'
+
+
+async def upload(client: cosxfer.AsyncClient, body: Any, options: dict[str, Any]) -> Any:
+    return await client.upload_file(BUCKET, "k", body, **options)
+
+
+@pytest.mark.parametrize("way", [put, upload])
+def test_without_a_crc64_an_md5_that_differs_is_an_error(cos: FakeCos, tmp_path: Path, way: Way) -> None:
+    cos.fault("put_object", change(x_cos_hash_crc64ecma=None, etag=OTHER_MD5), times=99)
+    with pytest.raises(cosxfer.IntegrityError, match=f"server ETag {'0' * 32}, local {hashing.md5(CONTENT).hex()}"):
+        send(cos, way, write(tmp_path / "f", 1000), {})
+    assert cos.count("put_object") == 5
+
+
+@pytest.mark.parametrize("way", [put, upload])
+def test_a_crc64_that_agrees_decides_whatever_the_etag_says(cos: FakeCos, tmp_path: Path, way: Way) -> None:
+    cos.fault("put_object", change(etag=OTHER_MD5))
+    result = send(cos, way, write(tmp_path / "f", 1000), {})
+    assert (result.verified, result.verified_by) == (True, "crc64")
+
+
+@pytest.mark.parametrize(
+    "encryption",
+    [
+        {"x_cos_server_side_encryption": "cos/kms"},
+        {"x_cos_server_side_encryption_customer_algorithm": "AES256"},
+    ],
+)
+def test_the_etag_of_what_others_encrypt_is_not_compared(cos: FakeCos, encryption: dict[str, str]) -> None:
+    cos.fault("put_object", change(x_cos_hash_crc64ecma=None, etag=OTHER_MD5, **encryption))
+    assert not send(cos, put, CONTENT, {}).verified
+
+
 @pytest.mark.parametrize("kind", BODIES)
 @pytest.mark.parametrize("operation", WAYS)
 def test_a_crc64_that_differs_is_an_error(cos: FakeCos, tmp_path: Path, operation: str, kind: str) -> None:
