@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ObjectAddress:
-    """Names one object, or a whole bucket if ``key`` is empty. `cosxfer.cos.identifiers.object_address` checks the parts."""
+    """Names one object, or a whole bucket if ``key`` is empty.
+
+    `cosxfer.cos.identifiers.object_address` makes a checked one.
+    """
 
     bucket: str
     """``BucketName-APPID``."""

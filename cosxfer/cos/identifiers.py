@@ -57,8 +57,8 @@ def check_key(key: str) -> str:
         size = len(stripped.encode())
     except UnicodeEncodeError as error:
         raise UsageError(
-            f"the key {shorten(key)} is not text: it has bytes that the encoding of file names (UTF-8, or that of LC_ALL "
-            "or LANG) cannot decode. COS keys are UTF-8: rename the file, or give it another key",
+            f"the key {shorten(key)} is not text: it has bytes that the encoding of file names (UTF-8, or that of "
+            "LC_ALL or LANG) cannot decode. COS keys are UTF-8: rename the file, or give it another key",
             name="key",
             value=key,
         ) from error

@@ -242,7 +242,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _chosen(available: Mapping[str, str], encoded_names: tuple[str, ...]) -> list[tuple[str, str]] | None:
-    """Return the named pairs. None if one is missing or repeated, or if two ``available`` names have one signed form."""
+    """Return the named pairs; None if one is missing or repeated, or if two names have one signed form."""
     by_name = {folded(name): (name, value) for name, value in available.items()}
     listed = [name.lower() for name in encoded_names]
     if len(by_name) != len(available) or len(set(listed)) != len(listed):
