@@ -105,6 +105,21 @@ def test_imports_point_down(path: Path) -> None:
         assert level(imported) <= level(own), f"{own} (level {level(own)}) imports {imported} (level {level(imported)})"
 
 
+FLOORS = ["limiter", "report", "multipart", "upload"]
+"""The engine has floors: a lower one imports none above it."""
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "engine").rglob("*.py")), ids=module_name)
+def test_a_floor_of_the_engine_imports_none_above_it(path: Path) -> None:
+    own = module_name(path).split(".")
+    if len(own) == 2:
+        return  # the package itself
+    for imported in imported_modules(path):
+        parts = imported.split(".")
+        if parts[:2] == ["cosxfer", "engine"] and len(parts) > 2:
+            assert FLOORS.index(parts[2]) <= FLOORS.index(own[2]), f"{'.'.join(own)} imports {imported}"
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=module_name)
 def test_level_2_decides_and_does_nothing(path: Path) -> None:
     own = module_name(path)

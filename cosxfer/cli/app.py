@@ -263,6 +263,9 @@ def serve(
     discard: Annotated[
         bool, typer.Option("--discard", help="Store nothing and check nothing: a sink for benchmarks.")
     ] = False,
+    checksum: Annotated[
+        bool, typer.Option("--checksum", help="With --discard: return the CRC64 of what is discarded.")
+    ] = False,
     fault_script: Annotated[
         str | None,
         typer.Option(help="JSON file of faults to inject (docs/server.md).", metavar="FILE", show_default=False),
@@ -289,6 +292,7 @@ def serve(
             secret_key=secret_key,
             tls=tls,
             discard=discard,
+            checksum=checksum,
             fault_script=None if fault_script is None else parse_path(fault_script, name="--fault-script"),
         )
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +12,12 @@ from cosxfer.cli.failures import FAILED, UNREPORTED, fail
 from cosxfer.cli.hints import with_hint
 from cosxfer.cli.notices import show
 from cosxfer.cli.output import OutputError, printable, say, say_object, tell
-from cosxfer.cli.progress import display
+from cosxfer.cli.progress import Display, display
 from cosxfer.cli.stdin import is_given, read_blocks
-from cosxfer.cli.values import STREAM, counted, human_bytes, human_rate, is_directory, meant_as_headers
+from cosxfer.cli.values import counted, human_bytes, human_rate, is_directory, meant_as_headers
+from cosxfer.client import Client
 from cosxfer.cos.requests import ObjectHeaders
-from cosxfer.errors import SourceError, UploadError, UsageError
+from cosxfer.errors import UploadError, UsageError
 from cosxfer.foreign import shown_path
 from cosxfer.models import UploadResult
 
@@ -56,24 +54,17 @@ def run(options: CopyOptions) -> None:
             f"{shown_path(str(options.source))} is a directory; use -r (--recursive) to upload its content",
             name="source",
         )
+    if options.source is None and not is_given():
+        raise UsageError("the file is '-', but standard input is no pipe or file; name a file", name="source")
     warn_of_headers(options.metadata)
     with (
         options.connection.client() as client,
-        _file(options.source) as file,
         with_hint(client, options.bucket),
         cleaned_up(client, options.connection),
-        display(activities=("hashing", "sending")) as shown,
+        display(activities=("sending",) if options.source is None else ("hashing", "sending")) as shown,
     ):
         try:
-            result = client.upload_file(
-                options.bucket,
-                options.key,
-                file,
-                part_size=options.part_size,
-                on_hash_progress=lambda progress: shown.update("hashing", progress),
-                on_progress=lambda progress: shown.update("sending", progress),
-                **options.given,
-            )
+            result = _upload(client, options, shown)
         except UploadError as error:
             if remedy := options.connection.remedy(error, options.bucket, options.key):
                 error.add_note(remedy)
@@ -85,6 +76,27 @@ def run(options: CopyOptions) -> None:
             "(normal for an encrypted object)"
         )
         raise typer.Exit(FAILED)
+
+
+def _upload(client: Client, options: CopyOptions, shown: Display) -> UploadResult:
+    if options.source is None:
+        return client.upload_stream(
+            options.bucket,
+            options.key,
+            read_blocks(),
+            part_size=options.part_size,
+            on_progress=lambda progress: shown.update("sending", progress),
+            **options.given,
+        )
+    return client.upload_file(
+        options.bucket,
+        options.key,
+        options.source,
+        part_size=options.part_size,
+        on_hash_progress=lambda progress: shown.update("hashing", progress),
+        on_progress=lambda progress: shown.update("sending", progress),
+        **options.given,
+    )
 
 
 def warn_of_headers(metadata: dict[str, str]) -> None:
@@ -109,28 +121,6 @@ def report(figures: dict[str, object] | None, *, summary: str, good: bool) -> No
     except OutputError as error:
         done = "the upload is done, but " if good else ""
         fail(f"{done}standard output cannot be written: {error}. {summary}", UNREPORTED if good else FAILED)
-
-
-@contextmanager
-def _file(source: Path | None) -> Iterator[Path]:
-    """Yield the file to upload. Standard input goes to a temporary file first, because COS needs length and digests."""
-    if source is not None:
-        yield source
-        return
-    if not is_given():
-        raise UsageError("the file is '-', but standard input is no pipe or file; name a file", name="source")
-    with tempfile.NamedTemporaryFile(prefix="cosxfer-stdin-") as file:
-        try:
-            for block in read_blocks():
-                file.write(block)
-            file.flush()
-        except OSError as error:
-            raise SourceError(
-                f"cannot store standard input in {tempfile.gettempdir()}: {error.strerror}; "
-                "set TMPDIR to another directory",
-                path=STREAM,
-            ) from error
-        yield Path(file.name)
 
 
 def as_json(result: UploadResult) -> dict[str, object]:

@@ -93,8 +93,11 @@ class _Bars:
 
     def update(self, activity: str, progress: Progress) -> None:
         rate = human_rate(progress.speed, 1) if progress.speed > 0 and activity not in WITHOUT_RATE else ""
-        # rich shows a total of zero as unknown.
-        total, completed = (progress.total, progress.loaded) if progress.total else (1, 1)
+        # rich shows a total of None as unknown, and one of zero too.
+        total: int | None = progress.total or None
+        completed = progress.loaded
+        if total is None and progress.percent == 1.0:
+            total = completed = 1  # nothing was to be sent
         self.bars.update(self.tasks[activity], completed=completed, total=total, rate=rate)
 
     def label(self, activity: str, text: str) -> None:
@@ -112,10 +115,11 @@ class _Lines:
         if now - last < LINE_SECONDS:
             return
         self.shown_at[activity] = now
-        left = (progress.total - progress.loaded) / progress.speed if progress.speed > 0 else None
+        known = progress.total > 0
+        left = (progress.total - progress.loaded) / progress.speed if known and progress.speed > 0 else None
+        done = f"{progress.percent:.0%}, {human_bytes(progress.loaded)} of {human_bytes(progress.total)}"
         tell(
-            f"{self.labels.get(activity, activity)}: {progress.percent:.0%}, "
-            f"{human_bytes(progress.loaded)} of {human_bytes(progress.total)}"
+            f"{self.labels.get(activity, activity)}: {done if known else human_bytes(progress.loaded)}"
             + ("" if activity in WITHOUT_RATE else f", {human_rate(progress.speed, 1)}")
             + ("" if left is None else f", {human_time(left)} left")
         )

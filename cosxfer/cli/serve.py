@@ -19,6 +19,7 @@ def run(
     secret_key: str | None,
     tls: bool,
     discard: bool,
+    checksum: bool,
     fault_script: Path | None,
 ) -> None:
     """Serve until SIGINT or SIGTERM. Both end the server cleanly."""
@@ -32,6 +33,7 @@ def run(
             secret_key=secret_key,
             tls=tls,
             discard=discard,
+            checksum=checksum,
             fault_script=fault_script,
         ),
         say=say,

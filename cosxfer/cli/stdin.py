@@ -33,16 +33,18 @@ def read_blocks() -> Iterator[bytes]:
 
     The program at the other end may have set non-blocking mode. Then a read without data is not the end.
     """
-    stdin = sys.stdin.buffer
+    # Not by sys.stdin: a thread that waits in it holds a lock, on which Python aborts at its exit.
+    stdin = sys.stdin.fileno()
     try:
         while True:
-            block: bytes | None = stdin.read(BLOCK_BYTES)
-            if block is None:
+            try:
+                block = os.read(stdin, BLOCK_BYTES)
+            except BlockingIOError:
                 select.select([stdin], [], [])
-            elif block:
-                yield block
-            else:
+                continue
+            if not block:
                 return
+            yield block
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise SourceError(f"standard input cannot be read: {reason}", path=STREAM) from error

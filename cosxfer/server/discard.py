@@ -1,6 +1,7 @@
 """``--discard``: stores nothing, checks nothing and returns plausible responses. A sink for benchmarks.
 
-It remembers only the sizes of the last uploads and objects, for HEAD and for the response to Complete.
+It remembers only the sizes of the last uploads and objects, for HEAD and for the response to Complete; with a checksum
+their CRC64 too.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import binascii
 import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qs, unquote
 
+from cosxfer._native import hashing
 from cosxfer.cos import xml
 from cosxfer.cos.headers import decode_headers
 from cosxfer.server import checks, cors
@@ -22,6 +24,8 @@ from cosxfer.server.http import ClientGone, CosError
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
+T = TypeVar("T")
+
 REMEMBERED = 4096
 _ETAG = '"00000000000000000000000000000000"'
 _DATE = http_date(0)
@@ -29,11 +33,12 @@ _COMMON = ((b"server", b"tencent-cos"), (b"x-cos-request-id", base64.b64encode(s
 
 
 class DiscardApplication:
-    def __init__(self, *, host: str) -> None:
-        """``host`` is the address that the server listens on."""
+    def __init__(self, *, host: str, checksum: bool = False) -> None:
+        """``host`` is the address that the server listens on. ``checksum`` computes the CRC64 of each body."""
         self._host = host
-        self._uploads: OrderedDict[str, int] = OrderedDict()
-        self._objects: OrderedDict[str, int] = OrderedDict()
+        self._checksum = checksum
+        self._uploads: OrderedDict[str, dict[int, _Content]] = OrderedDict()
+        self._objects: OrderedDict[str, _Content] = OrderedDict()
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -50,30 +55,38 @@ class DiscardApplication:
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
     async def _take(self, scope: Mapping[str, Any], receive: Receive) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-        received = 0
+        size = crc64 = 0
         method = scope["method"]
         if method in ("PUT", "POST"):
             while True:
                 message = await receive()
                 if message["type"] != "http.request":
                     raise ClientGone
-                received += len(message["body"])
+                size += len(message["body"])
+                if self._checksum:
+                    crc64 = hashing.crc64(message["body"], crc64)
                 if not message["more_body"]:
                     break
         query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        return self._answer(scope, method, query, received)
+        return self._answer(scope, method, query, _Content(size, crc64))
 
     def _answer(
-        self, scope: Mapping[str, Any], method: str, query: Mapping[str, list[str]], received: int
+        self, scope: Mapping[str, Any], method: str, query: Mapping[str, list[str]], received: _Content
     ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         path = scope["path"]
         if method == "PUT":
             upload_id = query.get("uploadId", [""])[0]
             if upload_id:
-                self._remember(self._uploads, upload_id, self._uploads.get(upload_id, 0) + received)
+                parts = self._uploads.get(upload_id, {})
+                if self._checksum:
+                    parts[checks.part_number({"partNumber": query.get("partNumber", ["1"])[0]})] = received
+                else:
+                    parts[0] = _Content(_whole(parts).size + received.size, 0)
+                _remember(self._uploads, upload_id, parts)
             else:
-                self._remember(self._objects, path, received)
-            return 200, [(b"etag", _etag(scope["headers"]).encode()), (b"content-length", b"0")], b""
+                _remember(self._objects, path, received)
+            headers = [(b"etag", _etag(scope["headers"]).encode()), (b"content-length", b"0")]
+            return 200, headers + self._crc64(received), b""
         if method == "DELETE":
             return 204, [], b""
         if method == "POST":
@@ -81,40 +94,67 @@ class DiscardApplication:
         if method == "HEAD" and not path.rstrip("/").count("/") > 1 and path not in self._objects:
             return 200, [(b"content-length", b"0")], b""
         if method == "HEAD" or (method == "GET" and path.strip("/") and not query):
-            size = self._objects.get(path)
-            if size is None or method == "GET":
+            content = self._objects.get(path)
+            if content is None or method == "GET":
                 # Discarded content cannot be returned.
                 return _document(404, "Error", [("Code", "NoSuchKey"), ("Message", "Everything is discarded.")])
-            headers = {"content-length": size, "etag": _ETAG, "last-modified": _DATE}
-            return 200, [(name.encode(), str(value).encode()) for name, value in headers.items()], b""
+            headers = _encoded({"content-length": content.size, "etag": _ETAG, "last-modified": _DATE})
+            return 200, headers + self._crc64(content), b""
         return _document(200, *_listing(query))
 
+    def _crc64(self, content: _Content) -> list[tuple[bytes, bytes]]:
+        return _encoded({"x-cos-hash-crc64ecma": content.crc64}) if self._checksum else []
+
     def _post(
-        self, path: str, query: Mapping[str, list[str]], received: int
+        self, path: str, query: Mapping[str, list[str]], received: _Content
     ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         bucket, _, key = unquote(path).lstrip("/").partition("/")
         if "uploads" in query:
             upload_id = secrets.token_hex(24)
-            self._remember(self._uploads, upload_id, 0)
+            _remember(self._uploads, upload_id, {})
             return _document(
                 200, "InitiateMultipartUploadResult", [("Bucket", bucket), ("Key", key), ("UploadId", upload_id)]
             )
         if "uploadId" in query:
-            self._remember(self._objects, path, self._uploads.pop(query["uploadId"][0], 0))
-            return _document(
+            whole = _whole(self._uploads.pop(query["uploadId"][0], {}))
+            _remember(self._objects, path, whole)
+            status, headers, body = _document(
                 200,
                 "CompleteMultipartUploadResult",
                 [("Location", path.lstrip("/")), ("Bucket", bucket), ("Key", key), ("ETag", '"discarded-1"')],
             )
-        position = checks.append_position({"position": query.get("position", ["0"])[0]}) + received
-        headers = {"etag": _ETAG, "x-cos-next-append-position": position, "content-length": 0}
-        return 200, [(name.encode(), str(value).encode()) for name, value in headers.items()], b""
+            return status, headers + self._crc64(whole), body
+        position = checks.append_position({"position": query.get("position", ["0"])[0]}) + received.size
+        return (
+            200,
+            _encoded({"etag": _ETAG, "x-cos-next-append-position": position, "content-length": 0}),
+            b"",
+        )
 
-    @staticmethod
-    def _remember(sizes: OrderedDict[str, int], name: str, size: int) -> None:
-        sizes[name] = size
-        if len(sizes) > REMEMBERED:
-            sizes.popitem(last=False)
+
+class _Content(NamedTuple):
+    """What is left of discarded content."""
+
+    size: int
+    crc64: int
+
+
+def _whole(parts: Mapping[int, _Content]) -> _Content:
+    size = crc64 = 0
+    for _, part in sorted(parts.items()):
+        size += part.size
+        crc64 = hashing.crc64_combine(crc64, part.crc64, part.size)
+    return _Content(size, crc64)
+
+
+def _remember(contents: OrderedDict[str, T], name: str, content: T) -> None:
+    contents[name] = content
+    if len(contents) > REMEMBERED:
+        contents.popitem(last=False)
+
+
+def _encoded(headers: Mapping[str, object]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), str(value).encode()) for name, value in headers.items()]
 
 
 def _etag(headers: list[tuple[bytes, bytes]]) -> str:

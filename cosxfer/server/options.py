@@ -45,6 +45,8 @@ class ServerOptions:
     """HTTPS, with a certificate of an authority that is generated for this server."""
     discard: bool = False
     """Store nothing and check nothing: a sink for benchmarks."""
+    checksum: bool = False
+    """With ``discard``: compute the CRC64 of what is discarded and return it."""
     fault_script: Path | str | None = None
     """A JSON file with rules, see docs/server.md."""
     clock_offset_seconds: float = 0.0
@@ -64,6 +66,8 @@ class ServerOptions:
             raise UsageError(f"port is {self.port!r}; it must be from 0 to 65535", name="port", value=self.port)
         if (self.secret_id is None) != (self.secret_key is None):
             raise UsageError("give both secret_id and secret_key, or none of them", name="secret_key")
+        if self.checksum and not self.discard:
+            raise UsageError("checksum is for discard; a server that stores always returns the CRC64", name="checksum")
         if self.discard and self.fault_script is not None:
             raise UsageError("discard and fault_script exclude each other", name="fault_script")
 

@@ -96,7 +96,7 @@ def run(
         asgi: Any
         try:
             if options.discard:
-                asgi = DiscardApplication(host=options.host)
+                asgi = DiscardApplication(host=options.host, checksum=options.checksum)
             else:
                 store = _open_store(options, root, executor, clock)
                 asgi = app = Application(

@@ -260,9 +260,9 @@ def test_more_than_5_gib_is_refused_before_a_byte_is_sent(
         with pytest.raises(cosxfer.UsageError, match="5 GiB"):
             send(server.bucket, "k", path)
     with pytest.raises(cosxfer.UsageError, match="5 GiB"), path.open("rb") as file:
-        client.put_object(server.bucket, "k", file)
+        client.post_object(server.bucket, "k", file)
     with pytest.raises(cosxfer.UsageError, match="5 GiB"):
-        client.put_object(server.bucket, "k", iter([b"a"]), content_length=MAX_PUT_BYTES + 1)
+        client.post_object(server.bucket, "k", iter([b"a"]), content_length=MAX_PUT_BYTES + 1)
     with pytest.raises(cosxfer.UsageError, match="5 GiB"):
         client.append_object(server.bucket, "k", b"a", position=MAX_PUT_BYTES)
     assert server.requests() == []

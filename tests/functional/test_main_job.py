@@ -333,7 +333,7 @@ def test_an_error_inside_a_200_of_complete_is_an_error(plain: Peer, tmp_path: Pa
 def test_an_object_that_is_not_the_file_is_never_called_done(plain: Peer, tmp_path: Path) -> None:
     source = make_file(tmp_path / "source", 3 * MIB)
     plain.server.set_faults([{"operation": "multipart_complete", "do": "wrong_crc64"}])
-    with pytest.raises(cosxfer.UploadError, match="the object is not the file"):
+    with pytest.raises(cosxfer.UploadError, match="checksum mismatch"):
         plain.client.upload_file(plain.bucket, "wrong", source, part_size=MIB)
 
 

@@ -13,10 +13,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, 
 from cosxfer._native import hashing
 from cosxfer.cos.requests import Buffer
 from cosxfer.engine.multipart.source import HashedPart, ReadyPart
+from cosxfer.engine.upload.file_body import ReadableFile, identity_of, name_of
 from cosxfer.engine.upload.stream_body import BufferIterator, next_piece, next_piece_async
-from cosxfer.errors import UsageError
+from cosxfer.errors import SourceChangedError, UsageError
 from cosxfer.limits import MAX_PART_NUMBER, MIB
 from cosxfer.planning import PartRange, Plan, StreamPlan
+from cosxfer.sources import SourceIdentity
 from cosxfer.threads import Workers, in_thread
 
 MEMORY_BYTES = 96 * MIB
@@ -56,6 +58,12 @@ class StreamParts:
         self._held_bytes = 0
         self._given_back = asyncio.Event()
         self._first: tuple[PartRange, memoryview] | None = None
+        self._file: tuple[ReadableFile, SourceIdentity] | None = None
+
+    async def watch(self, file: ReadableFile) -> None:
+        """Let `check` compare the times of the regular file that ``file`` reads, if it reads one."""
+        identity = await in_thread(self._executor, identity_of, file)
+        self._file = None if identity is None else (file, identity)
 
     async def read_first(self) -> memoryview:
         """Read the first part; `size` tells afterwards whether that is all. `parts` yields it all the same."""
@@ -93,7 +101,12 @@ class StreamParts:
             side_by_side = max(1, min(window, hashing.lanes()))
 
     async def check(self, parts: Iterable[HashedPart]) -> None:
-        """What is in memory does not change."""
+        """Raise `SourceChangedError` if the stream reads a regular file, and that file was written to meanwhile.
+
+        A file that only grows behind what was read, or whose ctime alone has changed, is no error.
+        """
+        if self._file is not None:
+            await in_thread(self._executor, _compare, *self._file)
 
     def stored(self, part: ReadyPart) -> None:
         """See `PartSource`."""
@@ -168,3 +181,11 @@ class StreamParts:
         digests = await in_thread(self._executor, hashing.hash_parts, [view for _, view in batch])
         self.hash_seconds += time.monotonic() - began
         return [(place, view, digest) for (place, view), digest in zip(batch, digests, strict=True)]
+
+
+def _compare(file: ReadableFile, before: SourceIdentity) -> None:
+    now = identity_of(file)
+    if now is not None and now.mtime_ns != before.mtime_ns and now.size <= before.size:
+        raise SourceChangedError(
+            f"{name_of(file)} changed during the upload: it was written to", path=name_of(file), changed="mtime"
+        )

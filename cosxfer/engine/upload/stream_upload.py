@@ -148,6 +148,8 @@ class StreamUpload:
             reporter.set_total(size)
 
         parts = StreamParts(pieces_of(body), self._plan, executor=self._executor, name=name, on_end=ended)
+        if isinstance(body, ReadableFile):
+            await parts.watch(body)
         first = await parts.read_first()
         if parts.size is not None:
             if not first and self._content_length is None and isinstance(body, Iterator | AsyncIterator | ReadableFile):

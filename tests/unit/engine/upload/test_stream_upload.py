@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 import cosxfer
+from cosxfer.cos.requests import HttpRequest
+from cosxfer.cos.responses import HttpResponse
 from cosxfer.engine.upload import stream_parts
 from cosxfer.limits import MIB
 from cosxfer.planning import StreamPlan
 from tests.unit.fake_cos import BUCKET, FakeCos, change, lose_answer, refuse
-from tests.unit.files import content_of
+from tests.unit.files import content_of, write
 
 LONG = 3 * MIB + 7
 
@@ -260,3 +264,27 @@ def test_a_stream_inside_a_stream_does_not_wait_for_itself(cos: FakeCos) -> None
         client.upload_stream(BUCKET, "k", outer(), part_size=MIB)
     assert cos.objects["inner"].content == content_of(LONG)
     assert cos.objects["k"].content == bytes(2 * MIB)
+
+
+@pytest.mark.parametrize("grows", [False, True])
+def test_a_file_object_whose_file_is_written_to_makes_no_object_unless_it_only_grows(
+    cos: FakeCos, tmp_path: Path, grows: bool
+) -> None:
+    path = write(tmp_path / "f", LONG)
+
+    def written(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
+        with path.open("ab" if grows else "r+b") as file:
+            file.write(b"x")
+        status = path.stat()
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1_000_000_000))
+        return proceed()
+
+    cos.fault("multipart_upload", written, part=3)
+    with path.open("rb") as file:
+        if grows:
+            assert upload(cos, file, async_limit=1).size >= LONG
+            return
+        with pytest.raises(cosxfer.SourceChangedError, match="was written to"):
+            upload(cos, file, async_limit=1)
+    assert "k" not in cos.objects
+    assert not cos.uploads
