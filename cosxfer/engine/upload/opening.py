@@ -11,13 +11,16 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import weakref
 from collections import deque
+from contextlib import suppress
+from queue import SimpleQueue
 
 from cosxfer._native import hashing
 from cosxfer.engine.upload.digests import HASHED_AT_ONCE, SMALL_BYTES
 from cosxfer.errors import CosxferError
 from cosxfer.sources import FileSource, SmallFile
-from cosxfer.threads import Pool, submit
+from cosxfer.threads import none_to_be_had
 
 PATIENCE_SECONDS = 0.01
 """How long a file may wait for a thread before there are twice as many."""
@@ -107,15 +110,10 @@ class Opener:
     """Opens and checks the files of one client; used from one event loop."""
 
     def __init__(self) -> None:
-        self._executor = Pool(MAX_THREADS, "cosxfer-open")
-        self._lock = threading.Lock()
-        self._waiting: deque[_Opening | _Look] = deque()
-        self._done: deque[_Opening | _Look] = deque()
-        self._threads = 0
-        self._width = 1
-        """How many threads there may be."""
+        self._line = _Line()
+        # The threads hold the line alone, so that an opener that nobody holds ends.
+        weakref.finalize(self, _Line.end, self._line).atexit = False
         self._slow_until = 0.0
-        self._woken = False
         self._timer: asyncio.TimerHandle | None = None
 
     async def open(self, path: str | os.PathLike[str], *, small_bytes: int) -> Opened:
@@ -135,66 +133,118 @@ class Opener:
         self._enqueue(look, loop)
         return await look.future
 
-    def _enqueue(self, work: _Opening | _Look, loop: asyncio.AbstractEventLoop) -> None:
-        if self._width > 1 and work.since > self._slow_until:
-            self._width = 1
-        with self._lock:
-            self._waiting.append(work)
-        self._start_threads(loop, 1)
-        if self._timer is None:
-            self._timer = loop.call_later(PATIENCE_SECONDS, self._help_out, loop)
-
     def close(self) -> None:
         """Open nothing any more."""
         if self._timer is not None:
             self._timer.cancel()
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._line.end()
 
-    def _start_threads(self, loop: asyncio.AbstractEventLoop, wanted: int) -> None:
+    def _enqueue(self, work: _Opening | _Look, loop: asyncio.AbstractEventLoop) -> None:
+        line = self._line
+        if line.width > 1 and work.since > self._slow_until:
+            line.width = 1
+        line.add(work, loop)
+        if self._timer is None:
+            self._timer = loop.call_later(PATIENCE_SECONDS, self._help_out, loop)
+
+    def _help_out(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start more threads if a file has waited for too long."""
+        self._timer = None
+        line = self._line
+        now = loop.time()
+        oldest = line.oldest()
+        if oldest is None:
+            return
+        if now - oldest >= PATIENCE_SECONDS:
+            line.width = min(2 * line.width, MAX_THREADS)
+            self._slow_until = now + SLOW_SECONDS
+            line.widen(loop)
+        self._timer = loop.call_later(PATIENCE_SECONDS, self._help_out, loop)
+
+
+class _Line:
+    """What the threads and the loop share: the files that wait, and those that are done.
+
+    The threads stay, because starting one for each file costs more than the file. ``width`` is how many there may be; a
+    thread beyond it ends after its file.
+    """
+
+    def __init__(self) -> None:
+        self.width = 1
+        self._lock = threading.Lock()
+        self._waiting: deque[_Opening | _Look] = deque()
+        self._tokens: SimpleQueue[bool] = SimpleQueue()
+        """One True for each file that waits, and one False for each thread that is to end."""
+        self.done: deque[_Opening | _Look] = deque()
+        self.threads = 0
+        self._woken = False
+        self._ended = False
+
+    def oldest(self) -> float | None:
+        """Since when the oldest file waits; None if none waits."""
         with self._lock:
-            count = max(0, min(wanted, self._width - self._threads))
-            self._threads += count
-        for _ in range(count):
-            self._start_thread(loop)
+            return self._waiting[0].since if self._waiting else None
 
-    def _start_thread(self, loop: asyncio.AbstractEventLoop) -> None:
+    def add(self, work: _Opening | _Look, loop: asyncio.AbstractEventLoop) -> None:
+        """Let ``work`` wait for a thread. Raises `CosxferError` if there is none and none can be started."""
+        with self._lock:
+            if self._ended:
+                raise none_to_be_had(RuntimeError("cannot schedule new futures after shutdown"))
+            if not self.threads:
+                self._start(loop)
+            self._waiting.append(work)
+        self._tokens.put(True)
+
+    def widen(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start as many threads as there may be, for those that wait. If there can be no more, those that are go on."""
+        with self._lock, suppress(CosxferError):
+            for _ in range(min(len(self._waiting), self.width - self.threads)):
+                self._start(loop)
+
+    def end(self) -> None:
+        """Let the threads end; a file that has begun is finished."""
+        with self._lock:
+            self._ended = True
+            threads = self.threads
+        for _ in range(threads):
+            self._tokens.put(False)
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Under the lock."""
+        thread = threading.Thread(target=self._work, args=(loop,), name=f"cosxfer-open_{self.threads}", daemon=True)
         try:
-            submit(self._executor, self._work, loop)
-        except CosxferError as error:
-            # There can be no more threads, or the interpreter is ending. One that is there goes on.
-            with self._lock:
-                self._threads -= 1
-                left = list(self._waiting) if not self._threads else []
-                for _ in left:
-                    self._waiting.popleft()
-            for work in left:
-                work.error = error
-                work.deliver()
+            thread.start()
+        except RuntimeError as error:
+            raise none_to_be_had(error) from error
+        self.threads += 1
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
-        while True:
-            with self._lock:
-                if not self._waiting:
-                    self._threads -= 1
-                    return
-                work = self._waiting.popleft()
+        while self._tokens.get():
+            work = self._waiting.popleft()
             work.run()
             with self._lock:
-                self._done.append(work)
+                self.done.append(work)
                 wake, self._woken = not self._woken, True
+                surplus = self.threads > self.width and not self._waiting
+                self.threads -= surplus
+            del work
             if wake:
                 try:
-                    loop.call_soon_threadsafe(self._look, loop)
+                    loop.call_soon_threadsafe(self._deliver, loop)
                 except RuntimeError:
-                    return  # the loop is closed, and nobody waits
-
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Take over what the threads have done."""
+                    break  # the loop is closed, and nobody waits
+            if surplus:
+                return
         with self._lock:
-            done = [self._done.popleft() for _ in range(min(LOOKED_AT_ONCE, len(self._done)))]
-            self._woken = bool(self._done)
+            self.threads -= 1
+
+    def _deliver(self, loop: asyncio.AbstractEventLoop) -> None:
+        """On the loop: take over what the threads have done."""
+        with self._lock:
+            done = [self.done.popleft() for _ in range(min(LOOKED_AT_ONCE, len(self.done)))]
+            self._woken = bool(self.done)
         if self._woken:
-            loop.call_soon(self._look, loop)
+            loop.call_soon(self._deliver, loop)
         unhashed = [
             (opening, source)
             for opening in done
@@ -211,18 +261,3 @@ class Opener:
                 opening.error = error  # nobody may wait for ever
         for work in done:
             work.deliver()
-
-    def _help_out(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Start more threads where a file has waited for too long."""
-        self._timer = None
-        now = loop.time()
-        with self._lock:
-            waiting = len(self._waiting)
-            oldest = self._waiting[0].since if waiting else now
-        if not waiting:
-            return
-        if now - oldest >= PATIENCE_SECONDS:
-            self._width = min(2 * self._width, MAX_THREADS)
-            self._slow_until = now + SLOW_SECONDS
-            self._start_threads(loop, waiting)
-        self._timer = loop.call_later(PATIENCE_SECONDS, self._help_out, loop)

@@ -88,7 +88,7 @@ def test_what_was_read_since_the_last_turn_is_hashed_side_by_side(
     async def open_all(opener: Opener) -> None:
         waiting = [asyncio.ensure_future(opener.open(path, small_bytes=SMALL_BYTES)) for path in paths]
         await asyncio.sleep(0)
-        while len(opener._done) < count:
+        while len(opener._line.done) < count:
             time.sleep(0.001)  # noqa: ASYNC251 # the loop is busy elsewhere
         for path, (_, digest) in zip(paths, await asyncio.gather(*waiting), strict=True):
             assert digest == hash_parts([path.read_bytes()])[0]
@@ -145,7 +145,7 @@ def test_where_files_come_quickly_one_thread_opens_them(tmp_path: Path, monkeypa
 
     async def open_all(opener: Opener) -> None:
         def noted(path: str | os.PathLike[str], max_bytes: int) -> SmallFile | None:
-            at_once.append(opener._threads)
+            at_once.append(opener._line.threads)
             return read(path, max_bytes)
 
         monkeypatch.setattr(SmallFile, "read", noted)
