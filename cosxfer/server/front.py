@@ -16,6 +16,7 @@ from typing import Any
 
 from cosxfer.server.client_hello import LONGEST_RECORD, is_whole, offered_protocols
 from cosxfer.server.http1 import App, speak_http1
+from cosxfer.server.patience import Patience
 from cosxfer.server.relay import relay
 from cosxfer.server.tls import Certificate
 
@@ -33,11 +34,18 @@ _FIRST_BYTES_SECONDS = 60.0
 
 class Front:
     def __init__(
-        self, listener: socket.socket, app: App, *, behind: tuple[str, int], certificate: Certificate | None
+        self,
+        listener: socket.socket,
+        app: App,
+        patience: Patience,
+        *,
+        behind: tuple[str, int],
+        certificate: Certificate | None,
     ) -> None:
-        """``behind`` is granian's address."""
+        """``behind`` is granian's address; it serves ``patience``, which stands before ``app``."""
         self._listener = listener
         self._app = app
+        self._patience = patience
         self._behind = behind
         self._tls = None if certificate is None else _tls_context(certificate)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -66,7 +74,7 @@ class Front:
             async with asyncio.timeout(_FIRST_BYTES_SECONDS):
                 http2 = await self._is_http2(connection)
             if http2:
-                relay(connection, await self._connect())
+                self._relay(connection, await self._connect())
             elif self._tls is not None and connection.recv(1, socket.MSG_PEEK).isalpha():
                 await self._speak_http1(refuse_plain, connection, client, tls=None)
             else:
@@ -87,6 +95,17 @@ class Front:
             # The socket stays readable, so there is no event for further bytes.
             await asyncio.sleep(pause)
             pause = min(2 * pause, longest)
+
+    def _relay(self, connection: socket.socket, behind: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+
+        def ended() -> None:
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(forget)
+
+        # For granian the client is our end of the connection to it.
+        forget = self._patience.watch(behind.getsockname()[:2], lambda: cut())
+        cut = relay(connection, behind, ended)
 
     async def _connect(self) -> socket.socket:
         loop = asyncio.get_running_loop()

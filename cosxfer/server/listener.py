@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings, HTTP2Settings
 from granian.server.embed import Server
 
-from cosxfer.limits import MIB
+from cosxfer.limits import KIB, MIB
 from cosxfer.server.close_connections import close_connections_of_port
 from cosxfer.server.front import Front
 from cosxfer.server.http1 import App
 from cosxfer.server.options import ServerStartError
+from cosxfer.server.patience import Patience
 from cosxfer.server.tls import Certificate
 
 BACKLOG = 1024
@@ -34,8 +36,12 @@ _HTTP2 = HTTP2Settings(
     initial_connection_window_size=64 * MIB,
     initial_stream_window_size=16 * MIB,
     max_frame_size=1 * MIB,
-    max_concurrent_streams=1000,
+    # Each stream may hold a head, and some pieces of a response that the client does not take.
+    max_concurrent_streams=128,
+    max_headers_size=64 * KIB,
 )
+# If granian takes the connections itself: a client that does not even answer pings is gone. Milliseconds, then seconds.
+_HTTP2_ALONE = replace(_HTTP2, keep_alive_interval=60_000, keep_alive_timeout=60)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -87,21 +93,22 @@ async def serve_on(
     """
     with listen("127.0.0.1", 0) if spelt else nullcontext(listener) as behind:
         tls = {} if certificate is None else {"ssl_cert": certificate.cert_file, "ssl_key": certificate.key_file}
+        patience = Patience(app)
         server = _Granian(
-            app,
+            patience,
             behind,
             interface=Interfaces.ASGINL,
             http=HTTPModes.auto,
             websockets=False,
             log_enabled=False,
             http1_settings=_HTTP1,
-            http2_settings=_HTTP2,
+            http2_settings=_HTTP2 if spelt else _HTTP2_ALONE,
             backlog=BACKLOG,
             **tls,
         )
         tasks = [asyncio.create_task(server.serve()), asyncio.create_task(stop.wait())]
         if spelt:
-            front = Front(listener, app, behind=behind.getsockname()[:2], certificate=certificate)
+            front = Front(listener, app, patience, behind=behind.getsockname()[:2], certificate=certificate)
             tasks.append(asyncio.create_task(front.run()))
         # All begin to accept in their first step. Earlier connections wait in the backlog.
         await asyncio.sleep(0)

@@ -18,10 +18,11 @@ _PIECE_BYTES = 1 * MIB
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-def relay(client: socket.socket, server: socket.socket) -> None:
-    """Connect a client's socket with the server's, in two threads, and close both at the end.
+def relay(client: socket.socket, server: socket.socket, on_end: Callable[[], None]) -> Callable[[], None]:
+    """Connect a client's socket with the server's, in two threads, and close both at the end, after ``on_end``.
 
     An end of stream is relayed as such, and a reset as a reset. If a thread cannot start, the connection is reset.
+    ``on_end`` is called in any thread and must not raise. Returns a function that closes the connection.
     """
     for end in (client, server):
         end.setblocking(True)
@@ -36,8 +37,15 @@ def relay(client: socket.socket, server: socket.socket) -> None:
             under_way -= 1
             last = under_way == 0
         if last:
-            client.close()
-            server.close()
+            on_end()
+            with lock:
+                client.close()
+                server.close()
+
+    def cut() -> None:
+        with lock:
+            if client.fileno() >= 0:
+                _break_off(client, server)
 
     def run(source: socket.socket, target: socket.socket) -> None:
         try:
@@ -57,7 +65,8 @@ def relay(client: socket.socket, server: socket.socket) -> None:
             _break_off(client, server)
             for _ in range(2 - number):
                 leave()
-            return
+            break
+    return cut
 
 
 def _break_off(client: socket.socket, server: socket.socket) -> None:

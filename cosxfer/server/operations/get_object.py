@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from cosxfer.limits import MIB
+from cosxfer.limits import KIB, MIB
 from cosxfer.server import checks, encryption
 from cosxfer.server.call import CRC64_HEADER, Call, http_date, quoted
 from cosxfer.server.http import CosError, Response
@@ -15,6 +15,8 @@ from cosxfer.server.store.files import read_blob
 from cosxfer.server.threads import finished
 
 _CHUNK_BYTES = 1 * MIB
+_CHUNK_BYTES_HTTP2 = 128 * KIB
+"""Over HTTP/2 granian keeps about ten pieces of each response that its client does not take."""
 _OVERRIDES = "response-"
 """Query parameters such as ``response-content-type`` replace the stored header."""
 
@@ -83,9 +85,10 @@ def _headers(call: Call, found: StoredObject) -> dict[str, str]:
 
 async def _send(call: Call, found: StoredObject, start: int, end: int) -> AsyncIterator[bytes]:
     loop = asyncio.get_running_loop()
+    chunk_bytes = _CHUNK_BYTES_HTTP2 if call.request.http_version == "2" else _CHUNK_BYTES
     with call.store.reading(found) as segments:
         for path, offset, size in _pieces(segments, start, end):
-            chunks = read_blob(path, offset=offset, size=size, chunk_bytes=_CHUNK_BYTES)
+            chunks = read_blob(path, offset=offset, size=size, chunk_bytes=chunk_bytes)
             try:
                 while chunk := await finished(loop.run_in_executor(call.executor, next, chunks, b"")):
                     yield chunk

@@ -25,10 +25,12 @@ def test_a_relay_ends_if_a_thread_cannot_start(monkeypatch: pytest.MonkeyPatch, 
     # TCP_NODELAY is of TCP alone.
     monkeypatch.setattr("cosxfer.server.relay.socket.IPPROTO_TCP", socket.SOL_SOCKET)
     monkeypatch.setattr("cosxfer.server.relay.socket.TCP_NODELAY", socket.SO_KEEPALIVE)
-    relay(pairs[0][0], pairs[1][0])
+    ends: list[bool] = []
+    relay(pairs[0][0], pairs[1][0], lambda: ends.append(True))
     for thread in started:
         thread.join(10)
         assert not thread.is_alive()
     assert pairs[0][0].fileno() == pairs[1][0].fileno() == -1
+    assert ends == [True]
     for _, far in pairs:
         far.close()

@@ -127,7 +127,8 @@ def test_a_file_is_not_closed_while_a_thread_reads(
     # The package has a function of the module's name.
     monkeypatch.setitem(_send.__globals__, "read_blob", read_blob)
     store = SimpleNamespace(reading=lambda found: nullcontext([(Path("x"), 1)]))
-    call: Any = SimpleNamespace(executor=executor, store=store)
+    request = SimpleNamespace(http_version="1.1")
+    call: Any = SimpleNamespace(executor=executor, store=store, request=request)
     found: Any = None
 
     async def main() -> None:
