@@ -176,7 +176,8 @@ class FileSource(RegularFile):
         except BaseException:
             os.close(fd)
             raise
-        if source.size and not source.mapped:
+        if source.size:
+            # A mapping of a file that ends early would be read as zeros up to the end of its last page.
             source._check_end()
         if source.size and hasattr(os, "posix_fadvise"):
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)

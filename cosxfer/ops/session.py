@@ -57,6 +57,8 @@ class Signing:
 
     credentials: Credentials | None
     offset: float
+    ahead: float
+    """The clock's lead on the monotonic clock when it was made; another lead later shows that the clock was set."""
 
 
 class _Sent:
@@ -137,7 +139,8 @@ class Session:
 
     async def signing(self) -> Signing:
         """The keys and the clock of a signature that is made now."""
-        return Signing(await self.credentials(), self._shared.offset_seconds)
+        credentials = await self.credentials()
+        return Signing(credentials, self._shared.offset_seconds, time.time() - time.monotonic())
 
     async def call(self, request: CosRequest) -> HttpResponse:
         """Send ``request`` until it succeeds or its error is final, and return the response.
@@ -263,7 +266,8 @@ class Session:
         if error.code == "RequestTimeTooSkewed" or expired or unexplained:
             smallest = MAX_CLOCK_SKEW_SECONDS if unexplained else SMALLEST_SKEW_SECONDS
             theirs = server_time(HttpResponse(status=error.status, headers=error.headers))
-            if theirs is not None and abs(theirs - time.time() - signing.offset) >= smallest:
+            was_set = abs(time.time() - time.monotonic() - signing.ahead) >= smallest
+            if theirs is not None and (was_set or abs(theirs - time.time() - signing.offset) >= smallest):
                 self._shared.offset_seconds = theirs - time.time()
                 return "the clock was corrected"
         doubted = unexplained and method == "HEAD" and self._may_doubt(signing.credentials)

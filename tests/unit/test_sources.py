@@ -119,6 +119,23 @@ def test_a_file_that_announces_more_than_it_holds_is_told_as_that(
     assert not isinstance(caught.value, SourceChangedError)
 
 
+@pytest.mark.parametrize("more", [1, 100, 5000])
+def test_a_mapped_file_that_announces_more_is_not_padded_with_zeros(
+    path: Path, monkeypatch: pytest.MonkeyPatch, more: int
+) -> None:
+    fstat = os.fstat
+
+    def lying(fd: int) -> os.stat_result:
+        status = fstat(fd)
+        fields = [getattr(status, name) for name in ("st_mode", "st_ino", "st_dev", "st_nlink", "st_uid", "st_gid")]
+        return os.stat_result([*fields, status.st_size + more, 0, 0, 0])
+
+    monkeypatch.setattr("cosxfer.sources.os.fstat", lying)
+    with pytest.raises(SourceError, match=f"announces {len(DATA) + more} bytes and holds fewer; put_object") as caught:
+        FileSource.open(path)
+    assert not isinstance(caught.value, SourceChangedError)
+
+
 def test_a_file_that_holds_more_than_it_announces_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "pread", lambda fd, size, offset: b"x")
     with pytest.raises(SourceError, match=f"holds more than the {len(DATA)} bytes that it announces; put_object"):

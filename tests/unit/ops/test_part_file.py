@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 
 from cosxfer.cli.form import write_whole
 from cosxfer.ops.part_file import PartFile
+from tests.unit.unprivileged import reachable_by_others, run_unprivileged
 
 KILLED = """
 import os, signal, sys
@@ -163,3 +166,97 @@ def test_a_form_keeps_the_permissions_of_the_page_that_it_replaces(tmp_path: Pat
     assert (page.read_text(), mode(page)) == ("new", 0o600)
     with pytest.raises(FileExistsError):
         PartFile(page).commit(replace=False)
+
+
+def test_a_folder_that_may_not_be_written_to_is_an_error(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    folder.joinpath("f").write_bytes(b"old")
+    folder.chmod(0o555)
+    reachable_by_others(tmp_path)
+
+    def write() -> None:
+        with pytest.raises(PermissionError):
+            PartFile(folder / "f")
+
+    run_unprivileged(write)
+    folder.chmod(0o755)
+    assert names(folder) == ["f"]
+    assert (folder / "f").read_bytes() == b"old"
+
+
+def test_a_folder_that_is_removed_meanwhile_is_an_error_and_the_lock_goes(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    part = PartFile(folder / "f")
+    part.file.write(b"new")
+    shutil.rmtree(folder)
+    with pytest.raises(FileNotFoundError):
+        part.commit()
+    part.discard()
+    part.discard()
+    held = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]  # noqa: PTH115
+    assert not [link for link in held if str(folder) in link]
+
+
+def access_control_list(*, user: int, mask: int) -> bytes:
+    """A list that lets ``user`` read and write, as far as ``mask`` does; the format of the kernel's attribute."""
+    undefined = 0xFFFFFFFF
+    entries = [(1, 6, undefined), (2, 6, user), (4, 4, undefined), (16, mask, undefined), (32, 0, undefined)]
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+ACL = "system.posix_acl_access"
+
+
+def with_list(path: Path) -> bytes:
+    """Make the file with a list; skips where the file system has none."""
+    path.write_bytes(b"old")
+    listed = access_control_list(user=65534, mask=6)
+    try:
+        os.setxattr(path, ACL, listed)
+    except OSError:
+        pytest.skip("this file system has no access control lists")
+    return listed
+
+
+def test_a_file_keeps_its_access_control_list(tmp_path: Path) -> None:
+    target = tmp_path / "f"
+    listed = with_list(target)
+    part = PartFile(target)
+    assert os.getxattr(part.path, ACL) == listed
+    part.file.write(b"new")
+    part.commit()
+    assert os.getxattr(target, ACL) == listed
+    assert target.read_bytes() == b"new"
+
+
+def test_a_file_without_a_list_does_not_get_that_of_its_folder(tmp_path: Path) -> None:
+    target = tmp_path / "f"
+    target.write_bytes(b"old")
+    target.chmod(0o600)
+    try:
+        os.setxattr(tmp_path, "system.posix_acl_default", access_control_list(user=65534, mask=6))
+    except OSError:
+        pytest.skip("this file system has no access control lists")
+    part = PartFile(target)
+    with pytest.raises(OSError, match="No data"):
+        os.getxattr(part.path, ACL)
+    assert mode(part.path) == 0o600
+    part.discard()
+
+
+def test_a_list_that_cannot_be_kept_leaves_the_group_without_access(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "f"
+    with_list(target)
+
+    def refused(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("cosxfer.ops.part_file.os.setxattr", refused)
+    part = PartFile(target)
+    # The group's bits of a file with a list are its mask: 6, and not what the group may do: 4.
+    assert mode(part.path) == 0o600
+    part.discard()

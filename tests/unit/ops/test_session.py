@@ -100,6 +100,36 @@ def test_a_head_that_is_forbidden_with_the_right_clock_is_not_repeated(cos: Fake
     assert len(cos.calls) == 1
 
 
+@pytest.mark.parametrize("skew", [-86_400, -3_600, 3_600, 86_400])
+def test_a_clock_that_is_set_right_after_a_request_was_signed_costs_one_request(
+    cos: FakeCos, clock: types.SimpleNamespace, waits: list[float], skew: float
+) -> None:
+    clock.now = NOW + skew
+
+    def set_right(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
+        clock.now = NOW
+        return proceed()
+
+    cos.fault("put_object", set_right)
+    put(cos, times=2)
+    assert len(cos.calls) == 3
+    assert not waits
+
+
+@pytest.mark.parametrize("skew", [-86_400, 86_400])
+def test_a_clock_that_is_set_wrong_after_a_request_was_signed_changes_nothing(
+    cos: FakeCos, clock: types.SimpleNamespace, waits: list[float], skew: float
+) -> None:
+    def set_wrong(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
+        clock.now = NOW + skew
+        return error(500, "InternalError")
+
+    cos.fault("put_object", set_wrong)
+    put(cos, times=2)
+    assert [call.operation for call in cos.calls] == ["put_object"] * 4
+    assert len(waits) == 1
+
+
 def test_a_clock_that_the_server_calls_wrong_twice_is_an_error(cos: FakeCos, clock: types.SimpleNamespace) -> None:
     clock.now = NOW + 7_200
     cos.fault(
