@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -18,6 +19,9 @@ from typing import NoReturn, Self
 from cosxfer._native import slicing
 from cosxfer.errors import SourceChangedError, SourceError, UsageError
 from cosxfer.paths import better_reason, kind_of, look_at, open_path, stat_path
+
+TICK_NS = 10_000_000
+"""The granularity of a file's times, of most kernels: the clock that they come from stands still for so long."""
 
 LOOKS = 10
 """How often a file that keeps growing is looked at before its size is believed."""
@@ -42,6 +46,16 @@ class SourceIdentity:
             mtime_ns=status.st_mtime_ns,
             ctime_ns=status.st_ctime_ns,
         )
+
+    def fresh_ns(self) -> int:
+        """For how long a write may still leave the times as they are; 0 if the last one is long ago."""
+        age = time.time_ns() - self.ctime_ns
+        return TICK_NS - age if 0 <= age < TICK_NS else 0
+
+    def settle(self) -> None:
+        """Wait until a write changes the times, before the content is read. Blocks for 10 ms at most."""
+        if left := self.fresh_ns():
+            time.sleep(left / 1e9)
 
 
 class RegularFile:
@@ -105,6 +119,8 @@ class SmallFile(RegularFile):
     def __init__(self, path: str, identity: SourceIdentity, content: bytes) -> None:
         super().__init__(path, identity)
         self.content = content
+        # It was read already, so its content decides.
+        self._fresh = identity.fresh_ns() > 0
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], max_bytes: int) -> SmallFile | None:
@@ -119,6 +135,9 @@ class SmallFile(RegularFile):
             return cls(name, identity, content)
         except OSError:
             return None  # there is no working directory any more
+
+    def _look(self) -> bool:
+        return super()._look() and not self._fresh
 
     def compare(self) -> None:
         """Read it again; raise ``SourceChangedError`` unless it holds the same. Blocks."""
@@ -176,6 +195,7 @@ class FileSource(RegularFile):
         except BaseException:
             os.close(fd)
             raise
+        source.identity.settle()
         if source.size:
             # A mapping of a file that ends early would be read as zeros up to the end of its last page.
             source._check_end()

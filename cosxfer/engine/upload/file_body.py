@@ -185,6 +185,8 @@ class FileBody:
         """
         try:
             self._identity = identity_of(self._file)
+            if self._identity is not None:
+                self._identity.settle()
             self._hashed = digest = self._read(largest)
             if digest is None or digest.length == self.size:
                 return digest

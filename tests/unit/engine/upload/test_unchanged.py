@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import types
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -315,3 +316,16 @@ def test_a_file_may_be_of_any_time(cos: FakeCos, tmp_path: Path, seconds: float,
 
     asyncio.run(main())
     assert cos.objects["k"].content == content_of(size)
+
+
+def test_a_small_file_that_is_written_to_in_the_same_tick_is_an_error(
+    cos: FakeCos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "g", 100)
+    status = path.stat()
+    # The kernel's clock stands still; ours stands a moment behind it.
+    monkeypatch.setattr("cosxfer.sources.time", types.SimpleNamespace(time_ns=lambda: status.st_ctime_ns + 1))
+    monkeypatch.setattr("cosxfer.sources.stat_path", lambda _: status)
+    cos.fault("put_object", then(write_secretly, path))
+    with pytest.raises(cosxfer.SourceChangedError):
+        asyncio.run(send(cos, "upload_file", path))
