@@ -20,6 +20,7 @@ from cosxfer.models import GetObjectBytesResult, GetObjectFileResult
 from cosxfer.ops.head_object import object_fields
 from cosxfer.ops.part_file import PartFile
 from cosxfer.ops.session import Session
+from cosxfer.paths import stat_path
 
 
 @overload
@@ -93,10 +94,10 @@ def _checked(output: str | os.PathLike[str]) -> Path:
         raise wrong_type("output", output, "a path, or None")
     name = os.fsdecode(output)
     try:
-        mode = Path(name).stat().st_mode
+        mode = stat_path(name).st_mode
     except (OSError, ValueError):
         mode = stat.S_IFREG  # it is made; or opening it says why it cannot be
-    if stat.S_ISDIR(mode) or name.endswith("/"):
+    if stat.S_ISDIR(mode) or name.endswith(("/", "/.")):
         raise UsageError(f"output is {name!r}, which is a directory; name the file in it", name="output", value=name)
     if not stat.S_ISREG(mode):
         # The file that is made would take the place of the device or the pipe.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -10,7 +11,12 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from cosxfer.paths import open_path
+
 _ACL = "system.posix_acl_access"
+
+_PATH_MAX = 4096
+_LONGEST_NAME = 255
 
 _SLOTS = 8
 """Names for writers of one file at a time; each is looked at for what a killed process left."""
@@ -33,6 +39,35 @@ class PartFile:
 
     def __init__(self, path: Path) -> None:
         self._target = Path(os.path.realpath(path))
+        self._folder = -1
+        if len(os.fsencode(self._target.parent)) + _LONGEST_NAME >= _PATH_MAX:
+            self._shorten()
+        try:
+            fd = self._begin()
+        except BaseException:
+            self._close_folder()
+            raise
+        # Keeps the lock while the file is closed, since closing may report that the disk is full.
+        self._lock = os.dup(fd)
+        self.file = os.fdopen(fd, "wb")
+
+    def _shorten(self) -> None:
+        """Reach a folder beyond PATH_MAX by its descriptor, which Linux shows as a short path."""
+        flags = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
+        self._folder = open_path(str(self._target.parent), flags)
+        self._target = Path(f"/proc/self/fd/{self._folder}") / self._target.name
+        if self._target.is_symlink():
+            # `realpath` cannot follow a link there, and the link must not be replaced by the file.
+            self._close_folder()
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+
+    def _close_folder(self) -> None:
+        folder, self._folder = self._folder, -1
+        if folder >= 0:
+            os.close(folder)
+
+    def _begin(self) -> int:
+        """Make the file beside its place, and return its descriptor."""
         names = _names(self._target)
         for name in names:
             _remove_abandoned(name)
@@ -42,13 +77,9 @@ class PartFile:
             except FileExistsError:
                 continue
             if fd is not None:
-                break
-        else:
-            raise FileExistsError(f"{names[0].name} and its kind are taken")
-        self.path = name
-        # Keeps the lock while the file is closed, since closing may report that the disk is full.
-        self._lock = os.dup(fd)
-        self.file = os.fdopen(fd, "wb")
+                self.path = name
+                return fd
+        raise FileExistsError(f"{names[0].name} and its kind are taken")
 
     def commit(self, *, replace: bool = True, sync: bool = False) -> None:
         """Put the file in its place. Raises ``FileExistsError`` without ``replace`` if another one is there."""
@@ -75,6 +106,7 @@ class PartFile:
     def _unlock(self) -> None:
         lock, self._lock = self._lock, -1
         os.close(lock)
+        self._close_folder()
 
 
 def _move_to_free(part: Path, target: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 import cosxfer
 from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
+from tests.unit.deep_tree import deep_folder, write_at
 from tests.unit.fake_cos import BUCKET, FakeCos, Stored, change, lose_answer, refuse
 
 CONTENT = b"the content of the object"
@@ -238,3 +239,53 @@ def test_nothing_takes_the_place_of_a_pipe_or_a_device(cos: FakeCos, tmp_path: P
     with pytest.raises(cosxfer.UsageError, match="no regular file"):
         get(cos, output=pipe)
     assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+DEEP = ["d" * 200] * 25
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="only Linux shows a descriptor as a path")
+def test_a_file_may_lie_deeper_than_a_path_is_long(cos: FakeCos, tmp_path: Path) -> None:
+    held = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    with deep_folder(tmp_path / "root", DEEP) as fd:
+        output = str(tmp_path.joinpath("root", *DEEP, "file"))
+        for content in (CONTENT, b"another"):
+            cos.objects["k"] = Stored(content, {}, '"e"')
+            assert get(cos, output=output).verified
+            file = os.open("file", os.O_RDONLY, dir_fd=fd)
+            assert os.read(file, 100) == content
+            os.close(file)
+            assert os.listdir(fd) == ["file"]  # noqa: PTH208
+        cos.fault("get_object", refuse(403, "AccessDenied"))
+        with pytest.raises(cosxfer.AccessDeniedError):
+            get(cos, output=output)
+        assert os.listdir(fd) == ["file"]  # noqa: PTH208
+    assert len(os.listdir("/proc/self/fd")) == held  # noqa: PTH208
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder", "no folder above"])
+def test_what_cannot_be_written_to_is_refused_there_too(cos: FakeCos, tmp_path: Path, kind: str) -> None:
+    with deep_folder(tmp_path / "root", DEEP) as fd:
+        name = "file"
+        write_at(fd, "other", b"old")
+        if kind == "link":
+            os.symlink("other", "file", dir_fd=fd)
+        elif kind == "pipe":
+            os.mkfifo("file", dir_fd=fd)
+        elif kind == "folder":
+            os.mkdir("file", dir_fd=fd)
+        else:
+            name = "none/file"
+        before = sorted(os.listdir(fd))  # noqa: PTH208
+        with pytest.raises(cosxfer.CosxferError):
+            get(cos, output=str(tmp_path.joinpath("root", *DEEP, name)))
+        assert sorted(os.listdir(fd)) == before  # noqa: PTH208
+        if kind == "link":
+            assert os.readlink("file", dir_fd=fd) == "other"
+
+
+@pytest.mark.parametrize("end", ["/", "/."])
+def test_a_slash_behind_the_output_is_refused(cos: FakeCos, tmp_path: Path, end: str) -> None:
+    with pytest.raises(cosxfer.UsageError, match="which is a directory"):
+        get(cos, output=f"{tmp_path}/file{end}")
+    assert not cos.calls
