@@ -1,4 +1,4 @@
-"""What a caller's arguments may be: each check refuses a wrong one by its name, before anything is sent."""
+"""Checks of a caller's arguments. Each raises `UsageError` with the name of the argument, before anything is sent."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ LONGEST_NUMBER = 20
 """Digits of the largest number that 64 bits hold."""
 
 LONGEST_SECONDS = 1e9
-"""More is not waited for: some of what waits cannot count so far."""
+"""Longer timeouts are cut to this, because some wait functions overflow."""
 
 
 def wrong_type(name: str, value: object, wanted: str, *, where: str = "") -> UsageError:
-    """The error for an argument of another type than ``wanted``; it does not show the value, which may be a secret."""
+    """Return the error for an argument that is not ``wanted``. It does not show the value, which may be a secret."""
     kind = type(value).__name__
     return UsageError(
         f"{where}{name} is {'None' if value is None else kind}; it must be {wanted}", name=name, value=kind
@@ -29,21 +29,21 @@ def wrong_type(name: str, value: object, wanted: str, *, where: str = "") -> Usa
 
 
 def check_callback(value: object, name: str) -> None:
-    """Refuse what is neither None nor a function that can be called from a thread."""
+    """Refuse a value that is neither None nor a plain function."""
     if value is None:
         return
     if not callable(value):
         raise wrong_type(name, value, "a function, or None")
     if inspect.iscoroutinefunction(value):
         raise UsageError(
-            f"{name} is a coroutine function, which nobody would await; it must be a plain function",
+            f"{name} is a coroutine function, which is never awaited; it must be a plain function",
             name=name,
             value="coroutine function",
         )
 
 
 def check_text(value: object, name: str, *, optional: bool = True) -> None:
-    """Refuse what is no text that UTF-8 can carry; None where it is not ``optional``."""
+    """Refuse a value that is not text encodable as UTF-8. None is allowed if ``optional``."""
     if value is None and optional:
         return
     if not isinstance(value, str):
@@ -55,13 +55,13 @@ def check_text(value: object, name: str, *, optional: bool = True) -> None:
 
 
 def check_flag(value: object, name: str) -> None:
-    """Refuse what is neither True nor False."""
+    """Refuse a value that is neither True nor False."""
     if not isinstance(value, bool):
         raise wrong_type(name, value, "True or False")
 
 
 def check_timeout(value: object, name: str = "timeout") -> float | None:
-    """The seconds to wait; None where that is for ever."""
+    """Return the seconds to wait. None means for ever."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # not NaN
@@ -70,13 +70,13 @@ def check_timeout(value: object, name: str = "timeout") -> float | None:
 
 
 def check_mapping(value: object, name: str, *, example: str) -> None:
-    """Refuse what is neither None nor a mapping."""
+    """Refuse a value that is neither None nor a mapping."""
     if value is not None and not isinstance(value, Mapping):
         raise wrong_type(name, value, f"a mapping such as {example}")
 
 
 def check_names(given: Mapping[Any, object], known: Collection[str], *, hint: str = "", where: str = "") -> None:
-    """Refuse a keyword that is not ``known``, and say what it is called; ``where`` stands in front of the message."""
+    """Refuse a keyword that is not ``known`` and suggest the right one. ``where`` is a prefix of the message."""
     unknown = [str(name) for name in given if name not in known]
     if unknown:
         raise UsageError(where + refusal_of(unknown, known, otherwise=hint), name=unknown[0])
@@ -89,7 +89,7 @@ def as_number(value: int | str | None) -> int | None: ...
 @overload
 def as_number(value: object) -> object: ...
 def as_number(value: object) -> object:
-    """The number that a string of decimal digits stands for; everything else as it is, to be checked as a number."""
+    """Convert a string of decimal digits to an int. Return any other value unchanged, for the check of the number."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= LONGEST_NUMBER:
         return int(value)
     return value
@@ -97,7 +97,7 @@ def as_number(value: object) -> object:
 
 @lru_cache(maxsize=256)
 def warn_unknown_value(name: str, value: str, known: tuple[str, ...]) -> None:
-    """Warn of a value that is not among the ``known`` ones, once. It is sent: COS may have more than we know."""
+    """Warn once about a value that is not ``known``. It is sent anyway, because COS may have new values."""
     meant = meant_by(value, known)
     hint = f"did you mean {meant}?" if meant is not None else f"it knows {', '.join(known)}."
-    logger.warning("%s is %.80r, which cosxfer does not know; %s It is sent as it is", name, value, hint)
+    logger.warning("%s is %.80r, which cosxfer does not know; %s It is sent unchanged", name, value, hint)

@@ -1,7 +1,6 @@
-"""Refuse a call whose names or number of arguments do not fit, with the right form in the message.
+"""Turns the TypeError for wrong argument names or counts into a `UsageError` that shows the right call.
 
-Python itself raises a bare TypeError for them. Here it is a `UsageError` that says what a name of the COS SDKs is
-called. A call whose arguments fit pays for one comparison of its keywords.
+For a name of the COS SDKs, the error suggests the name in cosxfer. A correct call costs one comparison of its keywords.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ Kind = TypeVar("Kind")
 
 
 def explains_arguments(kind: type[Kind]) -> type[Kind]:
-    """Decorate a class: its calls, and ``__init__``, refuse arguments that do not fit by `UsageError`."""
+    """Decorate a class: its calls and ``__init__`` raise `UsageError` for arguments that do not fit."""
     for name, call in list(vars(kind).items()):
         if name != "__init__" and name.startswith("_"):
             continue
@@ -53,7 +52,7 @@ def _explained(call: Callable[..., Any], form: _Form) -> Callable[..., Any]:
         try:
             return call(*args, **given)
         except TypeError as error:
-            # One that was raised within the call has a frame of it.
+            # A TypeError that was raised inside the call has a frame of it.
             if error.__traceback__ is None or error.__traceback__.tb_next is not None:
                 raise
             raise form.refused(args, given) from None
@@ -62,7 +61,7 @@ def _explained(call: Callable[..., Any], form: _Form) -> Callable[..., Any]:
 
 
 class _Form:
-    """How a call is written."""
+    """The parameters of a call, and errors for arguments that do not fit."""
 
     def __init__(self, call: Callable[..., Any], name: str) -> None:
         self._call = call
@@ -74,7 +73,7 @@ class _Form:
 
     @cached_property
     def known(self) -> frozenset[str]:
-        """The keywords that it takes, those in ``**options: Unpack[…]`` included."""
+        """The keywords of the call, including those in ``**options: Unpack[…]``."""
         names = {one.name for one in self._parameters if one.kind is not inspect.Parameter.VAR_KEYWORD}
         for one in self._parameters:
             if one.kind is inspect.Parameter.VAR_KEYWORD:
@@ -83,7 +82,7 @@ class _Form:
         return frozenset(names)
 
     def refused(self, args: tuple[object, ...], given: Mapping[str, object]) -> UsageError:
-        """The error for arguments that do not fit; it shows none of their values."""
+        """Return the error for arguments that do not fit. It shows none of their values."""
         positional = [one for one in self._parameters if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
         taken = {one.name for one in positional[: len(args) - 1]}
         needed = [one.name for one in self._parameters if one.default is one.empty and one.kind in _NAMED]
@@ -93,7 +92,7 @@ class _Form:
         if unknown:
             message, name = refusal_of(unknown, self.known, otherwise=_otherwise(self.known)), unknown[0]
         elif twice:
-            message, name = f"{self._name} is given {twice[0]} twice", twice[0]
+            message, name = f"{self._name} has {twice[0]} twice", twice[0]
         elif len(args) - 1 > len(positional):
             most = len(positional)
             message, name = f"{self._name} takes {most} positional argument{'s' * (most != 1)}", ""
@@ -117,12 +116,12 @@ _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONL
 
 def _otherwise(known: Collection[str]) -> str:
     if "part_number" in known:
-        return "; what describes the object belongs to multipart_init, other headers in headers={…}"
+        return "; parameters of the object belong to multipart_init, other headers in headers={…}"
     return "; pass other headers in headers={…}" if "headers" in known else ""
 
 
 def no_such_call(kind: type, name: str) -> AttributeError:
-    """The error for a call that ``kind`` does not have; it says ours for one of the COS SDKs."""
+    """Return the error for a call that ``kind`` does not have. For a call of the COS SDKs it suggests ours."""
     meant = None
     if not name.startswith("_"):
         own = {plain(one): one for one in dir(kind) if not one.startswith("_")}

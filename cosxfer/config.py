@@ -1,4 +1,4 @@
-"""What a client is set up with."""
+"""The settings of a client."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cosxfer.errors import UsageError
 DEFAULT_ENDPOINT = "https://{bucket}.cos.{region}.myqcloud.com"
 
 HttpVersion: TypeAlias = Literal["auto", "1.1", "2"]
-"""``"auto"``: HTTP/2 where TLS negotiates it, else HTTP/1.1. ``"2"``: HTTP/2, over plain TCP with prior knowledge."""
+"""``"auto"``: HTTP/2 if TLS negotiates it, else HTTP/1.1. ``"2"``: HTTP/2; over plain TCP with prior knowledge."""
 
 MAX_CONCURRENCY = 256
 
@@ -23,31 +23,31 @@ MAX_CONCURRENCY = 256
 @explains_arguments
 @dataclass(frozen=True, kw_only=True)
 class ClientConfig:
-    """Settings of a client; each has a default that fits most uses."""
+    """Settings of a client. Each has a default."""
 
     region: str | None = None
     endpoint: str = DEFAULT_ENDPOINT
-    """Template with ``{bucket}`` and ``{region}``. Without ``{bucket}`` it is the address of one bucket: the one that
-    it names, else the first that the client uses. Another bucket is refused."""
+    """Template with ``{bucket}`` and ``{region}``. Without ``{bucket}`` it is bound to one bucket: the one that it
+    names, else the first that the client uses. A call for another bucket raises `UsageError`."""
     http_version: HttpVersion = "auto"
     verify: bool | str | os.PathLike[str] | ssl.SSLContext = True
-    """True: the usual certificate authorities. A path: those in that PEM file. A context: as it says. False: anyone."""
+    """True: the system's authorities. A path: those in that PEM file. A context: its own. False: no check."""
     concurrency: int = 4
     """Parts of one upload in flight."""
     file_parallel_limit: int = 3
-    """Upload tasks under way at a time; with ``concurrency`` it bounds the parts in flight: their product."""
+    """Upload tasks that run at a time. The product with ``concurrency`` limits the parts in flight."""
     max_finished_tasks: int = 10_000
-    """Tasks that have ended and stay in the task list; beyond it the oldest are taken out."""
+    """Finished tasks that stay in the task list. If there are more, the oldest leave the list."""
     max_attempts: int = 5
-    """How often one request is sent before its error is final."""
+    """Attempts for one request."""
     connect_timeout_seconds: float = 10.0
     stall_timeout_seconds: float = 60.0
-    """How long the server may take or send next to nothing: less than 1 KiB, and no end (over httpx: not a byte)."""
+    """How long a request may make no progress: less than 1 KiB and no finished stage (over httpx: not one byte)."""
     complete_timeout_seconds: float = 600.0
-    """The same for Complete Multipart Upload, where more than ``stall_timeout_seconds``: to put the parts together may
-    take minutes. The spaces that COS sends meanwhile do not prolong it (over httpx they do)."""
+    """The same for Complete Multipart Upload, if it is more than ``stall_timeout_seconds``. The assembly may take
+    minutes. The spaces that COS sends meanwhile do not extend it (over httpx they do)."""
     max_bytes_per_second: float | None = None
-    """What the client may send in all; None leaves it to the network. COS's own limit is ``traffic_limit``."""
+    """Limit for all requests of the client together. None: no limit. ``traffic_limit`` limits one request."""
 
     def __post_init__(self) -> None:
         check_text(self.region, "region")
@@ -56,7 +56,7 @@ class ClientConfig:
             check_text(self.verify, "verify")
         if isinstance(self.verify, str | os.PathLike) and not os.fspath(self.verify):
             raise UsageError(
-                "verify is empty; give the path of a PEM file, or leave it out for the usual certificate authorities",
+                "verify is empty; give the path of a PEM file, or omit it for the system's certificate authorities",
                 name="verify",
                 value=self.verify,
             )
@@ -99,12 +99,12 @@ class ClientConfig:
 
 
 def check_concurrency(value: int, *, name: str = "concurrency") -> int:
-    """Return ``value`` if it is a legal number of parts in flight, 1 to 256."""
+    """Return ``value`` if it is a valid number of parts in flight, 1 to 256."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_CONCURRENCY:
         raise UsageError(f"{name} is {value!r}; it must be from 1 to {MAX_CONCURRENCY}", name=name, value=value)
     return value
 
 
 def endpoint_from_environment(environment: Mapping[str, str]) -> str:
-    """``COS_ENDPOINT``, or the public endpoint."""
+    """Return ``COS_ENDPOINT``, or the public endpoint."""
     return environment.get("COS_ENDPOINT") or DEFAULT_ENDPOINT

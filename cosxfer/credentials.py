@@ -1,4 +1,4 @@
-"""Access keys: given, from the environment, or from a provider of temporary ones. They never show in a repr."""
+"""Access keys: passed by the caller, from the environment, or from a provider of temporary keys. A repr hides them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cosxfer.threads import in_thread
 logger = clean_logger("cosxfer")
 
 REFRESH_MARGIN_SECONDS = 60
-"""Temporary keys are renewed this long before they end, so that a request signed now is still valid on arrival."""
+"""Temporary keys are renewed this long before they expire, so that a request signed now is still valid on arrival."""
 
 
 @explains_arguments
@@ -43,23 +43,23 @@ class Credentials:
                 raise CredentialsError(f"{name} is empty or not a string; give the access key's {name}")
             if not (value.isascii() and value.isprintable()) or value != value.strip():
                 raise CredentialsError(
-                    f"{name} holds spaces at its ends, control or non-ASCII characters; copy it once more"
+                    f"{name} has spaces at its ends, control characters or non-ASCII characters; copy it again"
                 )
         ends = self.expires_at
         if ends is None:
             return
         if isinstance(ends, bool) or not isinstance(ends, int | float) or not abs(ends) <= LAST_SECOND:
             raise CredentialsError(
-                "expires_at is no time; it must be a number of seconds (not milliseconds) since 1970, or None"
+                "expires_at is not a time; it must be a number of seconds (not milliseconds) since 1970, or None"
             )
 
 
 CredentialsProvider: TypeAlias = Callable[[], Credentials | Awaitable[Credentials]]
-"""Returns temporary keys; may be a coroutine function. A blocking one is called in a thread."""
+"""Returns temporary keys. It may be a coroutine function. Any other function is called in a thread."""
 
 
 def from_environment(environment: Mapping[str, str]) -> Credentials | None:
-    """Read ``COS_SECRET_ID``, ``COS_SECRET_KEY`` and ``COS_TOKEN``; None where neither key is set."""
+    """Read ``COS_SECRET_ID``, ``COS_SECRET_KEY`` and ``COS_TOKEN``. Returns None if neither key is set."""
     secret_id, secret_key = environment.get("COS_SECRET_ID"), environment.get("COS_SECRET_KEY")
     if not secret_id and not secret_key:
         return None
@@ -70,13 +70,13 @@ def from_environment(environment: Mapping[str, str]) -> Credentials | None:
 
 
 _asking: ContextVar[CredentialsResolver | None] = ContextVar("_asking", default=None)
-"""The resolver on whose behalf this context runs a provider; threads and tasks started from it inherit it."""
+"""The resolver for which this context runs a provider. Threads and tasks that it starts inherit it."""
 
 
 class CredentialsResolver:
-    """Hands out credentials that are valid now; asks a provider again before its last answer ends.
+    """Returns valid credentials. Calls a provider again before its last keys expire.
 
-    ``source`` None stands for anonymous access.
+    ``source`` None means anonymous access.
     """
 
     def __init__(self, source: Credentials | CredentialsProvider | None) -> None:
@@ -96,19 +96,19 @@ class CredentialsResolver:
                 )
             return self._current
         if _asking.get() is self:
-            raise CredentialsError("the credentials provider uses the client that waits for its answer")
+            raise CredentialsError("the credentials provider uses the client that is waiting for it")
         async with self._lock:
             if self._current is None or not _valid(self._current, now, margin=REFRESH_MARGIN_SECONDS):
                 token = _asking.set(self)
                 try:
                     self._current = await _ask(self._provider)
                 except CosxferError as error:
-                    # Asked ahead of time or for a mere doubt, so that a provider may fail once.
+                    # The old keys may still be valid: the renewal was early, or the server gave no reason.
                     at_hand = self._current or self._doubted
                     if at_hand is None or not _valid(at_hand, now, margin=0):
                         raise
                     self._current = at_hand
-                    logger.warning("%s; the keys at hand are used while they last", error)
+                    logger.warning("%s; using the previous keys until they expire", error)
                 finally:
                     _asking.reset(token)
                 if not _valid(self._current, now, margin=0):
@@ -122,9 +122,9 @@ class CredentialsResolver:
         return self._current is used
 
     def discard(self, used: Credentials | None, *, doubted: bool = False) -> bool:
-        """Forget ``used``, which the server called expired. Returns whether asking again can bring others.
+        """Forget ``used``, which the server refused as expired. Return whether the provider can return other keys.
 
-        ``doubted`` says that the server gave no reason: the keys stay at hand in case the provider fails.
+        ``doubted`` says that the server gave no reason. The keys are then used again if the provider fails.
         """
         if self._provider is None:
             return False
@@ -139,12 +139,12 @@ def _valid(credentials: Credentials, now: float, *, margin: float) -> bool:
 
 
 def _ended(credentials: Credentials, now: float) -> str:
-    """When they ended, and what the clock says: it may be the clock that is wrong."""
+    """Return when the keys expired and the time of the local clock, which may be wrong."""
     ended, clock = [
         datetime.fromtimestamp(max(0, seconds), UTC).strftime("%Y-%m-%d %H:%M:%S")
         for seconds in (credentials.expires_at or 0, now)
     ]
-    return f"(they ended at {ended} UTC, and the clock says {clock})"
+    return f"(they expired at {ended} UTC; the local clock says {clock})"
 
 
 async def _ask(provider: CredentialsProvider) -> Credentials:

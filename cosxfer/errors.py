@@ -22,13 +22,13 @@
     ├── TaskCanceledError             the task was cancelled
     └── TaskTimeoutError (TimeoutError)  result(timeout) ran out of time; the task continues
 
-``retryable`` says whether the same request may succeed when sent again; values are attributes, so that a
-program needs to parse no message. No message, attribute or repr holds a secret key, a token or a signature. Each can be
-pickled, with the reason where that is one of these.
+``retryable`` says whether the same request may succeed when sent again. Values are attributes, so programs need not
+parse messages. No message, attribute or repr contains a secret key, a token or a signature. Errors can be pickled,
+together with a cause that is one of these errors.
 
-What a server, a proxy or a file name adds to a message or a note is escaped: ``str``, ``repr``, a traceback and a log
-show visible characters on one line. Attributes such as ``code``, ``request_id`` and ``headers`` hold what the server
-sent as it is; escape them before they are printed (``repr`` does).
+Text of a server, a proxy or a file name is escaped in messages and notes: ``str``, ``repr``, tracebacks and logs show
+visible characters on one line. Attributes such as ``code``, ``request_id`` and ``headers`` contain it unescaped. Escape
+them before you print them (``repr`` does).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from cosxfer.states import TaskState
 
 
 class CosxferError(Exception):
-    """The root: whatever goes wrong in cosxfer is one of these."""
+    """The base class of all errors of cosxfer."""
 
     retryable: bool = False
 
@@ -51,11 +51,11 @@ class CosxferError(Exception):
         super().__init__(*(foreign(text, LONGEST_MESSAGE) if isinstance(text, str) else text for text in args))
 
     def add_note(self, note: str, /) -> None:
-        """Add a remark, escaped like the message."""
+        """Add a note, escaped like the message."""
         super().add_note(foreign(note, LONGEST_MESSAGE))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Else pickle calls the class with the message alone, and whoever waits for another process waits in vain.
+        # By default pickle calls the class with only the message. That fails, and a process pool would hang.
         cause = self.__cause__ if isinstance(self.__cause__, CosxferError) else None
         return _unpickled, (type(self), self.args, cause), vars(self)
 
@@ -71,7 +71,7 @@ def _unpickled(kind: type[CosxferError], args: tuple[Any, ...], cause: CosxferEr
 class UsageError(CosxferError, ValueError):
     """An argument that can never work; nothing was sent.
 
-    ``name`` is the parameter, ``value`` what was given (shortened when long).
+    ``name`` is the parameter, ``value`` its value (shortened if long).
     """
 
     def __init__(self, message: str, *, name: str = "", value: object = None) -> None:
@@ -84,17 +84,17 @@ class UsageError(CosxferError, ValueError):
         try:
             pickle.dumps(self.value)
         except Exception:
-            # Anything may have been given, and need not be fit to travel.
+            # The value may be of any type, also one that cannot be pickled.
             state = {**state, "value": type(self.value).__name__}
         return make, what, state
 
 
 class CredentialsError(CosxferError):
-    """There are no usable credentials: none were given, or the provider failed or returned expired ones."""
+    """There are no usable credentials: none are set, or the provider failed or returned expired ones."""
 
 
 class SourceError(CosxferError):
-    """The local file cannot be opened or read. ``path`` names it; the message leaves out the middle of a long one."""
+    """The local file cannot be opened or read. ``path`` is its path; the message omits the middle of a long one."""
 
     def __init__(self, message: str, *, path: str) -> None:
         super().__init__(message if len(path) <= SHOWN_CHARACTERS else message.replace(repr(path), shown_path(path)))
@@ -104,8 +104,8 @@ class SourceError(CosxferError):
 class SourceChangedError(SourceError):
     """The local file was cut, replaced or rewritten while it was being uploaded.
 
-    ``changed`` names what differs: ``"size"``, ``"mtime"``, ``"inode"``, or ``"content"`` (read again and compared,
-    because the ctime alone had changed).
+    ``changed`` says what differs: ``"size"``, ``"mtime"``, ``"inode"`` or ``"content"``. The content is read again and
+    compared if only the ctime has changed.
     """
 
     def __init__(self, message: str, *, path: str, changed: str) -> None:
@@ -114,7 +114,7 @@ class SourceChangedError(SourceError):
 
 
 class TransportError(CosxferError):
-    """The request got no answer. ``url`` is its address without the query."""
+    """The request received no response. ``url`` is its address without the query."""
 
     retryable = True
 
@@ -126,7 +126,7 @@ class TransportError(CosxferError):
 class ConnectError(TransportError):
     """No connection could be made: name resolution, refused, unreachable, TLS.
 
-    ``permanent`` is set where trying again cannot help (a certificate that is not trusted).
+    ``permanent`` is True if a retry cannot help (a certificate that is not trusted).
     """
 
     def __init__(self, message: str, *, url: str = "", permanent: bool = False) -> None:
@@ -135,19 +135,19 @@ class ConnectError(TransportError):
 
 
 class TransportTimeoutError(TransportError):
-    """The server accepted the connection and then stopped talking for longer than the time-out."""
+    """The server accepted the connection and then made no progress for longer than the timeout."""
 
 
 class ProtocolError(TransportError):
-    """What came back is not HTTP, was cut short, or is not what COS sends."""
+    """The response is not HTTP, is truncated, or is not what COS sends."""
 
 
 class ServerError(CosxferError):
-    """COS answered with an error.
+    """COS returned an error.
 
-    ``status`` is the HTTP status, ``code`` the COS error code (empty where the answer had no body, as for HEAD),
-    ``resource``, ``request_id`` and ``trace_id`` what COS said of the request, ``headers`` the response's headers
-    with lower-case names. Codes: product page 436/7730.
+    ``status`` is the HTTP status. ``code`` is the COS error code (empty if the response had no body, as for HEAD).
+    ``resource``, ``request_id`` and ``trace_id`` are those of COS. ``headers`` are the headers of the response, with
+    lower-case names. Codes: product page 436/7730.
     """
 
     def __init__(
@@ -173,18 +173,18 @@ class ServerError(CosxferError):
 
 
 class AccessDeniedError(ServerError):
-    """403: the signature, the access key or the permission was refused."""
+    """403: the server refused the signature, the access key or the permission."""
 
 
 class NotFoundError(ServerError):
-    """404: there is no such bucket, key or multipart upload."""
+    """404: the bucket, key or multipart upload does not exist."""
 
 
 class AppendPositionError(ServerError):
-    """409: an append elsewhere than at the end of the object.
+    """409: the position of the append is not the end of the object.
 
-    ``position`` is where the object ends now, and the next append belongs; None where that could not be asked.
-    ``status`` is 0 where no answer said so, but the object itself, after an answer was lost.
+    ``position`` is the end of the object, where the next append belongs; None if it could not be found out.
+    ``status`` is 0 if a response was lost and a later look at the object showed the mismatch.
     """
 
     def __init__(
@@ -212,11 +212,11 @@ class AppendPositionError(ServerError):
 
 
 class ObjectNotAppendableError(ServerError):
-    """409: the object was not made by an append, so nothing can be appended to it."""
+    """409: the object was not created by an append, so nothing can be appended to it."""
 
 
 class ThrottledError(ServerError):
-    """503: the server asks to slow down. ``retry_after_seconds`` is its wish, where it gave one."""
+    """503: the server asks the client to slow down. ``retry_after_seconds`` is the delay that it asks for, or None."""
 
     def __init__(
         self,
@@ -244,7 +244,7 @@ class ThrottledError(ServerError):
 
 
 class IntegrityError(CosxferError):
-    """What the server holds is not what was sent. ``expected`` and ``actual`` are the two digests or sizes."""
+    """The server has other bytes than were sent. ``expected`` and ``actual`` are the two digests or sizes."""
 
     def __init__(self, message: str, *, expected: object, actual: object, retryable: bool = False) -> None:
         super().__init__(message)
@@ -254,14 +254,14 @@ class IntegrityError(CosxferError):
 
 
 class UploadError(CosxferError):
-    """The upload of a file failed: in a single PUT or in parts. The reason is ``__cause__``.
+    """The upload of a file failed, in a single PUT or in parts. The reason is ``__cause__``.
 
-    It is of the class of its cause too, with the attributes of that: ``except AccessDeniedError`` catches a refused
-    upload, whatever the size of the file. ``status``, ``code``, ``headers`` and ``request_id`` are there in any case:
-    0 or empty if no response is the cause.
+    The error is also an instance of its cause's class and has its attributes. So ``except AccessDeniedError`` catches a
+    refused upload, whatever the size of the file. ``status``, ``code``, ``headers`` and ``request_id`` always exist:
+    they are 0 or empty if the cause is not a response.
 
-    ``upload_id`` is the multipart upload on the server (empty where none was made), ``part_number`` the part that
-    failed (None where it was not a part), ``aborted`` whether the uploaded parts were deleted from the server.
+    ``upload_id`` is the multipart upload on the server (empty if there is none). ``part_number`` is the failed part, or
+    None. ``aborted`` says whether the uploaded parts were deleted from the server.
     """
 
     status: int = 0
@@ -285,7 +285,7 @@ class UploadError(CosxferError):
         part_number: int | None = None,
         aborted: bool = False,
     ) -> UploadError:
-        """Return an error that is this one and of the class of ``cause``, with the attributes of both."""
+        """Return an error of this class and the class of ``cause``, with the attributes of both."""
         kind = _upload_error(type(cause))
         error = kind.__new__(kind)
         error.args = (message,)
@@ -310,7 +310,7 @@ _UPLOAD_ERRORS: dict[type[CosxferError], type[UploadError]] = {}
 
 
 def _upload_error(kind: type[CosxferError]) -> type[UploadError]:
-    """The class of uploads that fail by a ``kind``. It has the name of ``kind``: one cause, one name."""
+    """Return the class of upload errors whose cause is a ``kind``. It has the name of ``kind``."""
     if issubclass(kind, UploadError):
         return kind
     if kind in _UPLOAD_ERRORS:
@@ -326,10 +326,10 @@ def _unpickled_upload(kind: type[CosxferError], args: tuple[Any, ...], cause: Co
 
 
 class TaskCanceledError(CosxferError):
-    """An upload task was cancelled before its end.
+    """An upload task was cancelled.
 
-    ``task_id`` is the task, ``upload_id`` its multipart upload on the server (empty where there was none), ``aborted``
-    whether nothing of it is left there.
+    ``upload_id`` is its multipart upload on the server (empty if there was none). ``aborted`` says whether its parts
+    were deleted from the server.
     """
 
     def __init__(self, message: str, *, task_id: str, upload_id: str = "", aborted: bool = True) -> None:
@@ -340,10 +340,10 @@ class TaskCanceledError(CosxferError):
 
 
 class TaskTimeoutError(CosxferError, TimeoutError):
-    """``result(timeout)`` waited for so long, and there are tasks that have not ended. They go on.
+    """``result(timeout)`` ran out of time before all tasks had ended. The tasks continue.
 
-    ``unfinished`` has the state of each of them by its id. It is a ``TimeoutError``, as that of ``concurrent.futures``
-    and of ``asyncio`` is.
+    ``unfinished`` has the state of each unfinished task by its id. Like the timeouts of ``concurrent.futures`` and
+    ``asyncio``, the error is a ``TimeoutError``.
     """
 
     def __init__(self, message: str, *, unfinished: Mapping[str, TaskState]) -> None:

@@ -1,4 +1,4 @@
-"""Progress as it is reported: throttled, never falling, forced at start and end. Time is an argument."""
+"""Progress reports: limited in frequency, never decreasing, always sent at start and end. Time is an argument."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ DEFAULT_INTERVAL_SECONDS = 0.25
 class ProgressMeter:
     """Turns byte counts into `Progress` reports.
 
-    ``update`` returns None between reports; the first call and ``finish`` always report. ``loaded`` never falls,
-    although a failed attempt takes its bytes back: what was shown stays until it is passed again.
+    ``update`` returns None between reports. The first call and ``finish`` always report. A failed attempt takes its
+    bytes back, but ``loaded`` never decreases: it stays until the new value is larger.
     """
 
     def __init__(self, total: int | None, *, interval_seconds: float = DEFAULT_INTERVAL_SECONDS) -> None:
@@ -35,8 +35,8 @@ class ProgressMeter:
         return self._report(loaded, now)
 
     def finish(self, now: float, *, loaded: int | None = None) -> Progress:
-        """The last report: everything is done, or ``loaded`` of it; its speed is the mean over the whole."""
-        # What was shown of a file that then failed stays, as in the reports before.
+        """Return the last report, with everything or ``loaded`` done. Its speed is the mean of the whole transfer."""
+        # After a failure, the reported value stays.
         everything = self._shown if self._total is None else self._total
         loaded = everything if loaded is None else max(loaded, self._shown)
         if self._began_at is not None and now > self._began_at:

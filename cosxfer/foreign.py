@@ -1,17 +1,17 @@
-"""Text that others wrote, made fit for a message, a log or a terminal: one line of visible characters, bounded."""
+"""Makes foreign text safe for a message, a log or a terminal: one line of visible characters, of limited length."""
 
 from __future__ import annotations
 
 import logging
 
 LONGEST_MESSAGE = 4000
-"""Characters of an error's message or note. What a server or a file name adds to it is cut before by `foreign`."""
+"""Maximum characters of an error's message or note. `foreign` cuts text of a server or a file name before."""
 
 LONGEST_RECORD = 8000
-"""Characters of one log record."""
+"""Maximum characters of one log record."""
 
 SHOWN_CHARACTERS = 200
-"""What is shown of a path at most."""
+"""Maximum characters of a path in a message."""
 
 _LIBRARIES = frozenset({"anyio", "h11", "h2", "hpack", "httpcore", "httpx", "hyperframe", "socksio", "ssl", "xml"})
 """Libraries whose exceptions quote what a server or a proxy sent."""
@@ -20,28 +20,28 @@ _LONGEST_CHAIN = 16
 
 
 def printable(text: str) -> str:
-    """``text`` with every character escaped that is not visible: controls, line ends, bidi controls, zero width.
+    """Escape every invisible character of ``text``: controls, line ends, bidi controls, zero width.
 
     So foreign text cannot move the cursor, recolour a terminal or forge a log line. Bytes of a file name that the
-    locale cannot read are shown as bytes (``\\xff``). Calling it twice changes nothing more.
+    locale cannot decode are shown as bytes (``\\xff``). A second call changes nothing.
     """
     return text if text.isprintable() else "".join(map(_visible, text))
 
 
 def foreign(text: str, limit: int = 200) -> str:
-    """`printable`, cut to ``limit`` characters."""
+    """Return `printable` text, cut to ``limit`` characters."""
     shown = printable(text[: limit + 1])
     return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
 
 
 def shorten(value: object, limit: int = 80) -> str:
-    """The repr of ``value``, cut to ``limit`` characters."""
+    """Return the repr of ``value``, cut to ``limit`` characters."""
     text = repr(value)
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def shown_path(path: str) -> str:
-    """``path`` as a literal for a message; the middle of a long one is left out."""
+    """Return ``path`` as a literal for a message, without the middle of a long one."""
     if len(path) <= SHOWN_CHARACTERS:
         return repr(path)
     half = SHOWN_CHARACTERS // 2
@@ -49,9 +49,9 @@ def shown_path(path: str) -> str:
 
 
 def clean_causes(error: BaseException) -> None:
-    """Escape the messages of the libraries' exceptions that ``error`` comes from, since a traceback prints them.
+    """Escape the messages of library exceptions that caused ``error``, because a traceback prints them.
 
-    Exceptions of the program's own classes, such as one that a body raised, stay as they are.
+    Exceptions of the program's own classes, such as one that a body raised, are not changed.
     """
     cause: BaseException | None = error
     for _ in range(_LONGEST_CHAIN):
@@ -77,7 +77,7 @@ def _visible(character: str) -> str:
 
 
 class _OneLine(logging.Filter):
-    """Makes each record one line of visible characters, whichever handler writes it."""
+    """Makes each record one line of visible characters, for all handlers."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = record.getMessage()
@@ -87,7 +87,7 @@ class _OneLine(logging.Filter):
 
 
 def clean_logger(name: str) -> logging.Logger:
-    """The logger ``name``, each of whose records is one line of visible characters."""
+    """Return the logger ``name``. Each of its records is one line of visible characters."""
     logger = logging.getLogger(name)
     if not any(isinstance(known, _OneLine) for known in logger.filters):
         logger.addFilter(_OneLine())

@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, for calls from threads that have none."""
+"""An event loop in its own thread, for blocking calls from other threads."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from cosxfer.threads import none_to_be_had
 T = TypeVar("T")
 
 CLEAN_UP_SECONDS = 30.0
-"""How long an interrupted call may take to clean up behind itself."""
+"""How long an interrupted call may take to clean up."""
 
 EXIT_SECONDS = 5.0
-"""The same for what is under way when the interpreter ends, or when nobody holds the client any more: a server that
-does not answer holds the process no longer. What was not aborted by then stays on the server."""
+"""The same when the interpreter exits or the client is garbage-collected, so that a silent server cannot delay the
+exit. Uploads that are not aborted by then stay on the server."""
 
 logger = clean_logger("cosxfer")
 
@@ -31,16 +31,16 @@ _alive: weakref.WeakSet[LoopThread] = weakref.WeakSet()
 
 
 def _end_what_is_under_way() -> None:
-    """At exit. Exit handlers that were registered before this one may still use the clients that are idle."""
+    """End busy clients at exit. Idle ones stay open for exit handlers that were registered before this one."""
     for thread in list(_alive):
         thread.end_if_busy()
 
 
 class LoopThread:
-    """Runs coroutines on an event loop in a daemon thread, which begins with the first one."""
+    """Runs coroutines on an event loop in a daemon thread. The first call starts the thread."""
 
     def __init__(self, *, name: str, at_end: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """``at_end`` closes what the coroutines have opened; it may be called when that was done already."""
+        """``at_end`` closes the resources of the coroutines. It may be called more than once."""
         self._name = name
         self._at_end = at_end
         self._lock = threading.Lock()
@@ -52,18 +52,18 @@ class LoopThread:
 
     @property
     def forked(self) -> bool:
-        """Whether this is a child of the process that the thread runs in."""
+        """Whether this process was forked from the one that the thread runs in."""
         return os.getpid() != self._process
 
     def run(self, call: Coroutine[Any, Any, T]) -> T:
-        """Run ``call`` to its end and return its result. KeyboardInterrupt cancels it and waits until it has ended."""
+        """Run ``call`` and return its result. KeyboardInterrupt cancels it and waits until it has ended."""
         waiting = _Waiting(call)
         try:
             self._check_process()
         except BaseException:
             call.close()
             raise
-        # Under the lock: close() in another thread comes before, or ends the call; between the two it would hang.
+        # Hold the lock: close() in another thread then comes before this call or ends it. Otherwise it could hang.
         with self._lock:
             try:
                 loop = self._ready()
@@ -74,11 +74,11 @@ class LoopThread:
                 loop.call_soon_threadsafe(waiting.start, loop)
             except RuntimeError:
                 call.close()
-                raise CosxferError("the client is closed; make a new one") from None
+                raise CosxferError("the client is closed; create a new one") from None
         try:
             waiting.wait()
         except BaseException:
-            # An interrupt: the call must not go on behind our back. (It does not on a loop that is closed.)
+            # After an interrupt, the call must not continue. (On a closed loop it does not run.)
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(waiting.cancel)
                 waiting.wait(CLEAN_UP_SECONDS)
@@ -86,13 +86,13 @@ class LoopThread:
         return waiting.outcome()
 
     def started(self) -> asyncio.AbstractEventLoop:
-        """The event loop, running."""
+        """Return the running event loop."""
         self._check_process()
         with self._lock:
             return self._ready()
 
     def close(self) -> None:
-        """End the thread; what still runs in it is cancelled."""
+        """End the thread and cancel everything that still runs in it."""
         with self._lock:
             self.closed = True
             finalizer, self._finalizer = self._finalizer, None
@@ -102,7 +102,7 @@ class LoopThread:
             _stop(self._loop, self._thread, self._process, CLEAN_UP_SECONDS)
 
     def end_if_busy(self) -> None:
-        """End the thread, in good order, if anything is under way in it."""
+        """End the thread cleanly if a call is running in it."""
         loop = self._loop
         if loop is None or self.closed or self.forked or self._finalizer is None:
             return
@@ -116,20 +116,20 @@ class LoopThread:
             self._finalizer()
 
     def _check_process(self) -> None:
-        # Before the lock, which another thread may have held at the fork, and which nobody gives back then.
+        # Before taking the lock: another thread may have held it at the fork, and then nobody releases it.
         if self.forked:
-            raise CosxferError("the client was made before this process was forked; make a new one in the child")
+            raise CosxferError("the client was created before this process was forked; create a new one in the child")
 
     def _ready(self) -> asyncio.AbstractEventLoop:
         if self.closed:
-            raise CosxferError("the client is closed; make a new one")
+            raise CosxferError("the client is closed; create a new one")
         if self._loop is None:
             self._loop, self._thread = _begun(self._name, self._at_end)
             self._finalizer = weakref.finalize(self, _stop, self._loop, self._thread, self._process, EXIT_SECONDS)
             self._finalizer.atexit = False
             _alive.add(self)
         if threading.current_thread() is self._thread:
-            raise CosxferError("a callback cannot call the client it came from: it would wait for itself")
+            raise CosxferError("a callback on the client's event loop cannot call the client: it would wait for itself")
         return self._loop
 
 
@@ -137,7 +137,7 @@ atexit.register(_end_what_is_under_way)
 
 
 class _Waiting(Generic[T]):
-    """A call on the loop and the thread that waits for it: a lock, where futures of both worlds would cost more."""
+    """Connects a call on the loop with the thread that waits for it. A lock is cheaper than two futures."""
 
     __slots__ = ("_call", "_ended", "_error", "_result", "_running", "_task")
 
@@ -156,21 +156,21 @@ class _Waiting(Generic[T]):
         return self._ended
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """On the loop."""
+        """Start the call. Runs on the loop."""
         self._task = loop.create_task(self._run())
         self._task.add_done_callback(self._done)
 
     def cancel(self) -> None:
-        """On the loop, after `start`."""
+        """Cancel the call. Runs on the loop, after `start`."""
         self._task.cancel()
 
     def wait(self, seconds: float = -1) -> None:
-        """In the thread: wait until the call has ended; an interrupt is raised here."""
+        """Wait in the thread until the call has ended. An interrupt is raised here."""
         if not self._ended:
             self._running.acquire(timeout=seconds)
 
     def outcome(self) -> T:
-        """The result of a call that has ended; raises its error."""
+        """Return the result of a call that has ended, or raise its error."""
         error, self._error = self._error, None
         if error is None:
             return self._result
@@ -179,19 +179,19 @@ class _Waiting(Generic[T]):
                 raise CosxferError("the client was closed during the call") from error
             raise error
         finally:
-            del error  # its traceback holds this frame
+            del error  # its traceback references this frame
 
     async def _run(self) -> None:
         try:
             self._result = await self._call
         except BaseException as error:
-            # Also KeyboardInterrupt and SystemExit, from a user's callback: they are the caller's, not the loop's.
+            # Also KeyboardInterrupt and SystemExit from a user's callback: they go to the caller, not to the loop.
             self._error = error
         self._end()
 
     def _done(self, task: asyncio.Task[None]) -> None:
         if not self._ended:
-            # Cancelled before it began: the loop is coming to its end.
+            # The task was cancelled before it started, because the loop is ending.
             self._call.close()
             self._error = asyncio.CancelledError()
             self._end()
@@ -207,7 +207,7 @@ def _begun(
     try:
         loop = asyncio.new_event_loop()
     except OSError as error:
-        raise CosxferError(f"no event loop can be made: {error.strerror}") from error
+        raise CosxferError(f"cannot create an event loop: {error.strerror}") from error
     thread = threading.Thread(target=_serve, args=(loop, at_end), name=name, daemon=True)
     try:
         thread.start()
@@ -225,7 +225,7 @@ def _serve(loop: asyncio.AbstractEventLoop, at_end: Callable[[], Coroutine[Any, 
                 loop.run_forever()
                 break
             except (KeyboardInterrupt, SystemExit):
-                continue  # from a user's callback; its task carries it to the caller, the other calls go on
+                continue  # from a user's callback: its task passes it to the caller, and other calls continue
     finally:
         loop.run_until_complete(_end(at_end))
         loop.run_until_complete(loop.shutdown_asyncgens())
@@ -237,12 +237,12 @@ async def _is_busy() -> bool:
 
 
 async def _end(at_end: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Close in good order what was not closed, then cancel whatever is left."""
+    """Close the client cleanly, then cancel everything that still runs."""
     try:
         async with asyncio.timeout(CLEAN_UP_SECONDS):
             await at_end()
     except Exception:
-        logger.debug("closing at the end failed", exc_info=True)
+        logger.debug("closing failed", exc_info=True)
     while pending := asyncio.all_tasks() - {asyncio.current_task()}:
         for task in pending:
             task.cancel()

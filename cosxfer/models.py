@@ -1,7 +1,7 @@
-"""The records that calls return. Sizes in bytes, names after COS's own fields, header names in lower case.
+"""The records that calls return. Sizes are bytes, fields have COS's names, header names are lower case.
 
-An ``etag`` is kept as COS sends it, with its double quotes. A ``crc64`` is CRC-64/XZ (``x-cos-hash-crc64ecma``) as
-an unsigned integer, or None where the server sent none.
+An ``etag`` has its double quotes, as COS sends it. A ``crc64`` is CRC-64/XZ (``x-cos-hash-crc64ecma``) as an unsigned
+integer, or None if the server sent none.
 """
 
 from __future__ import annotations
@@ -14,24 +14,25 @@ from cosxfer.states import TaskChange, TaskState
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far hashing or sending has come; reported four times a second at most, at the start, and at the end."""
+    """Progress of hashing or sending. Reported at the start, at most four times a second, and at the end."""
 
     loaded: int
-    """Bytes done; never falls, unless a task is restarted with a file that is shorter now."""
+    """Bytes done. Never decreases, unless a task is restarted and its file has become shorter."""
     total: int
     """Bytes in all."""
     speed: float
-    """Bytes per second since the report before; 0 in the first one, and the mean over the whole in the last one.
+    """Bytes per second since the previous report. 0 in the first report; the overall mean in the last.
 
-    It counts ``loaded``: while a failed attempt's bytes are sent again, ``loaded`` stands still and the speed is 0.
+    It follows ``loaded``: while the bytes of a failed attempt are sent again, ``loaded`` does not change and the speed
+    is 0.
     """
     percent: float
-    """``loaded / total`` from 0 to 1; 1 where there is nothing to do."""
+    """``loaded / total`` from 0 to 1; 1 if there is nothing to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What every answer carries."""
+    """Fields of every response."""
 
     status_code: int = 0
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -43,14 +44,14 @@ class VerifiedResult(Result):
     """A result of sending bytes, and whether the response proves that the server has them."""
 
     verified: bool = False
-    """True if the server's digest of what was sent agreed with ours. One that differs raises `IntegrityError`."""
+    """True if the server's digest matches the local one. A mismatch raises `IntegrityError`."""
     verified_by: str = ""
     """``"crc64"``, ``"etag"`` (the server sent no CRC64, but an ETag that is the MD5), or ``""``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PutObjectResult(VerifiedResult):
-    """An object that was sent in one request."""
+    """The result of uploading an object in one request."""
 
     etag: str
     location: str
@@ -61,47 +62,47 @@ class PutObjectResult(VerifiedResult):
 
 @dataclass(frozen=True, kw_only=True)
 class AppendObjectResult(VerifiedResult):
-    """An append; where its answer was lost, what HEAD Object said afterwards.
+    """The result of an append. If the response was lost, the fields come from HEAD Object.
 
-    ``verified`` is False past position 0, unless what was appended was fetched and compared after a lost response: the
-    server's CRC64 is that of the whole object. (It has compared the Content-MD5 of the bytes before it appended them.)
+    ``verified`` is False after position 0, because the server's CRC64 is that of the whole object. Exception: after a
+    lost response the appended bytes were fetched and compared. (The server always checks the Content-MD5 of the bytes.)
     """
 
     next_append_position: int
-    """Where the object ends now, and the next append belongs."""
+    """The end of the object, where the next append belongs."""
     etag: str
     crc64: int | None
-    """Of the whole object."""
+    """CRC64 of the whole object."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PostObjectResult(VerifiedResult):
-    """An object that came by an HTML form."""
+    """The result of an upload by an HTML form."""
 
     bucket: str
     key: str
-    """With ``${filename}`` replaced, where the server said so; else as it was given."""
+    """The stored key if the server returned it; otherwise the key as passed, with ``${filename}``."""
     etag: str
     location: str
-    """As the server sent it: the object's URL, or where ``success_action_redirect`` leads."""
+    """The object's URL or the target of ``success_action_redirect``, as the server sent it."""
     version_id: str | None = None
     crc64: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class PresignedPost:
-    """What an HTML form needs to send an object: where to, and the fields that go before the file."""
+    """The URL and the fields of an HTML form that uploads an object."""
 
     url: str
     fields: Mapping[str, str] = field(repr=False)
-    """In the form's order; the field ``file`` follows them. They hold a signature, and a token with temporary keys."""
+    """The fields in order, before the field ``file``. They contain a signature and, with temporary keys, a token."""
     expires_at: float
-    """Unix seconds; the server refuses the form afterwards."""
+    """Unix seconds. After this time the server refuses the form."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeadObjectResult(Result):
-    """What COS says of an object."""
+    """The metadata of an object."""
 
     size: int
     etag: str
@@ -118,34 +119,34 @@ class HeadObjectResult(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class GetObjectResult(HeadObjectResult):
-    """An object that was fetched, wherever its content went."""
+    """A downloaded object, in memory or in a file."""
 
     body: bytes | None = field(repr=False)
-    """The content, or None where it was written to ``output``."""
+    """The content, or None if it was written to ``output``."""
     content_range: str | None
     verified: bool
-    """Whether the content's CRC64 was compared with the server's (not for a range, nor where it sent none)."""
+    """Whether the content's CRC64 matches the server's. False for a range and if the server sent no CRC64."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GetObjectBytesResult(GetObjectResult):
-    """An object whose content is in memory."""
+    """A downloaded object in memory."""
 
     body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class GetObjectFileResult(GetObjectResult):
-    """An object whose content is in a file."""
+    """A downloaded object in a file."""
 
     body: None = field(default=None, repr=False)
     path: str
-    """The file, as it was given."""
+    """The file, as it was passed to the call."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MultipartInitResult(Result):
-    """A multipart upload that was begun."""
+    """A new multipart upload."""
 
     bucket: str
     key: str
@@ -154,18 +155,18 @@ class MultipartInitResult(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class MultipartUploadResult(VerifiedResult):
-    """A part that was sent; `multipart_complete` takes it as it is."""
+    """An uploaded part. Pass it to `multipart_complete`."""
 
     part_number: int
     etag: str
     crc64: int | None
     size: int = 0
-    """Bytes of the part. With its CRC64 they tell `multipart_complete` what the object is to be."""
+    """Bytes of the part. `multipart_complete` needs size and CRC64 to verify the object after a lost response."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """Who initiated or owns an upload."""
+    """The initiator or owner of an upload."""
 
     id: str
     display_name: str
@@ -173,7 +174,7 @@ class Identity:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One uploaded part. ``size`` and ``last_modified`` are the server's, and are not needed to complete an upload."""
+    """One uploaded part. Completing an upload does not need ``size`` and ``last_modified``."""
 
     part_number: int
     etag: str
@@ -183,7 +184,7 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class MultipartListPartResult(Result):
-    """A page of the parts that an upload has on the server."""
+    """A page of the uploaded parts of a multipart upload."""
 
     bucket: str
     key: str
@@ -201,7 +202,7 @@ class MultipartListPartResult(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class Upload:
-    """A multipart upload that was begun and neither completed nor aborted."""
+    """A multipart upload that is neither completed nor aborted."""
 
     key: str
     upload_id: str
@@ -213,7 +214,7 @@ class Upload:
 
 @dataclass(frozen=True, kw_only=True)
 class CommonPrefix:
-    """Uploads whose keys are alike up to the delimiter."""
+    """A group of uploads whose keys are equal up to the delimiter."""
 
     prefix: str
 
@@ -238,7 +239,7 @@ class MultipartListResult(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class MultipartCompleteResult(Result):
-    """An object that was put together from its parts."""
+    """An object that was assembled from its parts."""
 
     location: str
     """Host and path of the object, without a scheme."""
@@ -251,12 +252,12 @@ class MultipartCompleteResult(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class MultipartAbortResult(Result):
-    """Nothing beyond status, headers and request id."""
+    """Only status, headers and request id."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class UploadResult(Result):
-    """A file that is in COS, and how it came there."""
+    """The result of uploading a file."""
 
     bucket: str
     key: str
@@ -264,9 +265,9 @@ class UploadResult(Result):
     location: str
     version_id: str | None
     crc64: int | None
-    """CRC64 of the file as computed here; equal to the server's where that sent one."""
+    """Local CRC64 of the file. Equal to the server's, if the server sent one."""
     verified: bool
-    """True when the server's digests of every byte agreed with ours: the object's CRC64, or each part's MD5."""
+    """True if the server's digests of all bytes match the local ones: the object's CRC64, or each part's MD5."""
     verified_by: str
     """``"crc64"``, ``"etag"`` (the server sent no CRC64), or ``""``."""
     size: int
@@ -279,29 +280,29 @@ class UploadResult(Result):
     """``"HTTP/1.1"`` or ``"HTTP/2"``."""
     seconds: float
     hash_seconds: float
-    """Time during which hashing was under way; it overlaps the sending."""
+    """Time during which hashing ran. It overlaps with sending."""
     send_seconds: float
-    """Time during which parts were under way."""
+    """Time during which parts were in flight."""
     retries: int
-    """Requests that had to be sent again."""
+    """Number of retried requests."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskInfo:
-    """An upload task as it was when it was asked for."""
+    """A snapshot of an upload task."""
 
     task_id: str
     bucket: str
     key: str
     path: str
-    """The file, or empty for a body that is none."""
+    """The file; empty for another body."""
     region: str
-    """Empty for the client's."""
+    """Empty means the client's region."""
     state: TaskState
     loaded: int
-    """Bytes sent; of a paused or failed task, those that need not be sent again."""
+    """Bytes sent. For a paused or failed task: bytes that need not be sent again."""
     total: int
-    """Bytes in all; 0 until it is known."""
+    """Total bytes; 0 until known."""
     speed: float
     """Bytes per second at the last report."""
     percent: float
@@ -311,19 +312,18 @@ class TaskInfo:
     error: Exception | None
     """Why the task is in the state ``error``."""
     upload_id: str
-    """The multipart upload that is on the server now, or empty."""
+    """The multipart upload on the server, or empty."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskEvent:
-    """One change in the task list, as ``on("list-update", callback)`` tells it: what changed, never the whole list."""
+    """One change in the task list, for ``on("list-update", callback)``. It has only the changed task."""
 
     sequence: int
-    """Counts the client's events from 1, without a gap. Progress that newer progress overtook is left out, nothing
-    else."""
+    """Counts the client's events from 1 without gaps. Only progress that newer progress has replaced is omitted."""
     change: TaskChange
     """``"added"``, ``"state"``, ``"progress"``, or ``"removed"`` (trimmed from the list)."""
     task: TaskInfo
     """The task after the change."""
     previous: TaskState | None
-    """The state before, where ``change`` is ``"state"``."""
+    """The previous state, if ``change`` is ``"state"``."""

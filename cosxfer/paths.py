@@ -1,7 +1,7 @@
-"""Paths of any length, and words for what a path leads to.
+"""Opens paths of any length, and describes what is at a path.
 
-One system call takes a path of up to 4,096 bytes (PATH_MAX). A longer one is walked in steps: each opens a folder,
-relative to the one before.
+A system call accepts a path of up to 4,096 bytes (PATH_MAX). A longer path is opened in steps: each opens a folder,
+relative to the previous one.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from cosxfer.foreign import shown_path
 
 STEP_BYTES = 1000
-"""A step; PATH_MAX is 1,024 on some systems. No name is longer than 255 bytes, so each step has a ``/``."""
+"""Length of a step. PATH_MAX is 1,024 on some systems. No name exceeds 255 bytes, so each step has a ``/``."""
 
 _FOLDER = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
-"""A folder on the way is entered, and not read."""
+"""Folders on the way are opened without being read."""
 
 
 def open_path(path: str, flags: int, *, dir_fd: int | None = None) -> int:
@@ -50,7 +50,7 @@ def _too_long(path: str, error: OSError) -> bool:
 
 @contextmanager
 def _last_step(path: str, dir_fd: int | None) -> Iterator[tuple[int | None, bytes]]:
-    """The folder from which the last step of a path can be taken, and that step."""
+    """Yield the folder for the last step of a path, and that step."""
     folder, rest = dir_fd, os.fsencode(path)
     try:
         while len(rest) > STEP_BYTES:
@@ -69,7 +69,7 @@ def _last_step(path: str, dir_fd: int | None) -> Iterator[tuple[int | None, byte
 
 
 def kind_of(mode: int) -> str:
-    """What a file that is no regular one is, by its mode."""
+    """Return what kind of file has this mode, if it is not a regular file."""
     if stat.S_ISDIR(mode):
         return "a directory"
     if stat.S_ISFIFO(mode):
@@ -83,18 +83,18 @@ def kind_of(mode: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What there is at a path."""
+    """What is at a path."""
 
     why: str
     """Why it is not a regular file, such as ``is a link to a device``; empty if it is one."""
     is_folder: bool = False
     """Whether it is a folder, or a link to one."""
     leads_nowhere: bool = False
-    """Whether it is a link to nothing, or to itself."""
+    """Whether it is a broken link, or a link to itself."""
 
 
 def look_at(path: str, *, dir_fd: int | None = None) -> Look:
-    """Find out what ``path`` is. Raises ``OSError`` if it cannot be looked at, or is not there."""
+    """Find out what ``path`` is. Raises ``OSError`` if it does not exist or cannot be examined."""
     mode = os.stat(path, dir_fd=dir_fd, follow_symlinks=False).st_mode
     if not stat.S_ISLNK(mode):
         return Look("" if stat.S_ISREG(mode) else f"is {kind_of(mode)}", stat.S_ISDIR(mode))
@@ -103,7 +103,7 @@ def look_at(path: str, *, dir_fd: int | None = None) -> Look:
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             target = shown_path(os.readlink(path, dir_fd=dir_fd))
-            return Look(f"is a link to nothing: there is no {target}", leads_nowhere=True)
+            return Look(f"is a broken link: {target} does not exist", leads_nowhere=True)
         if error.errno == errno.ELOOP:
             return Look("is a link that leads back to itself, or through too many links", leads_nowhere=True)
         raise
@@ -111,7 +111,7 @@ def look_at(path: str, *, dir_fd: int | None = None) -> Look:
 
 
 def better_reason(path: str, error: OSError | ValueError) -> str:
-    """What is at a path that could not be opened, if that says more than the system does; else empty."""
+    """Return what is at a path that cannot be opened, if that is clearer than the system's reason; else empty."""
     if isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
         with suppress(OSError):
             look = look_at(path)

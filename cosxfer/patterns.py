@@ -1,20 +1,19 @@
-"""Patterns that choose files of a directory tree, with the meaning that they have in a ``.gitignore``.
+"""Patterns that select files of a directory tree. They work as in a ``.gitignore``.
 
-Names are compared as they are: case counts, and a leading dot is not special.
+Patterns are case-sensitive. A leading dot is not special.
 
 - A pattern without a ``/`` matches a name at any depth: ``*.tmp``, ``node_modules``.
-- A ``/`` at the front or in the middle ties the pattern to the root of the tree: ``/build``, ``photos/*.jpg``. A
+- A ``/`` at the front or in the middle anchors the pattern at the root of the tree: ``/build``, ``photos/*.jpg``. A
   leading ``./`` is the same as a leading ``/``.
-- A ``/`` at the end matches folders, and links to folders, only: ``cache/``. It ties nothing to the root.
-- ``*`` matches any characters but ``/``, ``?`` one character but ``/``, ``[a-z]`` one of a set, ``[!a-z]`` one of the
-  others. ``\\`` makes the next character literal.
-- ``**/x`` matches ``x`` at any depth, the root included; ``a/**`` everything inside ``a``; ``a/**/b`` any number of
-  folders between the two, none included. Elsewhere ``**`` is ``*``.
-- A folder that matches stands for everything in it.
+- A pattern with a ``/`` at the end matches only folders and links to folders: ``cache/``. This ``/`` does not anchor.
+- ``*`` matches any characters but ``/``, ``?`` one character but ``/``, ``[a-z]`` one of a set, ``[!a-z]`` one not in
+  the set. ``\\`` makes the next character literal.
+- ``**/x`` matches ``x`` at any depth, also in the root; ``a/**`` everything inside ``a``; ``a/**/b`` ``b`` with any
+  number of folders between, or none. Elsewhere ``**`` is ``*``.
+- A folder that matches includes everything in it.
 
-What differs from git: a leading ``!`` (take back an earlier pattern) is refused, since a call has one list of patterns
-to include and one to exclude; what git accepts though it can never match is refused; ``?`` is a character, not a byte;
-and a leading ``#`` is only a character.
+Differences from git: a leading ``!`` (which negates) is an error, because a call has one list to include and one to
+exclude. A pattern that can never match is an error. ``?`` is a character, not a byte. A leading ``#`` is a character.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ _Matcher = Callable[[str], object]
 
 
 class Pattern:
-    """One pattern, compiled. ``argument`` is what the caller calls the list that it comes from."""
+    """One compiled pattern. ``argument`` is the name of the caller's list, for messages."""
 
     def __init__(self, text: str, *, argument: str) -> None:
         self.text = text
@@ -59,9 +58,9 @@ class Pattern:
         segments = rest.removeprefix("/").split("/")
         self._takes_any_name = not segments[-1].strip("*") and not self._folders_only
         if segments == [""]:
-            raise self._refused("stands for the root of the tree; ** stands for what is in it")
+            raise self._refused("means the root of the tree; use ** for its content")
         if not {"", ".", ".."}.isdisjoint(segments):
-            raise self._refused('can never match: no path below the root has an empty part, "." or ".." in it')
+            raise self._refused('can never match: it has an empty part, "." or ".."')
         self._groups = self._grouped(segments)
 
     def __repr__(self) -> str:
@@ -70,7 +69,7 @@ class Pattern:
     def matches(self, names: Sequence[str], *, is_folder: bool) -> bool:
         """Whether the pattern matches a path itself. ``names`` are its parts, from the root of the tree.
 
-        A pattern that matches one of the folders on the way is the caller's to look at: it has met them before.
+        The caller checks the folders above the path, which it has visited before.
         """
         if self._folders_only and not is_folder:
             return False
@@ -79,11 +78,11 @@ class Pattern:
         return _match_groups(self._groups, names)
 
     def covers(self, names: Sequence[str]) -> bool:
-        """Whether the pattern matches everything in the folder at ``names``, whatever that is: ``folder/*``."""
+        """Whether the pattern matches everything in the folder at ``names``: ``folder/*``."""
         return self._takes_any_name and self.matches([*names, "any"], is_folder=False)
 
     def _grouped(self, segments: list[str]) -> list[list[_Matcher]]:
-        """The matchers of the parts, divided where there is a ``**``, which stands for any number of parts."""
+        """Return the matchers of the parts, split at each ``**``, which matches any number of parts."""
         if not self._anchored:
             return [[self._matcher(segments[0])]]
         groups: list[list[_Matcher]] = [[]]
@@ -93,13 +92,13 @@ class Pattern:
             else:
                 groups[-1].append(self._matcher(segment))
         if len(groups) > 1 and not groups[-1]:
-            groups[-1].append(self._matcher("*"))  # a/** is what is inside, and not the folder itself
+            groups[-1].append(self._matcher("*"))  # a/** matches the content, not the folder itself
         return groups
 
     def _matcher(self, segment: str) -> _Matcher:
-        """What matches one part of a path.
+        """Return a matcher for one part of a path.
 
-        Every ``*`` but the last is settled by the first place where what follows it fits. So the time is bounded by the
+        Every ``*`` but the last ends at the first place where the following text matches. So the time is bounded by the
         product of the two lengths.
         """
         first, *rest = self._pieces(segment)
@@ -109,7 +108,7 @@ class Pattern:
         return re.compile(f"{first}{middle}.*{rest[-1]}", re.DOTALL).fullmatch
 
     def _pieces(self, segment: str) -> list[str]:
-        """Regular expressions for what stands between the ``*`` of a part."""
+        """Return regular expressions for the pieces between the ``*`` of a part."""
         pieces = [""]
         at = 0
         while at < len(segment):
@@ -124,7 +123,7 @@ class Pattern:
                 pieces[-1] += found
             elif character == "\\":
                 if at == len(segment):
-                    raise self._refused("ends with a \\ that has nothing to make literal; write \\\\ for the character")
+                    raise self._refused("ends with a \\; write \\\\ for the character")
                 pieces[-1] += re.escape(segment[at])
                 at += 1
             else:
@@ -132,7 +131,7 @@ class Pattern:
         return pieces
 
     def _bracket(self, segment: str, at: int) -> tuple[str, int]:
-        """The set that begins behind the ``[`` at ``at - 1``, and where it ends."""
+        """Return the set that begins after the ``[`` at ``at - 1``, and the position after it."""
         negated = segment[at : at + 1] in ("!", "^")
         begin = at = at + negated
         members = ""
@@ -148,7 +147,7 @@ class Pattern:
             known = re.compile(r"\[:([^]]*):\]").match(segment, at)
             if known is not None:
                 if known.group(1) not in _CLASSES:
-                    raise self._refused(f"names the class {known.group(0)}, which there is not")
+                    raise self._refused(f"has the unknown class {known.group(0)}")
                 members += _CLASSES[known.group(1)]
                 low, at = "", known.end()
                 continue
@@ -169,14 +168,13 @@ class Pattern:
         if not self.text:
             raise self._refused("is empty")
         if "\0" in self.text:
-            raise self._refused("holds a NUL, which no name can")
+            raise self._refused("has a NUL, which no file name has")
         if self.text.startswith("!"):
             raise self._refused(
-                "begins with !; what is to be taken back stands in the other list (include or exclude). "
-                "Write \\! for the character"
+                "begins with !; use the other list (include or exclude) instead. Write \\! for the character"
             )
         try:
-            self.text.encode("utf-8", "surrogateescape")  # as the system's names are
+            self.text.encode("utf-8", "surrogateescape")  # like file names of the system
         except UnicodeEncodeError as error:
             raise self._refused(f"cannot be encoded as UTF-8: {error.reason}") from error
 
@@ -185,7 +183,7 @@ class Pattern:
 
 
 class Patterns:
-    """The patterns of one list, and which of them have matched something."""
+    """The patterns of one list. Records which of them have matched."""
 
     def __init__(self, argument: str, texts: Iterable[str]) -> None:
         self.argument = argument
@@ -194,7 +192,7 @@ class Patterns:
 
     @property
     def unmatched(self) -> list[str]:
-        """The patterns that have matched nothing so far."""
+        """Patterns without a match so far."""
         return [pattern.text for pattern in self._idle]
 
     def idle_matching(self, names: Sequence[str], *, is_folder: bool) -> list[str]:
@@ -202,21 +200,21 @@ class Patterns:
         return [pattern.text for pattern in self._idle if pattern.matches(names, is_folder=is_folder)]
 
     def match(self, names: Sequence[str], *, is_folder: bool) -> bool:
-        """Whether one of them matches this path itself; see `Pattern.matches`."""
+        """Whether a pattern matches this path itself. See `Pattern.matches`."""
         if self._idle:
-            # Each that matches is to be known, not only the first.
+            # Try all of them, to record each that matches.
             self._idle = [pattern for pattern in self._idle if not pattern.matches(names, is_folder=is_folder)]
         return any(pattern.matches(names, is_folder=is_folder) for pattern in self.patterns)
 
     def covers(self, names: Sequence[str]) -> bool:
-        """Whether one of them matches everything in a folder; see `Pattern.covers`."""
+        """Whether a pattern matches everything in a folder. See `Pattern.covers`."""
         covering = [pattern for pattern in self.patterns if pattern.covers(names)]
         self._idle = [pattern for pattern in self._idle if pattern not in covering]
         return bool(covering)
 
 
 def parse_patterns(argument: str, given: Iterable[str] | None) -> Patterns | None:
-    """The patterns of a list; None for None. Raises `UsageError` for one that cannot match."""
+    """Parse a list of patterns; None gives None. Raises `UsageError` for a pattern that cannot match."""
     if given is None:
         return None
     if isinstance(given, str | bytes) or not isinstance(given, Iterable):
@@ -225,7 +223,7 @@ def parse_patterns(argument: str, given: Iterable[str] | None) -> Patterns | Non
 
 
 def _match_groups(groups: list[list[_Matcher]], names: Sequence[str]) -> bool:
-    """Whether the groups fit in their order: the first at the front, the last at the end, the others between."""
+    """Whether the groups match in order: the first at the front, the last at the end, the others between."""
     if len(groups) == 1:
         return len(names) == len(groups[0]) and _fit(groups[0], names, 0)
     first, *between, last = groups
@@ -233,7 +231,7 @@ def _match_groups(groups: list[list[_Matcher]], names: Sequence[str]) -> bool:
     if start > end or not (_fit(first, names, 0) and _fit(last, names, end)):
         return False
     for group in between:
-        # The first place is as good as any: what follows has the more room.
+        # Take the first match: it leaves the most room for the rest.
         while start + len(group) <= end and not _fit(group, names, start):
             start += 1
         start += len(group)

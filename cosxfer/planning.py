@@ -1,4 +1,4 @@
-"""How a file is cut into parts, and how many parts are hashed at once. Pure: sizes in, a plan out."""
+"""Plans the parts of a file and how many are hashed at once. Pure: sizes in, a plan out."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from cosxfer.errors import UsageError
 from cosxfer.limits import GIB, MAX_OBJECT_BYTES, MAX_PART_BYTES, MAX_PART_NUMBER, MIB, MIN_PART_BYTES
 
 PREFERRED_PART_BYTES = 8 * MIB
-"""Large enough that a part's head and answer do not count, small enough that a lost one is cheap to repeat."""
+"""Large enough to make the overhead of a request negligible, and small enough to make a retry cheap."""
 
 LONGEST_LOOK_AHEAD_BYTES = 512 * MIB
-"""Bytes hashed in one batch: more would leave the page cache before they are sent."""
+"""Maximum bytes hashed in one batch. More would leave the page cache before they are sent."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PartRange:
-    """The bytes of one part: ``length`` from ``offset`` on. ``number`` counts from 1."""
+    """One part: ``length`` bytes from ``offset`` on. ``number`` counts from 1."""
 
     number: int
     offset: int
@@ -26,14 +26,14 @@ class PartRange:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A file of ``size`` bytes in parts of ``part_size_bytes``, the last one shorter."""
+    """A file of ``size`` bytes in parts of ``part_size_bytes``. The last part may be shorter."""
 
     size: int
     part_size_bytes: int
 
     @property
     def count(self) -> int:
-        """Number of parts; an empty file is one empty part."""
+        """Number of parts. An empty file is one empty part."""
         return max(1, -(-self.size // self.part_size_bytes))
 
     def length(self, number: int) -> int:
@@ -41,7 +41,7 @@ class Plan:
         return self.part(number).length
 
     def part(self, number: int) -> PartRange:
-        """The part with this number, from 1."""
+        """Return the part with this number, from 1."""
         if not 1 <= number <= self.count:
             raise IndexError(number)
         offset = (number - 1) * self.part_size_bytes
@@ -83,7 +83,7 @@ def plan_stream(size: int | None, *, part_size_bytes: int | None = None, name: s
 
 
 def plan_parts(size: int, *, part_size_bytes: int | None = None, name: str = "part_size") -> Plan:
-    """Cut ``size`` bytes into parts within the limits of COS: 1 MiB to 5 GiB each, 10,000 at most.
+    """Split ``size`` bytes into parts within the limits of COS: 1 MiB to 5 GiB each, at most 10,000.
 
     A part size that is given (the parameter ``name``) is kept or refused, never changed. Otherwise it is 8 MiB, or
     as many whole MiB as 10,000 parts need. Raises `UsageError` with the value and the limit.
@@ -109,7 +109,7 @@ def plan_parts(size: int, *, part_size_bytes: int | None = None, name: str = "pa
 
 
 def check_part_size(value: int, *, name: str = "part_size") -> int:
-    """Return ``value`` if it is a legal part size in bytes."""
+    """Return ``value`` if it is a valid part size in bytes."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise UsageError(f"{name} is {value!r}; it must be a whole number of bytes", name=name, value=value)
     if not MIN_PART_BYTES <= value <= MAX_PART_BYTES:

@@ -1,4 +1,4 @@
-"""What a caller may have meant by a name that cosxfer does not have: a name of the COS SDKs, or a misspelt one of ours.
+"""Suggests a name of cosxfer for an unknown name: a name of the COS SDKs, or a misspelling.
 
 Sources: the page "Uploading objects" of the SDK for JavaScript and Node.js, and cos-python-sdk-v5. Only a call that is
 refused anyway comes here.
@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
 _CLOSE = 0.75
-"""How alike two names are at least, if one is taken for the other misspelt."""
+"""Minimum similarity for a name to count as a misspelling of another."""
 
 _OURS = {
     "accessid": ("secret_id",),
@@ -55,7 +55,8 @@ _OURS = {
     "verifyssl": ("verify",),
     "xcossecuritytoken": ("token",),
 }
-"""Names of the SDKs that differ from ours in more than capitals, hyphens and underscores; the first that a call has."""
+"""Names of the SDKs that differ from ours in more than case, hyphens and underscores. The first one that a call has
+is suggested."""
 
 _WITHOUT_TWIN = {
     "callback": "a call returns its result and raises its error",
@@ -75,10 +76,10 @@ _WITHOUT_TWIN = {
     "slicesize": "it is slice_size of the calls that upload files",
     "useaccelerate": "the client's endpoint says it",
 }
-"""Names of the SDKs for which the call has nothing, and why."""
+"""Names of the SDKs without an equivalent, and why."""
 
 _IN_BYTES = {"part_size", "slice_size"}
-"""The unit is said along: cos-python-sdk-v5 counts parts in MB."""
+"""Parameters whose suggestion names the unit, because cos-python-sdk-v5 counts parts in MB."""
 
 CALLS = {
     "abortmultipartupload": "multipart_abort",
@@ -93,17 +94,17 @@ CALLS = {
     "upload": "upload_file",
     "uploadpart": "multipart_upload",
 }
-"""The calls of the SDKs that differ from ours in more than capitals and underscores."""
+"""Calls of the SDKs that differ from ours in more than case and underscores."""
 
 
 def plain(name: str) -> str:
-    """The name without what the spellings differ in: ``x-cos-storage-class`` and ``StorageClass`` are one."""
+    """Return the name in a common spelling: the same for ``x-cos-storage-class`` and ``StorageClass``."""
     lower = name.lower().removeprefix("x-cos-")
     return "".join(letter for letter in lower if letter.isalnum())
 
 
 def meant_by(name: str, known: Collection[str]) -> str | None:
-    """Which of the ``known`` names stands for ``name``; None if none does."""
+    """Return the ``known`` name that ``name`` probably means, or None."""
     if name.lower().startswith("x-cos-meta-") and "metadata" in known:
         return "metadata"
     wanted = plain(name)
@@ -120,7 +121,7 @@ def meant_by(name: str, known: Collection[str]) -> str | None:
 
 
 def refusal_of(names: Iterable[str], known: Collection[str], *, otherwise: str = "") -> str:
-    """What to say of ``names`` that are not ``known``; ``otherwise`` follows if nothing is known of one of them."""
+    """Return the message for ``names`` that are not ``known``. It ends with ``otherwise`` if one has no suggestion."""
     told, lost = [], False
     listed = list(names)
     for name in listed:

@@ -1,8 +1,8 @@
-"""What an upload reads from: a file, mapped into memory or read.
+"""Sources of an upload: a file, mapped into memory or read.
 
-Offsets, lengths and sizes are bytes. A file is identified when it is opened; ``FileSource.check`` says whether it is
-still the same, and is to be asked before anything that was read from it is believed. If its ctime alone has changed,
-that does not decide: `cosxfer.engine.upload.unchanged` reads the file again.
+Offsets, lengths and sizes are bytes. The identity of a file is recorded when it is opened. Call ``FileSource.check``
+before you trust bytes that were read: it raises if the file has changed. If only the ctime has changed,
+`cosxfer.engine.upload.unchanged` reads the file again and compares the content.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ TICK_NS = 10_000_000
 """The granularity of a file's times, of most kernels: the clock that they come from stands still for so long."""
 
 LOOKS = 10
-"""How often a file that keeps growing is looked at before its size is believed."""
+"""How often the size of a growing file is read again before it is used."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceIdentity:
-    """What tells a file from another, and from itself after a change. Times are in nanoseconds since 1970."""
+    """Identifies a file and its version. Times are nanoseconds since 1970."""
 
     device: int
     inode: int
@@ -59,23 +59,23 @@ class SourceIdentity:
 
 
 class RegularFile:
-    """A file, and whether it is still what it was when it was opened.
+    """A file whose changes since opening can be detected.
 
-    ``path`` is the path as text, ``size`` the length when it was opened, ``identity`` what it was then.
+    ``path`` is the path as text. ``size`` and ``identity`` are those at opening.
     """
 
     def __init__(self, path: str, identity: SourceIdentity) -> None:
         self.path = path
-        # The working directory may be another one by the time of a check. (A Path costs more than all the rest.)
+        # The working directory may change before a check. (A Path would cost more than all the rest.)
         self._location = path if path.startswith("/") else f"{os.getcwd()}/{path}"  # noqa: PTH109
         self.size = identity.size
         self.identity = identity
 
     def check(self) -> bool:
-        """Raise ``SourceChangedError`` if the file was replaced, cut, or written to.
+        """Raise ``SourceChangedError`` if the file was replaced, truncated or written to.
 
-        Returns False if its ctime alone has changed. Then its owner, mode, names or attributes did, which the object
-        does not have; or it was written to, and the writer put its mtime back. The content has to be compared.
+        Returns False if only its ctime has changed. Then either its owner, mode, links or attributes changed, which do
+        not matter, or a writer restored the mtime. The caller has to compare the content.
         """
         try:
             return self._look()
@@ -83,7 +83,7 @@ class RegularFile:
             raise self._gone(error) from error
 
     def _gone(self, error: OSError) -> SourceChangedError:
-        """The error for a file that cannot be opened or looked at any more."""
+        """Return the error for a file that can no longer be opened or read."""
         return SourceChangedError(
             f"{self.path!r} changed during the upload: {_reason(error)}", path=self.path, changed="inode"
         )
@@ -94,26 +94,25 @@ class RegularFile:
     def _compare(self, status: os.stat_result) -> bool:
         now = SourceIdentity.of(status)
         if (now.device, now.inode) != (self.identity.device, self.identity.inode):
-            self._changed("inode", "another file has taken its place")
+            self._changed("inode", "another file has replaced it")
         if now.size != self.identity.size:
-            self._changed("size", f"it had {self.identity.size} bytes and has {now.size}")
+            self._changed("size", f"it had {self.identity.size} bytes and now has {now.size}")
         if now.mtime_ns != self.identity.mtime_ns:
             self._changed("mtime", "it was written to")
         return now.ctime_ns == self.identity.ctime_ns
 
     def rewritten(self) -> NoReturn:
-        """Raise the error for a file whose content is not what it was, though its size and mtime are."""
-        self._changed("content", "it was written to, and its mtime put back")
+        """Raise the error for a file whose content has changed although its size and mtime are the same."""
+        self._changed("content", "it was written to and its mtime restored")
 
     def _changed(self, changed: str, how: str) -> NoReturn:
         raise SourceChangedError(f"{self.path!r} changed during the upload: {how}", path=self.path, changed=changed)
 
 
 class SmallFile(RegularFile):
-    """A file that was read whole and closed; made by ``read``. ``content`` is what it held.
+    """A file that was read whole and closed. Created by ``read``. ``content`` is its content.
 
-    For some pages a mapping costs more than a copy, and so does a look at the descriptor: it can tell nothing that the
-    path does not.
+    For a few pages, a mapping costs more than a copy. The checks use the path only, because the file is closed.
     """
 
     def __init__(self, path: str, identity: SourceIdentity, content: bytes) -> None:
@@ -124,7 +123,7 @@ class SmallFile(RegularFile):
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], max_bytes: int) -> SmallFile | None:
-        """Read a file of 1 to ``max_bytes`` bytes; None for any other, and where `FileSource.open` is to say why."""
+        """Read a file of 1 to ``max_bytes`` bytes. Returns None if it is another file or fails: use `FileSource`."""
         name = os.fsdecode(path)
         found = slicing.read_small(name, max_bytes)
         if found is None:
@@ -134,13 +133,13 @@ class SmallFile(RegularFile):
         try:
             return cls(name, identity, content)
         except OSError:
-            return None  # there is no working directory any more
+            return None  # the working directory was deleted
 
     def _look(self) -> bool:
         return super()._look() and not self._fresh
 
     def compare(self) -> None:
-        """Read it again; raise ``SourceChangedError`` unless it holds the same. Blocks."""
+        """Read the file again and raise ``SourceChangedError`` if the content differs. Blocks."""
         try:
             with os.fdopen(open_path(self._location, os.O_RDONLY | os.O_CLOEXEC), "rb") as file:
                 again = file.read(self.size + 1)
@@ -150,14 +149,14 @@ class SmallFile(RegularFile):
             self.rewritten()
 
     def close(self) -> None:
-        """It is closed already."""
+        """Do nothing: the file is already closed."""
 
 
 class FileSource(RegularFile):
-    """A regular file, open for reading; made by ``open``.
+    """A regular file, open for reading. Created by ``open``.
 
-    Slices lie in a shared mapping and cost no copy. Where the file system cannot map (some FUSE file systems), they are
-    read into memory instead.
+    Slices are views of a shared mapping and cost no copy. If the file system cannot map files (some FUSE file systems),
+    slices are read into memory.
     """
 
     def __init__(self, path: str, fd: int, identity: SourceIdentity) -> None:
@@ -169,19 +168,19 @@ class FileSource(RegularFile):
         try:
             self._mapping = slicing.MappedFile(fd, self.size)
         except (OSError, OverflowError, MemoryError) as error:
-            # Read instead.
+            # Read the slices instead.
             self._why_not_mapped = _reason(error) or "out of memory"
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> FileSource:
         """Open the file at ``path``.
 
-        Raises ``SourceError`` when it is missing, unreadable, not a regular file, or not of the size that it announces
-        (as in /proc and /sys).
+        Raises ``SourceError`` if the file is missing, unreadable, not a regular file, or reports a wrong size (as in
+        /proc and /sys).
         """
         name = os.fsdecode(path)
         try:
-            # NONBLOCK: opening a pipe must not wait for its writer; for a regular file it changes nothing.
+            # NONBLOCK: opening a pipe must not wait for its writer. It has no effect for a regular file.
             fd = open_path(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except (OSError, ValueError) as error:
             raise SourceError(
@@ -205,13 +204,13 @@ class FileSource(RegularFile):
 
     @property
     def mapped(self) -> bool:
-        """Whether slices lie in a mapping; otherwise each one is a copy."""
+        """Whether slices are views of a mapping. Otherwise each slice is a copy."""
         return self._mapping is not None
 
     def slice(self, offset: int, length: int) -> memoryview:
-        """``length`` bytes from ``offset``, read-only. Valid past ``close``.
+        """Return ``length`` bytes from ``offset``, read-only. They stay valid after ``close``.
 
-        Raises ``SourceChangedError`` where the file turns out to be shorter than when it was opened.
+        Raises ``SourceChangedError`` if the file has become shorter.
         """
         self._check_range(offset, length)
         if self._mapping is not None:
@@ -219,19 +218,19 @@ class FileSource(RegularFile):
         return self._read(offset, length)
 
     def prefetch(self, offset: int, length: int) -> None:
-        """Bring these bytes into memory now, in one go. Blocks while the disk reads; no effect without a mapping."""
+        """Load these bytes into memory now. Blocks while the disk reads. No effect without a mapping."""
         self._check_range(offset, length)
         if self._mapping is not None:
             self._mapping.prefetch(offset, length)
 
     def release(self, offset: int, length: int) -> None:
-        """Take these bytes out of this process's memory; they stay in the page cache. No effect without a mapping."""
+        """Unload these bytes from this process. They stay in the page cache. No effect without a mapping."""
         self._check_range(offset, length)
         if self._mapping is not None:
             self._mapping.release(offset, length)
 
     def drop_cache(self, offset: int, length: int) -> None:
-        """Let the system drop these bytes from its page cache: they will not be read again."""
+        """Let the system drop these bytes from its page cache, because they will not be read again."""
         self._check_range(offset, length)
         if not length:
             return
@@ -241,19 +240,19 @@ class FileSource(RegularFile):
             os.posix_fadvise(self._fd, offset, length, os.POSIX_FADV_DONTNEED)
 
     def check(self) -> bool:
-        """See `RegularFile.check`; a mapping that lost a page is a change too."""
+        """See `RegularFile.check`. A mapping that lost a page is a change too."""
         self._check_open()
         if (self._mapping is not None and self._mapping.lost) or self._short:
-            self._changed("size", "it was cut while it was read")
+            self._changed("size", "it was truncated while it was read")
         return super().check()
 
     def _look(self) -> bool:
-        # The path first: a file that was replaced shows on its descriptor as a mere change of its links.
+        # Check the path first: on the descriptor, a replaced file only shows a changed number of links.
         by_path = super()._look()
         return self._compare(os.fstat(self._fd)) and by_path
 
     def close(self) -> None:
-        """Close the file; slices that are in use stay valid."""
+        """Close the file. Slices stay valid."""
         if self._mapping is not None:
             self._mapping.close()
         if self._fd >= 0:
@@ -276,7 +275,7 @@ class FileSource(RegularFile):
         return f"<FileSource {self.path!r}, {self.size} bytes>"
 
     def _check_end(self) -> None:
-        """Raise ``SourceError`` if the file ends before its size; files of /sys do, and these cannot be mapped."""
+        """Raise ``SourceError`` if the file ends before its size. Files in /sys do, and they cannot be mapped."""
         try:
             if not os.pread(self._fd, 1, self.size - 1):
                 self._check_announced()
@@ -288,10 +287,10 @@ class FileSource(RegularFile):
             raise
 
     def _check_announced(self) -> None:
-        """The file ended early: raise ``SourceError`` unless it was cut."""
+        """Raise ``SourceError`` for a file that ended early, unless it was truncated."""
         if os.fstat(self._fd).st_size >= self.size:
             raise SourceError(
-                f"{self.path!r} announces {self.size} bytes and holds fewer; {_as_stream(self.path)}", path=self.path
+                f"{self.path!r} reports {self.size} bytes but has fewer; {_as_stream(self.path)}", path=self.path
             )
 
     def _check_open(self) -> None:
@@ -312,8 +311,8 @@ class FileSource(RegularFile):
             view = memoryview(bytearray(length))
         except MemoryError as error:
             raise SourceError(
-                f"cannot read {self.path!r}: there is no memory for {length} bytes of it, and it cannot be mapped "
-                f"({self._why_not_mapped}). A limit on the address space (ulimit -v) may be the reason",
+                f"cannot read {self.path!r}: no memory for {length} bytes, and the file cannot be mapped "
+                f"({self._why_not_mapped}). A limit on the address space (ulimit -v) may be the cause",
                 path=self.path,
             ) from error
         done = 0
@@ -331,14 +330,14 @@ class FileSource(RegularFile):
 
 
 def _as_stream(name: str) -> str:
-    return f"put_object(bucket, key, open({name!r}, 'rb')) sends what can be read from it"
+    return f"put_object(bucket, key, open({name!r}, 'rb')) sends what it contains"
 
 
 def _status(fd: int, name: str) -> os.stat_result:
-    """The status of a regular file, past whose end there is nothing; raises ``SourceError`` for any other."""
+    """Return the status of a regular file whose size is correct. Raises ``SourceError`` for any other file."""
     status = os.fstat(fd)
     if stat.S_ISDIR(status.st_mode):
-        raise SourceError(f"{name!r} is a directory; upload_directory sends the files in it", path=name)
+        raise SourceError(f"{name!r} is a directory; use upload_directory", path=name)
     if not stat.S_ISREG(status.st_mode):
         raise SourceError(f"{name!r} {_what(name, status)}; {_as_stream(name)}", path=name)
     for _ in range(LOOKS):
@@ -346,9 +345,9 @@ def _status(fd: int, name: str) -> os.stat_result:
             break
         before, status = status, os.fstat(fd)
         if status.st_size == before.st_size:
-            more = f"holds more than the {status.st_size} bytes that it announces"
+            more = f"has more than the {status.st_size} bytes that it reports"
             raise SourceError(
-                f"{name!r} {more if status.st_size else 'does not tell its size'}; {_as_stream(name)}", path=name
+                f"{name!r} {more if status.st_size else 'does not report its size'}; {_as_stream(name)}", path=name
             )
     return status
 

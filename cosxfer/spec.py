@@ -1,4 +1,4 @@
-"""What a client is made of, as a value that can be pickled: a program builds an equal client in another process."""
+"""A picklable description of a client, from which another process builds an equal client."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cosxfer.credentials import Credentials, CredentialsProvider
 from cosxfer.errors import UsageError
 
 CredentialsSource: TypeAlias = Literal["environment", "anonymous"] | Credentials | CredentialsProvider
-"""Where a client's keys come from: the environment of its process, nowhere, the caller, or a function."""
+"""The source of a client's keys: the environment of its process, none, the caller, or a function."""
 
 TransportName: TypeAlias = Literal["auto", "native", "httpx"]
 
@@ -23,7 +23,7 @@ class ClientSpec:
     """The settings, the source of the keys and the transport of a client. `Client.spec` returns one.
 
     `Client.from_spec` and `AsyncClient.from_spec` build an equal client, in this process or another one: a spec can be
-    pickled and compared. It holds secrets only if the caller asked for them (``include_secrets=True``). With
+    pickled and compared. It contains secrets only if the caller asked for them (``include_secrets=True``). With
     ``credentials="environment"`` the keys are read from the environment of the process that builds the client.
     """
 
@@ -33,7 +33,7 @@ class ClientSpec:
 
 
 def arguments_of(spec: ClientSpec) -> dict[str, Any]:
-    """The keyword arguments of `Client` and `AsyncClient` that make the client of ``spec``."""
+    """Return the keyword arguments of `Client` and `AsyncClient` for the client of ``spec``."""
     if not isinstance(spec, ClientSpec):
         raise wrong_type("spec", spec, "a cosxfer.ClientSpec, which client.spec() returns")
     settings = {field.name: getattr(spec.config, field.name) for field in fields(spec.config)}
@@ -45,12 +45,12 @@ def arguments_of(spec: ClientSpec) -> dict[str, Any]:
 def spec_of(
     config: ClientConfig, credentials: CredentialsSource, transport: str | type, *, include_secrets: bool
 ) -> ClientSpec:
-    """The spec of a client; raises `UsageError` for what another process cannot rebuild."""
+    """Return the spec of a client. Raises `UsageError` if another process cannot rebuild the client."""
     check_flag(include_secrets, "include_secrets")
     if isinstance(credentials, Credentials) and not include_secrets:
         raise UsageError(
-            "the client was given its keys, and a spec holds no secrets by default; make the client with a credentials "
-            "function or with COS_SECRET_ID and COS_SECRET_KEY, or call spec(include_secrets=True)",
+            "the client was given its keys, but a spec contains no secrets by default; create the client with a "
+            "credentials function or with COS_SECRET_ID and COS_SECRET_KEY, or call spec(include_secrets=True)",
             name="include_secrets",
             value=False,
         )
@@ -59,7 +59,7 @@ def spec_of(
     if not isinstance(transport, str):
         raise UsageError(
             f"transport is a {transport.__name__}, which another process cannot rebuild; "
-            'make the client with "auto", "native" or "httpx"',
+            'create the client with "auto", "native" or "httpx"',
             name="transport",
         )
     if isinstance(config.verify, ssl.SSLContext):

@@ -1,7 +1,7 @@
-"""Work for threads, of which a process or its container may be allowed few. What finds no thread fails, and never runs.
+"""Runs work in threads. If no thread can be started, the call fails and the work never runs.
 
-The pools are our own. Those of ``concurrent.futures``, an event loop's default one among them, take no more work as
-soon as the main thread ends, though threads of the program, its exit handlers and its logging still upload.
+These pools replace those of ``concurrent.futures`` (and an event loop's default executor), which accept no work after
+the main thread has ended. Other threads, exit handlers and logging may still upload then.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ Arguments = TypeVarTuple("Arguments")
 
 
 class Pool(Executor):
-    """Up to ``max_workers`` daemon threads, begun as they are needed."""
+    """Up to ``max_workers`` daemon threads, started when needed."""
 
     def __init__(self, max_workers: int, name: str) -> None:
         self._max_workers = max_workers
         self._name = name
         self._state = _State()
-        # The threads hold the state alone: a pool that nobody holds ends. Not at exit, where it is still of use.
+        # The threads reference only the state, so an unreferenced pool ends. It stays at exit, when it may be needed.
         weakref.finalize(self, _State.end, self._state).atexit = False
 
     def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
-        """Call ``fn`` in a thread. Raises RuntimeError if there is none and none can be started, or after the end."""
+        """Call ``fn`` in a thread. Raises RuntimeError if no thread can be started, or after shutdown."""
         future: Future[R] = Future()
         state = self._state
         with state.lock:
@@ -50,7 +50,7 @@ class Pool(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Begin nothing any more. What waits is done first, or cancelled."""
+        """Accept no more work. Waiting work is finished or cancelled."""
         self._state.end(cancel=cancel_futures)
         if wait:
             with self._state.lock:
@@ -58,11 +58,11 @@ class Pool(Executor):
                     self._state.changed.wait()
 
     def forget_threads(self) -> None:
-        """In a child after a fork, where the threads are gone, and one of them may have held the lock."""
+        """Reset in a forked child: the threads are gone, and one of them may have held the lock."""
         self._state = _State()
 
     def _start_thread(self) -> None:
-        """Under the lock."""
+        """Start a thread. The caller holds the lock."""
         state = self._state
         thread = threading.Thread(target=state.serve, name=f"{self._name}_{state.threads}", daemon=True)
         state.threads += 1
@@ -74,10 +74,10 @@ class Pool(Executor):
 
 
 class _State:
-    """What the threads of a pool share."""
+    """The state that the threads of a pool share."""
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()  # the garbage may be collected, and the pool end, while it is held
+        self.lock = threading.RLock()  # reentrant: garbage collection may end the pool while the lock is held
         self.changed = threading.Condition(self.lock)
         self.work: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self.threads = 0
@@ -95,7 +95,7 @@ class _State:
             future.cancel()
 
     def serve(self) -> None:
-        """A thread's life."""
+        """The loop of a thread."""
         while (taken := self._take()) is not None:
             future, work = taken
             del taken
@@ -104,7 +104,7 @@ class _State:
                     future.set_result(work())
                 except BaseException as error:
                     future.set_exception(error)
-            del future, work  # not until the next work comes
+            del future, work  # release them before waiting for the next work
 
     def _take(self) -> tuple[Future[Any], Callable[[], Any]] | None:
         with self.lock:
@@ -120,9 +120,9 @@ class _State:
 
 
 class Workers(Pool):
-    """The threads of one client: these compute, as many as there are processors; those in ``waiting`` may stand still.
+    """The threads of one client: one computing thread per processor, and threads in ``waiting`` that may block.
 
-    A body that is long in coming, such as what is read from a pipe, holds up neither them nor the event loop's own.
+    So a slow body, such as a pipe, delays neither hashing nor the event loop's executor.
     """
 
     def __init__(self) -> None:
@@ -130,23 +130,23 @@ class Workers(Pool):
         self.waiting = Pool(MAX_WAITING, "cosxfer-body")
 
     def end(self) -> None:
-        """Begin nothing any more, and wait for nobody."""
+        """Accept no more work and do not wait."""
         for executor in (self, self.waiting):
             executor.shutdown(wait=False, cancel_futures=True)
 
 
 _SHARED = Pool(MAX_SHARED, "cosxfer-thread")
-"""Where a client has no pool of its own at hand: for all clients of the process."""
+"""Shared by all clients of the process, for work without a client's pool."""
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_SHARED.forget_threads)
 
 
 def submit(executor: Executor, function: Callable[[*Arguments], R], *arguments: *Arguments) -> Future[R]:
-    """Call ``function`` in a thread of ``executor``. Raises `CosxferError` if it has none and can start none.
+    """Call ``function`` in a thread of ``executor``. Raises `CosxferError` if no thread can be started.
 
-    An executor of ``concurrent.futures`` keeps what it could start no thread for, and calls it when it gets one: long
-    after the caller has closed the file that it reads. Not here.
+    An executor of ``concurrent.futures`` that cannot start a thread keeps the work queued and may run it after the
+    caller has closed the file that it reads. This function withdraws such work.
     """
     return _begun(executor.submit, partial(function, *arguments))
 
@@ -154,19 +154,19 @@ def submit(executor: Executor, function: Callable[[*Arguments], R], *arguments: 
 def in_thread(
     executor: Executor | None, function: Callable[[*Arguments], R], *arguments: *Arguments
 ) -> asyncio.Future[R]:
-    """`submit` for the event loop, in the caller's context; with None to threads that all clients share."""
+    """Like `submit`, for the event loop, in the caller's context. None selects the threads that all clients share."""
     work = partial(copy_context().run, function, *arguments)
     return asyncio.wrap_future(_begun((_SHARED if executor is None else executor).submit, work))
 
 
 def none_to_be_had(error: RuntimeError) -> CosxferError:
-    """The error if a thread cannot be started."""
+    """Return the error for a thread that cannot be started."""
     why = ""
     if "start new thread" in str(error):
-        why = ": the process is at its limit of threads or of memory (ulimit -u and -v, or its container's)"
+        why = ": the process is at its limit of threads or memory (ulimit -u and -v, or the container's limits)"
     if "interpreter shutdown" in str(error):
-        why = ": the program is ending; finish uploads before it does"
-    return CosxferError(f"there is no thread to work in, {error}{why}")
+        why = ": the program is ending; finish uploads before it ends"
+    return CosxferError(f"no thread is available, {error}{why}")
 
 
 def _begun(start: Callable[[Callable[[], None]], Future[None]], work: Callable[[], R]) -> Future[R]:
@@ -180,14 +180,14 @@ def _begun(start: Callable[[Callable[[], None]], Future[None]], work: Callable[[
                 outcome.set_exception(error)
 
     def ended(started: Future[None]) -> None:
-        # The executor was shut down before it came to this. Nobody else tells the waiting caller.
+        # The executor was shut down before it started this work. The caller is still waiting.
         if started.cancelled() and outcome.set_running_or_notify_cancel():
             outcome.set_exception(CosxferError("the client was closed during the call"))
 
     try:
         started = start(run)
     except RuntimeError as error:
-        # Unless a thread that was busy has taken it just now.
+        # A busy thread may have taken the work meanwhile; then it runs.
         if outcome.cancel():
             raise none_to_be_had(error) from error
     else:

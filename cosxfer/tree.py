@@ -1,7 +1,7 @@
-"""What lies in a directory tree of any depth, read without recursion and with a bounded number of descriptors.
+"""Lists a directory tree of any depth, without recursion and with a bounded number of descriptors.
 
-Each folder is opened relative to the one above it, so no path is too long. A folder that is left waiting while others
-below it are read may lose its descriptor; it is opened again from the root, and compared with what it was.
+Each folder is opened relative to its parent, so no path is too long. While folders below it are read, a folder may be
+closed. It is then opened again and its inode is compared.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from cosxfer.foreign import shown_path
 from cosxfer.paths import better_reason, look_at, open_path
 
 MAX_OPEN_FOLDERS = 16
-"""Descriptors that a walk keeps besides that of the root."""
+"""Maximum number of open folders, besides the root."""
 
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Something in the tree that is not a folder, or a folder that cannot be read."""
+    """An entry of the tree that is not a folder, or a folder that cannot be read."""
 
     names: Sequence[str]
-    """Its path from the root, in parts; valid until the next entry. Empty for the root itself."""
+    """Its path from the root, in parts. Valid until the next entry. Empty for the root."""
     chosen: bool
-    """What ``choose`` has returned."""
+    """The result of ``choose``."""
     error: SourceError | None = None
-    """Why it is not a file that can be read."""
+    """Why it is not a readable file."""
     hides: bool = False
-    """Whether there may be files in it or behind it."""
+    """Whether it may hide files: an unreadable folder or a link that is not followed."""
     is_folder: bool = False
     """Whether it is a folder, or a link to one."""
 
 
 class Choose(Protocol):
-    """Decides about something in the tree: None leaves it out, and a folder is then not entered.
+    """Decides about an entry. None skips it; a skipped folder is not entered.
 
-    ``within`` is what was decided about the folder that it lies in, False for the root.
+    ``within`` is the decision about its parent folder, False for the root.
     """
 
     def __call__(self, names: Sequence[str], *, is_folder: bool, within: bool) -> bool | None: ...
@@ -50,11 +50,11 @@ class Choose(Protocol):
 @dataclass(slots=True)
 class _Folder:
     fd: int
-    """Minus 1 while it is closed."""
+    """-1 while it is closed."""
     identity: tuple[int, int]
     chosen: bool
     left: list[tuple[str, bool]] = field(default_factory=list)
-    """The folders in it that have not been entered, and what was decided about them."""
+    """Its folders that have not been entered, and the decisions about them."""
 
 
 class _Walk:
@@ -62,11 +62,11 @@ class _Walk:
         self.root = root
         self.choose = choose
         self.names: list[str] = []
-        """The path of the last of ``folders``."""
+        """The path of the last folder in ``folders``."""
         self.folders: list[_Folder] = []
         """From the root down."""
         self.first_open = 1
-        """Of the folders above this index, the root alone is open."""
+        """Folders before this index are closed, except the root."""
 
     def run(self) -> Iterator[Entry]:
         try:
@@ -85,7 +85,7 @@ class _Walk:
                 _close(folder)
 
     def _entered(self, name: str, chosen: bool) -> Iterator[Entry]:
-        """Go down into a folder, and give what is in it."""
+        """Enter a folder and yield its entries."""
         try:
             folder = _opened(os.open(name, _FLAGS | os.O_NOFOLLOW, dir_fd=self._descriptor()), chosen=chosen)
         except (OSError, ValueError) as error:
@@ -101,18 +101,18 @@ class _Walk:
         yield from self._listed()
 
     def _leave(self) -> None:
-        """Go up. The way back from a deep tree is one step a folder, not one from the root."""
+        """Go to the parent folder, through ``..``. Opening it from the root would take more steps."""
         below = self.folders.pop()
         self.first_open = max(1, min(self.first_open, len(self.folders)))
         if self.names:
             self.names.pop()
             if self.folders[-1].fd < 0 <= below.fd:
-                with suppress(OSError):  # the way from the root is left
+                with suppress(OSError):  # it can still be opened from the root
                     self._reopened(os.open("..", _FLAGS, dir_fd=below.fd))
         _close(below)
 
     def _reopened(self, fd: int) -> bool:
-        """Take ``fd`` for the last of ``folders`` if it is the same folder; returns whether it is."""
+        """Use ``fd`` for the last folder in ``folders`` if it is the same folder. Return whether it is."""
         folder = self.folders[-1]
         again = _opened(fd, chosen=folder.chosen)
         if again.identity != folder.identity:
@@ -123,7 +123,7 @@ class _Walk:
         return True
 
     def _descriptor(self) -> int:
-        """That of the last of ``folders``, which is opened again where it was closed."""
+        """Return the descriptor of the last folder in ``folders``. Opens the folder again if it was closed."""
         if self.folders[-1].fd < 0:
             again = open_path("/".join(self.names), _FLAGS, dir_fd=self.folders[0].fd)
             if not self._reopened(again):
@@ -131,7 +131,7 @@ class _Walk:
         return self.folders[-1].fd
 
     def _listed(self) -> Iterator[Entry]:
-        """What is in the last of ``folders``; the folders in it are kept for later."""
+        """Yield the entries of the last folder in ``folders``. Its folders are kept for later."""
         folder = self.folders[-1]
         try:
             with os.scandir(folder.fd) as scan:
@@ -140,7 +140,7 @@ class _Walk:
                     yield from self._looked_at(entry, folder)
                     self.names.pop()
         except OSError as error:
-            # What was read before that is there all the same.
+            # The entries that were read before the error stay.
             del self.names[len(self.folders) - 1 :]
             yield Entry(self.names, folder.chosen, self._unread(error), hides=True, is_folder=True)
 
@@ -149,7 +149,7 @@ class _Walk:
             is_folder = entry.is_dir()
             enter = is_folder and not entry.is_symlink()
         except OSError:
-            is_folder, enter = True, False  # it may be one; why that is not known is found out again below
+            is_folder, enter = True, False  # it may be a folder; the error is reported below
         chosen = self.choose(self.names, is_folder=is_folder, within=folder.chosen)
         if chosen is None:
             return
@@ -165,7 +165,7 @@ class _Walk:
         try:
             found = look_at(entry.name, dir_fd=folder)
         except OSError as error:
-            return Entry(self.names, chosen, self._error(f"cannot be looked at: {_reason(error)}"), hides=True)
+            return Entry(self.names, chosen, self._error(f"cannot be examined: {_reason(error)}"), hides=True)
         why = found.why or "was replaced while the tree was read"
         if found.is_folder:
             why += ", which is not followed"
@@ -181,14 +181,14 @@ class _Walk:
         return SourceError(f"{shown_path(path)} {why}", path=path)
 
     def _path(self) -> str:
-        return os.path.join(self.root, *self.names) if self.names else self.root  # noqa: PTH118 (it is text)
+        return os.path.join(self.root, *self.names) if self.names else self.root  # noqa: PTH118 (the root is text)
 
 
 def walk(root: str, choose: Choose) -> Iterator[Entry]:
-    """What lies below ``root``, in no order, but for what ``choose`` leaves out.
+    """Yield the entries below ``root`` in no particular order, without those that ``choose`` skips.
 
-    Links to files are files. Links to directories are not followed, and come with an error. Raises `SourceError` if
-    ``root`` cannot be opened as a directory.
+    Links to files are files. Links to directories are not followed; their entries have an error. Raises `SourceError`
+    if ``root`` cannot be opened as a directory.
     """
     return _Walk(root, choose).run()
 

@@ -100,7 +100,11 @@ def test_cp_over_http2_and_tls(source: Path) -> None:
             1,
             "'/dev/null' is a device, not a regular file; cosxfer cp - cos://BUCKET/KEY <",
         ),
-        (["/proc/self/status", "cos://{bucket}/k"], 1, "cp - cos://BUCKET/KEY < '/proc/self/status' sends what can be"),
+        (
+            ["/proc/self/status", "cos://{bucket}/k"],
+            1,
+            "cp - cos://BUCKET/KEY < '/proc/self/status' sends what it contains",
+        ),
         (["n" * 300, "cos://{bucket}/k"], 1, "file name too long"),
         (["{source}", "cos://other-1250000000/k"], 1, "NoSuchBucket"),
     ],
@@ -294,7 +298,7 @@ def test_debug_shows_the_traceback_and_no_secret(server: RunningServer, source: 
     done = run(server, "cp", source, "cos://other-1250000000/k", "--debug", COS_TOKEN="a-secret-token")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
-    assert "the server answered 403" in flat(done.stderr).rpartition("cosxfer: ")[2]
+    assert "the server returned 403" in flat(done.stderr).rpartition("cosxfer: ")[2]
     for secret in (server.credentials.secret_key, "a-secret-token", "q-signature"):
         assert secret not in done.stderr
     assert run(server, "cp", source, "nonsense", "--debug").returncode == 2

@@ -72,7 +72,7 @@ def test_what_cannot_be_uploaded_is_told_and_stops_nothing_else(server: RunningS
     assert done.returncode == 1
     said = flat(done.stderr)
     for message in (
-        f"'{tree}/link' is a link to nothing: there is no 'nowhere'",
+        f"'{tree}/link' is a broken link: 'nowhere' does not exist",
         f"'{tree}/deep/folder' is a link to a directory, which is not followed",
         f"'{tree}/pipe' is a named pipe, not a regular file",
         "esc\\x1b: the key 'some/esc\\x1b' contains the control character '\\x1b', which COS refuses",

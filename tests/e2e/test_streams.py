@@ -139,7 +139,7 @@ def test_the_secret_key_can_come_from_a_file(server: RunningServer, tmp_path: Pa
         (["cp", "f", "cos://{bucket}/k", "--secret-key-file", "-"], b"", "standard input has no key"),
         (["cp", "f", "cos://{bucket}/k", "--secret-key-file", "-"], b"hidden\n" * 2, "standard input has 2 lines"),
         (["cp", "f", "cos://{bucket}/k", "--secret-key-file", "-"], b"hidden" * 999, "more than 4096 bytes"),
-        (["cp", "f", "cos://{bucket}/k", "--secret-key-file", "-"], b" hidden \n", "holds spaces at its ends"),
+        (["cp", "f", "cos://{bucket}/k", "--secret-key-file", "-"], b" hidden \n", "has spaces at its ends"),
         (["cp", "f", "cos://{bucket}/k", "--secret-key-file", "-", "--anonymous"], b"x", "--anonymous sends no keys"),
         (["serve", "--secret-key", "a", "--secret-key-file", "-"], b"x", "--secret-key or --secret-key-file, not both"),
         (["serve", "--secret-key-file", "missing"], b"", "'missing': no such file"),

@@ -128,5 +128,5 @@ def test_what_can_never_work_is_refused_before_anything_is_sent(
 
 
 def test_what_describes_the_object_is_no_parameter_of_a_part(client: cosxfer.Client, server: RunningServer) -> None:
-    with pytest.raises(cosxfer.UsageError, match="belongs to multipart_init"):
+    with pytest.raises(cosxfer.UsageError, match="belong to multipart_init"):
         CALLS["multipart_upload"](client, server.bucket, acl="private")

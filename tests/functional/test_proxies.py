@@ -131,7 +131,7 @@ def test_who_asks_for_the_native_transport_gets_it_past_the_proxy_and_the_log_sa
                 transfers(cos, server, tmp_path / "file")
         assert not proxy.asked
     assert [record.getMessage() for record in caplog.records if record.name == "cosxfer"] == [
-        f"the native transport is asked for, and goes past the proxy that {variable(server)} names"
+        f"the native transport was requested; it ignores the proxy in {variable(server)}"
     ]
 
 
@@ -160,7 +160,7 @@ def test_a_proxy_that_wants_another_password_is_told_at_once(
             cos.put_object(server.bucket, "k", b"x")
         assert len(proxy.asked) == 1
         assert f"the proxy {proxy.where} ({variable(server)}) refused: 407" in str(caught.value)
-        assert "wants a user and a password" in str(caught.value)
+        assert "Check the user and the password" in str(caught.value)
     assert not caught.value.retryable
     clean(everything(caught.value))
     clean(caplog.text)
@@ -175,7 +175,7 @@ def test_a_tunnel_that_is_refused_is_told_at_once(
         with client(server, max_attempts=5) as cos, pytest.raises(cosxfer.ConnectError, match="refused: 403") as caught:
             cos.put_object(server.bucket, "k", b"x")
         assert len(proxy.asked) == 1
-        assert "name the host in NO_PROXY: 127.0.0.1" in str(caught.value)
+        assert "add the host to NO_PROXY: 127.0.0.1" in str(caught.value)
 
 
 def test_a_proxy_without_a_way_to_the_server_is_tried_again(
@@ -196,7 +196,7 @@ def test_a_refusal_of_a_request_that_is_passed_on_is_an_answer(
     server = servers["http"]
     with ForwardProxy(manner="refuse", status=403) as proxy:
         monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.where}")
-        with client(server, max_attempts=5) as cos, pytest.raises(cosxfer.AccessDeniedError, match="not COS's: 'no'"):
+        with client(server, max_attempts=5) as cos, pytest.raises(cosxfer.AccessDeniedError, match="not from COS: 'no'"):
             cos.put_object(server.bucket, "k", b"x")
         assert len(proxy.asked) == 1
 
@@ -275,9 +275,9 @@ def test_the_certificate_in_a_tunnel_is_compared_with_the_host(
 @pytest.mark.parametrize(
     ("url", "why"),
     [
-        (f"ftp://me:{QUOTED}@127.0.0.1:21", "like http://host:port"),
-        (f"http://me:{PASSWORD}@127.0.0.1:1", "like http://host:port"),
-        ("http://", "like http://host:port"),
+        (f"ftp://me:{QUOTED}@127.0.0.1:21", "write it as http://host:port"),
+        (f"http://me:{PASSWORD}@127.0.0.1:1", "write it as http://host:port"),
+        ("http://", "write it as http://host:port"),
         (f"socks4://me:{QUOTED}@127.0.0.1:1", "or https://, socks5://, socks5h://"),
     ],
 )

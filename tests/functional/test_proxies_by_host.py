@@ -102,7 +102,7 @@ def test_another_region_of_a_call_may_be_another_way(
         assert all(f"127.0.0.2:{server.port}" in asked.target for asked in proxy.asked)
     messages = [record.getMessage() for record in caplog.records if record.name == "cosxfer"]
     assert messages == [
-        f"going past the proxy that {variable(server)} names, natively, for hosts that NO_PROXY names",
+        f"using the native transport, not the proxy in {variable(server)}, for hosts in NO_PROXY",
         f"using httpx: {variable(server)} names a proxy",
     ]
     clean(caplog.text)
@@ -142,7 +142,7 @@ def test_a_proxy_that_cannot_be_used_is_told_where_it_would_be(
     monkeypatch.setenv("NO_PROXY", f"{second}.localhost")
     with of_buckets(server, max_attempts=5) as cos:
         cos.put_object(second, "k", b"x")
-        with pytest.raises(cosxfer.UsageError, match="like http://host:port") as caught:
+        with pytest.raises(cosxfer.UsageError, match="write it as http://host:port") as caught:
             cos.put_object(first, "k", b"x")
     assert caught.value.name == variable(server)
     assert [request["bucket"] for request in server.requests()] == [second]

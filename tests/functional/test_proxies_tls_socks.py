@@ -284,7 +284,7 @@ def test_a_socks_proxy_that_takes_no_password_is_told_at_once(
         with client(server, max_attempts=5) as cos, pytest.raises(cosxfer.ConnectError) as caught:
             cos.put_object(server.bucket, "k", b"x")
         assert len(proxy.asked) == 1
-    assert f"It takes no user and password: {variable(server)}=socks5://host:port" in str(caught.value)
+    assert f"It accepts no user and password: {variable(server)}=socks5://host:port" in str(caught.value)
     assert not caught.value.retryable
     clean(everything(caught.value))
 
@@ -293,7 +293,7 @@ def test_a_socks_proxy_that_takes_no_password_is_told_at_once(
     ("status", "why", "attempts"),
     [
         (1, "could not connect: General SOCKS server failure", 2),
-        (2, "could not connect: Connection not allowed by ruleset. Where the way is open without it, name the host", 1),
+        (2, "could not connect: Connection not allowed by ruleset. To connect without the proxy, add the host", 1),
         (4, "could not connect: Host unreachable", 2),
         (8, "could not connect: Address type not supported", 1),
     ],

@@ -107,7 +107,7 @@ async def test_httpx_asks_a_server_that_ends_connections_why(protocol: str, wait
         way = transport("httpx", client_context(AUTHORITY), protocol)
         headers = {"expect": "100-continue"} if waits else {}
         request = server.request(body=BODY, headers=headers, expect_continue=waits)
-        with pytest.raises(ConnectError, match="demands a client certificate") as caught:
+        with pytest.raises(ConnectError, match="requires a client certificate") as caught:
             await way.send(request)
         await way.aclose()
     assert not caught.value.retryable

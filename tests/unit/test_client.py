@@ -153,7 +153,7 @@ def test_a_call_from_the_thread_of_the_event_loop_is_refused_and_harms_nothing(c
 
         cos.fault("put_object", answer)
         client.put_object(BUCKET, "k", b"x")
-    assert told == ["a callback cannot call the client it came from: it would wait for itself"]
+    assert told == ["a callback on the client's event loop cannot call the client: it would wait for itself"]
 
 
 def test_a_callback_that_raises_does_not_end_the_upload(
@@ -185,7 +185,7 @@ def test_a_closed_client_refuses_every_call(cos: FakeCos) -> None:
     client.put_object(BUCKET, "k", b"x")
     client.close()
     client.close()
-    with pytest.raises(cosxfer.CosxferError, match="the client is closed; make a new one"):
+    with pytest.raises(cosxfer.CosxferError, match="the client is closed; create a new one"):
         client.put_object(BUCKET, "k", b"x")
     assert len(cos.calls) == 1
 
@@ -302,7 +302,7 @@ def test_after_a_fork_the_child_is_told_to_make_its_own_client(cos: FakeCos) -> 
         with os.fdopen(reading, "rb") as pipe:
             told = pipe.read().decode()
         os.waitpid(child, 0)
-        assert told == "the client was made before this process was forked; make a new one in the child"
+        assert told == "the client was created before this process was forked; create a new one in the child"
         client.put_object(BUCKET, "k", b"x")
 
 

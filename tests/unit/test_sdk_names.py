@@ -127,7 +127,7 @@ def test_a_name_that_differs_in_more_than_its_spelling(run: Run, call: str, name
         (
             "multipart_upload",
             ["content_type"],
-            "there is no parameter 'content_type'; what describes the object belongs to multipart_init, other headers "
+            "there is no parameter 'content_type'; parameters of the object belong to multipart_init, other headers "
             "in headers={…}",
         ),
         (
@@ -184,7 +184,7 @@ def test_a_call_that_lacks_an_argument_says_the_right_form(run: Run, call: str, 
             {},
             "put_object takes 3 positional arguments. Write put_object(bucket, key, body, …)",
         ),
-        ((BUCKET, "k", b"x"), {"key": "l"}, "put_object is given key twice. Write put_object(bucket, key, body, …)"),
+        ((BUCKET, "k", b"x"), {"key": "l"}, "put_object has key twice. Write put_object(bucket, key, body, …)"),
         (({"Bucket": BUCKET},), {}, "put_object needs key, body. Write put_object(bucket, key, body, …)"),
     ],
 )

@@ -86,8 +86,8 @@ def test_a_file_that_there_is_no_memory_to_map_is_read_and_else_told(
             source.slice(0, 100)
     why = "cannot allocate memory" if isinstance(error, OSError) else "out of memory"
     assert str(caught.value) == (
-        f"cannot read '{path}': there is no memory for 100 bytes of it, and it cannot be mapped ({why}). "
-        "A limit on the address space (ulimit -v) may be the reason"
+        f"cannot read '{path}': no memory for 100 bytes, and the file cannot be mapped ({why}). "
+        "A limit on the address space (ulimit -v) may be the cause"
     )
     assert caught.value.path == str(path)
 
@@ -96,12 +96,12 @@ def test_what_is_no_file_is_told_with_what_can_be_done(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name, why in (
         (tmp_path / "pipe", f"'{tmp_path}/pipe' is a named pipe, not a regular file; put_object"),
-        (Path("/proc/self/status"), "'/proc/self/status' does not tell its size; put_object"),
+        (Path("/proc/self/status"), "'/proc/self/status' does not report its size; put_object"),
     ):
         with pytest.raises(SourceError) as caught:
             FileSource.open(name)
-        assert str(caught.value) == f"{why}(bucket, key, open('{name}', 'rb')) sends what can be read from it"
-    with pytest.raises(SourceError, match="is a directory; upload_directory sends the files in it"):
+        assert str(caught.value) == f"{why}(bucket, key, open('{name}', 'rb')) sends what it contains"
+    with pytest.raises(SourceError, match="is a directory; use upload_directory"):
         FileSource.open(tmp_path)
 
 
@@ -110,13 +110,13 @@ def test_a_file_that_announces_more_than_it_holds_is_told_as_that(
 ) -> None:
     sys_file = Path("/sys/kernel/mm/transparent_hugepage/enabled")
     if sys_file.exists():
-        with pytest.raises(SourceError, match="announces 4096 bytes and holds fewer; put_object") as caught:
+        with pytest.raises(SourceError, match="reports 4096 bytes but has fewer; put_object") as caught:
             FileSource.open(sys_file)
         assert not isinstance(caught.value, SourceChangedError)
     if source.mapped:
         return
     monkeypatch.setattr(os, "preadv", lambda *arguments: 0)
-    with pytest.raises(SourceError, match=f"announces {len(DATA)} bytes and holds fewer; put_object") as caught:
+    with pytest.raises(SourceError, match=f"reports {len(DATA)} bytes but has fewer; put_object") as caught:
         source.slice(0, 10)
     assert not isinstance(caught.value, SourceChangedError)
 
@@ -141,7 +141,7 @@ def test_a_mapped_file_that_announces_more_is_not_padded_with_zeros(
 
 def test_a_file_that_holds_more_than_it_announces_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "pread", lambda fd, size, offset: b"x")
-    with pytest.raises(SourceError, match=f"holds more than the {len(DATA)} bytes that it announces; put_object"):
+    with pytest.raises(SourceError, match=f"has more than the {len(DATA)} bytes that it reports; put_object"):
         FileSource.open(path)
     assert str(path) not in [os.path.realpath(fd) for fd in Path("/proc/self/fd").iterdir()]
 

@@ -62,7 +62,7 @@ def test_a_spec_of_one_kind_of_client_builds_the_other() -> None:
 @pytest.mark.parametrize("keys", [KEYS, {"credentials": cosxfer.Credentials(**KEYS, token="token-of-the-test")}])
 def test_keys_enter_a_spec_only_if_the_caller_insists(kind: type, keys: dict[str, object]) -> None:
     client = kind(**SETTINGS, **keys)
-    with pytest.raises(cosxfer.UsageError, match=r"holds no secrets by default; .*include_secrets=True") as caught:
+    with pytest.raises(cosxfer.UsageError, match=r"contains no secrets by default; .*include_secrets=True") as caught:
         client.spec()
     assert caught.value.name == "include_secrets"
     spec = client.spec(include_secrets=True)

@@ -21,7 +21,7 @@ from cosxfer.limits import MIB
 from tests.unit.fake_cos import BUCKET, FakeCos
 from tests.unit.files import write
 
-WHY = r"there is no thread to work in, can't start new thread: the process is at its limit of threads or of memory"
+WHY = r"no thread is available, can't start new thread: the process is at its limit of threads or memory"
 
 
 @contextmanager
@@ -82,7 +82,7 @@ def test_an_executor_that_was_shut_down_is_told() -> None:
     executor = ThreadPoolExecutor(1)
     executor.shutdown()
     with pytest.raises(
-        cosxfer.CosxferError, match=r"no thread to work in, cannot schedule new futures after shutdown$"
+        cosxfer.CosxferError, match=r"no thread is available, cannot schedule new futures after shutdown$"
     ):
         threads.submit(executor, print)
 
@@ -219,7 +219,7 @@ def test_a_loop_for_which_there_is_no_file_descriptor_is_told(cos: FakeCos, monk
     with cos.blocking_client() as client:
         with monkeypatch.context() as patch:
             patch.setattr(asyncio, "new_event_loop", no_loop)
-            with pytest.raises(cosxfer.CosxferError, match="no event loop can be made: Too many open files"):
+            with pytest.raises(cosxfer.CosxferError, match="cannot create an event loop: Too many open files"):
                 client.put_object(BUCKET, "k", b"x")
         assert client.put_object(BUCKET, "k", b"x").etag
 

@@ -192,7 +192,7 @@ def test_a_folder_that_becomes_a_link_is_not_followed(tmp_path: Path) -> None:
 def test_an_entry_that_cannot_be_looked_at_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "link").symlink_to(tmp_path / ("n" * 300))  # no name is that long
     found = paths(tmp_path)
-    assert str(found["link"]) == f"'{tmp_path}/link' cannot be looked at: file name too long"
+    assert str(found["link"]) == f"'{tmp_path}/link' cannot be examined: file name too long"
 
 
 @pytest.mark.parametrize(
@@ -201,8 +201,8 @@ def test_an_entry_that_cannot_be_looked_at_is_reported(tmp_path: Path, monkeypat
         ("/dev/zero", "is a link to a device, not a regular file"),
         ("/dev", "is a link to a directory"),
         ("pipe", "is a link to a named pipe, not a regular file"),
-        ("nowhere", "is a link to nothing: there is no 'nowhere'"),
-        ("file/x", "is a link to nothing: there is no 'file/x'"),
+        ("nowhere", "is a broken link: 'nowhere' does not exist"),
+        ("file/x", "is a broken link: 'file/x' does not exist"),
         ("link", "is a link that leads back to itself, or through too many links"),
         ("file", ""),
     ],
@@ -220,10 +220,10 @@ def test_a_link_is_called_what_it_is(tmp_path: Path, target: str, why: str) -> N
     ("target", "why"),
     [
         ("/dev/zero", "'{path}' is a link to a device, not a regular file; put_object"),
-        ("/dev", "'{path}' is a directory; upload_directory"),
+        ("/dev", "'{path}' is a directory; use upload_directory"),
         ("pipe", "'{path}' is a link to a named pipe, not a regular file; put_object"),
         ("socket", "cannot open '{path}': it is a link to a socket, not a regular file"),
-        ("nowhere", "cannot open '{path}': it is a link to nothing: there is no 'nowhere'"),
+        ("nowhere", "cannot open '{path}': it is a broken link: 'nowhere' does not exist"),
         ("link", "cannot open '{path}': it is a link that leads back to itself"),
     ],
 )
@@ -240,7 +240,7 @@ def test_a_file_that_is_to_be_opened_is_called_what_it_is(tmp_path: Path, target
 @pytest.mark.parametrize(
     ("target", "why"),
     [
-        ("nowhere", "it is a link to nothing: there is no 'nowhere'"),
+        ("nowhere", "it is a broken link: 'nowhere' does not exist"),
         ("root", "it is a link that leads back to itself, or through too many links"),
         ("/dev/null", "not a directory"),
     ],

@@ -209,7 +209,7 @@ IN_GUANGZHOU = [
 
 @pytest.mark.parametrize("template", IN_GUANGZHOU)
 def test_a_region_other_than_that_of_the_address_is_refused(template: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(cosxfer.UsageError, match="in the region ap-guangzhou, and the region is ap-shanghai"):
+    with pytest.raises(cosxfer.UsageError, match="in the region ap-guangzhou, but the region is ap-shanghai"):
         client(template, Recorder(), region="ap-shanghai")
     # That of the environment is for addresses that need one.
     monkeypatch.setenv("COS_REGION", "ap-shanghai")

@@ -268,7 +268,7 @@ def test_names_that_fold_to_one_never_match_and_are_never_signed(twin: dict[str,
     assert parsed is not None
     moved = {"partNumber": "7", "uploadId": "B", **twin}
     assert not parsed.matches(secret_key="secret", method="PUT", path="/k", params=moved, headers=headers)
-    with pytest.raises(UsageError, match="one name"):
+    with pytest.raises(UsageError, match="the same name"):
         sign.authorization(KEYS, method="PUT", path="/k", params=moved, headers=headers, key_time=TIME)
-    with pytest.raises(UsageError, match="one name"):
+    with pytest.raises(UsageError, match="the same name"):
         sign.presigned_params(KEYS, method="PUT", path="/k", params=moved, headers=headers, key_time=TIME)

@@ -79,7 +79,7 @@ def test_a_relative_path_warns_and_what_is_none_does_not(
 
 def test_without_a_thread_to_look_the_text_is_sent(cos: FakeCos, monkeypatch: pytest.MonkeyPatch) -> None:
     def none(*arguments: object) -> None:
-        raise cosxfer.CosxferError("there is no thread to work in")
+        raise cosxfer.CosxferError("no thread is available")
 
     monkeypatch.setattr(mistakes, "in_thread", none)
     run(cos, lambda client: put(client, "text"))

@@ -385,7 +385,7 @@ def test_pages_are_asked_for_by_their_markers(cos: FakeCos) -> None:
 def test_an_answer_that_is_not_coss_is_shown_shortened(cos: FakeCos) -> None:
     html = b"<html>" + b"login here " * 1000
     cos.fault("head_object", lambda request, proceed: HttpResponse(status=404, headers={}, body=html))
-    with pytest.raises(cosxfer.NotFoundError, match="not COS's: '<html>login here") as caught:
+    with pytest.raises(cosxfer.NotFoundError, match="not from COS: '<html>login here") as caught:
         run(cos, lambda client: client.head_object(BUCKET, "k"))
     assert len(str(caught.value)) < 400
     assert caught.value.code == ""

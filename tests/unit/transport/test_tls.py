@@ -11,4 +11,4 @@ from cosxfer.transport.tls import not_trusted
 def test_why_a_certificate_is_not_trusted_is_one_sentence_whichever_way_openssl_says_it(reason: str) -> None:
     error = ssl.SSLCertVerificationError(1, "certificate verify failed")
     error.verify_message = reason
-    assert f"not trusted: {reason.removesuffix('.')}. Name the file" in not_trusted(error)
+    assert f"not trusted: {reason.removesuffix('.')}. Pass the file" in not_trusted(error)

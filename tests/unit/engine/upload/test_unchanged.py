@@ -145,7 +145,7 @@ def test_a_file_that_nobody_touches_is_not_read_twice(
 @pytest.mark.parametrize("part", [1, 3, 6])
 def test_a_writer_who_puts_the_mtime_back_is_found_before_complete(cos: FakeCos, path: Path, part: int) -> None:
     cos.fault("multipart_upload", then(write_secretly, path), part=part)
-    with pytest.raises(cosxfer.SourceChangedError, match="its mtime put back") as caught:
+    with pytest.raises(cosxfer.SourceChangedError, match="its mtime restored") as caught:
         upload(cos, path, async_limit=1)
     assert caught.value.changed == "content"
     assert cos.count("multipart_complete") == 0

@@ -379,7 +379,7 @@ def test_a_file_that_was_rewritten_is_sent_once_and_told(
         async with FakeCos().client(transport=MemoryTransport(answer)) as client:
             await other_ways(path)[way](client)
 
-    with pytest.raises(cosxfer.SourceChangedError, match="it had 100 bytes and has 101"):
+    with pytest.raises(cosxfer.SourceChangedError, match="it had 100 bytes and now has 101"):
         asyncio.run(main())
     assert len(sent) == 1
     assert not waits
