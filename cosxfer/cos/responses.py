@@ -102,7 +102,7 @@ def _message(response: HttpResponse, fields: Mapping[str, str], operation: str, 
         said = f"the response is not from COS: {' '.join(text.split())!r}"
     else:
         said = "without a reason"
-    parts = [f"{operation}: the server answered {response.status}, {said}"]
+    parts = [f"{operation}: the server returned {response.status}, {said}"]
     # Without the query, which may hold a signature.
     if 300 <= response.status < 400 and (elsewhere := response.headers.get("location", "").partition("?")[0]):
         parts.append(f"(a redirect to {shorten(elsewhere, 200)}; check the endpoint and the region)")
@@ -123,7 +123,7 @@ def document(response: HttpResponse, root: str, *, operation: str, bounds: xml.B
 
 def malformed(operation: str, why: str) -> ProtocolError:
     """Return the error for a response that COS would not send."""
-    return ProtocolError(f"{operation}: the server's answer cannot be used: {why}")
+    return ProtocolError(f"{operation}: malformed response from the server: {why}")
 
 
 def etag(response: HttpResponse, *, operation: str) -> str:

@@ -1,1 +1,1 @@
-"""How requests reach the network. The seam is `cosxfer.transport.base.Transport`."""
+"""Transports send requests over the network. Their interface is `cosxfer.transport.base.Transport`."""

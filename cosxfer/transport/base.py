@@ -1,4 +1,4 @@
-"""The seam between COS and the network: one request in, one answer out."""
+"""The interface between COS and the network: one request in, one response out."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
-"""Longest body that is collected in memory; an answer of COS is far below. A longer one is a `ProtocolError`."""
+"""Longest response body that is collected in memory. COS sends far less. A longer one is a `ProtocolError`."""
 
 
 class Transport(Protocol):
-    """Sends requests over connections of its own. Used from one event loop."""
+    """Sends requests over its own connections. Used from one event loop."""
 
     async def send(self, request: HttpRequest) -> HttpResponse:
-        """Send ``request`` once and return the answer, whatever its status.
+        """Send ``request`` once and return the response, whatever its status.
 
-        Raises a `cosxfer.errors.TransportError` where there is no complete answer: refused, cut, stalled, not HTTP.
-        Errors that the body raises while it is read come through unchanged. Cancelling ends the request alone.
+        Raises a `cosxfer.errors.TransportError` if there is no complete response: refused, cut, stalled, not HTTP.
+        Errors that the body raises while it is read are raised unchanged. A cancellation ends only this request.
         """
         ...
 

@@ -1,9 +1,8 @@
-"""The one place that chooses between the transports.
+"""Chooses the transport. No other module does.
 
-``"native"`` is our own data path, which knows no proxies; ``"httpx"`` the portable one, which goes through them.
-``"auto"`` is native, but httpx where that is not built, and for each host that the environment names a proxy for.
-Whoever asks for ``"native"`` gets it, past any proxy. A caller's own ``httpx.AsyncClient`` is used as it is, and left
-open.
+``"native"`` is the native transport, which ignores proxies. ``"httpx"`` is the portable one, which supports them.
+``"auto"`` is native if that is built, but httpx for each host with a proxy in the environment. A caller's own
+``httpx.AsyncClient`` is used unchanged and not closed.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from cosxfer.transport.proxies import Proxies
 
 
 class HttpxClient(Protocol):
-    """What we call of an ``httpx.AsyncClient``. A protocol, so that the annotation does not import httpx."""
+    """The part of an ``httpx.AsyncClient`` that is used. As a protocol, the annotation does not import httpx."""
 
     def build_request(self, method: str, url: Any, /, **options: Any) -> Any: ...
 
@@ -43,9 +42,9 @@ _CLIENT = ("httpx.AsyncClient", "httpx._client.AsyncClient")
 
 
 def choose_transport(choice: TransportChoice, config: ClientConfig) -> Transport:
-    """The transport that ``choice`` stands for; one that was made by the caller is returned as it is.
+    """Return the transport for ``choice``. A transport of the caller is returned unchanged.
 
-    Raises `UsageError` for ``"native"`` where it is not built, or another word.
+    Raises `UsageError` for ``"native"`` if it is not built, and for an unknown name.
     """
     if not isinstance(choice, str):
         if _is_httpx_client(choice):
@@ -56,13 +55,13 @@ def choose_transport(choice: TransportChoice, config: ClientConfig) -> Transport
     if choice == "native":
         if not is_built():
             raise UsageError(
-                "the native transport is not built: it needs libnghttp2 (libnghttp2-dev) when cosxfer is installed",
+                "the native transport is not built; install libnghttp2 (libnghttp2-dev), then install cosxfer again",
                 name="transport",
                 value=choice,
             )
         proxy = Proxies().of_template(config.endpoint, config.region)
         if proxy:
-            _say_once(f"the native transport is asked for, and goes past the proxy that {proxy.name} names")
+            _say_once(f"the native transport was requested; it ignores the proxy in {proxy.name}")
         return _native(config)
     if choice == "auto":
         return _automatic(config)
@@ -76,9 +75,9 @@ def choose_transport(choice: TransportChoice, config: ClientConfig) -> Transport
 
 
 class ByOrigin:
-    """Natively where the way is direct, over httpx where it is through a proxy: decided for each origin, once.
+    """Uses the native transport for direct connections and httpx through a proxy. Decides once per origin.
 
-    For clients whose hosts ``NO_PROXY`` may divide.
+    For clients that have some hosts in ``NO_PROXY`` and others not.
     """
 
     def __init__(self, config: ClientConfig, proxies: Proxies) -> None:
@@ -105,7 +104,7 @@ class ByOrigin:
         if proxy is None:
             named = self._proxies.of_scheme(endpoint.scheme)
             if named is not None:
-                _say_once(f"going past the proxy that {named.name} names, natively, for hosts that NO_PROXY names")
+                _say_once(f"using the native transport, not the proxy in {named.name}, for hosts in NO_PROXY")
             way = self._native
         else:
             _say_once(_over_httpx(f"{proxy.name} names a proxy"))
@@ -124,25 +123,25 @@ class ByOrigin:
                 await self._httpx.aclose()
 
     def abandon(self) -> None:
-        """Let go of everything at once: httpx's connections go with it, the native ones have to be told."""
+        """Drop everything at once. httpx's connections end with it; the native ones must be dropped explicitly."""
         self._closed = True
         self._native.abandon()
 
 
 def _is_httpx_client(choice: object) -> TypeGuard[httpx.AsyncClient]:
-    # By name, as httpx is not imported where nobody uses it; whoever passes a client has imported it.
+    # By name, so that this does not import httpx. A caller that passes a client has imported it.
     return any(f"{kind.__module__}.{kind.__name__}" in _CLIENT for kind in type(choice).__mro__)
 
 
 def _around(client: httpx.AsyncClient | None, config: ClientConfig, proxies: Proxies | None = None) -> Transport:
-    # Imported here: httpx is most of the start-up time of a program that does not need it.
+    # Imported here, because httpx would dominate the start-up time of a program that does not need it.
     from cosxfer.transport.httpx import HttpxTransport
 
     return HttpxTransport(config, client=client, proxies=proxies)
 
 
 def is_built() -> bool:
-    """Whether the native transport is there."""
+    """Whether the native transport is built."""
     return importlib.util.find_spec("cosxfer._native.wire") is not None
 
 
@@ -164,7 +163,7 @@ def _automatic(config: ClientConfig) -> Transport:
     elif config.max_bytes_per_second is None:
         return ByOrigin(config, proxies)
     else:
-        why = "one limit (max_bytes_per_second) holds for what goes through a proxy and for what NO_PROXY names"
+        why = "max_bytes_per_second limits requests through the proxy and to hosts in NO_PROXY together"
     _say_once(_over_httpx(why))
     return _around(None, config, proxies)
 

@@ -1,9 +1,9 @@
-"""A request with ``Expect: 100-continue``, over an HTTP/1.1 connection of its own (RFC 9110, section 10.1.1).
+"""Sends a request with ``Expect: 100-continue`` over its own HTTP/1.1 connection (RFC 9110, section 10.1.1).
 
-httpx sends a body without waiting for leave, so this one exchange is made here, with h11, on which httpx stands too.
-The head goes first. Where the server refuses, its answer is read and not a byte of the body is sent. Where it says
-nothing for a while, the body is sent all the same: the section quoted above wants no client to wait for ever, since
-old servers and proxies know nothing of this expectation.
+httpx cannot wait for 100 Continue before it sends a body. So this module makes the exchange with h11, which httpx uses
+too. It sends the head first. If the server refuses, it reads the response and sends no body. If the server says nothing
+for a while, it sends the body: by the RFC, clients must not wait for ever, because old servers and proxies ignore the
+header.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from cosxfer.transport.request_body import body_views
 from cosxfer.transport.tls import not_trusted, refusal
 
 WAIT_SECONDS = 3.0
-"""How long the server may take to say "continue" before the body is sent without it."""
+"""How long to wait for 100 Continue before the body is sent anyway."""
 CHUNK_BYTES = 256 * 1024
 _READ_BYTES = 64 * 1024
 
 
 class Http2ChosenError(TransportError):
-    """The server chose HTTP/2 in the TLS handshake, which this exchange does not speak; nothing was sent."""
+    """The server chose HTTP/2 in the TLS handshake, which this exchange does not support. Nothing was sent."""
 
 
 @dataclass(kw_only=True)
 class ContinueExchange:
-    """One request and its answer. ``context`` is for https and should offer HTTP/1.1 alone."""
+    """One request and its response. ``context`` is for https and should offer only HTTP/1.1."""
 
     request: HttpRequest
     context: ssl.SSLContext | None
@@ -47,7 +47,7 @@ class ContinueExchange:
     _protocol: h11.Connection = field(default_factory=lambda: h11.Connection(h11.CLIENT), repr=False)
 
     async def run(self) -> HttpResponse:
-        """Send the request once; raises a `TransportError` where there is no complete answer."""
+        """Send the request once. Raises a `TransportError` if there is no complete response."""
         stream = await self._connect()
         self._progress = Progress(self.request.stall_timeout_seconds)
         self._progress.begins()
@@ -97,7 +97,7 @@ class ContinueExchange:
 
     async def _exchange(self, stream: Stream) -> HttpResponse:
         await self._write(stream, self._protocol.send(self._head()))
-        with self._progress.waits_for_us():  # that has a limit of its own
+        with self._progress.waits_for_us():  # this wait has its own limit
             first = await self._leave(stream)
         if isinstance(first, h11.Response):
             return await self._answer(stream, first)
@@ -106,7 +106,7 @@ class ContinueExchange:
         except (ConnectError, TransportTimeoutError):
             raise
         except TransportError as broken:
-            # The server may have answered and closed while the body was on its way: its answer says more.
+            # The server may have sent a response and closed. Its response is more useful than the error.
             try:
                 return await self._answer(stream, await self._final(stream))
             except ConnectError:
@@ -123,7 +123,7 @@ class ContinueExchange:
         return h11.Request(method=self.request.method.encode(), target=self.request.target.encode(), headers=headers)
 
     async def _leave(self, stream: Stream) -> h11.InformationalResponse | h11.Response | None:
-        """What the server says to the head: go on, its final answer, or nothing in time."""
+        """Return the server's reaction to the head: 100 Continue, a final response, or None after the timeout."""
         try:
             async with asyncio.timeout(self.wait_seconds):
                 while True:
@@ -150,7 +150,7 @@ class ContinueExchange:
                 break
             for start in range(0, len(view), CHUNK_BYTES):
                 chunk = view[start : start + CHUNK_BYTES]
-                # h11 asks of data only that it has a length.
+                # h11 needs only the length of the data.
                 await self._write(stream, *(self._protocol.send_with_data_passthrough(h11.Data(data=chunk)) or ()))  # type: ignore[arg-type]
                 self._progress.moved(len(chunk))
                 if self.request.on_sent is not None:
@@ -189,7 +189,7 @@ class ContinueExchange:
                 continue
             if isinstance(event, h11.ConnectionClosed):
                 raise TransportError(
-                    self._message("the server closed the connection without an answer"), url=self.request.url
+                    self._message("the server closed the connection without a response"), url=self.request.url
                 )
             return None if event is h11.PAUSED else event  # type: ignore[return-value]
 

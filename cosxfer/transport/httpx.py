@@ -1,7 +1,7 @@
 """The portable transport: httpx, HTTP/1.1 and HTTP/2.
 
-httpx keeps one HTTP/2 connection for each origin and client, and one connection means one congestion window and one
-flow-control window for all parts. So this transport holds several clients ("lanes"), each with a few streams.
+httpx keeps one HTTP/2 connection per origin and client. On one connection, all parts share one congestion window and
+one flow-control window. So this transport has several clients ("lanes") with a few streams each.
 """
 
 from __future__ import annotations
@@ -53,25 +53,25 @@ from cosxfer.transport.tls import context_of, no_tls, no_tls_message, not_truste
 STREAMS_PER_LANE = 2
 MAX_LANES = 8
 HTTP2_CHUNK_BYTES = 64 * 1024
-"""httpcore cuts each chunk into HTTP/2 frames by slicing the rest anew: cheap for views of this size."""
+"""httpcore splits each chunk into HTTP/2 frames by repeated slicing, which is cheap at this size."""
 HTTP1_CHUNK_BYTES = 256 * 1024
-"""Over HTTP/1.1 a chunk is written as it is; fewer of them cost less Python."""
+"""HTTP/1.1 writes a chunk unchanged. Fewer chunks need less Python code."""
 
 USER_AGENT = "cosxfer/0.1.0"
 REFUSAL_SECONDS = 1.0
-"""How long a server may take to say why it ends connections."""
+"""How long to wait for the server's reason for closing connections."""
 
 
-# What encodes headers for HTTP/2 logs each of them at DEBUG, keys and tokens too: only for whoever asks for just that.
+# hpack logs every header at DEBUG, including keys and tokens. Only an explicit level for hpack turns this on.
 if logging.getLogger("hpack").level == logging.NOTSET:
     logging.getLogger("hpack").setLevel(logging.INFO)
 
 
 def _import_now() -> None:
-    """Import what the libraries below import by its first use, or at each use.
+    """Import the modules that the libraries import at their first use or at each use.
 
-    A process may be forked while a thread imports: what the child then imports itself it waits for without end.
-    httpcore looks for sniffio at each use. If it is not installed, None says so without a search and without a lock.
+    If a process is forked while a thread imports a module, an import of it in the child hangs. httpcore imports sniffio
+    at each use. If sniffio is not installed, None in `sys.modules` makes the import fail without a search or a lock.
     """
     for name in ("anyio._backends._asyncio", "httpcore._async.http2", "httpcore._async.http_proxy"):
         importlib.import_module(name)
@@ -95,15 +95,15 @@ class _Lane:
     proxy: Proxy | None = None
     active: int = 0
     retired: bool = False
-    """Its connection fell silent: no more requests, and closed with the last one."""
+    """Its connection made no progress. The lane gets no new requests and is closed after the last one."""
 
 
 class HttpxTransport:
-    """Sends over httpx, through the proxies that the environment names (`cosxfer.transport.proxies`).
+    """Sends over httpx, through the proxies of the environment (`cosxfer.transport.proxies`).
 
-    One that cannot be used is a `UsageError`: at once where every request would go through it.
+    An unusable proxy raises `UsageError`: here if every request would use it, else at the request.
 
-    A ``client`` of the caller's own is used as it is, for everything, and left open.
+    A ``client`` of the caller is used unchanged for all requests and not closed.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class HttpxTransport:
             try:
                 return await self._ask_first(request)
             except Http2ChosenError:
-                pass  # a context of the user's own that offers HTTP/2: sent without waiting
+                pass  # the caller's context offers HTTP/2: send without waiting
         lane = self._pick(proxy)
         try:
             return await self._send_over(lane, request)
@@ -170,7 +170,7 @@ class HttpxTransport:
 
     async def aclose(self) -> None:
         self._closed = True
-        # httpcore forgets a connection that is just being made: who waits for it would then send over it.
+        # httpcore forgets connections that are being made, and requests that wait for one would be sent over it.
         under_way, self._under_way = self._under_way, set()
         for until_closed in under_way:
             until_closed.reschedule(0)
@@ -180,12 +180,12 @@ class HttpxTransport:
                 await lane.client.aclose()
 
     async def _ask_first(self, request: HttpRequest) -> HttpResponse:
-        """Send the body only once the server agrees, over a connection of its own, as httpx cannot wait.
+        """Send the body only after the server agrees, over a separate connection, because httpx cannot wait.
 
-        Over HTTP/2 alone, and through a proxy, the body is sent without waiting.
+        With only HTTP/2 or through a proxy, the body is sent without waiting.
         """
         if request.endpoint.scheme == "https" and self._expect_context is None:
-            # Not the lanes' context: httpcore makes that one offer HTTP/2.
+            # A separate context, because httpcore makes that of the lanes offer HTTP/2.
             self._expect_context = context_of(self._config)
         return await ContinueExchange(
             request=request,
@@ -195,13 +195,14 @@ class HttpxTransport:
         ).run()
 
     async def _refused_handshake(self, request: HttpRequest) -> str:
-        """Why the server ends connections that have not brought a single answer, where it says so.
+        """Return the server's TLS reason for closing connections without any response; empty if it gives none.
 
-        TLS 1.3 refuses a client's certificate after the handshake. httpx is writing by then, and loses what it says.
+        In TLS 1.3, a server refuses a client certificate after the handshake. httpx is already writing then and loses
+        the alert.
         """
         if self._answered or self._client is not None or request.endpoint.scheme != "https":
             return ""
-        self._answered = True  # asked once
+        self._answered = True  # ask only once
         try:
             async with asyncio.timeout(REFUSAL_SECONDS):
                 stream = await connect(request.endpoint.host, request.endpoint.port)
@@ -214,7 +215,7 @@ class HttpxTransport:
         return ""
 
     def _proxy(self, request: HttpRequest) -> Proxy | None:
-        """The proxy of the environment that this goes through; a client of the caller's own has its own."""
+        """Return the proxy of the environment for this request. A client of the caller has its own."""
         if self._client is not None:
             return None
         endpoint = request.endpoint
@@ -235,7 +236,7 @@ class HttpxTransport:
             http1=http1,
             http2=http2,
             verify=self._context if http2 else context_of(self._config),
-            # Which requests go through a proxy is decided here, not by httpx's reading of the environment.
+            # This transport decides which requests use a proxy, not httpx.
             proxy=None if proxy is None else self._client_proxy(proxy),
             trust_env=False,
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=30.0),
@@ -253,17 +254,18 @@ class HttpxTransport:
         if proxy.scheme != "https":
             return client_proxy(proxy, None)
         if self._proxy_context is None:
-            # The proxy is trusted as servers are; not by the lanes' context, which httpcore makes offer HTTP/2.
+            # Check the proxy's certificate like a server's, but in a separate context: httpcore makes that of the lanes
+            # offer HTTP/2.
             self._proxy_context = context_of(self._config)
         return client_proxy(proxy, self._proxy_context)
 
     async def _answer_over_http1(
         self, request: HttpRequest, proxy: Proxy | None, error: _CutWhileSendingError
     ) -> HttpResponse:
-        """Ask once more over HTTP/1.1.
+        """Send the request once more over HTTP/1.1.
 
-        A server that refuses a request before its body has arrived may answer and reset the stream; httpx then
-        reports a protocol error and loses the answer, which over HTTP/1.1 it can read.
+        A server that refuses a request before its body has arrived may send a response and reset the stream. Over
+        HTTP/2, httpx then reports a protocol error and loses the response. Over HTTP/1.1 it can read it.
         """
         lane = next((lane for lane in self._http1_lanes if lane.proxy == proxy), None)
         if lane is None:
@@ -283,35 +285,35 @@ class HttpxTransport:
         try:
             response = await progress.watch(self._exchange(lane, request, body, progress))
             if response.status == AUTHENTICATION_REQUIRED and lane.proxy is not None:
-                # Of a request that the proxy should have passed on. No server has seen it.
+                # From the proxy, which did not forward the request.
                 raise refused(lane.proxy, request, f"{response.status} Proxy Authentication Required")
             self._answered = True
             if response.http_version == "HTTP/1.1":
-                # What the server did not negotiate once, it will not later.
+                # A server that does not negotiate HTTP/2 once will not do so later.
                 lane.chunk_bytes = HTTP1_CHUNK_BYTES
                 lane.http2 = False
             return response
         except Exception as error:
             body.take_back()
             if body.error is not None:
-                # httpcore has cut off where it came from.
+                # httpcore has removed its cause.
                 raise body.error from body.cause
             if isinstance(error, CosxferError):
                 raise
-            # Also what httpx lets through from the libraries below it.
+            # Also errors that httpx passes through from other libraries.
             raise _translated(error, request, self._config, lane, silent=progress.expired) from error
         finally:
             lane.active -= 1
             if progress.expired and lane.http2 and lane.client is not self._client:
-                # httpcore would send the next request over the same connection.
+                # Otherwise httpcore would send the next request over the same connection.
                 lane.retired = True
                 self._lanes = [other for other in self._lanes if other is not lane]
             if lane.retired and not lane.active:
                 await lane.client.aclose()
 
     async def _exchange(self, lane: _Lane, request: HttpRequest, body: _BodyStream, progress: Progress) -> HttpResponse:
-        # A single read or write may take long, as long as there is progress. In a client of the caller's own we do not
-        # see what the server has confirmed.
+        # A single read or write may take long if there is progress. A client of the caller does not show acknowledged
+        # bytes, so there the timeout applies to each read and write.
         stall = None if self._client is None else request.stall_timeout_seconds
         url = _Url(request)
         outgoing = lane.client.build_request(
@@ -321,7 +323,7 @@ class HttpxTransport:
             content=body if request.content_length != 0 else None,
             timeout=httpx.Timeout(stall, connect=self._config.connect_timeout_seconds, pool=None),
         )
-        outgoing.url = url  # httpx has made a plain one of it
+        outgoing.url = url  # httpx has replaced it by a plain URL
         response = await self._begun(lane, request, outgoing, progress)
         try:
             collected = await _read(response, request, progress)
@@ -337,7 +339,7 @@ class HttpxTransport:
     async def _begun(
         self, lane: _Lane, request: HttpRequest, outgoing: httpx.Request, progress: Progress
     ) -> httpx.Response:
-        """Send it, and return as soon as an answer has begun."""
+        """Send the request and return when the response head has arrived."""
         sending = lane.client.send(outgoing, stream=True)
         if lane.proxy is None or not Passage.is_watched(lane.proxy):
             outgoing.extensions["trace"] = _traced(progress, _Handshake().trace)
@@ -359,21 +361,21 @@ def _traced(progress: Progress, watcher: _Trace) -> _Trace:
 
 
 class _CutWhileSendingError(CosxferError):
-    """The stream, or the connection, ended while the body was being sent, over HTTP/2."""
+    """Over HTTP/2, the stream or the connection ended while the body was sent."""
 
     def __init__(self, message: str, *, broken: bool = False) -> None:
         super().__init__(message)
         self._broken = broken
 
     def unread(self, request: HttpRequest) -> TransportError:
-        """What the caller gets if no response could be read."""
+        """Return the error for the caller if no response can be read."""
         return (TransportError if self._broken else ProtocolError)(str(self), url=request.url)
 
 
 class _Handshake:
-    """Closes the connection whose TLS handshake is cancelled: httpcore closes it after errors alone.
+    """Closes a connection whose TLS handshake is cancelled. httpcore closes it only after errors.
 
-    Told by httpcore's extension "trace" what it does.
+    httpcore's extension "trace" reports the events.
     """
 
     def __init__(self) -> None:
@@ -387,8 +389,8 @@ class _Handshake:
 
 
 class _Url(httpx.URL):
-    """The address of a request, with the path as it was signed: httpx would simplify "a/../b", which is a key like any
-    other. (Its extension "target" says the same, but is then told to a proxy in place of the host to connect to.)"""
+    """The URL of a request with the path as it was signed. httpx would simplify "a/../b", which is a valid key. (The
+    extension "target" of httpx would keep the path, but httpx then sends it to a proxy instead of the host.)"""
 
     def __init__(self, request: HttpRequest) -> None:
         super().__init__(scheme=request.endpoint.scheme, host=request.endpoint.host, port=request.endpoint.port)
@@ -405,7 +407,7 @@ class _Url(httpx.URL):
 
 
 class _BodyStream(httpx.AsyncByteStream):
-    """The body in chunks that suit httpcore, counted as they are taken."""
+    """Yields the body in chunks for httpcore and counts them."""
 
     def __init__(self, request: HttpRequest, chunk_bytes: int, pace: Pace | None, progress: Progress) -> None:
         self._pace = pace
@@ -415,7 +417,7 @@ class _BodyStream(httpx.AsyncByteStream):
         self._on_sent = request.on_sent
         self._sent = 0
         self.error: Exception | None = None
-        """What the body itself raised: an error of its own, and none of the network."""
+        """The error that the body itself raised. It is not an error of the network."""
         self.cause: BaseException | None = None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -425,7 +427,7 @@ class _BodyStream(httpx.AsyncByteStream):
                 if self._pace is not None:
                     with self._progress.waits_for_us():
                         await self._pace.wait(len(chunk))
-                # httpcore takes any buffer, though its annotation says bytes.
+                # httpcore accepts any buffer, although its annotation says bytes.
                 yield cast(bytes, chunk)
                 self._sent += len(chunk)
                 self._progress.moved(len(chunk))
@@ -446,7 +448,7 @@ class _BodyStream(httpx.AsyncByteStream):
             raise
 
     def take_back(self) -> None:
-        """Report that what was sent so far has to be sent again."""
+        """Report to ``on_sent`` that the sent bytes must be sent again."""
         if self._on_sent is not None and self._sent:
             self._on_sent(-self._sent)
         self._sent = 0
@@ -517,22 +519,22 @@ def _translated(
 
 
 def _reason(error: BaseException) -> str:
-    """What the system said, which httpx and what is below it wrap several times."""
+    """Return the system's reason, which httpx and its libraries wrap several times."""
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLError | socket.gaierror) and cause.strerror:
             return cause.strerror
         if isinstance(cause, OSError) and cause.errno:
-            # asyncio puts the address in the place of what the system said.
+            # asyncio replaces the system's reason by the address.
             return os.strerror(cause.errno)
     return str(error) or type(error).__name__
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
     cause: BaseException | None = error
-    # Bounded, as a chain that someone built by hand may be a circle.
+    # Bounded, because a chain of causes may be circular.
     for _ in range(16):
         if cause is None:
             return
         yield cause
-        # A group has one error for each address of the host; the first stands for them.
+        # A group has one error per address of the host. Use the first.
         cause = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cause.__cause__ or cause.__context__

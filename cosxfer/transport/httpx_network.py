@@ -1,7 +1,7 @@
-"""The sockets under httpx: httpcore's own network layer replaced.
+"""A network layer for httpcore, which replaces its own.
 
-That one loses a response that came before the server closed: asyncio's transports forget what they have not read once
-a write fails. It cannot say what the peer has confirmed, and it looks for libraries to import at each use.
+httpcore's own layer loses a response that arrived before the server closed, because asyncio's transports drop unread
+data when a write fails. It also cannot report acknowledged bytes, and it imports libraries at each use.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _READ_BYTES = 64 * 1024
 
 
 def use_own_network(transport: httpx.AsyncHTTPTransport) -> None:
-    """Make the connections of ``transport`` ours."""
-    # httpcore takes a network layer, but httpx has no way to hand one on.
+    """Make ``transport`` use this network layer."""
+    # httpcore accepts a network layer, but httpx has no parameter for it.
     transport._pool._network_backend = _Network()
 
 
 async def connect(host: str, port: int) -> Stream:
-    """A connection without TLS. Raises OSError, or UnicodeError for a name that is none."""
+    """Return a connection without TLS. Raises OSError, or UnicodeError for an invalid name."""
     return Stream(await connect_any(await addresses(host, port)))
 
 
@@ -56,7 +56,7 @@ def _translated(timeout: type[Exception], failure: type[Exception]) -> Iterator[
     try:
         yield
     except TimeoutError as error:
-        raise (failure if error.errno else timeout)(str(error)) from error  # ETIMEDOUT is the system's
+        raise (failure if error.errno else timeout)(str(error)) from error  # ETIMEDOUT comes from the system
     except (OSError, UnicodeError) as error:
         raise failure(str(error)) from error
     except NoiseError as error:
@@ -72,7 +72,7 @@ class Stream(httpcore.AsyncNetworkStream):
         self._busy = 0
         self._closed = False
         self._rest: asyncio.Task[None] | None = None
-        """What is left of a write whose caller was cancelled."""
+        """The rest of a write whose caller was cancelled."""
         self._written = 0
         self.noise = 0
 
@@ -103,7 +103,7 @@ class Stream(httpcore.AsyncNetworkStream):
                 return await self.secured(ssl_context, server_hostname)
 
     async def secured(self, context: ssl.SSLContext, server_hostname: str | None) -> TlsStream:
-        """The same connection with TLS. Closes it if the handshake fails."""
+        """Return this connection with TLS. Closes it if the handshake fails."""
         try:
             secure = TlsStream(self, context, server_hostname)
             await secure.shake_hands()
@@ -119,7 +119,7 @@ class Stream(httpcore.AsyncNetworkStream):
         if self._rest is not None:
             self._rest.cancel()
         with suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)  # wakes those that read or write
+            self._sock.shutdown(socket.SHUT_RDWR)  # wakes readers and writers
         if not self._busy:
             self._let_go()
 
@@ -144,12 +144,12 @@ class Stream(httpcore.AsyncNetworkStream):
         return confirmed(self._sock, self._written)
 
     async def receive(self, max_bytes: int) -> bytes:
-        """Some bytes; none at the end."""
+        """Return some bytes; none at the end of the stream."""
         with self._in_use():
             return await self._loop.sock_recv(self._sock, max_bytes)
 
     async def send(self, buffer: bytes | memoryview) -> None:
-        """All of ``buffer``."""
+        """Send all of ``buffer``."""
         if self._rest is not None:
             await asyncio.shield(self._rest)
         view = memoryview(buffer)
@@ -166,11 +166,11 @@ class Stream(httpcore.AsyncNetworkStream):
             await asyncio.shield(rest)
         except asyncio.CancelledError:
             if isinstance(buffer, bytes):
-                # Half a frame or record would end the other requests on this connection.
+                # A partial frame or record would end the other requests on this connection.
                 self._rest = rest
                 rest.add_done_callback(lambda rest: rest.cancelled() or rest.exception())
             else:
-                rest.cancel()  # a body's own memory, which its owner may free now
+                rest.cancel()  # the memory of a body, which its owner may free now
                 await asyncio.wait([rest])
             raise
 
@@ -192,7 +192,7 @@ class Stream(httpcore.AsyncNetworkStream):
                 self._let_go()
 
     def _is_readable(self) -> bool:
-        """Whether something or the end has come, which on an idle connection means that it cannot be used."""
+        """Whether data or the end of the stream has arrived. An idle connection can then not be used."""
         if self._sock.fileno() < 0:
             return True
         if not hasattr(select, "poll"):
@@ -236,7 +236,7 @@ class TlsStream(Stream):
         return self._inner.confirmed()
 
     async def _run(self, step: Callable[..., Any], *arguments: Any) -> Any:
-        """Call ``step`` until the session has what it needs from the other side."""
+        """Call ``step`` until it succeeds. Reads from the peer if the session needs data."""
         while True:
             try:
                 result = step(*arguments)

@@ -1,9 +1,9 @@
-"""What `cosxfer.transport.httpx` has to know of proxies: which can be used, and how each fails.
+"""Proxy support for `cosxfer.transport.httpx`: checks proxies and explains their failures.
 
-httpcore speaks to HTTP proxies (``CONNECT``, or requests with an absolute address), over TLS too, and with ``socksio``
-to SOCKS5 ones. What it leaves open is closed here: its SOCKS handshake has no time-out, leaves its connection behind
-where it fails, and is logged with the password; its errors do not say whether the proxy's TLS failed or the server's;
-and it forgets the brackets of an IPv6 address.
+httpcore supports HTTP proxies (``CONNECT``, or requests with an absolute URL), also over TLS, and SOCKS5 proxies with
+``socksio``. This module closes its gaps. The SOCKS handshake has no timeout, leaks its connection if it fails, and
+logs the password. Errors do not say whether the TLS of the proxy or of the server failed. IPv6 addresses lose their
+brackets.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _Answer = TypeVar("_Answer")
 
 
 class TlsToProxyError(Exception):
-    """The handshake with the proxy itself failed, for the reason that is its ``__cause__``."""
+    """The TLS handshake with the proxy failed. The reason is ``__cause__``."""
 
 
 def check_proxy(proxy: Proxy) -> None:
-    """Raise a `UsageError` for a proxy that cannot be used. What the variable holds, a password maybe, is not shown."""
+    """Raise `UsageError` for an unusable proxy. It does not show the variable's value, which may have a password."""
     try:
         httpx.URL(proxy.url)
         usable = proxy.scheme in ("http", "https", "socks5", "socks5h")
@@ -44,7 +44,7 @@ def check_proxy(proxy: Proxy) -> None:
         usable = False
     if not usable:
         raise UsageError(
-            f"{proxy.name} cannot be used: it should be like http://host:port (or https://, socks5://, socks5h://)",
+            f"{proxy.name} cannot be used: write it as http://host:port (or https://, socks5://, socks5h://)",
             name=proxy.name,
         ) from None
     if proxy.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
@@ -55,7 +55,7 @@ def check_proxy(proxy: Proxy) -> None:
 
 
 def client_proxy(proxy: Proxy, context: ssl.SSLContext | None) -> httpx.Proxy:
-    """``proxy`` as httpx takes it; ``context`` is for TLS to the proxy itself."""
+    """Return ``proxy`` for httpx. ``context`` is for TLS to the proxy itself."""
     return _Proxy(proxy.url, ssl_context=context)
 
 
@@ -67,16 +67,16 @@ class _Proxy(httpx.Proxy):
 
 
 class _Secret(bytes):
-    """httpcore logs what it hands to SOCKS."""
+    """Bytes with a hidden repr, because httpcore logs the credentials for SOCKS."""
 
     def __repr__(self) -> str:
         return "(not shown)"
 
 
 class HostOfUrl(bytes):
-    """A host for httpcore: in brackets (of IPv6) where it becomes part of an address, without where it is decoded.
+    """An IPv6 host for httpcore: with brackets in an address, without them when it is decoded.
 
-    It is decoded to connect to, and to be compared with the certificate.
+    httpcore decodes it to connect and to check the certificate.
     """
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
@@ -84,22 +84,22 @@ class HostOfUrl(bytes):
 
 
 def named(proxy: Proxy) -> str:
-    """How messages name it."""
+    """Return the proxy's name for messages."""
     return f"the proxy {proxy.where} ({proxy.name})"
 
 
 def refused(proxy: Proxy, request: HttpRequest, said: str) -> ConnectError:
-    """The proxy answered, and lets nothing through. ``said`` begins with an HTTP status, or is httpcore's for SOCKS."""
+    """Return the error for a proxy that refuses. ``said`` begins with an HTTP status, or is httpcore's SOCKS text."""
     status = said[:3]
     no_entry = status == str(AUTHENTICATION_REQUIRED) or any(text in said for text in _NO_ENTRY)
     not_allowed = status == "403" or _NOT_ALLOWED in said
     advice = ""
     if said.startswith("Requested USERNAME"):
-        advice = f". It takes no user and password: {proxy.name}={proxy.scheme}://host:port"
+        advice = f". It accepts no user and password: {proxy.name}={proxy.scheme}://host:port"
     elif no_entry:
-        advice = f". It wants a user and a password, or others: {proxy.name}={proxy.scheme}://user:password@host:port"
+        advice = f". Check the user and the password: {proxy.name}={proxy.scheme}://user:password@host:port"
     elif not_allowed:
-        advice = f". Where the way is open without it, name the host in NO_PROXY: {request.endpoint.host}"
+        advice = f". To connect without the proxy, add the host to NO_PROXY: {request.endpoint.host}"
     did = said.removeprefix("Proxy Server ") if said.startswith("Proxy Server ") else f"refused: {said}"
     return ConnectError(
         f"cannot connect to {request.endpoint.where}: {named(proxy)} {did.rstrip('.')}{advice}",
@@ -112,7 +112,7 @@ def refused(proxy: Proxy, request: HttpRequest, said: str) -> ConnectError:
 
 
 class Passage:
-    """One request's way through a proxy to which there is TLS or SOCKS: watched by httpcore's extension "trace"."""
+    """Watches one request through a proxy with TLS or SOCKS, by httpcore's extension "trace"."""
 
     def __init__(self, request: HttpRequest, proxy: Proxy, *, timeout_seconds: float) -> None:
         self._request = request
@@ -140,14 +140,14 @@ class Passage:
             if self._stage == _TLS_TO_PROXY and not isinstance(error, httpx.TimeoutException):
                 raise TlsToProxyError from error
             if self._stage == _SOCKS and not isinstance(error, httpx.ProxyError):
-                # A reset, an assertion of httpcore's, or socksio's protocol error.
+                # A reset, an assertion of httpcore, or a protocol error of socksio.
                 raise ConnectError(
-                    f"{cannot}: it closed the connection, or what it answers is not SOCKS5", url=self._request.url
+                    f"{cannot}: it closed the connection, or its response is not SOCKS5", url=self._request.url
                 ) from error
             raise
 
     async def trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """What httpcore is about to do, or has done."""
+        """Handle an event of httpcore."""
         stage, _, state = event.rpartition(".")
         if stage not in (_TLS_TO_PROXY, _SOCKS):
             return

@@ -1,4 +1,4 @@
-"""A transport without a network, for tests: a function answers, and what was asked is kept."""
+"""A transport without a network, for tests: a function returns the responses, and the requests are recorded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Handler = Callable[[HttpRequest, bytes], "HttpResponse | Awaitable[HttpResponse]
 
 @dataclass
 class MemoryTransport:
-    """Answers each request with what ``handler(request, body)`` returns or raises."""
+    """Returns or raises what ``handler(request, body)`` returns or raises."""
 
     handler: Handler
     requests: list[HttpRequest] = field(default_factory=list)
@@ -36,7 +36,7 @@ class MemoryTransport:
 
 
 async def collect(request: HttpRequest) -> bytes:
-    """Read the body of ``request`` as a transport would, reporting what was taken."""
+    """Read the body of ``request`` as a transport does, and report the bytes to ``on_sent``."""
     pieces: list[bytes] = []
     async for view in body_views(request.body):
         pieces.append(bytes(view))

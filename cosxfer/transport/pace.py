@@ -1,4 +1,4 @@
-"""The rate limit where httpx sends: a token bucket on the event loop. The native transport has its own."""
+"""The rate limit of the httpx transport: a token bucket on the event loop. The native transport has its own."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import asyncio
 
 
 class Pace:
-    """Lets ``bytes_per_second`` pass in all; a tenth of a second may go in one burst."""
+    """Limits the total rate to ``bytes_per_second``. A burst may have the bytes of 0.1 s."""
 
     def __init__(self, bytes_per_second: float) -> None:
         self._per_second = bytes_per_second
         self._free_at = 0.0
-        """When what has been sent so far is paid for, by the loop's clock."""
+        """The loop's time at which the sent bytes are within the rate."""
 
     async def wait(self, count: int) -> None:
         """Return when ``count`` more bytes may be sent."""

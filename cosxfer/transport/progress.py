@@ -1,9 +1,9 @@
-"""What counts as progress if Python moves the bytes: the rule of the native transport (wire_connection.c).
+"""Detects progress when Python moves the bytes. The rule is that of the native transport (wire_connection.c).
 
-Progress means finishing a stage (the request's head or body, the response's head) or moving 1 KiB of body, either way.
-What the peer's system has confirmed of the request counts too: a megabyte or more lies in the socket's send buffer,
-and a slow server takes it long after it was written. Behind a proxy it is the proxy that confirms. Interim responses,
-single bytes, pings and trailers do not count, so a server that trickles cannot hold a caller. They are capped too.
+Progress means finishing a stage (request head, request body, response head) or moving 1 KiB of body, either way. Bytes
+of the request that the peer acknowledges count too: the socket's send buffer has a megabyte or more, which a slow
+server accepts long after it was written. Behind a proxy, the proxy acknowledges. Interim responses, single bytes, pings
+and trailers do not count, so a trickling server cannot hold a caller. They are also limited.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ if sys.platform != "win32":
     import termios
 
 TRICKLE_BYTES = 1024
-"""What has to move in a time-out, if no stage ends."""
+"""Bytes that must move within a timeout if no stage ends."""
 
 MAX_INTERIM = 32
-"""Interim (1xx) responses to one request."""
+"""Maximum interim (1xx) responses to one request."""
 
 MAX_NOISE_BYTES = 256 * 1024
-"""What a server may send without any progress: interim responses, pings, extensions of chunks, trailers."""
+"""Maximum bytes that a server may send without progress: interim responses, pings, chunk extensions, trailers."""
 
 TICK_SECONDS = 0.1
 _TCP_INFO_CONFIRMED = 120
-"""Where Linux' ``struct tcp_info`` holds tcpi_bytes_acked, 64 bits (since 4.1)."""
+"""Offset of tcpi_bytes_acked (64 bits) in Linux' ``struct tcp_info`` (since 4.1)."""
 
 T = TypeVar("T")
 
 
 class Outgoing(Protocol):
-    """A connection as `Progress` looks at it."""
+    """The part of a connection that `Progress` uses."""
 
     noise: int
-    """Bytes that came since the last progress of any request on it."""
+    """Bytes received since the last progress of any request on it."""
 
     def confirmed(self) -> tuple[int, int]:
-        """How many bytes the peer's system has confirmed so far, and how many are on their way to it."""
+        """Return how many bytes the peer has acknowledged, and how many are in flight."""
         ...
 
 
 def confirmed(sock: socket.socket, written: int) -> tuple[int, int]:
-    """`Outgoing.confirmed` of a socket to which ``written`` bytes were given."""
+    """Return `Outgoing.confirmed` for a socket to which ``written`` bytes were written."""
     waiting = 0
     if sys.platform != "win32":
         with suppress(OSError, ValueError):
@@ -63,11 +63,11 @@ def confirmed(sock: socket.socket, written: int) -> tuple[int, int]:
 
 
 class NoiseError(Exception):
-    """The server sends, but nothing that brings the request further."""
+    """The server sends data, but no progress of the request."""
 
 
 class Progress:
-    """Ends one request when its server has made no progress for ``seconds``."""
+    """Ends one request if it makes no progress for ``seconds``."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -88,7 +88,7 @@ class Progress:
 
     @property
     def expired(self) -> bool:
-        """Whether the request was ended by this."""
+        """Whether this ended the request."""
         return self._limit.expired()
 
     async def watch(self, work: Awaitable[T]) -> T:
@@ -112,15 +112,15 @@ class Progress:
             CURRENT.reset(token)
 
     def begins(self) -> None:
-        """The request is on a connection: until now others were waited for, or a handshake, which have other limits."""
+        """Start the timeout: the request has a connection. Waiting for one and handshakes have other limits."""
         if not self._begun:
             self._begun = True
             self.stage()
 
     def follow(self, event: str) -> None:
-        """What httpcore is about to do, or has done, as its extension "trace" says."""
+        """Handle an event of httpcore's extension "trace"."""
         if event.endswith((".connect_tcp.started", ".start_tls.started")):
-            # A handshake has a limit of its own. What was answered before it was a proxy's leave.
+            # A handshake has its own limit. An earlier response was a proxy's to CONNECT.
             self._begun = self._answered = False
             self._interims, self._tail = 0, b""
         elif event.startswith(("http11.", "http2.")):
@@ -138,19 +138,19 @@ class Progress:
             self._connection.noise = 0
 
     def answered(self) -> None:
-        """The response's head is there."""
+        """The response head has arrived."""
         self._answered = True
         self.stage()
 
     def moved(self, count: int) -> None:
-        """So much of a body has moved."""
+        """``count`` bytes of a body have moved."""
         self._moved += count
         if self._moved >= TRICKLE_BYTES:
             self.stage()
 
     @contextmanager
     def waits_for_us(self) -> Iterator[None]:
-        """It is not the server that is waited for: the caller's body is read, or the rate limit holds it back."""
+        """Stop the timeout during the block, which waits for the caller's body or the rate limit, not the server."""
         self._ours += 1
         try:
             yield
@@ -160,7 +160,7 @@ class Progress:
 
     @contextmanager
     def writes(self, connection: Outgoing) -> Iterator[None]:
-        """Some of the request is written to ``connection``."""
+        """The block writes a part of the request to ``connection``."""
         if connection is not self._connection:
             self._connection = connection
             self._confirmed, self._out_until = connection.confirmed()[0], 0
@@ -178,9 +178,9 @@ class Progress:
             self._tail = seen[-10:]
             self._interims += seen.count(b"\r\n\r\nHTTP/1.")
             if self._interims > MAX_INTERIM:
-                raise NoiseError("there is no end of interim responses")
+                raise NoiseError("too many interim responses")
         if connection.noise > MAX_NOISE_BYTES:
-            raise NoiseError(f"the server sent {MAX_NOISE_BYTES} bytes and no part of a response")
+            raise NoiseError(f"the server sent {MAX_NOISE_BYTES} bytes without any part of a response")
 
     def _look(self) -> None:
         if self._ours or not self._begun:
@@ -197,4 +197,4 @@ class Progress:
 
 
 CURRENT: ContextVar[Progress | None] = ContextVar("cosxfer_progress", default=None)
-"""Of the request that a task is sending: by this a connection of httpcore's finds whose bytes it moves."""
+"""The `Progress` of the request that a task is sending. A connection of httpcore finds it here."""

@@ -1,8 +1,8 @@
-"""The proxies of the environment: ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY``, but not for what ``NO_PROXY`` names.
+"""The proxies of the environment: ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``ALL_PROXY``, except for hosts in ``NO_PROXY``.
 
-They are read once, when a client is made, as httpx does too, and as `urllib.request` reads them: in either case, lower
-case first; where ``REQUEST_METHOD`` is set not ``HTTP_PROXY``, which in a CGI script is a header of whoever asks
-(CVE-2016-1000110). One place decides for all transports, so that none asks a proxy that another would leave out.
+They are read once when a client is created, as in httpx. The rules are those of `urllib.request`: lower-case names win
+over upper-case ones. If ``REQUEST_METHOD`` is set, ``HTTP_PROXY`` is ignored, because in a CGI script it is a header of
+the request (CVE-2016-1000110). This module decides for all transports, so that they use the same proxies.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
-from urllib.request import (  # type: ignore[attr-defined] # typeshed leaves the last one out
+from urllib.request import (  # type: ignore[attr-defined] # typeshed lacks the last one
     getproxies,
     getproxies_environment,
     proxy_bypass,
@@ -27,31 +27,31 @@ _PLACEHOLDER = re.compile(r"\{\w+\}")
 
 @dataclass(frozen=True, kw_only=True)
 class Proxy:
-    """A proxy of the environment, as it may be shown."""
+    """A proxy of the environment. The repr is safe to show."""
 
     name: str
     """The variable: ``"HTTPS_PROXY"``."""
     scheme: str
-    """How it is spoken to; empty where the variable holds no address."""
+    """The scheme of its address; empty if the variable has no valid address."""
     where: str
     """``host:port``, without user and password."""
     url: str = field(repr=False)
-    """All of it, which nobody else may see."""
+    """The whole address, which may contain a password."""
 
 
 class Proxies:
-    """What the environment says at this moment."""
+    """The proxies of the environment at the time of creation."""
 
     def __init__(self) -> None:
         self._environment = getproxies_environment()
         if "no" in self._environment:
             self._environment["no"] = _listed(self._environment["no"])
-        # Where it says nothing, macOS has settings of its own.
+        # If the environment has none, use the settings of macOS.
         self._urls = self._environment or getproxies()
         self._known: dict[tuple[str, str, int], Proxy | None] = {}
 
     def of(self, scheme: str, host: str, port: int) -> Proxy | None:
-        """The proxy for what is at ``host`` and ``port``; None where the way is direct."""
+        """Return the proxy for ``host`` and ``port``; None for a direct connection."""
         origin = (scheme, host, port)
         if origin not in self._known:
             proxy = self.of_scheme(scheme)
@@ -59,22 +59,22 @@ class Proxies:
         return self._known[origin]
 
     def of_scheme(self, scheme: str) -> Proxy | None:
-        """The proxy of those hosts that ``NO_PROXY`` does not name."""
+        """Return the proxy for hosts that are not in ``NO_PROXY``."""
         kind = next((kind for kind in (scheme, "all") if self._urls.get(kind)), None)
         return None if kind is None else _read(kind, self._urls[kind])
 
     def of_template(self, endpoint: str, region: str | None) -> Proxy | None:
-        """The proxy for a client's endpoint while its bucket is not known: for one that ``NO_PROXY`` does not name."""
+        """Return the proxy for a client's endpoint before its bucket is known."""
         address = _address(endpoint.replace("{bucket}", "bucket").replace("{region}", region or "region"))
         return None if address is None else self.of(*address)
 
     def same_for_all(self, endpoint: str) -> bool:
-        """Whether `of_template` holds for all buckets and regions: ``NO_PROXY`` makes no difference among them."""
+        """Whether `of_template` is right for all buckets and regions, whatever ``NO_PROXY`` says."""
         address = _address(endpoint)
         if address is None or self.of_scheme(address[0]) is None or "{" not in address[1]:
             return True
         if not self._environment:
-            return False  # what the system leaves out is not known here
+            return False  # the exceptions of the system are not known here
         exceptions = self._urls.get("no", "")
         _, host, port = address
         host = host.removesuffix(".")
@@ -83,7 +83,7 @@ class Proxies:
 
     def _bypassed(self, host: str, port: int) -> bool:
         host = host.removesuffix(".")
-        # NO_PROXY may name a host with its port, and an IPv6 address in brackets.
+        # NO_PROXY may have a host with its port, and an IPv6 address in brackets.
         names = [host, f"{host}:{port}"]
         if ":" in host:
             names += [f"[{host}]", f"[{host}]:{port}"]
@@ -96,24 +96,24 @@ class Proxies:
 
 
 def _listed(exceptions: str) -> str:
-    """``NO_PROXY`` in one form: commas alone, no dots at the ends of names, and ``*`` alone if that is an entry.
+    """Normalize ``NO_PROXY``: only commas, no trailing dots, and only ``*`` if that is an entry.
 
-    curl takes spaces between entries too.
+    Like curl, this accepts spaces between entries.
     """
     entries = [one.removesuffix(".") if one.strip("*.") else one for one in re.split(r"[,\s]+", exceptions) if one]
     return "*" if "*" in entries else ",".join(entries)
 
 
 def _is_below(host: str, port: int, entry: str) -> bool:
-    """Whether an entry ``*.example.com`` of ``NO_PROXY``, also with a port, names the host."""
+    """Whether an entry ``*.example.com`` of ``NO_PROXY``, also with a port, matches the host."""
     entry = entry.strip().lower()
     return entry.startswith("*.") and any(name.endswith(entry[1:]) for name in (host.lower(), f"{host.lower()}:{port}"))
 
 
 def _is_in(host: str, port: int, entry: str) -> bool:
-    """Whether an entry that is an IP address or a network (``10.0.0.0/8``, ``fd00::/8``) holds the host.
+    """Whether an entry that is an IP address or a network (``10.0.0.0/8``, ``fd00::/8``) contains the host.
 
-    An address may be in brackets and have a port. A host that is a name is in no network: it is not looked up here.
+    An address may be in brackets and have a port. A host name is never in a network, because it is not looked up.
     """
     entry = entry.strip()
     with_port = re.fullmatch(r"\[([^\]]*)\]:(\d+)|([\d.]+(?:/\d+)?):(\d+)", entry)
@@ -128,7 +128,7 @@ def _is_in(host: str, port: int, entry: str) -> bool:
 
 
 def _address(endpoint: str) -> tuple[str, str, int] | None:
-    """Scheme, host and port; None where it has none, which is told where it is used."""
+    """Return scheme, host and port. None for an invalid endpoint, which raises an error when it is used."""
     endpoint = endpoint.strip()
     try:
         parts = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
@@ -139,10 +139,10 @@ def _address(endpoint: str) -> tuple[str, str, int] | None:
 
 
 def _named(template: str, entry: str) -> Literal["none", "some", "all"]:
-    """Which of the hosts that ``template`` stands for are named by an entry of ``NO_PROXY``: by their last labels."""
+    """Return which of the hosts of ``template`` an entry of ``NO_PROXY`` matches, by their last labels."""
     entry = entry.strip().lower()
     if "/" in entry:
-        # A network: only an address is in one, and what a placeholder stands for is not known.
+        # A network contains only addresses, and the value of a placeholder is not known.
         return "some" if re.sub(_PLACEHOLDER, "", template).replace(".", "").isdigit() else "none"
     below = entry.startswith("*.")
     labels = entry.removeprefix("*").lstrip(".").split(".")
@@ -165,7 +165,7 @@ def _read(kind: str, url: str) -> Proxy:
         host, port = parts.hostname, parts.port or _PORTS.get(parts.scheme, 0)
     except ValueError:
         host, port = None, 0
-    # An @ further on is of a password that should have been quoted: then part of it would be shown as the host.
+    # A later @ belongs to an unquoted password, part of which would be shown as the host.
     if not host or not port or "@" in f"{parts.path}{parts.query}{parts.fragment}":
         return Proxy(name=name, scheme="", where="", url=url)
     return Proxy(name=name, scheme=parts.scheme, where=host_and_port(host, port), url=url)

@@ -1,4 +1,4 @@
-"""A request's body as the transports read it, whatever it is made of."""
+"""Reads the body of a request, of any kind, for the transports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _END = object()
 
 
 async def body_views(body: Body) -> AsyncIterator[memoryview]:
-    """The body's buffers, one after another, as views of bytes."""
+    """Yield the body's buffers in order, as views of bytes."""
     if isinstance(body, bytes | bytearray | memoryview):
         yield memoryview(body).cast("B")
     elif isinstance(body, AsyncIterable):
@@ -29,13 +29,13 @@ async def body_views(body: Body) -> AsyncIterator[memoryview]:
 
 
 async def _in_a_thread(pieces: Iterator[Buffer]) -> AsyncIterator[Buffer]:
-    """Reading a file may block, and the event loop is the caller's."""
+    """Read the pieces in a thread, because reading a file may block the event loop."""
     while True:
         step = in_thread(None, partial(next, pieces, _END))
         try:
             found = await asyncio.shield(step)
         except asyncio.CancelledError:
-            # The thread goes on, and the next attempt reads the same file object.
+            # The thread continues, and the next attempt reads the same file object.
             await settled(step)
             raise
         if found is _END:
@@ -44,7 +44,7 @@ async def _in_a_thread(pieces: Iterator[Buffer]) -> AsyncIterator[Buffer]:
 
 
 async def settled(future: asyncio.Future[Any]) -> None:
-    """Wait until it is done, whatever its result; a cancellation that comes meanwhile is raised then."""
+    """Wait until ``future`` is done, whatever its result. Then raise a cancellation that arrived meanwhile."""
     cancelled: asyncio.CancelledError | None = None
     while not future.done():
         try:
@@ -52,6 +52,6 @@ async def settled(future: asyncio.Future[Any]) -> None:
         except asyncio.CancelledError as error:
             cancelled = error
     if not future.cancelled():
-        future.exception()  # seen: it is of no interest any more
+        future.exception()  # marks the exception as retrieved
     if cancelled is not None:
         raise cancelled

@@ -1,7 +1,7 @@
-"""TCP connections, made on the event loop.
+"""Makes TCP connections on the event loop.
 
-If a name has several addresses they are tried as RFC 8305 ("Happy Eyeballs") says: families in turn, the next one
-a quarter of a second after the last, or as soon as one fails; the first that connects is used.
+If a name has several addresses, they are tried by RFC 8305 ("Happy Eyeballs"): families in turn, the next address a
+quarter of a second after the previous one or as soon as one fails. The first connection is used.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import chain, zip_longest
 
-# The resolver encodes names with this codec, which is otherwise imported by its first use, in a thread: a process that
-# is forked at that moment could never import it.
+# The resolver encodes names with this codec and would import it at its first use, in a thread. A process that is forked
+# at that moment could never import it.
 import encodings.idna  # noqa: F401  # isort: skip
 
 from cosxfer.threads import in_thread
@@ -24,9 +24,9 @@ Address = tuple[socket.AddressFamily, "tuple[str, int] | tuple[str, int, int, in
 
 
 async def addresses(host: str, port: int) -> list[Address]:
-    """The addresses of ``host``, families in turn, in the resolver's order of preference."""
+    """Return the addresses of ``host``: families in turn, in the resolver's order of preference."""
     try:
-        # An address needs no resolver, and no thread.
+        # A literal address needs no resolver and no thread.
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except socket.gaierror:
         found = await in_thread(None, partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM))
@@ -37,7 +37,7 @@ async def addresses(host: str, port: int) -> list[Address]:
 
 
 async def connect_any(found: Sequence[Address]) -> socket.socket:
-    """A non-blocking socket, connected to the first of the addresses that takes it. Raises OSError."""
+    """Return a non-blocking socket that is connected to the first address that accepts. Raises OSError."""
     if len(found) == 1:
         return await _attempt(found[0])
     attempts: set[asyncio.Task[socket.socket]] = set()

@@ -10,15 +10,15 @@ from cosxfer.config import ClientConfig
 from cosxfer.errors import UsageError
 
 _CERTIFICATE_WANTED = (
-    "the server demands a client certificate: give verify= an ssl.SSLContext that has loaded one (load_cert_chain)"
+    "the server requires a client certificate: pass verify= an ssl.SSLContext that has loaded one (load_cert_chain)"
 )
 _CERTIFICATE_REFUSED = "the server does not accept the client certificate"
-_NO_COMMON_VERSION = "the server and we have no version of TLS in common"
+_NO_COMMON_VERSION = "the server supports no TLS version that this client supports"
 _REFUSALS = {
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": _CERTIFICATE_WANTED,
-    # What TLS 1.2 says of a client certificate that is missing is said of other things too.
-    "SSLV3_ALERT_HANDSHAKE_FAILURE": "the server refused the handshake: it may demand a client certificate (verify= an "
-    "ssl.SSLContext that has loaded one), or have no cipher in common with us",
+    # TLS 1.2 uses this alert for a missing client certificate and for other failures.
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "the server refused the handshake: it may require a client certificate (pass "
+    "verify= an ssl.SSLContext that has loaded one), or support no common cipher",
     "SSLV3_ALERT_BAD_CERTIFICATE": _CERTIFICATE_REFUSED,
     "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": _CERTIFICATE_REFUSED,
     "SSLV3_ALERT_CERTIFICATE_REVOKED": _CERTIFICATE_REFUSED,
@@ -29,25 +29,24 @@ _REFUSALS = {
     "TLSV1_ALERT_PROTOCOL_VERSION": _NO_COMMON_VERSION,
     "UNSUPPORTED_PROTOCOL": _NO_COMMON_VERSION,
     "NO_PROTOCOLS_AVAILABLE": _NO_COMMON_VERSION,
-    "TLSV1_ALERT_NO_APPLICATION_PROTOCOL": "the server does not speak the version of HTTP that is asked for",
+    "TLSV1_ALERT_NO_APPLICATION_PROTOCOL": "the server does not support the requested HTTP version",
 }
 
 
 def refusal(said: str) -> str:
-    """What an error of OpenSSL's means where trying again cannot help; empty for all others.
+    """Explain an error of OpenSSL for which a retry cannot help; empty for other errors.
 
-    ``said`` is its text, as the ssl module or as OpenSSL itself puts it. TLS 1.3 refuses a client's certificate after
-    the handshake: then it is what reading or writing ends with.
+    ``said`` is its text, from the ssl module or from OpenSSL. TLS 1.3 refuses a client certificate after the handshake,
+    so a read or write may fail with this error.
     """
     text = said.upper().replace(" ", "_")
     return next((f"{meaning} [{name}]" for name, meaning in _REFUSALS.items() if name in text), "")
 
 
 def context_of(config: ClientConfig) -> ssl.SSLContext:
-    """The context that ``config.verify`` stands for; a caller's own is returned as it is.
+    """Return the context for ``config.verify``. A caller's context is returned unchanged, even if it checks nothing.
 
-    By default the authorities are those of ``SSL_CERT_FILE`` or ``SSL_CERT_DIR`` where set and not empty, else
-    certifi's. A caller's context without a check of the host's name or of the certificate is the caller's decision.
+    By default the authorities are those of ``SSL_CERT_FILE`` or ``SSL_CERT_DIR`` if set and not empty, else certifi's.
     """
     verify = config.verify
     if isinstance(verify, ssl.SSLContext):
@@ -68,7 +67,7 @@ def context_of(config: ClientConfig) -> ssl.SSLContext:
         return context
     file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
     if file or folder:
-        # OpenSSL takes a folder that is not there for one without authorities, and Python both for the usual ones.
+        # OpenSSL treats a missing folder as one without authorities. If both are missing, Python uses the default ones.
         for name, path in (("SSL_CERT_FILE", file), ("SSL_CERT_DIR", folder)):
             if path and not (Path(path).is_file() if name == "SSL_CERT_FILE" else Path(path).is_dir()):
                 raise UsageError(f"{name} does not name usable certificate authorities: {path!r} is missing", name=name)
@@ -83,25 +82,25 @@ def context_of(config: ClientConfig) -> ssl.SSLContext:
 
 
 TLS_ALERT = "the answer is an alert of TLS"
-"""What the native parser says of an answer to plain HTTP from a port for TLS."""
+"""The native parser's message for a TLS alert in response to plain HTTP."""
 
 
 def only_tls_message(where: str) -> str:
-    """What is said of such a port."""
+    """Return the message for plain HTTP at a TLS port."""
     return f"cannot connect to {where}: it speaks TLS. Is its address https://{where}, with an s?"
 
 
 def not_trusted(error: ssl.SSLCertVerificationError) -> str:
-    """What is said of a certificate that failed its check."""
+    """Return the message for an untrusted certificate."""
     reason = error.verify_message.rstrip(".")  # some of OpenSSL's reasons are sentences
-    return f"its certificate is not trusted: {reason}. Name the file of its certificate authority (verify=…, --ca-file)"
+    return f"its certificate is not trusted: {reason}. Pass the file of its certificate authority (verify=…, --ca-file)"
 
 
 def no_tls(error: BaseException) -> bool:
-    """Whether a handshake failed because what came back is no TLS at all: plain HTTP, most often."""
+    """Whether a handshake failed because the response is not TLS, usually plain HTTP."""
     return isinstance(error, ssl.SSLError) and error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")
 
 
 def no_tls_message(where: str, *, through: str = "") -> str:
-    """What is said of it; ``through`` names the proxy between."""
+    """Return the message for a port without TLS. ``through`` names a proxy."""
     return f"cannot connect to {where}{through}: it does not speak TLS. Is its address http://{where}, without the s?"
