@@ -19,7 +19,7 @@ from cosxfer.server import RunningServer, running
 from tests.e2e.command import COMMAND, assert_one_paragraph, client, environment, flat, run
 
 
-def test_cp_uploads_and_says_what_happened(server: RunningServer, source: Path) -> None:
+def test_cp_uploads_and_prints_the_result(server: RunningServer, source: Path) -> None:
     done = run(server, "cp", source, f"cos://{server.bucket}/folder/")
     assert done.returncode == 0, done.stderr
     assert "verified by CRC64" in done.stdout
@@ -50,7 +50,7 @@ def test_cp_prints_one_json_object(server: RunningServer, source: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, MIB, MIB + 1])
-def test_cp_takes_files_of_any_size(server: RunningServer, tmp_path: Path, size: int) -> None:
+def test_cp_uploads_files_of_any_size(server: RunningServer, tmp_path: Path, size: int) -> None:
     source = tmp_path / "source"
     source.write_bytes(bytes(size))
     done = run(server, "cp", source, f"cos://{server.bucket}/sized-{size}", "--json")
@@ -109,7 +109,7 @@ def test_cp_over_http2_and_tls(source: Path) -> None:
         (["{source}", "cos://other-1250000000/k"], 1, "NoSuchBucket"),
     ],
 )
-def test_what_cannot_work_is_told_in_one_paragraph(
+def test_arguments_that_cannot_work_are_reported_in_one_paragraph(
     server: RunningServer, source: Path, arguments: list[str], code: int, message: str
 ) -> None:
     values = {"source": source, "folder": source.parent, "bucket": server.bucket}
@@ -123,7 +123,7 @@ def test_an_unknown_option_is_wrong_usage(server: RunningServer, source: Path) -
     assert run(server, "cp", source, f"cos://{server.bucket}/k", "--nonsense").returncode == 2
 
 
-def test_an_unreadable_file_is_told(server: RunningServer, tmp_path: Path) -> None:
+def test_an_unreadable_file_is_reported(server: RunningServer, tmp_path: Path) -> None:
     # A loop of links cannot be opened by anyone, root included.
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
@@ -133,7 +133,7 @@ def test_an_unreadable_file_is_told(server: RunningServer, tmp_path: Path) -> No
     assert_one_paragraph(done)
 
 
-def test_a_wrong_secret_is_told_and_not_shown(server: RunningServer, source: Path) -> None:
+def test_a_wrong_secret_is_reported_but_not_shown(server: RunningServer, source: Path) -> None:
     done = run(server, "cp", source, f"cos://{server.bucket}/k", COS_SECRET_KEY="my-wrong-secret")
     assert done.returncode == 1
     assert "SignatureDoesNotMatch" in done.stderr
@@ -141,21 +141,21 @@ def test_a_wrong_secret_is_told_and_not_shown(server: RunningServer, source: Pat
     assert_one_paragraph(done)
 
 
-def test_missing_keys_are_told_with_the_names_of_the_variables(source: Path) -> None:
+def test_missing_keys_are_reported_with_the_names_of_the_variables(source: Path) -> None:
     done = run(None, "cp", source, "cos://examplebucket-1250000000/k", "--region", "ap-guangzhou")
     assert done.returncode == 2
     assert "set COS_SECRET_ID and COS_SECRET_KEY, or send unsigned requests with --anonymous" in flat(done.stderr)
     assert_one_paragraph(done)
 
 
-def test_a_missing_region_is_told_with_the_name_of_the_option(source: Path) -> None:
+def test_a_missing_region_is_reported_with_the_name_of_the_option(source: Path) -> None:
     keys = {"COS_SECRET_ID": "me", "COS_SECRET_KEY": "mine"}
     done = run(None, "cp", source, "cos://examplebucket-1250000000/k", **keys)
     assert done.returncode == 2
     assert "give --region (such as ap-guangzhou) or set COS_REGION" in flat(done.stderr)
 
 
-def test_a_dead_port_is_told(server: RunningServer, source: Path) -> None:
+def test_a_dead_port_is_reported(server: RunningServer, source: Path) -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{reserved.getsockname()[1]}"
@@ -169,7 +169,7 @@ def test_a_dead_port_is_told(server: RunningServer, source: Path) -> None:
     assert done.stdout == ""
 
 
-def test_each_failed_attempt_at_a_silent_server_is_told(server: RunningServer, silent: str, tmp_path: Path) -> None:
+def test_each_failed_attempt_at_a_silent_server_is_printed(server: RunningServer, silent: str, tmp_path: Path) -> None:
     source = tmp_path / "small"
     source.write_bytes(b"small")
     done = run(
@@ -184,7 +184,7 @@ def test_each_failed_attempt_at_a_silent_server_is_told(server: RunningServer, s
     assert said.endswith("the server was silent for 0.2 s (sent 3 times)")
 
 
-def test_a_lost_initiate_is_told_once_and_an_unmade_one_not_at_all(
+def test_a_lost_initiate_is_reported_once_and_an_unsent_one_never(
     server: RunningServer, silent: str, source: Path
 ) -> None:
     arguments = ("cp", source, f"cos://{server.bucket}/k", "--timeout", "0.1", "--max-attempts", "4", "--endpoint")
@@ -218,7 +218,7 @@ def test_connect_timeout_bounds_the_making_of_a_connection(server: RunningServer
 
 
 @pytest.mark.parametrize("tls", [False, True])
-def test_http_and_https_taken_for_each_other_are_told(source: Path, tls: bool) -> None:
+def test_http_and_https_mix_ups_are_reported(source: Path, tls: bool) -> None:
     right, wrong = ("https", "http") if tls else ("http", "https")
     with running(tls=tls) as server:
         endpoint = f"{wrong}://127.0.0.1:{server.port}/{{bucket}}"
@@ -304,7 +304,7 @@ def test_debug_shows_the_traceback_and_no_secret(server: RunningServer, source: 
     assert run(server, "cp", source, "nonsense", "--debug").returncode == 2
 
 
-def test_json_tells_of_a_failure_too(server: RunningServer, source: Path) -> None:
+def test_json_reports_a_failure_too(server: RunningServer, source: Path) -> None:
     done = run(server, "cp", source, "cos://other-1250000000/k", "--json")
     assert done.returncode == 1
     error = json.loads(done.stdout)["error"]
@@ -418,7 +418,7 @@ def test_nohup_outlasts_the_terminal(server: RunningServer, source: Path) -> Non
     assert "verified by CRC64" in output
 
 
-def test_serve_says_where_it_is_and_stops_cleanly(tmp_path: Path, source: Path) -> None:
+def test_serve_prints_its_address_and_stops_cleanly(tmp_path: Path, source: Path) -> None:
     process = subprocess.Popen(
         [*COMMAND, "serve", "--root", str(tmp_path / "root"), "--port", "0", "--bucket", "one-1250000000"],
         env=environment(None) | {"COS_SECRET_ID": "me", "COS_SECRET_KEY": "mine"},
@@ -440,7 +440,7 @@ def test_serve_says_where_it_is_and_stops_cleanly(tmp_path: Path, source: Path) 
     assert (process.returncode, output, errors) == (0, "", "")
 
 
-def test_serve_says_when_its_port_is_taken(server: RunningServer) -> None:
+def test_serve_reports_that_its_port_is_in_use(server: RunningServer) -> None:
     done = run(None, "serve", "--port", server.port, COS_SECRET_ID="me", COS_SECRET_KEY="mine")
     assert done.returncode == 1
     said = flat(done.stderr)
@@ -448,7 +448,7 @@ def test_serve_says_when_its_port_is_taken(server: RunningServer) -> None:
     assert_one_paragraph(done)
 
 
-def test_serve_says_when_it_cannot_leave_its_keys(tmp_path: Path) -> None:
+def test_serve_reports_that_it_cannot_store_its_keys(tmp_path: Path) -> None:
     (tmp_path / "credentials.env").mkdir()
     done = run(None, "serve", "--port", 0, "--root", tmp_path)
     assert done.returncode == 1
@@ -491,7 +491,7 @@ def test_help_and_version() -> None:
         assert option in text
 
 
-def test_without_its_extra_the_command_says_what_to_install() -> None:
+def test_without_its_extra_the_command_names_the_package_to_install() -> None:
     code = "import sys; sys.modules['typer'] = None; from cosxfer.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1

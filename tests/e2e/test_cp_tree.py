@@ -62,7 +62,9 @@ def test_an_empty_name_is_not_the_current_directory(server: RunningServer, optio
     assert "the source is empty" in flat(done.stderr)
 
 
-def test_what_cannot_be_uploaded_is_told_and_stops_nothing_else(server: RunningServer, tree: Path) -> None:
+def test_files_that_cannot_be_uploaded_are_reported_and_do_not_stop_the_others(
+    server: RunningServer, tree: Path
+) -> None:
     (tree / "link").symlink_to("nowhere")
     (tree / "deep/folder").symlink_to(tree)
     os.mkfifo(tree / "pipe")
@@ -95,14 +97,14 @@ def test_json_has_every_file(server: RunningServer, tree: Path) -> None:
     assert files[str(tree / "empty")]["key"] == "json/empty"
 
 
-def test_a_wrong_bucket_is_told_for_each_file(server: RunningServer, tree: Path) -> None:
+def test_a_wrong_bucket_is_reported_for_each_file(server: RunningServer, tree: Path) -> None:
     done = run(server, "cp", "-r", tree, "cos://other-1250000000/x")
     assert done.returncode == 1
     assert done.stdout.startswith("nothing was uploaded to cos://other-1250000000/x, 4 files FAILED")
     assert done.stderr.count("NoSuchBucket") == 4
 
 
-def test_parts_that_stay_and_a_wrong_scheme_are_told(server: RunningServer, tree: Path) -> None:
+def test_remaining_parts_and_a_wrong_scheme_are_reported(server: RunningServer, tree: Path) -> None:
     server.set_faults(
         [
             {"operation": "multipart_upload", "do": "error", "status": 400, "code": "InvalidArgument"},
@@ -133,7 +135,7 @@ def test_a_filter_does_not_hide_what_cannot_be_read(server: RunningServer, tree:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_filter_that_matches_nothing_is_told(server: RunningServer, tree: Path) -> None:
+def test_a_filter_that_matches_nothing_is_reported(server: RunningServer, tree: Path) -> None:
     command = ("cp", "-r", tree, f"cos://{server.bucket}/nothing")
     done = run(server, *command, "--include", "*.gif", "--json")
     assert done.returncode == 1

@@ -65,7 +65,7 @@ class Page(HTMLParser):
                 self.fields[given["name"]] = given["value"]
 
 
-def test_the_page_holds_a_form_that_works(server: RunningServer, tmp_path: Path) -> None:
+def test_the_page_contains_a_working_form(server: RunningServer, tmp_path: Path) -> None:
     path = tmp_path / "upload.html"
     title = 'Für "alle" <b>&</b>'
     done = run(
@@ -111,13 +111,15 @@ def test_the_page_can_go_to_standard_output(server: RunningServer) -> None:
         (("cos://examplebucket-1250000000/", "-o", "none/"), 2, "a / at the end names a directory"),
     ],
 )
-def test_what_cannot_work_is_told(server: RunningServer, arguments: tuple[str, ...], code: int, said: str) -> None:
+def test_settings_that_cannot_work_are_reported(
+    server: RunningServer, arguments: tuple[str, ...], code: int, said: str
+) -> None:
     done = run(server, *arguments)
     assert (done.returncode, done.stdout) == (code, "")
     assert said in " ".join(done.stderr.split())
 
 
-def test_missing_keys_are_told() -> None:
+def test_missing_keys_are_reported() -> None:
     done = run(None, "cos://examplebucket-1250000000/", "--region", "ap-guangzhou", "-o", "-")
     assert done.returncode == 2
     assert "COS_SECRET_ID" in done.stderr

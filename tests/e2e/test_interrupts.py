@@ -68,7 +68,7 @@ def test_a_signal_while_the_command_starts_is_quiet(module: str, number: signal.
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_second_interrupt_does_not_wait_and_says_what_may_be_left(
+def test_a_second_interrupt_does_not_wait_and_prints_what_may_be_left(
     server: RunningServer, source: Path, number: signal.Signals, code: int
 ) -> None:
     server.requests(clear=True)

@@ -48,7 +48,7 @@ def test_a_wrong_command_line_is_an_object(arguments: list[str], message: str) -
     assert flat(done.stderr) == f"cosxfer: {flat(error['message'])}"
 
 
-def test_a_command_that_is_none_is_an_object() -> None:
+def test_an_unknown_command_prints_an_error_object() -> None:
     done = run(None, "copy", "--json")
     assert done.returncode == 2
     assert error_in(done.stdout)["message"].startswith("No such command 'copy'")

@@ -49,7 +49,7 @@ def test_what_has_failed_has_failed_whether_it_could_be_reported_or_not(server: 
     assert "the upload is done" not in said
 
 
-def test_a_reader_that_has_gone_is_told_as_such(server: RunningServer, source: Path) -> None:
+def test_a_closed_pipe_is_reported(server: RunningServer, source: Path) -> None:
     read, write = os.pipe()
     os.close(read)
     try:
@@ -92,7 +92,7 @@ def test_a_key_does_not_control_the_terminal(server: RunningServer, tmp_path: Pa
     assert not set(missing.stderr) & {"\a", "\x1b"}
 
 
-def test_a_name_that_is_not_text_is_told(server: RunningServer, tmp_path: Path) -> None:
+def test_a_file_name_that_is_not_text_is_reported(server: RunningServer, tmp_path: Path) -> None:
     path = os.fsencode(tmp_path) + b"/bad\xff"
     Path(os.fsdecode(path)).write_bytes(b"x")
     for locale in ({"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {}):

@@ -50,7 +50,7 @@ def stored(server: RunningServer, key: str) -> bytes:
         (["--", "--"], b"dashes"),
     ],
 )
-def test_what_is_typed_says_whether_it_is_a_stream(
+def test_a_dash_is_a_stream_and_a_path_is_not(
     server: RunningServer, tmp_path: Path, source: list[str], content: bytes
 ) -> None:
     (tmp_path / "sub").mkdir()
@@ -145,7 +145,7 @@ def test_the_secret_key_can_come_from_a_file(server: RunningServer, tmp_path: Pa
         (["serve", "--secret-key-file", "missing"], b"", "'missing': no such file"),
     ],
 )
-def test_what_is_no_key_is_told_and_not_shown(
+def test_an_invalid_secret_key_is_reported_but_not_shown(
     server: RunningServer, tmp_path: Path, arguments: list[str], given: bytes, said: str
 ) -> None:
     (tmp_path / "f").touch()

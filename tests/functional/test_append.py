@@ -38,7 +38,7 @@ def content(client: cosxfer.Client, server: RunningServer, key: str) -> bytes:
     return body
 
 
-def test_each_append_says_where_the_next_one_belongs(client: cosxfer.Client, server: RunningServer) -> None:
+def test_each_append_returns_the_position_of_the_next(client: cosxfer.Client, server: RunningServer) -> None:
     position = 0
     for body in (b"one ", "zwei ", iter([b"three ", b"four"]), b""):
         result = client.append_object(server.bucket, "steps", body, position=position, content_type="text/plain")
@@ -49,7 +49,7 @@ def test_each_append_says_where_the_next_one_belongs(client: cosxfer.Client, ser
 
 
 @pytest.mark.parametrize("position", [0, 1, len(FIRST) + 1])
-def test_a_wrong_position_is_told_with_the_right_one(
+def test_a_wrong_position_is_an_error_with_the_right_one(
     client: cosxfer.Client, server: RunningServer, key: str, position: int
 ) -> None:
     with pytest.raises(cosxfer.AppendPositionError, match=f"it ends at {len(FIRST)}") as caught:
@@ -60,7 +60,7 @@ def test_a_wrong_position_is_told_with_the_right_one(
     assert content(client, server, key) == FIRST + SECOND
 
 
-def test_an_object_that_is_not_appendable_is_told(client: cosxfer.Client, server: RunningServer) -> None:
+def test_an_object_that_is_not_appendable_is_an_error(client: cosxfer.Client, server: RunningServer) -> None:
     client.put_object(server.bucket, "normal", b"abc")
     with pytest.raises(cosxfer.ObjectNotAppendableError) as caught:
         client.append_object(server.bucket, "normal", b"d", position=3)
@@ -84,7 +84,7 @@ def test_a_first_append_that_was_lost_is_sent_again(client: cosxfer.Client, serv
 
 
 @pytest.mark.parametrize("how", ["reset", "error"])
-def test_an_append_whose_answer_was_lost_is_not_sent_again(
+def test_an_append_whose_response_was_lost_is_not_sent_again(
     client: cosxfer.Client, server: RunningServer, key: str, how: str
 ) -> None:
     server.set_faults(fault(how, at="answer"))
@@ -96,7 +96,7 @@ def test_an_append_whose_answer_was_lost_is_not_sent_again(
     assert content(client, server, key) == FIRST + SECOND
 
 
-def test_a_first_append_whose_answer_was_lost_is_compared_by_its_checksum(
+def test_a_first_append_whose_response_was_lost_is_compared_by_its_checksum(
     client: cosxfer.Client, server: RunningServer
 ) -> None:
     server.requests(clear=True)
@@ -106,7 +106,9 @@ def test_a_first_append_whose_answer_was_lost_is_compared_by_its_checksum(
     assert operations(server) == ["append_object", "head_object"]
 
 
-def test_somebody_else_s_append_is_not_taken_for_ours(client: cosxfer.Client, server: RunningServer, key: str) -> None:
+def test_an_append_of_another_client_is_not_mistaken_for_ours(
+    client: cosxfer.Client, server: RunningServer, key: str
+) -> None:
     # Ours is lost; another client appends as many bytes before we look.
     other = bytes(len(SECOND))
     client.append_object(server.bucket, key, other, position=len(FIRST))
@@ -118,7 +120,7 @@ def test_somebody_else_s_append_is_not_taken_for_ours(client: cosxfer.Client, se
     assert content(client, server, key) == FIRST + other
 
 
-def test_where_the_object_cannot_be_asked_nothing_is_sent_again(
+def test_nothing_is_sent_again_if_the_object_cannot_be_checked(
     client: cosxfer.Client, server: RunningServer, key: str
 ) -> None:
     denied = {"operation": "head_object", "do": "error", "status": 403, "code": "AccessDenied"}
@@ -148,6 +150,6 @@ def test_it_gives_up_after_as_many_attempts_as_it_may_make(server: RunningServer
 
 
 @pytest.mark.parametrize("position", [-1, True, "0a", None])
-def test_a_position_that_is_none_is_refused(client: cosxfer.Client, server: RunningServer, position: Any) -> None:
+def test_an_invalid_position_is_refused(client: cosxfer.Client, server: RunningServer, position: Any) -> None:
     with pytest.raises(cosxfer.UsageError, match="position is"):
         client.append_object(server.bucket, "k", b"a", position=position)

@@ -239,7 +239,7 @@ def test_with_its_length_known_a_stream_is_sent_as_it_comes(
     ("kind", "http_version"),
     [*((kind, "1.1") for kind in REPEATABLE), ("iterator", "2"), ("async iterator", "2"), ("unseekable file", "2")],
 )
-def test_a_wrong_length_is_told_and_makes_no_object(
+def test_a_wrong_length_is_an_error_and_creates_no_object(
     server: RunningServer, kind: str, length: int, http_version: Any
 ) -> None:
     with cosxfer.Client(endpoint=server.endpoint, credentials=server.credentials, http_version=http_version) as client:
@@ -289,7 +289,9 @@ def test_more_than_5_gib_is_refused_before_a_byte_is_sent(
         (ReadsAsynchronously(), "<ReadsAsynchronously> is read asynchronously"),
     ],
 )
-def test_what_is_no_body_is_refused(client: cosxfer.Client, server: RunningServer, body: Any, match: str) -> None:
+def test_a_value_that_is_not_a_body_is_refused(
+    client: cosxfer.Client, server: RunningServer, body: Any, match: str
+) -> None:
     with pytest.raises(cosxfer.UsageError, match=match):
         client.put_object(server.bucket, "k", body)
 
@@ -339,7 +341,7 @@ def test_a_damaged_archive_is_an_error_of_the_source(
         client.head_object(server.bucket, "damaged")
 
 
-def test_a_file_object_that_is_long_on_the_way_to_its_end_holds_up_no_other_call(server: RunningServer) -> None:
+def test_a_slow_file_object_delays_no_other_call(server: RunningServer) -> None:
     others_go_on = threading.Event()
     went_on: list[bool] = []
 
@@ -463,6 +465,6 @@ def test_what_is_refused_is_not_even_on_the_wire(server: RunningServer) -> None:
         assert "expect" not in request.headers
 
 
-def test_an_expectation_that_is_none_is_refused(client: cosxfer.Client, server: RunningServer) -> None:
+def test_an_unknown_expectation_is_refused(client: cosxfer.Client, server: RunningServer) -> None:
     with pytest.raises(cosxfer.UsageError, match="it can only be 100-continue"):
         client.put_object(server.bucket, "k", b"a", expect="200-ok")

@@ -101,7 +101,7 @@ def test_a_file_that_is_too_large_is_not_sent(browser: Browser, server: RunningS
     assert not server.requests()
 
 
-def test_what_the_server_refuses_is_told(browser: Browser, server: RunningServer, tmp_path: Path) -> None:
+def test_a_refusal_of_the_server_is_reported(browser: Browser, server: RunningServer, tmp_path: Path) -> None:
     chosen = tmp_path / "a.txt"
     chosen.write_bytes(b"a")
     browser.open(page(server, tmp_path))

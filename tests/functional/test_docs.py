@@ -70,7 +70,7 @@ def test_the_table_of_an_operation_has_every_parameter_of_the_page(operation: st
 
 
 @pytest.mark.parametrize("operation", [*checked_in(), "headObject", "getObject"])
-def test_every_parameter_of_a_call_stands_in_its_section_or_among_those_that_the_page_has_not(operation: str) -> None:
+def test_every_parameter_of_a_call_is_in_its_section_or_in_the_list_of_additions(operation: str) -> None:
     told = set(re.findall(r"`\"?(\w+)\"?=?`|\b(\w+)=", section(operation) + section("What is not on the page")))
     call = getattr(cosxfer.Client, call_of(operation))
     keywords = {name for name in parameters(call_of(operation)) if not positional(call, name)}

@@ -168,7 +168,7 @@ def test_other_headers_may_bring_the_customers_key_of_a_file_in_parts(
     assert (result.parts, result.verified_by) == (3, "crc64")
 
 
-def test_a_paused_upload_goes_on_though_its_etags_are_opaque(
+def test_a_paused_upload_resumes_although_its_etags_are_opaque(
     client: cosxfer.Client, server: RunningServer, kind: str, tmp_path: Path
 ) -> None:
     given, expected = KINDS[kind]
@@ -192,7 +192,7 @@ def parts_answered(server: RunningServer) -> list[int]:
 
 
 @pytest.mark.parametrize("fault", [{"do": "reset", "at": "answer", "attempt": 1}, {"do": "no_crc64"}])
-def test_where_complete_does_not_tell_the_object_is_asked_with_its_key(
+def test_if_complete_is_unclear_the_object_is_checked_with_its_key(
     client: cosxfer.Client, server: RunningServer, kind: str, fault: dict[str, Any], tmp_path: Path
 ) -> None:
     given, _ = KINDS[kind]
@@ -216,7 +216,7 @@ def test_no_log_of_whatever_logger_shows_the_key(
     assert not [record for record in caplog.records if record.name.startswith("hpack")]
 
 
-def test_a_wrong_key_is_told(client: cosxfer.Client, server: RunningServer) -> None:
+def test_a_wrong_secret_key_is_reported(client: cosxfer.Client, server: RunningServer) -> None:
     wrong = {**CUSTOMER, "sse_customer_key_md5": base64.b64encode(bytes(16)).decode()}
     with pytest.raises(cosxfer.ServerError, match="InvalidArgument") as error:
         client.put_object(server.bucket, "wrong", b"content", **wrong)

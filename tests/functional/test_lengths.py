@@ -259,7 +259,9 @@ def test_one_that_stays_at_its_end_is_an_error(client: cosxfer.Client, server: R
         put(client, server.bucket, Stays(b"exactly this"))
 
 
-def test_one_that_gives_more_than_is_asked_is_kept(client: cosxfer.Client, server: RunningServer) -> None:
+def test_a_file_object_that_returns_more_than_requested_goes_to_a_temporary_file(
+    client: cosxfer.Client, server: RunningServer
+) -> None:
     class Generous(io.BytesIO):
         def read(self, size: int | None = -1, /) -> bytes:
             return super().read(-1 if size else 0)
@@ -386,7 +388,7 @@ def test_what_is_empty_by_itself_does_not_warn(
     assert not warnings(caplog)
 
 
-def test_a_file_object_at_its_end_does_not_warn_if_nothing_is_asked_for(
+def test_a_file_object_at_its_end_does_not_warn_if_the_caller_expects_an_empty_body(
     client: cosxfer.Client, server: RunningServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = io.BytesIO(b"exactly this")

@@ -191,7 +191,7 @@ def test_an_aborted_upload_is_gone(peer: Peer) -> None:
         peer.client.multipart_abort(peer.bucket, "aborted", upload_id=init.upload_id)
 
 
-def test_progress_goes_from_nothing_to_everything(peer: Peer, tmp_path: Path) -> None:
+def test_progress_goes_from_zero_to_the_total(peer: Peer, tmp_path: Path) -> None:
     source = make_file(tmp_path / "source", 6 * MIB)
     seen: dict[str, list[cosxfer.Progress]] = {"hash": [], "send": []}
     tasks: list[str] = []
@@ -212,7 +212,7 @@ def test_progress_goes_from_nothing_to_everything(peer: Peer, tmp_path: Path) ->
         assert all(r.total == 6 * MIB for r in reports)
 
 
-def test_the_md5_of_the_file_is_stored_when_asked_for(peer: Peer, tmp_path: Path) -> None:
+def test_the_md5_of_the_file_is_stored_on_request(peer: Peer, tmp_path: Path) -> None:
     for size in (5, 3 * MIB):
         source = make_file(tmp_path / "source", size)
         peer.client.upload_file(peer.bucket, "with-md5", source, part_size=MIB, upload_add_meta_md5=True)
@@ -282,7 +282,7 @@ def test_a_409_on_a_part_by_hand_is_resolved_too(plain: Peer) -> None:
     plain.client.multipart_complete(plain.bucket, "conflict-by-hand", upload_id=upload_id, parts=[part])
 
 
-def test_a_part_that_fails_for_good_is_told_with_its_number_and_nothing_stays_behind(
+def test_a_part_that_fails_permanently_is_reported_with_its_number_and_leaves_nothing(
     plain: Peer, tmp_path: Path
 ) -> None:
     source = make_file(tmp_path / "source", 4 * MIB)
@@ -302,7 +302,7 @@ def test_a_part_that_fails_for_good_is_told_with_its_number_and_nothing_stays_be
         plain.client.head_object(plain.bucket, "failing")
 
 
-def test_parts_are_kept_when_that_is_asked_for(plain: Peer, tmp_path: Path) -> None:
+def test_parts_are_kept_on_request(plain: Peer, tmp_path: Path) -> None:
     source = make_file(tmp_path / "source", 2 * MIB)
     plain.server.set_faults(
         [{"operation": "multipart_upload", "part": 2, "do": "error", "status": 403, "code": "AccessDenied"}]
@@ -314,7 +314,7 @@ def test_parts_are_kept_when_that_is_asked_for(plain: Peer, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("do", ["reset", "truncate"])
-def test_a_lost_answer_to_complete_is_resolved(plain: Peer, tmp_path: Path, do: str) -> None:
+def test_a_lost_response_to_complete_is_resolved(plain: Peer, tmp_path: Path, do: str) -> None:
     source = make_file(tmp_path / "source", 3 * MIB)
     at = {"at": "answer"} if do == "reset" else {}
     plain.server.set_faults([{"operation": "multipart_complete", "do": do, "attempt": 1, **at}])
@@ -352,7 +352,7 @@ def test_a_silent_server_costs_its_time_out_and_no_more(servers: dict[bool, Runn
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_wrong_secret_is_told_at_once(servers: dict[bool, RunningServer], tmp_path: Path, protocol: str) -> None:
+def test_a_wrong_secret_fails_at_once(servers: dict[bool, RunningServer], tmp_path: Path, protocol: str) -> None:
     server = servers[protocol.startswith("tls")]
     source = make_file(tmp_path / "source", 3 * MIB)
     wrong = cosxfer.Credentials(secret_id=server.credentials.secret_id, secret_key="not-the-key")
@@ -365,7 +365,7 @@ def test_a_wrong_secret_is_told_at_once(servers: dict[bool, RunningServer], tmp_
             client.put_object(server.bucket, "refused", source)
 
 
-def test_a_bucket_that_is_not_there_is_told(plain: Peer, tmp_path: Path) -> None:
+def test_a_missing_bucket_is_reported(plain: Peer, tmp_path: Path) -> None:
     source = make_file(tmp_path / "source", 3 * MIB)
     with pytest.raises(cosxfer.NotFoundError, match="NoSuchBucket"):
         plain.client.upload_file("missing-1250000000", "k", source)
@@ -392,7 +392,7 @@ def test_what_can_never_work_is_refused_before_anything_is_sent(
     assert plain.server.requests() == []
 
 
-def test_a_dead_port_is_told_with_its_address(tmp_path: Path) -> None:
+def test_a_dead_port_is_reported_with_its_address(tmp_path: Path) -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         port = reserved.getsockname()[1]
@@ -411,7 +411,7 @@ def test_a_certificate_of_an_unknown_authority_is_refused_at_once(servers: dict[
         client.put_object(servers[True].bucket, "k", b"x")
 
 
-def test_a_server_that_does_not_speak_http_is_told(tmp_path: Path) -> None:
+def test_a_server_that_does_not_speak_http_is_reported(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def talk() -> None:

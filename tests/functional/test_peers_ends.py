@@ -29,7 +29,7 @@ def length_of(head: bytes) -> int:
 
 
 @in_loop
-async def test_a_half_close_after_the_answer_is_the_end_of_a_connection_and_of_nothing_else() -> None:
+async def test_a_half_close_after_the_response_ends_only_the_connection() -> None:
     async def serve(peer: Peer) -> None:
         await peer.body(length_of(await peer.head()))
         await peer.say(OK)
@@ -44,7 +44,7 @@ async def test_a_half_close_after_the_answer_is_the_end_of_a_connection_and_of_n
 
 @pytest.mark.parametrize("status", [200, 403])
 @in_loop
-async def test_a_half_close_after_an_early_answer_makes_no_success_of_half_a_body(status: int) -> None:
+async def test_a_half_close_after_an_early_response_does_not_make_half_a_body_a_success(status: int) -> None:
     got: list[int] = []
 
     async def serve(peer: Peer) -> None:
@@ -68,7 +68,7 @@ async def test_a_half_close_after_an_early_answer_makes_no_success_of_half_a_bod
 
 @pytest.mark.parametrize("protocol", ["1.1", "2"])
 @in_loop
-async def test_a_half_close_without_an_answer_is_an_error_at_once(protocol: str) -> None:
+async def test_a_half_close_without_a_response_is_an_error_at_once(protocol: str) -> None:
     async def serve(peer: Peer) -> None:
         await peer.reader.read(1000)
         peer.writer.write_eof()
@@ -97,7 +97,7 @@ def black_hole(port: int) -> Iterator[None]:
 
 
 @in_loop
-async def test_an_address_that_never_answers_delays_the_others_by_little(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_silent_address_delays_the_others_only_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
     async def serve(peer: Peer) -> None:
         await peer.body(length_of(await peer.head()))
         await peer.say(OK)
@@ -224,7 +224,7 @@ async def test_fewer_streams_and_smaller_windows_in_the_middle_are_kept() -> Non
 
 
 @in_loop
-async def test_many_interim_answers_in_the_middle_of_the_body_are_passed_over() -> None:
+async def test_many_interim_responses_in_the_middle_of_the_body_are_skipped() -> None:
     async def serve(peer: Peer) -> None:
         http2 = Http2Peer(peer)
         async for event in http2.events():

@@ -120,7 +120,7 @@ def test_the_interpreter_ends_with_requests_under_way(way: str, ending: str, cer
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("ending", ["cancelled", "cycle", "closed", "exit", "loop"])
 @pytest.mark.parametrize("way", ["http1", "h2c-http2", "tls-http1", "tls-http2"])
-def test_the_interpreter_ends_with_requests_under_way_each_time(way: str, ending: str, certificate: list[str]) -> None:
+def test_the_interpreter_always_exits_while_requests_run(way: str, ending: str, certificate: list[str]) -> None:
     for _ in range(20):
         code, said = program(way, ending, certificate)
         if ending == "loop":

@@ -36,7 +36,7 @@ async def test_a_connection_is_kept_for_the_next_request() -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 7])
 @in_loop
-async def test_an_answer_may_come_in_pieces_of_any_size(size: int) -> None:
+async def test_a_response_may_arrive_in_pieces_of_any_size(size: int) -> None:
     answer = (
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-A:  1 \r\nx-a: 2\r\n\r\n"
         b"5;x=1\r\nhello\r\n6\r\n world\r\n0\r\ntrailer: x\r\n\r\n"
@@ -96,7 +96,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("answer", MALFORMED.values(), ids=MALFORMED.keys())
 @in_loop
-async def test_what_is_not_an_answer_is_a_protocol_error(answer: bytes) -> None:
+async def test_a_malformed_response_is_a_protocol_error(answer: bytes) -> None:
     async def serve(peer: Peer) -> None:
         await once(peer)
         await peer.say(answer)
@@ -118,7 +118,7 @@ async def test_what_is_not_an_answer_is_a_protocol_error(answer: bytes) -> None:
     ],
 )
 @in_loop
-async def test_what_ends_a_connection_is_no_reason_to_lose_the_answer(answer: bytes, body: bytes) -> None:
+async def test_the_end_of_a_connection_does_not_lose_the_response(answer: bytes, body: bytes) -> None:
     async def serve(peer: Peer) -> None:
         await once(peer)
         await peer.say(answer)
@@ -130,7 +130,7 @@ async def test_what_ends_a_connection_is_no_reason_to_lose_the_answer(answer: by
 
 
 @in_loop
-async def test_head_has_no_body_whatever_its_length_says() -> None:
+async def test_head_has_no_body_whatever_its_content_length_is() -> None:
     async def serve(peer: Peer) -> None:
         while True:
             await once(peer)
@@ -145,7 +145,7 @@ async def test_head_has_no_body_whatever_its_length_says() -> None:
 
 @pytest.mark.parametrize("lingering", [True, False], ids=["reads on", "closes"])
 @in_loop
-async def test_a_refusal_before_the_body_is_out_is_the_answer(lingering: bool) -> None:
+async def test_a_refusal_before_the_body_is_sent_is_the_response(lingering: bool) -> None:
     async def serve(peer: Peer) -> None:
         await peer.head()
         await peer.say(b"HTTP/1.1 403 Forbidden\r\nconnection: close\r\ncontent-length: 2\r\n\r\nno")
@@ -177,7 +177,7 @@ async def test_an_early_success_waits_for_the_body_and_keeps_the_connection() ->
 
 
 @in_loop
-async def test_an_early_success_waits_for_the_body_also_where_the_connection_ends_with_it() -> None:
+async def test_an_early_success_waits_for_the_body_even_if_the_connection_ends_with_it() -> None:
     got: list[int] = []
 
     async def serve(peer: Peer) -> None:
@@ -278,7 +278,7 @@ async def test_a_refused_expectation_sends_nothing_and_silence_sends_the_body() 
 
 
 @in_loop
-async def test_an_answer_longer_than_is_collected_is_refused() -> None:
+async def test_a_response_beyond_the_limit_is_refused() -> None:
     async def serve(peer: Peer) -> None:
         await once(peer)
         await peer.say(b"HTTP/1.1 200 OK\r\n\r\n")
@@ -305,7 +305,7 @@ async def test_a_body_that_is_passed_on_may_be_of_any_length() -> None:
 
 
 @in_loop
-async def test_a_server_that_closes_without_an_answer_is_told() -> None:
+async def test_a_server_that_closes_without_a_response_is_reported() -> None:
     async def serve(peer: Peer) -> None:
         await peer.head()
 
@@ -496,7 +496,7 @@ async def test_a_closed_transport_sends_nothing_and_ends_what_is_under_way() -> 
 
 
 @in_loop
-async def test_the_second_address_is_used_where_the_first_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_second_address_is_used_if_the_first_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
     async def serve(peer: Peer) -> None:
         await once(peer)
         await peer.say(OK)

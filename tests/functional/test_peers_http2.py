@@ -117,7 +117,7 @@ async def test_settings_that_are_lowered_meanwhile_are_kept() -> None:
 
 @pytest.mark.parametrize("reset", [True, False], ids=["and a reset", "no reset"])
 @in_loop
-async def test_a_refusal_before_the_body_is_out_is_the_answer(reset: bool) -> None:
+async def test_a_refusal_before_the_body_is_sent_is_the_response(reset: bool) -> None:
     async def serve(peer: Peer) -> None:
         http2 = Http2Peer(peer)
         async for event in http2.events():
@@ -227,7 +227,7 @@ async def test_a_refused_stream_and_what_a_goaway_leaves_out_are_sent_again() ->
 
 
 @in_loop
-async def test_a_goaway_lets_the_streams_it_covers_end() -> None:
+async def test_streams_that_a_goaway_covers_finish() -> None:
     async def serve(peer: Peer) -> None:
         http2 = Http2Peer(peer)
         async for event in http2.events():
@@ -245,7 +245,7 @@ async def test_a_goaway_lets_the_streams_it_covers_end() -> None:
 
 
 @in_loop
-async def test_interim_answers_and_trailers_are_passed_over() -> None:
+async def test_interim_responses_and_trailers_are_skipped() -> None:
     async def serve(peer: Peer) -> None:
         http2 = Http2Peer(peer)
         async for event in http2.events():
@@ -468,7 +468,7 @@ async def test_silence_ends_in_a_time_out() -> None:
 
 
 @in_loop
-async def test_where_flow_control_holds_bodies_back_more_connections_are_made() -> None:
+async def test_more_connections_are_made_if_flow_control_holds_bodies_back() -> None:
     async def serve(peer: Peer) -> None:
         http2 = Http2Peer(peer, {SettingCodes.MAX_CONCURRENT_STREAMS: 2})
         if peer.number >= HTTP2_CONNECTIONS:
@@ -511,7 +511,7 @@ async def test_a_request_that_runs_out_of_time_leaves_more_patient_ones_alone() 
 
 
 @in_loop
-async def test_a_file_that_was_cut_is_the_failure_of_its_own_request_alone(tmp_path: Path) -> None:
+async def test_a_truncated_file_fails_only_its_own_request(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(BIG)
     cut = asyncio.Event()
@@ -566,7 +566,7 @@ async def test_what_is_not_http2_is_an_error(answer: bytes) -> None:
 
 
 @in_loop
-async def test_an_answer_longer_than_is_collected_is_refused() -> None:
+async def test_a_response_beyond_the_limit_is_refused() -> None:
     async def serve(peer: Peer) -> None:
         http2 = Http2Peer(peer)
         streams: list[int] = []

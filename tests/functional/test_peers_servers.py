@@ -367,7 +367,7 @@ async def test_h2o_and_haproxy_that_refuse_before_they_read(folder: Path) -> Non
 
 
 @in_loop
-async def test_nghttpd_that_answers_before_it_reads(folder: Path) -> None:
+async def test_nghttpd_that_responds_before_it_reads(folder: Path) -> None:
     [port] = free_ports(1)
     (folder / "object").touch()
     command = [

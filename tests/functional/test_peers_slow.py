@@ -114,7 +114,7 @@ async def chunks_http1(peer: Peer) -> None:
 )
 @pytest.mark.parametrize("over", ["native", "httpx"])
 @in_loop
-async def test_a_trickle_is_no_sign_of_life(
+async def test_a_trickle_is_no_progress(
     version: HttpVersion, serve: Callable[[Peer], Awaitable[None]], over: str
 ) -> None:
     async with serving(serve) as server, sending(over, http_version=version) as transport, asyncio.timeout(20):
@@ -151,7 +151,7 @@ async def test_what_keeps_moving_may_take_longer_than_the_time_out(version: Http
 
 
 @in_loop
-async def test_a_server_that_takes_none_of_a_body_that_is_fed_is_not_waited_for() -> None:
+async def test_a_server_that_reads_nothing_of_a_fed_body_times_out() -> None:
     async def serve(peer: Peer) -> None:
         peer.writer.transport.pause_reading()  # type: ignore[attr-defined] # it can
         await asyncio.sleep(60)
@@ -186,7 +186,7 @@ async def test_a_refusal_that_does_not_end_is_not_waited_for_though_the_body_has
 
 
 @in_loop
-async def test_a_server_that_takes_no_streams_any_more_is_not_waited_for() -> None:
+async def test_a_server_that_accepts_no_more_streams_times_out() -> None:
     none_taken = asyncio.Event()
 
     async def serve(peer: Peer) -> None:
@@ -286,7 +286,7 @@ async def test_a_server_that_never_asks_for_a_body_that_can_be_read_once_is_not_
 
 @pytest.mark.parametrize("status", ["000", "099", "600"])
 @in_loop
-async def test_what_is_no_status_is_malformed(status: str) -> None:
+async def test_an_invalid_status_is_malformed(status: str) -> None:
     async def serve(peer: Peer) -> None:
         http2 = Http2Peer(peer)
         async for event in http2.events():

@@ -167,7 +167,7 @@ async def test_a_connection_that_is_reset_before_the_handshake_leaves_no_socket_
 @each_version
 @pytest.mark.parametrize("size", [1, 7])
 @in_loop
-async def test_an_answer_in_tiny_records_over_http1(version: ssl.TLSVersion, size: int) -> None:
+async def test_a_response_in_tiny_records_over_http1(version: ssl.TLSVersion, size: int) -> None:
     body = random.Random(3).randbytes(3000)
     answer = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body
 
@@ -232,7 +232,9 @@ async def test_a_body_that_ends_with_the_connection_counts_only_with_close_notif
 @pytest.mark.parametrize("end", ["close", "close_notify", "close_notify and silence", "alert", "cut record", "damage"])
 @pytest.mark.parametrize("said", [b"", OK[:20], OK[:-1]], ids=["nothing", "half a head", "half a body"])
 @in_loop
-async def test_every_end_in_the_middle_of_an_answer_is_an_error(version: ssl.TLSVersion, end: str, said: bytes) -> None:
+async def test_every_end_in_the_middle_of_a_response_is_an_error(
+    version: ssl.TLSVersion, end: str, said: bytes
+) -> None:
     async def play(tls: TlsPeer) -> None:
         await tls.read(length_of(await tls.head()))
         await tls.say(said)

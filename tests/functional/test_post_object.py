@@ -49,7 +49,7 @@ def test_a_redirect_that_the_policy_does_not_pin_is_refused(server: RunningServe
         client.head_object(server.bucket, "unpinned")
 
 
-def test_a_redirect_that_is_asked_for_is_always_pinned(server: RunningServer, client: cosxfer.Client) -> None:
+def test_a_requested_redirect_is_always_pinned(server: RunningServer, client: cosxfer.Client) -> None:
     page = "https://my.website/done"
     form = client.presign_post(server.bucket, "pinned", success_action_redirect=page)
     assert send(form).status_code == 303
@@ -79,7 +79,7 @@ def test_a_form_stores_the_file(client: cosxfer.Client, server: RunningServer, s
 
 
 @pytest.mark.parametrize("status", [None, 200, 201, 204])
-def test_post_object_says_what_became_of_it(client: cosxfer.Client, server: RunningServer, status: int | None) -> None:
+def test_post_object_returns_its_result(client: cosxfer.Client, server: RunningServer, status: int | None) -> None:
     seen: list[cosxfer.Progress] = []
     result = client.post_object(
         server.bucket, "${filename}", b"abc", filename='q"uote', success_action_status=status, on_progress=seen.append
@@ -108,7 +108,7 @@ def test_the_name_of_the_file_is_that_of_the_body(
             assert caught.value.name == "filename"
 
 
-def test_a_redirect_is_followed_by_browsers_and_told_by_us(client: cosxfer.Client, server: RunningServer) -> None:
+def test_browsers_follow_a_redirect_and_we_return_it(client: cosxfer.Client, server: RunningServer) -> None:
     result = client.post_object(server.bucket, "a&b", b"", success_action_redirect="https://my.website/done?x=1")
     assert result.status_code == 303
     assert result.location == (
@@ -215,7 +215,7 @@ def test_what_can_never_work_is_refused_here(client: cosxfer.Client, server: Run
             client.presign_post(server.bucket, "k", **wrong)  # type: ignore[arg-type]
 
 
-def test_without_keys_there_is_no_form_to_sign_but_an_open_bucket_takes_one() -> None:
+def test_without_keys_no_form_is_signed_but_an_open_bucket_accepts_one() -> None:
     with (
         running(allow_anonymous=True) as server,
         cosxfer.Client(endpoint=server.endpoint, anonymous=True) as client,
@@ -264,7 +264,9 @@ def test_a_page_of_another_origin_may_ask(client: cosxfer.Client, server: Runnin
         ),
     ],
 )
-def test_what_is_no_form_is_told(server: RunningServer, content_type: str, body: bytes, expected: str) -> None:
+def test_invalid_arguments_of_form_are_reported(
+    server: RunningServer, content_type: str, body: bytes, expected: str
+) -> None:
     answer = httpx.post(f"{server.url}/{server.bucket}/", content=body, headers={"content-type": content_type})
     assert code(answer) == (400, expected)
 

@@ -78,7 +78,7 @@ def test_an_address_without_a_scheme_names_a_proxy_too(
         assert proxy.asked
 
 
-def test_what_waits_for_100_continue_goes_through_the_proxy_without_waiting(
+def test_a_request_with_expect_goes_through_the_proxy_without_waiting(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with ForwardProxy() as proxy:
@@ -120,7 +120,7 @@ def test_no_proxy_is_the_direct_way(
         assert not proxy.asked
 
 
-def test_who_asks_for_the_native_transport_gets_it_past_the_proxy_and_the_log_says_so(
+def test_a_requested_native_transport_ignores_the_proxy_and_logs_that(
     server: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "cosxfer")
@@ -135,7 +135,7 @@ def test_who_asks_for_the_native_transport_gets_it_past_the_proxy_and_the_log_sa
     ]
 
 
-def test_a_user_and_a_password_are_given_to_the_proxy_alone_and_shown_to_nobody(
+def test_user_and_password_go_only_to_the_proxy_and_are_never_shown(
     server: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -150,7 +150,7 @@ def test_a_user_and_a_password_are_given_to_the_proxy_alone_and_shown_to_nobody(
 
 
 @pytest.mark.parametrize("given", ["", "me:wrong-hush@"])
-def test_a_proxy_that_wants_another_password_is_told_at_once(
+def test_a_proxy_that_refuses_the_password_fails_at_once(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, given: str
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -166,9 +166,7 @@ def test_a_proxy_that_wants_another_password_is_told_at_once(
     clean(caplog.text)
 
 
-def test_a_tunnel_that_is_refused_is_told_at_once(
-    servers: dict[str, RunningServer], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_refused_tunnel_fails_at_once(servers: dict[str, RunningServer], monkeypatch: pytest.MonkeyPatch) -> None:
     server = servers["https"]
     with ForwardProxy(manner="refuse", status=403) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.where}")
@@ -178,7 +176,7 @@ def test_a_tunnel_that_is_refused_is_told_at_once(
         assert "add the host to NO_PROXY: 127.0.0.1" in str(caught.value)
 
 
-def test_a_proxy_without_a_way_to_the_server_is_tried_again(
+def test_a_proxy_that_cannot_reach_the_server_is_retried(
     servers: dict[str, RunningServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = servers["https"]
@@ -190,13 +188,16 @@ def test_a_proxy_without_a_way_to_the_server_is_tried_again(
     assert caught.value.retryable
 
 
-def test_a_refusal_of_a_request_that_is_passed_on_is_an_answer(
+def test_a_proxys_refusal_of_a_forwarded_request_is_a_response(
     servers: dict[str, RunningServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = servers["http"]
     with ForwardProxy(manner="refuse", status=403) as proxy:
         monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.where}")
-        with client(server, max_attempts=5) as cos, pytest.raises(cosxfer.AccessDeniedError, match="not from COS: 'no'"):
+        with (
+            client(server, max_attempts=5) as cos,
+            pytest.raises(cosxfer.AccessDeniedError, match="not from COS: 'no'"),
+        ):
             cos.put_object(server.bucket, "k", b"x")
         assert len(proxy.asked) == 1
 
@@ -228,7 +229,7 @@ def test_a_dead_proxy_is_named(server: RunningServer, monkeypatch: pytest.Monkey
     clean(everything(caught.value))
 
 
-def test_a_certificate_that_is_not_trusted_is_told_through_a_proxy_too(
+def test_an_untrusted_certificate_is_reported_through_a_proxy_too(
     servers: dict[str, RunningServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = servers["https"]
@@ -281,7 +282,7 @@ def test_the_certificate_in_a_tunnel_is_compared_with_the_host(
         (f"socks4://me:{QUOTED}@127.0.0.1:1", "or https://, socks5://, socks5h://"),
     ],
 )
-def test_a_proxy_that_cannot_be_used_is_told_when_the_client_is_made(
+def test_an_unusable_proxy_is_reported_when_the_client_is_created(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch, url: str, why: str
 ) -> None:
     monkeypatch.setenv(variable(server), url)

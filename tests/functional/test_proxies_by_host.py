@@ -108,7 +108,7 @@ def test_another_region_of_a_call_may_be_another_way(
     clean(caplog.text)
 
 
-def test_what_the_environment_says_later_is_for_later_clients(
+def test_later_changes_of_the_environment_apply_to_later_clients(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = server.buckets
@@ -134,7 +134,7 @@ def test_what_the_environment_says_later_is_for_later_clients(
         assert len(proxy.asked) == asked
 
 
-def test_a_proxy_that_cannot_be_used_is_told_where_it_would_be(
+def test_an_unusable_proxy_is_reported_when_a_request_needs_it(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = server.buckets
@@ -191,7 +191,7 @@ async def test_a_closed_transport_sends_nothing_either_way(monkeypatch: pytest.M
 
 
 @in_loop
-async def test_a_client_that_nobody_closed_lets_go_of_both(
+async def test_a_client_that_is_not_closed_releases_both_transports(
     servers: dict[str, RunningServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = servers["http"]

@@ -103,7 +103,7 @@ def test_a_proxy_is_spoken_to_over_tls(
     clean(caplog.text)
 
 
-def test_the_authorities_of_the_environment_are_asked_for_the_proxy_too(
+def test_the_authorities_of_the_environment_apply_to_the_proxy_too(
     servers: dict[str, RunningServer], tls: ssl.SSLContext, authority: trustme.CA, tmp_path: Path, monkeypatch: Any
 ) -> None:
     server, path = servers["http"], tmp_path / "authority.pem"
@@ -116,7 +116,7 @@ def test_the_authorities_of_the_environment_are_asked_for_the_proxy_too(
         assert proxy.asked
 
 
-def test_a_proxy_that_is_not_trusted_is_told_at_once(
+def test_an_untrusted_proxy_fails_at_once(
     server: RunningServer, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with ForwardProxy(tls=tls, password=PASSWORD) as proxy:
@@ -153,7 +153,7 @@ def test_a_server_that_is_not_trusted_is_not_taken_for_its_proxy(
     assert not caught.value.retryable
 
 
-def test_a_proxy_that_does_not_speak_tls_is_told_at_once(
+def test_a_proxy_without_tls_fails_at_once(
     server: RunningServer, servers: dict[str, RunningServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = address_of(servers["http"])
@@ -165,7 +165,7 @@ def test_a_proxy_that_does_not_speak_tls_is_told_at_once(
     assert not server.requests()
 
 
-def test_a_proxy_that_says_nothing_in_the_handshake_is_not_waited_for(
+def test_a_proxy_that_is_silent_in_the_handshake_times_out(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with ForwardProxy() as proxy:  # which waits for the end of a head
@@ -203,7 +203,7 @@ def test_a_proxy_behind_tls_that_breaks_off_is_an_error_that_names_it(
     assert not server.requests()
 
 
-def test_a_proxy_behind_tls_that_wants_a_password_is_told_at_once(
+def test_a_tls_proxy_that_needs_a_password_fails_at_once(
     server: RunningServer, tls: ssl.SSLContext, trusted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with ForwardProxy(tls=tls, password=PASSWORD) as proxy:
@@ -260,7 +260,7 @@ def test_names_are_resolved_by_the_socks_proxy(
 
 
 @pytest.mark.parametrize("given", ["", "me:wrong-hush@"])
-def test_a_socks_proxy_that_wants_another_password_is_told_at_once(
+def test_a_socks_proxy_that_refuses_the_password_fails_at_once(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, given: str
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -276,7 +276,7 @@ def test_a_socks_proxy_that_wants_another_password_is_told_at_once(
     clean(caplog.text)
 
 
-def test_a_socks_proxy_that_takes_no_password_is_told_at_once(
+def test_a_socks_proxy_that_accepts_no_password_fails_at_once(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with SocksProxy() as proxy:
@@ -298,7 +298,7 @@ def test_a_socks_proxy_that_takes_no_password_is_told_at_once(
         (8, "could not connect: Address type not supported", 1),
     ],
 )
-def test_a_socks_proxy_without_a_way_to_the_server_says_why(
+def test_a_socks_proxy_that_cannot_reach_the_server_gives_the_reason(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch, status: int, why: str, attempts: int
 ) -> None:
     with SocksProxy(manner="refuse", status=status) as proxy:
@@ -324,9 +324,7 @@ def test_what_is_not_socks_is_an_error_that_names_it(
     assert not server.requests()
 
 
-def test_a_socks_proxy_that_says_nothing_is_not_waited_for(
-    server: RunningServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_silent_socks_proxy_times_out(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
     with SocksProxy(manner="silent") as proxy:
         monkeypatch.setenv(variable(server), f"socks5://{proxy.where}")
         with (
@@ -402,7 +400,7 @@ def test_ipv6_addresses_of_the_proxy_and_of_the_server(
 
 @pytest.mark.parametrize("hang", [False, True])
 @pytest.mark.parametrize("kind", ["http", "https", "socks5"])
-def test_a_proxy_that_stops_within_a_body_is_named_and_asked_again(
+def test_a_proxy_that_stops_inside_a_body_is_named_and_retried(
     server: RunningServer, tls: ssl.SSLContext, trusted: str, monkeypatch: pytest.MonkeyPatch, kind: str, hang: bool
 ) -> None:
     made = SocksProxy if kind == "socks5" else ForwardProxy

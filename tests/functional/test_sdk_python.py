@@ -104,7 +104,7 @@ def test_upload_file(client: Any, server: RunningServer, tmp_path: Path, enable_
     assert copy.read_bytes() == path.read_bytes()
 
 
-def test_upload_file_goes_on_where_it_ended(client: Any, server: RunningServer, tmp_path: Path) -> None:
+def test_upload_file_continues_where_it_ended(client: Any, server: RunningServer, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(os.urandom(3 * MIB))
     upload_id = client.create_multipart_upload(server.bucket, "resumed")["UploadId"]
@@ -193,7 +193,7 @@ def test_a_presigned_address(client: Any, server: RunningServer) -> None:
         assert session.delete(get, verify=verify).status_code == 403
 
 
-def test_a_wrong_key_is_told(server: RunningServer) -> None:
+def test_a_wrong_secret_key_is_reported(server: RunningServer) -> None:
     wrong = qcloud_cos.CosS3Client(config(server, SecretKey="wrong"), retry=0)
     with pytest.raises(qcloud_cos.CosServiceError) as raised:
         wrong.put_object(server.bucket, b"x", "x")

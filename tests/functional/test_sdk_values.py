@@ -29,7 +29,7 @@ NONSENSE = ["12a", "", " 1", "+1", "-1", "1.0", "1_0", "\uff11", "9" * 21, "9" *
 @pytest.mark.parametrize(
     ("call", "name"), [(call, name) for call in CALLS for name in parameters(call) if name in NUMBERS]
 )
-def test_what_is_no_number_is_refused_by_name_before_anything_is_sent(run: Any, call: str, name: str) -> None:
+def test_a_malformed_number_is_refused_by_name_before_anything_is_sent(run: Any, call: str, name: str) -> None:
     for value in NONSENSE:
         with pytest.raises(cosxfer.UsageError) as caught:
             run(call, {**CALLS[call], name: value})
@@ -119,7 +119,7 @@ def test_parts_may_be_what_the_sdks_have(client: cosxfer.Client, server: Running
     ],
 )
 @pytest.mark.parametrize("run", [blocking, asynchronous])
-def test_what_is_no_part_is_refused_before_anything_is_sent(run: Any, part: Any) -> None:
+def test_an_invalid_part_is_refused_before_anything_is_sent(run: Any, part: Any) -> None:
     with pytest.raises(cosxfer.UsageError) as caught:
         run("multipart_complete", {**CALLS["multipart_complete"], "parts": [part]})
     assert caught.value.name == "parts"

@@ -68,7 +68,7 @@ def refused(answer: Answer, code: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_object_is_encrypted_as_asked(client: ServerClient, kind: str) -> None:
+def test_an_object_is_encrypted_as_requested(client: ServerClient, kind: str) -> None:
     sent, expected = KINDS[kind]
     put = client("PUT", "object", body=BODY, headers=sent)
     assert said(put) == expected
@@ -82,7 +82,7 @@ def test_an_object_is_encrypted_as_asked(client: ServerClient, kind: str) -> Non
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_upload_in_parts_is_encrypted_as_asked_at_its_beginning(client: ServerClient, kind: str) -> None:
+def test_a_multipart_upload_is_encrypted_as_initiate_requests(client: ServerClient, kind: str) -> None:
     sent, expected = KINDS[kind]
     begun = client("POST", "parts", params={"uploads": ""}, headers=sent)
     assert said(begun) == expected
@@ -102,7 +102,7 @@ def test_an_upload_in_parts_is_encrypted_as_asked_at_its_beginning(client: Serve
     assert (got.body, got.headers["etag"]) == (b"".join(bodies), done.text("ETag"))
 
 
-def test_a_customers_object_is_told_only_with_its_key(client: ServerClient) -> None:
+def test_head_and_get_need_the_customers_key_of_an_object(client: ServerClient) -> None:
     assert client("PUT", "secret", body=BODY, headers=customer()).status == 200
     for headers in ({}, customer(bytes(32))):
         refused(client("GET", "secret", headers=headers), "SsecDecryptHeaderInvalid")

@@ -48,7 +48,7 @@ def any_client(servers: dict[bool, RunningServer], request: pytest.FixtureReques
     client.close()
 
 
-def test_a_status_and_a_code_are_answered(any_client: ServerClient) -> None:
+def test_a_fault_returns_its_status_and_code(any_client: ServerClient) -> None:
     any_client.server.set_faults(
         [{"operation": "put_object", "do": "error", "status": 503, "code": "SlowDown", "retry_after_seconds": 7}]
     )
@@ -70,7 +70,7 @@ def test_a_rule_picks_keys_and_ends(client: ServerClient, server: RunningServer)
     assert [client("PUT", "logs/x", body=b"x").status for _ in range(3)] == [403, 403, 200]
 
 
-def test_the_log_tells_what_happened(client: ServerClient, server: RunningServer) -> None:
+def test_the_log_shows_what_happened(client: ServerClient, server: RunningServer) -> None:
     server.set_faults([{"operation": "head_object", "attempt": 2, "do": "error", "status": 500}])
     upload_id = client.begin("logged")
     client.part("logged", upload_id, 4, b"four")
@@ -104,7 +104,7 @@ def test_an_error_may_follow_the_work(client: ServerClient, server: RunningServe
 
 
 @pytest.mark.parametrize("at", ["head", "answer"])
-def test_complete_may_answer_an_error_inside_200(client: ServerClient, server: RunningServer, at: str) -> None:
+def test_complete_may_return_an_error_inside_a_200(client: ServerClient, server: RunningServer, at: str) -> None:
     key = f"error in 200 {at}"
     upload_id, etag = uploaded(client, key)
     server.set_faults(
@@ -133,7 +133,7 @@ def test_a_delay_changes_nothing_else(any_client: ServerClient, at: str | int) -
     assert any_client("GET", "delayed").body == body
 
 
-def test_a_stalled_request_gets_no_answer(any_client: ServerClient) -> None:
+def test_a_stalled_request_gets_no_response(any_client: ServerClient) -> None:
     any_client.server.set_faults([{"operation": "get_object", "do": "stall", "seconds": 600}])
     any_client.httpx.timeout = httpx.Timeout(0.3)
     with pytest.raises(httpx.ReadTimeout):
@@ -171,7 +171,7 @@ def test_the_etag_of_complete_can_be_wrong(client: ServerClient, server: Running
         (lambda client: client("GET", params={"uploads": ""}), "multipart_list"),
     ],
 )
-def test_an_answer_can_be_cut_short(
+def test_a_response_can_be_truncated(
     any_client: ServerClient, ask: Callable[[ServerClient], Answer], operation: str
 ) -> None:
     any_client("PUT", "cut short", body=b"x" * (3 * MIB))
@@ -181,13 +181,13 @@ def test_an_answer_can_be_cut_short(
     assert ask(any_client).status == 200
 
 
-def test_a_cut_answer_to_head_tells_the_size_all_the_same(any_client: ServerClient) -> None:
+def test_a_truncated_response_to_head_still_has_the_size(any_client: ServerClient) -> None:
     any_client("PUT", "cut short", body=b"x" * 1000)
     any_client.server.set_faults([{"operation": "head_object", "do": "truncate"}])
     assert any_client("HEAD", "cut short").headers["content-length"] == "1000"
 
 
-def test_what_arrives_of_a_cut_answer_is_what_the_rule_says(client: ServerClient, server: RunningServer) -> None:
+def test_a_truncated_response_has_as_many_bytes_as_the_rule_says(client: ServerClient, server: RunningServer) -> None:
     client("PUT", "cut short", body=bytes(range(250)))
     server.set_faults([{"operation": "get_object", "do": "truncate", "after_bytes": 10}])
     request = sign(server, "GET", "cut short")
@@ -230,7 +230,7 @@ def uploaded(client: ServerClient, key: str) -> tuple[str, str]:
     return upload_id, client.part(key, upload_id, 1, b"x").headers["etag"]
 
 
-def test_a_stalled_request_does_not_hold_up_the_stop() -> None:
+def test_a_stalled_request_does_not_delay_the_stop() -> None:
     with running() as server:
         server.set_faults([{"do": "stall"}])
         client = ServerClient(server)

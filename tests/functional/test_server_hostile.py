@@ -106,7 +106,7 @@ def test_over_http2_a_head_without_an_end_is_cut_off(server: RunningServer, clie
     other.close()
 
 
-def test_many_slow_heads_do_not_hold_up_the_others(server: RunningServer, client: ServerClient) -> None:
+def test_many_slow_heads_do_not_delay_the_others(server: RunningServer, client: ServerClient) -> None:
     slow = []
     for first in [b"G", b"GET / HTTP/1.1\r\nHost: x\r\nx-a: ", b"PRI * HT", b"\x16\x03\x01"] * 50:
         connection = socket.create_connection((server.host, server.port), timeout=30)
@@ -132,11 +132,11 @@ def test_many_slow_heads_do_not_hold_up_the_others(server: RunningServer, client
         b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n",
     ],
 )
-def test_what_is_no_http_is_a_bad_request(server: RunningServer, client: ServerClient, head_bytes: bytes) -> None:
+def test_data_that_is_not_http_is_a_bad_request(server: RunningServer, client: ServerClient, head_bytes: bytes) -> None:
     assert told(server, head_bytes, then_end=True).startswith(b"HTTP/1.1 400 Bad Request\r\n")
 
 
-def test_what_is_no_http2_or_tls_is_cut_off(server: RunningServer, client: ServerClient) -> None:
+def test_data_that_is_not_http2_or_tls_ends_the_connection(server: RunningServer, client: ServerClient) -> None:
     assert b"HTTP/1.1 200" not in told(server, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 1000, then_end=True)
     with running(tls=True) as secure:
         told(secure, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", then_end=True)
@@ -269,7 +269,7 @@ def test_a_part_of_a_key_is_never_a_path(server: RunningServer, client: ServerCl
     assert exactly(server, "DELETE", key, uploadId=upload_id).status == 204
 
 
-def test_a_key_that_xml_cannot_hold_begins_no_upload(server: RunningServer, client: ServerClient) -> None:
+def test_a_key_that_xml_cannot_hold_starts_no_upload(server: RunningServer, client: ServerClient) -> None:
     answer = exactly(server, "POST", "never\0begun", uploads="")
     assert (answer.status, answer.code) == (400, "InvalidArgument")
     assert client("GET", params={"uploads": "", "prefix": "never", "encoding-type": "url"}).texts("UploadId") == []

@@ -42,7 +42,7 @@ def test_a_late_reader_that_wants_the_connection_closed_gets_everything(tls: boo
 
 
 @pytest.mark.parametrize("body_bytes", [0, 1, 32 * MIB])
-def test_plain_http_at_a_port_for_tls_is_told_so(body_bytes: int) -> None:
+def test_plain_http_at_a_tls_port_is_reported(body_bytes: int) -> None:
     with running(tls=True) as server:
         plain = http.client.HTTPConnection(server.host, server.port)
         # The body is sent to its end before the answer is read.

@@ -85,7 +85,7 @@ class Writer(threading.Thread):
         self._expected.answered, self._expected.under_way = outcome, []
 
 
-def test_every_object_is_whole_and_nothing_that_was_answered_is_lost(tmp_path: Path) -> None:
+def test_every_object_is_whole_and_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
     chance = random.Random(20)
     expected = {f"writer/{number}": Expected() for number in range(WRITERS)}
     for number in range(ROUNDS):

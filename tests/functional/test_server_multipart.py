@@ -88,7 +88,7 @@ def test_a_part_that_is_not_there_is_invalid(client: ServerClient) -> None:
         b"<CompleteMultipartUpload><Part>",
     ],
 )
-def test_a_malformed_document_is_told(client: ServerClient, document: bytes) -> None:
+def test_a_malformed_document_is_refused(client: ServerClient, document: bytes) -> None:
     upload_id = client.begin("malformed")
     answer = client("POST", "malformed", params={"uploadId": upload_id}, body=document)
     assert (answer.status, answer.code) == (400, "MalformedXML")

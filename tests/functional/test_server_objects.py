@@ -58,7 +58,7 @@ def test_an_object_comes_back_with_its_digests(client: ServerClient) -> None:
     assert client.httpx.get(client.server.url).http_version == put.http_version
 
 
-def test_the_protocol_is_the_one_asked_for(client: ServerClient, request: pytest.FixtureRequest) -> None:
+def test_the_protocol_is_the_requested_one(client: ServerClient, request: pytest.FixtureRequest) -> None:
     expected = "HTTP/2" if request.node.callspec.params["client"][1] else "HTTP/1.1"
     assert client("GET").http_version == expected
 
@@ -79,7 +79,7 @@ def test_a_multipart_upload_makes_an_object(client: ServerClient) -> None:
     assert got.headers["etag"] == done.text("ETag")
 
 
-def test_every_answer_says_who_it_is_from(client: ServerClient) -> None:
+def test_every_response_has_the_servers_name_and_a_request_id(client: ServerClient) -> None:
     for answer in (client("GET", "nothing"), client("PUT", "x", body=b"x"), client("GET", "nothing", signed=False)):
         assert answer.headers["x-cos-request-id"]
         assert answer.headers["server"] == "tencent-cos"
@@ -100,7 +100,7 @@ def test_head_of_nothing_has_no_body(client: ServerClient) -> None:
     assert (answer.status, answer.body) == (404, b"")
 
 
-def test_a_refused_body_does_not_hide_the_answer(client: ServerClient) -> None:
+def test_a_refused_body_does_not_hide_the_response(client: ServerClient) -> None:
     """The client sends all of it before it reads, and the connection serves the next request."""
     chunk = memoryview(bytes(64 * 1024))
     length = 20 * MIB
@@ -153,7 +153,7 @@ def test_what_describes_the_content_comes_back(plain: ServerClient) -> None:
         assert headers["last-modified"].endswith("GMT")
 
 
-def test_the_standard_class_goes_without_saying(plain: ServerClient) -> None:
+def test_the_standard_storage_class_is_not_returned(plain: ServerClient) -> None:
     plain("PUT", "standard", body=b"x", headers={"x-cos-storage-class": "STANDARD"})
     assert "x-cos-storage-class" not in plain("HEAD", "standard").headers
 
@@ -191,7 +191,7 @@ def test_a_range_beyond_the_end_is_refused(plain: ServerClient) -> None:
 
 
 @pytest.mark.parametrize("wanted", ["bytes=4-2", "lines=1-2", "bytes=a-b", "bytes=0-1,3-4"])
-def test_what_is_no_single_range_gets_the_whole(plain: ServerClient, wanted: str) -> None:
+def test_a_header_that_is_not_a_single_range_gets_the_whole_object(plain: ServerClient, wanted: str) -> None:
     plain("PUT", "digits", body=b"0123456789")
     answer = plain("GET", "digits", headers={"range": wanted})
     assert (answer.status, answer.body) == (200, b"0123456789")
@@ -223,7 +223,7 @@ def test_a_deleted_object_is_gone_and_may_be_deleted_again(plain: ServerClient) 
     assert plain("GET", "short-lived").code == "NoSuchKey"
 
 
-def test_appending_goes_on_where_it_ended(plain: ServerClient) -> None:
+def test_an_append_continues_at_the_end(plain: ServerClient) -> None:
     first = plain("POST", "log", params={"append": "", "position": "0"}, body=b"one")
     assert (first.status, first.headers["x-cos-next-append-position"]) == (200, "3")
     second = plain("POST", "log", params={"append": "", "position": "3"}, body=b"two!")
@@ -284,7 +284,7 @@ def test_listing_goes_page_by_page(plain: ServerClient) -> None:
     assert sorted(shown) == ["list/a", "list/b/", "list/c", "list/d/", "list/z z", "list/é"]
 
 
-def test_listed_keys_are_encoded_when_asked(plain: ServerClient) -> None:
+def test_listed_keys_are_encoded_on_request(plain: ServerClient) -> None:
     plain("PUT", "enc/a b+%", body=b"x")
     answer = plain("GET", params={"prefix": "enc/", "encoding-type": "url"})
     assert answer.texts("Key") == ["enc/a%20b%2B%25"]

@@ -61,7 +61,7 @@ def test_a_form_without_a_page_is_taken(server: RunningServer) -> None:
     assert ask(server, "POST", path="").startswith(b"HTTP/1.1 204")
 
 
-def test_the_same_holds_over_http2(server: RunningServer) -> None:
+def test_the_same_applies_over_http2(server: RunningServer) -> None:
     with httpx.Client(http1=False, http2=True) as client:
         url = f"{server.url}/{server.bucket}/k"
         assert client.put(url, content=b"x").status_code == 200

@@ -68,7 +68,7 @@ def test_serve_prints_one_line_and_stops_on_a_signal(
     assert process.returncode == 0
 
 
-def test_serve_with_tls_says_where_its_authority_is(
+def test_serve_with_tls_prints_the_path_of_its_authority(
     spawn: Callable[[str], subprocess.Popen[str]], tmp_path: Path
 ) -> None:
     process = spawn(SERVE.format(f"root={str(tmp_path)!r}, tls=True, secret_id='a', secret_key='b'"))
@@ -79,7 +79,7 @@ def test_serve_with_tls_says_where_its_authority_is(
     assert [stat.S_IMODE(key.stat().st_mode) for key in keys] == [0o600]
 
 
-def test_a_request_under_way_does_not_hold_up_the_stop(
+def test_a_running_request_does_not_delay_the_stop(
     spawn: Callable[[str], subprocess.Popen[str]],
 ) -> None:
     process = spawn(SERVE.format("allow_anonymous=True"))
@@ -142,7 +142,7 @@ def test_options_that_cannot_work_are_refused(options: dict[str, object], why: s
         ServerOptions(**options)  # type: ignore[arg-type] # that is the point
 
 
-def test_running_says_what_a_client_needs(tmp_path: Path) -> None:
+def test_running_returns_what_a_client_needs(tmp_path: Path) -> None:
     with running(
         root=tmp_path, buckets=["a-1250000000", "b-1250000000"], secret_id="id", secret_key="key", token="token"
     ) as server:
@@ -211,7 +211,7 @@ def test_a_full_disk_is_an_error_of_the_servers() -> None:
 
 @pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("http2", [False, True])
-def test_a_discarding_server_answers_plausibly(tls: bool, http2: bool) -> None:
+def test_a_discarding_server_returns_plausible_responses(tls: bool, http2: bool) -> None:
     with running(discard=True, tls=tls) as server:
         client = ServerClient(server, http2=http2)
         md5 = {"content-md5": "1B2M2Y8AsgTpgAmY7PhCfg=="}

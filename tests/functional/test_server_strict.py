@@ -59,7 +59,7 @@ def test_a_wrong_secret_does_not_match(client: ServerClient) -> None:
 
 
 @pytest.mark.parametrize("change", ["method", "target", "header", "param"])
-def test_a_signature_holds_for_one_request(server: RunningServer, change: str) -> None:
+def test_a_signature_is_valid_for_one_request_only(server: RunningServer, change: str) -> None:
     request = sign(server, "GET", "x", params={"response-content-type": "a"}, headers={"x-cos-a": "1"})
     method, target, headers = request.method, request.target, dict(request.headers)
     if change == "method":
@@ -86,13 +86,13 @@ def test_a_malformed_authorization_is_access_denied(server: RunningServer, value
 
 
 @pytest.mark.parametrize("times", [(2000, 3000), (-5000, -1000)])
-def test_a_clock_that_is_far_off_is_told(client: ServerClient, times: tuple[int, int]) -> None:
+def test_a_wrong_clock_is_refused(client: ServerClient, times: tuple[int, int]) -> None:
     answer = client("GET", "x", times=times)
     refused(answer, 403, "RequestTimeTooSkewed")
     assert "date" in answer.headers
 
 
-def test_a_date_that_is_far_off_is_told(client: ServerClient) -> None:
+def test_a_wrong_date_is_refused(client: ServerClient) -> None:
     date = formatdate(time.time() - 3600, usegmt=True)
     refused(client("GET", "x", headers={"date": date}), 403, "RequestTimeTooSkewed")
 
@@ -321,7 +321,7 @@ def test_append_needs_a_position(client: ServerClient) -> None:
         ("OPTIONS", "x", {}, {}),
     ],
 )
-def test_what_is_not_implemented_says_so(
+def test_operations_that_are_not_implemented_return_an_error(
     client: ServerClient, method: str, key: str, params: dict[str, str], headers: dict[str, str]
 ) -> None:
     refused(client(method, key, params=params, headers=headers), 501, "NotImplemented")

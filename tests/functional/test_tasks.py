@@ -110,7 +110,7 @@ def test_a_cancel_leaves_nothing_or_keeps_the_parts(server: RunningServer, path:
             client.head_object(bucket, "cancelled")
 
 
-def test_an_upload_that_failed_goes_on_from_the_parts_that_were_kept(server: RunningServer, path: Path) -> None:
+def test_a_failed_upload_resumes_from_the_kept_parts(server: RunningServer, path: Path) -> None:
     bucket = server.bucket
     server.set_faults(
         [{"operation": "multipart_upload", "part": 9, "do": "error", "status": 403, "code": "AccessDenied"}]

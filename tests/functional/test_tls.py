@@ -73,7 +73,7 @@ async def test_a_certificate_of_the_callers_context_is_shown_to_the_server(
 @each_protocol
 @pytest.mark.parametrize("body", [b"", BODY], ids=["no body", "a body"])
 @in_loop
-async def test_a_server_that_demands_a_certificate_says_so_after_the_handshake(
+async def test_a_server_that_requires_a_certificate_refuses_after_the_handshake(
     kind: str, protocol: str, body: bytes
 ) -> None:
     with refusing(server_context(SERVER, version=TLS13, clients_of=AUTHORITY)) as server:
@@ -115,7 +115,7 @@ async def test_httpx_asks_a_server_that_ends_connections_why(protocol: str, wait
 
 @each_transport
 @in_loop
-async def test_no_version_in_common_is_told(kind: str) -> None:
+async def test_a_missing_common_tls_version_is_reported(kind: str) -> None:
     with refusing(server_context(SERVER, version=TLS12)) as server:
         way = transport(kind, client_context(AUTHORITY, version=TLS13))
         with pytest.raises(ConnectError, match=r"(?i)alert.protocol.version") as caught:
@@ -143,7 +143,7 @@ async def test_a_bad_certificate_of_the_server_is_final(kind: str, certificate: 
 
 @each_transport
 @in_loop
-async def test_a_server_that_speaks_no_tls_is_told(kind: str) -> None:
+async def test_a_server_without_tls_is_reported(kind: str) -> None:
     async def serve(peer: Peer) -> None:
         await peer.reader.read(100)
         await peer.say(b"HTTP/1.1 400 Bad Request\r\n\r\n")

@@ -347,7 +347,7 @@ async def test_an_untrusted_certificate_is_a_connect_error(transport: str, serve
 
 
 @in_loop
-async def test_https_to_a_port_for_http_is_told_and_not_tried_again(
+async def test_https_to_an_http_port_is_reported_without_a_retry(
     transport: str, servers: dict[bool, RunningServer]
 ) -> None:
     server = servers[False]
@@ -363,7 +363,7 @@ async def test_https_to_a_port_for_http_is_told_and_not_tried_again(
 
 
 @in_loop
-async def test_an_ipv6_address_stands_in_brackets_where_it_is_told(transport: str) -> None:
+async def test_an_ipv6_address_has_brackets_in_messages(transport: str) -> None:
     with socket.socket(socket.AF_INET6) as taken:
         taken.bind(("::1", 0))  # and does not listen
         port = taken.getsockname()[1]

@@ -312,14 +312,14 @@ def test_two_values_for_one_header_are_refused(cos: FakeCos, given: dict[Any, An
         *("Connection", "Keep-Alive", "Proxy-Connection", "TE", "Trailer", "Transfer-Encoding", "Upgrade"),
     ],
 )
-def test_a_header_that_is_ours_or_the_connections_is_refused(cos: FakeCos, name: str) -> None:
+def test_headers_of_cosxfer_or_of_the_connection_are_refused(cos: FakeCos, name: str) -> None:
     with cos.blocking_client() as client, pytest.raises(cosxfer.UsageError, match=f"'{name}' .*remove it"):
         client.put_object(BUCKET, "k", b"x", headers={name: "1"})
     assert not cos.calls
 
 
 @pytest.mark.parametrize("name", ["md5", "MD5", "x-cos-meta-md5"])
-def test_a_digest_of_the_caller_s_own_and_ours_are_not_both_stored(cos: FakeCos, name: str) -> None:
+def test_the_callers_md5_metadata_and_ours_are_not_both_accepted(cos: FakeCos, name: str) -> None:
     with cos.blocking_client() as client:
         with pytest.raises(cosxfer.UsageError, match="metadata has 'md5', which upload_add_meta_md5 sets"):
             client.upload_file(BUCKET, "k", __file__, metadata={name: "1"}, upload_add_meta_md5=True)
@@ -339,9 +339,7 @@ def test_what_is_wrong_for_every_file_of_a_directory_is_said_once(cos: FakeCos, 
 
 
 @pytest.mark.parametrize("output", ["", ".", "new/", "{tmp_path}"])
-def test_an_object_is_not_fetched_where_its_file_would_be_a_directory(
-    cos: FakeCos, tmp_path: Path, output: str
-) -> None:
+def test_an_object_is_not_fetched_if_its_file_is_a_directory(cos: FakeCos, tmp_path: Path, output: str) -> None:
     with (
         cos.blocking_client() as client,
         pytest.raises(cosxfer.UsageError, match="is a directory; name the file in it"),
@@ -351,7 +349,7 @@ def test_an_object_is_not_fetched_where_its_file_would_be_a_directory(
 
 
 @pytest.mark.parametrize(("output", "why"), [("no/such/directory/f", "No such file or directory"), ("a\0b", "null")])
-def test_an_object_is_not_fetched_where_its_file_cannot_be_written(cos: FakeCos, output: str, why: str) -> None:
+def test_an_object_is_not_fetched_if_its_file_cannot_be_written(cos: FakeCos, output: str, why: str) -> None:
     with cos.blocking_client() as client, pytest.raises(cosxfer.CosxferError, match=f"cannot write .*: .*{why}"):
         client.get_object(BUCKET, "k", output=output)
     assert not cos.calls

@@ -232,7 +232,7 @@ def test_a_client_that_is_forgotten_ends_its_thread(cos: FakeCos) -> None:
 
 
 @pytest.mark.parametrize("used", [True, False])
-def test_an_async_client_that_was_not_closed_is_told_once_if_it_was_used(cos: FakeCos, used: bool) -> None:
+def test_an_unclosed_async_client_warns_once_if_it_was_used(cos: FakeCos, used: bool) -> None:
     transport = cos.transport()
 
     async def main() -> None:
@@ -251,7 +251,7 @@ def test_an_async_client_that_was_not_closed_is_told_once_if_it_was_used(cos: Fa
     asyncio.run(main())
 
 
-def test_a_task_goes_on_when_its_async_client_is_forgotten(cos: FakeCos, tmp_path: Path) -> None:
+def test_a_task_continues_when_its_async_client_is_forgotten(cos: FakeCos, tmp_path: Path) -> None:
     path = write(tmp_path / "f", 3 * MIB)
 
     async def main() -> None:
@@ -272,7 +272,7 @@ def test_a_client_that_was_never_used_has_no_thread(cos: FakeCos) -> None:
     ended(before)
 
 
-def test_a_call_that_is_under_way_when_the_client_is_closed_ends_with_an_error(cos: FakeCos) -> None:
+def test_a_call_that_runs_when_the_client_is_closed_ends_with_an_error(cos: FakeCos) -> None:
     arrived = threading.Event()
     cos.fault("put_object", hanging(arrived.set))  # type: ignore[arg-type]
     client = cos.blocking_client()
@@ -285,7 +285,7 @@ def test_a_call_that_is_under_way_when_the_client_is_closed_ends_with_an_error(c
     assert "closed" in str(error)
 
 
-def test_after_a_fork_the_child_is_told_to_make_its_own_client(cos: FakeCos) -> None:
+def test_after_a_fork_the_child_must_create_its_own_client(cos: FakeCos) -> None:
     with cos.blocking_client() as client:
         client.put_object(BUCKET, "k", b"x")
         reading, writing = os.pipe()
@@ -360,7 +360,7 @@ def test_the_endpoint_comes_from_the_environment(cos: FakeCos, monkeypatch: pyte
     assert cos.calls[0].request.url == f"http://localhost:9000/{BUCKET}/k"
 
 
-def test_without_credentials_the_client_says_what_to_do() -> None:
+def test_without_credentials_the_error_says_what_to_do() -> None:
     with pytest.raises(cosxfer.CredentialsError, match="COS_SECRET_ID"):
         cosxfer.Client(region="ap-guangzhou")
 

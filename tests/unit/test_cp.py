@@ -13,7 +13,7 @@ from tests.unit.fake_cos import BUCKET, FakeCos, change
 from tests.unit.files import write
 
 
-def test_an_object_that_could_not_be_verified_is_a_failure_that_says_what_the_server_sent(
+def test_an_unverified_object_is_a_failure_that_names_what_the_server_sent(
     cos: FakeCos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     cos.with_crc64 = False

@@ -10,7 +10,7 @@ from cosxfer.credentials import Credentials, CredentialsResolver
 from cosxfer.errors import CredentialsError, TransportError
 
 
-def test_a_blocking_provider_that_waits_for_itself_is_told() -> None:
+def test_a_blocking_provider_that_waits_for_itself_raises_an_error() -> None:
     async def ask() -> None:
         loop = asyncio.get_running_loop()
 
@@ -25,7 +25,7 @@ def test_a_blocking_provider_that_waits_for_itself_is_told() -> None:
     asyncio.run(ask())
 
 
-def test_an_asynchronous_provider_that_waits_for_itself_is_told() -> None:
+def test_an_asynchronous_provider_that_waits_for_itself_raises_an_error() -> None:
     async def provider() -> Credentials:
         found = await resolver.get(0.0)
         assert found is not None
@@ -66,7 +66,7 @@ def test_a_provider_that_fails_while_the_keys_are_good_is_survived() -> None:
     asyncio.run(ask())
 
 
-def test_any_failure_of_a_provider_that_is_asked_ahead_of_time_is_survived() -> None:
+def test_a_provider_that_fails_at_an_early_renewal_does_not_fail_the_call() -> None:
     """A provider may ask by cosxfer itself."""
     answers = [Credentials(secret_id="a", secret_key="b", expires_at=100.0)]
 
@@ -117,7 +117,7 @@ def test_an_end_may_be_any_time(ends: float | None) -> None:
     assert Credentials(secret_id="a", secret_key="b", expires_at=ends).expires_at == ends
 
 
-def test_ended_keys_are_told_with_what_the_clock_says() -> None:
+def test_expired_keys_are_reported_with_the_time_of_the_clock() -> None:
     """A clock that is a year ahead looks like keys that have ended."""
     keys = Credentials(secret_id="a", secret_key="b", expires_at=1_700_000_000)
     for resolver in (CredentialsResolver(keys), CredentialsResolver(lambda: keys)):

@@ -63,7 +63,7 @@ def test_the_last_speed_is_the_mean() -> None:
     assert meter.finish(10.0).speed == 10.0
 
 
-def test_the_last_report_does_not_fall_where_a_part_of_the_whole_has_failed() -> None:
+def test_the_last_report_does_not_decrease_if_a_file_has_failed() -> None:
     meter = ProgressMeter(100, interval_seconds=0)
     meter.update(0, 0.0)
     meter.update(60, 1.0)

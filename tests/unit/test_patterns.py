@@ -106,7 +106,7 @@ def test_a_list_of_patterns_is_a_list(given: object) -> None:
         parse_patterns("exclude", given)  # type: ignore[arg-type]
 
 
-def test_a_pattern_may_hold_bytes_that_are_no_text() -> None:
+def test_a_pattern_may_have_bytes_that_are_not_text() -> None:
     assert selected("bad\udcff", ("bad\udcff", "bad")) == ["bad\udcff"]
 
 
@@ -150,7 +150,7 @@ def test_without_a_slash_a_pattern_is_a_glob_of_the_name(names: list[str], name:
 
 
 @given(names=st.lists(NAMES, min_size=1, max_size=6), data=st.data())
-def test_two_stars_stand_for_any_number_of_folders(names: list[str], data: st.DataObject) -> None:
+def test_two_stars_match_any_number_of_folders(names: list[str], data: st.DataObject) -> None:
     kept = [name for name in names[:-1] if data.draw(st.booleans())]
     text = "/".join(["**", *[part for name in kept for part in (name, "**")], names[-1]])
     assert Pattern(text, argument="exclude").matches(names, is_folder=False)

@@ -92,7 +92,7 @@ def test_there_is_no_part_outside_the_plan(number: int) -> None:
 @given(
     st.integers(0, 300 * MIB), st.sampled_from([MIB, 8 * MIB, 200 * MIB, GIB]), st.integers(1, 32), st.integers(1, 256)
 )
-def test_the_batches_hold_every_part_once_in_order_and_stay_small(
+def test_the_batches_have_every_part_once_in_order_and_stay_small(
     size: int, part_size: int, lanes: int, concurrency: int
 ) -> None:
     plan = plan_parts(size, part_size_bytes=part_size)

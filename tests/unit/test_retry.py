@@ -31,7 +31,7 @@ def test_a_throttled_delay_is_never_above_the_cap_nor_below_retry_after(
     assert min(after or 0, policy.cap_seconds) <= delay <= policy.cap_seconds
 
 
-def test_what_is_still_under_way_is_given_more_time_than_a_broken_connection() -> None:
+def test_a_running_attempt_gets_more_time_than_a_broken_connection() -> None:
     conflict = retry_delay(POLICY, ServerError("x", status=409, retryable=True), attempt=1, random=0.5)
     assert conflict == 0.25
 

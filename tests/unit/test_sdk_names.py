@@ -171,7 +171,7 @@ def test_a_name_that_the_call_has_nothing_for(run: Run, call: str, given: list[s
         ),
     ],
 )
-def test_a_call_that_lacks_an_argument_says_the_right_form(run: Run, call: str, given: Any, message: str) -> None:
+def test_a_call_without_a_required_argument_shows_the_right_form(run: Run, call: str, given: Any, message: str) -> None:
     assert str(refusal(run, call, given)) == message
 
 
@@ -249,7 +249,7 @@ def test_keys_by_the_names_of_the_sdks_are_refused_without_being_shown() -> None
         ("list_parts", "iter_multipart_list_part"),
     ],
 )
-def test_a_call_by_its_name_in_the_sdks_says_ours(cos: FakeCos, name: str, ours: str) -> None:
+def test_a_call_by_an_sdk_name_suggests_our_name(cos: FakeCos, name: str, ours: str) -> None:
     with cos.blocking_client() as client:
         for one in (client, client._client):
             with pytest.raises(AttributeError, match=f"has no attribute '{name}'. Did you mean {ours}\\?$"):
@@ -319,7 +319,7 @@ def test_a_call_without_parameters_and_a_class_method_say_so_too(cos: FakeCos) -
             kind.from_spec(Spec=1)  # type: ignore[call-arg]
 
 
-def test_parts_as_cos_python_sdk_v5_has_them_are_told_where_the_list_is(cos: FakeCos) -> None:
+def test_parts_in_the_form_of_cos_python_sdk_v5_get_a_hint_to_the_list(cos: FakeCos) -> None:
     parts: Any = {"Part": [{"PartNumber": 1, "ETag": '"e"'}]}
     with cos.blocking_client() as client, pytest.raises(cosxfer.UsageError, match=r"give parts\['Part'\]") as caught:
         client.multipart_complete(BUCKET, "k", upload_id="u", parts=parts)

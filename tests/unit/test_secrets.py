@@ -144,7 +144,7 @@ def test_a_secret_in_a_bad_argument_is_not_repeated(
         {"secret_id": "", "secret_key": SECRET_KEY},
     ],
 )
-def test_bad_credentials_are_told_without_showing_them(settings: dict[str, Any]) -> None:
+def test_bad_credentials_are_reported_without_showing_them(settings: dict[str, Any]) -> None:
     with pytest.raises(cosxfer.CredentialsError) as caught:
         cosxfer.Credentials(**settings)
     clean("\n".join([str(caught.value), repr(caught.value), repr(vars(caught.value))]))

@@ -65,14 +65,14 @@ def test_a_slice_outlives_the_source(source: FileSource) -> None:
 
 
 @pytest.mark.parametrize(("offset", "length"), [(-1, 1), (0, -1), (0, len(DATA) + 1), (len(DATA), 1)])
-def test_what_lies_outside_is_a_usage_error(source: FileSource, offset: int, length: int) -> None:
+def test_a_range_outside_the_file_is_a_usage_error(source: FileSource, offset: int, length: int) -> None:
     for call in (source.slice, source.prefetch, source.release, source.drop_cache):
         with pytest.raises(UsageError):
             call(offset, length)
 
 
 @pytest.mark.parametrize("error", [OSError(12, "Cannot allocate memory"), MemoryError()])
-def test_a_file_that_there_is_no_memory_to_map_is_read_and_else_told(
+def test_a_file_that_cannot_be_mapped_is_read_or_an_error(
     path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def no_memory(*arguments: object) -> object:
@@ -92,7 +92,7 @@ def test_a_file_that_there_is_no_memory_to_map_is_read_and_else_told(
     assert caught.value.path == str(path)
 
 
-def test_what_is_no_file_is_told_with_what_can_be_done(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_regular_file_is_an_error_with_advice(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name, why in (
         (tmp_path / "pipe", f"'{tmp_path}/pipe' is a named pipe, not a regular file; put_object"),
@@ -105,7 +105,7 @@ def test_what_is_no_file_is_told_with_what_can_be_done(tmp_path: Path) -> None:
         FileSource.open(tmp_path)
 
 
-def test_a_file_that_announces_more_than_it_holds_is_told_as_that(
+def test_a_file_that_reports_too_large_a_size_is_an_error(
     path: Path, source: FileSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sys_file = Path("/sys/kernel/mm/transparent_hugepage/enabled")

@@ -122,7 +122,7 @@ def test_without_keys_in_its_environment_a_process_cannot_rebuild(monkeypatch: p
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("spec", [None, "spec", {"config": None}, cosxfer.ClientSpec])
-def test_what_is_no_spec_is_refused(kind: type, spec: object) -> None:
+def test_a_value_that_is_not_a_spec_is_refused(kind: type, spec: object) -> None:
     with pytest.raises(cosxfer.UsageError, match=r"it must be a cosxfer\.ClientSpec") as caught:
         kind.from_spec(spec)
     assert caught.value.name == "spec"

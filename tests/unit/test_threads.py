@@ -78,7 +78,7 @@ def test_what_a_thread_does_comes_back_to_the_loop(own: bool) -> None:
     asyncio.run(main())
 
 
-def test_an_executor_that_was_shut_down_is_told() -> None:
+def test_an_executor_that_was_shut_down_raises_an_error() -> None:
     executor = ThreadPoolExecutor(1)
     executor.shutdown()
     with pytest.raises(
@@ -88,7 +88,7 @@ def test_an_executor_that_was_shut_down_is_told() -> None:
 
 
 @pytest.mark.parametrize("kind", [ThreadPoolExecutor, lambda count: threads.Pool(count, "test")])
-def test_work_that_waits_for_a_thread_of_an_executor_that_ends_is_told(kind: Callable[[int], Executor]) -> None:
+def test_waiting_work_of_an_ended_executor_raises_an_error(kind: Callable[[int], Executor]) -> None:
     async def main() -> None:
         executor = kind(1)
         begun, go_on = threading.Event(), threading.Event()
@@ -120,7 +120,7 @@ def test_a_pool_begins_threads_as_they_are_needed_and_uses_them_again() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name in names]
 
 
-def test_the_threads_of_a_pool_that_nobody_holds_end() -> None:
+def test_the_threads_of_an_unreferenced_pool_end() -> None:
     pool = threads.Pool(1, "forgotten")
     thread = threads.submit(pool, threading.current_thread).result()
     del pool
@@ -192,7 +192,7 @@ def kept_busy(executor: threads.Pool, monkeypatch: pytest.MonkeyPatch, on_more: 
     assert all(work.result() for work in busy)
 
 
-def test_a_client_without_a_thread_for_its_loop_says_so_each_time_and_may_be_used_later(cos: FakeCos) -> None:
+def test_a_client_that_gets_no_loop_thread_raises_each_time_and_works_later(cos: FakeCos) -> None:
     with cos.blocking_client() as client:
         with no_more_threads():
             for call in (client.put_object, client.put_object, client.submit_put_object):
@@ -212,7 +212,7 @@ def test_a_client_that_never_got_a_thread_can_be_closed(cos: FakeCos) -> None:
     client.close()
 
 
-def test_a_loop_for_which_there_is_no_file_descriptor_is_told(cos: FakeCos, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loop_without_a_file_descriptor_raises_an_error(cos: FakeCos, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_loop() -> asyncio.AbstractEventLoop:
         raise OSError(24, "Too many open files")
 
@@ -240,7 +240,7 @@ CALLS: dict[str, Send] = {
 
 
 @pytest.mark.parametrize("send", CALLS.values(), ids=CALLS)
-def test_a_call_without_a_thread_for_its_work_says_so_and_can_be_made_again(
+def test_a_call_that_gets_no_thread_raises_an_error_and_can_be_repeated(
     cos: FakeCos, tmp_path: Path, send: Send
 ) -> None:
     small, large = write(tmp_path / "small", 5), write(tmp_path / "large", 2 * MIB)
@@ -257,7 +257,7 @@ def test_a_call_without_a_thread_for_its_work_says_so_and_can_be_made_again(
     asyncio.run(main())
 
 
-def test_bodies_that_are_long_in_coming_hold_nothing_else_up(cos: FakeCos, tmp_path: Path) -> None:
+def test_slow_bodies_delay_no_other_call(cos: FakeCos, tmp_path: Path) -> None:
     path = write(tmp_path / "f", 5)
     go_on = threading.Event()
     begun = threading.Semaphore(0)

@@ -75,9 +75,7 @@ def test_folders_beside_a_deep_one_are_found_again_and_few_are_open(
     assert open_descriptors() == before
 
 
-def test_the_way_up_from_a_folder_that_was_moved_is_not_believed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_parent_of_a_moved_folder_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
     depth, middle = 4 * MAX_OPEN_FOLDERS, 2 * MAX_OPEN_FOLDERS
     folder = root

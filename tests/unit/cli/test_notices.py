@@ -37,7 +37,7 @@ def test_the_logger_of_retries_has_the_librarys_name() -> None:
     assert RETRIES == session.RETRIES
 
 
-def test_the_same_warning_is_told_once_and_counted(told: Told) -> None:
+def test_the_same_warning_is_shown_once_and_counted(told: Told) -> None:
     for _ in range(3):
         told.warning("Initiate was lost")
         told.now += 100
@@ -50,7 +50,7 @@ def test_the_same_warning_is_told_once_and_counted(told: Told) -> None:
     ]
 
 
-def test_retries_for_the_same_reason_are_told_again_after_a_while(told: Told) -> None:
+def test_retries_for_the_same_reason_are_shown_again_after_a_while(told: Told) -> None:
     told.retry("silent", 2)
     told.retry("silent", 3)
     told.retry("silent", 4)
@@ -68,7 +68,7 @@ def test_retries_for_the_same_reason_are_told_again_after_a_while(told: Told) ->
     ]
 
 
-def test_a_long_reason_is_not_told_at_length_twice(told: Told) -> None:
+def test_a_long_reason_is_shortened_the_second_time(told: Told) -> None:
     for _ in range(2):
         told.warning("word " * 100)
     told.notices.close()

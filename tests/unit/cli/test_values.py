@@ -57,7 +57,7 @@ def test_figures_are_for_people() -> None:
         ("COS://b-1/a//b", "f", "a//b"),
     ],
 )
-def test_the_key_is_the_files_name_where_the_destination_has_none(text: str, file: str, key: str) -> None:
+def test_the_key_is_the_files_name_if_the_destination_has_none(text: str, file: str, key: str) -> None:
     assert parse_destination(text, Path(file)) == ("b-1", key)
 
 

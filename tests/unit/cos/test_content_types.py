@@ -68,7 +68,7 @@ OFFICE = "application/vnd.openxmlformats-officedocument."
         ("", "application/octet-stream"),
     ],
 )
-def test_an_ending_stands_for_a_type(key: str, expected: str) -> None:
+def test_an_extension_has_a_content_type(key: str, expected: str) -> None:
     assert content_type_of(key) == expected
 
 
@@ -84,26 +84,26 @@ def test_an_ending_stands_for_a_type(key: str, expected: str) -> None:
         ("a.csv", "text/csv"),
     ],
 )
-def test_what_is_unpacked_on_the_way_has_the_type_of_its_content(key: str, expected: str) -> None:
+def test_an_object_with_a_content_encoding_has_the_type_of_its_content(key: str, expected: str) -> None:
     assert content_type_of(key, unpacked=True) == expected
     assert object_headers(key, {"content_encoding": "gzip"})["content-type"] == expected
 
 
-def test_no_machine_has_types_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_content_types_are_the_same_on_every_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mimetypes, "guess_type", lambda *given, **more: ("x/of-the-machine", None))
     monkeypatch.setattr(mimetypes, "guess_file_type", lambda *given, **more: ("x/of-the-machine", None), raising=False)
     assert object_headers("a.webp", {})["content-type"] == "image/webp"
     assert object_headers("a.of-the-machine", {})["content-type"] == "application/octet-stream"
 
 
-def test_each_ending_stands_in_the_table_once() -> None:
+def test_each_extension_is_in_the_table_once() -> None:
     endings = [ending for listed in content_types._ENDINGS.values() for ending in listed.split()]
     assert len(endings) == len(set(endings))
     assert not set(endings) & {*content_types._PACKED, *content_types._SHORT}
     assert all(ending == ending.lower() and "." not in ending for ending in endings)
 
 
-def test_the_types_that_every_python_knows_are_known_here() -> None:
+def test_the_types_that_python_knows_are_in_the_table() -> None:
     """Python's own table, without the machine's: none of its endings lost its type."""
     known = mimetypes.MimeTypes(filenames=()).types_map[1]
     plain = {"application/octet-stream"}

@@ -91,7 +91,7 @@ def test_a_template_that_is_no_address_is_refused_with_an_example(template: str,
     assert "https://{bucket}.cos.{region}.myqcloud.com" in str(caught.value)
 
 
-def test_a_region_is_asked_for_only_where_the_template_has_one() -> None:
+def test_a_region_is_required_only_if_the_template_has_one() -> None:
     assert resolve("https://{bucket}.example.com", region=None).host == f"{BUCKET}.example.com"
     with pytest.raises(UsageError, match="COS_REGION") as caught:
         resolve(DEFAULT_ENDPOINT, region=None)

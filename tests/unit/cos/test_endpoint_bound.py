@@ -186,7 +186,7 @@ def test_a_blocking_client_is_bound_too() -> None:
     assert len(recorder.sent) == 1
 
 
-def test_a_template_with_both_takes_any_bucket_and_region() -> None:
+def test_a_template_with_both_placeholders_accepts_any_bucket_and_region() -> None:
     recorder = Recorder()
 
     async def main() -> None:
@@ -226,7 +226,7 @@ def test_a_region_other_than_that_of_the_address_is_refused(template: str, monke
     assert len(recorder.sent) == 1
 
 
-def test_the_global_address_takes_any_region() -> None:
+def test_the_global_address_accepts_any_region() -> None:
     recorder = Recorder()
 
     async def main() -> None:

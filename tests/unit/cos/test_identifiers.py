@@ -55,6 +55,6 @@ def test_a_longer_key_is_refused_with_its_length_and_the_limit(key: str) -> None
 
 
 @pytest.mark.parametrize("key", ["/", "//", "///", ".", "./", "/.", "a/..", "a/../", "//..", "../..", "/a/../../"])
-def test_a_key_that_stands_for_the_bucket_is_refused(key: str) -> None:
+def test_a_key_that_simplifies_to_the_bucket_is_refused(key: str) -> None:
     with pytest.raises(UsageError):
         check_key(key)

@@ -137,7 +137,7 @@ def test_a_size_outside_the_range_has_cos_s_code(size: int) -> None:
         ["eq", "$acl", None],
     ],
 )
-def test_a_condition_that_is_none_is_refused_on_both_sides(condition: Any) -> None:
+def test_a_malformed_condition_is_refused_on_both_sides(condition: Any) -> None:
     with pytest.raises(UsageError, match="is not a condition"):
         build_policy(expires_at=1, conditions=[condition])
     with pytest.raises(PolicyError, match="is not a condition"):
@@ -157,7 +157,7 @@ def test_a_condition_that_is_none_is_refused_on_both_sides(condition: Any) -> No
         encoded('{"expiration": "2030-01-01T00:00:00Z", "conditions": []}'),
     ],
 )
-def test_a_policy_that_is_none_is_refused(policy: str) -> None:
+def test_a_malformed_policy_is_refused(policy: str) -> None:
     with pytest.raises(PolicyError) as caught:
         parse_policy(policy)
     assert caught.value.code == "InvalidPolicyDocument"

@@ -61,7 +61,7 @@ def test_an_unknown_error_is_judged_by_its_status(status: int, retryable: bool) 
 
 
 @pytest.mark.parametrize("status", [301, 302, 307])
-def test_a_redirect_says_where_it_leads_without_what_may_be_a_signature(status: int) -> None:
+def test_a_redirect_error_shows_the_target_without_its_query(status: int) -> None:
     headers = {"location": "https://other.cos.ap-beijing.myqcloud.com/k?q-signature=abc"}
     made = error_of(HttpResponse(status=status, headers=headers), operation="a test")
     assert made is not None
@@ -71,7 +71,7 @@ def test_a_redirect_says_where_it_leads_without_what_may_be_a_signature(status: 
     assert "q-signature" not in str(made)
 
 
-def test_an_answer_that_leads_nowhere_is_told_without_a_place() -> None:
+def test_a_redirect_without_a_target_is_reported_without_one() -> None:
     for response in (
         HttpResponse(status=301, headers={}),
         HttpResponse(status=400, headers={"location": "https://example.com"}),
@@ -127,7 +127,7 @@ def test_the_servers_time_is_read_as_unix_seconds() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "9" * 20, "9" * 5000, "٣", "²", "-1", "+1", "1_0", "1 ", "0x10"])
-def test_a_content_length_that_is_no_number_is_a_malformed_answer(text: str) -> None:
+def test_a_malformed_content_length_is_a_protocol_error(text: str) -> None:
     with pytest.raises(cosxfer.ProtocolError):
         responses.size(answer(content_length=text), operation="a test")
 

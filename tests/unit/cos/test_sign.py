@@ -217,7 +217,7 @@ def test_no_header_breaks_the_parser(value: str) -> None:
     assert parsed is None or not parsed.matches(secret_key="k", method="GET", path="/", params={}, headers={})
 
 
-def test_the_window_is_where_both_times_overlap() -> None:
+def test_the_window_is_the_overlap_of_both_times() -> None:
     value = (
         "q-sign-algorithm=sha1&q-ak=a&q-sign-time=5;20&q-key-time=1;10&q-header-list=&q-url-param-list=&q-signature=x"
     )
@@ -251,7 +251,7 @@ def test_which_headers_are_signed(name: str, signed: bool) -> None:
     assert sign.is_signed_header(name) is signed
 
 
-def test_base64_of_an_md5_goes_both_ways() -> None:
+def test_content_md5_is_encoded_and_decoded() -> None:
     from cosxfer.cos.requests import check_content_md5, content_md5
 
     digest = bytes(range(16))

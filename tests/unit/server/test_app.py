@@ -21,7 +21,7 @@ SCOPE = {
 }
 
 
-def test_a_request_is_in_the_log_before_its_answer_is_out(tmp_path: Path) -> None:
+def test_a_request_is_in_the_log_before_its_response_is_sent(tmp_path: Path) -> None:
     seen: list[tuple[str, list[tuple[str, int, int]]]] = []
 
     async def main() -> None:

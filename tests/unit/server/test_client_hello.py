@@ -34,7 +34,7 @@ def test_a_part_of_it_is_not_whole() -> None:
     assert not any(is_whole(data[:size]) for size in range(len(data)))
 
 
-def test_what_is_no_tls_needs_no_waiting() -> None:
+def test_data_that_is_not_tls_is_recognised_at_once() -> None:
     assert is_whole(b"GET / HTTP/1.1\r\n")
     assert offered_protocols(b"GET / HTTP/1.1\r\n") == ()
 

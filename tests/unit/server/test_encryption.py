@@ -43,7 +43,7 @@ def test_the_key_of_the_documents_example_has_the_documents_md5() -> None:
         ({SSE: "cos/kms"}, {SSE: "cos/kms", f"{SSE}-cos-kms-key-id": encryption.DEFAULT_KMS_KEY_ID}),
     ],
 )
-def test_what_is_asked_for_is_kept_without_secrets(headers: dict[str, str], kept: dict[str, str]) -> None:
+def test_requested_encryption_is_stored_without_secrets(headers: dict[str, str], kept: dict[str, str]) -> None:
     assert encryption.wanted(headers, scheme="http") == kept
     assert encryption.response_headers({**kept, "x-cos-meta-a": "b"}) == kept
 

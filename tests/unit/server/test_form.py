@@ -69,7 +69,7 @@ def test_the_file_name_may_be_encoded() -> None:
         b"------b0junk\r\n",
     ],
 )
-def test_what_is_no_form_is_malformed(body: bytes) -> None:
+def test_a_body_that_is_not_a_form_is_malformed(body: bytes) -> None:
     with pytest.raises(CosError) as caught:
         FormParser(BOUNDARY.encode()).feed(body)
     assert caught.value.code == "MalformedPOSTRequest"

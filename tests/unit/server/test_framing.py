@@ -132,7 +132,7 @@ def test_a_head_that_is_right_passes_as_it_is(head: bytes) -> None:
         b"0\r\n x-a: b\r\n\r\n",
     ],
 )
-def test_chunks_that_are_none_are_refused(body: bytes) -> None:
+def test_malformed_chunks_are_refused(body: bytes) -> None:
     assert status_of(CHUNKED + body) == 400
 
 

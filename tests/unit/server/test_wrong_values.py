@@ -28,7 +28,7 @@ FORM_HEADERS = [(b"host", b"localhost"), (b"content-type", b"multipart/form-data
         ("GET", b"/upload", "uploadId=x&part-number-marker="),
     ],
 )
-def test_what_is_no_number_is_a_bad_request_before_authentication(
+def test_a_malformed_number_is_a_bad_request_before_authentication(
     server: Server, method: str, path: bytes, query: str, value: str
 ) -> None:
     status, body = server.ask("signed", method, path, (query + quote(value)).encode())
@@ -66,7 +66,7 @@ def test_a_length_that_is_no_number_is_a_bad_request(server: Server, value: byte
 
 @pytest.mark.parametrize("name", ["date", "if-modified-since", "if-unmodified-since"])
 @pytest.mark.parametrize("value", ["Sat, 28 Nov 99999 00:00:00 GMT", "(" * 60, "(" * 5000, HUGE])
-def test_what_is_no_date_counts_as_absent(name: str, value: str) -> None:
+def test_a_malformed_date_counts_as_absent(name: str, value: str) -> None:
     assert checks.http_date_of({name: value}, name) is None
 
 

@@ -28,12 +28,12 @@ def config(endpoint: str = "https://{bucket}.cos.{region}.myqcloud.com") -> Clie
     return ClientConfig(endpoint=endpoint)
 
 
-def test_native_is_the_default_where_it_is_built() -> None:
+def test_native_is_the_default_if_it_is_built() -> None:
     chosen = choose_transport("auto", config())
     assert type(chosen).__name__ == ("NativeTransport" if is_built() else "HttpxTransport")
 
 
-def test_httpx_when_asked_for() -> None:
+def test_httpx_is_used_if_requested() -> None:
     assert isinstance(choose_transport("httpx", config()), HttpxTransport)
 
 
@@ -65,7 +65,7 @@ def test_a_proxy_for_the_endpoint_means_httpx_and_is_said_once(
 @pytest.mark.parametrize(
     ("name", "no_proxy"), [("HTTP_PROXY", ""), ("HTTPS_PROXY", "*"), ("FTP_PROXY", ""), ("http_proxy", "localhost")]
 )
-def test_where_no_proxy_can_be_meant_nothing_is_put_between(
+def test_without_a_relevant_proxy_the_native_transport_is_used_directly(
     name: str, no_proxy: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv(name, "http://127.0.0.1:1")
@@ -108,6 +108,6 @@ def test_what_is_not_built_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pyte
         choose_transport("native", config())
 
 
-def test_another_word_is_refused() -> None:
+def test_an_unknown_transport_name_is_refused() -> None:
     with pytest.raises(UsageError, match="curl"):
         choose_transport("curl", config())  # type: ignore[arg-type]

@@ -57,7 +57,7 @@ async def exchange(
     return response, sent, heads[0]
 
 
-def test_the_body_follows_when_the_server_says_continue() -> None:
+def test_the_body_follows_after_100_continue() -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 103 Early Hints\r\n\r\n" + CONTINUE)
         assert await reader.readexactly(len(BODY)) == BODY
@@ -82,7 +82,7 @@ def test_nothing_follows_when_the_server_refuses() -> None:
     assert (response.status, response.body, sent) == (403, b"no", [])
 
 
-def test_a_server_that_knows_nothing_of_it_gets_the_body_after_a_while() -> None:
+def test_a_server_that_ignores_expect_gets_the_body_after_a_while() -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert await reader.readexactly(len(BODY)) == BODY
         writer.write(CONTINUE + FINE)
@@ -113,7 +113,7 @@ def test_a_connection_that_breaks_in_the_middle_of_the_body_is_a_plain_transport
     assert type(caught.value) is TransportError
 
 
-def test_an_answer_in_the_middle_of_the_body_is_read() -> None:
+def test_a_response_in_the_middle_of_the_body_is_read() -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(CONTINUE)
         await reader.readexactly(10)
@@ -136,7 +136,7 @@ def test_an_answer_in_the_middle_of_the_body_is_read() -> None:
         (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 10\r\n\r\nno", ProtocolError),
     ],
 )
-def test_what_is_no_answer_is_told(answer: bytes, error: type[TransportError]) -> None:
+def test_a_malformed_response_is_reported(answer: bytes, error: type[TransportError]) -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(answer)
 
@@ -144,7 +144,7 @@ def test_what_is_no_answer_is_told(answer: bytes, error: type[TransportError]) -
         asyncio.run(exchange(script))
 
 
-def test_a_server_that_falls_silent_is_told() -> None:
+def test_a_server_that_falls_silent_times_out() -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(CONTINUE)
         await reader.read()
@@ -167,7 +167,7 @@ def test_what_the_body_raises_comes_through() -> None:
         asyncio.run(exchange(script, body=Broken(), content_length=5))
 
 
-def test_a_dead_port_is_told() -> None:
+def test_a_dead_port_is_reported() -> None:
     async def main() -> None:
         server = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]

@@ -51,7 +51,7 @@ def saying(answer: bytes, *, read: bool = True) -> Script:
     return script
 
 
-def test_an_answer_comes_with_status_headers_and_body() -> None:
+def test_a_response_has_status_headers_and_body() -> None:
     answer = b'HTTP/1.1 200 OK\r\nETag: "e"\r\nX-A: 1\r\nX-A: 2\r\nX-U: \xc3\xbc\r\nContent-Length: 2\r\n\r\nok'
     response = asyncio.run(ask(saying(answer)))
     assert (response.status, response.body, response.http_version) == (200, b"ok", "HTTP/1.1")
@@ -71,7 +71,7 @@ def test_an_answer_comes_with_status_headers_and_body() -> None:
     ],
     ids=["nothing", "a cut body", "a cut head", "another protocol", "a bad chunk"],
 )
-def test_what_is_no_whole_answer_is_a_transport_error(answer: bytes, kind: type[Exception]) -> None:
+def test_an_incomplete_response_is_a_transport_error(answer: bytes, kind: type[Exception]) -> None:
     with pytest.raises(kind) as caught:
         asyncio.run(ask(saying(answer)))
     assert isinstance(caught.value, TransportError)
@@ -80,7 +80,7 @@ def test_what_is_no_whole_answer_is_a_transport_error(answer: bytes, kind: type[
     assert "?" not in caught.value.url
 
 
-def test_a_server_that_says_nothing_is_a_time_out() -> None:
+def test_a_silent_server_is_a_timeout() -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
 
@@ -88,7 +88,7 @@ def test_a_server_that_says_nothing_is_a_time_out() -> None:
         asyncio.run(ask(silent, stall_timeout_seconds=0.05))
 
 
-def test_a_port_where_nobody_listens_is_a_connect_error_that_names_it() -> None:
+def test_a_port_without_a_listener_is_a_connect_error_with_its_address() -> None:
     async def main() -> None:
         server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
@@ -145,7 +145,7 @@ def test_a_request_that_ends_during_the_tls_handshake_closes_its_connection(end:
 
 
 @pytest.mark.parametrize("expect_continue", [False, True])
-def test_a_request_under_way_ends_when_the_client_is_closed(expect_continue: bool) -> None:
+def test_a_running_request_ends_when_the_client_is_closed(expect_continue: bool) -> None:
     async def main() -> None:
         begun = asyncio.Event()
 
@@ -241,13 +241,13 @@ def test_an_error_of_the_body_comes_through() -> None:
         asyncio.run(ask(saying(b"", read=True), method="PUT", headers=headers, content_length=10, body=body()))
 
 
-def test_an_endless_answer_is_not_collected(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_response_is_not_collected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cosxfer.transport.httpx.MAX_ANSWER_BYTES", 1000)
     with pytest.raises(ProtocolError, match="longer than 1000 bytes"):
         asyncio.run(ask(saying(b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n" + b"x" * 1001)))
 
 
-def test_a_wanted_body_goes_to_its_taker_and_an_error_does_not() -> None:
+def test_a_body_goes_to_on_body_but_an_error_does_not() -> None:
     pieces: list[bytes] = []
     asyncio.run(ask(saying(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody"), on_body=pieces.append))
     assert b"".join(pieces) == b"body"

@@ -20,7 +20,7 @@ def http2_slot(name: str, streams: int = 100) -> Slot[str]:
     return Slot(name, http2=True, max_streams=streams)
 
 
-def test_the_first_connection_tells_the_protocol_and_the_rest_wait_for_it() -> None:
+def test_the_first_connection_decides_the_protocol_and_the_rest_wait_for_it() -> None:
     pool: OriginPool[str] = OriginPool(http2=None)
     assert pool.to_open(10) == 1
     pool.opening = 1
@@ -34,7 +34,7 @@ def test_http1_opens_a_connection_for_each_request_that_waits() -> None:
     assert pool.to_open(3) == 1
 
 
-def test_http1_takes_the_connection_used_last() -> None:
+def test_http1_uses_the_most_recently_used_connection() -> None:
     pool: OriginPool[str] = OriginPool(http2=False)
     for name in ("a", "b"):
         pool.opened(Slot(name, http2=False), now=0)
@@ -68,14 +68,14 @@ def test_http2_fills_connections_evenly_and_piles_up_only_when_all_are_there() -
     assert pool.to_open(100) == 0
 
 
-def test_a_peer_that_takes_few_streams_is_not_given_more() -> None:
+def test_a_peer_that_accepts_few_streams_gets_no_more() -> None:
     pool: OriginPool[str] = OriginPool(http2=True)
     pool.opened(http2_slot("a", streams=1), now=0)
     assert pool.take() is not None
     assert pool.take() is None
 
 
-def test_a_connection_whose_settings_are_not_known_takes_one_and_the_others_wait_for_them() -> None:
+def test_a_connection_without_known_settings_carries_one_request_and_the_others_wait() -> None:
     pool: OriginPool[str] = OriginPool(http2=True)
     slot = Slot("a", http2=True)
     pool.opened(slot, now=0)
@@ -110,7 +110,7 @@ def test_nobody_counts_on_a_connection_whose_peer_does_not_speak() -> None:
     assert pool.take() is slot
 
 
-def test_who_waits_may_hope_while_something_is_under_way_with_a_peer_that_speaks() -> None:
+def test_requests_keep_waiting_while_another_makes_progress() -> None:
     pool: OriginPool[str] = OriginPool(http2=True, opening=1)
     assert pool.is_alive()
     pool.opening = 0

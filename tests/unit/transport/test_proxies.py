@@ -20,14 +20,14 @@ def where(host: str, port: int = 443, scheme: str = "https") -> str:
     return found.where if found else ""
 
 
-def test_the_schemes_own_proxy_goes_before_that_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_proxy_of_the_scheme_overrides_all_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", "socks5://every:1")
     monkeypatch.setenv("HTTP_PROXY", "http://plain:2")
     assert where("h", 80, "http") == "plain:2"
     assert where("h") == "every:1"
 
 
-def test_lower_case_goes_before_upper_case_also_where_it_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lower_case_overrides_upper_case_even_if_it_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://upper:1")
     monkeypatch.setenv("https_proxy", "http://lower:2")
     assert where("h") == "lower:2"
@@ -168,14 +168,14 @@ def test_a_network_may_divide_the_addresses_of_a_client(monkeypatch: pytest.Monk
     assert Proxies().same_for_all("https://10.0.0.1/{bucket}")
 
 
-def test_an_address_that_is_none_is_told_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_address_is_reported_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy:1")
     for endpoint in ("https://[::1", "https://host:port", "https://"):
         assert Proxies().same_for_all(endpoint)
         assert Proxies().of_template(endpoint, None) is None
 
 
-def test_the_systems_own_settings_are_asked_where_the_environment_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_systems_settings_are_used_if_the_environment_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on macOS, where they have exceptions of their own."""
     monkeypatch.setattr("cosxfer.transport.proxies.getproxies", lambda: {"https": "http://system:1"})
     monkeypatch.setattr("cosxfer.transport.proxies.proxy_bypass", lambda host: host == "here")

@@ -29,7 +29,7 @@ class BytesPath:
 @pytest.mark.parametrize(
     "verify", ["", EmptyPath(), None, 0, 1, b"", b"ca.pem", 0.0, [], BytesPath(), "/nowhere", "/tmp"]
 )
-def test_what_names_no_authorities_is_refused(verify: Any) -> None:
+def test_a_setting_that_names_no_authorities_is_refused(verify: Any) -> None:
     with pytest.raises(UsageError) as caught:
         context_of(ClientConfig(verify=verify))
     assert caught.value.name == "verify"
