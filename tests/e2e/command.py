@@ -1,4 +1,4 @@
-"""The command as a user runs it: in a process of its own, with an environment that holds nothing of the tester's."""
+"""Runs the command as a user does: in its own process, with an environment without the tester's settings."""
 
 from __future__ import annotations
 

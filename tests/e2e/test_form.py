@@ -1,4 +1,4 @@
-"""``cosxfer form`` without a browser: the page, what it holds, and what cannot work."""
+"""``cosxfer form`` without a browser: the page, its content, and arguments that cannot work."""
 
 from __future__ import annotations
 

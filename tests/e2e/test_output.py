@@ -1,4 +1,4 @@
-"""What the command prints, and where it cannot."""
+"""What the command prints, and what it does if it cannot print."""
 
 from __future__ import annotations
 

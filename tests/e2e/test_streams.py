@@ -1,4 +1,4 @@
-"""``-`` is a stream where it stands alone; as part of a path it is a name."""
+"""``-`` alone is a stream. In a path it is part of a name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers that do exactly what a test tells them, byte by byte, and a request to send them."""
+"""Servers that a test scripts byte by byte, and a request to send to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers that speak TLS, or refuse to, as a test tells them."""
+"""Scripted servers that speak TLS or refuse it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of proxies share: clients of the embedded server, and looking for a password where none may be."""
+"""Shared by the tests of proxies: clients of the embedded server, and a search for leaked passwords."""
 
 from __future__ import annotations
 

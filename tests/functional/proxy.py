@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from tests.functional.relay import Relay
 
 Manner = Literal["pass", "refuse", "close", "cut", "silent", "noise"]
-"""Pass all on; answer with a status; close without a word; close in the middle of its answer; say nothing; noise."""
+"""Forward everything; respond with a status; close silently; close inside the response; stay silent; send noise."""
 
 HOP = ("proxy-connection", "proxy-authorization", "connection", "keep-alive")
 
@@ -63,7 +63,7 @@ class _Proxy(Relay):
         self.greeted = threading.Event()
         """A client has begun to speak SOCKS."""
         self.left = threading.Event()
-        """A client that got no answer has closed the connection."""
+        """A client without a response has closed the connection."""
         self._tls = tls
         self.where = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
         self._listen()
@@ -98,7 +98,7 @@ class _Proxy(Relay):
         return server
 
     def _relay(self, client: socket.socket, server: socket.socket) -> None:
-        """Pass on what comes, both ways, in one thread: a TLS socket must not be used by two at a time."""
+        """Forward data both ways in one thread, because two threads must not use a TLS socket at once."""
         other = {client: server, server: client}
         reading = {client, server}
         tunnelled = 0
@@ -178,7 +178,7 @@ class ForwardProxy(_Proxy):
 
 
 class SocksProxy(_Proxy):
-    """A SOCKS5 proxy (RFC 1928, RFC 1929). ``status`` is its reply, ``target`` the address as it was asked for."""
+    """A SOCKS5 proxy (RFC 1928, RFC 1929). ``status`` is its reply, ``target`` the requested address."""
 
     def _pass(self, client: socket.socket) -> None:
         version, count = _exactly(client, 2)
@@ -243,7 +243,7 @@ def _exactly(client: socket.socket, count: int) -> bytes:
 
 
 def _drain(client: socket.socket, *, end: bool = False) -> None:
-    """Take what comes, until the client leaves. Left unread it would make a reset, which may overtake the answer."""
+    """Read until the client closes. Unread data would cause a reset, which may overtake the response."""
     if end:
         client.shutdown(socket.SHUT_WR)
     while client.recv(65536):

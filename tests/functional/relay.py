@@ -1,4 +1,4 @@
-"""What stands between a client and a server in tests: a listener with a thread for each connection."""
+"""A relay between client and server for tests: a listener with a thread per connection."""
 
 from __future__ import annotations
 

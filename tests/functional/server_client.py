@@ -1,4 +1,4 @@
-"""A small client for the server's own tests: signs a request, sends it as it is told, and returns the answer."""
+"""A small client for the tests of the server: signs a request, sends it and returns the response."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Answer:
 
     @property
     def code(self) -> str:
-        """The COS error code; empty where the body is no error."""
+        """The COS error code; empty if the body is not an error."""
         if not self.body.lstrip().startswith(b"<?xml") or b"<Error>" not in self.body:
             return ""
         return self.xml.findtext("Code", "")
@@ -90,7 +90,7 @@ def sign(
 
 
 class ServerClient:
-    """Sends by httpx, over HTTP/2 where ``http2`` says so."""
+    """Sends with httpx, over HTTP/2 if ``http2`` is set."""
 
     def __init__(self, server: RunningServer, *, http2: bool = False) -> None:
         self.server = server

@@ -29,7 +29,7 @@ GRANTED_ACP: dict[str, Any] = {"grant_read_acp": GRANT, "grant_write_acp": GRANT
 
 @dataclass
 class Exchange:
-    """One operation: what the server received, what came back, and what the callbacks were told."""
+    """One operation: the request at the server, the result, and the arguments of the callbacks."""
 
     bucket: str
     seen: Recorded
@@ -39,7 +39,7 @@ class Exchange:
     error: BaseException | None
     """What came of the same call on a bucket that is not there."""
     other_region: str
-    """The path that the same call sent with another region, where the address holds it."""
+    """The path of the same call with another region, if the address contains the region."""
     told: dict[str, list[Any]]
     """What the callbacks got, by their names."""
     extra: Any = None
@@ -62,7 +62,7 @@ class World:
     """What a call leaves for its rows."""
 
     def listen(self, name: str) -> Callable[..., None]:
-        """A callback that keeps what it is told."""
+        """A callback that records its arguments."""
         kept = self.told.setdefault(name, [])
         lock = threading.Lock()
 
@@ -96,7 +96,7 @@ def result(name: str, value: object) -> Row:
 
 
 def truth(check: Callable[[Exchange], object]) -> Row:
-    """Something holds."""
+    """A condition is true."""
     return lambda x: (bool(check(x)), True)
 
 
@@ -107,7 +107,7 @@ def _find(record: Any, name: str) -> Any:
 
 
 def server_error(error: BaseException | None) -> cosxfer.ServerError:
-    """The server's own error, also where it is the cause of another."""
+    """The server's error, also if it is the cause of another error."""
     while error is not None and not isinstance(error, cosxfer.ServerError):
         error = error.__cause__
     assert error is not None

@@ -1,4 +1,4 @@
-"""append_object: what is appended is there once, whatever happens to the answers."""
+"""append_object: each append is stored once, whatever happens to the responses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _numbers = itertools.count()
 
 @pytest.fixture
 def key(client: cosxfer.Client, server: RunningServer) -> str:
-    """A new appendable object that holds `FIRST`."""
+    """Create an appendable object with the content `FIRST`."""
     key = f"log {next(_numbers)}"
     client.append_object(server.bucket, key, FIRST, position=0)
     server.requests(clear=True)

@@ -88,7 +88,7 @@ class GoesOnlyWhereItIsTold(io.BytesIO):
 
 
 class BreaksOffOnTheWayToItsEnd(io.BytesIO):
-    """As what unpacks does where its archive is damaged: it reads up to the end, to find it."""
+    """Behaves like a decompressor with a damaged archive: it reads to the end before it fails."""
 
     def __init__(self, content: bytes, *, comes_back: bool) -> None:
         super().__init__(content)
@@ -409,7 +409,7 @@ WAITING = [
     for tls in (False, True)
     if (transport, version) != ("httpx", "2")
 ]
-"""How a client may be told to send; over HTTP/2 alone httpx cannot wait."""
+"""Settings of a client that can wait. With only HTTP/2, httpx cannot."""
 
 
 @pytest.mark.parametrize(("transport", "version", "tls"), WAITING)

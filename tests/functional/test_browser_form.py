@@ -30,7 +30,7 @@ new Promise((resolve) => {
   look();
 })
 """
-"""What the page says once a form has been answered."""
+"""Return what the page shows after the response to a form."""
 
 
 @pytest.fixture(scope="module")

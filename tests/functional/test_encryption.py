@@ -1,4 +1,4 @@
-"""The client's parameters for server-side encryption, against a server that answers as COS does."""
+"""The client's parameters for server-side encryption, against a server that responds as COS does."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
     ),
     "SSE-C": (CUSTOMER, {f"{SSE}-customer-algorithm": "AES256", f"{SSE}-customer-key-md5": KEY_MD5}),
 }
-"""What is given, and what the answers say."""
+"""Parameters, and the headers of the responses."""
 SIZE = 2 * MIB + 5
 
 

@@ -1,4 +1,4 @@
-"""A server whose text holds terminal controls, line ends, bidi controls and zero-width characters: none gets out raw.
+"""A server's text has terminal controls, line ends, bidi controls and zero-width characters: none is shown raw.
 
 What is looked at: ``str`` and ``repr`` of the error, its notes and whole traceback, and each log record.
 """

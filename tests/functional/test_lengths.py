@@ -402,7 +402,7 @@ def test_a_file_object_at_its_end_does_not_warn_if_the_caller_expects_an_empty_b
 
 @contextmanager
 def response_of(answer: bytes) -> Iterator[http.client.HTTPResponse]:
-    """A response of the standard library's client, over a connection that closes behind ``answer``."""
+    """Return a response of the standard library's client, over a connection that closes after ``answer``."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(answer)

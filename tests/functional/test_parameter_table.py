@@ -38,7 +38,7 @@ def server() -> Iterator[RunningServer]:
 
 @pytest.fixture(scope="module")
 def exchanges(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Exchange]:
-    """Made when first asked for, each operation once."""
+    """Runs each operation once, at its first use."""
     return Exchanges(server, tmp_path_factory.mktemp("table"))
 
 

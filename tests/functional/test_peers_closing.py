@@ -1,4 +1,4 @@
-"""Either side closes, at every moment: each request ends in an answer or in an error of ours, and nothing is left over.
+"""Either side closes, at every moment: each request ends with a response or an error of cosxfer and leaves nothing.
 
 ``COSXFER_NOISE`` sets the number of connections.
 """

@@ -1,4 +1,4 @@
-"""The interpreter ends while requests are under way: quietly, at once, and with the code that the program says."""
+"""The interpreter exits while requests run: silently, at once, and with the program's exit code."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from tests.functional.peer_raw import OK, Peer, in_loop, native, serving, until
 
 @pytest.fixture
 def refuse(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, str], None]:
-    """Let the first call of something fail as where the system has no more to give."""
+    """Let the first call fail as if the system had no more resources."""
 
     def let_fail(owner: Any, name: str) -> None:
         real = getattr(owner, name)

@@ -1,4 +1,4 @@
-"""The native transport over HTTP/1.1 against servers that behave in every way that a server can, byte by byte."""
+"""The native transport over HTTP/1.1 against servers with every kind of behaviour, byte by byte."""
 
 from __future__ import annotations
 

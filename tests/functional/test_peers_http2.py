@@ -1,4 +1,4 @@
-"""The native transport over HTTP/2 against servers that behave in every way that a server can, frame by frame."""
+"""The native transport over HTTP/2 against servers with every kind of behaviour, frame by frame."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BIG = random.Random(1).randbytes(2 * MIB)
 
 
 async def sink(peer: Http2Peer, got: dict[int, bytearray] | None = None) -> None:
-    """Read whole requests and answer 200, giving the window back as it is used."""
+    """Read whole requests and respond with 200. Returns the window as it is used."""
     async for event in peer.events():
         if isinstance(event, DataReceived):
             if got is not None:

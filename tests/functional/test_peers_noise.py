@@ -1,4 +1,4 @@
-"""A hostile server at the level of bytes: good answers with random damage, over HTTP/1.1 and HTTP/2.
+"""A hostile server at the level of bytes: good responses with random damage, over HTTP/1.1 and HTTP/2.
 
 Whatever it says, a request ends, with an answer or with an error of ours. ``COSXFER_NOISE`` sets the number of rounds.
 """

@@ -1,4 +1,4 @@
-"""The native transport against servers that are not ours: nginx, h2o, nghttpd, haproxy (Debian's), granian.
+"""The native transport against other servers: nginx, h2o, nghttpd, haproxy (from Debian), granian.
 
 What they do here: early answers, tiny windows, connections that end often, when idle, and by reloads amid bodies;
 leave for bodies that wait for it. What none of them does on command is played, frame by frame: test_peers_….py.

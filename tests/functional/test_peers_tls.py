@@ -103,7 +103,7 @@ class TlsPeer:
         await self.flush()
 
     async def alert(self) -> None:
-        """Fail, and say so: what OpenSSL answers to damage."""
+        """Fail with an alert, as OpenSSL does for damaged data."""
         # As long as the longest record: one of the client's may be half here.
         self.incoming.write(b"\x17\x03\x03\x00\x20" + bytes(20_000))
         try:
@@ -332,7 +332,7 @@ async def test_damage_inside_tls_ends_every_request(version: ssl.TLSVersion, pro
 @pytest.mark.parametrize(("version", "command"), [("-tls1_3", b"k"), ("-tls1_3", b"K"), ("-tls1_2", b"r")])
 @in_loop
 async def test_keys_that_the_server_changes_meanwhile(tmp_path: Path, version: str, command: bytes) -> None:
-    """A KeyUpdate, one that asks for ours too, and a renegotiation: by what OpenSSL's own server does on command."""
+    """A KeyUpdate, one that requests ours too, and a renegotiation, by commands of OpenSSL's own server."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("openssl is the server")

@@ -39,7 +39,7 @@ def server(request: pytest.FixtureRequest, servers: dict[str, RunningServer]) ->
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxies yet, and ``*.localhost`` resolved where the machine's resolver does not know it."""
+    """No proxies, and ``*.localhost`` resolves even if the machine's resolver does not know it."""
     forget_proxies(monkeypatch)
 
     async def here(host: str, port: int) -> list[object]:

@@ -1,4 +1,4 @@
-"""Through proxies that are not ours, as Debian has them: tinyproxy, the same behind TLS (haproxy), microsocks."""
+"""Requests through other proxies, from Debian: tinyproxy, the same behind TLS (haproxy), microsocks."""
 
 from __future__ import annotations
 

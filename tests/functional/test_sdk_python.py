@@ -210,7 +210,7 @@ def test_temporary_keys(tmp_path: Path) -> None:
 
 
 def test_the_bucket_in_the_host() -> None:
-    """The SDK's own way, towards an address: the Host header names bucket and region."""
+    """Connect to an address as the SDK does: the Host header names bucket and region."""
     with running(buckets=["first-1250000000", "second-1250000000"]) as server:
         cos_config = config(server, Domain=None)
         cos_config.set_ip_port(server.host, server.port)

@@ -81,7 +81,7 @@ AS_PART: dict[str, Callable[[cosxfer.Part], Any]] = {
         "Size": str(part.size),
         "LastModified": "",
     },
-    "small letters": lambda part: {"partnumber": part.part_number, "etag": part.etag.strip('"')},
+    "lower-case letters": lambda part: {"partnumber": part.part_number, "etag": part.etag.strip('"')},
     "our names": lambda part: {"part_number": str(part.part_number), "etag": part.etag},
     "camel case": lambda part: {"partNumber": part.part_number, "eTag": part.etag},
     "pair": lambda part: (part.part_number, part.etag),
@@ -202,7 +202,7 @@ def test_an_unknown_encoding_of_names_is_warned_of(
         with contextlib.suppress(cosxfer.ServerError):
             client.multipart_list_part(server.bucket, "k", upload_id=upload_id, encoding_type=encoding)
     assert [message for message in caplog.messages if WARNED in message] == [
-        "encoding_type is 'URL', which cosxfer does not know; did you mean url? It is sent as it is"
+        "encoding_type is 'URL', which cosxfer does not know; did you mean url? It is sent unchanged"
     ]
 
 

@@ -38,7 +38,7 @@ KINDS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {f"{SSE}-customer-algorithm": "AES256", f"{SSE}-customer-key-md5": "U5L61r7jcwdNvT7frmUG8g=="},
     ),
 }
-"""What is sent, and what each answer about the object says."""
+"""Headers of the request, and headers of each response about the object."""
 
 
 @pytest.fixture(scope="module")

@@ -25,14 +25,14 @@ WRITERS = 4
 
 @dataclass
 class Expected:
-    """What a key may hold: what was answered last, or what was under way when the server died."""
+    """The possible values of a key: the last acknowledged one, or the one that was in flight when the server died."""
 
     answered: bytes | None = None
     under_way: list[bytes | None] = field(default_factory=list)
 
 
 class Writer(threading.Thread):
-    """Changes one key, in all ways that there are, until the server is gone."""
+    """Changes one key by every operation until the server is gone."""
 
     def __init__(self, server: RunningServer, key: str, expected: Expected, seed: int, *, http2: bool) -> None:
         super().__init__(daemon=True)
@@ -117,7 +117,7 @@ def server_on(root: Path) -> RunningServer:
 
 
 def look(server: RunningServer, expected: dict[str, Expected]) -> None:
-    """Each key holds one of its bodies, whole; and the directory what belongs to objects and parts."""
+    """Each key has one of its whole bodies, and the directory has only files of objects and parts."""
     client = ServerClient(server)
     listed = client("GET").texts("Key")
     for key, known in expected.items():

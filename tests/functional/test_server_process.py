@@ -1,4 +1,4 @@
-"""The server as a process: it starts, says where it is, stops when it is told to, and outlives nobody."""
+"""The server as a process: it starts, reports its address, stops on request, and ends with its parent."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_made_up_keys_differ() -> None:
 
 @pytest.mark.parametrize("forked", [False, True])
 def test_a_server_ends_with_its_parent(spawn: Callable[[str], subprocess.Popen[str]], forked: bool) -> None:
-    """Also after kill -9, and also where a process that the parent forked lives on."""
+    """Also after kill -9, and also if a process that the parent forked survives."""
     fork = "child = os.fork()\nif not child:\n    os.close(1); os.close(2); time.sleep(60)" if forked else "child = 0"
     parent = spawn(
         "import os, time\nfrom cosxfer.server import running\n"

@@ -1,4 +1,4 @@
-"""A signature holds for the parameters that were signed, and for no twin of theirs in another case or another place."""
+"""A signature is valid for the signed parameters, not for repeated ones or ones in another case."""
 
 from __future__ import annotations
 

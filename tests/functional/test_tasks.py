@@ -53,7 +53,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """The server is another process: it is asked again and again."""
+    """Poll the server, which is another process."""
     end = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < end

@@ -23,7 +23,7 @@ async def coroutine_function(_: object) -> None:
 
 
 class Anything:
-    """An object of a type that nobody knows."""
+    """An object of an unknown type."""
 
 
 SAMPLES: dict[str, object] = {

@@ -138,7 +138,7 @@ def _use(pattern: re.Pattern[Any], text: str) -> None:
 
 
 def _searched_names() -> set[str]:
-    """What patterns are called by where they look inside a text."""
+    """Names of patterns that are searched inside a text."""
     names = set()
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

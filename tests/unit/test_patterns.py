@@ -1,4 +1,4 @@
-"""What a pattern matches: the rules of a .gitignore, compared with git itself where there is one."""
+"""What a pattern matches: the rules of a .gitignore, compared with git if git is installed."""
 
 from __future__ import annotations
 

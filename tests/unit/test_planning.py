@@ -1,4 +1,4 @@
-"""How a file is cut: every byte in exactly one part, and always within the limits of COS."""
+"""Plans of parts: every byte is in exactly one part, and each part is within the limits of COS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether and when something is sent again: always within bounds."""
+"""Whether and when a request is retried: always within the limits."""
 
 from __future__ import annotations
 

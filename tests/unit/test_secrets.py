@@ -1,4 +1,4 @@
-"""A secret key, a token or a signature shows nowhere: no repr, no message, no log, no traceback of ours."""
+"""No repr, message, log or traceback of cosxfer shows a secret key, a token or a signature."""
 
 from __future__ import annotations
 

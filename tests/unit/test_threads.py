@@ -171,7 +171,7 @@ def test_a_blocking_client_that_is_closed_ends_the_calls_that_wait_for_a_thread(
 
 @contextmanager
 def kept_busy(executor: threads.Pool, monkeypatch: pytest.MonkeyPatch, on_more: Callable[[], None]) -> Iterator[None]:
-    """All threads of ``executor`` are busy; ``on_more()`` is called where something more is to wait for one."""
+    """All threads of ``executor`` are busy. ``on_more()`` is called when more work has to wait."""
     go_on = threading.Event()
     submit = executor.submit
     begun = threading.Semaphore(0)

@@ -1,4 +1,4 @@
-"""What is logged, as the command tells it."""
+"""How the command shows log messages."""
 
 from __future__ import annotations
 

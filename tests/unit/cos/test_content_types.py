@@ -1,4 +1,4 @@
-"""The content types: a table of ours, and what counts as an ending."""
+"""Content types: the built-in table, and what counts as an extension."""
 
 from __future__ import annotations
 

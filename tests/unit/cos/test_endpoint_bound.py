@@ -18,7 +18,7 @@ COS = "myqcloud.com"
 
 
 class Recorder:
-    """Accepts any upload, and keeps where it went."""
+    """Accepts any upload and records its address."""
 
     def __init__(self) -> None:
         self.sent: list[str] = []

@@ -1,4 +1,4 @@
-"""XML both ways: what is built is read back, and what is hostile is refused."""
+"""XML: built documents are parsed back, and hostile documents are refused."""
 
 from __future__ import annotations
 

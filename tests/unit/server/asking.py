@@ -1,4 +1,4 @@
-"""The server's applications in this process, asked as granian and as a connection ask them."""
+"""Sends requests to the server's applications in this process, as granian and as a connection do."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Server:
         body: bytes = b"",
         version: str = "2.0",
     ) -> tuple[int, bytes]:
-        """The answer, which must be one that HTTP can carry."""
+        """Return the response and check that HTTP can carry it."""
         sent: list[Mapping[str, Any]] = []
         pieces = [body[len(body) // 2 :], body[: len(body) // 2]]
 

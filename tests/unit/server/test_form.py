@@ -1,4 +1,4 @@
-"""The parser of forms: whole, byte by byte, and what is no form."""
+"""The parser of forms: whole forms, byte by byte, and malformed ones."""
 
 from __future__ import annotations
 

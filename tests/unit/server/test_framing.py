@@ -1,4 +1,4 @@
-"""What of a connection is a request: RFC 9112, and nothing that two readers could read in two ways."""
+"""Where a request on a connection ends: RFC 9112, without any ambiguity."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ async def answer_204(scope: Mapping[str, Any], receive: Any, send: Any) -> None:
 
 
 async def talk(pieces: list[bytes]) -> bytes:
-    """What a server says to a client that sends these pieces, one for each answer, and never ends."""
+    """Return the responses to a client that sends these pieces, one per response, and never closes."""
     listening = await asyncio.start_server(
         lambda reader, writer: http1.speak_http1(answer_204, reader, writer, client=("", 0), scheme="http"), "127.0.0.1"
     )

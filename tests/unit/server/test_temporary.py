@@ -1,4 +1,4 @@
-"""Temporary folders: gone with their owner, and removed by the next one where their owner was killed."""
+"""Temporary folders are removed with their owner, or by the next one if the owner was killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values that once made the server fail, each where it is read."""
+"""Values that once made the server fail, tested in the function that reads them."""
 
 from __future__ import annotations
 

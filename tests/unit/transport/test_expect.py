@@ -24,7 +24,7 @@ BODY = b"x" * 600_000
 async def exchange(
     script: Script, *, body: Body = BODY, content_length: int | None = len(BODY), wait_seconds: float = 30.0
 ) -> tuple[HttpResponse, list[int], bytes]:
-    """The answer, what was reported as sent, and the head as the server got it."""
+    """Return the response, the bytes reported as sent, and the head that the server received."""
     sent: list[int] = []
     heads: list[bytes] = []
 

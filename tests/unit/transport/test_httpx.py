@@ -1,4 +1,4 @@
-"""The portable transport against a socket that answers as its script says: every end is one of our errors."""
+"""The httpx transport against a scripted socket: every failure is an error of cosxfer."""
 
 from __future__ import annotations
 

@@ -176,7 +176,7 @@ def test_an_invalid_address_is_reported_elsewhere(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_systems_settings_are_used_if_the_environment_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on macOS, where they have exceptions of their own."""
+    """As on macOS, whose settings have their own exceptions."""
     monkeypatch.setattr("cosxfer.transport.proxies.getproxies", lambda: {"https": "http://system:1"})
     monkeypatch.setattr("cosxfer.transport.proxies.proxy_bypass", lambda host: host == "here")
     assert (where("there"), where("here")) == ("system:1", "")
