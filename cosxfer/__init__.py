@@ -155,8 +155,8 @@ _MODULES = {
         "UploadTask",
     ),
 }
-"""Imported when one of their names is first used: a program that only names errors needs no engine, and the command
-has its signals in hand before anything that takes time."""
+"""Modules that are imported when one of their names is first used. So a program that only uses errors imports no
+engine, and the command handles signals before any slow import."""
 
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -1,4 +1,4 @@
-"""The client for asyncio. `cosxfer.Client` is the same for programs without it."""
+"""The client for asyncio. `cosxfer.Client` is its blocking variant."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from cosxfer.transport.choose import TransportChoice, choose_transport
 
 @explains_arguments
 class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
-    """A client of COS for asyncio; to be used from one event loop, and closed (``async with``).
+    """A client of COS for asyncio. Use it from one event loop and close it (``async with``).
 
-    One that was used and not closed is told by a `ResourceWarning`, as asyncio does; uploads under way go on.
+    An unclosed client that was used issues a `ResourceWarning`. Running uploads continue.
 
-    ``credentials`` are a `Credentials`, or a function (also a coroutine function) that returns temporary ones and is
-    asked again before they end; ``secret_id``, ``secret_key`` and ``token`` are the short form. Where none are given
-    they come from ``COS_SECRET_ID``, ``COS_SECRET_KEY`` and ``COS_TOKEN``; ``anonymous=True`` signs nothing.
-    ``region`` and ``endpoint`` default to ``COS_REGION`` and ``COS_ENDPOINT``; the other settings are described in
-    `cosxfer.ClientConfig`. ``transport`` is ``"native"``, ``"httpx"``, ``"auto"`` (`cosxfer.transport.choose`), or
-    replaces the way to the network (`cosxfer.transport.base.Transport`).
+    ``credentials`` is a `Credentials` or a function (also a coroutine function) that returns temporary ones. The client
+    calls it again before they expire. ``secret_id``, ``secret_key`` and ``token`` are the short form. By default, the
+    keys come from ``COS_SECRET_ID``, ``COS_SECRET_KEY`` and ``COS_TOKEN``. ``anonymous=True`` signs nothing.
+    ``region`` and ``endpoint`` default to ``COS_REGION`` and ``COS_ENDPOINT``. `cosxfer.ClientConfig` describes the
+    other settings. ``transport`` is ``"native"``, ``"httpx"``, ``"auto"`` (`cosxfer.transport.choose`) or a
+    `cosxfer.transport.base.Transport` of the caller.
 
-    Every call may raise `cosxfer.UsageError` before anything is sent, `cosxfer.TransportError` where the server
-    cannot be reached, and `cosxfer.ServerError` for what COS refuses.
+    Every call may raise `cosxfer.UsageError` before anything is sent, `cosxfer.TransportError` if the server cannot be
+    reached, and `cosxfer.ServerError` if COS refuses the request.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The client for programs without asyncio: the engine of `AsyncClient`, on an event loop in a thread of its own."""
+"""The blocking client. It runs an `AsyncClient` on an event loop in its own thread."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from cosxfer.transport.choose import TransportChoice
 
 @explains_arguments
 class Client(ObjectCalls, MultipartCalls, FileCalls):
-    """A client of COS; may be shared by threads, and is to be closed (``with``).
+    """A blocking client of COS. Threads may share it. Close it after use (``with``).
 
-    Settings, calls and errors are those of `AsyncClient`. Ctrl-C in a call cancels it: what was sent so far is cleaned
-    up on the server, then KeyboardInterrupt is raised. The callbacks of uploads of files may call the client.
+    Settings, calls and errors are those of `AsyncClient`. Ctrl-C in a call cancels it, deletes its parts from the
+    server and then raises KeyboardInterrupt. Callbacks of file uploads may call the client.
 
-    A client that was not closed is closed when the interpreter ends, or nobody holds it any more; the process waits up
-    to 5 s for a server that does not answer. A program that must be sure that nothing is left there closes it.
+    An unclosed client is closed when it is garbage-collected or the interpreter exits. The process then waits up to 5 s
+    for a silent server, and parts may stay on the server. Close the client to be sure that none stay.
     """
 
     _client: AsyncClient

@@ -1,8 +1,8 @@
-"""Whether and when a request is sent again. Pure: randomness is an argument, waiting is the caller's.
+"""Decides whether and when a request is retried. Pure: randomness is an argument, and the caller waits.
 
-Full jitter (a delay drawn evenly from zero to a bound that doubles) spreads the retries of many parts; a token
-bucket for the whole client ends a storm of retries against a server that fails for good (source: AWS Architecture
-Blog, "Exponential Backoff And Jitter"; the AWS SDKs' standard retry mode).
+Full jitter (a random delay from zero to a bound that doubles) spreads the retries of many parts. A token bucket for the
+whole client ends a storm of retries against a server that fails permanently (source: AWS Architecture Blog,
+"Exponential Backoff And Jitter"; the AWS SDKs' standard retry mode).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from cosxfer.errors import ConnectError, CosxferError, ServerError, ThrottledErr
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
-    """Bounds of the delay before the attempt after the n-th: ``base * 2^(n-1)``, at most ``cap``, in seconds."""
+    """Limits of the delay after the n-th attempt: ``base * 2^(n-1)``, at most ``cap``, in seconds."""
 
     max_attempts: int = 5
     base_seconds: float = 0.05
@@ -25,7 +25,7 @@ class RetryPolicy:
 
 
 class RetryBudget:
-    """Tokens for retries, shared by all requests of a client. A retry takes some, each success gives one back."""
+    """Tokens for retries, shared by all requests of a client. A retry takes some; each success returns one."""
 
     CAPACITY = 500
     COST = 5
@@ -34,21 +34,21 @@ class RetryBudget:
         self.tokens = self.CAPACITY
 
     def take(self) -> bool:
-        """Take the tokens for one retry; False where there are none left."""
+        """Take the tokens for one retry. Returns False if there are too few."""
         if self.tokens < self.COST:
             return False
         self.tokens -= self.COST
         return True
 
     def give_back(self) -> None:
-        """A request succeeded."""
+        """Return a token after a successful request."""
         self.tokens = min(self.CAPACITY, self.tokens + 1)
 
 
 def retry_delay(policy: RetryPolicy, error: CosxferError, *, attempt: int, random: float) -> float | None:
-    """Return how many seconds to wait after the failed ``attempt`` (from 1), or None where its error is final.
+    """Return how many seconds to wait after the failed ``attempt`` (from 1), or None if its error is final.
 
-    ``random`` lies in [0, 1). A server's Retry-After is a lower bound, up to the cap.
+    ``random`` is in [0, 1). A server's Retry-After is a lower bound, up to the cap.
     """
     if not error.retryable or attempt >= policy.max_attempts:
         return None
@@ -56,10 +56,10 @@ def retry_delay(policy: RetryPolicy, error: CosxferError, *, attempt: int, rando
     if isinstance(error, ThrottledError):
         base = policy.throttled_base_seconds
     elif isinstance(error, ConnectError):
-        # A server that restarts is away for some seconds.
+        # A restart of a server takes some seconds.
         base = policy.connect_base_seconds
     elif isinstance(error, ServerError) and error.status == 409:
-        # What is under way there has to come to its end.
+        # The earlier attempt has to end first.
         base = policy.conflict_base_seconds
     delay = random * min(policy.cap_seconds, base * 2.0 ** min(attempt - 1, 30))
     if isinstance(error, ThrottledError) and error.retry_after_seconds is not None:

@@ -88,8 +88,8 @@ def check_key_in_xml(key: str) -> None:
     """Refuse the key of a multipart upload if XML cannot hold it: COS repeats the key in XML documents."""
     if bad := NOT_XML.search(key):
         raise UsageError(
-            f"the key {shorten(key)} holds {bad.group()!r}, which XML cannot hold, so COS could not answer a multipart "
-            "upload of it; use another key, or a single PUT (put_object)",
+            f"the key {shorten(key)} contains {bad.group()!r}, which XML cannot hold, so a multipart upload "
+            "is impossible; use another key, or a single PUT (put_object)",
             name="key",
             value=key,
         )
