@@ -13,6 +13,7 @@ import cosxfer
 
 CALLS = {
     "put_object",
+    "upload_stream",
     "append_object",
     "presign_post",
     "post_object",
@@ -39,7 +40,13 @@ REBUILDING = {"spec", "from_spec"}
 AT_ONCE = {"config", "get_task_list", "clear_finished_tasks", "on", "off"}
 """The same on both clients, without waiting."""
 
-SUBMITTING = {"submit_upload_file", "submit_slice_upload_file", "submit_put_object", "submit_upload_files"}
+SUBMITTING = {
+    "submit_upload_file",
+    "submit_slice_upload_file",
+    "submit_put_object",
+    "submit_upload_files",
+    "submit_upload_stream",
+}
 """They return a handle at once, each client its own kind."""
 
 ITERATORS = {"iter_multipart_list", "iter_multipart_list_part"}

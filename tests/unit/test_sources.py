@@ -134,7 +134,7 @@ def test_a_mapped_file_that_announces_more_is_not_padded_with_zeros(
         return said
 
     monkeypatch.setattr("cosxfer.sources.os.fstat", lying)
-    with pytest.raises(SourceError, match=f"announces {len(DATA) + more} bytes and holds fewer; put_object") as caught:
+    with pytest.raises(SourceError, match=f"reports {len(DATA) + more} bytes but has fewer; put_object") as caught:
         FileSource.open(path)
     assert not isinstance(caught.value, SourceChangedError)
 

@@ -219,6 +219,12 @@ class StreamUpload:
         return await abort_checkpoint(self._session, self._address, self._checkpoint)
 
 
+def _is_stream(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return False
+    return isinstance(value, ReadableFile | AsyncIterable | Iterable)
+
+
 class StreamJob:
     """A `StreamUpload` as the work of a task: it can be cancelled, but neither paused nor restarted."""
 
@@ -244,7 +250,7 @@ class StreamJob:
         async_limit: int | None,
         headers: Mapping[str, str],
     ) -> None:
-        if isinstance(stream, str | Buffer | os.PathLike):
+        if isinstance(stream, str | Buffer | os.PathLike) or not _is_stream(stream):
             raise wrong_type(
                 "stream",
                 stream,

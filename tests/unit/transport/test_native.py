@@ -286,7 +286,7 @@ def test_the_wait_for_a_connection_ends_if_no_peer_takes_streams(wire: Wire) -> 
         ("TIMEOUT", "", TransportTimeoutError, "was silent for 7 s"),
         ("MALFORMED", "a header is folded", ProtocolError, "a header is folded"),
         ("TOO_LONG", "", ProtocolError, "longer than"),
-        ("BROKEN", "tlsv13 alert certificate required", ConnectError, "demands a client certificate"),
+        ("BROKEN", "tlsv13 alert certificate required", ConnectError, "requires a client certificate"),
         ("MALFORMED", TLS_ALERT, ConnectError, "TLS"),
     ],
 )
