@@ -159,6 +159,26 @@ def in_thread(
     return asyncio.wrap_future(_begun((_SHARED if executor is None else executor).submit, work))
 
 
+async def finished(work: asyncio.Future[R]) -> R:
+    """Return the result of ``work``. If this is cancelled, it raises that when ``work`` has ended."""
+    await settled(work)
+    return work.result()
+
+
+async def settled(future: asyncio.Future[Any]) -> None:
+    """Wait until it is done, whatever its result; a cancellation that comes meanwhile is raised then."""
+    cancelled: asyncio.CancelledError | None = None
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if not future.cancelled():
+        future.exception()  # seen: it is of no interest any more
+    if cancelled is not None:
+        raise cancelled
+
+
 def none_to_be_had(error: RuntimeError) -> CosxferError:
     """Return the error for a thread that cannot be started."""
     why = ""

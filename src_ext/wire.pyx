@@ -458,6 +458,13 @@ cdef class IoThread:
             exchange._plain = False
             wire_io_thread_cancel(self._io, exchange._request)
 
+    def used(self, Exchange exchange, size_t count) -> None:
+        if self.stopped or exchange.released:
+            return
+        exchange._plain = False
+        if wire_io_thread_used(self._io, exchange._request, count):
+            raise MemoryError
+
     def drain(self, handler) -> None:
         cdef wire_event *event
         cdef wire_event *next
@@ -486,11 +493,8 @@ cdef class IoThread:
                         handler.on_wanted(exchange)
                     elif kind == WIRE_BODY:
                         piece = event.data[:event.number]
-                        if not exchange.released:
-                            exchange._plain = False
-                            if wire_io_thread_used(self._io, exchange._request, event.number):
-                                raise MemoryError
-                        handler.on_body(exchange, piece)
+                        if not handler.on_body(exchange, piece):
+                            self.used(exchange, event.number)
                 else:
                     connection = <Connection>event.owner
                     if kind == WIRE_CLOSED:

@@ -267,6 +267,12 @@ void wire_request_finish(wire_request *r, int result, const char *why)
             r->why[sizeof r->why - 1] = 0;
         }
         wire_request_report_sent(r);
+        if (c->paused && !c->dead) {
+            /* The caller may use what it has long after this. The next request must not wait for that. */
+            c->paused = 0;
+            c->unread = 1;
+            wire_schedule_ready(c);
+        }
         c->request_count--;
         c->io->active--;
         wire_mailbox_emit(c->io, WIRE_DONE, r->owner, 0, NULL);

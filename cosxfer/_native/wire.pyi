@@ -122,7 +122,8 @@ class Handler(Protocol):
     def on_wanted(self, exchange: Exchange) -> None:
         """The body can be fed. If the head has ``Expect``, the server has sent 100, or nothing for a second. Pieces
         that were fed earlier wait until then."""
-    def on_body(self, exchange: Exchange, piece: bytes) -> None: ...
+    def on_body(self, exchange: Exchange, piece: bytes) -> bool | None:
+        """A piece of the response's body. Returns True if `IoThread.used` will be called when there is room for more."""
     def on_settings(self, connection: Connection, streams: int) -> None:
         """HTTP/2: the peer allows ``streams`` at a time."""
     def on_leaving(self, connection: Connection) -> None:
@@ -144,6 +145,8 @@ class IoThread:
     def stopped(self) -> bool: ...
     def fileno(self) -> int:
         """The file descriptor that is readable if there are events to `drain`; -1 after `release`."""
+    def used(self, exchange: Exchange, count: int) -> None:
+        """There is room again for ``count`` bytes of a piece for which ``on_body`` returned True."""
     def drain(self, handler: Handler) -> None: ...
     def add(self, connection: Connection) -> None: ...
     def close(self, connection: Connection) -> None: ...

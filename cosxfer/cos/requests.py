@@ -75,8 +75,9 @@ class HttpRequest:
     """The headers have ``Expect: 100-continue``: send the body after the server agrees or a timeout passes."""
     on_sent: Callable[[int], None] | None = None
     """Called with the number of body bytes that were given to the network since the last call."""
-    on_body: Callable[[bytes], None] | None = None
-    """Called with each piece of the body of a 2xx response. The body is then not collected."""
+    on_body: Callable[[bytes], Awaitable[None] | None] | None = None
+    """Called with each piece of the body of a 2xx response. The body is then not collected. If it returns an awaitable,
+    the transport reads on when that is done. It must not raise."""
 
     @property
     def url(self) -> str:
@@ -111,8 +112,8 @@ class CosRequest:
     """Called with the number of bytes sent, negative if an attempt failed and they must be sent again."""
     on_attempt: Callable[[], None] | None = None
     """Called before each attempt."""
-    on_body: Callable[[bytes], None] | None = None
-    """Called with each piece of the response's body, which is not collected then."""
+    on_body: Callable[[bytes], Awaitable[None] | None] | None = None
+    """As in `HttpRequest`."""
     before_retry: Callable[[], Awaitable[None]] | None = None
     """Awaited before the request is sent again; what it raises ends the call."""
     check: Callable[[HttpResponse], None] | None = None

@@ -166,7 +166,8 @@ class ContinueExchange:
                 raise ProtocolError(self._message("the answer ended early"), url=self.request.url)
             self._progress.moved(len(event.data))
             if on_body is not None:
-                on_body(bytes(event.data))
+                if (room := on_body(bytes(event.data))) is not None:
+                    await asyncio.wait([asyncio.ensure_future(room)])
                 continue
             body += event.data
             if len(body) > MAX_ANSWER_BYTES:

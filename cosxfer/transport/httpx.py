@@ -458,7 +458,8 @@ async def _read(response: httpx.Response, request: HttpRequest, progress: Progre
     if request.on_body is not None and 200 <= response.status_code < 300:
         async for chunk in response.aiter_raw():
             progress.moved(len(chunk))
-            request.on_body(chunk)
+            if (room := request.on_body(chunk)) is not None:
+                await asyncio.wait([asyncio.ensure_future(room)])
         return b""
     pieces: list[bytes] = []
     size = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -27,7 +28,8 @@ class MemoryTransport:
         answer = self.handler(request, body)
         response = await answer if inspect.isawaitable(answer) else answer
         if request.on_body is not None and 200 <= response.status < 300:
-            request.on_body(response.body)
+            if (room := request.on_body(response.body)) is not None:
+                await asyncio.wait([asyncio.ensure_future(room)])
             return HttpResponse(status=response.status, headers=response.headers)
         return response
 

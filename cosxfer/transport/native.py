@@ -30,9 +30,9 @@ from cosxfer.errors import (
     TransportTimeoutError,
     UsageError,
 )
-from cosxfer.threads import in_thread, none_to_be_had
+from cosxfer.threads import in_thread, none_to_be_had, settled
 from cosxfer.transport.base import MAX_ANSWER_BYTES
-from cosxfer.transport.native_body import attach_body, feed
+from cosxfer.transport.native_body import attach_body, feed, used_later
 from cosxfer.transport.native_connect import Target, connect
 from cosxfer.transport.native_pool import IDLE_SECONDS, OriginPool, Slot
 from cosxfer.transport.request_body import settled
@@ -516,14 +516,15 @@ class NativeTransport:
         if call.room is not None:
             call.room.set()
 
-    def on_body(self, exchange: wire.Exchange, piece: bytes) -> None:
+    def on_body(self, exchange: wire.Exchange, piece: bytes) -> bool:
         call: _Call = exchange.owner
         if call.request.on_body is None or call.answered.done():
-            return
+            return False
         try:
-            call.request.on_body(piece)
+            return used_later(call.slot.connection.engine, exchange, len(piece), call.request.on_body(piece))
         except BaseException as error:
             self._break(exchange, call, error)
+            return False
 
     def on_settings(self, connection: wire.Connection, streams: int) -> None:
         origin, slot = connection.owner

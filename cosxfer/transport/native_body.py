@@ -7,7 +7,7 @@ at most ``AHEAD_BYTES`` ahead of the sending.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from cosxfer._native import wire
 from cosxfer.cos.requests import HttpRequest
@@ -71,3 +71,11 @@ def _check_length(request: HttpRequest, length: int) -> None:
             f"{request.method} {request.url}: the body is not the {request.content_length} bytes that were announced",
             url=request.url,
         )
+
+
+def used_later(engine: wire.Engine | None, exchange: wire.Exchange, count: int, room: Awaitable[None] | None) -> bool:
+    """Read on when ``room`` is done, if that is given; returns whether it is."""
+    if room is None or engine is None:
+        return False
+    asyncio.ensure_future(room).add_done_callback(lambda _: engine.used(exchange, count))
+    return True

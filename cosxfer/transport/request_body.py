@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from functools import partial
-from typing import Any
 
 from cosxfer.cos.requests import Body, Buffer
-from cosxfer.threads import in_thread
+from cosxfer.threads import in_thread, settled
 
 _END = object()
 
@@ -41,17 +40,3 @@ async def _in_a_thread(pieces: Iterator[Buffer]) -> AsyncIterator[Buffer]:
         if found is _END:
             return
         yield found
-
-
-async def settled(future: asyncio.Future[Any]) -> None:
-    """Wait until ``future`` is done, whatever its result. Then raise a cancellation that arrived meanwhile."""
-    cancelled: asyncio.CancelledError | None = None
-    while not future.done():
-        try:
-            await asyncio.wait([future])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if not future.cancelled():
-        future.exception()  # marks the exception as retrieved
-    if cancelled is not None:
-        raise cancelled

@@ -305,6 +305,49 @@ async def test_a_body_that_is_passed_on_may_be_of_any_length() -> None:
 
 
 @in_loop
+async def test_a_caller_without_room_is_waited_for_and_the_connection_serves_the_next_request() -> None:
+    sent = 0
+
+    async def serve(peer: Peer) -> None:
+        nonlocal sent
+        await once(peer)
+        await peer.say(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % (40 * MIB))
+        for _ in range(40):
+            await peer.say(bytes(MIB))
+            sent += 1
+        await once(peer)
+        await peer.say(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % (4 * MIB + 1))
+        await peer.say(bytes(4 * MIB + 1))  # the last byte is one too many to read on, and the end
+        await once(peer)
+        await peer.say(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nnext")
+
+    async with serving(serve) as server, native() as transport:
+        room = asyncio.get_running_loop().create_future()
+        got, held = 0, asyncio.Event()
+
+        def keep(piece: bytes) -> asyncio.Future[None]:
+            nonlocal got
+            got += len(piece)
+            if got > 4 * MIB:
+                held.set()
+            return room
+
+        call = asyncio.create_task(transport.send(server.request("GET", on_body=keep)))
+        await held.wait()
+        assert sent < 40
+        room.set_result(None)
+        await call
+        assert got == 40 * MIB
+
+        room = asyncio.get_running_loop().create_future()
+        await transport.send(server.request("GET", on_body=keep))
+        assert got == 44 * MIB + 1
+        answer = await transport.send(server.request("GET"))
+        assert answer.body == b"next"
+        room.set_result(None)
+
+
+@in_loop
 async def test_a_server_that_closes_without_a_response_is_reported() -> None:
     async def serve(peer: Peer) -> None:
         await peer.head()
