@@ -123,7 +123,7 @@ class Handler(Protocol):
         """The body can be fed. If the head has ``Expect``, the server has sent 100, or nothing for a second. Pieces
         that were fed earlier wait until then."""
     def on_body(self, exchange: Exchange, piece: bytes) -> bool | None:
-        """A piece of the response's body. Returns True if `IoThread.used` will be called when there is room for more."""
+        """A piece of the response's body. Returns True if `IoThread.used` follows when there is room for more."""
     def on_settings(self, connection: Connection, streams: int) -> None:
         """HTTP/2: the peer allows ``streams`` at a time."""
     def on_leaving(self, connection: Connection) -> None:

@@ -428,11 +428,12 @@ class AsyncObjectCalls(AsyncCalls):
         last byte, both included; a range has no CRC64 to compare. An ``output`` that is a directory is refused.
         ``given`` is the `cosxfer.CustomerKey` of an object that has one.
         """
-        self._ready()
+        executor = self._ready()
         return await get_object(
             self._session,
             self._session.address(bucket, key, region),
             output=output,
+            executor=executor.waiting,
             byte_range=byte_range,
             version_id=version_id,
             headers=reading_headers(given),

@@ -98,7 +98,7 @@ def write_whole(path: Path, text: str, *, replace: bool) -> None:
         raise FileExistsError(path)
     part = PartFile(path)
     try:
-        part.file.write(text.encode())
+        part.write([text.encode()])
         part.commit(replace=replace, sync=True)
     finally:
         part.discard()

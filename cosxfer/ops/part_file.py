@@ -8,6 +8,7 @@ import hashlib
 import os
 import secrets
 import stat
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +18,9 @@ _ACL = "system.posix_acl_access"
 
 _PATH_MAX = 4096
 _LONGEST_NAME = 255
+
+_PIECES_AT_ONCE = 512
+"""What one call of writev takes; its limit is 1024."""
 
 _SLOTS = 8
 """Names for writers of one file at a time; each is looked at for what a killed process left."""
@@ -49,7 +53,7 @@ class PartFile:
             raise
         # Keeps the lock while the file is closed, since closing may report that the disk is full.
         self._lock = os.dup(fd)
-        self.file = os.fdopen(fd, "wb")
+        self.file = os.fdopen(fd, "wb", buffering=0)
 
     def _shorten(self) -> None:
         """Reach a folder beyond PATH_MAX by its descriptor, which Linux shows as a short path."""
@@ -81,9 +85,23 @@ class PartFile:
                 return fd
         raise FileExistsError(f"{names[0].name} and its kind are taken")
 
+    def write(self, pieces: Sequence[bytes | memoryview]) -> None:
+        """Write all of ``pieces`` to the end."""
+        for first in range(0, len(pieces), _PIECES_AT_ONCE):
+            left = sum(map(len, batch := pieces[first : first + _PIECES_AT_ONCE]))
+            written = os.writev(self.file.fileno(), batch)
+            if written < left:  # a signal, or the disk is nearly full
+                rest = memoryview(b"".join(batch))[written:]
+                while rest:
+                    rest = rest[os.write(self.file.fileno(), rest) :]
+
+    def clear(self) -> None:
+        """Begin anew with an empty file."""
+        self.file.seek(0)
+        self.file.truncate()
+
     def commit(self, *, replace: bool = True, sync: bool = False) -> None:
         """Put the file in its place. Raises ``FileExistsError`` without ``replace`` if another one is there."""
-        self.file.flush()
         if sync:
             os.fsync(self.file.fileno())
         self.file.close()

@@ -35,7 +35,6 @@ from cosxfer.transport.base import MAX_ANSWER_BYTES
 from cosxfer.transport.native_body import attach_body, feed, used_later
 from cosxfer.transport.native_connect import Target, connect
 from cosxfer.transport.native_pool import IDLE_SECONDS, OriginPool, Slot
-from cosxfer.transport.request_body import settled
 from cosxfer.transport.tls import TLS_ALERT, context_of, only_tls_message, refusal
 
 USER_AGENT = "cosxfer/0.1.0"

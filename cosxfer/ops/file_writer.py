@@ -1,0 +1,217 @@
+"""Writing a file from the event loop: each file system call runs in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from functools import partial
+from pathlib import Path
+
+from cosxfer.arguments import wrong_type
+from cosxfer.errors import CosxferError, UsageError
+from cosxfer.limits import MIB
+from cosxfer.ops.part_file import PartFile
+from cosxfer.paths import stat_path
+from cosxfer.threads import finished, in_thread, settled
+
+BATCH_BYTES = 512 * 1024
+"""A thread writes when so much has come. To change the thread for each piece would cost more than writing does."""
+
+BLOCK_BYTES = 256 * 1024
+"""Long pieces are copied into blocks that are used again: to get memory from the system for each costs more."""
+
+LONG_BYTES = 64 * 1024
+
+FULL_BYTES = 4 * MIB
+"""If so much waits to be written the sender has to wait, until half of it is left."""
+
+
+class FileWriter:
+    """A `PartFile` in threads, of which one works at a time. Used on the event loop; its errors are the library's.
+
+    `write` keeps a piece in memory. When `BATCH_BYTES` have come, a thread writes all that is there. An error of the
+    thread is raised by the next call.
+    """
+
+    def __init__(self, part: PartFile, name: str, executor: Executor | None) -> None:
+        self._part = part
+        self._name = name
+        self._executor = executor
+        self._pieces: list[bytes | memoryview] = []
+        self._tail = memoryview(b"")
+        """What is free of the last block."""
+        self._full: list[bytearray] = []
+        """Blocks of which all bytes are in ``_pieces`` or written."""
+        self._spare: list[bytearray] = []
+        self._size = 0
+        """Bytes in ``_pieces``, and in the hands of the thread."""
+        self._stale = False
+        """The file holds bytes of an attempt that failed."""
+        self._work: asyncio.Future[None] | None = None
+        self._error: CosxferError | None = None
+        self._room: asyncio.Future[None] | None = None
+
+    @classmethod
+    async def open(cls, output: str | bytes | os.PathLike[str], executor: Executor | None) -> FileWriter:
+        """Begin the file that will be ``output``.
+
+        Raises `UsageError` if that names something other than a regular file, `CosxferError` if it cannot be written.
+        """
+        if not isinstance(output, str | bytes | os.PathLike):
+            raise wrong_type("output", output, "a path, or None")
+        name = os.fsdecode(output)
+        work = in_thread(executor, _opened, name)
+        try:
+            part = await finished(work)
+        except asyncio.CancelledError:
+            if work.exception() is None:
+                await cls(work.result(), name, executor).discard()
+            raise
+        return cls(part, name, executor)
+
+    def restart(self) -> None:
+        """Begin anew, for another attempt."""
+        self._raise_error()
+        self._pieces.clear()
+        self._full.clear()  # the thread may still read them
+        self._tail = memoryview(b"")
+        self._size = 0
+        self._stale = True
+        self._let_in()
+
+    def write(self, piece: bytes) -> asyncio.Future[None] | None:
+        """Take a piece. The future, if there is one, ends when there is room for more."""
+        self._raise_error()
+        if len(piece) < LONG_BYTES:
+            self._pieces.append(piece)
+        else:
+            self._copy(memoryview(piece))
+        self._size += len(piece)
+        if self._work is None and self._size >= BATCH_BYTES:
+            self._start()
+        if self._size < FULL_BYTES:
+            return None
+        if self._room is None:
+            self._room = asyncio.get_running_loop().create_future()
+        return self._room
+
+    async def finish(self) -> None:
+        """Write what is left, and put the file in its place."""
+        while self._work is not None:
+            await asyncio.wait([self._work])
+        self._raise_error()
+        await finished(in_thread(self._executor, self._commit, *self._taken()))
+
+    async def discard(self) -> None:
+        """Remove the file, unless it is in its place. Nothing is written afterwards."""
+        self._pieces.clear()
+        try:
+            if self._work is not None:
+                await settled(self._work)
+        finally:
+            try:
+                removal = in_thread(None, self._part.discard)  # the client's own threads may have ended
+            except CosxferError:
+                self._part.discard()  # on the event loop, as there is no thread: better than to leave the file
+            else:
+                await finished(removal)
+
+    def abandon(self) -> None:
+        """`discard` where nothing can be awaited: the event loop has ended before the call."""
+        self._pieces.clear()
+        self._part.discard()
+
+    def _copy(self, piece: memoryview) -> None:
+        while piece:
+            if not self._tail:
+                block = self._spare.pop() if self._spare else bytearray(BLOCK_BYTES)
+                self._full.append(block)
+                self._tail = memoryview(block)
+            part = self._tail[: len(piece)]
+            part[:] = piece[: len(part)]
+            self._pieces.append(part)
+            self._tail, piece = self._tail[len(part) :], piece[len(part) :]
+
+    def _start(self) -> None:
+        full = self._full if not self._tail else self._full[:-1]
+        self._full = self._full[len(full) :]
+        taken = self._taken()
+        try:
+            self._work = in_thread(self._executor, self._write, *taken)
+        except CosxferError as error:
+            self._error = error
+            self._let_in()
+        else:
+            self._work.add_done_callback(partial(self._written, full))
+
+    def _taken(self) -> tuple[bool, list[bytes | memoryview]]:
+        stale, self._stale = self._stale, False
+        pieces, self._pieces = self._pieces, []
+        return stale, pieces
+
+    def _written(self, full: list[bytearray], work: asyncio.Future[None]) -> None:
+        self._work = None
+        self._spare += full
+        error = work.exception()
+        if error is not None:
+            self._error = error if isinstance(error, CosxferError) else CosxferError(f"cannot write: {error!r}")
+            self._pieces.clear()
+        self._size = sum(map(len, self._pieces))
+        if self._size < FULL_BYTES // 2:
+            self._let_in()
+        if self._size >= BATCH_BYTES:
+            self._start()
+
+    def _let_in(self) -> None:
+        room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(None)
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    # -- in a thread --------------------------------------------------------------------------------------------------
+
+    def _write(self, stale: bool, pieces: list[bytes | memoryview]) -> None:
+        with _translated(self._name):
+            if stale:
+                self._part.clear()
+            self._part.write(pieces)
+
+    def _commit(self, stale: bool, pieces: list[bytes | memoryview]) -> None:
+        self._write(stale, pieces)
+        with _translated(self._name):
+            self._part.commit()
+
+
+def _opened(name: str) -> PartFile:
+    """In a thread: the file, if something can be written there."""
+    try:
+        mode = stat_path(name).st_mode
+    except (OSError, ValueError):
+        mode = stat.S_IFREG  # it is made; or opening it says why it cannot be
+    if stat.S_ISDIR(mode) or not name or name.endswith(("/", "/.")):
+        raise UsageError(f"output is {name!r}, which is a directory; name the file in it", name="output", value=name)
+    if not stat.S_ISREG(mode):
+        # The file that is made would take the place of the device or the pipe.
+        raise UsageError(
+            f"output is {name!r}, which is no regular file; leave output out, and write the result's body to it",
+            name="output",
+            value=name,
+        )
+    with _translated(name):
+        return PartFile(Path(name))
+
+
+@contextlib.contextmanager
+def _translated(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise CosxferError(f"cannot write {name!r}: {why}") from error
