@@ -21,7 +21,7 @@ from cosxfer.credentials import Credentials, CredentialsProvider, CredentialsRes
 from cosxfer.errors import CredentialsError
 from cosxfer.ops.session import Session
 from cosxfer.spec import ClientSpec, CredentialsSource, arguments_of, spec_of
-from cosxfer.tasks.uploads import Uploads
+from cosxfer.tasks.transfers import Transfers
 from cosxfer.threads import Workers
 from cosxfer.transport.choose import TransportChoice, choose_transport
 
@@ -93,7 +93,7 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
         way = choose_transport(transport, config)
         self._session = Session(config=config, transport=way, credentials=CredentialsResolver(source))
         self._executor = Workers()
-        self._uploads = Uploads(self._session, self._executor)
+        self._transfers = Transfers(self._session, self._executor)
         self._closed = False
 
     @classmethod
@@ -130,16 +130,16 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
         Whose task is cancelled gets `cosxfer.TaskCanceledError`. The client cannot be used afterwards.
         """
         self._closed = True
-        await self._uploads.aclose()
+        await self._transfers.aclose()
         await self._session.transport.aclose()
         self._executor.end()
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
-        if getattr(self, "_closed", True) or not self._uploads.queue.bound:
+        if getattr(self, "_closed", True) or not self._transfers.queue.bound:
             return  # or it was never used
-        if self._uploads.queue.idle:
+        if self._transfers.queue.idle:
             self._closed = True
-            self._uploads.queue.end_keeping(partial(_abandon, self._session, self._executor))
+            self._transfers.queue.end_keeping(partial(_abandon, self._session, self._executor))
         # Last, as it may raise.
         _warn(f"unclosed client {self!r}; use async with, or await aclose()", ResourceWarning, source=self)
 

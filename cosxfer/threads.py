@@ -185,7 +185,7 @@ def none_to_be_had(error: RuntimeError) -> CosxferError:
     if "start new thread" in str(error):
         why = ": the process is at its limit of threads or memory (ulimit -u and -v, or the container's limits)"
     if "interpreter shutdown" in str(error):
-        why = ": the program is ending; finish uploads before it ends"
+        why = ": the program is ending; finish transfers before it ends"
     return CosxferError(f"no thread is available, {error}{why}")
 
 

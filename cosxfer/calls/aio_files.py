@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Literal, Unpack
 
@@ -12,6 +13,7 @@ from cosxfer.binding import explains_arguments
 from cosxfer.calls.base import AsyncCalls
 from cosxfer.engine.upload.options import DirectoryOptions, FileOptions, FileUpload, SliceFileOptions
 from cosxfer.engine.upload.upload_file import DEFAULT_SLICE_SIZE
+from cosxfer.errors import CosxferError
 from cosxfer.models import Progress, TaskEvent, TaskInfo, UploadResult
 from cosxfer.tasks.batch import AsyncUploadBatch, BatchRecord, FileResult, OnFileFinish
 from cosxfer.tasks.task import AsyncUploadTask
@@ -82,8 +84,8 @@ class AsyncFileCalls(AsyncCalls):
     ) -> AsyncUploadTask[UploadResult]:
         """Put an upload into the queue and return its task at once; the parameters are those of `upload_file`."""
         self._ready()
-        record = self._uploads.submit_file(bucket, key, path, slice_size=slice_size, options=options)
-        return AsyncUploadTask(self._uploads.queue, record)
+        record = self._transfers.submit_file(bucket, key, path, slice_size=slice_size, options=options)
+        return AsyncUploadTask(self._transfers.queue, record)
 
     def submit_slice_upload_file(
         self,
@@ -96,8 +98,8 @@ class AsyncFileCalls(AsyncCalls):
     ) -> AsyncUploadTask[UploadResult]:
         """Put an upload into the queue and return its task at once; the parameters are those of `slice_upload_file`."""
         self._ready()
-        record = self._uploads.submit_slices(bucket, key, path, slice_size=slice_size, options=options)
-        return AsyncUploadTask(self._uploads.queue, record)
+        record = self._transfers.submit_slices(bucket, key, path, slice_size=slice_size, options=options)
+        return AsyncUploadTask(self._transfers.queue, record)
 
     async def upload_files(
         self,
@@ -122,7 +124,7 @@ class AsyncFileCalls(AsyncCalls):
         """
         self._ready()
         look = partial(
-            self._uploads.batch,
+            self._transfers.batch,
             files,
             slice_size=slice_size,
             on_progress=on_progress,
@@ -144,10 +146,12 @@ class AsyncFileCalls(AsyncCalls):
         The batch's ``tasks`` are one for each file; its ``result()`` is what `upload_files` returns.
         """
         self._ready()
-        batch = self._uploads.batch(
+        batch = self._transfers.batch(
             files, slice_size=slice_size, on_progress=on_progress, on_file_finish=on_file_finish
         )
-        self._uploads.submit_all(batch)
+        self._transfers.submit_all(batch)
+        with suppress(CosxferError):  # no thread: each task learns its size when it begins
+            in_thread(None, self._transfers.measure, batch)
         return self._handle(batch)
 
     async def upload_directory(
@@ -182,7 +186,7 @@ class AsyncFileCalls(AsyncCalls):
         """
         self._ready()
         look = partial(
-            self._uploads.directory,
+            self._transfers.directory,
             bucket,
             prefix,
             path,
@@ -203,11 +207,11 @@ class AsyncFileCalls(AsyncCalls):
 
         Of those that have ended, the last ``max_finished_tasks`` are in it.
         """
-        return self._uploads.queue.infos()
+        return self._transfers.queue.infos()
 
     def clear_finished_tasks(self) -> int:
         """Take the tasks that have ended out of the list; returns how many these were."""
-        return self._uploads.queue.clear_finished()
+        return self._transfers.queue.clear_finished()
 
     async def pause_task(self, task_id: str) -> bool:
         """Pause a task: its requests are cancelled at once, and its parts stay on the server (COS SDK: pauseTask).
@@ -240,19 +244,19 @@ class AsyncFileCalls(AsyncCalls):
         of the client's: a slow callback delays other callbacks and no transfer. Progress that newer progress has
         overtaken is left out; nothing else is.
         """
-        self._uploads.listen(event, callback)
+        self._transfers.listen(event, callback)
 
     def off(self, event: Literal["list-update"], callback: Callable[[TaskEvent], None] | None = None) -> None:
         """Call ``callback`` for nothing that happens from now on, or none where None (COS SDK: off).
 
         What has happened and was not told yet is told all the same, so that nobody misses the end of a task.
         """
-        self._uploads.unlisten(event, callback)
+        self._transfers.unlisten(event, callback)
 
     async def _all(self, batch: BatchRecord) -> list[FileResult]:
         """Put the files of a batch into the queue, in steps between which the event loop has its turn, and wait."""
         try:
-            while self._uploads.submit_some(batch):  # noqa: ASYNC110 (nothing is waited for)
+            while self._transfers.submit_some(batch):  # noqa: ASYNC110 (nothing is waited for)
                 await asyncio.sleep(0)
         except BaseException:
             await self._handle(batch)._give_up()
@@ -260,7 +264,7 @@ class AsyncFileCalls(AsyncCalls):
         return await self._handle(batch)._finish()
 
     def _handle(self, batch: BatchRecord) -> AsyncUploadBatch:
-        return AsyncUploadBatch(batch, [AsyncUploadTask(self._uploads.queue, record) for record in batch.records])
+        return AsyncUploadBatch(batch, [AsyncUploadTask(self._transfers.queue, record) for record in batch.records])
 
     def _task(self, task_id: str) -> AsyncUploadTask[object]:
-        return AsyncUploadTask(self._uploads.queue, self._uploads.queue.get(task_id))
+        return AsyncUploadTask(self._transfers.queue, self._transfers.queue.get(task_id))

@@ -75,7 +75,7 @@ class AsyncMultipartCalls(AsyncCalls):
         check_upload_id(upload_id)
         part_number = check_part_number(part_number)
         headers = one_part_headers(given)
-        report = self._off_loop(on_progress)
+        report = self._in_callback_thread(on_progress)
         async with prepared(
             body,
             executor,
@@ -101,7 +101,7 @@ class AsyncMultipartCalls(AsyncCalls):
             )
             result = ready.proven(result, operation=f"Upload Part {part_number}")
         reporter.finish()
-        await self._told(on_progress)
+        await self._callbacks_done(on_progress)
         return result
 
     async def multipart_list_part(

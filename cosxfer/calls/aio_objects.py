@@ -74,17 +74,17 @@ class AsyncObjectCalls(AsyncCalls):
         ``given`` are the headers of `cosxfer.ObjectHeaders`.
         """
         self._ready()
-        job = self._uploads.put_job(
+        job = self._transfers.put_job(
             bucket, key, body, content_length=content_length, content_md5=content_md5, region=region, given=given
         )
-        record = self._uploads.submit_put(
+        record = self._transfers.submit_put(
             job,
             on_task_ready=on_task_ready,
             on_progress=on_progress,
             at_once=True,
         )
         keep = on_task_ready is not None or isinstance(body, os.PathLike)
-        return await run_at_once(self._uploads.queue, record, keep=keep)
+        return await run_at_once(self._transfers.queue, record, keep=keep)
 
     def submit_put_object(
         self,
@@ -105,11 +105,11 @@ class AsyncObjectCalls(AsyncCalls):
         it while it is sent is a `cosxfer.UsageError`.
         """
         self._ready()
-        job = self._uploads.put_job(
+        job = self._transfers.put_job(
             bucket, key, body, content_length=content_length, content_md5=content_md5, region=region, given=given
         )
-        record = self._uploads.submit_put(job, on_task_ready=on_task_ready, on_progress=on_progress)
-        return AsyncUploadTask(self._uploads.queue, record)
+        record = self._transfers.submit_put(job, on_task_ready=on_task_ready, on_progress=on_progress)
+        return AsyncUploadTask(self._transfers.queue, record)
 
     async def upload_stream(
         self,
@@ -144,7 +144,7 @@ class AsyncObjectCalls(AsyncCalls):
         headers of `cosxfer.ObjectHeaders`.
         """
         self._ready()
-        job = self._uploads.stream_job(
+        job = self._transfers.stream_job(
             bucket,
             key,
             stream,
@@ -154,8 +154,8 @@ class AsyncObjectCalls(AsyncCalls):
             region=region,
             given=given,
         )
-        record = self._uploads.submit_put(job, on_task_ready=on_task_ready, on_progress=on_progress, at_once=True)
-        return await run_at_once(self._uploads.queue, record, keep=False)
+        record = self._transfers.submit_put(job, on_task_ready=on_task_ready, on_progress=on_progress, at_once=True)
+        return await run_at_once(self._transfers.queue, record, keep=False)
 
     def submit_upload_stream(
         self,
@@ -173,7 +173,7 @@ class AsyncObjectCalls(AsyncCalls):
     ) -> AsyncUploadTask[UploadResult]:
         """Put a stream into the queue and return its task at once; the parameters are `upload_stream`'s."""
         self._ready()
-        job = self._uploads.stream_job(
+        job = self._transfers.stream_job(
             bucket,
             key,
             stream,
@@ -183,8 +183,8 @@ class AsyncObjectCalls(AsyncCalls):
             region=region,
             given=given,
         )
-        record = self._uploads.submit_put(job, on_task_ready=on_task_ready, on_progress=on_progress)
-        return AsyncUploadTask(self._uploads.queue, record)
+        record = self._transfers.submit_put(job, on_task_ready=on_task_ready, on_progress=on_progress)
+        return AsyncUploadTask(self._transfers.queue, record)
 
     async def append_object(
         self,
@@ -213,7 +213,7 @@ class AsyncObjectCalls(AsyncCalls):
         address = self._session.address(bucket, key, region)
         headers = requests.object_headers(address.key, given)
         position = check_position(position)
-        report = self._off_loop(on_progress)
+        report = self._in_callback_thread(on_progress)
         async with prepared(
             body,
             executor,
@@ -234,7 +234,7 @@ class AsyncObjectCalls(AsyncCalls):
             )
             result = await append.run()
         reporter.finish()
-        await self._told(on_progress)
+        await self._callbacks_done(on_progress)
         return result
 
     async def presign_post(
@@ -311,7 +311,7 @@ class AsyncObjectCalls(AsyncCalls):
         conditions = list(conditions)  # a form may be signed twice
         check_text(filename, "filename")
         filename = _file_name(filename, body, key)
-        report = self._off_loop(on_progress)
+        report = self._in_callback_thread(on_progress)
         async with prepared(
             body,
             executor,
@@ -351,7 +351,7 @@ class AsyncObjectCalls(AsyncCalls):
                 on_sent=reporter.add,
             )
         reporter.finish()
-        await self._told(on_progress)
+        await self._callbacks_done(on_progress)
         return result
 
     async def head_object(

@@ -13,7 +13,7 @@ from cosxfer.loop_thread import LoopThread
 from cosxfer.models import Progress
 from cosxfer.ops.session import Session
 from cosxfer.tasks.task import DELIVERY_SECONDS
-from cosxfer.tasks.uploads import Uploads
+from cosxfer.tasks.transfers import Transfers
 from cosxfer.threads import Workers
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ class _End:
 _END = _End()
 
 
-class _Bound:
+class _ProcessBound:
     """What belongs to its process, with connections and threads."""
 
     if not TYPE_CHECKING:  # mypy would believe that every attribute is there
@@ -41,24 +41,24 @@ class _Bound:
         )
 
 
-class AsyncCalls(_Bound):
+class AsyncCalls(_ProcessBound):
     """A group of `AsyncClient`'s calls."""
 
     _session: Session
     _executor: Workers
-    _uploads: Uploads
+    _transfers: Transfers
     _closed: bool
 
     def _ready(self) -> Workers:
         """Raise unless the client may be used, by this process and from this event loop."""
-        self._uploads.queue.check()
+        self._transfers.queue.check_process()
         if self._closed:
             raise CosxferError("the client is closed; make a new one")
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             raise CosxferError("an AsyncClient is used from its event loop; Client is for other threads") from None
-        self._uploads.queue.bind(loop)
+        self._transfers.queue.bind(loop)
         return self._executor
 
     async def _when_ready(self, entries: AsyncIterator[T]) -> AsyncIterator[T]:
@@ -67,29 +67,29 @@ class AsyncCalls(_Bound):
         async for entry in entries:
             yield entry
 
-    def _off_loop(self, callback: Callable[[Progress], None] | None) -> Callable[[Progress], None] | None:
+    def _in_callback_thread(self, callback: Callable[[Progress], None] | None) -> Callable[[Progress], None] | None:
         """``on_progress``, called where a slow one stalls nothing."""
         check_callback(callback, "on_progress")
-        return None if callback is None else self._uploads.queue.dispatcher.reports(callback)
+        return None if callback is None else self._transfers.queue.dispatcher.reports(callback)
 
-    async def _told(self, callback: object) -> None:
+    async def _callbacks_done(self, callback: object) -> None:
         """Wait a little until a callback has had its last report."""
-        left = None if callback is None else self._uploads.queue.dispatcher.delivered()
+        left = None if callback is None else self._transfers.queue.dispatcher.delivered()
         if left is not None:
             await asyncio.wait([asyncio.wrap_future(left)], timeout=DELIVERY_SECONDS)
 
 
-class BlockingCalls(_Bound):
+class BlockingCalls(_ProcessBound):
     """A group of `Client`'s calls, each of which runs its asynchronous form."""
 
     _client: AsyncCalls
     _loop: LoopThread
 
-    def _running_uploads(self) -> Uploads:
-        """The uploads, on the client's own event loop."""
-        uploads = self._client._uploads
-        uploads.queue.bind(self._loop.started())
-        return uploads
+    def _running_transfers(self) -> Transfers:
+        """The transfers, on the client's own event loop."""
+        transfers = self._client._transfers
+        transfers.queue.bind(self._loop.started())
+        return transfers
 
     def _run(self, call: Coroutine[Any, Any, T]) -> T:
         return self._loop.run(call)

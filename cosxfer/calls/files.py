@@ -14,7 +14,7 @@ from cosxfer.engine.upload.upload_file import DEFAULT_SLICE_SIZE
 from cosxfer.models import Progress, TaskEvent, TaskInfo, UploadResult
 from cosxfer.tasks.batch import BatchRecord, FileResult, OnFileFinish, UploadBatch
 from cosxfer.tasks.task import UploadTask
-from cosxfer.tasks.uploads import Uploads
+from cosxfer.tasks.transfers import Transfers
 
 
 @explains_arguments
@@ -54,9 +54,9 @@ class FileCalls(BlockingCalls):
         slice_size: int | str = DEFAULT_SLICE_SIZE,
         **options: Unpack[FileOptions],
     ) -> UploadTask[UploadResult]:
-        uploads = self._running_uploads()
-        record = uploads.submit_file(bucket, key, path, slice_size=slice_size, options=options)
-        return UploadTask(uploads.queue, record, self._loop)
+        transfers = self._running_transfers()
+        record = transfers.submit_file(bucket, key, path, slice_size=slice_size, options=options)
+        return UploadTask(transfers.queue, record, self._loop)
 
     def submit_slice_upload_file(
         self,
@@ -67,9 +67,9 @@ class FileCalls(BlockingCalls):
         slice_size: int | str | None = None,
         **options: Unpack[SliceFileOptions],
     ) -> UploadTask[UploadResult]:
-        uploads = self._running_uploads()
-        record = uploads.submit_slices(bucket, key, path, slice_size=slice_size, options=options)
-        return UploadTask(uploads.queue, record, self._loop)
+        transfers = self._running_transfers()
+        record = transfers.submit_slices(bucket, key, path, slice_size=slice_size, options=options)
+        return UploadTask(transfers.queue, record, self._loop)
 
     def upload_files(
         self,
@@ -91,9 +91,9 @@ class FileCalls(BlockingCalls):
         on_progress: Callable[[Progress], None] | None = None,
         on_file_finish: OnFileFinish | None = None,
     ) -> UploadBatch:
-        uploads = self._running_uploads()
-        batch = uploads.batch(files, slice_size=slice_size, on_progress=on_progress, on_file_finish=on_file_finish)
-        return self._submitted(uploads, batch)
+        transfers = self._running_transfers()
+        batch = transfers.batch(files, slice_size=slice_size, on_progress=on_progress, on_file_finish=on_file_finish)
+        return self._submitted(transfers, batch)
 
     def upload_directory(
         self,
@@ -108,8 +108,8 @@ class FileCalls(BlockingCalls):
         on_file_finish: OnFileFinish | None = None,
         **options: Unpack[DirectoryOptions],
     ) -> list[FileResult]:
-        uploads = self._running_uploads()
-        batch = uploads.directory(
+        transfers = self._running_transfers()
+        batch = transfers.directory(
             bucket,
             prefix,
             path,
@@ -120,7 +120,7 @@ class FileCalls(BlockingCalls):
             on_file_finish=on_file_finish,
             options=options,
         )
-        return self._submitted(uploads, batch)._finish()
+        return self._submitted(transfers, batch)._finish()
 
     # -- the queue --------------------------------------------------------------------------------------------------
 
@@ -145,16 +145,16 @@ class FileCalls(BlockingCalls):
     def off(self, event: Literal["list-update"], callback: Callable[[TaskEvent], None] | None = None) -> None:
         self._client.off(event, callback)
 
-    def _submitted(self, uploads: Uploads, batch: BatchRecord) -> UploadBatch:
+    def _submitted(self, transfers: Transfers, batch: BatchRecord) -> UploadBatch:
         try:
-            uploads.submit_all(batch)
+            transfers.submit_all(batch)
         finally:
             # Interrupted: what is in the queue already must not go on behind the caller's back.
-            handle = UploadBatch(batch, [UploadTask(uploads.queue, record, self._loop) for record in batch.records])
+            handle = UploadBatch(batch, [UploadTask(transfers.queue, record, self._loop) for record in batch.records])
             if len(batch.records) < len(batch.files):
                 handle.cancel()
         return handle
 
     def _task(self, task_id: str) -> UploadTask[object]:
-        uploads = self._running_uploads()
-        return UploadTask(uploads.queue, uploads.queue.get(task_id), self._loop)
+        transfers = self._running_transfers()
+        return UploadTask(transfers.queue, transfers.queue.get(task_id), self._loop)

@@ -49,15 +49,15 @@ class ObjectCalls(BlockingCalls):
     ) -> PutObjectResult:
         if on_task_ready is not None:
             # That is called in this thread.
-            uploads = self._running_uploads()
-            job = uploads.put_job(
+            transfers = self._running_transfers()
+            job = transfers.put_job(
                 bucket, key, body, content_length=content_length, content_md5=content_md5, region=region, given=given
             )
-            record = uploads.submit_put(job, on_task_ready=on_task_ready, on_progress=on_progress, at_once=True)
+            record = transfers.submit_put(job, on_task_ready=on_task_ready, on_progress=on_progress, at_once=True)
             try:
-                return self._run(run_at_once(uploads.queue, record, keep=True))
+                return self._run(run_at_once(transfers.queue, record, keep=True))
             finally:
-                uploads.queue.withdraw(record)
+                transfers.queue.withdraw(record)
         return self._run(
             self._client.put_object(
                 bucket,
@@ -84,12 +84,12 @@ class ObjectCalls(BlockingCalls):
         on_progress: Callable[[Progress], None] | None = None,
         **given: Unpack[ObjectHeaders],
     ) -> UploadTask[PutObjectResult]:
-        uploads = self._running_uploads()
-        job = uploads.put_job(
+        transfers = self._running_transfers()
+        job = transfers.put_job(
             bucket, key, body, content_length=content_length, content_md5=content_md5, region=region, given=given
         )
-        record = uploads.submit_put(job, on_task_ready=on_task_ready, on_progress=on_progress)
-        return UploadTask(uploads.queue, record, self._loop)
+        record = transfers.submit_put(job, on_task_ready=on_task_ready, on_progress=on_progress)
+        return UploadTask(transfers.queue, record, self._loop)
 
     def upload_stream(
         self,
@@ -105,8 +105,8 @@ class ObjectCalls(BlockingCalls):
         on_progress: Callable[[Progress], None] | None = None,
         **given: Unpack[ObjectHeaders],
     ) -> UploadResult:
-        uploads = self._running_uploads()
-        job = uploads.stream_job(
+        transfers = self._running_transfers()
+        job = transfers.stream_job(
             bucket,
             key,
             stream,
@@ -116,11 +116,11 @@ class ObjectCalls(BlockingCalls):
             region=region,
             given=given,
         )
-        record = uploads.submit_put(job, on_task_ready=on_task_ready, on_progress=on_progress, at_once=True)
+        record = transfers.submit_put(job, on_task_ready=on_task_ready, on_progress=on_progress, at_once=True)
         try:
-            return self._run(run_at_once(uploads.queue, record, keep=False))
+            return self._run(run_at_once(transfers.queue, record, keep=False))
         finally:
-            uploads.queue.withdraw(record)
+            transfers.queue.withdraw(record)
 
     def submit_upload_stream(
         self,
@@ -136,8 +136,8 @@ class ObjectCalls(BlockingCalls):
         on_progress: Callable[[Progress], None] | None = None,
         **given: Unpack[ObjectHeaders],
     ) -> UploadTask[UploadResult]:
-        uploads = self._running_uploads()
-        job = uploads.stream_job(
+        transfers = self._running_transfers()
+        job = transfers.stream_job(
             bucket,
             key,
             stream,
@@ -147,8 +147,8 @@ class ObjectCalls(BlockingCalls):
             region=region,
             given=given,
         )
-        record = uploads.submit_put(job, on_task_ready=on_task_ready, on_progress=on_progress)
-        return UploadTask(uploads.queue, record, self._loop)
+        record = transfers.submit_put(job, on_task_ready=on_task_ready, on_progress=on_progress)
+        return UploadTask(transfers.queue, record, self._loop)
 
     def append_object(
         self,

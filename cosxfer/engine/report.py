@@ -29,7 +29,7 @@ class Reporter:
 
     def set_total(self, total: int) -> None:
         """The total has become known: the end of a stream was seen."""
-        self._meter.set_total(total)
+        self._meter.total = total
 
     def add(self, amount: int) -> None:
         """``amount`` more bytes are done; negative where they have to be done again."""

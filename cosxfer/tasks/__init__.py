@@ -1,1 +1,1 @@
-"""Uploads as tasks: their states, their queue, and the threads' and callbacks' way to them."""
+"""Transfers as tasks: their states, their queue, and the thread that runs callbacks."""

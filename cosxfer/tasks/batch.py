@@ -77,7 +77,6 @@ class BatchRecord:
     ) -> None:
         self.records: list[Record] = []
         self.loaded = 0
-        self.total = sum(sizes)
         self.files = files
         self.sizes = sizes
         self.slice_size = slice_size
@@ -90,12 +89,12 @@ class BatchRecord:
         self._left = len(files)
         self._on_progress = on_progress
         self._on_file_finish = on_file_finish
-        self._meter = ProgressMeter(self.total)
+        self._meter = ProgressMeter(sum(sizes))
         self._reported: Delivery | None = None
 
     @property
-    def on_report(self) -> Callable[[int], None] | None:
-        """What the tasks tell their progress to, if somebody wants to know it."""
+    def on_report(self) -> Callable[[int, int], None] | None:
+        """What the tasks report their progress to, if there is a callback for it."""
         return None if self._on_progress is None else self.add
 
     @property
@@ -105,13 +104,14 @@ class BatchRecord:
 
     def begin(self) -> None:
         """The tasks are about to be put into the queue."""
-        self.add(0)
+        self.add(0, 0)
         if not self.files:
             self._finish()
 
-    def add(self, amount: int) -> None:
-        """One of the tasks has sent so much more, or has to send it again."""
-        self.loaded += amount
+    def add(self, loaded: int, total: int) -> None:
+        """Of one task, ``loaded`` and ``total`` have changed by so much."""
+        self.loaded += loaded
+        self._meter.total = (self._meter.total or 0) + total
         self._tell(self._meter.update(self.loaded, time.monotonic()))
 
     def task_ended(self, index: int, record: Record) -> None:
@@ -177,7 +177,7 @@ class BatchView(Generic[Handle]):
     @property
     def total(self) -> int:
         """Bytes in all."""
-        return self._batch.total
+        return sum(task.total for task in self.tasks)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {len(self.tasks)} files>"

@@ -33,7 +33,7 @@ class TaskQueue(RunningTasks):
     ``parallel`` tasks run at a time; ``keep`` ended ones stay in the list.
     """
 
-    def check(self) -> None:
+    def check_process(self) -> None:
         """Raise in a forked child: a lock that another thread held at the fork is never given back."""
         if os.getpid() != self._process:
             raise CosxferError("the client was made before this process was forked; make a new one in the child")
@@ -96,7 +96,7 @@ class TaskQueue(RunningTasks):
         total: int = 0,
         watch: Watch | None = None,
         on_task_ready: Callable[[str], None] | None = None,
-        on_report: Callable[[int], None] | None = None,
+        on_report: Callable[[int, int], None] | None = None,
         on_end: Callable[[TaskRecord[R]], None] | None = None,
         at_once: bool = False,
     ) -> TaskRecord[R]:
@@ -104,7 +104,7 @@ class TaskQueue(RunningTasks):
 
         One that is to run ``at_once`` does not wait for a slot: its caller goes on with `begin`.
         """
-        self.check()
+        self.check_process()
         with self._lock:
             if self._closed or self._loop is None or self._loop.is_closed():
                 raise CosxferError("the client is closed; make a new one")
@@ -209,13 +209,19 @@ class TaskQueue(RunningTasks):
 
     def get(self, task_id: str) -> AnyRecord:
         """The task with this id; raises `UsageError` for another."""
-        self.check()
+        self.check_process()
         with self._lock:
             return self._table.get(task_id)
 
+    def set_total(self, record: AnyRecord, total: int) -> None:
+        """Its size is known, before it has begun."""
+        with self._lock:
+            if record.state == "waiting":
+                self._set_total(record, total)
+
     def infos(self) -> list[TaskInfo]:
         """All tasks in the list, in the order of their submission."""
-        self.check()
+        self.check_process()
         with self._lock:
             records = list(self._table)
         # Without the lock: the transfers would wait for it while a long list is made. What had left the list, and is
@@ -225,7 +231,7 @@ class TaskQueue(RunningTasks):
 
     def clear_finished(self) -> int:
         """Take the tasks that have ended out of the list; returns how many."""
-        self.check()
+        self.check_process()
         with self._lock:
             removed = self._table.clear_finished()
             self._removed(removed)
@@ -233,13 +239,13 @@ class TaskQueue(RunningTasks):
 
     def listen(self, listener: Listener) -> None:
         """Tell ``listener`` of every change from now on."""
-        self.check()
+        self.check_process()
         with self._lock:
             self._listeners = (*self._listeners, listener)
 
     def unlisten(self, listener: Listener | None) -> None:
         """Tell it no more, or nobody where None."""
-        self.check()
+        self.check_process()
         with self._lock:
             self._listeners = tuple(kept for kept in self._listeners if listener is not None and kept != listener)
 
@@ -247,7 +253,7 @@ class TaskQueue(RunningTasks):
 
     def pause(self, record: AnyRecord) -> bool:
         """Pause it; False where it has ended. Its requests are cancelled at once: see `stopped`."""
-        self.check()
+        self.check_process()
         with self._lock:
             if record.state in ACTIVE:
                 _check_repeatable(record)
@@ -258,7 +264,7 @@ class TaskQueue(RunningTasks):
 
     def restart(self, record: AnyRecord) -> bool:
         """Let a paused or failed task wait for a slot again; False where it is cancelled or done."""
-        self.check()
+        self.check_process()
         with self._lock:
             if self._closed:
                 raise CosxferError("the client is closed; make a new one")
@@ -275,7 +281,7 @@ class TaskQueue(RunningTasks):
 
     def cancel(self, record: AnyRecord, *, abort: bool) -> bool:
         """End it, and with ``abort`` delete its parts on the server; False where it was done. See `stopped`."""
-        self.check()
+        self.check_process()
         check_flag(abort, "abort")
         with self._lock:
             return record.state == "canceled" or self._cancel(record, abort)
@@ -287,7 +293,7 @@ class TaskQueue(RunningTasks):
 
     def when_ended(self, record: AnyRecord) -> Future[None] | None:
         """A future that ends when the task has an outcome; None where it has."""
-        self.check()
+        self.check_process()
         with self._lock:
             return None if record.ended else self._waiter(record, True)
 

@@ -131,7 +131,7 @@ class TaskRecord(Generic[R]):
         path: str,
         total: int,
         watch: Watch | None,
-        on_report: Callable[[int], None] | None,
+        on_report: Callable[[int, int], None] | None,
         on_end: Callable[[TaskRecord[R]], None] | None,
     ) -> None:
         self.number = number
@@ -152,7 +152,7 @@ class TaskRecord(Generic[R]):
         """The copy of the error that a caller may still hold."""
         self.watch = watch
         self.on_report = on_report
-        """Gets by how many bytes ``loaded`` has changed."""
+        """Gets by how many bytes ``loaded`` and ``total`` have changed."""
         self.on_end = on_end
         """Called when the task has an outcome, each time."""
         self.held = True
@@ -229,7 +229,7 @@ class TaskRecord(Generic[R]):
     @property
     def what(self) -> str:
         """What it is, for messages."""
-        return f"the upload of {self.path or 'a body'} to {self.address}"
+        return f"the transfer of {self.path or 'a body'} to {self.address}"
 
     def info(self) -> TaskInfo:
         """The task as it is now."""

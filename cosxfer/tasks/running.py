@@ -104,8 +104,13 @@ class RunningTasks:
         change, record.loaded = loaded - record.loaded, loaded
         if change:
             if record.on_report is not None:
-                record.on_report(change)
+                record.on_report(change, 0)
             self._tell(record, "progress")
+
+    def _set_total(self, record: AnyRecord, total: int) -> None:
+        change, record.total = total - record.total, total
+        if change and record.on_report is not None:
+            record.on_report(0, change)
 
     def _add_stored(self, record: AnyRecord) -> None:
         """A run was cut: what the server has may be more than was reported. What was reported stays."""
@@ -293,7 +298,7 @@ class RunningTasks:
             record.trace = error.__traceback__
         else:
             record.error = CosxferError(
-                f"the upload was ended from within by {type(error or asyncio.CancelledError()).__name__}"
+                f"the transfer was ended from within by {type(error or asyncio.CancelledError()).__name__}"
             )
         self._add_stored(record)
         self._move(record, "error")
@@ -369,7 +374,8 @@ class RunningTasks:
                 return
             progress = never_falling(progress, record.hash_loaded)
             changed = progress.loaded != record.hash_loaded
-            record.hash_loaded, record.total = progress.loaded, progress.total
+            record.hash_loaded = progress.loaded
+            self._set_total(record, progress.total)
             watch = record.watch
             if watch is not None and watch.on_hash_progress is not None:
                 watch.hashed = self._report(watch.hashed, watch.on_hash_progress, progress)
@@ -381,7 +387,8 @@ class RunningTasks:
             if record.state not in ACTIVE:
                 return  # a run that is winding down: of a task that has ended nothing more is told
             progress = never_falling(progress, record.loaded)
-            record.total, record.speed = progress.total, progress.speed
+            record.speed = progress.speed
+            self._set_total(record, progress.total)
             if record.state == "checking":
                 self._move(record, "uploading")
             watch = record.watch

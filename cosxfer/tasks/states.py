@@ -1,4 +1,4 @@
-"""The states of an upload task and the ways between them. Pure.
+"""The states of a task and the ways between them. Pure.
 
 ::
 

@@ -48,7 +48,7 @@ class TaskView(Generic[R]):
 
     @property
     def total(self) -> int:
-        """Bytes in all."""
+        """Bytes in all. 0 until they are known: a file that `AsyncClient` submits is measured when its task begins."""
         return self._record.total
 
     @property
@@ -71,8 +71,8 @@ class TaskView(Generic[R]):
     def _not_ended(self, seconds: float | None) -> TaskTimeoutError:
         info = self._record.info()
         return TaskTimeoutError(
-            f"the upload of {info.path or 'a body'} to {info.bucket}/{info.key} (task {info.task_id}) has not ended in "
-            f"{seconds:g} s: it is {info.state}, with {info.loaded} of {info.total} bytes sent. It goes on",
+            f"{self._record.what} (task {info.task_id}) has not ended in {seconds:g} s: it is {info.state}, with "
+            f"{info.loaded} of {info.total} bytes done. It goes on",
             unfinished={info.task_id: info.state},
         )
 

@@ -520,7 +520,7 @@ class NativeTransport:
         if call.request.on_body is None or call.answered.done():
             return False
         try:
-            return used_later(call.slot.connection.engine, exchange, len(piece), call.request.on_body(piece))
+            return used_later(call.slot.connection.io_thread, exchange, len(piece), call.request.on_body(piece))
         except BaseException as error:
             self._break(exchange, call, error)
             return False

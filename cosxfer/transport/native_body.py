@@ -73,9 +73,9 @@ def _check_length(request: HttpRequest, length: int) -> None:
         )
 
 
-def used_later(engine: wire.Engine | None, exchange: wire.Exchange, count: int, room: Awaitable[None] | None) -> bool:
+def used_later(thread: wire.IoThread | None, exchange: wire.Exchange, count: int, room: Awaitable[None] | None) -> bool:
     """Read on when ``room`` is done, if that is given; returns whether it is."""
-    if room is None or engine is None:
+    if room is None or thread is None:
         return False
-    asyncio.ensure_future(room).add_done_callback(lambda _: engine.used(exchange, count))
+    asyncio.ensure_future(room).add_done_callback(lambda _: thread.used(exchange, count))
     return True

@@ -213,7 +213,7 @@ def test_what_cancels_both_is_not_lost(cos: FakeCos, gate: Gate) -> None:
             call = asyncio.create_task(client.put_object(BUCKET, "k", b"abc"))
             await gate.come()
             [info] = client.get_task_list()
-            client._uploads.queue.pause(client._uploads.queue.get(info.task_id))
+            client._transfers.queue.pause(client._transfers.queue.get(info.task_id))
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await call
@@ -224,7 +224,7 @@ def test_what_cancels_both_is_not_lost(cos: FakeCos, gate: Gate) -> None:
 def test_a_pause_that_comes_too_late_does_not_cancel_what_the_caller_does_next(cos: FakeCos) -> None:
     async def main() -> None:
         async with cos.client() as client:
-            queue = client._uploads.queue
+            queue = client._transfers.queue
             record = None
 
             def too_late(request: Any, proceed: Any) -> Any:

@@ -118,7 +118,7 @@ def test_each_file_may_have_callbacks_of_its_own(cos: FakeCos, tmp_path: Path) -
             [entry(path, "a", on_task_ready=ids.append), entry(path, "b", on_progress=reports.append)]
         )
         batch.result()
-        told = client._client._uploads.queue.dispatcher.delivered()
+        told = client._client._transfers.queue.dispatcher.delivered()
         if told is not None:
             told.result(30)
     assert ids == [batch.tasks[0].task_id]

@@ -249,7 +249,7 @@ def test_where_they_cannot_be_deleted_the_log_says_so(
 
     run(main())
     assert (
-        f"the upload of {path} to {BUCKET}/k, which failed: The multipart upload upload-1 could not be" in caplog.text
+        f"the transfer of {path} to {BUCKET}/k, which failed: The multipart upload upload-1 could not be" in caplog.text
     )
 
 

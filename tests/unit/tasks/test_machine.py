@@ -89,8 +89,8 @@ class Tasks(RuleBasedStateMachine):
             transport=MemoryTransport(handler),
             file_parallel_limit=PARALLEL,
         )
-        self.client._executor = self.client._uploads._executor = Inline()
-        self.queue = self.client._uploads.queue
+        self.client._executor = self.client._transfers._executor = Inline()
+        self.queue = self.client._transfers.queue
         self.tasks: list[cosxfer.AsyncUploadTask[cosxfer.UploadResult]] = []
         self.sizes: list[int] = []
         self.kept: set[int] = set()

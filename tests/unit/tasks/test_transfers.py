@@ -27,14 +27,14 @@ def test_submitting_returns_at_once_and_the_result_comes_later(cos: FakeCos, pat
     async def main() -> None:
         async with cos.client() as client:
             task = submit(client, path)
-            assert (task.state, task.loaded, task.total) == ("waiting", 0, SIZE)
+            assert (task.state, task.loaded, task.total) == ("waiting", 0, 0)  # the loop does not look at the file
             assert not cos.calls
             await gate.come(2)
             assert task.state == "uploading"
             gate.open()
             result = await task
             assert result.verified
-            assert (task.state, task.loaded, task.hash_loaded) == ("success", SIZE, SIZE)
+            assert (task.state, task.loaded, task.total, task.hash_loaded) == ("success", SIZE, SIZE, SIZE)
             assert await task.result() is result
 
     run(main())
@@ -67,8 +67,8 @@ def test_a_wait_that_ends_says_of_which_task_and_how_far_it_is(cos: FakeCos, pat
                 await task.result(timeout=0)
             assert caught.value.unfinished == {task.task_id: "uploading"}
             assert str(caught.value) == (
-                f"the upload of {path} to {BUCKET}/k (task {task.task_id}) has not ended in 0 s: "
-                f"it is uploading, with {task.loaded} of {SIZE} bytes sent. It goes on"
+                f"the transfer of {path} to {BUCKET}/k (task {task.task_id}) has not ended in 0 s: "
+                f"it is uploading, with {task.loaded} of {SIZE} bytes done. It goes on"
             )
             assert caught.value.__suppress_context__
             gate.open()
@@ -290,7 +290,7 @@ def test_after_off_nothing_more_is_told(cos: FakeCos, path: Path) -> None:
         client.off("list-update", first.append)
         client.upload_file(BUCKET, "k", path)
         client.off("list-update")
-        told = client._client._uploads.queue.dispatcher.delivered()
+        told = client._client._transfers.queue.dispatcher.delivered()
         if told is not None:
             told.result(30)
         count = len(second)
@@ -319,7 +319,7 @@ def test_a_callback_that_never_returns_stalls_no_transfer(
     cos: FakeCos, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cosxfer.tasks.task.DELIVERY_SECONDS", 0.05)
-    monkeypatch.setattr("cosxfer.tasks.uploads.DELIVERY_SECONDS", 0.05)
+    monkeypatch.setattr("cosxfer.tasks.transfers.DELIVERY_SECONDS", 0.05)
     stuck = threading.Event()
     with cos.blocking_client() as client:
         client.on("list-update", lambda _: stuck.wait())
@@ -361,7 +361,7 @@ def test_progress_after_a_restart_begins_with_what_is_there(cos: FakeCos, path: 
         task = client.submit_upload_file(BUCKET, "k", path, part_size=MIB, async_limit=1, on_progress=reports.append)
         gate.wait()
         task.pause()
-        told = client._client._uploads.queue.dispatcher.delivered()
+        told = client._client._transfers.queue.dispatcher.delivered()
         if told is not None:
             told.result(30)
         before = len(reports)
@@ -473,7 +473,7 @@ def test_after_a_fork_every_call_of_the_queue_says_so_and_none_hangs(cos: FakeCo
     ]
     reading, writing = os.pipe()
     # As if another thread were in the middle of something: nobody gives these locks back in the child.
-    locks = [client._client._uploads.queue._lock, client._loop._lock]
+    locks = [client._client._transfers.queue._lock, client._loop._lock]
     for lock in locks:
         lock.acquire()
     child = os.fork()

@@ -1,4 +1,4 @@
-"""How uploads become tasks: one place for both clients."""
+"""How transfers become tasks: one place for both clients."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ SUBMITTED_AT_ONCE = 100
 """Files that are put into the queue before an event loop has another turn."""
 
 
-class Uploads:
-    """The uploads of one client; every method but `aclose` may be called from any thread."""
+class Transfers:
+    """The transfers of one client; every method but `aclose` may be called from any thread."""
 
     def __init__(self, session: Session, executor: Workers) -> None:
         self._session = session
@@ -77,7 +77,7 @@ class Uploads:
         self, parsed: UploadOptions, asked: FileUpload, *, slice_size: int | str
     ) -> TaskRecord[UploadResult]:
         """``asked`` is what the caller gave, for ``on_file_finish``."""
-        self.queue.check()
+        self.queue.check_process()
         check_callbacks(asked)
         path = asked["path"]
         job = self._job(asked["bucket"], asked["key"], path, as_number(slice_size), parsed)
@@ -195,7 +195,7 @@ class Uploads:
         problems: Mapping[int, Exception],
     ) -> BatchRecord:
         """``problems`` are files that are known to fail, by their index."""
-        self.queue.check()
+        self.queue.check_process()
         check_callback(on_progress, "on_progress")
         check_callback(on_file_finish, "on_file_finish")
         slice_size = as_number(slice_size)
@@ -243,6 +243,11 @@ class Uploads:
         return self._batch(
             files, slice_size=slice_size, on_progress=on_progress, on_file_finish=on_file_finish, problems=problems
         )
+
+    def measure(self, batch: BatchRecord) -> None:
+        """Look up the sizes of files that were submitted in the thread of an event loop; to be called in another."""
+        for record in batch.records:
+            self.queue.set_total(record, size_of(record.path))
 
     def submit_all(self, batch: BatchRecord) -> None:
         """Put the files into the queue; one that is refused ends with its error, like one that fails later."""
@@ -377,8 +382,11 @@ def _check_event(event: str) -> None:
 
 
 def size_of(path: str | os.PathLike[str] | None) -> int:
-    """The size of a file before it is opened; 0 where that cannot be told, as the upload itself will say."""
-    if path is None:
+    """The size of a file before it is opened; 0 if that is unknown, as the transfer itself reports it.
+
+    It is unknown in the thread of an event loop, where a slow file system would stall all that runs there.
+    """
+    if path is None or asyncio._get_running_loop() is not None:
         return 0
     try:
         found = stat_path(os.fsdecode(path))
