@@ -137,6 +137,8 @@ class NativeTransport:
             self._tls()  # so a bad file is an error when the client is made
 
     async def send(self, request: HttpRequest) -> HttpResponse:
+        if request.endpoint.scheme == "https" and self._context is None:
+            await in_thread(None, self._tls)  # reads files
         origin = self._origin(request.endpoint)
         head = _head(request)
         for _ in range(UNSENT_TRIES):
@@ -397,8 +399,7 @@ class NativeTransport:
             raise
         except Exception as error:
             origin.pool.opening -= 1
-            where = origin.target.where
-            failure = ConnectError(f"cannot connect to {where}: {error}")
+            failure = ConnectError(f"cannot connect to {origin.target.where}: {error}")
             failure.__cause__ = error
             self._fail_waiting(origin, failure, all_of_them=True)
             return
@@ -470,8 +471,7 @@ class NativeTransport:
 
     def _released(self, origin: _Origin, slot: _Slot, *, reusable: bool) -> None:
         origin.pool.give_back(slot, now=time.monotonic(), reusable=reusable)
-        if origin.waiting:
-            self._serve(origin)
+        self._serve(origin)
 
     def _schedule_sweep(self) -> None:
         assert self._loop is not None
