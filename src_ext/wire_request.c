@@ -4,6 +4,7 @@
 
 #include "wire_mailbox.h"
 #include "wire_pages.h"
+#include "wire_schedule.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* A request: the pieces of its body, its response, its result, and the events about it.
- * May call the parser (for the form of a head), the pages and the mailbox. */
+ * May call the parser (for the form of a head), the pages, the mailbox and the schedule. */
 #ifndef WIRE_REQUEST_H
 #define WIRE_REQUEST_H
 
