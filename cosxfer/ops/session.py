@@ -158,8 +158,16 @@ class Session:
             signing = await self.signing()
             sent = None if request.on_sent is None else _Sent(request.on_sent)
             outgoing = self._outgoing(request, signing.credentials, attempt, sent)
+            began, responded = time.monotonic(), False
             try:
-                return await self._attempt(request, outgoing, sent)
+                try:
+                    response = await self.transport.send(outgoing)
+                    responded = True
+                    self._accept(request, outgoing, response, began)
+                    return response
+                except BaseException as failure:
+                    _clean_up(failure, outgoing, sent, began=None if responded else began)
+                    raise
             except CosxferError as error:
                 learnt = self.learn(error, signing, method=request.method) if request.signed else ""
                 if not can_be_sent_again(request.body):
@@ -187,27 +195,15 @@ class Session:
             attempt += 1
             await asyncio.sleep(delay)
 
-    async def _attempt(self, request: CosRequest, outgoing: HttpRequest, sent: _Sent | None) -> HttpResponse:
-        began, answered = time.monotonic(), False
-        try:
-            response = await self.transport.send(outgoing)
-            answered = True
-            _log_answer(outgoing, response, began)
-            error = error_of(response, operation=request.operation)
-            if error is not None and error.status not in request.accepted:
-                raise error
-            if request.check is not None:
-                request.check(response)
-        except BaseException as failure:
-            if isinstance(failure, CosxferError):
-                clean_causes(failure)
-            if not answered:
-                logger.debug("%s: no answer after %.3f s: %r", _shown(outgoing), time.monotonic() - began, failure)
-            if sent is not None:
-                sent.take_back()
-            raise
+    def _accept(self, request: CosRequest, outgoing: HttpRequest, response: HttpResponse, began: float) -> None:
+        """Raise if ``response`` is an error or is refused by the request's own check."""
+        _log_answer(outgoing, response, began)
+        error = error_of(response, operation=request.operation)
+        if error is not None and error.status not in request.accepted:
+            raise error
+        if request.check is not None:
+            request.check(response)
         self._shared.budget.give_back()
-        return response
 
     def _outgoing(
         self, request: CosRequest, credentials: Credentials | None, attempt: int, sent: _Sent | None
@@ -303,6 +299,16 @@ class Session:
             max_attempts or self.policy.max_attempts,
             extra={"reason": str(error)},
         )
+
+
+def _clean_up(failure: BaseException, outgoing: HttpRequest, sent: _Sent | None, *, began: float | None) -> None:
+    """Clean up after an attempt that failed. ``began`` is given if no response came."""
+    if isinstance(failure, CosxferError):
+        clean_causes(failure)
+    if began is not None:
+        logger.debug("%s: no answer after %.3f s: %r", _shown(outgoing), time.monotonic() - began, failure)
+    if sent is not None:
+        sent.take_back()
 
 
 def _shown(request: HttpRequest) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from cosxfer.engine.upload.opening import Opener
 from cosxfer.engine.upload.part_body import PartBody
 from cosxfer.engine.upload.unchanged import check_small_file, check_stored, check_unchanged
 from cosxfer.errors import CosxferError
-from cosxfer.models import Progress, PutObjectResult
+from cosxfer.models import Progress, PutObjectResult, UploadResult
 from cosxfer.ops.put_object import put_object
 from cosxfer.ops.session import Session
 from cosxfer.planning import PartRange
@@ -34,7 +34,6 @@ async def put_body(
     *,
     headers: Mapping[str, str],
     on_progress: Report | None,
-    before_retry: Callable[[], Awaitable[None]] | None = None,
 ) -> tuple[PutObjectResult, str, Reporter]:
     """Send a body whose digests are known; returns the result, the HTTP version, and the reporter to be finished."""
     reporter = Reporter(on_progress, ready.content_length)
@@ -48,7 +47,6 @@ async def put_body(
         crc64=ready.crc64,
         headers=headers,
         on_sent=None if on_progress is None else reporter.add,
-        before_retry=before_retry,
     )
     return ready.proven(result, operation="PUT Object"), http_version, reporter
 
@@ -60,9 +58,38 @@ class FilePut:
     result: PutObjectResult
     crc64: int
     """Of the file, as computed here."""
+    size: int
     http_version: str
+    seconds: float
     hash_seconds: float
     send_seconds: float
+    retries: int
+
+    def as_upload_result(self, address: ObjectAddress) -> UploadResult:
+        """As `upload_file` returns it."""
+        result = self.result
+        return UploadResult(
+            status_code=result.status_code,
+            headers=result.headers,
+            request_id=result.request_id,
+            bucket=address.bucket,
+            key=address.shown_key,
+            etag=result.etag,
+            location=result.location,
+            version_id=result.version_id,
+            crc64=self.crc64,
+            verified=result.verified,
+            verified_by=result.verified_by,
+            size=self.size,
+            parts=1,
+            part_size_bytes=self.size,
+            upload_id="",
+            http_version=self.http_version,
+            seconds=self.seconds,
+            hash_seconds=self.hash_seconds,
+            send_seconds=self.send_seconds,
+            retries=self.retries,
+        )
 
 
 async def put_file(
@@ -85,6 +112,13 @@ async def put_file(
     file's MD5 as ``x-cos-meta-md5``.
     """
     logger.debug("the upload of %s to %s: %d bytes in one request", source.path, address, source.size)
+    began = time.monotonic()
+    retries = 0
+
+    def retried(_: CosxferError) -> None:
+        nonlocal retries
+        retries += 1
+
     hash_reporter = Reporter(on_hash_progress, source.size)
     hash_reporter.start()
     hash_seconds = 0.0
@@ -110,11 +144,20 @@ async def put_file(
         else:
             await check_unchanged(source, executor, parts)
 
-    ready = PreparedBody(body=body, content_length=source.size, md5=content_md5 or md5, crc64=crc64)
+    reporter = Reporter(on_progress, source.size)
+    reporter.start()
     send_began = time.monotonic()
     try:
-        result, http_version, reporter = await put_body(
-            session, address, ready, headers=headers, on_progress=on_progress, before_retry=check
+        result, http_version = await put_object(
+            session.observed(retried),
+            address,
+            body,
+            content_length=source.size,
+            md5=content_md5 or md5,
+            crc64=crc64,
+            headers=headers,
+            on_sent=None if on_progress is None else reporter.add,
+            before_retry=check,
         )
     except CosxferError:
         await check()
@@ -124,7 +167,10 @@ async def put_file(
     return FilePut(
         result=result,
         crc64=crc64,
+        size=source.size,
         http_version=http_version,
+        seconds=time.monotonic() - began,
         hash_seconds=hash_seconds,
         send_seconds=time.monotonic() - send_began,
+        retries=retries,
     )

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 
-from cosxfer._native import hashing
 from cosxfer.address import ObjectAddress
 from cosxfer.arguments import check_flag, wrong_type
 from cosxfer.config import check_concurrency
@@ -24,7 +23,6 @@ from cosxfer.engine.upload.options import UploadOptions
 from cosxfer.engine.upload.single_put import put_file
 from cosxfer.engine.upload.unchanged import compare
 from cosxfer.errors import (
-    CosxferError,
     IntegrityError,
     ServerError,
     SourceChangedError,
@@ -148,7 +146,19 @@ class FileJob:
             checkpoint = self._checkpoint = self._checkpoint or Checkpoint()
             await self._check_source(source, checkpoint)
             if isinstance(source, SmallFile) or source.size <= min(self._slice_size, MAX_PUT_BYTES):
-                return await self._put(source, digest, on_hash_progress, on_progress)
+                put = await put_file(
+                    self._session,
+                    self.address,
+                    source,
+                    digest,
+                    executor=self._executor,
+                    opener=self._opener,
+                    headers=self._headers,
+                    add_meta_md5=self._options.upload_add_meta_md5,
+                    on_hash_progress=on_hash_progress,
+                    on_progress=on_progress,
+                )
+                return put.as_upload_result(self.address)
             return await self._send_parts(source, checkpoint, on_hash_progress, on_progress)
         except (ServerError, TransportError, IntegrityError) as error:
             if isinstance(error, UploadError):
@@ -157,56 +167,6 @@ class FileJob:
             raise UploadError.with_notes_of(error) from error
         finally:
             source.close()
-
-    async def _put(
-        self,
-        source: FileSource | SmallFile,
-        digest: hashing.PartDigest | None,
-        on_hash_progress: Callable[[Progress], None] | None,
-        on_progress: Callable[[Progress], None] | None,
-    ) -> UploadResult:
-        began = time.monotonic()
-        retries = 0
-
-        def retried(_: CosxferError) -> None:
-            nonlocal retries
-            retries += 1
-
-        put = await put_file(
-            self._session.observed(retried),
-            self.address,
-            source,
-            digest,
-            executor=self._executor,
-            opener=self._opener,
-            headers=self._headers,
-            add_meta_md5=self._options.upload_add_meta_md5,
-            on_hash_progress=on_hash_progress,
-            on_progress=on_progress,
-        )
-        result = put.result
-        return UploadResult(
-            status_code=result.status_code,
-            headers=result.headers,
-            request_id=result.request_id,
-            bucket=self.address.bucket,
-            key=self.address.shown_key,
-            etag=result.etag,
-            location=result.location,
-            version_id=result.version_id,
-            crc64=put.crc64,
-            verified=result.verified,
-            verified_by=result.verified_by,
-            size=source.size,
-            parts=1,
-            part_size_bytes=source.size,
-            upload_id="",
-            http_version=put.http_version,
-            seconds=time.monotonic() - began,
-            hash_seconds=put.hash_seconds,
-            send_seconds=put.send_seconds,
-            retries=retries,
-        )
 
     async def _send_parts(
         self,
