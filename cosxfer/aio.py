@@ -135,7 +135,7 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
         self._executor.end()
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
-        if getattr(self, "_closed", True) or not self._transfers.queue.bound:
+        if getattr(self, "_closed", True) or not self._transfers.queue.home.bound:
             return  # or it was never used
         if self._transfers.queue.idle:
             self._closed = True

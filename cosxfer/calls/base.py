@@ -51,14 +51,14 @@ class AsyncCalls(_ProcessBound):
 
     def _ready(self) -> Workers:
         """Raise unless the client may be used, by this process and from this event loop."""
-        self._transfers.queue.check_process()
+        self._transfers.queue.home.check_process()
         if self._closed:
             raise CosxferError("the client is closed; make a new one")
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             raise CosxferError("an AsyncClient is used from its event loop; Client is for other threads") from None
-        self._transfers.queue.bind(loop)
+        self._transfers.queue.home.bind(loop)
         return self._executor
 
     async def _when_ready(self, entries: AsyncIterator[T]) -> AsyncIterator[T]:
@@ -88,7 +88,7 @@ class BlockingCalls(_ProcessBound):
     def _running_transfers(self) -> Transfers:
         """The transfers, on the client's own event loop."""
         transfers = self._client._transfers
-        transfers.queue.bind(self._loop.started())
+        transfers.queue.home.bind(self._loop.started())
         return transfers
 
     def _run(self, call: Coroutine[Any, Any, T]) -> T:

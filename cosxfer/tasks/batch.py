@@ -18,8 +18,8 @@ from cosxfer.errors import TaskTimeoutError
 from cosxfer.events import ProgressMeter
 from cosxfer.models import Progress, UploadResult
 from cosxfer.tasks.dispatcher import Delivery, Dispatcher
+from cosxfer.tasks.leftovers import CLEAN_UP_SECONDS
 from cosxfer.tasks.record import Report, TaskRecord
-from cosxfer.tasks.running import CLEAN_UP_SECONDS
 from cosxfer.tasks.states import ENDED
 from cosxfer.tasks.task import DELIVERY_SECONDS, AsyncUploadTask, UploadTask
 

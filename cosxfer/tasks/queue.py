@@ -1,6 +1,7 @@
 """The queue: gives slots to tasks in the order of their submission, and pauses, restarts and cancels them.
 
-A task that waits is a record in a heap and nothing else. What happens to the others stands in `running`.
+It is what the client calls. The state is in `TaskBoard`; `TaskRunner` runs the tasks; `Leftovers` cleans up after them.
+A task that waits is a record in a heap and nothing else.
 """
 
 from __future__ import annotations
@@ -18,72 +19,44 @@ from cosxfer.engine.report import call
 from cosxfer.engine.upload.digests import SMALL_BYTES
 from cosxfer.errors import CosxferError, UsageError
 from cosxfer.models import TaskInfo
-from cosxfer.tasks.dispatcher import logger
+from cosxfer.tasks.board import Listener, TaskBoard
+from cosxfer.tasks.dispatcher import Dispatcher
+from cosxfer.tasks.home import Home
 from cosxfer.tasks.record import Job, Report, TaskRecord, Watch, copied
-from cosxfer.tasks.running import Listener, RunningTasks, _keepers
+from cosxfer.tasks.runner import TaskRunner
 from cosxfer.tasks.states import ACTIVE, ENDED
 from cosxfer.tasks.table import AnyRecord
 
 R = TypeVar("R")
 
 
-class TaskQueue(RunningTasks):
+class TaskQueue:
     """The tasks of one client. Every method may be called from any thread.
 
     ``parallel`` tasks run at a time; ``keep`` ended ones stay in the list.
     """
 
-    def check_process(self) -> None:
-        """Raise in a forked child: a lock that another thread held at the fork is never given back."""
-        if os.getpid() != self._process:
-            raise CosxferError("the client was made before this process was forked; make a new one in the child")
-
-    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Run the tasks on ``loop``, from the first call on; raises where that is another one."""
-        if self._loop is None:
-            with self._lock:
-                self._loop = self._loop or loop
-        if self._loop is not loop:
-            raise CosxferError(
-                "the client was first used on another event loop, where its connections are; make one for each loop"
-            )
+    def __init__(self, *, parallel: int, keep: int) -> None:
+        self.home = Home()
+        self._board = TaskBoard(keep=keep)
+        self._runner = TaskRunner(self._board, self.home, parallel=parallel)
+        self._id = os.urandom(12).hex()
+        """What the ids of its tasks begin with; it is no other queue's, in no other process."""
 
     @property
-    def bound(self) -> bool:
-        """Whether the client was used: it belongs to an event loop, and to this process."""
-        return self._loop is not None and os.getpid() == self._process
+    def dispatcher(self) -> Dispatcher:
+        """Calls users' callbacks."""
+        return self._board.dispatcher
 
     @property
     def idle(self) -> bool:
         """Whether no task waits, runs or is cleaned up."""
         # Without the lock: whoever collects the garbage may hold it.
-        return not self._cleaning and all(record.ended for record in list(self._table))
+        return not self._runner.leftovers.deleting and all(record.ended for record in list(self._board.table))
 
     def end_keeping(self, then: Callable[[], None]) -> None:
-        """Nobody holds the client any more: delete what its failed tasks have kept, and call ``then`` on the loop.
-
-        Takes no lock, as `idle`. Where the loop has ended already the parts stay, and the log says so.
-        """
-        keeper = self._keeper
-
-        def end() -> None:
-            assert keeper is not None
-            keeper.add_done_callback(lambda _: then())
-            keeper.cancel()
-
-        if keeper is None or keeper.done():
-            then()
-        elif not self._on_loop(end):
-            _keepers.discard(keeper)
-            for record in list(self._table):
-                if record.job is not None and record.job.upload_id and record.job.holds_parts:
-                    logger.warning(
-                        "%s failed, and the client was not closed. Its multipart upload %s stays on the server until "
-                        "multipart_abort is called with this upload id",
-                        record.what,
-                        record.job.upload_id,
-                    )
-            then()
+        """Nobody holds the client any more; see `Leftovers.end_keeping`."""
+        self._runner.leftovers.end_keeping(then)
 
     # -- the list ---------------------------------------------------------------------------------------------------
 
@@ -104,11 +77,11 @@ class TaskQueue(RunningTasks):
 
         One that is to run ``at_once`` does not wait for a slot: its caller goes on with `begin`.
         """
-        self.check_process()
-        with self._lock:
-            if self._closed or self._loop is None or self._loop.is_closed():
+        self.home.check_process()
+        with self._board.lock:
+            if self._board.closed or self.home.gone:
                 raise CosxferError("the client is closed; make a new one")
-            number = self._table.next_number()
+            number = self._board.table.next_number()
             record = TaskRecord(
                 job,
                 number=number,
@@ -120,8 +93,8 @@ class TaskQueue(RunningTasks):
                 on_report=on_report,
                 on_end=on_end,
             )
-            self._table.add(record)
-            self._tell(record, "added")
+            self._board.table.add(record)
+            self._board.tell(record, "added")
             if at_once and on_task_ready is None:
                 record.held = False
                 return record
@@ -131,99 +104,99 @@ class TaskQueue(RunningTasks):
         except BaseException:
             self.cancel(record, abort=False)
             raise
-        with self._lock:
+        with self._board.lock:
             record.held = False
             if not at_once:
-                self._let_wait(record)
+                self._runner.let_wait(record)
         return record
 
     # -- tasks that run at once, in the asyncio task of their caller --------------------------------------------------
 
     def begin(self, record: TaskRecord[R], caller: asyncio.Task[Any]) -> Job[R] | None:
         """The job of a task, for ``caller`` to run now; None if it was paused or cancelled, or waits for a slot."""
-        with self._lock:
-            if record.state != "waiting" or record.queued or not record.quiet or self._closed:
+        with self._board.lock:
+            if record.state != "waiting" or record.queued or not record.quiet or self._board.closed:
                 return None
-            if 0 < record.total <= SMALL_BYTES and record.watch is None and not self._listeners:
+            if 0 < record.total <= SMALL_BYTES and record.watch is None and not self._board.listeners:
                 record.state = "uploading"  # it is over before anybody could look: nothing is reported of it
             else:
-                self._move(record, "checking")
+                self._board.move(record, "checking")
             record.interrupted = record.cut = False
             record.work = caller
             return record.job
 
     def withdraw(self, record: AnyRecord) -> None:
         """Cancel a task that nobody has begun: its caller was interrupted before."""
-        with self._lock:
+        with self._board.lock:
             if record.state == "waiting" and not record.queued and record.quiet:
-                self._cancel(record, False)
+                self._runner.cancel(record, False)
 
     def reports(self, record: AnyRecord) -> tuple[Report, Report] | tuple[None, None]:
         """What the job of ``record``, which has just begun, reports to: its hashing, and its sending."""
         if record.state == "uploading":
             return None, None
-        return partial(self._on_hash_progress, record), partial(self._on_progress, record)
+        return partial(self._board.on_hash_progress, record), partial(self._board.on_progress, record)
 
     def done(self, record: TaskRecord[R], result: R) -> bool:
         """The caller has run the job to its end; returns whether this is the end of the task."""
-        with self._lock:
+        with self._board.lock:
             record.work = None
             if record.state in ACTIVE:
-                self._succeeded(record)
+                self._runner.succeeded(record)
                 return True
             record.result = result  # it was paused or cancelled in the moment in which it was done
-            self._stopped(record)
+            self._runner.stopped(record)
             return False
 
     def failed(self, record: AnyRecord, error: BaseException, *, keep: bool) -> bool:
         """The same of a job that has failed; ``keep`` says whether it can be restarted."""
-        with self._lock:
+        with self._board.lock:
             record.work = None
             if record.state not in ACTIVE:
-                self._stopped(record)
+                self._runner.stopped(record)
                 return False
             if not keep:
                 record.job = None
             if isinstance(error, Exception):
-                self._failed(record, copied(error))
+                self._runner.failed(record, copied(error))
                 record.was_raised(error)
             else:
-                self._failed(record, error)
+                self._runner.failed(record, error)
             return True
 
     def cut_off(self, record: AnyRecord) -> None:
         """The caller has stopped a job that was paused or cancelled."""
-        with self._lock:
+        with self._board.lock:
             record.work = None
-            self._stopped(record)
+            self._runner.stopped(record)
 
     def given_up(self, record: AnyRecord) -> None:
         """The caller was cancelled, and so is the task."""
-        with self._lock:
+        with self._board.lock:
             record.work = None
             if record.state in ACTIVE:
                 # The parts of a stream cannot be continued, so they are deleted.
-                self._cancel(record, record.job is not None and record.job.abort_on_failure)
+                self._runner.cancel(record, record.job is not None and record.job.abort_on_failure)
             else:
-                self._stopped(record)
+                self._runner.stopped(record)
 
     def get(self, task_id: str) -> AnyRecord:
         """The task with this id; raises `UsageError` for another."""
-        self.check_process()
-        with self._lock:
-            return self._table.get(task_id)
+        self.home.check_process()
+        with self._board.lock:
+            return self._board.table.get(task_id)
 
     def set_total(self, record: AnyRecord, total: int) -> None:
         """Its size is known, before it has begun."""
-        with self._lock:
+        with self._board.lock:
             if record.state == "waiting":
-                self._set_total(record, total)
+                self._board.set_total(record, total)
 
     def infos(self) -> list[TaskInfo]:
         """All tasks in the list, in the order of their submission."""
-        self.check_process()
-        with self._lock:
-            records = list(self._table)
+        self.home.check_process()
+        with self._board.lock:
+            records = list(self._board.table)
         # Without the lock: the transfers would wait for it while a long list is made. What had left the list, and is
         # back, came last.
         records.sort(key=lambda record: record.number)
@@ -231,93 +204,92 @@ class TaskQueue(RunningTasks):
 
     def clear_finished(self) -> int:
         """Take the tasks that have ended out of the list; returns how many."""
-        self.check_process()
-        with self._lock:
-            removed = self._table.clear_finished()
-            self._removed(removed)
+        self.home.check_process()
+        with self._board.lock:
+            removed = self._board.table.clear_finished()
+            self._runner.removed(removed)
             return len(removed)
 
     def listen(self, listener: Listener) -> None:
         """Tell ``listener`` of every change from now on."""
-        self.check_process()
-        with self._lock:
-            self._listeners = (*self._listeners, listener)
+        self.home.check_process()
+        with self._board.lock:
+            self._board.listeners = (*self._board.listeners, listener)
 
     def unlisten(self, listener: Listener | None) -> None:
         """Tell it no more, or nobody where None."""
-        self.check_process()
-        with self._lock:
-            self._listeners = tuple(kept for kept in self._listeners if listener is not None and kept != listener)
+        self.home.check_process()
+        with self._board.lock:
+            self._board.listeners = tuple(
+                kept for kept in self._board.listeners if listener is not None and kept != listener
+            )
 
     # -- what is asked of a task --------------------------------------------------------------------------------------
 
     def pause(self, record: AnyRecord) -> bool:
         """Pause it; False where it has ended. Its requests are cancelled at once: see `stopped`."""
-        self.check_process()
-        with self._lock:
+        self.home.check_process()
+        with self._board.lock:
             if record.state in ACTIVE:
                 _check_repeatable(record)
-            if record.state != "paused" and not self._move(record, "paused"):
+            if record.state != "paused" and not self._board.move(record, "paused"):
                 return False
-            self._interrupt(record)
+            self._runner.interrupt(record)
             return True
 
     def restart(self, record: AnyRecord) -> bool:
         """Let a paused or failed task wait for a slot again; False where it is cancelled or done."""
-        self.check_process()
-        with self._lock:
-            if self._closed:
+        self.home.check_process()
+        with self._board.lock:
+            if self._board.closed:
                 raise CosxferError("the client is closed; make a new one")
             if record.state in ("paused", "error"):
                 if record.state == "error":
                     _check_repeatable(record)
                     _check_kept(record)
-                if self._table.reopened(record):
-                    self._tell(record, "added")
+                if self._board.table.reopened(record):
+                    self._board.tell(record, "added")
                 record.error = record.trace = record.raised = None
-                self._move(record, "waiting")
-                self._let_wait(record)
+                self._board.move(record, "waiting")
+                self._runner.let_wait(record)
             return record.state not in ("success", "canceled")
 
     def cancel(self, record: AnyRecord, *, abort: bool) -> bool:
         """End it, and with ``abort`` delete its parts on the server; False where it was done. See `stopped`."""
-        self.check_process()
+        self.home.check_process()
         check_flag(abort, "abort")
-        with self._lock:
-            return record.state == "canceled" or self._cancel(record, abort)
+        with self._board.lock:
+            return record.state == "canceled" or self._runner.cancel(record, abort)
 
     def stopped(self, record: AnyRecord) -> Future[None] | None:
         """A future that ends when nothing of the task runs any more; None where that is so already."""
-        with self._lock:
-            return None if record.quiet else self._waiter(record, False)
+        with self._board.lock:
+            return None if record.quiet else self._board.waiter(record, False)
 
     def when_ended(self, record: AnyRecord) -> Future[None] | None:
         """A future that ends when the task has an outcome; None where it has."""
-        self.check_process()
-        with self._lock:
-            return None if record.ended else self._waiter(record, True)
+        self.home.check_process()
+        with self._board.lock:
+            return None if record.ended else self._board.waiter(record, True)
 
     def cancel_all(self) -> list[Future[None]]:
         """Take nothing new, and cancel what has not ended, as each task's ``abort_on_failure`` says."""
-        with self._lock:
-            self._closed = True
+        with self._board.lock:
+            self._board.closed = True
             stopping = []
-            for record in list(self._table):
+            for record in list(self._board.table):
                 if record.state not in ENDED:
                     assert record.job is not None
                     record.error = CosxferError("the client was closed")
-                    self._cancel(record, record.job.abort_on_failure)
-                self._let_go(record)
+                    self._runner.cancel(record, record.job.abort_on_failure)
+                self._runner.leftovers.let_go(record)
                 if record.work is not None and not record.cleaning:
-                    stopping.append(self._waiter(record, False))
-            return stopping + [self._waiter(record, False) for record in self._cleaning]
+                    stopping.append(self._board.waiter(record, False))
+            return stopping + [self._board.waiter(record, False) for record in self._runner.leftovers.deleting]
 
     async def close(self) -> None:
         """End what waits for the end; on the loop, after `cancel_all`."""
-        keeper, self._keeper = self._keeper, None
-        if keeper is not None:
-            keeper.cancel()
-            await asyncio.wait([keeper])
+        await self._runner.leftovers.close()
 
 
 def _check_kept(record: AnyRecord) -> None:

@@ -12,9 +12,9 @@ from cosxfer.binding import explains_arguments
 from cosxfer.errors import TaskTimeoutError
 from cosxfer.models import TaskInfo
 from cosxfer.states import TaskState
+from cosxfer.tasks.leftovers import CLEAN_UP_SECONDS
 from cosxfer.tasks.queue import TaskQueue
 from cosxfer.tasks.record import TaskRecord
-from cosxfer.tasks.running import CLEAN_UP_SECONDS
 
 R = TypeVar("R")
 

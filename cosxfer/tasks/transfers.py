@@ -34,9 +34,9 @@ from cosxfer.ops.session import Session
 from cosxfer.paths import stat_path
 from cosxfer.tasks.batch import BatchRecord, OnFileFinish, RefusedJob, outcome_of, tell_outcome
 from cosxfer.tasks.directory import find_files, joined
+from cosxfer.tasks.leftovers import CLEAN_UP_SECONDS
 from cosxfer.tasks.queue import TaskQueue
 from cosxfer.tasks.record import BodyJob, TaskRecord, Watch
-from cosxfer.tasks.running import CLEAN_UP_SECONDS
 from cosxfer.tasks.task import DELIVERY_SECONDS
 from cosxfer.threads import Workers
 
@@ -77,7 +77,7 @@ class Transfers:
         self, parsed: UploadOptions, asked: FileUpload, *, slice_size: int | str
     ) -> TaskRecord[UploadResult]:
         """``asked`` is what the caller gave, for ``on_file_finish``."""
-        self.queue.check_process()
+        self.queue.home.check_process()
         check_callbacks(asked)
         path = asked["path"]
         job = self._job(asked["bucket"], asked["key"], path, as_number(slice_size), parsed)
@@ -195,7 +195,7 @@ class Transfers:
         problems: Mapping[int, Exception],
     ) -> BatchRecord:
         """``problems`` are files that are known to fail, by their index."""
-        self.queue.check_process()
+        self.queue.home.check_process()
         check_callback(on_progress, "on_progress")
         check_callback(on_file_finish, "on_file_finish")
         slice_size = as_number(slice_size)

@@ -160,7 +160,7 @@ class Tasks(RuleBasedStateMachine):
     def no_more_run_than_may(self) -> None:
         if hasattr(self, "tasks"):
             assert sum(task.state in ACTIVE for task in self.tasks) <= PARALLEL
-            assert self.queue._running <= PARALLEL
+            assert self.queue._runner.running <= PARALLEL
 
     def teardown(self) -> None:
         if not hasattr(self, "tasks"):
@@ -201,7 +201,7 @@ class Tasks(RuleBasedStateMachine):
                 assert stored is not None
                 assert stored.content == content_of(self.sizes[number])
         assert [info.task_id for info in self.client.get_task_list()] == [task.task_id for task in self.tasks]
-        assert self.queue._running == 0
+        assert self.queue._runner.running == 0
         left = {upload.key for upload in self.cos.uploads.values()}
         assert left <= {f"k{number}" for number in self.kept}
         told = self.queue.dispatcher.delivered()

@@ -122,4 +122,4 @@ def test_a_hundred_thousand_tasks_wait_in_bounded_memory(tmp_path: Path) -> None
     assert client.restart_task(middle)
     assert client.cancel_task(middle)
     client.close()
-    assert len(client._client._transfers.queue._table) == 1000
+    assert len(client._client._transfers.queue._board.table) == 1000

@@ -473,7 +473,7 @@ def test_after_a_fork_every_call_of_the_queue_says_so_and_none_hangs(cos: FakeCo
     ]
     reading, writing = os.pipe()
     # As if another thread were in the middle of something: nobody gives these locks back in the child.
-    locks = [client._client._transfers.queue._lock, client._loop._lock]
+    locks = [client._client._transfers.queue._board.lock, client._loop._lock]
     for lock in locks:
         lock.acquire()
     child = os.fork()
