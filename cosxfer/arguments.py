@@ -6,7 +6,7 @@ import inspect
 import logging
 from collections.abc import Collection, Mapping
 from functools import lru_cache
-from typing import Any, overload
+from typing import Any, TypeGuard, overload
 
 from cosxfer.errors import UsageError
 from cosxfer.sdk_names import meant_by, refusal_of
@@ -52,6 +52,33 @@ def check_text(value: object, name: str, *, optional: bool = True) -> None:
         value.encode()
     except UnicodeEncodeError as error:
         raise UsageError(f"{name} cannot be encoded as UTF-8: {error.reason}", name=name, value=value) from error
+
+
+def is_count(value: object) -> TypeGuard[int]:
+    """Whether it is a whole number from 0; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def check_count(value: object, name: str, *, minimum: int = 0, maximum: int | None = None, unit: str = "") -> int:
+    """Return ``value`` if it is a whole number from ``minimum`` to ``maximum``; ``unit`` is for the message."""
+    if not is_count(value) or value < minimum or (maximum is not None and value > maximum):
+        limits = f"from {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+        what = f"a whole number of {unit}" if unit else "a whole number"
+        # Python refuses to write a number of more than 4300 digits.
+        vast = isinstance(value, int) and value.bit_length() > 256
+        shown = "a number of more than 75 digits" if vast else f"{value!r:.100}"
+        raise UsageError(f"{name} is {shown}; it must be {what} {limits}", name=name, value=value)
+    return value
+
+
+def check_positive(value: object, name: str, *, optional: bool = False) -> None:
+    """Refuse what is no finite number above 0; None unless it is ``optional``."""
+    if value is None and optional:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise UsageError(
+            f"{name} is {value!r}; it must be a number above 0{', or None' * optional}", name=name, value=value
+        )
 
 
 def check_flag(value: object, name: str) -> None:

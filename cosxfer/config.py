@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from cosxfer.arguments import check_text, wrong_type
+from cosxfer.arguments import check_count, check_positive, check_text, wrong_type
 from cosxfer.binding import explains_arguments
 from cosxfer.errors import UsageError
 
@@ -70,39 +70,16 @@ class ClientConfig:
             )
         check_concurrency(self.concurrency)
         check_concurrency(self.file_parallel_limit, name="file_parallel_limit")
-        kept = self.max_finished_tasks
-        if isinstance(kept, bool) or not isinstance(kept, int) or kept < 0:
-            raise UsageError(
-                f"max_finished_tasks is {kept!r}; it must be a whole number from 0",
-                name="max_finished_tasks",
-                value=kept,
-            )
-        if isinstance(self.max_attempts, bool) or not isinstance(self.max_attempts, int) or self.max_attempts < 1:
-            raise UsageError(
-                f"max_attempts is {self.max_attempts!r}; it must be a whole number from 1",
-                name="max_attempts",
-                value=self.max_attempts,
-            )
+        check_count(self.max_finished_tasks, "max_finished_tasks")
+        check_count(self.max_attempts, "max_attempts", minimum=1)
         for name in ("connect_timeout_seconds", "stall_timeout_seconds", "complete_timeout_seconds"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-                raise UsageError(f"{name} is {value!r}; it must be a number above 0", name=name, value=value)
-        rate = self.max_bytes_per_second
-        if rate is not None and (
-            isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < float("inf")
-        ):
-            raise UsageError(
-                f"max_bytes_per_second is {rate!r}; it must be a number above 0, or None",
-                name="max_bytes_per_second",
-                value=rate,
-            )
+            check_positive(getattr(self, name), name)
+        check_positive(self.max_bytes_per_second, "max_bytes_per_second", optional=True)
 
 
 def check_concurrency(value: int, *, name: str = "concurrency") -> int:
-    """Return ``value`` if it is a valid number of parts in flight, 1 to 256."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_CONCURRENCY:
-        raise UsageError(f"{name} is {value!r}; it must be from 1 to {MAX_CONCURRENCY}", name=name, value=value)
-    return value
+    """Return ``value`` if it is a legal number of parts in flight, 1 to 256."""
+    return check_count(value, name, minimum=1, maximum=MAX_CONCURRENCY)
 
 
 def endpoint_from_environment(environment: Mapping[str, str]) -> str:

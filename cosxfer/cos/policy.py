@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from hashlib import sha1
 from typing import Any, TypeAlias
 
+from cosxfer.arguments import is_count
 from cosxfer.cos.sign import sign_key
 from cosxfer.credentials import Credentials
 from cosxfer.errors import UsageError
@@ -184,7 +185,7 @@ def _read_condition(condition: Any) -> tuple[Rule, ...]:
     elif isinstance(condition, Sequence) and not isinstance(condition, str) and len(condition) == 3:
         how, name, value = condition
         if how == "content-length-range":
-            if _is_size(name) and _is_size(value) and name <= value:
+            if is_count(name) and is_count(value) and name <= value:
                 return ()
         elif how in ("eq", "starts-with") and isinstance(name, str) and isinstance(value, str) and name[:1] == "$":
             return (Rule(field=name[1:].lower(), value=value, prefix=how == "starts-with"),)
@@ -193,7 +194,3 @@ def _read_condition(condition: Any) -> tuple[Rule, ...]:
         '["starts-with", "$key", "a/"] or ["content-length-range", 1, 1048576]',
         code="InvalidPolicyDocument",
     )
-
-
-def _is_size(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

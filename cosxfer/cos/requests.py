@@ -10,7 +10,7 @@ from typing import Protocol, TypeAlias, TypedDict, cast
 from urllib.parse import quote
 
 from cosxfer.address import ObjectAddress
-from cosxfer.arguments import as_number, check_mapping, check_names, warn_unknown_value, wrong_type
+from cosxfer.arguments import as_number, check_count, check_mapping, check_names, warn_unknown_value, wrong_type
 from cosxfer.cos.content_types import content_type_of
 from cosxfer.cos.endpoint import PATH_SAFE, Endpoint
 from cosxfer.cos.header_values import (
@@ -340,17 +340,9 @@ def _plain_headers(given: PartHeaders) -> dict[str, str]:
             warn_unknown_value(header, headers[header], known)
     limit = as_number(given.get("traffic_limit"))
     if limit is not None:
-        if (
-            isinstance(limit, bool)
-            or not isinstance(limit, int)
-            or not MIN_TRAFFIC_LIMIT_BITS <= limit <= MAX_TRAFFIC_LIMIT_BITS
-        ):
-            raise UsageError(
-                f"traffic_limit is {limit!r} bit/s; it must be from {MIN_TRAFFIC_LIMIT_BITS} "
-                f"to {MAX_TRAFFIC_LIMIT_BITS}",
-                name="traffic_limit",
-                value=limit,
-            )
+        check_count(
+            limit, "traffic_limit", minimum=MIN_TRAFFIC_LIMIT_BITS, maximum=MAX_TRAFFIC_LIMIT_BITS, unit="bit/s"
+        )
         if "x-cos-traffic-limit" in headers:
             raise _given_twice("x-cos-traffic-limit", "traffic_limit")
         headers["x-cos-traffic-limit"] = str(limit)

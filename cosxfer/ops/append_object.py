@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from cosxfer.address import ObjectAddress
-from cosxfer.arguments import as_number
+from cosxfer.arguments import as_number, check_count
 from cosxfer.cos import requests, responses
 from cosxfer.cos.requests import Body, CosRequest
-from cosxfer.errors import IntegrityError, UsageError
+from cosxfer.errors import IntegrityError
 from cosxfer.foreign import shorten
 from cosxfer.models import AppendObjectResult
 from cosxfer.ops.mistakes import warn_if_folder
@@ -69,7 +69,4 @@ async def append_object(
 
 def check_position(value: int | str) -> int:
     """Return ``value`` as a number if it is one of bytes."""
-    value = as_number(value)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise UsageError(f"position is {value!r}; it must be a number of bytes", name="position", value=value)
-    return value
+    return check_count(as_number(value), "position", unit="bytes")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from cosxfer.address import ObjectAddress
-from cosxfer.arguments import as_number, check_text, warn_unknown_value
+from cosxfer.arguments import as_number, check_count, check_text, warn_unknown_value
 from cosxfer.cos import responses, xml
 from cosxfer.cos.identifiers import check_upload_id
 from cosxfer.cos.requests import CosRequest
-from cosxfer.errors import UsageError
 from cosxfer.limits import MAX_LIST_ENTRIES
 from cosxfer.models import MultipartListPartResult, Part
 from cosxfer.ops.listing import listing
@@ -32,12 +31,7 @@ async def multipart_list_part(
         encoding_type = "url"  # the response repeats the key
     part_number_marker = as_number(part_number_marker)
     if part_number_marker is not None:
-        if isinstance(part_number_marker, bool) or not isinstance(part_number_marker, int) or part_number_marker < 0:
-            raise UsageError(
-                f"part_number_marker is {part_number_marker!r}; it must be a part's number, or 0",
-                name="part_number_marker",
-                value=part_number_marker,
-            )
+        check_count(part_number_marker, "part_number_marker")
         params["part-number-marker"] = str(part_number_marker)
     if encoding_type is not None:
         params["encoding-type"] = encoding_type
@@ -82,7 +76,4 @@ def check_encoding_type(value: str | None) -> None:
 
 
 def check_page_size(value: int | str, name: str) -> int:
-    value = as_number(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_LIST_ENTRIES:
-        raise UsageError(f"{name} is {value!r}; it must be from 1 to {MAX_LIST_ENTRIES}", name=name, value=value)
-    return value
+    return check_count(as_number(value), name, minimum=1, maximum=MAX_LIST_ENTRIES)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mappin
 from dataclasses import replace
 
 from cosxfer.address import ObjectAddress, shown_key
-from cosxfer.arguments import as_number, wrong_type
+from cosxfer.arguments import as_number, check_count, wrong_type
 from cosxfer.cos import form, requests, responses, xml
 from cosxfer.cos.endpoint import check_confidential
 from cosxfer.cos.header_values import check_header_value
@@ -74,21 +74,11 @@ async def presign_post(
 
 def check_form(conditions: Iterable[Condition], expires_seconds: int | str) -> int:
     """Return the life of a form in seconds; refuse what is none, and what is no list of conditions."""
-    expires_seconds = as_number(expires_seconds)
     if not isinstance(conditions, Iterable):
         raise wrong_type("conditions", conditions, "a list of conditions")
-    if (
-        isinstance(expires_seconds, bool)
-        or not isinstance(expires_seconds, int)
-        or not 1 <= expires_seconds <= LONGEST_SECONDS
-    ):
-        raise UsageError(
-            f"expires_seconds is {shorten(expires_seconds)}; it must be from 1 to {LONGEST_SECONDS}"
-            " seconds (a hundred years)",
-            name="expires_seconds",
-            value=expires_seconds,
-        )
-    return expires_seconds
+    return check_count(
+        as_number(expires_seconds), "expires_seconds", minimum=1, maximum=LONGEST_SECONDS, unit="seconds"
+    )
 
 
 def post_fields(

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeVar, cast
 
 from cosxfer.address import ObjectAddress
-from cosxfer.arguments import as_number, check_callback, check_names, check_text, wrong_type
+from cosxfer.arguments import as_number, check_callback, check_count, check_names, check_text, wrong_type
 from cosxfer.cos.requests import ObjectHeaders, object_headers
 from cosxfer.engine.limiter import Limiter
 from cosxfer.engine.upload.bodies import BodyInput
@@ -198,9 +198,7 @@ class Transfers:
         self.queue.home.check_process()
         check_callback(on_progress, "on_progress")
         check_callback(on_file_finish, "on_file_finish")
-        slice_size = as_number(slice_size)
-        if isinstance(slice_size, bool) or not isinstance(slice_size, int) or slice_size < 0:
-            raise UsageError(f"slice_size is {slice_size!r}; it must be a number of bytes", name="slice_size")
+        slice_size = check_count(as_number(slice_size), "slice_size", unit="bytes")
         return BatchRecord(
             listed,
             self.queue.dispatcher,

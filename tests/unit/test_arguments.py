@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 import cosxfer
+from cosxfer.arguments import check_count
 from cosxfer.cos.requests import CustomerKey, HttpRequest, ObjectHeaders, PartHeaders
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.engine.upload import options
+from cosxfer.errors import UsageError
 from cosxfer.transport.memory import MemoryTransport
 from tests.unit.fake_cos import BUCKET, FakeCos
 
@@ -380,7 +382,26 @@ def test_a_wrong_argument_is_found_before_a_body_is_read(cos: FakeCos) -> None:
 def test_a_form_that_would_outlive_the_calendar_is_refused(seconds: object) -> None:
     with FakeCos().blocking_client() as client:
         for call in (client.presign_post, lambda *a, **given: client.post_object(*a, b"x", **given)):
-            with pytest.raises(cosxfer.UsageError, match="a hundred years") as caught:
+            with pytest.raises(cosxfer.UsageError, match="a whole number of seconds from 1 to 3153600000") as caught:
                 call(BUCKET, "k", expires_seconds=seconds)  # type: ignore[operator]
             assert caught.value.name == "expires_seconds"
         assert client.presign_post(BUCKET, "k", expires_seconds=3_153_600_000).expires_at > 3_153_600_000
+
+
+@pytest.mark.parametrize("value", [0, 7, 10**30])
+def test_a_count_is_returned(value: int) -> None:
+    assert check_count(value, "n") == value
+
+
+@pytest.mark.parametrize("value", [True, False, -1, 1.0, "1", None, b"1", float("nan")])
+def test_what_is_no_count_is_refused_by_name(value: object) -> None:
+    with pytest.raises(UsageError, match=r"^n is .*; it must be a whole number of bytes from 0$") as caught:
+        check_count(value, "n", unit="bytes")
+    assert caught.value.name == "n"
+
+
+def test_a_count_has_limits_and_a_vast_one_can_be_shown() -> None:
+    assert [check_count(value, "n", minimum=1, maximum=5) for value in (1, 5)] == [1, 5]
+    for value, shown in ((0, "0"), (6, "6"), (10**5000, "a number of more than 75 digits")):
+        with pytest.raises(UsageError, match=f"^n is {shown}; it must be a whole number from 1 to 5$"):
+            check_count(value, "n", minimum=1, maximum=5)
