@@ -6,7 +6,7 @@ import posixpath
 import re
 
 from cosxfer.address import ObjectAddress
-from cosxfer.arguments import as_number, check_text
+from cosxfer.arguments import as_number, check_count, check_text
 from cosxfer.cos.xml import NOT_XML
 from cosxfer.errors import UsageError
 from cosxfer.foreign import shorten
@@ -106,15 +106,8 @@ def check_upload_id(value: str) -> str:
 
 
 def check_part_number(value: int | str) -> int:
-    """Return ``value`` as an int if it is a valid part number."""
-    value = as_number(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not MIN_PART_NUMBER <= value <= MAX_PART_NUMBER:
-        raise UsageError(
-            f"part_number is {value!r}; it must be from {MIN_PART_NUMBER} to {MAX_PART_NUMBER}",
-            name="part_number",
-            value=value,
-        )
-    return value
+    """Return ``value`` as a number if it is that of a part."""
+    return check_count(as_number(value), "part_number", minimum=MIN_PART_NUMBER, maximum=MAX_PART_NUMBER)
 
 
 def bare_etag(value: str) -> str:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from cosxfer.address import ObjectAddress
 from cosxfer.arguments import check_flag
+from cosxfer.engine.limiter import Limiter
 from cosxfer.engine.report import call
 from cosxfer.engine.upload.digests import SMALL_BYTES
 from cosxfer.errors import CosxferError, UsageError
@@ -33,13 +34,13 @@ R = TypeVar("R")
 class TaskQueue:
     """The tasks of one client. Every method may be called from any thread.
 
-    ``parallel`` tasks run at a time; ``keep`` ended ones stay in the list.
+    The limiter says how many tasks run at a time; ``keep`` ended ones stay in the list.
     """
 
-    def __init__(self, *, parallel: int, keep: int) -> None:
+    def __init__(self, limiter: Limiter, *, keep: int) -> None:
         self.home = Home()
         self._board = TaskBoard(keep=keep)
-        self._runner = TaskRunner(self._board, self.home, parallel=parallel)
+        self._runner = TaskRunner(self._board, self.home, limiter)
         self._id = os.urandom(12).hex()
         """What the ids of its tasks begin with; it is no other queue's, in no other process."""
 

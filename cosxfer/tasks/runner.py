@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any, TypeVar
 
+from cosxfer.engine.limiter import Limiter
 from cosxfer.errors import CosxferError
 from cosxfer.tasks.board import TaskBoard
 from cosxfer.tasks.dispatcher import logger
@@ -20,13 +21,14 @@ R = TypeVar("R")
 
 
 class TaskRunner:
-    """Runs ``parallel`` tasks at a time. The caller of a public method holds the lock of the board."""
+    """Runs as many tasks at a time as the limiter allows. The caller of a public method holds the lock of the board."""
 
-    def __init__(self, board: TaskBoard, home: Home, *, parallel: int) -> None:
+    def __init__(self, board: TaskBoard, home: Home, limiter: Limiter) -> None:
         self._board = board
         self._home = home
         self.leftovers = Leftovers(board, home, on_deleted=self._deleted)
-        self._parallel = parallel
+        self._limiter = limiter
+        limiter.when_more_tasks(self._start_waiting)
         self.running = 0
         self._woken = False
 
@@ -50,7 +52,7 @@ class TaskRunner:
             self._wake()
 
     def _wake(self) -> None:
-        if not self._woken and self.running < self._parallel:
+        if not self._woken and self.running < self._limiter.tasks:
             self._woken = True
             self._home.post(self._start_waiting)
 
@@ -108,7 +110,7 @@ class TaskRunner:
         assert self._home.loop is not None
         with self._board.lock:
             self._woken = False
-            while self.running < self._parallel and not self._board.closed:
+            while self.running < self._limiter.tasks and not self._board.closed:
                 record = self._board.table.next_waiting()
                 if record is None:
                     return

@@ -56,7 +56,7 @@ class Transfers:
         self._digests = Digests(executor)
         config = session.config
         self._limiter = Limiter(tasks=config.file_parallel_limit, slots=config.file_parallel_limit * config.concurrency)
-        self.queue = TaskQueue(parallel=config.file_parallel_limit, keep=config.max_finished_tasks)
+        self.queue = TaskQueue(self._limiter, keep=config.max_finished_tasks)
 
     def submit_file(
         self,

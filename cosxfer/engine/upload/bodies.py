@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar
 
 from cosxfer._native import hashing
-from cosxfer.arguments import check_text, wrong_type
+from cosxfer.arguments import check_count, check_text, wrong_type
 from cosxfer.cos.requests import Body, Buffer
 from cosxfer.engine.report import logger
+from cosxfer.engine.upload.closing import close_source
 from cosxfer.engine.upload.digests import digest_of
 from cosxfer.engine.upload.file_body import FileBody, ReadableFile, is_file, measure
 from cosxfer.engine.upload.hash_ahead import HashAhead
@@ -90,7 +91,8 @@ async def prepared(
             largest=largest,
         )
     elif isinstance(body, os.PathLike):
-        with await in_thread(None, FileSource.open, body) as source:
+        source = await in_thread(None, FileSource.open, body)
+        try:
             check_size(source.size, largest, content_length)
             part = PartRange(number=1, offset=0, length=source.size)
             ahead = HashAhead(source, executor=executor, on_hashed=lambda _: None)
@@ -106,6 +108,8 @@ async def prepared(
                 await check_unchanged(source, executor, [hashed])
                 raise
             await check_stored(check_unchanged(source, executor, [hashed]))
+        finally:
+            await close_source(source, executor)
     elif (size := announced if announced is not None else await measured(body, executor)) is not None:
         assert isinstance(body, ReadableFile)
         # What unpacks reads all of it for that.
@@ -230,10 +234,7 @@ def _has_memory(body: Any) -> bool:
 
 def check_content_length(value: int) -> None:
     """Refuse what is no number of bytes."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise UsageError(
-            f"content_length is {value!r}; it must be a number of bytes", name="content_length", value=value
-        )
+    check_count(value, "content_length", unit="bytes")
 
 
 def check_size(size: int, largest: int, content_length: int | None) -> None:

@@ -17,6 +17,7 @@ from cosxfer.engine.upload.bodies import (
     measured,
     prepared,
 )
+from cosxfer.engine.upload.closing import close_source
 from cosxfer.engine.upload.digests import SMALL_BYTES, Digests
 from cosxfer.engine.upload.opening import Opener
 from cosxfer.engine.upload.single_put import put_body, put_file
@@ -160,7 +161,7 @@ class PutJob:
             )
             return put.result
         finally:
-            source.close()
+            await close_source(source, self._executor)
 
     async def abort(self) -> tuple[bool, str]:
         """Delete what a stream has on the server. A single PUT leaves nothing."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 
 from cosxfer.address import ObjectAddress
-from cosxfer.arguments import check_flag, wrong_type
+from cosxfer.arguments import check_count, check_flag, wrong_type
 from cosxfer.config import check_concurrency
 from cosxfer.cos.requests import object_headers, with_md5_metadata
 from cosxfer.engine.limiter import Limiter
@@ -17,6 +17,7 @@ from cosxfer.engine.multipart.checkpoint import Checkpoint
 from cosxfer.engine.multipart.lifecycle import MultipartUpload
 from cosxfer.engine.report import Reporter
 from cosxfer.engine.upload.bodies import check_content_length
+from cosxfer.engine.upload.closing import close_source
 from cosxfer.engine.upload.file_parts import FileParts
 from cosxfer.engine.upload.opening import Opener
 from cosxfer.engine.upload.options import UploadOptions
@@ -74,8 +75,7 @@ class FileJob:
         slice_size: int,
         options: UploadOptions,
     ) -> None:
-        if isinstance(slice_size, bool) or not isinstance(slice_size, int) or slice_size < 0:
-            raise UsageError(f"slice_size is {slice_size!r}; it must be a number of bytes", name="slice_size")
+        check_count(slice_size, "slice_size")
         if not isinstance(path, str | bytes | os.PathLike):
             raise wrong_type("path", path, "a path")
         if options.part_size is not None:
@@ -166,7 +166,7 @@ class FileJob:
             # A single PUT, or Initiate: nothing was begun, so there is nothing to add but the class.
             raise UploadError.with_notes_of(error) from error
         finally:
-            source.close()
+            await close_source(source, self._executor)
 
     async def _send_parts(
         self,
