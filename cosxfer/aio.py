@@ -24,6 +24,7 @@ from cosxfer.spec import ClientSpec, CredentialsSource, arguments_of, spec_of
 from cosxfer.tasks.transfers import Transfers
 from cosxfer.threads import Workers
 from cosxfer.transport.choose import TransportChoice, choose_transport
+from cosxfer.transport.native_pool import ConnectionLimits
 
 
 @explains_arguments
@@ -90,10 +91,11 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
         self._keys_given = credentials is not None or bool(secret_id or secret_key or token)
         # Of an object only its type: its repr could show what it holds.
         self._transport_choice = transport if isinstance(transport, str) else type(transport)
-        way = choose_transport(transport, config)
+        connections = ConnectionLimits()
+        way = choose_transport(transport, config, connections)
         self._session = Session(config=config, transport=way, credentials=CredentialsResolver(source))
         self._executor = Workers()
-        self._transfers = Transfers(self._session, self._executor)
+        self._transfers = Transfers(self._session, self._executor, connections)
         self._closed = False
 
     @classmethod

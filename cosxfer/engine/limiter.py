@@ -1,6 +1,7 @@
 """The limiter: how much all transfers of a client may do at a time. The tuner and the user move it, nobody else.
 
-It counts three things: tasks that run, parts in flight (slots), and bytes of these parts. A transfer takes its slots
+It limits four things: tasks that run, parts in flight (slots), bytes of these parts, and the connections of the native
+transport. A transfer takes its slots
 through a `Share`, which may have a smaller limit of its own. Each waiting share asks for one part at a time, and they
 are served in the order in which they began to wait, so a large transfer cannot starve a small one. A part that is
 larger than the byte limit is sent alone.
@@ -12,6 +13,8 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+from cosxfer.transport.native_pool import ConnectionLimits
+
 
 class Limiter:
     """The limits of one client, which can change while transfers run. Used from its event loop.
@@ -20,7 +23,11 @@ class Limiter:
     these parts (None: no limit).
     """
 
-    def __init__(self, *, tasks: int, slots: int, max_bytes: int | None = None) -> None:
+    def __init__(
+        self, *, tasks: int, slots: int, max_bytes: int | None = None, connections: ConnectionLimits | None = None
+    ) -> None:
+        self.connections = connections or ConnectionLimits()
+        """What the native transport reads each time that it opens a connection."""
         self._tasks = tasks
         self._slots = slots
         self._max_bytes = max_bytes

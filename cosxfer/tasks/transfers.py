@@ -39,6 +39,7 @@ from cosxfer.tasks.queue import TaskQueue
 from cosxfer.tasks.record import BodyJob, TaskRecord, Watch
 from cosxfer.tasks.task import DELIVERY_SECONDS
 from cosxfer.threads import Workers
+from cosxfer.transport.native_pool import ConnectionLimits
 
 R = TypeVar("R")
 
@@ -49,13 +50,17 @@ SUBMITTED_AT_ONCE = 100
 class Transfers:
     """The transfers of one client; every method but `aclose` may be called from any thread."""
 
-    def __init__(self, session: Session, executor: Workers) -> None:
+    def __init__(self, session: Session, executor: Workers, connections: ConnectionLimits) -> None:
         self._session = session
         self._executor = executor
         self._opener = Opener()
         self._digests = Digests(executor)
         config = session.config
-        self._limiter = Limiter(tasks=config.file_parallel_limit, slots=config.file_parallel_limit * config.concurrency)
+        self._limiter = Limiter(
+            tasks=config.file_parallel_limit,
+            slots=config.file_parallel_limit * config.concurrency,
+            connections=connections,
+        )
         self.queue = TaskQueue(self._limiter, keep=config.max_finished_tasks)
 
     def submit_file(

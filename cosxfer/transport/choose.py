@@ -19,6 +19,7 @@ from cosxfer.cos.responses import HttpResponse
 from cosxfer.errors import TransportError, UsageError
 from cosxfer.foreign import clean_logger
 from cosxfer.transport.base import Transport
+from cosxfer.transport.native_pool import ConnectionLimits
 from cosxfer.transport.proxies import Proxies
 
 
@@ -41,7 +42,9 @@ _log = clean_logger("cosxfer")
 _CLIENT = ("httpx.AsyncClient", "httpx._client.AsyncClient")
 
 
-def choose_transport(choice: TransportChoice, config: ClientConfig) -> Transport:
+def choose_transport(
+    choice: TransportChoice, config: ClientConfig, limits: ConnectionLimits | None = None
+) -> Transport:
     """Return the transport for ``choice``. A transport of the caller is returned unchanged.
 
     Raises `UsageError` for ``"native"`` if it is not built, and for an unknown name.
@@ -62,9 +65,9 @@ def choose_transport(choice: TransportChoice, config: ClientConfig) -> Transport
         proxy = Proxies().of_template(config.endpoint, config.region)
         if proxy:
             _say_once(f"the native transport was requested; it ignores the proxy in {proxy.name}")
-        return _native(config)
+        return _native(config, limits)
     if choice == "auto":
-        return _automatic(config)
+        return _automatic(config, limits)
     if choice != "httpx":
         raise UsageError(
             f'transport is {choice!r}; it can be "auto", "native" or "httpx", or a transport',
@@ -80,10 +83,10 @@ class ByOrigin:
     For clients that have some hosts in ``NO_PROXY`` and others not.
     """
 
-    def __init__(self, config: ClientConfig, proxies: Proxies) -> None:
+    def __init__(self, config: ClientConfig, proxies: Proxies, limits: ConnectionLimits | None) -> None:
         self._config = config
         self._proxies = proxies
-        self._native = _native(config)
+        self._native = _native(config, limits)
         self._httpx: Transport | None = None
         self._ways: dict[tuple[str, str, int], Transport] = {}
         self._closed = False
@@ -145,23 +148,23 @@ def is_built() -> bool:
     return importlib.util.find_spec("cosxfer._native.wire") is not None
 
 
-def _native(config: ClientConfig) -> NativeTransport:
+def _native(config: ClientConfig, limits: ConnectionLimits | None) -> NativeTransport:
     from cosxfer.transport.native import NativeTransport
 
-    return NativeTransport(config)
+    return NativeTransport(config, limits)
 
 
-def _automatic(config: ClientConfig) -> Transport:
+def _automatic(config: ClientConfig, limits: ConnectionLimits | None) -> Transport:
     proxies = Proxies()
     proxy = proxies.of_template(config.endpoint, config.region)
     if not is_built():
         why = "the native transport is not built"
     elif proxies.same_for_all(config.endpoint):
         if proxy is None:
-            return _native(config)
+            return _native(config, limits)
         why = f"{proxy.name} names a proxy"
     elif config.max_bytes_per_second is None:
-        return ByOrigin(config, proxies)
+        return ByOrigin(config, proxies, limits)
     else:
         why = "max_bytes_per_second limits requests through the proxy and to hosts in NO_PROXY together"
     _say_once(_over_httpx(why))

@@ -34,10 +34,10 @@ from cosxfer.threads import in_thread, none_to_be_had, settled
 from cosxfer.transport.base import MAX_ANSWER_BYTES
 from cosxfer.transport.native_body import attach_body, feed, used_later
 from cosxfer.transport.native_connect import Target, connect
-from cosxfer.transport.native_pool import IDLE_SECONDS, OriginPool, Slot
+from cosxfer.transport.native_head import head_of
+from cosxfer.transport.native_pool import IDLE_SECONDS, ConnectionLimits, OriginPool, Slot
 from cosxfer.transport.tls import TLS_ALERT, context_of, only_tls_message, refusal
 
-USER_AGENT = "cosxfer/0.1.0"
 MAX_THREADS = 4
 UNSENT_TRIES = 4
 """How many connections a request tries if no server acts on it."""
@@ -48,7 +48,9 @@ _Slot: TypeAlias = "Slot[wire.Connection]"
 class _Origin:
     """One scheme, host and port."""
 
-    def __init__(self, endpoint: Endpoint, config: ClientConfig, context: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, endpoint: Endpoint, config: ClientConfig, context: ssl.SSLContext | None, limits: ConnectionLimits
+    ) -> None:
         version = config.http_version
         self.target = Target(
             host=endpoint.host,
@@ -59,7 +61,7 @@ class _Origin:
             ),
         )
         known = {"1.1": False, "2": True}.get(version, False if context is None else None)
-        self.pool: OriginPool[wire.Connection] = OriginPool(http2=known)
+        self.pool: OriginPool[wire.Connection] = OriginPool(http2=known, limits=limits)
         self.waiting: deque[asyncio.Future[_Slot]] = deque()
 
     def only_http1(self) -> None:
@@ -116,8 +118,11 @@ class _Call:
 class NativeTransport:
     """Sends over its own connections. ``max_bytes_per_second`` limits all of them together."""
 
-    def __init__(self, config: ClientConfig, *, threads: int | None = None) -> None:
+    def __init__(
+        self, config: ClientConfig, limits: ConnectionLimits | None = None, *, threads: int | None = None
+    ) -> None:
         self._config = config
+        self._limits = limits or ConnectionLimits()
         self._context: ssl.SSLContext | None = None
         rate = config.max_bytes_per_second
         self._rate = None if rate is None else wire.RateLimit(rate)
@@ -140,7 +145,7 @@ class NativeTransport:
         if request.endpoint.scheme == "https" and self._context is None:
             await in_thread(None, self._tls)  # reads files
         origin = self._origin(request.endpoint)
-        head = _head(request)
+        head = head_of(request)
         for _ in range(UNSENT_TRIES):
             self._check_open(request)
             slot = origin.pool.take() or await self._wait(origin, request)
@@ -342,7 +347,7 @@ class NativeTransport:
         origin = self._origins.get(key)
         if origin is None:
             context = self._tls() if endpoint.scheme == "https" else None
-            origin = self._origins[key] = _Origin(endpoint, self._config, context)
+            origin = self._origins[key] = _Origin(endpoint, self._config, context, self._limits)
         return origin
 
     def _tls(self) -> ssl.SSLContext:
@@ -577,24 +582,3 @@ class _Nobody:
 
     def on_closed(self, connection: wire.Connection) -> None:
         connection.owner = None
-
-
-def _head(request: HttpRequest) -> bytes:
-    """The request head in HTTP/1.1 form. The I/O thread turns it into an HTTP/2 HEADERS frame if needed."""
-    headers = request.headers
-    lines = [f"{request.method} {request.target} HTTP/1.1\r\n"]
-    lines += [f"{name}: {value}\r\n" for name, value in headers.items()]
-    if "user-agent" not in headers:
-        lines.append(f"user-agent: {USER_AGENT}\r\n")
-    if "accept-encoding" not in headers:
-        lines.append("accept-encoding: identity\r\n")
-    if request.content_length is None:
-        lines.append("transfer-encoding: chunked\r\n")
-    elif request.content_length and "content-length" not in headers:
-        lines.append(f"content-length: {request.content_length}\r\n")
-    lines.append("\r\n")
-    text = "".join(lines)
-    # A line break in a value would be another header or another request.
-    if text.count("\n") != len(lines) or text.count("\r") != len(lines):
-        raise UsageError("there is a line break in a header", name="headers")
-    return text.encode()

@@ -23,6 +23,18 @@ IDLE_SECONDS = 30.0
 C = TypeVar("C")
 
 
+@dataclass
+class ConnectionLimits:
+    """How many connections a client may have to one origin. Its limiter may change them while requests run."""
+
+    http1: int = HTTP1_CONNECTIONS
+    http2: int = HTTP2_CONNECTIONS
+    max_http2: int = MAX_HTTP2_CONNECTIONS
+    """Connections of HTTP/2 if flow control holds the bodies back."""
+    streams: int = STREAMS_PER_CONNECTION
+    """Streams of one HTTP/2 connection before another one is opened."""
+
+
 @dataclass(eq=False)
 class Slot(Generic[C]):
     """A connection and its state."""
@@ -49,8 +61,17 @@ class OriginPool(Generic[C]):
     opening: int = 0
     """How many connections are being made."""
     _idle: list[Slot[C]] = field(default_factory=list)
-    _streams: int = STREAMS_PER_CONNECTION
-    _connections: int = HTTP2_CONNECTIONS
+    limits: ConnectionLimits = field(default_factory=ConnectionLimits)
+    _extra: int = 0
+    """Connections of HTTP/2 beyond the usual number, because flow control held bodies back."""
+
+    @property
+    def _streams(self) -> int:
+        return 1 if self._extra else self.limits.streams
+
+    @property
+    def _connections(self) -> int:
+        return min(self.limits.http2 + self._extra, max(self.limits.http2, self.limits.max_http2))
 
     def take(self) -> Slot[C] | None:
         """Assign a connection to one more request; None if the request has to wait."""
@@ -90,7 +111,7 @@ class OriginPool(Generic[C]):
             coming = sum(self._streams - slot.active for slot in self.slots if slot.usable and _is_new(slot))
             wanted = -(-(waiting - coming) // self._streams)
         else:
-            room = HTTP1_CONNECTIONS - len(self.slots) - self.opening
+            room = self.limits.http1 - len(self.slots) - self.opening
             wanted = waiting
         return max(0, min(wanted - self.opening, room))
 
@@ -120,8 +141,8 @@ class OriginPool(Generic[C]):
         if slot.max_streams is None:
             slot.late = True
             return
-        self._streams = 1
-        self._connections = min(self._connections + 2, MAX_HTTP2_CONNECTIONS)
+        if self._connections < self.limits.max_http2 or not self._extra:
+            self._extra += 2
 
     def expired(self, now: float) -> Iterable[Slot[C]]:
         """Return the connections that were idle for too long. They take no more requests."""

@@ -11,6 +11,7 @@ from cosxfer.transport.native_pool import (
     MAX_HTTP2_CONNECTIONS,
     MAX_STREAMS,
     STREAMS_PER_CONNECTION,
+    ConnectionLimits,
     OriginPool,
     Slot,
 )
@@ -206,3 +207,16 @@ def test_the_time_idle_counts_from_the_last_request() -> None:
     pool.give_back(slot, now=20)
     assert not list(pool.expired(IDLE_SECONDS + 19))
     assert list(pool.expired(IDLE_SECONDS + 20)) == [slot]
+
+
+def test_the_limits_of_a_client_change_what_a_pool_opens_while_it_is_used() -> None:
+    limits = ConnectionLimits(http1=2, http2=3, streams=1)
+    first: OriginPool[str] = OriginPool(http2=False, limits=limits)
+    assert first.to_open(9) == 2
+    limits.http1 = 5
+    assert first.to_open(9) == 5
+    second: OriginPool[str] = OriginPool(http2=True, limits=limits)
+    assert second.to_open(9) == 3
+    limits.http2, limits.streams = 4, 2
+    assert second.to_open(5) == 3
+    assert second.to_open(9) == 4
