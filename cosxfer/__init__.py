@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from cosxfer.models import (
         AppendObjectResult,
         CommonPrefix,
+        DeleteObjectResult,
         GetObjectBytesResult,
         GetObjectFileResult,
         GetObjectResult,
@@ -121,6 +122,7 @@ _MODULES = {
         "GetObjectBytesResult",
         "GetObjectFileResult",
         "GetObjectResult",
+        "DeleteObjectResult",
         "HeadObjectResult",
         "Identity",
         "MultipartAbortResult",
@@ -195,6 +197,7 @@ __all__ = [
     "CredentialsError",
     "CredentialsProvider",
     "CustomerKey",
+    "DeleteObjectResult",
     "DirectoryOptions",
     "FileOptions",
     "FileResult",

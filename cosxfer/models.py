@@ -101,6 +101,16 @@ class PresignedPost:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeleteObjectResult(Result):
+    """An object that does not exist any more, or did not before."""
+
+    version_id: str | None
+    """The version that was deleted, or that of the new delete marker. None without versioning."""
+    delete_marker: bool
+    """Whether a delete marker was made, or deleted if ``version_id`` named one."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class HeadObjectResult(Result):
     """The metadata of an object."""
 

@@ -18,6 +18,7 @@ CALLS = {
     "presign_post",
     "post_object",
     "head_object",
+    "delete_object",
     "get_object",
     "multipart_list",
     "multipart_init",

@@ -21,6 +21,7 @@ from cosxfer.errors import UsageError
 from cosxfer.limits import MAX_PUT_BYTES
 from cosxfer.models import (
     AppendObjectResult,
+    DeleteObjectResult,
     GetObjectBytesResult,
     GetObjectFileResult,
     HeadObjectResult,
@@ -31,6 +32,7 @@ from cosxfer.models import (
     UploadResult,
 )
 from cosxfer.ops.append_object import check_position
+from cosxfer.ops.delete_object import delete_object
 from cosxfer.ops.get_object import get_object
 from cosxfer.ops.head_object import head_object
 from cosxfer.ops.post_object import check_form, post_fields, post_object, presign_post
@@ -374,6 +376,16 @@ class AsyncObjectCalls(AsyncCalls):
             version_id=version_id,
             headers=reading_headers(given),
         )
+
+    async def delete_object(
+        self, bucket: str, key: str, *, version_id: str | None = None, region: str | None = None
+    ) -> DeleteObjectResult:
+        """Delete an object, or one version of it (COS: DELETE Object). A missing object is no error.
+
+        In a bucket with versioning, a call without ``version_id`` adds a delete marker and keeps the versions.
+        """
+        self._ready()
+        return await delete_object(self._session, self._session.address(bucket, key, region), version_id=version_id)
 
     @overload
     async def get_object(

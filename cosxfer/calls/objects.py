@@ -15,6 +15,7 @@ from cosxfer.engine.upload.bodies import BodyInput
 from cosxfer.engine.upload.stream_upload import StreamInput
 from cosxfer.models import (
     AppendObjectResult,
+    DeleteObjectResult,
     GetObjectBytesResult,
     GetObjectFileResult,
     HeadObjectResult,
@@ -247,6 +248,11 @@ class ObjectCalls(BlockingCalls):
         **given: Unpack[CustomerKey],
     ) -> HeadObjectResult:
         return self._run(self._client.head_object(bucket, key, version_id=version_id, region=region, **given))
+
+    def delete_object(
+        self, bucket: str, key: str, *, version_id: str | None = None, region: str | None = None
+    ) -> DeleteObjectResult:
+        return self._run(self._client.delete_object(bucket, key, version_id=version_id, region=region))
 
     @overload
     def get_object(

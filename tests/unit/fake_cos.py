@@ -170,6 +170,10 @@ class FakeCos:
         self.objects[key] = stored
         return HttpResponse(status=200, headers={"etag": stored.etag, **self._crc(stored.content)})
 
+    def _delete_object(self, request: HttpRequest, body: bytes, key: str, params: dict[str, str]) -> HttpResponse:
+        self.objects.pop(key, None)
+        return HttpResponse(status=204, headers={})
+
     def _head_object(self, request: HttpRequest, body: bytes, key: str, params: dict[str, str]) -> HttpResponse:
         answer = self._get_object(request, body, key, params)
         return replace(answer, body=b"")
@@ -260,7 +264,7 @@ def _operation(method: str, key: str, params: dict[str, str]) -> str:
         return f"multipart_{by_method[method]}"
     if "append" in params:
         return "append_object"
-    return {"PUT": "put_object", "GET": "get_object", "HEAD": "head_object"}[method]
+    return {"PUT": "put_object", "GET": "get_object", "HEAD": "head_object", "DELETE": "delete_object"}[method]
 
 
 # -- answers ------------------------------------------------------------------------------------------------------

@@ -59,6 +59,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "presign_post": OBJECT,
     "post_object": BODY,
     "head_object": OBJECT,
+    "delete_object": OBJECT,
     "get_object": OBJECT,
     "multipart_list": {"bucket": BUCKET},
     "multipart_init": OBJECT,
