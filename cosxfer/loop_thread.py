@@ -124,7 +124,7 @@ class LoopThread:
         if self.closed:
             raise CosxferError("the client is closed; create a new one")
         if self._loop is None:
-            self._loop, self._thread = _begun(self._name, self._at_end)
+            self._loop, self._thread = _started_loop(self._name, self._at_end)
             self._finalizer = weakref.finalize(self, _stop, self._loop, self._thread, self._process, EXIT_SECONDS)
             self._finalizer.atexit = False
             _alive.add(self)
@@ -201,7 +201,7 @@ class _Waiting(Generic[T]):
         self._running.release()
 
 
-def _begun(
+def _started_loop(
     name: str, at_end: Callable[[], Coroutine[Any, Any, None]]
 ) -> tuple[asyncio.AbstractEventLoop, threading.Thread]:
     try:

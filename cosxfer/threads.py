@@ -148,7 +148,7 @@ def submit(executor: Executor, function: Callable[[*Arguments], R], *arguments: 
     An executor of ``concurrent.futures`` that cannot start a thread keeps the work queued and may run it after the
     caller has closed the file that it reads. This function withdraws such work.
     """
-    return _begun(executor.submit, partial(function, *arguments))
+    return _submitted(executor.submit, partial(function, *arguments))
 
 
 def in_thread(
@@ -156,7 +156,7 @@ def in_thread(
 ) -> asyncio.Future[R]:
     """Like `submit`, for the event loop, in the caller's context. None selects the threads that all clients share."""
     work = partial(copy_context().run, function, *arguments)
-    return asyncio.wrap_future(_begun((_SHARED if executor is None else executor).submit, work))
+    return asyncio.wrap_future(_submitted((_SHARED if executor is None else executor).submit, work))
 
 
 async def finished(work: asyncio.Future[R]) -> R:
@@ -189,7 +189,7 @@ def none_to_be_had(error: RuntimeError) -> CosxferError:
     return CosxferError(f"no thread is available, {error}{why}")
 
 
-def _begun(start: Callable[[Callable[[], None]], Future[None]], work: Callable[[], R]) -> Future[R]:
+def _submitted(start: Callable[[Callable[[], None]], Future[None]], work: Callable[[], R]) -> Future[R]:
     outcome: Future[R] = Future()
 
     def run() -> None:

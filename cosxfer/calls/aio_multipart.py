@@ -41,12 +41,12 @@ class AsyncMultipartCalls(AsyncCalls):
     """One call for each operation on multipart uploads."""
 
     async def multipart_init(
-        self, bucket: str, key: str, *, region: str | None = None, **given: Unpack[ObjectHeaders]
+        self, bucket: str, key: str, *, region: str | None = None, **parameters: Unpack[ObjectHeaders]
     ) -> MultipartInitResult:
         """Begin a multipart upload (COS: Initiate Multipart Upload); all headers of the object belong here."""
         self._ready()
         address = self._session.address(bucket, key, region)
-        return await multipart_init(self._session, address, headers=object_headers(address.key, given))
+        return await multipart_init(self._session, address, headers=object_headers(address.key, parameters))
 
     async def multipart_upload(
         self,
@@ -60,21 +60,21 @@ class AsyncMultipartCalls(AsyncCalls):
         content_md5: str | None = None,
         region: str | None = None,
         on_progress: Callable[[Progress], None] | None = None,
-        **given: Unpack[PartHeaders],
+        **parameters: Unpack[PartHeaders],
     ) -> MultipartUploadResult:
         """Send one part (COS: Upload Part): number 1 to 10,000, 1 MiB to 5 GiB; the last one may be smaller.
 
         ``body``, ``content_length`` and ``content_md5`` are those of `put_object`; Content-MD5 is sent with the part,
         and the server's CRC64 is compared, or the ETag where it sends none. (The ETag of an encrypted part need not be
         its MD5.) The same number again replaces the part. After a 409, which tells of an earlier attempt that is still
-        under way, the server is asked for the part; where it is there, the answer is that of List Parts. ``given`` are
+        under way, the server is asked for the part; where it is there, the answer is that of List Parts. ``parameters`` are
         the headers of `cosxfer.PartHeaders`.
         """
         executor = self._ready()
         address = self._session.address(bucket, key, region)
         check_upload_id(upload_id)
         part_number = check_part_number(part_number)
-        headers = one_part_headers(given)
+        headers = one_part_headers(parameters)
         report = self._in_callback_thread(on_progress)
         async with prepared(
             body,

@@ -55,7 +55,7 @@ class AsyncObjectCalls(AsyncCalls):
         region: str | None = None,
         on_task_ready: Callable[[str], None] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
-        **given: Unpack[ObjectHeaders],
+        **parameters: Unpack[ObjectHeaders],
     ) -> PutObjectResult:
         """Send an object of at most 5 GiB in one request (COS: PUT Object). It appears whole, or not at all.
 
@@ -73,11 +73,17 @@ class AsyncObjectCalls(AsyncCalls):
         there are calls. `submit_put_object` waits for a slot. A body in memory is not kept for `restart_task` after an
         error, unless ``on_task_ready`` is given.
 
-        ``given`` are the headers of `cosxfer.ObjectHeaders`.
+        ``parameters`` are the headers of `cosxfer.ObjectHeaders`.
         """
         self._ready()
         job = self._transfers.put_job(
-            bucket, key, body, content_length=content_length, content_md5=content_md5, region=region, given=given
+            bucket,
+            key,
+            body,
+            content_length=content_length,
+            content_md5=content_md5,
+            region=region,
+            parameters=parameters,
         )
         record = self._transfers.submit_put(
             job,
@@ -99,7 +105,7 @@ class AsyncObjectCalls(AsyncCalls):
         region: str | None = None,
         on_task_ready: Callable[[str], None] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
-        **given: Unpack[ObjectHeaders],
+        **parameters: Unpack[ObjectHeaders],
     ) -> AsyncUploadTask[PutObjectResult]:
         """Put the sending of a body into the queue and return its task at once; the parameters are `put_object`'s.
 
@@ -108,7 +114,13 @@ class AsyncObjectCalls(AsyncCalls):
         """
         self._ready()
         job = self._transfers.put_job(
-            bucket, key, body, content_length=content_length, content_md5=content_md5, region=region, given=given
+            bucket,
+            key,
+            body,
+            content_length=content_length,
+            content_md5=content_md5,
+            region=region,
+            parameters=parameters,
         )
         record = self._transfers.submit_put(job, on_task_ready=on_task_ready, on_progress=on_progress)
         return AsyncUploadTask(self._transfers.queue, record)
@@ -125,7 +137,7 @@ class AsyncObjectCalls(AsyncCalls):
         region: str | None = None,
         on_task_ready: Callable[[str], None] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
-        **given: Unpack[ObjectHeaders],
+        **parameters: Unpack[ObjectHeaders],
     ) -> UploadResult:
         """Upload a stream of any length, in bounded memory and without a temporary file.
 
@@ -142,7 +154,7 @@ class AsyncObjectCalls(AsyncCalls):
         ``content_length`` tells it.
 
         Like `put_object` it is a task that takes no slot. It can be cancelled, but not paused, because its stream
-        cannot be read again. If it fails or is cancelled, its parts are deleted from the server. ``given`` are the
+        cannot be read again. If it fails or is cancelled, its parts are deleted from the server. ``parameters`` are the
         headers of `cosxfer.ObjectHeaders`.
         """
         self._ready()
@@ -154,7 +166,7 @@ class AsyncObjectCalls(AsyncCalls):
             part_size=part_size,
             async_limit=async_limit,
             region=region,
-            given=given,
+            parameters=parameters,
         )
         record = self._transfers.submit_put(job, on_task_ready=on_task_ready, on_progress=on_progress, at_once=True)
         return await run_at_once(self._transfers.queue, record, keep=False)
@@ -171,7 +183,7 @@ class AsyncObjectCalls(AsyncCalls):
         region: str | None = None,
         on_task_ready: Callable[[str], None] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
-        **given: Unpack[ObjectHeaders],
+        **parameters: Unpack[ObjectHeaders],
     ) -> AsyncUploadTask[UploadResult]:
         """Put a stream into the queue and return its task at once; the parameters are `upload_stream`'s."""
         self._ready()
@@ -183,7 +195,7 @@ class AsyncObjectCalls(AsyncCalls):
             part_size=part_size,
             async_limit=async_limit,
             region=region,
-            given=given,
+            parameters=parameters,
         )
         record = self._transfers.submit_put(job, on_task_ready=on_task_ready, on_progress=on_progress)
         return AsyncUploadTask(self._transfers.queue, record)
@@ -199,7 +211,7 @@ class AsyncObjectCalls(AsyncCalls):
         content_md5: str | None = None,
         region: str | None = None,
         on_progress: Callable[[Progress], None] | None = None,
-        **given: Unpack[ObjectHeaders],
+        **parameters: Unpack[ObjectHeaders],
     ) -> AppendObjectResult:
         """Add to the end of an appendable object, which the first append makes (COS: APPEND Object).
 
@@ -213,7 +225,7 @@ class AsyncObjectCalls(AsyncCalls):
         """
         executor = self._ready()
         address = self._session.address(bucket, key, region)
-        headers = requests.object_headers(address.key, given)
+        headers = requests.object_headers(address.key, parameters)
         position = check_position(position)
         report = self._in_callback_thread(on_progress)
         async with prepared(
@@ -249,7 +261,7 @@ class AsyncObjectCalls(AsyncCalls):
         success_action_status: int | str | None = None,
         success_action_redirect: str | None = None,
         region: str | None = None,
-        **given: Unpack[ObjectHeaders],
+        **parameters: Unpack[ObjectHeaders],
     ) -> PresignedPost:
         """Sign an HTML form with which a browser sends one object of at most 5 GiB (COS: POST Object).
 
@@ -266,7 +278,7 @@ class AsyncObjectCalls(AsyncCalls):
         address = self._session.address(bucket, key, region)
         fields = post_fields(
             address.key,
-            given,
+            parameters,
             success_action_status=as_number(success_action_status),
             success_action_redirect=success_action_redirect,
         )
@@ -293,7 +305,7 @@ class AsyncObjectCalls(AsyncCalls):
         content_md5: str | None = None,
         region: str | None = None,
         on_progress: Callable[[Progress], None] | None = None,
-        **given: Unpack[ObjectHeaders],
+        **parameters: Unpack[ObjectHeaders],
     ) -> PostObjectResult:
         """Send an object as a browser does, by a form (COS: POST Object); `put_object` is the simpler way.
 
@@ -305,7 +317,7 @@ class AsyncObjectCalls(AsyncCalls):
         address = self._session.address(bucket, key, region)
         fields = post_fields(
             address.key,
-            given,
+            parameters,
             success_action_status=as_number(success_action_status),
             success_action_redirect=success_action_redirect,
         )
@@ -363,18 +375,18 @@ class AsyncObjectCalls(AsyncCalls):
         *,
         version_id: str | None = None,
         region: str | None = None,
-        **given: Unpack[CustomerKey],
+        **parameters: Unpack[CustomerKey],
     ) -> HeadObjectResult:
         """What is known of an object (COS: HEAD Object). `cosxfer.NotFoundError` where there is none.
 
-        ``given`` is the `cosxfer.CustomerKey` of an object that has one.
+        ``parameters`` is the `cosxfer.CustomerKey` of an object that has one.
         """
         self._ready()
         return await head_object(
             self._session,
             self._session.address(bucket, key, region),
             version_id=version_id,
-            headers=reading_headers(given),
+            headers=reading_headers(parameters),
         )
 
     async def delete_object(
@@ -397,7 +409,7 @@ class AsyncObjectCalls(AsyncCalls):
         byte_range: tuple[int, int] | None = None,
         version_id: str | None = None,
         region: str | None = None,
-        **given: Unpack[CustomerKey],
+        **parameters: Unpack[CustomerKey],
     ) -> GetObjectBytesResult: ...
     @overload
     async def get_object(
@@ -409,7 +421,7 @@ class AsyncObjectCalls(AsyncCalls):
         byte_range: tuple[int, int] | None = None,
         version_id: str | None = None,
         region: str | None = None,
-        **given: Unpack[CustomerKey],
+        **parameters: Unpack[CustomerKey],
     ) -> GetObjectFileResult: ...
     @overload
     async def get_object(
@@ -421,7 +433,7 @@ class AsyncObjectCalls(AsyncCalls):
         byte_range: tuple[int, int] | None = None,
         version_id: str | None = None,
         region: str | None = None,
-        **given: Unpack[CustomerKey],
+        **parameters: Unpack[CustomerKey],
     ) -> GetObjectBytesResult | GetObjectFileResult: ...
     async def get_object(
         self,
@@ -432,13 +444,13 @@ class AsyncObjectCalls(AsyncCalls):
         byte_range: tuple[int, int] | None = None,
         version_id: str | None = None,
         region: str | None = None,
-        **given: Unpack[CustomerKey],
+        **parameters: Unpack[CustomerKey],
     ) -> GetObjectBytesResult | GetObjectFileResult:
         """Fetch an object (COS: GET Object) into the result's ``body``, or into the file ``output``, then its ``path``.
 
         The file appears only when it is complete and its CRC64 agrees with the server's. ``byte_range`` is first and
         last byte, both included; a range has no CRC64 to compare. An ``output`` that is a directory is refused.
-        ``given`` is the `cosxfer.CustomerKey` of an object that has one.
+        ``parameters`` is the `cosxfer.CustomerKey` of an object that has one.
         """
         executor = self._ready()
         return await get_object(
@@ -448,13 +460,13 @@ class AsyncObjectCalls(AsyncCalls):
             executor=executor.waiting,
             byte_range=byte_range,
             version_id=version_id,
-            headers=reading_headers(given),
+            headers=reading_headers(parameters),
         )
 
 
-def _file_name(given: str | None, body: object, key: str) -> str:
-    if given is not None:
-        return given
+def _file_name(parameters: str | None, body: object, key: str) -> str:
+    if parameters is not None:
+        return parameters
     named = body if isinstance(body, os.PathLike) else getattr(body, "name", None)
     if isinstance(named, str | bytes | os.PathLike):
         name = os.path.basename(os.fsdecode(named))  # noqa: PTH119 # bytes paths too

@@ -32,9 +32,9 @@ class MultipartCalls(BlockingCalls):
     _client: AsyncMultipartCalls
 
     def multipart_init(
-        self, bucket: str, key: str, *, region: str | None = None, **given: Unpack[ObjectHeaders]
+        self, bucket: str, key: str, *, region: str | None = None, **parameters: Unpack[ObjectHeaders]
     ) -> MultipartInitResult:
-        return self._run(self._client.multipart_init(bucket, key, region=region, **given))
+        return self._run(self._client.multipart_init(bucket, key, region=region, **parameters))
 
     def multipart_upload(
         self,
@@ -48,7 +48,7 @@ class MultipartCalls(BlockingCalls):
         content_md5: str | None = None,
         region: str | None = None,
         on_progress: Callable[[Progress], None] | None = None,
-        **given: Unpack[PartHeaders],
+        **parameters: Unpack[PartHeaders],
     ) -> MultipartUploadResult:
         return self._run(
             self._client.multipart_upload(
@@ -61,7 +61,7 @@ class MultipartCalls(BlockingCalls):
                 content_md5=content_md5,
                 region=region,
                 on_progress=on_progress,
-                **given,
+                **parameters,
             )
         )
 

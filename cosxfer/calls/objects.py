@@ -46,13 +46,19 @@ class ObjectCalls(BlockingCalls):
         region: str | None = None,
         on_task_ready: Callable[[str], None] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
-        **given: Unpack[ObjectHeaders],
+        **parameters: Unpack[ObjectHeaders],
     ) -> PutObjectResult:
         if on_task_ready is not None:
             # That is called in this thread.
             transfers = self._running_transfers()
             job = transfers.put_job(
-                bucket, key, body, content_length=content_length, content_md5=content_md5, region=region, given=given
+                bucket,
+                key,
+                body,
+                content_length=content_length,
+                content_md5=content_md5,
+                region=region,
+                parameters=parameters,
             )
             record = transfers.submit_put(job, on_task_ready=on_task_ready, on_progress=on_progress, at_once=True)
             try:
@@ -68,7 +74,7 @@ class ObjectCalls(BlockingCalls):
                 content_md5=content_md5,
                 region=region,
                 on_progress=on_progress,
-                **given,
+                **parameters,
             )
         )
 
@@ -83,11 +89,17 @@ class ObjectCalls(BlockingCalls):
         region: str | None = None,
         on_task_ready: Callable[[str], None] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
-        **given: Unpack[ObjectHeaders],
+        **parameters: Unpack[ObjectHeaders],
     ) -> UploadTask[PutObjectResult]:
         transfers = self._running_transfers()
         job = transfers.put_job(
-            bucket, key, body, content_length=content_length, content_md5=content_md5, region=region, given=given
+            bucket,
+            key,
+            body,
+            content_length=content_length,
+            content_md5=content_md5,
+            region=region,
+            parameters=parameters,
         )
         record = transfers.submit_put(job, on_task_ready=on_task_ready, on_progress=on_progress)
         return UploadTask(transfers.queue, record, self._loop)
@@ -104,7 +116,7 @@ class ObjectCalls(BlockingCalls):
         region: str | None = None,
         on_task_ready: Callable[[str], None] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
-        **given: Unpack[ObjectHeaders],
+        **parameters: Unpack[ObjectHeaders],
     ) -> UploadResult:
         transfers = self._running_transfers()
         job = transfers.stream_job(
@@ -115,7 +127,7 @@ class ObjectCalls(BlockingCalls):
             part_size=part_size,
             async_limit=async_limit,
             region=region,
-            given=given,
+            parameters=parameters,
         )
         record = transfers.submit_put(job, on_task_ready=on_task_ready, on_progress=on_progress, at_once=True)
         try:
@@ -135,7 +147,7 @@ class ObjectCalls(BlockingCalls):
         region: str | None = None,
         on_task_ready: Callable[[str], None] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
-        **given: Unpack[ObjectHeaders],
+        **parameters: Unpack[ObjectHeaders],
     ) -> UploadTask[UploadResult]:
         transfers = self._running_transfers()
         job = transfers.stream_job(
@@ -146,7 +158,7 @@ class ObjectCalls(BlockingCalls):
             part_size=part_size,
             async_limit=async_limit,
             region=region,
-            given=given,
+            parameters=parameters,
         )
         record = transfers.submit_put(job, on_task_ready=on_task_ready, on_progress=on_progress)
         return UploadTask(transfers.queue, record, self._loop)
@@ -162,7 +174,7 @@ class ObjectCalls(BlockingCalls):
         content_md5: str | None = None,
         region: str | None = None,
         on_progress: Callable[[Progress], None] | None = None,
-        **given: Unpack[ObjectHeaders],
+        **parameters: Unpack[ObjectHeaders],
     ) -> AppendObjectResult:
         return self._run(
             self._client.append_object(
@@ -174,7 +186,7 @@ class ObjectCalls(BlockingCalls):
                 content_md5=content_md5,
                 region=region,
                 on_progress=on_progress,
-                **given,
+                **parameters,
             )
         )
 
@@ -188,7 +200,7 @@ class ObjectCalls(BlockingCalls):
         success_action_status: int | str | None = None,
         success_action_redirect: str | None = None,
         region: str | None = None,
-        **given: Unpack[ObjectHeaders],
+        **parameters: Unpack[ObjectHeaders],
     ) -> PresignedPost:
         return self._run(
             self._client.presign_post(
@@ -199,7 +211,7 @@ class ObjectCalls(BlockingCalls):
                 success_action_status=success_action_status,
                 success_action_redirect=success_action_redirect,
                 region=region,
-                **given,
+                **parameters,
             )
         )
 
@@ -218,7 +230,7 @@ class ObjectCalls(BlockingCalls):
         content_md5: str | None = None,
         region: str | None = None,
         on_progress: Callable[[Progress], None] | None = None,
-        **given: Unpack[ObjectHeaders],
+        **parameters: Unpack[ObjectHeaders],
     ) -> PostObjectResult:
         return self._run(
             self._client.post_object(
@@ -234,7 +246,7 @@ class ObjectCalls(BlockingCalls):
                 content_md5=content_md5,
                 region=region,
                 on_progress=on_progress,
-                **given,
+                **parameters,
             )
         )
 
@@ -245,9 +257,9 @@ class ObjectCalls(BlockingCalls):
         *,
         version_id: str | None = None,
         region: str | None = None,
-        **given: Unpack[CustomerKey],
+        **parameters: Unpack[CustomerKey],
     ) -> HeadObjectResult:
-        return self._run(self._client.head_object(bucket, key, version_id=version_id, region=region, **given))
+        return self._run(self._client.head_object(bucket, key, version_id=version_id, region=region, **parameters))
 
     def delete_object(
         self, bucket: str, key: str, *, version_id: str | None = None, region: str | None = None
@@ -264,7 +276,7 @@ class ObjectCalls(BlockingCalls):
         byte_range: tuple[int, int] | None = None,
         version_id: str | None = None,
         region: str | None = None,
-        **given: Unpack[CustomerKey],
+        **parameters: Unpack[CustomerKey],
     ) -> GetObjectBytesResult: ...
     @overload
     def get_object(
@@ -276,7 +288,7 @@ class ObjectCalls(BlockingCalls):
         byte_range: tuple[int, int] | None = None,
         version_id: str | None = None,
         region: str | None = None,
-        **given: Unpack[CustomerKey],
+        **parameters: Unpack[CustomerKey],
     ) -> GetObjectFileResult: ...
     @overload
     def get_object(
@@ -288,7 +300,7 @@ class ObjectCalls(BlockingCalls):
         byte_range: tuple[int, int] | None = None,
         version_id: str | None = None,
         region: str | None = None,
-        **given: Unpack[CustomerKey],
+        **parameters: Unpack[CustomerKey],
     ) -> GetObjectBytesResult | GetObjectFileResult: ...
     def get_object(
         self,
@@ -299,10 +311,10 @@ class ObjectCalls(BlockingCalls):
         byte_range: tuple[int, int] | None = None,
         version_id: str | None = None,
         region: str | None = None,
-        **given: Unpack[CustomerKey],
+        **parameters: Unpack[CustomerKey],
     ) -> GetObjectBytesResult | GetObjectFileResult:
         return self._run(
             self._client.get_object(
-                bucket, key, output=output, byte_range=byte_range, version_id=version_id, region=region, **given
+                bucket, key, output=output, byte_range=byte_range, version_id=version_id, region=region, **parameters
             )
         )

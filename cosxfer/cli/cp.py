@@ -37,14 +37,14 @@ class CopyOptions:
     as_json: bool
 
     @property
-    def given(self) -> ObjectHeaders:
+    def parameters(self) -> ObjectHeaders:
         """The headers of the object."""
-        given = ObjectHeaders()
+        parameters = ObjectHeaders()
         if self.storage_class is not None:
-            given["storage_class"] = self.storage_class
+            parameters["storage_class"] = self.storage_class
         if self.metadata:
-            given["metadata"] = self.metadata
-        return given
+            parameters["metadata"] = self.metadata
+        return parameters
 
 
 def run(options: CopyOptions) -> None:
@@ -86,7 +86,7 @@ def _upload(client: Client, options: CopyOptions, shown: Display) -> UploadResul
             read_blocks(),
             part_size=options.part_size,
             on_progress=lambda progress: shown.update("sending", progress),
-            **options.given,
+            **options.parameters,
         )
     return client.upload_file(
         options.bucket,
@@ -95,7 +95,7 @@ def _upload(client: Client, options: CopyOptions, shown: Display) -> UploadResul
         part_size=options.part_size,
         on_hash_progress=lambda progress: shown.update("hashing", progress),
         on_progress=lambda progress: shown.update("sending", progress),
-        **options.given,
+        **options.parameters,
     )
 
 

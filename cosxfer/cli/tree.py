@@ -57,7 +57,7 @@ def run(options: CopyOptions, *, include: list[str] | None, exclude: list[str] |
             part_size=options.part_size,
             on_progress=lambda progress: shown.update("sending", progress),
             on_file_finish=finished,
-            **options.given,
+            **options.parameters,
         )
         # All files went to the same server, so one failure is enough to check.
         failed = next((entry.error for entry in results if isinstance(entry.error, TransportError | ServerError)), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from cosxfer.cos.requests import Buffer, Pieces, check_unchanged
+from cosxfer.cos.requests import Buffer, RepeatablePieces, check_unchanged
 
 
 def content_type(boundary: str) -> str:
@@ -38,7 +38,7 @@ def _name(text: str) -> str:
 class FormBody:
     """A form around a file's content. Like the content, it can be iterated again."""
 
-    def __init__(self, before: bytes, content: Buffer | Pieces, after: bytes) -> None:
+    def __init__(self, before: bytes, content: Buffer | RepeatablePieces, after: bytes) -> None:
         self._before = before
         self._content = content
         self._after = after

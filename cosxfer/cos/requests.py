@@ -31,7 +31,7 @@ from cosxfer.limits import MAX_TRAFFIC_LIMIT_BITS, MIN_TRAFFIC_LIMIT_BITS
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 
-class Pieces(Protocol):
+class RepeatablePieces(Protocol):
     """Buffers that are sent in order. Each ``iter()`` starts from the beginning, so a retry can send them again.
 
     A body in a mapped file may also have ``mapped() -> memoryview | None``, which returns all bytes at once. A body
@@ -41,7 +41,7 @@ class Pieces(Protocol):
     def __iter__(self) -> Iterator[Buffer]: ...
 
 
-Body: TypeAlias = Buffer | Pieces | AsyncIterable[Buffer]
+Body: TypeAlias = Buffer | RepeatablePieces | AsyncIterable[Buffer]
 """All but an async iterable can be sent again."""
 
 
@@ -257,18 +257,18 @@ _OF_THE_CONNECTION = frozenset(
 """Headers of the connection, not of the request (RFC 9110, 7.6.1). In HTTP/2 they break the connection."""
 
 
-def object_headers(key: str, given: ObjectHeaders, *, guess_type: bool = True) -> dict[str, str]:
+def object_headers(key: str, parameters: ObjectHeaders, *, guess_type: bool = True) -> dict[str, str]:
     """Return the headers for the parameters of a call that creates ``key``. Raises `UsageError` for a bad value.
 
     If ``guess_type`` is False, no content type is guessed from the key.
     """
-    headers = _plain_headers(given)
+    headers = _plain_headers(parameters)
     if guess_type and "content-type" not in headers:
         headers["content-type"] = content_type_of(key, unpacked="content-encoding" in headers)
-    if "metadata" in given:
-        metadata = metadata_headers(given["metadata"])
+    if "metadata" in parameters:
+        metadata = metadata_headers(parameters["metadata"])
         if both := metadata.keys() & headers.keys():
-            raise _given_twice(min(both), "metadata")
+            raise _set_twice(min(both), "metadata")
         headers.update(metadata)
     check_metadata_size(headers)
     return headers
@@ -296,29 +296,29 @@ def with_md5_metadata(headers: Mapping[str, str], md5_hex: str) -> dict[str, str
     return added
 
 
-def reading_headers(given: CustomerKey) -> dict[str, str]:
+def reading_headers(parameters: CustomerKey) -> dict[str, str]:
     """Return the headers for the parameters of a call that reads an object. Raises `UsageError` for a bad value."""
-    check_names(given, CustomerKey.__annotations__)
-    return _plain_headers(cast(PartHeaders, given))
+    check_names(parameters, CustomerKey.__annotations__)
+    return _plain_headers(cast(PartHeaders, parameters))
 
 
-def one_part_headers(given: PartHeaders) -> dict[str, str]:
+def one_part_headers(parameters: PartHeaders) -> dict[str, str]:
     """Return the headers for the parameters of a call that sends one part. Raises `UsageError` for a bad value."""
-    check_names(given, PartHeaders.__annotations__)
-    return _plain_headers(given)
+    check_names(parameters, PartHeaders.__annotations__)
+    return _plain_headers(parameters)
 
 
 def _chosen(headers: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:
     return {name: headers[name] for name in names if name in headers}
 
 
-def _plain_headers(given: PartHeaders) -> dict[str, str]:
-    if not given:
+def _plain_headers(parameters: PartHeaders) -> dict[str, str]:
+    if not parameters:
         return {}
-    check_names(given, _PLAIN, hint="; pass other headers in headers={…}")
-    headers = _other_headers(given.get("headers"))
+    check_names(parameters, _PLAIN, hint="; pass other headers in headers={…}")
+    headers = _other_headers(parameters.get("headers"))
     for name, header in _HEADER_OF.items():
-        text = given.get(name)
+        text = parameters.get(name)
         if text is None:
             continue
         if not isinstance(text, str):
@@ -326,7 +326,7 @@ def _plain_headers(given: PartHeaders) -> dict[str, str]:
                 f"{name} is {type(text).__name__}; it must be a string", name=name, value=showable(header, text)
             )
         if header in headers:
-            raise _given_twice(header, name)
+            raise _set_twice(header, name)
         check_header_value(header, text, argument=name)
         headers[header] = text
     if headers.get("expect", "100-continue").lower() != "100-continue":
@@ -338,22 +338,22 @@ def _plain_headers(given: PartHeaders) -> dict[str, str]:
     for header, known in KNOWN_VALUES.items():
         if header in headers and headers[header] not in known:
             warn_unknown_value(header, headers[header], known)
-    limit = as_number(given.get("traffic_limit"))
+    limit = as_number(parameters.get("traffic_limit"))
     if limit is not None:
         check_count(
             limit, "traffic_limit", minimum=MIN_TRAFFIC_LIMIT_BITS, maximum=MAX_TRAFFIC_LIMIT_BITS, unit="bit/s"
         )
         if "x-cos-traffic-limit" in headers:
-            raise _given_twice("x-cos-traffic-limit", "traffic_limit")
+            raise _set_twice("x-cos-traffic-limit", "traffic_limit")
         headers["x-cos-traffic-limit"] = str(limit)
     return headers
 
 
-def _other_headers(given: Mapping[str, str | int] | None) -> dict[str, str]:
-    check_mapping(given, "headers", example='{"x-cos-acl": "private"}')
+def _other_headers(parameters: Mapping[str, str | int] | None) -> dict[str, str]:
+    check_mapping(parameters, "headers", example='{"x-cos-acl": "private"}')
     headers: dict[str, str] = {}
     names: dict[str, str] = {}
-    for name, value in (given or {}).items():
+    for name, value in (parameters or {}).items():
         lower = check_header_name(name)
         if lower in _OURS or lower in _OF_THE_CONNECTION:
             why = "is set by cosxfer" if lower in _OURS else "belongs to the connection"
@@ -366,5 +366,5 @@ def _other_headers(given: Mapping[str, str | int] | None) -> dict[str, str]:
     return headers
 
 
-def _given_twice(header: str, name: str) -> UsageError:
+def _set_twice(header: str, name: str) -> UsageError:
     return UsageError(f"the header {header} is set by {name}= and by headers=; set it once", name=name)

@@ -82,11 +82,11 @@ def check_form(conditions: Iterable[Condition], expires_seconds: int | str) -> i
 
 
 def post_fields(
-    key: str, given: ObjectHeaders, *, success_action_status: int | None, success_action_redirect: str | None
+    key: str, parameters: ObjectHeaders, *, success_action_status: int | None, success_action_redirect: str | None
 ) -> dict[str, str]:
     """The form's fields for these parameters; raises `UsageError` for a bad value."""
     # A key that takes the file's name says nothing yet of what the file will be.
-    headers = requests.object_headers(key, given, guess_type=FILENAME not in key)
+    headers = requests.object_headers(key, parameters, guess_type=FILENAME not in key)
     headers.pop("expect", None)
     fields = {_FIELD_NAMES.get(name, name): value for name, value in headers.items()}
     if success_action_status is not None:

@@ -105,7 +105,7 @@ class Transfers:
         content_length: int | str | None,
         content_md5: str | None,
         region: str | None,
-        given: ObjectHeaders,
+        parameters: ObjectHeaders,
     ) -> PutJob:
         """The sending of one body in one request."""
         address = self._session.address(bucket, key, region)
@@ -119,7 +119,7 @@ class Transfers:
             body,
             content_length=as_number(content_length),
             content_md5=content_md5,
-            headers=object_headers(address.key, given),
+            headers=object_headers(address.key, parameters),
         )
 
     def stream_job(
@@ -132,7 +132,7 @@ class Transfers:
         part_size: int | str | None,
         async_limit: int | str | None,
         region: str | None,
-        given: ObjectHeaders,
+        parameters: ObjectHeaders,
     ) -> StreamJob:
         """The sending of one stream, in parts if it is long."""
         address = self._session.address(bucket, key, region)
@@ -145,7 +145,7 @@ class Transfers:
             content_length=as_number(content_length),
             part_size=as_number(part_size),
             async_limit=as_number(async_limit),
-            headers=object_headers(address.key, given),
+            headers=object_headers(address.key, parameters),
         )
 
     def submit_put(

@@ -324,7 +324,7 @@ class HttpxTransport:
             timeout=httpx.Timeout(stall, connect=self._config.connect_timeout_seconds, pool=None),
         )
         outgoing.url = url  # httpx has replaced it by a plain URL
-        response = await self._begun(lane, request, outgoing, progress)
+        response = await self._start_response(lane, request, outgoing, progress)
         try:
             collected = await _read(response, request, progress)
         finally:
@@ -336,7 +336,7 @@ class HttpxTransport:
             http_version=response.http_version,
         )
 
-    async def _begun(
+    async def _start_response(
         self, lane: _Lane, request: HttpRequest, outgoing: httpx.Request, progress: Progress
     ) -> httpx.Response:
         """Send the request and return when the response head has arrived."""

@@ -84,12 +84,12 @@ class UploadOptions:
     """Whether a failed run leaves the parts on the server, to be deleted by `FileJob.abort`."""
     content_length: int | None = None
     region: str | None = None
-    given: ObjectHeaders = field(default_factory=ObjectHeaders)
+    parameters: ObjectHeaders = field(default_factory=ObjectHeaders)
 
     @classmethod
     def of(cls, options: FileOptions, *, part_size_name: str = "part_size", restartable: bool = False) -> UploadOptions:
         """Take the headers of the object apart from the rest."""
-        given = {name: value for name, value in options.items() if name not in _NOT_HEADERS}
+        parameters = {name: value for name, value in options.items() if name not in _NOT_HEADERS}
         return cls(
             part_size=as_number(options.get("part_size")),
             part_size_name=part_size_name,
@@ -99,7 +99,7 @@ class UploadOptions:
             restartable=restartable,
             content_length=as_number(options.get("content_length")),
             region=options.get("region"),
-            given=cast(ObjectHeaders, given),
+            parameters=cast(ObjectHeaders, parameters),
         )
 
 

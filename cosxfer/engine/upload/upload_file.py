@@ -86,7 +86,7 @@ class FileJob:
             check_content_length(options.content_length)
         check_flag(options.upload_add_meta_md5, "upload_add_meta_md5")
         check_flag(options.abort_on_failure, "abort_on_failure")
-        headers = object_headers(address.key, options.given)
+        headers = object_headers(address.key, options.parameters)
         if options.upload_add_meta_md5 and "x-cos-meta-md5" in headers:
             raise UsageError(
                 "metadata has 'md5', which upload_add_meta_md5 sets; leave out one of them", name="upload_add_meta_md5"
