@@ -1,4 +1,4 @@
-"""APPEND Object: bytes at the end of an appendable object (source: product page 436/7741)."""
+"""APPEND Object: add bytes to the end of an appendable object (source: product page 436/7741)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def append_object(
     headers: Mapping[str, str],
     on_sent: Callable[[int], None] | None = None,
 ) -> AppendObjectResult:
-    """Send one append, once: what a lost answer means is not decided here."""
+    """Send one append, once. If its response is lost, the caller decides what to do."""
     operation = f"APPEND Object {shorten(address.key)}"
     warn_if_folder(address.key, content_length)
     if md5 is not None:

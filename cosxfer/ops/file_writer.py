@@ -19,22 +19,22 @@ from cosxfer.paths import stat_path
 from cosxfer.threads import finished, in_thread, settled
 
 BATCH_BYTES = 512 * 1024
-"""A thread writes when so much has come. To change the thread for each piece would cost more than writing does."""
+"""A thread writes when this much has arrived. Changing the thread for each piece would cost more than writing."""
 
 BLOCK_BYTES = 256 * 1024
-"""Long pieces are copied into blocks that are used again: to get memory from the system for each costs more."""
+"""Long pieces are copied into blocks that are reused. New memory from the system for each would cost more."""
 
 LONG_BYTES = 64 * 1024
 
 FULL_BYTES = 4 * MIB
-"""If so much waits to be written the sender has to wait, until half of it is left."""
+"""If this much waits to be written, the sender has to wait until half of it is left."""
 
 
 class FileWriter:
-    """A `PartFile` in threads, of which one works at a time. Used on the event loop; its errors are the library's.
+    """Writes a `PartFile` in threads, one at a time. Used on the event loop. It raises `CosxferError`.
 
-    `write` keeps a piece in memory. When `BATCH_BYTES` have come, a thread writes all that is there. An error of the
-    thread is raised by the next call.
+    `write` keeps a piece in memory. When `BATCH_BYTES` have arrived, a thread writes all pieces. If the thread fails,
+    the next call raises its error.
     """
 
     def __init__(self, part: PartFile, name: str, executor: Executor | None) -> None:
@@ -43,23 +43,23 @@ class FileWriter:
         self._executor = executor
         self._pieces: list[bytes | memoryview] = []
         self._tail = memoryview(b"")
-        """What is free of the last block."""
+        """The free rest of the last block."""
         self._full: list[bytearray] = []
-        """Blocks of which all bytes are in ``_pieces`` or written."""
+        """Blocks whose bytes are all in ``_pieces`` or written."""
         self._spare: list[bytearray] = []
         self._size = 0
-        """Bytes in ``_pieces``, and in the hands of the thread."""
+        """Bytes in ``_pieces`` and those that the thread is writing."""
         self._stale = False
-        """The file holds bytes of an attempt that failed."""
+        """Whether the file holds bytes of a failed attempt."""
         self._work: asyncio.Future[None] | None = None
         self._error: CosxferError | None = None
         self._room: asyncio.Future[None] | None = None
 
     @classmethod
     async def open(cls, output: str | bytes | os.PathLike[str], executor: Executor | None) -> FileWriter:
-        """Begin the file that will be ``output``.
+        """Begin the file that will become ``output``.
 
-        Raises `UsageError` if that names something other than a regular file, `CosxferError` if it cannot be written.
+        Raises `UsageError` if that is something other than a regular file, and `CosxferError` if it cannot be written.
         """
         if not isinstance(output, str | bytes | os.PathLike):
             raise wrong_type("output", output, "a path, or None")
@@ -74,7 +74,7 @@ class FileWriter:
         return cls(part, name, executor)
 
     def restart(self) -> None:
-        """Begin anew, for another attempt."""
+        """Start again for another attempt."""
         self._raise_error()
         self._pieces.clear()
         self._full.clear()  # the thread may still read them
@@ -84,7 +84,7 @@ class FileWriter:
         self._let_in()
 
     def write(self, piece: bytes) -> asyncio.Future[None] | None:
-        """Take a piece. The future, if there is one, ends when there is room for more."""
+        """Take a piece. If a future is returned, await it: it completes when there is room for more."""
         self._raise_error()
         if len(piece) < LONG_BYTES:
             self._pieces.append(piece)
@@ -100,14 +100,14 @@ class FileWriter:
         return self._room
 
     async def finish(self) -> None:
-        """Write what is left, and put the file in its place."""
+        """Write what is left and move the file into its place."""
         while self._work is not None:
             await asyncio.wait([self._work])
         self._raise_error()
         await finished(in_thread(self._executor, self._commit, *self._taken()))
 
     async def discard(self) -> None:
-        """Remove the file, unless it is in its place. Nothing is written afterwards."""
+        """Remove the file unless it is in its place. Nothing is written afterwards."""
         self._pieces.clear()
         try:
             if self._work is not None:
@@ -116,12 +116,12 @@ class FileWriter:
             try:
                 removal = in_thread(None, self._part.discard)  # the client's own threads may have ended
             except CosxferError:
-                self._part.discard()  # on the event loop, as there is no thread: better than to leave the file
+                self._part.discard()  # no thread is available: block the event loop rather than leave the file
             else:
                 await finished(removal)
 
     def abandon(self) -> None:
-        """`discard` where nothing can be awaited: the event loop has ended before the call."""
+        """`discard` without awaiting, because the event loop has ended."""
         self._pieces.clear()
         self._part.discard()
 
@@ -190,17 +190,19 @@ class FileWriter:
 
 
 def _opened(name: str) -> PartFile:
-    """In a thread: the file, if something can be written there."""
+    """Open the file, in a thread, if ``name`` can be written."""
     try:
         mode = stat_path(name).st_mode
     except (OSError, ValueError):
-        mode = stat.S_IFREG  # it is made; or opening it says why it cannot be
+        mode = stat.S_IFREG  # it will be created, or opening it gives the reason why it cannot
     if stat.S_ISDIR(mode) or not name or name.endswith(("/", "/.")):
-        raise UsageError(f"output is {name!r}, which is a directory; name the file in it", name="output", value=name)
-    if not stat.S_ISREG(mode):
-        # The file that is made would take the place of the device or the pipe.
         raise UsageError(
-            f"output is {name!r}, which is no regular file; leave output out, and write the result's body to it",
+            f"output is {name!r}, which is a directory; give the path of a file in it", name="output", value=name
+        )
+    if not stat.S_ISREG(mode):
+        # The new file would replace the device or the pipe.
+        raise UsageError(
+            f"output is {name!r}, which is not a regular file; omit output and write the result's body to it",
             name="output",
             value=name,
         )

@@ -1,4 +1,4 @@
-"""GET Object: the content of an object, into memory or a file (source: product page 436/7753)."""
+"""GET Object: fetch the content of an object into memory or a file (source: product page 436/7753)."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ async def get_object(
     version_id: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> GetObjectBytesResult | GetObjectFileResult:
-    """Fetch an object; ``output`` None returns its content in ``body``, otherwise it is a file that is written.
+    """Fetch an object into the file ``output``. If ``output`` is None, the content is in the result's ``body``.
 
-    A file appears under ``output`` only when it is complete and its CRC64 agrees; `PartFile` says what it keeps of the
-    file that it replaces. Threads of ``executor`` write it. ``byte_range`` is first and last byte, both included.
+    The file appears only when it is complete and its CRC64 matches. `PartFile` describes what it keeps of a file that
+    it replaces. Threads of ``executor`` write it. ``byte_range`` is the first and the last byte, both included.
     """
     check_text(version_id, "version_id")
     operation = f"GET Object {shorten(address.key)}"
@@ -95,7 +95,7 @@ def _range(byte_range: tuple[int, int]) -> str:
     whole_numbers = isinstance(byte_range, tuple) and [type(end) for end in byte_range] == [int, int]
     if not whole_numbers or not 0 <= byte_range[0] <= byte_range[1]:
         raise UsageError(
-            f"byte_range is {byte_range!r}; it is first and last byte, both included",
+            f"byte_range is {byte_range!r}; it must be the first and the last byte, both included",
             name="byte_range",
             value=byte_range,
         )
@@ -104,11 +104,11 @@ def _range(byte_range: tuple[int, int]) -> str:
 
 def _check(response: HttpResponse, crc: _Crc, operation: str, *, ranged: bool) -> None:
     if ranged and response.status != 206:
-        raise malformed(operation, f"a range was asked for, and the status is {response.status}, not 206")
+        raise malformed(operation, f"a range was requested, but the status is {response.status}, not 206")
     fields = object_fields(response, operation=operation)
     if crc.size != fields["size"]:
         raise IntegrityError(
-            f"{operation}: {crc.size} bytes arrived of {fields['size']}",
+            f"{operation}: received {crc.size} of {fields['size']} bytes",
             expected=fields["size"],
             actual=crc.size,
             retryable=True,
@@ -116,7 +116,7 @@ def _check(response: HttpResponse, crc: _Crc, operation: str, *, ranged: bool) -
     expected = fields["crc64"]
     if response.status == 200 and expected is not None and crc.value != expected:
         raise IntegrityError(
-            f"{operation}: the content was damaged on its way: its CRC64 is {crc.value}, the server's {expected}",
+            f"{operation}: checksum mismatch: server CRC64 {expected}, local {crc.value}",
             expected=expected,
             actual=crc.value,
             retryable=True,
@@ -132,7 +132,7 @@ class _Sink(Protocol):
 
 
 class _Crc:
-    """Counts and checks what passes into a sink."""
+    """Counts the bytes that go into a sink and computes their CRC64."""
 
     def __init__(self, sink: _Sink) -> None:
         self._sink = sink

@@ -1,4 +1,4 @@
-"""HEAD Object: what is known of an object, without its content (source: product page 436/7745)."""
+"""HEAD Object: the properties of an object, without its content (source: product page 436/7745)."""
 
 from __future__ import annotations
 
@@ -36,14 +36,16 @@ async def head_object(
         response = await session.call(request)
     except ServerError as error:
         if error.status == 400 and not error.code:
-            # The answer to HEAD has no body; little else can be wrong with such a request.
-            error.add_note("HEAD tells no reason; an object with a customer's key needs that one: sse_customer_key=…")
+            # The response to HEAD has no body, and little else can be wrong with such a request.
+            error.add_note(
+                "a response to HEAD gives no reason; an object with a customer's key needs sse_customer_key=…"
+            )
         raise
     return HeadObjectResult(**object_fields(response, operation=operation))
 
 
 def object_fields(response: HttpResponse, *, operation: str) -> dict[str, Any]:
-    """The fields of `HeadObjectResult`, which an answer to GET Object has too."""
+    """Return the fields of `HeadObjectResult`; a response to GET Object has them too."""
     headers = response.headers
     return {
         **responses.common(response),

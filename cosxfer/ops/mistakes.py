@@ -1,4 +1,4 @@
-"""Warnings of what is allowed, and probably a mistake."""
+"""Warnings about input that is allowed but probably a mistake."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ LONGEST_PATH = 4096
 MOST_WARNINGS = 1000
 
 _warned: set[str] = set()
-"""The texts that a warning named: each is named once in a process, `MOST_WARNINGS` in all."""
+"""The texts that a warning has quoted: each once in a process, at most `MOST_WARNINGS`."""
 
 
 def warn_if_folder(key: str, content_length: int | None) -> None:
-    """Warn if ``key`` ends in a slash, as that of a folder does, and there is content; None: it is not known yet."""
+    """Warn if ``key`` ends in a slash, like that of a folder, and there is content; None if that is not known yet."""
     if key.endswith("/") and content_length != 0:
         logger.warning(
-            "the key %s ends in a slash, which stands for a folder: consoles show no file there. Give the file's name "
-            "too: %s",
+            "the key %s ends in a slash, which means a folder: consoles show no file there. Add the name of the file: "
+            "%s",
             shorten(key),
             shorten(f"{key}NAME"),
         )
 
 
 def may_be_path(text: str) -> bool:
-    """Whether a text can be a path at all: one short line."""
+    """Whether a text can be a path: one short line."""
     return 0 < len(text) <= LONGEST_PATH and "\n" not in text and "\0" not in text
 
 
 async def warn_if_path(text: str, executor: Workers) -> None:
-    """Warn if a body that is text names a file; looked up in a thread."""
+    """Warn if a text that is sent as a body is the path of a file. A thread looks it up."""
     if not may_be_path(text) or text in _warned or len(_warned) >= MOST_WARNINGS:
         return
     try:
         found = await in_thread(executor.waiting, os.path.isfile, text)
     except CosxferError:
-        return  # no thread: the call itself needs none
+        return  # no thread is available, but the call itself needs none
     if found:
         _warned.add(text)
         logger.warning(
-            "the body is the text %s, and there is a file of that name: the text is sent, not the file. Pass "
-            "pathlib.Path(…) for the file's content",
+            "the body is the text %s, and a file of that name exists: the text is sent, not the file. Pass "
+            "pathlib.Path(…) to send the file",
             shorten(text),
         )

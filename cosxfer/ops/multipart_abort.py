@@ -1,4 +1,4 @@
-"""Abort Multipart Upload: its parts are deleted (source: product page 436/7740)."""
+"""Abort Multipart Upload: delete its parts (source: product page 436/7740)."""
 
 from __future__ import annotations
 

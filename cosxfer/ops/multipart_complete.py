@@ -1,4 +1,4 @@
-"""Complete Multipart Upload: the parts become one object (source: product page 436/7742)."""
+"""Complete Multipart Upload: join the parts to one object (source: product page 436/7742)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cosxfer.ops.session import Session
 from cosxfer.sdk_names import plain
 
 PartInput: TypeAlias = Part | MultipartUploadResult | Mapping[str, Any] | tuple[int | str, str]
-"""A part of `multipart_complete`: a record, a mapping with ``PartNumber`` and ``ETag``, or a pair of these two."""
+"""A part of `multipart_complete`: a record, a mapping with ``PartNumber`` and ``ETag``, or a pair of them."""
 
 WANTED = (
     "an iterable of cosxfer.Part or of what multipart_upload returned, of mappings with PartNumber and ETag, "
@@ -52,14 +52,14 @@ async def multipart_complete(
         body=body,
         content_length=len(body),
         stall_timeout_seconds=max(session.config.complete_timeout_seconds, session.config.stall_timeout_seconds),
-        # COS sends status 200 at once and the outcome later. A response without an outcome is no success.
+        # COS sends status 200 at once and the outcome later. A response without an outcome is not a success.
         check=lambda response: _check(response, operation),
     )
     response = await session.call(request)
     root = responses.document(response, "CompleteMultipartUploadResult", operation=operation)
     return MultipartCompleteResult(
         **responses.common(response),
-        # Without the scheme, as everywhere.
+        # Without the scheme, as in every other result.
         location=_bare(xml.text_of(root, "Location")) or session.endpoint(address).location(address.key),
         bucket=xml.text_of(root, "Bucket", address.bucket),
         key=address.shown_key,
@@ -82,15 +82,15 @@ def _check(response: responses.HttpResponse, operation: str) -> None:
 
 
 def _crc64(root: Element) -> int | None:
-    # A header cannot follow once the 200 is out; then the checksum stands in the body.
+    # The checksum is in the body if the server sent the header of the response before it knew it.
     text = xml.text_of(root, "CRC64") or xml.text_of(root, "x-cos-hash-crc64ecma")
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else None
 
 
 def listed_parts(parts: Iterable[PartInput]) -> list[Part | MultipartUploadResult]:
-    """The parts as records, whatever the caller has them as; raises `UsageError` for what is none."""
+    """Return the parts as records; raises `UsageError` for an entry that is not a part."""
     if not isinstance(parts, Iterable) or isinstance(parts, str | bytes | Mapping):
-        inside = "; the list is in it: give parts['Part']" if isinstance(parts, Mapping) and "Part" in parts else ""
+        inside = "; pass the list in it: parts['Part']" if isinstance(parts, Mapping) and "Part" in parts else ""
         raise wrong_type("parts", parts, WANTED + inside)
     return [_as_part(part) for part in parts]
 
@@ -122,15 +122,15 @@ def _as_part(part: PartInput) -> Part | MultipartUploadResult:
 def _sorted(listed: list[Part | MultipartUploadResult]) -> list[Part | MultipartUploadResult]:
     chosen = sorted(listed, key=lambda part: part.part_number)
     if not chosen:
-        raise UsageError("parts is empty; a multipart upload has at least one part", name="parts", value=())
+        raise UsageError("parts is empty; a multipart upload needs at least one part", name="parts", value=())
     for part in chosen:
         if not part.etag.strip('"') or not part.etag.isprintable():
             raise UsageError(
-                f"part {part.part_number} has the ETag {part.etag!r}; it comes from multipart_upload",
+                f"part {part.part_number} has the ETag {part.etag!r}; pass the one that multipart_upload returned",
                 name="parts",
                 value=part.part_number,
             )
     for before, after in pairwise(chosen):
         if before.part_number == after.part_number:
-            raise UsageError(f"part {after.part_number} is there twice", name="parts", value=after.part_number)
+            raise UsageError(f"parts holds part {after.part_number} twice", name="parts", value=after.part_number)
     return chosen

@@ -15,8 +15,8 @@ from cosxfer.ops.mistakes import warn_if_folder
 from cosxfer.ops.session import Session
 
 MAY_HAVE_BEGUN = (
-    "An empty multipart upload of this key may have begun on the server: multipart_list shows it, multipart_abort "
-    "removes it"
+    "the server may have begun an empty multipart upload of this key: multipart_list shows it, multipart_abort removes "
+    "it"
 )
 
 

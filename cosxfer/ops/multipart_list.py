@@ -1,4 +1,4 @@
-"""List Multipart Uploads: what was begun and neither completed nor aborted (source: product page 436/7736)."""
+"""List Multipart Uploads: those that are neither completed nor aborted (source: product page 436/7736)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def multipart_list(
             raise
         root = None
     if root is None or (encoding_type is None and b"\r" in response.body):
-        # A key that XML cannot hold, or a carriage return, which XML reads as a line feed.
+        # There is a key that XML cannot hold, or a carriage return, which XML reads as a line feed.
         return await multipart_list(
             session,
             address,

@@ -1,4 +1,4 @@
-"""List Parts: what has been uploaded of a multipart upload (source: product page 436/7747)."""
+"""List Parts: the uploaded parts of a multipart upload (source: product page 436/7747)."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def multipart_list_part(
 
 
 def check_encoding_type(value: str | None) -> None:
-    """Refuse what is no text, and warn of what COS may not know."""
+    """Raise `UsageError` if ``value`` is not text, and warn if COS may not know it."""
     check_text(value, "encoding_type")
     if value not in (None, "url"):
         warn_unknown_value("encoding_type", str(value), ("url",))

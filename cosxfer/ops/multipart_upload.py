@@ -1,4 +1,4 @@
-"""Upload Part: 1 MiB to 5 GiB, the last one may be smaller (source: product page 436/7750)."""
+"""Upload Part: 1 MiB to 5 GiB; the last part may be smaller (source: product page 436/7750)."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ async def multipart_upload(
 ) -> tuple[MultipartUploadResult, str]:
     """Send one part and return the result and the HTTP version.
 
-    ``md5`` (16 bytes) goes into Content-MD5 and is compared with the ETag, ``crc64`` with the server's; None leaves
-    either out. The ETag of a part that is encrypted with a key of the KMS or of the customer need not be its MD5:
-    ``etag_is_md5`` says whether it is; None that this is not known, and that an equal CRC64 is enough. Where the answer
-    tells of such a key it is not compared.
+    ``md5`` (16 bytes) is sent as Content-MD5 and compared with the ETag; ``crc64`` is compared with the server's. None
+    omits the comparison. The ETag of a part that is encrypted with a key of the KMS or of the customer need not be its
+    MD5. ``etag_is_md5`` states whether it is; None means unknown, and then a matching CRC64 is enough. If the response
+    shows that such a key was used, the ETag is not compared.
 
-    409 means that an earlier attempt at this part, whose answer was lost, is still under way. So the server is asked
-    which parts it has, and where ours is there, that is the answer; the HTTP version is then empty.
+    409 means that an earlier attempt at this part, whose response was lost, is still running. The call then lists the
+    parts. If ours is stored, the call succeeds with that response, and the HTTP version is empty.
     """
     operation = f"Upload Part {part_number}"
     all_headers = dict(headers or {})
@@ -64,7 +64,7 @@ async def multipart_upload(
                 part_number_marker=part_number - 1,
             )
         except CosxferError:
-            return None  # not known, so it is sent again: a part that is there twice is there once
+            return None  # unknown, so send it again: that replaces the part
         for part in listed.parts:
             if (part.part_number, part.size, bare_etag(part.etag)) == (part_number, content_length, md5.hex()):
                 if on_sent is not None:

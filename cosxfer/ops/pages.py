@@ -1,4 +1,4 @@
-"""Listings to their end: one request for each page, the next one when the entries before it were taken."""
+"""Iterating over whole listings. A page is requested only when the entries before it were taken."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def all_uploads(
     key_marker: str | None,
     upload_id_marker: str | None,
 ) -> AsyncGenerator[Upload | CommonPrefix, None]:
-    """The uploads of each page, then its common prefixes."""
+    """Yield the uploads of each page, then its common prefixes."""
     while True:
         page = await multipart_list(
             session,
@@ -43,10 +43,10 @@ async def all_uploads(
         if not page.is_truncated:
             return
         markers = (page.next_key_marker, page.next_upload_id_marker)
-        # A server that goes round in circles must not take us along.
+        # Markers that do not advance would make this loop endless.
         if not page.next_key_marker or markers == (key_marker or "", upload_id_marker or ""):
             raise responses.malformed(
-                f"List Multipart Uploads of {address.bucket}", "it has more pages and no way to the next"
+                f"List Multipart Uploads of {address.bucket}", "it is truncated but has no new marker"
             )
         key_marker, upload_id_marker = page.next_key_marker, page.next_upload_id_marker or None
 
@@ -60,7 +60,7 @@ async def all_parts(
     part_number_marker: int | str | None,
     encoding_type: str | None,
 ) -> AsyncGenerator[Part, None]:
-    """The parts, by their numbers."""
+    """Yield the parts in the order of their numbers."""
     part_number_marker = as_number(part_number_marker)
     while True:
         page = await multipart_list_part(
@@ -77,5 +77,5 @@ async def all_parts(
             return
         after = page.next_part_number_marker
         if after is None or after <= (part_number_marker or 0):
-            raise responses.malformed(f"List Parts of {upload_id}", "it has more pages and no way to the next")
+            raise responses.malformed(f"List Parts of {upload_id}", "it is truncated but has no new marker")
         part_number_marker = after

@@ -1,4 +1,4 @@
-"""A file that is written beside its final place and takes it when it is complete."""
+"""A file that is written beside its final place and moved there when it is complete."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ _PATH_MAX = 4096
 _LONGEST_NAME = 255
 
 _PIECES_AT_ONCE = 512
-"""What one call of writev takes; its limit is 1024."""
+"""The number of pieces in one call of writev, whose limit is 1024."""
 
 _SLOTS = 8
-"""Names for writers of one file at a time; each is looked at for what a killed process left."""
+"""The number of names for files of concurrent writers of one path. Each is checked for a file of a killed process."""
 
 
 class PartFile:
-    """The file that will be ``path``; a link stays a link. Raises ``OSError``.
+    """The file that will become ``path``. If ``path`` is a link, it stays a link. Raises ``OSError``.
 
-    A new file has the mode that ``open`` gives. A file that replaces another one has its permissions, its group and,
-    where that is allowed, its owner from the beginning, before the first byte; never its setuid, setgid and sticky
-    bits. Its access control list is kept, other extended attributes are not. Where the group or the list cannot be
-    kept, the group gets no access.
+    A new file has the mode that ``open`` gives. A file that replaces another one gets its permissions, its group and,
+    if allowed, its owner before the first byte is written, but never its setuid, setgid and sticky bits. Its access
+    control list is kept; other extended attributes are not. If the group or the list cannot be kept, the group gets no
+    access.
 
-    Other processes see the old file or the whole new one, also if this process is killed. Nothing is forced to the
-    disk (fsync) unless ``commit`` is told to: after a power failure the file can be missing or incomplete.
+    Other processes see the old file or the whole new one, even if this process is killed. Only ``commit`` with
+    ``sync`` forces the file to the disk (fsync); otherwise it may be missing or incomplete after a power failure.
 
     The file is locked (flock) until it is complete. The next writer of ``path`` removes unlocked ones, which killed
-    processes left; a file system without locks keeps them.
+    processes left. On a file system without locks they stay.
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,12 +56,12 @@ class PartFile:
         self.file = os.fdopen(fd, "wb", buffering=0)
 
     def _shorten(self) -> None:
-        """Reach a folder beyond PATH_MAX by its descriptor, which Linux shows as a short path."""
+        """Open a directory whose path exceeds PATH_MAX, and use the short path of its descriptor (Linux)."""
         flags = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
         self._folder = open_path(str(self._target.parent), flags)
         self._target = Path(f"/proc/self/fd/{self._folder}") / self._target.name
         if self._target.is_symlink():
-            # `realpath` cannot follow a link there, and the link must not be replaced by the file.
+            # `realpath` cannot follow a link there, and the file must not replace the link.
             self._close_folder()
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
 
@@ -71,7 +71,7 @@ class PartFile:
             os.close(folder)
 
     def _begin(self) -> int:
-        """Make the file beside its place, and return its descriptor."""
+        """Create the file beside its place and return its descriptor."""
         names = _names(self._target)
         for name in names:
             _remove_abandoned(name)
@@ -83,10 +83,10 @@ class PartFile:
             if fd is not None:
                 self.path = name
                 return fd
-        raise FileExistsError(f"{names[0].name} and its kind are taken")
+        raise FileExistsError(f"{names[0].name} and all alternative names exist")
 
     def write(self, pieces: Sequence[bytes | memoryview]) -> None:
-        """Write all of ``pieces`` to the end."""
+        """Append all of ``pieces``."""
         for first in range(0, len(pieces), _PIECES_AT_ONCE):
             left = sum(map(len, batch := pieces[first : first + _PIECES_AT_ONCE]))
             written = os.writev(self.file.fileno(), batch)
@@ -96,12 +96,12 @@ class PartFile:
                     rest = rest[os.write(self.file.fileno(), rest) :]
 
     def clear(self) -> None:
-        """Begin anew with an empty file."""
+        """Truncate the file to start again."""
         self.file.seek(0)
         self.file.truncate()
 
     def commit(self, *, replace: bool = True, sync: bool = False) -> None:
-        """Put the file in its place. Raises ``FileExistsError`` without ``replace`` if another one is there."""
+        """Move the file to its place; raises ``FileExistsError`` if a file is there and ``replace`` is False."""
         if sync:
             os.fsync(self.file.fileno())
         self.file.close()
@@ -112,7 +112,7 @@ class PartFile:
         self._unlock()
 
     def discard(self) -> None:
-        """Remove the file, unless it is in its place. May be called again."""
+        """Remove the file unless it is in its place. It may be called twice."""
         if self._lock < 0:
             return
         with suppress(OSError):
@@ -139,13 +139,13 @@ def _move_to_free(part: Path, target: Path) -> None:
 
 
 def _names(target: Path) -> list[Path]:
-    """Names beside ``target`` that fit wherever its own does."""
+    """Return names beside ``target`` that are valid if its own name is."""
     digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:8]
     return [target.with_name(f".{target.name[:40]}.{digest}.cosxfer-part{slot}") for slot in range(_SLOTS)]
 
 
 def _created(name: Path, target: Path) -> int | None:
-    """A new file ``name``, locked, with the permissions of ``target``. None if another writer removed it at once."""
+    """Create ``name``, locked, with the permissions of ``target``; None if another writer removed it at once."""
     try:
         old = target.stat()
     except FileNotFoundError:
@@ -176,12 +176,12 @@ def _take_permissions(fd: int, target: Path, old: os.stat_result) -> None:
     same_group = os.fstat(fd).st_gid == old.st_gid
     acl = _acl_of(target)
     mode = old.st_mode & 0o777
-    # With a list, the group's bits are the mask of the list and not what the group may do.
+    # With a list, the group bits are the mask of the list, not the permissions of the group.
     os.fchmod(fd, mode if same_group and acl is None else mode & ~0o070)
     if hasattr(os, "setxattr"):
         with suppress(OSError):
             if acl is None:
-                os.removexattr(fd, _ACL)  # the one that the folder gives to new files
+                os.removexattr(fd, _ACL)  # the default list of the directory
             elif same_group:
                 os.setxattr(fd, _ACL, acl)
 
@@ -192,21 +192,21 @@ def _acl_of(target: Path) -> bytes | None:
     try:
         return os.getxattr(target, _ACL)
     except OSError:
-        return None  # there is none, or the file system has none
+        return None  # the file has no list, or the file system does not support them
 
 
 def _remove_abandoned(name: Path) -> None:
-    """Remove a file of ours that nobody has locked: its writer was killed."""
+    """Remove a part file that is not locked, because its writer was killed."""
     try:
         fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
-        return  # there is none; or it replaces a file that its owner cannot read, and has its mode
+        return  # it does not exist, or it has the mode of a file that its owner cannot read
     try:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or os.geteuid() not in (0, found.st_uid) or found.st_nlink != 1:
             return
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # A writer keeps its lock until the name is free again: so it is still the abandoned file.
+        # A writer keeps its lock until the name is free again, so this is still the abandoned file.
         if _is_at(name, fd):
             name.unlink()
     except OSError:

@@ -1,4 +1,4 @@
-"""POST Object: an object by an HTML form, signed or sent (source: product page 436/14690)."""
+"""POST Object: sign an HTML form for an object, or send it (source: product page 436/14690)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cosxfer.ops.proof import check_proof, proof
 from cosxfer.ops.session import Session
 
 EARLY_SECONDS = 60
-"""A form is valid from a minute ago: a server whose clock is behind must not see a signature of the future."""
+"""A form is valid from a minute ago. Otherwise a server with a slow clock would refuse it as not yet valid."""
 LONGEST_SECONDS = 100 * 365 * 24 * 3600
 SUCCESS_STATUSES = (200, 201, 204)
 
@@ -34,7 +34,7 @@ _FIELD_NAMES = {
     "expires": "Expires",
     "x-cos-acl": "acl",
 }
-"""Form fields that are not called like their header."""
+"""Form fields whose name differs from the header's."""
 
 
 async def presign_post(
@@ -48,16 +48,16 @@ async def presign_post(
 ) -> PresignedPost:
     """Sign a form for ``key``, which may hold ``${filename}``; ``fields`` come from `post_fields`.
 
-    ``credentials`` None are those of the session.
+    If ``credentials`` is None, those of the session are used.
     """
     expires_seconds = check_form(conditions, expires_seconds)
     endpoint = session.endpoint(address)
     if credentials is None:
         credentials = await session.credentials()
     if credentials is None:
-        raise CredentialsError("a form is signed, and this client is anonymous; give it keys")
+        raise CredentialsError("an anonymous client cannot sign a form; give the client keys")
     now = int(session.now())
-    # A temporary key ends when it ends, whatever the form says.
+    # A form cannot outlive the temporary key that signs it.
     ends = min(now + expires_seconds, int(credentials.expires_at or now + expires_seconds))
     signed = form_fields(
         credentials,
@@ -115,9 +115,9 @@ async def post_object(
     crc64: int | None,
     on_sent: Callable[[int], None] | None = None,
 ) -> PostObjectResult:
-    """Send a form whose fields go before ``body``. ``signed`` returns all of them, the signature included.
+    """Send a form whose fields come before ``body``. ``signed`` returns all fields, including the signature.
 
-    A form that is refused for a wrong clock or for expired keys is signed and sent once more.
+    If the server refuses the form for a wrong clock or expired keys, it is signed again and sent once more.
     """
     warn_if_folder(address.key, content_length)
     again = False
@@ -159,8 +159,8 @@ async def _send(
     operation = f"POST Object {shorten(address.key)}"
     if requests.SSE_CUSTOMER_KEY in fields:
         check_confidential(session.endpoint(address))
-    assert not isinstance(body, AsyncIterable), "a form is sent again where it failed"
-    # 128 random bits: no content holds them, unless by a chance that need not be reckoned with.
+    assert not isinstance(body, AsyncIterable), "a form may be sent again, so its body must be readable twice"
+    # 128 random bits, so the chance that the content holds the boundary is negligible.
     boundary = f"cosxfer-{secrets.token_hex(16)}"
     before, after = form.head(fields, filename=filename, boundary=boundary), form.tail(boundary)
     counted = None if on_sent is None else _file_alone(on_sent, len(before), content_length)
@@ -201,7 +201,7 @@ async def _send(
 
 
 def _file_alone(on_sent: Callable[[int], None], before: int, length: int) -> Callable[[int], None]:
-    """Pass on what of the bytes that were sent is the file's, without the form around it."""
+    """Return a counter of all bytes sent that reports only those of the file, not those of the form around it."""
     sent = reported = 0
 
     def count(amount: int) -> None:

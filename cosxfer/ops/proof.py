@@ -1,4 +1,4 @@
-"""How a response proves that the server has the bytes that were sent."""
+"""Checking that a response proves that the server has the bytes that were sent."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def check_proof(operation: str, response: HttpResponse, *, md5: bytes | None, cr
 def mismatch(operation: str, name: str, *, local: object, server: object, retryable: bool = True) -> IntegrityError:
     """Return the error for a checksum that differs.
 
-    ``retryable`` says that a second attempt may succeed: the bytes were damaged on their way.
+    ``retryable`` means that a second attempt may succeed, because the bytes were damaged in transit.
     """
     return IntegrityError(
         f"{operation}: checksum mismatch: server {name} {server}, local {local}",
@@ -55,6 +55,6 @@ def mismatch(operation: str, name: str, *, local: object, server: object, retrya
 
 
 def proof(*, crc64_agrees: bool, etag: str, md5: bytes | None) -> Proof:
-    """``crc64_agrees``: the server sent the CRC64 of these bytes, and it was compared."""
+    """Return the fields of a result. ``crc64_agrees`` means that the server's CRC64 of these bytes was compared."""
     verified_by = "crc64" if crc64_agrees else "etag" if md5 is not None and bare_etag(etag) == md5.hex() else ""
     return Proof(verified=bool(verified_by), verified_by=verified_by)

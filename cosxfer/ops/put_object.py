@@ -1,4 +1,4 @@
-"""PUT Object: one object in one request, 5 GiB at most (source: product page 436/7749)."""
+"""PUT Object: send one object of at most 5 GiB in one request (source: product page 436/7749)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def put_object(
     """Send ``body`` and return the result and the HTTP version.
 
     ``headers`` are those of the object (`requests.object_headers`).
-    ``md5`` (16 bytes) goes into Content-MD5; ``crc64`` is compared with the server's. None leaves either out.
+    ``md5`` (16 bytes) is sent as Content-MD5; ``crc64`` is compared with the server's. None omits either.
     """
     warn_if_folder(address.key, content_length)
     operation = f"PUT Object {shorten(address.key)}"

@@ -1,4 +1,4 @@
-"""What every operation shares: address, signature, transport, retries."""
+"""Sending the requests of all operations: address, signature, transport, retries."""
 
 from __future__ import annotations
 
@@ -26,43 +26,43 @@ from cosxfer.transport.base import Transport
 logger = clean_logger("cosxfer")
 
 RETRIES = "cosxfer.retry"
-"""The logger of requests that are sent again, at the level INFO; ``reason`` of a record is the error's text."""
+"""The logger of retries, at the level INFO. ``reason`` of a record is the text of the error."""
 
 retry_logger = clean_logger(RETRIES)
 
 SIGNATURE_LIFE_SECONDS = 900
 SMALLEST_SKEW_SECONDS = 30
-"""A server's clock that differs by less is not why a signature was refused."""
+"""If the server's clock differs by less, that is not why it refused a signature."""
 
 
 UNEXPLAINED_SECONDS = 60.0
-"""A refusal that names no reason renews the keys at most this often: it may be a lack of permission."""
+"""A refusal without a reason renews the keys at most this often, because the permission may be missing."""
 
 
 @dataclass
 class _Shared:
-    """What all sessions of a client share."""
+    """The state that all sessions of a client share."""
 
     offset_seconds: float = 0.0
-    """How far the server's clock is ahead of ours, as refusals have shown."""
+    """How far the server's clock is ahead of ours, measured from refusals."""
     doubted_at: float = float("-inf")
-    """When keys were last renewed for a refusal without a reason, by the monotonic clock."""
+    """When keys were last renewed after a refusal without a reason, by the monotonic clock."""
     budget: RetryBudget = field(default_factory=RetryBudget)
     binding: Binding = field(default_factory=Binding)
 
 
 @dataclass(frozen=True)
 class Signing:
-    """By what a request was signed, or a form: to be given to `Session.learn` if the server refuses it."""
+    """The keys and the clock that signed a request or a form; for `Session.learn` if the server refuses it."""
 
     credentials: Credentials | None
     offset: float
     ahead: float
-    """The clock's lead on the monotonic clock when it was made; another lead later shows that the clock was set."""
+    """The wall clock minus the monotonic clock at that time. If it differs later, the wall clock was set."""
 
 
 class _Sent:
-    """Counts the bytes that one attempt has sent, and passes them on."""
+    """Counts the bytes that one attempt sends, and reports them."""
 
     __slots__ = ("_count", "_on_sent")
 
@@ -71,18 +71,18 @@ class _Sent:
         self._count = 0
 
     def add(self, amount: int) -> None:
-        """``amount`` more were sent."""
+        """Report that ``amount`` more bytes were sent."""
         self._count += amount
         self._on_sent(amount)
 
     def take_back(self) -> None:
-        """The attempt has failed: they have to be sent again."""
+        """Report that the attempt has failed, so its bytes have to be sent again."""
         if self._count:
             self._on_sent(-self._count)
 
 
 class Session:
-    """One client's way to COS. Used from one event loop."""
+    """Sends the requests of one client to COS. Used from one event loop."""
 
     def __init__(
         self,
@@ -101,9 +101,9 @@ class Session:
         self._shared = shared or _Shared()
 
     def observed(self, on_retry: Callable[[CosxferError], None]) -> Session:
-        """Return a session for one piece of work; it shares everything with this one.
+        """Return a session that shares everything with this one and reports its retries to ``on_retry``.
 
-        ``on_retry`` gets the error of each request that is about to be sent again; what it raises ends the call.
+        ``on_retry`` gets the error before each retry. If it raises, the call ends with that exception.
         """
         return Session(
             config=self.config,
@@ -122,7 +122,7 @@ class Session:
     def endpoint(self, address: ObjectAddress, *, bind: bool = False) -> Endpoint:
         """Return the endpoint of the bucket of ``address``.
 
-        ``bind`` says that it is used now: an endpoint without ``{bucket}`` serves this bucket alone from here on.
+        ``bind`` means that it is used now: from then on, an endpoint without ``{bucket}`` serves this bucket alone.
         """
         region = address.region
         if region is not None and region != "":
@@ -134,19 +134,19 @@ class Session:
         return endpoint
 
     async def credentials(self) -> Credentials | None:
-        """The keys that are valid now; None for anonymous access."""
+        """Return the keys that are valid now; None for anonymous access."""
         return await self.keys.get(self.now())
 
     async def signing(self) -> Signing:
-        """The keys and the clock of a signature that is made now."""
+        """Return the keys and the clock for a signature that is made now."""
         credentials = await self.credentials()
         return Signing(credentials, self._shared.offset_seconds, time.time() - time.monotonic())
 
     async def call(self, request: CosRequest) -> HttpResponse:
         """Send ``request`` until it succeeds or its error is final, and return the response.
 
-        A body that cannot be read twice is sent once; a failure before its reading began does not count as an attempt.
-        A wrong clock and expired keys are corrected in any case: for the next call, if not for this one.
+        A body that cannot be read twice is sent once. A failure before its reading began does not count as an attempt.
+        A wrong clock and expired keys are corrected in any case, at least for the next call.
         """
         policy = self.policy
         if request.max_attempts is not None:
@@ -172,9 +172,9 @@ class Session:
                 learnt = self.learn(error, signing, method=request.method) if request.signed else ""
                 if not can_be_sent_again(request.body):
                     if learnt:
-                        error.add_note(f"{learnt}, so the same call may succeed now with a new body")
+                        error.add_note(f"{learnt}, so the same call with a new body may succeed now")
                     raise
-                # A wrong clock or expired keys are corrected once each, without an attempt being counted.
+                # A wrong clock or expired keys are corrected once each. That does not count as an attempt.
                 if learnt and learnt not in corrected:
                     corrected.add(learnt)
                     self.note_retry(error, attempt=attempt, delay_seconds=0.0)
@@ -216,7 +216,7 @@ class Session:
         if request.content_length is not None and (request.content_length or request.method in ("PUT", "POST")):
             headers["content-length"] = str(request.content_length)
         if request.content_length == 0:
-            # There is nothing to hold back; RFC 9110 forbids the expectation without a body.
+            # RFC 9110 forbids the expectation without a body.
             headers.pop("expect", None)
         if attempt > 1:
             headers["x-cos-sdk-retry"] = "true"
@@ -250,9 +250,10 @@ class Session:
         return added
 
     def learn(self, error: CosxferError, signing: Signing, *, method: str) -> str:
-        """Mend what made the server refuse a signature; returns what was mended, empty where nothing was.
+        """Correct the clock or the keys if they made the server refuse a signature.
 
-        ``signing`` is that of the refused request: another request may have mended the clock or the keys since.
+        Returns a sentence about it, empty if nothing changed. ``signing`` is that of the refused request, since another
+        request may have corrected the clock or the keys meanwhile.
         """
         if not isinstance(error, ServerError):
             return ""
@@ -268,13 +269,13 @@ class Session:
                 return "the clock was corrected"
         doubted = unexplained and method == "HEAD" and self._may_doubt(signing.credentials)
         if expired or doubted or error.code in ("ExpiredToken", "InvalidAccessKeyId"):
-            return "the keys are asked for anew" if self.keys.discard(signing.credentials, doubted=doubted) else ""
+            return "the keys are renewed" if self.keys.discard(signing.credentials, doubted=doubted) else ""
         return ""
 
     def _may_doubt(self, credentials: Credentials | None) -> bool:
-        """Whether a refusal without a reason is worth new keys."""
+        """Whether a refusal without a reason may renew the keys."""
         if not self.keys.is_current(credentials):
-            return True  # there are newer ones already
+            return True  # newer keys exist already
         now = time.monotonic()
         if now - self._shared.doubted_at < UNEXPLAINED_SECONDS:
             return False
@@ -282,13 +283,13 @@ class Session:
         return True
 
     def now(self) -> float:
-        """Unix seconds by the server's clock, as far as it is known."""
+        """Return the Unix time by the server's clock, as far as that is known."""
         return time.time() + self._shared.offset_seconds
 
     def note_retry(
         self, error: CosxferError, *, attempt: int, delay_seconds: float, max_attempts: int | None = None
     ) -> None:
-        """A request is about to be sent again because of ``error``, for the ``attempt``-th time in all."""
+        """Report that a request is about to be sent again because of ``error``, as attempt number ``attempt``."""
         if self._on_retry is not None:
             self._on_retry(error)
         retry_logger.info(
@@ -312,7 +313,7 @@ def _clean_up(failure: BaseException, outgoing: HttpRequest, sent: _Sent | None,
 
 
 def _shown(request: HttpRequest) -> str:
-    """The request line, for a log. The signature is a header, so the query holds no secret."""
+    """Return the request line for a log. The signature is a header, so the query holds no secret."""
     endpoint = request.endpoint
     again = ", sent again" if "x-cos-sdk-retry" in request.headers else ""
     return f"{request.method} {endpoint.scheme}://{endpoint.authority}{request.target}{again}"

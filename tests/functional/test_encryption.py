@@ -153,7 +153,7 @@ def test_what_has_a_customers_key_is_not_read_without_it_or_with_another(
         with pytest.raises(cosxfer.ServerError) as head:
             client.head_object(server.bucket, "locked", **given)
         assert head.value.status == 400
-        # HEAD tells no reason; that one is likely.
+        # A response to HEAD gives no reason; a missing key is the likely one.
         assert "sse_customer_key" in "".join(getattr(head.value, "__notes__", []))
 
 

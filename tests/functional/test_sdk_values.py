@@ -126,7 +126,7 @@ def test_an_invalid_part_is_refused_before_anything_is_sent(run: Any, part: Any)
 
 
 def test_a_part_that_is_there_twice_in_two_forms_is_refused() -> None:
-    with pytest.raises(cosxfer.UsageError, match="part 1 is there twice"):
+    with pytest.raises(cosxfer.UsageError, match="parts holds part 1 twice"):
         blocking(
             "multipart_complete", {**CALLS["multipart_complete"], "parts": [(1, "e"), {"PartNumber": "1", "ETag": "f"}]}
         )

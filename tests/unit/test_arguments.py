@@ -345,7 +345,7 @@ def test_what_is_wrong_for_every_file_of_a_directory_is_said_once(cos: FakeCos, 
 def test_an_object_is_not_fetched_if_its_file_is_a_directory(cos: FakeCos, tmp_path: Path, output: str) -> None:
     with (
         cos.blocking_client() as client,
-        pytest.raises(cosxfer.UsageError, match="is a directory; name the file in it"),
+        pytest.raises(cosxfer.UsageError, match="is a directory; give the path of a file in it"),
     ):
         client.get_object(BUCKET, "k", output=output.format(tmp_path=tmp_path))
     assert not cos.calls

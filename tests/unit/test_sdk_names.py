@@ -321,7 +321,10 @@ def test_a_call_without_parameters_and_a_class_method_say_so_too(cos: FakeCos) -
 
 def test_parts_in_the_form_of_cos_python_sdk_v5_get_a_hint_to_the_list(cos: FakeCos) -> None:
     parts: Any = {"Part": [{"PartNumber": 1, "ETag": '"e"'}]}
-    with cos.blocking_client() as client, pytest.raises(cosxfer.UsageError, match=r"give parts\['Part'\]") as caught:
+    with (
+        cos.blocking_client() as client,
+        pytest.raises(cosxfer.UsageError, match=r"pass the list in it: parts\['Part'\]") as caught,
+    ):
         client.multipart_complete(BUCKET, "k", upload_id="u", parts=parts)
     assert caught.value.name == "parts"
     assert not cos.calls

@@ -266,7 +266,7 @@ class NoThread(Pool):
         return super().submit(fn, *args, **kwargs)
 
 
-def test_where_no_thread_can_be_started_the_call_says_so_and_no_file_stays(
+def test_if_no_thread_can_be_started_the_call_fails_and_no_file_stays(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     async def use() -> None:

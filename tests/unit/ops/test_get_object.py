@@ -236,7 +236,7 @@ def test_a_file_that_is_replaced_leaves_its_mode_and_a_link_stays_a_link(cos: Fa
 def test_nothing_takes_the_place_of_a_pipe_or_a_device(cos: FakeCos, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    with pytest.raises(cosxfer.UsageError, match="no regular file"):
+    with pytest.raises(cosxfer.UsageError, match="not a regular file"):
         get(cos, output=pipe)
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 

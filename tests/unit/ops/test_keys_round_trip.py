@@ -217,7 +217,9 @@ def test_an_initiate_that_cannot_be_read_says_that_an_upload_may_have_begun(
             ):
                 with pytest.raises(cosxfer.ProtocolError) as caught:
                     await call()  # type: ignore[no-untyped-call]
-                assert "may have begun on the server: multipart_list shows it" in "".join(caught.value.__notes__)
+                assert "an empty multipart upload of this key: multipart_list shows it" in "".join(
+                    caught.value.__notes__
+                )
 
     asyncio.run(main())
 

@@ -58,7 +58,7 @@ def test_a_stream_that_is_refused_for_the_clock_corrects_it_for_the_next(
 ) -> None:
     clock.now = NOW + skew
     first, *others = send_streams(cos, 8)
-    assert "the clock was corrected, so the same call may succeed now" in first
+    assert "the clock was corrected, so the same call with a new body may succeed now" in first
     assert others == ["stored"] * 7
 
 
@@ -66,7 +66,7 @@ def test_a_stream_that_is_refused_for_expired_keys_renews_them_for_the_next(cos:
     give, asked = provider(cos)
     cos.fault("put_object", lambda request, proceed: error(400, "ExpiredToken"))
     first, *others = send_streams(cos, 8, credentials=give)
-    assert first.startswith("ExpiredToken; the keys are asked for anew")
+    assert first.startswith("ExpiredToken; the keys are renewed")
     assert others == ["stored"] * 7
     assert len(asked) == 2
 

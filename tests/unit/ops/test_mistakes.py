@@ -100,8 +100,8 @@ def test_a_file_for_the_key_of_a_folder_warns_once(
         []
         if key == "dir/a"
         else [
-            "the key 'dir/' ends in a slash, which stands for a folder: consoles show no file there. Give the file's "
-            "name too: 'dir/NAME'"
+            "the key 'dir/' ends in a slash, which means a folder: consoles show no file there. Add the name of the "
+            "file: 'dir/NAME'"
         ]
     )
 

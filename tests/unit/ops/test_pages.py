@@ -29,7 +29,7 @@ def test_a_listing_of_uploads_that_does_not_go_on_is_an_error(fields: list[tuple
             async for _ in circles.iter_multipart_list(BUCKET):
                 pass
 
-    with pytest.raises(cosxfer.ProtocolError, match="no way to the next"):
+    with pytest.raises(cosxfer.ProtocolError, match="it is truncated but has no new marker"):
         asyncio.run(main())
 
 
@@ -40,5 +40,5 @@ def test_a_listing_of_parts_that_does_not_go_on_is_an_error(fields: list[tuple[s
             async for _ in circles.iter_multipart_list_part(BUCKET, "k", upload_id="u"):
                 pass
 
-    with pytest.raises(cosxfer.ProtocolError, match="no way to the next"):
+    with pytest.raises(cosxfer.ProtocolError, match="it is truncated but has no new marker"):
         asyncio.run(main())
