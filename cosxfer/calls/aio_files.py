@@ -1,4 +1,4 @@
-"""Calls on files, which are tasks in the client's queue, for asyncio."""
+"""Calls for asyncio that upload files as tasks in the client's queue."""
 
 from __future__ import annotations
 
@@ -33,27 +33,28 @@ class AsyncFileCalls(AsyncCalls):
         slice_size: int | str = DEFAULT_SLICE_SIZE,
         **options: Unpack[FileOptions],
     ) -> UploadResult:
-        """Upload a file: up to ``slice_size`` bytes (1 MiB) in a single PUT, longer in parts (COS SDK: uploadFile).
+        """Upload a file: in a single PUT up to ``slice_size`` bytes (1 MiB), else in parts (COS SDK: uploadFile).
 
-        ``part_size`` is in bytes, 1 MiB to 5 GiB; None chooses 8 MiB, or more where 10,000 parts need it.
+        ``part_size`` is in bytes, 1 MiB to 5 GiB. None chooses 8 MiB, or more if the file would need over 10,000 parts.
         ``async_limit`` is the number of parts in flight, by default the client's ``concurrency``.
-        ``upload_add_meta_md5`` stores the file's MD5 as x-cos-meta-md5, for which the file is hashed before the first
-        byte is sent. The other options are the headers of `cosxfer.ObjectHeaders`.
+        ``upload_add_meta_md5`` stores the file's MD5 as x-cos-meta-md5. The file is then hashed before the first byte
+        is sent. The other options are the headers of `cosxfer.ObjectHeaders`.
 
-        Each part's MD5 goes along as Content-MD5, its ETag and CRC64 are compared, and so is the CRC64 of the whole
-        object at the end: ``result.verified``. The object appears whole, or not at all. A file that changes meanwhile
-        ends in `cosxfer.SourceChangedError`, another failure in an error of the class of its cause that is a
-        `cosxfer.UploadError` too. A failed upload keeps its parts on the server as long as its task can be restarted
-        (`restart_task`): until it is cancelled or leaves the task list, or the client is closed. With
-        ``abort_on_failure=False`` they stay for good.
+        Each part is sent with its Content-MD5, and its ETag and CRC64 are compared. At the end the CRC64 of the whole
+        object is compared (``result.verified``). The object appears whole or not at all.
 
-        The upload is a task: it waits until one of the client's ``file_parallel_limit`` slots is free. While it is
-        paused (`pause_task`) the call goes on waiting; when it is cancelled (`cancel_task`) the call raises
+        If the file changes during the upload, the call raises `cosxfer.SourceChangedError`. Any other failure raises an
+        error of the class of its cause that is also a `cosxfer.UploadError`. The parts of a failed upload stay on the
+        server while its task can be restarted (`restart_task`): until the task is cancelled or leaves the task list, or
+        the client is closed. With ``abort_on_failure=False`` they are never deleted.
+
+        The upload is a task. It waits until one of the client's ``file_parallel_limit`` slots is free. While it is
+        paused (`pause_task`), the call keeps waiting. If it is cancelled (`cancel_task`), the call raises
         `cosxfer.TaskCanceledError`. Interrupting the call cancels the task.
 
         ``on_task_ready`` is called with the task's id before anything is sent, in the caller's own thread.
         ``on_hash_progress`` and ``on_progress`` are called with a `cosxfer.Progress` several times a second, in a
-        thread of the client's where a slow one stalls nothing; the result waits up to a second for the last of them.
+        thread of the client. A slow callback delays no transfer. The call waits up to a second for the last report.
         """
         return await self.submit_upload_file(bucket, key, path, slice_size=slice_size, **options)._finish()
 
@@ -66,10 +67,10 @@ class AsyncFileCalls(AsyncCalls):
         slice_size: int | str | None = None,
         **options: Unpack[SliceFileOptions],
     ) -> UploadResult:
-        """Upload a file in parts of ``slice_size`` bytes, whatever its size (COS SDK: sliceUploadFile).
+        """Upload a file of any size in parts of ``slice_size`` bytes (COS SDK: sliceUploadFile).
 
-        An empty file has no parts and goes in a single PUT. For everything else see `upload_file`, whose
-        ``part_size`` is ``slice_size`` here.
+        An empty file has no parts and is sent in a single PUT. For everything else see `upload_file`. Its
+        ``part_size`` is called ``slice_size`` here.
         """
         return await self.submit_slice_upload_file(bucket, key, path, slice_size=slice_size, **options)._finish()
 
@@ -111,16 +112,16 @@ class AsyncFileCalls(AsyncCalls):
     ) -> list[FileResult]:
         """Upload many files, ``file_parallel_limit`` at a time (COS SDK: uploadFiles).
 
-        Each of ``files`` is a mapping with ``bucket``, ``key`` and ``path``, and whatever else `upload_file` takes,
-        callbacks included. ``slice_size`` is that of `upload_file`, for all of them that do not have their own.
+        Each of ``files`` is a mapping with ``bucket``, ``key`` and ``path``, and any other parameter of `upload_file`,
+        including callbacks. ``slice_size`` is that of `upload_file` and applies to entries that do not have their own.
 
-        Returns a `cosxfer.FileResult` for each file in the order in which they were given: its error or its result. An
-        error of one file ends that file alone, and is not raised. An entry that lacks a name, has a wrong one, or a
-        value of a wrong type is a `cosxfer.UsageError` before anything is sent.
+        Returns a `cosxfer.FileResult` for each file, in the order of ``files``, with its error or its result. An error
+        of one file ends that file alone and is not raised. If an entry lacks a name, has an unknown one, or a value of
+        a wrong type, the call raises `cosxfer.UsageError` before anything is sent.
 
-        ``on_progress`` gets the progress of all files together, ``on_file_finish(error, result, options)`` what became
-        of each, as it ends; ``options`` is the mapping that was given. A failed file that is restarted by its task
-        while others go on may finish a second time; its last outcome counts.
+        ``on_progress`` gets the progress of all files together. ``on_file_finish(error, result, options)`` is called
+        when a file ends; ``options`` is its mapping. If a failed file is restarted through its task while others run,
+        it may finish a second time, and its last outcome counts.
         """
         self._ready()
         look = partial(
@@ -143,14 +144,14 @@ class AsyncFileCalls(AsyncCalls):
     ) -> AsyncUploadBatch:
         """Put many files into the queue and return at once; the parameters are those of `upload_files`.
 
-        The batch's ``tasks`` are one for each file; its ``result()`` is what `upload_files` returns.
+        The ``tasks`` of the batch hold one task for each file. Its ``result()`` returns what `upload_files` returns.
         """
         self._ready()
         batch = self._transfers.batch(
             files, slice_size=slice_size, on_progress=on_progress, on_file_finish=on_file_finish
         )
         self._transfers.submit_all(batch)
-        with suppress(CosxferError):  # no thread: each task learns its size when it begins
+        with suppress(CosxferError):  # no thread is available: each task learns its size when it begins
             in_thread(None, self._transfers.measure, batch)
         return self._handle(batch)
 
@@ -167,22 +168,23 @@ class AsyncFileCalls(AsyncCalls):
         on_file_finish: OnFileFinish | None = None,
         **options: Unpack[DirectoryOptions],
     ) -> list[FileResult]:
-        """Upload the files of a directory tree as ``prefix/`` and their path below ``path``, ordered by that path.
+        """Upload the files of a directory tree. A file's key is ``prefix/`` and its path below ``path``.
 
-        ``include`` (None: all) and ``exclude`` are lists of patterns with the meaning that they have in a .gitignore
-        (``docs/api.md``, "Patterns"): ``*.tmp`` at any depth, ``photos/*.jpg`` from ``path``, ``cache/`` for
-        directories. A directory that matches ``exclude`` is not entered; one that matches ``include`` is included with
-        all that is in it. Each pattern that matches nothing is logged as a warning. Directories themselves, empty ones
-        too, make no objects. The tree may be of any depth.
+        Files are ordered by that path. ``include`` (None: all) and ``exclude`` are lists of patterns that mean what
+        they mean in a .gitignore (``docs/api.md``, "Patterns"): ``*.tmp`` at any depth, ``photos/*.jpg`` from
+        ``path``, ``cache/`` for directories. A directory that matches ``exclude`` is not entered. One that matches
+        ``include`` is included with its whole content. Each pattern that matches nothing is logged as a warning.
+        Directories themselves, even empty ones, create no objects. The tree may be of any depth.
 
-        A link to a file is uploaded as that file; a link to a directory is not followed. That, links to nothing or to
-        themselves, and directories that cannot be read come back as results with an error, whatever ``include`` says,
-        as files may be behind them; pipes, sockets and devices do if they are included. Raises `cosxfer.SourceError` if
-        ``path`` is no directory that can be read, or if no file matches ``include``, and `cosxfer.UsageError` for a
-        pattern that can never match.
+        A link to a file is uploaded as that file. A link to a directory is not followed. Such links, broken or cyclic
+        links, and directories that cannot be read are returned as results with an error, even if ``include`` does not
+        match them, because files may be behind them. Pipes, sockets and devices are returned so if they are included.
 
-        ``options`` hold for every file; everything else is as in `upload_files`. The tree is listed first; each file
-        takes some 2.5 KB until the call returns, almost all of it for its result.
+        Raises `cosxfer.SourceError` if ``path`` is not a readable directory or no file matches ``include``, and
+        `cosxfer.UsageError` for a pattern that can never match.
+
+        ``options`` apply to every file. Everything else is as in `upload_files`. The tree is listed first. Each file
+        takes about 2.5 KB of memory until the call returns, almost all of it for its result.
         """
         self._ready()
         look = partial(
@@ -203,58 +205,58 @@ class AsyncFileCalls(AsyncCalls):
     # -- the queue --------------------------------------------------------------------------------------------------
 
     def get_task_list(self) -> list[TaskInfo]:
-        """The tasks as they are now, in the order of their submission (COS SDK: getTaskList).
+        """Return the state of the tasks, in the order of their submission (COS SDK: getTaskList).
 
-        Of those that have ended, the last ``max_finished_tasks`` are in it.
+        Of the tasks that have ended, the list keeps the last ``max_finished_tasks``.
         """
         return self._transfers.queue.infos()
 
     def clear_finished_tasks(self) -> int:
-        """Take the tasks that have ended out of the list; returns how many these were."""
+        """Remove the tasks that have ended from the list; returns their number."""
         return self._transfers.queue.clear_finished()
 
     async def pause_task(self, task_id: str) -> bool:
-        """Pause a task: its requests are cancelled at once, and its parts stay on the server (COS SDK: pauseTask).
+        """Pause a task: cancel its requests at once and keep its parts on the server (COS SDK: pauseTask).
 
-        When this returns, nothing of it is sent or hashed any more. False where the task has ended already. Raises
-        `cosxfer.UsageError` for an id that is not in the list.
+        When this returns, the task sends and hashes nothing any more. Returns False if the task has already ended.
+        Raises `cosxfer.UsageError` for an id that is not in the list.
         """
         return await self._task(task_id).pause()
 
     async def restart_task(self, task_id: str) -> bool:
-        """Let a paused or failed task go on in its old place in the queue (COS SDK: restartTask).
+        """Restart a paused or failed task in its old place in the queue (COS SDK: restartTask).
 
-        The parts that the server has, as far as they are the file's, are not sent again, also after an error. A file
-        that has changed since ends in `cosxfer.SourceChangedError`. False where the task is cancelled or done.
+        Parts of the file that the server has are not sent again, even after an error. If the file has changed since,
+        the task fails with `cosxfer.SourceChangedError`. Returns False if the task is cancelled or done.
         """
         return await self._task(task_id).restart()
 
     async def cancel_task(self, task_id: str, *, abort: bool = True) -> bool:
-        """End a task for good (COS SDK: cancelTask). Who waits for its result gets `cosxfer.TaskCanceledError`.
+        """Cancel a task (COS SDK: cancelTask). Waiting for its result then raises `cosxfer.TaskCanceledError`.
 
-        Its parts are deleted from the server unless ``abort`` is False. False where the task was done. A cancel that
-        comes while COS puts the object together may come too late: then the object is there, whole.
+        Its parts are deleted from the server unless ``abort`` is False. Returns False if the task was done. A cancel
+        may be too late while COS assembles the object; the whole object then exists.
         """
         return await self._task(task_id).cancel(abort=abort)
 
     def on(self, event: Literal["list-update"], callback: Callable[[TaskEvent], None]) -> None:
         """Call ``callback`` with a `cosxfer.TaskEvent` for each change in the task list (COS SDK: on).
 
-        Each event tells one change, in the order in which they happened. The calls come one after another in a thread
-        of the client's: a slow callback delays other callbacks and no transfer. Progress that newer progress has
-        overtaken is left out; nothing else is.
+        Each event reports one change, in the order of the changes. A thread of the client makes the calls one after
+        another: a slow callback delays other callbacks but no transfer. Outdated progress is skipped; every other
+        change is reported.
         """
         self._transfers.listen(event, callback)
 
     def off(self, event: Literal["list-update"], callback: Callable[[TaskEvent], None] | None = None) -> None:
-        """Call ``callback`` for nothing that happens from now on, or none where None (COS SDK: off).
+        """Stop calling ``callback``, or every callback if it is None, for later changes (COS SDK: off).
 
-        What has happened and was not told yet is told all the same, so that nobody misses the end of a task.
+        Earlier changes that are not reported yet are still reported, so that a callback sees the end of a task.
         """
         self._transfers.unlisten(event, callback)
 
     async def _all(self, batch: BatchRecord) -> list[FileResult]:
-        """Put the files of a batch into the queue, in steps between which the event loop has its turn, and wait."""
+        """Put the files of a batch into the queue and wait. Between the steps the event loop can run other work."""
         try:
             while self._transfers.submit_some(batch):  # noqa: ASYNC110 (nothing is waited for)
                 await asyncio.sleep(0)

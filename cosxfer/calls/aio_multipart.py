@@ -43,7 +43,7 @@ class AsyncMultipartCalls(AsyncCalls):
     async def multipart_init(
         self, bucket: str, key: str, *, region: str | None = None, **parameters: Unpack[ObjectHeaders]
     ) -> MultipartInitResult:
-        """Begin a multipart upload (COS: Initiate Multipart Upload); all headers of the object belong here."""
+        """Begin a multipart upload (COS: Initiate Multipart Upload). Pass all headers of the object here."""
         self._ready()
         address = self._session.address(bucket, key, region)
         return await multipart_init(self._session, address, headers=object_headers(address.key, parameters))
@@ -94,7 +94,7 @@ class AsyncMultipartCalls(AsyncCalls):
                 content_length=ready.content_length,
                 md5=ready.md5,
                 crc64=ready.crc64,
-                # What was said at Initiate of encryption is not known here.
+                # This call does not know the encryption that Initiate requested.
                 etag_is_md5=None,
                 headers=headers,
                 on_sent=reporter.add,
@@ -115,7 +115,7 @@ class AsyncMultipartCalls(AsyncCalls):
         encoding_type: str | None = None,
         region: str | None = None,
     ) -> MultipartListPartResult:
-        """One page of the uploaded parts (COS: List Parts), 1,000 at most."""
+        """Return one page of the uploaded parts (COS: List Parts), at most 1,000."""
         self._ready()
         return await multipart_list_part(
             self._session,
@@ -138,7 +138,7 @@ class AsyncMultipartCalls(AsyncCalls):
         upload_id_marker: str | None = None,
         region: str | None = None,
     ) -> MultipartListResult:
-        """One page of the unfinished uploads of a bucket (COS: List Multipart Uploads), 1,000 at most."""
+        """Return one page of the unfinished uploads of a bucket (COS: List Multipart Uploads), at most 1,000."""
         self._ready()
         return await multipart_list(
             self._session,
@@ -189,10 +189,10 @@ class AsyncMultipartCalls(AsyncCalls):
         upload_id_marker: str | None = None,
         region: str | None = None,
     ) -> AsyncIterator[Upload] | AsyncIterator[Upload | CommonPrefix]:
-        """All unfinished uploads of a bucket, with ``delimiter`` also their common prefixes (`cosxfer.CommonPrefix`).
+        """Iterate over all unfinished uploads of a bucket (COS: List Multipart Uploads).
 
-        One request for each page of ``max_uploads`` entries (1,000), sent when the entries before it were taken. The
-        parameters are those of `multipart_list`.
+        With ``delimiter`` the common prefixes (`cosxfer.CommonPrefix`) follow. Each page has ``max_uploads`` entries
+        (1,000) and is requested when the entries before it were taken. The parameters are those of `multipart_list`.
         """
         return self._when_ready(
             all_uploads(
@@ -218,9 +218,9 @@ class AsyncMultipartCalls(AsyncCalls):
         encoding_type: str | None = None,
         region: str | None = None,
     ) -> AsyncIterator[Part]:
-        """All uploaded parts by their numbers; one request for each page of ``max_parts`` (1,000).
+        """Iterate over all uploaded parts in the order of their numbers (COS: List Parts).
 
-        The parameters are those of `multipart_list_part`.
+        Each page has ``max_parts`` entries (1,000). The parameters are those of `multipart_list_part`.
         """
         return self._when_ready(
             all_parts(
@@ -242,14 +242,15 @@ class AsyncMultipartCalls(AsyncCalls):
         parts: Iterable[PartInput],
         region: str | None = None,
     ) -> MultipartCompleteResult:
-        """Make one object of the parts (COS: Complete Multipart Upload); they may come in any order.
+        """Join the parts, given in any order, to one object (COS: Complete Multipart Upload).
 
         A part is what `multipart_upload` or `multipart_list_part` returned, a mapping with ``PartNumber`` and ``ETag``,
         or a pair of these two.
 
-        COS answers 200 before it has assembled them; an error that follows is raised like any other. Until then
-        it may be silent for the client's ``complete_timeout_seconds``. Where an answer is lost and the upload is gone,
-        size and CRC64 of the object prove that it was made, if all ``parts`` are what `multipart_upload` returned.
+        COS returns status 200 before it has assembled the object. An error that follows is raised like any other. The
+        server may be silent for the client's ``complete_timeout_seconds``. If the response is lost and a retry finds
+        the upload gone, the call compares the size and the CRC64 of the object. It needs the results of
+        `multipart_upload` as ``parts`` for that.
         """
         self._ready()
         return await complete_parts(
@@ -259,6 +260,6 @@ class AsyncMultipartCalls(AsyncCalls):
     async def multipart_abort(
         self, bucket: str, key: str, *, upload_id: str, region: str | None = None
     ) -> MultipartAbortResult:
-        """Give a multipart upload up and delete its parts (COS: Abort Multipart Upload)."""
+        """Abort a multipart upload and delete its parts (COS: Abort Multipart Upload)."""
         self._ready()
         return await multipart_abort(self._session, self._session.address(bucket, key, region), upload_id=upload_id)

@@ -57,21 +57,21 @@ class AsyncObjectCalls(AsyncCalls):
         on_progress: Callable[[Progress], None] | None = None,
         **parameters: Unpack[ObjectHeaders],
     ) -> PutObjectResult:
-        """Send an object of at most 5 GiB in one request (COS: PUT Object). It appears whole, or not at all.
+        """Send an object of at most 5 GiB in one request (COS: PUT Object). It appears whole or not at all.
 
         ``body`` is bytes, a string (sent as UTF-8), a ``pathlib.Path``, a binary file object (from its position on),
-        or an iterable or asynchronous iterable of bytes. Content-MD5 is sent with it (computed, unless
-        ``content_md5`` gives it in base64), and the server's CRC64 is compared: `cosxfer.IntegrityError` where it
-        differs.
+        or an iterable or asynchronous iterable of bytes. Content-MD5 is sent with it: ``content_md5`` in base64, else
+        it is computed. The server's CRC64 is compared; the call raises `cosxfer.IntegrityError` if it differs.
 
-        What can be read once only (an iterator, a pipe) is kept in a temporary file first, so that it can be sent
-        again after a failure. With ``content_length`` it is sent as it comes instead: once, and without Content-MD5.
-        A body of another length than ``content_length`` is a `cosxfer.UsageError`, and no object comes of it.
+        A body that can be read only once (an iterator, a pipe) is kept in memory up to 8 MiB. A longer one is sent in
+        parts like `upload_stream`, and so is a file object of more than 5 GiB. With ``content_length`` such a body is
+        sent directly, once and without a computed Content-MD5. With ``content_md5`` alone it is first kept in a
+        temporary file. If the body does not have ``content_length`` bytes, the call raises `cosxfer.UsageError` and
+        stores no object.
 
-        It is a task in the list (`get_task_list`), whatever the body and the arguments, and can be paused and
-        cancelled. It takes none of the ``file_parallel_limit`` slots: it is sent at once, so as many are under way as
-        there are calls. `submit_put_object` waits for a slot. A body in memory is not kept for `restart_task` after an
-        error, unless ``on_task_ready`` is given.
+        Each call is a task in the list (`get_task_list`) and can be paused and cancelled. It takes none of the
+        ``file_parallel_limit`` slots and is sent at once; `submit_put_object` waits for a slot. A body in memory is not
+        kept for `restart_task` after an error unless ``on_task_ready`` is given.
 
         ``parameters`` are the headers of `cosxfer.ObjectHeaders`.
         """
@@ -107,10 +107,10 @@ class AsyncObjectCalls(AsyncCalls):
         on_progress: Callable[[Progress], None] | None = None,
         **parameters: Unpack[ObjectHeaders],
     ) -> AsyncUploadTask[PutObjectResult]:
-        """Put the sending of a body into the queue and return its task at once; the parameters are `put_object`'s.
+        """Put a body into the queue and return its task at once; the parameters are those of `put_object`.
 
-        A paused one begins anew when it is restarted. A body that can be read only once can be cancelled, but pausing
-        it while it is sent is a `cosxfer.UsageError`.
+        A paused task starts again from the beginning when it is restarted. If its body can be read only once, the task
+        can be cancelled, but pausing it while it is sent raises `cosxfer.UsageError`.
         """
         self._ready()
         job = self._transfers.put_job(
@@ -144,14 +144,14 @@ class AsyncObjectCalls(AsyncCalls):
         ``stream`` is a binary file object (from its position on), or an iterable or asynchronous iterable of bytes. It
         is read once. A stream that ends within the first part is sent in one request (COS: PUT Object), a longer one
         in parts. Each part is kept in memory until the server has it, so it has a Content-MD5 and can be sent again.
-        In the end the CRC64 of the object is compared.
+        At the end the CRC64 of the object is compared.
 
         ``part_size`` is that of the first 1,000 parts, by default 8 MiB; the next 1,000 parts are twice as large, and
-        so on. With ``content_length`` all parts have one size, and a stream of another length is a
-        `cosxfer.UsageError`: no object is made. ``async_limit`` is the number of parts in flight, by default the
+        so on. With ``content_length`` all parts have one size, and a stream of another length raises
+        `cosxfer.UsageError` and stores no object. ``async_limit`` is the number of parts in flight, by default the
         client's ``concurrency``. Parts that are read, hashed or sent take at most 96 MiB, or two parts if these are
-        larger. Until the end of the stream is seen, the ``total`` of a progress is 0, unless a file object or
-        ``content_length`` tells it.
+        larger. Until the end of the stream is seen, the ``total`` of a progress is 0, unless ``content_length`` or a
+        file object gives it.
 
         Like `put_object` it is a task that takes no slot. It can be cancelled, but not paused, because its stream
         cannot be read again. If it fails or is cancelled, its parts are deleted from the server. ``parameters`` are the
@@ -185,7 +185,7 @@ class AsyncObjectCalls(AsyncCalls):
         on_progress: Callable[[Progress], None] | None = None,
         **parameters: Unpack[ObjectHeaders],
     ) -> AsyncUploadTask[UploadResult]:
-        """Put a stream into the queue and return its task at once; the parameters are `upload_stream`'s."""
+        """Put a stream into the queue and return its task at once; the parameters are those of `upload_stream`."""
         self._ready()
         job = self._transfers.stream_job(
             bucket,
@@ -213,15 +213,15 @@ class AsyncObjectCalls(AsyncCalls):
         on_progress: Callable[[Progress], None] | None = None,
         **parameters: Unpack[ObjectHeaders],
     ) -> AppendObjectResult:
-        """Add to the end of an appendable object, which the first append makes (COS: APPEND Object).
+        """Add bytes to the end of an appendable object; the first append creates it (COS: APPEND Object).
 
-        ``position`` is the object's size, 0 for the first append; the result's ``next_append_position`` is the next
-        one. `cosxfer.AppendPositionError` says the right one, `cosxfer.ObjectNotAppendableError` that the object was
-        made in another way. ``body`` is that of `put_object`; one that comes in pieces is kept in a temporary file
-        first. The object's headers are those of its first append.
+        ``position`` is the size of the object, 0 for the first append. The result's ``next_append_position`` is the
+        next one. `cosxfer.AppendPositionError` has the right position. `cosxfer.ObjectNotAppendableError` means that
+        another call created the object. ``body`` is that of `put_object`, but pieces are first kept in a temporary
+        file. The headers of the first append become those of the object.
 
-        Never sent twice blindly: where an answer is lost, the object is asked (HEAD Object) whether the bytes are
-        there, and only if none of them is they are sent again.
+        If a response is lost, the call checks the object (HEAD Object) and sends the bytes again only if none of them
+        is there.
         """
         executor = self._ready()
         address = self._session.address(bucket, key, region)
@@ -263,16 +263,17 @@ class AsyncObjectCalls(AsyncCalls):
         region: str | None = None,
         **parameters: Unpack[ObjectHeaders],
     ) -> PresignedPost:
-        """Sign an HTML form with which a browser sends one object of at most 5 GiB (COS: POST Object).
+        """Sign an HTML form that lets a browser send one object of at most 5 GiB (COS: POST Object).
 
-        ``key`` may hold ``${filename}``, which stands for the name of the file that is sent. The policy pins the
-        bucket, the key (up to that placeholder) and every field that is given here; ``conditions`` add to that, such
-        as ``["content-length-range", 1, 10485760]``, and a condition on a field replaces its pin, such as
-        ``["starts-with", "$Content-Type", "image/"]``. The form ends after ``expires_seconds`` (an hour), or with a
+        ``key`` may hold ``${filename}``, which stands for the name of the file that is sent. The policy fixes the
+        bucket, the key (up to that placeholder) and every field that is given here. ``conditions`` add to it, for
+        example ``["content-length-range", 1, 10485760]``. A condition on a field replaces its fixed value, for example
+        ``["starts-with", "$Content-Type", "image/"]``. The form expires after ``expires_seconds`` (an hour), or with a
         temporary key.
 
-        The answer has ``success_action_status`` 200, 201 or 204 (the default), or leads to ``success_action_redirect``.
-        Nothing is sent. Whoever has the fields can send one form after another until it ends.
+        The response has the status ``success_action_status`` 200, 201 or 204 (the default), or redirects to
+        ``success_action_redirect``. This call sends nothing. Anyone who has the fields can send any number of forms
+        until they expire.
         """
         self._ready()
         address = self._session.address(bucket, key, region)
@@ -307,11 +308,11 @@ class AsyncObjectCalls(AsyncCalls):
         on_progress: Callable[[Progress], None] | None = None,
         **parameters: Unpack[ObjectHeaders],
     ) -> PostObjectResult:
-        """Send an object as a browser does, by a form (COS: POST Object); `put_object` is the simpler way.
+        """Send an object with a form, like a browser (COS: POST Object); `put_object` is the simpler way.
 
-        ``body``, ``content_length`` and ``content_md5`` are those of `put_object`, the other parameters those of
-        `presign_post`. ``filename`` is what ``${filename}`` in ``key`` becomes, by default the name of the file; where
-        ``body`` has none it must be given.
+        ``body``, ``content_length`` and ``content_md5`` are those of `put_object`, but pieces are first kept in a
+        temporary file. The other parameters are those of `presign_post`. ``filename`` replaces ``${filename}`` in
+        ``key``. It defaults to the name of the file; if ``body`` has no name, it is required.
         """
         executor = self._ready()
         address = self._session.address(bucket, key, region)
@@ -322,7 +323,7 @@ class AsyncObjectCalls(AsyncCalls):
             success_action_redirect=success_action_redirect,
         )
         expires_seconds = check_form(conditions, expires_seconds)
-        conditions = list(conditions)  # a form may be signed twice
+        conditions = list(conditions)  # a form may be signed twice, so keep an iterator's values
         check_text(filename, "filename")
         filename = _file_name(filename, body, key)
         report = self._in_callback_thread(on_progress)
@@ -340,7 +341,7 @@ class AsyncObjectCalls(AsyncCalls):
             reporter.start()
 
             async def signed(credentials: Credentials | None) -> Mapping[str, str]:
-                # An anonymous client's form has no policy: the bucket must be open to anyone.
+                # The form of an anonymous client has no policy, so the bucket must allow anonymous writes.
                 if credentials is None:
                     return {"key": address.key, **fields}
                 presigned = await presign_post(
@@ -377,7 +378,7 @@ class AsyncObjectCalls(AsyncCalls):
         region: str | None = None,
         **parameters: Unpack[CustomerKey],
     ) -> HeadObjectResult:
-        """What is known of an object (COS: HEAD Object). `cosxfer.NotFoundError` where there is none.
+        """Return the properties of an object (COS: HEAD Object); raises `cosxfer.NotFoundError` if there is none.
 
         ``parameters`` is the `cosxfer.CustomerKey` of an object that has one.
         """
@@ -446,7 +447,7 @@ class AsyncObjectCalls(AsyncCalls):
         region: str | None = None,
         **parameters: Unpack[CustomerKey],
     ) -> GetObjectBytesResult | GetObjectFileResult:
-        """Fetch an object (COS: GET Object) into the result's ``body``, or into the file ``output``, then its ``path``.
+        """Fetch an object (COS: GET Object) into the result's ``body``, or into the file ``output``.
 
         The file appears only when it is complete and its CRC64 agrees with the server's. ``byte_range`` is first and
         last byte, both included; a range has no CRC64 to compare. An ``output`` that is a directory is refused.
@@ -470,11 +471,11 @@ def _file_name(parameters: str | None, body: object, key: str) -> str:
     named = body if isinstance(body, os.PathLike) else getattr(body, "name", None)
     if isinstance(named, str | bytes | os.PathLike):
         name = os.path.basename(os.fsdecode(named))  # noqa: PTH119 # bytes paths too
-        # What stands for no file is called <stdin> and the like; what was opened by a number, by that.
+        # A name such as <stdin> is not that of a file.
         if name and not (name.startswith("<") and name.endswith(">")):
             return name
     if FILENAME in key:
         raise UsageError(
-            f"the key {key!r} waits for the name of the file, and the body has none; give filename=", name="filename"
+            f"the key {key!r} needs the name of the file, but the body has none; pass filename=", name="filename"
         )
     return key.rpartition("/")[2] or "file"

@@ -1,4 +1,4 @@
-"""What the groups of calls share: the session and its threads, and the way from a blocking call to the loop."""
+"""Base classes of the groups of calls: the session and its threads, and running a blocking call on the event loop."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ T = TypeVar("T")
 
 
 class _End:
-    """What comes after the last entry."""
+    """Marks the end of the entries."""
 
 
 _END = _End()
 
 
 class _ProcessBound:
-    """What belongs to its process, with connections and threads."""
+    """An object that cannot leave its process, because it has connections and threads."""
 
-    if not TYPE_CHECKING:  # mypy would believe that every attribute is there
+    if not TYPE_CHECKING:  # otherwise mypy would accept every attribute
 
         def __getattr__(self, name: str) -> NoReturn:
             raise no_such_call(type(self), name)
@@ -42,7 +42,7 @@ class _ProcessBound:
 
 
 class AsyncCalls(_ProcessBound):
-    """A group of `AsyncClient`'s calls."""
+    """A group of calls of `AsyncClient`."""
 
     _session: Session
     _executor: Workers
@@ -62,31 +62,31 @@ class AsyncCalls(_ProcessBound):
         return self._executor
 
     async def _when_ready(self, entries: AsyncIterator[T]) -> AsyncIterator[T]:
-        """The entries, once the client was found fit for use: an iterator is made in one place and used in another."""
+        """Check the client when the first entry is requested, which may be long after the iterator was made."""
         self._ready()
         async for entry in entries:
             yield entry
 
     def _in_callback_thread(self, callback: Callable[[Progress], None] | None) -> Callable[[Progress], None] | None:
-        """``on_progress``, called where a slow one stalls nothing."""
+        """Return ``on_progress`` wrapped so that a thread calls it; a slow callback then delays no transfer."""
         check_callback(callback, "on_progress")
         return None if callback is None else self._transfers.queue.dispatcher.reports(callback)
 
     async def _callbacks_done(self, callback: object) -> None:
-        """Wait a little until a callback has had its last report."""
+        """Wait up to a second until ``callback`` has had its last report."""
         left = None if callback is None else self._transfers.queue.dispatcher.delivered()
         if left is not None:
             await asyncio.wait([asyncio.wrap_future(left)], timeout=DELIVERY_SECONDS)
 
 
 class BlockingCalls(_ProcessBound):
-    """A group of `Client`'s calls, each of which runs its asynchronous form."""
+    """A group of calls of `Client`; each runs its asynchronous form."""
 
     _client: AsyncCalls
     _loop: LoopThread
 
     def _running_transfers(self) -> Transfers:
-        """The transfers, on the client's own event loop."""
+        """Return the transfers, bound to the client's own event loop."""
         transfers = self._client._transfers
         transfers.queue.home.bind(self._loop.started())
         return transfers

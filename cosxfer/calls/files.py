@@ -1,4 +1,4 @@
-"""Calls on files, which are tasks in the client's queue, blocking; documented at their asynchronous forms."""
+"""Blocking calls that upload files as tasks in the client's queue. Their asynchronous forms have the documentation."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ class FileCalls(BlockingCalls):
         try:
             transfers.submit_all(batch)
         finally:
-            # Interrupted: what is in the queue already must not go on behind the caller's back.
+            # If this is interrupted, the tasks that are already in the queue must not go on.
             handle = UploadBatch(batch, [UploadTask(transfers.queue, record, self._loop) for record in batch.records])
             if len(batch.records) < len(batch.files):
                 handle.cancel()

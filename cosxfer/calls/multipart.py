@@ -1,4 +1,4 @@
-"""The multipart operations, blocking; documented at their asynchronous forms."""
+"""The blocking multipart operations. Their asynchronous forms have the documentation."""
 
 from __future__ import annotations
 

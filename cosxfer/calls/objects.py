@@ -1,4 +1,4 @@
-"""Calls on whole objects, blocking; documented at their asynchronous forms."""
+"""Blocking calls on whole objects. Their asynchronous forms have the documentation."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ObjectCalls(BlockingCalls):
         **parameters: Unpack[ObjectHeaders],
     ) -> PutObjectResult:
         if on_task_ready is not None:
-            # That is called in this thread.
+            # `on_task_ready` is called in this thread.
             transfers = self._running_transfers()
             job = transfers.put_job(
                 bucket,

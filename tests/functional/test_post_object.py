@@ -103,7 +103,7 @@ def test_the_name_of_the_file_is_that_of_the_body(
     descriptor = os.open(path, os.O_RDONLY)
     with os.fdopen(descriptor, "rb") as by_number:
         for nameless in (b"picture", by_number):
-            with pytest.raises(cosxfer.UsageError, match=r"waits for the name of the file.*give filename=") as caught:
+            with pytest.raises(cosxfer.UsageError, match=r"needs the name of the file.*pass filename=") as caught:
                 client.post_object(server.bucket, "of/${filename}", nameless)
             assert caught.value.name == "filename"
 

@@ -424,7 +424,7 @@ def test_a_client_on_another_event_loop_is_told_so(cos: FakeCos, path: Path) -> 
 
 
 def test_an_async_client_without_an_event_loop_is_told_so(cos: FakeCos, path: Path) -> None:
-    with pytest.raises(cosxfer.CosxferError, match="used from its event loop"):
+    with pytest.raises(cosxfer.CosxferError, match="from its event loop only"):
         cos.client().submit_upload_file(BUCKET, "k", path)
 
 
