@@ -64,11 +64,11 @@ class AsyncMultipartCalls(AsyncCalls):
     ) -> MultipartUploadResult:
         """Send one part (COS: Upload Part): number 1 to 10,000, 1 MiB to 5 GiB; the last one may be smaller.
 
-        ``body``, ``content_length`` and ``content_md5`` are those of `put_object`; Content-MD5 is sent with the part,
-        and the server's CRC64 is compared, or the ETag where it sends none. (The ETag of an encrypted part need not be
-        its MD5.) The same number again replaces the part. After a 409, which tells of an earlier attempt that is still
-        under way, the server is asked for the part; where it is there, the answer is that of List Parts. ``parameters`` are
-        the headers of `cosxfer.PartHeaders`.
+        ``body``, ``content_length`` and ``content_md5`` are as in `put_object`. The part is sent with Content-MD5, and
+        the server's CRC64 is compared, or the ETag if the server sends no CRC64. (The ETag of an encrypted part need
+        not be its MD5.) A second part with the same number replaces the first. A 409 means that an earlier attempt is
+        still under way; then the server is asked for the part, and if it has the part, the response of List Parts is
+        returned. ``parameters`` are the headers of `cosxfer.PartHeaders`.
         """
         executor = self._ready()
         address = self._session.address(bucket, key, region)

@@ -307,7 +307,7 @@ def _clean_up(failure: BaseException, outgoing: HttpRequest, sent: _Sent | None,
     if isinstance(failure, CosxferError):
         clean_causes(failure)
     if began is not None:
-        logger.debug("%s: no answer after %.3f s: %r", _shown(outgoing), time.monotonic() - began, failure)
+        logger.debug("%s: no response after %.3f s: %r", _shown(outgoing), time.monotonic() - began, failure)
     if sent is not None:
         sent.take_back()
 
