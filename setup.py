@@ -38,7 +38,7 @@ EXTENSIONS: dict[str, tuple[list[str], str | None]] = {
         ],
         None,
     ),
-    "slicing": (["guard"], None),
+    "slicing": (["guard", "small_file"], None),
     "wire": (
         [
             "wire_tls",

@@ -10,75 +10,12 @@ from posix.time cimport timespec
 
 import os
 
-cdef extern from *:
-    """
-    #include <errno.h>
-    #include <fcntl.h>
-    #include <stdint.h>
-    #include <stdlib.h>
-    #include <sys/stat.h>
-    #include <time.h>
-    #include <unistd.h>
-    #ifdef __APPLE__
-    #define COSX_TIME(status, which) (status).st_##which##timespec
-    #else
-    #define COSX_TIME(status, which) (status).st_##which##tim
-    #endif
-
-    typedef struct {
-        uint64_t device, inode;
-        int64_t size;
-        struct timespec mtime, ctime; /* as nanoseconds, 64 bits would end in the year 2262 */
-        char *content; /* NULL: not read */
-    } cosx_small;
-
-    static void cosx_read_descriptor(int fd, int64_t max_bytes, cosx_small *out)
-    {
-        struct stat status;
-        if (fstat(fd, &status) || !S_ISREG(status.st_mode) || status.st_size < 1 || status.st_size > max_bytes)
-            return;
-        char *content = malloc(status.st_size);
-        if (!content)
-            return;
-        for (int64_t done = 0; done < status.st_size;) {
-            ssize_t count = read(fd, content + done, status.st_size - done);
-            if (count < 0 && errno == EINTR)
-                continue;
-            if (count <= 0) {
-                free(content);
-                return;
-            }
-            done += count;
-        }
-        char more;
-        if (read(fd, &more, 1) != 0) { /* it has grown, or is longer than it says */
-            free(content);
-            return;
-        }
-        *out = (cosx_small){
-            status.st_dev, status.st_ino, status.st_size, COSX_TIME(status, m), COSX_TIME(status, c), content,
-        };
-    }
-
-    static void cosx_read_small(const char *path, int64_t max_bytes, cosx_small *out)
-    {
-        out->content = NULL;
-        int fd;
-        do
-            fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-        while (fd < 0 && errno == EINTR);
-        if (fd < 0)
-            return;
-        cosx_read_descriptor(fd, max_bytes, out);
-        close(fd);
-    }
-    """
-    ctypedef struct cosx_small:
+cdef extern from "small_file.h" nogil:
+    ctypedef struct cosx_identity:
         uint64_t device, inode
         int64_t size
         timespec mtime, ctime
-        char *content
-    void cosx_read_small(const char *, int64_t, cosx_small *) nogil
+    char *cosx_small_file_read(const char *, int64_t, cosx_identity *)
 
 cdef extern from "guard.h" nogil:
     ctypedef struct cosx_mapping
@@ -104,19 +41,25 @@ cdef char NOTHING[1]  # an empty mapping points here
 
 
 def read_small(path, int64_t max_bytes):
-    cdef bytes name = os.fsencode(path)
-    cdef cosx_small found
-    cdef const char *text = name
+    cdef bytes name
+    cdef cosx_identity found
+    cdef char *read
+    cdef const char *text
+    try:
+        name = os.fsencode(path)
+    except UnicodeEncodeError:
+        return None
     if b"\0" in name:
         return None
+    text = name
     with nogil:
-        cosx_read_small(text, max_bytes, &found)
-    if found.content == NULL:
+        read = cosx_small_file_read(text, max_bytes, &found)
+    if read == NULL:
         return None
     try:
-        content = PyBytes_FromStringAndSize(found.content, found.size)
+        content = PyBytes_FromStringAndSize(read, found.size)
     finally:
-        free(found.content)
+        free(read)
     return content, (found.device, found.inode, found.size, nanoseconds(found.mtime), nanoseconds(found.ctime))
 
 
