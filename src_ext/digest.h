@@ -29,6 +29,9 @@ uint64_t cosx_crc64(uint64_t crc, const uint8_t *data, size_t size);
 /* The CRC of A followed by B from crc(A), crc(B) and the length of B: O(log size2). */
 uint64_t cosx_crc64_combine(uint64_t crc1, uint64_t crc2, uint64_t size2);
 
+/* Computes both digests of `data`; how another extension calls this one. */
+typedef void (*cosx_digest_function)(const uint8_t *data, uint64_t size, uint8_t md5[16], uint64_t *crc64);
+
 /* The names of the kernels that this machine can run, best first; NULL after the last one. */
 const char *cosx_kernel_name(size_t index);
 /* Uses the kernel of that name from now on. 0, or -1 if the machine cannot run it (nothing changes). */

@@ -4,6 +4,7 @@
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
@@ -17,6 +18,7 @@ cdef extern from "digest.h" nogil:
     void cosx_md5_digest(const cosx_md5 *, uint8_t *)
     uint64_t cosx_crc64(uint64_t, const uint8_t *, size_t)
     uint64_t cosx_crc64_combine(uint64_t, uint64_t, uint64_t)
+    ctypedef void (*cosx_digest_function)(const uint8_t *, uint64_t, uint8_t *, uint64_t *)
     const char *cosx_kernel_name(size_t)
     int cosx_kernel_use(const char *)
     const char *cosx_kernel_current()
@@ -313,6 +315,22 @@ def md5_many(buffers, *, threads=1) -> list:
     while not hasher._done:
         hasher.advance(1 << 62)
     return hasher._md5s()
+
+
+cdef void _digest(const uint8_t *data, uint64_t size, uint8_t *md5, uint64_t *crc64) noexcept nogil:
+    cdef cosx_md5 stream
+    cdef uint64_t position = 0, step
+    cosx_md5_init(&stream)
+    crc64[0] = 0
+    while position < size:
+        step = min(size - position, <uint64_t>GIL_BYTES)  # both read it while it is in the cache
+        cosx_md5_update(&stream, data + position, step)
+        crc64[0] = cosx_crc64(crc64[0], data + position, step)
+        position += step
+    cosx_md5_digest(&stream, md5)
+
+
+digest_function = PyCapsule_New(<void *><cosx_digest_function>_digest, "cosx_digest_function", NULL)
 
 
 def kernels() -> tuple:

@@ -21,7 +21,7 @@ cd "$copy"
 flags="-fsanitize=address,undefined -fno-sanitize=null,alignment,object-size,pointer-overflow"
 flags="$flags -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g -O1"
 CFLAGS="$flags" LDFLAGS="$flags" COSXFER_CFLAGS="$flags" "$python" setup.py -q build_ext --inplace --force -j 2
-test -n "$(ls cosxfer/_native/hashing*.so)" -a -n "$(ls cosxfer/_native/slicing*.so)"
+test -n "$(ls cosxfer/_native/hashing*.so)" -a -n "$(ls cosxfer/_native/slicing*.so)" -a -n "$(ls cosxfer/_native/files*.so)"
 
 # handle_sigbus=0: the guard's handler is the point. Python itself leaks at exit. No verify_asan_link_order: preloaded.
 export ASAN_OPTIONS=detect_leaks=0:handle_sigbus=0:handle_segv=1:allocator_may_return_null=1

@@ -2,7 +2,8 @@
 
 ``hashing`` and ``slicing`` are the compiled modules where they were built, else ``pure_hashing`` and ``pure_slicing``
 with the same names. ``KERNEL`` is the kernel in use, ``KERNELS`` those that this machine can run (best first,
-``"pure"`` last), ``COMPILED`` whether the native modules are in use.
+``"pure"`` last), ``COMPILED`` whether the native modules are in use. ``FileService`` is None if it is not built (it
+needs Linux) or native code is off.
 
 The environment variable ``COSXFER_KERNEL`` forces one of ``avx512``, ``avx2``, ``portable`` (vector code for any CPU),
 ``neon``, ``scalar``, ``pure``; a name that the machine lacks is a `cosxfer.errors.UsageError`.
@@ -11,11 +12,12 @@ The environment variable ``COSXFER_KERNEL`` forces one of ``avx512``, ``avx2``, 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cosxfer.errors import UsageError
 
-__all__ = ["COMPILED", "KERNEL", "KERNELS", "hashing", "slicing"]
+__all__ = ["COMPILED", "KERNEL", "KERNELS", "FileService", "hashing", "slicing"]
 
 _forced = os.environ.get("COSXFER_KERNEL", "")
 _why = ""
@@ -50,3 +52,11 @@ else:
     if _forced:
         hashing.use_kernel(_forced)
     KERNEL = hashing.kernel()
+
+if TYPE_CHECKING:
+    from cosxfer._native.files import FileService
+else:
+    FileService = None
+    if COMPILED:
+        with suppress(ImportError):
+            from cosxfer._native.files import FileService

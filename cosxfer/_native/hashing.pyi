@@ -87,6 +87,9 @@ class PartHasher:
     def digests(self) -> list[PartDigest]:
         """One per buffer, in order; ``RuntimeError`` before ``done``. With ``crc64=False`` the CRC is 0."""
 
+digest_function: object
+"""A C function for `cosxfer._native.files` in a capsule: computes both digests of a buffer. None in the twin."""
+
 def kernels() -> tuple[str, ...]:
     """The native kernels that this machine can run, best first."""
 

@@ -22,6 +22,8 @@ _COLUMNS = 4096
 _VECTOR_BYTES = 64 * 1024  # below it, the loop over bytes is as fast
 _BLOCK_BYTES = 1024 * 1024
 
+digest_function: object = None
+
 
 class PartDigest(NamedTuple):
     """The digests of one buffer: MD5 (16 bytes), CRC-64/XZ, length in bytes."""

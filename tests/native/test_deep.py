@@ -31,6 +31,11 @@ def test_the_c_kernels_alone_under_sanitizers(needs_compiled: None) -> None:
     assert "ok: scalar" in run("kernels.sh")
 
 
+@pytest.mark.parametrize("kind", ["thread", "address,undefined"])
+def test_the_file_service_alone_under_sanitizers(kind: str) -> None:
+    assert "ok: " in run("file_service.sh", kind)
+
+
 def test_the_native_tests_under_sanitizers(needs_compiled: None) -> None:
     if shutil.which("gcc") is None:
         pytest.skip("the sanitizers' libraries are gcc's")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-MODULES = ["hashing", "slicing", "wire"]
+MODULES = ["files", "hashing", "slicing", "wire"]
 PT_DYNAMIC, PT_GNU_STACK, PT_GNU_RELRO = 2, 0x6474E551, 0x6474E552
 DT_STRTAB, DT_STRSZ, DT_BIND_NOW, DT_FLAGS, DT_FLAGS_1 = 5, 10, 24, 30, 0x6FFFFFFB
 EXECUTABLE, BIND_NOW, BIND_NOW_1 = 1, 8, 1

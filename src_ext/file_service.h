@@ -1,0 +1,56 @@
+/* Threads that read and identify files, so that the caller never waits for a file system.
+ *
+ * The caller submits requests and collects the finished ones in batches. A descriptor is readable while there are
+ * finished requests. The threads start as they are needed, up to a number that the caller sets. Nothing here needs the
+ * GIL. All functions are for one caller at a time.
+ */
+#ifndef COSX_FILE_SERVICE_H
+#define COSX_FILE_SERVICE_H
+
+#include "digest.h"
+#include "small_file.h"
+
+typedef struct cosx_file_service cosx_file_service;
+
+typedef struct cosx_file_request {
+    struct cosx_file_request *next;
+    double since;      /* when it was submitted, by the caller's clock */
+    int64_t max_bytes; /* of a file that is to be read; 0: identify the file */
+    /* the result */
+    int error;      /* of identifying: errno, or 0 */
+    char *content;  /* of reading; NULL: the file is to be opened in another way */
+    char *folder;   /* of reading a relative path: the working directory */
+    int has_digest; /* whether `md5` and `crc64` are set */
+    uint8_t md5[16];
+    uint64_t crc64;
+    cosx_identity identity;
+    char path[];
+} cosx_file_request;
+
+/* Makes a service with no threads yet. The threads compute the digests of files of more than `digest_above` bytes.
+ * NULL with errno: no memory or no descriptor. */
+cosx_file_service *cosx_file_service_new(cosx_digest_function digest, int64_t digest_above);
+/* Ends the threads and frees all requests. A thread that is busy ends after its request; nobody waits for it. In a
+ * child after a fork nothing is freed, because a thread of the parent may have held the lock. */
+void cosx_file_service_free(cosx_file_service *service);
+int cosx_file_service_descriptor(const cosx_file_service *service);
+
+/* Makes a request. NULL: no memory. */
+cosx_file_request *cosx_file_service_request(const char *path, int64_t max_bytes, double since);
+void cosx_file_service_free_request(cosx_file_request *request);
+
+/* Hands a request to the threads. 0, or errno if there is no thread and none can be started; then the request stays
+ * the caller's. */
+int cosx_file_service_submit(cosx_file_service *service, cosx_file_request *request);
+/* Returns up to `most` finished requests, which the caller frees. If others are left, the descriptor stays readable. */
+cosx_file_request *cosx_file_service_collect(cosx_file_service *service, unsigned most);
+/* When the oldest request that no thread has begun was submitted; negative: there is none. */
+double cosx_file_service_oldest(cosx_file_service *service);
+/* Sets how many threads there may be, and starts as many as there are requests for them. Surplus threads end when they
+ * have nothing to do. */
+void cosx_file_service_set_width(cosx_file_service *service, unsigned width);
+unsigned cosx_file_service_threads(cosx_file_service *service);
+/* How many finished requests have not been collected. */
+unsigned cosx_file_service_done(cosx_file_service *service);
+
+#endif
