@@ -12,9 +12,8 @@ import os
 import stat
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from types import TracebackType
-from typing import NoReturn, Self
+from typing import NamedTuple, NoReturn, Self
 
 from cosxfer._native import slicing
 from cosxfer.errors import SourceChangedError, SourceError, UsageError
@@ -27,9 +26,11 @@ LOOKS = 10
 """How often the size of a growing file is read again before it is used."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class SourceIdentity:
-    """Identifies a file and its version. Times are nanoseconds since 1970."""
+class SourceIdentity(NamedTuple):
+    """Identifies a file and its version. Times are nanoseconds since 1970.
+
+    A named tuple, because two are made for each small file, and a frozen dataclass costs ten times as much.
+    """
 
     device: int
     inode: int
@@ -38,7 +39,7 @@ class SourceIdentity:
     ctime_ns: int
 
     @classmethod
-    def of(cls, status: os.stat_result) -> Self:
+    def of(cls, status: os.stat_result) -> SourceIdentity:
         return cls(
             device=status.st_dev,
             inode=status.st_ino,
@@ -64,10 +65,11 @@ class RegularFile:
     ``path`` is the path as text. ``size`` and ``identity`` are those at opening.
     """
 
-    def __init__(self, path: str, identity: SourceIdentity) -> None:
+    def __init__(self, path: str, identity: SourceIdentity, *, folder: str | None = None) -> None:
+        """``folder`` is the working directory if ``path`` is relative; the current one by default."""
         self.path = path
         # The working directory may change before a check. (A Path would cost more than all the rest.)
-        self._location = path if path.startswith("/") else f"{os.getcwd()}/{path}"  # noqa: PTH109
+        self._location = path if path.startswith("/") else f"{folder or os.getcwd()}/{path}"  # noqa: PTH109
         self.size = identity.size
         self.identity = identity
 
@@ -89,17 +91,18 @@ class RegularFile:
         )
 
     def _look(self) -> bool:
-        return self._compare(stat_path(self._location))
+        return self._compare(SourceIdentity.of(stat_path(self._location)))
 
-    def _compare(self, status: os.stat_result) -> bool:
-        now = SourceIdentity.of(status)
+    def _compare(self, now: SourceIdentity) -> bool:
+        if now == self.identity:
+            return True
         if (now.device, now.inode) != (self.identity.device, self.identity.inode):
             self._changed("inode", "another file has replaced it")
         if now.size != self.identity.size:
             self._changed("size", f"it had {self.identity.size} bytes and now has {now.size}")
         if now.mtime_ns != self.identity.mtime_ns:
             self._changed("mtime", "it was written to")
-        return now.ctime_ns == self.identity.ctime_ns
+        return False
 
     def rewritten(self) -> NoReturn:
         """Raise the error for a file whose content has changed although its size and mtime are the same."""
@@ -115,8 +118,8 @@ class SmallFile(RegularFile):
     For a few pages, a mapping costs more than a copy. The checks use the path only, because the file is closed.
     """
 
-    def __init__(self, path: str, identity: SourceIdentity, content: bytes) -> None:
-        super().__init__(path, identity)
+    def __init__(self, path: str, identity: SourceIdentity, content: bytes, *, folder: str | None = None) -> None:
+        super().__init__(path, identity, folder=folder)
         self.content = content
         # It was read already, so its content decides.
         self._fresh = identity.fresh_ns() > 0
@@ -128,15 +131,25 @@ class SmallFile(RegularFile):
         found = slicing.read_small(name, max_bytes)
         if found is None:
             return None
-        content, (device, inode, size, mtime_ns, ctime_ns) = found
-        identity = SourceIdentity(device=device, inode=inode, size=size, mtime_ns=mtime_ns, ctime_ns=ctime_ns)
+        content, identity = found
         try:
-            return cls(name, identity, content)
+            return cls(name, SourceIdentity(*identity), content)
         except OSError:
             return None  # the working directory was deleted
 
     def _look(self) -> bool:
         return super()._look() and not self._fresh
+
+    @property
+    def location(self) -> str:
+        """The absolute path."""
+        return self._location
+
+    def check_found(self, found: SourceIdentity | OSError) -> bool:
+        """`check`, without a system call: ``found`` is what is at ``location`` now."""
+        if isinstance(found, OSError):
+            raise self._gone(found) from found
+        return self._compare(found) and not self._fresh
 
     def compare(self) -> None:
         """Read the file again and raise ``SourceChangedError`` if the content differs. Blocks."""
@@ -249,7 +262,7 @@ class FileSource(RegularFile):
     def _look(self) -> bool:
         # Check the path first: on the descriptor, a replaced file only shows a changed number of links.
         by_path = super()._look()
-        return self._compare(os.fstat(self._fd)) and by_path
+        return self._compare(SourceIdentity.of(os.fstat(self._fd))) and by_path
 
     def close(self) -> None:
         """Close the file. Slices stay valid."""

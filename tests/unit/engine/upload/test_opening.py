@@ -12,15 +12,48 @@ from typing import TypeVar
 
 import pytest
 
+from cosxfer import _native
 from cosxfer._native import hashing
-from cosxfer.engine.upload import opening
+from cosxfer.engine.upload import opening, thread_count
 from cosxfer.engine.upload.digests import SMALL_BYTES
-from cosxfer.engine.upload.opening import HASHED_IN_LANES_BYTES, LOOKED_AT_ONCE, Opener
+from cosxfer.engine.upload.native_files import HASHED_IN_LANES_BYTES, TAKEN_AT_ONCE
+from cosxfer.engine.upload.opening import Opener
 from cosxfer.errors import CosxferError, SourceError
 from cosxfer.sources import FileSource, SmallFile
+from tests.native.blocking_digest import digest_that_calls
 from tests.unit.files import content_of, write
 
 T = TypeVar("T")
+
+KINDS = ["python"] if _native.FileService is None else ["native", "python"]
+
+
+@pytest.fixture(params=KINDS, autouse=True)
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Which threads do the work."""
+    if request.param == "python":
+        monkeypatch.setattr(opening, "FileService", None)
+    return str(request.param)
+
+
+LONG = HASHED_IN_LANES_BYTES + 1
+"""The size of a file that a native thread hashes itself."""
+
+
+def before_each_long_file(kind: str, monkeypatch: pytest.MonkeyPatch, call: Callable[[], object]) -> None:
+    """Make a thread that reads a file of `LONG` bytes call ``call``, as if the file system kept it waiting."""
+    if kind == "native":
+        monkeypatch.setattr(hashing, "digest_function", digest_that_calls(call))
+        return
+    read = SmallFile.read
+
+    def reading(path: str | os.PathLike[str], max_bytes: int) -> SmallFile | None:
+        small = read(path, max_bytes)
+        if small is not None and small.size == LONG:
+            call()
+        return small
+
+    monkeypatch.setattr(SmallFile, "read", reading)
 
 
 def with_opener(work: Callable[[Opener], Awaitable[T]]) -> T:
@@ -52,6 +85,17 @@ def test_a_longer_file_and_an_empty_one_are_mapped_and_hashed_later(tmp_path: Pa
     source.close()
 
 
+def await_all_done(opener: Opener, count: int) -> None:
+    """Wait until the threads have done ``count`` files and the loop has taken none, as if it was busy."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        done = len(opener._threads._line.done) if opener._native is None else opener._native._service.done
+        if done == count:
+            return
+        time.sleep(0.001)
+    raise AssertionError(f"{count} files are not done after 30 s")
+
+
 def test_each_file_has_its_own_outcome(tmp_path: Path) -> None:
     paths = [write(tmp_path / str(number), number) for number in range(100)]
     for path in paths[::7]:
@@ -74,7 +118,7 @@ def test_each_file_has_its_own_outcome(tmp_path: Path) -> None:
 def test_what_was_read_since_the_last_turn_is_hashed_side_by_side(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    count = LOOKED_AT_ONCE + 8
+    count = TAKEN_AT_ONCE + 8
     paths = [write(tmp_path / str(number), 100 + number) for number in range(count)]
     batches: list[int] = []
     hash_parts = hashing.hash_parts
@@ -83,31 +127,23 @@ def test_what_was_read_since_the_last_turn_is_hashed_side_by_side(
         batches.append(len(buffers))
         return hash_parts(buffers)
 
-    monkeypatch.setattr(opening.hashing, "hash_parts", counted)
+    monkeypatch.setattr(hashing, "hash_parts", counted)
 
     async def open_all(opener: Opener) -> None:
         waiting = [asyncio.ensure_future(opener.open(path, small_bytes=SMALL_BYTES)) for path in paths]
         await asyncio.sleep(0)
-        while len(opener._line.done) < count:
-            time.sleep(0.001)  # noqa: ASYNC251 # the loop is busy elsewhere
+        await_all_done(opener, count)
         for path, (_, digest) in zip(paths, await asyncio.gather(*waiting), strict=True):
             assert digest == hash_parts([path.read_bytes()])[0]
 
     with_opener(open_all)
-    assert batches == [LOOKED_AT_ONCE, 8]
+    assert batches == [TAKEN_AT_ONCE, 8]
 
 
-def test_a_slow_file_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    slow, *others = [write(tmp_path / str(number), 10) for number in range(5)]
+def test_a_slow_file_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    slow, *others = [write(tmp_path / str(number), 10 if number else LONG) for number in range(5)]
     answers = threading.Event()
-    read = SmallFile.read
-
-    def hanging(path: str | os.PathLike[str], max_bytes: int) -> SmallFile | None:
-        if path == slow:
-            answers.wait(30)
-        return read(path, max_bytes)
-
-    monkeypatch.setattr(SmallFile, "read", hanging)
+    before_each_long_file(kind, monkeypatch, lambda: answers.wait(30))
 
     async def open_all(opener: Opener) -> None:
         first = asyncio.ensure_future(opener.open(slow, small_bytes=SMALL_BYTES))
@@ -120,40 +156,57 @@ def test_a_slow_file_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert answers.is_set()
 
 
-def test_where_files_come_slowly_they_are_opened_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    paths = [write(tmp_path / str(number), 10) for number in range(16)]
+def test_where_files_come_slowly_they_are_opened_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    paths = [write(tmp_path / str(number), LONG) for number in range(thread_count.MAX_THREADS)]
     together = threading.Barrier(len(paths))
-    read = SmallFile.read
-
-    def slow(path: str | os.PathLike[str], max_bytes: int) -> SmallFile | None:
-        together.wait(30)  # nobody goes on before all are there
-        return read(path, max_bytes)
-
-    monkeypatch.setattr(SmallFile, "read", slow)
+    # Nobody goes on before all are there.
+    before_each_long_file(kind, monkeypatch, lambda: together.wait(30))
 
     async def open_all(opener: Opener) -> None:
         await asyncio.gather(*(opener.open(path, small_bytes=SMALL_BYTES) for path in paths))
 
     with_opener(open_all)
+    assert not together.broken
+
+
+def test_there_are_fewer_threads_after_the_file_system_was_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(thread_count, "SLOW_SECONDS", -1.0)  # the time is over at once
+    paths = [write(tmp_path / str(number), LONG) for number in range(4)]
+    together = threading.Barrier(len(paths))
+    before_each_long_file(kind, monkeypatch, lambda: together.wait(30))
+
+    async def open_all(opener: Opener) -> None:
+        await asyncio.gather(*(opener.open(path, small_bytes=SMALL_BYTES) for path in paths))
+        quick = write(tmp_path / "quick", 10)
+        async with asyncio.timeout(30):
+            while number_of_threads(opener) > 1:
+                await opener.open(quick, small_bytes=SMALL_BYTES)
+
+    with_opener(open_all)
+
+
+def number_of_threads(opener: Opener) -> int:
+    return opener._threads._line.threads if opener._native is None else opener._native._service.threads
 
 
 def test_where_files_come_quickly_one_thread_opens_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "PATIENCE_SECONDS", 60.0)
+    monkeypatch.setattr(thread_count, "PATIENCE_SECONDS", 60.0)
     paths = [write(tmp_path / str(number), 10) for number in range(100)]
-    at_once: list[int] = []
-    read = SmallFile.read
+    counts: list[int] = []
 
     async def open_all(opener: Opener) -> None:
-        def noted(path: str | os.PathLike[str], max_bytes: int) -> SmallFile | None:
-            at_once.append(opener._line.threads)
-            return read(path, max_bytes)
+        async def one(path: Path) -> None:
+            await opener.open(path, small_bytes=SMALL_BYTES)
+            counts.append(number_of_threads(opener))
 
-        monkeypatch.setattr(SmallFile, "read", noted)
-        await asyncio.gather(*(opener.open(path, small_bytes=SMALL_BYTES) for path in paths))
+        await asyncio.gather(*(one(path) for path in paths))
 
     with_opener(open_all)
-    assert len(at_once) == len(paths)
-    assert set(at_once) == {1}
+    assert counts == [1] * len(paths)
 
 
 def test_a_file_that_nobody_waits_for_any_more_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +241,11 @@ def test_where_no_thread_can_be_started_the_open_fails_and_a_later_one_too(tmp_p
     path = write(tmp_path / "f", 10)
 
     async def after_the_end(opener: Opener) -> None:
+        small, _ = await opener.open(path, small_bytes=SMALL_BYTES)
+        assert isinstance(small, SmallFile)
         opener.close()  # as at the interpreter's end
+        with pytest.raises(CosxferError, match="shutdown"):
+            await opener.check(small)
         for _ in range(2):
             with pytest.raises(CosxferError, match="shutdown"):
                 await opener.open(path, small_bytes=SMALL_BYTES)
