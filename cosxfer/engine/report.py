@@ -1,4 +1,4 @@
-"""Progress callbacks: called at a bounded rate, and never able to harm the transfer."""
+"""Progress callbacks: called at a limited rate. If one fails, the transfer goes on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Reporter:
-    """Counts bytes and passes `Progress` on to ``callback``; without one it only counts."""
+    """Counts bytes and reports `Progress` to ``callback``. Without a callback it only counts."""
 
     def __init__(self, callback: Callable[[Progress], None] | None, total: int | None) -> None:
         self._callback = callback
@@ -24,15 +24,15 @@ class Reporter:
         self._loaded = 0
 
     def start(self, done: int = 0) -> None:
-        """Report what an earlier run has ``done``, so that a listener knows the total from the beginning."""
+        """Report the bytes that an earlier run has ``done``, so that a callback knows the total from the beginning."""
         self.add(done)
 
     def set_total(self, total: int) -> None:
-        """The total has become known: the end of a stream was seen."""
+        """Set the total, which becomes known at the end of a stream."""
         self._meter.total = total
 
     def add(self, amount: int) -> None:
-        """``amount`` more bytes are done; negative where they have to be done again."""
+        """Report that ``amount`` more bytes are done. It is negative if bytes have to be sent again."""
         self._loaded += amount
         if self._callback is not None:
             progress = self._meter.update(self._loaded, time.monotonic())
@@ -40,13 +40,13 @@ class Reporter:
                 call(self._callback, progress)
 
     def finish(self) -> None:
-        """Everything is done."""
+        """Report that everything is done."""
         if self._callback is not None:
             call(self._callback, self._meter.finish(time.monotonic()))
 
 
 def call(callback: Callable[[T], None], value: T) -> None:
-    """Call a user's callback; what it raises is logged and the transfer goes on."""
+    """Call a callback of the caller. If it raises, the error is logged and the transfer goes on."""
     try:
         callback(value)
     except Exception:

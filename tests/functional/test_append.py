@@ -127,7 +127,7 @@ def test_nothing_is_sent_again_if_the_object_cannot_be_checked(
     server.set_faults([*fault("reset", at="answer"), denied])
     with pytest.raises(cosxfer.TransportError) as caught:
         client.append_object(server.bucket, key, SECOND, position=len(FIRST))
-    assert "whether the bytes were appended is not known" in caught.value.__notes__[0]
+    assert "it is unknown whether the bytes were appended" in caught.value.__notes__[0]
     assert operations(server).count("append_object") == 1
 
 

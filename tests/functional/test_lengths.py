@@ -255,7 +255,7 @@ def test_one_that_stays_at_its_end_is_an_error(client: cosxfer.Client, server: R
         def seek(self, offset: int, whence: int = 0, /) -> int:
             return super().seek(offset, whence) if whence else super().tell()
 
-    with pytest.raises(cosxfer.SourceError, match="does not go back to byte 0"):
+    with pytest.raises(cosxfer.SourceError, match=r"seek\(\) did not return to byte 0"):
         put(client, server.bucket, Stays(b"exactly this"))
 
 
@@ -293,7 +293,7 @@ def test_a_path_that_is_written_to_meanwhile_says_what_the_server_has(
         pytest.raises(cosxfer.SourceChangedError) as caught,
     ):
         way(client, server.bucket, path)
-    assert caught.value.__notes__ == ["By then the server had stored what the file held before"]
+    assert caught.value.__notes__ == ["The server had already stored the earlier content of the file"]
 
 
 # -- at its end -------------------------------------------------------------------------------------------------------
@@ -322,8 +322,8 @@ def test_a_file_object_that_is_given_twice_warns_the_second_time(
         assert way(client, server.bucket, file) == b""
         [warning] = warnings(caplog)
         assert warning == (
-            f"the file object {path} is at its end (byte 12), so an empty body is sent; seek(0) before the call sends "
-            "it from its beginning"
+            f"the file object {path} is at its end (byte 12), so an empty body is sent; call seek(0) before the "
+            "upload to send all of it"
         )
         file.seek(0)
         assert way(client, server.bucket, file) == b"exactly this"
@@ -372,8 +372,8 @@ def test_what_can_be_read_once_warns_the_second_time(
     assert way(client, server.bucket, body) == b""
     [warning] = warnings(caplog)
     assert warning == (
-        f"nothing came from the body <{type(body).__name__}>, so an empty body is sent; what can be read once only "
-        "gives nothing a second time"
+        f"the body <{type(body).__name__}> has no bytes, so an empty body is sent; an iterator or a stream gives its "
+        "bytes only once"
     )
     with pytest.raises(cosxfer.UsageError, match="content_length is 12"):
         way(client, server.bucket, body, content_length=12)

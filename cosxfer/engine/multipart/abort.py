@@ -1,4 +1,4 @@
-"""Giving a multipart upload up: the parts leave the server, or it is said that they stay."""
+"""Deleting or keeping the parts of a failed upload, and the sentence that reports which."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cosxfer.ops.multipart_abort import multipart_abort
 from cosxfer.ops.session import Session
 
 ABORT_SECONDS = 15.0
-"""How long a failed upload may take to clean up behind itself."""
+"""The time that a failed upload may take to delete its parts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,9 +21,9 @@ class Leaving:
     """What a failed upload leaves on the server."""
 
     abort_on_failure: bool
-    """Whether its parts are deleted in the end."""
+    """Whether its parts are deleted at last."""
     restartable: bool
-    """Whether a further run may go on from the parts, so that they are not deleted yet."""
+    """Whether a later run may continue with the parts, so they are not deleted yet."""
 
 
 async def leave(
@@ -33,7 +33,7 @@ async def leave(
 
     Returns whether they are gone, and a sentence about it.
     """
-    # The parts of a source that has changed are of no use, and what the server has forgotten cannot be continued.
+    # The parts of a changed source are useless, and an upload that the server no longer has cannot be continued.
     useless = isinstance(error, SourceChangedError) or is_gone(error)
     if not leaving.abort_on_failure or (leaving.restartable and not useless):
         return False, kept(checkpoint, leaving)
@@ -51,7 +51,7 @@ async def abort_checkpoint(session: Session, address: ObjectAddress, checkpoint:
 
 
 def kept(checkpoint: Checkpoint, leaving: Leaving) -> str:
-    """What a failed run leaves on the server, as a sentence that says when it is deleted."""
+    """Return a sentence about what a failed run leaves on the server, and when that is deleted."""
     count = len(checkpoint.done)
     parts = f"The multipart upload {checkpoint.upload_id} and its {count} part{'s' * (count != 1)}"
     if not leaving.abort_on_failure:
@@ -67,7 +67,7 @@ async def abort_upload(
 ) -> tuple[bool, str]:
     """Delete the parts from the server; returns whether they are gone, and a sentence about it. Raises no error.
 
-    ``completing`` says that Complete was asked for: then an upload that is gone may have become an object.
+    ``completing`` means that Complete was sent: then an upload that is gone may have become an object.
     """
     name = f"multipart upload {upload_id}"
     try:
@@ -76,14 +76,14 @@ async def abort_upload(
     except NotFoundError:
         if completing:
             return False, (
-                f"The {name} is no longer on the server, so the object may have been completed after all; "
-                "compare it with the file (head_object) before you use it"
+                f"The {name} is no longer on the server, so the object may exist; compare it with the "
+                "file (head_object) before you use it"
             )
         return True, f"The {name} is no longer on the server"
     except (CosxferError, TimeoutError) as error:
-        why = str(error) or f"no answer in {ABORT_SECONDS:g} s"
+        why = str(error) or f"no response in {ABORT_SECONDS:g} s"
         return False, (
-            f"The {name} could not be aborted ({why}): its parts stay on the server and are paid for until "
-            "multipart_abort is called with this upload id"
+            f"The {name} could not be aborted ({why}): its parts stay on the server and cost money until you "
+            "call multipart_abort with this upload id"
         )
     return True, f"The {name} was aborted; nothing is left on the server"

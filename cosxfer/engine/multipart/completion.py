@@ -1,7 +1,7 @@
-"""Complete, also where its answer is lost: the object may be there by then, and whether it is, is found out.
+"""Completing a multipart upload, and finding out whether the object exists if the response is lost.
 
-An upload that is still open was not completed. One that is gone was completed where the object has the size and the
-CRC64 of what its parts make; else that is not known.
+An upload that is still open was not completed. One that is gone was completed if the object has the size and the CRC64
+of its parts. Otherwise the outcome is unknown.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cosxfer.ops.session import Session
 
 
 class Completion:
-    """The end of one multipart upload, whose parts make ``size`` bytes of this ``crc64``."""
+    """Completes one multipart upload, whose parts have ``size`` bytes and this ``crc64`` together."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Completion:
         crc64: int,
         key_headers: Mapping[str, str] | None = None,
     ) -> None:
-        """``key_headers`` are the customer's key: an object under one tells nothing without it."""
+        """``key_headers`` hold the customer's key, which HEAD Object needs for an object that is encrypted with one."""
         self._session = session
         self._address = address
         self._upload_id = upload_id
@@ -40,20 +40,20 @@ class Completion:
         self._key_headers = key_headers
 
     async def run(self, parts: Iterable[Part]) -> MultipartCompleteResult:
-        """Complete it."""
+        """Complete the upload."""
         try:
             return await multipart_complete(self._session, self._address, upload_id=self._upload_id, parts=parts)
         except (TransportError, ServerError) as error:
-            # The answer to an earlier attempt may have been lost after the object was made.
+            # The response to an earlier attempt may have been lost after the object was created.
             completed = await self.found(error)
             if completed is None:
                 raise
             return completed
 
     async def found(self, error: CosxferError) -> MultipartCompleteResult | None:
-        """The object, where it was made in spite of ``error``."""
+        """Return the object if it was created in spite of ``error``, else None."""
         gone = is_gone(error)
-        # What may succeed later may have succeeded already; an error inside a 200 is told by its code, not its status.
+        # A retryable error may hide a success. An error inside a 200 has a code that tells, but not a status.
         if isinstance(error, ServerError) and not gone and not error.retryable and error.status != 409:
             return None
         try:
@@ -77,7 +77,7 @@ class Completion:
         )
 
     async def head(self) -> HeadObjectResult:
-        """Ask for the object."""
+        """Request the properties of the object."""
         return await head_object(self._session, self._address, headers=self._key_headers)
 
     async def verify(self, completed: MultipartCompleteResult, *, what: str, etags_are_md5s: bool) -> str:
@@ -122,7 +122,7 @@ class Completion:
 
 
 def is_gone(error: Exception) -> bool:
-    """Whether it says that there is no such multipart upload (any more)."""
+    """Whether ``error`` means that the multipart upload does not exist or no longer exists."""
     return isinstance(error, NotFoundError) and error.code == "NoSuchUpload"
 
 
@@ -133,9 +133,9 @@ async def complete_parts(
     upload_id: str,
     parts: Iterable[PartInput],
 ) -> MultipartCompleteResult:
-    """Complete an upload of which no more is known than its parts.
+    """Complete an upload of which only the parts are known.
 
-    Those that `multipart_upload` returned prove the object where an answer is lost.
+    If the response is lost, parts that `multipart_upload` returned let the object be compared.
     """
     again = False
 
@@ -157,14 +157,14 @@ async def complete_parts(
                 return completed
         if is_gone(error):
             error.add_note(
-                "the answer to an earlier attempt was lost or an error, and the object may have been completed all the "
-                "same; compare it (head_object) before anything is sent again"
+                "the response to an earlier attempt was lost or an error, so the object may exist; compare it "
+                "(head_object) before you upload again"
             )
         raise
 
 
 def _whole(parts: Sequence[MultipartUploadResult]) -> tuple[int, int]:
-    """Size and CRC64 of what the parts make."""
+    """Return the size and the CRC64 of the parts together."""
     size = crc64 = 0
     for part in sorted(parts, key=lambda part: part.part_number):
         size += part.size

@@ -1,4 +1,4 @@
-"""The window of parts in flight: fed by the source, as wide as the limiter allows."""
+"""The window of parts in flight. The source fills it, and the limiter sets its size."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ async def run_window(
 ) -> None:
     """Run ``work`` on every item, in the order of the items, as many at a time as ``share`` allows.
 
-    The items are taken ahead of the work, about as many as may be in flight. The first error cancels everything else
-    and is raised; nothing is left running.
+    About as many items as may be in flight are taken ahead of the work. The first error cancels all other work and is
+    raised. When this returns or raises, nothing is left running.
     """
-    # One item waits in the hand of `feed` for its slot, so the queue holds one less than the window.
+    # `feed` holds one item that waits for its slot, so the queue holds one less than the window.
     queue: asyncio.Queue[T | None] = asyncio.Queue(maxsize=max(1, share.limit - 1))
     running: set[asyncio.Task[None]] = set()
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -52,7 +52,7 @@ async def run_window(
     def ended(size: int, task: asyncio.Task[None]) -> None:
         running.discard(task)
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        # Parts that fail together fail for one reason: one error is raised, the others would repeat it.
+        # Parts that fail together usually have one cause, so only the first error is raised.
         if error is not None and not failed.done():
             failed.set_exception(error)
         share.release(size)
@@ -72,7 +72,7 @@ async def run_window(
 
 
 async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
-    """Cancel what still runs and wait until it has ended, however often we are cancelled ourselves meanwhile."""
+    """Cancel the tasks and wait until they have ended, even if this is cancelled meanwhile."""
     cancelled: asyncio.CancelledError | None = None
     for task in tasks:
         task.cancel()
@@ -83,6 +83,6 @@ async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
             cancelled = error
     for task in tasks:
         if not task.cancelled():
-            task.exception()  # seen, or it would be logged as lost
+            task.exception()  # retrieve it, or asyncio would log it
     if cancelled is not None:
         raise cancelled

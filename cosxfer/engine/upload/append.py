@@ -1,9 +1,10 @@
-"""One append, made exactly once, also where an answer is lost.
+"""One append, made exactly once, even if a response is lost.
 
-An append that is sent twice may be there twice. So it is never sent again before the object was asked: where its size
-is still the position, nothing happened and it is sent again; where it reaches beyond, what stands there is compared
-with what was sent (by the CRC64 of the object, or of that stretch of it, which is fetched for that), since others may
-have appended after us; anything else is somebody else's append, and an `AppendPositionError`.
+An append that is sent twice may be stored twice. Before it is sent again, the size of the object is checked. If the
+size is still the position, nothing was appended, and the append is sent again. If the object reaches beyond the end of
+the append, the stored bytes are compared with those that were sent, because others may have appended after us. The
+CRC64 of the object decides, or that of the range, which is fetched for it. Anything else is an append of another
+client, and raises `AppendPositionError`.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ from cosxfer.ops.session import Session
 from cosxfer.retry import retry_delay
 
 COMPARED_AT_ONCE = 8 * MIB
-"""Bytes that are fetched in one request to be compared: an append may be 5 GiB long."""
+"""Bytes that are fetched in one request for the comparison. An append may have 5 GiB."""
 
 
 class Append:
-    """``body`` at ``position`` of one object."""
+    """Appends ``body`` at ``position`` of one object."""
 
     def __init__(
         self,
@@ -63,7 +64,7 @@ class Append:
         self._body = body
         self._position = position
         self._headers = headers
-        # An object under the customer's own key tells nothing without it.
+        # HEAD and GET need the customer's key of an object that has one.
         self._key_headers = customer_key_headers(headers)
         self._on_sent = on_sent
 
@@ -77,7 +78,7 @@ class Append:
                 if error.code == "ObjectNotAppendable":
                     raise self._not_appendable(error) from error
                 if error.code == "AppendPositionErr":
-                    # After a lost answer this may be our own append, which came to its end meanwhile.
+                    # After a lost response, our own append may have ended meanwhile.
                     return await self._resolved(error, maybe_ours=lost)
                 failure: CosxferError = error
             except CosxferError as error:
@@ -116,14 +117,14 @@ class Append:
         try:
             found = await self._look(error)
         except CosxferError:
-            # The right position cannot be told, but that this one is wrong is certain.
+            # The right position is unknown, but this one is certainly wrong.
             raise self._wrong_position(None, error) from error
         if maybe_ours:
             return await self._outcome(found, error)
         raise self._wrong_position(0 if found is None else found.size, error) from error
 
     async def _look(self, failure: CosxferError) -> HeadObjectResult | None:
-        """What the object is now, None where there is none."""
+        """Return the properties of the object now; None if there is none."""
         try:
             return await head_object(self._session, self._address, headers=self._key_headers)
         except NotFoundError as error:
@@ -131,18 +132,18 @@ class Append:
                 raise failure from error
             return None
         except CosxferError as error:
-            failure.add_note(f"whether the bytes were appended is not known: {error}")
+            failure.add_note(f"it is unknown whether the bytes were appended: {error}")
             raise failure from error
 
     async def _outcome(self, found: HeadObjectResult | None, failure: CosxferError) -> AppendObjectResult:
-        """Success where our bytes are in their place, else the error."""
+        """Return the result if our bytes are in their place; raises the error otherwise."""
         if found is None or not await self._is_there(found, failure):
             raise self._wrong_position(0 if found is None else found.size, failure) from failure
         return AppendObjectResult(
             status_code=found.status_code,
             headers=found.headers,
             request_id=found.request_id,
-            # `_is_there` has compared the CRC64 of what stands there, unless nothing does.
+            # `_is_there` has compared the CRC64 of the stored bytes, unless there are none.
             verified=self._body.content_length > 0,
             verified_by="crc64" if self._body.content_length else "",
             etag=found.etag,
@@ -166,13 +167,13 @@ class Append:
                     headers=self._key_headers,
                 )
             except CosxferError as error:
-                failure.add_note(f"the object is as long as it would be now, but cannot be compared: {error}")
+                failure.add_note(f"the object has the size of a successful append, but cannot be compared: {error}")
                 raise failure from error
             crc64 = hashing.crc64(stretch.body, crc64)
         return crc64 == self._body.crc64
 
     def _wrong_position(self, position: int | None, error: CosxferError) -> AppendPositionError:
-        ends = "where it ends cannot be told" if position is None else f"it ends at {position}"
+        ends = "its end is unknown" if position is None else f"it ends at {position}"
         return AppendPositionError(
             f"APPEND Object {shorten(self._address.key)}: position {self._position} is not the end of the object: "
             f"{ends}",
@@ -182,7 +183,7 @@ class Append:
 
     def _not_appendable(self, error: ServerError) -> ObjectNotAppendableError:
         return ObjectNotAppendableError(
-            f"APPEND Object {shorten(self._address.key)}: the object was not made by append_object, so nothing can be "
+            f"APPEND Object {shorten(self._address.key)}: append_object did not create the object, so nothing can be "
             "appended",
             **_said(error),
         )

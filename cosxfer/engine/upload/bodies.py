@@ -1,4 +1,4 @@
-"""What a caller may pass as a body, made ready to be sent: its length, its digests, and that it can be sent again."""
+"""Preparing the bodies that a caller may pass: their length, their digests, and whether they can be sent again."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from cosxfer.threads import Workers, in_thread
 
 BinaryInput: TypeAlias = Buffer | os.PathLike[str] | ReadableFile | Iterable[Buffer] | AsyncIterable[Buffer]
 BodyInput: TypeAlias = BinaryInput | str
-"""Bytes, text (sent as UTF-8), the path of a file, a binary file object (from its position), or pieces to come."""
+"""Bytes, text (sent as UTF-8), the path of a file, a binary file object (from its position), or bytes in pieces."""
 
 
 Sent = TypeVar("Sent", PutObjectResult, MultipartUploadResult)
@@ -37,10 +37,10 @@ Sent = TypeVar("Sent", PutObjectResult, MultipartUploadResult)
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedBody:
-    """A body and what is known of it.
+    """A body with its length and digests.
 
-    ``md5`` is the caller's own where one was given. It and ``crc64`` are None for pieces that are sent as they come;
-    `proven` compares those afterwards.
+    ``md5`` is the caller's if one was given. If pieces are sent directly, it may be None, and ``crc64`` is None;
+    `proven` compares their CRC64 afterwards.
     """
 
     body: Body
@@ -49,7 +49,7 @@ class PreparedBody:
     crc64: int | None
 
     def proven(self, result: Sent, *, operation: str) -> Sent:
-        """Compare the CRC64 of what was sent as it came with the server's; raises `IntegrityError`."""
+        """Compare the CRC64 of pieces that were sent directly; raises `IntegrityError` if the server's differs."""
         if not isinstance(self.body, StreamBody) or result.crc64 is None:
             return result
         check_crc64(operation, local=self.body.crc64, server=result.crc64, retryable=False)
@@ -67,14 +67,14 @@ async def prepared(
     repeatable: bool = False,
     announced: int | None = None,
 ) -> AsyncIterator[PreparedBody]:
-    """Prepare ``body``; a file is open, and checked for changes, until the context ends.
+    """Prepare ``body``. A file stays open until the context ends, and is then checked for changes.
 
-    Pieces of an iterable are kept in a temporary file first, so that their length and digests are known and they can
-    be sent again; with a ``content_length`` they are sent as they come, unless ``repeatable`` is asked for.
+    Pieces of an iterable are first kept in a temporary file. That gives their length and digests, and allows a retry.
+    With a ``content_length`` they are sent directly, unless ``repeatable`` is True.
 
-    Raises `UsageError` for another type, for more than ``largest`` bytes, and for a body that is not
-    ``content_length`` long: before anything is sent, or, where pieces are sent as they come, before the last of them
-    is, so that no object comes of it.
+    Raises `UsageError` for another type, for more than ``largest`` bytes, and for a body that does not have
+    ``content_length`` bytes. It does so before anything is sent, or, if pieces are sent directly, before the last of
+    them, so that no object is stored.
     """
     if isinstance(body, str):
         await warn_if_path(body, executor)
@@ -112,7 +112,7 @@ async def prepared(
             await close_source(source, executor)
     elif (size := announced if announced is not None else await measured(body, executor)) is not None:
         assert isinstance(body, ReadableFile)
-        # What unpacks reads all of it for that.
+        # Check before reading, because a file object that decompresses reads everything to measure itself.
         check_size(size, largest, None)
         async with _from_file(body, size, executor, largest, may_be_empty=content_length == 0) as file:
             check_size(file.size, largest, content_length)
@@ -125,15 +125,15 @@ async def prepared(
             check_size(kept.size, largest, content_length)
             if not kept.size and content_length is None and isinstance(body, Iterator | AsyncIterator | ReadableFile):
                 logger.warning(
-                    "nothing came from the body %s, so an empty body is sent; what can be read once only gives nothing "
-                    "a second time",
+                    "the body %s has no bytes, so an empty body is sent; an iterator or a stream gives its bytes only "
+                    "once",
                     _name(body),
                 )
             yield _with_digest(kept, content_md5)
 
 
 async def measured(body: BinaryInput, executor: Workers) -> int | None:
-    """The bytes that a file object announces; None for a stream, and for a file object that cannot go back."""
+    """Return the size that a file object reports; None for a stream or a file object that cannot seek back."""
     return await in_thread(executor.waiting, measure, body) if is_file(body) else None
 
 
@@ -145,12 +145,12 @@ async def in_memory(
     content_md5: bytes | None,
     largest: int,
 ) -> PreparedBody:
-    """What `prepared` makes of bytes; nothing is to be closed afterwards."""
+    """Prepare bytes like `prepared`. Nothing has to be closed afterwards."""
     if content_length is not None:
         check_size(content_length, largest, None)
     view = view_of(body)
     if not view.c_contiguous:
-        raise UsageError("the body is a view with holes; pass bytes(view)", name="body", value="memoryview")
+        raise UsageError("the body is a view that is not contiguous; pass bytes(view)", name="body", value="memoryview")
     view = bytes_of(view)
     check_size(len(view), largest, content_length)
     digest = await digest_of_body(view)
@@ -161,9 +161,9 @@ async def in_memory(
 async def _from_file(
     file: ReadableFile, announced: int, executor: Workers, largest: int, *, may_be_empty: bool
 ) -> AsyncIterator[Spooled]:
-    """A file object from its position to its end. One that announces another length is kept, as pieces are.
+    """Prepare a file object from its position to its end. If it reports a wrong length, it is kept like pieces.
 
-    Warns where it is at its end, unless ``may_be_empty``.
+    Warns if it is at its end, unless ``may_be_empty``.
     """
     body = FileBody(file, announced)
     if announced:
@@ -182,8 +182,8 @@ async def _from_file(
             raise body.not_twice()
         if not kept.size and not may_be_empty and (body.start or announced):
             logger.warning(
-                "the file object %s is at its end (byte %d), so an empty body is sent; seek(0) before the "
-                "call sends it from its beginning",
+                "the file object %s is at its end (byte %d), so an empty body is sent; call seek(0) before "
+                "the upload to send all of it",
                 body.name,
                 body.start,
             )
@@ -196,12 +196,12 @@ def _with_digest(kept: Spooled, given: bytes | None) -> PreparedBody:
 
 
 def _name(body: object) -> str:
-    """How messages call a body that comes in pieces."""
+    """Return the name of a body in messages."""
     return f"<{type(body).__name__}>"
 
 
 def checked_body(body: BodyInput) -> BinaryInput:
-    """Refuse what cannot be a body, without reading any of it; text becomes bytes."""
+    """Return ``body``, text as bytes; raises `UsageError` if it cannot be a body. Reads nothing of it."""
     if isinstance(body, str):
         check_text(body, "body")
         return body.encode()
@@ -215,8 +215,8 @@ def checked_body(body: BodyInput) -> BinaryInput:
     if iterable and not isinstance(body, Buffer | ReadableFile) and _has_memory(body):
         kind = type(body).__name__
         raise UsageError(
-            f"body is {kind}; pass memoryview(body) for the bytes that it takes in memory, or iter(body) for its items "
-            "where these are bytes",
+            f"body is {kind}; pass memoryview(body) for its bytes in memory, or iter(body) for its items if these "
+            "are bytes",
             name="body",
             value=kind,
         )
@@ -224,7 +224,7 @@ def checked_body(body: BodyInput) -> BinaryInput:
 
 
 def _has_memory(body: Any) -> bool:
-    """Whether it is an array, whose bytes in memory are another thing than its items."""
+    """Whether ``body`` is an array, whose bytes in memory are not its items."""
     try:
         memoryview(body).release()
     except (TypeError, ValueError, BufferError):

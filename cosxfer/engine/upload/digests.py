@@ -1,4 +1,4 @@
-"""The digests of bodies in memory: of long ones in a thread, of short ones that come together side by side in lanes."""
+"""Digests of bodies in memory. A thread hashes long ones; short ones that arrive together share SIMD lanes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from cosxfer._native import hashing
 from cosxfer.threads import in_thread
 
 SMALL_BYTES = 256 * 1024
-"""Hashing less takes less time than handing it to a thread."""
+"""Hashing this much or less is faster than handing it to a thread."""
 
 HASHED_AT_ONCE = 8
-"""Bodies that are hashed before the event loop has another turn. Lanes gain little by more, and the first answers wait
-for the last of them."""
+"""Bodies that are hashed in one turn of the event loop. More of them gain little speed in the lanes, and the first
+request waits for the last digest."""
 
 
 async def digest_of(view: memoryview, executor: Executor) -> hashing.PartDigest:
-    """The digests of one body."""
+    """Return the digests of one body."""
     if len(view) <= SMALL_BYTES:
         [digest] = hashing.hash_parts([view])
     else:
@@ -26,14 +26,14 @@ async def digest_of(view: memoryview, executor: Executor) -> hashing.PartDigest:
 
 
 class Digests:
-    """The digests of many bodies, of which several may come in one turn of the event loop."""
+    """Computes the digests of many bodies. Several may arrive in one turn of the event loop."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
         self._waiting: list[tuple[memoryview, asyncio.Future[hashing.PartDigest]]] = []
 
     async def of(self, view: memoryview) -> hashing.PartDigest:
-        """The digests of one body, in the next turn of the event loop."""
+        """Return the digests of one body, computed in the next turn of the event loop."""
         if len(view) > SMALL_BYTES:
             return await digest_of(view, self._executor)
         loop = asyncio.get_running_loop()
@@ -53,7 +53,7 @@ class Digests:
             digests = hashing.hash_parts([view for view, _ in waiting])
         except Exception as error:
             for _, future in waiting:
-                future.set_exception(error)  # nobody may wait for ever
+                future.set_exception(error)  # otherwise the callers would wait for ever
             return
         for (_, future), digest in zip(waiting, digests, strict=True):
             future.set_result(digest)

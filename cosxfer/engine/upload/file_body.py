@@ -1,10 +1,10 @@
-"""The content of a file object from its position on, read anew for each attempt.
+"""The content of a file object from its position on, read again for each attempt.
 
-What a file object says of its length is not believed: it is read to its end, and one that said something else than it
-gave (as the files of /proc and /sys do, and many a wrapper) is kept in a temporary file by the caller.
+The length that a file object reports is not trusted: the file object is read to its end. If it reported another length
+(like files of /proc and /sys, and many wrappers), the caller keeps its content in a temporary file.
 
-If the file object stands for a regular file, and that file changes, it is read and hashed again before a retry and at
-the end. Its content decides: a file that only grows behind what was hashed is no error.
+If the file object reads a regular file and that file changes, it is read and hashed again before a retry and at the
+end. The content decides: if the file only grows behind the hashed bytes, that is not an error.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from cosxfer.threads import in_thread
 BLOCK_BYTES = 1024 * 1024
 
 RAISED = (Exception, asyncio.CancelledError)
-"""What becomes a `SourceError` if a body raises it in a thread. No call of ours is cancelled there."""
+"""Exceptions of a body that become a `SourceError`. A body is read in a thread, where our calls are never cancelled."""
 
 
 @runtime_checkable
@@ -38,14 +38,14 @@ class ReadableFile(Protocol):
 
 
 class SeekableFile(ReadableFile, Protocol):
-    """A file object that can go back."""
+    """A file object that can seek back."""
 
     def seek(self, offset: int, whence: int = 0, /) -> object: ...
     def tell(self) -> int: ...
 
 
 def is_file(body: object) -> TypeGuard[ReadableFile]:
-    """Whether ``body`` is a file object; raises `UsageError` for one that does not give the bytes it is asked for."""
+    """Whether ``body`` is a file object; raises `UsageError` if its ``read`` does not return the requested bytes."""
     if not isinstance(body, ReadableFile) or isinstance(body, AsyncIterable):
         return False
     try:
@@ -59,14 +59,14 @@ def is_file(body: object) -> TypeGuard[ReadableFile]:
         if inspect.iscoroutine(nothing):
             nothing.close()
         raise UsageError(
-            f"the body <{kind}> is read asynchronously; pass an asynchronous iterable of its pieces, or the file "
-            "object that it stands for, if there is one",
+            f"the body <{kind}> is read asynchronously; pass an asynchronous iterable of its pieces, or the "
+            "underlying file object",
             name="body",
             value=kind,
         )
     if isinstance(nothing, bytes | bytearray | memoryview) and len(nothing):
         raise UsageError(
-            f"the body <{kind}> takes no heed of the size that is asked of it: read(0) gave {len(nothing)} bytes. "
+            f"read() of the body <{kind}> ignores its size argument: read(0) returned {len(nothing)} bytes. "
             "Pass an iterable of its pieces",
             name="body",
             value=kind,
@@ -75,9 +75,9 @@ def is_file(body: object) -> TypeGuard[ReadableFile]:
 
 
 def measure(file: ReadableFile) -> int | None:
-    """Bytes from the position to the end; None where the file cannot go back to read them twice.
+    """Return the bytes from the position to the end; None if the file cannot seek back to read them twice.
 
-    Raises `SourceError` where it went to look for its end and did not come back: what is left to read is not all.
+    Raises `SourceError` if the file object found its end but cannot seek back, because bytes are then missing.
     """
     seekable: SeekableFile = file  # type: ignore[assignment] # asked, not known
     try:
@@ -92,23 +92,23 @@ def measure(file: ReadableFile) -> int | None:
         seekable.seek(position)
         came_back = seekable.tell() == position
     except RAISED as error:
-        # What unpacks reads up to the end, and may break off on the way.
+        # A file object that decompresses reads up to the end for this, and may fail on the way.
         if not _goes_back(seekable, position):
             name = name_of(file)
             raise SourceError(
-                f"cannot read {name}: it looked for its end ({type(error).__name__}: {error}), and cannot go back to "
-                f"byte {position}",
+                f"cannot read {name}: seeking to its end failed ({type(error).__name__}: {error}), and it cannot seek "
+                f"back to byte {position}",
                 path=name,
             ) from error
         return None
     if not came_back:
         name = name_of(file)
-        raise SourceError(f"cannot read {name}: it does not go back to byte {position} when it is asked to", path=name)
+        raise SourceError(f"cannot read {name}: seek() did not return to byte {position}", path=name)
     return max(0, end - position)
 
 
 def _goes_back(file: SeekableFile, position: int) -> bool:
-    with suppress(*RAISED):  # where it has never left, it need not be able to
+    with suppress(*RAISED):  # if it never moved, it need not be seekable
         file.seek(position)
     try:
         return file.tell() == position
@@ -117,7 +117,7 @@ def _goes_back(file: SeekableFile, position: int) -> bool:
 
 
 def name_of(file: ReadableFile) -> str:
-    """How messages call a file object."""
+    """Return the name of a file object in messages."""
     name = getattr(file, "name", "")
     if isinstance(name, int):
         return f"<file descriptor {name}>"
@@ -125,9 +125,9 @@ def name_of(file: ReadableFile) -> str:
 
 
 def identity_of(file: ReadableFile) -> SourceIdentity | None:
-    """The regular file that ``file`` reads, as it is now; None if there is none."""
+    """Return the current state of the regular file that ``file`` reads; None if there is none."""
     if isinstance(file, SpooledTemporaryFile):
-        return None  # fileno() would move it from memory to the disk
+        return None  # fileno() would move its content from memory to the disk
     try:
         status = os.fstat(file.fileno())  # type: ignore[attr-defined] # asked, not known
     except RAISED:
@@ -136,17 +136,17 @@ def identity_of(file: ReadableFile) -> SourceIdentity | None:
 
 
 class FileBody:
-    """``size`` bytes of ``file`` from where it stands now; each iteration starts there again."""
+    """``size`` bytes of ``file`` from its current position; each iteration starts there again."""
 
     def __init__(self, file: ReadableFile, size: int) -> None:
-        self._file: SeekableFile = file  # type: ignore[assignment] # `measure` found out
+        self._file: SeekableFile = file  # type: ignore[assignment] # `measure` has checked it
         self.start = self._file.tell()
         self.size = size
         self.gave = 0
-        """Bytes that were read when it was hashed."""
+        """The number of bytes that were hashed."""
         self.name = name_of(file)
         self._identity: SourceIdentity | None = None
-        """The file before it was hashed."""
+        """The state of the regular file before it was hashed."""
         self._hashed: hashing.PartDigest | None = None
 
     def __iter__(self) -> Iterator[bytes]:
@@ -162,11 +162,11 @@ class FileBody:
         except CosxferError:
             raise
         except RAISED as error:
-            # Whatever reads may raise: what unpacks has errors of its own.
+            # A file object that decompresses has exceptions of its own.
             raise SourceError(f"cannot read {self.name}: {type(error).__name__}: {error}", path=self.name) from error
 
     def _ended(self, left: int) -> SourceError:
-        """The error where it gives another number of bytes than when it was hashed."""
+        """Return the error for another number of bytes than were hashed."""
         if self._says() != self.size:
             return SourceChangedError(
                 f"{self.name} changed during the upload: it ends {left} bytes early", path=self.name, changed="size"
@@ -178,10 +178,10 @@ class FileBody:
         return measure(self._file)
 
     def digest(self, largest: int) -> hashing.PartDigest | None:
-        """Read it to its end, once; in a thread, as this blocks. ``size`` is what was read afterwards.
+        """Read the file object to its end, once, and set ``size``. Call it in a thread, since it blocks.
 
-        None if it gave another number of bytes than it announces even now: then it must not be read twice. Raises
-        `UsageError` once it gave more than ``largest`` bytes, and `SourceChangedError` where it was cut.
+        Returns None if the number of bytes still differs from the reported one; the file object must then not be read
+        twice. Raises `UsageError` for more than ``largest`` bytes, and `SourceChangedError` if the file was truncated.
         """
         try:
             self._identity = identity_of(self._file)
@@ -207,7 +207,7 @@ class FileBody:
         return digest
 
     async def check(self) -> None:
-        """Raise `SourceChangedError` if the file holds other bytes than were hashed, as far as its times show it."""
+        """Raise `SourceChangedError` if the times of the file have changed and its bytes differ from those hashed."""
         if self._identity is not None and self._hashed is not None:
             await in_thread(None, self._compare)
 
@@ -227,16 +227,16 @@ class FileBody:
             )
 
     def rewind(self) -> None:
-        """Go back to where it stood; in a thread."""
+        """Seek back to the start; called in a thread."""
         try:
             self._file.seek(self.start)
         except RAISED as error:
             raise SourceError(f"cannot read {self.name}: {type(error).__name__}: {error}", path=self.name) from error
 
     def not_twice(self) -> SourceError:
-        """The error where it does not give its bytes a second time."""
+        """Return the error for a file object that does not give its bytes a second time."""
         return SourceError(
-            f"cannot read {self.name} twice: it gave {self.gave} bytes the first time, and not as many the second "
+            f"cannot read {self.name} twice: it gave {self.gave} bytes the first time, but not the second "
             "time. Pass an iterable of its pieces",
             path=self.name,
         )
@@ -262,26 +262,26 @@ class FileBody:
 
 
 def in_text_mode() -> UsageError:
-    """The error for a file object that reads text."""
+    """Return the error for a file object that reads text."""
     return UsageError('the file object is open in text mode; open it with "rb"', name="body", value="text")
 
 
 def nothing_yet(file: ReadableFile) -> UsageError:
-    """The error for a file object that does not wait: more may come, so what was read so far is not all."""
+    """Return the error for a non-blocking file object. More bytes may come, so the bytes so far are not all."""
     kind = type(file).__name__
     return UsageError(
-        f"the body <{kind}> has nothing to read yet, as it is in non-blocking mode; make it wait (os.set_blocking), or "
-        "pass an iterable of its pieces",
+        f"the body <{kind}> has nothing to read yet, because it is in non-blocking mode; make it block "
+        "(os.set_blocking), or pass an iterable of its pieces",
         name="body",
         value=kind,
     )
 
 
 def too_long(name: str, size: int, largest: int) -> UsageError:
-    """The error for a body that goes on beyond what one request carries."""
+    """Return the error for a body that is too long for one request."""
     return UsageError(
-        f"the body {name} is more than {largest} bytes ({largest // GIB} GiB), which is what one request carries; "
-        "nothing was sent",
+        f"the body {name} has more than {largest} bytes ({largest // GIB} GiB), the limit of one request; nothing was "
+        "sent",
         name="body",
         value=size,
     )

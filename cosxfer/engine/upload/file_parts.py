@@ -1,4 +1,4 @@
-"""The parts of a file: hashed just ahead of the sending, and sent from its mapping; read, if it cannot be mapped."""
+"""The parts of a file, hashed just before they are sent. They are sent from its mapping, or read if there is none."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cosxfer.sources import FileSource
 
 
 class FileParts:
-    """The part source of one open file. ``on_hash_progress`` gets how far the hashing has come."""
+    """The part source of one open file. ``on_hash_progress`` gets the progress of the hashing."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Hashing just ahead of the sending: parts in batches, one SIMD lane for each, MD5 and CRC64 in one pass.
+"""Hashing parts just before they are sent, in batches: one SIMD lane for each part, MD5 and CRC64 in one pass.
 
 A batch runs in a thread, in rounds of a few MiB without the GIL. After each round the pages read so far are unmapped
 from the process (they stay in the page cache), so that memory does not grow with the file.
@@ -22,14 +22,14 @@ from cosxfer.threads import in_thread
 ROUND_BYTES = 16 * 1024 * 1024
 
 FAULT_AROUND_BYTES = 2 * 1024 * 1024
-"""The most that a kernel maps for one fault: a huge page of the page cache."""
+"""The most that the system maps for one page fault: a huge page of the page cache."""
 
 
 class HashAhead:
     """Hashes batches of parts of one source.
 
-    ``on_hashed(n)`` is called on the event loop for each ``n`` bytes more. ``whole`` is an MD5 of the whole file that
-    is computed in the same read.
+    ``on_hashed(n)`` is called on the event loop after each ``n`` more bytes. ``whole`` is updated with all bytes, for
+    the MD5 of the whole file.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class HashAhead:
         """Time spent hashing so far."""
 
     async def hash(self, batches: Iterable[list[PartRange]]) -> AsyncGenerator[HashedPart, None]:
-        """Yield the parts of all batches in order; a batch is begun when the one before was taken."""
+        """Yield the parts of all batches in order. A batch begins when all parts of the previous one were taken."""
         loop = asyncio.get_running_loop()
         for batch in batches:
             began = time.monotonic()
@@ -57,11 +57,11 @@ class HashAhead:
             try:
                 digests = await asyncio.shield(work)
             except asyncio.CancelledError:
-                # The thread reads the mapping: it must have ended before the source may be closed.
+                # The thread reads the mapping, so it must end before the source is closed.
                 self._stop.set()
                 await _ended(work)
                 if not work.cancelled():
-                    work.exception()  # seen, or it would be logged as lost
+                    work.exception()  # retrieve it, or asyncio would log it
                 raise
             finally:
                 self.seconds += time.monotonic() - began
@@ -81,7 +81,7 @@ class HashAhead:
             hashed = hasher.advance(ROUND_BYTES)
             for index, position in enumerate(hasher.positions()):
                 if position > released[index]:
-                    # A fault maps pages around it, also behind what was released before: so a little is taken again.
+                    # A page fault maps pages around it, also some that were released before, so release these again.
                     start = max(0, released[index] - FAULT_AROUND_BYTES)
                     source.release(batch[index].offset + start, position - start)
                     released[index] = position
@@ -91,7 +91,7 @@ class HashAhead:
         return hasher.digests() if hasher.done else []
 
     def _hash_by_reading(self, part: PartRange, loop: asyncio.AbstractEventLoop) -> hashing.PartDigest:
-        """Where the file cannot be mapped, a part is read block by block."""
+        """Read a part block by block, because the file cannot be mapped."""
         md5, crc, done = hashing.Md5(), 0, 0
         while done < part.length and not self._stop.is_set():
             block = self._source.slice(part.offset + done, min(ROUND_BYTES, part.length - done))
@@ -106,7 +106,7 @@ class HashAhead:
 
 
 async def _ended(work: asyncio.Future[list[hashing.PartDigest]]) -> None:
-    """Wait for ``work``, also where the wait is cancelled again: it ends after its round."""
+    """Wait for ``work``, which ends after its round, even if the wait is cancelled again."""
     while not work.done():
         with suppress(asyncio.CancelledError):
             await asyncio.wait([work])

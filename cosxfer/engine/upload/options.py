@@ -1,4 +1,4 @@
-"""What the uploading calls have in common: what a caller may say of a file, and how the engine takes it."""
+"""Options of the calls that upload files: those of the public calls, and those of the engine."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from cosxfer.models import Progress, UploadResult
 
 
 class FileCallbacks(TypedDict, total=False):
-    """Called in a thread of the client's, one after another; a slow or raising one never stalls a transfer."""
+    """A thread of the client calls these one after another. One that is slow or raises never stops a transfer."""
 
     on_task_ready: Callable[[str], None] | None
-    """Gets the task's id. Called at once and in the caller's own thread, before anything is sent."""
+    """Gets the task's id. Called at once in the caller's own thread, before anything is sent."""
     on_hash_progress: Callable[[Progress], None] | None
-    """How far the hashing has come, several times a second, at least at start and end."""
+    """Gets the progress of the hashing several times a second, at least at the start and the end."""
     on_progress: Callable[[Progress], None] | None
-    """How far the sending has come."""
+    """Gets the progress of the sending."""
     on_file_finish: Callable[[Exception | None, UploadResult | None, FileUpload], None] | None
-    """Gets what became of the file, its error or its result, and what was asked for."""
+    """Gets the error or the result of the file, and its mapping."""
 
 
 class SendOptions(ObjectHeaders, total=False):
@@ -35,10 +35,10 @@ class SendOptions(ObjectHeaders, total=False):
     async_limit: int | str | None
     """Parts in flight, 1 to 256; by default the client's ``concurrency``."""
     upload_add_meta_md5: bool
-    """Store the file's MD5 as x-cos-meta-md5, for which the file is hashed before the first byte is sent."""
+    """Store the file's MD5 as x-cos-meta-md5. The file is then hashed before the first byte is sent."""
     abort_on_failure: bool
-    """Whether the parts of a failed upload are deleted from the server (the default): as soon as its task cannot be
-    restarted any more, since it is cancelled or out of the task list, or the client is closed. False keeps them."""
+    """Whether the parts of a failed upload are deleted from the server (the default). That happens when its task can no
+    longer be restarted: it is cancelled or leaves the task list, or the client is closed. False keeps the parts."""
     region: str | None
 
 
@@ -46,14 +46,14 @@ class SliceFileOptions(SendOptions, FileCallbacks, total=False):
     """Parameters of `slice_upload_file` besides ``slice_size``."""
 
     content_length: int | str | None
-    """The file's size, for whoever knows it: a file of another size is refused before anything is sent."""
+    """The expected size of the file. A file of another size is refused before anything is sent."""
 
 
 class DirectoryOptions(SendOptions, total=False):
-    """What holds for every file of `upload_directory`."""
+    """Options that apply to every file of `upload_directory`."""
 
     part_size: int | str | None
-    """Bytes, 1 MiB to 5 GiB; by default 8 MiB, or more where 10,000 parts need it."""
+    """Bytes, 1 MiB to 5 GiB; by default 8 MiB, or more if the file would need over 10,000 parts."""
 
 
 class FileOptions(SliceFileOptions, DirectoryOptions, total=False):
@@ -61,13 +61,13 @@ class FileOptions(SliceFileOptions, DirectoryOptions, total=False):
 
 
 class FileUpload(FileOptions, total=False):
-    """One file of `upload_files`: where it is and where it goes, and what else `upload_file` may be told."""
+    """One file of `upload_files`: its path, bucket and key, and any other parameter of `upload_file`."""
 
     bucket: Required[str]
     key: Required[str]
     path: Required[str | os.PathLike[str]]
     slice_size: int | str | None
-    """Up to this many bytes the file goes in a single PUT; by default what holds for all files of the call."""
+    """Up to this many bytes the file is sent in a single PUT; by default the ``slice_size`` of the call."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,12 +76,12 @@ class UploadOptions:
 
     part_size: int | None = None
     part_size_name: str = "part_size"
-    """What the caller calls it, for messages."""
+    """The name of that parameter in the caller's call, for messages."""
     async_limit: int | None = None
     upload_add_meta_md5: bool = False
     abort_on_failure: bool = True
     restartable: bool = False
-    """Whether a failed run leaves the parts on the server, to be deleted by `FileJob.abort`."""
+    """Whether a failed run leaves the parts on the server. `FileJob.abort` deletes them later."""
     content_length: int | None = None
     region: str | None = None
     parameters: ObjectHeaders = field(default_factory=ObjectHeaders)
@@ -107,10 +107,10 @@ _NOT_HEADERS = FileUpload.__annotations__.keys() - ObjectHeaders.__annotations__
 
 
 def check_file(entry: FileUpload, index: int) -> None:
-    """Refuse a file of `upload_files` that lacks a name, has one too many, or a value of another type than it has.
+    """Raise `UsageError` if a file of `upload_files` lacks a name, has an unknown one, or a value of a wrong type.
 
-    Such a file is a mistake of the program. What depends on the file or on its names (a key that is too long, a file
-    that is not there) ends that file alone.
+    Such an entry is a bug of the calling program. Errors of the file or its values (a key that is too long, a missing
+    file) end that file alone.
     """
     if not isinstance(entry, Mapping):
         raise UsageError(
@@ -129,7 +129,7 @@ def check_file(entry: FileUpload, index: int) -> None:
 
 @cache
 def _types() -> dict[str, tuple[frozenset[Any], Any]]:
-    """By name: the types that need no closer look, and the type as it is declared."""
+    """Return by name: the plain types that fit, and the declared type."""
     hints = {**get_type_hints(FileUpload), "path": str | bytes | os.PathLike}
     return {name: (_PLAIN.intersection(get_args(hint) or (hint,)), hint) for name, hint in hints.items()}
 
@@ -138,7 +138,7 @@ _PLAIN = frozenset({str, bytes, int, bool, type(None)})
 
 
 def _fits(value: object, hint: Any) -> bool:
-    """Whether ``value`` has the type ``hint``; of a mapping, whether its names and values have theirs."""
+    """Whether ``value`` has the type ``hint``. The keys and values of a mapping are checked too."""
     origin = get_origin(hint)
     if origin in (Union, UnionType):
         return any(_fits(value, part) for part in get_args(hint))
@@ -154,7 +154,7 @@ def _fits(value: object, hint: Any) -> bool:
 
 
 def _wanted(hint: Any) -> str:
-    """The type in words."""
+    """Return the type in words."""
     origin = get_origin(hint)
     if origin in (Union, UnionType):
         return ", or ".join(_wanted(part) for part in get_args(hint))

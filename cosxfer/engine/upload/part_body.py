@@ -1,4 +1,4 @@
-"""The bytes of one part on their way into a request, straight from the mapping."""
+"""The bytes of one part as the body of a request, directly from the mapping."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ STEP_BYTES = 1024 * 1024
 
 
 class PartBody:
-    """Views of a part, one step after another; can be iterated again for another attempt.
+    """Yields views of a part, step by step. It can be iterated again for another attempt.
 
-    Each step's pages are mapped in one go before it is handed out and unmapped when the next one is asked for, so
-    that a part in flight holds one step of memory, however long it is.
+    The pages of a step are mapped together before it is yielded, and unmapped when the next one is requested. A part
+    in flight of any size thus holds the memory of one step.
     """
 
     def __init__(self, source: FileSource, part: HashedPart, executor: Executor) -> None:
@@ -34,9 +34,9 @@ class PartBody:
             self._source.release(offset, length)
 
     async def check(self) -> None:
-        """Raise `SourceChangedError` if the part is no longer what was hashed."""
+        """Raise `SourceChangedError` if the part is no longer the one that was hashed."""
         await check_unchanged(self._source, self._executor, [self._hashed])
 
     def mapped(self) -> memoryview | None:
-        """The part as a whole; None where the file is not mapped."""
+        """Return a view of the whole part; None if the file is not mapped."""
         return self._source.slice(self._part.offset, self._part.length) if self._source.mapped else None

@@ -1,4 +1,4 @@
-"""One body as an object: in one request, or in parts if it is a stream of unknown length or beyond 5 GiB."""
+"""Sending one body as an object: in one request, or in parts if it is a stream of unknown length or above 5 GiB."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from cosxfer.threads import Workers
 
 
 class PutJob:
-    """The sending of one body. A ``repeatable`` one may be run again, and begins anew."""
+    """The sending of one body. A ``repeatable`` one may be run again, and starts from the beginning."""
 
     __slots__ = (
         "_body",
@@ -87,16 +87,16 @@ class PutJob:
         self.repeatable = isinstance(body, bytes | bytearray | memoryview | os.PathLike)
         self.path = os.fsdecode(body) if isinstance(body, os.PathLike) else ""
         self.size = view_of(body).nbytes if isinstance(body, bytes | bytearray | memoryview) else 0
-        """Its bytes, of a body in memory."""
+        """The size of a body in memory, else 0."""
 
     @property
     def upload_id(self) -> str:
-        """The multipart upload of a stream that is on the server now, or empty."""
+        """The id of the multipart upload of a stream that is on the server now, or empty."""
         return "" if self._stream is None else self._stream.upload_id
 
     @property
     def loaded(self) -> int:
-        """Nothing that is sent once is kept for a further run."""
+        """Always 0: nothing is kept for a later run."""
         return 0
 
     async def run(
@@ -105,7 +105,7 @@ class PutJob:
         on_hash_progress: Callable[[Progress], None] | None,
         on_progress: Callable[[Progress], None] | None,
     ) -> PutObjectResult:
-        """Send it. Hashing is not reported."""
+        """Send the body. The hashing is not reported."""
         if self._text is not None:
             await warn_if_path(self._text, self._executor)
         body, length, md5 = self._body, self._content_length, self._content_md5
@@ -164,14 +164,14 @@ class PutJob:
             await close_source(source, self._executor)
 
     async def abort(self) -> tuple[bool, str]:
-        """Delete what a stream has on the server. A single PUT leaves nothing."""
+        """Delete the parts of a stream from the server. A single PUT leaves nothing."""
         if self._stream is None:
             return True, "nothing was left on the server"
         return await self._stream.abort()
 
 
 def _goes_in_parts(announced: int | None, content_length: int | None) -> bool:
-    """Whether a file object that announces so many bytes, or None for a stream, is sent as a multipart upload."""
+    """Whether a file object that reports this size (None for a stream) is sent as a multipart upload."""
     if content_length is not None:
         return content_length > MAX_PUT_BYTES
     return announced is None or announced > MAX_PUT_BYTES

@@ -1,4 +1,4 @@
-"""Bodies that come in pieces: sent as they come where their length is known, else kept in a temporary file first."""
+"""Bodies that arrive in pieces: sent directly if their length is known, else first kept in a temporary file."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from cosxfer.limits import KIB, MIB
 from cosxfer.threads import Workers, in_thread
 
 BATCH_BYTES = 256 * KIB
-"""Pieces are collected to so much before they change threads, which costs about 0.1 ms."""
+"""Pieces are collected to this size before they change threads, which costs about 0.1 ms."""
 IN_MEMORY_BYTES = 1 * MIB
-"""What is kept in memory before a temporary file is made."""
+"""Up to this size a body is kept in memory, then in a temporary file."""
 
 BufferIterator: TypeAlias = "Iterator[Buffer] | AsyncIterator[Buffer]"
 """The pieces of a body, which can be read once."""
 
 
 def pieces_of(body: ReadableFile | Iterable[Buffer] | AsyncIterable[Buffer]) -> BufferIterator:
-    """The pieces of an iterable, an asynchronous iterable or a file object."""
+    """Return the pieces of an iterable, an asynchronous iterable or a file object."""
     try:
         if isinstance(body, AsyncIterable):
             return aiter(body)
@@ -48,21 +48,21 @@ def _blocks(file: ReadableFile) -> Iterator[Buffer]:
 
 
 def _check_whole(file: ReadableFile) -> None:
-    """Raise `SourceError` for a response of ``http.client`` that was cut off: its ``read(size)`` only ends early."""
-    client = sys.modules.get("http.client")  # what has made one has imported it
+    """Raise `SourceError` if a response of ``http.client`` was cut off. Its ``read(size)`` just ends early."""
+    client = sys.modules.get("http.client")  # if it is not imported, the file is no response
     if client is None or not isinstance(file, client.HTTPResponse):
         return
-    missing: int | None = file.length  # what is announced and did not come
+    missing: int | None = file.length  # the bytes that were announced but did not arrive
     if missing:
         name = f"<{type(file).__name__}>"
         raise SourceError(f"the body {name} ended {missing} bytes early: its connection was closed", path=name)
 
 
 class StreamBody:
-    """Pieces of exactly ``content_length`` bytes in all, sent as they come; can be read once.
+    """Pieces of exactly ``content_length`` bytes in all, sent directly. It can be read once.
 
-    The last piece is held back until the end was seen: a body that turns out too long or too short is a `UsageError`
-    while the request is still incomplete, so that the server makes nothing of it.
+    The last piece is held back until the end is seen. If the body is too long or too short, this raises `UsageError`
+    while the request is still incomplete, so that the server stores nothing.
     """
 
     def __init__(self, pieces: BufferIterator, content_length: int, *, executor: Workers, name: str) -> None:
@@ -71,9 +71,9 @@ class StreamBody:
         self._executor = executor
         self._name = name
         self.crc64 = 0
-        """Of what was sent so far."""
+        """The CRC64 of the bytes sent so far."""
         self.started = False
-        """Whether pieces were taken, which nobody can give back."""
+        """Whether pieces were taken from the producer, so that the body cannot be sent again."""
 
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
         self.started = True
@@ -102,7 +102,7 @@ class StreamBody:
 
 @dataclass(frozen=True, kw_only=True)
 class Spooled:
-    """A body that was kept, and what is known of it."""
+    """A body that was kept, with its size and digests."""
 
     body: FileBody
     size: int
@@ -137,11 +137,10 @@ def _keep(file: IO[bytes], md5: hashing.Md5, crc64: int, batch: bytes) -> int:
 
 
 async def batches(pieces: BufferIterator, *, executor: Workers, name: str) -> AsyncIterator[bytes]:
-    """The pieces, collected to 256 KiB or more.
+    """Yield the pieces, collected to 256 KiB or more.
 
-    What produces them may block: it runs in a thread, and not in one of those that others wait for.
-
-    What the producer raises becomes a `SourceError`, unless it is an error of cosxfer.
+    The producer may block, so it runs in a thread of the pool for blocking work. An exception of the producer becomes a
+    `SourceError` unless it is an error of cosxfer.
     """
     if isinstance(pieces, AsyncIterator):
         async for batch in _collected(pieces, name):
@@ -169,15 +168,15 @@ def _take(pieces: Iterator[Buffer], name: str) -> bytes:
     batch = bytearray()
     while len(batch) < BATCH_BYTES and (checked := next_piece(pieces, name)) is not None:
         if not batch and len(checked) >= BATCH_BYTES:
-            return bytes(checked)  # no copy, where it is bytes already
+            return bytes(checked)  # no copy if it is bytes already
         batch += checked
     return bytes(batch)
 
 
 async def next_piece_async(pieces: AsyncIterator[Buffer], name: str) -> Buffer | None:
-    """The next piece, as bytes or a view of bytes; None at the end.
+    """Return the next piece as bytes or a view of bytes; None at the end.
 
-    Raises `SourceError` for what the producer raises, unless it is an error of cosxfer.
+    An exception of the producer becomes a `SourceError` unless it is an error of cosxfer.
     """
     try:
         return _checked(await anext(pieces), name)
@@ -189,7 +188,7 @@ async def next_piece_async(pieces: AsyncIterator[Buffer], name: str) -> Buffer |
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise  # this upload is cancelled
-        raise _failed(name, error) from error  # something that the producer awaits was cancelled
+        raise _failed(name, error) from error  # something that the producer awaited was cancelled
     except Exception as error:
         raise _failed(name, error) from error
 
@@ -218,7 +217,7 @@ def _checked(piece: object, name: str) -> Buffer:
 
 
 def view_of(body: Buffer) -> memoryview:
-    """A view of it; raises `UsageError` where it is one that was released."""
+    """Return a view of ``body``; raises `UsageError` if it is a released view."""
     try:
         return memoryview(body)
     except ValueError as error:
@@ -226,12 +225,10 @@ def view_of(body: Buffer) -> memoryview:
 
 
 def bytes_of(view: memoryview) -> memoryview:
-    """A contiguous view, counted in bytes, whatever its items are; raises `UsageError` where these lie elsewhere."""
+    """Return a view of the bytes of a contiguous view; raises `UsageError` if its items are Python objects."""
     if view.format == "O":
-        raise UsageError(
-            "the body is a view that holds Python objects, not their bytes", name="body", value="memoryview"
-        )
-    # One without items may have more than one dimension, and then knows no other shape.
+        raise UsageError("the body is a view of Python objects, not of their bytes", name="body", value="memoryview")
+    # A view without items may have several dimensions, and cannot be cast to another shape then.
     return view.cast("B") if view.nbytes else memoryview(b"")
 
 

@@ -154,8 +154,8 @@ class StreamUpload:
         if parts.size is not None:
             if not first and self._content_length is None and isinstance(body, Iterator | AsyncIterator | ReadableFile):
                 logger.warning(
-                    "nothing came from the body %s, so an empty body is sent; what can be read once only gives nothing "
-                    "a second time",
+                    "the body %s has no bytes, so an empty body is sent; an iterator or a stream gives its bytes only "
+                    "once",
                     name,
                 )
             return await self._put(first, on_progress, began)

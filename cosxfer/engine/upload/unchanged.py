@@ -1,8 +1,8 @@
-"""Whether a file still holds what was hashed. Its times decide, and where they cannot, its content.
+"""Checking whether a file still holds the bytes that were hashed. Its times decide, or else its content.
 
-Of a file whose ctime alone has changed, the parts that were hashed are read and hashed again, in a thread. One
-comparison is enough, whatever happens to the file while it is under way: all parts were hashed before the first is
-read again, so parts that are equal make the file as it was at the moment between.
+If only the ctime of the file has changed, a thread reads and hashes the hashed parts again. One comparison is enough,
+even if the file changes during it. All parts were hashed before the first is read again, so if all are equal, the file
+held exactly these bytes at the moment between.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from cosxfer.threads import in_thread
 
 
 async def check_unchanged(source: FileSource, executor: Executor, parts: Iterable[HashedPart]) -> None:
-    """Raise `SourceChangedError` unless ``source`` is the file that was opened, and ``parts`` are still in it."""
+    """Raise `SourceChangedError` unless ``source`` is still the file that was opened and still holds ``parts``."""
     if not await in_thread(executor, source.check) and (hashed := list(parts)):
         await compare(source, executor, hashed)
 
 
 async def check_small_file(file: SmallFile, opener: Opener) -> None:
-    """Raise `SourceChangedError` unless ``file`` still holds what was read."""
+    """Raise `SourceChangedError` unless ``file`` still holds the bytes that were read."""
     if not await opener.check(file):
         await in_thread(None, file.compare)
 
@@ -37,14 +37,14 @@ async def check_stored(check: Awaitable[None]) -> None:
     try:
         await check
     except SourceChangedError as error:
-        error.add_note("By then the server had stored what the file held before")
+        error.add_note("The server had already stored the earlier content of the file")
         raise
 
 
 async def compare(source: FileSource, executor: Executor, parts: Iterable[HashedPart]) -> None:
     """Read ``parts`` again; raise `SourceChangedError` unless their digests are the same."""
     hashed = list(parts)
-    logger.info("the ctime of %s has changed, its mtime has not: %d parts are compared", source.path, len(hashed))
+    logger.info("the ctime of %s has changed but not its mtime: comparing %d parts", source.path, len(hashed))
     lanes = hashing.lanes()
     batches = [[part.range for part in hashed[first : first + lanes]] for first in range(0, len(hashed), lanes)]
     before = iter(hashed)

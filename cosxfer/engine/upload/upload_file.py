@@ -1,4 +1,4 @@
-"""One file into COS: a single PUT for a small one, a multipart upload for the rest."""
+"""Uploading one file: a small one with a single PUT, any other with a multipart upload."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ from cosxfer.planning import Plan, check_part_size, plan_parts
 from cosxfer.sources import FileSource, SmallFile
 
 DEFAULT_SLICE_SIZE = 1 * MIB
-"""A file up to this many bytes goes in a single PUT (COS SDK: SliceSize)."""
+"""A file up to this many bytes is sent in a single PUT (COS SDK: SliceSize)."""
 
 
 class FileJob:
-    """The upload of one file. ``run`` may be cancelled and called again; it goes on from the parts that are there.
+    """The upload of one file. ``run`` may be cancelled and called again; it continues with the parts that are stored.
 
-    Every argument is checked when it is made; the file is opened by ``run``.
+    The constructor checks every argument; ``run`` opens the file.
     """
 
     repeatable = True
@@ -104,17 +104,17 @@ class FileJob:
 
     @property
     def abort_on_failure(self) -> bool:
-        """Whether the parts of an upload that fails are deleted from the server."""
+        """Whether the parts of a failed upload are deleted from the server."""
         return self._options.abort_on_failure
 
     @property
     def holds_parts(self) -> bool:
-        """Whether a failed run leaves its parts on the server, for a further one."""
+        """Whether a failed run leaves its parts on the server for a later run."""
         return self._options.abort_on_failure and self._options.restartable
 
     @property
     def upload_id(self) -> str:
-        """The multipart upload that is on the server now, or empty."""
+        """The id of the multipart upload that is on the server now, or empty."""
         return "" if self._checkpoint is None else self._checkpoint.upload_id
 
     @property
@@ -125,9 +125,9 @@ class FileJob:
     async def run(
         self, *, on_hash_progress: Callable[[Progress], None] | None, on_progress: Callable[[Progress], None] | None
     ) -> UploadResult:
-        """Upload it: up to ``slice_size`` bytes in a single PUT, longer in parts; an empty file always in a PUT.
+        """Upload the file: in a single PUT if it is empty or has up to ``slice_size`` bytes, else in parts.
 
-        Cancelling ends it at once and keeps the parts on the server.
+        Cancelling ends the upload at once and keeps the parts on the server.
         """
         try:
             source, digest = await self._opener.open(self._path, small_bytes=self._slice_size)
@@ -163,7 +163,7 @@ class FileJob:
         except (ServerError, TransportError, IntegrityError) as error:
             if isinstance(error, UploadError):
                 raise
-            # A single PUT, or Initiate: nothing was begun, so there is nothing to add but the class.
+            # A single PUT or Initiate failed. Nothing was begun, so only the class of the error changes.
             raise UploadError.with_notes_of(error) from error
         finally:
             await close_source(source, self._executor)
@@ -185,7 +185,7 @@ class FileJob:
         parts = FileParts(source, plan, executor=self._executor, on_hash_progress=on_hash_progress)
 
         async def with_md5() -> Mapping[str, str]:
-            # Metadata goes with Initiate, so the whole file is hashed before.
+            # Metadata is sent with Initiate, so the whole file is hashed before.
             return with_md5_metadata(self._headers, await parts.hash_whole(window=limit))
 
         with self._limiter.share(limit, usual=usual) as share:
@@ -234,7 +234,7 @@ class FileJob:
                 await compare(source, self._executor, checkpoint.hashed())
                 checkpoint.same_content(source.identity)
         except SourceChangedError as error:
-            # Its parts are of no use any more; the next upload sends the file as it is then.
+            # The parts are useless now. The next upload starts from the beginning.
             if self.abort_on_failure:
                 error.add_note((await self.abort())[1])
             raise

@@ -96,7 +96,7 @@ def test_one_that_is_rewritten_behind_its_request_says_what_the_server_has(
     cos.fault(way, then(lambda path: rewrite(path, b"x" * size), path))
     with pytest.raises(cosxfer.SourceChangedError) as caught:
         send(cos, way, path)
-    assert caught.value.__notes__ == ["By then the server had stored what the file held before"]
+    assert caught.value.__notes__ == ["The server had already stored the earlier content of the file"]
 
 
 def grow(path: Path) -> None:

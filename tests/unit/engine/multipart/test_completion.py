@@ -83,13 +83,13 @@ def test_another_object_under_the_key_is_not_taken_for_it(cos: FakeCos) -> None:
 
     with pytest.raises(cosxfer.NotFoundError, match="NoSuchUpload") as caught:
         completed(cos, overwritten)
-    assert "may have been completed all the same; compare it (head_object)" in notes(caught.value)
+    assert "so the object may exist; compare it (head_object)" in notes(caught.value)
 
 
 def test_listed_parts_prove_nothing_and_that_is_said(cos: FakeCos) -> None:
     with pytest.raises(cosxfer.NotFoundError, match="NoSuchUpload") as caught:
         completed(cos, lose_answer, listed=True)
-    assert "may have been completed all the same; compare it (head_object)" in notes(caught.value)
+    assert "so the object may exist; compare it (head_object)" in notes(caught.value)
     assert cos.operations() == ["multipart_complete", "multipart_complete"]
 
 

@@ -196,7 +196,7 @@ def test_an_abort_that_fails_itself_is_told(cos: FakeCos, path: Path) -> None:
     failure = fails(cos, path)
     assert not failure.aborted
     assert failure.upload_id in cos.uploads
-    for told in ("upload-1", "could not be aborted", "Abort Multipart Upload", "paid for"):
+    for told in ("upload-1", "could not be aborted", "Abort Multipart Upload", "cost money"):
         assert told in str(failure)
 
 
@@ -211,7 +211,7 @@ def test_an_abort_that_hangs_is_given_up(cos: FakeCos, path: Path, monkeypatch: 
     cos.fault("multipart_abort", hang)
     failure = fails(cos, path)
     assert not failure.aborted
-    assert "no answer in 0 s" in str(failure)
+    assert "no response in 0 s" in str(failure)
 
 
 def test_an_abort_of_an_upload_that_is_gone_is_as_good_as_done(cos: FakeCos, path: Path) -> None:
@@ -285,7 +285,7 @@ def test_a_lost_answer_to_complete_is_a_failure_while_the_upload_is_still_open(c
 def test_an_upload_that_vanished_during_complete_is_not_called_aborted(cos: FakeCos, path: Path) -> None:
     cos.fault("multipart_complete", lose_answer)
     cos.fault("head_object", lose_request, times=99)
-    with pytest.raises(cosxfer.UploadError, match="may have been completed after all") as caught:
+    with pytest.raises(cosxfer.UploadError, match="so the object may exist") as caught:
         upload(cos, path)
     assert not caught.value.aborted
 
