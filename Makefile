@@ -1,4 +1,4 @@
-# `make demo` and `make test` each do their own set-up, and are quick when run again.
+# `make demo` and `make test` do the set-up themselves. Repeated runs are quick.
 PY = .venv/bin/python
 
 .PHONY: help setup demo test test-deep bench docs lint types unit format wheel constraints clean
@@ -6,13 +6,13 @@ PY = .venv/bin/python
 help:
 	@echo 'make demo       the main job on the embedded server: a 1 GiB file, hashed, sent over HTTP/2, verified'
 	@echo 'make test       all checks: format, lint, types, layers, kernels, functional, command line'
-	@echo 'make test-deep  what is slow: sanitizers, emulated processors, long fault runs'
+	@echo 'make test-deep  slow checks: sanitizers, emulated processors, long fault runs'
 	@echo 'make bench      the benchmarks, as tables'
 	@echo 'make docs       the documentation as a site, in build/site'
-	@echo 'make wheel      dist/: a source distribution, and a wheel that needs nothing of the system'
+	@echo 'make wheel      dist/: a source distribution, and a wheel that needs no system libraries'
 	@echo 'make setup      the set-up alone, with all extras'
 	@echo 'make format     format the code'
-	@echo 'make clean      remove what was built'
+	@echo 'make clean      remove all build results'
 
 setup:
 	@.ci/setup.sh
@@ -54,7 +54,7 @@ format: setup
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
-# For Python 3.11 and later, and for all platforms. The versions that are listed stay; without the file all are new.
+# For Python 3.11 and later, and for all platforms. Listed versions stay; delete the file to renew all.
 constraints:
 	rm -rf build/constraints && $(or $(PYTHON),python3) -m venv build/constraints
 	build/constraints/bin/pip install -q uv

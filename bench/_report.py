@@ -1,4 +1,4 @@
-"""What every benchmark shares: the machine, interleaved rounds, figures as JSON or as a table (design, section 11)."""
+"""Parts of every benchmark: the machine, interleaved rounds, figures as JSON or as a table (design, section 11)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ PACKAGES = ("cosxfer", "httpx", "numpy", "granian")
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """One result. ``must`` and ``aim`` are None where nothing was promised; ``spread`` is (largest - smallest) of the
-    rounds over their median."""
+    """One result. ``must`` and ``aim`` are None if nothing was promised. ``spread`` is (largest - smallest) / median of
+    the rounds."""
 
     name: str
     value: float
@@ -38,7 +38,7 @@ class Figure:
 
 
 def machine(**more: str) -> dict[str, Any]:
-    """What the figures were measured on; ``more`` adds a benchmark's own entries."""
+    """Return the machine and the versions of the run; ``more`` adds a benchmark's own entries."""
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -62,9 +62,9 @@ Rounds = dict[str, list[float]]
 
 
 def interleave(sides: Mapping[str, Callable[[], float]], rounds: int) -> Rounds:
-    """Run each side once to warm up, then all of them in turn, ``rounds`` times; what each returned, round by round.
+    """Run each side once to warm up, then all in turn, ``rounds`` times; return the values of each, round by round.
 
-    The garbage collector is off meanwhile. Ratios are to be taken within a round, so that a drift of the machine meets
+    The garbage collector is off during the rounds. Take ratios within a round, so that a drift of the machine affects
     both sides.
     """
     values: Rounds = {name: [] for name in sides}
@@ -91,7 +91,7 @@ def spread(values: list[float]) -> float:
 
 
 def ratio(name: str, over: list[float], under: list[float], **more: Any) -> Figure:
-    """The figure of ``over`` ÷ ``under``: the median of the rounds' ratios."""
+    """Return the figure ``over`` ÷ ``under``: the median of the ratios of the rounds."""
     ratios = [a / b for a, b in zip(over, under, strict=True)]
     return Figure(name=name, value=median(ratios), unit="x", spread=spread(ratios), **more)
 
@@ -101,16 +101,16 @@ def absolute(name: str, values: list[float], unit: str, **more: Any) -> Figure:
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
-    """The options that every benchmark has."""
+    """Parse the options that every benchmark has."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds and less data: to see that it works")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds and less data, for a check that it works")
     parser.add_argument("--plot", metavar="FILE", help="also draw a picture")
     return parser
 
 
 def publish(figures: list[Figure], *, as_json: bool, note: str = "", **more: str) -> None:
-    """Print the figures; ``more`` goes into the machine block, ``note`` below the table."""
+    """Print the figures. ``more`` is added to the machine block, and ``note`` is printed below the table."""
     block = machine(**more)
     if as_json:
         print(json.dumps({"machine": block, "figures": [asdict(figure) for figure in figures]}, indent=1))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import trustme
 
-# The body is read into memory and goes no further: a sink that has really received it before it answers.
+# A sink that reads the whole body into memory before it responds.
 _NGINX = """
 daemon off; master_process off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr crit;
 events {{ worker_connections 4096; }}
@@ -55,7 +55,7 @@ class Peers:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on."""
+    """Return free ports."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for sock in sockets:
@@ -64,7 +64,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def program(name: str, package: str) -> str:
-    """The path of a server's program; ends the benchmark where it is missing."""
+    """Return the path of a server's program; exits if it is missing."""
     found = shutil.which(name) or shutil.which(f"/usr/sbin/{name}")
     if found is None:
         sys.exit(f"bench: {name} is needed (Debian: apt-get install {package})")
@@ -73,7 +73,7 @@ def program(name: str, package: str) -> str:
 
 @contextlib.contextmanager
 def peers(folder: Path) -> Iterator[Peers]:
-    """Start the servers, and end them."""
+    """Start the servers, and stop them at the end of the context."""
     http1, h2c, tls, small = free_ports(4)
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1", "localhost")
@@ -109,7 +109,7 @@ def peers(folder: Path) -> Iterator[Peers]:
 
 @contextlib.contextmanager
 def slow_sink(bytes_per_second: int = 1 << 20) -> Iterator[int]:
-    """A server that reads a request's body at this rate; its port."""
+    """Start a server that reads request bodies at this rate; yields its port."""
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
 

@@ -1,7 +1,7 @@
-"""What hashing costs: the native core beside hashlib, in one run, interleaved.
+"""The cost of hashing: the native core against hashlib, in one run, interleaved.
 
-One thread unless said. Figures of one thread count CPU time of that thread, so that a busy machine disturbs them less;
-those of several threads count wall time. The data lies in memory, in pages of the system's choice.
+One thread unless stated otherwise. Figures of one thread count the CPU time of that thread, so a busy machine disturbs
+them less. Those of several threads count wall time. The data is in memory, in pages of the system's choice.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Speed = Callable[[], float]
 
 
 def speed(work: Callable[[], object], size: int, clock: Callable[[], float] = time.thread_time) -> Speed:
-    """Bytes per second of ``work``, which handles ``size`` bytes."""
+    """Return the bytes per second of ``work``, which processes ``size`` bytes."""
 
     def once() -> float:
         start = clock()
@@ -55,7 +55,7 @@ def each_md5(buffers: Sequence[memoryview]) -> None:
 
 
 def lanes_beside_hashlib(memory: memoryview, rounds: int) -> list[_report.Figure]:
-    """32 parts of 8 MiB by every kernel, and what each kernel is promised to be."""
+    """Measure 32 parts of 8 MiB with every kernel, against the promised speed of each."""
     parts = [memory[i * 8 * MIB : (i + 1) * 8 * MIB] for i in range(32)]
     size = 32 * 8 * MIB
     sides: dict[str, Speed] = {"hashlib": speed(lambda: each_md5(parts[:4]), size // 8)}
@@ -78,7 +78,7 @@ def lanes_beside_hashlib(memory: memoryview, rounds: int) -> list[_report.Figure
 
 
 def single_streams(memory: memoryview, rounds: int) -> list[_report.Figure]:
-    """CRC64 beside reading, one MD5 stream beside hashlib, a file's MD5 in the same read as its parts'."""
+    """Measure CRC64 against reading, one MD5 stream against hashlib, and a file's MD5 in the read of its parts."""
     words = np.frombuffer(memory, dtype=np.uint64)
     short = memory[: 32 * MIB]
     parts = [memory[i * 8 * MIB : (i + 1) * 8 * MIB] for i in range(4)]
@@ -118,9 +118,9 @@ def small_files(memory: memoryview, rounds: int) -> list[_report.Figure]:
 
 
 def threads(memory: memoryview, rounds: int) -> list[_report.Figure]:
-    """One call on two threads: by wall time, and by the process's CPU time, which a busy machine cannot spoil.
+    """Measure one call on two threads by wall time, and by CPU time, which a busy machine does not disturb.
 
-    By CPU time the figure is what two free cores would give: twice the cost on one thread over the cost on two.
+    The figure by CPU time is that of two free cores: twice the cost on one thread divided by the cost on two.
     """
     parts = [memory[i * 8 * MIB : (i + 1) * 8 * MIB] for i in range(64)]
     size = 64 * 8 * MIB
@@ -139,10 +139,10 @@ def threads(memory: memoryview, rounds: int) -> list[_report.Figure]:
 
 
 def cold_start(rounds: int) -> list[_report.Figure]:
-    """CPU time of a fresh interpreter that imports one or the other, less that of one that imports nothing.
+    """Measure the CPU time of importing either package, minus that of an interpreter that imports nothing.
 
-    Both from bytecode that the warm-up wrote, whatever the environment says about writing it: a package is installed
-    with its bytecode, a checkout is not.
+    Both load bytecode that the warm-up wrote, even if the environment forbids writing it. An installed package has
+    bytecode, but a checkout has none.
     """
     bytecode = tempfile.TemporaryDirectory()
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
@@ -159,7 +159,7 @@ def cold_start(rounds: int) -> list[_report.Figure]:
 
         return once
 
-    # `import cosxfer` alone brings nothing: what counts is what the first client costs.
+    # `import cosxfer` alone loads nothing, so measure the first client.
     names = ("pass", "import cosxfer.client", "import httpx")
     with bytecode:
         got = _report.interleave({name: importing(name) for name in names}, rounds)
@@ -170,7 +170,7 @@ def cold_start(rounds: int) -> list[_report.Figure]:
 
 
 def plot(path: str, memory: memoryview, rounds: int) -> None:
-    """GB/s by part size and lane count beside the memory line."""
+    """Plot GB/s by part size and lane count, with the speed of memory."""
     from matplotlib import pyplot as plt
 
     sizes = [16 * 1024 << (2 * i) for i in range(6)]  # 16 KiB to 16 MiB
@@ -212,7 +212,7 @@ def main() -> None:
         *threads(memory, rounds),
         *cold_start(rounds if options.quick else 2 * rounds),
     ]
-    load = f"{os.getloadavg()[0]:.1f}"  # what spoils the figure in wall time
+    load = f"{os.getloadavg()[0]:.1f}"  # the load disturbs the figure by wall time
     _report.publish(
         figures, as_json=options.json, load=load, kernel_in_use=_native.KERNEL, kernels=" ".join(_native.KERNELS)
     )

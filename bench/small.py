@@ -1,8 +1,8 @@
-"""Small objects beside the official SDK: 16 KiB each in one PUT, by the public calls, with MD5.
+"""Small objects against the official SDK: 16 KiB each in one PUT, with the public calls and MD5.
 
 Each run is a process of its own. It warms up, then counts objects for a second of its own CPU (user and system, all
-threads) and for a second of the wall clock. Both sides send Content-MD5 to the same nginx, which reads a body whole and
-answers; cosxfer also computes a CRC64 to compare. On few cores the wall clock is also nginx's.
+threads) and for a second of the wall clock. Both sides send Content-MD5 to the same nginx, which reads the
+whole body and responds. cosxfer also computes a CRC64 to compare. On few cores nginx shares the wall clock.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ BUCKET = "examplebucket-1250000000"
 SMALL_BYTES = 16 << 10
 IN_FLIGHT = 32
 POOL = 8
-"""Threads of the SDK's pool, and files at a time of ours."""
+"""Threads of the SDK's pool, and files that cosxfer sends at a time."""
 FILES = 2000
 
 Work = Callable[[int], object]
-"""Sends so many objects."""
+"""Sends this many objects."""
 
 
 def main() -> None:

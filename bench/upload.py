@@ -1,9 +1,9 @@
-"""The main job beside the official SDK: one large file in parts of 8 MiB over 4 connections, to a sink on this machine.
+"""The main job against the official SDK: one large file in parts of 8 MiB over 4 connections to a local sink.
 
-Each run is a process of its own, and its CPU time is user + system around the upload itself, start-up left out. The
-file lies in the page cache, the sink (`cosxfer serve --discard`) keeps and checks nothing: what bounds a run is the
-client, and on few cores also the sink. cosxfer sends each part's MD5 and compares what comes back; the SDK does with
-EnableMD5, and without it sends no digest at all.
+Each run is a process of its own. Its CPU time is user + system of the upload, without the start-up. The file is in the
+page cache, and the sink (`cosxfer serve --discard`) keeps and checks nothing. The client limits a run, and on few cores
+the sink too. cosxfer sends the MD5 of each part and compares the response. The SDK does so with EnableMD5; without it,
+it sends no digest.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def figures(size: int, seconds: dict[str, list[float]], cpu: dict[str, list[floa
         found.append(_report.absolute(f"{name}: per CPU second", per_cpu, "MB/cpu-s"))
     for name in ("cosxfer HTTP/1.1", "cosxfer h2c"):
         for peer in ("SDK with EnableMD5", "SDK"):
-            # More bytes for a CPU second is fewer CPU seconds for the same bytes.
+            # More bytes per CPU second means fewer CPU seconds for the same bytes.
             found.append(_report.ratio(f"{name} / {peer}, bytes per CPU second", cpu[peer], cpu[name]))
             found.append(_report.ratio(f"{name} / {peer}, rate", seconds[peer], seconds[name]))
     return found

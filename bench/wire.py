@@ -1,8 +1,8 @@
-"""The wire against bare socket loops and against httpx: what a byte and an object cost the client's processor.
+"""The wire against bare socket loops and against httpx: the CPU cost of a byte and an object in the client.
 
-Each pair is measured in one run, in turn, against the same server process; the figure is bytes (or objects) for a
-second of this process's own CPU, user and system. nginx is the peer that takes large HTTP/2 frames, nghttpd the one
-with 16 KiB; both read a body whole before they answer. What bounds the wall clock is the peers, on the same cores.
+Each pair is measured in one run, in turn, against the same server process. A figure is bytes (or objects) per second of
+this process's own CPU, user and system. nginx takes large HTTP/2 frames, nghttpd those of 16 KiB. Both read the whole
+body before they respond. The peers on the same cores limit the wall clock.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Bench:
         )
 
     def body(self, number: int) -> PartBody:
-        """A part of the file as `slice_upload_file` sends it; no server here compares the digests."""
+        """Return a part of the file like `slice_upload_file` sends it; no server here compares the digests."""
         part = PartRange(number=number + 1, offset=number * PART_BYTES, length=PART_BYTES)
         hashed = HashedPart(range=part, md5=b"", crc64=0)
         return PartBody(self.source, hashed, self.executor)
@@ -86,7 +86,7 @@ class Bench:
     # -- 8 MiB bodies ----------------------------------------------------------------------------------------------
 
     def bare(self, port: int, *, tls: bool) -> Callable[[], float]:
-        """Head, body, answer on one blocking socket; the body from a mapping whose pages are there."""
+        """Send head and body and read the response on one blocking socket; the body is a mapping with loaded pages."""
         context = ssl.create_default_context(cafile=str(self.at.ca_file))
         head = f"PUT /part HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {PART_BYTES}\r\n\r\n".encode()
 
@@ -126,7 +126,7 @@ class Bench:
         return self._measured(put)
 
     def httpx(self, port: int, path: str = "/part") -> Callable[[], float]:
-        """httpx on HTTP/2 with the body shape that suits it best: memoryviews of 64 KiB; as many clients as streams."""
+        """Use httpx on HTTP/2 with the fastest form of body, memoryviews of 64 KiB, and as many clients as streams."""
         clients = [httpx.AsyncClient(http2=True, verify=self.context, timeout=60) for _ in range(STREAMS)]
 
         async def views(number: int) -> AsyncIterator[memoryview]:
@@ -155,7 +155,7 @@ class Bench:
     # -- small objects ---------------------------------------------------------------------------------------------
 
     def small_native(self, scheme: str, port: int, version: HttpVersion) -> Callable[[], float]:
-        """`AsyncClient.put_object` whole: hash, sign, send, check."""
+        """Measure `AsyncClient.put_object`: hash, sign, send, check."""
         client = cosxfer.AsyncClient(
             endpoint=f"{scheme}://127.0.0.1:{port}", credentials=KEY, http_version=version,
             verify=str(self.at.ca_file), transport="native",
@@ -168,7 +168,7 @@ class Bench:
         return self._small(put)
 
     def small_httpx(self, scheme: str, port: int, *, http2: bool) -> Callable[[], float]:
-        """The same by hand with httpx: hash, sign, send."""
+        """Do the same by hand with httpx: hash, sign, send."""
         client = httpx.AsyncClient(http2=http2, http1=not http2, verify=self.context, timeout=60)
         body = os.urandom(SMALL_BYTES)
         base = f"{scheme}://127.0.0.1:{port}"
@@ -200,7 +200,7 @@ class Bench:
     # -- memory, fairness ------------------------------------------------------------------------------------------
 
     def idle_memory(self) -> list[float]:
-        """Bytes of this process for an idle HTTP/2 connection over TLS that has carried a request."""
+        """Measure the memory of an idle HTTP/2 connection over TLS that has carried a request."""
         count = 100
         io_thread = wire.IoThread()
         io_thread.start()
@@ -234,7 +234,7 @@ class Bench:
         return [used]
 
     def beside_a_busy_thread(self, *, without_gil: bool) -> Callable[[], float]:
-        """Bytes per second over TLS while another thread of the process never lets go of the GIL by itself."""
+        """Measure bytes per second over TLS while another thread of the process never releases the GIL by itself."""
         transport = NativeTransport(self.config("1.1"), threads=1)
         endpoint = endpoint_of("https", self.at.tls)
 
@@ -250,12 +250,12 @@ class Bench:
                     number += 1
 
             busy = threading.Thread(target=count)
-            # A connection keeps to the way it was opened for; this one lasts for all rounds.
+            # A connection keeps the mode in which it was opened; this one lasts for all rounds.
             wire.tls_without_gil(without_gil)
             busy.start()
             try:
                 began = time.perf_counter()
-                # With the GIL this is a hundred times slower: few parts will do.
+                # With the GIL this is a hundred times slower, so few parts are enough.
                 self.loop.run_until_complete(in_parallel(put, STREAMS, STREAMS))
                 return STREAMS * PART_BYTES / (time.perf_counter() - began)
             finally:
@@ -266,7 +266,7 @@ class Bench:
         return run
 
     def seven_streams(self) -> dict[str, Callable[[], float]]:
-        """Bytes per second of seven streams, alone and beside an eighth that is read at 1 MiB/s."""
+        """Measure bytes per second of seven streams, alone and with an eighth that is read at 1 MiB/s."""
         transport = NativeTransport(self.config("2"), threads=1)
         endpoint = endpoint_of("https", self.at.tls)
 
@@ -291,7 +291,7 @@ class Bench:
 
 
 class _Done:
-    """A handler that lets everything pass."""
+    """A handler that accepts everything."""
 
     def on_done(self, exchange: wire.Exchange) -> None: ...
     def on_sent(self, exchange: wire.Exchange, count: int) -> None: ...
@@ -304,7 +304,7 @@ class _Done:
 
 
 def resident_bytes() -> int:
-    """This process's own memory, without the pages of files."""
+    """Return this process's own memory, without pages of files."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("RssAnon:")[2].split()[0]) * 1024
 
@@ -326,7 +326,7 @@ async def in_parallel(put: Callable[[int], Awaitable[None]], count: int, width: 
 
 def measure(bench: Bench) -> list[Figure]:
     at = bench.at
-    # What one round tells varies by a quarter and more, as both ends share the cores and their caches; these are cheap.
+    # The rounds differ by a quarter or more, because both ends share the cores and caches. These rounds are cheap.
     plain: Rounds = interleave(
         {
             "bare": bench.bare(at.http1, tls=False),

@@ -89,7 +89,7 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
         check_flag(anonymous, "anonymous")
         source = None if anonymous else _credentials(credentials, secret_id, secret_key, token)
         self._keys_given = credentials is not None or bool(secret_id or secret_key or token)
-        # Of an object only its type: its repr could show what it holds.
+        # Keep only the type of an object, because its repr could show secrets.
         self._transport_choice = transport if isinstance(transport, str) else type(transport)
         connections = ConnectionLimits()
         way = choose_transport(transport, config, connections)
@@ -108,7 +108,7 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
 
     @property
     def config(self) -> ClientConfig:
-        """The settings in force."""
+        """The client's settings."""
         return self._session.config
 
     def spec(self, *, include_secrets: bool = False) -> ClientSpec:
@@ -129,7 +129,7 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
     async def aclose(self) -> None:
         """Cancel the uploads that have not ended, clean up after them, and close the connections.
 
-        Whose task is cancelled gets `cosxfer.TaskCanceledError`. The client cannot be used afterwards.
+        Waiting for a cancelled task raises `cosxfer.TaskCanceledError`. The client cannot be used afterwards.
         """
         self._closed = True
         await self._transfers.aclose()
@@ -185,6 +185,6 @@ def _credentials(
     if found is None:
         raise CredentialsError(
             "no credentials: pass secret_id and secret_key (or credentials), set COS_SECRET_ID and COS_SECRET_KEY, "
-            "or say anonymous=True"
+            "or pass anonymous=True"
         )
     return found

@@ -86,7 +86,7 @@ class Client(ObjectCalls, MultipartCalls, FileCalls):
 
     @property
     def config(self) -> ClientConfig:
-        """The settings in force."""
+        """The client's settings."""
         return self._client.config
 
     def spec(self, *, include_secrets: bool = False) -> ClientSpec:
@@ -95,7 +95,7 @@ class Client(ObjectCalls, MultipartCalls, FileCalls):
     def close(self) -> None:
         """Cancel the uploads that have not ended, clean up after them, and close the connections.
 
-        The client cannot be used afterwards. Closing twice does nothing, and so does closing in a forked child.
+        The client cannot be used afterwards. Closing it again, or in a forked child, does nothing.
         """
         if not self._loop.closed and not self._loop.forked:
             self._loop.run(self._client.aclose())
@@ -113,7 +113,7 @@ class Client(ObjectCalls, MultipartCalls, FileCalls):
         return f"<{type(self).__name__} {self.config.endpoint!r}, region {self.config.region!r}>"
 
 
-# The documentation of a call stands once, at its asynchronous form.
+# Each call is documented once, at its asynchronous form.
 for _name in dir(Client):
     _method = getattr(Client, _name)
     if not _name.startswith("_") and hasattr(AsyncClient, _name) and callable(_method) and not _method.__doc__:

@@ -95,7 +95,7 @@ class Checkpoint:
         self._identity = identity
 
     def clear(self) -> None:
-        """Nothing is left on the server: the next run begins anew."""
+        """Nothing is left on the server: the next run starts from the beginning."""
         self._upload_id = ""
         self._plan = None
         self._done = {}

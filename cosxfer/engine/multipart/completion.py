@@ -53,7 +53,7 @@ class Completion:
     async def found(self, error: CosxferError) -> MultipartCompleteResult | None:
         """Return the object if it was created in spite of ``error``, else None."""
         gone = is_gone(error)
-        # A retryable error may hide a success. An error inside a 200 has a code that tells, but not a status.
+        # A retryable error may hide a success. For an error inside a 200 the code decides, not the status.
         if isinstance(error, ServerError) and not gone and not error.retryable and error.status != 409:
             return None
         try:

@@ -1,4 +1,4 @@
-"""The part source: where the parts of a multipart upload come from.
+"""The part source, which yields the parts of a multipart upload.
 
 `cosxfer.engine.upload.file_parts.FileParts` reads a file, mapped or not. `StreamParts` (``stream_parts``, beside it)
 reads a stream whose length need not be known.

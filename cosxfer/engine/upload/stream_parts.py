@@ -66,7 +66,7 @@ class StreamParts:
         self._file = None if identity is None else (file, identity)
 
     async def read_first(self) -> memoryview:
-        """Read the first part; `size` tells afterwards whether that is all. `parts` yields it all the same."""
+        """Read the first part. If it is the whole stream, `size` is set afterwards. `parts` yields it too."""
         self._first = await self._next_part(1)
         return self._first[1]
 
