@@ -152,7 +152,7 @@ void wire_h1_input_end(wire_connection *c, int clean, const char *why)
         return;
     }
     if (r && !r->answer_complete && wire_parser_begun(&c->parser))
-        wire_close_now(c, WIRE_MALFORMED, "the answer was cut short");
+        wire_close_now(c, WIRE_MALFORMED, "the response was cut short");
     else
         wire_close_now(c, WIRE_BROKEN, why);
 }

@@ -212,7 +212,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         if (frame->hd.type == NGHTTP2_HEADERS && r->status < 200 && !r->done) {
             r->interim_bytes += r->headers_length;
             if (++r->interims > WIRE_MAX_INTERIM || r->interim_bytes > WIRE_MAX_HEAD_BYTES) {
-                wire_request_finish(r, WIRE_MALFORMED, "there is no end of interim answers");
+                wire_request_finish(r, WIRE_MALFORMED, "there is no end of interim responses");
                 nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_CANCEL);
                 break;
             }
@@ -460,7 +460,7 @@ void wire_h2_input(wire_connection *c, const char *data, size_t length)
     ssize_t used = nghttp2_session_mem_recv(c->session, (const uint8_t *)data, length);
     if (used < 0) {
         char why[160];
-        snprintf(why, sizeof why, "the answer is not HTTP/2: %s", nghttp2_strerror((int)used));
+        snprintf(why, sizeof why, "the response is not HTTP/2: %s", nghttp2_strerror((int)used));
         wire_close_now(c, WIRE_MALFORMED, why);
         return;
     }

@@ -103,7 +103,7 @@ static const char *status_line(wire_parser *p, size_t end)
 {
     const char *h = p->head;
     if (end < 12 || memcmp(h, "HTTP/1.", 7) || (h[7] != '0' && h[7] != '1') || h[8] != ' ')
-        return "the answer does not begin with HTTP/1.1";
+        return "the response does not begin with HTTP/1.1";
     if (h[9] < '1' || h[9] > '5' || !is_digit(h[10]) || !is_digit(h[11]))
         return "the status is not a number from 100 to 599";
     if (end > 12 && h[12] != ' ')
@@ -121,7 +121,7 @@ static const char *add_field(wire_parser *p, size_t start, size_t end)
     char *h = p->head;
     size_t colon = start;
     if (p->field_count >= MAX_FIELDS)
-        return "the answer has too many headers";
+        return "the response has too many headers";
     if (h[start] == ' ' || h[start] == '\t')
         return "a header is folded over two lines";
     while (colon < end && TCHAR[(unsigned char)h[colon]]) {
@@ -183,7 +183,7 @@ static const char *framing(wire_parser *p)
         }
     }
     if (p->chunked && (has_length || p->minor == 0))
-        return "the answer has chunks and a Content-Length, or is HTTP/1.0";
+        return "the response has chunks and a Content-Length, or is HTTP/1.0";
     p->keep_alive = !close && (p->minor == 1 || keep);
     if (p->status < 200 || p->status == 204 || p->status == 304 || p->no_body) {
         p->chunked = 0;
@@ -223,7 +223,7 @@ static const char *parse_head(wire_parser *p)
         first = 0;
         at = stop + 2;
     }
-    return first ? "the answer does not begin with HTTP/1.1" : framing(p);
+    return first ? "the response does not begin with HTTP/1.1" : framing(p);
 }
 
 /* Collects input up to and including CRLFCRLF. Returns 1 if it is complete, 0 if more is needed, -1 for an error. */
@@ -267,9 +267,9 @@ static int collect_head(wire_parser *p, const char *data, size_t length, size_t 
     /* Report input that is not HTTP at once, not after 64 KiB or a timeout. */
     size_t start = p->head_length < 5 ? p->head_length : 5;
     if (memcmp(p->head, "HTTP/", start)) {
-        /* A TLS port answers plain HTTP with a TLS record that holds an alert. */
+        /* A TLS port responds to plain HTTP with a TLS record that holds an alert. */
         int alert = p->head[0] == 0x15 && (p->head_length < 2 || p->head[1] == 3);
-        broken(p, alert ? "the answer is an alert of TLS" : "the answer does not begin with HTTP/1.1");
+        broken(p, alert ? "the response is a TLS alert" : "the response does not begin with HTTP/1.1");
         return -1;
     }
     return seen == 4;
@@ -286,7 +286,7 @@ static wire_parser_event head_event(wire_parser *p)
         return broken(p, "the server switched protocols without being asked");
     p->interim_length += p->head_length;
     if (++p->interims > WIRE_MAX_INTERIM || p->interim_length > WIRE_MAX_HEAD_BYTES)
-        return broken(p, "there is no end of interim answers");
+        return broken(p, "there is no end of interim responses");
     p->state = IN_HEAD;
     p->head_length = 0;
     p->seen = 0;
@@ -426,5 +426,5 @@ wire_parser_event wire_parser_eof(wire_parser *p)
     }
     if (p->state == BROKEN)
         return WIRE_PARSER_ERROR;
-    return broken(p, "the answer was cut short");
+    return broken(p, "the response was cut short");
 }

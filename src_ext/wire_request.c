@@ -258,7 +258,7 @@ void wire_request_finish(wire_request *r, int result, const char *why)
     wire_connection *c = r->connection;
     if (result == WIRE_OK && !wire_request_answer_counts(r)) {
         result = WIRE_BROKEN;
-        why = "the server answered, but has not got the whole body";
+        why = "the server responded before it received the whole body";
     }
     if (!r->done) {
         r->done = 1;

@@ -61,7 +61,7 @@ class ContinueExchange:
                 url=self.request.url,
             ) from error
         except (h11.ProtocolError, NoiseError) as error:
-            raise ProtocolError(self._message(f"the answer is not HTTP: {error}"), url=self.request.url) from error
+            raise ProtocolError(self._message(f"the response is not HTTP: {error}"), url=self.request.url) from error
         finally:
             await stream.aclose()
 
@@ -76,7 +76,7 @@ class ContinueExchange:
                     stream = await stream.secured(self.context, endpoint.host)
         except TimeoutError as error:
             raise ConnectError(
-                f"cannot connect to {where}: no answer in {self.connect_timeout_seconds:g} s", url=self.request.url
+                f"cannot connect to {where}: no response in {self.connect_timeout_seconds:g} s", url=self.request.url
             ) from error
         except ssl.SSLCertVerificationError as error:
             raise ConnectError(
@@ -163,7 +163,7 @@ class ContinueExchange:
         body = bytearray()
         while not isinstance(event := await self._event(stream), h11.EndOfMessage):
             if not isinstance(event, h11.Data):
-                raise ProtocolError(self._message("the answer ended early"), url=self.request.url)
+                raise ProtocolError(self._message("the response ended early"), url=self.request.url)
             self._progress.moved(len(event.data))
             if on_body is not None:
                 if (room := on_body(bytes(event.data))) is not None:
@@ -172,7 +172,7 @@ class ContinueExchange:
             body += event.data
             if len(body) > MAX_ANSWER_BYTES:
                 raise ProtocolError(
-                    self._message(f"the answer is longer than {MAX_ANSWER_BYTES} bytes; it cannot be COS's"),
+                    self._message(f"the response is longer than {MAX_ANSWER_BYTES} bytes; it cannot be COS's"),
                     url=self.request.url,
                 )
         return HttpResponse(status=head.status_code, headers=decode_headers(head.headers), body=bytes(body))

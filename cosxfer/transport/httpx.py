@@ -468,7 +468,7 @@ async def _read(response: httpx.Response, request: HttpRequest, progress: Progre
         progress.moved(len(chunk))
         if size > MAX_ANSWER_BYTES:
             raise ProtocolError(
-                f"the answer from {request.url} is longer than {MAX_ANSWER_BYTES} bytes; it cannot be COS's",
+                f"the response from {request.url} is longer than {MAX_ANSWER_BYTES} bytes; it cannot be COS's",
                 url=request.url,
             )
         pieces.append(chunk)
@@ -497,7 +497,7 @@ def _translated(
     if final:
         return ConnectError(f"{cannot}: {final}", url=url, permanent=True)
     if isinstance(error, httpx.ConnectTimeout):
-        return ConnectError(f"{cannot}: no answer in {config.connect_timeout_seconds:g} s", url=url)
+        return ConnectError(f"{cannot}: no response in {config.connect_timeout_seconds:g} s", url=url)
     if isinstance(error, httpx.ProxyError) and proxy:
         return refused(proxy, request, str(error))
     if isinstance(error, httpx.ConnectError | httpx.ProxyError | httpx.UnsupportedProtocol):

@@ -135,7 +135,7 @@ class Passage:
             cannot = f"cannot connect to {self._request.endpoint.where} through {named(self._proxy)}"
             if self._limit.expired():
                 raise ConnectError(
-                    f"{cannot}: no answer in {self._timeout_seconds:g} s", url=self._request.url
+                    f"{cannot}: no response in {self._timeout_seconds:g} s", url=self._request.url
                 ) from error
             if self._stage == _TLS_TO_PROXY and not isinstance(error, httpx.TimeoutException):
                 raise TlsToProxyError from error

@@ -321,7 +321,7 @@ class NativeTransport:
             )
         if result == wire.TOO_LONG:
             return ProtocolError(
-                f"the answer from {url} is longer than {MAX_ANSWER_BYTES} bytes; it cannot be COS's", url=url
+                f"the response from {url} is longer than {MAX_ANSWER_BYTES} bytes; it cannot be COS's", url=url
             )
         if result == wire.CANCELLED and self._closed:
             return TransportError("the client is closed", url=url)

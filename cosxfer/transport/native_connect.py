@@ -49,7 +49,7 @@ async def connect(target: Target, *, timeout_seconds: float) -> tuple[socket.soc
                 return sock, target.protocols[0] == "h2"
             secure = await _secure(sock, target.context, target)
     except TimeoutError as error:
-        raise ConnectError(f"cannot connect to {where}: no answer in {timeout_seconds:g} s") from error
+        raise ConnectError(f"cannot connect to {where}: no response in {timeout_seconds:g} s") from error
     except ssl.SSLCertVerificationError as error:
         raise ConnectError(f"cannot connect to {where}: {not_trusted(error)}", permanent=True) from error
     except (OSError, UnicodeError) as error:

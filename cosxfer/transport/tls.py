@@ -81,7 +81,7 @@ def context_of(config: ClientConfig) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=certifi.where())
 
 
-TLS_ALERT = "the answer is an alert of TLS"
+TLS_ALERT = "the response is a TLS alert"
 """The native parser's message for a TLS alert in response to plain HTTP."""
 
 

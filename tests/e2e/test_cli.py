@@ -214,7 +214,7 @@ def test_connect_timeout_bounds_the_making_of_a_connection(server: RunningServer
         for one in waiting:
             one.close()
     assert done.returncode == 1
-    assert "no answer in 0.2 s" in flat(done.stderr)
+    assert "no response in 0.2 s" in flat(done.stderr)
 
 
 @pytest.mark.parametrize("tls", [False, True])

@@ -172,7 +172,7 @@ def test_a_proxy_that_is_silent_in_the_handshake_times_out(
         monkeypatch.setenv(variable(server), f"https://{proxy.where}")
         with (
             client(server, connect_timeout_seconds=0.3) as cos,
-            pytest.raises(cosxfer.ConnectError, match=r"no answer in 0\.3 s") as caught,
+            pytest.raises(cosxfer.ConnectError, match=r"no response in 0\.3 s") as caught,
         ):
             cos.put_object(server.bucket, "k", b"x")
         assert f"through the proxy {proxy.where} ({variable(server)})" in str(caught.value)
@@ -329,7 +329,7 @@ def test_a_silent_socks_proxy_times_out(server: RunningServer, monkeypatch: pyte
         monkeypatch.setenv(variable(server), f"socks5://{proxy.where}")
         with (
             client(server, connect_timeout_seconds=0.3) as cos,
-            pytest.raises(cosxfer.ConnectError, match=r"no answer in 0\.3 s") as caught,
+            pytest.raises(cosxfer.ConnectError, match=r"no response in 0\.3 s") as caught,
         ):
             cos.put_object(server.bucket, "k", b"x")
         assert f"through the proxy {proxy.where} ({variable(server)})" in str(caught.value)

@@ -21,10 +21,10 @@ def caused(error: CosxferError) -> CosxferError:
     ("error", "in_question"),
     [
         (TransportError("the server closed the connection"), True),
-        (ProtocolError("the answer does not begin with HTTP/1.1"), True),
+        (ProtocolError("the response does not begin with HTTP/1.1"), True),
         (ServerError("bad request", status=400), True),
         # There was an answer of COS's before.
-        (caused(ProtocolError("the answer does not begin with HTTP/1.1")), False),
+        (caused(ProtocolError("the response does not begin with HTTP/1.1")), False),
         (ServerError("no", status=400, code="InvalidArgument"), False),
         (ServerError("no", status=503), False),
         (ConnectError("refused"), False),
