@@ -282,7 +282,7 @@ def test_debug_logs_what_is_done_and_no_secret(server: RunningServer, source: Pa
     assert done.returncode == 0, done.stderr
     log = done.stderr
     url = f"{server.url}/{server.bucket}/debug"
-    assert "3145729 bytes, parts of 1048576 bytes: 4, done before: 0, in flight: 4" in log
+    assert "3145729 bytes, parts of 1048576 bytes, done before: 0, in flight: 4" in log
     assert f"connected to 127.0.0.1:{server.port} in " in log
     assert f" POST {url}?uploads: 200 in " in log
     assert f" PUT {url}?partNumber=2&uploadId=" in log
