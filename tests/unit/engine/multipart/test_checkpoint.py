@@ -78,7 +78,7 @@ def test_another_file_is_refused_with_what_differs(
     with FileSource.open(write(tmp_path / "f", 10)) as source:
         checkpoint.begin("u", PLAN, source.identity)
         checkpoint.check_source(source)
-        checkpoint.begin("u", PLAN, replace(source.identity, **{field: getattr(source.identity, field) + 1}))
+        checkpoint.begin("u", PLAN, source.identity._replace(**{field: getattr(source.identity, field) + 1}))
         with pytest.raises(cosxfer.SourceChangedError) as caught:
             checkpoint.check_source(source)
         assert caught.value.changed == changed
@@ -90,7 +90,7 @@ def test_a_file_whose_ctime_alone_differs_is_to_be_compared(checkpoint: Checkpoi
     with FileSource.open(write(tmp_path / "f", 10)) as source:
         checkpoint.begin("u", PLAN, source.identity)
         assert checkpoint.check_source(source)
-        checkpoint.begin("u", PLAN, replace(source.identity, ctime_ns=source.identity.ctime_ns + 1))
+        checkpoint.begin("u", PLAN, source.identity._replace(ctime_ns=source.identity.ctime_ns + 1))
         assert not checkpoint.check_source(source)
 
 
