@@ -118,22 +118,31 @@ class SmallFile(RegularFile):
     For a few pages, a mapping costs more than a copy. The checks use the path only, because the file is closed.
     """
 
-    def __init__(self, path: str, identity: SourceIdentity, content: bytes, *, folder: str | None = None) -> None:
+    def __init__(
+        self, path: str, identity: SourceIdentity, content: bytes, *, before_ns: int, folder: str | None = None
+    ) -> None:
+        """``before_ns`` is a time before the file was read, in nanoseconds since 1970.
+
+        A time after that would not do: a write between the reading and that time may have left the file's times as
+        they are.
+        """
         super().__init__(path, identity, folder=folder)
         self.content = content
-        # It was read already, so its content decides.
-        self._fresh = identity.fresh_ns() > 0
+        # It was read already, so its content decides. A ctime after that time is fresh too: the file may have been
+        # written between that time and the reading.
+        self._fresh = before_ns - identity.ctime_ns < TICK_NS
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], max_bytes: int) -> SmallFile | None:
         """Read a file of 1 to ``max_bytes`` bytes. Returns None if it is another file or fails: use `FileSource`."""
         name = os.fsdecode(path)
+        before_ns = time.time_ns()
         found = slicing.read_small(name, max_bytes)
         if found is None:
             return None
         content, identity = found
         try:
-            return cls(name, SourceIdentity(*identity), content)
+            return cls(name, SourceIdentity(*identity), content, before_ns=before_ns)
         except OSError:
             return None  # the working directory was deleted
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -33,17 +34,18 @@ Found = SourceIdentity | OSError
 class _Reading:
     """A file that is to be read."""
 
-    __slots__ = ("digest", "future", "name", "small")
+    __slots__ = ("_before_ns", "digest", "future", "name", "small")
 
     def __init__(self, name: str, future: asyncio.Future[ReadFile | None]) -> None:
         self.name = name
         self.future = future
+        self._before_ns = time.time_ns()
         self.small: SmallFile | None = None
         self.digest: hashing.PartDigest | None = None
 
     def take(self, read: Read) -> None:
         content, identity, folder, digest = read
-        self.small = SmallFile(self.name, SourceIdentity(*identity), content, folder=folder)
+        self.small = SmallFile(self.name, SourceIdentity(*identity), content, before_ns=self._before_ns, folder=folder)
         if digest is not None:
             self.digest = hashing.PartDigest(*digest, len(content))
 

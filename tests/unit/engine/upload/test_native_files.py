@@ -20,7 +20,7 @@ from cosxfer._native import hashing
 from cosxfer.engine.upload.native_files import HASHED_IN_LANES_BYTES
 from cosxfer.engine.upload.opening import Opener
 from cosxfer.errors import CosxferError, SourceChangedError, SourceError
-from cosxfer.sources import SmallFile
+from cosxfer.sources import SmallFile, SourceIdentity
 from tests.native.blocking_digest import digest_that_calls
 from tests.unit.files import content_of, write
 
@@ -74,6 +74,13 @@ def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
+def settled(path: Path, size: int) -> Path:
+    """Write a file so long ago that its times decide whether it has changed."""
+    write(path, size)
+    SourceIdentity.of(path.stat()).settle()
+    return path
+
+
 async def read(opener: Opener, path: Path) -> SmallFile:
     source, _ = await opener.open(path, small_bytes=SMALL_BYTES)
     assert isinstance(source, SmallFile)
@@ -81,7 +88,7 @@ async def read(opener: Opener, path: Path) -> SmallFile:
 
 
 def test_small_files_take_no_python_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write(tmp_path / "f", LONG)
+    path = settled(tmp_path / "f", LONG)
 
     def refused(*_: object, **__: object) -> None:
         raise AssertionError("a Python thread was started, or the loop made a system call")
@@ -102,7 +109,7 @@ def test_small_files_take_no_python_thread(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_relative_path_is_checked_where_it_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(tmp_path / "f", 10)
+    settled(tmp_path / "f", 10)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
 
@@ -141,7 +148,7 @@ def test_a_change_is_the_error_that_python_raises(
     tmp_path: Path, change: Callable[[Path], object], changed: str
 ) -> None:
     (tmp_path / "folder").mkdir()
-    path = write(tmp_path / "folder" / "f", 10)
+    path = settled(tmp_path / "folder" / "f", 10)
 
     async def main() -> None:
         opener = Opener()
@@ -160,7 +167,7 @@ def test_a_change_is_the_error_that_python_raises(
 
 
 def test_a_change_of_the_ctime_alone_is_false(tmp_path: Path) -> None:
-    path = write(tmp_path / "f", 10)
+    path = settled(tmp_path / "f", 10)
 
     async def main() -> None:
         opener = Opener()
@@ -171,6 +178,43 @@ def test_a_change_of_the_ctime_alone_is_false(tmp_path: Path) -> None:
         opener.close()
 
     asyncio.run(main())
+
+
+def test_a_file_that_was_fresh_when_it_was_read_is_compared_however_late_it_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write between the reading and the delivery may have left its times as they are."""
+    path = write(tmp_path / "f", 10)
+    now = [path.stat().st_ctime_ns + 1]
+    monkeypatch.setattr(time, "time_ns", lambda: now[0])
+
+    async def main() -> None:
+        opener = Opener()
+        waiting = asyncio.ensure_future(read(opener, path))
+        await asyncio.sleep(0)
+        now[0] += 10**9
+        assert await opener.check(await waiting) is False
+        assert await opener.check(await read(opener, path))
+        opener.close()
+
+    asyncio.run(main())
+
+
+def test_a_file_that_was_fresh_when_python_read_it_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "f", 10)
+    now = [path.stat().st_ctime_ns + 1]
+    read_small = sources.slicing.read_small
+
+    def late(name: str, max_bytes: int) -> object:
+        now[0] += 10**9
+        return read_small(name, max_bytes)
+
+    monkeypatch.setattr(time, "time_ns", lambda: now[0])
+    monkeypatch.setattr(sources.slicing, "read_small", late)
+    first, second = SmallFile.read(path, 10), SmallFile.read(path, 10)
+    assert first is not None
+    assert second is not None
+    assert (first.check(), second.check()) == (False, True)
 
 
 def test_a_path_beyond_the_systems_limit_is_read_and_checked_in_python(tmp_path: Path) -> None:
@@ -192,7 +236,7 @@ def test_a_path_beyond_the_systems_limit_is_read_and_checked_in_python(tmp_path:
         opener = Opener()
         source, digest = await opener.open(path, small_bytes=SMALL_BYTES)
         assert (source.size, digest) == (10, None)
-        small = SmallFile(str(path), source.identity, content_of(10))
+        small = SmallFile(str(path), source.identity, content_of(10), before_ns=time.time_ns() + 10**9)
         assert await opener.check(small)
         source.close()
         opener.close()
@@ -215,7 +259,7 @@ def test_other_files_are_refused_in_pythons_words(tmp_path: Path, name: str) -> 
 
 
 def test_a_cancelled_caller_leaves_nothing_behind(tmp_path: Path, gate: Gate) -> None:
-    long, short = write(tmp_path / "long", LONG), write(tmp_path / "short", 10)
+    long, short = settled(tmp_path / "long", LONG), settled(tmp_path / "short", 10)
 
     async def main() -> None:
         opener = Opener()
@@ -243,7 +287,7 @@ def test_a_cancelled_caller_leaves_nothing_behind(tmp_path: Path, gate: Gate) ->
 
 
 def test_an_error_of_the_hashing_reaches_the_callers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    short, long = write(tmp_path / "short", 10), write(tmp_path / "long", LONG)
+    short, long = settled(tmp_path / "short", 10), settled(tmp_path / "long", LONG)
 
     def failing(_: object) -> None:
         raise MemoryError
@@ -261,7 +305,7 @@ def test_an_error_of_the_hashing_reaches_the_callers(tmp_path: Path, monkeypatch
 
 
 def test_a_close_lets_the_files_that_wait_come_and_takes_no_more(tmp_path: Path, gate: Gate) -> None:
-    long, short = write(tmp_path / "long", LONG), write(tmp_path / "short", 10)
+    long, short = settled(tmp_path / "long", LONG), settled(tmp_path / "short", 10)
 
     async def main() -> None:
         opener = Opener()
@@ -283,7 +327,7 @@ def test_a_close_lets_the_files_that_wait_come_and_takes_no_more(tmp_path: Path,
 
 
 def test_a_close_ends_threads_and_descriptor(tmp_path: Path) -> None:
-    path = write(tmp_path / "f", 10)
+    path = settled(tmp_path / "f", 10)
     gc.collect()
     threads = native_threads()
 
@@ -303,7 +347,7 @@ def test_a_close_ends_threads_and_descriptor(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("where", ["on the loop", "in another thread", "after the loop"])
 def test_an_opener_that_nobody_holds_ends_its_threads(tmp_path: Path, where: str) -> None:
-    path = write(tmp_path / "f", 10)
+    path = settled(tmp_path / "f", 10)
     gc.collect()
     threads, before = native_threads(), descriptors()
     held: list[Opener] = []
@@ -331,7 +375,7 @@ def test_an_opener_that_nobody_holds_ends_its_threads(tmp_path: Path, where: str
 
 
 def test_a_loop_that_is_closed_while_a_thread_is_held_leaves_nothing(tmp_path: Path, gate: Gate) -> None:
-    path = write(tmp_path / "long", LONG)
+    path = settled(tmp_path / "long", LONG)
     gc.collect()
     threads, before = native_threads(), descriptors()
 
@@ -349,7 +393,7 @@ def test_a_loop_that_is_closed_while_a_thread_is_held_leaves_nothing(tmp_path: P
 
 
 def test_clients_on_several_loops_do_not_meet(tmp_path: Path) -> None:
-    paths = [write(tmp_path / str(number), 1 + number) for number in range(50)]
+    paths = [settled(tmp_path / str(number), 1 + number) for number in range(50)]
     errors: list[BaseException] = []
 
     async def main() -> None:
@@ -378,7 +422,7 @@ def test_clients_on_several_loops_do_not_meet(tmp_path: Path) -> None:
 def test_a_loop_or_a_system_that_cannot_wait_for_a_descriptor_takes_python_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    path = write(tmp_path / "f", 10)
+    path = settled(tmp_path / "f", 10)
 
     def refused(*_: object) -> None:
         raise error
@@ -401,7 +445,7 @@ def test_a_loop_or_a_system_that_cannot_wait_for_a_descriptor_takes_python_threa
 
 
 def test_without_native_code_python_threads_do_all(tmp_path: Path) -> None:
-    path = write(tmp_path / "f", 10)
+    path = settled(tmp_path / "f", 10)
     program = f"""
 import asyncio
 from cosxfer.engine.upload.opening import FileService, Opener
@@ -420,7 +464,7 @@ asyncio.run(main())
 
 
 def test_a_child_after_a_fork_uploads_with_threads_of_its_own(tmp_path: Path) -> None:
-    path = write(tmp_path / "f", 10)
+    path = settled(tmp_path / "f", 10)
     program = f"""
 import asyncio, gc, os
 from cosxfer.engine.upload.opening import Opener
