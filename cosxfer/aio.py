@@ -138,7 +138,7 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         if getattr(self, "_closed", True) or not self._transfers.queue.home.bound:
-            return  # or it was never used
+            return  # closed, or never used
         if self._transfers.queue.idle:
             self._closed = True
             self._transfers.queue.end_keeping(partial(_abandon, self._session, self._executor))

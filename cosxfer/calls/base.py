@@ -50,14 +50,16 @@ class AsyncCalls(_ProcessBound):
     _closed: bool
 
     def _ready(self) -> Workers:
-        """Raise unless the client may be used, by this process and from this event loop."""
+        """Return the threads; raises an error if this process or this event loop may not use the client."""
         self._transfers.queue.home.check_process()
         if self._closed:
             raise CosxferError("the client is closed; make a new one")
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            raise CosxferError("an AsyncClient is used from its event loop; Client is for other threads") from None
+            raise CosxferError(
+                "use an AsyncClient from its event loop only; for other threads there is Client"
+            ) from None
         self._transfers.queue.home.bind(loop)
         return self._executor
 

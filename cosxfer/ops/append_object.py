@@ -68,5 +68,5 @@ async def append_object(
 
 
 def check_position(value: int | str) -> int:
-    """Return ``value`` as a number if it is one of bytes."""
+    """Return ``value`` as a number; raises `UsageError` if it is not a number of bytes."""
     return check_count(as_number(value), "position", unit="bytes")

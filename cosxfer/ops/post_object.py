@@ -73,7 +73,7 @@ async def presign_post(
 
 
 def check_form(conditions: Iterable[Condition], expires_seconds: int | str) -> int:
-    """Return the life of a form in seconds; refuse what is none, and what is no list of conditions."""
+    """Return the lifetime of a form in seconds; raises `UsageError` if it or the list of conditions is not valid."""
     if not isinstance(conditions, Iterable):
         raise wrong_type("conditions", conditions, "a list of conditions")
     return check_count(
@@ -84,8 +84,8 @@ def check_form(conditions: Iterable[Condition], expires_seconds: int | str) -> i
 def post_fields(
     key: str, parameters: ObjectHeaders, *, success_action_status: int | None, success_action_redirect: str | None
 ) -> dict[str, str]:
-    """The form's fields for these parameters; raises `UsageError` for a bad value."""
-    # A key that takes the file's name says nothing yet of what the file will be.
+    """Return the form fields for these parameters; raises `UsageError` for a bad value."""
+    # If the key takes the name of the file, the type of the file is not known yet.
     headers = requests.object_headers(key, parameters, guess_type=FILENAME not in key)
     headers.pop("expect", None)
     fields = {_FIELD_NAMES.get(name, name): value for name, value in headers.items()}

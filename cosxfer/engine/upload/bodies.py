@@ -233,7 +233,7 @@ def _has_memory(body: Any) -> bool:
 
 
 def check_content_length(value: int) -> None:
-    """Refuse what is no number of bytes."""
+    """Raise `UsageError` if ``value`` is not a number of bytes."""
     check_count(value, "content_length", unit="bytes")
 
 

@@ -88,7 +88,7 @@ class UploadOptions:
 
     @classmethod
     def of(cls, options: FileOptions, *, part_size_name: str = "part_size", restartable: bool = False) -> UploadOptions:
-        """Take the headers of the object apart from the rest."""
+        """Make the options from those of a call, with the headers of the object apart from the rest."""
         parameters = {name: value for name, value in options.items() if name not in _NOT_HEADERS}
         return cls(
             part_size=as_number(options.get("part_size")),
