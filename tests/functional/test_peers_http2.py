@@ -352,7 +352,7 @@ async def test_cancelled_streams_take_nothing_from_those_beside_them() -> None:
     async with serving(serve) as server, native("2") as transport:
         assert (await transport.send(server.request("GET", target="/first"))).status == 200
         (origin,) = transport._origins.values()
-        origin.pool._connections = 1
+        origin.pool.limits.http2 = 1
         tasks = [
             asyncio.create_task(transport.send(server.request(body=body, target=f"/{n}")))
             for n, body in enumerate(bodies)

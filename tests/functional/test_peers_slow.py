@@ -201,7 +201,7 @@ async def test_a_server_that_accepts_no_more_streams_times_out() -> None:
     async with serving(serve) as server, native("2") as transport, asyncio.timeout(20):
         (await transport.send(server.request("GET")))
         (origin,) = transport._origins.values()
-        origin.pool._connections = 1
+        origin.pool.limits.http2 = 1
         await none_taken.wait()
         await until(lambda: all(slot.max_streams == 0 for slot in origin.pool.slots))
         with pytest.raises(TransportTimeoutError, match="takes no requests"):
@@ -224,7 +224,7 @@ async def test_who_waits_for_a_connection_waits_as_long_as_another_request_is_un
         first = asyncio.create_task(transport.send(server.request("GET")))
         await until(lambda: transport._origins and all(o.pool.slots for o in transport._origins.values()))
         (origin,) = transport._origins.values()
-        origin.pool._connections = 1
+        origin.pool.limits.http2 = 1
         second = asyncio.create_task(transport.send(server.request("GET", stall_timeout_seconds=0.1)))
         await asyncio.sleep(0.3)
         assert not second.done()
@@ -426,7 +426,7 @@ async def test_a_server_that_has_not_been_spoken_to_for_the_rate_limit_is_not_la
         await begun.wait()
         # What the first one has on credit, and its next turn, take two seconds.
         others = [other.request("GET", stall_timeout_seconds=STALL_SECONDS) for _ in range(2)]
-        transport._origin(others[0].endpoint).pool._connections = 1
+        transport._origin(others[0].endpoint).pool.limits.http2 = 1
         answers = await asyncio.gather(first, *map(transport.send, others), return_exceptions=True)
     assert [getattr(answer, "status", answer) for answer in answers] == [200] * 3
 

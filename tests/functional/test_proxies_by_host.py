@@ -204,7 +204,7 @@ async def test_a_client_that_is_not_closed_releases_both_transports(
     with pytest.warns(ResourceWarning, match="unclosed client"):
         del cos
     assert transport._native._closed
-    assert all(engine.stopped for engine in transport._native._engines)
+    assert all(thread.stopped for thread in transport._native._io_threads)
 
 
 def test_a_file_goes_in_parts_either_way(

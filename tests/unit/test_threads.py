@@ -241,8 +241,9 @@ CALLS: dict[str, Send] = {
 
 @pytest.mark.parametrize("send", CALLS.values(), ids=CALLS)
 def test_a_call_that_gets_no_thread_raises_an_error_and_can_be_repeated(
-    cos: FakeCos, tmp_path: Path, send: Send
+    cos: FakeCos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, send: Send
 ) -> None:
+    monkeypatch.setattr("cosxfer.engine.upload.opening.FileService", None)  # small files need no Python thread with it
     small, large = write(tmp_path / "small", 5), write(tmp_path / "large", 2 * MIB)
 
     async def main() -> None:
