@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, TypeVar
 
+from cosxfer.tasks.leftovers import CLEAN_UP_SECONDS
 from cosxfer.tasks.queue import TaskQueue
 from cosxfer.tasks.record import TaskRecord
 from cosxfer.tasks.task import AsyncUploadTask, delivered
@@ -33,6 +34,7 @@ async def run_at_once(queue: TaskQueue, record: TaskRecord[R], *, keep: bool) ->
     except asyncio.CancelledError:
         if _take_back(record, caller) > before or not record.cut:
             queue.given_up(record)
+            await _cleaned_up(queue, record)
             raise
         queue.cut_off(record)
     except BaseException as error:
@@ -47,6 +49,13 @@ async def run_at_once(queue: TaskQueue, record: TaskRecord[R], *, keep: bool) ->
                 await delivered(queue, record)
             return result
     return await AsyncUploadTask(queue, record)._finish()
+
+
+async def _cleaned_up(queue: TaskQueue, record: TaskRecord[Any]) -> None:
+    """Wait until the parts of a cancelled stream are deleted, so that they are when the caller goes on."""
+    stopped = queue.stopped(record)
+    if stopped is not None:
+        await asyncio.wait([asyncio.wrap_future(stopped)], timeout=CLEAN_UP_SECONDS)
 
 
 def _take_back(record: TaskRecord[Any], caller: asyncio.Task[Any]) -> int:

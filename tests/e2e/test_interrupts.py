@@ -175,3 +175,31 @@ def test_a_second_interrupt_ends_a_command_whose_messages_nobody_reads(
         os.close(read)
         os.close(write)
     assert process.returncode == 130
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_stream_leaves_nothing_and_says_so(server: RunningServer, number: int, code: int) -> None:
+    server.requests(clear=True)
+    with (
+        subprocess.Popen(["cat", "/dev/zero"], stdout=subprocess.PIPE) as endless,
+        subprocess.Popen(
+            [*COMMAND, "cp", "-", f"cos://{server.bucket}/endless", "--part-size", "1MiB"],
+            env=environment(server),
+            stdin=endless.stdout,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process,
+    ):
+        try:
+            while sum(request["operation"] == "multipart_upload" for request in server.requests()) < 2:
+                assert process.poll() is None, process.communicate()
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
+            endless.kill()
+    assert process.returncode == code, errors
+    assert "cosxfer abort" not in errors
+    with client(server) as reader:
+        assert reader.multipart_list(server.bucket, prefix="endless").uploads == ()

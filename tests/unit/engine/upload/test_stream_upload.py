@@ -176,9 +176,9 @@ def test_a_caller_that_is_cancelled_leaves_nothing_on_the_server(cos: FakeCos) -
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
+            assert not cos.uploads, "they are deleted before the caller goes on"
 
     asyncio.run(main())
-    assert not cos.uploads
     assert cos.count("multipart_abort") == 1
     assert "k" not in cos.objects
 
