@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import IO, TypeAlias
 
 from cosxfer._native import hashing
 from cosxfer.cos.requests import Buffer
+from cosxfer.engine.upload.closing import close_in_thread
 from cosxfer.engine.upload.file_body import RAISED, FileBody, ReadableFile, nothing_yet, too_long
 from cosxfer.errors import CosxferError, SourceError, UsageError
 from cosxfer.limits import KIB, MIB
-from cosxfer.threads import Workers, in_thread
+from cosxfer.threads import Workers, finished, in_thread
 
 BATCH_BYTES = 256 * KIB
 """Pieces are collected to this size before they change threads, which costs about 0.1 ms."""
@@ -113,17 +116,21 @@ class Spooled:
 async def spool(pieces: BufferIterator, *, executor: Workers, largest: int, name: str) -> AsyncIterator[Spooled]:
     """Keep the pieces in memory up to 1 MiB, then in a temporary file, until the context ends.
 
-    Raises `UsageError` once they are more than ``largest`` bytes.
+    Raises `UsageError` once they are more than ``largest`` bytes, and `SourceError` if the disk does not take them.
     """
     md5, crc64, size = hashing.Md5(), 0, 0
-    with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES, prefix="cosxfer-body-") as file:
+    file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES, prefix="cosxfer-body-")  # noqa: SIM115 # see below
+    try:
         async for batch in batches(pieces, executor=executor, name=name):
             size += len(batch)
             if size > largest:
                 raise too_long(name, size, largest)
-            crc64 = await in_thread(executor, _keep, file, md5, crc64, batch)
-        file.seek(0)
+            # The thread must have ended before the file is closed.
+            crc64 = await finished(in_thread(executor, _keep, file, md5, crc64, batch))
+        await finished(in_thread(executor, _rewind, file))
         yield Spooled(body=FileBody(file, size), size=size, digest=hashing.PartDigest(md5.digest(), crc64, size))
+    finally:
+        await close_in_thread(partial(_discard, file), executor)
 
 
 def _keep(file: IO[bytes], md5: hashing.Md5, crc64: int, batch: bytes) -> int:
@@ -131,9 +138,31 @@ def _keep(file: IO[bytes], md5: hashing.Md5, crc64: int, batch: bytes) -> int:
     try:
         file.write(batch)
     except OSError as error:
-        folder = tempfile.gettempdir()
-        raise SourceError(f"cannot keep the body in {folder}: {error.strerror or error}", path=folder) from error
+        raise _not_kept(error) from error
     return hashing.crc64(batch, crc64)
+
+
+def _rewind(file: IO[bytes]) -> None:
+    """Go to the beginning. This writes what is still in the buffer of the file."""
+    try:
+        file.seek(0)
+    except OSError as error:
+        raise _not_kept(error) from error
+
+
+def _discard(file: IO[bytes]) -> None:
+    """Close the temporary file. A disk that is full fails again here, which does not matter any more."""
+    with suppress(OSError):
+        file.close()
+
+
+def _not_kept(error: OSError) -> SourceError:
+    reason = error.strerror or str(error)
+    try:
+        folder = tempfile.gettempdir()
+    except OSError:
+        return SourceError(f"cannot keep the body in a temporary file: {reason}", path="")  # there is no folder
+    return SourceError(f"cannot keep the body in {folder}: {reason}", path=folder)
 
 
 async def batches(pieces: BufferIterator, *, executor: Workers, name: str) -> AsyncIterator[bytes]:
@@ -225,8 +254,9 @@ def view_of(body: Buffer) -> memoryview:
 
 
 def bytes_of(view: memoryview) -> memoryview:
-    """Return a view of the bytes of a contiguous view; raises `UsageError` if its items are Python objects."""
-    if view.format == "O":
+    """Return a view of the bytes of a contiguous view; raises `UsageError` if its items hold Python objects."""
+    # The names of the fields of a structure stand between colons.
+    if "O" in re.sub(":[^:]*:", "", view.format):
         raise UsageError("the body is a view of Python objects, not of their bytes", name="body", value="memoryview")
     # A view without items may have several dimensions, and cannot be cast to another shape then.
     return view.cast("B") if view.nbytes else memoryview(b"")
