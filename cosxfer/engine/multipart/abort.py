@@ -73,7 +73,9 @@ async def abort_upload(
     try:
         async with asyncio.timeout(ABORT_SECONDS):
             await multipart_abort(session, address, upload_id=upload_id)
-    except NotFoundError:
+    except NotFoundError as error:
+        if not error.code:
+            return False, _stays(name, str(error))  # something on the way refused it, not COS
         if completing:
             return False, (
                 f"The {name} is no longer on the server, so the object may exist; compare it with the "
@@ -82,8 +84,12 @@ async def abort_upload(
         return True, f"The {name} is no longer on the server"
     except (CosxferError, TimeoutError) as error:
         why = str(error) or f"no response in {ABORT_SECONDS:g} s"
-        return False, (
-            f"The {name} could not be aborted ({why}): its parts stay on the server and cost money until you "
-            "call multipart_abort with this upload id"
-        )
+        return False, _stays(name, why)
     return True, f"The {name} was aborted; nothing is left on the server"
+
+
+def _stays(name: str, why: str) -> str:
+    return (
+        f"The {name} could not be aborted ({why}): its parts stay on the server and cost money until you "
+        "call multipart_abort with this upload id"
+    )

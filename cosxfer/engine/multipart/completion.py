@@ -116,7 +116,9 @@ class Completion:
                 upload_id=self._upload_id,
                 max_parts=1,
             )
-        except NotFoundError:
+        except NotFoundError as error:
+            if not error.code:
+                raise  # something on the way refused it, not COS
             return False
         return True
 

@@ -193,6 +193,8 @@ class MultipartUpload:
             )
             listed = [part async for part in pages]
         except NotFoundError as error:
+            if not error.code:
+                raise  # something on the way refused it, not COS: the parts may be there
             completed = None
             if checkpoint.completing:
                 completed = await self._completion(self._crc64()).found(error)

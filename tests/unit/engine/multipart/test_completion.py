@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
 
 import cosxfer
+from cosxfer._native import hashing
+from cosxfer.address import ObjectAddress
 from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
+from cosxfer.engine.multipart.completion import Completion
 from cosxfer.limits import MIB
+from cosxfer.ops.session import Session
 from tests.unit.fake_cos import BUCKET, Do, FakeCos, Stored, lose_answer, lose_request, refuse
 from tests.unit.files import content_of
 
@@ -113,3 +118,17 @@ def test_a_refusal_is_what_it_is(cos: FakeCos) -> None:
     with pytest.raises(cosxfer.ServerError, match="InvalidPart"):
         completed(cos, refuse(400, "InvalidPart"))
     assert cos.operations() == ["multipart_complete"]
+
+
+def test_a_404_that_is_not_of_cos_does_not_prove_that_the_upload_is_gone(cos: FakeCos, session: Session) -> None:
+    # An object of the same content is there from before.
+    cos.objects["k"] = Stored(CONTENT, {}, '"old"')
+    cos.fault("multipart_list_part", lambda request, proceed: HttpResponse(status=404, headers={}, body=b"<html>"))
+    lost = cosxfer.TransportError("the connection broke", url="")
+    completion = Completion(
+        session, ObjectAddress(BUCKET, "k"), upload_id="u", size=len(CONTENT), crc64=hashing.crc64(CONTENT)
+    )
+    assert asyncio.run(completion.found(lost)) is None
+    found = asyncio.run(completion.found(lost))  # COS itself says NoSuchUpload
+    assert found is not None
+    assert found.etag == '"old"'

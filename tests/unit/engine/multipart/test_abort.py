@@ -1,0 +1,257 @@
+"""What a failed multipart upload leaves on the server: when its parts are deleted, and what is said of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cosxfer.address import ObjectAddress
+from cosxfer.cos.requests import HttpRequest
+from cosxfer.cos.responses import HttpResponse
+from cosxfer.engine.limiter import Limiter
+from cosxfer.engine.multipart import abort
+from cosxfer.engine.multipart.abort import Leaving, abort_checkpoint, abort_upload, kept, leave
+from cosxfer.engine.multipart.checkpoint import Checkpoint
+from cosxfer.engine.multipart.lifecycle import MultipartUpload
+from cosxfer.engine.multipart.source import HashedPart
+from cosxfer.engine.report import Reporter
+from cosxfer.engine.upload.file_parts import FileParts
+from cosxfer.errors import NotFoundError, ServerError, SourceChangedError, SourceError, TransportError
+from cosxfer.ops.session import Session
+from cosxfer.planning import PartRange, Plan
+from cosxfer.sources import FileSource
+from cosxfer.threads import Workers
+from tests.unit.fake_cos import BUCKET, FakeCos, Upload, lose_answer, lose_request, refuse
+from tests.unit.files import write
+
+ADDRESS = ObjectAddress(BUCKET, "k")
+ID = "upload-7"
+PLAN = Plan(size=300, part_size_bytes=100)
+
+ABORTED = f"The multipart upload {ID} was aborted; nothing is left on the server"
+GONE = f"The multipart upload {ID} is no longer on the server"
+
+
+@pytest.fixture
+def cos(cos: FakeCos) -> FakeCos:
+    cos.uploads[ID] = Upload("k", {})
+    return cos
+
+
+def begun(parts: int = 2, *, completing: bool = False) -> Checkpoint:
+    checkpoint = Checkpoint()
+    checkpoint.begin(ID, PLAN, None)
+    for number in range(1, parts + 1):
+        place = PartRange(number=number, offset=100 * (number - 1), length=100)
+        checkpoint.add(HashedPart(range=place, md5=bytes(16), crc64=0), '"e"')
+    if completing:
+        checkpoint.begin_completion()
+    return checkpoint
+
+
+def leaving(*, abort_on_failure: bool = True, restartable: bool = False) -> Leaving:
+    return Leaving(abort_on_failure=abort_on_failure, restartable=restartable)
+
+
+def not_found(code: str) -> NotFoundError:
+    return NotFoundError("gone", status=404, code=code, resource="", request_id="", trace_id="", headers={})
+
+
+BROKEN = TransportError("the connection broke", url="")
+CHANGED = SourceChangedError("it changed", path="f", changed="mtime")
+
+
+# -- whether the parts are deleted ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "abort_on_failure", "restartable", "deleted"),
+    [
+        (BROKEN, True, False, True),
+        (BROKEN, True, True, False),
+        (BROKEN, False, False, False),
+        (BROKEN, False, True, False),
+        (ValueError("a fault of ours"), True, False, True),
+        (ValueError("a fault of ours"), True, True, False),
+        (SourceError("it cannot be read", path="f"), True, True, False),
+        # The parts of another content are of no use to a further run.
+        (CHANGED, True, True, True),
+        (CHANGED, True, False, True),
+        # The caller who keeps parts keeps these too.
+        (CHANGED, False, True, False),
+        (not_found("NoSuchUpload"), True, True, True),
+        (not_found("NoSuchUpload"), False, False, False),
+        (not_found("NoSuchKey"), True, True, False),
+        (not_found(""), True, True, False),
+    ],
+)
+def test_the_parts_are_deleted_unless_somebody_may_go_on_with_them(
+    cos: FakeCos, session: Session, error: Exception, abort_on_failure: bool, restartable: bool, deleted: bool
+) -> None:
+    checkpoint = begun()
+    how = leaving(abort_on_failure=abort_on_failure, restartable=restartable)
+    gone, said = asyncio.run(leave(session, ADDRESS, checkpoint, how, error))
+    assert gone == deleted
+    assert cos.count("multipart_abort") == deleted
+    assert (ID in cos.uploads) == (not deleted)
+    assert said == (ABORTED if deleted else kept(begun(), how))
+    assert (checkpoint.upload_id, len(checkpoint.done)) == (("", 0) if deleted else (ID, 2))
+
+
+@pytest.mark.parametrize(("parts", "count"), [(0, "0 parts"), (1, "1 part"), (2, "2 parts")])
+def test_what_is_kept_is_said_with_its_number_and_when_it_is_deleted(parts: int, count: str) -> None:
+    begins = f"The multipart upload {ID} and its {count} "
+    assert kept(begun(parts), leaving(abort_on_failure=False)) == f"{begins}were kept on the server"
+    assert kept(begun(parts), leaving(restartable=True)) == (
+        f"{begins}stay on the server for restart_task, until the task is cancelled or leaves the task list, or the "
+        "client is closed"
+    )
+
+
+# -- deleting them ----------------------------------------------------------------------------------------------------
+
+
+def test_an_upload_that_was_never_begun_leaves_nothing_and_asks_nothing(cos: FakeCos, session: Session) -> None:
+    outcome = asyncio.run(abort_checkpoint(session, ADDRESS, Checkpoint()))
+    assert outcome == (True, "nothing was left on the server")
+    assert cos.calls == []
+
+
+def test_an_aborted_upload_is_forgotten(cos: FakeCos, session: Session) -> None:
+    checkpoint = begun(completing=True)
+    assert asyncio.run(abort_checkpoint(session, ADDRESS, checkpoint)) == (True, ABORTED)
+    assert (checkpoint.upload_id, checkpoint.plan, len(checkpoint.done), checkpoint.completing) == ("", None, 0, False)
+    assert asyncio.run(abort_checkpoint(session, ADDRESS, checkpoint))[0]
+    assert cos.operations() == ["multipart_abort"]
+
+
+def test_an_abort_that_fails_can_be_done_again(cos: FakeCos, session: Session) -> None:
+    cos.fault("multipart_abort", refuse(403, "AccessDenied"))
+    checkpoint = begun()
+    gone, said = asyncio.run(abort_checkpoint(session, ADDRESS, checkpoint))
+    assert not gone
+    assert "AccessDenied" in said
+    assert said.endswith(
+        "its parts stay on the server and cost money until you call multipart_abort with this upload id"
+    )
+    assert (checkpoint.upload_id, len(checkpoint.done)) == (ID, 2)
+    assert asyncio.run(abort_checkpoint(session, ADDRESS, checkpoint)) == (True, ABORTED)
+
+
+def test_an_abort_is_retried_and_a_lost_response_is_not_a_failure(cos: FakeCos, session: Session) -> None:
+    cos.fault("multipart_abort", lose_request)
+    cos.fault("multipart_abort", lose_answer)
+    # The second attempt was carried out, so the third one finds nothing.
+    assert asyncio.run(abort_upload(session, ADDRESS, upload_id=ID)) == (True, GONE)
+    assert cos.count("multipart_abort") == 3
+
+
+def test_a_connection_that_stays_broken_is_said_and_raises_nothing(cos: FakeCos, session: Session) -> None:
+    cos.fault("multipart_abort", lose_request, times=99)
+    gone, said = asyncio.run(abort_upload(session, ADDRESS, upload_id=ID))
+    assert not gone
+    assert f"The multipart upload {ID} could not be aborted (the connection broke" in said
+
+
+@pytest.mark.parametrize("code", ["NoSuchUpload", "NoSuchBucket"])
+def test_an_upload_that_is_gone_may_be_an_object_if_complete_was_sent(
+    cos: FakeCos, session: Session, code: str
+) -> None:
+    cos.fault("multipart_abort", refuse(404, code), times=2)
+    assert asyncio.run(abort_checkpoint(session, ADDRESS, begun())) == (True, GONE)
+    checkpoint = begun(completing=True)
+    gone, said = asyncio.run(abort_checkpoint(session, ADDRESS, checkpoint))
+    assert not gone
+    assert said.startswith(f"{GONE}, so the object may exist; compare it")
+    assert checkpoint.upload_id == ID
+
+
+@pytest.mark.parametrize("completing", [False, True])
+def test_a_404_that_is_not_of_cos_does_not_say_that_the_parts_are_gone(
+    cos: FakeCos, session: Session, completing: bool
+) -> None:
+    proxy = HttpResponse(status=404, headers={}, body=b"<html>Not Found</html>")
+    cos.fault("multipart_abort", lambda request, proceed: proxy)
+    checkpoint = begun(completing=completing)
+    gone, said = asyncio.run(abort_checkpoint(session, ADDRESS, checkpoint))
+    assert not gone
+    assert "could not be aborted" in said
+    assert "404" in said
+    assert (ID in cos.uploads, checkpoint.upload_id) == (True, ID)
+
+
+# -- time and cancellation --------------------------------------------------------------------------------------------
+
+
+async def hang(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+def test_an_abort_without_a_response_is_given_up(
+    cos: FakeCos, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(abort, "ABORT_SECONDS", 0.0)
+    cos.fault("multipart_abort", hang)
+    checkpoint = begun()
+    gone, said = asyncio.run(abort_checkpoint(session, ADDRESS, checkpoint))
+    assert not gone
+    assert f"The multipart upload {ID} could not be aborted (no response in 0 s)" in said
+    assert checkpoint.upload_id == ID
+
+
+def test_a_caller_who_is_cancelled_meanwhile_is_cancelled_and_may_abort_again(cos: FakeCos, session: Session) -> None:
+    checkpoint = begun()
+
+    async def main() -> tuple[bool, str]:
+        asked = asyncio.Event()
+
+        async def hang_and_tell(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
+            asked.set()
+            return await hang(request, proceed)
+
+        cos.fault("multipart_abort", hang_and_tell)
+        task = asyncio.ensure_future(abort_checkpoint(session, ADDRESS, checkpoint))
+        await asked.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert checkpoint.upload_id == ID
+        return await abort_checkpoint(session, ADDRESS, checkpoint)
+
+    assert asyncio.run(main()) == (True, ABORTED)
+
+
+# -- going on with them -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("code", "forgotten"), [("", False), ("NoSuchUpload", True)])
+def test_only_cos_itself_can_say_that_the_parts_of_an_earlier_run_are_gone(
+    cos: FakeCos, session: Session, workers: Workers, tmp_path: Path, code: str, forgotten: bool
+) -> None:
+    answer = refuse(404, code) if code else lambda request, proceed: HttpResponse(status=404, headers={}, body=b"no")
+    cos.fault("multipart_list_part", answer)
+    cos.fault("multipart_init", refuse(403, "AccessDenied"))
+    checkpoint = begun()
+    path = write(tmp_path / "f", 300)
+
+    async def main() -> None:
+        with FileSource.open(path) as file, Limiter(tasks=1, slots=1).share(1, usual=1) as share:
+            await MultipartUpload(
+                session,
+                FileParts(file, PLAN, executor=workers, on_hash_progress=None),
+                address=ADDRESS,
+                headers={},
+                checkpoint=checkpoint,
+                share=share,
+                leaving=leaving(restartable=True),
+                reporter=Reporter(None, 300),
+            ).run()
+
+    with pytest.raises(ServerError):
+        asyncio.run(main())
+    assert (checkpoint.upload_id, len(checkpoint.done)) == (("", 0) if forgotten else (ID, 2))
+    assert cos.count("multipart_init") == forgotten
