@@ -162,16 +162,19 @@ class StreamParts:
         return done
 
     def _take_rest(self, view: memoryview) -> int:
-        rest, self._rest = self._rest, memoryview(b"")
-        return self._take(rest, view)
+        """Take from what was kept. This copies no more than the part needs, however large the piece was."""
+        count = min(len(self._rest), len(view))
+        view[:count] = self._rest[:count]
+        self._rest = self._rest[count:] or memoryview(b"")  # an empty view would hold the piece
+        return count
 
     def _take(self, piece: Buffer, view: memoryview) -> int:
         count = min(len(piece), len(view))
+        left = memoryview(piece)[count:]
         view[:count] = memoryview(piece)[:count]
-        if count < len(piece):
+        if left:
             # The producer may fill its buffer again, unless it gave bytes.
-            kept = piece if isinstance(piece, bytes) or piece is self._rest else bytes(piece)
-            self._rest = memoryview(kept)[count:]
+            self._rest = left if isinstance(piece, bytes) else memoryview(bytes(left))
         return count
 
     async def _hashed(

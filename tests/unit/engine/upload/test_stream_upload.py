@@ -16,6 +16,7 @@ from cosxfer.cos.responses import HttpResponse
 from cosxfer.engine.upload import stream_parts
 from cosxfer.limits import MIB
 from cosxfer.planning import StreamPlan
+from cosxfer.threads import Workers
 from tests.unit.fake_cos import BUCKET, FakeCos, change, lose_answer, refuse
 from tests.unit.files import content_of, write
 
@@ -288,3 +289,29 @@ def test_a_file_object_whose_file_is_written_to_makes_no_object_unless_it_only_g
             upload(cos, file, async_limit=1)
     assert "k" not in cos.objects
     assert not cos.uploads
+
+
+@pytest.mark.parametrize("make", [bytes, bytearray, memoryview])
+def test_a_large_piece_is_not_copied_again_for_each_part(make: Callable[[bytes], bytes]) -> None:
+    workers = Workers()
+    content = content_of(5 * MIB + 3)
+
+    async def main() -> None:
+        plan = StreamPlan(first_part_bytes=MIB)
+        source = stream_parts.StreamParts(
+            iter([make(content)]), plan, executor=workers, name="<list>", on_end=lambda size: None
+        )
+        held: list[object] = []
+        seen = b""
+        async for part in source.parts(done=(), window=1):
+            seen += bytes(part.body)  # type: ignore[arg-type]
+            if source._rest:
+                held.append(source._rest.obj)
+            source.stored(part)
+        assert seen == content
+        assert len(held) == 5
+        assert all(kept is held[0] for kept in held)
+        assert source._rest.obj is not held[0]  # an empty view would hold the piece
+
+    asyncio.run(main())
+    workers.end()
