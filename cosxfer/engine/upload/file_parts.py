@@ -52,7 +52,8 @@ class FileParts:
         """See `PartSource`."""
         if self._hashed:
             for part in self._hashed:
-                yield self._ready(part)
+                if part.range.number not in done:
+                    yield self._ready(part)
             return
         async with aclosing(self._hash(done, window, None)) as parts:
             async for part in parts:
