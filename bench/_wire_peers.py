@@ -27,7 +27,7 @@ http {{
   upstream answer {{ server unix:{folder}/answer.sock; keepalive 64; }}
   server {{
     listen unix:{folder}/answer.sock;
-    location / {{ add_header ETag '"d41d8cd98f00b204e9800998ecf8427e"'; return 200; }}
+    location / {{ add_header ETag '"not-an-md5"'; return 200; }}
   }}
   server {{
     listen 127.0.0.1:{http1}; listen 127.0.0.1:{h2c} http2; listen 127.0.0.1:{tls} ssl http2;

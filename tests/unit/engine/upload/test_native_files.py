@@ -332,14 +332,15 @@ def test_a_close_ends_threads_and_descriptor(tmp_path: Path) -> None:
     threads = native_threads()
 
     async def main() -> None:
-        before = descriptors()
         openers = [Opener() for _ in range(10)]
         for opener in openers:
             await read(opener, path)
-        assert descriptors() == before + 10
+        # Other tests leave garbage, which may close descriptors at any time. So each service is asked for its own.
+        services = [opener._native._service for opener in openers if opener._native is not None]
+        assert len({service.fileno() for service in services}) == 10
         for opener in openers:
             opener.close()
-        assert descriptors() == before
+        assert all(service.closed for service in services)
 
     asyncio.run(main())
     eventually(lambda: native_threads() <= threads)
@@ -364,14 +365,14 @@ def test_an_opener_that_nobody_holds_ends_its_threads(tmp_path: Path, where: str
             dropping.join()
         if where != "after the loop":
             async with asyncio.timeout(PATIENCE_SECONDS):
-                while descriptors() != inside:  # noqa: ASYNC110 # there is nothing to wait for
+                while descriptors() > inside:  # noqa: ASYNC110 # there is nothing to wait for
                     await asyncio.sleep(0.001)
 
     asyncio.run(main())
     held.clear()
     gc.collect()
     eventually(lambda: native_threads() <= threads)
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 def test_a_loop_that_is_closed_while_a_thread_is_held_leaves_nothing(tmp_path: Path, gate: Gate) -> None:
@@ -387,7 +388,7 @@ def test_a_loop_that_is_closed_while_a_thread_is_held_leaves_nothing(tmp_path: P
 
     asyncio.run(main())
     gc.collect()
-    assert descriptors() == before
+    assert descriptors() <= before
     gate.opened.set()
     eventually(lambda: native_threads() <= threads)
 
