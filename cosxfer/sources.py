@@ -84,6 +84,17 @@ class RegularFile:
         except OSError as error:
             raise self._gone(error) from error
 
+    @property
+    def location(self) -> str:
+        """The absolute path."""
+        return self._location
+
+    def check_found(self, found: SourceIdentity | OSError) -> bool:
+        """`check`, without a system call: ``found`` is what is at ``location`` now."""
+        if isinstance(found, OSError):
+            raise self._gone(found) from found
+        return self._compare(found)
+
     def _gone(self, error: OSError) -> SourceChangedError:
         """Return the error for a file that can no longer be opened or read."""
         return SourceChangedError(
@@ -149,16 +160,9 @@ class SmallFile(RegularFile):
     def _look(self) -> bool:
         return super()._look() and not self._fresh
 
-    @property
-    def location(self) -> str:
-        """The absolute path."""
-        return self._location
-
     def check_found(self, found: SourceIdentity | OSError) -> bool:
-        """`check`, without a system call: ``found`` is what is at ``location`` now."""
-        if isinstance(found, OSError):
-            raise self._gone(found) from found
-        return self._compare(found) and not self._fresh
+        """See `RegularFile.check_found`."""
+        return super().check_found(found) and not self._fresh
 
     def compare(self) -> None:
         """Read the file again and raise ``SourceChangedError`` if the content differs. Blocks."""
@@ -263,10 +267,18 @@ class FileSource(RegularFile):
 
     def check(self) -> bool:
         """See `RegularFile.check`. A mapping that lost a page is a change too."""
+        self._check_whole()
+        return super().check()
+
+    def check_found(self, found: SourceIdentity | OSError) -> bool:
+        """See `RegularFile.check_found`. The path alone decides: what has its inode is the open file."""
+        self._check_whole()
+        return super().check_found(found)
+
+    def _check_whole(self) -> None:
         self._check_open()
         if (self._mapping is not None and self._mapping.lost) or self._short:
             self._changed("size", "it was truncated while it was read")
-        return super().check()
 
     def _look(self) -> bool:
         # Check the path first: on the descriptor, a replaced file only shows a changed number of links.

@@ -11,8 +11,9 @@ from cosxfer._native import hashing
 from cosxfer.engine.multipart.source import HashedPart, ReadyPart
 from cosxfer.engine.report import Reporter
 from cosxfer.engine.upload.hash_ahead import HashAhead
+from cosxfer.engine.upload.opening import Opener
 from cosxfer.engine.upload.part_body import PartBody
-from cosxfer.engine.upload.unchanged import check_unchanged
+from cosxfer.engine.upload.unchanged import compare
 from cosxfer.models import Progress
 from cosxfer.planning import Plan, hash_batches, leaves_page_cache
 from cosxfer.sources import FileSource
@@ -27,6 +28,7 @@ class FileParts:
         plan: Plan,
         *,
         executor: Executor,
+        opener: Opener,
         on_hash_progress: Callable[[Progress], None] | None,
     ) -> None:
         self.plan = plan
@@ -36,6 +38,7 @@ class FileParts:
         """Time spent hashing so far."""
         self._file = file
         self._executor = executor
+        self._opener = opener
         self._reporter = Reporter(on_hash_progress, plan.size)
         self._hashed: list[HashedPart] = []
         """Filled by `hash_whole`."""
@@ -61,7 +64,8 @@ class FileParts:
 
     async def check(self, parts: Iterable[HashedPart]) -> None:
         """See `PartSource`."""
-        await check_unchanged(self._file, self._executor, parts)
+        if not await self._opener.check(self._file) and (hashed := list(parts)):
+            await compare(self._file, self._executor, hashed)
 
     def stored(self, part: ReadyPart) -> None:
         """See `PartSource`."""

@@ -29,7 +29,7 @@ class _Look:
 
     __slots__ = ("_file", "error", "future", "same", "since")
 
-    def __init__(self, file: SmallFile, future: asyncio.Future[bool], since: float) -> None:
+    def __init__(self, file: SmallFile | FileSource, future: asyncio.Future[bool], since: float) -> None:
         self._file = file
         self.future = future
         self.since = since
@@ -107,7 +107,7 @@ class FileThreads:
         self._enqueue(opening, loop)
         return await opening.future
 
-    async def check(self, file: SmallFile) -> bool:
+    async def check(self, file: SmallFile | FileSource) -> bool:
         """Return what ``file.check()`` returns, or raise what it raises."""
         loop = asyncio.get_running_loop()
         look = _Look(file, loop.create_future(), loop.time())

@@ -16,7 +16,7 @@ from cosxfer._native import FileService
 from cosxfer.engine.upload.digests import SMALL_BYTES
 from cosxfer.engine.upload.file_threads import FileThreads, Opened
 from cosxfer.engine.upload.native_files import NativeFiles
-from cosxfer.sources import SmallFile
+from cosxfer.sources import FileSource, SmallFile
 
 
 class Opener:
@@ -41,7 +41,7 @@ class Opener:
             small_bytes = 0
         return await self._threads.open(path, small_bytes=small_bytes)
 
-    async def check(self, file: SmallFile) -> bool:
+    async def check(self, file: SmallFile | FileSource) -> bool:
         """Return what ``file.check()`` returns, or raise what it raises."""
         if (native := self._native or self._start_native()) is not None:
             found = await native.identify(file.location)

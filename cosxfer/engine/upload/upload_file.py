@@ -182,7 +182,7 @@ class FileJob:
             plan = plan_parts(source.size, part_size_bytes=options.part_size, name=options.part_size_name)
         usual = self._session.config.concurrency
         limit = usual if options.async_limit is None else options.async_limit
-        parts = FileParts(source, plan, executor=self._executor, on_hash_progress=on_hash_progress)
+        parts = FileParts(source, plan, executor=self._executor, opener=self._opener, on_hash_progress=on_hash_progress)
 
         async def with_md5() -> Mapping[str, str]:
             # Metadata is sent with Initiate, so the whole file is hashed before.

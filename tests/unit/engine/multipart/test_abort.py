@@ -19,6 +19,7 @@ from cosxfer.engine.multipart.lifecycle import MultipartUpload
 from cosxfer.engine.multipart.source import HashedPart
 from cosxfer.engine.report import Reporter
 from cosxfer.engine.upload.file_parts import FileParts
+from cosxfer.engine.upload.opening import Opener
 from cosxfer.errors import NotFoundError, ServerError, SourceChangedError, SourceError, TransportError
 from cosxfer.ops.session import Session
 from cosxfer.planning import PartRange, Plan
@@ -242,7 +243,7 @@ def test_only_cos_itself_can_say_that_the_parts_of_an_earlier_run_are_gone(
         with FileSource.open(path) as file, Limiter(tasks=1, slots=1).share(1, usual=1) as share:
             await MultipartUpload(
                 session,
-                FileParts(file, PLAN, executor=workers, on_hash_progress=None),
+                FileParts(file, PLAN, executor=workers, opener=Opener(), on_hash_progress=None),
                 address=ADDRESS,
                 headers={},
                 checkpoint=checkpoint,

@@ -15,6 +15,7 @@ from cosxfer.engine.multipart.source import HashedPart, ReadyPart
 from cosxfer.engine.upload import file_parts
 from cosxfer.engine.upload.file_parts import FileParts
 from cosxfer.engine.upload.hash_ahead import HashAhead
+from cosxfer.engine.upload.opening import Opener
 from cosxfer.errors import SourceChangedError
 from cosxfer.limits import KIB
 from cosxfer.models import Progress
@@ -47,7 +48,7 @@ def reports() -> list[Progress]:
 
 @pytest.fixture
 def parts(source: FileSource, workers: Workers, reports: list[Progress]) -> FileParts:
-    return FileParts(source, PLAN, executor=workers, on_hash_progress=reports.append)
+    return FileParts(source, PLAN, executor=workers, opener=Opener(), on_hash_progress=reports.append)
 
 
 @pytest.fixture
@@ -156,7 +157,9 @@ def test_a_file_that_was_hashed_as_a_whole_is_not_hashed_again(
 def test_an_empty_file_is_one_empty_part(tmp_path: Path, workers: Workers, whole: bool) -> None:
     async def main() -> list[ReadyPart]:
         with FileSource.open(write(tmp_path / "empty", 0)) as source:
-            parts = FileParts(source, Plan(size=0, part_size_bytes=PART), executor=workers, on_hash_progress=None)
+            parts = FileParts(
+                source, Plan(size=0, part_size_bytes=PART), executor=workers, opener=Opener(), on_hash_progress=None
+            )
             if whole:
                 assert await parts.hash_whole(window=2) == hashlib.md5().hexdigest()
             return await all_of(parts)
@@ -206,7 +209,7 @@ def test_only_a_large_file_leaves_the_page_cache_part_by_part(
     monkeypatch.setattr(file_parts, "leaves_page_cache", leaves)
     dropped: list[tuple[int, int]] = []
     monkeypatch.setattr(source, "drop_cache", lambda offset, length: dropped.append((offset, length)))
-    parts = FileParts(source, PLAN, executor=workers, on_hash_progress=None)
+    parts = FileParts(source, PLAN, executor=workers, opener=Opener(), on_hash_progress=None)
     ready = asyncio.run(all_of(parts))
     assert dropped == []  # not before the server has it
     parts.stored(ready[11])

@@ -272,10 +272,9 @@ def test_a_cancelled_caller_leaves_nothing_behind(tmp_path: Path, gate: Gate) ->
         await gate.reached()
         for caller in callers:
             caller.cancel()
-        assert all(
-            isinstance(error, asyncio.CancelledError)
-            for error in await asyncio.gather(*callers, return_exceptions=True)
-        )
+        # Another thread may have served the second and the third one meanwhile.
+        first, *_ = await asyncio.gather(*callers, return_exceptions=True)
+        assert isinstance(first, asyncio.CancelledError)
         gate.opened.set()
         assert await opener.check(file)
         assert opener._native is not None

@@ -129,7 +129,7 @@ def test_a_ctime_that_changes_at_every_part_costs_one_comparison(
     async def noted(source: object, executor: object, parts: object) -> None:
         compared.append(len(list(parts)))  # type: ignore[call-overload]
 
-    monkeypatch.setattr("cosxfer.engine.upload.unchanged.compare", noted)
+    monkeypatch.setattr("cosxfer.engine.upload.file_parts.compare", noted)
     cos.fault("multipart_upload", then(chmod, path), times=6)
     upload(cos, path)
     assert compared == [6]
