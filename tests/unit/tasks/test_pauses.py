@@ -351,7 +351,8 @@ def cut_after_storing(gate: Gate) -> Do:
 def test_a_part_whose_response_was_cut_off_is_not_sent_again(
     cos: FakeCos, path: Path, gate: Gate, failing: bool, options: dict[str, Any]
 ) -> None:
-    for part in (3, 4):
+    # Only one part fails: whether a second one was begun by then is a matter of chance.
+    for part in (3,) if failing else (3, 4):
         cos.fault("multipart_upload", lose_answer if failing else cut_after_storing(gate), part=part)
 
     async def main() -> None:
@@ -369,7 +370,6 @@ def test_a_part_whose_response_was_cut_off_is_not_sent_again(
 
     run(main())
     assert cos.objects["k"].content == content_of(SIZE)
-    # Part 4 may not have been begun when part 3 failed.
     assert len(sent(cos)) == PARTS
     assert cos.count("multipart_list_part") == 1
 
