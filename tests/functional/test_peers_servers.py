@@ -297,7 +297,9 @@ async def test_haproxy(folder: Path, window: int) -> None:
 async def test_nginx_that_is_reloaded_again_and_again_while_bodies_are_sent(folder: Path) -> None:
     """Each reload ends the workers of before: by GOAWAY, and by closing what is idle."""
     with nginx(folder, master="on") as ports:
-        pid = int((folder / "nginx.pid").read_text())
+        while not (written := (folder / "nginx.pid").read_text().strip()):  # nginx makes the file before it writes
+            await asyncio.sleep(0.01)
+        pid = int(written)
 
         reloads = 0
 
