@@ -297,7 +297,8 @@ async def test_haproxy(folder: Path, window: int) -> None:
 async def test_nginx_that_is_reloaded_again_and_again_while_bodies_are_sent(folder: Path) -> None:
     """Each reload ends the workers of before: by GOAWAY, and by closing what is idle."""
     with nginx(folder, master="on") as ports:
-        while not (written := (folder / "nginx.pid").read_text().strip()):  # nginx makes the file before it writes
+        # nginx makes the file before it writes to it.
+        while not (written := (folder / "nginx.pid").read_text().strip()):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         pid = int(written)
 
