@@ -166,7 +166,11 @@ async def finished(work: asyncio.Future[R]) -> R:
 
 
 async def settled(future: asyncio.Future[Any]) -> None:
-    """Wait until it is done, whatever its result; a cancellation that comes meanwhile is raised then."""
+    """Wait until ``future`` is done, whatever its result. Then raise a cancellation that arrived meanwhile.
+
+    A caller may be cancelled more than once, for example by its connection and by the end of the event loop. ``await``
+    would return at the first cancellation, but the thread would continue.
+    """
     cancelled: asyncio.CancelledError | None = None
     while not future.done():
         try:
@@ -174,7 +178,7 @@ async def settled(future: asyncio.Future[Any]) -> None:
         except asyncio.CancelledError as error:
             cancelled = error
     if not future.cancelled():
-        future.exception()  # seen: it is of no interest any more
+        future.exception()  # marks the exception as retrieved
     if cancelled is not None:
         raise cancelled
 

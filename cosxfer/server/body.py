@@ -11,7 +11,7 @@ from cosxfer.limits import KIB, MIB
 from cosxfer.server.checks import check_size
 from cosxfer.server.http import ClientGone, CosError
 from cosxfer.server.store.files import BlobWriter
-from cosxfer.server.threads import finished, settled
+from cosxfer.threads import finished, settled
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 

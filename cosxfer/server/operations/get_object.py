@@ -12,7 +12,7 @@ from cosxfer.server.call import CRC64_HEADER, Call, http_date, quoted
 from cosxfer.server.http import CosError, Response
 from cosxfer.server.store import StoredObject
 from cosxfer.server.store.files import read_blob
-from cosxfer.server.threads import finished
+from cosxfer.threads import finished
 
 _CHUNK_BYTES = 1 * MIB
 _CHUNK_BYTES_HTTP2 = 128 * KIB

@@ -17,7 +17,7 @@ from cosxfer.server.call import CRC64_HEADER, Call, quoted
 from cosxfer.server.form import MAX_FIELDS_BYTES, Event, Field, FileBegin, FileData, FormParser, boundary_of
 from cosxfer.server.http import CosError, Response, xml_response
 from cosxfer.server.store import BlobWriter
-from cosxfer.server.threads import finished
+from cosxfer.threads import finished
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")
