@@ -1,4 +1,4 @@
-"""The tasks of a client as they are now, and who is told of their changes. Nothing here runs or waits."""
+"""The state of a client's tasks, and the listeners that get its changes. Nothing here runs or waits."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class TaskBoard:
         """A job reports its sending."""
         with self.lock:
             if record.state not in ACTIVE:
-                return  # a run that is winding down: of a task that has ended nothing more is told
+                return  # the task has ended, and its run is still stopping: its progress is not reported
             progress = never_falling(progress, record.loaded)
             record.speed = progress.speed
             self.set_total(record, progress.total)

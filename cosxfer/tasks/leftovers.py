@@ -71,8 +71,8 @@ class Leftovers:
     def end_keeping(self, then: Callable[[], None]) -> None:
         """Nobody holds the client any more: delete what its failed tasks have kept, and call ``then`` on the loop.
 
-        Takes no lock: whoever collects the garbage may hold it. If the loop has ended already the parts stay, and the
-        log says so.
+        Takes no lock: the garbage collector may run in a thread that holds it. If the loop has already ended, the parts
+        stay and a warning is logged.
         """
         keeper = self._keeper
 

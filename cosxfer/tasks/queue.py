@@ -52,7 +52,7 @@ class TaskQueue:
     @property
     def idle(self) -> bool:
         """Whether no task waits, runs or is cleaned up."""
-        # Without the lock: whoever collects the garbage may hold it.
+        # Without the lock: the garbage collector may run in a thread that holds it.
         return not self._runner.leftovers.deleting and all(record.ended for record in list(self._board.table))
 
     def end_keeping(self, then: Callable[[], None]) -> None:

@@ -168,7 +168,7 @@ class TaskRunner:
     def succeeded(self, record: AnyRecord) -> None:
         """The job has a result."""
         if record.watch is None and record.on_report is None and not self._board.listeners:
-            # The same as below where nobody is told of it: of small objects the steps are a good part of the cost.
+            # The same as below, without reports that nobody gets: for small objects the steps are much of the cost.
             record.hash_loaded = record.loaded = record.total
             record.state = "success"
             self.settle(record)

@@ -92,7 +92,7 @@ def sink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
 
 
 class Attacker:
-    """A connection of HTTP/2 that does as it is told."""
+    """An HTTP/2 connection that sends exactly what a test says."""
 
     def __init__(self, server: Victim, settings: dict[SettingCodes, int] | None = None) -> None:
         self.socket = socket.create_connection(("127.0.0.1", server.port), timeout=LONGEST_WAIT_SECONDS)

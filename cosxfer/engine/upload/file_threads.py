@@ -83,7 +83,7 @@ class _Opening:
         """On the loop."""
         if self.future.done():
             if self.source is not None:
-                self.source.close()  # whoever asked was cancelled
+                self.source.close()  # the caller was cancelled
         elif self.error is not None:
             self.future.set_exception(self.error)
         else:

@@ -53,7 +53,7 @@ class _Reading:
 class NativeFiles:
     """The native threads of one client, on one event loop.
 
-    The event loop holds this object while it reads its descriptor. So whoever makes it must call `close` or `abandon`.
+    The event loop holds this object until `close` or `abandon` is called, which its owner must do.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -88,7 +88,7 @@ def test_a_slash_behind_a_file_is_refused_as_the_kernel_does(tmp_path: Path, end
             parse(f"{tmp_path}/file{end}")
         assert parse(f"{tmp_path}{end}") == tmp_path
         assert parse(f"{tmp_path}/file.") == tmp_path / "file."
-    # A source that is not there is told when it is opened.
+    # A missing source is reported when it is opened.
     assert parse_source(f"{tmp_path}/none{end}") == tmp_path / "none"
     with pytest.raises(UsageError, match="that is none"):
         parse_output(f"{tmp_path}/none{end}")

@@ -78,7 +78,7 @@ CHANGED = SourceChangedError("it changed", path="f", changed="mtime")
         (ValueError("a fault of ours"), True, False, True),
         (ValueError("a fault of ours"), True, True, False),
         (SourceError("it cannot be read", path="f"), True, True, False),
-        # The parts of another content are of no use to a further run.
+        # A later run cannot use the parts of other content.
         (CHANGED, True, True, True),
         (CHANGED, True, False, True),
         # The caller who keeps parts keeps these too.
