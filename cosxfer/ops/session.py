@@ -97,11 +97,13 @@ class Session:
         self.transport = transport
         self.policy = RetryPolicy(max_attempts=config.max_attempts)
         self.keys = credentials
+        self.retries = 0
+        """Requests of this session that were sent again."""
         self._on_retry = on_retry
         self._shared = shared or _Shared()
 
-    def observed(self, on_retry: Callable[[CosxferError], None]) -> Session:
-        """Return a session that shares everything with this one and reports its retries to ``on_retry``.
+    def observed(self, on_retry: Callable[[CosxferError], None] | None = None) -> Session:
+        """Return a session for one piece of work, which counts its own `retries` and shares all else with this one.
 
         ``on_retry`` gets the error before each retry. If it raises, the call ends with that exception.
         """
@@ -290,6 +292,7 @@ class Session:
         self, error: CosxferError, *, attempt: int, delay_seconds: float, max_attempts: int | None = None
     ) -> None:
         """Report that a request is about to be sent again because of ``error``, as attempt number ``attempt``."""
+        self.retries += 1
         if self._on_retry is not None:
             self._on_retry(error)
         retry_logger.info(

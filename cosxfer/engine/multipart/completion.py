@@ -139,17 +139,12 @@ async def complete_parts(
 
     If the response is lost, parts that `multipart_upload` returned let the object be compared.
     """
-    again = False
-
-    def sent_again(error: CosxferError) -> None:
-        nonlocal again
-        again = True
-
+    observed = session.observed()
     listed = listed_parts(parts)
     try:
-        return await multipart_complete(session.observed(sent_again), address, upload_id=upload_id, parts=listed)
+        return await multipart_complete(observed, address, upload_id=upload_id, parts=listed)
     except (TransportError, ServerError) as error:
-        if is_gone(error) and not again:
+        if is_gone(error) and not observed.retries:
             raise
         sent = [part for part in listed if isinstance(part, MultipartUploadResult) and part.crc64 is not None]
         if len(sent) == len(listed):

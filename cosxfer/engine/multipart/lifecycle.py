@@ -83,7 +83,6 @@ class MultipartUpload:
         self._listed: dict[int, Part] = {}
         """Parts that the server has, and of which it is not known yet whether they are this source's."""
         self._failed_part: int | None = None
-        self._retries = 0
         self._http_version = ""
 
     async def run(self) -> Outcome:
@@ -122,7 +121,7 @@ class MultipartUpload:
             upload_id=upload_id,
             http_version=self._http_version,
             send_seconds=send_seconds,
-            retries=self._retries,
+            retries=self._session.retries,
         )
 
     async def _send_and_complete(self) -> MultipartCompleteResult:
@@ -166,7 +165,6 @@ class MultipartUpload:
         )
 
     def _retried(self, error: CosxferError) -> None:
-        self._retries += 1
         unanswered = isinstance(error, TransportError) and not isinstance(error, ConnectError)
         if unanswered and not self._checkpoint.upload_id:
             # Each Initiate makes a new upload, and the server cannot be asked which one a lost response named.

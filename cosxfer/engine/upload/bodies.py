@@ -79,8 +79,8 @@ async def prepared(
     if isinstance(body, str):
         await warn_if_path(body, executor)
     body = checked_body(body)
+    check_content_length(content_length)
     if content_length is not None:
-        check_content_length(content_length)
         check_size(content_length, largest, None)
     if isinstance(body, bytes | bytearray | memoryview):
         yield await in_memory(
@@ -232,9 +232,10 @@ def _has_memory(body: Any) -> bool:
     return True
 
 
-def check_content_length(value: int) -> None:
-    """Raise `UsageError` if ``value`` is not a number of bytes."""
-    check_count(value, "content_length", unit="bytes")
+def check_content_length(value: int | None) -> None:
+    """Raise `UsageError` if ``value`` is neither a number of bytes nor None."""
+    if value is not None:
+        check_count(value, "content_length", unit="bytes")
 
 
 def check_size(size: int, largest: int, content_length: int | None) -> None:

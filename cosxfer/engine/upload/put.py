@@ -70,8 +70,7 @@ class PutJob:
     ) -> None:
         text = body if isinstance(body, str) and may_be_path(body) else None
         body = checked_body(body)
-        if content_length is not None:
-            check_content_length(content_length)
+        check_content_length(content_length)
         self.address = address
         self._session = session
         self._executor = executor

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
 
 from cosxfer._native import hashing
 from cosxfer.address import ObjectAddress
@@ -16,9 +15,10 @@ from cosxfer.engine.upload.bodies import PreparedBody
 from cosxfer.engine.upload.hash_ahead import HashAhead
 from cosxfer.engine.upload.opening import Opener
 from cosxfer.engine.upload.part_body import PartBody
+from cosxfer.engine.upload.sent import SinglePut
 from cosxfer.engine.upload.unchanged import check_small_file, check_stored, check_unchanged
 from cosxfer.errors import CosxferError
-from cosxfer.models import Progress, PutObjectResult, UploadResult
+from cosxfer.models import Progress, PutObjectResult
 from cosxfer.ops.put_object import put_object
 from cosxfer.ops.session import Session
 from cosxfer.planning import PartRange
@@ -51,47 +51,6 @@ async def put_body(
     return ready.proven(result, operation="PUT Object"), http_version, reporter
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FilePut:
-    """What became of a file that was sent in a single PUT."""
-
-    result: PutObjectResult
-    crc64: int
-    """Of the file, as computed here."""
-    size: int
-    http_version: str
-    seconds: float
-    hash_seconds: float
-    send_seconds: float
-    retries: int
-
-    def as_upload_result(self, address: ObjectAddress) -> UploadResult:
-        """As `upload_file` returns it."""
-        result = self.result
-        return UploadResult(
-            status_code=result.status_code,
-            headers=result.headers,
-            request_id=result.request_id,
-            bucket=address.bucket,
-            key=address.shown_key,
-            etag=result.etag,
-            location=result.location,
-            version_id=result.version_id,
-            crc64=self.crc64,
-            verified=result.verified,
-            verified_by=result.verified_by,
-            size=self.size,
-            parts=1,
-            part_size_bytes=self.size,
-            upload_id="",
-            http_version=self.http_version,
-            seconds=self.seconds,
-            hash_seconds=self.hash_seconds,
-            send_seconds=self.send_seconds,
-            retries=self.retries,
-        )
-
-
 async def put_file(
     session: Session,
     address: ObjectAddress,
@@ -105,7 +64,7 @@ async def put_file(
     add_meta_md5: bool = False,
     on_hash_progress: Report | None = None,
     on_progress: Report | None = None,
-) -> FilePut:
+) -> SinglePut:
     """Send an open file; raises `SourceChangedError` if it changed meanwhile.
 
     ``digest`` is that of a `SmallFile`. ``content_md5`` replaces the computed Content-MD5; ``add_meta_md5`` stores the
@@ -113,12 +72,7 @@ async def put_file(
     """
     logger.debug("the upload of %s to %s: %d bytes in one request", source.path, address, source.size)
     began = time.monotonic()
-    retries = 0
-
-    def retried(_: CosxferError) -> None:
-        nonlocal retries
-        retries += 1
-
+    session = session.observed()
     hash_reporter = Reporter(on_hash_progress, source.size)
     hash_reporter.start()
     hash_seconds = 0.0
@@ -149,7 +103,7 @@ async def put_file(
     send_began = time.monotonic()
     try:
         result, http_version = await put_object(
-            session.observed(retried),
+            session,
             address,
             body,
             content_length=source.size,
@@ -164,7 +118,7 @@ async def put_file(
         raise
     await check_stored(check())
     reporter.finish()
-    return FilePut(
+    return SinglePut(
         result=result,
         crc64=crc64,
         size=source.size,
@@ -172,5 +126,5 @@ async def put_file(
         seconds=time.monotonic() - began,
         hash_seconds=hash_seconds,
         send_seconds=time.monotonic() - send_began,
-        retries=retries,
+        retries=session.retries,
     )

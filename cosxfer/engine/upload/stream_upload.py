@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from cosxfer._native import hashing
 from cosxfer.address import ObjectAddress
@@ -15,82 +14,22 @@ from cosxfer.cos.requests import Buffer
 from cosxfer.engine.limiter import Limiter
 from cosxfer.engine.multipart.abort import Leaving, abort_checkpoint
 from cosxfer.engine.multipart.checkpoint import Checkpoint
-from cosxfer.engine.multipart.lifecycle import MultipartUpload, Outcome
+from cosxfer.engine.multipart.lifecycle import MultipartUpload
 from cosxfer.engine.report import Reporter, logger
 from cosxfer.engine.upload.bodies import BodyInput, PreparedBody, check_content_length, checked_body, measured
 from cosxfer.engine.upload.digests import digest_of
 from cosxfer.engine.upload.file_body import ReadableFile
+from cosxfer.engine.upload.sent import SentInParts, SinglePut
 from cosxfer.engine.upload.single_put import put_body
 from cosxfer.engine.upload.stream_body import pieces_of
 from cosxfer.engine.upload.stream_parts import StreamParts
 from cosxfer.errors import IntegrityError, ServerError, TransportError, UploadError, UsageError
-from cosxfer.models import Progress, PutObjectResult, UploadResult
+from cosxfer.models import Progress, UploadResult
 from cosxfer.ops.session import Session
 from cosxfer.planning import plan_stream
 from cosxfer.threads import Workers
 
 StreamInput = ReadableFile | Iterable[Buffer] | AsyncIterable[Buffer]
-
-
-@dataclass(frozen=True, kw_only=True)
-class StreamOutcome:
-    """What became of a stream: the result of its single PUT, or the outcome of its multipart upload."""
-
-    address: ObjectAddress
-    put: PutObjectResult | None
-    multipart: Outcome | None
-    size: int
-    crc64: int
-    part_size_bytes: int
-    http_version: str
-    hash_seconds: float
-    seconds: float
-    retries: int
-
-    def as_put_result(self) -> PutObjectResult:
-        """As `put_object` returns it."""
-        if self.put is not None:
-            return self.put
-        assert self.multipart is not None
-        completed = self.multipart.completed
-        return PutObjectResult(
-            status_code=completed.status_code,
-            headers=completed.headers,
-            request_id=completed.request_id,
-            verified=bool(self.multipart.verified_by),
-            verified_by=self.multipart.verified_by,
-            etag=completed.etag,
-            location=completed.location,
-            version_id=completed.version_id,
-            crc64=self.crc64,
-        )
-
-    def as_upload_result(self) -> UploadResult:
-        """As `upload_stream` returns it."""
-        result = self.as_put_result()
-        parts = 1 if self.multipart is None else self.multipart.parts
-        return UploadResult(
-            status_code=result.status_code,
-            headers=result.headers,
-            request_id=result.request_id,
-            bucket=self.address.bucket,
-            key=self.address.shown_key,
-            etag=result.etag,
-            location=result.location,
-            version_id=result.version_id,
-            crc64=self.crc64,
-            verified=result.verified,
-            verified_by=result.verified_by,
-            size=self.size,
-            parts=parts,
-            part_size_bytes=self.size if self.multipart is None else self.part_size_bytes,
-            upload_id="" if self.multipart is None else self.multipart.upload_id,
-            http_version=self.http_version,
-            seconds=self.seconds,
-            hash_seconds=self.hash_seconds,
-            send_seconds=self.seconds if self.multipart is None else self.multipart.send_seconds,
-            retries=self.retries,
-        )
 
 
 class StreamUpload:
@@ -128,7 +67,7 @@ class StreamUpload:
         """The multipart upload that is on the server now, or empty."""
         return self._checkpoint.upload_id
 
-    async def run(self, *, on_progress: Callable[[Progress], None] | None) -> StreamOutcome:
+    async def run(self, *, on_progress: Callable[[Progress], None] | None) -> SinglePut | SentInParts:
         """Send it to its end. If it fails, its parts are deleted from the server."""
         began = time.monotonic()
         body, name = self._body, f"<{type(self._body).__name__}>"
@@ -171,58 +110,40 @@ class StreamUpload:
                 leaving=Leaving(abort_on_failure=True, restartable=False),
                 reporter=reporter,
             ).run()
-        return StreamOutcome(
-            address=self._address,
-            put=None,
-            multipart=outcome,
-            size=outcome.size,
-            crc64=outcome.crc64,
+        return SentInParts(
+            outcome=outcome,
             part_size_bytes=self._plan.length(1),
-            http_version=outcome.http_version,
-            hash_seconds=parts.hash_seconds,
             seconds=time.monotonic() - began,
-            retries=outcome.retries,
+            hash_seconds=parts.hash_seconds,
         )
 
     async def _put(
         self, content: memoryview, on_progress: Callable[[Progress], None] | None, began: float
-    ) -> StreamOutcome:
+    ) -> SinglePut:
         hash_began = time.monotonic()
         digest: hashing.PartDigest = await digest_of(content, self._executor)
         hash_seconds = time.monotonic() - hash_began
-        retries = 0
-
-        def retried(_: Exception) -> None:
-            nonlocal retries
-            retries += 1
-
+        session = self._session.observed()
         ready = PreparedBody(body=content, content_length=len(content), md5=digest.md5, crc64=digest.crc64)
         result, http_version, reporter = await put_body(
-            self._session.observed(retried), self._address, ready, headers=self._headers, on_progress=on_progress
+            session, self._address, ready, headers=self._headers, on_progress=on_progress
         )
         reporter.finish()
-        return StreamOutcome(
-            address=self._address,
-            put=result,
-            multipart=None,
-            size=len(content),
+        seconds = time.monotonic() - began
+        return SinglePut(
+            result=result,
             crc64=digest.crc64,
-            part_size_bytes=len(content),
+            size=len(content),
             http_version=http_version,
+            seconds=seconds,
             hash_seconds=hash_seconds,
-            seconds=time.monotonic() - began,
-            retries=retries,
+            send_seconds=seconds,
+            retries=session.retries,
         )
 
     async def abort(self) -> tuple[bool, str]:
         """Delete the parts from the server; returns whether they are gone, and a sentence about it."""
         return await abort_checkpoint(self._session, self._address, self._checkpoint)
-
-
-def _is_stream(value: object) -> bool:
-    if isinstance(value, Mapping):
-        return False
-    return isinstance(value, ReadableFile | AsyncIterable | Iterable)
 
 
 class StreamJob:
@@ -250,7 +171,9 @@ class StreamJob:
         async_limit: int | None,
         headers: Mapping[str, str],
     ) -> None:
-        if isinstance(stream, str | Buffer | os.PathLike) or not _is_stream(stream):
+        if not isinstance(stream, ReadableFile | AsyncIterable | Iterable) or isinstance(
+            stream, str | Buffer | os.PathLike | Mapping
+        ):
             raise wrong_type(
                 "stream",
                 stream,
@@ -259,8 +182,7 @@ class StreamJob:
             )
         body = checked_body(stream)
         assert not isinstance(body, Buffer | os.PathLike)
-        if content_length is not None:
-            check_content_length(content_length)
+        check_content_length(content_length)
         if async_limit is not None:
             check_concurrency(async_limit, name="async_limit")
         self.address = address
@@ -286,7 +208,7 @@ class StreamJob:
     ) -> UploadResult:
         """Send the stream; raises `UploadError` for what the server or the connection refuses."""
         try:
-            return (await self._upload.run(on_progress=on_progress)).as_upload_result()
+            return (await self._upload.run(on_progress=on_progress)).as_upload_result(self.address)
         except (ServerError, TransportError, IntegrityError) as error:
             if isinstance(error, UploadError):
                 raise

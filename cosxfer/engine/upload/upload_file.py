@@ -21,6 +21,7 @@ from cosxfer.engine.upload.closing import close_source
 from cosxfer.engine.upload.file_parts import FileParts
 from cosxfer.engine.upload.opening import Opener
 from cosxfer.engine.upload.options import UploadOptions
+from cosxfer.engine.upload.sent import SentInParts
 from cosxfer.engine.upload.single_put import put_file
 from cosxfer.engine.upload.unchanged import compare
 from cosxfer.errors import (
@@ -82,8 +83,7 @@ class FileJob:
             check_part_size(options.part_size, name=options.part_size_name)
         if options.async_limit is not None:
             check_concurrency(options.async_limit, name="async_limit")
-        if options.content_length is not None:
-            check_content_length(options.content_length)
+        check_content_length(options.content_length)
         check_flag(options.upload_add_meta_md5, "upload_add_meta_md5")
         check_flag(options.abort_on_failure, "abort_on_failure")
         headers = object_headers(address.key, options.parameters)
@@ -201,29 +201,13 @@ class FileJob:
                 identity=source.identity,
                 headers_of_object=with_md5 if options.upload_add_meta_md5 else None,
             ).run()
-        completed = outcome.completed
-        return UploadResult(
-            status_code=completed.status_code,
-            headers=completed.headers,
-            request_id=completed.request_id,
-            bucket=self.address.bucket,
-            key=self.address.shown_key,
-            etag=completed.etag,
-            location=completed.location,
-            version_id=completed.version_id,
-            crc64=outcome.crc64,
-            verified=bool(outcome.verified_by),
-            verified_by=outcome.verified_by,
-            size=outcome.size,
-            parts=outcome.parts,
+        sent = SentInParts(
+            outcome=outcome,
             part_size_bytes=plan.part_size_bytes,
-            upload_id=outcome.upload_id,
-            http_version=outcome.http_version,
             seconds=time.monotonic() - began,
             hash_seconds=parts.hash_seconds,
-            send_seconds=outcome.send_seconds,
-            retries=outcome.retries,
         )
+        return sent.as_upload_result(self.address)
 
     def _leaving(self) -> Leaving:
         return Leaving(abort_on_failure=self._options.abort_on_failure, restartable=self._options.restartable)

@@ -20,7 +20,8 @@ from cosxfer.engine.upload import put
 from cosxfer.engine.upload.digests import SMALL_BYTES, Digests
 from cosxfer.engine.upload.opening import Opener
 from cosxfer.engine.upload.put import PutJob
-from cosxfer.engine.upload.single_put import FilePut, put_file
+from cosxfer.engine.upload.sent import SinglePut
+from cosxfer.engine.upload.single_put import put_file
 from cosxfer.errors import AccessDeniedError, IntegrityError, ServerError, SourceError, UsageError
 from cosxfer.limits import GIB, KIB, MIB
 from cosxfer.models import Progress, PutObjectResult
@@ -189,7 +190,7 @@ def test_a_wrong_content_md5_is_sent_all_the_same_and_the_server_refuses_it(
     assert "k" not in cos.objects
 
 
-# -- what a task is told ----------------------------------------------------------------------------------------------
+# -- what a task reports ----------------------------------------------------------------------------------------------
 
 
 @of(KINDS)
@@ -303,7 +304,7 @@ def test_a_file_in_one_request_says_what_it_took(
     hashed: list[Progress] = []
     cos.fault("put_object", lose_request, times=2)
 
-    async def main() -> FilePut:
+    async def main() -> SinglePut:
         source, digest = await opener.open(path, small_bytes=SMALL_BYTES)
         with_meta = put_file(
             session,
