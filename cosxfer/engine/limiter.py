@@ -1,10 +1,9 @@
 """The limiter: how much all transfers of a client may do at a time. The tuner and the user move it, nobody else.
 
 It limits four things: tasks that run, parts in flight (slots), bytes of these parts, and the connections of the native
-transport. A transfer takes its slots
-through a `Share`, which may have a smaller limit of its own. Each waiting share asks for one part at a time, and they
-are served in the order in which they began to wait, so a large transfer cannot starve a small one. A part that is
-larger than the byte limit is sent alone.
+transport. A transfer takes its slots through a `Share`, which may have a smaller limit of its own. Each waiting share
+asks for one part at a time, and they are served in the order in which they began to wait, so a large transfer cannot
+starve a small one. A part that is larger than the byte limit is sent alone.
 """
 
 from __future__ import annotations

@@ -73,25 +73,20 @@ class StreamParts:
     async def parts(self, *, done: Container[int], window: int) -> AsyncGenerator[ReadyPart, None]:
         """See `PartSource`. A stream is never continued, so nothing is ``done``."""
         number, side_by_side = 1, 1
+        batch: list[tuple[PartRange, memoryview]] = []
+        if self._first is not None:
+            batch, self._first, number = [self._first], None, 2
         while True:
-            batch: list[tuple[PartRange, memoryview]] = []
             while self.size is None and len(batch) < side_by_side:
                 if batch and not self._has_room(self.plan.length(number)):
                     break
                 began = time.monotonic()
-                if self._first is not None:
-                    batch.append(self._first)
-                    self._first = None
-                else:
-                    part = await self._next_part(number)
-                    if part[0].length:
-                        batch.append(part)
+                part = await self._next_part(number)
+                if part[0].length:
+                    batch.append(part)
                 number += 1
                 if time.monotonic() - began > SLOW_SECONDS:
                     break
-            if self._first is not None:
-                batch.append(self._first)  # it was the only one
-                self._first = None
             if not batch:
                 return
             for place, view, digest in await self._hashed(batch):
