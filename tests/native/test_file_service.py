@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,11 @@ import pytest
 from cosxfer import _native
 from cosxfer._native import hashing, slicing
 from tests.native.blocking_digest import digest_that_calls
+from tests.native.native_threads import PATIENCE_SECONDS, descriptors, eventually, native_threads
 from tests.native.reference import noise
 
 ROOT = Path(__file__).parents[2]
 DIGEST_ABOVE = 1000
-PATIENCE_SECONDS = 30.0
 LONG = DIGEST_ABOVE + 1
 MAX_BYTES = 100_000
 
@@ -68,28 +68,6 @@ def identify(service: Service, path: Path | str) -> Any:
 def identity_of(path: Path) -> tuple[int, ...]:
     status = path.stat()
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-def eventually(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
-def native_threads() -> int:
-    """The threads of all services of this process."""
-    names = []
-    for task in Path("/proc/self/task").iterdir():
-        try:
-            names.append((task / "comm").read_text().strip())
-        except OSError:
-            continue  # it has just ended
-    return names.count("cosxfer-files")
-
-
-def descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 # -- what it returns --------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from base64 import b64encode
@@ -286,6 +287,18 @@ def error(status: int, code: str, *, headers: dict[str, str] | None = None, mess
 def refuse(status: int, code: str, *, headers: dict[str, str] | None = None) -> Do:
     """Answer with an error; nothing is done."""
     return lambda request, proceed: error(status, code, headers=headers)
+
+
+class Hang:
+    """Never responds. ``arrived`` says that a request has come."""
+
+    def __init__(self) -> None:
+        self.arrived = asyncio.Event()
+
+    async def __call__(self, request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
+        self.arrived.set()
+        await asyncio.Event().wait()
+        raise AssertionError
 
 
 def lose_request(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:

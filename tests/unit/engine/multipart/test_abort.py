@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from cosxfer.address import ObjectAddress
-from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.engine.limiter import Limiter
 from cosxfer.engine.multipart import abort
@@ -25,7 +23,7 @@ from cosxfer.ops.session import Session
 from cosxfer.planning import PartRange, Plan
 from cosxfer.sources import FileSource
 from cosxfer.threads import Workers
-from tests.unit.fake_cos import BUCKET, FakeCos, Upload, lose_answer, lose_request, refuse
+from tests.unit.fake_cos import BUCKET, FakeCos, Hang, Upload, lose_answer, lose_request, refuse
 from tests.unit.files import write
 
 ADDRESS = ObjectAddress(BUCKET, "k")
@@ -187,16 +185,11 @@ def test_a_404_that_is_not_of_cos_does_not_say_that_the_parts_are_gone(
 # -- time and cancellation --------------------------------------------------------------------------------------------
 
 
-async def hang(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
-    await asyncio.Event().wait()
-    raise AssertionError
-
-
 def test_an_abort_without_a_response_is_given_up(
     cos: FakeCos, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(abort, "ABORT_SECONDS", 0.0)
-    cos.fault("multipart_abort", hang)
+    cos.fault("multipart_abort", Hang())
     checkpoint = begun()
     gone, said = asyncio.run(abort_checkpoint(session, ADDRESS, checkpoint))
     assert not gone
@@ -208,15 +201,10 @@ def test_a_caller_who_is_cancelled_meanwhile_is_cancelled_and_may_abort_again(co
     checkpoint = begun()
 
     async def main() -> tuple[bool, str]:
-        asked = asyncio.Event()
-
-        async def hang_and_tell(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
-            asked.set()
-            return await hang(request, proceed)
-
-        cos.fault("multipart_abort", hang_and_tell)
+        hang = Hang()
+        cos.fault("multipart_abort", hang)
         task = asyncio.ensure_future(abort_checkpoint(session, ADDRESS, checkpoint))
-        await asked.wait()
+        await hang.arrived.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

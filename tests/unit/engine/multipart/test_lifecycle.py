@@ -17,6 +17,7 @@ from tests.unit.fake_cos import (
     BUCKET,
     Do,
     FakeCos,
+    Hang,
     Stored,
     change,
     document,
@@ -203,12 +204,8 @@ def test_an_abort_that_fails_itself_is_told(cos: FakeCos, path: Path) -> None:
 def test_an_abort_that_hangs_is_given_up(cos: FakeCos, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cosxfer.engine.multipart.abort.ABORT_SECONDS", 0.0)
 
-    async def hang(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
-        await asyncio.Event().wait()
-        raise AssertionError
-
     cos.fault("multipart_upload", refuse(403, "AccessDenied"), part=1)
-    cos.fault("multipart_abort", hang)
+    cos.fault("multipart_abort", Hang())
     failure = fails(cos, path)
     assert not failure.aborted
     assert "no response in 0 s" in str(failure)
@@ -476,17 +473,11 @@ def test_a_cancelled_upload_is_aborted_on_the_server_and_leaves_nothing_running(
     cos: FakeCos, path: Path, operation: str
 ) -> None:
     async def main() -> None:
-        arrived = asyncio.Event()
-
-        async def hang(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
-            arrived.set()
-            await asyncio.Event().wait()
-            raise AssertionError
-
+        hang = Hang()
         cos.fault(operation, hang, times=2)
         client = cos.client()
         task = asyncio.create_task(client.slice_upload_file(BUCKET, "k", path, slice_size=MIB, async_limit=2))
-        await arrived.wait()
+        await hang.arrived.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -508,18 +499,12 @@ def test_a_cancelled_upload_that_cannot_be_aborted_says_so_in_the_log(
     cos: FakeCos, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
-        arrived = asyncio.Event()
-
-        async def hang(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
-            arrived.set()
-            await asyncio.Event().wait()
-            raise AssertionError
-
+        hang = Hang()
         cos.fault("multipart_upload", hang, times=9)
         cos.fault("multipart_abort", refuse(403, "AccessDenied"), times=9)
         async with cos.client() as client:
             task = asyncio.create_task(client.slice_upload_file(BUCKET, "k", path, slice_size=MIB))
-            await arrived.wait()
+            await hang.arrived.wait()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task

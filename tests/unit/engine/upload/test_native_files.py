@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -22,12 +21,12 @@ from cosxfer.engine.upload.opening import Opener
 from cosxfer.errors import CosxferError, SourceChangedError, SourceError
 from cosxfer.sources import SmallFile, SourceIdentity
 from tests.native.blocking_digest import digest_that_calls
+from tests.native.native_threads import PATIENCE_SECONDS, descriptors, eventually, native_threads
 from tests.unit.files import content_of, write
 
 ROOT = Path(__file__).parents[4]
 SMALL_BYTES = 256 * 1024
 LONG = HASHED_IN_LANES_BYTES + 1
-PATIENCE_SECONDS = 30.0
 
 pytestmark = pytest.mark.skipif(_native.FileService is None, reason="the native file service is not built")
 
@@ -53,25 +52,6 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     monkeypatch.setattr(hashing, "digest_function", digest_that_calls(gate.wait))
     yield gate
     gate.opened.set()
-
-
-def eventually(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
-def native_threads() -> int:
-    names = []
-    for task in Path("/proc/self/task").iterdir():
-        with suppress(OSError):
-            names.append((task / "comm").read_text().strip())
-    return names.count("cosxfer-files")
-
-
-def descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def settled(path: Path, size: int) -> Path:

@@ -13,8 +13,6 @@ from typing import Any
 import pytest
 
 from cosxfer.address import ObjectAddress
-from cosxfer.cos.requests import HttpRequest
-from cosxfer.cos.responses import HttpResponse
 from cosxfer.engine.limiter import Limiter
 from cosxfer.engine.upload import put
 from cosxfer.engine.upload.digests import SMALL_BYTES, Digests
@@ -29,7 +27,7 @@ from cosxfer.ops.session import Session
 from cosxfer.planning import StreamPlan
 from cosxfer.sources import FileSource
 from cosxfer.threads import Workers
-from tests.unit.fake_cos import BUCKET, FakeCos, change, lose_request, refuse
+from tests.unit.fake_cos import BUCKET, FakeCos, Hang, change, lose_request, refuse
 from tests.unit.files import content_of, write
 
 ADDRESS = ObjectAddress(BUCKET, "k")
@@ -256,17 +254,11 @@ def test_a_stream_that_fails_deletes_its_parts(cos: FakeCos, job: MakeJob, small
 
 def test_a_cancelled_stream_leaves_its_parts_for_abort(cos: FakeCos, job: MakeJob, small_limits: None) -> None:
     async def main() -> None:
-        under_way = asyncio.Event()
-
-        async def hang(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
-            under_way.set()
-            await asyncio.Event().wait()
-            raise AssertionError
-
+        hang = Hang()
         cos.fault("multipart_upload", hang, part=2)
         work = job(pieces(content_of(3 * MIB)))
         task = asyncio.ensure_future(work.run(on_hash_progress=None, on_progress=None))
-        await under_way.wait()
+        await hang.arrived.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -17,7 +17,7 @@ from cosxfer.cos.requests import HttpRequest
 from cosxfer.limits import KIB, MIB
 from cosxfer.models import MultipartInitResult, UploadResult
 from cosxfer.transport.base import HttpResponse
-from tests.unit.fake_cos import BUCKET, Do, FakeCos, error
+from tests.unit.fake_cos import BUCKET, Do, FakeCos, Hang, error
 from tests.unit.files import content_of, write
 
 SIZE = 5 * MIB + 123
@@ -184,17 +184,11 @@ def test_a_paused_upload_goes_on_where_the_parts_that_are_done_are_still_in_the_
     cos: FakeCos, path: Path, how: Change
 ) -> None:
     async def main() -> None:
-        arrived = asyncio.Event()
-
-        async def hang(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
-            arrived.set()
-            await asyncio.Event().wait()
-            raise AssertionError
-
+        hang = Hang()
         cos.fault("multipart_upload", hang, part=4)
         async with cos.client() as client:
             task = client.submit_slice_upload_file(BUCKET, "k", path, slice_size=MIB, async_limit=1)
-            await asyncio.wait_for(arrived.wait(), 30)
+            await asyncio.wait_for(hang.arrived.wait(), 30)
             await task.pause()
             how(path)
             await task.restart()
