@@ -11,6 +11,12 @@ from cosxfer.limits import GIB, MAX_OBJECT_BYTES, MAX_PART_BYTES, MAX_PART_NUMBE
 PREFERRED_PART_BYTES = 8 * MIB
 """Large enough to make the overhead of a request negligible, and small enough to make a retry cheap."""
 
+STREAM_SECONDS = 2.5
+"""How long a part should keep its stream busy."""
+
+EXPECTED_SLOTS = 96
+"""Parts in flight that a link of which nothing is known may need."""
+
 LONGEST_LOOK_AHEAD_BYTES = 512 * MIB
 """Maximum bytes hashed in one batch. More would leave the page cache before they are sent."""
 
@@ -106,6 +112,29 @@ def plan_parts(size: int, *, part_size_bytes: int | None = None, name: str = "pa
             value=part_size_bytes,
         )
     return plan
+
+
+def auto_part_size(
+    size: int, *, window_bytes: int, slots: int = EXPECTED_SLOTS, stream_bytes_per_second: float | None = None
+) -> int:
+    """Choose the part size for ``size`` bytes: whole MiB, legal, and as much as the link can use.
+
+    - At least what 10,000 parts need.
+    - ``STREAM_SECONDS`` of a stream at its known rate, else `PREFERRED_PART_BYTES`: the time between two parts then
+      does not count.
+    - Not so large that ``slots`` parts, the level that is expected, do not fit into ``window_bytes``, or that the file
+      has less than ``slots`` parts. The first rule wins over these two.
+    """
+    least = max(MIN_PART_BYTES, _whole_mib(-(-size // MAX_PART_NUMBER)))
+    wanted = PREFERRED_PART_BYTES
+    if stream_bytes_per_second is not None:
+        wanted = int(min(MAX_PART_BYTES, max(0.0, STREAM_SECONDS * stream_bytes_per_second)))
+    room = min(window_bytes, size) // max(1, slots)
+    return min(MAX_PART_BYTES, max(least, min(wanted, room) // MIB * MIB))
+
+
+def _whole_mib(size: int) -> int:
+    return -(-size // MIB) * MIB
 
 
 def check_part_size(value: int, *, name: str = "part_size") -> int:

@@ -1,0 +1,91 @@
+"""The automatic part size: legal for every size, and fit for the link."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from cosxfer.errors import UsageError
+from cosxfer.limits import GIB, MAX_OBJECT_BYTES, MAX_PART_BYTES, MAX_PART_NUMBER, MIB, MIN_PART_BYTES
+from cosxfer.planning import EXPECTED_SLOTS, PREFERRED_PART_BYTES, auto_part_size, plan_parts
+
+BUDGET = 192 * MIB
+
+sizes = st.one_of(st.integers(0, 200 * MIB), st.integers(0, 100 * GIB), st.integers(0, MAX_OBJECT_BYTES))
+rates = st.one_of(st.none(), st.floats(0, 1e12, allow_nan=False))
+
+
+@given(sizes, st.integers(0, 1 << 40), st.integers(1, 10_000), rates)
+@example(MAX_OBJECT_BYTES, 0, 1, None)
+@example(MAX_OBJECT_BYTES, 1 << 40, 1, 1e12)
+@example(0, 0, 1, 0.0)
+@example(MAX_PART_NUMBER * MIB, BUDGET, 256, None)
+@example(MAX_PART_NUMBER * MIB + 1, BUDGET, 256, None)
+def test_an_automatic_part_size_is_legal_for_each_size_link_and_budget(
+    size: int, window: int, slots: int, rate: float | None
+) -> None:
+    part = auto_part_size(size, window_bytes=window, slots=slots, stream_bytes_per_second=rate)
+    assert MIN_PART_BYTES <= part <= MAX_PART_BYTES
+    assert part % MIB == 0
+    plan = plan_parts(size, part_size_bytes=part)
+    assert plan.count <= MAX_PART_NUMBER
+    assert plan.part(plan.count).offset + plan.part(plan.count).length == size
+
+
+@given(sizes, st.integers(1, 256), rates)
+def test_the_window_fits_into_the_budget_if_10000_parts_allow_it(size: int, slots: int, rate: float | None) -> None:
+    part = auto_part_size(size, window_bytes=BUDGET, slots=slots, stream_bytes_per_second=rate)
+    needed = max(1, -(-size // (MAX_PART_NUMBER * MIB))) * MIB
+    assert part == needed or part * slots <= BUDGET
+
+
+@given(sizes, st.integers(1, 256), rates)
+def test_a_file_has_a_part_for_each_slot_if_parts_of_1_mib_allow_it(size: int, slots: int, rate: float | None) -> None:
+    part = auto_part_size(size, window_bytes=1 << 50, slots=slots, stream_bytes_per_second=rate)
+    needed = max(1, -(-size // (MAX_PART_NUMBER * MIB))) * MIB
+    assert part == needed or plan_parts(size, part_size_bytes=part).count >= slots
+
+
+@given(sizes, st.integers(-(1 << 62), 1 << 62))
+@example(MAX_OBJECT_BYTES, 5 * GIB)
+@example(MAX_OBJECT_BYTES, 5 * GIB - 1)
+@example(MAX_OBJECT_BYTES + 1, 5 * GIB)
+def test_a_part_size_of_the_user_is_kept_or_refused_and_never_changed(size: int, part: int) -> None:
+    legal = (
+        MIN_PART_BYTES <= part <= MAX_PART_BYTES and size <= MAX_OBJECT_BYTES and -(-size // part) <= MAX_PART_NUMBER
+    )
+    if legal:
+        assert plan_parts(size, part_size_bytes=part).part_size_bytes == part
+        return
+    with pytest.raises(UsageError):
+        plan_parts(size, part_size_bytes=part)
+
+
+def test_a_file_of_64_mib_is_cut_so_that_a_capped_link_can_be_filled() -> None:
+    assert auto_part_size(64 * MIB, window_bytes=BUDGET) == MIB
+    assert auto_part_size(64 * MIB, window_bytes=BUDGET, slots=16, stream_bytes_per_second=100 * MIB) == 4 * MIB
+
+
+def test_a_part_keeps_a_stream_of_known_rate_busy_for_2_to_3_seconds() -> None:
+    part = auto_part_size(100 * GIB, window_bytes=1 << 40, slots=8, stream_bytes_per_second=12.5e6)
+    assert 2 <= part / 12.5e6 <= 3
+
+
+def test_without_a_known_rate_the_preferred_size_is_the_most() -> None:
+    assert auto_part_size(10 * GIB, window_bytes=BUDGET, slots=1) == PREFERRED_PART_BYTES
+    assert auto_part_size(10 * GIB, window_bytes=BUDGET) == BUDGET // EXPECTED_SLOTS
+
+
+def test_a_plan_of_10000_parts_takes_no_memory_for_its_parts() -> None:
+    tracemalloc.start()
+    try:
+        plan = plan_parts(MAX_OBJECT_BYTES)
+        assert plan.count == MAX_PART_NUMBER
+        assert plan.part(MAX_PART_NUMBER).number == MAX_PART_NUMBER
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4096
