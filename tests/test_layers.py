@@ -32,6 +32,7 @@ LEVELS = {
     "cosxfer.patterns": 2,
     "cosxfer.planning": 2,
     "cosxfer.retry": 2,
+    "cosxfer.tuning": 2,
     "cosxfer.transport": 3,
     "cosxfer.paths": 3,
     "cosxfer.sources": 3,

@@ -1,0 +1,285 @@
+"""The concurrency controller, rule by rule, against plants whose goodput follows a formula."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cosxfer.tuning import (
+    CEILING_SECONDS,
+    DEAD_BAND_SECONDS,
+    MAX_LEVEL,
+    SEED_LEVEL,
+    Decision,
+    Learned,
+    Tuner,
+    elasticity,
+    price,
+)
+
+MB = 1e6
+TICK = 0.05
+PART = 4 * MB
+
+
+class Plant:
+    """A client whose goodput is a function of the requests in flight (and the time), without delay or noise."""
+
+    def __init__(self, tuner: Tuner, goodput: Callable[[int, float], float], *, part_bytes: float = PART) -> None:
+        self.tuner = tuner
+        self.goodput = goodput
+        self.part_bytes = part_bytes
+        self.now = 100.0
+        self.acked = 0.0
+        self.refused = 0
+        self.retry_after = 0.0
+        self.most_in_flight = MAX_LEVEL
+        self.decisions: list[tuple[float, Decision]] = []
+
+    @property
+    def in_flight(self) -> int:
+        return min(self.tuner.level, self.most_in_flight)
+
+    def observe(self) -> Decision:
+        decision = self.tuner.observe(
+            self.now,
+            bytes_acked=self.acked,
+            requests_done=self.acked // self.part_bytes,
+            in_flight=self.in_flight,
+            refused=self.refused,
+            retry_after_seconds=self.retry_after,
+        )
+        self.decisions.append((self.now, decision))
+        return decision
+
+    def run(self, seconds: float) -> int:
+        """Run for so long; returns the level at the end."""
+        for _ in range(round(seconds / TICK)):
+            self.observe()
+            self.acked += TICK * self.goodput(self.in_flight, self.now)
+            self.now += TICK
+        return self.tuner.level
+
+    def refuse(self, count: int = 1, *, retry_after: float = 0.0) -> Decision:
+        self.refused += count
+        self.retry_after = retry_after
+        return self.observe()
+
+    def mean_level(self, seconds: float) -> float:
+        """The mean level over the last seconds: a probe may be under way at any one moment."""
+        levels = [decision.level for at, decision in self.decisions if at >= self.now - seconds]
+        return sum(levels) / len(levels)
+
+
+def capped(knee: int, per_stream: float = 10 * MB) -> Callable[[int, float], float]:
+    """Each request brings the same goodput, up to the knee."""
+    return lambda level, now: per_stream * min(level, knee)
+
+
+def test_the_first_level_is_the_seed_and_nothing_changes_before_something_was_acknowledged() -> None:
+    plant = Plant(Tuner(), lambda level, now: 0.0)
+    assert plant.run(30) == SEED_LEVEL
+
+
+def test_the_ramp_doubles_within_a_second_as_long_as_goodput_rises() -> None:
+    plant = Plant(Tuner(), capped(1000))
+    assert plant.run(1.0) == MAX_LEVEL
+
+
+@pytest.mark.parametrize("knee", [1, 2, 5, 12, 20, 48, 100, 200])
+def test_the_search_settles_near_the_knee_of_a_capped_link(knee: int) -> None:
+    plant = Plant(Tuner(), capped(knee))
+    plant.run(60)
+    assert 0.9 * knee <= plant.mean_level(30) <= max(1.4 * knee, knee + 1)
+    assert plant.goodput(round(plant.mean_level(30)), 0) >= 0.9 * plant.goodput(knee, 0)
+
+
+def test_ties_go_to_the_lower_level() -> None:
+    plant = Plant(Tuner(), lambda level, now: 100 * MB)
+    plant.run(60)
+    assert plant.mean_level(20) < 3
+
+
+def test_empty_objects_register_by_the_cost_of_their_requests() -> None:
+    tuner, now, done = Tuner(), 0.0, 0.0
+    levels = []
+    for _ in range(round(60 / TICK)):
+        levels.append(tuner.observe(now, bytes_acked=0, requests_done=done, in_flight=tuner.level).level)
+        done += TICK * 20 * min(tuner.level, 150)
+        now += TICK
+    assert 120 < sum(levels[-400:]) / 400 < 210
+
+
+def test_walls_are_kept_and_a_fixed_level_never_moves() -> None:
+    plant = Plant(Tuner(least=4, most=4), capped(100))
+    plant.run(30)
+    assert {decision.level for _, decision in plant.decisions} == {4}
+    plant = Plant(Tuner(least=3, most=10), lambda level, now: 100 * MB)
+    plant.run(30)
+    assert {decision.level for _, decision in plant.decisions} <= set(range(3, 11))
+
+
+def test_a_level_that_is_not_filled_is_no_evidence() -> None:
+    plant = Plant(Tuner(), capped(1000))
+    plant.most_in_flight = 5
+    assert plant.run(30) == SEED_LEVEL
+
+
+def test_a_refusal_reduces_the_level_once_a_dead_band() -> None:
+    plant = Plant(Tuner(), capped(1000))
+    plant.run(5)
+    before = plant.tuner.level
+    first = plant.refuse().level
+    assert 0.6 * before <= first <= 0.75 * before
+    assert plant.refuse().level == first
+    plant.now += DEAD_BAND_SECONDS / 2
+    assert plant.refuse().level == first
+    plant.now += DEAD_BAND_SECONDS
+    assert plant.refuse().level < first
+
+
+def test_retry_after_holds_new_requests_back() -> None:
+    plant = Plant(Tuner(), capped(1000))
+    plant.run(5)
+    assert plant.refuse(retry_after=7.0).hold_until == plant.now + 7.0
+
+
+def test_the_level_rises_again_after_a_refusal_but_stays_below_what_was_refused() -> None:
+    plant = Plant(Tuner(), capped(1000))
+    plant.run(5)
+    refused_at = plant.tuner.level
+    reduced = plant.refuse().level
+    plant.run(25)
+    assert reduced < plant.tuner.level < refused_at
+
+
+def penalised(beyond: int, *, hold: float = 2.0) -> Callable[[int, float], float]:
+    """10 MB/s a request; a hundredth of it while and after more than so many were in flight."""
+    until = -1.0
+
+    def goodput(level: int, now: float) -> float:
+        nonlocal until
+        if level > beyond:
+            until = now + hold
+        return 10 * MB * min(level, beyond) * (0.01 if now < until else 1.0)
+
+    return goodput
+
+
+def test_a_collapse_cancels_requests_and_leaves_a_ceiling() -> None:
+    plant = Plant(Tuner(), penalised(40))
+    plant.run(60)
+    assert any(decision.abandon for _, decision in plant.decisions)
+    assert 24 <= plant.mean_level(30) <= 40
+    learned = plant.tuner.learned()
+    assert learned is not None
+    assert learned.ceiling is not None
+    assert learned.ceiling < 64
+
+
+def test_the_ceiling_is_forgotten_after_ten_minutes() -> None:
+    healed_at = 130.0
+    cruel = penalised(40)
+    plant = Plant(Tuner(), lambda level, now: cruel(level, now) if now < healed_at else 10 * MB * min(level, 100))
+    plant.run(20)
+    learned = plant.tuner.learned()
+    assert learned is not None
+    assert learned.ceiling is not None
+    plant.run(CEILING_SECONDS + 200)
+    learned = plant.tuner.learned()
+    assert learned is not None
+    assert learned.ceiling is None
+    assert plant.mean_level(50) > 80
+
+
+def test_a_link_that_has_become_slower_is_searched_anew_and_leaves_no_ceiling() -> None:
+    plant = Plant(Tuner(), lambda level, now: min(level, 50) * (10 * MB if now < 130 else 1 * MB))
+    plant.run(120)
+    learned = plant.tuner.learned()
+    assert learned is not None
+    assert learned.ceiling is None
+    assert plant.mean_level(30) > 40
+
+
+def test_a_link_that_has_become_faster_is_found_within_seconds_however_long_the_hold() -> None:
+    plant = Plant(Tuner(), lambda level, now: min(level, 10) * (10 * MB if now < 350 else 20 * MB))
+    plant.run(249)
+    assert plant.decisions[-1][1].reason.startswith("hold")
+    plant.run(5)
+    assert any(decision.reason.endswith("the goodput has changed") for _, decision in plant.decisions[-80:])
+
+
+def test_what_was_learned_is_where_the_next_client_starts() -> None:
+    plant = Plant(Tuner(), capped(12))
+    plant.run(30)
+    learned = plant.tuner.learned()
+    assert learned is not None
+    assert 10 <= learned.level <= 16
+    assert 7 * MB < learned.stream_bytes_per_second < 13 * MB
+    assert Tuner(learned=learned).level == learned.level
+    assert Tuner(learned=Learned(level=40, stream_bytes_per_second=1.0, ceiling=20)).level == 20
+
+
+def test_two_clients_settle_at_equal_shares_whoever_came_first() -> None:
+    """Both want all of 200 MB/s; a share goes by the requests in flight."""
+    levels = [1, 1]
+    tuners = [Tuner(), Tuner()]
+
+    def share(own: int) -> Callable[[int, float], float]:
+        def goodput(level: int, now: float) -> float:
+            levels[own] = level
+            return min(20 * MB * level, 200 * MB * level / sum(levels))
+
+        return goodput
+
+    plants = [Plant(tuner, share(own)) for own, tuner in enumerate(tuners)]
+    plants[0].run(20)
+    for _ in range(6000):
+        for plant in plants:
+            plant.run(TICK)
+    means = [plant.mean_level(100) for plant in plants]
+    assert 0.4 <= means[0] / sum(means) <= 0.6
+
+
+def test_decisions_depend_on_the_numbers_alone() -> None:
+    first, second = Plant(Tuner(), penalised(40)), Plant(Tuner(), penalised(40))
+    first.run(30)
+    second.run(30)
+    assert first.decisions == second.decisions
+
+
+def test_elasticity_and_price() -> None:
+    assert elasticity(200.0, 20, 100.0, 10) == pytest.approx(1.0)
+    assert elasticity(100.0, 20, 100.0, 10) == 0.0
+    assert 0 < price(1) <= price(64) < price(256) < 1
+
+
+steps = st.tuples(
+    st.floats(0, 5), st.floats(0, 1e9), st.integers(0, 1000), st.integers(0, 300), st.integers(0, 3), st.booleans()
+)
+
+
+@given(st.lists(steps, max_size=200), st.integers(0, 50), st.integers(1, 300))
+def test_whatever_the_counters_say_the_level_keeps_its_walls(
+    of: list[tuple[float, float, int, int, int, bool]], least: int, most: int
+) -> None:
+    tuner = Tuner(least=least, most=most)
+    now = acked = 0.0
+    done = refused = 0
+    for passed, sent, finished, in_flight, refusals, waiting in of:
+        now, acked, done, refused = now + passed, acked + sent, done + finished, refused + refusals
+        decision = tuner.observe(
+            now,
+            bytes_acked=acked,
+            requests_done=done,
+            in_flight=in_flight,
+            bytes_in_flight=in_flight * 1e6,
+            waiting=waiting,
+            refused=refused,
+            retry_after_seconds=float(refusals),
+        )
+        assert max(1, least) <= decision.level <= max(1, least, most)
+        assert decision.reason
