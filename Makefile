@@ -43,6 +43,7 @@ bench: setup
 	$(PY) bench/wire.py
 	$(PY) bench/upload.py
 	$(PY) bench/small.py
+	$(PY) bench/simulate.py
 
 docs: setup
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs -q build -f .ci/mkdocs.yml && echo 'build/site/index.html'

@@ -1,0 +1,565 @@
+"""A network link, its server and the clients on it, in virtual time: the model behind `simulate.py`.
+
+The model is a fluid. A client sends requests (parts, or bundles of small files) over slots. A request in flight is a
+flow with a rate; rates change only at events, and between two events all flows of a class (same client, same size)
+advance alike, so one number per class, the work that each of its flows has done, stands for all of them. An event
+costs microseconds, however many flows there are. Nothing reads a clock and all randomness comes from the link's seed:
+two runs give the same result to the last bit.
+
+What a flow gets:
+
+- its own limit: the least of the cap per connection, the rate that loss allows (Mathis: 1.22 MSS / (RTT sqrt(loss)))
+  and the capacity. The round trip and the server's time of each request lower it: bytes / (latency + bytes / limit).
+- its share of the client's ceilings (CPU or disk: bytes/s; CPU: requests/s), and of the capacity, max-min fair.
+- a start: a new connection costs 2 round trips (TCP and TLS), and slow start from 10 segments; a connection that was
+  idle for longer than its time-out starts slowly again.
+
+What the link does: the queue fills if flows ask for more than the capacity, and its delay adds to the round trip; with
+less than two segments per flow in pipe and queue, retransmissions waste capacity. Requests beyond the request rate
+(a token bucket of one second) are answered with 503, and their slots wait before they try again. A client with more
+connections than `penalty_beyond` falls to a fraction of the capacity, without an error, until some time after it has
+fewer. Burst credits raise the capacity until they are used up. Stragglers keep their slot for seconds. Capacity and
+caps may change at given times, and the capacity may fluctuate. Rivals: fixed flows that never end, or a second client.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+MSS = 1460
+INITIAL_WINDOW_BYTES = 10 * MSS
+HANDSHAKE_ROUND_TRIPS = 2
+RETRY_SECONDS = 0.5
+"""Mean delay before a refused request is sent again: full jitter below one second."""
+TICK_SECONDS = 0.05
+"""How often the controller looks, and the link's state moves."""
+INFINITE = math.inf
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """From ``at_seconds`` on, capacity and cap per connection are these multiples of the link's own."""
+
+    at_seconds: float
+    capacity: float = 1.0
+    connection: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """A way from a client to a server. Rates are in bytes per second."""
+
+    name: str
+    capacity: float
+    rtt_seconds: float
+    loss: float = 0.0
+    connection_rate: float = INFINITE
+    queue_seconds: float = 0.05
+    server_seconds: float = 0.02
+    requests_per_second: float = INFINITE
+    retry_after_seconds: float = 0.0
+    penalty_beyond: int = 0
+    """Connections of one client above which it is penalised; 0: never."""
+    penalty_factor: float = 0.02
+    penalty_seconds: float = 3.0
+    credit_bytes: float = 0.0
+    credit_factor: float = 1.0
+    """While credits last, the capacity is multiplied by this. Unused capacity refills them."""
+    stragglers: float = 0.0
+    straggler_seconds: float = 5.0
+    client_rate: float = INFINITE
+    client_requests: float = 5_000.0
+    connect_seconds: float = 0.001
+    """CPU of the client for one TLS handshake; it has one core for them."""
+    noise: float = 0.0
+    changes: tuple[Change, ...] = ()
+    rival_flows: int = 0
+    clone: bool = False
+    seed: int = 1
+
+    @property
+    def flow_limit(self) -> float:
+        """What one connection can carry on the idle link."""
+        mathis = INFINITE
+        if self.loss:
+            mathis = 1.22 * MSS / (self.rtt_seconds * math.sqrt(self.loss))
+        return min(self.connection_rate, mathis, self.capacity)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """``count`` requests of ``request_bytes`` each: a part, or small files."""
+
+    request_bytes: int
+    count: int = 1
+
+
+class Policy(Protocol):
+    """What decides how many requests are in flight."""
+
+    def level(self) -> int: ...
+
+    def observe(self, now: float, client: SimulatedClient) -> bool:
+        """Look at the counters; True to cancel the requests beyond the level."""
+        ...
+
+
+@dataclass(kw_only=True)
+class Fixed:
+    """Always the same number."""
+
+    slots: int
+
+    def level(self) -> int:
+        return self.slots
+
+    def observe(self, now: float, client: SimulatedClient) -> bool:
+        return False
+
+
+@dataclass(kw_only=True)
+class _Class:
+    """Flows of one client with requests of one size. ``done`` is the work of a flow that was there from the start."""
+
+    request_bytes: int
+    flows: int = 0
+    rate: float = 0.0
+    done: float = 0.0
+    ends: list[tuple[float, int, int]] = field(default_factory=list)
+    """(value of ``done`` at which a flow ends, order, requests in it)"""
+
+
+class SimulatedClient:
+    """Sends items over as many slots as its policy allows."""
+
+    def __init__(self, policy: Policy, items: Iterable[Item], *, bundles: int = 2_000) -> None:
+        self.policy = policy
+        self.queue: deque[tuple[int, int]] = deque((item.request_bytes, item.count) for item in items)
+        self.total_bytes = sum(size * count for size, count in self.queue)
+        self.total_requests = sum(count for _, count in self.queue)
+        self.requests_left = self.total_requests
+        self.bundle = max(1, self.total_requests // bundles)
+        self.classes: dict[int, _Class] = {}
+        self.in_flight = 0
+        self.bytes_in_flight = 0
+        self.bytes_acked = 0.0
+        self.requests_done = 0.0
+        self.refused = 0.0
+        self.refused_per_second = 0.0
+        self.retry_after_seconds = 0.0
+        self.idle: list[float] = []
+        """When each idle connection was last used."""
+        self.penalised_until = -1.0
+        self.accepted_tokens = INFINITE
+        self.finished_at: float | None = None
+        self.most_in_flight = 0
+        self.straggler_bytes: deque[float] = deque()
+        self.given_bytes = 0.0
+        self.wasted = 0.0
+        """Bytes sent by requests that were cancelled."""
+        self.handshakes_until = 0.0
+
+    @property
+    def waiting(self) -> bool:
+        """Whether more requests wait for a slot."""
+        return bool(self.queue)
+
+    def next_bundle(self) -> tuple[int, int]:
+        """Take the next requests of one slot: a part, or a bundle that shrinks towards the end."""
+        size, count = self.queue[0]
+        take = 1
+        if count > 1:
+            take = max(1, min(self.bundle, count // (4 * max(1, self.policy.level()))))
+        if take < count:
+            self.queue[0] = (size, count - take)
+            self.queue.rotate(-1)  # queues of several sizes take turns
+        else:
+            self.queue.popleft()
+        self.requests_left -= take
+        return size, take
+
+
+class Simulation:
+    """Clients on a link. `run` ends when the first client has sent everything."""
+
+    def __init__(self, link: Link, clients: Sequence[SimulatedClient], *, starts: Sequence[float] = ()) -> None:
+        self.link = link
+        self.clients = list(clients)
+        self.now = 0.0
+        self.credits = link.credit_bytes
+        self.bursting = link.credit_bytes > 0
+        self.changed = Change(at_seconds=0.0)
+        self.fluctuation = 1.0
+        self.queue_delay = 0.0
+        self.carried = 0.0
+        """Bytes that the bottleneck has moved for the clients."""
+        self.capacity_seconds = 0.0
+        """Integral of the capacity: what it could have moved."""
+        self._random = random.Random(link.seed)
+        self._events: list[tuple[float, int, int, int, int]] = []
+        """(time, order, what, client, payload); what: 0 flow starts, 1 slot is free, 2 client starts, 3 rates change,
+        4 bytes were acknowledged in slow start"""
+        self._order = 0
+        self._payload: dict[int, tuple[int, int, float]] = {}
+        self._started = [False] * len(self.clients)
+        self._last_noise = 0.0
+        # Transfers that last for hours are looked at less often: it would take as long, and change nothing.
+        ideal = self.clients[0].total_bytes / link.capacity
+        fixed = all(isinstance(client.policy, Fixed) for client in self.clients)
+        self._tick_seconds = max(4 * TICK_SECONDS, ideal / 2_000) if fixed else max(TICK_SECONDS, ideal / 10_000)
+        if not fixed:
+            # A controller needs bundles that are short against its windows.
+            latency = link.rtt_seconds + link.server_seconds
+            for client in self.clients:
+                client.bundle = min(client.bundle, max(1, int(0.3 / latency)))
+        self._noise_seconds = max(0.5, ideal / 2_000)
+        self._flowing: list[int] = []
+        self._moving = bool(link.noise or link.changes or link.credit_bytes) or link.requests_per_second < INFINITE
+        self._dynamic = self._moving or link.penalty_beyond > 0
+        for index, client in enumerate(self.clients):
+            client.accepted_tokens = link.requests_per_second
+            self._mark_stragglers(client)
+            self._push(starts[index] if starts else 0.0, 2, index, 0)
+
+    def run(self, *, limit_seconds: float = INFINITE) -> SimulatedClient | None:
+        """Advance until the first client has finished, and return it; None if that is after ``limit_seconds``."""
+        main = self.clients[0]
+        next_tick = self._tick_seconds
+        ticks = self._needs_ticks()
+        self._set_rates()
+        while main.finished_at is None:
+            at, which = self._next_end()
+            if self._events and self._events[0][0] <= at:
+                at, which = self._events[0][0], None
+            if ticks and next_tick < at:
+                self._advance(next_tick)
+                self._tick()
+                next_tick += self._tick_seconds
+                self._set_rates()
+                continue
+            if at > limit_seconds:
+                return None
+            self._advance(at)
+            if which is None:
+                self._event()
+            else:
+                self._end(*which)
+            self._set_rates()
+        return main
+
+    # --- what happens ---
+
+    def _push(self, at: float, what: int, client: int, payload: int) -> None:
+        self._order += 1
+        heapq.heappush(self._events, (at, self._order, what, client, payload))
+
+    def _needs_ticks(self) -> bool:
+        return self._moving or any(not isinstance(client.policy, Fixed) for client in self.clients)
+
+    def _event(self) -> None:
+        _, _, what, index, payload = heapq.heappop(self._events)
+        client = self.clients[index]
+        if what == 0:
+            self._start_flow(client, *self._payload.pop(payload))
+        elif what == 1:
+            self._free_slot(index)
+        elif what == 4:
+            client.bytes_acked += payload
+            self.carried += payload
+        elif what == 2:
+            self._started[index] = True
+            self._fill(index)
+
+    def _start_flow(self, client: SimulatedClient, size: int, count: int, sent: float) -> None:
+        group = client.classes.get(size)
+        if group is None:
+            group = client.classes[size] = _Class(request_bytes=size)
+        group.flows += 1
+        self._order += 1
+        heapq.heappush(group.ends, (group.done + size * count - sent, self._order, count))
+
+    def _end(self, index: int, group: _Class) -> None:
+        client = self.clients[index]
+        goal, _, count = heapq.heappop(group.ends)
+        group.done = max(group.done, goal)
+        group.flows -= 1
+        client.bytes_in_flight -= group.request_bytes * count
+        delay = self._straggles(client, group.request_bytes * count)
+        if delay:
+            self._push(self.now + delay, 1, index, 0)
+        else:
+            self._free_slot(index)
+
+    def _free_slot(self, index: int) -> None:
+        client = self.clients[index]
+        client.in_flight -= 1
+        client.idle.append(self.now)
+        self._fill(index)
+        if not client.in_flight and not client.queue:
+            client.finished_at = self.now
+
+    def _fill(self, index: int) -> None:
+        client = self.clients[index]
+        level = client.policy.level()
+        while client.queue and client.in_flight < level:
+            size, count = client.next_bundle()
+            client.in_flight += 1
+            client.bytes_in_flight += size * count
+            self._begin(index, size, count)
+        client.most_in_flight = max(client.most_in_flight, client.in_flight)
+
+    def _begin(self, index: int, size: int, count: int) -> None:
+        """Start the requests of one slot: handshake and slow start first, unless a warm connection is idle."""
+        client, rtt = self.clients[index], self.link.rtt_seconds + self.queue_delay
+        at, warm = self.now, False
+        if client.idle:
+            warm = self.now - client.idle.pop() < max(4 * rtt, 1.0)
+        else:
+            client.handshakes_until = max(client.handshakes_until, self.now) + self.link.connect_seconds
+            at = client.handshakes_until + HANDSHAKE_ROUND_TRIPS * rtt
+        window = 0.0
+        if not warm:
+            flows = min(client.policy.level(), client.in_flight + client.requests_left)
+            share = min(self._capacity(), self._ceiling(client)) / max(1, client.in_flight, flows)
+            window = min(self._flow_limit(), share) * rtt
+        sent, burst = 0.0, float(INITIAL_WINDOW_BYTES)
+        while burst < window and sent + burst < size:
+            # Each round trip of slow start acknowledges twice as much as the one before.
+            at += rtt
+            self._order += 1
+            heapq.heappush(self._events, (at, self._order, 4, index, int(burst)))
+            sent, burst = sent + int(burst), 2 * burst
+        if at > self.now:
+            self._push(at, 0, index, self._order + 1)
+            self._payload[self._order] = (size, count, sent)
+        else:
+            self._start_flow(client, size, count, sent)
+
+    def _abandon(self, index: int) -> None:
+        """Cancel the youngest flows beyond the level and put their requests back; what they have sent is wasted."""
+        client = self.clients[index]
+        for group in client.classes.values():
+            excess = min(client.in_flight - client.policy.level(), group.flows)
+            if excess <= 0:
+                continue
+            group.ends.sort()
+            for goal, _, count in group.ends[-excess:]:
+                left = goal - group.done
+                unsent = min(count, math.ceil(left / group.request_bytes))
+                client.wasted += unsent * group.request_bytes - left
+                client.queue.append((group.request_bytes, unsent))
+                client.requests_left += unsent
+                client.bytes_in_flight -= group.request_bytes * count
+            del group.ends[-excess:]
+            group.flows -= excess
+            client.in_flight -= excess
+
+    def _mark_stragglers(self, client: SimulatedClient) -> None:
+        """Put the stragglers at places in the data, the same for every part size: expected one in 8 MiB or a file."""
+        if not self.link.stragglers or not client.total_requests:
+            return
+        units = max(client.total_requests if client.bundle > 1 else 0, client.total_bytes / (8 << 20))
+        step = client.total_bytes / (units * self.link.stragglers)
+        draw = random.Random(self.link.seed + 17)
+        at = draw.expovariate(1.0) * step
+        while at < client.total_bytes:
+            client.straggler_bytes.append(at)
+            at += draw.expovariate(1.0) * step
+
+    def _straggles(self, client: SimulatedClient, size: int) -> float:
+        client.given_bytes += size
+        delay = 0.0
+        while client.straggler_bytes and client.straggler_bytes[0] < client.given_bytes:
+            client.straggler_bytes.popleft()
+            delay += self.link.straggler_seconds
+        return delay
+
+    def _tick(self) -> None:
+        link = self.link
+        for change in link.changes:
+            if change.at_seconds <= self.now:
+                self.changed = change
+        if link.noise and self.now - self._last_noise >= self._noise_seconds - 1e-9:
+            self._last_noise = self.now
+            drift = self._random.gauss(0.0, link.noise)
+            self.fluctuation = min(1.0, max(0.3, 1.0 + 0.6 * (self.fluctuation - 1.0) + drift))
+        for index, client in enumerate(self.clients):
+            if self._started[index]:
+                if client.policy.observe(self.now, client):
+                    self._abandon(index)
+                self._fill(index)
+
+    # --- time and rates ---
+
+    def _next_end(self) -> tuple[float, tuple[int, _Class] | None]:
+        best, which = INFINITE, None
+        for index, client in enumerate(self.clients):
+            for group in client.classes.values():
+                if group.flows and group.rate > 0:
+                    at = self.now + max(0.0, group.ends[0][0] - group.done) / group.rate
+                    if at < best:
+                        best, which = at, (index, group)
+        if self.link.penalty_beyond:
+            for client in self.clients:
+                # The end of a penalty changes rates; an event without effect of its own makes that happen in time.
+                if self.now < client.penalised_until < best and client.in_flight <= self.link.penalty_beyond:
+                    best, which = client.penalised_until, None
+                    if not self._events or self._events[0][0] > best:
+                        self._push(best, 3, 0, 0)
+        return best, which
+
+    def _advance(self, to: float) -> None:
+        passed = to - self.now
+        if passed <= 0:
+            return
+        capacity = self._capacity()
+        used = 0.0
+        for client in self.clients:
+            rate = requests = 0.0
+            for group in client.classes.values():
+                if group.flows:
+                    group.done += group.rate * passed
+                    rate += group.rate * group.flows
+                    requests += group.rate * group.flows / group.request_bytes
+            client.bytes_acked += rate * passed
+            client.requests_done += requests * passed
+            client.accepted_tokens = min(
+                self.link.requests_per_second,
+                client.accepted_tokens + (self.link.requests_per_second - requests) * passed,
+            )
+            client.refused += client.refused_per_second * passed
+            used += rate
+        self.carried += used * passed
+        self.capacity_seconds += capacity * passed
+        if self.link.credit_bytes:
+            # Only a link that is half idle earns.
+            earned = self.link.capacity - used if used < self.link.capacity / 2 else min(0.0, self.link.capacity - used)
+            self.credits = min(self.link.credit_bytes, max(0.0, self.credits + earned * passed))
+            # A link that has used its credits up bursts again when a tenth of them is back.
+            self.bursting = self.credits > (0.0 if self.bursting else 0.1 * self.link.credit_bytes)
+        self.now = to
+
+    def _capacity(self) -> float:
+        capacity = self.link.capacity * self.changed.capacity * self.fluctuation
+        if self.bursting:
+            capacity *= self.link.credit_factor
+        return capacity
+
+    def _flow_limit(self) -> float:
+        limit = min(self.link.flow_limit, self.link.connection_rate * self.changed.connection)
+        return min(limit, self._capacity())
+
+    def _set_rates(self) -> None:
+        """Share the capacity: the clients' own ceilings first, then max-min over all flows."""
+        link = self.link
+        flowing = [group.flows for client in self.clients for group in client.classes.values()]
+        if flowing == self._flowing and not self._dynamic:
+            return
+        self._flowing = flowing
+        flows = link.rival_flows + sum(flowing)
+        if flows == link.rival_flows:
+            return
+        limit, capacity = self._flow_limit(), self._capacity()
+        self._set_queue(limit, capacity)
+        latency = link.rtt_seconds + self.queue_delay + link.server_seconds
+        wants: list[tuple[float, int, _Class]] = []
+        for client in self.clients:
+            own = [
+                (group.request_bytes / (latency + group.request_bytes / limit), group.flows, group)
+                for group in client.classes.values()
+                if group.flows
+            ]
+            requests = sum(want * n / group.request_bytes for want, n, group in own)
+            if requests > link.client_requests:
+                own = [(want * link.client_requests / requests, n, group) for want, n, group in own]
+            ceiling = self._ceiling(client)
+            if ceiling < INFINITE and sum(want * n for want, n, _ in own) > ceiling:
+                own = _fill_up(own, ceiling)
+            client.refused_per_second = 0.0
+            wants += own
+        if link.rival_flows:
+            wants.append((limit, link.rival_flows, _Class(request_bytes=1)))
+        if sum(want * n for want, n, _ in wants) > capacity:
+            wants = _fill_up(wants, capacity * self._efficiency(flows))
+        for want, _, group in wants:
+            group.rate = want
+        if link.requests_per_second < INFINITE:
+            self._throttle()
+
+    def _ceiling(self, client: SimulatedClient) -> float:
+        """Bytes per second of one client: its CPU or disk, and the silent penalty for too many connections."""
+        link = self.link
+        if link.penalty_beyond:
+            if client.in_flight > link.penalty_beyond:
+                client.penalised_until = self.now + link.penalty_seconds
+            if self.now < client.penalised_until:
+                return min(link.client_rate, link.capacity * link.penalty_factor)
+        return link.client_rate
+
+    def _set_queue(self, limit: float, capacity: float) -> None:
+        """Large bodies fill the queue if their flows can; of small requests, just those wait that do not fit."""
+        link = self.link
+        large, small = link.rival_flows * limit, []
+        for client in self.clients:
+            for group in client.classes.values():
+                if group.request_bytes > 1 << 20:
+                    large += group.flows * limit
+                elif group.flows:
+                    small.append((group.flows, group.request_bytes))
+
+        def asked(delay: float) -> float:
+            latency = link.rtt_seconds + link.server_seconds + delay
+            return large + sum(n * size / (latency + size / limit) for n, size in small)
+
+        low, high = 0.0, link.queue_seconds
+        if large >= capacity:
+            low = high = link.queue_seconds * min(1.0, max(0.0, large / capacity - 1.0))
+        elif asked(high) >= capacity:
+            low = high
+        elif asked(low) <= capacity:
+            high = low
+        while high - low > 0.02 * link.queue_seconds:
+            middle = (low + high) / 2
+            low, high = (middle, high) if asked(middle) > capacity else (low, middle)
+        self.queue_delay = high
+
+    def _efficiency(self, flows: int) -> float:
+        """Flows with less than two segments in pipe and queue run into retransmission time-outs."""
+        room = self._capacity() * (self.link.rtt_seconds + self.link.queue_seconds)
+        crowding = flows * 2 * MSS / room
+        return 1.0 if crowding <= 1 else max(0.6, 1.0 / (1.0 + 0.15 * (crowding - 1.0)))
+
+    def _throttle(self) -> None:
+        """Hold a client whose tokens are used up to the request rate; its other slots are refused and wait."""
+        link = self.link
+        for client in self.clients:
+            groups = [group for group in client.classes.values() if group.flows]
+            requests = sum(group.rate * group.flows / group.request_bytes for group in groups)
+            client.retry_after_seconds = 0.0
+            if client.accepted_tokens > 1e-9 or requests <= link.requests_per_second:
+                continue
+            share = link.requests_per_second / requests
+            slots = sum(group.flows for group in groups)
+            pause = link.rtt_seconds + max(RETRY_SECONDS, link.retry_after_seconds)
+            client.refused_per_second = slots * (1 - share) / pause
+            client.retry_after_seconds = link.retry_after_seconds
+            for group in groups:
+                group.rate *= share
+
+
+def _fill_up(wants: list[tuple[float, int, _Class]], capacity: float) -> list[tuple[float, int, _Class]]:
+    """Max-min fair shares: who wants less than the equal share gets it, the others share what is left."""
+    result = []
+    left, flows = capacity, sum(n for _, n, _ in wants)
+    for want, n, group in sorted(wants, key=lambda entry: entry[0]):
+        share = min(want, left / flows)
+        result.append((share, n, group))
+        left -= share * n
+        flows -= n
+    return result
