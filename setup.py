@@ -68,6 +68,14 @@ HARDENING_CFLAGS = ["-fstack-protector-strong", "-fstack-clash-protection", "-fc
 HARDENING_LDFLAGS = ["-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack"]
 
 
+LINK_TIME_FLAGS = ["-flto=auto"]
+
+
+def chosen_flags() -> str:
+    """The compiler flags that the caller chose."""
+    return " ".join([*MORE_CFLAGS, os.environ.get("CFLAGS", ""), os.environ.get("CPPFLAGS", "")])
+
+
 def missing(what: str) -> None:
     sys.stderr.write(f"cosxfer: {what}: that part is built without native code and will be slower\n")
 
@@ -129,6 +137,10 @@ class BuildExt(build_ext):
         compile_flags = [flag for flag in HARDENING_CFLAGS if self._takes([flag])]
         link_flags = [flag for flag in HARDENING_LDFLAGS if self._takes([], [flag])]
         compile_flags += self._fortify()
+        if not self._is_sanitized() and self._takes(LINK_TIME_FLAGS, [*LINK_TIME_FLAGS, "-O3"]):
+            # The wire's C files call each other for each frame; only the linker sees them all.
+            compile_flags += LINK_TIME_FLAGS
+            link_flags += [*LINK_TIME_FLAGS, "-O3"]
         for extension in self.extensions:
             extension.extra_compile_args = [*extension.extra_compile_args, *compile_flags, *MORE_CFLAGS]
             extension.extra_link_args = [*extension.extra_link_args, *link_flags]
@@ -139,8 +151,7 @@ class BuildExt(build_ext):
 
         A sanitized build goes without: its own checks are hidden by them.
         """
-        given = " ".join([*MORE_CFLAGS, os.environ.get("CFLAGS", ""), os.environ.get("CPPFLAGS", "")])
-        if "-fsanitize" in given or "_FORTIFY_SOURCE" in given or "-O0" in given:
+        if self._is_sanitized() or any(word in chosen_flags() for word in ("_FORTIFY_SOURCE", "-O0")):
             return []
         for level in (3, 2):
             # Undefined first, as distributions define it in the compiler or in Python's own flags.
@@ -148,6 +159,10 @@ class BuildExt(build_ext):
             if self._takes(["-O2", "-Werror", *flags]):
                 return flags
         return []
+
+    @staticmethod
+    def _is_sanitized() -> bool:
+        return "-fsanitize" in chosen_flags()
 
     def _takes(self, compile_flags: list[str], link_flags: list[str] | None = None) -> bool:
         """Whether the compiler, and the linker if ``link_flags`` are given, takes these flags for a small program."""
