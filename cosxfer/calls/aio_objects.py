@@ -84,6 +84,7 @@ class AsyncObjectCalls(AsyncCalls):
             content_md5=content_md5,
             region=region,
             parameters=parameters,
+            at_once=True,
         )
         record = self._transfers.submit_put(
             job,

@@ -59,6 +59,7 @@ class ObjectCalls(BlockingCalls):
                 content_md5=content_md5,
                 region=region,
                 parameters=parameters,
+                at_once=True,
             )
             record = transfers.submit_put(job, on_task_ready=on_task_ready, on_progress=on_progress, at_once=True)
             try:

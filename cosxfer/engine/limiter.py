@@ -1,9 +1,9 @@
-"""The limiter: how much all transfers of a client may do at a time. The tuner and the user move it, nobody else.
+"""The limiter: how much all transfers of a client may do at a time. The scheduler and the user move it, nobody else.
 
-It limits four things: tasks that run, parts in flight (slots), bytes of these parts, and the connections of the native
-transport. A transfer takes its slots through a `Share`, which may have a smaller limit of its own. Each waiting share
-asks for one part at a time, and they are served in the order in which they began to wait, so a large transfer cannot
-starve a small one. A part that is larger than the byte limit is sent alone.
+It limits four things: tasks that run, requests in flight (slots), the memory that these hold, and the connections of
+the native transport. A transfer takes its slots through a `Share`, which may have a smaller limit of its own. Each
+waiting share asks for one slot at a time, and they are served in the order in which they began to wait, so a large
+transfer cannot starve a small one. A request that holds more than the memory limit is sent alone.
 """
 
 from __future__ import annotations
@@ -11,30 +11,45 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
+from cosxfer.config import MAX_CONCURRENCY
 from cosxfer.transport.native_pool import ConnectionLimits
 
 
 class Limiter:
     """The limits of one client, which can change while transfers run. Used from its event loop.
 
-    ``tasks`` is the number of tasks under way, ``slots`` the number of parts in flight, ``max_bytes`` the bytes of
-    these parts (None: no limit).
+    ``tasks`` is the number of tasks that run, ``slots`` the number of parts and single PUTs in flight, ``max_bytes``
+    the memory that these hold (None: no limit). ``max_demand`` is how many slots tasks with several parts may want
+    together before no more of them begin (None: no limit).
     """
 
     def __init__(
-        self, *, tasks: int, slots: int, max_bytes: int | None = None, connections: ConnectionLimits | None = None
+        self,
+        *,
+        tasks: int,
+        slots: int,
+        max_bytes: int | None = None,
+        max_demand: int | None = None,
+        connections: ConnectionLimits | None = None,
     ) -> None:
         self.connections = connections or ConnectionLimits()
         """What the native transport reads each time that it opens a connection."""
+        self.single = Share(self, MAX_CONCURRENCY, extra=0)
+        """The share of all requests that are the whole of their transfer."""
         self._tasks = tasks
         self._slots = slots
         self._max_bytes = max_bytes
+        self.max_demand = max_demand
+        self._paused = False
         self._extra = 0
         self._in_flight = 0
         self._bytes_in_flight = 0
-        self._waiting: deque[tuple[Share, int, asyncio.Future[None]]] = deque()
+        self._bytes_held = 0
+        self._waiting: deque[_Waiting] = deque()
         self._on_more_tasks: Callable[[], None] | None = None
+        self._on_busy: Callable[[], None] | None = None
 
     @property
     def tasks(self) -> int:
@@ -43,42 +58,80 @@ class Limiter:
 
     @property
     def slots(self) -> int:
-        """How many parts may be in flight, with what calls have asked for by ``async_limit``."""
+        """How many requests may be in flight, with what calls have asked for by ``async_limit``."""
         return self._slots + self._extra
 
     @property
     def max_bytes(self) -> int | None:
-        """How many bytes of parts may be in flight."""
+        """How much memory requests in flight may hold."""
         return self._max_bytes
 
     @property
     def in_flight(self) -> int:
-        """Parts in flight."""
+        """Requests in flight."""
         return self._in_flight
 
     @property
     def bytes_in_flight(self) -> int:
-        """Bytes of the parts in flight."""
+        """Bytes that the requests in flight send."""
         return self._bytes_in_flight
 
-    def resize(self, *, tasks: int | None = None, slots: int | None = None, max_bytes: int | None = None) -> None:
+    @property
+    def bytes_held(self) -> int:
+        """Memory that the requests in flight hold."""
+        return self._bytes_held
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a request waits for a slot or for memory."""
+        return any(not entry.future.done() for entry in self._waiting)
+
+    @property
+    def memory_is_full(self) -> bool:
+        """Whether the next request waits for memory although a slot is free."""
+        return bool(self._waiting) and self._in_flight < self.slots and not self._fits(self._waiting[0].held)
+
+    @property
+    def paused(self) -> bool:
+        """Whether no request starts for now."""
+        return self._paused
+
+    def pause(self, paused: bool) -> None:
+        """Let no request start until this is called again with False: the server asked for it (Retry-After)."""
+        self._paused = paused
+        self._serve()
+
+    def resize(
+        self,
+        *,
+        tasks: int | None = None,
+        slots: int | None = None,
+        max_bytes: int | None = None,
+        max_demand: int | None = None,
+    ) -> None:
         """Change limits; None keeps one. What is in flight beyond a smaller limit ends first."""
         if slots is not None:
             self._slots = slots
         if max_bytes is not None:
             self._max_bytes = max_bytes
+        if max_demand is not None:
+            self.max_demand = max_demand
         self._serve()
         if tasks is not None:
             more, self._tasks = tasks > self._tasks, tasks
             if more and self._on_more_tasks is not None:
                 self._on_more_tasks()
 
+    def when_busy(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` each time that a request starts while none is in flight."""
+        self._on_busy = callback
+
     def when_more_tasks(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` when more tasks may run than before."""
         self._on_more_tasks = callback
 
     def share(self, limit: int, *, usual: int) -> Share:
-        """Return the share of one transfer: at most ``limit`` parts in flight.
+        """Return the share of one transfer: at most ``limit`` requests in flight.
 
         The slots of the client are made for transfers with the ``usual`` limit. A transfer that asks for more adds the
         difference while it runs.
@@ -93,53 +146,68 @@ class Limiter:
         """Give slots to those that wait, in their order; a share at its own limit does not hold up the others."""
         if not self._waiting:
             return
-        left: deque[tuple[Share, int, asyncio.Future[None]]] = deque()
+        left: deque[_Waiting] = deque()
         while self._waiting:
-            share, size, future = self._waiting.popleft()
-            if future.done():
+            entry = self._waiting.popleft()
+            if entry.future.done():
                 continue
-            if self._in_flight >= self.slots or not self._fits(size):
-                left.append((share, size, future))
+            if not self._has_slot() or not self._fits(entry.held):
+                left.append(entry)
                 break
-            if share.in_flight >= share.limit:
-                left.append((share, size, future))
+            if entry.share.in_flight >= entry.share.limit:
+                left.append(entry)
                 continue
-            self._take(share, size)
-            future.set_result(None)
+            self._take(entry.share, entry.size, entry.held)
+            entry.future.set_result(None)
         left.extend(self._waiting)
         self._waiting = left
 
-    def _fits(self, size: int) -> bool:
-        return self._max_bytes is None or not self._in_flight or self._bytes_in_flight + size <= self._max_bytes
+    def _has_slot(self) -> bool:
+        return not self._paused and self._in_flight < self.slots
 
-    def _take(self, share: Share, size: int) -> None:
+    def _fits(self, held: int) -> bool:
+        return self._max_bytes is None or not self._in_flight or self._bytes_held + held <= self._max_bytes
+
+    def _take(self, share: Share, size: int, held: int) -> None:
         self._in_flight += 1
         self._bytes_in_flight += size
+        self._bytes_held += held
         share.in_flight += 1
+        if self._in_flight == 1 and self._on_busy is not None:
+            self._on_busy()
 
-    async def _acquire(self, share: Share, size: int) -> None:
-        room = self._in_flight < self.slots and share.in_flight < share.limit and self._fits(size)
-        if room and not self._waiting:
-            self._take(share, size)
+    async def _acquire(self, share: Share, size: int, held: int) -> None:
+        if not self._waiting and self._has_slot() and share.in_flight < share.limit and self._fits(held):
+            self._take(share, size, held)
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((share, size, future))
+        self._waiting.append(_Waiting(share, size, held, future))
         self._serve()
         try:
             await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():
-                self._release(share, size)  # it was given in the moment in which it was cancelled
+                self._release(share, size, held)  # it was given in the moment in which it was cancelled
             else:
                 future.cancel()
                 self._serve()
             raise
 
-    def _release(self, share: Share, size: int) -> None:
+    def _release(self, share: Share, size: int, held: int) -> None:
         self._in_flight -= 1
         self._bytes_in_flight -= size
+        self._bytes_held -= held
         share.in_flight -= 1
         self._serve()
+
+
+class _Waiting(NamedTuple):
+    """A request that waits for a slot."""
+
+    share: Share
+    size: int
+    held: int
+    future: asyncio.Future[None]
 
 
 class Share:
@@ -150,7 +218,7 @@ class Share:
         self._limit = limit
         self._extra = extra
         self.in_flight = 0
-        """Parts of this transfer in flight."""
+        """Requests of this transfer in flight."""
 
     def __enter__(self) -> Share:
         self._limiter._grow(self._extra)
@@ -161,7 +229,7 @@ class Share:
 
     @property
     def limit(self) -> int:
-        """How many parts of this transfer may be in flight."""
+        """How many requests of this transfer may be in flight."""
         return self._limit
 
     def resize(self, limit: int) -> None:
@@ -169,10 +237,13 @@ class Share:
         self._limit = limit
         self._limiter._serve()
 
-    async def acquire(self, size: int) -> None:
-        """Wait until a part of ``size`` bytes may be sent; each is followed by a `release`."""
-        await self._limiter._acquire(self, size)
+    async def acquire(self, size: int, held: int | None = None) -> None:
+        """Wait until a request of ``size`` bytes may be sent, which holds ``held`` bytes of memory (None: all of them).
 
-    def release(self, size: int) -> None:
-        """A part is no longer in flight."""
-        self._limiter._release(self, size)
+        Each call is followed by a `release` with the same numbers.
+        """
+        await self._limiter._acquire(self, size, size if held is None else held)
+
+    def release(self, size: int, held: int | None = None) -> None:
+        """A request is no longer in flight."""
+        self._limiter._release(self, size, size if held is None else held)

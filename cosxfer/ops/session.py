@@ -20,6 +20,7 @@ from cosxfer.credentials import Credentials, CredentialsResolver
 from cosxfer.errors import CosxferError, ServerError
 from cosxfer.foreign import clean_causes, clean_logger
 from cosxfer.limits import MAX_CLOCK_SKEW_SECONDS
+from cosxfer.ops.traffic import SMALL_BYTES, Traffic
 from cosxfer.retry import RetryBudget, RetryPolicy, retry_delay
 from cosxfer.transport.base import Transport
 
@@ -49,6 +50,7 @@ class _Shared:
     """When keys were last renewed after a refusal without a reason, by the monotonic clock."""
     budget: RetryBudget = field(default_factory=RetryBudget)
     binding: Binding = field(default_factory=Binding)
+    traffic: Traffic = field(default_factory=Traffic)
 
 
 @dataclass(frozen=True)
@@ -62,23 +64,27 @@ class Signing:
 
 
 class _Sent:
-    """Counts the bytes that one attempt sends, and reports them."""
+    """Counts the bytes that one attempt sends, and reports them to ``on_sent`` and to ``traffic``."""
 
-    __slots__ = ("_count", "_on_sent")
+    __slots__ = ("_count", "_on_sent", "_traffic")
 
-    def __init__(self, on_sent: Callable[[int], None]) -> None:
+    def __init__(self, on_sent: Callable[[int], None] | None, traffic: Traffic | None) -> None:
         self._on_sent = on_sent
+        self._traffic = traffic
         self._count = 0
 
     def add(self, amount: int) -> None:
         """Report that ``amount`` more bytes were sent."""
         self._count += amount
-        self._on_sent(amount)
+        if self._traffic is not None:
+            self._traffic.sent_bytes += amount
+        if self._on_sent is not None:
+            self._on_sent(amount)
 
     def take_back(self) -> None:
         """Report that the attempt has failed, so its bytes have to be sent again."""
         if self._count:
-            self._on_sent(-self._count)
+            self.add(-self._count)
 
 
 class Session:
@@ -92,6 +98,7 @@ class Session:
         credentials: CredentialsResolver,
         on_retry: Callable[[CosxferError], None] | None = None,
         shared: _Shared | None = None,
+        counted: bool = False,
     ) -> None:
         self.config = config
         self.transport = transport
@@ -101,11 +108,18 @@ class Session:
         """Requests of this session that were sent again."""
         self._on_retry = on_retry
         self._shared = shared or _Shared()
+        self._counted = self._shared.traffic if counted else None
 
-    def observed(self, on_retry: Callable[[CosxferError], None] | None = None) -> Session:
+    @property
+    def traffic(self) -> Traffic:
+        """The counters of the client."""
+        return self._shared.traffic
+
+    def observed(self, on_retry: Callable[[CosxferError], None] | None = None, *, counted: bool = False) -> Session:
         """Return a session for one piece of work, which counts its own `retries` and shares all else with this one.
 
-        ``on_retry`` gets the error before each retry. If it raises, the call ends with that exception.
+        ``on_retry`` gets the error before each retry. If it raises, the call ends with that exception. ``counted``
+        adds the bodies to `traffic`: those whose number in flight the scheduler decides.
         """
         return Session(
             config=self.config,
@@ -113,6 +127,7 @@ class Session:
             credentials=self.keys,
             on_retry=on_retry,
             shared=self._shared,
+            counted=counted,
         )
 
     def address(self, bucket: str, key: str, region: str | None) -> ObjectAddress:
@@ -158,7 +173,7 @@ class Session:
             if request.on_attempt is not None:
                 request.on_attempt()
             signing = await self.signing()
-            sent = None if request.on_sent is None else _Sent(request.on_sent)
+            sent = self._counter(request)
             outgoing = self._outgoing(request, signing.credentials, attempt, sent)
             began, responded = time.monotonic(), False
             try:
@@ -171,6 +186,7 @@ class Session:
                     _clean_up(failure, outgoing, sent, began=None if responded else began)
                     raise
             except CosxferError as error:
+                self._shared.traffic.note_failure(error)
                 learnt = self.learn(error, signing, method=request.method) if request.signed else ""
                 if not can_be_sent_again(request.body):
                     if learnt:
@@ -206,6 +222,19 @@ class Session:
         if request.check is not None:
             request.check(response)
         self._shared.budget.give_back()
+        if self._counted is not None and request.method == "PUT":
+            self._counted.requests_done += 1
+            if not self._counts_bytes(request):
+                self._counted.sent_bytes += request.content_length or 0
+
+    def _counts_bytes(self, request: CosRequest) -> bool:
+        """Whether bytes are counted while they are sent."""
+        if request.on_sent is not None:
+            return True
+        return self._counted is not None and (request.content_length or 0) > SMALL_BYTES
+
+    def _counter(self, request: CosRequest) -> _Sent | None:
+        return _Sent(request.on_sent, self._counted) if self._counts_bytes(request) else None
 
     def _outgoing(
         self, request: CosRequest, credentials: Credentials | None, attempt: int, sent: _Sent | None
@@ -293,6 +322,7 @@ class Session:
     ) -> None:
         """Report that a request is about to be sent again because of ``error``, as attempt number ``attempt``."""
         self.retries += 1
+        self._shared.traffic.retries += 1
         if self._on_retry is not None:
             self._on_retry(error)
         retry_logger.info(

@@ -52,6 +52,10 @@ class RefusedJob:
     def __init__(self, error: Exception) -> None:
         self._error = error
 
+    def demand(self, total: int) -> int:
+        """Nothing is sent."""
+        return 1
+
     async def run(self, *, on_hash_progress: Report | None, on_progress: Report | None) -> UploadResult:
         """Say why."""
         raise self._error

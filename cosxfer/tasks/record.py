@@ -54,6 +54,10 @@ class Job(Protocol[R_co]):
         """The bytes that the server has and that a further run will not send again."""
         ...
 
+    def demand(self, total: int) -> int:
+        """Return how many requests at a time it can use if it sends ``total`` bytes."""
+        ...
+
     async def run(self, *, on_hash_progress: Report | None, on_progress: Report | None) -> R_co:
         """Do it. The first call of ``on_progress`` says that sending begins. Cancelling keeps what is on the server."""
         ...
@@ -95,6 +99,7 @@ class TaskRecord(Generic[R]):
         "asked_to_abort",
         "cleaning",
         "cut",
+        "demand",
         "error",
         "event",
         "hash_loaded",
@@ -134,6 +139,7 @@ class TaskRecord(Generic[R]):
         on_report: Callable[[int, int], None] | None,
         on_end: Callable[[TaskRecord[R]], None] | None,
     ) -> None:
+        self.demand = 1
         self.number = number
         self.task_id = task_id
         self.job: Job[R] | None = job

@@ -30,6 +30,8 @@ class TaskRunner:
         self._limiter = limiter
         limiter.when_more_tasks(self._start_waiting)
         self.running = 0
+        self._demand = 0
+        """How many requests at a time the running tasks with several parts can use."""
         self._woken = False
 
     # -- steps, under the lock ----------------------------------------------------------------------------------------
@@ -111,11 +113,17 @@ class TaskRunner:
         with self._board.lock:
             self._woken = False
             while self.running < self._limiter.tasks and not self._board.closed:
-                record = self._board.table.next_waiting()
+                # Tasks with several parts begin only while they can use the slots; the shorter ones pass them.
+                limit = self._limiter.max_demand
+                in_parts = limit is None or not self._demand or self._demand < limit
+                record = self._board.table.next_waiting(in_parts=in_parts)
                 if record is None:
                     return
                 self._board.move(record, "checking")
                 self.running += 1
+                if record.demand > 1:
+                    record.demand = min(record.demand, self._limiter.slots)
+                    self._demand += record.demand
                 record.interrupted = record.cut = False
                 record.work = self._home.loop.create_task(self._run(record), name=f"cosxfer-{record.task_id}")
                 record.work.add_done_callback(partial(self._ended, record))
@@ -143,6 +151,8 @@ class TaskRunner:
         with self._board.lock:
             record.work = None
             self.running -= 1
+            if record.demand > 1:
+                self._demand -= record.demand
             if not work.cancelled() and error is None:
                 record.result = work.result()
             if record.state not in ACTIVE:

@@ -21,6 +21,9 @@ class TaskTable:
         self._keep = keep
         self._records: dict[str, AnyRecord] = {}
         self._waiting: list[tuple[int, AnyRecord]] = []
+        """Tasks that send one request."""
+        self._waiting_in_parts: list[tuple[int, AnyRecord]] = []
+        """Tasks that send several requests at a time."""
         self._finished: OrderedDict[str, None] = OrderedDict()
         """Ids of the tasks that have ended, in that order."""
         self._leaving: list[str] = []
@@ -57,17 +60,30 @@ class TaskTable:
         """Let it wait for a slot. A task that is restarted takes its old place, before those submitted after it."""
         if not record.queued:
             record.queued = True
-            heapq.heappush(self._waiting, (record.number, record))
+            record.demand = 1 if record.job is None else record.job.demand(record.total)
+            heapq.heappush(self._waiting_in_parts if record.demand > 1 else self._waiting, (record.number, record))
 
-    def next_waiting(self) -> AnyRecord | None:
-        """Take the first task that waits for a slot, or None."""
-        while self._waiting:
-            _, record = heapq.heappop(self._waiting)
-            record.queued = False
-            # Entries of tasks that were paused or cancelled meanwhile are left behind until their turn.
-            if record.state == "waiting":
-                return record
-        return None
+    def next_waiting(self, *, in_parts: bool = True) -> AnyRecord | None:
+        """Take the first task that waits for a slot, or None.
+
+        Without ``in_parts``, tasks with several parts wait on.
+        """
+        first = _first(self._waiting)
+        if in_parts:
+            other = _first(self._waiting_in_parts)
+            if other is not None and (first is None or other.number < first.number):
+                heapq.heappop(self._waiting_in_parts)
+                other.queued = False
+                return other
+        if first is not None:
+            heapq.heappop(self._waiting)
+            first.queued = False
+        return first
+
+    @property
+    def some_wait(self) -> bool:
+        """Whether a task waits for a slot. It may be one that was paused or cancelled meanwhile."""
+        return bool(self._waiting or self._waiting_in_parts)
 
     def reopened(self, record: AnyRecord) -> bool:
         """A task that had ended with an error is restarted; returns whether it had left the list, and is back."""
@@ -100,3 +116,14 @@ class TaskTable:
         self._finished.clear()
         self._leaving.clear()
         return removed
+
+
+def _first(waiting: list[tuple[int, AnyRecord]]) -> AnyRecord | None:
+    """Return the first task of a heap. Tasks that were paused or cancelled meanwhile are dropped when they come up."""
+    while waiting:
+        record = waiting[0][1]
+        if record.state == "waiting":
+            return record
+        heapq.heappop(waiting)
+        record.queued = False
+    return None

@@ -106,6 +106,7 @@ class Transfers:
         content_md5: str | None,
         region: str | None,
         parameters: ObjectHeaders,
+        at_once: bool = False,
     ) -> PutJob:
         """The sending of one body in one request."""
         address = self._session.address(bucket, key, region)
@@ -120,6 +121,7 @@ class Transfers:
             content_length=as_number(content_length),
             content_md5=content_md5,
             headers=object_headers(address.key, parameters),
+            at_once=at_once,
         )
 
     def stream_job(

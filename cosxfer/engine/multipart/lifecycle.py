@@ -67,7 +67,7 @@ class MultipartUpload:
         headers_of_object: Callable[[], Awaitable[Mapping[str, str]]] | None = None,
     ) -> None:
         """``headers`` are those of the object. ``headers_of_object`` replaces them just before Initiate."""
-        self._session = session.observed(self._retried)
+        self._session = session.observed(self._retried, counted=True)
         self._source = source
         self._address = address
         self._headers = headers

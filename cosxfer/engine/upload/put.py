@@ -43,6 +43,7 @@ class PutJob:
         "_limiter",
         "_opener",
         "_session",
+        "_slot",
         "_stream",
         "_text",
         "address",
@@ -67,7 +68,9 @@ class PutJob:
         content_length: int | None,
         content_md5: str | None,
         headers: Mapping[str, str],
+        at_once: bool = False,
     ) -> None:
+        """``at_once`` takes no slot: the caller decides how many such requests are in flight."""
         text = body if isinstance(body, str) and may_be_path(body) else None
         body = checked_body(body)
         check_content_length(content_length)
@@ -77,6 +80,7 @@ class PutJob:
         self._opener = opener
         self._digests = digests
         self._limiter = limiter
+        self._slot = None if at_once else limiter.single
         self._body = body
         self._content_length = content_length
         self._content_md5 = check_content_md5(content_md5)
@@ -98,6 +102,10 @@ class PutJob:
         """Always 0: nothing is kept for a later run."""
         return 0
 
+    def demand(self, total: int) -> int:
+        """Return 1: the body is one request, unless it turns out to be a long stream."""
+        return 1
+
     async def run(
         self,
         *,
@@ -113,7 +121,7 @@ class PutJob:
                 body, self._digests.of, content_length=length, content_md5=md5, largest=MAX_PUT_BYTES
             )
             result, _, reporter = await put_body(
-                self._session, self.address, ready, headers=self._headers, on_progress=on_progress
+                self._session, self.address, ready, slot=self._slot, headers=self._headers, on_progress=on_progress
             )
             reporter.finish()
             return result
@@ -136,7 +144,7 @@ class PutJob:
             body, self._executor, content_length=length, content_md5=md5, largest=MAX_PUT_BYTES, announced=announced
         ) as ready:
             result, _, reporter = await put_body(
-                self._session, self.address, ready, headers=self._headers, on_progress=on_progress
+                self._session, self.address, ready, slot=self._slot, headers=self._headers, on_progress=on_progress
             )
         reporter.finish()
         return result
@@ -154,6 +162,7 @@ class PutJob:
                 digest,
                 executor=self._executor,
                 opener=self._opener,
+                slot=self._slot,
                 headers=self._headers,
                 content_md5=self._content_md5,
                 on_progress=on_progress,

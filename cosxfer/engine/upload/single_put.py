@@ -9,12 +9,13 @@ from concurrent.futures import Executor
 from cosxfer._native import hashing
 from cosxfer.address import ObjectAddress
 from cosxfer.cos.requests import Body, with_md5_metadata
+from cosxfer.engine.limiter import Share
 from cosxfer.engine.multipart.source import HashedPart
 from cosxfer.engine.report import Reporter, logger
 from cosxfer.engine.upload.bodies import PreparedBody
 from cosxfer.engine.upload.hash_ahead import HashAhead
 from cosxfer.engine.upload.opening import Opener
-from cosxfer.engine.upload.part_body import PartBody
+from cosxfer.engine.upload.part_body import STEP_BYTES, PartBody
 from cosxfer.engine.upload.sent import SinglePut
 from cosxfer.engine.upload.unchanged import check_small_file, check_stored, check_unchanged
 from cosxfer.errors import CosxferError
@@ -32,22 +33,34 @@ async def put_body(
     address: ObjectAddress,
     ready: PreparedBody,
     *,
+    slot: Share | None,
     headers: Mapping[str, str],
     on_progress: Report | None,
 ) -> tuple[PutObjectResult, str, Reporter]:
-    """Send a body whose digests are known; returns the result, the HTTP version, and the reporter to be finished."""
+    """Send a body whose digests are known; returns the result, the HTTP version, and the reporter to be finished.
+
+    Without a ``slot`` the request is sent at once, and the scheduler does not count it.
+    """
     reporter = Reporter(on_progress, ready.content_length)
     reporter.start()
-    result, http_version = await put_object(
-        session,
-        address,
-        ready.body,
-        content_length=ready.content_length,
-        md5=ready.md5,
-        crc64=ready.crc64,
-        headers=headers,
-        on_sent=None if on_progress is None else reporter.add,
-    )
+    size = ready.content_length or 0
+    if slot is not None:
+        session = session.observed(counted=True)
+        await slot.acquire(size)
+    try:
+        result, http_version = await put_object(
+            session,
+            address,
+            ready.body,
+            content_length=ready.content_length,
+            md5=ready.md5,
+            crc64=ready.crc64,
+            headers=headers,
+            on_sent=None if on_progress is None else reporter.add,
+        )
+    finally:
+        if slot is not None:
+            slot.release(size)
     return ready.proven(result, operation="PUT Object"), http_version, reporter
 
 
@@ -59,6 +72,7 @@ async def put_file(
     *,
     executor: Executor,
     opener: Opener,
+    slot: Share | None,
     headers: Mapping[str, str],
     content_md5: bytes | None = None,
     add_meta_md5: bool = False,
@@ -67,12 +81,12 @@ async def put_file(
 ) -> SinglePut:
     """Send an open file; raises `SourceChangedError` if it changed meanwhile.
 
-    ``digest`` is that of a `SmallFile`. ``content_md5`` replaces the computed Content-MD5; ``add_meta_md5`` stores the
-    file's MD5 as ``x-cos-meta-md5``.
+    ``slot`` is as for `put_body`. ``digest`` is that of a `SmallFile`. ``content_md5`` replaces the computed
+    Content-MD5; ``add_meta_md5`` stores the file's MD5 as ``x-cos-meta-md5``.
     """
     logger.debug("the upload of %s to %s: %d bytes in one request", source.path, address, source.size)
     began = time.monotonic()
-    session = session.observed()
+    session = session.observed(counted=slot is not None)
     hash_reporter = Reporter(on_hash_progress, source.size)
     hash_reporter.start()
     hash_seconds = 0.0
@@ -100,6 +114,10 @@ async def put_file(
 
     reporter = Reporter(on_progress, source.size)
     reporter.start()
+    # Of a mapped file one step is in memory at a time.
+    held = min(source.size, STEP_BYTES)
+    if slot is not None:
+        await slot.acquire(source.size, held)
     send_began = time.monotonic()
     try:
         result, http_version = await put_object(
@@ -116,6 +134,9 @@ async def put_file(
     except CosxferError:
         await check()
         raise
+    finally:
+        if slot is not None:
+            slot.release(source.size, held)
     await check_stored(check())
     reporter.finish()
     return SinglePut(

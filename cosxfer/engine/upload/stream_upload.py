@@ -126,7 +126,7 @@ class StreamUpload:
         session = self._session.observed()
         ready = PreparedBody(body=content, content_length=len(content), md5=digest.md5, crc64=digest.crc64)
         result, http_version, reporter = await put_body(
-            session, self._address, ready, headers=self._headers, on_progress=on_progress
+            session, self._address, ready, slot=None, headers=self._headers, on_progress=on_progress
         )
         reporter.finish()
         seconds = time.monotonic() - began
@@ -202,6 +202,10 @@ class StreamJob:
     def upload_id(self) -> str:
         """The multipart upload that is on the server now, or empty."""
         return self._upload.upload_id
+
+    def demand(self, total: int) -> int:
+        """Return 1: how long the stream is remains to be seen."""
+        return 1
 
     async def run(
         self, *, on_hash_progress: Callable[[Progress], None] | None, on_progress: Callable[[Progress], None] | None

@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 
 from cosxfer.address import ObjectAddress
 from cosxfer.arguments import check_count, check_flag, wrong_type
-from cosxfer.config import check_concurrency
+from cosxfer.config import MAX_CONCURRENCY, check_concurrency
 from cosxfer.cos.requests import object_headers, with_md5_metadata
 from cosxfer.engine.limiter import Limiter
 from cosxfer.engine.multipart.abort import Leaving, abort_checkpoint, kept
@@ -36,7 +36,7 @@ from cosxfer.errors import (
 from cosxfer.limits import MAX_PUT_BYTES, MIB
 from cosxfer.models import Progress, UploadResult
 from cosxfer.ops.session import Session
-from cosxfer.planning import Plan, check_part_size, plan_parts
+from cosxfer.planning import PREFERRED_PART_BYTES, Plan, check_part_size, plan_parts
 from cosxfer.sources import FileSource, SmallFile
 
 DEFAULT_SLICE_SIZE = 1 * MIB
@@ -122,6 +122,13 @@ class FileJob:
         """The bytes of the parts that the server has."""
         return 0 if self._checkpoint is None else self._checkpoint.loaded
 
+    def demand(self, total: int) -> int:
+        """Return how many requests at a time it can use if the file has ``total`` bytes."""
+        if total <= self._slice_size:
+            return 1
+        part_size = self._options.part_size or PREFERRED_PART_BYTES
+        return min(MAX_CONCURRENCY, self._options.async_limit or MAX_CONCURRENCY, -(-total // part_size))
+
     async def run(
         self, *, on_hash_progress: Callable[[Progress], None] | None, on_progress: Callable[[Progress], None] | None
     ) -> UploadResult:
@@ -153,6 +160,7 @@ class FileJob:
                     digest,
                     executor=self._executor,
                     opener=self._opener,
+                    slot=self._limiter.single,
                     headers=self._headers,
                     add_meta_md5=self._options.upload_add_meta_md5,
                     on_hash_progress=on_hash_progress,

@@ -307,6 +307,7 @@ def test_a_file_in_one_request_says_what_it_took(
             opener=opener,
             headers={"x-cos-acl": "private"},
             add_meta_md5=True,
+            slot=None,
             on_hash_progress=hashed.append,
         )
         try:

@@ -1,0 +1,39 @@
+"""Counts what the scheduler needs to know of a client's requests. Used from the client's event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cosxfer.errors import CosxferError, ThrottledError, TransportTimeoutError
+
+SMALL_BYTES = 256 * 1024
+"""The bytes of a body up to this size are counted when its request has succeeded, not while it is sent."""
+
+
+class Traffic:
+    """Counters of one client, which only grow, except for `sent_bytes`: a failed attempt takes its bytes back."""
+
+    __slots__ = ("on_refused", "refused", "requests_done", "retries", "retry_after_seconds", "sent_bytes")
+
+    def __init__(self) -> None:
+        self.sent_bytes = 0
+        """Bytes of bodies that were given to sockets."""
+        self.requests_done = 0
+        """Requests with a body that succeeded."""
+        self.refused = 0
+        """Requests that the server throttled, or that timed out."""
+        self.retry_after_seconds = 0.0
+        """What the last refusal asked for; 0 if it asked for nothing."""
+        self.retries = 0
+        """Requests that were sent again."""
+        self.on_refused: Callable[[], None] | None = None
+        """Called after each refusal."""
+
+    def note_failure(self, error: CosxferError) -> None:
+        """Count ``error`` if it says that too many requests are in flight."""
+        if not isinstance(error, ThrottledError | TransportTimeoutError):
+            return
+        self.refused += 1
+        self.retry_after_seconds = getattr(error, "retry_after_seconds", None) or 0.0
+        if self.on_refused is not None:
+            self.on_refused()
