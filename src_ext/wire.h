@@ -42,13 +42,15 @@ enum {
     WIRE_SETTINGS, /* connection: the peer allows `number` streams at a time */
     WIRE_LEAVING,  /* connection: takes no more requests (GOAWAY) */
     WIRE_STALLED,  /* connection: flow control blocks the bodies, or the peer has sent no SETTINGS */
-    WIRE_CLOSED    /* connection: closed */
+    WIRE_CLOSED,   /* connection: closed */
+    WIRE_UNACKNOWLEDGED /* I/O thread (no owner): `number` bytes of request bodies are written to sockets but not yet
+                         * acknowledged. Follows the WIRE_SENT events of the same moment. */
 };
 
 typedef struct wire_event {
     struct wire_event *next;
     int kind;
-    void *owner; /* of the request or of the connection */
+    void *owner; /* of the request or of the connection; NULL for WIRE_UNACKNOWLEDGED */
     int64_t number;
     char *data;
 } wire_event;

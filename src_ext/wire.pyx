@@ -42,6 +42,7 @@ cdef extern from "wire.h" nogil:
     int wire_tls_offer(void *, const unsigned char *, unsigned)
     const wire_tls_ops *wire_tls_take(void *)
     int WIRE_SENT, WIRE_WANTED, WIRE_BODY, WIRE_DONE, WIRE_RELEASED, WIRE_SETTINGS, WIRE_LEAVING, WIRE_STALLED, WIRE_CLOSED
+    int WIRE_UNACKNOWLEDGED
     ctypedef struct wire_event:
         wire_event *next
         int kind
@@ -372,6 +373,7 @@ cdef class IoThread:
     cdef RateLimit _rate
     cdef object _thread
     cdef readonly bint stopped
+    cdef readonly int64_t unacknowledged_bytes
 
     def __cinit__(self, RateLimit rate=None):
         self._rate = rate
@@ -495,6 +497,8 @@ cdef class IoThread:
                         piece = event.data[:event.number]
                         if not handler.on_body(exchange, piece):
                             self.used(exchange, event.number)
+                elif kind == WIRE_UNACKNOWLEDGED:
+                    self.unacknowledged_bytes = event.number
                 else:
                     connection = <Connection>event.owner
                     if kind == WIRE_CLOSED:

@@ -215,6 +215,15 @@ static size_t newly_acknowledged(wire_connection *c)
     return more;
 }
 
+uint64_t wire_connection_unacknowledged(const wire_connection *c)
+{
+    uint64_t bodies = 0, out = c->written - c->acknowledged;
+    for (const wire_request *r = c->requests; r; r = r->next)
+        if (!r->done)
+            bodies += r->sent;
+    return out < bodies ? out : bodies; /* heads, frame heads and records are in flight too */
+}
+
 /* Whether acknowledged bytes are progress of this request: some of it was in the socket, or waits behind such bytes. */
 static int is_on_its_way(const wire_connection *c, const wire_request *r, uint64_t confirmed_before)
 {

@@ -10,6 +10,8 @@ void wire_connection_write(wire_connection *connection);
 void wire_connection_submit(wire_connection *connection, wire_request *request);
 void wire_connection_cancel(wire_connection *connection, wire_request *request);
 void wire_connection_tick(wire_connection *connection, double now);
+/* How many bytes of the bodies of its requests were written to the socket and not acknowledged at the last tick. */
+uint64_t wire_connection_unacknowledged(const wire_connection *connection);
 void wire_connection_start(wire_io_thread *io, wire_connection *connection);
 
 #endif

@@ -194,14 +194,27 @@ static void run_commands(wire_io_thread *io)
     }
 }
 
+static void tell_unacknowledged(wire_io_thread *io, uint64_t bytes)
+{
+    if (bytes == io->unacknowledged)
+        return;
+    io->unacknowledged = bytes;
+    wire_mailbox_emit(io, WIRE_UNACKNOWLEDGED, NULL, (int64_t)bytes, NULL);
+}
+
 static void tick(wire_io_thread *io)
 {
+    uint64_t unacknowledged = 0;
     io->next_tick = io->now + WIRE_TICK_SECONDS;
     for (wire_connection *next, *c = io->connections; c; c = next) {
         next = c->next;
-        if (c->requests)
-            wire_connection_tick(c, io->now);
+        if (!c->requests)
+            continue;
+        wire_connection_tick(c, io->now);
+        if (!c->dead)
+            unacknowledged += wire_connection_unacknowledged(c);
     }
+    tell_unacknowledged(io, unacknowledged);
 }
 
 /* Gives one turn to each connection in the ready list. A connection that is not finished goes to the end of the next
@@ -318,6 +331,8 @@ void wire_io_thread_run(wire_io_thread *io)
         serve_ready(io);
         if (io->active && io->now >= io->next_tick)
             tick(io);
+        if (!io->active)
+            tell_unacknowledged(io, 0);
         bury(io);
         wire_mailbox_publish(io);
     }
@@ -326,6 +341,7 @@ void wire_io_thread_run(wire_io_thread *io)
     run_commands(io);
     while (io->connections)
         wire_close_now(io->connections, WIRE_CANCELLED, "the client is closed");
+    tell_unacknowledged(io, 0);
     wire_schedule_forget_ready(io);
     bury(io);
     wire_mailbox_publish(io);

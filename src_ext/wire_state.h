@@ -146,6 +146,7 @@ struct wire_io_thread {
     double throttled_until;
     double now, next_tick;
     unsigned active; /* requests that are not done */
+    uint64_t unacknowledged; /* what the last WIRE_UNACKNOWLEDGED said */
     char *input, *gather;
 };
 

@@ -143,6 +143,10 @@ class IoThread:
         """After `stop` and the last `drain`: close the file descriptors, even if the object stays alive."""
     @property
     def stopped(self) -> bool: ...
+    @property
+    def unacknowledged_bytes(self) -> int:
+        """How many bytes of request bodies were written to sockets and not acknowledged, at the moment of the last
+        ``on_sent`` events (0.1 s apart). 0 without a request in flight."""
     def fileno(self) -> int:
         """The file descriptor that is readable if there are events to `drain`; -1 after `release`."""
     def used(self, exchange: Exchange, count: int) -> None:

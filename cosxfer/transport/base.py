@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from cosxfer.cos.requests import HttpRequest
@@ -25,3 +26,18 @@ class Transport(Protocol):
     async def aclose(self) -> None:
         """Close all connections."""
         ...
+
+
+class CountsUnacknowledged(Protocol):
+    """A transport that knows what is on the way. A transport of the caller need not."""
+
+    def unacknowledged_bytes(self) -> int:
+        """Return how many bytes of the bodies of requests in flight were given to sockets (``on_sent``) and are not
+        yet acknowledged by the peer. Behind a proxy, the proxy acknowledges."""
+        ...
+
+
+def unacknowledged_bytes(transport: Transport) -> int:
+    """Return `CountsUnacknowledged.unacknowledged_bytes`; 0 if ``transport`` does not count them."""
+    count: Callable[[], int] | None = getattr(transport, "unacknowledged_bytes", None)
+    return 0 if count is None else count()

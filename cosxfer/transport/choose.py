@@ -18,7 +18,7 @@ from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.errors import TransportError, UsageError
 from cosxfer.foreign import clean_logger
-from cosxfer.transport.base import Transport
+from cosxfer.transport.base import Transport, unacknowledged_bytes
 from cosxfer.transport.native_pool import ConnectionLimits
 from cosxfer.transport.proxies import Proxies
 
@@ -116,6 +116,9 @@ class ByOrigin:
             way = self._httpx
         self._ways[origin] = way
         return way
+
+    def unacknowledged_bytes(self) -> int:
+        return self._native.unacknowledged_bytes() + (0 if self._httpx is None else unacknowledged_bytes(self._httpx))
 
     async def aclose(self) -> None:
         self._closed = True

@@ -43,6 +43,8 @@ class ContinueExchange:
     user_agent: str
     connect_timeout_seconds: float
     wait_seconds: float = WAIT_SECONDS
+    in_flight: set[Progress] = field(default_factory=set)
+    """Holds the progress of this request while it is in flight."""
     _progress: Progress = field(init=False, repr=False)
     _protocol: h11.Connection = field(default_factory=lambda: h11.Connection(h11.CLIENT), repr=False)
 
@@ -51,6 +53,7 @@ class ContinueExchange:
         stream = await self._connect()
         self._progress = Progress(self.request.stall_timeout_seconds)
         self._progress.begins()
+        self.in_flight.add(self._progress)
         try:
             return await self._progress.watch(self._exchange(stream))
         except TimeoutError as error:
@@ -63,6 +66,7 @@ class ContinueExchange:
         except (h11.ProtocolError, NoiseError) as error:
             raise ProtocolError(self._message(f"the response is not HTTP: {error}"), url=self.request.url) from error
         finally:
+            self.in_flight.discard(self._progress)
             await stream.aclose()
 
     async def _connect(self) -> Stream:
@@ -152,7 +156,7 @@ class ContinueExchange:
                 chunk = view[start : start + CHUNK_BYTES]
                 # h11 needs only the length of the data.
                 await self._write(stream, *(self._protocol.send_with_data_passthrough(h11.Data(data=chunk)) or ()))  # type: ignore[arg-type]
-                self._progress.moved(len(chunk))
+                self._progress.sent(len(chunk))
                 if self.request.on_sent is not None:
                     self.request.on_sent(len(chunk))
         await self._write(stream, self._protocol.send(h11.EndOfMessage()))

@@ -45,7 +45,7 @@ from cosxfer.transport.httpx_proxy import (
     refused,
 )
 from cosxfer.transport.pace import Pace
-from cosxfer.transport.progress import Progress
+from cosxfer.transport.progress import Progress, unacknowledged_bytes
 from cosxfer.transport.proxies import Proxies, Proxy
 from cosxfer.transport.request_body import body_views
 from cosxfer.transport.tls import context_of, no_tls, no_tls_message, not_trusted, refusal
@@ -127,6 +127,7 @@ class HttpxTransport:
         self._http1_lanes: list[_Lane] = []
         self._expect_context: ssl.SSLContext | None = None
         self._under_way: set[asyncio.Timeout] = set()
+        self._in_flight: set[Progress] = set()
         self._closed = False
         self._answered = False
 
@@ -168,6 +169,9 @@ class HttpxTransport:
                 raise error.unread(request) from error.__cause__
             return await self._answer_over_http1(request, proxy, error)
 
+    def unacknowledged_bytes(self) -> int:
+        return unacknowledged_bytes(self._in_flight)
+
     async def aclose(self) -> None:
         self._closed = True
         # httpcore forgets connections that are being made, and requests that wait for one would be sent over it.
@@ -192,6 +196,7 @@ class HttpxTransport:
             context=self._expect_context,
             user_agent=USER_AGENT,
             connect_timeout_seconds=self._config.connect_timeout_seconds,
+            in_flight=self._in_flight,
         ).run()
 
     async def _refused_handshake(self, request: HttpRequest) -> str:
@@ -282,6 +287,7 @@ class HttpxTransport:
         progress = Progress(request.stall_timeout_seconds)
         body = _BodyStream(request, lane.chunk_bytes, self._pace, progress)
         lane.active += 1
+        self._in_flight.add(progress)
         try:
             response = await progress.watch(self._exchange(lane, request, body, progress))
             if response.status == AUTHENTICATION_REQUIRED and lane.proxy is not None:
@@ -304,6 +310,7 @@ class HttpxTransport:
             raise _translated(error, request, self._config, lane, silent=progress.expired) from error
         finally:
             lane.active -= 1
+            self._in_flight.discard(progress)
             if progress.expired and lane.http2 and lane.client is not self._client:
                 # Otherwise httpcore would send the next request over the same connection.
                 lane.retired = True
@@ -430,7 +437,7 @@ class _BodyStream(httpx.AsyncByteStream):
                 # httpcore accepts any buffer, although its annotation says bytes.
                 yield cast(bytes, chunk)
                 self._sent += len(chunk)
-                self._progress.moved(len(chunk))
+                self._progress.sent(len(chunk))
                 if self._on_sent is not None:
                     self._on_sent(len(chunk))
 

@@ -167,6 +167,9 @@ class NativeTransport:
                 break
         raise self._failed(exchange, request)
 
+    def unacknowledged_bytes(self) -> int:
+        return sum(io_thread.unacknowledged_bytes for io_thread in self._io_threads)
+
     async def aclose(self) -> None:
         self._closed = True
         if os.getpid() != self._process:

@@ -12,7 +12,7 @@ import asyncio
 import socket
 import struct
 import sys
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Protocol, TypeVar
@@ -85,6 +85,7 @@ class Progress:
         self._interims = 0
         self._tail = b""
         self._answered = False
+        self._sent = 0
 
     @property
     def expired(self) -> bool:
@@ -148,6 +149,11 @@ class Progress:
         if self._moved >= TRICKLE_BYTES:
             self.stage()
 
+    def sent(self, count: int) -> None:
+        """``count`` bytes of the request body were given to the connection."""
+        self._sent += count
+        self.moved(count)
+
     @contextmanager
     def waits_for_us(self) -> Iterator[None]:
         """Stop the timeout during the block, which waits for the caller's body or the rate limit, not the server."""
@@ -194,6 +200,16 @@ class Progress:
         before, self._confirmed = self._confirmed, max(now, self._confirmed)
         if before < now and before < self._out_until:
             self.moved(now - before)
+
+
+def unacknowledged_bytes(in_flight: Iterable[Progress]) -> int:
+    """Return how many bytes of the bodies of these requests the peers have not acknowledged yet."""
+    bodies: dict[Outgoing, int] = {}
+    for progress in in_flight:
+        if progress._connection is not None:
+            bodies[progress._connection] = bodies.get(progress._connection, 0) + progress._sent
+    # Heads, frame heads and TLS records are in flight too.
+    return sum(min(sent, connection.confirmed()[1]) for connection, sent in bodies.items() if sent)
 
 
 CURRENT: ContextVar[Progress | None] = ContextVar("cosxfer_progress", default=None)

@@ -292,6 +292,16 @@ static void done(ask *a)
     }
 }
 
+/* Body bytes that were sent for the requests that are not done. */
+static int64_t in_flight(void)
+{
+    int64_t bytes = 0;
+    for (int i = 0; i < run.count; i++)
+        if (!run.asks[i].done)
+            bytes += run.asks[i].sent;
+    return bytes;
+}
+
 /* Take the events; returns whether there were any. */
 static int drain(void)
 {
@@ -302,7 +312,7 @@ static int drain(void)
         ask *a = event->owner;
         if (event->kind <= WIRE_RELEASED)
             CHECK(a >= run.asks && a < run.asks + run.count && !a->released);
-        else
+        else if (event->kind != WIRE_UNACKNOWLEDGED)
             CHECK(event->owner == &run && !run.closed);
         switch (event->kind) {
         case WIRE_SENT:
@@ -325,6 +335,9 @@ static int drain(void)
         case WIRE_RELEASED:
             CHECK(a->done);
             a->released = 1;
+            break;
+        case WIRE_UNACKNOWLEDGED:
+            CHECK(!event->owner && event->number >= 0 && event->number <= in_flight());
             break;
         case WIRE_CLOSED:
             run.closed = 1;

@@ -8,12 +8,15 @@ from dataclasses import replace
 import pytest
 
 from cosxfer.config import ClientConfig
+from cosxfer.cos.endpoint import resolve_endpoint
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.errors import UsageError
 from cosxfer.transport import choose
+from cosxfer.transport.base import unacknowledged_bytes
 from cosxfer.transport.choose import choose_transport, is_built
 from cosxfer.transport.httpx import HttpxTransport
 from cosxfer.transport.memory import MemoryTransport
+from cosxfer.transport.proxies import Proxies
 
 
 @pytest.fixture(autouse=True)
@@ -111,3 +114,23 @@ def test_what_is_not_built_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pyte
 def test_an_unknown_transport_name_is_refused() -> None:
     with pytest.raises(UsageError, match="curl"):
         choose_transport("curl", config())  # type: ignore[arg-type]
+
+
+def test_bytes_on_the_way_are_summed_over_the_transports_and_0_if_one_does_not_count_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Counts(MemoryTransport):
+        def unacknowledged_bytes(self) -> int:
+            return 7
+
+    def counting(*_: object) -> Counts:
+        return Counts(lambda request, body: HttpResponse(status=200, headers={}))
+
+    assert unacknowledged_bytes(MemoryTransport(lambda request, body: HttpResponse(status=200, headers={}))) == 0
+    monkeypatch.setattr(choose, "_native", counting)
+    monkeypatch.setattr(choose, "_around", counting)
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    by_origin = choose.ByOrigin(config(), Proxies(), None)
+    assert by_origin.unacknowledged_bytes() == 7
+    by_origin._decide(resolve_endpoint("https://a.example", bucket="b-1", region=None))
+    assert by_origin.unacknowledged_bytes() == 14
