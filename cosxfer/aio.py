@@ -10,12 +10,12 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from cosxfer.arguments import check_flag, check_text
+from cosxfer.arguments import AUTO, NumberOrAuto, check_flag, check_text
 from cosxfer.binding import explains_arguments
 from cosxfer.calls.aio_files import AsyncFileCalls
 from cosxfer.calls.aio_multipart import AsyncMultipartCalls
 from cosxfer.calls.aio_objects import AsyncObjectCalls
-from cosxfer.config import ClientConfig, HttpVersion, endpoint_from_environment
+from cosxfer.config import DEFAULT_MEMORY_BUDGET_BYTES, ClientConfig, HttpVersion, endpoint_from_environment
 from cosxfer.cos.endpoint import check_endpoint, region_of, with_bucket
 from cosxfer.credentials import Credentials, CredentialsProvider, CredentialsResolver, from_environment
 from cosxfer.errors import CredentialsError
@@ -56,8 +56,10 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
         anonymous: bool = False,
         http_version: HttpVersion = "auto",
         verify: bool | str | os.PathLike[str] | ssl.SSLContext = True,
-        concurrency: int = 4,
-        file_parallel_limit: int = 3,
+        concurrency: NumberOrAuto = AUTO,
+        file_parallel_limit: NumberOrAuto = AUTO,
+        part_size: NumberOrAuto = AUTO,
+        memory_budget_bytes: int = DEFAULT_MEMORY_BUDGET_BYTES,
         max_finished_tasks: int = 10_000,
         max_attempts: int = 5,
         connect_timeout_seconds: float = 10.0,
@@ -78,6 +80,8 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
             verify=verify,
             concurrency=concurrency,
             file_parallel_limit=file_parallel_limit,
+            part_size=part_size,
+            memory_budget_bytes=memory_budget_bytes,
             max_finished_tasks=max_finished_tasks,
             max_attempts=max_attempts,
             connect_timeout_seconds=connect_timeout_seconds,

@@ -6,12 +6,17 @@ import inspect
 import logging
 from collections.abc import Collection, Mapping
 from functools import lru_cache
-from typing import Any, TypeGuard, overload
+from typing import Any, Final, Literal, TypeAlias, TypeGuard, cast, overload
 
 from cosxfer.errors import UsageError
 from cosxfer.sdk_names import meant_by, refusal_of
 
 logger = logging.getLogger("cosxfer")
+
+AUTO: Final = "auto"
+
+NumberOrAuto: TypeAlias = int | Literal["auto"]
+"""A number, or ``"auto"``: the client chooses the number and adapts it to the link."""
 
 LONGEST_NUMBER = 20
 """Digits of the largest number that 64 bits hold."""
@@ -59,16 +64,44 @@ def is_count(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def check_count(value: object, name: str, *, minimum: int = 0, maximum: int | None = None, unit: str = "") -> int:
-    """Return ``value`` if it is a whole number from ``minimum`` to ``maximum``; ``unit`` is for the message."""
+def shown(value: object) -> str:
+    """Return ``value`` for a message, in at most 100 characters."""
+    # Python refuses to write a number of more than 4300 digits.
+    vast = isinstance(value, int) and value.bit_length() > 256
+    return "a number of more than 75 digits" if vast else f"{value!r:.100}"
+
+
+def is_auto(value: object) -> TypeGuard[Literal["auto"]]:
+    """Whether the client is to choose the number."""
+    return isinstance(value, str) and value == AUTO
+
+
+def check_count(
+    value: object,
+    name: str,
+    *,
+    minimum: int = 0,
+    maximum: int | None = None,
+    unit: str = "",
+    otherwise: str = "",
+) -> int:
+    """Return ``value`` if it is a whole number from ``minimum`` to ``maximum``.
+
+    ``unit`` and ``otherwise``, another legal value, are for the message.
+    """
     if not is_count(value) or value < minimum or (maximum is not None and value > maximum):
         limits = f"from {minimum}" if maximum is None else f"from {minimum} to {maximum}"
         what = f"a whole number of {unit}" if unit else "a whole number"
-        # Python refuses to write a number of more than 4300 digits.
-        vast = isinstance(value, int) and value.bit_length() > 256
-        shown = "a number of more than 75 digits" if vast else f"{value!r:.100}"
-        raise UsageError(f"{name} is {shown}; it must be {what} {limits}", name=name, value=value)
+        end = f", or {otherwise}" if otherwise else ""
+        raise UsageError(f"{name} is {shown(value)}; it must be {what} {limits}{end}", name=name, value=value)
     return value
+
+
+def check_count_or_auto(value: object, name: str, *, minimum: int, maximum: int) -> NumberOrAuto:
+    """Return ``value`` if it is ``"auto"`` or a whole number from ``minimum`` to ``maximum``."""
+    if is_auto(value):
+        return AUTO
+    return check_count(value, name, minimum=minimum, maximum=maximum, otherwise='"auto"')
 
 
 def check_positive(value: object, name: str, *, optional: bool = False) -> None:
@@ -120,6 +153,11 @@ def as_number(value: object) -> object:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= LONGEST_NUMBER:
         return int(value)
     return value
+
+
+def as_number_or_auto(value: int | str | None) -> NumberOrAuto | None:
+    """Do what `as_number` does, for a number that may be ``"auto"``."""
+    return cast(NumberOrAuto | None, as_number(value))
 
 
 @lru_cache(maxsize=256)

@@ -8,11 +8,12 @@ from types import TracebackType
 from typing import Self
 
 from cosxfer.aio import AsyncClient
+from cosxfer.arguments import AUTO, NumberOrAuto
 from cosxfer.binding import explains_arguments
 from cosxfer.calls.files import FileCalls
 from cosxfer.calls.multipart import MultipartCalls
 from cosxfer.calls.objects import ObjectCalls
-from cosxfer.config import ClientConfig, HttpVersion
+from cosxfer.config import DEFAULT_MEMORY_BUDGET_BYTES, ClientConfig, HttpVersion
 from cosxfer.credentials import Credentials, CredentialsProvider
 from cosxfer.loop_thread import LoopThread
 from cosxfer.spec import ClientSpec, arguments_of
@@ -44,8 +45,10 @@ class Client(ObjectCalls, MultipartCalls, FileCalls):
         anonymous: bool = False,
         http_version: HttpVersion = "auto",
         verify: bool | str | os.PathLike[str] | ssl.SSLContext = True,
-        concurrency: int = 4,
-        file_parallel_limit: int = 3,
+        concurrency: NumberOrAuto = AUTO,
+        file_parallel_limit: NumberOrAuto = AUTO,
+        part_size: NumberOrAuto = AUTO,
+        memory_budget_bytes: int = DEFAULT_MEMORY_BUDGET_BYTES,
         max_finished_tasks: int = 10_000,
         max_attempts: int = 5,
         connect_timeout_seconds: float = 10.0,
@@ -66,6 +69,8 @@ class Client(ObjectCalls, MultipartCalls, FileCalls):
             verify=verify,
             concurrency=concurrency,
             file_parallel_limit=file_parallel_limit,
+            part_size=part_size,
+            memory_budget_bytes=memory_budget_bytes,
             max_finished_tasks=max_finished_tasks,
             max_attempts=max_attempts,
             connect_timeout_seconds=connect_timeout_seconds,

@@ -8,9 +8,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from cosxfer.arguments import check_count, check_positive, check_text, wrong_type
+from cosxfer.arguments import (
+    AUTO,
+    NumberOrAuto,
+    check_count,
+    check_count_or_auto,
+    check_positive,
+    check_text,
+    is_auto,
+    shown,
+    wrong_type,
+)
 from cosxfer.binding import explains_arguments
 from cosxfer.errors import UsageError
+from cosxfer.limits import GIB, MAX_PART_BYTES, MIB, MIN_PART_BYTES
 
 DEFAULT_ENDPOINT = "https://{bucket}.cos.{region}.myqcloud.com"
 
@@ -18,6 +29,10 @@ HttpVersion: TypeAlias = Literal["auto", "1.1", "2"]
 """``"auto"``: HTTP/2 if TLS negotiates it, else HTTP/1.1. ``"2"``: HTTP/2; over plain TCP with prior knowledge."""
 
 MAX_CONCURRENCY = 256
+
+DEFAULT_MEMORY_BUDGET_BYTES = 256 * MIB
+MIN_MEMORY_BUDGET_BYTES = 16 * MIB
+"""Room for two parts of a stream of the preferred size."""
 
 
 @explains_arguments
@@ -32,10 +47,17 @@ class ClientConfig:
     http_version: HttpVersion = "auto"
     verify: bool | str | os.PathLike[str] | ssl.SSLContext = True
     """True: the system's authorities. A path: those in that PEM file. A context: its own. False: no check."""
-    concurrency: int = 4
-    """Parts of one upload in flight."""
-    file_parallel_limit: int = 3
-    """Upload tasks that run at a time. The product with ``concurrency`` limits the parts in flight."""
+    concurrency: NumberOrAuto = AUTO
+    """Parts of one upload in flight, 1 to 256. ``"auto"``: the client chooses. A number is fixed. If
+    ``file_parallel_limit`` is a number too, their product limits the parts in flight of all uploads."""
+    file_parallel_limit: NumberOrAuto = AUTO
+    """The most upload tasks that run at a time, 1 to 256. ``"auto"``: the client chooses."""
+    part_size: NumberOrAuto = AUTO
+    """Bytes of a part, 1 MiB to 5 GiB. ``"auto"``: the client chooses for each upload. A number is kept, or refused for
+    a file that would need over 10,000 parts."""
+    memory_budget_bytes: int = DEFAULT_MEMORY_BUDGET_BYTES
+    """The most memory for parts of streams, at least 16 MiB. A quarter of it is kept for retries. A stream holds at
+    least two parts, whatever their size."""
     max_finished_tasks: int = 10_000
     """Finished tasks that stay in the task list. If there are more, the oldest leave the list."""
     max_attempts: int = 5
@@ -70,6 +92,8 @@ class ClientConfig:
             )
         check_concurrency(self.concurrency)
         check_concurrency(self.file_parallel_limit, name="file_parallel_limit")
+        check_part_size(self.part_size)
+        check_count(self.memory_budget_bytes, "memory_budget_bytes", minimum=MIN_MEMORY_BUDGET_BYTES, unit="bytes")
         check_count(self.max_finished_tasks, "max_finished_tasks")
         check_count(self.max_attempts, "max_attempts", minimum=1)
         for name in ("connect_timeout_seconds", "stall_timeout_seconds", "complete_timeout_seconds"):
@@ -77,9 +101,27 @@ class ClientConfig:
         check_positive(self.max_bytes_per_second, "max_bytes_per_second", optional=True)
 
 
-def check_concurrency(value: int, *, name: str = "concurrency") -> int:
-    """Return ``value`` if it is a legal number of parts in flight, 1 to 256."""
-    return check_count(value, name, minimum=1, maximum=MAX_CONCURRENCY)
+def check_concurrency(value: object, *, name: str = "concurrency") -> NumberOrAuto:
+    """Return ``value`` if it is a legal number of parts in flight, 1 to 256, or ``"auto"``."""
+    return check_count_or_auto(value, name, minimum=1, maximum=MAX_CONCURRENCY)
+
+
+def check_part_size(value: object, *, name: str = "part_size") -> NumberOrAuto:
+    """Return ``value`` if it is a valid part size in bytes, or ``"auto"``."""
+    if is_auto(value):
+        return AUTO
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise UsageError(
+            f'{name} is {shown(value)}; it must be a whole number of bytes, or "auto"', name=name, value=value
+        )
+    if not MIN_PART_BYTES <= value <= MAX_PART_BYTES:
+        raise UsageError(
+            f"{name} is {shown(value)} bytes; COS allows parts from {MIN_PART_BYTES} (1 MiB) "
+            f'to {MAX_PART_BYTES} ({MAX_PART_BYTES // GIB} GiB). Give a size between them, or "auto"',
+            name=name,
+            value=value,
+        )
+    return value
 
 
 def endpoint_from_environment(environment: Mapping[str, str]) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
+from cosxfer.arguments import AUTO, NumberOrAuto, shown
+from cosxfer.config import check_part_size
 from cosxfer.errors import UsageError
-from cosxfer.limits import GIB, MAX_OBJECT_BYTES, MAX_PART_BYTES, MAX_PART_NUMBER, MIB, MIN_PART_BYTES
+from cosxfer.limits import MAX_OBJECT_BYTES, MAX_PART_BYTES, MAX_PART_NUMBER, MIB, MIN_PART_BYTES
 
 PREFERRED_PART_BYTES = 8 * MIB
 """Large enough to make the overhead of a request negligible, and small enough to make a retry cheap."""
@@ -76,19 +78,20 @@ class StreamPlan:
         return min(self.first_part_bytes << ((number - 1) // PARTS_OF_ONE_SIZE), MAX_PART_BYTES)
 
 
-def plan_stream(size: int | None, *, part_size_bytes: int | None = None, name: str = "part_size") -> Plan | StreamPlan:
+def plan_stream(
+    size: int | None, *, part_size_bytes: NumberOrAuto = AUTO, name: str = "part_size"
+) -> Plan | StreamPlan:
     """Plan the parts of a stream of ``size`` bytes, or of an unknown length if that is None.
 
     Raises `UsageError` as `plan_parts` does.
     """
     if size is not None:
         return plan_parts(size, part_size_bytes=part_size_bytes, name=name)
-    if part_size_bytes is None:
-        return StreamPlan()
-    return StreamPlan(first_part_bytes=check_part_size(part_size_bytes, name=name))
+    first = check_part_size(part_size_bytes, name=name)
+    return StreamPlan(first_part_bytes=first) if isinstance(first, int) else StreamPlan()
 
 
-def plan_parts(size: int, *, part_size_bytes: int | None = None, name: str = "part_size") -> Plan:
+def plan_parts(size: int, *, part_size_bytes: NumberOrAuto = AUTO, name: str = "part_size") -> Plan:
     """Split ``size`` bytes into parts within the limits of COS: 1 MiB to 5 GiB each, at most 10,000.
 
     A part size that is given (the parameter ``name``) is kept or refused, never changed. Otherwise it is 8 MiB, or
@@ -96,20 +99,22 @@ def plan_parts(size: int, *, part_size_bytes: int | None = None, name: str = "pa
     """
     if size > MAX_OBJECT_BYTES:
         raise UsageError(
-            f"the file is {size} bytes long; an object of COS holds at most {MAX_OBJECT_BYTES}", name="size", value=size
+            f"the file is {shown(size)} bytes long; an object of COS holds at most {MAX_OBJECT_BYTES}",
+            name="size",
+            value=size,
         )
-    if part_size_bytes is None:
+    given = check_part_size(part_size_bytes, name=name)
+    if not isinstance(given, int):
         needed = -(-size // MAX_PART_NUMBER)
         return Plan(size=size, part_size_bytes=max(PREFERRED_PART_BYTES, -(-needed // MIB) * MIB))
-    check_part_size(part_size_bytes, name=name)
-    plan = Plan(size=size, part_size_bytes=part_size_bytes)
+    plan = Plan(size=size, part_size_bytes=given)
     if plan.count > MAX_PART_NUMBER:
         smallest = -(-size // MAX_PART_NUMBER)
         raise UsageError(
-            f"{name} is {part_size_bytes} bytes, and the file of {size} bytes would need {plan.count} parts; "
-            f"COS allows {MAX_PART_NUMBER}. Give at least {-(-smallest // MIB)} MiB, or leave {name} out",
+            f"{name} is {given} bytes, and the file of {size} bytes would need {plan.count} parts; "
+            f'COS allows {MAX_PART_NUMBER}. Give at least {-(-smallest // MIB)} MiB, or "auto"',
             name=name,
-            value=part_size_bytes,
+            value=given,
         )
     return plan
 
@@ -135,20 +140,6 @@ def auto_part_size(
 
 def _whole_mib(size: int) -> int:
     return -(-size // MIB) * MIB
-
-
-def check_part_size(value: int, *, name: str = "part_size") -> int:
-    """Return ``value`` if it is a valid part size in bytes."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise UsageError(f"{name} is {value!r}; it must be a whole number of bytes", name=name, value=value)
-    if not MIN_PART_BYTES <= value <= MAX_PART_BYTES:
-        raise UsageError(
-            f"{name} is {value} bytes; COS allows parts from {MIN_PART_BYTES} (1 MiB) "
-            f"to {MAX_PART_BYTES} ({MAX_PART_BYTES // GIB} GiB)",
-            name=name,
-            value=value,
-        )
-    return value
 
 
 def leaves_page_cache(size: int, *, memory_bytes: int) -> bool:

@@ -33,6 +33,7 @@ LEVELS = {
     "cosxfer.planning": 2,
     "cosxfer.retry": 2,
     "cosxfer.tuning": 2,
+    "cosxfer.walls": 2,
     "cosxfer.transport": 3,
     "cosxfer.paths": 3,
     "cosxfer.sources": 3,

@@ -35,10 +35,10 @@ class AsyncFileCalls(AsyncCalls):
     ) -> UploadResult:
         """Upload a file: in a single PUT up to ``slice_size`` bytes (1 MiB), else in parts (COS SDK: uploadFile).
 
-        ``part_size`` is in bytes, 1 MiB to 5 GiB. None chooses 8 MiB, or more if the file would need over 10,000 parts.
-        ``async_limit`` is the number of parts in flight, by default the client's ``concurrency``.
-        ``upload_add_meta_md5`` stores the file's MD5 as x-cos-meta-md5. The file is then hashed before the first byte
-        is sent. The other options are the headers of `cosxfer.ObjectHeaders`.
+        ``part_size`` is in bytes, 1 MiB to 5 GiB, and ``async_limit`` is the most parts in flight. ``"auto"``: the
+        client chooses. None: the client's ``part_size`` and ``concurrency``. ``upload_add_meta_md5`` stores the file's
+        MD5 as x-cos-meta-md5. The file is then hashed before the first byte is sent. The other options are the headers
+        of `cosxfer.ObjectHeaders`.
 
         Each part is sent with its Content-MD5, and its ETag and CRC64 are compared. At the end the CRC64 of the whole
         object is compared (``result.verified``). The object appears whole or not at all.

@@ -12,12 +12,14 @@ from cosxfer.cli.stdin import is_named
 from cosxfer.cli.values import (
     parse_address,
     parse_count,
+    parse_count_or_auto,
     parse_destination,
     parse_metadata,
     parse_output,
     parse_path,
     parse_seconds,
     parse_size,
+    parse_size_or_auto,
     parse_source,
 )
 from cosxfer.config import HttpVersion
@@ -105,13 +107,15 @@ def cp(
     endpoint: Endpoint = None,
     region: Region = None,
     part_size: Annotated[
-        str | None,
-        typer.Option(
-            help="Size of a part, such as 16MiB. Default: 8 MiB, or more if the file needs over 10,000 parts.",
-            metavar="SIZE",
-        ),
-    ] = None,
-    concurrency: Annotated[str, typer.Option(help="Parts in flight, 1 to 256.", metavar="N")] = "4",
+        str, typer.Option(help="Size of a part, such as 16MiB. auto: fit for the file and the link.", metavar="SIZE")
+    ] = "auto",
+    concurrency: Annotated[
+        str, typer.Option(help="Parts of each file in flight, 1 to 256. auto: as many as the link needs.", metavar="N")
+    ] = "auto",
+    files: Annotated[
+        str,
+        typer.Option(help="With -r: the most files at a time, 1 to 256. auto: as many as the link needs.", metavar="N"),
+    ] = "auto",
     storage_class: Annotated[
         str | None, typer.Option(help="STANDARD, STANDARD_IA, ARCHIVE, …", show_default=False)
     ] = None,
@@ -157,7 +161,7 @@ def cp(
     1 failed, 2 wrong usage or missing keys, 3 done and verified but standard output could not be written, 130
     interrupted.
     """
-    from cosxfer.cli import cp as files
+    from cosxfer.cli import cp as copy
     from cosxfer.cli import tree
     from cosxfer.cli.connection import Connection
     from cosxfer.cli.failures import reported
@@ -172,7 +176,7 @@ def cp(
                 name="--secret-key-file",
             )
         bucket, key = parse_address(destination) if recursive else parse_destination(destination, path)
-        options = files.CopyOptions(
+        options = copy.CopyOptions(
             source=path,
             bucket=bucket,
             key=key,
@@ -183,12 +187,13 @@ def cp(
                 ca_file=None if ca_file is None else parse_path(ca_file, name="--ca-file"),
                 secret_key_file=secret_key_file,
                 anonymous=anonymous,
-                concurrency=parse_count(concurrency, name="--concurrency"),
+                concurrency=parse_count_or_auto(concurrency, name="--concurrency"),
+                files=parse_count_or_auto(files, name="--files"),
                 timeout=parse_seconds(timeout, name="--timeout"),
                 connect_timeout=parse_seconds(connect_timeout, name="--connect-timeout"),
                 max_attempts=parse_count(max_attempts, name="--max-attempts"),
             ),
-            part_size=None if part_size is None else parse_size(part_size, name="--part-size"),
+            part_size=parse_size_or_auto(part_size, name="--part-size"),
             storage_class=storage_class,
             metadata=parse_metadata(meta or []),
             as_json=as_json,
@@ -196,7 +201,7 @@ def cp(
         if recursive:
             tree.run(options, include=include or None, exclude=exclude or None)
         else:
-            files.run(options)
+            copy.run(options)
 
 
 @app.command()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cosxfer import __version__
 from cosxfer._native import KERNEL
+from cosxfer.arguments import AUTO, NumberOrAuto
 from cosxfer.cli.interrupts import TerminatedError, leaves
 from cosxfer.cli.keys import find_keys
 from cosxfer.cli.notices import show
@@ -33,7 +34,8 @@ class Connection:
     ca_file: Path | None = None
     anonymous: bool = False
     secret_key_file: str | None = None
-    concurrency: int = 4
+    concurrency: NumberOrAuto = AUTO
+    files: NumberOrAuto = AUTO
     timeout: float = 60.0
     connect_timeout: float = 10.0
     max_attempts: int = 5
@@ -48,6 +50,7 @@ class Connection:
             endpoint=self.endpoint,
             region=self.region,
             concurrency=self.concurrency,
+            file_parallel_limit=self.files,
             http_version=self.http_version,
             verify=self.ca_file or True,
             anonymous=self.anonymous,

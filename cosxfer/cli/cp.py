@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 
+from cosxfer.arguments import NumberOrAuto
 from cosxfer.cli.connection import Connection, cleaned_up
 from cosxfer.cli.failures import FAILED, UNREPORTED, fail
 from cosxfer.cli.hints import with_hint
@@ -31,7 +32,7 @@ class CopyOptions:
     bucket: str
     key: str
     connection: Connection
-    part_size: int | None
+    part_size: NumberOrAuto
     storage_class: str | None
     metadata: dict[str, str]
     as_json: bool

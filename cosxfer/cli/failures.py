@@ -36,6 +36,7 @@ _GIVEN_UP = (
 _OPTIONS = {
     "concurrency": "--concurrency",
     "connect_timeout_seconds": "--connect-timeout",
+    "file_parallel_limit": "--files",
     "host": "--host",
     "http_version": "--http-version",
     "max_attempts": "--max-attempts",

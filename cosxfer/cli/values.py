@@ -7,6 +7,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from cosxfer.arguments import AUTO, NumberOrAuto, is_auto
 from cosxfer.cos.header_values import META_PREFIX
 from cosxfer.errors import UsageError
 from cosxfer.foreign import shorten
@@ -19,22 +20,37 @@ _SIZE = re.compile(r"(\d{1,18})\s*([kmgt]?)(i?)b?", re.IGNORECASE | re.ASCII)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
-def parse_size(text: str, *, name: str) -> int:
-    """Parse a number of bytes such as ``8388608``, ``8MiB``, ``8M`` (both 8 * 2**20) or ``8MB`` (8 * 10**6)."""
+def parse_size(text: str, *, name: str, otherwise: str = "") -> int:
+    """Parse a number of bytes such as ``8388608``, ``8MiB``, ``8M`` (both 8 * 2**20) or ``8MB`` (8 * 10**6).
+
+    ``otherwise``, another legal value, is for the message.
+    """
     match = _SIZE.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"{name} is {shorten(text)}; write a size such as 8MiB or 8388608", name=name, value=text)
+        end = f", or {otherwise}" if otherwise else ""
+        raise UsageError(f"{name} is {shorten(text)}; write a size such as 8MiB or 8388608{end}", name=name, value=text)
     number, unit, binary = match.groups()
     decimal = not binary and len(unit) == 1 and text.strip().lower().endswith("b")
     base = 1000 if decimal else 1024
     return int(number) * int(base ** _POWERS[unit.lower()])
 
 
-def parse_count(text: str, *, name: str) -> int:
-    """Parse a whole number."""
+def parse_size_or_auto(text: str, *, name: str) -> NumberOrAuto:
+    """Parse what `parse_size` does, or ``auto``."""
+    return AUTO if is_auto(text.strip()) else parse_size(text, name=name, otherwise=AUTO)
+
+
+def parse_count(text: str, *, name: str, otherwise: str = "") -> int:
+    """Parse a whole number. ``otherwise``, another legal value, is for the message."""
     if re.fullmatch(r"[+-]?\d{1,18}", text.strip(), re.ASCII) is None:
-        raise UsageError(f"{name} is {shorten(text)}; write a whole number", name=name, value=text)
+        end = f", or {otherwise}" if otherwise else ""
+        raise UsageError(f"{name} is {shorten(text)}; write a whole number{end}", name=name, value=text)
     return int(text)
+
+
+def parse_count_or_auto(text: str, *, name: str) -> NumberOrAuto:
+    """Parse a whole number, or ``auto``."""
+    return AUTO if is_auto(text.strip()) else parse_count(text, name=name, otherwise=AUTO)
 
 
 def parse_seconds(text: str, *, name: str) -> float:

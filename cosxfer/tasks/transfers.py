@@ -10,7 +10,15 @@ from functools import partial
 from typing import TypeVar, cast
 
 from cosxfer.address import ObjectAddress
-from cosxfer.arguments import as_number, check_callback, check_count, check_names, check_text, wrong_type
+from cosxfer.arguments import (
+    as_number,
+    as_number_or_auto,
+    check_callback,
+    check_count,
+    check_names,
+    check_text,
+    wrong_type,
+)
 from cosxfer.cos.requests import ObjectHeaders, object_headers
 from cosxfer.engine.limiter import Limiter
 from cosxfer.engine.upload.bodies import BodyInput
@@ -40,6 +48,7 @@ from cosxfer.tasks.record import BodyJob, TaskRecord, Watch
 from cosxfer.tasks.task import DELIVERY_SECONDS
 from cosxfer.threads import Workers
 from cosxfer.transport.native_pool import ConnectionLimits
+from cosxfer.walls import walls
 
 R = TypeVar("R")
 
@@ -57,8 +66,8 @@ class Transfers:
         self._digests = Digests(executor)
         config = session.config
         self._limiter = Limiter(
-            tasks=config.file_parallel_limit,
-            slots=config.file_parallel_limit * config.concurrency,
+            tasks=walls(config).unmeasured_tasks,
+            slots=walls(config).unmeasured_slots,
             connections=connections,
         )
         self.queue = TaskQueue(self._limiter, keep=config.max_finished_tasks)
@@ -145,8 +154,8 @@ class Transfers:
             address,
             stream,
             content_length=as_number(content_length),
-            part_size=as_number(part_size),
-            async_limit=as_number(async_limit),
+            part_size=as_number_or_auto(part_size),
+            async_limit=as_number_or_auto(async_limit),
             headers=object_headers(address.key, parameters),
         )
 

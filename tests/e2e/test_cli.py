@@ -49,6 +49,15 @@ def test_cp_prints_one_json_object(server: RunningServer, source: Path) -> None:
     assert dict(head.metadata) == {"colour": "blue", "owner": "me"}
 
 
+def test_cp_takes_automatic_parts_and_limits_the_files_of_a_tree(server: RunningServer, source: Path) -> None:
+    automatic = ("--part-size", "auto", "--concurrency", "auto", "--files")
+    done = run(server, "cp", "-r", source.parent, f"cos://{server.bucket}/tree", "--json", *automatic, "1")
+    assert done.returncode == 0, done.stderr
+    assert [file["parts"] for file in json.loads(done.stdout)["files"]] == [1]
+    done = run(server, "cp", source, f"cos://{server.bucket}/automatic", *automatic, "auto")
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("size", [0, 1, MIB, MIB + 1])
 def test_cp_uploads_files_of_any_size(server: RunningServer, tmp_path: Path, size: int) -> None:
     source = tmp_path / "source"
@@ -80,6 +89,11 @@ def test_cp_over_http2_and_tls(source: Path) -> None:
         (["{source}", "cos://{bucket}/k", "--part-size", "6GiB"], 2, "--part-size is 6442450944 bytes"),
         (["{source}", "cos://{bucket}/k", "--part-size", "many"], 2, "--part-size is 'many'"),
         (["{source}", "cos://{bucket}/k", "--concurrency", "0"], 2, "--concurrency is 0"),
+        (
+            ["{source}", "cos://{bucket}/k", "--files", "257"],
+            2,
+            "--files is 257; it must be a whole number from 1 to 256",
+        ),
         (["{source}", "cos://{bucket}/k", "--meta", "novalue"], 2, "write k=v"),
         (["{source}", "cos://{bucket}/k", "--http-version", "3"], 2, "--http-version is '3'"),
         (["{source}", "cos://{bucket}/k", "--timeout", "0"], 2, "--timeout is 0.0; it must be a number above 0"),
@@ -487,8 +501,10 @@ def test_the_demo_does_the_main_job() -> None:
 def test_help_and_version() -> None:
     assert run(None, "--version").stdout == f"cosxfer {cosxfer.__version__}\n"
     text = run(None, "cp", "--help").stdout
-    for option in ("--endpoint", "--region", "--part-size", "--concurrency", "--storage-class", "--meta", "--json"):
+    for option in ("--endpoint", "--region", "--part-size", "--storage-class", "--meta", "--json"):
         assert option in text
+    for option in ("--part-size", "--concurrency", "--files"):
+        assert "[default: auto]" in text[text.index(option) :].partition("│ --")[0]
 
 
 def test_without_its_extra_the_command_names_the_package_to_install() -> None:

@@ -222,6 +222,8 @@ SETTINGS: dict[str, set[str]] = {
     "verify": {"bool"},
     "concurrency": SIZE,
     "file_parallel_limit": SIZE,
+    "part_size": set(),
+    "memory_budget_bytes": set(),
     "max_finished_tasks": SIZE,
     "max_attempts": SIZE,
     "connect_timeout_seconds": {"int", "float"},

@@ -24,7 +24,7 @@ def test_an_unverified_object_is_a_failure_that_names_what_the_server_sent(
         bucket=BUCKET,
         key="k",
         connection=Connection(),
-        part_size=None,
+        part_size="auto",
         storage_class=None,
         metadata={},
         as_json=False,

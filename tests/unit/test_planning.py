@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from cosxfer.config import check_part_size
 from cosxfer.errors import UsageError
 from cosxfer.limits import GIB, KIB, MAX_OBJECT_BYTES, MAX_PART_BYTES, MAX_PART_NUMBER, MIB, MIN_PART_BYTES
 from cosxfer.planning import (
@@ -13,7 +14,6 @@ from cosxfer.planning import (
     PREFERRED_PART_BYTES,
     Plan,
     StreamPlan,
-    check_part_size,
     hash_batches,
     plan_parts,
     plan_stream,
@@ -80,7 +80,7 @@ def test_a_part_size_outside_the_limits_is_refused_with_value_and_limits(value: 
 @pytest.mark.parametrize("value", [True, 1.0, "8388608", None])
 def test_a_part_size_that_is_no_number_of_bytes_is_refused(value: object) -> None:
     with pytest.raises(UsageError, match="whole number of bytes"):
-        check_part_size(value)  # type: ignore[arg-type]
+        check_part_size(value)
 
 
 @pytest.mark.parametrize("number", [0, -1, 4])

@@ -213,6 +213,7 @@ def test_positional_arguments_that_do_not_fit(kind: Any, args: Any, given: Any, 
         ("Domain", "endpoint"),
         ("Scheme", "endpoint"),
         ("ChunkParallelLimit", "concurrency"),
+        ("ChunkSize", "part_size"),
         ("Timeout", "stall_timeout_seconds"),
         ("getAuthorization", "credentials"),
         ("Retry", "max_attempts"),
@@ -222,7 +223,8 @@ def test_positional_arguments_that_do_not_fit(kind: Any, args: Any, given: Any, 
 def test_a_setting_by_the_name_of_the_sdks_is_refused_by_its_right_name(kind: Any, name: str, ours: str) -> None:
     with pytest.raises(cosxfer.UsageError) as caught:
         kind(**{name: "x"})
-    assert str(caught.value) == f"there is no parameter {name!r}; did you mean {ours}?"
+    unit = " (in bytes)" if ours == "part_size" else ""
+    assert str(caught.value) == f"there is no parameter {name!r}; did you mean {ours}{unit}?"
 
 
 def test_a_setting_in_a_configuration_is_refused_by_its_right_name() -> None:

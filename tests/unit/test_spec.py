@@ -14,7 +14,7 @@ import cosxfer
 from cosxfer.transport.memory import MemoryTransport
 from tests.unit.fake_cos import FakeCos
 
-SETTINGS = {"region": "ap-guangzhou", "max_attempts": 7, "concurrency": 9, "transport": "native"}
+SETTINGS = {"region": "ap-guangzhou", "max_attempts": 7, "concurrency": 9, "part_size": "auto", "transport": "native"}
 KEYS = {"secret_id": "AKIDexample", "secret_key": "secret-of-the-test"}
 KINDS = [cosxfer.Client, cosxfer.AsyncClient]
 

@@ -20,6 +20,7 @@ from cosxfer.engine.upload.part_body import PartBody
 from cosxfer.engine.upload.stream_body import Spooled, StreamBody, bytes_of, pieces_of, spool, view_of
 from cosxfer.engine.upload.unchanged import check_stored, check_unchanged
 from cosxfer.errors import CosxferError, UsageError
+from cosxfer.limits import MAX_OBJECT_BYTES
 from cosxfer.models import MultipartUploadResult, PutObjectResult
 from cosxfer.ops.mistakes import warn_if_path
 from cosxfer.ops.proof import check_crc64
@@ -233,9 +234,9 @@ def _has_memory(body: Any) -> bool:
 
 
 def check_content_length(value: int | None) -> None:
-    """Raise `UsageError` if ``value`` is neither a number of bytes nor None."""
+    """Raise `UsageError` if ``value`` is neither None nor a number of bytes that an object can have."""
     if value is not None:
-        check_count(value, "content_length", unit="bytes")
+        check_count(value, "content_length", maximum=MAX_OBJECT_BYTES, unit="bytes")
 
 
 def check_size(size: int, largest: int, content_length: int | None) -> None:

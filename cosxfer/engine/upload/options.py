@@ -9,7 +9,7 @@ from functools import cache
 from types import UnionType
 from typing import Any, Required, TypedDict, Union, cast, get_args, get_origin, get_type_hints
 
-from cosxfer.arguments import as_number, check_names, wrong_type
+from cosxfer.arguments import NumberOrAuto, as_number, as_number_or_auto, check_names, wrong_type
 from cosxfer.cos.requests import ObjectHeaders
 from cosxfer.errors import UsageError
 from cosxfer.foreign import shorten
@@ -33,7 +33,7 @@ class SendOptions(ObjectHeaders, total=False):
     """How a file is sent."""
 
     async_limit: int | str | None
-    """Parts in flight, 1 to 256; by default the client's ``concurrency``."""
+    """The most parts in flight, 1 to 256, or ``"auto"``: the client chooses. Default: the client's ``concurrency``."""
     upload_add_meta_md5: bool
     """Store the file's MD5 as x-cos-meta-md5. The file is then hashed before the first byte is sent."""
     abort_on_failure: bool
@@ -53,7 +53,7 @@ class DirectoryOptions(SendOptions, total=False):
     """Options that apply to every file of `upload_directory`."""
 
     part_size: int | str | None
-    """Bytes, 1 MiB to 5 GiB; by default 8 MiB, or more if the file would need over 10,000 parts."""
+    """Bytes, 1 MiB to 5 GiB, or ``"auto"``: the client chooses. Default: the client's ``part_size``."""
 
 
 class FileOptions(SliceFileOptions, DirectoryOptions, total=False):
@@ -74,10 +74,10 @@ class FileUpload(FileOptions, total=False):
 class UploadOptions:
     """How a file is uploaded; each field is the keyword of the same name of `upload_file` and `slice_upload_file`."""
 
-    part_size: int | None = None
+    part_size: NumberOrAuto | None = None
     part_size_name: str = "part_size"
     """The name of that parameter in the caller's call, for messages."""
-    async_limit: int | None = None
+    async_limit: NumberOrAuto | None = None
     upload_add_meta_md5: bool = False
     abort_on_failure: bool = True
     restartable: bool = False
@@ -91,9 +91,9 @@ class UploadOptions:
         """Make the options from those of a call, with the headers of the object apart from the rest."""
         parameters = {name: value for name, value in options.items() if name not in _NOT_HEADERS}
         return cls(
-            part_size=as_number(options.get("part_size")),
+            part_size=as_number_or_auto(options.get("part_size")),
             part_size_name=part_size_name,
-            async_limit=as_number(options.get("async_limit")),
+            async_limit=as_number_or_auto(options.get("async_limit")),
             upload_add_meta_md5=options.get("upload_add_meta_md5", False),
             abort_on_failure=options.get("abort_on_failure", True),
             restartable=restartable,

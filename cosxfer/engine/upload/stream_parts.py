@@ -16,13 +16,10 @@ from cosxfer.engine.multipart.source import HashedPart, ReadyPart
 from cosxfer.engine.upload.file_body import ReadableFile, identity_of, name_of
 from cosxfer.engine.upload.stream_body import BufferIterator, next_piece, next_piece_async
 from cosxfer.errors import SourceChangedError, UsageError
-from cosxfer.limits import MAX_PART_NUMBER, MIB
+from cosxfer.limits import MAX_PART_NUMBER
 from cosxfer.planning import PartRange, Plan, StreamPlan
 from cosxfer.sources import SourceIdentity
 from cosxfer.threads import Workers, in_thread
-
-MEMORY_BYTES = 96 * MIB
-"""Parts that are read, hashed or sent hold no more than this, or two parts if these are larger."""
 
 SLOW_SECONDS = 0.1
 """A part that took longer to come is hashed and sent at once, without waiting for others."""
@@ -31,7 +28,8 @@ SLOW_SECONDS = 0.1
 class StreamParts:
     """The part source of one stream.
 
-    ``on_end`` gets the number of bytes once the end was seen; one more than ``plan`` holds if the stream is longer.
+    Parts that are read, hashed or sent hold ``most_bytes``, or two parts if these are larger. ``on_end`` gets the
+    number of bytes once the end was seen; one more than ``plan`` holds if the stream is longer.
     """
 
     def __init__(
@@ -41,6 +39,7 @@ class StreamParts:
         *,
         executor: Workers,
         name: str,
+        most_bytes: int,
         on_end: Callable[[int], None],
     ) -> None:
         self.plan = plan
@@ -50,6 +49,7 @@ class StreamParts:
         """Time spent hashing so far."""
         self._pieces = pieces
         self._executor = executor
+        self._most_bytes = most_bytes
         self._on_end = on_end
         self._rest: memoryview = memoryview(b"")
         """What the last piece held beyond the part that it ended."""
@@ -110,7 +110,7 @@ class StreamParts:
         self._given_back.set()
 
     def _has_room(self, length: int) -> bool:
-        return self._held_parts < 2 or self._held_bytes + length <= MEMORY_BYTES
+        return self._held_parts < 2 or self._held_bytes + length <= self._most_bytes
 
     async def _next_part(self, number: int) -> tuple[PartRange, memoryview]:
         """Read one part; the last one is shorter, or empty."""

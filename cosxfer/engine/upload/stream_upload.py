@@ -8,7 +8,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 
 from cosxfer._native import hashing
 from cosxfer.address import ObjectAddress
-from cosxfer.arguments import wrong_type
+from cosxfer.arguments import NumberOrAuto, wrong_type
 from cosxfer.config import check_concurrency
 from cosxfer.cos.requests import Buffer
 from cosxfer.engine.limiter import Limiter
@@ -28,6 +28,7 @@ from cosxfer.models import Progress, UploadResult
 from cosxfer.ops.session import Session
 from cosxfer.planning import plan_stream
 from cosxfer.threads import Workers
+from cosxfer.walls import part_size_of, parts_in_flight, window_bytes
 
 StreamInput = ReadableFile | Iterable[Buffer] | AsyncIterable[Buffer]
 
@@ -45,8 +46,8 @@ class StreamUpload:
         *,
         content_length: int | None,
         headers: Mapping[str, str],
-        part_size: int | None = None,
-        async_limit: int | None = None,
+        part_size: NumberOrAuto | None = None,
+        async_limit: NumberOrAuto | None = None,
         announced: int | None = None,
     ) -> None:
         """``announced`` is what a file object says of its length, for the progress; it is not trusted."""
@@ -58,8 +59,9 @@ class StreamUpload:
         self._body = body
         self._content_length = content_length
         self._headers = headers
-        self._plan = plan_stream(content_length, part_size_bytes=part_size)
-        self._limit = session.config.concurrency if async_limit is None else async_limit
+        size, name = part_size_of(session.config, part_size, "part_size")
+        self._plan = plan_stream(content_length, part_size_bytes=size, name=name)
+        self._limit = parts_in_flight(session.config, async_limit)
         self._checkpoint = Checkpoint()
 
     @property
@@ -86,7 +88,14 @@ class StreamUpload:
                 )
             reporter.set_total(size)
 
-        parts = StreamParts(pieces_of(body), self._plan, executor=self._executor, name=name, on_end=ended)
+        parts = StreamParts(
+            pieces_of(body),
+            self._plan,
+            executor=self._executor,
+            name=name,
+            most_bytes=window_bytes(self._session.config),
+            on_end=ended,
+        )
         if isinstance(body, ReadableFile):
             await parts.watch(body)
         first = await parts.read_first()
@@ -167,8 +176,8 @@ class StreamJob:
         stream: BodyInput,
         *,
         content_length: int | None,
-        part_size: int | None,
-        async_limit: int | None,
+        part_size: NumberOrAuto | None,
+        async_limit: NumberOrAuto | None,
         headers: Mapping[str, str],
     ) -> None:
         if not isinstance(stream, ReadableFile | AsyncIterable | Iterable) or isinstance(

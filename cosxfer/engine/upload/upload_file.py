@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 
 from cosxfer.address import ObjectAddress
 from cosxfer.arguments import check_count, check_flag, wrong_type
-from cosxfer.config import MAX_CONCURRENCY, check_concurrency
+from cosxfer.config import check_concurrency, check_part_size
 from cosxfer.cos.requests import object_headers, with_md5_metadata
 from cosxfer.engine.limiter import Limiter
 from cosxfer.engine.multipart.abort import Leaving, abort_checkpoint, kept
@@ -36,8 +36,9 @@ from cosxfer.errors import (
 from cosxfer.limits import MAX_PUT_BYTES, MIB
 from cosxfer.models import Progress, UploadResult
 from cosxfer.ops.session import Session
-from cosxfer.planning import PREFERRED_PART_BYTES, Plan, check_part_size, plan_parts
+from cosxfer.planning import PREFERRED_PART_BYTES, Plan, plan_parts
 from cosxfer.sources import FileSource, SmallFile
+from cosxfer.walls import part_size_of, parts_in_flight
 
 DEFAULT_SLICE_SIZE = 1 * MIB
 """A file up to this many bytes is sent in a single PUT (COS SDK: SliceSize)."""
@@ -126,8 +127,10 @@ class FileJob:
         """Return how many requests at a time it can use if the file has ``total`` bytes."""
         if total <= self._slice_size:
             return 1
-        part_size = self._options.part_size or PREFERRED_PART_BYTES
-        return min(MAX_CONCURRENCY, self._options.async_limit or MAX_CONCURRENCY, -(-total // part_size))
+        config, options = self._session.config, self._options
+        part_size, _ = part_size_of(config, options.part_size, options.part_size_name)
+        parts = -(-total // (PREFERRED_PART_BYTES if part_size == "auto" else part_size))
+        return min(parts, parts_in_flight(config, options.async_limit))
 
     async def run(
         self, *, on_hash_progress: Callable[[Progress], None] | None, on_progress: Callable[[Progress], None] | None
@@ -184,12 +187,13 @@ class FileJob:
         on_progress: Callable[[Progress], None] | None,
     ) -> UploadResult:
         began = time.monotonic()
-        options = self._options
+        config, options = self._session.config, self._options
         plan = checkpoint.plan
         if not isinstance(plan, Plan):
-            plan = plan_parts(source.size, part_size_bytes=options.part_size, name=options.part_size_name)
-        usual = self._session.config.concurrency
-        limit = usual if options.async_limit is None else options.async_limit
+            part_size, name = part_size_of(config, options.part_size, options.part_size_name)
+            plan = plan_parts(source.size, part_size_bytes=part_size, name=name)
+        usual = parts_in_flight(config)
+        limit = parts_in_flight(config, options.async_limit)
         parts = FileParts(source, plan, executor=self._executor, opener=self._opener, on_hash_progress=on_hash_progress)
 
         async def with_md5() -> Mapping[str, str]:

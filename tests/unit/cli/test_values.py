@@ -13,8 +13,10 @@ from cosxfer.cli.values import (
     human_rate,
     human_time,
     meant_as_headers,
+    parse_count_or_auto,
     parse_destination,
     parse_output,
+    parse_size_or_auto,
     parse_source,
 )
 from cosxfer.errors import UsageError
@@ -46,6 +48,15 @@ def test_figures_are_for_people() -> None:
         "2 h 1 min",
     ]
     assert [counted(n, "part") for n in (0, 1, 2, 10_000)] == ["0 parts", "1 part", "2 parts", "10,000 parts"]
+
+
+def test_a_number_of_an_option_may_be_automatic() -> None:
+    assert parse_count_or_auto(" auto ", name="--files") == parse_size_or_auto("auto", name="--part-size") == "auto"
+    assert (parse_count_or_auto("12", name="--files"), parse_size_or_auto("2MiB", name="--part-size")) == (12, 2 << 20)
+    with pytest.raises(UsageError, match="--files is 'four'; write a whole number, or auto"):
+        parse_count_or_auto("four", name="--files")
+    with pytest.raises(UsageError, match="--part-size is 'big'; write a size such as 8MiB or 8388608, or auto"):
+        parse_size_or_auto("big", name="--part-size")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,82 @@
+"""What the user allows a client: its walls. Pure: settings in, limits out.
+
+A number in the settings is a wall. ``"auto"`` is none: the scheduler chooses and adapts. This module alone says what
+``concurrency``, ``file_parallel_limit``, ``part_size``, ``memory_budget_bytes`` and ``async_limit`` of a call mean.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cosxfer.arguments import NumberOrAuto
+from cosxfer.config import MAX_CONCURRENCY, ClientConfig
+
+UNMEASURED_TASKS = 3
+"""Tasks at a time while nothing is known of the link."""
+
+UNMEASURED_PARTS = 4
+"""Parts of one upload in flight while nothing is known of the link."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Walls:
+    """The limits that the user has set. None: there is none."""
+
+    tasks: int | None
+    """The most tasks that run at a time."""
+    per_transfer: int | None
+    """How many parts of each upload are in flight, no more and no less."""
+    least_slots: int
+    """The fewest parts in flight of the whole client."""
+    most_slots: int
+    """The most parts in flight. If it equals ``least_slots``, the number is fixed."""
+
+    @property
+    def unmeasured_tasks(self) -> int:
+        """Tasks at a time while nothing is known of the link."""
+        return UNMEASURED_TASKS if self.tasks is None else self.tasks
+
+    @property
+    def unmeasured_slots(self) -> int:
+        """Parts in flight while nothing is known of the link."""
+        return self.unmeasured_tasks * (UNMEASURED_PARTS if self.per_transfer is None else self.per_transfer)
+
+
+def walls(config: ClientConfig) -> Walls:
+    """Return the walls of a client with these settings.
+
+    - ``concurrency`` and ``file_parallel_limit`` are numbers: their product is in flight, no more and no less.
+    - ``concurrency`` alone: each upload has so many parts in flight. The scheduler chooses how many uploads run.
+    - ``file_parallel_limit`` alone: so many tasks at most. The scheduler chooses how many parts are in flight.
+    """
+    tasks = _number(config.file_parallel_limit)
+    parts = _number(config.concurrency)
+    if parts is None:
+        return Walls(tasks=tasks, per_transfer=None, least_slots=1, most_slots=MAX_CONCURRENCY)
+    if tasks is None:
+        whole_uploads = MAX_CONCURRENCY // parts * parts
+        return Walls(tasks=None, per_transfer=parts, least_slots=parts, most_slots=whole_uploads)
+    return Walls(tasks=tasks, per_transfer=parts, least_slots=tasks * parts, most_slots=tasks * parts)
+
+
+def _number(setting: NumberOrAuto) -> int | None:
+    return setting if isinstance(setting, int) else None
+
+
+def parts_in_flight(config: ClientConfig, async_limit: NumberOrAuto | None = None) -> int:
+    """Return how many parts of one upload may be in flight; None for ``async_limit`` means the client's setting."""
+    number = _number(config.concurrency if async_limit is None else async_limit)
+    return UNMEASURED_PARTS if number is None else number
+
+
+def window_bytes(config: ClientConfig) -> int:
+    """Return how many bytes of parts may be in flight: three quarters of the budget. The rest is kept for retries."""
+    return config.memory_budget_bytes * 3 // 4
+
+
+def part_size_of(config: ClientConfig, part_size: NumberOrAuto | None, name: str) -> tuple[NumberOrAuto, str]:
+    """Return the part size of an upload and the name of the parameter that says it, for messages.
+
+    ``part_size`` is the parameter ``name`` of the call. None means the client's setting.
+    """
+    return (config.part_size, "part_size") if part_size is None else (part_size, name)
