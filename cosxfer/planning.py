@@ -46,14 +46,14 @@ class Plan:
 
     def length(self, number: int) -> int:
         """Bytes of the part with this number, from 1."""
-        return self.part(number).length
+        if not 1 <= number <= self.count:
+            raise IndexError(number)
+        return min(self.part_size_bytes, self.size - (number - 1) * self.part_size_bytes)
 
     def part(self, number: int) -> PartRange:
         """Return the part with this number, from 1."""
-        if not 1 <= number <= self.count:
-            raise IndexError(number)
-        offset = (number - 1) * self.part_size_bytes
-        return PartRange(number=number, offset=offset, length=min(self.part_size_bytes, self.size - offset))
+        length = self.length(number)
+        return PartRange(number=number, offset=(number - 1) * self.part_size_bytes, length=length)
 
     def __iter__(self) -> Iterator[PartRange]:
         return map(self.part, range(1, self.count + 1))

@@ -5,27 +5,16 @@ Only the methods of `Checkpoint` change it, so that a journal on disk can record
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
 
 from cosxfer._native import hashing
 from cosxfer.cos.identifiers import bare_etag
+from cosxfer.engine.multipart.part_table import PartTable
 from cosxfer.engine.multipart.source import HashedPart
 from cosxfer.errors import SourceChangedError
 from cosxfer.models import Part
-from cosxfer.planning import PartRange, Plan, StreamPlan
+from cosxfer.planning import Plan, StreamPlan
 from cosxfer.sources import RegularFile, SourceIdentity
-
-
-@dataclass(frozen=True, slots=True)
-class DonePart:
-    """A part that the server has."""
-
-    offset: int
-    length: int
-    md5: bytes
-    crc64: int
-    etag: str
 
 
 class Checkpoint:
@@ -37,7 +26,7 @@ class Checkpoint:
         self._upload_id = ""
         self._plan: Plan | StreamPlan | None = None
         self._identity: SourceIdentity | None = None
-        self._done: dict[int, DonePart] = {}
+        self._done = PartTable()
         self._completing = False
 
     @property
@@ -59,8 +48,8 @@ class Checkpoint:
         return self._identity
 
     @property
-    def done(self) -> Mapping[int, DonePart]:
-        """The parts that the server has, by number."""
+    def done(self) -> Collection[int]:
+        """The numbers of the parts that the server has."""
         return self._done
 
     @property
@@ -71,20 +60,19 @@ class Checkpoint:
     @property
     def loaded(self) -> int:
         """Bytes of the parts that the server has."""
-        return sum(part.length for part in self._done.values())
+        return self._done.size
 
     def begin(self, upload_id: str, plan: Plan | StreamPlan, identity: SourceIdentity | None) -> None:
         """The server has initiated the upload."""
         self._upload_id = upload_id
         self._plan = plan
         self._identity = identity
-        self._done = {}
+        self._done = PartTable()
         self._completing = False
 
     def add(self, part: HashedPart, etag: str) -> None:
         """The server has stored ``part``."""
-        place = part.range
-        self._done[place.number] = DonePart(place.offset, place.length, part.md5, part.crc64, etag)
+        self._done.add(part, etag)
 
     def begin_completion(self) -> None:
         """Complete is about to be sent."""
@@ -98,7 +86,7 @@ class Checkpoint:
         """Nothing is left on the server: the next run starts from the beginning."""
         self._upload_id = ""
         self._plan = None
-        self._done = {}
+        self._done = PartTable()
         self._completing = False
 
     def keep_listed(self, listed: Iterable[Part]) -> tuple[int, dict[int, Part]]:
@@ -107,15 +95,14 @@ class Checkpoint:
         Returns how many are missing, and what else the server lists: parts whose response may have been lost.
         """
         others = {part.part_number: part for part in listed}
-        kept = {}
-        for number, part in self._done.items():
+        before = len(self._done)
+        for number, length, etag in list(self._done.etags()):
             theirs = others.get(number)
-            if theirs and theirs.size == part.length and bare_etag(theirs.etag) == bare_etag(part.etag):
-                kept[number] = part
+            if theirs and theirs.size == length and bare_etag(theirs.etag) == bare_etag(etag):
                 del others[number]
-        missing = len(self._done) - len(kept)
-        self._done = kept
-        return missing, others
+            else:
+                self._done.remove(number)
+        return before - len(self._done), others
 
     def check_source(self, source: RegularFile) -> bool:
         """Raise `SourceChangedError` if ``source`` is not the file that the parts are of, or was written to.
@@ -141,26 +128,24 @@ class Checkpoint:
 
     def hashed(self) -> Iterator[HashedPart]:
         """The parts that are done, in the order of their numbers, with their places in the source."""
-        for number, part in sorted(self._done.items()):
-            place = PartRange(number=number, offset=part.offset, length=part.length)
-            yield HashedPart(range=place, md5=part.md5, crc64=part.crc64)
+        return self._done.hashed()
 
     def to_complete(self) -> list[Part]:
         """The parts as Complete takes them."""
-        return [Part(part_number=number, etag=part.etag) for number, part in sorted(self._done.items())]
+        return [Part(part_number=number, etag=etag) for number, _, etag in self._done.etags()]
 
     def etags_are_md5s(self) -> bool:
         """Whether the ETag of each part is its MD5."""
-        return all(bare_etag(part.etag) == part.md5.hex() for part in self._done.values())
+        return self._done.etags_are_md5s()
 
     def check_contiguous(self, size: int) -> int:
         """Assert that every one of ``size`` bytes is in exactly one part; returns the CRC64 of the whole."""
         crc64 = offset = 0
-        for expected, (number, part) in enumerate(sorted(self._done.items()), start=1):
+        for expected, (number, begin, length, part_crc64) in enumerate(self._done.places(), start=1):
             assert number == expected, f"part {expected} is missing"
-            assert part.offset == offset, f"part {number} begins at {part.offset}, not at {offset}"
-            offset += part.length
-            crc64 = hashing.crc64_combine(crc64, part.crc64, part.length)
+            assert begin == offset, f"part {number} begins at {begin}, not at {offset}"
+            offset += length
+            crc64 = hashing.crc64_combine(crc64, part_crc64, length)
         assert self._done, "there is no part"
         assert offset == size, f"the parts hold {offset} of {size} bytes"
         return crc64

@@ -78,7 +78,9 @@ class FileParts:
     async def _hash(
         self, done: Container[int], window: int, whole: hashing.Md5 | None
     ) -> AsyncGenerator[HashedPart, None]:
-        self._reporter.start(sum(part.length for part in self.plan if part.number in done))
+        self._reporter.start(
+            sum(self.plan.length(number) for number in range(1, self.plan.count + 1) if number in done)
+        )
         ahead = HashAhead(self._file, executor=self._executor, on_hashed=self._reporter.add, whole=whole)
         batches = hash_batches(self.plan, lanes=hashing.lanes(), concurrency=window, done=done)
         try:

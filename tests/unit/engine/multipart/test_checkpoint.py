@@ -65,7 +65,7 @@ def test_quotes_and_case_of_an_etag_do_not_matter(checkpoint: Checkpoint) -> Non
 def test_a_cleared_one_begins_anew(checkpoint: Checkpoint) -> None:
     checkpoint.begin_completion()
     checkpoint.clear()
-    assert (checkpoint.upload_id, checkpoint.done, checkpoint.completing, checkpoint.loaded) == ("", {}, False, 0)
+    assert (checkpoint.upload_id, [*checkpoint.done], checkpoint.completing, checkpoint.loaded) == ("", [], False, 0)
 
 
 @pytest.mark.parametrize(
