@@ -32,7 +32,14 @@ MAX_CONCURRENCY = 256
 
 DEFAULT_MEMORY_BUDGET_BYTES = 256 * MIB
 MIN_MEMORY_BUDGET_BYTES = 16 * MIB
-"""Room for two parts of a stream of the preferred size."""
+
+
+def window_bytes(memory_budget_bytes: int) -> int:
+    """Return how many bytes of parts may be in flight: three quarters of the budget. The rest is kept for retries."""
+    return memory_budget_bytes * 3 // 4
+
+
+DEFAULT_WINDOW_BYTES = window_bytes(DEFAULT_MEMORY_BUDGET_BYTES)
 
 
 @explains_arguments

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cosxfer.arguments import AUTO, NumberOrAuto, shown
-from cosxfer.config import check_part_size
+from cosxfer.config import DEFAULT_WINDOW_BYTES, check_part_size
 from cosxfer.errors import UsageError
 from cosxfer.limits import MAX_OBJECT_BYTES, MAX_PART_BYTES, MAX_PART_NUMBER, MIB, MIN_PART_BYTES
 
@@ -59,6 +59,9 @@ class Plan:
         return map(self.part, range(1, self.count + 1))
 
 
+STREAM_BYTES = 8 * 10**12
+"""What the automatic parts of a stream hold at least."""
+
 PARTS_OF_ONE_SIZE = 1000
 """After so many parts of a stream the next ones are twice as large, so that 10,000 parts hold any length."""
 
@@ -72,30 +75,81 @@ class StreamPlan:
     """
 
     first_part_bytes: int = PREFERRED_PART_BYTES
+    parts_of_one_size: int = PARTS_OF_ONE_SIZE
+
+    @property
+    def holds(self) -> int:
+        """Bytes of the longest stream."""
+        each = self.parts_of_one_size
+        return sum(
+            self.length(first) * (min(each, MAX_PART_NUMBER + 1 - first))
+            for first in range(1, MAX_PART_NUMBER + 1, each)
+        )
 
     def length(self, number: int) -> int:
         """Bytes of the part with this number, from 1; the last part of a stream is shorter."""
-        return min(self.first_part_bytes << ((number - 1) // PARTS_OF_ONE_SIZE), MAX_PART_BYTES)
+        return min(self.first_part_bytes << ((number - 1) // self.parts_of_one_size), MAX_PART_BYTES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkKnowledge:
+    """What is known of the link, for the automatic part size."""
+
+    slots: int = EXPECTED_SLOTS
+    """Parts in flight that are expected, of this upload."""
+    stream_bytes_per_second: float | None = None
+    """Goodput of one part in flight; None if it is not known."""
 
 
 def plan_stream(
-    size: int | None, *, part_size_bytes: NumberOrAuto = AUTO, name: str = "part_size"
+    size: int | None,
+    *,
+    part_size_bytes: NumberOrAuto = AUTO,
+    known: LinkKnowledge | None = None,
+    window_bytes: int = DEFAULT_WINDOW_BYTES,
+    name: str = "part_size",
 ) -> Plan | StreamPlan:
     """Plan the parts of a stream of ``size`` bytes, or of an unknown length if that is None.
 
-    Raises `UsageError` as `plan_parts` does.
+    The other parameters and the errors are those of `plan_parts`.
     """
     if size is not None:
-        return plan_parts(size, part_size_bytes=part_size_bytes, name=name)
-    first = check_part_size(part_size_bytes, name=name)
-    return StreamPlan(first_part_bytes=first) if isinstance(first, int) else StreamPlan()
+        return plan_parts(size, part_size_bytes=part_size_bytes, known=known, window_bytes=window_bytes, name=name)
+    given = check_part_size(part_size_bytes, name=name)
+    return StreamPlan(first_part_bytes=given) if isinstance(given, int) else _auto_stream(known, window_bytes)
 
 
-def plan_parts(size: int, *, part_size_bytes: NumberOrAuto = AUTO, name: str = "part_size") -> Plan:
+def _auto_stream(known: LinkKnowledge | None, window_bytes: int) -> StreamPlan:
+    """Choose the first part for the link and the window, and how soon the parts double.
+
+    The smaller the first part, the sooner: 10,000 parts have to hold `STREAM_BYTES`.
+    """
+    known = known or LinkKnowledge(slots=2)
+    first = auto_part_size(
+        MAX_PART_NUMBER * MIN_PART_BYTES,  # for which each part size is legal
+        window_bytes=window_bytes,
+        slots=max(2, known.slots),
+        stream_bytes_per_second=known.stream_bytes_per_second,
+    )
+    plan = StreamPlan(first_part_bytes=first)
+    while plan.holds < STREAM_BYTES:
+        plan = replace(plan, parts_of_one_size=plan.parts_of_one_size - 50)
+    return plan
+
+
+def plan_parts(
+    size: int,
+    *,
+    part_size_bytes: NumberOrAuto = AUTO,
+    known: LinkKnowledge | None = None,
+    window_bytes: int = DEFAULT_WINDOW_BYTES,
+    name: str = "part_size",
+) -> Plan:
     """Split ``size`` bytes into parts within the limits of COS: 1 MiB to 5 GiB each, at most 10,000.
 
-    A part size that is given (the parameter ``name``) is kept or refused, never changed. Otherwise it is 8 MiB, or
-    as many whole MiB as 10,000 parts need. Raises `UsageError` with the value and the limit.
+    A part size that is given (the parameter ``name``) is kept or refused, never changed. ``"auto"`` is fit for the link
+    that is ``known``: see `auto_part_size`, to which ``window_bytes`` is passed. If nothing adapts to the link (None),
+    it is 8 MiB, or as many whole MiB as 10,000 parts need. Raises `UsageError` with the value and the limit.
     """
     if size > MAX_OBJECT_BYTES:
         raise UsageError(
@@ -105,8 +159,7 @@ def plan_parts(size: int, *, part_size_bytes: NumberOrAuto = AUTO, name: str = "
         )
     given = check_part_size(part_size_bytes, name=name)
     if not isinstance(given, int):
-        needed = -(-size // MAX_PART_NUMBER)
-        return Plan(size=size, part_size_bytes=max(PREFERRED_PART_BYTES, -(-needed // MIB) * MIB))
+        return Plan(size=size, part_size_bytes=_auto_size(size, known, window_bytes))
     plan = Plan(size=size, part_size_bytes=given)
     if plan.count > MAX_PART_NUMBER:
         smallest = -(-size // MAX_PART_NUMBER)
@@ -117,6 +170,17 @@ def plan_parts(size: int, *, part_size_bytes: NumberOrAuto = AUTO, name: str = "
             value=given,
         )
     return plan
+
+
+def _auto_size(size: int, known: LinkKnowledge | None, window_bytes: int) -> int:
+    if known is None:
+        return max(PREFERRED_PART_BYTES, _whole_mib(-(-size // MAX_PART_NUMBER)))
+    return auto_part_size(
+        size,
+        window_bytes=window_bytes,
+        slots=known.slots,
+        stream_bytes_per_second=known.stream_bytes_per_second,
+    )
 
 
 def auto_part_size(

@@ -1,7 +1,7 @@
 """What the user allows a client: its walls. Pure: settings in, limits out.
 
 A number in the settings is a wall. ``"auto"`` is none: the scheduler chooses and adapts. This module alone says what
-``concurrency``, ``file_parallel_limit``, ``part_size``, ``memory_budget_bytes`` and ``async_limit`` of a call mean.
+``concurrency``, ``file_parallel_limit``, ``part_size`` and the ``async_limit`` of a call mean together.
 """
 
 from __future__ import annotations
@@ -67,11 +67,6 @@ def parts_in_flight(config: ClientConfig, async_limit: NumberOrAuto | None = Non
     """Return how many parts of one upload may be in flight; None for ``async_limit`` means the client's setting."""
     number = _number(config.concurrency if async_limit is None else async_limit)
     return UNMEASURED_PARTS if number is None else number
-
-
-def window_bytes(config: ClientConfig) -> int:
-    """Return how many bytes of parts may be in flight: three quarters of the budget. The rest is kept for retries."""
-    return config.memory_budget_bytes * 3 // 4
 
 
 def part_size_of(config: ClientConfig, part_size: NumberOrAuto | None, name: str) -> tuple[NumberOrAuto, str]:

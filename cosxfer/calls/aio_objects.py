@@ -63,9 +63,9 @@ class AsyncObjectCalls(AsyncCalls):
         or an iterable or asynchronous iterable of bytes. Content-MD5 is sent with it: ``content_md5`` in base64, else
         it is computed. The server's CRC64 is compared; the call raises `cosxfer.IntegrityError` if it differs.
 
-        A body that can be read only once (an iterator, a pipe) is kept in memory up to 8 MiB. A longer one is sent in
-        parts like `upload_stream`, and so is a file object of more than 5 GiB. With ``content_length`` such a body is
-        sent directly, once and without a computed Content-MD5. With ``content_md5`` alone it is first kept in a
+        A body that can be read only once (an iterator, a pipe) is kept in memory up to one part, 8 MiB. A longer one is
+        sent in parts like `upload_stream`, and so is a file object of more than 5 GiB. With ``content_length`` such a
+        body is sent directly, once and without a computed Content-MD5. With ``content_md5`` alone it is first kept in a
         temporary file. If the body does not have ``content_length`` bytes, the call raises `cosxfer.UsageError` and
         stores no object.
 
@@ -147,12 +147,12 @@ class AsyncObjectCalls(AsyncCalls):
         in parts. Each part is kept in memory until the server has it, so it has a Content-MD5 and can be sent again.
         At the end the CRC64 of the object is compared.
 
-        ``part_size`` is that of the first 1,000 parts (``"auto"``: 8 MiB); the next 1,000 parts are twice as large, and
-        so on. By default it is the client's ``part_size``. With ``content_length`` all parts have one size, and a
-        stream of another length raises `cosxfer.UsageError` and stores no object. ``async_limit`` is the most parts in
-        flight, by default the client's ``concurrency``. Parts that are read, hashed or sent take at most three quarters
-        of the client's ``memory_budget_bytes``, or two parts if these are larger. Until the end of the stream is seen,
-        the ``total`` of a progress is 0, unless ``content_length`` or a file object gives it.
+        ``part_size`` is that of the first 1,000 parts (``"auto"``: about 8 MiB); the next 1,000 parts are twice as
+        large, and so on. By default it is the client's ``part_size``. With ``content_length`` all parts have one size,
+        and a stream of another length raises `cosxfer.UsageError` and stores no object. ``async_limit`` is the most
+        parts in flight, by default the client's ``concurrency``. Parts that are read, hashed or sent take at most three
+        quarters of the client's ``memory_budget_bytes``, or two parts if these are larger. Until the end of the stream
+        is seen, the ``total`` of a progress is 0, unless ``content_length`` or a file object gives it.
 
         Like `put_object` it is a task that takes no slot. It can be cancelled, but not paused, because its stream
         cannot be read again. If it fails or is cancelled, its parts are deleted from the server. ``parameters`` are the

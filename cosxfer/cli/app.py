@@ -107,7 +107,7 @@ def cp(
     endpoint: Endpoint = None,
     region: Region = None,
     part_size: Annotated[
-        str, typer.Option(help="Size of a part, such as 16MiB. auto: fit for the file and the link.", metavar="SIZE")
+        str, typer.Option(help="Size of a part, such as 16MiB. auto: fit for file and link.", metavar="SIZE")
     ] = "auto",
     concurrency: Annotated[
         str, typer.Option(help="Parts of each file in flight, 1 to 256. auto: as many as the link needs.", metavar="N")

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import tracemalloc
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from cosxfer.arguments import shown
+from cosxfer.config import MIN_MEMORY_BUDGET_BYTES, window_bytes
 from cosxfer.errors import UsageError
 from cosxfer.limits import GIB, MAX_OBJECT_BYTES, MAX_PART_BYTES, MAX_PART_NUMBER, MIB, MIN_PART_BYTES
-from cosxfer.planning import EXPECTED_SLOTS, PREFERRED_PART_BYTES, auto_part_size, plan_parts
+from cosxfer.planning import (
+    EXPECTED_SLOTS,
+    PREFERRED_PART_BYTES,
+    STREAM_BYTES,
+    LinkKnowledge,
+    StreamPlan,
+    auto_part_size,
+    plan_parts,
+    plan_stream,
+)
 
 BUDGET = 192 * MIB
 
@@ -62,6 +74,93 @@ def test_a_part_size_of_the_user_is_kept_or_refused_and_never_changed(size: int,
         return
     with pytest.raises(UsageError):
         plan_parts(size, part_size_bytes=part)
+
+
+anything = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.floats(),
+    st.text(),
+    st.binary(),
+    st.integers(),
+    st.just(10**5000),
+    st.just(-(10**5000)),
+)
+
+
+@given(st.one_of(sizes, st.integers(MAX_OBJECT_BYTES, 10**30)), anything, st.sampled_from(["part_size", "slice_size"]))
+def test_whatever_is_given_as_a_part_size_ends_in_a_legal_plan_or_a_usage_error(
+    size: int, given_size: Any, name: str
+) -> None:
+    number = isinstance(given_size, int) and not isinstance(given_size, bool)
+    legal = number and MIN_PART_BYTES <= given_size <= MAX_PART_BYTES and size <= given_size * MAX_PART_NUMBER
+    for plan in (plan_parts, plan_stream):
+        if legal and size <= MAX_OBJECT_BYTES:
+            made = plan(size, part_size_bytes=given_size, name=name)
+            assert made.part_size_bytes == given_size
+            continue
+        with pytest.raises(UsageError) as caught:
+            plan(size, part_size_bytes=given_size, name=name)
+        if size > MAX_OBJECT_BYTES:
+            assert (caught.value.name, caught.value.value) == ("size", size)
+            assert str(size) in str(caught.value)
+        else:
+            assert caught.value.name == name
+            assert caught.value.value is given_size
+            assert str(caught.value).startswith(f"{name} is {shown(given_size)}")
+
+
+links = st.builds(
+    LinkKnowledge,
+    slots=st.integers(0, 1000),
+    stream_bytes_per_second=st.one_of(st.none(), st.floats(0), st.just(float("nan"))),
+)
+budgets = st.integers(MIN_MEMORY_BUDGET_BYTES, 1 << 40)
+
+
+@given(sizes, st.one_of(st.none(), links), budgets)
+@example(MAX_OBJECT_BYTES, None, MIN_MEMORY_BUDGET_BYTES)
+@example(MAX_OBJECT_BYTES, LinkKnowledge(slots=256), MIN_MEMORY_BUDGET_BYTES)
+def test_the_parts_of_an_automatic_plan_are_legal_contiguous_and_hold_the_file(
+    size: int, known: LinkKnowledge | None, budget: int
+) -> None:
+    plan = plan_parts(size, known=known, window_bytes=window_bytes(budget))
+    assert plan_stream(size, known=known, window_bytes=window_bytes(budget)) == plan
+    assert 1 <= plan.count <= MAX_PART_NUMBER
+    assert MIN_PART_BYTES <= plan.part_size_bytes <= MAX_PART_BYTES
+    whole, last = plan.count - 1, plan.part(plan.count)
+    assert last.offset == whole * plan.part_size_bytes
+    assert last.offset + last.length == size
+    assert 0 < last.length <= plan.part_size_bytes or size == 0
+    if known is not None:
+        rate = known.stream_bytes_per_second
+        chosen = auto_part_size(
+            size, window_bytes=window_bytes(budget), slots=known.slots, stream_bytes_per_second=rate
+        )
+        assert plan.part_size_bytes == chosen
+
+
+@given(st.one_of(st.none(), links), budgets)
+@example(None, MIN_MEMORY_BUDGET_BYTES)
+@example(LinkKnowledge(slots=256), MIN_MEMORY_BUDGET_BYTES)
+def test_automatic_parts_of_a_stream_are_legal_begin_inside_the_budget_and_hold_8_terabytes(
+    known: LinkKnowledge | None, budget: int
+) -> None:
+    plan = plan_stream(None, known=known, window_bytes=window_bytes(budget))
+    assert isinstance(plan, StreamPlan)
+    lengths = [plan.length(number) for number in range(1, MAX_PART_NUMBER + 1)]
+    assert lengths == sorted(lengths)
+    assert lengths[0] >= MIN_PART_BYTES
+    assert lengths[-1] <= MAX_PART_BYTES
+    assert 2 * lengths[0] <= window_bytes(budget)
+    assert plan.holds == sum(lengths) >= STREAM_BYTES
+
+
+def test_a_stream_begins_with_8_mib_unless_the_budget_or_the_link_says_otherwise() -> None:
+    assert plan_stream(None) == StreamPlan()
+    assert plan_stream(None, window_bytes=window_bytes(MIN_MEMORY_BUDGET_BYTES)).length(1) == 6 * MIB
+    assert plan_stream(None, known=LinkKnowledge(slots=96)).length(1) == 2 * MIB
+    assert plan_stream(None, known=LinkKnowledge(slots=4, stream_bytes_per_second=10e6)).length(1) == 23 * MIB
 
 
 def test_a_file_of_64_mib_is_cut_so_that_a_capped_link_can_be_filled() -> None:

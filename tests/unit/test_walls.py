@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import cosxfer
 from cosxfer.config import MAX_CONCURRENCY, ClientConfig
-from cosxfer.limits import MAX_PART_BYTES, MIB
+from cosxfer.limits import MAX_OBJECT_BYTES, MIB
 from cosxfer.walls import UNMEASURED_PARTS, UNMEASURED_TASKS, Walls, parts_in_flight, walls
 from tests.unit.fake_cos import BUCKET, FakeCos
 
@@ -124,29 +124,32 @@ VAST = 10**5000
     [
         pytest.param(VAST, id="vast"),
         pytest.param(-VAST, id="vast below 0"),
-        MAX_PART_BYTES + 1,
+        MAX_OBJECT_BYTES + 1,
         "1e9",
         "autos",
         2.0,
         True,
     ],
 )
-@pytest.mark.parametrize("name", ["part_size", "async_limit"])
+@pytest.mark.parametrize("name", ["part_size", "async_limit", "content_length"])
 def test_no_value_of_a_call_ends_in_another_error(cos: FakeCos, tmp_path: Path, name: str, value: Any) -> None:
     path = tmp_path / "f"
     path.write_bytes(bytes(2 * MIB))
     with cos.blocking_client() as client:
-        calls = (
+        calls = [
             lambda: client.upload_file(BUCKET, "k", path, **{name: value}),
-            lambda: client.upload_directory(BUCKET, "k", tmp_path, **{name: value}),
             lambda: client.upload_stream(BUCKET, "k", [b"x"], **{name: value}),
             lambda: client.submit_upload_stream(BUCKET, "k", [b"x"], **{name: value}),
-        )
+        ]
+        if name == "content_length":
+            calls.append(lambda: client.put_object(BUCKET, "k", b"x", **{name: value}))
+        else:
+            calls.append(lambda: client.upload_directory(BUCKET, "k", tmp_path, **{name: value}))
         for call in calls:
             with pytest.raises(cosxfer.UsageError) as caught:
                 call()
             assert caught.value.name == name
-        given = {"async_limit": value} if name == "async_limit" else {"slice_size": value}
+        given = {"slice_size" if name == "part_size" else name: value}
         with pytest.raises(cosxfer.UsageError) as caught:
             client.slice_upload_file(BUCKET, "k", path, **given)
         assert caught.value.name in given

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from cosxfer._native import hashing
 from cosxfer.address import ObjectAddress
 from cosxfer.arguments import NumberOrAuto, wrong_type
-from cosxfer.config import check_concurrency
+from cosxfer.config import check_concurrency, window_bytes
 from cosxfer.cos.requests import Buffer
 from cosxfer.engine.limiter import Limiter
 from cosxfer.engine.multipart.abort import Leaving, abort_checkpoint
@@ -28,7 +28,7 @@ from cosxfer.models import Progress, UploadResult
 from cosxfer.ops.session import Session
 from cosxfer.planning import plan_stream
 from cosxfer.threads import Workers
-from cosxfer.walls import part_size_of, parts_in_flight, window_bytes
+from cosxfer.walls import part_size_of, parts_in_flight
 
 StreamInput = ReadableFile | Iterable[Buffer] | AsyncIterable[Buffer]
 
@@ -60,7 +60,8 @@ class StreamUpload:
         self._content_length = content_length
         self._headers = headers
         size, name = part_size_of(session.config, part_size, "part_size")
-        self._plan = plan_stream(content_length, part_size_bytes=size, name=name)
+        self._window_bytes = window_bytes(session.config.memory_budget_bytes)
+        self._plan = plan_stream(content_length, part_size_bytes=size, window_bytes=self._window_bytes, name=name)
         self._limit = parts_in_flight(session.config, async_limit)
         self._checkpoint = Checkpoint()
 
@@ -93,7 +94,7 @@ class StreamUpload:
             self._plan,
             executor=self._executor,
             name=name,
-            most_bytes=window_bytes(self._session.config),
+            most_bytes=self._window_bytes,
             on_end=ended,
         )
         if isinstance(body, ReadableFile):

@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 
 from cosxfer.address import ObjectAddress
 from cosxfer.arguments import check_count, check_flag, wrong_type
-from cosxfer.config import check_concurrency, check_part_size
+from cosxfer.config import check_concurrency, check_part_size, window_bytes
 from cosxfer.cos.requests import object_headers, with_md5_metadata
 from cosxfer.engine.limiter import Limiter
 from cosxfer.engine.multipart.abort import Leaving, abort_checkpoint, kept
@@ -191,7 +191,8 @@ class FileJob:
         plan = checkpoint.plan
         if not isinstance(plan, Plan):
             part_size, name = part_size_of(config, options.part_size, options.part_size_name)
-            plan = plan_parts(source.size, part_size_bytes=part_size, name=name)
+            window = window_bytes(config.memory_budget_bytes)
+            plan = plan_parts(source.size, part_size_bytes=part_size, window_bytes=window, name=name)
         usual = parts_in_flight(config)
         limit = parts_in_flight(config, options.async_limit)
         parts = FileParts(source, plan, executor=self._executor, opener=self._opener, on_hash_progress=on_hash_progress)
