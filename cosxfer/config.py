@@ -13,6 +13,7 @@ from cosxfer.arguments import (
     NumberOrAuto,
     check_count,
     check_count_or_auto,
+    check_flag,
     check_positive,
     check_text,
     is_auto,
@@ -65,6 +66,9 @@ class ClientConfig:
     memory_budget_bytes: int = DEFAULT_MEMORY_BUDGET_BYTES
     """The most memory for parts of streams, at least 16 MiB. A quarter of it is kept for retries. A stream holds at
     least two parts, whatever their size."""
+    endpoint_memory: bool = True
+    """Whether the client starts from what earlier ones learned of its endpoint, and keeps what it learns. That is a
+    small file in the user's state directory (``COSXFER_STATE_DIR``). It has no keys and no names of buckets."""
     max_finished_tasks: int = 10_000
     """Finished tasks that stay in the task list. If there are more, the oldest leave the list."""
     max_attempts: int = 5
@@ -101,6 +105,7 @@ class ClientConfig:
         check_concurrency(self.file_parallel_limit, name="file_parallel_limit")
         check_part_size(self.part_size)
         check_count(self.memory_budget_bytes, "memory_budget_bytes", minimum=MIN_MEMORY_BUDGET_BYTES, unit="bytes")
+        check_flag(self.endpoint_memory, "endpoint_memory")
         check_count(self.max_finished_tasks, "max_finished_tasks")
         check_count(self.max_attempts, "max_attempts", minimum=1)
         for name in ("connect_timeout_seconds", "stall_timeout_seconds", "complete_timeout_seconds"):

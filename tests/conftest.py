@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 from hypothesis import settings
@@ -9,6 +10,9 @@ from hypothesis import settings
 # A busy machine is no failure: no test depends on time.
 settings.register_profile("cosxfer", deadline=None)
 settings.load_profile("cosxfer")
+
+# No test reads or changes what the user's clients have learned, and none learns from another.
+os.environ["COSXFER_STATE_DIR"] = os.devnull
 
 # A shell ignores SIGINT for what it runs in the background, nohup SIGHUP; what tests start would inherit that.
 for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):

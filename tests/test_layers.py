@@ -35,6 +35,7 @@ LEVELS = {
     "cosxfer.tuning": 2,
     "cosxfer.walls": 2,
     "cosxfer.transport": 3,
+    "cosxfer.endpoint_memory": 3,
     "cosxfer.paths": 3,
     "cosxfer.sources": 3,
     "cosxfer.tree": 3,

@@ -224,6 +224,7 @@ SETTINGS: dict[str, set[str]] = {
     "file_parallel_limit": SIZE,
     "part_size": set(),
     "memory_budget_bytes": set(),
+    "endpoint_memory": {"bool"},
     "max_finished_tasks": SIZE,
     "max_attempts": SIZE,
     "connect_timeout_seconds": {"int", "float"},

@@ -219,7 +219,13 @@ def test_the_clients_part_size_is_refused_by_its_own_name_if_the_file_needs_too_
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_automatic_settings_survive_a_spec(kind: Any) -> None:
-    given = {"concurrency": "auto", "file_parallel_limit": 2, "part_size": 2 * MIB, "memory_budget_bytes": 64 * MIB}
+    given = {
+        "concurrency": "auto",
+        "file_parallel_limit": 2,
+        "part_size": 2 * MIB,
+        "memory_budget_bytes": 64 * MIB,
+        "endpoint_memory": False,
+    }
     spec = kind(anonymous=True, region="ap-guangzhou", **given).spec()
     back = kind.from_spec(pickle.loads(pickle.dumps(spec))).config
     assert {name: getattr(back, name) for name in given} == given
