@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sys
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias, TypeGuard, cast, overload
 
 from cosxfer.errors import UsageError
+from cosxfer.foreign import shorten
 from cosxfer.sdk_names import meant_by, refusal_of
 
 logger = logging.getLogger("cosxfer")
@@ -68,7 +70,7 @@ def shown(value: object) -> str:
     """Return ``value`` for a message, in at most 100 characters."""
     # Python refuses to write a number of more than 4300 digits.
     vast = isinstance(value, int) and value.bit_length() > 256
-    return "a number of more than 75 digits" if vast else f"{value!r:.100}"
+    return "a number of more than 75 digits" if vast else shorten(value, 100)
 
 
 def is_auto(value: object) -> TypeGuard[Literal["auto"]]:
@@ -108,9 +110,9 @@ def check_positive(value: object, name: str, *, optional: bool = False) -> None:
     """Refuse what is no finite number above 0; None unless it is ``optional``."""
     if value is None and optional:
         return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= sys.float_info.max:
         raise UsageError(
-            f"{name} is {value!r}; it must be a number above 0{', or None' * optional}", name=name, value=value
+            f"{name} is {shown(value)}; it must be a number above 0{', or None' * optional}", name=name, value=value
         )
 
 

@@ -64,8 +64,8 @@ class ClientConfig:
     """Bytes of a part, 1 MiB to 5 GiB. ``"auto"``: the client chooses for each upload. A number is kept, or refused for
     a file that would need over 10,000 parts."""
     memory_budget_bytes: int = DEFAULT_MEMORY_BUDGET_BYTES
-    """The most memory for parts of streams, at least 16 MiB. A quarter of it is kept for retries. A stream holds at
-    least two parts, whatever their size."""
+    """Memory for the parts of a stream, at least 16 MiB. A quarter of it is kept for retries. A stream holds at least
+    two parts, whatever their size."""
     endpoint_memory: bool = True
     """Whether the client starts from what earlier ones learned of its endpoint, and keeps what it learns. That is a
     small file in the user's state directory (``COSXFER_STATE_DIR``). It has no keys and no names of buckets."""
@@ -97,7 +97,7 @@ class ClientConfig:
             raise wrong_type("verify", self.verify, "True, False, the path of a PEM file, or an ssl.SSLContext")
         if self.http_version not in ("auto", "1.1", "2"):
             raise UsageError(
-                f'http_version is {self.http_version!r}; it can be "auto", "1.1" or "2"',
+                f'http_version is {shown(self.http_version)}; it can be "auto", "1.1" or "2"',
                 name="http_version",
                 value=self.http_version,
             )

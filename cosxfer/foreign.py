@@ -36,7 +36,11 @@ def foreign(text: str, limit: int = 200) -> str:
 
 def shorten(value: object, limit: int = 80) -> str:
     """Return the repr of ``value``, cut to ``limit`` characters."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:
+        # Python refuses to write a number of more than 4,300 digits.
+        text = f"a value of type {type(value).__name__} that is too long to show"
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 

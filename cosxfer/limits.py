@@ -28,5 +28,8 @@ MAX_TRAFFIC_LIMIT_BITS = 838_860_800
 MAX_CLOCK_SKEW_SECONDS = 15 * 60
 """A request whose signature starts or ends further than this from the server's clock is refused."""
 
+LARGEST_NUMBER = (1 << 63) - 1
+"""The largest position, end of a range or marker that is sent: 64 bits hold it."""
+
 LAST_SECOND = 253_402_300_799
 """The end of the year 9999, in Unix seconds: no later time can be written as a date."""

@@ -99,7 +99,7 @@ def check_upload_id(value: str) -> str:
     """Return ``value`` if it can be an upload id. Without an id, the request would be for the object itself."""
     if not isinstance(value, str) or not value:
         raise UsageError(
-            f"upload_id is {value!r}; use the one that multipart_init returns", name="upload_id", value=value
+            f"upload_id is {shorten(value)}; use the one that multipart_init returns", name="upload_id", value=value
         )
     check_text(value, "upload_id")
     return value

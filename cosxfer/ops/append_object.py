@@ -10,6 +10,7 @@ from cosxfer.cos import requests, responses
 from cosxfer.cos.requests import Body, CosRequest
 from cosxfer.errors import IntegrityError
 from cosxfer.foreign import shorten
+from cosxfer.limits import LARGEST_NUMBER
 from cosxfer.models import AppendObjectResult
 from cosxfer.ops.mistakes import warn_if_folder
 from cosxfer.ops.proof import check_crc64, proof
@@ -69,4 +70,4 @@ async def append_object(
 
 def check_position(value: int | str) -> int:
     """Return ``value`` as a number; raises `UsageError` if it is not a number of bytes."""
-    return check_count(as_number(value), "position", unit="bytes")
+    return check_count(as_number(value), "position", maximum=LARGEST_NUMBER, unit="bytes")

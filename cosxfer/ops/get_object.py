@@ -14,6 +14,7 @@ from cosxfer.cos.requests import CosRequest
 from cosxfer.cos.responses import HttpResponse, malformed
 from cosxfer.errors import IntegrityError, UsageError
 from cosxfer.foreign import shorten
+from cosxfer.limits import LARGEST_NUMBER
 from cosxfer.models import GetObjectBytesResult, GetObjectFileResult
 from cosxfer.ops.file_writer import FileWriter
 from cosxfer.ops.head_object import object_fields
@@ -93,9 +94,9 @@ async def get_object(
 
 def _range(byte_range: tuple[int, int]) -> str:
     whole_numbers = isinstance(byte_range, tuple) and [type(end) for end in byte_range] == [int, int]
-    if not whole_numbers or not 0 <= byte_range[0] <= byte_range[1]:
+    if not whole_numbers or not 0 <= byte_range[0] <= byte_range[1] <= LARGEST_NUMBER:
         raise UsageError(
-            f"byte_range is {byte_range!r}; it must be the first and the last byte, both included",
+            f"byte_range is {shorten(byte_range)}; it must be the first and the last byte, both included",
             name="byte_range",
             value=byte_range,
         )

@@ -13,9 +13,9 @@ from cosxfer.ops.session import Session
 async def multipart_abort(session: Session, address: ObjectAddress, *, upload_id: str) -> MultipartAbortResult:
     request = CosRequest(
         method="DELETE",
-        operation=f"Abort Multipart Upload {upload_id}",
+        operation=f"Abort Multipart Upload {check_upload_id(upload_id)}",
         address=address,
-        params={"uploadId": check_upload_id(upload_id)},
+        params={"uploadId": upload_id},
     )
     response = await session.call(request)
     return MultipartAbortResult(**responses.common(response))

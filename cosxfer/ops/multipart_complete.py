@@ -35,7 +35,7 @@ async def multipart_complete(
     parts: Iterable[PartInput],
 ) -> MultipartCompleteResult:
     check_key_in_xml(address.key)
-    operation = f"Complete Multipart Upload {upload_id}"
+    operation = f"Complete Multipart Upload {check_upload_id(upload_id)}"
     body = xml.build(
         "CompleteMultipartUpload",
         [
@@ -47,7 +47,7 @@ async def multipart_complete(
         method="POST",
         operation=operation,
         address=address,
-        params={"uploadId": check_upload_id(upload_id)},
+        params={"uploadId": upload_id},
         headers={"content-type": "application/xml", "content-md5": requests.content_md5(hashing.md5(body))},
         body=body,
         content_length=len(body),

@@ -7,7 +7,7 @@ from cosxfer.arguments import as_number, check_count, check_text, warn_unknown_v
 from cosxfer.cos import responses, xml
 from cosxfer.cos.identifiers import check_upload_id
 from cosxfer.cos.requests import CosRequest
-from cosxfer.limits import MAX_LIST_ENTRIES
+from cosxfer.limits import LARGEST_NUMBER, MAX_LIST_ENTRIES
 from cosxfer.models import MultipartListPartResult, Part
 from cosxfer.ops.listing import listing
 from cosxfer.ops.session import Session
@@ -22,8 +22,8 @@ async def multipart_list_part(
     part_number_marker: int | str | None = None,
     encoding_type: str | None = None,
 ) -> MultipartListPartResult:
-    operation = f"List Parts of {upload_id}"
-    params = {"uploadId": check_upload_id(upload_id)}
+    operation = f"List Parts of {check_upload_id(upload_id)}"
+    params = {"uploadId": upload_id}
     if max_parts is not None:
         params["max-parts"] = str(check_page_size(max_parts, "max_parts"))
     check_encoding_type(encoding_type)
@@ -31,7 +31,7 @@ async def multipart_list_part(
         encoding_type = "url"  # the response repeats the key
     part_number_marker = as_number(part_number_marker)
     if part_number_marker is not None:
-        check_count(part_number_marker, "part_number_marker")
+        check_count(part_number_marker, "part_number_marker", maximum=LARGEST_NUMBER)
         params["part-number-marker"] = str(part_number_marker)
     if encoding_type is not None:
         params["encoding-type"] = encoding_type

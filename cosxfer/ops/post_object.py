@@ -92,7 +92,7 @@ def post_fields(
     if success_action_status is not None:
         if success_action_status not in SUCCESS_STATUSES:
             raise UsageError(
-                f"success_action_status is {success_action_status!r}; it can be 200, 201 or 204",
+                f"success_action_status is {shorten(success_action_status)}; it can be 200, 201 or 204",
                 name="success_action_status",
                 value=success_action_status,
             )

@@ -37,6 +37,7 @@ from cosxfer.engine.upload.put import PutJob
 from cosxfer.engine.upload.stream_upload import StreamInput, StreamJob
 from cosxfer.engine.upload.upload_file import DEFAULT_SLICE_SIZE, FileJob
 from cosxfer.errors import CosxferError, UsageError
+from cosxfer.foreign import shorten
 from cosxfer.models import Progress, TaskEvent, UploadResult
 from cosxfer.ops.session import Session
 from cosxfer.paths import stat_path
@@ -392,7 +393,7 @@ class Transfers:
 
 def _check_event(event: str) -> None:
     if event != "list-update":
-        raise UsageError(f'there is no event {event!r}; there is "list-update"', name="event", value=event)
+        raise UsageError(f'there is no event {shorten(event)}; there is "list-update"', name="event", value=event)
 
 
 def size_of(path: str | os.PathLike[str] | None) -> int:

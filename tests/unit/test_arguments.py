@@ -214,6 +214,31 @@ def test_a_value_of_the_wrong_type_is_refused_by_name_before_anything_is_sent(
     assert wrong == {}
 
 
+VAST = 10**5000
+"""Python refuses to write it."""
+
+
+@pytest.mark.parametrize("run", [blocking, asynchronous])
+@pytest.mark.parametrize("call", CALLS)
+def test_a_number_that_cannot_be_written_is_refused_by_name(
+    run: Callable[[str, Mapping[str, Any]], object], call: str
+) -> None:
+    # A slice_size beyond each file is legal, and a list is a body: its pieces are looked at when they are sent.
+    legal = {"slice_size", "stream", "body"}
+    wrong: dict[str, str] = {}
+    for parameter in set(parameters(call)) - legal:
+        for value in (VAST, -VAST, [VAST]):
+            try:
+                run(call, {**CALLS[call], parameter: value})
+                wrong[parameter] = "accepted"
+            except cosxfer.UsageError as error:
+                if error.name != parameter and parameter != "abort":
+                    wrong[parameter] = f"blames {error.name!r}: {error}"
+            except Exception as error:
+                wrong[parameter] = repr(error)
+    assert wrong == {}
+
+
 SETTINGS: dict[str, set[str]] = {
     "region": {"none", "text"},
     "endpoint": {"none", "text"},

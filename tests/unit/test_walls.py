@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,20 @@ def test_no_value_of_a_call_ends_in_another_error(cos: FakeCos, tmp_path: Path, 
             client.slice_upload_file(BUCKET, "k", path, **given)
         assert caught.value.name in given
     assert not cos.calls
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("value", [pytest.param(-VAST, id="vast below 0"), pytest.param([VAST], id="vast in a list")])
+@pytest.mark.parametrize("setting", [field.name for field in fields(ClientConfig)])
+def test_no_value_of_a_setting_ends_in_another_error(kind: Any, setting: str, value: Any) -> None:
+    with pytest.raises(cosxfer.UsageError) as caught:
+        kind(secret_id="a", secret_key="b", **{setting: value})
+    assert caught.value.name == setting
+
+
+def test_a_rate_that_no_number_of_the_machine_holds_is_refused() -> None:
+    with pytest.raises(cosxfer.UsageError, match="max_bytes_per_second is a number of more than 75 digits"):
+        ClientConfig(max_bytes_per_second=VAST)
 
 
 def test_the_length_of_a_single_put_is_never_automatic(cos: FakeCos) -> None:
