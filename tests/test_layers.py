@@ -17,6 +17,7 @@ LEVELS = {
     "cosxfer.arguments": 0,
     "cosxfer.binding": 0,
     "cosxfer.errors": 0,
+    "cosxfer.figures": 0,
     "cosxfer.foreign": 0,
     "cosxfer.limits": 0,
     "cosxfer.models": 0,

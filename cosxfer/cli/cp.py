@@ -15,10 +15,11 @@ from cosxfer.cli.notices import show
 from cosxfer.cli.output import OutputError, printable, say, say_object, tell
 from cosxfer.cli.progress import Display, display
 from cosxfer.cli.stdin import is_given, read_blocks
-from cosxfer.cli.values import counted, human_bytes, human_rate, is_directory, meant_as_headers
+from cosxfer.cli.values import is_directory, meant_as_headers
 from cosxfer.client import Client
 from cosxfer.cos.requests import ObjectHeaders
 from cosxfer.errors import UploadError, UsageError
+from cosxfer.figures import counted, human_bytes, human_rate
 from cosxfer.foreign import shown_path
 from cosxfer.models import UploadResult
 

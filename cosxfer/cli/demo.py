@@ -15,10 +15,10 @@ from cosxfer._native import KERNEL
 from cosxfer.cli.failures import FAILED
 from cosxfer.cli.output import say
 from cosxfer.cli.progress import display
-from cosxfer.cli.values import human_bytes, human_rate
 from cosxfer.client import Client
 from cosxfer.errors import CosxferError
 from cosxfer.events import ProgressMeter
+from cosxfer.figures import human_bytes, human_rate
 from cosxfer.limits import MIB
 from cosxfer.models import UploadResult
 

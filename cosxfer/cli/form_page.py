@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from html import escape
 from urllib.parse import urlsplit
 
-from cosxfer.cli.values import human_bytes
+from cosxfer.figures import human_bytes
 
 _STYLE = """
 :root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif; }

@@ -25,7 +25,7 @@ from rich.text import Text
 
 from cosxfer.cli.notices import written_by
 from cosxfer.cli.output import printable, tell
-from cosxfer.cli.values import human_bytes, human_rate, human_time
+from cosxfer.figures import human_bytes, human_rate, human_time
 from cosxfer.models import Progress
 
 LINE_SECONDS = 5.0

@@ -13,9 +13,9 @@ from cosxfer.cli.hints import only_tls
 from cosxfer.cli.notices import show
 from cosxfer.cli.output import printable
 from cosxfer.cli.progress import display
-from cosxfer.cli.values import counted, human_bytes, human_rate
 from cosxfer.engine.upload.options import FileUpload
 from cosxfer.errors import ServerError, SourceError, TaskCanceledError, TransportError, UsageError
+from cosxfer.figures import counted, human_bytes, human_rate
 from cosxfer.foreign import SHOWN_CHARACTERS, shown_path
 from cosxfer.models import UploadResult
 from cosxfer.tasks.batch import FileResult

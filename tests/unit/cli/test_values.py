@@ -8,10 +8,6 @@ import pytest
 
 from cosxfer.cli.output import printable
 from cosxfer.cli.values import (
-    counted,
-    human_bytes,
-    human_rate,
-    human_time,
     meant_as_headers,
     parse_count_or_auto,
     parse_destination,
@@ -20,6 +16,7 @@ from cosxfer.cli.values import (
     parse_source,
 )
 from cosxfer.errors import UsageError
+from cosxfer.figures import counted, human_bytes, human_rate, human_time
 
 
 @pytest.mark.parametrize(
