@@ -65,6 +65,7 @@ if TYPE_CHECKING:
         TaskInfo,
         Upload,
         UploadResult,
+        Verdict,
     )
     from cosxfer.ops.multipart_complete import PartInput
     from cosxfer.spec import ClientSpec
@@ -141,6 +142,7 @@ _MODULES = {
         "TaskInfo",
         "Upload",
         "UploadResult",
+        "Verdict",
     ),
     "cosxfer.spec": ("ClientSpec",),
     "cosxfer.states": (
@@ -245,5 +247,6 @@ __all__ = [
     "UploadResult",
     "UploadTask",
     "UsageError",
+    "Verdict",
     "__version__",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 from cosxfer.states import TaskChange, TaskState
 
@@ -265,6 +266,35 @@ class MultipartAbortResult(Result):
     """Only status, headers and request id."""
 
 
+BoundBy: TypeAlias = Literal[
+    "client cpu",
+    "hashing",
+    "reading",
+    "throttling",
+    "rate limit",
+    "memory budget",
+    "connections",
+    "user limit",
+    "too few parts",
+    "link",
+    "unknown",
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """What bounded the goodput of a transfer."""
+
+    bound_by: BoundBy
+    """What bounded it for the longest time."""
+    share: float
+    """For which share of the time, from 0 to 1."""
+    text: str
+    """One sentence with figures."""
+    advice: str
+    """One sentence that says what would help; empty if nothing would."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class UploadResult(Result):
     """The result of uploading a file."""
@@ -295,6 +325,8 @@ class UploadResult(Result):
     """Time during which parts were in flight."""
     retries: int
     """Number of retried requests."""
+    verdict: Verdict | None = None
+    """What bounded an upload in parts; None for a single PUT. It is about all transfers of the client in that time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

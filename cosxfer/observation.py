@@ -19,7 +19,8 @@ the difference into a verdict. The memory of `Totals` does not grow.
 7. **sending**: all slots are busy. What bounds it (link, connections, a fixed level) is a matter of several levels.
 
 For the last point, `Totals` keeps the goodput by requests in flight, in *bands* of half octaves. It leaves out what
-another cause has held back, and the time after a change of the level, in which new connections start.
+another cause has held back, and the time after a change of the level, in which new connections start. The causes
+are also kept by the band of the *level*: the tuner gives up slots that a cause keeps idle, and then nothing is idle.
 """
 
 from __future__ import annotations
@@ -63,6 +64,8 @@ _WALLS: dict[Wall, Cause] = {
     "rate": "rate limit",
     "connections": "connections",
 }
+_SAYS_NOTHING: tuple[Cause, ...] = ("client cpu", "hashing", "reading", "rate limit", "silent")
+"""What has these causes says nothing about the goodput of a level."""
 _BANDS = 2 * math.ceil(math.log2(MAX_LEVEL)) + 3
 
 
@@ -124,9 +127,12 @@ class Band:
 
     def add(self, other: Band) -> None:
         """Add the sums of ``other``."""
-        self.seconds += other.seconds
-        self.work += other.work
-        self.request_seconds += other.request_seconds
+        for name in Band.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+def _band(count: int) -> int:
+    return min(_BANDS - 1, round(2 * math.log2(max(1, count))))
 
 
 class Totals:
@@ -140,6 +146,7 @@ class Totals:
         "connection_seconds",
         "cpu_seconds",
         "hashing_seconds",
+        "held_seconds",
         "level_seconds",
         "refused",
         "request_seconds",
@@ -150,8 +157,17 @@ class Totals:
         "steady_seconds",
     )
     __slots__ = (
-        *_SUMS, "bands", "causes", "cores", "_level", "_level_age", "_refused_level", "_silent", "_throttled_until"
-    )  # fmt: skip
+        *_SUMS,
+        "_level",
+        "_level_age",
+        "_refused_level",
+        "_silent",
+        "_throttled_until",
+        "bands",
+        "causes",
+        "cores",
+        "levels",
+    )
 
     def __init__(self, *, cores: float) -> None:
         self.cores = cores
@@ -163,8 +179,10 @@ class Totals:
         self.cpu_seconds = 0.0
         self.hashing_seconds = 0.0
         self.source_wait_seconds = 0.0
+        self.held_seconds = 0.0
+        """Time after a refusal in which nothing was in flight (Retry-After)."""
         self.level_seconds = 0.0
-        """The integral of the level; divide it, as the next two, by ``seconds`` for the mean."""
+        """The integral of the level; divide this and the next two by ``seconds`` for the mean."""
         self.request_seconds = 0.0
         self.connection_seconds = 0.0
         self.steady_seconds = 0.0
@@ -173,6 +191,8 @@ class Totals:
         """Seconds in which each cause held. Their sum is ``seconds``."""
         self.bands = [Band() for _ in range(_BANDS)]
         """Goodput by requests in flight: band *i* is around 2**(i/2) of them."""
+        self.levels: list[dict[Cause, float]] = [{} for _ in range(_BANDS)]
+        """Seconds in which each cause held, by the level."""
         self._level = 0
         self._level_age = 0.0
         self._silent = 0.0
@@ -204,7 +224,7 @@ class Totals:
             self.steady_seconds += seen.seconds
         held_back = self._share_out(seen)
         if settled and not held_back and seen.in_flight:
-            self.bands[min(_BANDS - 1, round(2 * math.log2(seen.in_flight)))].add(
+            self.bands[_band(seen.in_flight)].add(
                 Band(
                     seconds=seen.seconds,
                     work=seen.bytes_acked + REQUEST_WORK_BYTES * seen.requests_done,
@@ -218,6 +238,7 @@ class Totals:
         for name in self._SUMS:
             setattr(copied, name, getattr(self, name))
         copied.causes.update(self.causes)
+        copied.levels = [dict(seconds) for seconds in self.levels]
         for mine, theirs in zip(copied.bands, self.bands, strict=True):
             mine.add(theirs)
         return copied
@@ -230,10 +251,11 @@ class Totals:
             setattr(rest, name, max(0.0, getattr(self, name) - getattr(begin, name)))
         for cause, seconds in self.causes.items():
             rest.causes[cause] = max(0.0, seconds - begin.causes[cause])
+        for held, at_end, at_begin in zip(rest.levels, self.levels, begin.levels, strict=True):
+            held.update({cause: max(0.0, seconds - at_begin.get(cause, 0.0)) for cause, seconds in at_end.items()})
         for mine, end, start in zip(rest.bands, self.bands, begin.bands, strict=True):
-            mine.seconds = max(0.0, end.seconds - start.seconds)
-            mine.work = max(0.0, end.work - start.work)
-            mine.request_seconds = max(0.0, end.request_seconds - start.request_seconds)
+            for name in Band.__slots__:
+                setattr(mine, name, max(0.0, getattr(end, name) - getattr(start, name)))
         return rest
 
     def _note_refusals(self, seen: Observation) -> None:
@@ -246,28 +268,37 @@ class Totals:
 
     def _share_out(self, seen: Observation) -> bool:
         """Give the time of the tick to its causes; return whether its goodput says nothing about the level."""
-        causes, seconds = self.causes, seen.seconds
-        all_cores = seen.cpu_seconds >= BUSY_CORES * self.cores * seconds
-        if all_cores or seen.busiest_thread_seconds >= BUSY_CORES * seconds:
+        shares = self._shares(seen)
+        at_level = self.levels[_band(seen.level)]
+        for cause, share in shares.items():
+            self.causes[cause] += share * seen.seconds
+            at_level[cause] = at_level.get(cause, 0.0) + share * seen.seconds
+        return sum(shares.get(cause, 0.0) for cause in _SAYS_NOTHING) >= 0.5
+
+    def _shares(self, seen: Observation) -> dict[Cause, float]:
+        all_cores = seen.cpu_seconds >= BUSY_CORES * self.cores * seen.seconds
+        if all_cores or seen.busiest_thread_seconds >= BUSY_CORES * seen.seconds:
             hashes = all_cores and seen.hashing_seconds >= seen.cpu_seconds / 2
-            causes["hashing" if hashes else "client cpu"] += seconds
-            return True
-        idle = max(0.0, seen.source_wait_seconds) / (max(1, seen.level) * seconds)
-        for_source = min(1.0, idle / ENOUGH_IDLE)
-        hashes = seen.hashing_seconds >= seconds / 2 and seen.cpu_seconds >= seen.hashing_seconds / 2
-        causes["hashing" if hashes else "reading"] += seconds * for_source
-        left = seconds * (1 - for_source)
-        cause = self._without_source(seen)
+            return {"hashing" if hashes else "client cpu": 1.0}
+        idle = max(0.0, seen.source_wait_seconds) / (max(1, seen.level) * seen.seconds)
+        hashes = seen.hashing_seconds >= seen.seconds / 2 and seen.cpu_seconds >= seen.hashing_seconds / 2
+        source = min(1.0, idle / ENOUGH_IDLE)
+        shares: dict[Cause, float] = {"hashing" if hashes else "reading": source}
+        left, cause = 1.0 - source, self._without_source(seen)
         if cause == "too few parts":
-            few = left * min(1.0, max(0.0, 1 - seen.in_flight / seen.level - idle) / ENOUGH_IDLE)
-            causes["too few parts"] += few
-            left, cause = left - few, "sending"
-        causes[cause] += left
-        return for_source >= 0.5 or cause in ("rate limit", "silent")
+            idle = max(0.0, 1 - seen.in_flight / seen.level - idle)
+            shares[cause] = left * min(1.0, idle / ENOUGH_IDLE)
+            left, cause = left - shares[cause], "sending"
+        shares[cause] = left
+        return shares
 
     def _without_source(self, seen: Observation) -> Cause:
         """The cause of the time in which the sources were fast enough."""
-        if seen.at <= self._throttled_until or (self._throttled_until > 0 and seen.waiting and not seen.in_flight):
+        throttled = self._throttled_until > -math.inf
+        if throttled and seen.waiting and not seen.in_flight:
+            self.held_seconds += seen.seconds
+            return "throttling"
+        if seen.at <= self._throttled_until:
             return "throttling"
         if seen.limited_by:
             return _WALLS[seen.limited_by]

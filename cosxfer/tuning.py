@@ -138,7 +138,7 @@ def price(level: int) -> float:
     return min(LARGEST_PRICE, max(LEAST_PRICE, level * PRICE_PER_SLOT))
 
 
-def elasticity(goodput: float, level: int, base_goodput: float, base_level: int) -> float:
+def elasticity(goodput: float, level: float, base_goodput: float, base_level: float) -> float:
     """How goodput follows the level between two of them: 1 is in proportion, 0 not at all."""
     if goodput <= 0 or base_goodput <= 0:
         return 0.0 if goodput <= base_goodput else math.inf
