@@ -67,6 +67,7 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
         stall_timeout_seconds: float = 60.0,
         complete_timeout_seconds: float = 600.0,
         max_bytes_per_second: float | None = None,
+        trace: str | os.PathLike[str] | None = None,
         transport: TransportChoice = "auto",
     ) -> None:
         endpoint = endpoint or endpoint_from_environment(os.environ)
@@ -90,6 +91,7 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
             stall_timeout_seconds=stall_timeout_seconds,
             complete_timeout_seconds=complete_timeout_seconds,
             max_bytes_per_second=max_bytes_per_second,
+            trace=trace,
         )
         check_endpoint(config.endpoint, region=config.region)
         check_flag(anonymous, "anonymous")

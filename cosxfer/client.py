@@ -56,6 +56,7 @@ class Client(ObjectCalls, MultipartCalls, FileCalls):
         stall_timeout_seconds: float = 60.0,
         complete_timeout_seconds: float = 600.0,
         max_bytes_per_second: float | None = None,
+        trace: str | os.PathLike[str] | None = None,
         transport: TransportChoice = "auto",
     ) -> None:
         self._client = AsyncClient(
@@ -79,6 +80,7 @@ class Client(ObjectCalls, MultipartCalls, FileCalls):
             stall_timeout_seconds=stall_timeout_seconds,
             complete_timeout_seconds=complete_timeout_seconds,
             max_bytes_per_second=max_bytes_per_second,
+            trace=trace,
             transport=transport,
         )
         self._loop = LoopThread(name="cosxfer", at_end=self._client.aclose)

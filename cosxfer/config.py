@@ -81,6 +81,9 @@ class ClientConfig:
     minutes. The spaces that COS sends meanwhile do not extend it (over httpx they do)."""
     max_bytes_per_second: float | None = None
     """Limit for all requests of the client together. None: no limit. ``traffic_limit`` limits one request."""
+    trace: str | os.PathLike[str] | None = None
+    """File for a trace of what the scheduler sees and decides; ``cosxfer plot`` draws it. An existing file is replaced
+    only if it is a trace. The trace names objects; it contains no keys and no signatures."""
 
     def __post_init__(self) -> None:
         check_text(self.region, "region")
@@ -111,6 +114,7 @@ class ClientConfig:
         for name in ("connect_timeout_seconds", "stall_timeout_seconds", "complete_timeout_seconds"):
             check_positive(getattr(self, name), name)
         check_positive(self.max_bytes_per_second, "max_bytes_per_second", optional=True)
+        _check_trace(self.trace)
 
 
 def check_concurrency(value: object, *, name: str = "concurrency") -> NumberOrAuto:
@@ -134,6 +138,20 @@ def check_part_size(value: object, *, name: str = "part_size") -> NumberOrAuto:
             value=value,
         )
     return value
+
+
+def _check_trace(value: object) -> None:
+    if value is None:
+        return
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(path, str):
+        raise wrong_type("trace", value, "the path of a file as a string or a path object, or None")
+    try:
+        possible = b"\0" not in os.fsencode(path) and path != ""
+    except UnicodeEncodeError:
+        possible = False
+    if not possible:
+        raise UsageError(f"trace is {path!r}, which cannot be the path of a file", name="trace", value=value)
 
 
 def endpoint_from_environment(environment: Mapping[str, str]) -> str:

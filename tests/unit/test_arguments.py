@@ -256,6 +256,7 @@ SETTINGS: dict[str, set[str]] = {
     "stall_timeout_seconds": {"int", "float"},
     "complete_timeout_seconds": {"int", "float"},
     "max_bytes_per_second": {"none", "int", "float"},
+    "trace": {"none", "text", "path"},
     "transport": set(),
 }
 
