@@ -11,12 +11,6 @@ from dataclasses import dataclass
 from cosxfer.arguments import NumberOrAuto
 from cosxfer.config import MAX_CONCURRENCY, ClientConfig
 
-UNMEASURED_TASKS = 3
-"""Tasks at a time while nothing is known of the link."""
-
-UNMEASURED_PARTS = 4
-"""Parts of one upload in flight while nothing is known of the link."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Walls:
@@ -32,14 +26,9 @@ class Walls:
     """The most parts in flight. If it equals ``least_slots``, the number is fixed."""
 
     @property
-    def unmeasured_tasks(self) -> int:
-        """Tasks at a time while nothing is known of the link."""
-        return UNMEASURED_TASKS if self.tasks is None else self.tasks
-
-    @property
-    def unmeasured_slots(self) -> int:
-        """Parts in flight while nothing is known of the link."""
-        return self.unmeasured_tasks * (UNMEASURED_PARTS if self.per_transfer is None else self.per_transfer)
+    def are_fixed(self) -> bool:
+        """Whether nothing is left for the scheduler to choose."""
+        return self.least_slots == self.most_slots
 
 
 def walls(config: ClientConfig) -> Walls:
@@ -66,7 +55,7 @@ def _number(setting: NumberOrAuto) -> int | None:
 def parts_in_flight(config: ClientConfig, async_limit: NumberOrAuto | None = None) -> int:
     """Return how many parts of one upload may be in flight; None for ``async_limit`` means the client's setting."""
     number = _number(config.concurrency if async_limit is None else async_limit)
-    return UNMEASURED_PARTS if number is None else number
+    return MAX_CONCURRENCY if number is None else number
 
 
 def part_size_of(config: ClientConfig, part_size: NumberOrAuto | None, name: str) -> tuple[NumberOrAuto, str]:

@@ -11,9 +11,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 from cosxfer.config import MAX_CONCURRENCY
+from cosxfer.planning import LinkKnowledge
 from cosxfer.transport.native_pool import ConnectionLimits
 
 
@@ -38,6 +40,8 @@ class Limiter:
         """What the native transport reads each time that it opens a connection."""
         self.single = Share(self, MAX_CONCURRENCY, extra=0)
         """The share of all requests that are the whole of their transfer."""
+        self.link: LinkKnowledge | None = None
+        """What the scheduler knows of the link, for the size of the parts."""
         self._tasks = tasks
         self._slots = slots
         self._max_bytes = max_bytes
@@ -129,6 +133,10 @@ class Limiter:
     def when_more_tasks(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` when more tasks may run than before."""
         self._on_more_tasks = callback
+
+    def link_for(self, limit: int) -> LinkKnowledge | None:
+        """Return what is known of the link for a transfer with at most ``limit`` requests in flight."""
+        return None if self.link is None else replace(self.link, slots=min(self.link.slots, limit))
 
     def share(self, limit: int, *, usual: int) -> Share:
         """Return the share of one transfer: at most ``limit`` requests in flight.

@@ -55,6 +55,11 @@ class TaskQueue:
         # Without the lock: the garbage collector may run in a thread that holds it.
         return not self._runner.leftovers.deleting and all(record.ended for record in list(self._board.table))
 
+    @property
+    def some_wait(self) -> bool:
+        """Whether a task waits for a slot."""
+        return self._board.table.some_wait
+
     def end_keeping(self, then: Callable[[], None]) -> None:
         """Nobody holds the client any more; see `Leftovers.end_keeping`."""
         self._runner.leftovers.end_keeping(then)

@@ -109,7 +109,8 @@ class TaskRunner:
     # -- steps on the loop --------------------------------------------------------------------------------------------
 
     def _start_waiting(self) -> None:
-        assert self._home.loop is not None
+        if self._home.loop is None:
+            return  # no call came yet
         with self._board.lock:
             self._woken = False
             while self.running < self._limiter.tasks and not self._board.closed:

@@ -21,6 +21,7 @@ from cosxfer.arguments import (
 )
 from cosxfer.cos.requests import ObjectHeaders, object_headers
 from cosxfer.engine.limiter import Limiter
+from cosxfer.engine.scheduler import Scheduler
 from cosxfer.engine.upload.bodies import BodyInput
 from cosxfer.engine.upload.digests import Digests
 from cosxfer.engine.upload.opening import Opener
@@ -49,7 +50,6 @@ from cosxfer.tasks.record import BodyJob, TaskRecord, Watch
 from cosxfer.tasks.task import DELIVERY_SECONDS
 from cosxfer.threads import Workers
 from cosxfer.transport.native_pool import ConnectionLimits
-from cosxfer.walls import walls
 
 R = TypeVar("R")
 
@@ -66,12 +66,16 @@ class Transfers:
         self._opener = Opener()
         self._digests = Digests(executor)
         config = session.config
-        self._limiter = Limiter(
-            tasks=walls(config).unmeasured_tasks,
-            slots=walls(config).unmeasured_slots,
-            connections=connections,
-        )
+        self._limiter = Limiter(tasks=1, slots=1, connections=connections)
         self.queue = TaskQueue(self._limiter, keep=config.max_finished_tasks)
+        self._scheduler = Scheduler(
+            config,
+            self._limiter,
+            session.traffic,
+            session.transport,
+            executor=executor,
+            work_waits=lambda: self.queue.some_wait,
+        )
 
     def submit_file(
         self,
@@ -384,6 +388,7 @@ class Transfers:
         if stopping:
             await asyncio.wait(stopping, timeout=CLEAN_UP_SECONDS)
         await self.queue.close()
+        await self._scheduler.aclose()
         left = self.queue.dispatcher.delivered()
         if left is not None:
             await asyncio.wait([asyncio.wrap_future(left)], timeout=DELIVERY_SECONDS)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import cosxfer
 from cosxfer.config import MAX_CONCURRENCY, ClientConfig
 from cosxfer.limits import MAX_OBJECT_BYTES, MIB
-from cosxfer.walls import UNMEASURED_PARTS, UNMEASURED_TASKS, Walls, parts_in_flight, walls
+from cosxfer.walls import Walls, parts_in_flight, walls
 from tests.unit.fake_cos import BUCKET, FakeCos
 
 COUNTS = st.one_of(st.just("auto"), st.integers(1, MAX_CONCURRENCY))
@@ -52,28 +52,19 @@ def test_a_number_of_tasks_alone_leaves_the_parts_open() -> None:
 
 
 @given(COUNTS, COUNTS)
-def test_walls_never_contradict_each_other_or_the_start(concurrency: Any, files: Any) -> None:
+def test_walls_never_contradict_each_other(concurrency: Any, files: Any) -> None:
     found = walls(ClientConfig(concurrency=concurrency, file_parallel_limit=files))
-    assert 1 <= found.least_slots <= found.unmeasured_slots
-    assert found.least_slots <= found.most_slots
-    if found.tasks is not None:
-        assert found.unmeasured_tasks == found.tasks == files
+    assert 1 <= found.least_slots <= found.most_slots
+    assert found.tasks == (None if files == "auto" else files)
     if found.per_transfer is not None:
         assert found.per_transfer == concurrency
         assert found.most_slots % concurrency == 0
-    if found.tasks is not None and found.per_transfer is not None:
-        assert found.least_slots == found.most_slots == found.unmeasured_slots
-
-
-def test_without_a_link_that_is_known_a_client_has_3_tasks_and_4_parts_of_each() -> None:
-    assert (UNMEASURED_TASKS, UNMEASURED_PARTS) == (3, 4)
-    assert walls(ClientConfig()).unmeasured_slots == 12
-    assert parts_in_flight(ClientConfig()) == 4
+    assert found.are_fixed == (concurrency != "auto" and (files != "auto" or concurrency > MAX_CONCURRENCY // 2))
 
 
 @pytest.mark.parametrize(
     ("concurrency", "async_limit", "expected"),
-    [("auto", None, 4), ("auto", "auto", 4), ("auto", 9, 9), (7, None, 7), (7, 9, 9), (7, "auto", 4)],
+    [("auto", None, 256), ("auto", "auto", 256), ("auto", 9, 9), (7, None, 7), (7, 9, 9), (7, "auto", 256)],
 )
 def test_the_limit_of_a_call_comes_before_the_clients(concurrency: Any, async_limit: Any, expected: int) -> None:
     assert parts_in_flight(ClientConfig(concurrency=concurrency), async_limit) == expected
@@ -197,7 +188,7 @@ def test_a_part_size_of_the_call_comes_before_the_clients(
     path = tmp_path / "f"
     path.write_bytes(bytes(SIZE))
     in_slices = {"slice_size": call["part_size"]} if call else {}
-    with cos.blocking_client(**config) as client:
+    with cos.blocking_client(concurrency=1, **config) as client:
         uploads = (
             lambda: client.upload_file(BUCKET, "k", path, **call),
             lambda: client.upload_files([{"bucket": BUCKET, "key": "k", "path": path, **call}]),  # type: ignore[typeddict-item]

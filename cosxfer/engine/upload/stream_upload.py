@@ -61,8 +61,14 @@ class StreamUpload:
         self._headers = headers
         size, name = part_size_of(session.config, part_size, "part_size")
         self._window_bytes = window_bytes(session.config.memory_budget_bytes)
-        self._plan = plan_stream(content_length, part_size_bytes=size, window_bytes=self._window_bytes, name=name)
         self._limit = parts_in_flight(session.config, async_limit)
+        self._plan = plan_stream(
+            content_length,
+            part_size_bytes=size,
+            known=limiter.link_for(self._limit),
+            window_bytes=self._window_bytes,
+            name=name,
+        )
         self._checkpoint = Checkpoint()
 
     @property
@@ -108,8 +114,10 @@ class StreamUpload:
                     name,
                 )
             return await self._put(first, on_progress, began)
-        # Not one of the client's task slots: a body that sends another stream first cannot wait for itself.
-        with self._limiter.share(self._limit, usual=0) as share:
+        usual = self._limit if self._session.config.concurrency == "auto" else 0
+        # With fixed limits, not one of the client's slots: a body that sends another stream first does not wait for
+        # itself.
+        with self._limiter.share(self._limit, usual=usual) as share:
             outcome = await MultipartUpload(
                 self._session,
                 parts,

@@ -188,13 +188,18 @@ class FileJob:
     ) -> UploadResult:
         began = time.monotonic()
         config, options = self._session.config, self._options
+        usual = parts_in_flight(config)
+        limit = parts_in_flight(config, options.async_limit)
         plan = checkpoint.plan
         if not isinstance(plan, Plan):
             part_size, name = part_size_of(config, options.part_size, options.part_size_name)
-            window = window_bytes(config.memory_budget_bytes)
-            plan = plan_parts(source.size, part_size_bytes=part_size, window_bytes=window, name=name)
-        usual = parts_in_flight(config)
-        limit = parts_in_flight(config, options.async_limit)
+            plan = plan_parts(
+                source.size,
+                part_size_bytes=part_size,
+                known=self._limiter.link_for(limit),
+                window_bytes=window_bytes(config.memory_budget_bytes),
+                name=name,
+            )
         parts = FileParts(source, plan, executor=self._executor, opener=self._opener, on_hash_progress=on_hash_progress)
 
         async def with_md5() -> Mapping[str, str]:

@@ -93,6 +93,7 @@ def test_a_hundred_thousand_tasks_wait_in_bounded_memory(tmp_path: Path) -> None
         secret_key=SECRET_KEY,
         transport=MemoryTransport(never),
         max_finished_tasks=1000,
+        file_parallel_limit=3,
     )
     client.submit_upload_file(BUCKET, "first", path)
     tracemalloc.start()

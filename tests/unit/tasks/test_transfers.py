@@ -85,7 +85,7 @@ def test_a_wait_for_many_files_says_how_many_have_not_ended(cos: FakeCos, tmp_pa
         {"bucket": BUCKET, "key": key, "path": write(tmp_path / key, 5)} for key in "abcde"
     ]
     message = "5 of 5 files have not ended in 0 s: 3 uploading, 2 waiting. They go on"
-    with cos.blocking_client() as client:
+    with cos.blocking_client(file_parallel_limit=3) as client:
         batch = client.submit_upload_files(files)
         for _ in range(3):
             gate.wait()
@@ -97,7 +97,7 @@ def test_a_wait_for_many_files_says_how_many_have_not_ended(cos: FakeCos, tmp_pa
         assert all(result.error is None for result in batch.result(float("inf")))
 
     async def main() -> None:
-        async with cos.client() as client:
+        async with cos.client(file_parallel_limit=3) as client:
             batch = client.submit_upload_files(files)
             await gate.come(3)
             with pytest.raises(cosxfer.TaskTimeoutError) as caught:

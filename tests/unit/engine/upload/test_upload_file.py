@@ -59,8 +59,8 @@ def test_a_longer_file_goes_in_parts(cos: FakeCos, tmp_path: Path, size: int, pa
     assert not cos.uploads
 
 
-def test_one_mebibyte_and_a_byte_is_one_part_at_the_default_part_size(cos: FakeCos, tmp_path: Path) -> None:
-    result = upload(cos, write(tmp_path / "f", MIB + 1))
+def test_one_mebibyte_and_a_byte_is_one_part_if_that_fits_into_a_part(cos: FakeCos, tmp_path: Path) -> None:
+    result = upload(cos, write(tmp_path / "f", MIB + 1), part_size=8 * MIB)
     assert cos.operations() == ["multipart_init", "multipart_upload", "multipart_complete"]
     assert (result.parts, result.part_size_bytes) == (1, 8 * MIB)
 

@@ -1,0 +1,275 @@
+"""The scheduler: moves the limiter of a client to the level that its tuner finds, and records what it sees.
+
+While requests are in flight, a timer reads the counters every 100 ms and asks `cosxfer.tuning.Tuner` how many requests
+may be in flight. A refusal by the server is read at once. Without requests nothing runs, and the scheduler's clock
+stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+
+from cosxfer.config import ClientConfig, window_bytes
+from cosxfer.endpoint_memory import EndpointMemory, endpoint_key, state_directory
+from cosxfer.engine.limiter import Limiter
+from cosxfer.observation import Observation, Totals, Wall
+from cosxfer.ops.traffic import Traffic
+from cosxfer.planning import LinkKnowledge
+from cosxfer.threads import in_thread
+from cosxfer.transport.base import Transport, unacknowledged_bytes
+from cosxfer.tuning import Decision, Learned, Tuner
+from cosxfer.walls import walls
+
+TICK_SECONDS = 0.1
+IDLE_TICKS = 10
+"""The timer ends after so many ticks without a request."""
+LEAST_SPARE_TASKS = 4
+DEMAND = 3
+"""Tasks with several parts begin until they want this many times the slots: each waits for Initiate and Complete."""
+FULL_RATE = 0.9
+"""From this share of ``max_bytes_per_second`` on, the rate limit holds requests back."""
+
+
+def tasks_for(level: int) -> int:
+    """Return how many tasks keep ``level`` requests in flight: some more, which open or hash their files meanwhile."""
+    return level + max(LEAST_SPARE_TASKS, level // 4)
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Scheduler:
+    """Drives the limiter of one client; used from its event loop.
+
+    ``work_waits`` tells whether tasks wait for a place. ``executor`` runs what touches files.
+    """
+
+    def __init__(
+        self,
+        config: ClientConfig,
+        limiter: Limiter,
+        traffic: Traffic,
+        transport: Transport,
+        *,
+        executor: Executor,
+        work_waits: Callable[[], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config = config
+        self._limiter = limiter
+        self._traffic = traffic
+        self._transport = transport
+        self._executor = executor
+        self._work_waits = work_waits
+        self._clock = clock
+        self._walls = walls(config)
+        self._tuner = self._new_tuner(None)
+        self._memory = EndpointMemory(state_directory(os.environ)) if self._remembers else None
+        self._recalling: asyncio.Task[None] | None = None
+        self._remembered: Learned | None = None
+        self.totals = Totals(cores=usable_cores())
+        """Sums over all ticks; `verdict.judge` takes the difference of two of them."""
+        self.on_observation: Callable[[Observation], None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopped_at: float | None = None
+        self._stopped_seconds = 0.0
+        """How long the timer did not run, the time before the first request included."""
+        self._idle_ticks = 0
+        self._look_is_due = False
+        self._acked_bytes = 0
+        self._before = _Counters()
+        limiter.resize(max_bytes=window_bytes(config.memory_budget_bytes))
+        limiter.when_busy(self._begin)
+        traffic.on_refused = self._look_soon
+        self._move(self._tuner.level)
+
+    @property
+    def known(self) -> LinkKnowledge:
+        """What is known of the link, for the part size."""
+        learned = self._tuner.learned() or self._remembered
+        if learned is None:
+            return LinkKnowledge(slots=self._tuner.level)
+        return LinkKnowledge(slots=learned.level, stream_bytes_per_second=learned.stream_bytes_per_second)
+
+    # -- the timer ----------------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """A request starts, and none was in flight."""
+        if self._timer is not None:
+            return
+        now = self._clock()
+        if self._stopped_at is None:
+            self._stopped_seconds = now
+            self._recall()
+        else:
+            self._stopped_seconds += now - self._stopped_at
+        self._idle_ticks = 0
+        self._start_timer()
+        self._before = self._counters(now - self._stopped_seconds)
+        self._look_soon()
+
+    def _start_timer(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        busy = self._limiter.in_flight or self._limiter.waiting
+        self._idle_ticks = 0 if busy else self._idle_ticks + 1
+        self._look()
+        if self._idle_ticks < IDLE_TICKS:
+            self._start_timer()
+        else:
+            self._stopped_at = self._clock()
+
+    def _look_soon(self) -> None:
+        # Not now: the limiter may be in the middle of a step.
+        if self._timer is not None and not self._look_is_due:
+            self._look_is_due = True
+            asyncio.get_running_loop().call_soon(self._look)
+
+    async def aclose(self) -> None:
+        """End the timer, and remember what was learned."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._recalling is not None:
+            self._recalling.cancel()
+        learned = self._tuner.learned()
+        if self._memory is not None and learned is not None and learned != self._remembered:
+            await in_thread(self._executor, self._memory.remember, endpoint_key(self._config), learned)
+
+    # -- one look -----------------------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        self._look_is_due = False
+        now = self._clock() - self._stopped_seconds
+        limiter, traffic = self._limiter, self._traffic
+        # What the sockets hold has not arrived yet, and may be megabytes for each connection.
+        acked = traffic.sent_bytes - unacknowledged_bytes(self._transport)
+        self._acked_bytes = max(self._acked_bytes, acked)
+        decision = self._tuner.observe(
+            now,
+            bytes_acked=self._acked_bytes,
+            requests_done=traffic.requests_done,
+            in_flight=limiter.in_flight,
+            bytes_in_flight=limiter.bytes_in_flight,
+            waiting=limiter.waiting or self._work_waits(),
+            refused=traffic.refused,
+            retry_after_seconds=traffic.retry_after_seconds,
+        )
+        self._record(now, decision)
+        self._obey(decision, now)
+
+    def _obey(self, decision: Decision, now: float) -> None:
+        if decision.changed:
+            self._move(decision.level)
+        paused = now < decision.hold_until
+        if paused != self._limiter.paused:
+            self._limiter.pause(paused)
+
+    def _move(self, level: int) -> None:
+        tasks = tasks_for(level) if self._walls.tasks is None else self._walls.tasks
+        self._limiter.resize(slots=level, tasks=tasks, max_demand=None if self._walls.are_fixed else DEMAND * level)
+        self._limiter.link = self.known
+
+    # -- what it saw --------------------------------------------------------------------------------------------------
+
+    def _counters(self, now: float) -> _Counters:
+        traffic = self._traffic
+        return _Counters(
+            at=now,
+            acked_bytes=self._acked_bytes,
+            requests_done=traffic.requests_done,
+            refused=traffic.refused,
+            retries=traffic.retries,
+            cpu_seconds=time.process_time(),
+            thread_seconds=time.thread_time(),
+        )
+
+    def _record(self, now: float, decision: Decision) -> None:
+        before, after = self._before, self._counters(now)
+        self._before = after
+        limiter = self._limiter
+        seconds = after.at - before.at
+        seen = Observation(
+            at=after.at,
+            seconds=seconds,
+            level=limiter.slots,
+            reason=decision.reason,
+            in_flight=limiter.in_flight,
+            waiting=limiter.waiting or self._work_waits(),
+            bytes_acked=after.acked_bytes - before.acked_bytes,
+            requests_done=after.requests_done - before.requests_done,
+            refused=after.refused - before.refused,
+            retries=after.retries - before.retries,
+            cpu_seconds=after.cpu_seconds - before.cpu_seconds,
+            busiest_thread_seconds=after.thread_seconds - before.thread_seconds,
+            limited_by=self._wall(after.acked_bytes - before.acked_bytes, seconds),
+        )
+        self.totals.add(seen)
+        if self.on_observation is not None:
+            self.on_observation(seen)
+
+    def _wall(self, acked_bytes: float, seconds: float) -> Wall:
+        """Which limit besides the level holds requests back."""
+        limiter, rate = self._limiter, self._config.max_bytes_per_second
+        if rate is not None and acked_bytes >= FULL_RATE * rate * seconds:
+            return "rate"
+        if limiter.memory_is_full:
+            return "memory"
+        if limiter.in_flight >= limiter.slots or limiter.paused:
+            return ""
+        tasks_wait = self._walls.tasks is not None and self._work_waits()
+        return "user" if limiter.waiting or tasks_wait else ""
+
+    # -- the memory of the endpoint -----------------------------------------------------------------------------------
+
+    @property
+    def _remembers(self) -> bool:
+        return self._config.endpoint_memory and not self._walls.are_fixed
+
+    def _new_tuner(self, learned: Learned | None) -> Tuner:
+        return Tuner(least=self._walls.least_slots, most=self._walls.most_slots, learned=learned)
+
+    def _recall(self) -> None:
+        if self._memory is not None:
+            self._recalling = asyncio.ensure_future(self._recalled(self._memory))
+
+    async def _recalled(self, memory: EndpointMemory) -> None:
+        learned = await in_thread(self._executor, memory.recall, endpoint_key(self._config))
+        # Reading takes a millisecond. If it took so long that something was measured, that is better knowledge.
+        if learned is not None and self._tuner.learned() is None:
+            self._remembered = learned
+            self._tuner = self._new_tuner(learned)
+            self._move(self._tuner.level)
+
+
+class _Counters:
+    """The counters at one look."""
+
+    __slots__ = ("acked_bytes", "at", "cpu_seconds", "refused", "requests_done", "retries", "thread_seconds")
+
+    def __init__(
+        self,
+        *,
+        at: float = 0.0,
+        acked_bytes: int = 0,
+        requests_done: int = 0,
+        refused: int = 0,
+        retries: int = 0,
+        cpu_seconds: float = 0.0,
+        thread_seconds: float = 0.0,
+    ) -> None:
+        self.at = at
+        self.acked_bytes = acked_bytes
+        self.requests_done = requests_done
+        self.refused = refused
+        self.retries = retries
+        self.cpu_seconds = cpu_seconds
+        self.thread_seconds = thread_seconds
