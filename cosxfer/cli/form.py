@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from cosxfer.cli.form_page import render
 from cosxfer.cli.keys import find_keys
 from cosxfer.cli.output import printable, say
+from cosxfer.cli.output_file import check_free, write_whole
 from cosxfer.cli.values import is_directory
 from cosxfer.client import Client
 from cosxfer.cos.policy import FILENAME
-from cosxfer.errors import CosxferError, UsageError
+from cosxfer.errors import UsageError
 from cosxfer.foreign import shorten
 from cosxfer.limits import MAX_PUT_BYTES
-from cosxfer.ops.part_file import PartFile
 
 _DURATION = re.compile(r"(\d{1,9})([smhd]?)", re.ASCII)
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -43,9 +41,8 @@ def run(options: FormOptions) -> None:
     """Sign a form and write its page."""
     if options.output is not None and is_directory(options.output):
         raise UsageError(f"--output is {str(options.output)!r}, a directory; name a file in it", name="--output")
-    with suppress(OSError):  # writing the page reports the error
-        if not options.force and options.output is not None and options.output.is_file():
-            raise UsageError(_taken(options.output), name="output")
+    if options.output is not None and not options.force:
+        check_free(options.output)
     bucket, prefix = parse_target(options.target)
     if not 1 <= options.max_bytes <= MAX_PUT_BYTES:
         raise UsageError(f"--max-size is {options.max_bytes} bytes; a form allows 1 byte to 5 GiB", name="--max-size")
@@ -73,35 +70,8 @@ def run(options: FormOptions) -> None:
     if options.output is None:
         say(page.removesuffix("\n"))
         return
-    try:
-        write_whole(options.output, page, replace=options.force)
-    except FileExistsError:
-        raise UsageError(_taken(options.output), name="output") from None
-    except OSError as error:
-        raise CosxferError(f"cannot write {str(options.output)!r}: {(error.strerror or str(error)).lower()}") from error
+    write_whole(options.output, page.encode(), replace=options.force)
     say(printable(f"{options.output}: uploads to cos://{bucket}/{prefix} for {options.expires}, without keys"))
-
-
-def _taken(output: Path) -> str:
-    return f"{str(output)!r} exists already; use --force to replace it or -o to choose another file"
-
-
-def write_whole(path: Path, text: str, *, replace: bool) -> None:
-    """Write the whole file or nothing. Without ``replace``, an existing file stays and ``FileExistsError`` is raised.
-
-    A pipe or a device is written directly. Raises ``OSError``.
-    """
-    if path.exists() and not path.is_file():
-        path.write_text(text, encoding="utf-8")
-        return
-    if not replace and os.path.lexists(path):
-        raise FileExistsError(path)
-    part = PartFile(path)
-    try:
-        part.write([text.encode()])
-        part.commit(replace=replace, sync=True)
-    finally:
-        part.discard()
 
 
 def parse_target(text: str) -> tuple[str, str]:

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 import cosxfer
-from cosxfer.cli.form import write_whole
+from cosxfer.cli.output_file import write_whole
 from cosxfer.server import RunningServer, running
 
 
@@ -149,19 +149,19 @@ def test_a_page_that_cannot_be_written_to_its_end_leaves_the_old_one(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_whole(path, "new", replace=True)
+    with pytest.raises(cosxfer.CosxferError, match="cannot write"):
+        write_whole(path, b"new", replace=True)
     assert path.read_text() == "old"
-    with pytest.raises(OSError, match="No space left"):
-        write_whole(tmp_path / "other", "new", replace=False)
+    with pytest.raises(cosxfer.CosxferError, match="cannot write"):
+        write_whole(tmp_path / "other", b"new", replace=False)
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_page_does_not_replace_one_that_comes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "upload.html"
     monkeypatch.setattr(os, "fsync", lambda number: path.write_text("theirs"))
-    with pytest.raises(FileExistsError):
-        write_whole(path, "ours", replace=False)
+    with pytest.raises(cosxfer.UsageError, match="exists already"):
+        write_whole(path, b"ours", replace=False)
     assert path.read_text() == "theirs"
     assert list(tmp_path.iterdir()) == [path]
 

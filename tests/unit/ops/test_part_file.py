@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cosxfer.cli.form import write_whole
+from cosxfer.cli.output_file import write_whole
 from cosxfer.ops.part_file import PartFile
 from tests.unit.unprivileged import reachable_by_others, run_unprivileged
 
@@ -162,7 +162,7 @@ def test_a_form_keeps_the_permissions_of_the_page_that_it_replaces(tmp_path: Pat
     page = tmp_path / "page.html"
     page.write_text("old")
     page.chmod(0o600)
-    write_whole(page, "new", replace=True)
+    write_whole(page, b"new", replace=True)
     assert (page.read_text(), mode(page)) == ("new", 0o600)
     with pytest.raises(FileExistsError):
         PartFile(page).commit(replace=False)
