@@ -132,7 +132,7 @@ class Trace:
     def _run(self) -> None:
         try:
             fd = open_for_trace(self._path)
-        except (OSError, ValueError, UsageError) as error:
+        except (OSError, ValueError) as error:  # a UsageError is a ValueError
             self._fail(reason_of(error) if isinstance(error, OSError) else str(error))
             return
         try:
@@ -277,6 +277,8 @@ def check_trace_path(path: str) -> None:
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             return
         os.close(open_for_trace(path))
+    except UsageError:
+        raise
     except (OSError, ValueError) as error:
         raise UsageError(f"no trace can be written to {shown_path(path)}: {reason_of(error)}", name="trace") from error
 
