@@ -21,6 +21,7 @@ from cosxfer.cli.values import (
     parse_size,
     parse_size_or_auto,
     parse_source,
+    parse_trace,
 )
 from cosxfer.config import HttpVersion
 from cosxfer.errors import UsageError
@@ -139,6 +140,14 @@ def cp(
     ca_file: CaFile = None,
     secret_key_file: SecretKeyFile = None,
     anonymous: Anonymous = False,
+    trace: Annotated[
+        str | None,
+        typer.Option(
+            help="Write what the scheduler sees and decides to FILE; cosxfer plot draws it.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object on standard output, also after a failure.")
     ] = False,
@@ -192,6 +201,7 @@ def cp(
                 timeout=parse_seconds(timeout, name="--timeout"),
                 connect_timeout=parse_seconds(connect_timeout, name="--connect-timeout"),
                 max_attempts=parse_count(max_attempts, name="--max-attempts"),
+                trace=None if trace is None else parse_trace(trace, path),
             ),
             part_size=parse_size_or_auto(part_size, name="--part-size"),
             storage_class=storage_class,
@@ -346,6 +356,34 @@ def form(
                 region=region,
                 secret_key_file=secret_key_file,
             )
+        )
+
+
+@app.command()
+def plot(
+    trace: Annotated[str, typer.Argument(help="The file that cp --trace wrote.", show_default=False, metavar="FILE")],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The picture: its name ends with .png or .svg. Default: FILE with the suffix .png.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace an existing file.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Draw a trace: goodput, requests in flight, refusals and retries, and events over time."""
+    from cosxfer.cli.failures import reported
+    from cosxfer.cli.plot import run
+
+    with reported(debug=debug):
+        run(
+            parse_path(trace, name="FILE"),
+            None if output is None else parse_path(output, name="--output"),
+            force=force,
         )
 
 

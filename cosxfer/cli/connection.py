@@ -39,6 +39,7 @@ class Connection:
     timeout: float = 60.0
     connect_timeout: float = 10.0
     max_attempts: int = 5
+    trace: Path | None = None
 
     def client(self) -> Client:
         """Return a client with these settings. Raises `CredentialsError` and `UsageError`."""
@@ -57,6 +58,7 @@ class Connection:
             stall_timeout_seconds=self.timeout,
             connect_timeout_seconds=self.connect_timeout,
             max_attempts=self.max_attempts,
+            trace=self.trace,
             # The command never restarts a task, so a failed task deletes its parts at once.
             max_finished_tasks=0,
         )

@@ -12,6 +12,7 @@ from cosxfer.cos.header_values import META_PREFIX
 from cosxfer.errors import UsageError
 from cosxfer.foreign import shorten
 from cosxfer.paths import stat_path
+from cosxfer.trace import check_trace_path
 
 STREAM = "-"
 """Means standard input or standard output. Use ``./-`` for a file of that name."""
@@ -89,6 +90,15 @@ def parse_output(text: str) -> Path | None:
     path = parse_path_or_stream(text, name="--output")
     if path is not None and text.endswith(("/", "/.")) and not is_directory(path):
         raise _no_directory(text, "--output")
+    return path
+
+
+def parse_trace(text: str, source: Path | None) -> Path:
+    """Read the path of a trace to write, which is not the file that is uploaded. Raises `UsageError`."""
+    path = parse_path(text, name="--trace")
+    if source is not None and path.exists() and source.exists() and path.samefile(source):
+        raise UsageError("--trace is the source itself; name another file", name="--trace", value=text)
+    check_trace_path(text)
     return path
 
 

@@ -513,3 +513,20 @@ def test_without_its_extra_the_command_names_the_package_to_install() -> None:
     assert done.returncode == 1
     assert "pip install 'cosxfer[cli,server]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_trace_never_replaces_another_file(server: RunningServer, source: Path, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"data")
+    target = f"cos://{server.bucket}/traced"
+    for trace, message in (
+        (precious, "exists and is no trace"),
+        (tmp_path / "none" / "t", "no such file or directory"),
+        (source, "--trace is the source itself"),
+        ("", "--trace is empty"),
+    ):
+        done = run(server, "cp", source, target, "--trace", trace)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert message in flat(done.stderr)
+    assert precious.read_bytes() == b"data"
+    assert run(server, "cp", source, target, "--trace", tmp_path / "t.jsonl").returncode == 0
