@@ -15,7 +15,8 @@ that cause: the tuner gives up slots that stay idle. If the level was steady, th
 nothing, in this transfer or an earlier one: the link. Otherwise the transfer ended before the level was found, and the
 verdict is ``unknown``.
 
-A few refusals in a long transfer are chance. They count for throttling only from `FEW_REFUSALS`.
+A few refusals in a long transfer are chance. They count for throttling only from `FEW_REFUSALS`, and only if fewer
+requests than the server allows had less goodput.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class Facts:
 def judge(totals: Totals, facts: Facts | None = None) -> Verdict:
     """Return what bounded the transfer whose time ``totals`` is about."""
     facts = facts or Facts()
-    main, slope, higher = _slope(totals)
+    slopes = _slopes(totals)
     held: dict[BoundBy, float] = dict.fromkeys(_WORDS, 0.0)
     sending = 0.0
     for cause, seconds in totals.causes.items():
@@ -81,14 +82,14 @@ def judge(totals: Totals, facts: Facts | None = None) -> Verdict:
             sending += seconds
         elif cause != "silent":
             held[cause] = seconds
-    if _refused_by_chance(totals):
+    if _refused_by_chance(totals) or slopes.down == "flat":
         sending += max(0.0, held["throttling"] - totals.held_seconds)
         held["throttling"] = totals.held_seconds
-    if slope == "flat":
+    if slopes.slope == "flat":
         for wall in _YIELDS_TO_THE_LINK:
             sending, held[wall] = sending + held[wall], 0.0
     unknown = totals.causes["silent"]
-    bound = _holder_of_the_level(totals, main, slope, facts, higher=higher)
+    bound = _holder_of_the_level(totals, slopes, facts)
     if bound == "unknown":
         unknown += sending
     else:
@@ -98,12 +99,25 @@ def judge(totals: Totals, facts: Facts | None = None) -> Verdict:
     if seconds < unknown or not seconds or (totals.seconds < SHORTEST_SECONDS and longest != "too few parts"):
         return _unknown(totals, unknown)
     share = min(1.0, seconds / totals.seconds)
-    text, advice = _WORDS[longest](_Figures(totals, facts, share=share, higher=higher))
+    text, advice = _WORDS[longest](_Figures(totals, facts, share=share, higher=slopes.up != "unmeasured"))
     return Verdict(bound_by=longest, share=share, text=text, advice=advice)
 
 
-def _slope(totals: Totals) -> tuple[Band, Slope, bool]:
-    """The requests that were in flight for the longest time, whether goodput follows them, whether upwards."""
+@dataclass(frozen=True, slots=True)
+class _Slopes:
+    """Whether goodput follows the requests in flight, between the number of the longest time and others."""
+
+    main: Band
+    up: Slope
+    down: Slope
+
+    @property
+    def slope(self) -> Slope:
+        """Upwards, if higher numbers were measured."""
+        return self.down if self.up == "unmeasured" else self.up
+
+
+def _slopes(totals: Totals) -> _Slopes:
     main = max(totals.bands, key=lambda band: band.seconds)
     above, below = Band(), Band()
     for band in totals.bands:
@@ -111,23 +125,27 @@ def _slope(totals: Totals) -> tuple[Band, Slope, bool]:
             above.add(band)
         elif band.in_flight * SMALLEST_RATIO <= main.in_flight:
             below.add(band)
-    for other in (above, below):
-        if min(main.seconds, other.seconds) >= MEASURED_SECONDS:
-            follows = elasticity(other.goodput, other.in_flight, main.goodput, main.in_flight)
-            return main, "flat" if follows < FLAT else "rising", other is above
-    return main, "unmeasured", False
+    return _Slopes(main, _slope(main, above), _slope(main, below))
 
 
-def _holder_of_the_level(totals: Totals, main: Band, slope: Slope, facts: Facts, *, higher: bool) -> BoundBy:
+def _slope(main: Band, other: Band) -> Slope:
+    if min(main.seconds, other.seconds) < MEASURED_SECONDS:
+        return "unmeasured"
+    follows = elasticity(other.goodput, other.in_flight, main.goodput, main.in_flight)
+    return "flat" if follows < FLAT else "rising"
+
+
+def _holder_of_the_level(totals: Totals, slopes: _Slopes, facts: Facts) -> BoundBy:
     """What bounded the goodput while all slots were busy."""
+    main = slopes.main
     idle = _idle_above(totals, main)
-    if slope == "flat":
+    if slopes.slope == "flat":
         return idle if idle in ("reading", "hashing") else "link"
     if facts.user_limit is not None and main.in_flight >= AT_THE_LIMIT * min(facts.user_limit, facts.most):
         return "user limit"
     if main.in_flight >= AT_THE_LIMIT * facts.most:
         return "connections"
-    if slope == "rising" and higher:
+    if slopes.up == "rising":
         return "unknown"
     found = main.seconds >= MEASURED_SECONDS and totals.steady_seconds >= STEADY_SHARE * totals.seconds
     return idle or ("link" if found else "unknown")
@@ -221,7 +239,7 @@ def _memory_budget(has: _Figures) -> tuple[str, str]:
     most = has.facts.memory_budget_bytes
     budget = "" if most is None else f" of {human_bytes(most)}"
     return (
-        f"The memory budget{budget} held requests back {has.time}: {has.of_allowed}.",
+        f"The memory budget{budget} held requests back {has.time}: {has.rate} with {has.in_flight}.",
         "Raise memory_budget_bytes, or use smaller parts.",
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import typer
@@ -21,7 +21,20 @@ from cosxfer.cos.requests import ObjectHeaders
 from cosxfer.errors import UploadError, UsageError
 from cosxfer.figures import counted, human_bytes, human_rate
 from cosxfer.foreign import shown_path
-from cosxfer.models import UploadResult
+from cosxfer.models import BoundBy, UploadResult
+
+VERDICT_SECONDS = 1.0
+"""A shorter upload gets no line about what bounded it."""
+
+_NAMES: dict[BoundBy, str] = {
+    "client cpu": "the client's CPU",
+    "connections": "the goodput of a connection",
+    "link": "the link",
+    "memory budget": "the memory budget",
+    "rate limit": "the rate limit",
+    "throttling": "the server's throttling",
+    "user limit": "a limit of the caller",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +85,8 @@ def run(options: CopyOptions) -> None:
                 error.add_note(remedy)
             raise
     report(as_json(result) if options.as_json else None, summary=summary(result), good=result.verified)
+    if not options.as_json and (line := verdict_line(result)):
+        tell(f"cosxfer: {line}")
     if not result.verified:
         tell(
             "cosxfer: the object could not be verified: the server sent no CRC64, and the ETag is not the file's MD5 "
@@ -148,7 +163,26 @@ def as_json(result: UploadResult) -> dict[str, object]:
         "version_id": result.version_id,
         "request_id": result.request_id,
         "location": result.location,
+        "verdict": None if result.verdict is None else asdict(result.verdict),
     }
+
+
+def verdict_line(result: UploadResult) -> str:
+    """Return what bounded an upload of a second or more, for people; empty if nothing is known of it."""
+    verdict = result.verdict
+    if verdict is None or result.seconds < VERDICT_SECONDS:
+        return ""
+    words = [f"{human_bytes(result.size)} in {result.seconds:.1f} s ({human_rate(result.size, result.seconds)})"]
+    if verdict.bound_by == "unknown":
+        words.append(_clause(verdict.text))
+    else:
+        name = _NAMES.get(verdict.bound_by, verdict.bound_by)
+        words += [f"bound by {name} ({verdict.share:.0%} of the time)", _clause(verdict.advice) or "nothing to tune"]
+    return "; ".join(words)
+
+
+def _clause(sentence: str) -> str:
+    return f"{sentence[:1].lower()}{sentence[1:]}".rstrip(".")
 
 
 def summary(result: UploadResult) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import heapq
 import math
 import random
+import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -82,6 +84,9 @@ def send(line: Line, size: float, *, part: float = 8 * MIB, totals: Totals | Non
         acked += moved
         refusals = max(0, in_flight - line.refuses_beyond)
         refused += refusals
+        if refusals:  # the youngest are sent again later
+            parts = heapq.nsmallest(in_flight - refusals, parts)
+            waiting_parts += in_flight - refusals - len(parts) + refusals
         source_wait = max(0, wanted - in_flight) * TICK if fed < wanted else 0.0
         walls: dict[Wall, bool] = {
             "rate": network == line.rate,
@@ -259,6 +264,13 @@ def test_the_server_throttles_if_it_refuses(beyond: int) -> None:
     assert "it refused" in verdict.text
 
 
+def test_refusals_beyond_what_fills_the_link_are_no_bound() -> None:
+    line = Line(capacity=170 * MB, one_request=7 * MB, refuses_beyond=60)
+    totals = send(line, 4000 * MB)
+    assert totals.refused >= 3
+    assert judge(totals, facts_of(line)).bound_by == "link"
+
+
 def test_a_chance_refusal_is_no_throttling() -> None:
     totals = Totals(cores=4)
     for tick in range(100):
@@ -372,3 +384,9 @@ def test_a_plain_link_is_never_blamed_on_something_else(
         assert verdict.bound_by == "link"
     if capacity > 300 * one_request and seconds > 10:
         assert verdict.bound_by == "connections"
+
+
+def test_the_documentation_has_a_row_for_each_verdict() -> None:
+    page = (Path(__file__).parents[2] / "docs/api.md").read_text()
+    section = page.partition("## Verdicts")[2].partition("## ")[0]
+    assert sorted(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)) == sorted(["bound_by", *get_args(BoundBy)])
