@@ -7,6 +7,7 @@ from typing import Protocol
 
 from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
+from cosxfer.errors import TransportError
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 """Longest response body that is collected in memory. COS sends far less. A longer one is a `ProtocolError`."""
@@ -41,3 +42,11 @@ def unacknowledged_bytes(transport: Transport) -> int:
     """Return `CountsUnacknowledged.unacknowledged_bytes`; 0 if ``transport`` does not count them."""
     count: Callable[[], int] | None = getattr(transport, "unacknowledged_bytes", None)
     return 0 if count is None else count()
+
+
+def copy_of(error: TransportError, url: str = "") -> TransportError:
+    """Return a copy of the error for another request: each `raise` needs its own exception."""
+    copy = type(error)(str(error), url=url or error.url)
+    copy.retryable = error.retryable
+    copy.__cause__ = error.__cause__
+    return copy

@@ -13,9 +13,7 @@ import os
 import ssl
 import time
 import weakref
-from collections import deque
 from collections.abc import AsyncIterable
-from typing import TypeAlias
 
 from cosxfer._native import wire
 from cosxfer.config import ClientConfig
@@ -31,72 +29,17 @@ from cosxfer.errors import (
     UsageError,
 )
 from cosxfer.threads import in_thread, none_to_be_had, settled
-from cosxfer.transport.base import MAX_ANSWER_BYTES
+from cosxfer.transport.base import MAX_ANSWER_BYTES, copy_of
 from cosxfer.transport.native_body import attach_body, feed, used_later
-from cosxfer.transport.native_connect import Target, connect
+from cosxfer.transport.native_connect import connect
 from cosxfer.transport.native_head import head_of
-from cosxfer.transport.native_pool import IDLE_SECONDS, ConnectionLimits, OriginPool, Slot
+from cosxfer.transport.native_origin import Origin, Patience, WireSlot
+from cosxfer.transport.native_pool import IDLE_SECONDS, ConnectionLimits, Slot
 from cosxfer.transport.tls import TLS_ALERT, context_of, only_tls_message, refusal
 
 MAX_THREADS = 4
 UNSENT_TRIES = 4
 """How many connections a request tries if no server acts on it."""
-
-_Slot: TypeAlias = "Slot[wire.Connection]"
-
-
-class _Origin:
-    """One scheme, host and port."""
-
-    def __init__(
-        self, endpoint: Endpoint, config: ClientConfig, context: ssl.SSLContext | None, limits: ConnectionLimits
-    ) -> None:
-        version = config.http_version
-        self.target = Target(
-            host=endpoint.host,
-            port=endpoint.port,
-            context=context,
-            protocols={"1.1": ("http/1.1",), "2": ("h2",)}.get(
-                version, ("http/1.1",) if context is None else ("h2", "http/1.1")
-            ),
-        )
-        known = {"1.1": False, "2": True}.get(version, False if context is None else None)
-        self.pool: OriginPool[wire.Connection] = OriginPool(http2=known, limits=limits)
-        self.waiting: deque[asyncio.Future[_Slot]] = deque()
-
-    def only_http1(self) -> None:
-        """Use HTTP/1.1 from now on, because the server requires it."""
-        self.target = Target(
-            host=self.target.host, port=self.target.port, context=self.target.context, protocols=("http/1.1",)
-        )
-        self.pool.http2 = False
-        for slot in self.pool.slots:
-            if slot.http2:
-                slot.usable = False
-
-
-class _Patience:
-    """Ends the wait for a connection after a timeout, unless a request or a new connection may still end it."""
-
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, origin: _Origin, turn: asyncio.Future[_Slot], request: HttpRequest
-    ) -> None:
-        self._loop = loop
-        self._origin = origin
-        self._turn = turn
-        self._seconds = request.stall_timeout_seconds
-        self._timer = loop.call_later(self._seconds, self._out)
-
-    def _out(self) -> None:
-        if self._origin.pool.is_alive():
-            self._timer = self._loop.call_later(self._seconds, self._out)
-        elif not self._turn.done():
-            self._origin.waiting.remove(self._turn)
-            where = self._origin.target.where
-            self._turn.set_exception(TransportTimeoutError(f"{where} takes no requests for {self._seconds:g} s"))
-
-    def end(self) -> None:
-        self._timer.cancel()
 
 
 class _Call:
@@ -104,7 +47,7 @@ class _Call:
 
     __slots__ = ("answered", "failure", "origin", "request", "room", "sent", "slot")
 
-    def __init__(self, request: HttpRequest, origin: _Origin, slot: _Slot, answered: asyncio.Future[None]) -> None:
+    def __init__(self, request: HttpRequest, origin: Origin, slot: WireSlot, answered: asyncio.Future[None]) -> None:
         self.request = request
         self.origin = origin
         self.slot = slot
@@ -123,16 +66,18 @@ class NativeTransport:
     ) -> None:
         self._config = config
         self._limits = limits or ConnectionLimits()
+        self._limits.when_changed(self._serve_all)
         self._context: ssl.SSLContext | None = None
         rate = config.max_bytes_per_second
         self._rate = None if rate is None else wire.RateLimit(rate)
-        self._origins: dict[tuple[str, str, int], _Origin] = {}
+        self._origins: dict[tuple[str, str, int], Origin] = {}
         self._thread_count = threads or max(1, min(MAX_THREADS, (os.cpu_count() or 1) // 2))
         self._io_threads: list[wire.IoThread] = []
         self._connections: set[wire.Connection] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening: set[asyncio.Task[None]] = set()
         self._sweep: asyncio.TimerHandle | None = None
+        self._trying: set[asyncio.TimerHandle] = set()
         self._closed = False
         self._process = os.getpid()
         self._finalizer = weakref.finalize(self, _stop, self._io_threads, self._process)
@@ -174,8 +119,7 @@ class NativeTransport:
         self._closed = True
         if os.getpid() != self._process:
             return  # the connections and the threads belong to the parent process
-        if self._sweep is not None:
-            self._sweep.cancel()
+        self._cancel_timers()
         for task in self._opening:
             task.cancel()
         await asyncio.gather(*self._opening, return_exceptions=True)
@@ -206,9 +150,14 @@ class NativeTransport:
         else:
             self._let_go()
 
-    def _let_go(self) -> None:
+    def _cancel_timers(self) -> None:
         if self._sweep is not None:
             self._sweep.cancel()
+        for timer in self._trying:
+            timer.cancel()
+
+    def _let_go(self) -> None:
+        self._cancel_timers()
         for io_thread in self._io_threads:
             io_thread.stop()
             self._stopped(io_thread)
@@ -230,7 +179,7 @@ class NativeTransport:
 
     # -- one request -----------------------------------------------------------------------------------------------
 
-    async def _exchange(self, request: HttpRequest, head: bytes, origin: _Origin, slot: _Slot) -> wire.Exchange:
+    async def _exchange(self, request: HttpRequest, head: bytes, origin: Origin, slot: WireSlot) -> wire.Exchange:
         loop = self._loop
         assert loop is not None
         call = _Call(request, origin, slot, loop.create_future())
@@ -339,7 +288,7 @@ class NativeTransport:
 
     # -- connections -----------------------------------------------------------------------------------------------
 
-    def _origin(self, endpoint: Endpoint) -> _Origin:
+    def _origin(self, endpoint: Endpoint) -> Origin:
         if self._closed:
             raise TransportError("the client is closed")
         if os.getpid() != self._process:
@@ -350,7 +299,7 @@ class NativeTransport:
         origin = self._origins.get(key)
         if origin is None:
             context = self._tls() if endpoint.scheme == "https" else None
-            origin = self._origins[key] = _Origin(endpoint, self._config, context, self._limits)
+            origin = self._origins[key] = Origin(endpoint, self._config, context, self._limits)
         return origin
 
     def _tls(self) -> ssl.SSLContext:
@@ -358,12 +307,12 @@ class NativeTransport:
             self._context = context_of(self._config)
         return self._context
 
-    async def _wait(self, origin: _Origin, request: HttpRequest) -> _Slot:
+    async def _wait(self, origin: Origin, request: HttpRequest) -> WireSlot:
         assert self._loop is not None
-        turn: asyncio.Future[_Slot] = self._loop.create_future()
+        turn: asyncio.Future[WireSlot] = self._loop.create_future()
         origin.waiting.append(turn)
         self._open(origin)
-        patience = _Patience(self._loop, origin, turn, request)
+        patience = Patience(self._loop, origin, turn, request)
         try:
             return await turn
         except asyncio.CancelledError:
@@ -376,7 +325,7 @@ class NativeTransport:
         finally:
             patience.end()
 
-    def _open(self, origin: _Origin) -> None:
+    def _open(self, origin: Origin) -> None:
         assert self._loop is not None
         if self._closed:
             return  # `aclose` ends the requests that wait
@@ -387,7 +336,7 @@ class NativeTransport:
             self._opening.add(task)
             task.add_done_callback(self._opening.discard)
 
-    async def _connect(self, origin: _Origin) -> None:
+    async def _connect(self, origin: Origin) -> None:
         try:
             sock, http2 = await connect(origin.target, timeout_seconds=self._config.connect_timeout_seconds)
             if http2 and "h2" not in origin.target.protocols:
@@ -396,8 +345,7 @@ class NativeTransport:
                 sock, http2 = await connect(origin.target, timeout_seconds=self._config.connect_timeout_seconds)
         except TransportError as error:
             origin.pool.opening -= 1
-            self._fail_waiting(origin, error, all_of_them=not origin.pool.slots)
-            self._open(origin)
+            self._not_connected(origin, error)
             return
         except asyncio.CancelledError:
             origin.pool.opening -= 1
@@ -426,9 +374,9 @@ class NativeTransport:
                 why, ending = none_to_be_had(error), "interpreter shutdown" in str(error)
             failure = ConnectError(f"cannot connect to {origin.target.where}: {why}", permanent=ending)
             failure.__cause__ = error
-            self._fail_waiting(origin, failure, all_of_them=not origin.pool.slots)
-            self._open(origin)
+            self._not_connected(origin, failure)
             return
+        origin.refusal = None
         slot = Slot(connection, http2=http2)
         connection.owner = (origin, slot)
         self._connections.add(connection)
@@ -436,6 +384,31 @@ class NativeTransport:
         self._serve(origin)
         if self._sweep is None:
             self._schedule_sweep()
+
+    def _not_connected(self, origin: Origin, error: TransportError) -> None:
+        """A connection failed. If others work, the requests wait for those: a server may limit connections."""
+        if error.retryable and origin.pool.is_alive():
+            origin.refusal = error
+            self._refused(origin)
+            self._serve(origin)
+            return
+        self._fail_waiting(origin, error, all_of_them=not origin.pool.slots)
+        self._open(origin)
+
+    def _refused(self, origin: Origin) -> None:
+        """The server takes no more connections than it has, for now."""
+        seconds = origin.pool.refused()
+        if seconds is None:
+            return
+
+        def again() -> None:
+            self._trying.discard(timer)
+            origin.pool.ceiling.try_again()
+            self._serve(origin)
+
+        assert self._loop is not None
+        timer = self._loop.call_later(seconds, again)
+        self._trying.add(timer)
 
     def _io_thread(self) -> wire.IoThread:
         """Return the I/O thread for the next connection: a new one, or the one with the fewest connections."""
@@ -454,18 +427,18 @@ class NativeTransport:
         return min(self._io_threads, key=used.count)
 
     @staticmethod
-    def _fail_waiting(origin: _Origin, error: TransportError, *, all_of_them: bool) -> None:
+    def _fail_waiting(origin: Origin, error: TransportError, *, all_of_them: bool) -> None:
         """Fail the next request that waits, or all of them. If there are other connections, those serve the rest."""
         while origin.waiting:
             turn = origin.waiting.popleft()
             if turn.done():
                 continue
-            copy = error if not all_of_them else _again(error)
+            copy = error if not all_of_them else copy_of(error)
             turn.set_exception(copy)
             if not all_of_them:
                 return
 
-    def _serve(self, origin: _Origin) -> None:
+    def _serve(self, origin: Origin) -> None:
         """Give free connections to the requests that wait."""
         while origin.waiting:
             turn = origin.waiting[0]
@@ -477,7 +450,12 @@ class NativeTransport:
                 turn.set_result(slot)
             origin.waiting.popleft()
 
-    def _released(self, origin: _Origin, slot: _Slot, *, reusable: bool) -> None:
+    def _serve_all(self) -> None:
+        """The limits have changed."""
+        for origin in self._origins.values():
+            self._serve(origin)
+
+    def _released(self, origin: Origin, slot: WireSlot, *, reusable: bool) -> None:
         origin.pool.give_back(slot, now=time.monotonic(), reusable=reusable)
         self._serve(origin)
 
@@ -500,7 +478,14 @@ class NativeTransport:
 
     def on_done(self, exchange: wire.Exchange) -> None:
         call: _Call = exchange.owner
-        self._released(call.origin, call.slot, reusable=exchange.reusable)
+        origin, slot = call.origin, call.slot
+        origin.moves += 1
+        if exchange.result == wire.OK:
+            origin.pool.proved(slot)
+        elif exchange.result in (wire.UNSENT, wire.BROKEN) and not slot.proven:
+            slot.usable = False
+            self._refused(origin)
+        self._released(origin, slot, reusable=exchange.reusable)
         if call.room is not None:
             call.room.set()
         if not call.answered.done():
@@ -508,6 +493,7 @@ class NativeTransport:
 
     def on_sent(self, exchange: wire.Exchange, count: int) -> None:
         call: _Call = exchange.owner
+        call.origin.moves += 1
         if call.room is not None:
             call.room.set()
         if call.request.on_sent is None or call.answered.done():
@@ -525,6 +511,7 @@ class NativeTransport:
 
     def on_body(self, exchange: wire.Exchange, piece: bytes) -> bool:
         call: _Call = exchange.owner
+        call.origin.moves += 1
         if call.request.on_body is None or call.answered.done():
             return False
         try:
@@ -555,14 +542,6 @@ class NativeTransport:
         self._connections.discard(connection)
         if origin.waiting and not self._closed:
             self._serve(origin)
-
-
-def _again(error: TransportError) -> TransportError:
-    """A copy of the error for another request: each `raise` needs its own exception."""
-    copy = type(error)(str(error), url=error.url)
-    copy.retryable = error.retryable
-    copy.__cause__ = error.__cause__
-    return copy
 
 
 def _stop(io_threads: list[wire.IoThread], process: int) -> None:

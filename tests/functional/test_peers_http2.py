@@ -189,6 +189,7 @@ async def test_a_stream_that_is_reset_is_an_error_and_the_others_go_on() -> None
                 http2.answer(event.stream_id)
 
     async with serving(serve) as server, native("2") as transport:
+        transport._limits.resize(1)  # all over one connection
         results = await asyncio.gather(
             *(transport.send(server.request(body=BIG)) for _ in range(2)), return_exceptions=True
         )
@@ -300,6 +301,7 @@ async def test_cancelling_resets_the_stream_and_leaves_the_others_alone() -> Non
                 http2.answer(event.stream_id)
 
     async with serving(serve) as server, native("2") as transport:
+        transport._limits.resize(1)  # all over one connection
         first = asyncio.create_task(transport.send(server.request(body=bytes(64 * MIB))))
         await begun.wait()
         first.cancel()
@@ -501,6 +503,7 @@ async def test_a_request_that_runs_out_of_time_leaves_more_patient_ones_alone() 
                 http2.answer(1)
 
     async with serving(serve) as server, native("2") as transport:
+        transport._limits.resize(1)  # all over one connection
         patient = asyncio.create_task(transport.send(server.request(body=b"x", stall_timeout_seconds=20)))
         await asyncio.sleep(0.1)  # its connection is there, and is shared
         with pytest.raises(TransportTimeoutError):
@@ -531,6 +534,7 @@ async def test_a_truncated_file_fails_only_its_own_request(tmp_path: Path) -> No
     with path.open("rb") as file:
         whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     async with serving(serve) as server, native("2") as transport:
+        transport._limits.resize(1)  # all over one connection
         beside = asyncio.create_task(transport.send(server.request(body=BIG)))
         mapped = asyncio.create_task(transport.send(server.request(body=memoryview(whole))))
         await asyncio.sleep(0.2)

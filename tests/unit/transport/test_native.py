@@ -230,7 +230,7 @@ def test_an_error_of_connecting_reaches_all_that_wait_if_there_is_no_connection(
     run(test)
 
 
-def test_beside_a_connection_that_works_such_an_error_reaches_one_request(wire: Wire) -> None:
+def test_beside_a_connection_that_works_a_refused_one_makes_its_request_wait(wire: Wire) -> None:
     wire.on_submit = lambda exchange: None
 
     async def test(transport: NativeTransport) -> None:
@@ -242,11 +242,75 @@ def test_beside_a_connection_that_works_such_an_error_reaches_one_request(wire: 
         wire.refusals.append(ConnectError("cannot connect"))
         wire.on_submit = wire.end
         wire.hold.set()
-        with pytest.raises(ConnectError):
-            await second
-        assert (await third).status == 200
+        assert (await second).status == (await third).status == 200
         wire.end(wire.exchanges[0])
         assert (await first).status == 200
+        assert (len(wire.targets), len(wire.connections)) == (3, 2)
+
+    run(test)
+
+
+def test_beside_a_connection_that_works_a_final_error_reaches_one_request(wire: Wire) -> None:
+    wire.on_submit = lambda exchange: None
+
+    async def test(transport: NativeTransport) -> None:
+        first = asyncio.create_task(transport.send(request()))
+        await until(lambda: wire.exchanges)
+        wire.refusals.append(ConnectError("not trusted", permanent=True))
+        with pytest.raises(ConnectError, match="not trusted"):
+            await transport.send(request())
+        wire.end(wire.exchanges[0])
+        assert (await first).status == 200
+
+    run(test)
+
+
+def test_a_new_connection_that_ends_before_any_response_counts_as_refused(wire: Wire) -> None:
+    wire.on_submit = lambda exchange: None
+
+    async def test(transport: NativeTransport) -> None:
+        first, second = (asyncio.create_task(transport.send(request())) for _ in range(2))
+        await until(lambda: len(wire.exchanges) == 2)
+        wire.end(wire.exchanges[1], "UNSENT", why="reset by peer")
+        await until(lambda: transport._origin(ENDPOINT).waiting)
+        assert len(wire.targets) == 2, "it waits for the connection that works"
+        wire.on_submit = wire.end
+        wire.end(wire.exchanges[0])
+        assert (await first).status == (await second).status == 200
+        assert len(wire.targets) == 2
+
+    run(test)
+
+
+def test_who_waits_beside_a_server_that_refuses_more_connections_waits_as_long_as_others_progress(wire: Wire) -> None:
+    """The body of the first request may wait for the second one: without a bound nobody would ever end."""
+    wire.on_submit = lambda exchange: None
+
+    async def test(transport: NativeTransport) -> None:
+        first = asyncio.create_task(transport.send(request(stall_timeout_seconds=20)))
+        await until(lambda: wire.exchanges)
+        wire.refusals.append(ConnectError("refused by this server"))
+        with pytest.raises(ConnectError, match="refused by this server"):
+            await transport.send(request(stall_timeout_seconds=0.05))
+        wire.end(wire.exchanges[0])
+        assert (await first).status == 200
+
+    run(test)
+
+
+def test_when_the_limits_grow_requests_that_wait_get_connections_at_once(wire: Wire) -> None:
+    wire.on_submit = lambda exchange: None
+
+    async def test(transport: NativeTransport) -> None:
+        transport._limits.http1 = 1
+        sending = [asyncio.create_task(transport.send(request())) for _ in range(3)]
+        await until(lambda: wire.exchanges)
+        assert len(wire.targets) == 1
+        transport._limits.resize(3)
+        await until(lambda: len(wire.exchanges) == 3)
+        for exchange in wire.exchanges:
+            wire.end(exchange)
+        assert [response.status for response in await asyncio.gather(*sending)] == [200] * 3
 
     run(test)
 
