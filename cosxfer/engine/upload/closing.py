@@ -16,6 +16,16 @@ async def close_source(source: FileSource | SmallFile, executor: Executor | None
         await close_in_thread(source.close, executor)
 
 
+def close_later(source: FileSource | SmallFile) -> None:
+    """Close ``source`` in a thread, from the event loop, without waiting for it."""
+    if isinstance(source, SmallFile):
+        return
+    try:
+        in_thread(None, source.close)
+    except CosxferError:
+        source.close()  # as below
+
+
 async def close_in_thread(close: Callable[[], None], executor: Executor | None) -> None:
     """Call ``close`` in a thread, and wait for that even if the caller is cancelled meanwhile."""
     try:

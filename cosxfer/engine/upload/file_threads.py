@@ -15,6 +15,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 
 from cosxfer._native import hashing
+from cosxfer.engine.upload.closing import close_later
 from cosxfer.engine.upload.native_files import HASHED_IN_LANES_BYTES, TAKEN_AT_ONCE
 from cosxfer.engine.upload.thread_count import ThreadCount
 from cosxfer.errors import CosxferError
@@ -83,7 +84,7 @@ class _Opening:
         """On the loop."""
         if self.future.done():
             if self.source is not None:
-                self.source.close()  # the caller was cancelled
+                close_later(self.source)  # the caller was cancelled
         elif self.error is not None:
             self.future.set_exception(self.error)
         else:
@@ -105,7 +106,12 @@ class FileThreads:
         loop = asyncio.get_running_loop()
         opening = _Opening(path, small_bytes, loop.create_future(), loop.time())
         self._enqueue(opening, loop)
-        return await opening.future
+        try:
+            return await opening.future
+        except asyncio.CancelledError:
+            if opening.future.done() and not opening.future.cancelled() and opening.source is not None:
+                close_later(opening.source)  # it was delivered in the moment in which the caller was cancelled
+            raise
 
     async def check(self, file: SmallFile | FileSource) -> bool:
         """Return what ``file.check()`` returns, or raise what it raises."""

@@ -14,7 +14,7 @@ import pytest
 
 from cosxfer import _native
 from cosxfer._native import hashing
-from cosxfer.engine.upload import opening, thread_count
+from cosxfer.engine.upload import file_threads, opening, thread_count
 from cosxfer.engine.upload.digests import SMALL_BYTES
 from cosxfer.engine.upload.native_files import HASHED_IN_LANES_BYTES, TAKEN_AT_ONCE
 from cosxfer.engine.upload.opening import Opener
@@ -222,6 +222,7 @@ def test_a_file_that_nobody_waits_for_any_more_is_closed(tmp_path: Path, monkeyp
         return opened[-1]
 
     monkeypatch.setattr(FileSource, "open", noted)
+    closers = noting_who_closes(monkeypatch)
 
     async def give_up(opener: Opener) -> None:
         waiting = asyncio.ensure_future(opener.open(path, small_bytes=SMALL_BYTES))
@@ -229,12 +230,50 @@ def test_a_file_that_nobody_waits_for_any_more_is_closed(tmp_path: Path, monkeyp
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
         may_end.set()
-        while not opened or opened[0]._fd >= 0:  # noqa: ASYNC110 # there is nothing to wait for
+        while not closers:  # noqa: ASYNC110 # there is nothing to wait for
             await asyncio.sleep(0.001)
 
     with_opener(give_up)
+    assert closers == ["a thread"]
     with pytest.raises(ValueError, match="is closed"):
         opened[0].check()
+
+
+def test_a_file_whose_caller_is_cancelled_when_it_arrives_is_closed_in_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "f", SMALL_BYTES + 1)
+    closers = noting_who_closes(monkeypatch)
+    deliver = file_threads._Opening.deliver
+    waiting: list[asyncio.Future[object]] = []
+
+    def delivered(self: file_threads._Opening) -> None:
+        deliver(self)
+        waiting[0].cancel()  # it has its result, but has not run since
+
+    monkeypatch.setattr(file_threads._Opening, "deliver", delivered)
+
+    async def give_up(opener: Opener) -> None:
+        waiting.append(asyncio.ensure_future(opener.open(path, small_bytes=SMALL_BYTES)))
+        with pytest.raises(asyncio.CancelledError):
+            await waiting[0]
+        while not closers:  # noqa: ASYNC110 # there is nothing to wait for
+            await asyncio.sleep(0.001)
+
+    with_opener(give_up)
+    assert closers == ["a thread"]
+
+
+def noting_who_closes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    closers: list[str] = []
+    close = FileSource.close
+
+    def noted(self: FileSource) -> None:
+        close(self)
+        closers.append("a thread" if asyncio._get_running_loop() is None else "the event loop")
+
+    monkeypatch.setattr(FileSource, "close", noted)
+    return closers
 
 
 def test_where_no_thread_can_be_started_the_open_fails_and_a_later_one_too(tmp_path: Path) -> None:
