@@ -74,7 +74,7 @@ def choose_transport(
             name="transport",
             value=choice,
         )
-    return _around(None, config)
+    return _around(None, config, limits=limits)
 
 
 class ByOrigin:
@@ -86,6 +86,7 @@ class ByOrigin:
     def __init__(self, config: ClientConfig, proxies: Proxies, limits: ConnectionLimits | None) -> None:
         self._config = config
         self._proxies = proxies
+        self._limits = limits
         self._native = _native(config, limits)
         self._httpx: Transport | None = None
         self._ways: dict[tuple[str, str, int], Transport] = {}
@@ -112,7 +113,7 @@ class ByOrigin:
         else:
             _say_once(_over_httpx(f"{proxy.name} names a proxy"))
             if self._httpx is None:
-                self._httpx = _around(None, self._config, self._proxies)
+                self._httpx = _around(None, self._config, self._proxies, self._limits)
             way = self._httpx
         self._ways[origin] = way
         return way
@@ -139,11 +140,16 @@ def _is_httpx_client(choice: object) -> TypeGuard[httpx.AsyncClient]:
     return any(f"{kind.__module__}.{kind.__name__}" in _CLIENT for kind in type(choice).__mro__)
 
 
-def _around(client: httpx.AsyncClient | None, config: ClientConfig, proxies: Proxies | None = None) -> Transport:
+def _around(
+    client: httpx.AsyncClient | None,
+    config: ClientConfig,
+    proxies: Proxies | None = None,
+    limits: ConnectionLimits | None = None,
+) -> Transport:
     # Imported here, because httpx would dominate the start-up time of a program that does not need it.
     from cosxfer.transport.httpx import HttpxTransport
 
-    return HttpxTransport(config, client=client, proxies=proxies)
+    return HttpxTransport(config, client=client, proxies=proxies, limits=limits)
 
 
 def is_built() -> bool:
@@ -171,7 +177,7 @@ def _automatic(config: ClientConfig, limits: ConnectionLimits | None) -> Transpo
     else:
         why = "max_bytes_per_second limits requests through the proxy and to hosts in NO_PROXY together"
     _say_once(_over_httpx(why))
-    return _around(None, config, proxies)
+    return _around(None, config, proxies, limits)
 
 
 def _over_httpx(why: str) -> str:

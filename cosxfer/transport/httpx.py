@@ -1,7 +1,7 @@
 """The portable transport: httpx, HTTP/1.1 and HTTP/2.
 
 httpx keeps one HTTP/2 connection per origin and client. On one connection, all parts share one congestion window and
-one flow-control window. So this transport has several clients ("lanes") with a few streams each.
+one flow-control window. So this transport has several clients (`cosxfer.transport.httpx_lanes`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import httpcore
@@ -31,8 +31,10 @@ from cosxfer.errors import (
     TransportError,
     TransportTimeoutError,
 )
-from cosxfer.transport.base import MAX_ANSWER_BYTES
+from cosxfer.threads import in_thread
+from cosxfer.transport.base import MAX_ANSWER_BYTES, copy_of
 from cosxfer.transport.expect import ContinueExchange, Http2ChosenError
+from cosxfer.transport.httpx_lanes import Lane, Lanes
 from cosxfer.transport.httpx_network import connect, use_own_network
 from cosxfer.transport.httpx_proxy import (
     AUTHENTICATION_REQUIRED,
@@ -44,14 +46,13 @@ from cosxfer.transport.httpx_proxy import (
     named,
     refused,
 )
+from cosxfer.transport.native_pool import IDLE_SECONDS, ConnectionLimits
 from cosxfer.transport.pace import Pace
 from cosxfer.transport.progress import Progress, unacknowledged_bytes
 from cosxfer.transport.proxies import Proxies, Proxy
 from cosxfer.transport.request_body import body_views
 from cosxfer.transport.tls import context_of, no_tls, no_tls_message, not_trusted, refusal
 
-STREAMS_PER_LANE = 2
-MAX_LANES = 8
 HTTP2_CHUNK_BYTES = 64 * 1024
 """httpcore splits each chunk into HTTP/2 frames by repeated slicing, which is cheap at this size."""
 HTTP1_CHUNK_BYTES = 256 * 1024
@@ -87,45 +88,40 @@ def _import_now() -> None:
 _import_now()
 
 
-@dataclass
-class _Lane:
-    client: httpx.AsyncClient
-    chunk_bytes: int
-    http2: bool
-    proxy: Proxy | None = None
-    active: int = 0
-    retired: bool = False
-    """Its connection made no progress. The lane gets no new requests and is closed after the last one."""
-
-
 class HttpxTransport:
     """Sends over httpx, through the proxies of the environment (`cosxfer.transport.proxies`).
 
     An unusable proxy raises `UsageError`: here if every request would use it, else at the request.
 
-    A ``client`` of the caller is used unchanged for all requests and not closed.
+    A ``client`` of the caller is used unchanged for all requests, with its own limits, and not closed.
     """
 
     def __init__(
-        self, config: ClientConfig, *, client: httpx.AsyncClient | None = None, proxies: Proxies | None = None
+        self,
+        config: ClientConfig,
+        *,
+        client: httpx.AsyncClient | None = None,
+        proxies: Proxies | None = None,
+        limits: ConnectionLimits | None = None,
     ) -> None:
         self._config = config
         self._pace = None if config.max_bytes_per_second is None else Pace(config.max_bytes_per_second)
         self._http2 = config.http_version != "1.1"
         self._http1 = config.http_version != "2"
-        self._context = context_of(config)
+        self._context: ssl.SSLContext | None = None
+        self._http1_context: ssl.SSLContext | None = None
+        if isinstance(config.verify, str | os.PathLike):
+            self._context = context_of(config)  # so a bad file is an error when the client is made
         self._client = client
         self._proxies = proxies or Proxies()
         if client is None and self._proxies.same_for_all(config.endpoint):
             proxy = self._proxies.of_template(config.endpoint, config.region)
             if proxy is not None:
                 check_proxy(proxy)
-        self._proxy_context: ssl.SSLContext | None = None
-        self._lanes: list[_Lane] = []
-        if client is not None:
-            self._lanes.append(_Lane(client, HTTP2_CHUNK_BYTES, True))
-        self._http1_lanes: list[_Lane] = []
-        self._expect_context: ssl.SSLContext | None = None
+        self._lanes = Lanes(limits or ConnectionLimits())
+        self._own_lane = None if client is None else Lane(client, HTTP2_CHUNK_BYTES, True)
+        self._http1_lanes = Lanes(ConnectionLimits(http2=1))
+        self._refusal: TransportError | None = None
         self._under_way: set[asyncio.Timeout] = set()
         self._in_flight: set[Progress] = set()
         self._closed = False
@@ -135,6 +131,8 @@ class HttpxTransport:
         if self._closed:
             raise TransportError("the client is closed", url=request.url)
         proxy = self._proxy(request)
+        if self._context is None and self._client is None:
+            self._context = await in_thread(None, context_of, self._config)  # reads files
         try:
             async with asyncio.timeout(None) as until_closed:
                 self._under_way.add(until_closed)
@@ -161,9 +159,10 @@ class HttpxTransport:
                 return await self._ask_first(request)
             except Http2ChosenError:
                 pass  # the caller's context offers HTTP/2: send without waiting
-        lane = self._pick(proxy)
         try:
-            return await self._send_over(lane, request)
+            if self._own_lane is not None:
+                return await self._send_over(self._own_lane, request)
+            return await self._send_over_lanes(request, proxy)
         except _CutWhileSendingError as error:
             if self._client is not None or not _can_ask_again(request):
                 raise error.unread(request) from error.__cause__
@@ -178,22 +177,17 @@ class HttpxTransport:
         under_way, self._under_way = self._under_way, set()
         for until_closed in under_way:
             until_closed.reschedule(0)
-        lanes, self._lanes, self._http1_lanes = self._lanes + self._http1_lanes, [], []
-        for lane in lanes:
-            if lane.client is not self._client:
-                await lane.client.aclose()
+        await self._lanes.aclose()
+        await self._http1_lanes.aclose()
 
     async def _ask_first(self, request: HttpRequest) -> HttpResponse:
         """Send the body only after the server agrees, over a separate connection, because httpx cannot wait.
 
         With only HTTP/2 or through a proxy, the body is sent without waiting.
         """
-        if request.endpoint.scheme == "https" and self._expect_context is None:
-            # A separate context, because httpcore makes that of the lanes offer HTTP/2.
-            self._expect_context = context_of(self._config)
         return await ContinueExchange(
             request=request,
-            context=self._expect_context,
+            context=await self._context_for_http1(),
             user_agent=USER_AGENT,
             connect_timeout_seconds=self._config.connect_timeout_seconds,
             in_flight=self._in_flight,
@@ -205,7 +199,7 @@ class HttpxTransport:
         In TLS 1.3, a server refuses a client certificate after the handshake. httpx is already writing then and loses
         the alert.
         """
-        if self._answered or self._client is not None or request.endpoint.scheme != "https":
+        if self._answered or self._context is None or request.endpoint.scheme != "https":
             return ""
         self._answered = True  # ask only once
         try:
@@ -226,25 +220,64 @@ class HttpxTransport:
         endpoint = request.endpoint
         return self._proxies.of(endpoint.scheme, endpoint.host, endpoint.port)
 
-    def _pick(self, proxy: Proxy | None) -> _Lane:
-        if self._client is not None:
-            return self._lanes[0]
-        lanes = [lane for lane in self._lanes if lane.proxy == proxy]
-        lane = min(lanes, key=lambda lane: lane.active, default=None)
-        if lane is None or (lane.active >= STREAMS_PER_LANE and len(lanes) < MAX_LANES):
-            lane = self._new_lane(proxy, http1=self._http1, http2=self._http2)
-            self._lanes.append(lane)
+    async def _send_over_lanes(self, request: HttpRequest, proxy: Proxy | None) -> HttpResponse:
+        """Send the request. If a connection is refused while others work, wait for one of those."""
+        while True:
+            lane = await self._lane(request, proxy)
+            try:
+                return await self._send_over(lane, request, self._lanes)
+            except ConnectError as error:  # nothing was sent
+                if not error.retryable or not self._lanes.refuse(lane):
+                    raise
+                self._refusal = error
+            finally:
+                await self._lanes.release(lane)
+
+    async def _lane(self, request: HttpRequest, proxy: Proxy | None) -> Lane:
+        if proxy is not None and proxy.scheme == "https":
+            await self._context_for_http1()
+        make = partial(self._new_lane, proxy, http1=self._http1, http2=self._http2)
+        outages = self._lanes.outages
+        while (lane := self._lanes.pick(proxy, make)) is None:
+            if self._closed:
+                raise TransportError("the client is closed", url=request.url)
+            sent = self._sent_bytes()
+            try:
+                async with asyncio.timeout(request.stall_timeout_seconds):
+                    await self._lanes.freed()
+            except TimeoutError:
+                # The body of another request may itself wait for this one.
+                stuck = sent == self._sent_bytes()
+            else:
+                stuck = outages != self._lanes.outages
+            if stuck and self._refusal is not None:
+                raise copy_of(self._refusal, request.url)
         return lane
 
-    def _new_lane(self, proxy: Proxy | None, *, http1: bool, http2: bool) -> _Lane:
+    def _sent_bytes(self) -> int:
+        return sum(progress.body_bytes for progress in self._in_flight)
+
+    async def _context_for_http1(self) -> ssl.SSLContext:
+        """Return a context that does not offer HTTP/2. httpcore makes that of the lanes offer it."""
+        if not self._http2:
+            assert self._context is not None
+            return self._context
+        if self._http1_context is None:
+            self._http1_context = await in_thread(None, context_of, self._config)  # reads files
+        return self._http1_context
+
+    def _new_lane(self, proxy: Proxy | None, *, http1: bool, http2: bool) -> Lane:
+        context = self._context if http2 == self._http2 else self._http1_context
+        assert context is not None
         transport = httpx.AsyncHTTPTransport(
             http1=http1,
             http2=http2,
-            verify=self._context if http2 else context_of(self._config),
+            verify=context,
             # This transport decides which requests use a proxy, not httpx.
             proxy=None if proxy is None else self._client_proxy(proxy),
             trust_env=False,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=30.0),
+            # The limiter bounds the requests of HTTP/1.1, and the lanes the connections of HTTP/2.
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=IDLE_SECONDS),
         )
         use_own_network(transport)
         client = httpx.AsyncClient(
@@ -252,17 +285,14 @@ class HttpxTransport:
             trust_env=False,
             headers={"user-agent": USER_AGENT, "accept-encoding": "identity"},
         )
-        return _Lane(client, HTTP2_CHUNK_BYTES if http2 else HTTP1_CHUNK_BYTES, http2, proxy)
+        return Lane(client, HTTP2_CHUNK_BYTES if http2 else HTTP1_CHUNK_BYTES, http2, proxy)
 
     def _client_proxy(self, proxy: Proxy) -> httpx.Proxy:
         check_proxy(proxy)
         if proxy.scheme != "https":
             return client_proxy(proxy, None)
-        if self._proxy_context is None:
-            # Check the proxy's certificate like a server's, but in a separate context: httpcore makes that of the lanes
-            # offer HTTP/2.
-            self._proxy_context = context_of(self._config)
-        return client_proxy(proxy, self._proxy_context)
+        # Check the proxy's certificate like a server's.
+        return client_proxy(proxy, self._http1_context if self._http2 else self._context)
 
     async def _answer_over_http1(
         self, request: HttpRequest, proxy: Proxy | None, error: _CutWhileSendingError
@@ -272,21 +302,21 @@ class HttpxTransport:
         A server that refuses a request before its body has arrived may send a response and reset the stream. Over
         HTTP/2, httpx then reports a protocol error and loses the response. Over HTTP/1.1 it can read it.
         """
-        lane = next((lane for lane in self._http1_lanes if lane.proxy == proxy), None)
-        if lane is None:
-            lane = self._new_lane(proxy, http1=True, http2=False)
-            self._http1_lanes.append(lane)
+        await self._context_for_http1()
+        lane = self._http1_lanes.pick(proxy, partial(self._new_lane, proxy, http1=True, http2=False))
+        assert lane is not None
         try:
             return await self._send_over(lane, request)
         except CosxferError as second:
             if isinstance(second, TransportError | _CutWhileSendingError):
                 raise error.unread(request) from error.__cause__
             raise
+        finally:
+            await self._http1_lanes.release(lane)
 
-    async def _send_over(self, lane: _Lane, request: HttpRequest) -> HttpResponse:
+    async def _send_over(self, lane: Lane, request: HttpRequest, lanes: Lanes | None = None) -> HttpResponse:
         progress = Progress(request.stall_timeout_seconds)
         body = _BodyStream(request, lane.chunk_bytes, self._pace, progress)
-        lane.active += 1
         self._in_flight.add(progress)
         try:
             response = await progress.watch(self._exchange(lane, request, body, progress))
@@ -294,6 +324,8 @@ class HttpxTransport:
                 # From the proxy, which did not forward the request.
                 raise refused(lane.proxy, request, f"{response.status} Proxy Authentication Required")
             self._answered = True
+            if lanes is not None:
+                lanes.prove(lane)
             if response.http_version == "HTTP/1.1":
                 # A server that does not negotiate HTTP/2 once will not do so later.
                 lane.chunk_bytes = HTTP1_CHUNK_BYTES
@@ -306,19 +338,18 @@ class HttpxTransport:
                 raise body.error from body.cause
             if isinstance(error, CosxferError):
                 raise
+            if lanes is not None and progress.is_fresh and _is_disconnect(error):
+                # A server that accepts too many connections may end new ones before any response.
+                lanes.refuse(lane)
             # Also errors that httpx passes through from other libraries.
             raise _translated(error, request, self._config, lane, silent=progress.expired) from error
         finally:
-            lane.active -= 1
             self._in_flight.discard(progress)
-            if progress.expired and lane.http2 and lane.client is not self._client:
+            if lanes is not None and progress.expired and lane.http2:
                 # Otherwise httpcore would send the next request over the same connection.
-                lane.retired = True
-                self._lanes = [other for other in self._lanes if other is not lane]
-            if lane.retired and not lane.active:
-                await lane.client.aclose()
+                lanes.retire(lane)
 
-    async def _exchange(self, lane: _Lane, request: HttpRequest, body: _BodyStream, progress: Progress) -> HttpResponse:
+    async def _exchange(self, lane: Lane, request: HttpRequest, body: _BodyStream, progress: Progress) -> HttpResponse:
         # A single read or write may take long if there is progress. A client of the caller does not show acknowledged
         # bytes, so there the timeout applies to each read and write.
         stall = None if self._client is None else request.stall_timeout_seconds
@@ -344,7 +375,7 @@ class HttpxTransport:
         )
 
     async def _start_response(
-        self, lane: _Lane, request: HttpRequest, outgoing: httpx.Request, progress: Progress
+        self, lane: Lane, request: HttpRequest, outgoing: httpx.Request, progress: Progress
     ) -> httpx.Response:
         """Send the request and return when the response head has arrived."""
         sending = lane.client.send(outgoing, stream=True)
@@ -482,12 +513,17 @@ async def _read(response: httpx.Response, request: HttpRequest, progress: Progre
     return b"".join(pieces)
 
 
+def _is_disconnect(error: Exception) -> bool:
+    broke = isinstance(error, httpx.ReadError | httpx.WriteError)
+    return broke or (isinstance(error, httpx.RemoteProtocolError) and "disconnected" in str(error))
+
+
 def _can_ask_again(request: HttpRequest) -> bool:
     return request.method == "PUT" and can_be_sent_again(request.body)
 
 
 def _translated(
-    error: Exception, request: HttpRequest, config: ClientConfig, lane: _Lane, *, silent: bool
+    error: Exception, request: HttpRequest, config: ClientConfig, lane: Lane, *, silent: bool
 ) -> CosxferError:
     url = request.url
     proxy = lane.proxy

@@ -75,6 +75,7 @@ class Stream(httpcore.AsyncNetworkStream):
         """The rest of a write whose caller was cancelled."""
         self._written = 0
         self.noise = 0
+        self.proven = False
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         progress = CURRENT.get()

@@ -42,6 +42,8 @@ class Outgoing(Protocol):
 
     noise: int
     """Bytes received since the last progress of any request on it."""
+    proven: bool
+    """Whether there was a response on it."""
 
     def confirmed(self) -> tuple[int, int]:
         """Return how many bytes the peer has acknowledged, and how many are in flight."""
@@ -85,12 +87,18 @@ class Progress:
         self._interims = 0
         self._tail = b""
         self._answered = False
-        self._sent = 0
+        self.body_bytes = 0
+        """Of the request body, given to the connection."""
 
     @property
     def expired(self) -> bool:
         """Whether this ended the request."""
         return self._limit.expired()
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the request was sent over a connection that has had no response yet."""
+        return self._connection is not None and not self._connection.proven
 
     async def watch(self, work: Awaitable[T]) -> T:
         """Await ``work``. Raises TimeoutError, with `expired` True, if there is no progress."""
@@ -141,6 +149,8 @@ class Progress:
     def answered(self) -> None:
         """The response head has arrived."""
         self._answered = True
+        if self._connection is not None:
+            self._connection.proven = True
         self.stage()
 
     def moved(self, count: int) -> None:
@@ -151,7 +161,7 @@ class Progress:
 
     def sent(self, count: int) -> None:
         """``count`` bytes of the request body were given to the connection."""
-        self._sent += count
+        self.body_bytes += count
         self.moved(count)
 
     @contextmanager
@@ -207,7 +217,7 @@ def unacknowledged_bytes(in_flight: Iterable[Progress]) -> int:
     bodies: dict[Outgoing, int] = {}
     for progress in in_flight:
         if progress._connection is not None:
-            bodies[progress._connection] = bodies.get(progress._connection, 0) + progress._sent
+            bodies[progress._connection] = bodies.get(progress._connection, 0) + progress.body_bytes
     # Heads, frame heads and TLS records are in flight too.
     return sum(min(sent, connection.confirmed()[1]) for connection, sent in bodies.items() if sent)
 

@@ -155,14 +155,20 @@ def test_no_call_makes_the_event_loop_wait_for_a_file_system(
     assert not watch.seen, sorted(watch.seen)
 
 
+@pytest.mark.parametrize("version", ["auto", "1.1", "2"])
+@pytest.mark.parametrize("transport", ["native", "httpx"])
 def test_the_certificate_authorities_are_not_read_on_the_event_loop(
-    watch: Watch, monkeypatch: pytest.MonkeyPatch
+    watch: Watch, monkeypatch: pytest.MonkeyPatch, transport: str, version: str
 ) -> None:
     async def put(server: RunningServer) -> None:
         async with cosxfer.AsyncClient(
-            endpoint=server.endpoint, credentials=server.credentials, transport="native"
+            endpoint=server.endpoint,
+            credentials=server.credentials,
+            transport=transport,  # type: ignore[arg-type]
+            http_version=version,  # type: ignore[arg-type]
         ) as client:
-            await client.put_object(server.bucket, "k", b"content")
+            await asyncio.gather(*(client.put_object(server.bucket, f"k{n}", b"content") for n in range(4)))
+            await client.put_object(server.bucket, "k", b"content", expect="100-continue")
 
     async def main() -> None:
         with running(tls=True) as server:
