@@ -22,6 +22,8 @@ OWN_CONNECTIONS = 32
 """Up to this level each request over HTTP/2 has its own connection. Beyond it, every second one brings another."""
 MAX_HTTP2_CONNECTIONS = 32
 HTTP1_CONNECTIONS = 512
+MAX_OPENING = 64
+"""Connections that are made at a time. More handshakes would hold up the event loop, and time out on slow links."""
 STREAMS_BEFORE_SETTINGS = 1
 """How many streams are opened before the peer's SETTINGS arrive."""
 STREAMS_MEANWHILE = 2
@@ -162,7 +164,7 @@ class OriginPool(Generic[C]):
         late = sum(slot.late and slot.usable for slot in self.slots)
         # Connections whose SETTINGS are late are replaced, but a server that sends none at all gets a bounded number.
         room = min(self._most, max(self._most, HTTP2_CONNECTIONS) - late) - open_now
-        return max(0, min(waiting - self.opening, room))
+        return max(0, min(waiting - self.opening, room, MAX_OPENING - self.opening))
 
     def opened(self, slot: Slot[C], *, now: float) -> None:
         """A connection was made."""

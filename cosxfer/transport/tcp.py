@@ -11,6 +11,7 @@ import socket
 from collections.abc import Sequence
 from functools import partial
 from itertools import chain, zip_longest
+from typing import Any
 
 # The resolver encodes names with this codec and would import it at its first use, in a thread. A process that is forked
 # at that moment could never import it.
@@ -19,6 +20,8 @@ import encodings.idna  # noqa: F401  # isort: skip
 from cosxfer.threads import in_thread
 
 ATTEMPT_DELAY_SECONDS = 0.25
+_lookups: dict[tuple[asyncio.AbstractEventLoop, str, int], asyncio.Future[list[Any]]] = {}
+"""Those that are under way."""
 
 Address = tuple[socket.AddressFamily, "tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]"]
 
@@ -29,11 +32,29 @@ async def addresses(host: str, port: int) -> list[Address]:
         # A literal address needs no resolver and no thread.
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except socket.gaierror:
-        found = await in_thread(None, partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM))
+        found = await asyncio.shield(_lookup(host, port))
     families: dict[int, list[Address]] = {}
     for family, _, _, _, address in found:
         families.setdefault(family, []).append((family, address))
     return [a for a in chain.from_iterable(zip_longest(*families.values())) if a is not None]
+
+
+def _lookup(host: str, port: int) -> asyncio.Future[list[Any]]:
+    """Look a name up in a thread, once for all connections that are being made at that time."""
+    key = (asyncio.get_running_loop(), host, port)
+    lookup = _lookups.get(key)
+    if lookup is None:
+        for old in list(_lookups):
+            if old[0].is_closed():  # its lookups never end
+                _lookups.pop(old, None)
+        lookup = _lookups[key] = in_thread(None, partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM))
+
+        def done(lookup: asyncio.Future[list[Any]]) -> None:
+            _lookups.pop(key, None)
+            _ = lookup.cancelled() or lookup.exception()  # marks it as retrieved: its callers may be cancelled
+
+        lookup.add_done_callback(done)
+    return lookup
 
 
 async def connect_any(found: Sequence[Address]) -> socket.socket:

@@ -136,6 +136,23 @@ async def test_requests_beyond_the_level_share_the_connections_of_http2(over: st
         assert sorted(counting.requests.values()) == [10] * 4
 
 
+@pytest.mark.parametrize("over", ["native", "httpx"])
+def test_256_requests_at_a_time_over_http1(server: RunningServer, over: str) -> None:
+    """No storm of connections fails: neither at the backlog of the server, nor at descriptors, nor at threads."""
+
+    async def main() -> None:
+        async with cosxfer.AsyncClient(
+            endpoint=server.endpoint,
+            credentials=server.credentials,
+            transport=over,  # type: ignore[arg-type]
+            max_attempts=1,
+        ) as client:
+            client._transfers._limiter.connections.resize(256)
+            await asyncio.gather(*(client.put_object(server.bucket, f"k{n}", bytes(65536)) for n in range(256)))
+
+    asyncio.run(main())
+
+
 # -- a server that accepts only so many connections --------------------------------------------------------------------
 
 

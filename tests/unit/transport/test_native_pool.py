@@ -10,6 +10,7 @@ from cosxfer.transport.native_pool import (
     HTTP2_CONNECTIONS,
     IDLE_SECONDS,
     MAX_HTTP2_CONNECTIONS,
+    MAX_OPENING,
     MAX_STREAMS,
     OWN_CONNECTIONS,
     STREAMS_MEANWHILE,
@@ -193,9 +194,18 @@ def test_a_connection_that_closed_while_idle_is_not_used(http2: bool) -> None:
 
 def test_http1_opens_a_bounded_number_of_connections() -> None:
     pool: OriginPool[str] = OriginPool(http2=False)
-    assert pool.to_open(HTTP1_CONNECTIONS + 5) == HTTP1_CONNECTIONS
-    pool.opening = HTTP1_CONNECTIONS - 1
-    assert pool.to_open(HTTP1_CONNECTIONS + 5) == 1
+    for _ in range(HTTP1_CONNECTIONS - 1):
+        pool.opened(Slot("", http2=False), now=0)
+    assert pool.to_open(5) == 1
+
+
+def test_a_bounded_number_of_connections_is_made_at_a_time() -> None:
+    pool: OriginPool[str] = OriginPool(http2=False)
+    assert pool.to_open(300) == MAX_OPENING
+    pool.opening = MAX_OPENING
+    assert pool.to_open(300) == 0
+    pool.opening -= 1
+    assert pool.to_open(300) == 1
 
 
 def test_stalls_raise_the_number_of_connections_to_a_bound() -> None:
