@@ -214,7 +214,10 @@ class Bench:
                 connections.append(wire.Connection(sock, http2=http2))
                 io_thread.add(connections[-1])
                 exchange = wire.Exchange(
-                    b"GET /x HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n", length=0, stall_seconds=10, max_answer_bytes=1 << 20
+                    b"GET /x HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n",
+                    length=0,
+                    stall_seconds=10,
+                    max_response_bytes=1 << 20,
                 )
                 exchange.no_more()
                 io_thread.submit(connections[-1], exchange)

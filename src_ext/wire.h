@@ -29,7 +29,7 @@ enum {
     WIRE_MALFORMED, /* the response is not HTTP; `why` has the reason */
     WIRE_CANCELLED,
     WIRE_LOST,      /* the file that holds the body was cut */
-    WIRE_TOO_LONG,  /* the response is longer than `max_answer_bytes` */
+    WIRE_TOO_LONG,  /* the response is longer than `max_response_bytes` */
     WIRE_NEEDS_H1   /* the server requires HTTP/1.1; it has not acted on the request */
 };
 
@@ -37,7 +37,7 @@ enum {
     WIRE_SENT,     /* `number` bytes of the body were sent since the last such event */
     WIRE_WANTED,   /* the connection can take the body; the caller has to feed it */
     WIRE_BODY,     /* `data`, `number`: a piece of the response body (owned by the event) */
-    WIRE_DONE,     /* the request has ended: call `wire_request_answer` */
+    WIRE_DONE,     /* the request has ended: call `wire_request_response` */
     WIRE_RELEASED, /* the I/O thread no longer uses the request or its body */
     WIRE_SETTINGS, /* connection: the peer allows `number` streams at a time */
     WIRE_LEAVING,  /* connection: takes no more requests (GOAWAY) */
@@ -86,7 +86,7 @@ void wire_io_thread_close(wire_io_thread *io, wire_connection *connection);
 /* `head` is the HTTP/1.1 form with the empty line at its end; it is copied. `length` is the body's, -1 for chunked.
  * Returns NULL with errno; EINVAL if the head is malformed. */
 wire_request *wire_request_new(void *owner, const char *head, size_t head_length, int64_t length, double stall_seconds,
-                               size_t max_answer_bytes, int pass_body_on);
+                               size_t max_response_bytes, int pass_body_on);
 void wire_request_free(wire_request *request);
 /* Adds a piece to the body, before the request is submitted (after that: `wire_io_thread_feed`). `mapped`: the piece
  * lies in a mapped file. The I/O thread maps its pages before it sends them and drops them afterwards. -1: errno is
@@ -109,8 +109,8 @@ typedef struct {
     const char *body;
     size_t body_length;
     const char *why;
-} wire_answer;
-void wire_request_answer(const wire_request *request, wire_answer *answer);
+} wire_response;
+void wire_request_response(const wire_request *request, wire_response *response);
 
 /* -- rate ---------------------------------------------------------------------------------------------------------- */
 wire_rate *wire_rate_new(double bytes_per_second);

@@ -49,7 +49,7 @@ cdef extern from "wire.h" nogil:
         void *owner
         int64_t number
         char *data
-    ctypedef struct wire_answer:
+    ctypedef struct wire_response:
         int result, status, reusable, body_begun
         const char *headers
         size_t headers_length
@@ -79,7 +79,7 @@ cdef extern from "wire.h" nogil:
     int wire_io_thread_feed(wire_io_thread *, wire_request *, const char *, size_t, int)
     void wire_io_thread_cancel(wire_io_thread *, wire_request *)
     int wire_io_thread_used(wire_io_thread *, wire_request *, size_t)
-    void wire_request_answer(const wire_request *, wire_answer *)
+    void wire_request_response(const wire_request *, wire_response *)
     wire_rate *wire_rate_new(double)
     void wire_rate_free(wire_rate *)
 
@@ -269,13 +269,13 @@ cdef class Exchange:
     cdef public object owner
 
     def __init__(
-        self, bytes head, *, int64_t length, double stall_seconds, size_t max_answer_bytes, bint pass_body_on=False,
+        self, bytes head, *, int64_t length, double stall_seconds, size_t max_response_bytes, bint pass_body_on=False,
         owner=None,
     ):
         self.owner = owner
         self._plain = True
         self._request = wire_request_new(
-            <void *>self, head, len(head), length, stall_seconds, max_answer_bytes, pass_body_on
+            <void *>self, head, len(head), length, stall_seconds, max_response_bytes, pass_body_on
         )
         if self._request == NULL:
             if errno == EINVAL:
@@ -325,17 +325,17 @@ cdef class Exchange:
             del self._fed[0]
             self._fed_left = self._fed[0].nbytes if self._fed else 0
 
-    cdef void _answered(self):
-        cdef wire_answer answer
-        wire_request_answer(self._request, &answer)
+    cdef void _responded(self):
+        cdef wire_response response
+        wire_request_response(self._request, &response)
         self.done = True
-        self.result = answer.result
-        self.status = answer.status
-        self.reusable = answer.reusable
-        self.body_begun = answer.body_begun
-        self.why = (<bytes>answer.why).decode("utf-8", "replace") if answer.why[0] else ""
-        self.body = PyBytes_FromStringAndSize(answer.body, answer.body_length) if answer.body_length else b""
-        self.headers = _headers(answer.headers, answer.headers_length)
+        self.result = response.result
+        self.status = response.status
+        self.reusable = response.reusable
+        self.body_begun = response.body_begun
+        self.why = (<bytes>response.why).decode("utf-8", "replace") if response.why[0] else ""
+        self.body = PyBytes_FromStringAndSize(response.body, response.body_length) if response.body_length else b""
+        self.headers = _headers(response.headers, response.headers_length)
 
 
 cdef dict _NAMES = {}  # a cache, because the same header names return in each response
@@ -482,7 +482,7 @@ cdef class IoThread:
                 if kind <= WIRE_RELEASED:
                     exchange = <Exchange>event.owner
                     if kind == WIRE_DONE:
-                        exchange._answered()
+                        exchange._responded()
                         handler.on_done(exchange)
                     elif kind == WIRE_RELEASED:
                         exchange.released = True

@@ -23,7 +23,7 @@ void wire_close_now(wire_connection *c, int result, const char *why)
     for (wire_request *next, *r = c->requests; r; r = next) {
         next = r->next;
         r->stream_open = 0;
-        if (result != WIRE_CANCELLED && wire_request_answer_counts(r))
+        if (result != WIRE_CANCELLED && wire_request_response_counts(r))
             wire_request_finish(r, WIRE_OK, NULL);
         wire_request_finish(r, !r->begun && (result == WIRE_BROKEN || result == WIRE_MALFORMED) ? WIRE_UNSENT : result,
                             c->why);

@@ -54,7 +54,7 @@ void wire_h1_produce(wire_connection *c)
     if (!r)
         return;
     queue_body(c, r);
-    if (r->answer_complete && r->sending_done && !c->count)
+    if (r->response_complete && r->sending_done && !c->count)
         end(c, 0); /* the response was complete; only the rest of the body was missing */
 }
 
@@ -78,7 +78,7 @@ static void end(wire_connection *c, size_t rest)
                    !c->write_broken && !c->hung_up;
     c->current = NULL;
     r->reusable = reusable;
-    r->answer_complete = 1;
+    r->response_complete = 1;
     wire_parser_reset(&c->parser, 0);
     /* A response before the end of the body is valid. The server would take the rest of the body for a request. */
     if (!reusable)
@@ -93,7 +93,7 @@ void wire_h1_input(wire_connection *c, const char *data, size_t length)
     wire_request *r = c->current;
     /* Before a byte of the request was sent, this cannot be its response: it is left over, or a 408 for the idle
      * time. */
-    if (!r || r->answer_complete || !r->begun) {
+    if (!r || r->response_complete || !r->begun) {
         wire_close_now(c, WIRE_BROKEN, "the server sent something that was not asked for");
         return;
     }
@@ -128,7 +128,7 @@ void wire_h1_input(wire_connection *c, const char *data, size_t length)
             }
             break;
         case WIRE_PARSER_END:
-            r->answer_complete = 1;
+            r->response_complete = 1;
             /* A success before the end of the body: it is valid after the server has received the rest. */
             if (r->status < 300 && !length && !r->hold && (!r->sending_done || c->count))
                 return;
@@ -146,12 +146,12 @@ void wire_h1_input_end(wire_connection *c, int clean, const char *why)
     wire_request *r = c->current;
     /* A body that ends with the connection is complete only if the connection closed normally: with TLS, by
      * close_notify. */
-    if (r && !r->answer_complete && clean && wire_parser_begun(&c->parser) &&
+    if (r && !r->response_complete && clean && wire_parser_begun(&c->parser) &&
         wire_parser_eof(&c->parser) == WIRE_PARSER_END) {
         end(c, 0);
         return;
     }
-    if (r && !r->answer_complete && wire_parser_begun(&c->parser))
+    if (r && !r->response_complete && wire_parser_begun(&c->parser))
         wire_close_now(c, WIRE_MALFORMED, "the response was cut short");
     else
         wire_close_now(c, WIRE_BROKEN, why);

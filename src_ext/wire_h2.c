@@ -141,7 +141,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     wire_request *r = of_stream(session, frame->hd.stream_id);
     (void)user;
     if (r && !r->done && r->status < 200)
-        wire_request_clear_answer(r); /* of an interim response */
+        wire_request_clear_response(r); /* of an interim response */
     return 0;
 }
 
@@ -151,7 +151,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     wire_request *r = of_stream(session, frame->hd.stream_id);
     (void)user;
     (void)flags;
-    if (!r || r->done || frame->hd.type != NGHTTP2_HEADERS || r->answer_complete)
+    if (!r || r->done || frame->hd.type != NGHTTP2_HEADERS || r->response_complete)
         return 0;
     if (name_length == 7 && !memcmp(name, ":status", 7)) {
         r->status = 0;
@@ -184,10 +184,10 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, c
     return 0;
 }
 
-static void answer_complete(nghttp2_session *session, wire_request *r)
+static void response_complete(nghttp2_session *session, wire_request *r)
 {
     int early = !r->sending_done || r->spans;
-    r->answer_complete = 1;
+    r->response_complete = 1;
     if (early && r->status < 300 && !r->hold)
         return; /* a success: the server still needs the rest; the request ends with the stream */
     if (early) /* refused: the server does not need the rest of the body */
@@ -222,7 +222,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
             wire_h2_resume(c, r);
         }
         if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) && !r->done)
-            answer_complete(session, r);
+            response_complete(session, r);
         break;
     case NGHTTP2_WINDOW_UPDATE:
         if (frame->hd.stream_id && (r = of_stream(session, frame->hd.stream_id))) {
@@ -267,9 +267,9 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
         return 0;
     nghttp2_session_set_stream_user_data(session, stream_id, NULL);
     r->stream_open = 0;
-    if (r->done || wire_request_answer_counts(r)) {
+    if (r->done || wire_request_response_counts(r)) {
         wire_request_finish(r, WIRE_OK, NULL);
-    } else if (r->answer_complete && r->sending_done && !r->cut) {
+    } else if (r->response_complete && r->sending_done && !r->cut) {
         r->finish_when_out = 1;
     } else if (error == NGHTTP2_REFUSED_STREAM && !r->status) {
         wire_request_finish(r, WIRE_UNSENT, "the server refused the stream");

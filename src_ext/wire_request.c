@@ -46,7 +46,7 @@ static int has_continue(const char *head, size_t length)
 }
 
 wire_request *wire_request_new(void *owner, const char *head, size_t head_length, int64_t length, double stall_seconds,
-                               size_t max_answer_bytes, int pass_body_on)
+                               size_t max_response_bytes, int pass_body_on)
 {
     if (!head_is_well_formed(head, head_length)) {
         errno = EINVAL;
@@ -67,7 +67,7 @@ wire_request *wire_request_new(void *owner, const char *head, size_t head_length
     r->expects_continue = length != 0 && has_continue(head, head_length);
     r->length = length;
     r->stall_seconds = stall_seconds;
-    r->max_answer_bytes = max_answer_bytes;
+    r->max_response_bytes = max_response_bytes;
     r->pass_body_on = pass_body_on;
     return r;
 }
@@ -156,7 +156,7 @@ int wire_request_set_header(wire_request *r, const char *name, size_t name_lengt
                : 0;
 }
 
-void wire_request_clear_answer(wire_request *r)
+void wire_request_clear_response(wire_request *r)
 {
     r->status = 0;
     r->headers_length = 0;
@@ -178,14 +178,14 @@ int wire_request_take_body(wire_request *r, const char *data, size_t length)
         wire_mailbox_emit(r->connection->io, WIRE_BODY, r->owner, (int64_t)length, copy);
         return 0;
     }
-    if (r->body_length + length > r->max_answer_bytes)
+    if (r->body_length + length > r->max_response_bytes)
         return -1;
     return append(&r->body, &r->body_length, &r->body_capacity, data, length);
 }
 
-void wire_request_answer(const wire_request *r, wire_answer *answer)
+void wire_request_response(const wire_request *r, wire_response *response)
 {
-    *answer = (wire_answer){
+    *response = (wire_response){
         .result = r->result,
         .status = r->status,
         .reusable = r->reusable,
@@ -245,18 +245,18 @@ void wire_request_attach(wire_connection *c, wire_request *r)
     r->last_activity = c->io->now;
 }
 
-int wire_request_answer_counts(const wire_request *r)
+int wire_request_response_counts(const wire_request *r)
 {
     /* HTTP/1.1 with a length: the server has the whole body, even if the caller has not yet said that it was all. */
     int whole = r->sending_done ||
                 (!r->connection->http2 && r->length >= 0 && r->queued == (uint64_t)r->length);
-    return r->answer_complete && (r->status >= 300 || (whole && !r->cut && !r->spans));
+    return r->response_complete && (r->status >= 300 || (whole && !r->cut && !r->spans));
 }
 
 void wire_request_finish(wire_request *r, int result, const char *why)
 {
     wire_connection *c = r->connection;
-    if (result == WIRE_OK && !wire_request_answer_counts(r)) {
+    if (result == WIRE_OK && !wire_request_response_counts(r)) {
         result = WIRE_BROKEN;
         why = "the server responded before it received the whole body";
     }

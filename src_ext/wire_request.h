@@ -7,13 +7,13 @@
 
 int wire_request_set_header(wire_request *request, const char *name, size_t name_length, const char *value,
                             size_t value_length);
-void wire_request_clear_answer(wire_request *request);
+void wire_request_clear_response(wire_request *request);
 /* Takes a piece of the response body. -1: the body is too long, or no memory. */
 int wire_request_take_body(wire_request *request, const char *data, size_t length);
 /* Sets the result, once. The request is released when none of its body is in the output queue. */
 void wire_request_finish(wire_request *request, int result, const char *why);
 /* Whether the response is complete and valid. A success is not valid before the whole body was sent. */
-int wire_request_answer_counts(const wire_request *request);
+int wire_request_response_counts(const wire_request *request);
 void wire_request_release(wire_request *request);
 void wire_request_report_sent(wire_request *request);
 /* Asks the caller for the body (WIRE_WANTED), once. */

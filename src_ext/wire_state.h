@@ -50,7 +50,7 @@ struct wire_request {
     int is_head, expects_continue;
     int64_t length;
     double stall_seconds;
-    size_t max_answer_bytes;
+    size_t max_response_bytes;
     int pass_body_on;
     /* the body */
     wire_piece *pieces, *last_piece, *piece; /* the list; `piece` is the one that is being queued */
@@ -76,7 +76,7 @@ struct wire_request {
     int stream_open; /* HTTP/2: nghttp2 has the request as the stream's user data */
     int interims;    /* HTTP/2: 1xx responses since the body last moved, and the bytes of their headers */
     size_t interim_bytes;
-    int head_complete, answer_complete;
+    int head_complete, response_complete;
     int finish_when_out; /* HTTP/2: the stream is closed, the end of the body is still in the output queue */
     char *headers;
     size_t headers_length, headers_capacity;

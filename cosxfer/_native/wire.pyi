@@ -25,7 +25,7 @@ CANCELLED: int
 LOST: int
 """The file that holds the body was cut."""
 TOO_LONG: int
-"""The response is longer than ``max_answer_bytes``."""
+"""The response is longer than ``max_response_bytes``."""
 NEEDS_H1: int
 """The server requires HTTP/1.1 for this request. It has not acted on it."""
 
@@ -73,7 +73,7 @@ class Exchange:
         *,
         length: int,
         stall_seconds: float,
-        max_answer_bytes: int,
+        max_response_bytes: int,
         pass_body_on: bool = False,
         owner: object = None,
     ) -> None: ...

@@ -9,7 +9,7 @@ from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.errors import TransportError
 
-MAX_ANSWER_BYTES = 16 * 1024 * 1024
+MAX_RESPONSE_BYTES = 16 * 1024 * 1024
 """Longest response body that is collected in memory. COS sends far less. A longer one is a `ProtocolError`."""
 
 

@@ -18,7 +18,7 @@ from cosxfer.cos.headers import decode_headers
 from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.errors import ConnectError, ProtocolError, TransportError, TransportTimeoutError
-from cosxfer.transport.base import MAX_ANSWER_BYTES
+from cosxfer.transport.base import MAX_RESPONSE_BYTES
 from cosxfer.transport.httpx_network import Stream, connect
 from cosxfer.transport.progress import NoiseError, Progress
 from cosxfer.transport.request_body import body_views
@@ -104,7 +104,7 @@ class ContinueExchange:
         with self._progress.waits_for_us():  # this wait has its own limit
             first = await self._leave(stream)
         if isinstance(first, h11.Response):
-            return await self._answer(stream, first)
+            return await self._response(stream, first)
         try:
             await self._send_body(stream)
         except (ConnectError, TransportTimeoutError):
@@ -112,12 +112,12 @@ class ContinueExchange:
         except TransportError as broken:
             # The server may have sent a response and closed. Its response is more useful than the error.
             try:
-                return await self._answer(stream, await self._final(stream))
+                return await self._response(stream, await self._final(stream))
             except ConnectError:
                 raise
             except (TransportError, h11.ProtocolError):
                 raise broken from broken.__cause__
-        return await self._answer(stream, await self._final(stream))
+        return await self._response(stream, await self._final(stream))
 
     def _head(self) -> h11.Request:
         headers = [(name.encode(), value.encode()) for name, value in self.request.headers.items()]
@@ -142,7 +142,7 @@ class ContinueExchange:
         while True:
             event = await self._event(stream)
             if isinstance(event, h11.Response):
-                self._progress.answered()
+                self._progress.responded()
                 return event
 
     async def _send_body(self, stream: Stream) -> None:
@@ -162,7 +162,7 @@ class ContinueExchange:
         await self._write(stream, self._protocol.send(h11.EndOfMessage()))
         self._progress.stage()
 
-    async def _answer(self, stream: Stream, head: h11.Response) -> HttpResponse:
+    async def _response(self, stream: Stream, head: h11.Response) -> HttpResponse:
         on_body = self.request.on_body if 200 <= head.status_code < 300 else None
         body = bytearray()
         while not isinstance(event := await self._event(stream), h11.EndOfMessage):
@@ -174,9 +174,9 @@ class ContinueExchange:
                     await asyncio.wait([asyncio.ensure_future(room)])
                 continue
             body += event.data
-            if len(body) > MAX_ANSWER_BYTES:
+            if len(body) > MAX_RESPONSE_BYTES:
                 raise ProtocolError(
-                    self._message(f"the response is longer than {MAX_ANSWER_BYTES} bytes; it cannot be COS's"),
+                    self._message(f"the response is longer than {MAX_RESPONSE_BYTES} bytes; it cannot be COS's"),
                     url=self.request.url,
                 )
         return HttpResponse(status=head.status_code, headers=decode_headers(head.headers), body=bytes(body))

@@ -32,7 +32,7 @@ from cosxfer.errors import (
     TransportTimeoutError,
 )
 from cosxfer.threads import in_thread
-from cosxfer.transport.base import MAX_ANSWER_BYTES, copy_of
+from cosxfer.transport.base import MAX_RESPONSE_BYTES, copy_of
 from cosxfer.transport.expect import ContinueExchange, Http2ChosenError
 from cosxfer.transport.httpx_lanes import Lane, Lanes
 from cosxfer.transport.httpx_network import connect, use_own_network
@@ -125,7 +125,7 @@ class HttpxTransport:
         self._under_way: set[asyncio.Timeout] = set()
         self._in_flight: set[Progress] = set()
         self._closed = False
-        self._answered = False
+        self._responded = False
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         if self._closed:
@@ -166,7 +166,7 @@ class HttpxTransport:
         except _CutWhileSendingError as error:
             if self._client is not None or not _can_ask_again(request):
                 raise error.unread(request) from error.__cause__
-            return await self._answer_over_http1(request, proxy, error)
+            return await self._ask_over_http1(request, proxy, error)
 
     def unacknowledged_bytes(self) -> int:
         return unacknowledged_bytes(self._in_flight)
@@ -199,9 +199,9 @@ class HttpxTransport:
         In TLS 1.3, a server refuses a client certificate after the handshake. httpx is already writing then and loses
         the alert.
         """
-        if self._answered or self._context is None or request.endpoint.scheme != "https":
+        if self._responded or self._context is None or request.endpoint.scheme != "https":
             return ""
-        self._answered = True  # ask only once
+        self._responded = True  # ask only once
         try:
             async with asyncio.timeout(REFUSAL_SECONDS):
                 stream = await connect(request.endpoint.host, request.endpoint.port)
@@ -294,7 +294,7 @@ class HttpxTransport:
         # Check the proxy's certificate like a server's.
         return client_proxy(proxy, self._http1_context if self._http2 else self._context)
 
-    async def _answer_over_http1(
+    async def _ask_over_http1(
         self, request: HttpRequest, proxy: Proxy | None, error: _CutWhileSendingError
     ) -> HttpResponse:
         """Send the request once more over HTTP/1.1.
@@ -323,7 +323,7 @@ class HttpxTransport:
             if response.status == AUTHENTICATION_REQUIRED and lane.proxy is not None:
                 # From the proxy, which did not forward the request.
                 raise refused(lane.proxy, request, f"{response.status} Proxy Authentication Required")
-            self._answered = True
+            self._responded = True
             if lanes is not None:
                 lanes.prove(lane)
             if response.http_version == "HTTP/1.1":
@@ -504,9 +504,9 @@ async def _read(response: httpx.Response, request: HttpRequest, progress: Progre
     async for chunk in response.aiter_raw():
         size += len(chunk)
         progress.moved(len(chunk))
-        if size > MAX_ANSWER_BYTES:
+        if size > MAX_RESPONSE_BYTES:
             raise ProtocolError(
-                f"the response from {request.url} is longer than {MAX_ANSWER_BYTES} bytes; it cannot be COS's",
+                f"the response from {request.url} is longer than {MAX_RESPONSE_BYTES} bytes; it cannot be COS's",
                 url=request.url,
             )
         pieces.append(chunk)

@@ -28,7 +28,7 @@ _SOCKS = "socks.setup_socks5_connection"
 _NOT_ALLOWED = "Connection not allowed by ruleset"
 _NOT_THIS_WAY = ("Command not supported", "Address type not supported")
 _NO_ENTRY = ("from proxy server, but got", "Invalid username/password")
-_Answer = TypeVar("_Answer")
+_Response = TypeVar("_Response")
 
 
 class TlsToProxyError(Exception):
@@ -126,7 +126,7 @@ class Passage:
     def is_watched(proxy: Proxy) -> bool:
         return proxy.scheme != "http"
 
-    async def watch(self, sending: Awaitable[_Answer]) -> _Answer:
+    async def watch(self, sending: Awaitable[_Response]) -> _Response:
         """Await ``sending``, whose extension "trace" is `trace`."""
         try:
             async with self._limit:

@@ -25,8 +25,8 @@ class MemoryTransport:
     async def send(self, request: HttpRequest) -> HttpResponse:
         self.requests.append(request)
         body = await collect(request)
-        answer = self.handler(request, body)
-        response = await answer if inspect.isawaitable(answer) else answer
+        result = self.handler(request, body)
+        response = await result if inspect.isawaitable(result) else result
         if request.on_body is not None and 200 <= response.status < 300:
             if (room := request.on_body(response.body)) is not None:
                 await asyncio.wait([asyncio.ensure_future(room)])

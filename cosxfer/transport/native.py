@@ -29,7 +29,7 @@ from cosxfer.errors import (
     UsageError,
 )
 from cosxfer.threads import in_thread, none_to_be_had, settled
-from cosxfer.transport.base import MAX_ANSWER_BYTES, copy_of
+from cosxfer.transport.base import MAX_RESPONSE_BYTES, copy_of
 from cosxfer.transport.native_body import attach_body, feed, used_later
 from cosxfer.transport.native_connect import connect
 from cosxfer.transport.native_head import head_of
@@ -45,13 +45,13 @@ UNSENT_TRIES = 4
 class _Call:
     """One request on one connection: the owner of an exchange, which the I/O thread's events refer to."""
 
-    __slots__ = ("answered", "failure", "origin", "request", "room", "sent", "slot")
+    __slots__ = ("ended", "failure", "origin", "request", "room", "sent", "slot")
 
-    def __init__(self, request: HttpRequest, origin: Origin, slot: WireSlot, answered: asyncio.Future[None]) -> None:
+    def __init__(self, request: HttpRequest, origin: Origin, slot: WireSlot, ended: asyncio.Future[None]) -> None:
         self.request = request
         self.origin = origin
         self.slot = slot
-        self.answered = answered
+        self.ended = ended
         self.sent = 0
         self.failure: BaseException | None = None
         self.room: asyncio.Event | None = None
@@ -188,7 +188,7 @@ class NativeTransport:
                 head,
                 length=-1 if request.content_length is None else request.content_length,
                 stall_seconds=request.stall_timeout_seconds,
-                max_answer_bytes=MAX_ANSWER_BYTES,
+                max_response_bytes=MAX_RESPONSE_BYTES,
                 pass_body_on=request.on_body is not None,
                 owner=call,
             )
@@ -215,10 +215,10 @@ class NativeTransport:
             feeder = loop.create_task(feed(io_thread, exchange, request, call.room))
             feeder.add_done_callback(lambda task: self._fed(exchange, task))
         try:
-            await call.answered
+            await call.ended
         except asyncio.CancelledError:
             io_thread.cancel(exchange)
-            if not call.answered.done() or call.failure is None:
+            if not call.ended.done() or call.failure is None:
                 raise
         finally:
             if feeder is not None and not feeder.done():
@@ -242,7 +242,7 @@ class NativeTransport:
         if not feeder.cancelled():
             error = feeder.exception()
         else:  # cancelled: either with the request, which is done then, or by the body itself
-            error = None if call.answered.done() else TransportError("the body was cancelled while it was read")
+            error = None if call.ended.done() else TransportError("the body was cancelled while it was read")
         if error is not None:
             self._break(exchange, call, error)
 
@@ -254,8 +254,8 @@ class NativeTransport:
         io_thread = call.slot.connection.io_thread
         if io_thread is not None:
             io_thread.cancel(exchange)
-        if not call.answered.done():
-            call.answered.set_result(None)
+        if not call.ended.done():
+            call.ended.set_result(None)
 
     @staticmethod
     def _take_back(call: _Call) -> None:
@@ -273,7 +273,7 @@ class NativeTransport:
             )
         if result == wire.TOO_LONG:
             return ProtocolError(
-                f"the response from {url} is longer than {MAX_ANSWER_BYTES} bytes; it cannot be COS's", url=url
+                f"the response from {url} is longer than {MAX_RESPONSE_BYTES} bytes; it cannot be COS's", url=url
             )
         if result == wire.CANCELLED and self._closed:
             return TransportError("the client is closed", url=url)
@@ -488,15 +488,15 @@ class NativeTransport:
         self._released(origin, slot, reusable=exchange.reusable)
         if call.room is not None:
             call.room.set()
-        if not call.answered.done():
-            call.answered.set_result(None)
+        if not call.ended.done():
+            call.ended.set_result(None)
 
     def on_sent(self, exchange: wire.Exchange, count: int) -> None:
         call: _Call = exchange.owner
         call.origin.moves += 1
         if call.room is not None:
             call.room.set()
-        if call.request.on_sent is None or call.answered.done():
+        if call.request.on_sent is None or call.ended.done():
             return
         call.sent += count
         try:
@@ -512,7 +512,7 @@ class NativeTransport:
     def on_body(self, exchange: wire.Exchange, piece: bytes) -> bool:
         call: _Call = exchange.owner
         call.origin.moves += 1
-        if call.request.on_body is None or call.answered.done():
+        if call.request.on_body is None or call.ended.done():
             return False
         try:
             return used_later(call.slot.connection.io_thread, exchange, len(piece), call.request.on_body(piece))

@@ -86,7 +86,7 @@ class Progress:
         self._wrote = False
         self._interims = 0
         self._tail = b""
-        self._answered = False
+        self._responded = False
         self.body_bytes = 0
         """Of the request body, given to the connection."""
 
@@ -130,12 +130,12 @@ class Progress:
         """Handle an event of httpcore's extension "trace"."""
         if event.endswith((".connect_tcp.started", ".start_tls.started")):
             # A handshake has its own limit. An earlier response was a proxy's to CONNECT.
-            self._begun = self._answered = False
+            self._begun = self._responded = False
             self._interims, self._tail = 0, b""
         elif event.startswith(("http11.", "http2.")):
             self.begins()
             if event.endswith(".receive_response_headers.complete"):
-                self.answered()
+                self.responded()
             elif event.endswith(("send_request_headers.complete", "send_request_body.complete")):
                 self.stage()
 
@@ -146,9 +146,9 @@ class Progress:
         if self._connection is not None:
             self._connection.noise = 0
 
-    def answered(self) -> None:
+    def responded(self) -> None:
         """The response head has arrived."""
-        self._answered = True
+        self._responded = True
         if self._connection is not None:
             self._connection.proven = True
         self.stage()
@@ -189,7 +189,7 @@ class Progress:
     def received(self, connection: Outgoing, data: bytes) -> None:
         """``data`` was read from ``connection``. Raises `NoiseError`."""
         connection.noise += len(data)
-        if not self._answered:
+        if not self._responded:
             seen = self._tail + data
             self._tail = seen[-10:]
             self._interims += seen.count(b"\r\n\r\nHTTP/1.")

@@ -51,7 +51,7 @@ def io_thread() -> Iterator[wire.IoThread]:
 
 def put(body: bytes) -> wire.Exchange:
     head = b"PUT /x HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n" % len(body)
-    exchange = wire.Exchange(head, length=len(body), stall_seconds=30, max_answer_bytes=1000)
+    exchange = wire.Exchange(head, length=len(body), stall_seconds=30, max_response_bytes=1000)
     exchange.set_body(body)
     exchange.no_more()
     return exchange
@@ -131,7 +131,7 @@ def test_a_refusal_that_comes_just_before_the_end_of_the_chunks_is_sent_ends_the
     gate, gate_end = gate_before(io_thread)
     connection, theirs = plain(io_thread)
     head = b"PUT /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
-    exchange = wire.Exchange(head, length=-1, stall_seconds=30, max_answer_bytes=1000)
+    exchange = wire.Exchange(head, length=-1, stall_seconds=30, max_response_bytes=1000)
     io_thread.submit(connection, exchange)
     io_thread.feed(exchange, b"abc")
     with theirs, gate_end:
@@ -152,7 +152,7 @@ def test_a_refusal_that_comes_just_before_the_end_of_the_chunks_is_sent_ends_the
 def test_an_early_success_ends_when_the_caller_says_that_the_body_was_all(io_thread: wire.IoThread) -> None:
     connection, theirs = plain(io_thread)
     head = b"PUT /x HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\n"
-    exchange = wire.Exchange(head, length=3, stall_seconds=30, max_answer_bytes=1000)
+    exchange = wire.Exchange(head, length=3, stall_seconds=30, max_response_bytes=1000)
     io_thread.submit(connection, exchange)
     io_thread.feed(exchange, b"abc")
     with theirs:
@@ -179,7 +179,7 @@ def test_a_success_does_not_count_when_the_end_of_the_chunks_stays_behind(io_thr
 
     session.sent = sent
     head = b"PUT /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
-    exchange = wire.Exchange(head, length=-1, stall_seconds=30, max_answer_bytes=1000)
+    exchange = wire.Exchange(head, length=-1, stall_seconds=30, max_response_bytes=1000)
     with theirs:
         io_thread.submit(connection, exchange)
         assert head_sent.wait(PATIENCE_SECONDS)
@@ -229,7 +229,7 @@ def test_a_success_does_not_count_when_the_empty_end_of_a_stream_stays_behind(io
 
     session.sent = sent
     head = b"PUT /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
-    exchange = wire.Exchange(head, length=-1, stall_seconds=30, max_answer_bytes=1000)
+    exchange = wire.Exchange(head, length=-1, stall_seconds=30, max_response_bytes=1000)
     with theirs:
         io_thread.submit(connection, exchange)
         io_thread.feed(exchange, b"abcdefgh")
@@ -298,7 +298,7 @@ def test_a_success_after_the_whole_body_counts_though_the_caller_has_not_said_th
 ) -> None:
     connection, theirs = plain(io_thread)
     head = b"PUT /x HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\n"
-    exchange = wire.Exchange(head, length=3, stall_seconds=30, max_answer_bytes=1000)
+    exchange = wire.Exchange(head, length=3, stall_seconds=30, max_response_bytes=1000)
     io_thread.submit(connection, exchange)
     io_thread.feed(exchange, b"abc")
     with theirs:

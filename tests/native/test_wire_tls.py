@@ -190,7 +190,7 @@ def test_an_early_answer_counts_when_the_socket_took_only_some_of_the_first_writ
         io_thread.add(connection)
         body = bytes(60_000)  # with the head it is gathered for one write, of some records
         head = b"PUT /x HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n" % len(body)
-        exchange = wire.Exchange(head, length=len(body), stall_seconds=20, max_answer_bytes=1000)
+        exchange = wire.Exchange(head, length=len(body), stall_seconds=20, max_response_bytes=1000)
         exchange.set_body(body)
         exchange.no_more()
         io_thread.submit(connection, exchange)

@@ -28,7 +28,7 @@
 #define BODY_BYTES 400000
 #define OUT_BYTES (4 << 20)
 #define STALL_SECONDS 2.5
-#define MAX_ANSWER_BYTES 5000
+#define MAX_RESPONSE_BYTES 5000
 
 #define CHECK(what)                                                                                                    \
     do {                                                                                                               \
@@ -226,7 +226,7 @@ static void submit(unsigned kind, unsigned size)
     else
         n += (size_t)snprintf(head + n, sizeof head - n, "content-length: %lld\r\n", (long long)total);
     n += (size_t)snprintf(head + n, sizeof head - n, "%s\r\n", (kind & 8) && total ? "expect: 100-continue\r\n" : "");
-    a->request = wire_request_new(a, head, n, a->length, STALL_SECONDS, MAX_ANSWER_BYTES, a->passes_on);
+    a->request = wire_request_new(a, head, n, a->length, STALL_SECONDS, MAX_RESPONSE_BYTES, a->passes_on);
     CHECK(a->request);
     a->fed = 0;
     if (!run.http2)
@@ -271,14 +271,14 @@ static void feed_end(ask *a)
 
 static void done(ask *a)
 {
-    wire_answer answer;
+    wire_response answer;
     CHECK(!a->done);
     a->done = 1;
-    wire_request_answer(a->request, &answer);
+    wire_request_response(a->request, &answer);
     a->result = answer.result;
     a->reusable = answer.reusable;
     CHECK(answer.result >= WIRE_OK && answer.result <= WIRE_NEEDS_H1 && answer.why);
-    CHECK(answer.body_length <= MAX_ANSWER_BYTES);
+    CHECK(answer.body_length <= MAX_RESPONSE_BYTES);
     for (size_t at = 0, names = 0; at < answer.headers_length; at += strlen(answer.headers + at) + 1, names++)
         CHECK(memchr(answer.headers + at, 0, answer.headers_length - at));
     if (answer.result != WIRE_OK)

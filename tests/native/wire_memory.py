@@ -33,7 +33,7 @@ class Owner:
 
 def get() -> wire.Exchange:
     head = b"GET /x HTTP/1.1\r\nhost: a\r\n\r\n"
-    exchange = wire.Exchange(head, length=0, stall_seconds=30, max_answer_bytes=1000, pass_body_on=True)
+    exchange = wire.Exchange(head, length=0, stall_seconds=30, max_response_bytes=1000, pass_body_on=True)
     exchange.no_more()
     return exchange
 
