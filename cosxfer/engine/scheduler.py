@@ -176,6 +176,7 @@ class Scheduler:
     def _move(self, level: int) -> None:
         tasks = tasks_for(level) if self._walls.tasks is None else self._walls.tasks
         self._limiter.resize(slots=level, tasks=tasks, max_demand=None if self._walls.are_fixed else DEMAND * level)
+        self._limiter.connections.resize(level)
         self._limiter.link = self.known
 
     # -- what it saw --------------------------------------------------------------------------------------------------
