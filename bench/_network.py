@@ -335,6 +335,8 @@ class Simulation:
             self._order += 1
             heapq.heappush(self._events, (at, self._order, 4, index, int(burst)))
             sent, burst = sent + int(burst), 2 * burst
+        # The rest is charged its share of the latency as it flows, and the last byte has to wait for all of it.
+        at += (rtt + self.link.server_seconds) * sent / size
         if at > self.now:
             self._push(at, 0, index, self._order + 1)
             self._payload[self._order] = (size, count, sent)
