@@ -44,6 +44,8 @@ bench: setup
 	$(PY) bench/upload.py
 	$(PY) bench/small.py
 	$(PY) bench/simulate.py
+	$(PY) bench/schedule.py --validate
+	$(PY) bench/schedule.py
 
 docs: setup
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs -q build -f .ci/mkdocs.yml && echo 'build/site/index.html'
