@@ -1,4 +1,4 @@
-"""A headless Chromium, driven over a pipe by the DevTools protocol; nothing but the browser is needed for it."""
+"""A headless Chromium, driven over a pipe by the DevTools protocol. It needs no driver or library."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from typing import Any, Self
 
 DEADLINE_SECONDS = 60.0
 
-# The protocol's pipe is at the file descriptors 3 and 4, which the parent cannot count on having free.
+# Chromium expects the pipe at file descriptors 3 and 4, which may be in use in the parent.
 _LAUNCH = "import os, sys; os.dup2({read}, 3); os.dup2({write}, 4); os.execv(sys.argv[1], sys.argv[1:])"
 
 
 def executable() -> str | None:
-    """Where Debian's Chromium is, if it is installed (.ci/deep/browser.sh)."""
+    """The path of Debian's Chromium, or None if it is not installed (.ci/deep/browser.sh installs it)."""
     return shutil.which("chromium")
 
 
@@ -84,13 +84,13 @@ class Browser:
             self._events.append(answer)
 
     def open(self, url: str) -> None:
-        """Load a page to its end."""
+        """Load a page and wait until it is complete."""
         self._events.clear()
         self.call("Page.navigate", url=url)
         self.wait_for("Page.loadEventFired")
 
     def wait_for(self, event: str) -> dict[str, Any]:
-        """The next event of this name."""
+        """Wait for the next event of this name."""
         while True:
             message = self._events.popleft() if self._events else self._read()
             if message.get("method") == event:
@@ -105,11 +105,11 @@ class Browser:
         return node
 
     def choose_file(self, selector: str, path: Path) -> None:
-        """What a user does with a file input."""
+        """Choose a file in a file input, as a user does."""
         self.call("DOM.setFileInputFiles", nodeId=self.node(selector), files=[str(path)])
 
     def press_enter(self, selector: str) -> None:
-        """Focus an element and press Enter, as someone without a mouse does."""
+        """Focus an element and press Enter, as a keyboard user does."""
         self.call("DOM.focus", nodeId=self.node(selector))
         for kind in ("keyDown", "keyUp"):
             self.call(
@@ -122,13 +122,13 @@ class Browser:
             )
 
     def run(self, script: str) -> Any:
-        """The value of a script, or of the promise that it makes."""
+        """Run a script and return its value; if it is a promise, wait for the result."""
         answer = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
     def names(self) -> set[tuple[str, str]]:
-        """Role and name of everything on the page, as a screen reader has them."""
+        """Role and name of every element of the page, as a screen reader sees them."""
         nodes = self.call("Accessibility.getFullAXTree")["nodes"]
         return {(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if "role" in node}
 
@@ -138,7 +138,7 @@ class Browser:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # The end of its pipe is the end of the browser.
+        # The browser exits when its pipe is closed.
         os.close(self._out)
         try:
             self._process.wait(10)
@@ -162,7 +162,7 @@ class Browser:
 
 def _pipe() -> tuple[int, int]:
     ends = os.pipe()
-    # Clear of 3 and 4, so that the launcher does not overwrite one by the other.
+    # Move both ends above 4, so that dup2 in the launcher cannot overwrite one of them.
     high = tuple(fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends)
     for end in ends:
         os.close(end)

@@ -1,4 +1,4 @@
-"""What the tests of client against server share. A file that needs another server defines its own `server`."""
+"""Fixtures for tests of client against server. A file that needs another server defines its own `server`."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from cosxfer.server import RunningServer, running
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RunningServer]:
-    """An embedded server with one bucket, for the tests of one file."""
+    """An embedded server with one bucket, shared by the tests of a file."""
     with running() as server:
         yield server
 
 
 @pytest.fixture
 def client(server: RunningServer, no_faults: None) -> Iterator[cosxfer.Client]:
-    """A blocking client of that server."""
+    """A blocking client of `server`."""
     with cosxfer.Client(endpoint=server.endpoint, credentials=server.credentials) as client:
         yield client
 
 
 @pytest.fixture
 def no_faults(server: RunningServer) -> Iterator[None]:
-    """The faults that a test sets end with it."""
+    """Remove the faults that a test has set."""
     yield
     server.set_faults([])

@@ -1,4 +1,4 @@
-"""The tables of the page of the COS SDKs that cosxfer implements, as a list: the operations and their parameters."""
+"""The operations and parameters that the COS SDKs' upload page documents, parsed from its tables."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OPERATIONS = (
     "pauseTask",
     "restartTask",
 )
-"""In the order of the page, whose tables do not say whose they are."""
+"""In the order of the page. Its tables do not name their operation, so the order decides."""
 
 _GIVEN = "Parameter | Description | Type | Required |"
 _RETURNED = "Parameter | Description | Type |"
@@ -34,7 +34,7 @@ _RETURNED = "Parameter | Description | Type |"
 def parse(page: str) -> dict[str, list[str]]:
     """Rows by operation; a row is the path of a parameter, such as ``onProgress/progressData.loaded``.
 
-    What comes back has its own root, as on the page: ``err/statusCode``, ``data/ETag``.
+    Results have their own root, as on the page: ``err/statusCode``, ``data/ETag``.
     """
     tables: dict[str, list[str]] = {}
     operations = iter(OPERATIONS)
@@ -51,7 +51,7 @@ def parse(page: str) -> dict[str, list[str]]:
             depth = 0
             while name.startswith("- "):
                 depth, name = depth + 1, name[2:]
-            # Two tables of the page have forgotten dashes.
+            # Two tables of the page lack the dashes that show the nesting.
             if depth == 0 and path[:1] == ["data"]:
                 depth = 1
             elif depth == 0 and path[-1:] == ["onTaskReady"] and name == "taskId":
@@ -59,14 +59,14 @@ def parse(page: str) -> dict[str, list[str]]:
             path = [*path[:depth], name]
             rows.append("/".join(path))
         elif not line.endswith("|"):
-            # Between a table of parameters and the one of results there is "function(err, data)" alone.
+            # Only "function(err, data)" may stand between a table of parameters and its table of results.
             rows = rows if line.startswith("function(err, data)") else None
     assert next(operations, None) is None, "the page has fewer tables than operations"
     return tables
 
 
 def checked_in() -> dict[str, list[str]]:
-    """The list that the tests go by."""
+    """The list in the repository, which the tests use."""
     tables: dict[str, list[str]] = json.loads(CHECKED_IN.read_text(encoding="utf-8"))
     return tables
 

@@ -1,4 +1,4 @@
-"""A server in a process of its own, which a fork of the test's program does not disturb."""
+"""A server in a separate process, so that a fork of the test program does not affect it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import socket
 
 
 def serve_ok() -> int:
-    """Answer each request with 200, until the process that called this has ended; returns the port."""
+    """Start a process that answers each request with 200 until its parent exits; return its port."""
     listener = socket.create_server(("127.0.0.1", 0))
     port: int = listener.getsockname()[1]
     reading, writing = os.pipe()

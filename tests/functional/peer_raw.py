@@ -1,4 +1,4 @@
-"""Servers that a test scripts byte by byte, and a request to send to them."""
+"""Servers that a test scripts byte by byte, and requests to send to them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ P = ParamSpec("P")
 
 
 def in_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Run a test that is a coroutine function."""
+    """Run a coroutine function as a test."""
 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -41,16 +41,16 @@ Serve = Callable[["Peer"], Awaitable[None]]
 
 
 class Peer:
-    """One accepted connection, from the server's side."""
+    """The server's side of one connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
         self.reader = reader
         self.writer = writer
         self.number = number
-        """Which connection it is, from 0."""
+        """The number of the connection, from 0."""
 
     async def head(self) -> bytes:
-        """The next request's head."""
+        """Read the head of the next request."""
         return await self.reader.readuntil(b"\r\n\r\n")
 
     async def body(self, length: int) -> bytes:
@@ -61,23 +61,23 @@ class Peer:
         await self.writer.drain()
 
     async def secure(self, context: ssl.SSLContext) -> None:
-        """The server's side of the TLS handshake."""
+        """Make the server's side of the TLS handshake."""
         transport = self.writer.transport
         try:
             await self.writer.start_tls(context)
         except BaseException:
-            transport.abort()  # asyncio forgets it
+            transport.abort()  # asyncio does not close it after a failed handshake
             raise
 
     def reset(self) -> None:
-        """End the connection with a RST."""
+        """Close the connection with a RST."""
         sock = self.writer.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait for something that no event announces; the test's own time-out bounds it."""
+    """Poll until a condition holds. Only the timeout of the test limits the wait."""
     while not condition():  # noqa: ASYNC110 # there is no event
         await asyncio.sleep(0.001)
 
@@ -111,7 +111,7 @@ class Server:
 
 @contextlib.asynccontextmanager
 async def serving(serve: Serve, *, scheme: str = "http") -> AsyncIterator[Server]:
-    """A server on a free port that runs ``serve`` for each connection; it may begin with `Peer.secure`."""
+    """A server on a free port that runs ``serve`` for each connection. For TLS, ``serve`` calls `Peer.secure` first."""
     running: set[asyncio.Task[None]] = set()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -123,9 +123,9 @@ async def serving(serve: Serve, *, scheme: str = "http") -> AsyncIterator[Server
         try:
             await serve(peer)
         except (OSError, asyncio.IncompleteReadError):
-            pass  # the client has gone
+            pass  # the client has closed the connection
         except asyncio.CancelledError:
-            writer.transport.abort()  # the test is over, and does not wait for what close would still send
+            writer.transport.abort()  # the test is over: close() would first send the rest
         finally:
             running.discard(task)
             with contextlib.suppress(OSError):
@@ -138,7 +138,7 @@ async def serving(serve: Serve, *, scheme: str = "http") -> AsyncIterator[Server
     finally:
         listener.close()
         for _ in range(10):
-            await asyncio.sleep(0)  # what was accepted has its task by then
+            await asyncio.sleep(0)  # lets accepted connections get their tasks
         for task in list(running):
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
@@ -158,7 +158,7 @@ TRANSPORTS: dict[str, Callable[[ClientConfig], Transport]] = {"native": NativeTr
 
 @contextlib.asynccontextmanager
 async def sending(over: str, **settings: Any) -> AsyncIterator[Transport]:
-    """One of the `TRANSPORTS`; HTTP/1.1 unless ``http_version`` says otherwise."""
+    """One of `TRANSPORTS`, with HTTP/1.1 unless ``http_version`` is given."""
     transport = TRANSPORTS[over](ClientConfig(**{"http_version": "1.1", **settings}))
     try:
         yield transport
@@ -167,7 +167,7 @@ async def sending(over: str, **settings: Any) -> AsyncIterator[Transport]:
 
 
 class Http2Peer:
-    """The server's side of HTTP/2 on a `Peer`, driven event by event (h2)."""
+    """The server's side of HTTP/2 on a `Peer`, by the library h2."""
 
     def __init__(self, peer: Peer, settings: Mapping[int, int] | None = None) -> None:
         self.peer = peer
@@ -178,14 +178,14 @@ class Http2Peer:
         self.http2.local_settings = Settings(client=False, initial_values=first)  # type: ignore[arg-type]
         self.http2.initiate_connection()
         if given:
-            # In a frame of its own: h2 holds a client to a window only once it has acknowledged it.
+            # In a separate SETTINGS frame: h2 enforces a window only after the client has acknowledged it.
             self.http2.update_settings(given)  # type: ignore[arg-type]
 
     async def flush(self) -> None:
         await self.peer.say(self.http2.data_to_send())
 
     async def events(self) -> AsyncIterator[Any]:
-        """What the client does, until it closes."""
+        """The client's events, until it closes the connection."""
         await self.flush()
         while data := await self.peer.reader.read(65536):
             for event in self.http2.receive_data(data):

@@ -20,7 +20,7 @@ TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 def server_context(
     certificate: trustme.LeafCert, *, version: ssl.TLSVersion | None = None, clients_of: trustme.CA | None = None
 ) -> ssl.SSLContext:
-    """``clients_of``: the authority of the clients' certificates, which are then demanded."""
+    """``clients_of``: require a client certificate of this authority."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_alpn_protocols(["h2", "http/1.1"])
     certificate.configure_cert(context)
@@ -45,7 +45,7 @@ def client_context(
 
 
 class TlsServer(Server):
-    """Its requests go to https."""
+    """A server whose `request` method makes https requests."""
 
     def __init__(self, port: int) -> None:
         super().__init__(port, scheme="https")
@@ -55,7 +55,7 @@ class TlsServer(Server):
 
 @contextlib.asynccontextmanager
 async def serving_tls(context: ssl.SSLContext, serve: Serve | None = None) -> AsyncIterator[TlsServer]:
-    """A server on a free port, which takes whole requests by what ALPN chose, or does what ``serve`` says."""
+    """A server on a free port. It accepts whole requests in the protocol that ALPN chose, or runs ``serve``."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def http1(peer: Peer) -> None:
@@ -88,7 +88,7 @@ async def serving_tls(context: ssl.SSLContext, serve: Serve | None = None) -> As
         try:
             await (serve or (http2 if session.selected_alpn_protocol() == "h2" else http1))(peer)
         except (OSError, asyncio.IncompleteReadError):
-            pass  # the client has gone
+            pass  # the client has closed the connection
         finally:
             tasks.discard(task)
             with contextlib.suppress(OSError):
@@ -107,13 +107,13 @@ async def serving_tls(context: ssl.SSLContext, serve: Serve | None = None) -> As
 
 @contextlib.contextmanager
 def refusing(context: ssl.SSLContext, *, abrupt: bool = False) -> Iterator[TlsServer]:
-    """A server whose handshakes fail: it tells the client why, which asyncio's do not, and ends the connection.
+    """A server whose handshakes fail. It sends an alert with the reason, which asyncio's servers do not, and closes.
 
-    ``abrupt``: at once, so that the reset for what it has not read may overtake what it said.
+    ``abrupt``: close without reading the rest. The kernel then sends a RST, which may overtake the alert.
     """
 
     def handshake(client: socket.socket) -> None:
-        # A duplicate, as the failing handshake closes what it was given.
+        # A duplicate, because a failing handshake closes its socket.
         with client, contextlib.suppress(OSError):
             try:
                 context.wrap_socket(client.dup(), server_side=True).close()

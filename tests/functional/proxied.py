@@ -1,4 +1,4 @@
-"""Shared by the tests of proxies: clients of the embedded server, and a search for leaked passwords."""
+"""Helpers for the tests of proxies: clients of the embedded server, and a search for leaked passwords."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from cosxfer.server import RunningServer, running
 from cosxfer.transport import choose
 
 BODY = random.Random(17).randbytes(3 * MIB + 5)
-PASSWORD = "hush@this/is:it"  # has to be quoted in an address
+PASSWORD = "hush@this/is:it"  # must be quoted in a URL
 QUOTED = "hush%40this%2Fis%3Ait"
 ENCODED = "bWU6aHVzaEB0aGlzL2lzOml0"  # me:… in base64
 
 
 @contextmanager
 def two_servers() -> Iterator[dict[str, RunningServer]]:
-    """One without TLS and one with it, with two buckets each."""
+    """A server without TLS and one with it, with two buckets each."""
     buckets = ("first-1250000000", "second-1250000000")
     with running(buckets=buckets) as plain, running(tls=True, buckets=buckets) as tls:
         yield {"http": plain, "https": tls}
 
 
 def forget_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take what this machine's environment says out, and what has been logged for once."""
+    """Remove this machine's proxies from the environment, and forget which notices were already logged once."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -55,7 +55,7 @@ def client(server: RunningServer, **more: Any) -> cosxfer.Client:
 
 
 def everything(error: BaseException) -> str:
-    """All that can be shown of an error."""
+    """All text of an error: str, repr, attributes, arguments, causes and traceback."""
     shown = []
     seen: BaseException | None = error
     while seen is not None:
@@ -70,7 +70,7 @@ def clean(text: str) -> None:
 
 
 def transfers(cos: cosxfer.Client, server: RunningServer, path: Path) -> None:
-    """A file in parts, a put and a get."""
+    """Upload a file in parts, put an object, and read both."""
     path.write_bytes(BODY)
     result = cos.slice_upload_file(server.bucket, "a/../file ü", path, slice_size=MIB)
     assert result.verified

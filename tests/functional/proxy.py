@@ -1,6 +1,6 @@
-"""Proxies of the tests' own: HTTP (CONNECT, and requests with an absolute address), with or without TLS, and SOCKS5.
+"""Proxies for tests: HTTP (CONNECT, and requests with an absolute URL), with or without TLS, and SOCKS5.
 
-They keep what they were asked for.
+They record the requests that they get.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ class Asked:
 
 
 class _Proxy(Relay):
-    """Listens on a free port of this machine until the block ends.
+    """Listens on a free local port until the block ends.
 
-    ``password``: wanted, with the user ``me``. ``status``: how it refuses. ``stop_after``: bytes of one client,
-    after which it passes nothing on: it closes both ends, or with ``hang`` leaves them as they are.
+
+    ``password``: required, with the user ``me``. ``status``: the status of a refusal. ``stop_after``: the number of
+    bytes from one client after which the proxy closes both connections, or with ``hang`` leaves them open and idle.
     """
 
     def __init__(
@@ -61,9 +62,9 @@ class _Proxy(Relay):
         self._hang = hang
         self._over = threading.Event()
         self.greeted = threading.Event()
-        """A client has begun to speak SOCKS."""
+        """Set when a client has sent its SOCKS greeting."""
         self.left = threading.Event()
-        """A client without a response has closed the connection."""
+        """Set when a client has closed its connection without a response."""
         self._tls = tls
         self.where = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
         self._listen()
@@ -78,7 +79,7 @@ class _Proxy(Relay):
         try:
             with suppress(OSError):
                 if self._tls is not None:
-                    # The plain one is detached by this; the new one has its descriptor.
+                    # wrap_socket detaches the plain socket and takes over its descriptor.
                     client = self._tls.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
                     self._keep(client)
                     client.do_handshake()
@@ -91,7 +92,7 @@ class _Proxy(Relay):
         raise NotImplementedError
 
     def _dial(self, host: str, port: int) -> socket.socket:
-        # Other names and addresses of this machine: resolvers need not know them, and no server listens there.
+        # Other names and addresses of this machine: the resolver may not know them, and the server listens on one.
         here = host.endswith(".localhost") or host.startswith("127.")
         server = socket.create_connection(("127.0.0.1" if here else host, port))
         self._keep(server)
@@ -109,7 +110,7 @@ class _Proxy(Relay):
                 data = end.recv(1 << 18)
                 if not data:
                     if isinstance(client, ssl.SSLSocket):
-                        return  # of which no half can be closed
+                        return  # TLS has no half-close
                     reading.discard(end)
                     with suppress(OSError):
                         other[end].shutdown(socket.SHUT_WR)
@@ -127,7 +128,7 @@ class _Proxy(Relay):
 
 
 class ForwardProxy(_Proxy):
-    """An HTTP proxy; with ``tls`` it is spoken to over TLS."""
+    """An HTTP proxy; with ``tls``, clients connect to it over TLS."""
 
     def _pass(self, client: socket.socket) -> None:
         data = b""
@@ -150,7 +151,7 @@ class ForwardProxy(_Proxy):
             assert address.netloc == target, target
             client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
         else:
-            # One request to a connection, so that what follows in both directions is passed on as it is.
+            # One request per connection, so that all that follows can be relayed unchanged.
             path = target.partition("://")[2].partition("/")[2]
             kept = "".join(f"{name}: {value}\r\n" for name, value in fields if name not in HOP)
             server.sendall(f"{method} /{path} HTTP/1.1\r\n{kept}connection: close\r\n\r\n".encode("latin-1"))

@@ -1,4 +1,4 @@
-"""A wire-tap between a client and a server: what was sent is kept as it was on the wire, and read as HTTP/1.1."""
+"""A relay that records what a client sends to a server, and parses it as HTTP/1.1."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.functional.relay import Relay
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """One request as the server received it."""
+    """One request as it was sent."""
 
     method: str
     path: str
@@ -24,13 +24,14 @@ class Recorded:
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
     connection: int
-    """Which of the connections it came over."""
+    """The number of its connection."""
 
 
 class Recorder(Relay):
-    """Listens on a free port, passes everything on to ``port`` of this machine, and keeps what clients sent.
+    """Listens on a free port, relays everything to a local ``port``, and records what clients send.
 
-    ``add_header`` is put into each answer that is a success: the embedded server has no versions, for example.
+    ``add_header`` is added to each successful response, for headers that the embedded server never sends, such as
+    versions.
     """
 
     def __init__(self, port: int, *, add_header: str = "") -> None:
@@ -47,7 +48,7 @@ class Recorder(Relay):
         return [request for number, stream in enumerate(streams) for request in _parse(stream, number)]
 
     def clear(self) -> None:
-        """Forget them; connections that are open begin with the next request."""
+        """Forget all requests; an open connection is recorded from its next request on."""
         with self._lock:
             for stream in self._streams:
                 stream.clear()
@@ -73,7 +74,7 @@ class Recorder(Relay):
     def _pass_back(self, server: socket.socket, client: socket.socket) -> None:
         with suppress(OSError):
             while data := server.recv(1 << 16):
-                # The server begins each head with a write of its own.
+                # The server starts a new write for each response head.
                 if self._add_header and data.startswith(b"HTTP/1.1 2"):
                     line, _, rest = data.partition(b"\r\n")
                     data = b"\r\n".join((line, self._add_header.encode(), rest))
@@ -104,6 +105,6 @@ def _parse(stream: bytes, connection: int) -> list[Recorded]:
             )
         )
         if not isinstance(event, h11.EndOfMessage):
-            break  # cut, or still on its way
+            break  # incomplete: cut off, or still being sent
         stream = protocol.trailing_data[0]
     return requests

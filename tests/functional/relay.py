@@ -11,9 +11,9 @@ from typing import Self
 
 
 class Relay:
-    """Listens on a free port of this machine until the block ends; `_serve` gets each connection in its own thread.
+    """Listens on a free local port until the block ends. `_serve` gets each connection, in its own thread.
 
-    At the end every socket that `_keep` was given is shut down, all threads are joined, and the sockets are closed.
+    At the end it shuts down every socket passed to `_keep`, joins all threads, and closes the sockets.
     """
 
     def __init__(self, *, host: str = "127.0.0.1") -> None:
@@ -44,7 +44,7 @@ class Relay:
             end.close()
 
     def _listen(self) -> None:
-        """Begin to accept connections; called by a subclass when it is complete."""
+        """Begin to accept connections. A subclass calls this at the end of its __init__."""
         self._start(self._accept)
 
     def _serve(self, client: socket.socket) -> None:

@@ -45,7 +45,7 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Signed:
-    """A request ready to be sent by any means."""
+    """A signed request, for any HTTP client."""
 
     method: str
     target: str
@@ -131,7 +131,7 @@ class ServerClient:
 
 
 def raw(server: RunningServer, request: Signed, body: bytes = b"") -> Answer:
-    """Send by http.client, with no header but the given ones."""
+    """Send with http.client, and no headers but the given ones."""
     connection = http.client.HTTPConnection(server.host, server.port, timeout=30)
     try:
         connection.putrequest(request.method, request.target, skip_host=True, skip_accept_encoding=True)

@@ -1,4 +1,4 @@
-"""Credentials that let a test act at a known moment: just before a request is signed and sent."""
+"""Credentials that call the test just before a request is signed and sent."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import cosxfer
 def before_each_request(
     credentials: cosxfer.Credentials, act: Callable[[], object]
 ) -> Callable[[], cosxfer.Credentials]:
-    """A provider that calls ``act`` and returns ``credentials``. The client asks it for each request.
+    """A provider that calls ``act`` and returns ``credentials``. The client calls it for each request.
 
-    Progress callbacks have their own thread and may run after the call has ended. A provider runs inside the call.
+    Progress callbacks run in their own thread, maybe after the call has returned. A provider runs inside the call.
     """
 
     def provider() -> cosxfer.Credentials:
         act()
-        return replace(credentials, expires_at=time.time() + 10)  # too short to be kept
+        return replace(credentials, expires_at=time.time() + 10)  # so short that the client asks again each time
 
     return provider

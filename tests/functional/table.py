@@ -1,4 +1,4 @@
-"""What the parameter table is made of: a call for each operation, and how its rows are looked at."""
+"""Types and helpers for the parameter table: one call for each operation, and one check for each row."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ class Exchange:
 
     bucket: str
     seen: Recorded
-    """The request of the operation; of an upload in parts, that of the first one to be sent."""
+    """The request of the operation; for an upload in parts, its first request."""
     all_seen: list[Recorded]
     result: Any
     error: BaseException | None
-    """What came of the same call on a bucket that is not there."""
+    """The error of the same call on a missing bucket."""
     other_region: str
-    """The path of the same call with another region, if the address contains the region."""
+    """The path of the same call in another region, if the path contains the region."""
     told: dict[str, list[Any]]
-    """What the callbacks got, by their names."""
+    """Arguments of the callbacks, by callback name."""
     extra: Any = None
 
 
 Row: TypeAlias = Callable[[Exchange], "tuple[object, object]"]
-"""What was observed, and what must have been."""
+"""Returns the observed and the expected value."""
 
 
 @dataclass
 class World:
-    """What the calls work with."""
+    """Client, recorder and files for the calls."""
 
     client: cosxfer.Client
     recorder: Recorder
@@ -59,10 +59,10 @@ class World:
     folder: Path
     told: dict[str, list[Any]] = field(default_factory=dict)
     extra: Any = None
-    """What a call leaves for its rows."""
+    """A value that a call keeps for its rows."""
 
     def listen(self, name: str) -> Callable[..., None]:
-        """A callback that records its arguments."""
+        """Make a callback that records its arguments."""
         kept = self.told.setdefault(name, [])
         lock = threading.Lock()
 
@@ -75,7 +75,7 @@ class World:
     def file(self, size: int) -> Path:
         path = self.folder / f"{size}.bin"
         if path.exists():
-            return path  # maybe still on its way
+            return path  # an upload may still read it
         path.write_bytes(bytes(range(251)) * (size // 251) + bytes(size % 251))
         return path
 
@@ -91,7 +91,7 @@ def query(name: str, value: str) -> Row:
 
 
 def result(name: str, value: object) -> Row:
-    """The result has this value; a function gets the exchange."""
+    """The result has this value. A function computes the value from the exchange."""
     return lambda x: (_find(x.result, name), value(x) if callable(value) else value)
 
 
@@ -107,7 +107,7 @@ def _find(record: Any, name: str) -> Any:
 
 
 def server_error(error: BaseException | None) -> cosxfer.ServerError:
-    """The server's error, also if it is the cause of another error."""
+    """Find the server's error, which may be the cause of another error."""
     while error is not None and not isinstance(error, cosxfer.ServerError):
         error = error.__cause__
     assert error is not None

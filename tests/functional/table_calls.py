@@ -19,7 +19,7 @@ SMALL, LARGE = 200_000, 3 * MIB + 5
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """``run(world, bucket, **where)`` makes the call, ``prepare`` what it needs; ``is_it`` finds its request."""
+    """``prepare`` sets up the call, ``run(world, bucket, **where)`` makes it, and ``is_it`` finds its request."""
 
     run: Callable[..., Any]
     is_it: Callable[[Recorded], bool]
@@ -116,7 +116,7 @@ def multipart_list_part(w: World, bucket: str, **where: Any) -> Any:
 
 
 def multipart_complete(w: World, bucket: str, **where: Any) -> Any:
-    # Out of order, and without quotes: both are put right.
+    # The client sorts the parts and adds the quotes.
     parts = [
         cosxfer.Part(part_number=number, etag=md5(bytes(size)).hexdigest())
         for number, size in ((3, 5), (1, MIB), (2, MIB + 1))
@@ -144,7 +144,7 @@ def upload_file(w: World, bucket: str, **where: Any) -> Any:
         **DESCRIBED,
         **where,
     )
-    # The same call for a file above the threshold: in parts, one after another.
+    # The same call for a file above the threshold, which is sent in parts, one at a time.
     w.extra = w.client.upload_file(
         bucket, "folder/large", w.file(LARGE), slice_size=SMALL, part_size=MIB, async_limit=1, **where
     )
@@ -196,7 +196,7 @@ def upload_files(w: World, bucket: str, **where: Any) -> Any:
 
 
 def a_task(w: World, bucket: str, **where: Any) -> Any:
-    """Pause, restart and cancel take what on_task_ready said."""
+    """Pause, restart and cancel take the task ID that on_task_ready gets."""
     seen: list[Any] = []
     task = w.client.submit_slice_upload_file(bucket, KEY, w.file(LARGE), slice_size=MIB, on_task_ready=seen.append)
     [task_id] = seen

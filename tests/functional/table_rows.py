@@ -1,4 +1,4 @@
-"""The rows of the parameter table: for each operation and each parameter of the page, what must be seen."""
+"""The rows of the parameter table: the expected effect of each parameter of each operation."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def nested(root: str, rows: dict[str, Row]) -> dict[str, Row]:
 
 
 def parts(x: Exchange, key: str) -> list[int]:
-    """Lengths of the parts of ``key`` as they came, by their numbers."""
+    """Lengths of the parts of ``key`` as received, in order of their numbers."""
     sent = [r for r in x.all_seen if r.path.endswith(key) and "partNumber" in r.query]
     return [len(r.body) for r in sorted(sent, key=lambda r: int(r.query["partNumber"]))]
 
 
 def connections(x: Exchange, key: str) -> int:
-    """Over how many connections the parts of ``key`` came."""
+    """The number of connections that carried the parts of ``key``."""
     return len({r.connection for r in x.all_seen if r.path.endswith(key) and "partNumber" in r.query})
 
 
@@ -70,7 +70,7 @@ def who(path: str, field: str) -> dict[str, Row]:
 
 
 def completed(x: Exchange) -> list[tuple[int, str]]:
-    """Number and ETag of each part that Complete named."""
+    """Number and ETag of each part that Complete listed."""
     root = xml.parse(x.seen.body, root="CompleteMultipartUpload")
     return [(xml.int_of(part, "PartNumber"), xml.text_of(part, "ETag")) for part in root.findall("Part")]
 
@@ -211,7 +211,7 @@ ROWS: dict[str, dict[str, Row]] = {
         "onFileFinish/err": lambda x: (x.told["on_file_finish"][0][0], None),
         "onFileFinish/data": lambda x: (x.told["on_file_finish"][0][1], x.result),
         "onFileFinish/options": lambda x: (x.told["on_file_finish"][0][2]["key"], KEY),
-        # Also for a single PUT, where the page's SDK leaves bucket and key out; and in parts:
+        # Both for a single PUT, for which the SDK omits bucket and key, and for an upload in parts:
         "data/Bucket": lambda x: ((x.result.bucket, x.extra.bucket), (x.bucket, x.bucket)),
         "data/Key": lambda x: ((x.result.key, x.extra.key), (KEY, "folder/large")),
         "data/ETag": truth(lambda x: x.extra.etag.endswith('-4"') and x.result.etag.startswith('"')),

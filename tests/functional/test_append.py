@@ -67,7 +67,7 @@ def test_an_object_that_is_not_appendable_is_an_error(client: cosxfer.Client, se
     assert (caught.value.status, caught.value.code) == (409, "ObjectNotAppendable")
 
 
-def test_a_request_that_was_lost_is_sent_again_after_a_look(
+def test_a_lost_request_is_sent_again_after_the_object_was_checked(
     client: cosxfer.Client, server: RunningServer, key: str
 ) -> None:
     server.set_faults(fault("reset"))
@@ -77,26 +77,26 @@ def test_a_request_that_was_lost_is_sent_again_after_a_look(
     assert content(client, server, key) == FIRST + SECOND
 
 
-def test_a_first_append_that_was_lost_is_sent_again(client: cosxfer.Client, server: RunningServer) -> None:
+def test_a_lost_first_append_is_sent_again(client: cosxfer.Client, server: RunningServer) -> None:
     server.set_faults(fault("reset"))
     client.append_object(server.bucket, "first lost", FIRST, position=0)
     assert content(client, server, "first lost") == FIRST
 
 
 @pytest.mark.parametrize("how", ["reset", "error"])
-def test_an_append_whose_response_was_lost_is_not_sent_again(
+def test_an_append_with_a_lost_response_is_not_sent_again(
     client: cosxfer.Client, server: RunningServer, key: str, how: str
 ) -> None:
     server.set_faults(fault(how, at="answer"))
     result = client.append_object(server.bucket, key, SECOND, position=len(FIRST))
     head = client.head_object(server.bucket, key)
     assert (result.next_append_position, result.crc64) == (head.size, head.crc64)
-    # The size alone proves nothing: what stands there now is compared.
+    # The size alone proves nothing, so the client compares the content.
     assert operations(server)[:3] == ["append_object", "head_object", "get_object"]
     assert content(client, server, key) == FIRST + SECOND
 
 
-def test_a_first_append_whose_response_was_lost_is_compared_by_its_checksum(
+def test_a_first_append_with_a_lost_response_is_compared_by_checksum(
     client: cosxfer.Client, server: RunningServer
 ) -> None:
     server.requests(clear=True)
@@ -109,7 +109,7 @@ def test_a_first_append_whose_response_was_lost_is_compared_by_its_checksum(
 def test_an_append_of_another_client_is_not_mistaken_for_ours(
     client: cosxfer.Client, server: RunningServer, key: str
 ) -> None:
-    # Ours is lost; another client appends as many bytes before we look.
+    # Our request is lost, and another client appends the same number of bytes before we look.
     other = bytes(len(SECOND))
     client.append_object(server.bucket, key, other, position=len(FIRST))
     server.set_faults(fault("reset"))
@@ -131,14 +131,14 @@ def test_nothing_is_sent_again_if_the_object_cannot_be_checked(
     assert operations(server).count("append_object") == 1
 
 
-def test_what_is_refused_is_not_looked_into(client: cosxfer.Client, server: RunningServer, key: str) -> None:
+def test_after_a_refusal_the_object_is_not_checked(client: cosxfer.Client, server: RunningServer, key: str) -> None:
     server.set_faults(fault("error", status=403, code="AccessDenied"))
     with pytest.raises(cosxfer.AccessDeniedError):
         client.append_object(server.bucket, key, SECOND, position=len(FIRST))
     assert operations(server) == ["append_object"]
 
 
-def test_it_gives_up_after_as_many_attempts_as_it_may_make(server: RunningServer, key: str) -> None:
+def test_append_stops_after_max_attempts(server: RunningServer, key: str) -> None:
     server.set_faults([{"operation": "append_object", "do": "error", "status": 500, "code": "InternalError"}])
     with (
         cosxfer.Client(endpoint=server.endpoint, credentials=server.credentials, max_attempts=2) as client,

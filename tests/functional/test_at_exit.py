@@ -15,7 +15,7 @@ PROGRAM = r"""
 import atexit
 
 def finish():
-    # Runs last, as it is registered first, before logging's own: what arrived says whether the uploads did.
+    # Registered before all other handlers, so it runs last and can report which uploads arrived.
     print(sorted(bodies), flush=True)
 
 atexit.register(finish)
@@ -41,7 +41,7 @@ class Server(http.server.BaseHTTPRequestHandler):
 
 server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
 server.daemon_threads = True
-# The servers' threads are begun before the end, where Python 3.12 and later start no more.
+# Python 3.12 and later start no threads during shutdown, so the server starts its threads before.
 threading.Thread(target=server.serve_forever, daemon=True).start()
 settings = dict(endpoint=f"http://localhost:{server.server_port}", secret_id="id", secret_key="key",
                 transport=transport, region="ap-guangzhou", http_version="1.1")
@@ -118,7 +118,7 @@ def test_uploads_work_while_the_interpreter_ends(way: str, transport: str) -> No
     assert (ended.returncode, ended.stderr) == (0, "")
     found = ended.stdout.strip().splitlines()
     if sys.version_info >= (3, 12) and way != "thread":
-        # Threads can no longer be started: one clear error, or the threads that there are did it.
+        # No new thread can start: either existing threads do the work, or the call fails with one clear error.
         assert all(line.startswith(("CosxferError: ", "[")) for line in found)
         return
     assert len(found) == 1, found

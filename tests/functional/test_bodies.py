@@ -1,4 +1,4 @@
-"""What may be a body, over the network: each kind, its length, and that it is sent again, or not, as it should."""
+"""Bodies of every kind over the network: their lengths, and which of them can be sent again after a failure."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class CannotBegin:
 
 
 class ReadsAllAtOnce:
-    """What is nearly a file object."""
+    """Almost a file object: its ``read`` takes no size."""
 
     def read(self) -> bytes:
         return CONTENT
 
 
 class ReadsWhatItLikes:
-    """Its ``read`` takes a size, and gives the next line."""
+    """Its ``read`` takes a size, ignores it, and returns the next line."""
 
     def __init__(self) -> None:
         self._lines = iter([b"first\n", b"second\n"])
@@ -54,7 +54,7 @@ class ReadsWhatItLikes:
 
 
 class ReadsAsynchronously:
-    """As the uploaded file of a web framework does."""
+    """Has an asynchronous ``read``, like the uploaded files of web frameworks."""
 
     async def read(self, size: int = -1) -> bytes:
         return CONTENT
@@ -71,7 +71,7 @@ async def async_pieces() -> AsyncIterator[bytes]:
 
 
 class OnlyOnce:
-    """A file object that cannot go back."""
+    """A file object that cannot seek."""
 
     def __init__(self) -> None:
         self._left = io.BytesIO(CONTENT)
@@ -218,7 +218,7 @@ def test_an_empty_body_and_a_folder_key(client: cosxfer.Client, server: RunningS
 
 
 @pytest.mark.parametrize("make", [pieces, async_pieces])
-def test_with_its_length_known_a_stream_is_sent_as_it_comes(
+def test_a_stream_with_a_known_length_is_not_buffered(
     client: cosxfer.Client, server: RunningServer, make: Callable[[], Any]
 ) -> None:
     seen: list[cosxfer.Progress] = []
@@ -277,7 +277,7 @@ def test_more_than_5_gib_is_refused_before_a_byte_is_sent(
         (io.StringIO("text"), "text mode"),
         (["text"], "yields str"),
         (memoryview(b"abcd")[::2], "not contiguous"),
-        # Its items, or the bytes that they take?
+        # Ambiguous: its items, or their bytes?
         (array("I", [1, 2]), r"body is array; pass memoryview\(body\) for its bytes .* iter\(body\) for its items"),
         (memoryview(numpy.array([b"a"], dtype=object)), "view of Python objects"),
         ([memoryview(numpy.array([b"a"], dtype=object))], "view of Python objects"),
@@ -297,7 +297,7 @@ def test_a_value_that_is_not_a_body_is_refused(
 
 
 @pytest.mark.parametrize("file", [GoesOnlyWhereItIsTold(CONTENT), BreaksOffOnTheWayToItsEnd(CONTENT, comes_back=True)])
-def test_a_file_object_that_cannot_go_to_its_end_is_sent_from_where_it_stood(
+def test_a_file_object_that_cannot_seek_to_its_end_is_sent_from_its_position(
     client: cosxfer.Client, server: RunningServer, file: io.BytesIO
 ) -> None:
     client.put_object(server.bucket, "no end", file)
@@ -305,7 +305,7 @@ def test_a_file_object_that_cannot_go_to_its_end_is_sent_from_where_it_stood(
 
 
 @pytest.mark.parametrize("length", [None, len(CONTENT) - 6])
-def test_a_file_object_that_does_not_come_back_from_its_end_is_not_sent_in_part(
+def test_a_file_object_that_cannot_seek_back_from_its_end_is_not_sent_in_part(
     client: cosxfer.Client, server: RunningServer, length: int | None
 ) -> None:
     file = BreaksOffOnTheWayToItsEnd(CONTENT, comes_back=False)
@@ -341,7 +341,7 @@ def test_a_damaged_archive_is_an_error_of_the_source(
         client.head_object(server.bucket, "damaged")
 
 
-def test_a_slow_file_object_delays_no_other_call(server: RunningServer) -> None:
+def test_a_slow_file_object_does_not_delay_other_calls(server: RunningServer) -> None:
     others_go_on = threading.Event()
     went_on: list[bool] = []
 
@@ -390,7 +390,7 @@ def test_an_iterator_that_raises_ends_the_call_and_makes_no_object(
         client.head_object(server.bucket, "broken")
 
 
-def test_a_wrong_content_md5_is_the_server_s_to_refuse(client: cosxfer.Client, server: RunningServer) -> None:
+def test_the_server_refuses_a_wrong_content_md5(client: cosxfer.Client, server: RunningServer) -> None:
     with (
         cosxfer.Client(endpoint=server.endpoint, credentials=server.credentials, max_attempts=1) as once,
         pytest.raises(cosxfer.ServerError) as caught,
@@ -433,13 +433,13 @@ def test_a_body_is_sent_when_the_server_agrees_and_not_when_it_refuses(
             assert client.get_object(server.bucket, "expect").body == CONTENT
         with pytest.raises(cosxfer.NotFoundError, match="NoSuchBucket"):
             client.put_object("nosuch-1250000000", "expect", CONTENT, expect="100-continue")
-        # The server is done with a request a little after the client has its answer.
+        # The server may finish its request shortly after the client has the response.
         while not (refused := [request for request in server.requests() if request["status"] == 404]):
             pass
         assert [request["received"] for request in refused] == [0]
 
 
-def test_a_stream_that_was_refused_before_it_was_begun_is_sent_again(
+def test_a_stream_that_is_refused_before_it_was_read_is_sent_again(
     client: cosxfer.Client, server: RunningServer
 ) -> None:
     server.set_faults(ONCE)
@@ -447,7 +447,7 @@ def test_a_stream_that_was_refused_before_it_was_begun_is_sent_again(
     assert client.get_object(server.bucket, "whole").body == CONTENT
 
 
-def test_what_is_refused_is_not_even_on_the_wire(server: RunningServer) -> None:
+def test_a_refused_body_is_never_sent(server: RunningServer) -> None:
     with (
         Recorder(server.port) as recorder,
         cosxfer.Client(
@@ -459,7 +459,7 @@ def test_what_is_refused_is_not_even_on_the_wire(server: RunningServer) -> None:
         [request] = recorder.requests()
         assert (request.headers["expect"], request.body) == ("100-continue", b"")
         recorder.clear()
-        # Without a body there is nothing to wait for.
+        # An empty body waits for no 100 response.
         client.put_object(server.bucket, "empty", b"", expect="100-continue")
         [request] = recorder.requests()
         assert "expect" not in request.headers

@@ -30,7 +30,7 @@ new Promise((resolve) => {
   look();
 })
 """
-"""Return what the page shows after the response to a form."""
+"""A script that waits for the response to a form, and returns the status and the error that the page shows."""
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def send(browser: Browser, path: Path) -> list[str]:
     return said
 
 
-def test_a_file_chosen_on_the_page_is_stored_as_it_is(
+def test_a_file_chosen_on_the_page_is_stored_unchanged(
     browser: Browser, server: RunningServer, client: cosxfer.Client, tmp_path: Path
 ) -> None:
     content = os.urandom(3_000_000)
@@ -71,16 +71,18 @@ def test_a_file_chosen_on_the_page_is_stored_as_it_is(
     stored = client.get_object(server.bucket, f"inbox/{chosen.name}")
     assert stored.body == content
     assert stored.content_type == "image/png"
-    # A page of another origin: the browser has asked first.
+    # The page has another origin, so the browser sends a preflight request first.
     asked = [request["method"] for request in server.requests() if request["method"] in ("OPTIONS", "POST")]
     assert asked == ["OPTIONS", "POST"]
-    # The next file can be sent without loading the page again.
+    # A second file needs no reload of the page.
     chosen.write_bytes(b"again")
     assert send(browser, chosen)[1] == ""
     assert client.get_object(server.bucket, f"inbox/{chosen.name}").body == b"again"
 
 
-def test_the_page_has_names_for_everything_on_it(browser: Browser, server: RunningServer, tmp_path: Path) -> None:
+def test_every_element_of_the_page_has_an_accessible_name(
+    browser: Browser, server: RunningServer, tmp_path: Path
+) -> None:
     browser.open(page(server, tmp_path, "--title", "Post </script> box", "--max-size", "5MiB"))
     names = browser.names()
     assert {

@@ -22,7 +22,7 @@ TEXT = API.read_text(encoding="utf-8")
 
 
 def section(operation: str) -> str:
-    """The part of the page under the heading of an operation."""
+    """The section of an operation."""
     found = re.search(rf"^##+ {operation}$(.*?)(?=^##+ |\Z)", TEXT, re.MULTILINE | re.DOTALL)
     assert found is not None, f"docs/api.md has no heading for {operation}"
     return found.group(1)
@@ -34,14 +34,14 @@ def server() -> Iterator[RunningServer]:
         yield server
 
 
-def test_the_examples_do_what_they_say(
+def test_the_examples_run(
     server: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     names = {"endpoint": server.endpoint, "credentials": server.credentials, "bucket": server.bucket}
     ran = 0
     for found in re.finditer(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL):
-        # Empty lines in front, so that a traceback has the line of the page.
+        # Leading empty lines, so that line numbers in a traceback are those of the page.
         first_line = TEXT.count("\n", 0, found.start(1))
         exec(compile("\n" * first_line + found.group(1), str(API), "exec"), names)
         ran += 1
@@ -49,12 +49,12 @@ def test_the_examples_do_what_they_say(
 
 
 def examples(text: str) -> str:
-    """The code that is run, of a part of the page."""
+    """The code of a section that is run."""
     return "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
 
 
 def rows(operation: str) -> list[tuple[str, str]]:
-    """The table of an operation: a parameter's name on the page, and its form in cosxfer."""
+    """The table of an operation: each parameter's name on the SDK's page, and its name in cosxfer."""
     found = re.findall(r"^\| `([^`]+)` \| (.+?) \|", section(operation), re.MULTILINE)
     return [(name, form.strip()) for name, form in found]
 
@@ -78,7 +78,7 @@ def test_every_parameter_of_a_call_is_in_its_section_or_in_the_list_of_additions
 
 
 @pytest.mark.parametrize("operation", [*checked_in(), "headObject", "getObject"])
-def test_an_example_of_every_operation_is_run(operation: str) -> None:
+def test_every_operation_has_an_example_that_runs(operation: str) -> None:
     assert f"client.{call_of(operation)}(" in examples(section(operation))
 
 
@@ -86,7 +86,7 @@ def test_an_example_of_every_operation_is_run(operation: str) -> None:
     "code",
     ["client.presign_post(", "client.post_object(", "client.get_task_list(", 'client.on("list-update"', "client.off("],
 )
-def test_an_example_of_what_has_no_table_is_run(code: str) -> None:
+def test_examples_of_calls_without_a_table_run(code: str) -> None:
     assert code in examples(TEXT)
 
 
@@ -97,11 +97,11 @@ RECORDS = {
     "upload": cosxfer.Upload,
     "error": cosxfer.ServerError,
 }
-"""What the tables call something; ``result`` is what the operation returns."""
+"""The objects that names in the tables stand for; ``result`` is the operation's return value."""
 
 
 @pytest.mark.parametrize("operation", checked_in())
-def test_the_forms_in_the_table_of_an_operation_are_there(operation: str) -> None:
+def test_the_names_in_the_table_of_an_operation_exist(operation: str) -> None:
     call = getattr(cosxfer.Client, call_of(operation))
     returned = inspect.signature(call).return_annotation
     returned = "FileResult" if returned == "list[FileResult]" else returned
@@ -146,7 +146,7 @@ def positional(call: Any, name: str) -> bool:
     return parameter is not None and parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
 
 
-def test_the_errors_are_those_that_there_are() -> None:
+def test_every_error_class_is_documented() -> None:
     tree = re.search(r"^```text\n(.*?)^```$", section("Errors"), re.MULTILINE | re.DOTALL)
     assert tree is not None
     assert textwrap.indent(tree[1], "    ") in (cosxfer.errors.__doc__ or "")
@@ -172,7 +172,7 @@ def test_the_errors_are_those_that_there_are() -> None:
         ("TaskTimeoutError", {"unfinished": {}}),
     ],
 )
-def test_the_values_of_an_error_are_those_that_it_has(kind: str, given: dict[str, Any]) -> None:
+def test_every_attribute_of_an_error_is_documented(kind: str, given: dict[str, Any]) -> None:
     error = getattr(cosxfer, kind)("why", **given)
     told = {word for row in re.findall(rf"^\| .*`{kind}`.*$", section("Errors"), re.MULTILINE) for word in WORD(row)}
     if isinstance(error, cosxfer.ServerError):

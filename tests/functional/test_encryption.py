@@ -35,7 +35,7 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
     ),
     "SSE-C": (CUSTOMER, {f"{SSE}-customer-algorithm": "AES256", f"{SSE}-customer-key-md5": KEY_MD5}),
 }
-"""Parameters, and the headers of the responses."""
+"""Parameters of the calls, and the expected headers of the responses."""
 SIZE = 2 * MIB + 5
 
 
@@ -106,7 +106,7 @@ def test_parts_by_hand_are_encrypted(client: cosxfer.Client, server: RunningServ
     assert done.crc64 == hashing.crc64(b"".join(bodies))
 
 
-def test_what_needs_no_key_is_read(client: cosxfer.Client, server: RunningServer) -> None:
+def test_an_object_without_a_customer_key_is_read_without_a_key(client: cosxfer.Client, server: RunningServer) -> None:
     for kind in ("SSE-COS", "SSE-KMS"):
         given, expected = KINDS[kind]
         client.put_object(server.bucket, kind, b"content", **given)
@@ -115,7 +115,7 @@ def test_what_needs_no_key_is_read(client: cosxfer.Client, server: RunningServer
         assert said(got) == said(client.head_object(server.bucket, kind)) == expected
 
 
-def test_what_has_a_customers_key_is_read_with_it(
+def test_an_object_with_a_customer_key_is_read_with_that_key(
     client: cosxfer.Client, server: RunningServer, tmp_path: Path
 ) -> None:
     _, expected = KINDS["SSE-C"]
@@ -138,7 +138,7 @@ def test_an_uploaded_file_is_read_back_with_its_customers_key(
     assert client.get_object(server.bucket, "back", **CUSTOMER).body == content_of(SIZE)
 
 
-def test_what_has_a_customers_key_is_not_read_without_it_or_with_another(
+def test_an_object_with_a_customer_key_cannot_be_read_with_another_key_or_none(
     client: cosxfer.Client, server: RunningServer
 ) -> None:
     client.put_object(server.bucket, "locked", b"content", **CUSTOMER)
@@ -153,11 +153,11 @@ def test_what_has_a_customers_key_is_not_read_without_it_or_with_another(
         with pytest.raises(cosxfer.ServerError) as head:
             client.head_object(server.bucket, "locked", **given)
         assert head.value.status == 400
-        # A response to HEAD gives no reason; a missing key is the likely one.
+        # A response to HEAD has no body with a reason, so the error names the likely one: a missing key.
         assert "sse_customer_key" in "".join(getattr(head.value, "__notes__", []))
 
 
-def test_other_headers_may_bring_the_customers_key_of_a_file_in_parts(
+def test_the_customer_key_of_a_file_in_parts_may_be_given_as_headers(
     client: cosxfer.Client, server: RunningServer, tmp_path: Path
 ) -> None:
     server.set_faults([{"operation": "multipart_complete", "do": "reset", "at": "answer", "attempt": 1}])
@@ -183,7 +183,7 @@ def test_a_paused_upload_resumes_although_its_etags_are_opaque(
     task.restart()
     result = task.result()
     assert (said(result), result.verified_by) == (expected, "crc64")
-    # The answer to the second one may not have been here yet; then that part is sent again.
+    # If the response to the second part had not arrived before the pause, that part is sent again.
     assert parts_answered(server).count(1) == 1
 
 
@@ -203,7 +203,7 @@ def test_if_complete_is_unclear_the_object_is_checked_with_its_key(
     assert [r["status"] for r in server.requests() if r["operation"] == "head_object"] == [200]
 
 
-def test_no_log_of_whatever_logger_shows_the_key(
+def test_no_logger_shows_the_key(
     client: cosxfer.Client, server: RunningServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -212,7 +212,7 @@ def test_no_log_of_whatever_logger_shows_the_key(
     assert "PUT" in caplog.text
     assert CUSTOMER["sse_customer_key"] not in caplog.text
     assert "q-signature" not in caplog.text
-    # The encoded headers can be read as well.
+    # The encoded headers would reveal the key too.
     assert not [record for record in caplog.records if record.name.startswith("hpack")]
 
 

@@ -1,8 +1,8 @@
-"""The event loop is the caller's: no call makes it wait for a file system.
+"""No call blocks the caller's event loop on a file system.
 
-`sys.setprofile` sees each call of a built-in function that the loop's thread makes, so also those that have no audit
-event (stat, read, write, close). It does not see what compiled code of ours calls by itself; that code is entered for
-files in `cosxfer._native.slicing` alone, which is watched by name.
+`sys.setprofile` reports each call of a built-in function in the loop's thread, including calls without an audit event
+(stat, read, write, close). It does not report calls inside our compiled code. Only `cosxfer._native.slicing` accesses
+files there, and its functions are watched by name.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ FILE_CALLS = {
     "setxattr", "stat", "statvfs", "symlink", "truncate", "unlink", "utime", "write", "writev",
 }
 # fmt: on
-"""Of the module posix, which is behind os and pathlib."""
+"""Functions of the module posix, which os and pathlib call."""
 
 ALLOWED: dict[str, str] = {}
-"""Functions that may make such a call on the loop, and why."""
+"""Functions that may make such a call on the loop, with the reason."""
 
 
 class Watch:
-    """The calls to the file system that a thread has made, as ``function: call``."""
+    """Records a thread's file system calls, as ``function: call``."""
 
     def __init__(self) -> None:
         self.seen: set[str] = set()
@@ -73,7 +73,7 @@ def file_call(function: Any) -> str:
 
 
 def ours(frame: FrameType | None) -> list[str]:
-    """The functions of the package that are on the stack, the innermost first."""
+    """The package's functions on the stack, innermost first."""
     found = []
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
@@ -147,7 +147,7 @@ def test_no_call_makes_the_event_loop_wait_for_a_file_system(
             transport=transport,  # type: ignore[arg-type]
         ) as client:
             await put(client, server.bucket, tmp_path)
-            await use(client, server.bucket, tmp_path)  # now everything is imported
+            await use(client, server.bucket, tmp_path)  # imports everything
             with watch.watching():
                 await use(client, server.bucket, tmp_path)
 
@@ -181,7 +181,7 @@ def test_the_certificate_authorities_are_not_read_on_the_event_loop(
     assert not watch.seen, sorted(watch.seen)
 
 
-def test_the_watch_sees_what_it_is_to_see(watch: Watch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_watch_sees_file_calls(watch: Watch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules[__name__], "ours", lambda frame: ["here"])
     path = tmp_path / "f"
     with watch.watching():

@@ -1,4 +1,4 @@
-"""A client made in a forked child, while threads of the parent imported: nothing in it waits for their locks."""
+"""A client created in a forked child does not wait for import locks that the parent's threads held at the fork."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ port = serve_ok()
 settings = dict(endpoint=f"http://localhost:{port}", secret_id="id", secret_key="key", region="ap-guangzhou",
                 transport=sys.argv[1], http_version="1.1", max_attempts=1)
 
-# The parent's client is used, so that all that its loop imports is there.
+# A first request in the parent imports everything that the client's loop needs.
 parent = cosxfer.Client(**settings)
 parent.head_object("examplebucket-1250000000", "k")
 
 held, go_on = threading.Event(), threading.Event()
 
 class Finder:
-    # Holds the module's lock at the fork, as a thread does that imports it; while it is searched, a fork would wait.
+    # Holds the module's import lock during the fork. It blocks in exec_module, because a fork waits for find_spec.
     def find_spec(self, name, path=None, target=None):
         return importlib.util.spec_from_loader(name, self) if name == "sniffio" else None
 
@@ -45,7 +45,7 @@ def load():
     try:
         import sniffio
     except ImportError:
-        held.set()  # at once, as it is known that there is none
+        held.set()  # the import failed at once: the module is already known to be missing
 
 threading.Thread(target=load, daemon=True).start()
 held.wait()
@@ -62,7 +62,7 @@ sys.exit(os.waitstatus_to_exitcode(status))
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 @pytest.mark.parametrize("transport", ["native", "httpx"])
-def test_a_childs_own_client_works_though_a_thread_imported_at_the_fork(transport: str) -> None:
+def test_a_client_of_a_forked_child_works_if_a_thread_was_importing_at_the_fork(transport: str) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", PROGRAM, transport],
         capture_output=True,

@@ -22,9 +22,9 @@ from tests.functional.peer_raw import Http2Peer, Peer, in_loop, serving, until
 ROUNDS = 40
 STALL_SECONDS = 0.5
 LONGEST_CALL_SECONDS = 20.0
-"""Far more than the time-outs, for a busy machine; a call that hangs never ends."""
+"""Far above the timeouts, to allow for a busy machine. A call that hangs never ends."""
 LARGEST_GROWTH_KIB = 200 * 1024
-"""It grew by 114 MiB once, in a process that had run other tests before; an endless response would take far more."""
+"""The most seen is 114 MiB, in a process that had run other tests. An endless response would take far more."""
 BUCKET = "examplebucket-1250000000"
 CONTENT = b"the content of the object"
 WRONG = b"not the content of object"
@@ -107,7 +107,7 @@ async def http2(peer: Peer, chance: random.Random) -> None:
 
 
 class Calls:
-    """A call for each round, and whether its outcome is a right one."""
+    """The calls of the rounds. Each returns True if its result is correct."""
 
     def __init__(self, folder: Path) -> None:
         self._downloaded = folder / "downloaded"
@@ -122,12 +122,12 @@ class Calls:
         try:
             await client.get_object(BUCKET, "k", output=self._downloaded)
         except CosxferError:
-            assert [path.name for path in self._downloaded.parent.iterdir()] == ["source"], "a part of it is left"
+            assert [path.name for path in self._downloaded.parent.iterdir()] == ["source"], "a partial file is left"
             raise
         return self._downloaded.read_bytes() == CONTENT
 
     async def put(self, client: cosxfer.AsyncClient) -> bool:
-        # The checksum of its answers is another's.
+        # The server's checksum is that of other content, so the put must not be verified.
         return not (await client.put_object(BUCKET, "k", bytes(300_000))).verified
 
     async def upload(self, client: cosxfer.AsyncClient) -> bool:
@@ -143,21 +143,21 @@ class Calls:
 
 
 def memory_kib(kind: str) -> int:
-    """``VmRSS`` is the memory now, ``VmHWM`` the most since it was last reset."""
+    """``VmRSS`` is the current memory, ``VmHWM`` the peak since the last reset."""
     found = re.search(rf"{kind}:\s+(\d+)", Path("/proc/self/status").read_text())
     assert found
     return int(found[1])
 
 
 def reset_highest() -> None:
-    """``VmHWM`` begins anew with the memory of now."""
+    """Reset the peak, ``VmHWM``, to the current memory."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
 async def campaign(
     kind: Any, version: Any, seed: int, serve: Callable[[Peer, random.Random], Any], rounds: int, folder: Path
 ) -> list[str]:
-    """What was neither a right result nor an error of ours."""
+    """Run the rounds; return those that ended in neither a correct result nor a CosxferError."""
     chance = random.Random(seed)
     faults: list[str] = []
     calls = Calls(folder)
@@ -192,7 +192,7 @@ async def campaign(
 
 
 def left() -> tuple[int, int]:
-    """Descriptors and threads. The threads that all clients share stay, so they do not count."""
+    """Number of open descriptors and of threads, without the threads that all clients share."""
     threads = [thread for thread in threading.enumerate() if not thread.name.startswith("cosxfer-thread")]
     return len(list(Path("/proc/self/fd").iterdir())), len(threads)
 
@@ -208,7 +208,7 @@ def test_no_hostile_server_hangs_breaks_or_deceives_the_client(tmp_path: Path, k
 
     @in_loop
     async def main() -> None:
-        # What is loaded or started once is.
+        # A first round loads and starts everything that is created only once.
         faults = await campaign(kind, version, seed + 1, serve, ROUNDS // 4, tmp_path)
         held, before = left(), memory_kib("VmRSS")
         reset_highest()
@@ -228,7 +228,7 @@ async def test_the_campaign_notices_a_wrong_object_and_a_foreign_exception(
 
     async def lying(peer: Peer, _: random.Random) -> None:
         await peer.head()
-        await peer.say(response(WRONG, crc=hashing.crc64(WRONG)))  # nothing shows that this is another object
+        await peer.say(response(WRONG, crc=hashing.crc64(WRONG)))  # the checksum matches, so the client cannot notice
 
     faults = await campaign("native", "1.1", 1, lying, 1, tmp_path)
     assert faults == ["round 0, get: a wrong result is called right"]

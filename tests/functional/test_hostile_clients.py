@@ -27,14 +27,14 @@ LARGEST_GROWTH_KIB = 200 * 1024
 
 @dataclass(frozen=True)
 class Victim:
-    """A server in a process of its own, whose log is kept."""
+    """A server in a separate process, with a log file."""
 
     port: int
     pid: int
     log: Path
     ca_file: Path | None
     keeps: bool = True
-    """It gives back what was put into it."""
+    """The server stores objects, so they can be read back."""
 
     def memory_kib(self) -> int:
         found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{self.pid}/status").read_text())
@@ -42,7 +42,7 @@ class Victim:
         return int(found[1])
 
     def faults(self) -> list[str]:
-        """Lines of the log that speak of a fault of the server's own."""
+        """Lines of the log that show an error in the server."""
         lines = self.log.read_text(errors="replace").splitlines()
         return [line for line in lines if re.search(r"Traceback|Error\b|panicked|failed while|Exception", line)]
 
@@ -162,7 +162,7 @@ BODIES = [
 
 
 def head_of(chance: random.Random) -> bytes:
-    """A request head, more or less."""
+    """A request head, often malformed."""
     version = chance.choice(["HTTP/1.1", "HTTP/1.1", "HTTP/1.0", "HTTP/9", ""])
     text = f"{chance.choice(METHODS)} {chance.choice(TARGETS)} {version}"
     lines = [
@@ -193,7 +193,7 @@ def http2_frames(chance: random.Random) -> bytes:
 
 
 def attack(server: Victim, chance: random.Random) -> None:
-    """One connection: something sent in some manner, and an end of some kind."""
+    """Make one connection, send random data in a random manner, and end it in a random way."""
     data = b"".join(
         chance.choice(
             [
@@ -225,7 +225,7 @@ def attack(server: Victim, chance: random.Random) -> None:
 
 
 def campaign(server: Victim, seed: int, rounds: int) -> None:
-    """``rounds`` hostile connections, some at a time, while others stay open and say nothing."""
+    """Make ``rounds`` hostile connections, a few at a time, while other connections stay open and silent."""
     silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(50)]
     for number, one in enumerate(silent):
         one.sendall(b"PUT /k HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nx"[:number])
@@ -252,7 +252,7 @@ def test_no_hostile_client_breaks_the_server(tmp_path: Path, kind: str) -> None:
     print(f"COSXFER_CAMPAIGN_SEED={seed}")
     with victim(tmp_path, kind) as server:
         still_serves(server, "before")
-        campaign(server, seed, ROUNDS // 4)  # what is loaded once is loaded
+        campaign(server, seed, ROUNDS // 4)  # loads everything that is loaded only once
         before = server.memory_kib()
         campaign(server, seed + 1, ROUNDS)
         still_serves(server, "after")

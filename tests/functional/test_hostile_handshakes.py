@@ -1,6 +1,6 @@
-"""Text of others in what comes before a response: a proxy's refusal of CONNECT, and the names in certificates.
+"""Hostile text that arrives before a response: in a proxy's refusal of CONNECT, and in the names of certificates.
 
-It holds terminal controls, line ends and bidi controls. None gets out raw.
+It contains terminal controls, line ends and bidi controls, and all of them must be escaped in messages.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def failing(endpoint: str, **settings: Any) -> CosxferError:
-    """The error of a call that cannot succeed."""
+    """Make a call that cannot succeed and return its error."""
     expect: dict[str, Any] = {"headers": {"Expect": "100-continue"}} if settings.pop("expects", False) else {}
     async with cosxfer.AsyncClient(
         endpoint=endpoint,
@@ -62,7 +62,7 @@ PLACES = {
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("status", [403, 407, 502])
 @pytest.mark.parametrize("scheme", ["https", "http"])
-def test_nothing_raw_gets_out_of_what_a_proxy_says(
+def test_text_of_a_proxy_is_escaped(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, scheme: str, status: int, place: str
 ) -> None:
     caplog.set_level(logging.DEBUG, "cosxfer")
@@ -85,7 +85,7 @@ def test_nothing_raw_gets_out_of_what_a_proxy_says(
 
 
 def certificate(folder: Path, *, hosts: list[str], is_authority: bool) -> Path:
-    """A certificate that signs itself, with hostile names, and its key."""
+    """A self-signed certificate with hostile names, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     names = [x509.NameAttribute(x509.NameOID.COMMON_NAME, f"c{HOSTILE}"[:40])]
     names.append(x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, f"o{HOSTILE}"[:40]))
@@ -112,7 +112,7 @@ ASCII = "".join(character for character in HOSTILE if character.isascii())
 
 @pytest.mark.parametrize("trusted", [False, True], ids=["of nobody we know", "of another host"])
 @pytest.mark.parametrize("way", ["native", "httpx", "httpx, expects", "of a proxy"])
-def test_nothing_raw_gets_out_of_a_certificate(
+def test_text_of_a_certificate_is_escaped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, way: str, trusted: bool
 ) -> None:
     caplog.set_level(logging.DEBUG, "cosxfer")

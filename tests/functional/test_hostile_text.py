@@ -1,6 +1,6 @@
-"""A server's text has terminal controls, line ends, bidi controls and zero-width characters: none is shown raw.
+"""Text of a server with terminal controls, line ends, bidi controls and zero-width characters is escaped.
 
-What is looked at: ``str`` and ``repr`` of the error, its notes and whole traceback, and each log record.
+The tests check ``str`` and ``repr`` of the error, its notes and full traceback, and each log record.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BUCKET = "examplebucket-1250000000"
 
 
 def in_xml(name: str) -> bytes:
-    legal = "".join(c for c in HOSTILE if c >= " " or c in "\r\n")  # the others are not XML at all
+    legal = "".join(c for c in HOSTILE if c >= " " or c in "\r\n")  # the other bodies are not XML
     other = "".join(f"<{tag}>{legal if tag == name else 'Plain'}</{tag}>" for tag in ("Code", "Message", "RequestId"))
     return f"<?xml version='1.0'?><Error>{other}<Resource>{legal}</Resource></Error>".encode()
 
@@ -102,7 +102,9 @@ ANSWERS = {
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
 @pytest.mark.parametrize("call", ["put", "init", "list"])
 @pytest.mark.parametrize("kind", ["native", "httpx"])
-def test_nothing_raw_gets_out_over_http1(kind: str, call: str, answer: bytes, caplog: pytest.LogCaptureFixture) -> None:
+def test_text_of_a_server_is_escaped_over_http1(
+    kind: str, call: str, answer: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG, "cosxfer")
 
     @in_loop
@@ -122,7 +124,7 @@ def test_nothing_raw_gets_out_over_http1(kind: str, call: str, answer: bytes, ca
 
 @pytest.mark.parametrize("how", ["goaway", "request id", "location", "message", "header name"])
 @pytest.mark.parametrize("kind", ["native", "httpx"])
-def test_nothing_raw_gets_out_over_http2(kind: str, how: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_text_of_a_server_is_escaped_over_http2(kind: str, how: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "cosxfer")
 
     @in_loop
@@ -155,7 +157,7 @@ def test_nothing_raw_gets_out_over_http2(kind: str, how: str, caplog: pytest.Log
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_nothing_raw_gets_out_of_the_command_with_debug(tmp_path: Path, as_json: bool) -> None:
+def test_the_command_escapes_text_of_a_server_with_debug(tmp_path: Path, as_json: bool) -> None:
     (tmp_path / "f").write_bytes(b"x")
 
     @in_loop
@@ -190,7 +192,7 @@ def test_every_error_and_note_is_one_line_of_bounded_length(kind: type[CosxferEr
     assert foreign(HOSTILE) == foreign(foreign(HOSTILE))
 
 
-def test_the_exceptions_of_the_program_stay_as_they_are() -> None:
+def test_exceptions_of_the_callers_program_are_not_changed() -> None:
     own = ValueError(HOSTILE)
     try:
         raise SourceError("x", path="p") from own

@@ -17,7 +17,7 @@ from cosxfer.server import RunningServer
 qcloud_cos = pytest.importorskip("qcloud_cos")
 
 pytestmark = [
-    # The SDK's responses hold their connections until they are collected.
+    # The SDK's responses keep their connections open until they are garbage-collected.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
@@ -45,7 +45,7 @@ BODY = os.urandom(100_000)
 
 @pytest.fixture(scope="module", autouse=True)
 def quiet() -> Iterator[None]:
-    """The SDK logs each error that a test provokes."""
+    """Silence the SDK, which logs each error that a test provokes."""
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
@@ -71,7 +71,7 @@ def theirs(server: RunningServer) -> Any:
 
 def read_theirs(theirs: Any, bucket: str, key: str) -> tuple[bytes, dict[str, str]]:
     answer = theirs.get_object(bucket, key)
-    # requests gives header values as Latin-1.
+    # requests decodes header values as Latin-1.
     metadata = {
         name.lower().removeprefix("x-cos-meta-"): value.encode("latin-1").decode()
         for name, value in answer.items()

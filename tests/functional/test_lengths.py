@@ -1,6 +1,6 @@
-"""Bodies that announce another length than they have: the bytes that are there are sent, or an error is raised.
+"""Bodies whose announced length is wrong: either all bytes are sent, or an error is raised.
 
-Also bodies that give nothing, as they stand at their end: a warning says so.
+Also bodies that are already at their end and give no bytes: a warning is logged.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ WAYS = [put, put_asynchronously, post, append_to_a_new_one, part]
 
 
 class Says(io.BytesIO):
-    """A file object that announces another length than it has."""
+    """A file object whose ``seek`` and ``tell`` report a wrong length."""
 
     def __init__(self, announced: int, content: bytes = CONTENT) -> None:
         super().__init__(content)
@@ -118,7 +118,7 @@ def test_a_file_object_is_read_to_its_end_whatever_it_announces(
 
 @pytest.mark.parametrize("announced", [0, 5, 100])
 @pytest.mark.parametrize("operation", ["put_object", "post_object"])
-def test_one_that_announces_another_length_is_sent_again_after_a_failure(
+def test_a_file_object_with_a_wrong_announced_length_is_sent_again_after_a_failure(
     client: cosxfer.Client, server: RunningServer, announced: int, operation: str
 ) -> None:
     server.set_faults([{"operation": operation, "attempt": 1, "do": "error", "status": 500, "code": "InternalError"}])
@@ -128,7 +128,7 @@ def test_one_that_announces_another_length_is_sent_again_after_a_failure(
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("announced", [0, 3, 12, 100])
-def test_a_content_length_that_is_wrong_is_refused_also_if_the_file_object_agrees_with_it(
+def test_a_wrong_content_length_is_refused_even_if_the_file_object_announces_it(
     client: cosxfer.Client, server: RunningServer, way: Callable[..., bytes], announced: int
 ) -> None:
     for wrong in {announced, 11, 13} - {12}:
@@ -149,7 +149,7 @@ def test_files_of_proc_and_sys_are_stored_as_they_read(
 
 
 @pytest.mark.parametrize("path", [PROC, SYS], ids=["proc", "sys"])
-def test_their_paths_are_refused_with_a_call_that_works(
+def test_paths_of_proc_and_sys_are_refused_and_the_error_suggests_a_call(
     client: cosxfer.Client, server: RunningServer, path: Path
 ) -> None:
     if not path.exists():
@@ -173,7 +173,7 @@ def test_their_paths_are_refused_with_a_call_that_works(
 
 
 class Grows(io.BytesIO):
-    """One that is written to while it is read."""
+    """A file object that grows while it is read."""
 
     def __init__(self, content: bytes) -> None:
         super().__init__(content)
@@ -211,7 +211,7 @@ def test_a_file_object_that_grows_is_sent_to_its_end(
 
 @pytest.mark.parametrize("at_read", [2, 5])
 @pytest.mark.parametrize("way", [put, post, part])
-def test_a_file_object_that_is_cut_is_an_error(
+def test_a_file_object_that_is_truncated_is_an_error(
     client: cosxfer.Client, server: RunningServer, way: Callable[..., bytes], at_read: int
 ) -> None:
     with pytest.raises(cosxfer.SourceChangedError, match="changed during the upload: it "):
@@ -219,7 +219,7 @@ def test_a_file_object_that_is_cut_is_an_error(
 
 
 class OnlyForwards:
-    """A stream that pretends to be able to go back."""
+    """A stream that claims to be seekable, but is not."""
 
     def __init__(self, announced: int) -> None:
         self._left = io.BytesIO(b"exactly this")
@@ -242,7 +242,7 @@ class OnlyForwards:
 
 @pytest.mark.parametrize("announced", [5, 12, 100])
 @pytest.mark.parametrize("way", [put, post, part])
-def test_one_that_only_pretends_to_go_back_is_an_error(
+def test_a_stream_that_only_claims_to_be_seekable_is_an_error(
     client: cosxfer.Client, server: RunningServer, way: Callable[..., bytes], announced: int
 ) -> None:
     with pytest.raises(cosxfer.SourceError, match="cannot read <OnlyForwards> twice: it gave 12 bytes") as caught:
@@ -250,7 +250,7 @@ def test_one_that_only_pretends_to_go_back_is_an_error(
     assert not isinstance(caught.value, cosxfer.SourceChangedError)
 
 
-def test_one_that_stays_at_its_end_is_an_error(client: cosxfer.Client, server: RunningServer) -> None:
+def test_a_file_object_that_stays_at_its_end_is_an_error(client: cosxfer.Client, server: RunningServer) -> None:
     class Stays(io.BytesIO):
         def seek(self, offset: int, whence: int = 0, /) -> int:
             return super().seek(offset, whence) if whence else super().tell()
@@ -270,7 +270,7 @@ def test_a_file_object_that_returns_more_than_requested_goes_to_a_temporary_file
         assert way(client, server.bucket, Generous(CONTENT)) == CONTENT
 
 
-def test_one_that_turns_out_to_be_text_is_refused(client: cosxfer.Client, server: RunningServer) -> None:
+def test_a_file_object_that_returns_text_is_refused(client: cosxfer.Client, server: RunningServer) -> None:
     class Text(io.BytesIO):
         def read(self, size: int | None = -1, /) -> Any:
             data = super().read(size)
@@ -281,7 +281,7 @@ def test_one_that_turns_out_to_be_text_is_refused(client: cosxfer.Client, server
 
 
 @pytest.mark.parametrize("way", [put, post, append_to_a_new_one, part])
-def test_a_path_that_is_written_to_meanwhile_says_what_the_server_has(
+def test_an_error_for_a_file_that_changes_says_what_the_server_has_stored(
     server: RunningServer, tmp_path: Path, way: Callable[..., bytes]
 ) -> None:
     path = tmp_path / "f"
@@ -330,7 +330,7 @@ def test_a_file_object_that_is_given_twice_warns_the_second_time(
     assert len(warnings(caplog)) == 1
 
 
-def test_what_was_just_written_warns_too(
+def test_a_buffer_that_was_just_written_warns(
     client: cosxfer.Client, server: RunningServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = io.BytesIO()
@@ -359,7 +359,7 @@ class Once:
     "make", [generator, async_generator, lambda: iter([b"exactly this"]), lambda: map(bytes, [b"exactly this"]), Once]
 )
 @pytest.mark.parametrize("way", [put, post, part])
-def test_what_can_be_read_once_warns_the_second_time(
+def test_a_body_that_can_be_read_once_warns_the_second_time(
     client: cosxfer.Client,
     server: RunningServer,
     caplog: pytest.LogCaptureFixture,
@@ -380,7 +380,7 @@ def test_what_can_be_read_once_warns_the_second_time(
 
 
 @pytest.mark.parametrize("body", [b"", "", [], io.BytesIO(), memoryview(b"")])
-def test_what_is_empty_by_itself_does_not_warn(
+def test_an_empty_body_does_not_warn(
     client: cosxfer.Client, server: RunningServer, caplog: pytest.LogCaptureFixture, body: Any
 ) -> None:
     assert put(client, server.bucket, body) == b""
@@ -402,7 +402,7 @@ def test_a_file_object_at_its_end_does_not_warn_if_the_caller_expects_an_empty_b
 
 @contextmanager
 def response_of(answer: bytes) -> Iterator[http.client.HTTPResponse]:
-    """Return a response of the standard library's client, over a connection that closes after ``answer``."""
+    """A response of the standard library's client, from a connection that closes after the bytes of ``answer``."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(answer)
@@ -414,7 +414,7 @@ def response_of(answer: bytes) -> Iterator[http.client.HTTPResponse]:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_response_that_was_cut_off_is_an_error(
+def test_a_truncated_response_as_body_is_an_error(
     client: cosxfer.Client, server: RunningServer, way: Callable[..., bytes]
 ) -> None:
     client.put_object(server.bucket, "k", b"older")
@@ -434,7 +434,7 @@ def test_a_response_that_was_cut_off_is_an_error(
         b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nexactly this",
     ],
 )
-def test_a_response_that_is_whole_is_sent(
+def test_a_complete_response_as_body_is_sent(
     client: cosxfer.Client, server: RunningServer, way: Callable[..., bytes], answer: bytes
 ) -> None:
     with response_of(answer) as response:

@@ -1,4 +1,4 @@
-"""Streams over real sockets: any length, bounded memory, no temporary file, and the object is the stream."""
+"""Streams of any length over real sockets: bounded memory, no temporary file, and the object equals the stream."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ deep = [pytest.mark.deep, pytest.mark.timeout(900)]
 
 
 def pieces(size: int, piece: int = 1_000_000) -> Iterator[bytes]:
-    """``size`` bytes in which each stretch is different from the others."""
+    """``size`` bytes; each piece differs from the others."""
     for first in range(0, size, piece):
         yield (b"%015d " % first * (piece // 16 + 1))[: min(piece, size - first)]
 
@@ -77,7 +77,7 @@ def test_put_object_sends_a_pipe_beyond_its_first_part_in_parts(client: cosxfer.
 
 @pytest.mark.parametrize("gib", [1, pytest.param(20, marks=deep)])
 def test_a_long_pipe_takes_little_memory_and_no_temporary_file(tmp_path: Path, gib: int) -> None:
-    """The command in a process of its own, whose temporary files would have no place to go."""
+    """Runs the command in a process whose directory for temporary files does not exist."""
     code = (
         "import pathlib, re, runpy, sys\n"
         "try:\n"

@@ -1,4 +1,4 @@
-"""A file goes into COS: client against embedded server over real sockets, in every protocol."""
+"""Uploads of files: client against embedded server over real sockets, in every protocol."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EXPECTED_VERSION = {"http1": "HTTP/1.1", "h2c": "HTTP/2", "tls-http1": "HTTP/1.1
 
 @dataclass
 class Peer:
-    """A client and the server that it talks to."""
+    """A client and its server."""
 
     client: cosxfer.Client
     server: RunningServer
@@ -81,7 +81,7 @@ def make_file(path: Path, size: int) -> Path:
 
 
 def fetch(server: RunningServer, key: str, output: Path) -> None:
-    """Read an object back without any of our client: a pre-signed URL and the standard library."""
+    """Read an object back without our client, by a pre-signed URL and the standard library."""
     path = f"/{server.bucket}/{key}"
     host = server.url.partition("://")[2]
     params = sign.presigned_params(
@@ -121,7 +121,7 @@ def open_uploads(peer: Peer) -> list[str]:
     ],
     ids=["empty", "1 byte", "1 MiB", "1 MiB + 1", "exactly 4 parts", "6 parts", "default parts"],
 )
-def test_a_file_is_stored_as_it_is(peer: Peer, tmp_path: Path, size: int, part_size: int | None) -> None:
+def test_a_file_is_stored_unchanged(peer: Peer, tmp_path: Path, size: int, part_size: int | None) -> None:
     source = make_file(tmp_path / "source", size)
     key = f"{peer.protocol}/{size}"
     result = peer.client.upload_file(peer.bucket, key, source, part_size=part_size)
@@ -163,7 +163,7 @@ def test_any_legal_key_works(peer: Peer, tmp_path: Path, key: str) -> None:
     assert peer.client.get_object(peer.bucket, key).body == b"small"
 
 
-def test_the_multipart_operations_by_hand(peer: Peer) -> None:
+def test_the_multipart_operations_called_one_by_one(peer: Peer) -> None:
     client, bucket = peer.client, peer.bucket
     data = random.Random(2).randbytes(2 * MIB + 5)
     init = client.multipart_init(bucket, "by-hand", storage_class="STANDARD_IA", metadata={"k": "v"})
@@ -220,7 +220,7 @@ def test_the_md5_of_the_file_is_stored_on_request(peer: Peer, tmp_path: Path) ->
         assert peer.client.head_object(peer.bucket, "with-md5").metadata["md5"] == expected
 
 
-# -- failures, each of which the server plays from a script ----------------------------------------------------------
+# -- failures, scripted in the server --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -255,7 +255,7 @@ def test_a_part_that_fails_once_is_sent_again(
 
 
 @pytest.mark.parametrize(("stored", "attempts"), [(True, 1), (False, 2)], ids=["stored", "not stored"])
-def test_a_409_on_a_part_is_resolved_by_asking_for_the_parts(
+def test_a_409_on_a_part_is_resolved_by_listing_the_parts(
     plain: Peer, tmp_path: Path, stored: bool, attempts: int
 ) -> None:
     source = make_file(tmp_path / "source", 3 * MIB)
@@ -271,7 +271,7 @@ def test_a_409_on_a_part_is_resolved_by_asking_for_the_parts(
     assert_stored(plain.server, f"conflict-{at}", source, tmp_path)
 
 
-def test_a_409_on_a_part_by_hand_is_resolved_too(plain: Peer) -> None:
+def test_a_409_on_a_part_of_multipart_upload_is_resolved_too(plain: Peer) -> None:
     upload_id = plain.client.multipart_init(plain.bucket, "conflict-by-hand").upload_id
     plain.server.set_faults(
         [{"operation": "multipart_upload", "do": "error", "status": 409, "code": "UploadConflict", "at": "answer"}]
@@ -330,14 +330,14 @@ def test_an_error_inside_a_200_of_complete_is_an_error(plain: Peer, tmp_path: Pa
         plain.client.upload_file(plain.bucket, "inside-200", source, part_size=MIB)
 
 
-def test_an_object_that_is_not_the_file_is_never_called_done(plain: Peer, tmp_path: Path) -> None:
+def test_an_object_that_differs_from_the_file_is_never_a_success(plain: Peer, tmp_path: Path) -> None:
     source = make_file(tmp_path / "source", 3 * MIB)
     plain.server.set_faults([{"operation": "multipart_complete", "do": "wrong_crc64"}])
     with pytest.raises(cosxfer.UploadError, match="checksum mismatch"):
         plain.client.upload_file(plain.bucket, "wrong", source, part_size=MIB)
 
 
-def test_a_silent_server_costs_its_time_out_and_no_more(servers: dict[bool, RunningServer], tmp_path: Path) -> None:
+def test_a_silent_server_costs_one_timeout(servers: dict[bool, RunningServer], tmp_path: Path) -> None:
     source = make_file(tmp_path / "source", 2 * MIB)
     server = servers[False]
     server.set_faults([{"operation": "multipart_upload", "part": 1, "do": "stall", "at": "answer"}])
@@ -360,7 +360,7 @@ def test_a_wrong_secret_fails_at_once(servers: dict[bool, RunningServer], tmp_pa
         with pytest.raises(cosxfer.AccessDeniedError, match="SignatureDoesNotMatch") as caught:
             client.upload_file(server.bucket, "refused", source, part_size=MIB)
         assert "not-the-key" not in str(caught.value)
-        # A PUT is refused before its body has arrived: the answer must not be lost.
+        # The server refuses a PUT before it has read the body; the response must not be lost.
         with pytest.raises(cosxfer.AccessDeniedError, match="SignatureDoesNotMatch"):
             client.put_object(server.bucket, "refused", source)
 
@@ -380,7 +380,7 @@ def test_a_missing_bucket_is_reported(plain: Peer, tmp_path: Path) -> None:
         ("k", MIB, r"10001 parts; COS allows 10000.* at least 2 MiB"),
     ],
 )
-def test_what_can_never_work_is_refused_before_anything_is_sent(
+def test_invalid_arguments_are_refused_before_anything_is_sent(
     plain: Peer, tmp_path: Path, key: str, part_size: int | None, message: str
 ) -> None:
     source = tmp_path / "sparse"
@@ -419,7 +419,7 @@ def test_a_server_that_does_not_speak_http_is_reported(tmp_path: Path) -> None:
                 try:
                     connection, _ = listener.accept()
                 except OSError:
-                    return  # closed: the test is over
+                    return  # the listener is closed: the test is over
                 with connection:
                     connection.recv(65536)
                     connection.sendall(b"SSH-2.0-OpenSSH_9.2p1\r\n")
@@ -437,7 +437,7 @@ def test_a_server_that_does_not_speak_http_is_reported(tmp_path: Path) -> None:
             client.put_object("examplebucket-1250000000", "k", b"x")
 
 
-def test_a_file_that_is_cut_while_it_is_sent_ends_in_its_own_error(plain: Peer, tmp_path: Path) -> None:
+def test_a_file_that_is_truncated_during_the_upload_has_its_own_error(plain: Peer, tmp_path: Path) -> None:
     source = make_file(tmp_path / "source", 8 * MIB)
 
     requests = itertools.count(1)
@@ -460,7 +460,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, gib: int) -> None:
     source = tmp_path / "sparse"
     source.touch()
     os.truncate(source, gib << 30)
-    # In a process of its own, for its peak memory; getrusage would count what the parent had when it forked.
+    # In a separate process, to measure its peak memory; getrusage would include the parent's memory at the fork.
     code = (
         "import cosxfer, pathlib, re, sys\n"
         "with cosxfer.Client(endpoint=sys.argv[1], anonymous=True) as client:\n"

@@ -16,7 +16,7 @@ KEY, KEY_MD5 = "MDEyMzQ1Njc4OUFCQ0RFRjAxMjM0NTY3ODlBQkNERUY=", "U5L61r7jcwdNvT7f
 SSE = "x-cos-server-side-encryption"
 
 Parameters = dict[str, tuple[Any, str, str]]
-"""By the parameter's name: what is given, the header, and what it must be."""
+"""By parameter name: the argument, the header, and its expected value."""
 
 OF_PARTS: Parameters = {
     "traffic_limit": (838_860_800, "x-cos-traffic-limit", "838860800"),
@@ -61,7 +61,7 @@ def client(server: RunningServer, recorder: Recorder) -> Iterator[cosxfer.Client
 
 
 REFUSALS = {
-    # No such upload; no encryption of what is appended; no customer's key without TLS. `test_encryption.py` has TLS.
+    # The upload does not exist, appendable objects take no encryption, and customer keys need TLS.
     ("multipart_upload", "plain"): "NoSuchUpload",
     ("multipart_upload", "by a customer's key"): "NoSuchUpload",
     ("append_object", "by COS"): "SSEHeaderNotAllowed",
@@ -81,7 +81,7 @@ GIVEN: dict[str, Parameters] = {
 
 @pytest.mark.parametrize(
     ("call", "encrypted"),
-    # How COS or the KMS encrypts belongs to multipart_init alone.
+    # Only multipart_init takes the parameters of encryption by COS or KMS.
     [(c, e) for c in CALLS for e in GIVEN if c != "multipart_upload" or e not in ("by COS", "by the KMS")],
 )
 def test_each_parameter_is_sent_as_its_header(
@@ -119,7 +119,7 @@ def test_each_parameter_is_sent_as_its_header(
         {"nonsense": "x"},
     ],
 )
-def test_what_can_never_work_is_refused_before_anything_is_sent(
+def test_invalid_arguments_are_refused_before_anything_is_sent(
     client: cosxfer.Client, server: RunningServer, recorder: Recorder, call: str, wrong: dict[str, Any]
 ) -> None:
     with pytest.raises(cosxfer.UsageError):
@@ -127,6 +127,6 @@ def test_what_can_never_work_is_refused_before_anything_is_sent(
     assert recorder.requests() == []
 
 
-def test_what_describes_the_object_is_no_parameter_of_a_part(client: cosxfer.Client, server: RunningServer) -> None:
+def test_a_part_takes_no_parameters_that_describe_the_object(client: cosxfer.Client, server: RunningServer) -> None:
     with pytest.raises(cosxfer.UsageError, match="belong to multipart_init"):
         CALLS["multipart_upload"](client, server.bucket, acl="private")

@@ -1,4 +1,4 @@
-"""Every operation and every parameter of the page: what the server received, and what came back.
+"""Every operation and every parameter of the SDKs' page: what the server received, and what the call returned.
 
 The list of parameters is `parameters.json`, made from the page by ``python -m tests.functional.page``. A parameter
 without a row in `table_rows.py` fails here.
@@ -26,7 +26,7 @@ MISSING_BUCKET = "nosuch-1250000000"
 
 
 def bucket_of(operation: str) -> str:
-    """Each operation has a bucket to itself."""
+    """Each operation has its own bucket."""
     return f"{operation.lower()}-1250000000"
 
 
@@ -96,16 +96,16 @@ def test_a_parameter_does_what_the_page_says(exchanges: dict[str, Exchange], ope
     assert observed == expected
 
 
-def test_there_are_no_rows_for_what_is_not_on_the_page() -> None:
+def test_every_row_is_on_the_page() -> None:
     tables = checked_in()
     left_over = [(operation, row) for operation, rows in ROWS.items() for row in rows if row not in tables[operation]]
-    # `OUTCOME` has two rows that the page leaves out for this operation, which has them all the same.
+    # The page omits two rows of `OUTCOME` for this operation; they hold nevertheless.
     extra = {"err/statusCode", "err/headers", "data/statusCode", "data/headers"}
     assert [row for row in left_over if row[0] != "multipartInit" or row[1] not in extra] == []
 
 
 @pytest.mark.skipif(not PAGE.exists(), reason="the page is not here")
-def test_the_list_of_parameters_is_the_page_s() -> None:
+def test_the_list_of_parameters_matches_the_page() -> None:
     assert checked_in() == parse(PAGE.read_text(encoding="utf-8"))
 
 
@@ -120,7 +120,7 @@ def check_signed(request: Recorded) -> None:
 
 @pytest.mark.parametrize("operation", CALLS)
 def test_every_request_signs_its_host_and_all_its_parameters(exchanges: dict[str, Exchange], operation: str) -> None:
-    """COS accepts what a signature leaves out, so the client leaves out nothing."""
+    """COS accepts unsigned headers and parameters, so the client signs all of them."""
     assert exchanges[operation].all_seen
     for request in exchanges[operation].all_seen:
         check_signed(request)

@@ -1,4 +1,4 @@
-"""Either side closes, at every moment: each request ends with a response or an error of cosxfer and leaves nothing.
+"""Either side closes at any moment. Each request ends with a response or a CosxferError, and releases everything.
 
 ``COSXFER_NOISE`` sets the number of connections.
 """
@@ -41,7 +41,7 @@ PHASES = ("accept", "handshake", "head", "body", "request", "answer head", "answ
 
 
 def native_objects() -> int:
-    """The wire's objects that are alive."""
+    """Number of native objects that are alive."""
     gc.collect()
     return sum(isinstance(found, wire.Connection | wire.Exchange | wire.IoThread) for found in gc.get_objects())
 
@@ -98,12 +98,12 @@ def digest(data: bytes | bytearray) -> bytes:
 
 
 class Closing:
-    """A server that closes each connection at some moment, and remembers what it has got whole."""
+    """A server that closes each connection at a random moment, and remembers which bodies arrived whole."""
 
     def __init__(self, way: Way, seed: int) -> None:
         self.way = way
         self.chance = random.Random(seed)
-        self.got: dict[str, bytes] = {}  # their digests
+        self.got: dict[str, bytes] = {}  # digests of the bodies
 
     async def __call__(self, peer: Peer) -> None:
         phase = self.chance.choice(PHASES)
@@ -182,7 +182,7 @@ class Closing:
 
 
 class Pieces:
-    """Read in a thread, again for each attempt."""
+    """A body that is read in a thread, from the start for each attempt."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -231,7 +231,7 @@ async def churn(way: Way, connections: int, seed: int) -> None:
             except asyncio.CancelledError:
                 cancelled += 1
             except TransportTimeoutError:
-                raise  # every connection is closed at some moment: whatever waits for longer hangs
+                raise  # every connection is closed soon, so a longer wait is a hang
             except CosxferError:
                 errors += 1
             else:
@@ -250,7 +250,7 @@ async def churn(way: Way, connections: int, seed: int) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_server_that_closes_at_any_moment_ends_what_it_must_and_leaves_nothing(way: Way) -> None:
+def test_a_server_that_closes_at_any_moment_ends_its_requests_and_leaks_nothing(way: Way) -> None:
     asyncio.run(churn(way, CONNECTIONS, 1))
 
 
@@ -283,7 +283,7 @@ async def test_a_server_that_closes_after_its_settings(tls: bool, certificate: t
 
 
 async def stuck(peer: Peer, way: Way) -> None:
-    """Stay in the phase of the request that its path names."""
+    """Stop in the phase that the path of the request names."""
     if peer.number % 10 == 9:
         await asyncio.sleep(60)
     if way.tls:
@@ -304,7 +304,7 @@ async def stuck(peer: Peer, way: Way) -> None:
 
 @pytest.mark.parametrize("turns", [0, 1, 3, 10, 30, 100, 300, 1000, 3000])
 @in_loop
-async def test_closing_ends_every_request_whatever_it_is_waiting_for(way: Way, turns: int) -> None:
+async def test_closing_ends_requests_in_every_phase(way: Way, turns: int) -> None:
     async def never_ends() -> AsyncIterator[bytes]:
         yield b"x" * 1000
         await asyncio.sleep(60)
@@ -367,7 +367,7 @@ async def test_a_request_that_gets_its_connection_when_the_client_has_closed_fai
 
 
 @in_loop
-async def test_a_request_that_is_to_be_sent_again_when_the_client_has_closed_fails() -> None:
+async def test_a_retry_after_the_client_has_closed_fails() -> None:
     async with serving(answers) as server, native() as transport, asyncio.timeout(60):
         exchange = transport._exchange
 

@@ -44,7 +44,7 @@ async def test_a_half_close_after_the_response_ends_only_the_connection() -> Non
 
 @pytest.mark.parametrize("status", [200, 403])
 @in_loop
-async def test_a_half_close_after_an_early_response_does_not_make_half_a_body_a_success(status: int) -> None:
+async def test_half_a_body_is_no_success_after_an_early_response_and_a_half_close(status: int) -> None:
     got: list[int] = []
 
     async def serve(peer: Peer) -> None:
@@ -62,13 +62,13 @@ async def test_a_half_close_after_an_early_response_does_not_make_half_a_body_a_
         else:
             ended = answer.status
         if ended == 200:
-            await until(lambda: got)  # what was sent is still on its way
+            await until(lambda: got)  # the body may still be in transit
         assert ended == 403 if status == 403 else ended in (0, 200)
 
 
 @pytest.mark.parametrize("protocol", ["1.1", "2"])
 @in_loop
-async def test_a_half_close_without_a_response_is_an_error_at_once(protocol: str) -> None:
+async def test_a_half_close_without_a_response_fails_at_once(protocol: str) -> None:
     async def serve(peer: Peer) -> None:
         await peer.reader.read(1000)
         peer.writer.write_eof()
@@ -84,7 +84,7 @@ async def test_a_half_close_without_a_response_is_an_error_at_once(protocol: str
 
 @contextlib.contextmanager
 def black_hole(port: int) -> Iterator[None]:
-    """127.0.0.2:port takes no connection, and says nothing about it: its queue is full."""
+    """127.0.0.2:port neither accepts nor refuses connections, because its queue is full."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.bind(("127.0.0.2", port))
@@ -109,7 +109,7 @@ async def test_a_silent_address_delays_the_others_only_briefly(monkeypatch: pyte
                 return [(socket.AF_INET, ("127.0.0.2", port)), (socket.AF_INET, ("127.0.0.1", port))]
 
             monkeypatch.setattr("cosxfer.transport.native_connect.addresses", two)
-            # Of the 30 seconds only the quarter is waited for: with more, the test's own time-out would end it.
+            # The client tries the next address after a quarter of the 30 seconds; more would exceed 20 seconds.
             for _ in range(2):
                 assert (await asyncio.wait_for(transport.send(server.request(body=b"x")), 20)).status == 200
 
@@ -150,7 +150,7 @@ async def test_ipv6(kind: str) -> None:
 
 
 @in_loop
-async def test_a_goaway_in_the_middle_of_the_body_lets_it_end_and_the_next_request_goes_elsewhere() -> None:
+async def test_after_a_goaway_the_body_is_finished_and_the_next_request_uses_a_new_connection() -> None:
     got = 0
 
     async def serve(peer: Peer) -> None:
@@ -162,7 +162,7 @@ async def test_a_goaway_in_the_middle_of_the_body_lets_it_end_and_the_next_reque
                 http2.http2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
                 if not told:
                     told = True
-                    await peer.say(GOAWAY_1)  # by hand: h2 sends nothing after its own
+                    await peer.say(GOAWAY_1)  # by hand, because h2 sends nothing after its own GOAWAY
             elif isinstance(event, StreamEnded):
                 http2.answer(event.stream_id)
 
@@ -189,7 +189,7 @@ async def test_a_goaway_with_an_error_in_the_middle_of_the_body_names_it() -> No
 
 
 @in_loop
-async def test_fewer_streams_and_smaller_windows_in_the_middle_are_kept() -> None:
+async def test_lower_stream_and_window_limits_during_a_body_are_respected() -> None:
     bodies: dict[tuple[int, int], int] = {}
     over = 0
 

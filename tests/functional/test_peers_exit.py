@@ -1,4 +1,4 @@
-"""The interpreter exits while requests run: silently, at once, and with the program's exit code."""
+"""The interpreter exits while requests run: silently, without delay, and with the program's exit code."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ context.set_alpn_protocols(["h2" if http2 else "http/1.1"])
 begun = threading.Semaphore(0)
 
 def talk(sock):
-    # Takes what comes as fast as it comes, and says so; over HTTP/2 it opens the window ever wider.
+    # Reads as fast as it can. Over HTTP/2 it opens a large window first.
     try:
         if tls:
             sock = context.wrap_socket(sock, server_side=True)
@@ -82,7 +82,7 @@ async def main():
 
 threading.Thread(target=accept, daemon=True).start()
 if ending == "loop":
-    # Neither the loop nor what runs in it is ended in order.
+    # Neither the loop nor its tasks are closed.
     kept = loop = asyncio.new_event_loop()
     task = loop.create_task(main())
     loop.run_forever()
@@ -112,7 +112,7 @@ def program(way: str, ending: str, certificate: list[str]) -> tuple[int, str]:
 
 @pytest.mark.parametrize("ending", ["cancelled", "cycle", "closed", "exit"])
 @pytest.mark.parametrize("way", ["http1", "tls-http2"])
-def test_the_interpreter_ends_with_requests_under_way(way: str, ending: str, certificate: list[str]) -> None:
+def test_the_interpreter_exits_with_requests_in_flight(way: str, ending: str, certificate: list[str]) -> None:
     assert program(way, ending, certificate) == (0, "")
 
 
@@ -124,6 +124,6 @@ def test_the_interpreter_always_exits_while_requests_run(way: str, ending: str, 
     for _ in range(20):
         code, said = program(way, ending, certificate)
         if ending == "loop":
-            # Tasks that are dropped with their loop are asyncio's to complain about.
+            # asyncio itself warns of tasks that are destroyed with their loop.
             said = "" if "Task was destroyed but it is pending" in said else said
         assert (code, said) == (0, "")

@@ -24,7 +24,7 @@ REFUSAL = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"
 
 
 class HeldFile(io.BytesIO):
-    """One of its reads, in a thread, goes on only when it is let go."""
+    """Blocks one of its reads until the test calls `let_go`. Reads run in a thread."""
 
     def __init__(self, data: bytes, *, held_read: int) -> None:
         super().__init__(data)
@@ -54,8 +54,8 @@ class HeldFile(io.BytesIO):
             return super().read(size)
 
 
-def let_go_once_answered(transport: NativeTransport, file: HeldFile) -> None:
-    """Let the held read go some while after the I/O thread has reported the end of the request."""
+def let_go_after_the_response(transport: NativeTransport, file: HeldFile) -> None:
+    """Release the blocked read shortly after the I/O thread has reported the end of the request."""
     on_done = transport.on_done
 
     def noted(exchange: object) -> None:
@@ -66,7 +66,7 @@ def let_go_once_answered(transport: NativeTransport, file: HeldFile) -> None:
 
 
 async def takes_the_second(peer: Peer, file: HeldFile, got: list[bytes], answer: bytes) -> None:
-    """Refuse the first request while its file is being read; take the second one."""
+    """Refuse the first request while its file is being read; accept the second one."""
     await peer.head()
     if peer.number == 0:
         await until(file.held.is_set)
@@ -80,7 +80,7 @@ async def takes_the_second(peer: Peer, file: HeldFile, got: list[bytes], answer:
 
 @pytest.mark.parametrize("held_read", [1, 2, 4])
 @in_loop
-async def test_a_refused_attempt_ends_when_nothing_reads_its_file_any_more(held_read: int) -> None:
+async def test_a_refused_attempt_ends_after_the_last_read_of_its_file(held_read: int) -> None:
     file = HeldFile(DATA, held_read=held_read)
     body = FileBody(file, len(DATA))
     got: list[bytes] = []
@@ -89,7 +89,7 @@ async def test_a_refused_attempt_ends_when_nothing_reads_its_file_any_more(held_
         await takes_the_second(peer, file, got, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
 
     async with serving(serve) as server, native() as transport:
-        let_go_once_answered(transport, file)
+        let_go_after_the_response(transport, file)
         assert (await transport.send(server.request(body=body, content_length=len(DATA)))).status == 503
         assert not file.readers
         assert (await transport.send(server.request(body=body, content_length=len(DATA)))).status == 200
@@ -99,7 +99,7 @@ async def test_a_refused_attempt_ends_when_nothing_reads_its_file_any_more(held_
 
 @pytest.mark.parametrize("times", [1, 2])
 @in_loop
-async def test_a_cancelled_attempt_ends_when_nothing_reads_its_file_any_more(times: int) -> None:
+async def test_a_cancelled_attempt_ends_after_the_last_read_of_its_file(times: int) -> None:
     file = HeldFile(DATA, held_read=2)
 
     async def serve(peer: Peer) -> None:
@@ -120,8 +120,8 @@ async def test_a_cancelled_attempt_ends_when_nothing_reads_its_file_any_more(tim
 
 
 @in_loop
-async def test_a_client_that_sends_a_file_again_sends_each_byte_once() -> None:
-    file = HeldFile(DATA, held_read=6)  # the first of the attempt: the digests took five
+async def test_a_retry_of_a_file_sends_each_byte_once() -> None:
+    file = HeldFile(DATA, held_read=6)  # the first read of the attempt; the digests take five reads
     got: list[bytes] = []
     etag = hashlib.md5(DATA).hexdigest().encode()
     answer = b'HTTP/1.1 200 OK\r\ncontent-length: 0\r\netag: "%s"\r\nx-cos-hash-crc64ecma: %d\r\n\r\n' % (
@@ -154,7 +154,7 @@ async def test_a_client_that_sends_a_file_again_sends_each_byte_once() -> None:
 
 
 @in_loop
-async def test_a_body_is_not_read_on_once_its_request_was_refused() -> None:
+async def test_a_body_is_not_read_further_after_a_refusal() -> None:
     read = 0
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -162,7 +162,7 @@ async def test_a_body_is_not_read_on_once_its_request_was_refused() -> None:
         piece = bytes(MIB)
         for _ in range(1000):
             read += 1
-            yield piece  # and never gives way to the event loop
+            yield piece  # never yields to the event loop
 
     async def serve(peer: Peer) -> None:
         await peer.head()

@@ -1,4 +1,4 @@
-"""A connection that was made cannot be handed to an I/O thread; an error of the caller's ends a request."""
+"""A connection that no I/O thread can take over, and an error in the caller's callback."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.functional.peer_raw import OK, Peer, in_loop, native, serving, until
 
 @pytest.fixture
 def refuse(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, str], None]:
-    """Let the first call fail as if the system had no more resources."""
+    """Make the first call of a function fail, as if the system were out of resources."""
 
     def let_fail(owner: Any, name: str) -> None:
         real = getattr(owner, name)
@@ -42,7 +42,7 @@ def io_threads() -> list[threading.Thread]:
 
 
 def alive() -> int:
-    """Exchanges and connections, without the collector's help."""
+    """Number of exchanges and connections that are alive, without a garbage collection."""
     return sum(isinstance(found, wire.Exchange | wire.Connection) for found in gc.get_objects())
 
 
@@ -73,7 +73,7 @@ async def test_a_connection_that_no_thread_can_take_is_closed_and_the_next_one_w
         async with asyncio.timeout(60):
             with pytest.raises(ConnectError, match="no more of it") as caught:
                 await transport.send(server.request("GET"))
-            # While the error is still held, with all that its traceback holds.
+            # The caught error still holds its traceback here, and all that the traceback refers to.
             await until(lambda: ended == 1)
             assert len(io_threads()) == threads
             assert caught.value.retryable
@@ -87,7 +87,7 @@ async def test_a_connection_that_no_thread_can_take_is_closed_and_the_next_one_w
 
 
 @in_loop
-async def test_those_that_wait_for_a_connection_that_no_thread_can_take_all_hear_of_it(
+async def test_every_request_fails_if_no_thread_can_take_its_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def serve(peer: Peer) -> None:
@@ -104,7 +104,7 @@ async def test_those_that_wait_for_a_connection_that_no_thread_can_take_all_hear
 
 
 @in_loop
-async def test_an_error_of_the_callers_keeps_nothing_of_its_request() -> None:
+async def test_an_error_in_a_callback_frees_everything_of_its_request() -> None:
     async def serve(peer: Peer) -> None:
         await peer.head()
         await peer.reader.read()
@@ -114,7 +114,7 @@ async def test_an_error_of_the_callers_keeps_nothing_of_its_request() -> None:
 
     gc.collect()
     before = alive()
-    gc.disable()  # nothing may be left to it
+    gc.disable()  # everything must be freed without the garbage collector
     try:
         async with serving(serve) as server, native() as transport:
             for _ in range(5):

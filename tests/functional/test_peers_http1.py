@@ -177,7 +177,7 @@ async def test_an_early_success_waits_for_the_body_and_keeps_the_connection() ->
 
 
 @in_loop
-async def test_an_early_success_waits_for_the_body_even_if_the_connection_ends_with_it() -> None:
+async def test_an_early_success_with_connection_close_waits_for_the_body() -> None:
     got: list[int] = []
 
     async def serve(peer: Peer) -> None:
@@ -194,7 +194,7 @@ async def test_an_early_success_waits_for_the_body_even_if_the_connection_ends_w
 
 @pytest.mark.parametrize("head", [OK, OK.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)])
 @in_loop
-async def test_an_early_success_does_not_count_when_the_body_never_gets_out(head: bytes) -> None:
+async def test_an_early_success_is_an_error_if_the_body_cannot_be_sent(head: bytes) -> None:
     async def serve(peer: Peer) -> None:
         await peer.head()
         await peer.say(head)
@@ -205,7 +205,7 @@ async def test_an_early_success_does_not_count_when_the_body_never_gets_out(head
 
 
 @in_loop
-async def test_a_refusal_while_the_chunks_end_does_not_spoil_the_next_request() -> None:
+async def test_a_refusal_during_the_last_chunk_does_not_affect_the_next_request() -> None:
     heads: list[bytes] = []
     said = asyncio.Event()
 
@@ -222,7 +222,7 @@ async def test_a_refusal_while_the_chunks_end_does_not_spoil_the_next_request() 
 
     async def body() -> AsyncIterator[bytes]:
         yield b"abc"
-        await said.wait()  # the end of the chunks and the refusal arrive together
+        await said.wait()  # the last chunk is sent when the refusal arrives
 
     async with serving(serve) as server, native() as transport:
         for _ in range(100):
@@ -291,7 +291,7 @@ async def test_a_response_beyond_the_limit_is_refused() -> None:
 
 
 @in_loop
-async def test_a_body_that_is_passed_on_may_be_of_any_length() -> None:
+async def test_a_body_given_to_a_callback_may_have_any_length() -> None:
     async def serve(peer: Peer) -> None:
         await once(peer)
         await peer.say(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % (40 * MIB))
@@ -305,7 +305,7 @@ async def test_a_body_that_is_passed_on_may_be_of_any_length() -> None:
 
 
 @in_loop
-async def test_a_caller_without_room_is_waited_for_and_the_connection_serves_the_next_request() -> None:
+async def test_reading_waits_for_a_slow_caller_and_the_connection_is_reused() -> None:
     sent = 0
 
     async def serve(peer: Peer) -> None:
@@ -317,7 +317,9 @@ async def test_a_caller_without_room_is_waited_for_and_the_connection_serves_the
             sent += 1
         await once(peer)
         await peer.say(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % (4 * MIB + 1))
-        await peer.say(bytes(4 * MIB + 1))  # the last byte is one too many to read on, and the end
+        await peer.say(
+            bytes(4 * MIB + 1)
+        )  # the last byte exceeds the limit at which the client stops reading, and ends the body
         await once(peer)
         await peer.say(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nnext")
 
@@ -358,7 +360,7 @@ async def test_a_server_that_closes_without_a_response_is_reported() -> None:
 
 
 @in_loop
-async def test_a_kept_connection_that_the_server_ends_is_replaced() -> None:
+async def test_an_idle_connection_that_the_server_closes_is_replaced() -> None:
     async def serve(peer: Peer) -> None:
         await once(peer)
         await peer.say(OK)
@@ -373,7 +375,7 @@ async def test_a_kept_connection_that_the_server_ends_is_replaced() -> None:
 
 
 @in_loop
-async def test_silence_ends_in_a_time_out_and_costs_no_other_request() -> None:
+async def test_silence_ends_in_a_timeout_and_affects_no_other_request() -> None:
     async def serve(peer: Peer) -> None:
         head = await peer.head()
         if b"GET" in head:
@@ -388,7 +390,7 @@ async def test_silence_ends_in_a_time_out_and_costs_no_other_request() -> None:
 
 
 @in_loop
-async def test_a_server_that_reads_nothing_is_a_time_out() -> None:
+async def test_a_server_that_reads_nothing_causes_a_timeout() -> None:
     async def serve(peer: Peer) -> None:
         peer.reader._transport.pause_reading()  # type: ignore[attr-defined]
         await asyncio.sleep(60)
@@ -399,7 +401,7 @@ async def test_a_server_that_reads_nothing_is_a_time_out() -> None:
 
 
 @in_loop
-async def test_cancelling_ends_the_request_alone() -> None:
+async def test_cancelling_ends_only_its_request() -> None:
     async def serve(peer: Peer) -> None:
         if b"GET" in await peer.head():
             await asyncio.sleep(60)
@@ -464,7 +466,7 @@ async def test_an_error_of_the_body_comes_through_unchanged() -> None:
 
 @pytest.mark.parametrize("length", [999, 1001])
 @in_loop
-async def test_a_body_that_is_not_as_long_as_announced_is_not_sent_as_if_it_were(length: int) -> None:
+async def test_a_body_with_a_wrong_announced_length_fails(length: int) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         yield b"x" * length
 
@@ -508,7 +510,7 @@ async def test_a_header_cannot_smuggle_another() -> None:
 
 
 @in_loop
-async def test_the_rate_limit_holds_for_all_connections_together() -> None:
+async def test_the_rate_limit_applies_to_all_connections_together() -> None:
     loop = asyncio.get_running_loop()
 
     async def serve(peer: Peer) -> None:
@@ -518,12 +520,12 @@ async def test_the_rate_limit_holds_for_all_connections_together() -> None:
     async with serving(serve) as server, native(max_bytes_per_second=4e6) as transport:
         began = loop.time()
         await asyncio.gather(*(transport.send(server.request(body=bytes(500_000))) for _ in range(4)))
-        # A tenth of a second may go in one burst; a slow machine only takes longer.
+        # The first tenth of a second may be sent in one burst. A slow machine only takes longer.
         assert loop.time() - began >= (2e6 - 4e5) / 4e6 * 0.95
 
 
 @in_loop
-async def test_a_closed_transport_sends_nothing_and_ends_what_is_under_way() -> None:
+async def test_a_closed_transport_sends_nothing_and_ends_running_requests() -> None:
     async def serve(peer: Peer) -> None:
         await peer.head()
         await asyncio.sleep(60)

@@ -23,7 +23,7 @@ BIG = random.Random(1).randbytes(2 * MIB)
 
 
 async def sink(peer: Http2Peer, got: dict[int, bytearray] | None = None) -> None:
-    """Read whole requests and respond with 200. Returns the window as it is used."""
+    """Read whole requests and respond with 200. Opens the window again as data arrives."""
     async for event in peer.events():
         if isinstance(event, DataReceived):
             if got is not None:
@@ -51,7 +51,7 @@ async def test_a_window_of_any_size_lets_the_body_through(window: int) -> None:
 
 
 @in_loop
-async def test_streams_side_by_side_and_one_after_another() -> None:
+async def test_parallel_and_sequential_streams() -> None:
     got: list[dict[int, bytearray]] = []
 
     async def serve(peer: Peer) -> None:
@@ -67,7 +67,7 @@ async def test_streams_side_by_side_and_one_after_another() -> None:
 
 
 @in_loop
-async def test_no_more_streams_than_the_peer_takes() -> None:
+async def test_the_stream_limit_of_the_peer_is_respected() -> None:
     most = 0
 
     async def serve(peer: Peer) -> None:
@@ -91,7 +91,7 @@ async def test_no_more_streams_than_the_peer_takes() -> None:
 
 
 @in_loop
-async def test_settings_that_are_lowered_meanwhile_are_kept() -> None:
+async def test_settings_that_are_lowered_during_a_body_are_respected() -> None:
     got: dict[int, bytearray] = {}
 
     async def serve(peer: Peer) -> None:
@@ -102,7 +102,7 @@ async def test_settings_that_are_lowered_meanwhile_are_kept() -> None:
                 got.setdefault(event.stream_id, bytearray()).extend(event.data)
                 if not lowered:
                     lowered = True
-                    # The stream's window becomes negative; it opens again below.
+                    # This makes the stream's window negative; the server opens it again below.
                     http2.http2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 10})
                 http2.http2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
                 if len(got[event.stream_id]) >= 50000:
@@ -134,7 +134,7 @@ async def test_a_refusal_before_the_body_is_sent_is_the_response(reset: bool) ->
 
 
 @in_loop
-async def test_an_early_success_counts_once_the_body_is_out() -> None:
+async def test_an_early_success_counts_after_the_body_is_sent() -> None:
     got: dict[int, bytearray] = {}
 
     async def serve(peer: Peer) -> None:
@@ -157,7 +157,7 @@ async def test_an_early_success_counts_once_the_body_is_out() -> None:
 
 @pytest.mark.parametrize("end", ["reset", "goaway", "closed"])
 @in_loop
-async def test_an_early_success_does_not_count_when_the_body_never_gets_out(end: str) -> None:
+async def test_an_early_success_is_an_error_if_the_body_cannot_be_sent(end: str) -> None:
     async def serve(peer: Peer) -> None:
         http2 = Http2Peer(peer)
         async for event in http2.events():
@@ -200,7 +200,7 @@ async def test_a_stream_that_is_reset_is_an_error_and_the_others_go_on() -> None
 
 
 @in_loop
-async def test_a_refused_stream_and_what_a_goaway_leaves_out_are_sent_again() -> None:
+async def test_refused_streams_and_streams_after_a_goaway_are_sent_again() -> None:
     got: list[tuple[int, int]] = []
 
     async def serve(peer: Peer) -> None:
@@ -284,7 +284,7 @@ async def test_the_body_waits_for_100_continue() -> None:
 
 
 @in_loop
-async def test_cancelling_resets_the_stream_and_leaves_the_others_alone() -> None:
+async def test_cancelling_resets_only_its_stream() -> None:
     resets: list[int] = []
     begun = asyncio.Event()
 
@@ -307,14 +307,14 @@ async def test_cancelling_resets_the_stream_and_leaves_the_others_alone() -> Non
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first
-        # What the first took of the connection's window is not given back, so this one is small.
+        # The first request used up the connection's window, so this one has no body.
         assert (await transport.send(server.request(body=b""))).status == 200
         await until(lambda: resets == [1])
         assert server.connections == 1
 
 
 @in_loop
-async def test_cancelled_streams_take_nothing_from_those_beside_them() -> None:
+async def test_cancelled_streams_do_not_affect_other_streams() -> None:
     bodies = [random.Random(n).randbytes(400_000 + n) for n in range(12)]
     got: dict[str, bytearray] = {}
     names: dict[int, str] = {}
@@ -339,7 +339,7 @@ async def test_cancelled_streams_take_nothing_from_those_beside_them() -> None:
                 got[path] += event.data
                 http2.http2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
                 if len(got[path]) > 200_000 and path not in begun:
-                    # Half of the body is there, and what follows is on its way: the middle of a stream.
+                    # Half of the body has arrived and more is in transit: the middle of a stream.
                     begun.add(path)
                     if path in cancelled:
                         tasks[int(path[1:])].cancel()
@@ -394,7 +394,7 @@ async def test_all_headers_of_a_request_are_sent_however_many_there_are(count: i
 
 
 @in_loop
-async def test_headers_of_any_size_are_sent_for_the_server_to_judge() -> None:
+async def test_headers_of_any_size_are_sent() -> None:
     given = {f"x-{n}": str(n) * 20_000 for n in range(8)}
     got: list[dict[str, str]] = []
 
@@ -415,7 +415,7 @@ async def test_headers_of_any_size_are_sent_for_the_server_to_judge() -> None:
 
 
 @in_loop
-async def test_headers_that_are_about_an_http1_connection_are_left_out() -> None:
+async def test_headers_of_http1_connections_are_omitted() -> None:
     given = {
         "keep-alive": "timeout=5",
         "upgrade": "h2c",
@@ -427,7 +427,7 @@ async def test_headers_that_are_about_an_http1_connection_are_left_out() -> None
 
     async def serve(peer: Peer) -> None:
         http2 = Http2Peer(peer)
-        async for event in http2.events():  # h2 refuses such a request, as RFC 9113 wants it
+        async for event in http2.events():  # h2 refuses such a request, as RFC 9113 requires
             if isinstance(event, RequestReceived):
                 got.append({name for name, _ in event.headers})
             elif isinstance(event, StreamEnded):
@@ -457,7 +457,7 @@ async def test_a_body_of_pieces_is_streamed() -> None:
 
 
 @in_loop
-async def test_silence_ends_in_a_time_out() -> None:
+async def test_silence_ends_in_a_timeout() -> None:
     async def serve(peer: Peer) -> None:
         async for _ in Http2Peer(peer).events():
             pass
@@ -470,13 +470,13 @@ async def test_silence_ends_in_a_time_out() -> None:
 
 
 @in_loop
-async def test_more_connections_are_made_if_flow_control_holds_bodies_back() -> None:
+async def test_more_connections_are_opened_if_flow_control_blocks_bodies() -> None:
     async def serve(peer: Peer) -> None:
         http2 = Http2Peer(peer, {SettingCodes.MAX_CONCURRENT_STREAMS: 2})
         if peer.number >= HTTP2_CONNECTIONS:
             await sink(http2)
         async for _ in http2.events():
-            pass  # the window is never given back
+            pass  # the window is never opened again
 
     async with serving(serve) as server, native("2") as transport:
         held = [asyncio.create_task(transport.send(server.request(body=BIG))) for _ in range(2 * HTTP2_CONNECTIONS)]
@@ -490,7 +490,7 @@ async def test_more_connections_are_made_if_flow_control_holds_bodies_back() -> 
 
 
 @in_loop
-async def test_a_request_that_runs_out_of_time_leaves_more_patient_ones_alone() -> None:
+async def test_a_timeout_does_not_affect_requests_with_a_longer_timeout() -> None:
     other_ended = asyncio.Event()
 
     async def serve(peer: Peer) -> None:
@@ -505,7 +505,7 @@ async def test_a_request_that_runs_out_of_time_leaves_more_patient_ones_alone() 
     async with serving(serve) as server, native("2") as transport:
         transport._limits.resize(1)  # all over one connection
         patient = asyncio.create_task(transport.send(server.request(body=b"x", stall_timeout_seconds=20)))
-        await asyncio.sleep(0.1)  # its connection is there, and is shared
+        await asyncio.sleep(0.1)  # its connection exists and can be shared
         with pytest.raises(TransportTimeoutError):
             await transport.send(server.request(body=b"y", stall_timeout_seconds=0.3))
         other_ended.set()
@@ -553,12 +553,12 @@ async def test_a_truncated_file_fails_only_its_own_request(tmp_path: Path) -> No
         b"\x00\x00\x00\x04\x00\x00\x00\x00\x01",  # SETTINGS on a stream
         b"\x00\x00\x00\x04\x00\x00\x00\x00\x00" + b"\xff\xff\xff\x00\x00\x00\x00\x00\x00",  # a frame of 16 MiB
         b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
-        + b"\x00\x00\x04\x08\x00\x00\x00\x00\x00\x00\x00\x00\x00",  # update by 0
+        + b"\x00\x00\x04\x08\x00\x00\x00\x00\x00\x00\x00\x00\x00",  # WINDOW_UPDATE by 0
         b"\x00\x00\x00\x04\x00\x00\x00\x00\x00" + b"\x00\x00\x03\x01\x04\x00\x00\x00\x01\xff\xff\xff",  # bad HPACK
     ],
 )
 @in_loop
-async def test_what_is_not_http2_is_an_error(answer: bytes) -> None:
+async def test_data_that_is_not_http2_is_an_error(answer: bytes) -> None:
     async def serve(peer: Peer) -> None:
         await peer.reader.read(1000)
         await peer.say(answer)
@@ -590,7 +590,7 @@ async def test_a_response_beyond_the_limit_is_refused() -> None:
 
 
 @in_loop
-async def test_noise_after_a_valid_beginning_never_hangs_or_breaks_the_process() -> None:
+async def test_noise_after_a_valid_preface_never_hangs_or_crashes_the_process() -> None:
     """A hostile server at the level of bytes: valid frames with random damage."""
     chance = random.Random(7)
 

@@ -1,6 +1,6 @@
 """A hostile server at the level of bytes: good responses with random damage, over HTTP/1.1 and HTTP/2.
 
-Whatever it says, a request ends, with an answer or with an error of ours. ``COSXFER_NOISE`` sets the number of rounds.
+Every request ends with a response or a CosxferError. ``COSXFER_NOISE`` sets the number of rounds.
 """
 
 from __future__ import annotations

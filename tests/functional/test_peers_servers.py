@@ -1,7 +1,7 @@
 """The native transport against other servers: nginx, h2o, nghttpd, haproxy (from Debian), granian.
 
-What they do here: early answers, tiny windows, connections that end often, when idle, and by reloads amid bodies;
-leave for bodies that wait for it. What none of them does on command is played, frame by frame: test_peers_….py.
+They respond early, open tiny windows, close connections often, when idle and by reloads during bodies, and send
+100 Continue. The other files test_peers_….py script, frame by frame, what none of these servers does on command.
 """
 
 from __future__ import annotations
@@ -246,7 +246,7 @@ async def test_nginx_with_tiny_windows_and_connections_that_end_often(folder: Pa
     with nginx(folder, buffer="1k", requests=3, more="http2_body_preread_size 0;") as ports:
         for way in ways(ports):
             await put_many(folder, way, count=12, body=BODY[: MIB // 2])
-            # An end of the connection that overtakes a request is told; the session above sends it again.
+            # A connection may close while a request is being sent. The transport raises; a session would retry.
             sent = 0
             while sent < 60:
                 try:
@@ -294,10 +294,10 @@ async def test_haproxy(folder: Path, window: int) -> None:
 
 
 @in_loop
-async def test_nginx_that_is_reloaded_again_and_again_while_bodies_are_sent(folder: Path) -> None:
-    """Each reload ends the workers of before: by GOAWAY, and by closing what is idle."""
+async def test_nginx_that_is_reloaded_repeatedly_while_bodies_are_sent(folder: Path) -> None:
+    """Each reload ends the old workers: they send GOAWAY and close idle connections."""
     with nginx(folder, master="on") as ports:
-        # nginx makes the file before it writes to it.
+        # nginx creates the file first and writes to it later.
         while not (written := (folder / "nginx.pid").read_text().strip()):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         pid = int(written)
@@ -315,7 +315,7 @@ async def test_nginx_that_is_reloaded_again_and_again_while_bodies_are_sent(fold
             reloading = asyncio.create_task(reload())
             sent, until = 0, reloads + 8
             while sent < 40 or reloads < until:
-                # An end that overtakes a request is told; the session above sends it again.
+                # A connection may close while a request is being sent. The transport raises; a session would retry.
                 with contextlib.suppress(TransportError):
                     await put_many(folder, way, count=10, body=BODY[:MIB], width=4)
                     sent += 10
@@ -336,7 +336,7 @@ async def test_nginx_and_h2o_that_end_idle_connections(folder: Path) -> None:
 
 
 @in_loop
-async def test_what_waits_for_leave_gets_it_from_each(folder: Path) -> None:
+async def test_each_server_sends_100_continue(folder: Path) -> None:
     http1, tls, front1, front2, front3 = free_ports(5)
     (folder / "h2o-expect.conf").write_text(H2O.format(folder=folder, http1=http1, tls=tls, idle=60))
     with (
@@ -380,7 +380,7 @@ async def test_nghttpd_that_responds_before_it_reads(folder: Path) -> None:
     with started(command, port):
         way: tuple[str, int, HttpVersion, str] = ("https", port, "2", "HTTP/2")
         with pytest.raises(TransportError, match="NO_ERROR"):
-            await put_many(folder, way, count=1, body=BODY)  # it says 200, but has not got the body
+            await put_many(folder, way, count=1, body=BODY)  # nghttpd sends 200, but does not read the body
         assert len(await put_many(folder, way, count=12, path="/missing", status=404)) == 12
 
 

@@ -1,4 +1,4 @@
-"""Servers that are slow, or pretend to be: what counts as a sign of life, and who waits for whom."""
+"""Slow servers, and servers that trickle: what counts as progress, and which requests wait for a connection."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.functional.peer_raw import OK, Http2Peer, Peer, in_loop, native, send
 BODY = random.Random(29).randbytes(400_000)
 STALL_SECONDS = 0.5
 STEP_SECONDS = 0.05
-"""How often a server that pretends to be alive does something."""
+"""The interval at which a trickling server sends something."""
 
 
 async def endless(step: Callable[[], Awaitable[None]]) -> None:
@@ -30,7 +30,7 @@ async def endless(step: Callable[[], Awaitable[None]]) -> None:
 
 
 async def window_byte_by_byte(peer: Peer) -> None:
-    """All of the body is there; the window is opened all the same."""
+    """Opens the window byte by byte, although the whole body has arrived."""
     http2 = Http2Peer(peer)
     async for event in http2.events():
         if isinstance(event, DataReceived):
@@ -42,7 +42,7 @@ async def window_byte_by_byte(peer: Peer) -> None:
 
 
 async def taken_byte_by_byte(peer: Peer) -> None:
-    """The window never lets more than a byte through."""
+    """Opens the window for one byte at a time."""
     http2 = Http2Peer(peer, {SettingCodes.INITIAL_WINDOW_SIZE: 1})
     async for event in http2.events():
         if isinstance(event, DataReceived):
@@ -114,7 +114,7 @@ async def chunks_http1(peer: Peer) -> None:
 )
 @pytest.mark.parametrize("over", ["native", "httpx"])
 @in_loop
-async def test_a_trickle_is_no_progress(
+async def test_a_trickle_does_not_count_as_progress(
     version: HttpVersion, serve: Callable[[Peer], Awaitable[None]], over: str
 ) -> None:
     async with serving(serve) as server, sending(over, http_version=version) as transport, asyncio.timeout(20):
@@ -124,8 +124,8 @@ async def test_a_trickle_is_no_progress(
 
 @pytest.mark.parametrize("version", ["1.1", "2"])
 @in_loop
-async def test_what_keeps_moving_may_take_longer_than_the_time_out(version: HttpVersion) -> None:
-    steps, length = 20, 4000  # of an answer that takes twice the time-out
+async def test_a_response_that_makes_progress_may_take_longer_than_the_timeout(version: HttpVersion) -> None:
+    steps, length = 20, 4000  # a response that takes twice the timeout
 
     async def serve(peer: Peer) -> None:
         if version == "1.1":
@@ -158,7 +158,7 @@ async def test_a_server_that_reads_nothing_of_a_fed_body_times_out() -> None:
 
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(3):
-            yield bytes(8 * MIB)  # more than is fed ahead: the next one waits until this one is out
+            yield bytes(8 * MIB)  # more than the read-ahead: the next piece waits until this one is sent
 
     async with serving(serve) as server, native() as transport, asyncio.timeout(20):
         request = server.request(body=pieces(), content_length=24 * MIB, stall_timeout_seconds=STALL_SECONDS)
@@ -167,7 +167,7 @@ async def test_a_server_that_reads_nothing_of_a_fed_body_times_out() -> None:
 
 
 @in_loop
-async def test_a_refusal_that_does_not_end_is_not_waited_for_though_the_body_has_not_come_either() -> None:
+async def test_an_endless_refusal_times_out_while_the_body_is_missing() -> None:
     never = asyncio.Event()
 
     async def serve(peer: Peer) -> None:
@@ -210,7 +210,7 @@ async def test_a_server_that_accepts_no_more_streams_times_out() -> None:
 
 
 @in_loop
-async def test_who_waits_for_a_connection_waits_as_long_as_another_request_is_under_way() -> None:
+async def test_waiting_for_a_connection_has_no_timeout_while_another_request_runs() -> None:
     let_go = asyncio.Event()
 
     async def serve(peer: Peer) -> None:
@@ -233,10 +233,10 @@ async def test_who_waits_for_a_connection_waits_as_long_as_another_request_is_un
 
 
 @in_loop
-async def test_nobody_waits_for_a_connection_whose_server_does_not_speak() -> None:
+async def test_requests_do_not_wait_for_a_connection_with_a_silent_server() -> None:
     async def serve(peer: Peer) -> None:
         if peer.number == 0:
-            await peer.reader.read()  # never ends
+            await peer.reader.read()  # never returns
             await asyncio.sleep(60)
         http2 = Http2Peer(peer)
         async for event in http2.events():
@@ -250,11 +250,11 @@ async def test_nobody_waits_for_a_connection_whose_server_does_not_speak() -> No
             assert (await transport.send(server.request("GET"))).status == 200
         silent.cancel()
         await asyncio.gather(silent, return_exceptions=True)
-        assert (await transport.send(server.request("GET"))).status == 200  # not over the silent one
+        assert (await transport.send(server.request("GET"))).status == 200  # not over the silent connection
 
 
 @in_loop
-async def test_a_server_that_never_speaks_costs_each_of_many_requests_one_time_out() -> None:
+async def test_a_silent_server_costs_each_of_many_requests_one_timeout() -> None:
     async def serve(peer: Peer) -> None:
         await asyncio.sleep(60)
 
@@ -262,11 +262,11 @@ async def test_a_server_that_never_speaks_costs_each_of_many_requests_one_time_o
         requests = [server.request("GET", stall_timeout_seconds=1.0) for _ in range(2 * HTTP2_CONNECTIONS)]
         results = await asyncio.gather(*map(transport.send, requests), return_exceptions=True)
         assert all(isinstance(result, TransportTimeoutError) for result in results), results
-        assert server.connections <= HTTP2_CONNECTIONS  # nobody got another one's connection after its time-out
+        assert server.connections <= HTTP2_CONNECTIONS  # no connection was opened for a request that had timed out
 
 
 @in_loop
-async def test_a_server_that_never_asks_for_a_body_that_can_be_read_once_is_not_waited_for() -> None:
+async def test_a_body_that_can_be_read_once_times_out_if_the_server_is_silent() -> None:
     begun = False
 
     async def serve(peer: Peer) -> None:
@@ -321,7 +321,7 @@ async def test_a_head_that_is_too_long_is_malformed(version: HttpVersion) -> Non
 
 @pytest.mark.parametrize("length", [400, None])
 @in_loop
-async def test_a_body_that_can_be_read_once_is_not_begun_before_the_server_is_heard(length: int | None) -> None:
+async def test_a_body_that_can_be_read_once_is_not_read_before_the_server_responds(length: int | None) -> None:
     got = bytearray()
 
     async def serve(peer: Peer) -> None:
@@ -330,7 +330,7 @@ async def test_a_body_that_can_be_read_once_is_not_begun_before_the_server_is_he
         while data := await peer.reader.read(65536):
             for event in http2.http2.receive_data(data):
                 if isinstance(event, RequestReceived) and not refused:
-                    refused = True  # together with our SETTINGS: nothing of the body has come
+                    refused = True  # sent together with our SETTINGS, before any of the body has arrived
                     http2.http2.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
                 elif isinstance(event, DataReceived):
                     got.extend(event.data)
@@ -350,7 +350,7 @@ async def test_a_body_that_can_be_read_once_is_not_begun_before_the_server_is_he
 
 @pytest.mark.parametrize("version", ["1.1", "2"])
 @in_loop
-async def test_a_body_that_was_announced_as_empty_and_is_not_is_an_error(version: HttpVersion) -> None:
+async def test_a_body_that_was_wrongly_announced_as_empty_is_an_error(version: HttpVersion) -> None:
     async def serve(peer: Peer) -> None:
         if version == "1.1":
             await peer.head()
@@ -371,7 +371,7 @@ async def test_a_body_that_was_announced_as_empty_and_is_not_is_an_error(version
 
 @pytest.mark.parametrize("version", ["1.1", "2"])
 @in_loop
-async def test_below_a_rate_limit_the_connections_take_turns(version: HttpVersion) -> None:
+async def test_with_a_rate_limit_the_connections_take_turns(version: HttpVersion) -> None:
     count = 4
     got: dict[str, int] = {}
     when_the_first_was_whole: list[int] = []
@@ -407,7 +407,7 @@ async def test_below_a_rate_limit_the_connections_take_turns(version: HttpVersio
 
 
 @in_loop
-async def test_a_server_that_has_not_been_spoken_to_for_the_rate_limit_is_not_late() -> None:
+async def test_waiting_for_the_rate_limit_does_not_count_as_a_stall() -> None:
     begun = asyncio.Event()
 
     async def serve(peer: Peer) -> None:
@@ -419,12 +419,12 @@ async def test_a_server_that_has_not_been_spoken_to_for_the_rate_limit_is_not_la
                     http2.http2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
                 elif isinstance(event, StreamEnded):
                     http2.answer(event.stream_id)
-            await http2.flush()  # not before the client has said something
+            await http2.flush()  # the server is silent until the client has sent something
 
     async with serving(serve) as server, serving(serve) as other, native("2", max_bytes_per_second=16_000) as transport:
         first = asyncio.create_task(transport.send(server.request(body=BODY[:40_000])))
         await begun.wait()
-        # What the first one has on credit, and its next turn, take two seconds.
+        # The rate limit delays the others for two seconds, because of the bytes of the first request.
         others = [other.request("GET", stall_timeout_seconds=STALL_SECONDS) for _ in range(2)]
         transport._origin(others[0].endpoint).pool.limits.http2 = 1
         answers = await asyncio.gather(first, *map(transport.send, others), return_exceptions=True)
@@ -433,7 +433,7 @@ async def test_a_server_that_has_not_been_spoken_to_for_the_rate_limit_is_not_la
 
 @pytest.mark.parametrize("version", ["1.1", "2"])
 @in_loop
-async def test_who_is_cancelled_below_a_rate_limit_leaves_the_others_their_turns(version: HttpVersion) -> None:
+async def test_cancelling_under_a_rate_limit_does_not_affect_other_requests(version: HttpVersion) -> None:
     begun = asyncio.Event()
 
     async def serve(peer: Peer) -> None:
@@ -454,7 +454,7 @@ async def test_who_is_cancelled_below_a_rate_limit_leaves_the_others_their_turns
 
     async with serving(serve) as server, native(version, max_bytes_per_second=1_000_000) as transport:
         tasks = [asyncio.create_task(transport.send(server.request(body=BODY[:100_000]))) for _ in range(9)]
-        await begun.wait()  # the others wait for their turns
+        await begun.wait()  # the other requests wait for the rate limit
         for task in tasks[1::3] + tasks[2::3]:
             task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""A hostile server inside TLS: tiny records, ends of every kind, alerts, damage; over HTTP/1.1 and HTTP/2.
+"""A hostile server inside TLS: tiny records, every way to close, alerts and damage, over HTTP/1.1 and HTTP/2.
 
 ``COSXFER_NOISE`` sets the number of rounds of noise.
 """
@@ -37,7 +37,7 @@ BIG = random.Random(2).randbytes(1_000_000)
 
 
 class TlsPeer:
-    """TLS on a connection from the server's side, a record at a time."""
+    """The server's side of a TLS connection, controlled record by record."""
 
     def __init__(self, peer: Peer, version: ssl.TLSVersion) -> None:
         self.peer = peer
@@ -47,7 +47,7 @@ class TlsPeer:
         self.got = b""
 
     async def begin(self) -> str | None:
-        """The handshake; returns what ALPN chose."""
+        """Make the handshake; return the protocol that ALPN chose."""
         while True:
             try:
                 self.session.do_handshake()
@@ -89,7 +89,7 @@ class TlsPeer:
         await self.peer.say(self.records(data, size))
 
     def take(self) -> bytes:
-        """What has been read and not been taken."""
+        """Return all data that was read and not yet taken."""
         data, self.got = self.got, b""
         return data
 
@@ -97,14 +97,14 @@ class TlsPeer:
         await self.peer.say(self.outgoing.read())
 
     async def notify(self) -> None:
-        """Say that nothing more comes."""
+        """Send close_notify."""
         with contextlib.suppress(ssl.SSLError):
             self.session.unwrap()
         await self.flush()
 
     async def alert(self) -> None:
         """Fail with an alert, as OpenSSL does for damaged data."""
-        # As long as the longest record: one of the client's may be half here.
+        # As long as the longest record, because half of a client's record may already be buffered.
         self.incoming.write(b"\x17\x03\x03\x00\x20" + bytes(20_000))
         try:
             while True:
@@ -153,7 +153,7 @@ async def test_a_connection_that_is_reset_before_the_handshake_leaves_no_socket_
             accepted, _ = listener.accept()
         accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         accepted.close()
-        select.select([sock], [], [])  # until it has come
+        select.select([sock], [], [])  # until the reset has arrived
         sock.setblocking(False)
         return sock
 
@@ -161,7 +161,7 @@ async def test_a_connection_that_is_reset_before_the_handshake_leaves_no_socket_
     target = Target(host="127.0.0.1", port=1, context=client_context(AUTHORITY), protocols=("http/1.1",))
     with pytest.raises(ConnectError, match="Connection reset by peer"):
         await connect(target, timeout_seconds=30)
-    gc.collect()  # which warns of a socket that was left open
+    gc.collect()  # the collector warns of a socket that was left open
 
 
 @each_version
@@ -232,9 +232,7 @@ async def test_a_body_that_ends_with_the_connection_counts_only_with_close_notif
 @pytest.mark.parametrize("end", ["close", "close_notify", "close_notify and silence", "alert", "cut record", "damage"])
 @pytest.mark.parametrize("said", [b"", OK[:20], OK[:-1]], ids=["nothing", "half a head", "half a body"])
 @in_loop
-async def test_every_end_in_the_middle_of_a_response_is_an_error(
-    version: ssl.TLSVersion, end: str, said: bytes
-) -> None:
+async def test_every_way_to_close_during_a_response_is_an_error(version: ssl.TLSVersion, end: str, said: bytes) -> None:
     async def play(tls: TlsPeer) -> None:
         await tls.read(length_of(await tls.head()))
         await tls.say(said)
@@ -331,7 +329,7 @@ async def test_damage_inside_tls_ends_every_request(version: ssl.TLSVersion, pro
 
 @pytest.mark.parametrize(("version", "command"), [("-tls1_3", b"k"), ("-tls1_3", b"K"), ("-tls1_2", b"r")])
 @in_loop
-async def test_keys_that_the_server_changes_meanwhile(tmp_path: Path, version: str, command: bytes) -> None:
+async def test_the_server_may_change_keys_during_a_request(tmp_path: Path, version: str, command: bytes) -> None:
     """A KeyUpdate, one that requests ours too, and a renegotiation, by commands of OpenSSL's own server."""
     openssl = shutil.which("openssl")
     if openssl is None:

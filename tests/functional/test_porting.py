@@ -1,4 +1,4 @@
-"""The porting pages: every example is there before and after, and runs."""
+"""The porting pages: every example has a version for the SDK and one for cosxfer, and runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EXAMPLES = {
     "getTaskList": 1,
     "on": 1,
 }
-"""How many examples the SDK's page has of each operation."""
+"""The number of examples of each operation on the SDK's page."""
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def server() -> Iterator[RunningServer]:
 
 @pytest.fixture
 def quiet() -> Iterator[None]:
-    """The SDK logs each error that an example provokes."""
+    """Silence the SDK, which logs each error that an example provokes."""
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
@@ -51,7 +51,7 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 
 
 def run(page: Path, server: RunningServer) -> int:
-    """Run the page's examples in Python; returns how many these are."""
+    """Run the page's examples in Python; return their number."""
     names: dict[str, Any] = {
         "endpoint": server.endpoint,
         "credentials": server.credentials,
@@ -61,7 +61,7 @@ def run(page: Path, server: RunningServer) -> int:
     text, ran = page.read_text(encoding="utf-8"), 0
     for found in BLOCK.finditer(text):
         if found[1] == "python":
-            # Empty lines in front, so that a traceback has the line of the page.
+            # Leading empty lines, so that line numbers in a traceback are those of the page.
             lines = "\n" * text.count("\n", 0, found.start(2))
             exec(compile(lines + found[2], str(page), "exec"), names)
             ran += 1
@@ -75,7 +75,7 @@ def test_the_examples_of_the_node_page_run(
     assert run(NODE, server) > len(checked_in())
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # the SDK's responses hold their connections
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # the SDK's responses keep their connections open
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.usefixtures("quiet")
 def test_both_sides_of_the_examples_of_the_python_page_run(
@@ -86,7 +86,7 @@ def test_both_sides_of_the_examples_of_the_python_page_run(
     assert run(PYTHON, server) == len(blocks(PYTHON)) > 10
 
 
-def test_each_example_of_the_node_page_stands_before_and_after() -> None:
+def test_each_example_of_the_node_page_has_both_versions() -> None:
     for (before, _), (after, code) in pairs(blocks(NODE)):
         assert (before, after) == ("js", "python"), code
 
@@ -98,13 +98,13 @@ def test_every_example_of_the_sdk_s_page_is_on_the_node_page() -> None:
     assert {call_of(name) for name in EXAMPLES} - python == set()
 
 
-def test_each_example_of_the_python_page_stands_before_and_after() -> None:
+def test_each_example_of_the_python_page_has_both_versions() -> None:
     for (_, before), (_, after) in pairs(blocks(PYTHON)):
         assert before.startswith("# cos-python-sdk-v5\n")
         assert after.startswith("# cosxfer\n")
 
 
-def test_the_calls_that_the_python_page_names_are_those_that_an_error_names() -> None:
+def test_the_python_page_lists_the_calls_that_have_an_error_message() -> None:
     text = PYTHON.read_text(encoding="utf-8")
     for theirs in ("create_multipart_upload", "upload_part", "list_parts", "list_multipart_uploads"):
         ours = CALLS[theirs.replace("_", "")]
@@ -114,6 +114,6 @@ def test_the_calls_that_the_python_page_names_are_those_that_an_error_names() ->
 
 
 def pairs(found: list[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], tuple[str, str]]]:
-    """The blocks two by two."""
+    """The code blocks in pairs."""
     assert len(found) % 2 == 0
     return zip(found[::2], found[1::2], strict=True)

@@ -1,4 +1,4 @@
-"""POST Object: forms that are signed here, sent by other means, and checked by the embedded server."""
+"""POST Object: forms that cosxfer signs, another client sends, and the embedded server checks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def client(server: RunningServer, request: pytest.FixtureRequest) -> Iterator[co
 
 
 def send(form: cosxfer.PresignedPost, files: Any = FILE, **changed: str | None) -> httpx.Response:
-    """The form as another HTTP client sends it, some fields changed or left out."""
+    """Send the form with another HTTP client, with some fields changed or omitted."""
     fields = {**form.fields, **{name.replace("__", "-"): value for name, value in changed.items()}}
     return httpx.post(form.url, data={n: v for n, v in fields.items() if v is not None}, files=files)
 
@@ -90,9 +90,7 @@ def test_post_object_returns_its_result(client: cosxfer.Client, server: RunningS
     assert (seen[0].loaded, seen[-1].loaded, seen[-1].total) == (0, 3, 3)
 
 
-def test_the_name_of_the_file_is_that_of_the_body(
-    client: cosxfer.Client, server: RunningServer, tmp_path: Path
-) -> None:
+def test_the_file_name_is_taken_from_the_body(client: cosxfer.Client, server: RunningServer, tmp_path: Path) -> None:
     path = tmp_path / "photo.jpg"
     path.write_bytes(b"picture")
     with path.open("rb") as file:
@@ -117,7 +115,7 @@ def test_browsers_follow_a_redirect_and_we_return_it(client: cosxfer.Client, ser
 
 
 @pytest.mark.parametrize("redirect", ["javascript:alert(1)", "file:///etc/passwd", "//x"])
-def test_a_redirect_elsewhere_than_to_a_page_is_refused(
+def test_a_redirect_that_is_not_a_web_page_is_refused(
     client: cosxfer.Client, server: RunningServer, redirect: str
 ) -> None:
     with pytest.raises(cosxfer.ServerError, match="InvalidArgument"):
@@ -151,7 +149,7 @@ def test_a_form_that_was_changed_is_refused(
     form = client.presign_post(server.bucket, "in/${filename}", content_type="image/png", metadata={"a": "1"})
     answer = send(form, **changed)
     if changed.get("q__key__time"):
-        # The policy names its own time, so a form with another one has two mistakes.
+        # A changed date is two errors: the policy contains the date too.
         assert answer.status_code == 403
     else:
         assert code(answer) == expected
@@ -182,7 +180,7 @@ def test_conditions_loosen_what_is_pinned(client: cosxfer.Client, server: Runnin
     assert code(send(form, {"file": ("a", b"")})) == (400, "EntityTooSmall")
 
 
-def test_a_form_ends(server: RunningServer) -> None:
+def test_a_form_expires(server: RunningServer) -> None:
     with (
         running(clock_offset_seconds=120) as later,
         cosxfer.Client(endpoint=later.endpoint, credentials=later.credentials) as client,
@@ -203,7 +201,7 @@ def test_a_form_does_not_outlive_its_temporary_key() -> None:
     assert form.fields["q-signature"] not in repr(form)
 
 
-def test_what_can_never_work_is_refused_here(client: cosxfer.Client, server: RunningServer) -> None:
+def test_invalid_arguments_are_refused_before_anything_is_sent(client: cosxfer.Client, server: RunningServer) -> None:
     for wrong in (
         {"expires_seconds": 0},
         {"success_action_status": 202},
@@ -224,12 +222,12 @@ def test_without_keys_no_form_is_signed_but_an_open_bucket_accepts_one() -> None
             client.presign_post(server.bucket, "k")
         client.post_object(server.bucket, "k", b"open")
         assert client.get_object(server.bucket, "k").body == b"open"
-        # Any page on the web could write here: none is let in.
+        # An open bucket must not let any web page write, so every origin is refused.
         answer = httpx.get(f"{server.url}/{server.bucket}/k", headers={"origin": "https://evil.example"})
         assert "access-control-allow-origin" not in answer.headers
 
 
-def test_a_page_of_another_origin_may_ask(client: cosxfer.Client, server: RunningServer) -> None:
+def test_a_page_of_another_origin_may_send_a_preflight_request(client: cosxfer.Client, server: RunningServer) -> None:
     asked = {
         "origin": "null",
         "access-control-request-method": "PUT",

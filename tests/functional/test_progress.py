@@ -1,4 +1,4 @@
-"""What counts as progress, over each transport: what the peer confirmed does, a trickle does not; and caps on noise."""
+"""Progress over each transport: confirmed bytes count, a trickle does not, and endless noise is an error."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STALL_SECONDS = 0.6
 STEP_SECONDS = 0.03
 STEP_BYTES = 40_000
 BODY = bytes(2_000_000)
-"""Taken in 50 steps: over twice the time-out. All of it lies in the sender's socket buffer at once."""
+"""Read in 50 steps, which take over twice the timeout. The whole body fits into the sender's socket buffer."""
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def speaks_tls(authority: trustme.CA) -> ssl.SSLContext:
 
 
 def take_slowly(connection: socket.socket, version: str) -> None:
-    """The server's side of a PUT of `BODY`; it reads without a pause, but slowly."""
+    """The server's side of a PUT of `BODY`. It reads slowly but steadily."""
     taken = 0
     if version == "1.1":
         seen = b""
@@ -72,7 +72,7 @@ def take_slowly(connection: socket.socket, version: str) -> None:
 
 @contextlib.contextmanager
 def in_thread(serve: Callable[[socket.socket], None], context: ssl.SSLContext | None = None) -> Iterator[Server]:
-    """A server for one connection whose receive buffer is small, so that it is the sender's that is filled."""
+    """A server for one connection. Its receive buffer is small, so that the sender's buffer fills up."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
         over = threading.Event()
@@ -97,7 +97,7 @@ def in_thread(serve: Callable[[socket.socket], None], context: ssl.SSLContext | 
 @pytest.mark.parametrize("over", TRANSPORTS)
 @pytest.mark.parametrize(("version", "tls"), [("1.1", False), ("1.1", True), ("2", False)])
 @in_loop
-async def test_a_slow_but_steady_server_may_take_longer_than_the_time_out(
+async def test_a_slow_but_steady_server_may_take_longer_than_the_timeout(
     over: str, version: str, tls: bool, authority: trustme.CA, speaks_tls: ssl.SSLContext
 ) -> None:
     with in_thread(lambda peer: take_slowly(peer, version), speaks_tls if tls else None) as server:
@@ -107,7 +107,7 @@ async def test_a_slow_but_steady_server_may_take_longer_than_the_time_out(
 
 
 @in_loop
-async def test_a_slow_but_steady_server_after_its_leave_to_go_on() -> None:
+async def test_a_slow_but_steady_server_after_100_continue() -> None:
     def serve(peer: socket.socket) -> None:
         while b"\r\n\r\n" not in peer.recv(65536):
             pass
@@ -133,7 +133,7 @@ async def test_a_slow_but_steady_server_after_its_leave_to_go_on() -> None:
 @pytest.mark.parametrize("version", ["1.1", "2"])
 @pytest.mark.parametrize("length", [100_000, len(BODY), 16 * MIB])
 @in_loop
-async def test_a_peer_whose_window_stays_shut_is_not_waited_for(over: str, version: str, length: int) -> None:
+async def test_a_peer_whose_window_stays_closed_causes_a_timeout(over: str, version: str, length: int) -> None:
     def serve(peer: socket.socket) -> None:
         if version == "2":
             http2 = H2Connection(H2Configuration(client_side=False))
@@ -175,7 +175,7 @@ async def early_hints_http2(peer: Peer) -> None:
             while True:
                 http2.http2.send_headers(1, [(":status", "103"), ("link", "x" * 500)])
                 await http2.flush()
-                await asyncio.sleep(0)  # the client runs on the same loop
+                await asyncio.sleep(0)  # lets the client run, which shares the loop
 
 
 @pytest.mark.parametrize("over", TRANSPORTS)
@@ -185,14 +185,14 @@ async def early_hints_http2(peer: Peer) -> None:
     ids=lambda value: getattr(value, "__name__", value),
 )
 @in_loop
-async def test_noise_without_end_is_not_read(over: str, version: str, serve: Callable[[Peer], Awaitable[None]]) -> None:
+async def test_endless_noise_is_an_error(over: str, version: str, serve: Callable[[Peer], Awaitable[None]]) -> None:
     async with serving(serve) as server, sending(over, http_version=version) as transport, asyncio.timeout(100):
         with pytest.raises(ProtocolError):
             await transport.send(server.request(body=b"x" * 100, stall_timeout_seconds=60))
 
 
 @in_loop
-async def test_interim_responses_without_end_in_place_of_a_leave() -> None:
+async def test_endless_interim_responses_instead_of_100_continue_are_an_error() -> None:
     async with serving(early_hints) as server, sending("httpx") as transport, asyncio.timeout(30):
         request = server.request(body=b"x" * 100, expect_continue=True, headers={"expect": "100-continue"})
         with pytest.raises(ProtocolError):
@@ -213,7 +213,7 @@ async def test_the_refusal_of_a_server_that_closes_at_once_is_read(
         await peer.head()
         peer.writer.transport.pause_reading()  # type: ignore[attr-defined]  # it can
         await peer.say(b"HTTP/1.1 %d No\r\ncontent-length: 2\r\n\r\nno" % status)
-        peer.writer.transport.abort()  # with what it has not read: a RST
+        peer.writer.transport.abort()  # unread data makes this a RST
 
     scheme = "https" if tls else "http"
     async with serving(serve, scheme=scheme) as server, sending(over, verify=client_context(authority)) as transport:

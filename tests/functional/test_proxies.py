@@ -1,4 +1,4 @@
-"""Through forward proxies that the environment names: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, and past them by NO_PROXY."""
+"""Forward proxies from the environment: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, and the exceptions in NO_PROXY."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_request_with_expect_goes_through_the_proxy_without_waiting(
 
 
 @in_loop
-async def test_a_proxy_of_the_callers_own_httpx_client_is_used(servers: dict[str, RunningServer]) -> None:
+async def test_the_proxy_of_a_callers_httpx_client_is_used(servers: dict[str, RunningServer]) -> None:
     for server in servers.values():
         context = ssl.create_default_context(cafile=str(server.ca_file) if server.ca_file else None)
         with ForwardProxy() as proxy:
@@ -107,7 +107,7 @@ async def test_a_proxy_of_the_callers_own_httpx_client_is_used(servers: dict[str
 
 @pytest.mark.parametrize("no_proxy", ["127.0.0.1", "example.com,127.0.0.1", "*"])
 @pytest.mark.parametrize("transport", ["auto", "httpx"])
-def test_no_proxy_is_the_direct_way(
+def test_no_proxy_means_a_direct_connection(
     server: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_proxy: str, transport: Any
 ) -> None:
     with ForwardProxy() as proxy:
@@ -120,7 +120,7 @@ def test_no_proxy_is_the_direct_way(
         assert not proxy.asked
 
 
-def test_a_requested_native_transport_ignores_the_proxy_and_logs_that(
+def test_the_native_transport_ignores_the_proxy_and_logs_it(
     server: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "cosxfer")
@@ -216,7 +216,7 @@ def test_a_proxy_that_breaks_off_is_an_error_that_names_it(
     assert not server.requests()
 
 
-def test_a_dead_proxy_is_named(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_names_a_dead_proxy(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         where = f"127.0.0.1:{nobody.getsockname()[1]}"
@@ -244,7 +244,7 @@ def test_an_untrusted_certificate_is_reported_through_a_proxy_too(
     assert not caught.value.retryable
 
 
-def test_a_tunnel_to_what_does_not_speak_tls_names_the_proxy(
+def test_a_tunnel_to_a_server_without_tls_names_the_proxy(
     servers: dict[str, RunningServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = servers["http"]

@@ -1,4 +1,4 @@
-"""Which host's requests go through the proxy of the environment, and which go past it: decided for each host."""
+"""Whether requests use the proxy of the environment is decided for each host."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def of_buckets(server: RunningServer, **more: Any) -> cosxfer.Client:
-    """A client that has the bucket in the host name, for which there are no certificates below ``localhost``."""
+    """A client with the bucket in the host name. It does not verify, as no certificate covers ``*.localhost``."""
     return client(server, endpoint=server.virtual_host_endpoint, verify=False, **more)
 
 
@@ -83,7 +83,7 @@ def test_another_port_in_no_proxy_is_another_host(server: RunningServer, monkeyp
         assert proxy.asked
 
 
-def test_another_region_of_a_call_may_be_another_way(
+def test_a_call_to_another_region_may_use_the_proxy(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "cosxfer")
@@ -148,7 +148,7 @@ def test_an_unusable_proxy_is_reported_when_a_request_needs_it(
     assert [request["bucket"] for request in server.requests()] == [second]
 
 
-def test_httpx_is_not_imported_before_a_host_wants_the_proxy(
+def test_httpx_is_imported_only_when_a_host_needs_the_proxy(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = server.buckets
@@ -175,7 +175,7 @@ with cosxfer.Client(
 
 
 @in_loop
-async def test_a_closed_transport_sends_nothing_either_way(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_closed_transport_sends_nothing_with_or_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     with ForwardProxy() as proxy:
         monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.where}")
         monkeypatch.setenv("NO_PROXY", "b-2.localhost")
@@ -207,7 +207,7 @@ async def test_a_client_that_is_not_closed_releases_both_transports(
     assert all(thread.stopped for thread in transport._native._io_threads)
 
 
-def test_a_file_goes_in_parts_either_way(
+def test_a_file_is_uploaded_in_parts_with_and_without_a_proxy(
     server: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "file"

@@ -1,4 +1,4 @@
-"""Requests through other proxies, from Debian: tinyproxy, the same behind TLS (haproxy), microsocks."""
+"""Requests through proxies from Debian: tinyproxy, tinyproxy behind TLS (haproxy), and microsocks."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ def test_tinyproxy(server: RunningServer, tmp_path: Path, monkeypatch: pytest.Mo
     with started(tinyproxy(tmp_path, port), port):
         monkeypatch.setenv(variable(server), f"http://me:hush-tiny@127.0.0.1:{port}")
         for version in ("auto", "1.1"):
-            # It ends connections when it likes: a request that meets such an end is sent again.
+            # tinyproxy may close a connection at any time; the client then retries.
             with client(server, http_version=version, max_attempts=5) as cos:
                 transfers(cos, server, tmp_path / "file")
         monkeypatch.setenv(variable(server), f"http://me:hush-other@127.0.0.1:{port}")
         with client(server, max_attempts=5) as cos, pytest.raises(cosxfer.CosxferError, match=r"40[17]") as caught:
-            cos.head_object(server.bucket, "k")  # a body that it does not read would make it a reset
+            cos.head_object(server.bucket, "k")  # without a body, because an unread body would cause a reset
         assert not caught.value.retryable
         clean(everything(caught.value))
 

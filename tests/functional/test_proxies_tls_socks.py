@@ -1,4 +1,4 @@
-"""Through proxies that are spoken to over TLS (https://…), and through SOCKS5 ones (socks5://…, socks5h://…)."""
+"""Proxies reached over TLS (https://…) and SOCKS5 proxies (socks5://…, socks5h://…)."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def authority() -> trustme.CA:
 
 @pytest.fixture(scope="module")
 def tls(authority: trustme.CA) -> ssl.SSLContext:
-    """The proxy's side."""
+    """The TLS context of the proxy."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_alpn_protocols(["h2", "http/1.1"])
     authority.issue_cert("127.0.0.1").configure_cert(context)
@@ -68,7 +68,7 @@ def tls(authority: trustme.CA) -> ssl.SSLContext:
 
 @pytest.fixture
 def trusted(server: RunningServer, authority: trustme.CA, tmp_path: Path) -> str:
-    """A file with the proxy's authority and the server's."""
+    """A file with the authorities of the proxy and of the server."""
     path = tmp_path / "authorities.pem"
     path.write_bytes(authority.cert_pem.bytes() + (server.ca_file.read_bytes() if server.ca_file else b""))
     return str(path)
@@ -82,7 +82,7 @@ def address_of(server: RunningServer) -> str:
 
 
 @pytest.mark.parametrize("own_context", [False, True])
-def test_a_proxy_is_spoken_to_over_tls(
+def test_a_proxy_is_reached_over_tls(
     server: RunningServer,
     tls: ssl.SSLContext,
     trusted: str,
@@ -131,7 +131,7 @@ def test_an_untrusted_proxy_fails_at_once(
     clean(everything(caught.value))
 
 
-def test_a_server_that_is_not_trusted_is_not_taken_for_its_proxy(
+def test_an_untrusted_server_is_not_reported_as_its_proxy(
     servers: dict[str, RunningServer],
     tls: ssl.SSLContext,
     authority: trustme.CA,
@@ -168,7 +168,7 @@ def test_a_proxy_without_tls_fails_at_once(
 def test_a_proxy_that_is_silent_in_the_handshake_times_out(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with ForwardProxy() as proxy:  # which waits for the end of a head
+    with ForwardProxy() as proxy:  # the proxy waits for the end of a request head
         monkeypatch.setenv(variable(server), f"https://{proxy.where}")
         with (
             client(server, connect_timeout_seconds=0.3) as cos,
@@ -311,7 +311,7 @@ def test_a_socks_proxy_that_cannot_reach_the_server_gives_the_reason(
 
 
 @pytest.mark.parametrize("manner", ["close", "cut", "noise"])
-def test_what_is_not_socks_is_an_error_that_names_it(
+def test_a_proxy_that_does_not_speak_socks_is_an_error_that_names_it(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch, manner: Manner
 ) -> None:
     with SocksProxy(manner=manner) as proxy:
@@ -364,7 +364,7 @@ def test_a_dead_socks_proxy_is_named(server: RunningServer, monkeypatch: pytest.
     clean(everything(caught.value))
 
 
-def test_without_socksio_it_is_said_what_to_install(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_socksio_the_error_says_what_to_install(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
     assert importlib.util.find_spec("socksio") is not None
     monkeypatch.setitem(sys.modules, "socksio", None)
     monkeypatch.setenv(variable(server), f"socks5://me:{QUOTED}@127.0.0.1:1")
@@ -372,7 +372,7 @@ def test_without_socksio_it_is_said_what_to_install(server: RunningServer, monke
         client(server)
     assert caught.value.name == variable(server)
     clean(everything(caught.value))
-    # Where some hosts are reached past it, whoever is not is told.
+    # If NO_PROXY exempts other hosts, the error comes with the first request that needs the proxy.
     monkeypatch.setenv("NO_PROXY", "other.localhost")
     with (
         client(server, endpoint=server.virtual_host_endpoint, max_attempts=5) as cos,

@@ -1,4 +1,4 @@
-"""The official SDK, cos-python-sdk-v5, works against the server as it is: one bucket, and the address as its domain."""
+"""The official SDK, cos-python-sdk-v5, works with the server unchanged, with its address as the domain."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cosxfer.server import RunningServer, running
 qcloud_cos = pytest.importorskip("qcloud_cos")
 
 pytestmark = [
-    # The SDK's responses hold their connections until they are collected.
+    # The SDK's responses keep their connections open until they are garbage-collected.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
@@ -29,7 +29,7 @@ KEYS = ["a/b c+d%?#&=.txt", "\U0001f600/名.bin", "a//b", "a/./b", "a/../b", "q=
 
 @pytest.fixture(scope="module", autouse=True)
 def quiet() -> Iterator[None]:
-    """The SDK logs each error that a test provokes."""
+    """Silence the SDK, which logs each error that a test provokes."""
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
@@ -59,7 +59,7 @@ def config(server: RunningServer, **options: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def client(server: RunningServer) -> Any:
-    # No second tries: a request that fails once is a failure.
+    # No retries, so that any failed request fails the test.
     return qcloud_cos.CosS3Client(config(server), retry=0)
 
 
@@ -210,7 +210,7 @@ def test_temporary_keys(tmp_path: Path) -> None:
 
 
 def test_the_bucket_in_the_host() -> None:
-    """Connect to an address as the SDK does: the Host header names bucket and region."""
+    """Connect to the server like the SDK, whose Host header names bucket and region."""
     with running(buckets=["first-1250000000", "second-1250000000"]) as server:
         cos_config = config(server, Domain=None)
         cos_config.set_ip_port(server.host, server.port)

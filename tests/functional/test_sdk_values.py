@@ -1,4 +1,4 @@
-"""Values as the SDKs' pages have them: numbers as strings of digits, headers as numbers, parts as mappings."""
+"""Values as the SDKs accept them: numbers as strings of digits, headers as numbers, parts as mappings."""
 
 from __future__ import annotations
 
@@ -54,9 +54,7 @@ def test_a_length_and_a_position_may_be_digits(client: cosxfer.Client, server: R
     assert client.get_object(bucket, "put").body == b"12345"
 
 
-def test_the_numbers_of_uploads_of_files_may_be_digits(
-    client: cosxfer.Client, server: RunningServer, tmp_path: Path
-) -> None:
+def test_numbers_of_file_uploads_may_be_digits(client: cosxfer.Client, server: RunningServer, tmp_path: Path) -> None:
     path, bucket = tmp_path / "f", server.bucket
     path.write_bytes(bytes(2 * MIB + 1))
     limits: dict[str, Any] = {"async_limit": "2", "content_length": str(2 * MIB + 1), "traffic_limit": "838860800"}
@@ -90,7 +88,7 @@ AS_PART: dict[str, Callable[[cosxfer.Part], Any]] = {
 
 
 @pytest.mark.parametrize("kind", AS_PART)
-def test_parts_may_be_what_the_sdks_have(client: cosxfer.Client, server: RunningServer, kind: str) -> None:
+def test_parts_may_be_mappings_like_those_of_the_sdks(client: cosxfer.Client, server: RunningServer, kind: str) -> None:
     bucket = server.bucket
     upload_id = client.multipart_init(bucket, "k").upload_id
     for number, body in (("2", b"end"), ("1", bytes(MIB))):
@@ -125,7 +123,7 @@ def test_an_invalid_part_is_refused_before_anything_is_sent(run: Any, part: Any)
     assert caught.value.name == "parts"
 
 
-def test_a_part_that_is_there_twice_in_two_forms_is_refused() -> None:
+def test_a_part_given_twice_in_two_forms_is_refused() -> None:
     with pytest.raises(cosxfer.UsageError, match="parts holds part 1 twice"):
         blocking(
             "multipart_complete", {**CALLS["multipart_complete"], "parts": [(1, "e"), {"PartNumber": "1", "ETag": "f"}]}
@@ -175,14 +173,14 @@ WARNED = "which cosxfer does not know"
         ({"server_side_encryption": "AES-256"}, "did you mean AES256?"),
     ],
 )
-def test_an_unknown_value_is_sent_and_warned_of_once(
+def test_an_unknown_value_is_sent_with_one_warning(
     client: cosxfer.Client, server: RunningServer, caplog: pytest.LogCaptureFixture, given: Any, hint: str
 ) -> None:
     caplog.set_level(logging.WARNING, "cosxfer")
     warn_unknown_value.cache_clear()
     server.requests(clear=True)
     for _ in range(3):
-        with contextlib.suppress(cosxfer.ServerError):  # the server may refuse it; it was asked
+        with contextlib.suppress(cosxfer.ServerError):  # the server may refuse it, but the request was sent
             client.put_object(server.bucket, "k", b"x", **given)
     assert len(server.requests()) == 3
     warned = [record.getMessage() for record in caplog.records if WARNED in record.getMessage()]
@@ -190,7 +188,7 @@ def test_an_unknown_value_is_sent_and_warned_of_once(
     assert hint in warned[0]
 
 
-def test_an_unknown_encoding_of_names_is_warned_of(
+def test_an_unknown_encoding_of_names_logs_a_warning(
     client: cosxfer.Client, server: RunningServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, "cosxfer")
@@ -207,7 +205,7 @@ def test_an_unknown_encoding_of_names_is_warned_of(
 
 
 @pytest.mark.parametrize("call", ["upload_file", "presign_post", "multipart_init", "append_object"])
-def test_known_values_are_not_warned_of(call: str, server: RunningServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_known_values_log_no_warning(call: str, server: RunningServer, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         async with cosxfer.AsyncClient(endpoint=server.endpoint, credentials=server.credentials) as client:
             given = {**CALLS[call], "bucket": server.bucket, "key": f"known {call}"}

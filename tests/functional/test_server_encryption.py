@@ -1,4 +1,4 @@
-"""Server-side encryption by the server's own tests: as the pages and their examples say, over both protocols."""
+"""Server-side encryption in the embedded server, checked against the examples of the COS docs, over both protocols."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ KINDS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {f"{SSE}-customer-algorithm": "AES256", f"{SSE}-customer-key-md5": "U5L61r7jcwdNvT7frmUG8g=="},
     ),
 }
-"""Headers of the request, and headers of each response about the object."""
+"""Headers of the request, and the headers of each response about the object."""
 
 
 @pytest.fixture(scope="module")
@@ -110,12 +110,12 @@ def test_head_and_get_need_the_customers_key_of_an_object(client: ServerClient) 
         assert (head.status, "etag" in head.headers) == (400, False)
     assert client("PUT", "open", body=BODY).status == 200
     refused(client("GET", "open", headers=customer()), "SsecDecryptHeaderInvalid")
-    # Without a key it may be replaced, listed and deleted.
+    # Replacing, listing and deleting need no key.
     assert "secret" in client("GET").texts("Key")
     assert client("DELETE", "secret").status == 204
 
 
-def test_a_part_comes_with_the_key_of_initiate(client: ServerClient) -> None:
+def test_a_part_needs_the_key_of_initiate(client: ServerClient) -> None:
     secret, plain = client.begin("a", headers=customer()), client.begin("a")
     for headers in ({}, customer(bytes(32))):
         refused(client.part("a", secret, 1, b"x", headers=headers), "InvalidRequest")
@@ -124,7 +124,7 @@ def test_a_part_comes_with_the_key_of_initiate(client: ServerClient) -> None:
         assert client("GET", "a", params={"uploadId": upload_id}).texts("PartNumber") == []
 
 
-def test_what_an_operation_does_not_take_is_refused(client: ServerClient) -> None:
+def test_encryption_headers_that_an_operation_does_not_take_are_refused(client: ServerClient) -> None:
     assert client("PUT", "x", body=BODY, headers=KINDS["SSE-KMS"][0]).status == 200
     refused(client("GET", "x", headers={SSE: "cos/kms"}), "SSEHeaderNotAllowed")
     append = {"append": "", "position": "0"}
@@ -134,7 +134,7 @@ def test_what_an_operation_does_not_take_is_refused(client: ServerClient) -> Non
 
 
 @pytest.mark.parametrize("method", ["PUT", "POST"])
-def test_a_wrong_key_is_refused_before_anything_is_kept(client: ServerClient, method: str) -> None:
+def test_a_wrong_key_is_refused_before_anything_is_stored(client: ServerClient, method: str) -> None:
     wrong = {**customer(), f"{SSE}-customer-key-MD5": base64.b64encode(bytes(16)).decode()}
     params = {"uploads": ""} if method == "POST" else {}
     refused(client(method, "wrong", params=params, body=BODY, headers=wrong), "InvalidArgument")
@@ -147,7 +147,7 @@ def test_the_digest_of_the_body_is_still_compared(client: ServerClient) -> None:
     refused(client("PUT", "bad", body=BODY, headers={**customer(), "content-md5": digest}), "BadDigest")
 
 
-def test_the_key_is_kept_nowhere(server: RunningServer, client: ServerClient) -> None:
+def test_the_key_is_stored_nowhere(server: RunningServer, client: ServerClient) -> None:
     key = bytes(range(32))
     assert client("PUT", "k", body=BODY, headers=customer(key)).status == 200
     stored = b"".join(path.read_bytes() for path in Path(server.root).rglob("*") if path.is_file())

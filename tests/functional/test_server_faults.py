@@ -1,4 +1,4 @@
-"""A fault script makes failures repeatable; here is what a client sees of each."""
+"""Fault scripts make failures repeatable. The tests check what a client sees of each fault."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cosxfer.server import RunningServer, running
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[dict[bool, RunningServer]]:
-    """Plain and with TLS."""
+    """A server without TLS and one with it."""
     with running() as plain, running(tls=True) as tls:
         yield {False: plain, True: tls}
 
@@ -48,7 +48,7 @@ def any_client(servers: dict[bool, RunningServer], request: pytest.FixtureReques
     client.close()
 
 
-def test_a_fault_returns_its_status_and_code(any_client: ServerClient) -> None:
+def test_an_error_fault_returns_its_status_and_code(any_client: ServerClient) -> None:
     any_client.server.set_faults(
         [{"operation": "put_object", "do": "error", "status": 503, "code": "SlowDown", "retry_after_seconds": 7}]
     )
@@ -91,7 +91,7 @@ def test_a_connection_is_cut(any_client: ServerClient, at: str | int) -> None:
     any_client.server.set_faults([{"operation": "put_object", "times": 1, "do": "reset", "at": at}])
     with pytest.raises((httpx.NetworkError, httpx.RemoteProtocolError)):
         any_client("PUT", "cut", body=(b"x" * 65536 for _ in range(32)))
-    # Only a lost reply leaves the work done.
+    # With "at": "answer", the work is done and only the response is lost.
     assert any_client("HEAD", "cut").status == (200 if at == "answer" else 404)
     logged = [r for r in any_client.server.requests() if r["fault"] == "reset"]
     assert [r["status"] for r in logged] == [0]
@@ -126,7 +126,7 @@ def test_complete_may_keep_the_client_waiting_with_spaces(any_client: ServerClie
 
 
 @pytest.mark.parametrize("at", ["head", 100_000, "answer"])
-def test_a_delay_changes_nothing_else(any_client: ServerClient, at: str | int) -> None:
+def test_a_delay_has_no_other_effect(any_client: ServerClient, at: str | int) -> None:
     any_client.server.set_faults([{"operation": "put_object", "do": "delay", "seconds": 0.05, "at": at}])
     body = b"x" * 500_000
     assert any_client("PUT", "delayed", body=(body[i : i + 65536] for i in range(0, len(body), 65536))).status == 200
@@ -201,7 +201,7 @@ def test_a_truncated_response_has_as_many_bytes_as_the_rule_says(client: ServerC
     connection.close()
 
 
-def test_a_script_is_read_at_the_start(tmp_path: Path) -> None:
+def test_a_script_is_read_when_the_server_starts(tmp_path: Path) -> None:
     script = tmp_path / "faults.json"
     script.write_text(json.dumps([{"operation": "head_bucket", "do": "error", "status": 500}]))
     with running(fault_script=script) as server:
@@ -211,14 +211,14 @@ def test_a_script_is_read_at_the_start(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ['{"do": "reset"}', "[", '[{"do": "explode"}]'])
-def test_a_script_that_is_wrong_starts_no_server(tmp_path: Path, text: str) -> None:
+def test_a_server_with_an_invalid_script_does_not_start(tmp_path: Path, text: str) -> None:
     script = tmp_path / "faults.json"
     script.write_text(text)
     with pytest.raises(UsageError, match=r"faults\.json"), running(fault_script=script):
         pass
 
 
-def test_rules_that_are_wrong_are_named(server: RunningServer) -> None:
+def test_an_error_names_the_invalid_rule(server: RunningServer) -> None:
     wrong: list[dict[str, Any]] = [{"do": "reset"}, {"do": "delay"}]
     with pytest.raises(UsageError, match="rule 2"):
         server.set_faults(wrong)

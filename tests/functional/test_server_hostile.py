@@ -1,4 +1,4 @@
-"""Clients that send what no client should: each is refused, or cut off, and the server goes on serving the others."""
+"""Clients that send invalid or endless data are refused or disconnected, and the server keeps serving other clients."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def server() -> Iterator[RunningServer]:
 
 @pytest.fixture
 def client(server: RunningServer) -> Iterator[ServerClient]:
-    """After each test, the server serves, has met no error of its own, and keeps nothing half-written."""
+    """A client. After each test, the server must serve, have sent no status 500, and keep no incomplete file."""
     server.requests(clear=True)
     client = ServerClient(server)
     yield client
@@ -43,7 +43,7 @@ def files(folder: Path) -> list[Path]:
 
 
 def told(server: RunningServer, *pieces: bytes, then_end: bool = False) -> bytes:
-    """What the server says to these bytes until it ends the connection; nothing for a reset."""
+    """Send bytes and return all that the server sends until it closes; empty after a reset."""
     said = b""
     with socket.create_connection((server.host, server.port), timeout=30) as connection:
         try:
@@ -59,7 +59,7 @@ def told(server: RunningServer, *pieces: bytes, then_end: bool = False) -> bytes
 
 
 def request(server: RunningServer, method: str, key: str, body: bytes = b"", **headers: str) -> bytes:
-    """The bytes of a request that ends its connection."""
+    """The bytes of a request with connection: close."""
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     signed = sign(server, method, key, headers={**names, "connection": "close"})
     lines = [f"{method} {signed.target} HTTP/1.1", *(f"{n}: {v}" for n, v in signed.headers.items()), "", ""]
@@ -69,15 +69,15 @@ def request(server: RunningServer, method: str, key: str, body: bytes = b"", **h
 # Heads
 
 
-def test_a_head_without_an_end_is_cut_off(server: RunningServer, client: ServerClient) -> None:
+def test_a_client_with_an_endless_head_is_disconnected(server: RunningServer, client: ServerClient) -> None:
     def endless() -> Iterator[bytes]:
         yield b"GET / HTTP/1.1\r\nHost: x\r\n"
-        # More than all buffers on the way can hold: sending it ends only where the server ends it.
+        # More than all buffers between client and server can hold, so sending ends only when the server closes.
         for number in range(100_000):
             yield b"x-%d: " % number + b"y" * 1000 + b"\r\n"
 
     said = told(server, *endless())
-    # Where the rest of the head arrives after the answer, the system resets the connection, and the answer is lost.
+    # If more of the head arrives after the response, the system resets the connection and the response is lost.
     assert said == b"" or said.startswith(b"HTTP/1.1 431 ")
     assert server.requests() == []
 
@@ -86,7 +86,7 @@ def test_a_huge_head_is_refused(server: RunningServer, client: ServerClient) -> 
     assert told(server, request(server, "GET", "k", x_a="y" * 200 * KIB)).startswith(b"HTTP/1.1 431 ")
 
 
-def test_over_http2_a_head_without_an_end_is_cut_off(server: RunningServer, client: ServerClient) -> None:
+def test_over_http2_a_client_with_an_endless_head_is_disconnected(server: RunningServer, client: ServerClient) -> None:
     def frame(kind: int, stream: int, payload: bytes) -> bytes:
         return len(payload).to_bytes(3, "big") + bytes([kind, 0]) + stream.to_bytes(4, "big") + payload
 
@@ -106,7 +106,7 @@ def test_over_http2_a_head_without_an_end_is_cut_off(server: RunningServer, clie
     other.close()
 
 
-def test_many_slow_heads_do_not_delay_the_others(server: RunningServer, client: ServerClient) -> None:
+def test_many_slow_heads_do_not_delay_other_clients(server: RunningServer, client: ServerClient) -> None:
     slow = []
     for first in [b"G", b"GET / HTTP/1.1\r\nHost: x\r\nx-a: ", b"PRI * HT", b"\x16\x03\x01"] * 50:
         connection = socket.create_connection((server.host, server.port), timeout=30)
@@ -180,7 +180,7 @@ def test_a_parameter_cannot_break_out_of_its_header(client: ServerClient, value:
         b"2\r\nab0\r\n\r\n",
     ],
 )
-def test_wrong_chunks_are_a_bad_request_and_no_object(
+def test_invalid_chunks_are_a_bad_request_and_create_no_object(
     server: RunningServer, client: ServerClient, chunks: bytes
 ) -> None:
     said = told(server, request(server, "PUT", "chunks", chunks, transfer_encoding="chunked"))
@@ -188,12 +188,12 @@ def test_wrong_chunks_are_a_bad_request_and_no_object(
     assert client("HEAD", "chunks").status == 404
 
 
-def test_the_size_of_a_chunk_has_an_end(server: RunningServer, client: ServerClient) -> None:
+def test_the_length_of_a_chunk_size_line_is_limited(server: RunningServer, client: ServerClient) -> None:
     told(server, request(server, "PUT", "chunks", b"2;" + b"x" * 32 * MIB, transfer_encoding="chunked"))
     assert client("HEAD", "chunks").status == 404
 
 
-def test_chunks_without_an_end_are_no_object(server: RunningServer, client: ServerClient) -> None:
+def test_endless_chunks_create_no_object(server: RunningServer, client: ServerClient) -> None:
     body = b"5\r\nhello\r\n"
     told(server, request(server, "PUT", "chunks", body, transfer_encoding="chunked"), then_end=True)
     assert client("HEAD", "chunks").status == 404
@@ -209,13 +209,13 @@ def post(server: RunningServer, body: bytes, length: int | None = None, *, then_
 
 
 @pytest.mark.parametrize("missing", [1, 5, 20])
-def test_a_form_without_an_end_is_no_object(server: RunningServer, client: ServerClient, missing: int) -> None:
+def test_an_endless_form_creates_no_object(server: RunningServer, client: ServerClient, missing: int) -> None:
     whole = form({"key": "unended"})
     cut = whole[: -len(tail("b"))] + tail("b")[:-missing] if missing < 5 else whole[:-missing]
     if missing >= 5:
         assert b"MalformedPOSTRequest" in post(server, cut)
         assert client("HEAD", "unended").status == 404
-    # Where the connection ends before the announced length, there is no form either.
+    # A form whose connection closes before the announced length is not stored either.
     post(server, whole[: len(whole) - 20], len(whole), then_end=True)
     assert client("HEAD", "unended").status == 404
 
@@ -232,7 +232,7 @@ def test_a_form_without_an_end_is_no_object(server: RunningServer, client: Serve
         ("success_action_redirect", "http://x/\r\nx-injected: c"),
     ],
 )
-def test_a_field_that_can_be_no_header_is_refused(
+def test_a_form_field_that_is_no_valid_header_is_refused(
     server: RunningServer, client: ServerClient, name: str, value: str
 ) -> None:
     assert b"<Code>InvalidArgument</Code>" in post(server, form({"key": "fields", name: value}))
@@ -243,7 +243,7 @@ def test_a_field_that_can_be_no_header_is_refused(
 
 
 def exactly(server: RunningServer, method: str, key: str, body: bytes = b"", **params: str) -> Answer:
-    """Other clients simplify what looks like a path."""
+    """Send the key unchanged; other clients normalize paths."""
     return raw(server, sign(server, method, key, params=params, headers={"content-length": str(len(body))}), body)
 
 
@@ -300,7 +300,7 @@ def test_a_target_is_never_a_path(server: RunningServer, client: ServerClient, t
     ],
     ids=["entities", "depth", "digits"],
 )
-def test_a_document_made_to_exhaust_is_malformed(client: ServerClient, document: bytes) -> None:
+def test_a_document_made_to_exhaust_memory_is_malformed(client: ServerClient, document: bytes) -> None:
     upload_id = client.begin("k")
     answer = client("POST", "k", params={"uploadId": upload_id}, body=document)
     assert (answer.status, answer.code) == (400, "MalformedXML")
@@ -310,7 +310,7 @@ def test_a_document_made_to_exhaust_is_malformed(client: ServerClient, document:
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux limits another process")
-def test_more_connections_than_descriptors_only_have_to_wait() -> None:
+def test_connections_beyond_the_descriptor_limit_wait() -> None:
     with running() as server:
         for http2 in (False, True):
             client = ServerClient(server, http2=http2)

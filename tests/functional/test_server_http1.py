@@ -1,4 +1,4 @@
-"""What the server's own HTTP/1.1 owes to a client that reads late."""
+"""The server's HTTP/1.1 with a client that reads late."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cosxfer.server import running
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-def test_a_late_reader_that_wants_the_connection_closed_gets_everything(tls: bool) -> None:
+def test_a_slow_reader_with_connection_close_gets_everything(tls: bool) -> None:
     body = bytes(range(256)) * (16 * MIB // 256)
     with running(tls=tls, allow_anonymous=True) as server:
         context = ssl.create_default_context(cafile=str(server.ca_file)) if tls else None
@@ -31,7 +31,7 @@ def test_a_late_reader_that_wants_the_connection_closed_gets_everything(tls: boo
         download.request("GET", f"/{server.bucket}/k", headers={"Connection": "close"})
         answer = download.getresponse()
         got = bytearray()
-        # In small steps until the server is done with the request: what is left then waits in its buffers.
+        # Read in small steps until the server has finished the request; the rest is then in the buffers.
         while not server.requests():
             got += answer.read(64 * 1024)
         assert len(got) < len(body)
@@ -45,7 +45,7 @@ def test_a_late_reader_that_wants_the_connection_closed_gets_everything(tls: boo
 def test_plain_http_at_a_tls_port_is_reported(body_bytes: int) -> None:
     with running(tls=True) as server:
         plain = http.client.HTTPConnection(server.host, server.port)
-        # The body is sent to its end before the answer is read.
+        # The client sends the whole body before it reads the response.
         plain.request("PUT", f"/{server.bucket}/k", bytes(body_bytes))
         answer = plain.getresponse()
         assert answer.status == 400

@@ -1,4 +1,4 @@
-"""Servers that are killed in the middle of uploads, and what the next server on the same directory has."""
+"""Servers that are killed during uploads, and the state that the next server finds in the same directory."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Expected:
 
 
 class Writer(threading.Thread):
-    """Changes one key by every operation until the server is gone."""
+    """Changes one key with every operation until the server is killed."""
 
     def __init__(self, server: RunningServer, key: str, expected: Expected, seed: int, *, http2: bool) -> None:
         super().__init__(daemon=True)
@@ -59,7 +59,7 @@ class Writer(threading.Thread):
         body = self._chance.randbytes(self._chance.choice([0, 100, 70 * KIB, MIB + 5, 3 * MIB]))
         what = self._chance.choice(["put", "put", "parts", "append", "delete"])
         if what == "append":
-            # It begins with nothing, so that it may also be the object's first.
+            # Delete the object first, so that the append at position 0 is valid.
             self._attempt(client, None, lambda: client("DELETE", self.key).status)
             half = len(body) // 2
             params = {"append": "", "position": "0"}
@@ -101,7 +101,7 @@ def test_every_object_is_whole_and_nothing_acknowledged_is_lost(tmp_path: Path) 
             while sum(writer.changes for writer in writers) < enough:
                 assert any(writer.is_alive() for writer in writers), number
                 time.sleep(0.001)
-            # Some moment in what is under way.
+            # Kill the server at a random moment.
             time.sleep(chance.random() * 0.02)
             os.kill(server.pid, signal.SIGKILL)
             for writer in writers:
@@ -117,7 +117,7 @@ def server_on(root: Path) -> RunningServer:
 
 
 def look(server: RunningServer, expected: dict[str, Expected]) -> None:
-    """Each key has one of its whole bodies, and the directory has only files of objects and parts."""
+    """Each key has one of its possible bodies, and the directory has only files of objects and parts."""
     client = ServerClient(server)
     listed = client("GET").texts("Key")
     for key, known in expected.items():
@@ -130,7 +130,7 @@ def look(server: RunningServer, expected: dict[str, Expected]) -> None:
         known.answered, known.under_way = found, []
     for upload_id, key in uploads(client):
         assert client("DELETE", key, params={"uploadId": upload_id}).status == 204
-    # Files are deleted in a thread where there are many; here there are few.
+    # Only many files are deleted in a thread; here are few.
     bodies = sum(path.stat().st_size for path in (server.root / "bodies").iterdir())
     assert bodies == sum(len(known.answered or b"") for known in expected.values())
     assert list((server.root / "incoming").iterdir()) == []

@@ -44,7 +44,7 @@ def test_a_part_uploaded_again_replaces_the_first(client: ServerClient) -> None:
     assert client("GET", "again").body == b"second"
 
 
-def test_some_of_the_parts_may_be_chosen(client: ServerClient, server: RunningServer) -> None:
+def test_complete_may_use_some_of_the_parts(client: ServerClient, server: RunningServer) -> None:
     upload_id = client.begin("chosen")
     etags = {n: client.part("chosen", upload_id, n, bytes([n % 256]) * MIB).headers["etag"] for n in (2, 5, 9999)}
     assert client.complete("chosen", upload_id, [(2, etags[2]), (9999, etags[9999])]).status == 200
@@ -52,7 +52,7 @@ def test_some_of_the_parts_may_be_chosen(client: ServerClient, server: RunningSe
     assert not [name for name in files(server) if name.startswith("chosen.part5~")]
 
 
-def test_all_but_the_last_part_need_a_mebibyte(client: ServerClient) -> None:
+def test_all_parts_but_the_last_need_a_mebibyte(client: ServerClient) -> None:
     upload_id = client.begin("small")
     small = client.part("small", upload_id, 1, b"x" * (MIB - 1)).headers["etag"]
     last = client.part("small", upload_id, 2, b"x").headers["etag"]
@@ -69,7 +69,7 @@ def test_parts_must_come_in_order(client: ServerClient, numbers: tuple[int, int]
     assert (answer.status, answer.code) == (400, "InvalidPartOrder")
 
 
-def test_a_part_that_is_not_there_is_invalid(client: ServerClient) -> None:
+def test_a_missing_part_is_invalid(client: ServerClient) -> None:
     upload_id = client.begin("missing")
     etag = client.part("missing", upload_id, 1, b"x" * MIB).headers["etag"]
     answer = client.complete("missing", upload_id, [(1, etag), (2, etag)])
@@ -94,7 +94,7 @@ def test_a_malformed_document_is_refused(client: ServerClient, document: bytes) 
     assert (answer.status, answer.code) == (400, "MalformedXML")
 
 
-def test_an_upload_is_known_by_id_and_key(client: ServerClient) -> None:
+def test_an_upload_is_identified_by_id_and_key(client: ServerClient) -> None:
     upload_id = client.begin("mine")
     for key, other in (("mine", "unknown"), ("other", upload_id)):
         params = {"uploadId": other}
@@ -122,7 +122,7 @@ def test_a_completed_upload_is_gone(client: ServerClient) -> None:
     assert client.complete("done", upload_id, [(1, etag)]).code == "NoSuchUpload"
 
 
-def test_an_abort_overtakes_a_part(client: ServerClient, server: RunningServer) -> None:
+def test_an_abort_wins_over_a_part_in_flight(client: ServerClient, server: RunningServer) -> None:
     before = files(server)
     upload_id = client.begin("overtaken")
 
@@ -138,7 +138,7 @@ def test_an_abort_overtakes_a_part(client: ServerClient, server: RunningServer) 
     assert files(server, "incoming") == set()
 
 
-def test_a_client_that_goes_away_leaves_nothing(client: ServerClient, server: RunningServer) -> None:
+def test_a_client_that_disconnects_leaves_no_files(client: ServerClient, server: RunningServer) -> None:
     before = files(server)
     upload_id = client.begin("gone")
     for params in (None, {"partNumber": "1", "uploadId": upload_id}):
@@ -153,7 +153,7 @@ def test_a_client_that_goes_away_leaves_nothing(client: ServerClient, server: Ru
     assert client("GET", "gone", params={"uploadId": upload_id}).texts("PartNumber") == []
 
 
-def test_of_two_puts_at_a_time_one_stays(server: RunningServer, client: ServerClient) -> None:
+def test_of_concurrent_puts_one_remains(server: RunningServer, client: ServerClient) -> None:
     bodies = [bytes([n]) * (4 * MIB) for n in range(4)]
 
     def put(body: bytes) -> int:

@@ -1,4 +1,4 @@
-"""Objects over real sockets, by every protocol: what is put is what is got, or an error that COS would send."""
+"""Objects over real sockets, in every protocol: a GET returns what was PUT, and errors are those of COS."""
 
 from __future__ import annotations
 
@@ -95,13 +95,13 @@ def test_an_error_has_the_form_of_cos(client: ServerClient) -> None:
     assert answer.text("Resource").endswith("/no/such key")
 
 
-def test_head_of_nothing_has_no_body(client: ServerClient) -> None:
+def test_head_of_a_missing_object_has_no_body(client: ServerClient) -> None:
     answer = client("HEAD", "nothing")
     assert (answer.status, answer.body) == (404, b"")
 
 
 def test_a_refused_body_does_not_hide_the_response(client: ServerClient) -> None:
-    """The client sends all of it before it reads, and the connection serves the next request."""
+    """The client sends the whole body before it reads the response, and the connection is reused."""
     chunk = memoryview(bytes(64 * 1024))
     length = 20 * MIB
     for _ in range(2):
@@ -123,7 +123,7 @@ def test_a_refused_body_does_not_hide_the_response(client: ServerClient) -> None
         "back\\slash", "'\"<>&", "tab\tnew\nline", "%2F", "a/./b", "~", " leading and trailing ",
     ],
 )  # fmt: skip
-def test_any_key_keeps_its_own_object(plain: ServerClient, key: str) -> None:
+def test_every_key_has_its_own_object(plain: ServerClient, key: str) -> None:
     body = key.encode()
     assert (
         raw(plain.server, sign(plain.server, "PUT", key, headers={"content-length": str(len(body))}), body).status
@@ -132,7 +132,7 @@ def test_any_key_keeps_its_own_object(plain: ServerClient, key: str) -> None:
     assert raw(plain.server, sign(plain.server, "GET", key)).body == body
 
 
-def test_what_describes_the_content_comes_back(plain: ServerClient) -> None:
+def test_headers_that_describe_the_content_are_returned(plain: ServerClient) -> None:
     described = {
         "content-type": "text/plain; charset=utf-8",
         "cache-control": "max-age=60",
@@ -169,7 +169,7 @@ def test_the_standard_storage_class_is_not_returned(plain: ServerClient) -> None
         ("bytes=5-500", "bytes 5-9/10", b"56789"),
     ],
 )
-def test_a_range_is_cut_out(plain: ServerClient, wanted: str, content_range: str, body: bytes) -> None:
+def test_a_range_returns_its_bytes(plain: ServerClient, wanted: str, content_range: str, body: bytes) -> None:
     plain("PUT", "digits", body=b"0123456789")
     answer = plain("GET", "digits", headers={"range": wanted})
     assert (answer.status, answer.body) == (206, body)
@@ -197,7 +197,7 @@ def test_a_header_that_is_not_a_single_range_gets_the_whole_object(plain: Server
     assert (answer.status, answer.body) == (200, b"0123456789")
 
 
-def test_conditions_are_weighed(plain: ServerClient) -> None:
+def test_conditional_headers_are_respected(plain: ServerClient) -> None:
     etag = plain("PUT", "conditional", body=b"x").headers["etag"]
     ago, ahead = "Thu, 01 Jan 1970 00:00:00 GMT", "Thu, 01 Jan 2099 00:00:00 GMT"
     expected = [
@@ -248,7 +248,7 @@ def test_a_normal_object_cannot_be_appended_to(plain: ServerClient) -> None:
     assert (answer.status, answer.code) == (409, "ObjectNotAppendable")
 
 
-def test_an_object_replaced_while_it_is_read_is_read_to_its_end(plain: ServerClient) -> None:
+def test_replacing_an_object_does_not_affect_a_running_download(plain: ServerClient) -> None:
     old, new = b"o" * (32 * MIB), b"n" * 10
     plain("PUT", "replaced", body=old)
     request = sign(plain.server, "GET", "replaced")
@@ -298,7 +298,7 @@ def test_a_key_that_xml_cannot_hold_is_listed_encoded(plain: ServerClient) -> No
     plain("DELETE", "ctl/\x01")
 
 
-def test_many_objects_go_in_one_delete(plain: ServerClient) -> None:
+def test_many_objects_are_deleted_in_one_request(plain: ServerClient) -> None:
     for name in "abc":
         plain("PUT", f"bulk/{name}", body=b"x")
     document = b"<Delete><Object><Key>bulk/a</Key></Object><Object><Key>bulk/b</Key></Object></Delete>"
@@ -307,7 +307,7 @@ def test_many_objects_go_in_one_delete(plain: ServerClient) -> None:
     assert plain("GET", params={"prefix": "bulk/"}).texts("Key") == ["bulk/c"]
 
 
-def test_buckets_come_and_go(plain: ServerClient) -> None:
+def test_buckets_are_created_and_deleted(plain: ServerClient) -> None:
     bucket = "other-1250000000"
     assert plain("HEAD", bucket=bucket).status == 404
     assert plain("PUT", bucket=bucket).status == 200

@@ -1,4 +1,4 @@
-"""A server without signatures serves this machine: no page of another site, and no name that leads here by DNS."""
+"""An anonymous server serves only this machine: no page of another site, and no host name that resolves to it."""
 
 from __future__ import annotations
 

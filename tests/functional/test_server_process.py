@@ -26,7 +26,7 @@ SERVE = "import sys; from cosxfer.server import ServerOptions, serve; serve(Serv
 @pytest.fixture
 def spawn(tmp_path: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
     started: list[subprocess.Popen[str]] = []
-    # Its own: what a server that was killed leaves behind is swept up by any other that starts.
+    # A directory of this test alone: any server that starts removes what killed servers left in the shared one.
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
 
     def start(code: str) -> subprocess.Popen[str]:
@@ -57,7 +57,7 @@ def test_serve_prints_one_line_and_stops_on_a_signal(
         r"cosxfer server ready at http://127\.0\.0\.1:(\d+) \(bucket examplebucket-1250000000; keys in (.*)\)\n", line
     )
     assert match
-    # Accepting, as it says.
+    # The server must already accept connections.
     with socket.create_connection(("127.0.0.1", int(match[1]))) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert connection.makefile("rb").readline() == b"HTTP/1.1 403 Forbidden\r\n"
@@ -102,14 +102,14 @@ def test_a_temporary_directory_is_removed(spawn: Callable[[str], subprocess.Pope
     assert not Path(match[1]).exists()
 
 
-def test_a_taken_port_is_one_clear_error() -> None:
+def test_a_used_port_is_one_clear_error() -> None:
     with running() as server:
         message = f"cannot listen on 127.0.0.1 port {server.port}: Address already in use"
         with pytest.raises(ServerStartError, match=message), running(port=server.port):
             pass
 
 
-def test_a_directory_has_one_server(tmp_path: Path) -> None:
+def test_only_one_server_may_use_a_directory(tmp_path: Path) -> None:
     with (
         running(root=tmp_path),
         pytest.raises(ServerStartError, match="in use by another server"),
@@ -137,7 +137,7 @@ def test_a_directory_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> N
         ({"host": ""}, "host is empty"),
     ],
 )
-def test_options_that_cannot_work_are_refused(options: dict[str, object], why: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, object], why: str) -> None:
     with pytest.raises(UsageError, match=why):
         ServerOptions(**options)  # type: ignore[arg-type] # that is the point
 
@@ -162,7 +162,7 @@ def test_running_returns_what_a_client_needs(tmp_path: Path) -> None:
     server.stop()
 
 
-def test_made_up_keys_differ() -> None:
+def test_generated_keys_differ() -> None:
     with running() as first, running() as second:
         assert first.credentials != second.credentials
         assert first.credentials.secret_key not in repr(first.credentials)
@@ -170,7 +170,7 @@ def test_made_up_keys_differ() -> None:
 
 @pytest.mark.parametrize("forked", [False, True])
 def test_a_server_ends_with_its_parent(spawn: Callable[[str], subprocess.Popen[str]], forked: bool) -> None:
-    """Also after kill -9, and also if a process that the parent forked survives."""
+    """Also after kill -9, and even if a forked child of the parent survives."""
     fork = "child = os.fork()\nif not child:\n    os.close(1); os.close(2); time.sleep(60)" if forked else "child = 0"
     parent = spawn(
         "import os, time\nfrom cosxfer.server import running\n"

@@ -1,6 +1,6 @@
-"""Clients of HTTP/2 that are slow, or never do what they announce: the server bounds their time and memory.
+"""HTTP/2 clients that are slow or never finish: the server limits their time and memory.
 
-The server's limits of two minutes are one second here.
+The server's limits of two minutes are set to one second.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Victim:
         return int(found[1]) // 1024
 
     def connections(self) -> int:
-        """The sockets that it holds."""
+        """Number of open sockets."""
         held = 0
         for link in Path(f"/proc/{self.pid}/fd").iterdir():
             with suppress(OSError):
@@ -112,7 +112,7 @@ class Attacker:
         return self.http2.receive_data(data)
 
     def greet(self) -> int:
-        """Wait for the server's settings; returns how many streams it takes."""
+        """Wait for the server's settings; return its stream limit."""
         while not any(isinstance(event, h2.events.RemoteSettingsChanged) for event in self.read()):
             pass
         return self.http2.remote_settings.max_concurrent_streams
@@ -125,7 +125,7 @@ class Attacker:
         return stream
 
     def ends(self) -> bool:
-        """Whether the server ends the connection, whatever else it says before."""
+        """Read until the server closes the connection."""
         with suppress(ConnectionError):
             while self.socket.recv(1 << 16):
                 pass
@@ -144,14 +144,14 @@ def attacking(server: Victim, settings: dict[SettingCodes, int] | None = None) -
         attacker.close()
 
 
-def test_a_client_that_sends_only_the_preface_is_cut_off(server: Victim, sink: Victim) -> None:
+def test_a_client_that_sends_only_the_preface_is_disconnected(server: Victim, sink: Victim) -> None:
     for one in (server, sink):
         with attacking(one) as attacker:
             assert attacker.ends()
         one.serves()
 
 
-def test_a_head_that_never_ends_is_cut_off(server: Victim) -> None:
+def test_a_client_with_an_endless_head_is_disconnected(server: Victim) -> None:
     with attacking(server) as attacker:
         attacker.begin("GET", "/" + "k" * 10_000, end=True)
         for byte in attacker.http2.data_to_send():
@@ -159,7 +159,7 @@ def test_a_head_that_never_ends_is_cut_off(server: Victim) -> None:
                 attacker.socket.send(bytes([byte]))
             except ConnectionError:
                 break
-            # A byte now and then, until the server ends the connection.
+            # Send a byte now and then until the server closes the connection.
             if select.select([attacker.socket], [], [], PATIENCE_SECONDS / 10)[0] and not attacker.socket.recv(1 << 16):
                 break
         else:
@@ -167,7 +167,7 @@ def test_a_head_that_never_ends_is_cut_off(server: Victim) -> None:
     server.serves()
 
 
-def test_pings_keep_no_connection(server: Victim) -> None:
+def test_pings_do_not_keep_a_connection_open(server: Victim) -> None:
     with attacking(server) as attacker, suppress(ConnectionError):
         while True:
             attacker.http2.ping(bytes(8))
@@ -177,7 +177,7 @@ def test_pings_keep_no_connection(server: Victim) -> None:
 
 
 @pytest.mark.parametrize("begun", [b"", b"some of it"])
-def test_a_body_that_never_ends_is_given_up(server: Victim, sink: Victim, begun: bytes) -> None:
+def test_a_body_that_never_ends_times_out(server: Victim, sink: Victim, begun: bytes) -> None:
     for one in (server, sink):
         with attacking(one) as attacker:
             attacker.greet()
@@ -197,7 +197,7 @@ def test_a_body_that_never_ends_is_given_up(server: Victim, sink: Victim, begun:
         one.serves()
 
 
-def test_a_client_that_takes_no_response_is_cut_off_and_costs_bounded_memory(server: Victim) -> None:
+def test_a_client_that_reads_no_response_is_disconnected_and_uses_bounded_memory(server: Victim) -> None:
     with server.client() as client:
         client.put_object(BUCKET, "large", bytes(64 * MIB))
     held, before = server.connections(), server.memory_mib()
@@ -224,7 +224,7 @@ def test_ten_thousand_idle_streams_are_refused_or_end(server: Victim, sink: Vict
         before = one.memory_mib()
         with attacking(one) as attacker:
             streams = attacker.greet()
-            # The library keeps to the limit; this client does not.
+            # h2 respects the server's limit; this client must not.
             attacker.http2.remote_settings.update({SettingCodes.MAX_CONCURRENT_STREAMS: 1 << 30})
             attacker.http2.remote_settings.acknowledge()
             with suppress(ConnectionError, h2.exceptions.H2Error):

@@ -1,4 +1,4 @@
-"""What COS refuses is refused, with COS's code and status."""
+"""The server refuses what COS refuses, with the same code and status."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_signature_is_valid_for_one_request_only(server: RunningServer, change
     refused(raw(server, Signed(method=method, target=target, headers=headers)), 403, "SignatureDoesNotMatch")
 
 
-def test_a_signed_header_must_be_there(server: RunningServer) -> None:
+def test_a_signed_header_must_be_present(server: RunningServer) -> None:
     request = sign(server, "GET", "x", headers={"x-cos-a": "1"})
     del request.headers["x-cos-a"]
     refused(raw(server, request), 403, "SignatureDoesNotMatch")
@@ -108,7 +108,7 @@ def test_a_presigned_address_opens_the_object(client: ServerClient) -> None:
     assert client("GET", "presigned ü", presigned=True).body == b"x"
 
 
-def test_a_presigned_address_ends(client: ServerClient) -> None:
+def test_a_presigned_address_expires(client: ServerClient) -> None:
     answer = client("GET", "x", presigned=True, times=(-100_000, -50_000))
     refused(answer, 403, "AccessDenied")
     assert answer.text("Message") == "Request has expired"
@@ -137,8 +137,8 @@ def test_keys_can_be_exchanged(server: RunningServer, client: ServerClient) -> N
         server.set_credentials([server.credentials, TEMPORARY, EXPIRED])
 
 
-def test_the_published_algorithm_is_the_one_that_counts(server: RunningServer) -> None:
-    """The signature is computed here from the description alone, without cosxfer's own code."""
+def test_the_published_algorithm_makes_a_valid_signature(server: RunningServer) -> None:
+    """The test computes the signature from the published description, without code of cosxfer."""
     now = int(time.time())
     key_time = f"{now - 60};{now + 600}"
     host = f"{server.host}:{server.port}"
@@ -225,7 +225,7 @@ def test_a_chunked_body_is_taken(client: ServerClient) -> None:
     assert client("HEAD", "chunked").headers["content-length"] == "100002"
 
 
-def test_an_empty_object_is_one(server: RunningServer, client: ServerClient) -> None:
+def test_an_empty_object_is_stored(server: RunningServer, client: ServerClient) -> None:
     assert raw(server, sign(server, "PUT", "empty", headers={"content-length": "0"})).status == 200
     got = client("GET", "empty")
     assert (got.status, got.body, got.headers["x-cos-hash-crc64ecma"]) == (200, b"", "0")
@@ -238,7 +238,7 @@ def test_more_than_5_gib_is_refused_before_it_is_sent(server: RunningServer) -> 
     refused(raw(server, sign(server, "PUT", "x", params=params, headers=headers)), 400, "EntityTooLarge")
 
 
-def test_leave_to_send_is_given_only_to_who_may(server: RunningServer) -> None:
+def test_only_an_authorized_client_gets_100_continue(server: RunningServer) -> None:
     headers = {"content-length": "5", "expect": "100-continue"}
     for signed, first_line in ((True, b"HTTP/1.1 100 Continue"), (False, b"HTTP/1.1 403 Forbidden")):
         request = sign(server, "PUT", "expected", headers=headers, signed=signed)
@@ -252,7 +252,7 @@ def test_leave_to_send_is_given_only_to_who_may(server: RunningServer) -> None:
                 assert answer.readline() == b"\r\n"
                 assert answer.readline().rstrip() == b"HTTP/1.1 200 OK"
             else:
-                # The server ends the connection: what would come next could be taken for the body.
+                # The server closes the connection, because the next bytes could be the body or a request.
                 assert answer.read().endswith(b"</Error>")
 
 
@@ -265,7 +265,7 @@ def test_over_http2_a_refusal_comes_before_the_body_too(server: RunningServer) -
         pytest.raises(cosxfer.NotFoundError),
     ):
         client.put_object("nosuch-1250000000", "k", bytes(MIB), expect="100-continue")
-    # It is logged once the server has seen the end of the stream.
+    # The server logs the request after the end of the stream.
     while not (seen := server.requests()):
         time.sleep(0.01)
     [request] = seen

@@ -35,7 +35,7 @@ def uploads(client: cosxfer.Client, server: RunningServer) -> tuple[str, str]:
 
 
 def signed(server: RunningServer, upload_id: str) -> str:
-    """For part 1 of the upload, and nothing else."""
+    """A signature for part 1 of the upload."""
     return sign.authorization(
         server.credentials,
         method="PUT",
@@ -60,7 +60,7 @@ def signed(server: RunningServer, upload_id: str) -> str:
         "partNumber=1&uploadId={other}",
     ],
 )
-def test_a_signed_part_is_that_part_alone(
+def test_a_signature_of_a_part_is_valid_for_that_part_only(
     client: cosxfer.Client, server: RunningServer, uploads: tuple[str, str], query: str
 ) -> None:
     own, other = uploads
@@ -72,7 +72,7 @@ def test_a_signed_part_is_that_part_alone(
         client.head_object(server.bucket, "k")
 
 
-def test_the_part_itself_is_taken(client: cosxfer.Client, server: RunningServer, uploads: tuple[str, str]) -> None:
+def test_the_signed_part_is_accepted(client: cosxfer.Client, server: RunningServer, uploads: tuple[str, str]) -> None:
     own, _ = uploads
     target = f"/{server.bucket}/k?partNumber=1&uploadId={own}"
     assert answer(server, target, signed(server, own)).startswith(b"HTTP/1.1 200")

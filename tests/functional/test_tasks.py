@@ -53,7 +53,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Poll the server, which is another process."""
+    """Poll until a condition holds; the server runs in another process."""
     end = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < end
@@ -81,7 +81,7 @@ def test_a_pause_stops_the_traffic_and_a_restart_sends_what_is_missing(
         [upload] = client.multipart_list(bucket).uploads
         listed = client.multipart_list_part(bucket, f"pause-{version}", upload_id=upload.upload_id).parts
         assert [part.part_number for part in listed] == [1, 2, 3, 4, 5]
-        # The responses to the last two may not have been here yet: the list proves their parts all the same.
+        # The responses to the last two parts may not have arrived, although the server has the parts.
         assert task.loaded // MIB >= 3
         server.set_faults([])
         assert task.restart()
@@ -127,7 +127,7 @@ def test_a_failed_upload_resumes_from_the_kept_parts(server: RunningServer, path
         assert task.result(60).verified
         again = set(Counter(parts(server)) - before)
         assert again >= set(range(1, 14)) - set(before)
-        # The one that was in flight beside it when the error came may be there without our knowing it.
+        # Another part may have been in flight when part 9 failed. It is sent again if its response was lost.
         assert len(again & set(before) - {9}) <= 1
         assert client.get_object(bucket, "failed").body == path.read_bytes()
 
@@ -149,7 +149,7 @@ def test_cancelling_an_asyncio_task_cancels_the_upload(server: RunningServer, pa
     asyncio.run(main())
 
 
-def test_a_tree_with_a_bad_file_arrives_but_for_that(server: RunningServer, tmp_path: Path) -> None:
+def test_a_tree_with_an_unreadable_file_is_uploaded_without_it(server: RunningServer, tmp_path: Path) -> None:
     root = tmp_path / "tree"
     (root / "deep").mkdir(parents=True)
     contents = {"a b+c%.txt": b"", "deep/ü?#.bin": b"x" * (2 * MIB), "deep/..b": b"y" * 17}

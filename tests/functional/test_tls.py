@@ -1,4 +1,4 @@
-"""Certificates of servers and clients, authorities, versions of TLS: over each transport and each protocol."""
+"""Certificates of servers and clients, authorities and TLS versions, over each transport and protocol."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BODY = bytes(300_000)
 
 
 def authorities(folder: Path) -> Path:
-    """A folder with the authority, and with the index by which OpenSSL finds it."""
+    """A folder with the authority and OpenSSL's hash index."""
     AUTHORITY.cert_pem.write_to_path(str(folder / "ca.pem"))
     openssl = shutil.which("openssl")
     if openssl is None:
@@ -102,7 +102,7 @@ async def test_a_certificate_of_another_authority_is_refused(kind: str, version:
 @each_protocol
 @pytest.mark.parametrize("waits", [True, False], ids=["waits for 100", "sends at once"])
 @in_loop
-async def test_httpx_asks_a_server_that_ends_connections_why(protocol: str, waits: bool) -> None:
+async def test_httpx_finds_the_reason_why_a_server_closes_connections(protocol: str, waits: bool) -> None:
     with refusing(server_context(SERVER, version=TLS13, clients_of=AUTHORITY), abrupt=True) as server:
         way = transport("httpx", client_context(AUTHORITY), protocol)
         headers = {"expect": "100-continue"} if waits else {}
@@ -193,7 +193,7 @@ async def test_the_authorities_may_be_a_file_by_text_or_by_path(kind: str, form:
 
 @each_transport
 @in_loop
-async def test_authorities_of_the_environment_that_are_not_there_are_a_usage_error(
+async def test_missing_authorities_of_the_environment_are_a_usage_error(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing"))

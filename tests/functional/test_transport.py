@@ -31,7 +31,7 @@ BODY = random.Random(3).randbytes(5 * MIB + 77)
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """How a client reaches the server."""
+    """A server, and the transport and protocol by which a client reaches it."""
 
     server: RunningServer
     settings: dict[str, Any]
@@ -70,7 +70,7 @@ def way(request: pytest.FixtureRequest, transport: str, servers: dict[bool, Runn
 
 
 @in_loop
-async def test_objects_of_any_size_go_and_come(way: Way, tmp_path: Path) -> None:
+async def test_objects_of_any_size_are_put_and_got(way: Way, tmp_path: Path) -> None:
     async with way.client() as client:
         for size in (0, 1, 16384, 65536, len(BODY)):
             await client.put_object(way.server.bucket, f"object-{size}", BODY[:size])
@@ -159,7 +159,7 @@ def of_a_cancelled_future() -> Iterator[bytes]:
 
 
 class CancelledWhenSent(io.BytesIO):
-    """It can be read once, for its digests."""
+    """A file object that can be read once, for the digests; the next read raises CancelledError."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size and self.ended:
@@ -174,7 +174,7 @@ class CancelledWhenSent(io.BytesIO):
 @in_loop
 @pytest.mark.parametrize("make", [of_a_cancelled_task, of_a_cancelled_future, lambda: CancelledWhenSent(BODY)])
 @pytest.mark.parametrize("length", [None, len(BODY)])
-async def test_a_body_that_is_cancelled_from_within_ends_the_call_with_an_error(
+async def test_a_body_that_raises_cancelled_error_ends_the_call_with_an_error(
     way: Way, make: Callable[[], Any], length: int | None
 ) -> None:
     async with way.client() as client, asyncio.timeout(30):
@@ -204,7 +204,7 @@ async def test_a_body_that_cancels_the_task_that_reads_it_ends_the_call(way: Way
 
 
 @in_loop
-async def test_an_upload_that_is_cancelled_while_its_body_is_waited_for_is_cancelled(way: Way) -> None:
+async def test_an_upload_can_be_cancelled_while_it_waits_for_its_body(way: Way) -> None:
     begun = asyncio.Event()
 
     async def body() -> AsyncIterator[bytes]:
@@ -225,7 +225,7 @@ async def test_an_upload_that_is_cancelled_while_its_body_is_waited_for_is_cance
 
 
 @in_loop
-async def test_a_file_object_is_read_beside_the_event_loop(way: Way) -> None:
+async def test_a_file_object_is_read_outside_the_event_loop(way: Way) -> None:
     loop_thread = threading.current_thread()
     readers: list[threading.Thread] = []
 
@@ -283,7 +283,7 @@ def test_a_client_that_was_not_closed_leaves_no_thread_and_no_descriptor(
 
 
 @in_loop
-async def test_an_error_that_is_kept_holds_no_descriptor_of_its_client(servers: dict[bool, RunningServer]) -> None:
+async def test_a_kept_error_holds_no_descriptor_of_its_client(servers: dict[bool, RunningServer]) -> None:
     pytest.importorskip("cosxfer._native.wire")
     server = servers[False]
     server.set_faults([{"operation": "put_object", "do": "reset"}])
@@ -303,7 +303,7 @@ async def test_an_error_that_is_kept_holds_no_descriptor_of_its_client(servers: 
 
 
 @in_loop
-async def test_an_httpx_client_of_the_callers_own_is_used_and_left_open(servers: dict[bool, RunningServer]) -> None:
+async def test_an_httpx_client_of_the_caller_is_used_and_left_open(servers: dict[bool, RunningServer]) -> None:
     seen: list[str] = []
 
     async def note(request: httpx.Request) -> None:
@@ -320,7 +320,7 @@ async def test_an_httpx_client_of_the_callers_own_is_used_and_left_open(servers:
 
 
 @in_loop
-async def test_the_rate_limit_holds_on_each_transport(transport: str, servers: dict[bool, RunningServer]) -> None:
+async def test_the_rate_limit_applies_to_each_transport(transport: str, servers: dict[bool, RunningServer]) -> None:
     server = servers[False]
     loop = asyncio.get_running_loop()
     async with cosxfer.AsyncClient(
@@ -329,7 +329,7 @@ async def test_the_rate_limit_holds_on_each_transport(transport: str, servers: d
     ) as client:  # fmt: skip
         began = loop.time()
         await asyncio.gather(*(client.put_object(server.bucket, f"rate-{n}", bytes(500_000)) for n in range(4)))
-        # A tenth of a second may go in one burst; a slow machine only takes longer.
+        # The first tenth of a second may be sent in one burst. A slow machine only takes longer.
         assert loop.time() - began >= (2e6 - 4e5) / 4e6 * 0.95
 
 
@@ -365,7 +365,7 @@ async def test_https_to_an_http_port_is_reported_without_a_retry(
 @in_loop
 async def test_an_ipv6_address_has_brackets_in_messages(transport: str) -> None:
     with socket.socket(socket.AF_INET6) as taken:
-        taken.bind(("::1", 0))  # and does not listen
+        taken.bind(("::1", 0))  # reserves the port without listening
         port = taken.getsockname()[1]
         async with cosxfer.AsyncClient(
             endpoint=f"http://[::1]:{port}",
