@@ -1,4 +1,4 @@
-"""What the unit tests share: no test waits, and none sees the machine's own credentials."""
+"""Fixtures for all unit tests: no test waits, and none sees the machine's own credentials."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses before retries, which are noted and not waited for."""
+    """Records the pauses before retries instead of waiting."""
     seconds: list[float] = []
 
     async def note(delay: float) -> None:

@@ -1,4 +1,4 @@
-"""Trees that are deeper than a path may be long, made and removed by steps."""
+"""Trees deeper than the longest path, created and removed step by step."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 
 @contextmanager
 def deep_folder(root: Path, names: list[str]) -> Iterator[int]:
-    """Make the folders ``names``, each in the one before, below ``root``; gives a descriptor of the last one.
+    """Create nested folders ``names`` below ``root``, and give a descriptor of the innermost one.
 
-    All of ``root`` is removed at the end: what removes temporary folders recurses.
+    All of ``root`` is removed at the end, because pytest's own removal would recurse too deeply.
     """
     root.mkdir()
     fd = os.open(root, os.O_RDONLY)
@@ -30,7 +30,7 @@ def deep_folder(root: Path, names: list[str]) -> Iterator[int]:
 
 
 def write_at(fd: int, name: str, content: bytes) -> None:
-    """Make a file in the folder that ``fd`` is of."""
+    """Create a file in the folder with the descriptor ``fd``."""
     file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, dir_fd=fd)
     try:
         os.write(file, content)

@@ -1,4 +1,4 @@
-"""COS in memory, behind `MemoryTransport`: it checks signatures and digests, and fails as its script says."""
+"""An in-memory COS behind `MemoryTransport`. It checks signatures and digests, and fails as a test scripts it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Do = Callable[[HttpRequest, Callable[[], HttpResponse]], Answer]
 
 @dataclass
 class Call:
-    """One request that arrived."""
+    """One request that was received."""
 
     operation: str
     part: int | None
@@ -42,7 +42,7 @@ class Call:
 
 @dataclass
 class Fault:
-    """Replaces the answers to the next ``times`` requests of this operation (and part)."""
+    """Replaces the responses to the next ``times`` requests of this operation (and part)."""
 
     operation: str
     do: Do
@@ -66,14 +66,14 @@ class Stored:
 
 @dataclass
 class FakeCos:
-    """One bucket."""
+    """A COS with one bucket."""
 
     secrets: dict[str, str] = field(default_factory=lambda: {SECRET_ID: SECRET_KEY})
     tokens: set[str] = field(default_factory=set)
-    """Session tokens that are valid now; a request with another one gets ExpiredToken."""
+    """Valid session tokens; a request with another token gets ExpiredToken."""
     clock: Callable[[], float] = time.time
     with_crc64: bool = True
-    """False: as an old server, which sends no CRC64."""
+    """False: behave like an old server, which sends no CRC64."""
     objects: dict[str, Stored] = field(default_factory=dict)
     uploads: dict[str, Upload] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
@@ -268,7 +268,7 @@ def _operation(method: str, key: str, params: dict[str, str]) -> str:
     return {"PUT": "put_object", "GET": "get_object", "HEAD": "head_object", "DELETE": "delete_object"}[method]
 
 
-# -- answers ------------------------------------------------------------------------------------------------------
+# -- responses ----------------------------------------------------------------------------------------------------
 
 
 def document(root: str, fields: xml.Tree, *, status: int = 200) -> HttpResponse:
@@ -285,12 +285,12 @@ def error(status: int, code: str, *, headers: dict[str, str] | None = None, mess
 
 
 def refuse(status: int, code: str, *, headers: dict[str, str] | None = None) -> Do:
-    """Answer with an error; nothing is done."""
+    """Respond with an error and do nothing."""
     return lambda request, proceed: error(status, code, headers=headers)
 
 
 class Hang:
-    """Never responds. ``arrived`` says that a request has come."""
+    """Never responds. ``arrived`` is set when a request has come."""
 
     def __init__(self) -> None:
         self.arrived = asyncio.Event()
@@ -302,18 +302,18 @@ class Hang:
 
 
 def lose_request(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
-    """The connection breaks before the server has seen the request."""
+    """Break the connection before the server has received the request."""
     raise TransportError("the connection broke", url=request.url)
 
 
 def lose_answer(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
-    """The server does what it is asked, and the connection breaks before the answer is here."""
+    """Carry out the request, then break the connection before the response arrives."""
     proceed()
     raise TransportError("the connection broke", url=request.url)
 
 
 def change(*, body: Callable[[bytes], bytes] | None = None, **headers: str | None) -> Do:
-    """The right thing is done, but the answer is another: a new body, headers replaced, or left out where None."""
+    """Carry out the request, but change the response: replace its body and headers; None removes a header."""
 
     def do(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
         answer = proceed()

@@ -10,7 +10,7 @@ from cosxfer.limits import KIB
 
 
 def content_of(size: int) -> bytes:
-    """Bytes in which no two MiB are alike."""
+    """Bytes in which every MiB is different."""
     return b"".join(hashlib.sha256(n.to_bytes(8, "big")).digest() * 32 for n in range(-(-size // KIB)))[:size]
 
 
@@ -20,10 +20,10 @@ def write(path: Path, size: int) -> Path:
 
 
 def rewrite(path: Path, content: bytes) -> None:
-    """Write ``content`` so that the mtime shows it.
+    """Write ``content`` and make sure that the mtime changes.
 
-    Times have the granularity of the kernel's clock, some milliseconds on older kernels: a write that follows the last
-    one at once may leave the mtime as it was. The file is touched until its mtime has moved.
+    Timestamps have the granularity of the kernel's clock, some milliseconds on older kernels, so a quick second write
+    may leave the mtime unchanged. The file is touched until its mtime has changed.
     """
     before = path.stat()
     path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""How the command words an error."""
+"""Error messages of the command."""
 
 from __future__ import annotations
 

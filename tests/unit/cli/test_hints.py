@@ -1,4 +1,4 @@
-"""What the command finds out after a failure."""
+"""Hints that the command adds after a failure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def caused(error: CosxferError) -> CosxferError:
         (TransportError("the server closed the connection"), True),
         (ProtocolError("the response does not begin with HTTP/1.1"), True),
         (ServerError("bad request", status=400), True),
-        # There was an answer of COS's before.
+        # COS had responded before.
         (caused(ProtocolError("the response does not begin with HTTP/1.1")), False),
         (ServerError("no", status=400, code="InvalidArgument"), False),
         (ServerError("no", status=503), False),

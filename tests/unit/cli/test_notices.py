@@ -11,7 +11,7 @@ from cosxfer.ops import session
 
 
 class Told:
-    """Notices with a clock of their own."""
+    """Notices with a fake clock."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -1,4 +1,4 @@
-"""What is shown of a long upload. Hashing waits for the sending: a rate of its own is in the summary alone."""
+"""The display of a long upload. Hashing waits for sending, so only the summary shows its rate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cosxfer.models import Progress
 HALF = Progress(loaded=50_000_000, total=100_000_000, speed=25e6, percent=0.5)
 
 
-def test_lines_give_the_rate_of_the_sending(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_show_the_send_rate(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([1.0, 1.0, 7.0, 7.0])
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     with progress.display(activities=("hashing", "sending")) as shown:
@@ -26,7 +26,7 @@ def test_lines_give_the_rate_of_the_sending(capfd: pytest.CaptureFixture[str], m
     ]
 
 
-def test_bars_give_the_rate_of_the_sending() -> None:
+def test_bars_show_the_send_rate() -> None:
     screen = io.StringIO()
     shown = progress.bars(Console(file=screen, force_terminal=True, width=100), ("hashing", "sending"))
     for activity in ("hashing", "sending"):

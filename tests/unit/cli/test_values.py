@@ -30,11 +30,11 @@ from cosxfer.figures import counted, human_bytes, human_rate, human_time
         (b"bad\xff".decode("utf-8", "surrogateescape"), "bad\\xff"),
     ],
 )
-def test_nothing_that_is_shown_controls_the_terminal(text: str, shown: str) -> None:
+def test_text_that_is_shown_cannot_control_the_terminal(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 
-def test_figures_are_for_people() -> None:
+def test_figures_are_human_readable() -> None:
     assert [human_bytes(n) for n in (0, 1023, 1536, 5 << 40)] == ["0 B", "1023 B", "1.5 KiB", "5.0 TiB"]
     assert [human_rate(n, 2) for n in (0, 1000, 4e6, 3e9)] == ["0.0 kB/s", "0.5 kB/s", "2.0 MB/s", "1.50 GB/s"]
     assert [human_time(n) for n in (0.4, 59.4, 61, 3600, 7265)] == [
@@ -70,7 +70,7 @@ def test_the_key_is_the_files_name_if_the_destination_has_none(text: str, file: 
 
 
 @pytest.mark.parametrize("text", ["./-", ".//-", "-/", "/-", "a/-", "--", "- "])
-def test_a_path_is_a_stream_only_as_a_dash_alone(text: str) -> None:
+def test_only_a_single_dash_is_a_stream(text: str) -> None:
     assert parse_source("-") is None
     assert parse_source(text) == Path(text)
 
@@ -89,7 +89,7 @@ def test_metadata_may_look_like_a_header(name: str) -> None:
 
 
 @pytest.mark.parametrize("end", ["/", "//", "/.", "/./"])
-def test_a_slash_behind_a_file_is_refused_as_the_kernel_does(tmp_path: Path, end: str) -> None:
+def test_a_slash_after_a_file_name_is_refused(tmp_path: Path, end: str) -> None:
     (tmp_path / "file").touch()
     for parse in (parse_source, parse_output):
         with pytest.raises(UsageError, match="a / at the end names a directory, and that is none"):

@@ -40,7 +40,7 @@ OFFICE = "application/vnd.openxmlformats-officedocument."
         ("a.mkv", "video/x-matroska"),
         ("a.apk", "application/vnd.android.package-archive"),
         ("a.exe", "application/octet-stream"),
-        # The last ending counts, in any case.
+        # The last extension counts, in upper or lower case.
         ("A.HTML", "text/html"),
         ("photo.JPG", "image/jpeg"),
         ("v1.2/report.final.PDF", "application/pdf"),
@@ -104,7 +104,7 @@ def test_each_extension_is_in_the_table_once() -> None:
 
 
 def test_the_types_that_python_knows_are_in_the_table() -> None:
-    """Python's own table, without the machine's: none of its endings lost its type."""
+    """Every extension in Python's own table, without the machine's, has a type."""
     known = mimetypes.MimeTypes(filenames=()).types_map[1]
     plain = {"application/octet-stream"}
     web = ("image/", "video/", "audio/", "font/", "text/html", "text/css", "text/csv", "application/pdf")

@@ -1,4 +1,4 @@
-"""From a template to an address, or a message that says what is wrong with it."""
+"""A template gives an address, or an error that says what is wrong with it."""
 
 from __future__ import annotations
 

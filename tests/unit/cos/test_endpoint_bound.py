@@ -1,4 +1,4 @@
-"""An address that is of one bucket or one region takes nothing for another."""
+"""An address that belongs to one bucket or region accepts no other."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ IN_GUANGZHOU = [
 def test_a_region_other_than_that_of_the_address_is_refused(template: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(cosxfer.UsageError, match="in the region ap-guangzhou, but the region is ap-shanghai"):
         client(template, Recorder(), region="ap-shanghai")
-    # That of the environment is for addresses that need one.
+    # COS_REGION is only for addresses that need a region.
     monkeypatch.setenv("COS_REGION", "ap-shanghai")
     recorder = Recorder()
 
@@ -238,7 +238,7 @@ def test_the_global_address_accepts_any_region() -> None:
     assert len(recorder.sent) == 2
 
 
-def test_a_domain_of_ones_own_is_bound_to_its_first_region() -> None:
+def test_a_custom_domain_is_bound_to_its_first_region() -> None:
     recorder = Recorder()
 
     async def main() -> None:

@@ -39,7 +39,7 @@ def test_a_key_is_kept_but_for_one_slash_or_refused(key: str) -> None:
         return
     assert kept == key.removeprefix("/")
     assert kept
-    # However many slashes are simplified on the way, it stays a name.
+    # It stays a name, no matter how many slashes a proxy or server collapses.
     assert posixpath.normpath("/" + kept).strip("/")
 
 

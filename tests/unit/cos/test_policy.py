@@ -1,4 +1,4 @@
-"""The policy of a form: the published example, what is pinned, and what does not pass."""
+"""The policy of a form: the published example, the pinned fields, and the forms that fail."""
 
 from __future__ import annotations
 

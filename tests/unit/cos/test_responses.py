@@ -1,4 +1,4 @@
-"""A response becomes a record or an error: by its status, then its code, then its body."""
+"""A response becomes a record or an error, by its status, then its code, then its body."""
 
 from __future__ import annotations
 

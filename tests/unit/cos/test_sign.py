@@ -1,4 +1,4 @@
-"""The COS signature: the published vectors, and that what is made is accepted and nothing else is."""
+"""The COS signature: the published vectors, and that only our own signatures are accepted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cosxfer.cos.requests import target
 from cosxfer.credentials import Credentials
 from cosxfer.errors import UsageError
 
-# Published examples, no live keys.
+# Keys of published examples; they are not live.
 SDK_ID, SDK_KEY = "QmFzZTY0IGlzIGEgZ2VuZXJp", "AKIDZfbOA78asKUYBcXFrJD0a1ICvR98JM"
 SDK_TIME = "1480932292;1481012292"
 SDK_HEADERS = {
@@ -71,7 +71,7 @@ def test_the_vector_of_the_go_sdk() -> None:
 
 
 def test_the_vector_of_the_post_policy_has_our_sign_key() -> None:
-    # A POST policy is signed with the same sign key; what it signs is the policy's SHA-1 alone.
+    # A POST policy is signed with the same sign key, over the policy's SHA-1 only.
     key = sign.sign_key("BQYIM75p8x0iWVFSIgqEKwFprpRSVHlz", "1567150692;1567157892")
     assert key == "39acc8c9f34ba5b19bce4e965b370cd3f62d2fba"
     to_sign = b"d5d903b8360468bc81c1311f134989bc8c8b5b89"
@@ -79,7 +79,7 @@ def test_the_vector_of_the_post_policy_has_our_sign_key() -> None:
 
 
 def test_a_signature_over_parameters_is_as_the_document_says() -> None:
-    # Built by hand from the rules: decoded path, sorted, names lower-case after encoding, '/' and space encoded.
+    # Built by hand: decoded path, sorted parameters, lower-case names after encoding, '/' and space encoded.
     made = sign.authorization(
         Credentials(secret_id="id", secret_key="key"),
         method="PUT",
@@ -128,7 +128,7 @@ def test_what_is_signed_is_accepted_for_any_unicode(
     assert parsed.secret_id == KEYS.secret_id
     assert parsed.window() == (1_700_000_000, 1_700_000_900)
     assert parsed.matches(secret_key="secret", method=method, path=path, params=params, headers=headers)
-    # A header that is not signed may be added on the way.
+    # A proxy may add an unsigned header.
     also = {**headers, "user-agent": "x", "date": "now"}
     assert parsed.matches(secret_key="secret", method=method.lower(), path=path, params=params, headers=also)
 

@@ -1,4 +1,4 @@
-"""Documents of a server that exceed what COS sends: parsing ends early, with little memory."""
+"""Documents beyond what COS sends: parsing stops early, with little memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the parts of the engine are given: the threads of a client, and a session with COS in memory."""
+"""Fixtures for the engine: the threads of a client, and a session with an in-memory COS."""
 
 from __future__ import annotations
 

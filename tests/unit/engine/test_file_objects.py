@@ -1,4 +1,4 @@
-"""A file object of a regular file that changes during the upload: its content decides, as it does for a path."""
+"""File objects whose file changes during the upload. As for a path, only a change of the content is an error."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("code", ["BadDigest", "InternalError"])
 @pytest.mark.parametrize("way", WAYS)
-def test_one_that_is_rewritten_is_sent_once(path: Path, waits: list[float], way: str, code: str) -> None:
+def test_a_rewritten_file_is_sent_once(path: Path, waits: list[float], way: str, code: str) -> None:
     sent: list[str] = []
 
     def answer(request: HttpRequest, body: bytes) -> HttpResponse:
@@ -90,7 +90,7 @@ def then(how: Callable[[Path], object], path: Path) -> Do:
 
 @pytest.mark.parametrize("way", STORED)
 @pytest.mark.parametrize("size", [SIZE, SIZE + 1])
-def test_one_that_is_rewritten_behind_its_request_says_what_the_server_has(
+def test_a_file_rewritten_after_its_request_says_what_the_server_has(
     cos: FakeCos, path: Path, way: str, size: int
 ) -> None:
     cos.fault(way, then(lambda path: rewrite(path, b"x" * size), path))
@@ -105,7 +105,7 @@ def grow(path: Path) -> None:
 
 @pytest.mark.parametrize("how", [grow, lambda path: path.chmod(0o600), lambda path: rewrite(path, content_of(SIZE))])
 @pytest.mark.parametrize("way", STORED)
-def test_one_whose_bytes_are_the_same_is_sent(
+def test_a_file_with_unchanged_bytes_is_sent(
     cos: FakeCos, path: Path, waits: list[float], way: str, how: Callable[[Path], object]
 ) -> None:
     def fails(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
@@ -120,7 +120,7 @@ def test_one_whose_bytes_are_the_same_is_sent(
     assert content == content_of(SIZE)
 
 
-def test_one_that_is_rewritten_while_it_is_hashed_is_an_error(cos: FakeCos, tmp_path: Path) -> None:
+def test_a_file_rewritten_while_it_is_hashed_is_an_error(cos: FakeCos, tmp_path: Path) -> None:
     path = write(tmp_path / "g", 3 * MIB)
 
     class Watched(io.FileIO):
@@ -152,7 +152,7 @@ def files(path: Path) -> dict[str, Callable[[], IO[bytes]]]:
 
 
 @pytest.mark.parametrize("kind", files(Path()))
-def test_the_comparison_begins_where_the_body_does(cos: FakeCos, path: Path, kind: str) -> None:
+def test_the_comparison_begins_at_the_position_of_the_body(cos: FakeCos, path: Path, kind: str) -> None:
     cos.fault("put_object", then(lambda path: os.utime(path, (1, 1)), path))
 
     async def main() -> None:
@@ -165,7 +165,7 @@ def test_the_comparison_begins_where_the_body_does(cos: FakeCos, path: Path, kin
     assert content_of(SIZE).endswith(cos.objects["k"].content)
 
 
-def test_one_that_is_spooled_in_memory_stays_there(cos: FakeCos) -> None:
+def test_a_spooled_file_in_memory_is_not_written_to_disk(cos: FakeCos) -> None:
     async def main() -> None:
         async with cos.client() as client:
             with tempfile.SpooledTemporaryFile(max_size=MIB) as file:

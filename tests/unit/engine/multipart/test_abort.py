@@ -1,4 +1,4 @@
-"""What a failed multipart upload leaves on the server: when its parts are deleted, and what is said of them."""
+"""A failed multipart upload: when its parts are deleted, and what the error says about them."""
 
 from __future__ import annotations
 
@@ -76,10 +76,10 @@ CHANGED = SourceChangedError("it changed", path="f", changed="mtime")
         (ValueError("a fault of ours"), True, False, True),
         (ValueError("a fault of ours"), True, True, False),
         (SourceError("it cannot be read", path="f"), True, True, False),
-        # A later run cannot use the parts of other content.
+        # A later run cannot use these parts, because the content changed.
         (CHANGED, True, True, True),
         (CHANGED, True, False, True),
-        # The caller who keeps parts keeps these too.
+        # With abort_on_failure=False these parts are kept too.
         (CHANGED, False, True, False),
         (not_found("NoSuchUpload"), True, True, True),
         (not_found("NoSuchUpload"), False, False, False),
@@ -87,7 +87,7 @@ CHANGED = SourceChangedError("it changed", path="f", changed="mtime")
         (not_found(""), True, True, False),
     ],
 )
-def test_the_parts_are_deleted_unless_somebody_may_go_on_with_them(
+def test_the_parts_are_deleted_unless_a_later_run_may_use_them(
     cos: FakeCos, session: Session, error: Exception, abort_on_failure: bool, restartable: bool, deleted: bool
 ) -> None:
     checkpoint = begun()
@@ -101,7 +101,7 @@ def test_the_parts_are_deleted_unless_somebody_may_go_on_with_them(
 
 
 @pytest.mark.parametrize(("parts", "count"), [(0, "0 parts"), (1, "1 part"), (2, "2 parts")])
-def test_what_is_kept_is_said_with_its_number_and_when_it_is_deleted(parts: int, count: str) -> None:
+def test_the_note_says_how_many_parts_are_kept_and_until_when(parts: int, count: str) -> None:
     begins = f"The multipart upload {ID} and its {count} "
     assert kept(begun(parts), leaving(abort_on_failure=False)) == f"{begins}were kept on the server"
     assert kept(begun(parts), leaving(restartable=True)) == (
@@ -113,7 +113,7 @@ def test_what_is_kept_is_said_with_its_number_and_when_it_is_deleted(parts: int,
 # -- deleting them ----------------------------------------------------------------------------------------------------
 
 
-def test_an_upload_that_was_never_begun_leaves_nothing_and_asks_nothing(cos: FakeCos, session: Session) -> None:
+def test_an_upload_that_never_began_needs_no_abort(cos: FakeCos, session: Session) -> None:
     outcome = asyncio.run(abort_checkpoint(session, ADDRESS, Checkpoint()))
     assert outcome == (True, "nothing was left on the server")
     assert cos.calls == []
@@ -127,7 +127,7 @@ def test_an_aborted_upload_is_forgotten(cos: FakeCos, session: Session) -> None:
     assert cos.operations() == ["multipart_abort"]
 
 
-def test_an_abort_that_fails_can_be_done_again(cos: FakeCos, session: Session) -> None:
+def test_an_abort_that_fails_can_be_repeated(cos: FakeCos, session: Session) -> None:
     cos.fault("multipart_abort", refuse(403, "AccessDenied"))
     checkpoint = begun()
     gone, said = asyncio.run(abort_checkpoint(session, ADDRESS, checkpoint))
@@ -143,12 +143,12 @@ def test_an_abort_that_fails_can_be_done_again(cos: FakeCos, session: Session) -
 def test_an_abort_is_retried_and_a_lost_response_is_not_a_failure(cos: FakeCos, session: Session) -> None:
     cos.fault("multipart_abort", lose_request)
     cos.fault("multipart_abort", lose_answer)
-    # The second attempt was carried out, so the third one finds nothing.
+    # The second attempt did the abort, so the third finds no upload.
     assert asyncio.run(abort_upload(session, ADDRESS, upload_id=ID)) == (True, GONE)
     assert cos.count("multipart_abort") == 3
 
 
-def test_a_connection_that_stays_broken_is_said_and_raises_nothing(cos: FakeCos, session: Session) -> None:
+def test_a_broken_connection_during_an_abort_is_reported_and_raises_nothing(cos: FakeCos, session: Session) -> None:
     cos.fault("multipart_abort", lose_request, times=99)
     gone, said = asyncio.run(abort_upload(session, ADDRESS, upload_id=ID))
     assert not gone
@@ -169,7 +169,7 @@ def test_an_upload_that_is_gone_may_be_an_object_if_complete_was_sent(
 
 
 @pytest.mark.parametrize("completing", [False, True])
-def test_a_404_that_is_not_of_cos_does_not_say_that_the_parts_are_gone(
+def test_a_404_from_another_server_does_not_mean_that_the_parts_are_gone(
     cos: FakeCos, session: Session, completing: bool
 ) -> None:
     proxy = HttpResponse(status=404, headers={}, body=b"<html>Not Found</html>")
@@ -185,9 +185,7 @@ def test_a_404_that_is_not_of_cos_does_not_say_that_the_parts_are_gone(
 # -- time and cancellation --------------------------------------------------------------------------------------------
 
 
-def test_an_abort_without_a_response_is_given_up(
-    cos: FakeCos, session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_abort_without_a_response_times_out(cos: FakeCos, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(abort, "ABORT_SECONDS", 0.0)
     cos.fault("multipart_abort", Hang())
     checkpoint = begun()
@@ -197,7 +195,7 @@ def test_an_abort_without_a_response_is_given_up(
     assert checkpoint.upload_id == ID
 
 
-def test_a_caller_who_is_cancelled_meanwhile_is_cancelled_and_may_abort_again(cos: FakeCos, session: Session) -> None:
+def test_an_abort_can_be_cancelled_and_repeated(cos: FakeCos, session: Session) -> None:
     checkpoint = begun()
 
     async def main() -> tuple[bool, str]:
@@ -214,11 +212,11 @@ def test_a_caller_who_is_cancelled_meanwhile_is_cancelled_and_may_abort_again(co
     assert asyncio.run(main()) == (True, ABORTED)
 
 
-# -- going on with them -----------------------------------------------------------------------------------------------
+# -- resuming from them -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("code", "forgotten"), [("", False), ("NoSuchUpload", True)])
-def test_only_cos_itself_can_say_that_the_parts_of_an_earlier_run_are_gone(
+def test_only_a_response_of_cos_means_that_the_parts_of_an_earlier_run_are_gone(
     cos: FakeCos, session: Session, workers: Workers, tmp_path: Path, code: str, forgotten: bool
 ) -> None:
     answer = refuse(404, code) if code else lambda request, proceed: HttpResponse(status=404, headers={}, body=b"no")

@@ -1,4 +1,4 @@
-"""What an interrupted upload believes when it goes on."""
+"""Which parts an interrupted upload keeps when it resumes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def checkpoint() -> Checkpoint:
     return checkpoint
 
 
-def test_what_the_server_lists_as_it_was_sent_is_kept(checkpoint: Checkpoint) -> None:
+def test_parts_that_the_server_lists_unchanged_are_kept(checkpoint: Checkpoint) -> None:
     assert checkpoint.keep_listed([listed(number) for number in (1, 2, 3, 4, 5)])[0] == 0
     assert set(checkpoint.done) == {1, 2, 4}
     assert checkpoint.loaded == 101 + 102 + 104
@@ -49,9 +49,7 @@ def test_what_the_server_lists_as_it_was_sent_is_kept(checkpoint: Checkpoint) ->
         lambda part: replace(part, part_number=3),
     ],
 )
-def test_a_part_with_another_digest_length_or_number_is_to_be_sent_again(
-    checkpoint: Checkpoint, damage: object
-) -> None:
+def test_a_part_with_another_digest_length_or_number_is_sent_again(checkpoint: Checkpoint, damage: object) -> None:
     parts = [listed(1), damage(listed(2)), listed(4)]  # type: ignore[operator]
     assert checkpoint.keep_listed(parts)[0] == 1
     assert set(checkpoint.done) == {1, 4}
@@ -62,7 +60,7 @@ def test_quotes_and_case_of_an_etag_do_not_matter(checkpoint: Checkpoint) -> Non
     assert checkpoint.keep_listed(parts)[0] == 0
 
 
-def test_a_cleared_one_begins_anew(checkpoint: Checkpoint) -> None:
+def test_a_cleared_checkpoint_starts_again(checkpoint: Checkpoint) -> None:
     checkpoint.begin_completion()
     checkpoint.clear()
     assert (checkpoint.upload_id, [*checkpoint.done], checkpoint.completing, checkpoint.loaded) == ("", [], False, 0)
@@ -72,7 +70,7 @@ def test_a_cleared_one_begins_anew(checkpoint: Checkpoint) -> None:
     ("field", "changed"),
     [("inode", "inode"), ("device", "inode"), ("size", "size"), ("mtime_ns", "mtime")],
 )
-def test_another_file_is_refused_with_what_differs(
+def test_another_file_is_refused_and_the_error_names_the_difference(
     checkpoint: Checkpoint, tmp_path: Path, field: str, changed: str
 ) -> None:
     with FileSource.open(write(tmp_path / "f", 10)) as source:
@@ -86,7 +84,7 @@ def test_another_file_is_refused_with_what_differs(
         checkpoint.check_source(source)
 
 
-def test_a_file_whose_ctime_alone_differs_is_to_be_compared(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_a_file_with_only_another_ctime_is_compared(checkpoint: Checkpoint, tmp_path: Path) -> None:
     with FileSource.open(write(tmp_path / "f", 10)) as source:
         checkpoint.begin("u", PLAN, source.identity)
         assert checkpoint.check_source(source)
@@ -103,7 +101,7 @@ def test_a_begun_upload_keeps_its_plan_until_it_is_cleared() -> None:
     assert checkpoint.plan is None
 
 
-def test_the_parts_have_the_places_at_which_they_were_hashed(checkpoint: Checkpoint) -> None:
+def test_parts_have_the_offsets_at_which_they_were_hashed(checkpoint: Checkpoint) -> None:
     assert [part.range.number for part in checkpoint.hashed()] == [1, 2, 4]
     assert [part.etag for part in checkpoint.to_complete()] == [f'"{number:032x}"' for number in (1, 2, 4)]
 

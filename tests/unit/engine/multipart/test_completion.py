@@ -1,4 +1,4 @@
-"""Complete by hand where an answer is lost: what became of it is found out, or said not to be known."""
+"""multipart_complete with a lost response: the client finds out what happened, or says that it does not know."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def completed(cos: FakeCos, fault: Do, *, times: int = 1, listed: bool = False) 
 
 
 def done_then(fault: Do) -> Do:
-    """The object is made, and the answer is another."""
+    """Create the object, but send another response."""
 
     def do(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
         proceed()
@@ -60,7 +60,7 @@ LOST: dict[str, Do] = {
 
 
 @pytest.mark.parametrize("fault", LOST.values(), ids=LOST)
-def test_the_object_of_a_lost_answer_is_found_by_its_crc64(cos: FakeCos, fault: Do) -> None:
+def test_after_a_lost_response_the_object_is_found_by_its_crc64(cos: FakeCos, fault: Do) -> None:
     result = completed(cos, fault)
     stored = cos.objects["k"]
     assert stored.content == CONTENT
@@ -69,7 +69,7 @@ def test_the_object_of_a_lost_answer_is_found_by_its_crc64(cos: FakeCos, fault: 
     assert cos.operations() == ["multipart_complete", "multipart_complete", "head_object"]
 
 
-def test_it_is_found_also_where_every_answer_is_lost(cos: FakeCos) -> None:
+def test_the_object_is_found_even_if_every_response_is_lost(cos: FakeCos) -> None:
     first = [True]
 
     def lose(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
@@ -79,7 +79,7 @@ def test_it_is_found_also_where_every_answer_is_lost(cos: FakeCos) -> None:
     assert cos.operations()[-2:] == ["multipart_list_part", "head_object"]
 
 
-def test_another_object_under_the_key_is_not_taken_for_it(cos: FakeCos) -> None:
+def test_another_object_with_the_key_is_no_proof(cos: FakeCos) -> None:
     def overwritten(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
         try:
             return lose_answer(request, proceed)
@@ -91,7 +91,7 @@ def test_another_object_under_the_key_is_not_taken_for_it(cos: FakeCos) -> None:
     assert "so the object may exist; compare it (head_object)" in notes(caught.value)
 
 
-def test_listed_parts_prove_nothing_and_that_is_said(cos: FakeCos) -> None:
+def test_listed_parts_are_no_proof_and_the_error_says_so(cos: FakeCos) -> None:
     with pytest.raises(cosxfer.NotFoundError, match="NoSuchUpload") as caught:
         completed(cos, lose_answer, listed=True)
     assert "so the object may exist; compare it (head_object)" in notes(caught.value)
@@ -106,7 +106,7 @@ def test_an_upload_that_is_still_open_was_not_completed(cos: FakeCos) -> None:
     assert cos.operations().count("head_object") == 0
 
 
-def test_an_upload_that_never_was_is_told_at_once(cos: FakeCos) -> None:
+def test_an_unknown_upload_fails_at_once(cos: FakeCos) -> None:
     cos.objects["k"] = Stored(CONTENT, {}, '"old"')
     with pytest.raises(cosxfer.NotFoundError, match="NoSuchUpload") as caught:
         completed(cos, refuse(404, "NoSuchUpload"))
@@ -114,14 +114,14 @@ def test_an_upload_that_never_was_is_told_at_once(cos: FakeCos) -> None:
     assert cos.operations() == ["multipart_complete"]
 
 
-def test_a_refusal_is_what_it_is(cos: FakeCos) -> None:
+def test_a_refusal_is_raised_without_further_requests(cos: FakeCos) -> None:
     with pytest.raises(cosxfer.ServerError, match="InvalidPart"):
         completed(cos, refuse(400, "InvalidPart"))
     assert cos.operations() == ["multipart_complete"]
 
 
-def test_a_404_that_is_not_of_cos_does_not_prove_that_the_upload_is_gone(cos: FakeCos, session: Session) -> None:
-    # An object of the same content is there from before.
+def test_a_404_from_another_server_does_not_prove_that_the_upload_is_gone(cos: FakeCos, session: Session) -> None:
+    # An older object has the same content.
     cos.objects["k"] = Stored(CONTENT, {}, '"old"')
     cos.fault("multipart_list_part", lambda request, proceed: HttpResponse(status=404, headers={}, body=b"<html>"))
     lost = cosxfer.TransportError("the connection broke", url="")
@@ -129,6 +129,6 @@ def test_a_404_that_is_not_of_cos_does_not_prove_that_the_upload_is_gone(cos: Fa
         session, ObjectAddress(BUCKET, "k"), upload_id="u", size=len(CONTENT), crc64=hashing.crc64(CONTENT)
     )
     assert asyncio.run(completion.found(lost)) is None
-    found = asyncio.run(completion.found(lost))  # COS itself says NoSuchUpload
+    found = asyncio.run(completion.found(lost))  # here COS itself responds NoSuchUpload
     assert found is not None
     assert found.etag == '"old"'

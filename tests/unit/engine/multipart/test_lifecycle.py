@@ -1,4 +1,4 @@
-"""A multipart upload on a bad day: what is sent again, what ends it, what is left on the server, and what is said."""
+"""Failures of a multipart upload: what is retried, what is fatal, what stays on the server, and what the error says."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PARTS = 4
 
 def upload(cos: FakeCos, path: Path, **options: object) -> cosxfer.UploadResult:
     async def main() -> cosxfer.UploadResult:
-        # No task is in a list from which it could be restarted: what fails is cleaned up at once.
+        # Failed tasks leave the list at once and cannot be restarted, so their parts are deleted at once.
         async with cos.client(max_finished_tasks=0) as client:
             return await client.slice_upload_file(BUCKET, "k", path, slice_size=MIB, **options)  # type: ignore[arg-type]
 
@@ -91,7 +91,7 @@ def test_a_part_that_fails_is_sent_again_and_the_progress_is_right_at_the_end(
     assert loaded[-1] == SIZE
 
 
-def test_a_part_that_an_earlier_attempt_has_stored_after_all_is_not_sent_again(cos: FakeCos, path: Path) -> None:
+def test_a_part_that_an_earlier_attempt_stored_is_not_sent_again(cos: FakeCos, path: Path) -> None:
     def stored(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
         proceed()
         return error(409, "UploadConflict")
@@ -106,8 +106,8 @@ def test_a_part_that_an_earlier_attempt_has_stored_after_all_is_not_sent_again(c
     assert reports[-1].loaded == SIZE
 
 
-def test_an_etag_that_is_no_md5_verifies_nothing_where_the_server_sends_no_crc64(cos: FakeCos, path: Path) -> None:
-    # The bucket encrypts by itself, and the answers say so.
+def test_an_etag_that_is_no_md5_verifies_nothing_without_a_crc64(cos: FakeCos, path: Path) -> None:
+    # The bucket encrypts by default, and the response headers say so.
     cos.with_crc64 = False
     cos.fault("multipart_upload", change(etag='"opaque"', x_cos_server_side_encryption="cos/kms"), times=PARTS)
 
@@ -121,25 +121,25 @@ def test_an_etag_that_is_no_md5_verifies_nothing_where_the_server_sends_no_crc64
     assert cos.count("multipart_upload") == PARTS
 
 
-def test_the_bytes_of_a_failed_attempt_are_taken_back(
+def test_the_bytes_of_a_failed_attempt_are_subtracted_from_progress(
     cos: FakeCos, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted: list[int] = []
     monkeypatch.setattr("cosxfer.engine.report.Reporter.add", lambda self, amount: counted.append(amount))
     cos.fault("multipart_upload", change(etag='"0"'), part=2, times=2)
     upload(cos, path)
-    # Hashing and sending each count the whole file; the two failed attempts go in and out.
+    # Hashing and sending each count the whole file. The two failed attempts are added and subtracted.
     assert sum(counted) == 2 * SIZE
     assert counted.count(-MIB) == 2
 
 
-def test_retry_after_is_the_least_that_is_waited(cos: FakeCos, path: Path, waits: list[float]) -> None:
+def test_the_pause_is_at_least_retry_after(cos: FakeCos, path: Path, waits: list[float]) -> None:
     cos.fault("multipart_upload", refuse(503, "SlowDown", headers={"retry-after": "7"}), part=1)
     upload(cos, path)
     assert waits == [7.0]
 
 
-def test_a_request_that_is_sent_again_says_so(cos: FakeCos, path: Path) -> None:
+def test_a_retry_is_logged(cos: FakeCos, path: Path) -> None:
     cos.fault("multipart_upload", lose_request, part=1)
     upload(cos, path)
     first, second = (call.request.headers for call in cos.calls if call.part == 1)
@@ -148,7 +148,7 @@ def test_a_request_that_is_sent_again_says_so(cos: FakeCos, path: Path) -> None:
 
 
 @pytest.mark.parametrize("operation", ["multipart_init", "multipart_complete", "put_object"])
-def test_other_requests_are_sent_again_too(cos: FakeCos, tmp_path: Path, path: Path, operation: str) -> None:
+def test_other_requests_are_retried_too(cos: FakeCos, tmp_path: Path, path: Path, operation: str) -> None:
     cos.fault(operation, refuse(503, "ServiceUnavailable"))
     upload(cos, write(tmp_path / "empty", 0) if operation == "put_object" else path)
     assert cos.count(operation) == 2
@@ -158,7 +158,7 @@ def test_other_requests_are_sent_again_too(cos: FakeCos, tmp_path: Path, path: P
 # -- an upload fails --------------------------------------------------------------------------------------------------
 
 
-def test_a_part_that_fails_for_good_ends_the_upload_and_aborts_it(cos: FakeCos, path: Path) -> None:
+def test_a_part_that_fails_permanently_aborts_the_upload(cos: FakeCos, path: Path) -> None:
     cos.fault("multipart_upload", refuse(403, "AccessDenied"), part=3, times=9)
     failure = fails(cos, path)
     assert failure.part_number == 3
@@ -173,7 +173,7 @@ def test_a_part_that_fails_for_good_ends_the_upload_and_aborts_it(cos: FakeCos, 
     assert not cos.uploads
 
 
-def test_a_part_that_keeps_failing_says_how_often_it_was_sent(cos: FakeCos, path: Path, waits: list[float]) -> None:
+def test_the_error_says_how_often_a_failing_part_was_sent(cos: FakeCos, path: Path, waits: list[float]) -> None:
     cos.fault("multipart_upload", lose_request, part=2, times=99)
     failure = fails(cos, path)
     assert cos.count("multipart_upload", 2) == 5
@@ -183,7 +183,7 @@ def test_a_part_that_keeps_failing_says_how_often_it_was_sent(cos: FakeCos, path
     assert len(waits) == 4
 
 
-def test_bytes_that_are_stored_wrong_again_and_again_are_never_completed(cos: FakeCos, path: Path) -> None:
+def test_an_upload_with_repeatedly_corrupted_parts_is_never_completed(cos: FakeCos, path: Path) -> None:
     cos.fault("multipart_upload", change(x_cos_hash_crc64ecma="1"), part=2, times=99)
     failure = fails(cos, path)
     assert isinstance(failure.__cause__, cosxfer.IntegrityError)
@@ -191,7 +191,7 @@ def test_bytes_that_are_stored_wrong_again_and_again_are_never_completed(cos: Fa
     assert cos.count("multipart_complete") == 0
 
 
-def test_an_abort_that_fails_itself_is_told(cos: FakeCos, path: Path) -> None:
+def test_an_abort_that_fails_is_reported(cos: FakeCos, path: Path) -> None:
     cos.fault("multipart_upload", refuse(403, "AccessDenied"), part=1)
     cos.fault("multipart_abort", refuse(403, "AccessDenied"), times=9)
     failure = fails(cos, path)
@@ -201,7 +201,7 @@ def test_an_abort_that_fails_itself_is_told(cos: FakeCos, path: Path) -> None:
         assert told in str(failure)
 
 
-def test_an_abort_that_hangs_is_given_up(cos: FakeCos, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_abort_that_hangs_times_out(cos: FakeCos, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cosxfer.engine.multipart.abort.ABORT_SECONDS", 0.0)
 
     cos.fault("multipart_upload", refuse(403, "AccessDenied"), part=1)
@@ -211,7 +211,7 @@ def test_an_abort_that_hangs_is_given_up(cos: FakeCos, path: Path, monkeypatch: 
     assert "no response in 0 s" in str(failure)
 
 
-def test_an_abort_of_an_upload_that_is_gone_is_as_good_as_done(cos: FakeCos, path: Path) -> None:
+def test_aborting_a_missing_upload_counts_as_success(cos: FakeCos, path: Path) -> None:
     cos.fault("multipart_upload", refuse(404, "NoSuchUpload"), part=1, times=9)
     cos.fault("multipart_abort", refuse(404, "NoSuchUpload"))
     failure = fails(cos, path)
@@ -219,7 +219,7 @@ def test_an_abort_of_an_upload_that_is_gone_is_as_good_as_done(cos: FakeCos, pat
     assert "no longer on the server" in str(failure)
 
 
-def test_the_parts_are_kept_when_asked_for(cos: FakeCos, path: Path) -> None:
+def test_the_parts_are_kept_on_request(cos: FakeCos, path: Path) -> None:
     cos.fault("multipart_upload", refuse(403, "AccessDenied"), part=4)
     failure = fails(cos, path, abort_on_failure=False, async_limit=1)
     assert not failure.aborted
@@ -245,7 +245,7 @@ def test_an_initiate_without_an_upload_id_is_a_protocol_error(cos: FakeCos, path
 # -- Complete ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_lost_answer_to_complete_is_a_success_when_the_object_is_there(cos: FakeCos, path: Path) -> None:
+def test_a_lost_response_to_complete_is_a_success_if_the_object_exists(cos: FakeCos, path: Path) -> None:
     cos.fault("multipart_complete", lose_answer)
     result = upload(cos, path)
     assert result.verified_by == "crc64"
@@ -254,7 +254,7 @@ def test_a_lost_answer_to_complete_is_a_success_when_the_object_is_there(cos: Fa
     assert cos.operations()[-1] == "head_object"
 
 
-def test_answers_to_complete_that_are_all_lost_are_a_success_when_the_object_is_there(cos: FakeCos, path: Path) -> None:
+def test_losing_all_responses_to_complete_is_a_success_if_the_object_exists(cos: FakeCos, path: Path) -> None:
     first = [True]
 
     def lose(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
@@ -266,8 +266,8 @@ def test_answers_to_complete_that_are_all_lost_are_a_success_when_the_object_is_
     assert cos.count("multipart_complete") == 5
 
 
-def test_a_lost_answer_to_complete_is_a_failure_while_the_upload_is_still_open(cos: FakeCos, path: Path) -> None:
-    # An object of the same content is there from before: it proves nothing.
+def test_a_lost_response_to_complete_is_a_failure_if_the_upload_is_still_open(cos: FakeCos, path: Path) -> None:
+    # An older object has the same content, which proves nothing.
     cos.fault("multipart_complete", lose_request, times=99)
     cos.objects["k"] = Stored(content_of(SIZE), {}, '"old"')
     with pytest.raises(cosxfer.UploadError) as caught:
@@ -279,7 +279,7 @@ def test_a_lost_answer_to_complete_is_a_failure_while_the_upload_is_still_open(c
     assert cos.count("multipart_list_part") == 1
 
 
-def test_an_upload_that_vanished_during_complete_is_not_called_aborted(cos: FakeCos, path: Path) -> None:
+def test_an_upload_that_vanished_during_complete_is_not_reported_as_aborted(cos: FakeCos, path: Path) -> None:
     cos.fault("multipart_complete", lose_answer)
     cos.fault("head_object", lose_request, times=99)
     with pytest.raises(cosxfer.UploadError, match="so the object may exist") as caught:
@@ -287,7 +287,7 @@ def test_an_upload_that_vanished_during_complete_is_not_called_aborted(cos: Fake
     assert not caught.value.aborted
 
 
-def test_a_lost_answer_to_initiate_is_told(cos: FakeCos, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_lost_response_to_initiate_is_logged(cos: FakeCos, path: Path, caplog: pytest.LogCaptureFixture) -> None:
     cos.fault("multipart_init", lose_answer)
     result = upload(cos, path)
     assert result.retries == 1
@@ -295,7 +295,7 @@ def test_a_lost_answer_to_initiate_is_told(cos: FakeCos, path: Path, caplog: pyt
     assert "an empty multipart upload of this key may stay on the server" in caplog.text
 
 
-def test_the_key_of_an_encrypted_object_goes_along_with_every_request_for_it(cos: FakeCos, path: Path) -> None:
+def test_the_customer_key_is_sent_with_every_request_that_needs_it(cos: FakeCos, path: Path) -> None:
     cos.with_crc64 = False
     upload(cos, path, sse_customer_algorithm="AES256", sse_customer_key="a2V5", sse_customer_key_md5="bWQ1")
     for call in cos.calls:
@@ -304,7 +304,7 @@ def test_the_key_of_an_encrypted_object_goes_along_with_every_request_for_it(cos
     assert cos.count("head_object") == 1
 
 
-def test_a_part_repeats_what_it_must_of_the_other_headers(cos: FakeCos, path: Path) -> None:
+def test_a_part_repeats_the_headers_that_apply_to_parts(cos: FakeCos, path: Path) -> None:
     upload(cos, path, headers={"X-Cos-Traffic-Limit": "819200", "x-cos-meta-a": "b"})
     for call in cos.calls:
         limited = "x-cos-traffic-limit" in call.request.headers
@@ -312,7 +312,7 @@ def test_a_part_repeats_what_it_must_of_the_other_headers(cos: FakeCos, path: Pa
         assert ("x-cos-meta-a" in call.request.headers) == (call.operation == "multipart_init")
 
 
-def test_another_object_under_the_key_is_not_taken_for_ours(cos: FakeCos, path: Path) -> None:
+def test_another_object_with_the_key_is_not_mistaken_for_ours(cos: FakeCos, path: Path) -> None:
     def overwritten(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
         proceed()
         cos.objects["k"] = Stored(b"x" * SIZE, {}, '"theirs"')
@@ -356,17 +356,17 @@ def test_an_error_inside_a_200_after_the_object_was_made_is_resolved(cos: FakeCo
 
 
 @pytest.mark.parametrize("cut", [lambda body: body[:-30], lambda body: b"", lambda body: b"   ", lambda body: b"<a/>"])
-def test_an_answer_to_complete_that_is_cut_off_is_no_success_by_itself(
+def test_a_truncated_response_to_complete_is_checked_with_head(
     cos: FakeCos, path: Path, cut: Callable[[bytes], bytes]
 ) -> None:
     cos.fault("multipart_complete", change(body=cut))
     result = upload(cos, path)
-    # Asked again, the upload is gone, and the object that is there is the file.
+    # The retry finds no upload, and HEAD shows that the object is the file.
     assert cos.operations()[-3:] == ["multipart_complete", "multipart_complete", "head_object"]
     assert result.verified
 
 
-def test_an_answer_to_complete_that_is_always_cut_off_and_without_an_object_fails(cos: FakeCos, path: Path) -> None:
+def test_truncated_responses_to_complete_without_an_object_are_a_failure(cos: FakeCos, path: Path) -> None:
     answer = document("CompleteMultipartUploadResult", [("Key", "k")])
     cos.fault("multipart_complete", lambda request, proceed: answer, times=99)
     failure = fails(cos, path)
@@ -374,7 +374,7 @@ def test_an_answer_to_complete_that_is_always_cut_off_and_without_an_object_fail
     assert failure.aborted
 
 
-def test_an_object_with_another_crc64_is_told_and_not_called_done(cos: FakeCos, path: Path) -> None:
+def test_an_object_with_another_crc64_is_an_error(cos: FakeCos, path: Path) -> None:
     cos.fault("multipart_complete", change(x_cos_hash_crc64ecma="17"))
     with pytest.raises(cosxfer.UploadError, match="checksum mismatch: server CRC64 17") as caught:
         upload(cos, path)
@@ -393,13 +393,13 @@ def test_a_crc64_in_the_body_of_complete_is_compared_too(cos: FakeCos, path: Pat
         upload(cos, path)
 
 
-def test_without_a_crc64_in_complete_the_object_is_asked_for_it(cos: FakeCos, path: Path) -> None:
+def test_without_a_crc64_in_complete_the_client_sends_head(cos: FakeCos, path: Path) -> None:
     cos.fault("multipart_complete", change(x_cos_hash_crc64ecma=None))
     assert upload(cos, path).verified_by == "crc64"
     assert cos.operations()[-1] == "head_object"
 
 
-def test_an_object_that_cannot_be_checked_after_complete_is_told_with_its_upload(cos: FakeCos, path: Path) -> None:
+def test_the_error_of_an_object_that_cannot_be_checked_names_its_upload(cos: FakeCos, path: Path) -> None:
     cos.fault("multipart_complete", change(x_cos_hash_crc64ecma=None))
     cos.fault("head_object", refuse(403, "AccessDenied"))
     with pytest.raises(cosxfer.UploadError, match="was completed, but") as caught:
@@ -448,7 +448,7 @@ def test_a_file_that_changes_between_parts_ends_the_upload_and_aborts_it(
     assert "upload-1 was aborted" in " ".join(caught.value.__notes__)
 
 
-def test_a_failing_part_of_a_file_that_changed_is_told_as_the_change(cos: FakeCos, path: Path) -> None:
+def test_if_the_file_changed_a_failing_part_is_reported_as_the_change(cos: FakeCos, path: Path) -> None:
     def do(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
         rewrite(path, b"y" * SIZE)
         return error(400, "BadDigest")
@@ -469,9 +469,7 @@ def others() -> set[asyncio.Task[object]]:
 
 
 @pytest.mark.parametrize("operation", ["multipart_upload", "multipart_complete"])
-def test_a_cancelled_upload_is_aborted_on_the_server_and_leaves_nothing_running(
-    cos: FakeCos, path: Path, operation: str
-) -> None:
+def test_a_cancelled_upload_is_aborted_and_leaves_nothing_running(cos: FakeCos, path: Path, operation: str) -> None:
     async def main() -> None:
         hang = Hang()
         cos.fault(operation, hang, times=2)
@@ -481,7 +479,7 @@ def test_a_cancelled_upload_is_aborted_on_the_server_and_leaves_nothing_running(
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await asyncio.sleep(0)  # what the garbage collector closes, it closes in a task of its own
+        await asyncio.sleep(0)  # the garbage collector closes generators in a new task
         await asyncio.sleep(0)
         assert not others()
         assert cos.operations()[-1] == "multipart_abort"
@@ -490,7 +488,9 @@ def test_a_cancelled_upload_is_aborted_on_the_server_and_leaves_nothing_running(
 
     asyncio.run(main())
     for thread in threading.enumerate():
-        if thread.name.startswith("cosxfer") and not thread.name.startswith("cosxfer-thread"):  # shared, and idle
+        if thread.name.startswith("cosxfer") and not thread.name.startswith(
+            "cosxfer-thread"
+        ):  # a shared thread that is idle
             thread.join(10)
             assert not thread.is_alive()
 
@@ -530,7 +530,7 @@ def test_a_failure_leaves_no_task_and_no_lost_exception(cos: FakeCos, path: Path
     assert not lost
 
 
-def test_never_more_parts_are_under_way_than_allowed(cos: FakeCos, tmp_path: Path) -> None:
+def test_the_limit_of_parts_in_flight_is_respected(cos: FakeCos, tmp_path: Path) -> None:
     path = write(tmp_path / "g", 9 * MIB)
     now = most = 0
 

@@ -32,7 +32,7 @@ def others() -> set[asyncio.Task[object]]:
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7])
 @pytest.mark.parametrize("limit", [1, 2, 9])
-def test_every_item_is_worked_on_once_in_order_and_never_too_many_at_a_time(count: int, limit: int) -> None:
+def test_every_item_is_processed_once_in_order_within_the_limit(count: int, limit: int) -> None:
     begun: list[int] = []
     now = most = 0
 
@@ -64,7 +64,7 @@ def test_no_more_items_are_taken_than_the_window_and_its_queue_hold() -> None:
         task = asyncio.create_task(run_window(counted(), lambda _: asyncio.Event().wait(), limit=3))  # type: ignore[arg-type,return-value]
         for _ in range(50):
             await asyncio.sleep(0)
-        # Three under way, three in the queue, one in the producer's hand.
+        # Three running, three in the queue, and one that the producer holds.
         assert taken == 7
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -74,7 +74,7 @@ def test_no_more_items_are_taken_than_the_window_and_its_queue_hold() -> None:
     asyncio.run(main())
 
 
-def test_the_first_error_ends_everything_and_is_raised_as_it_is() -> None:
+def test_the_first_error_ends_everything_and_is_raised_unchanged() -> None:
     cause = ValueError("the cause")
     cancelled: list[int] = []
 
@@ -97,7 +97,7 @@ def test_the_first_error_ends_everything_and_is_raised_as_it_is() -> None:
     assert sorted(cancelled) == [0, 1]
 
 
-def test_an_error_of_the_items_ends_the_work() -> None:
+def test_an_error_of_the_item_source_ends_the_work() -> None:
     async def broken() -> AsyncGenerator[int, None]:
         yield 1
         raise LookupError("no second item")

@@ -1,4 +1,4 @@
-"""What an append asks the object, where its answer was lost."""
+"""An append whose response was lost checks the object."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def appended(cos: FakeCos, **given: Any) -> None:
     asyncio.run(main())
 
 
-def test_the_object_is_asked_with_its_customers_key(cos: FakeCos) -> None:
+def test_the_object_is_checked_with_its_customer_key(cos: FakeCos) -> None:
     for given in (KEY, {"headers": HEADERS}):
         cos.objects.clear()
         cos.calls.clear()
@@ -42,14 +42,14 @@ def test_the_object_is_asked_with_its_customers_key(cos: FakeCos) -> None:
         assert cos.objects["log"].content == b"one two"
 
 
-def test_the_object_is_asked_without_a_key_where_there_is_none(cos: FakeCos) -> None:
+def test_the_object_is_checked_without_a_key_if_none_is_given(cos: FakeCos) -> None:
     appended(cos, metadata={"a": "b"}, traffic_limit=819_200)
     for call in cos.calls[2:]:
         assert not any(name.startswith(SSE) or "meta" in name or "limit" in name for name in call.request.headers)
 
 
 def lost_while_others_append(cos: FakeCos, other: bytes) -> Do:
-    """The append is made, then another one, and only the first one's answer is lost."""
+    """Do the append and another client's append, then lose the response to the first."""
 
     def do(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
         assert proceed().status == 200
@@ -60,21 +60,21 @@ def lost_while_others_append(cos: FakeCos, other: bytes) -> Do:
 
 
 @pytest.mark.parametrize("before", [b"", b"one"])
-def test_an_append_that_others_have_followed_is_found(cos: FakeCos, before: bytes) -> None:
+def test_an_append_followed_by_others_is_found(cos: FakeCos, before: bytes) -> None:
     if before:
         cos.objects["log"] = Stored(before, {}, '"opaque"')
     cos.fault("append_object", lost_while_others_append(cos, b" three"))
     with cos.blocking_client() as client:
         result = client.append_object(BUCKET, "log", b" two", position=len(before))
     assert cos.objects["log"].content == before + b" two three"
-    # Where the object ends now, and what it holds.
+    # The result has the current length and checksum of the object.
     assert result.next_append_position == len(before) + 10
     assert result.crc64 == hashing.crc64(before + b" two three")
     assert cos.count("append_object") == 1
 
 
 @pytest.mark.parametrize("theirs", [b" 2", b" TWO", b" TWO three", b"one two"])
-def test_what_others_have_put_in_its_place_is_told(cos: FakeCos, theirs: bytes) -> None:
+def test_bytes_of_another_client_at_the_position_are_an_error(cos: FakeCos, theirs: bytes) -> None:
     cos.objects["log"] = Stored(b"one", {}, '"opaque"')
 
     def overtaken(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:

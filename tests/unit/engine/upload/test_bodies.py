@@ -1,4 +1,4 @@
-"""What may be a body: its length, its digests, whether it can be read again, and what is refused unread."""
+"""Bodies: their length and digests, whether they can be read again, and which are refused unread."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def later_in_a_file(folder: Path, content: bytes) -> io.BytesIO:
 
 
 class Announces(io.BytesIO):
-    """A file object whose end is not where it says."""
+    """A file object that reports a wrong end."""
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         return super().seek(offset, whence) if whence == 0 else super().seek(1)
@@ -68,7 +68,7 @@ AT_ONCE: dict[str, Make] = {
     "file object": lambda folder, content: io.BytesIO(content),
     "from its position": later_in_a_file,
 }
-"""Their length is known before they are read."""
+"""Kinds whose length is known before they are read."""
 
 IN_PIECES: dict[str, Make] = {
     "list": lambda folder, content: [*pieces(content)],
@@ -88,7 +88,7 @@ async def read(body: Body) -> bytes:
 
 
 def prepare(workers: Workers, body: Any, *, largest: int = MAX_PUT_BYTES, reads: int = 1, **options: Any) -> Seen:
-    """What is known of the body, and what was read of it each time."""
+    """Return the prepared body, and its content from each of ``reads`` reads."""
 
     async def main() -> Seen:
         async with prepared(body, workers, largest=largest, **options) as ready:
@@ -107,7 +107,7 @@ def refused(workers: Workers, body: Any, **options: Any) -> UsageError:
     return caught.value
 
 
-# -- what is known ----------------------------------------------------------------------------------------------------
+# -- length and digests -----------------------------------------------------------------------------------------------
 
 
 @kinds
@@ -137,9 +137,7 @@ def test_the_right_length_is_accepted(workers: Workers, tmp_path: Path, make: Ma
 
 
 @kinds
-def test_the_callers_md5_is_sent_as_it_is_and_the_crc64_is_still_ours(
-    workers: Workers, tmp_path: Path, make: Make
-) -> None:
+def test_the_callers_md5_is_sent_and_the_crc64_is_still_computed(workers: Workers, tmp_path: Path, make: Make) -> None:
     ready, _ = prepare(workers, make(tmp_path, CONTENT), content_md5=bytes(range(16)))
     assert ready.md5 == bytes(range(16))
     assert ready.crc64 == hashing.crc64(CONTENT)
@@ -150,7 +148,7 @@ streams = pytest.mark.parametrize("make", STREAMS.values(), ids=STREAMS.keys())
 
 
 @streams
-def test_with_its_length_a_stream_is_sent_as_it_comes(workers: Workers, tmp_path: Path, make: Make) -> None:
+def test_a_stream_with_a_length_is_not_buffered(workers: Workers, tmp_path: Path, make: Make) -> None:
     ready, contents = prepare(workers, make(tmp_path, CONTENT), content_length=SIZE, content_md5=bytes(16))
     assert isinstance(ready.body, StreamBody)
     assert (ready.md5, ready.crc64) == (bytes(16), None)
@@ -161,7 +159,7 @@ def test_with_its_length_a_stream_is_sent_as_it_comes(workers: Workers, tmp_path
 
 @streams
 @pytest.mark.parametrize("content", [b"", CONTENT])
-def test_a_stream_that_must_be_repeatable_or_is_announced_as_empty_is_kept(
+def test_a_stream_that_must_be_repeatable_or_is_announced_as_empty_is_buffered(
     workers: Workers, tmp_path: Path, make: Make, content: bytes
 ) -> None:
     ready, contents = prepare(
@@ -171,7 +169,7 @@ def test_a_stream_that_must_be_repeatable_or_is_announced_as_empty_is_kept(
     assert (ready.md5, ready.crc64) == (hashlib.md5(content).digest(), hashing.crc64(content))
 
 
-# -- what is refused --------------------------------------------------------------------------------------------------
+# -- bodies that are refused ------------------------------------------------------------------------------------------
 
 
 @kinds
@@ -183,7 +181,7 @@ def test_another_length_than_announced_is_refused(workers: Workers, tmp_path: Pa
 
 
 @kinds
-def test_more_than_one_request_carries_is_refused(workers: Workers, tmp_path: Path, make: Make) -> None:
+def test_a_body_beyond_the_limit_of_one_request_is_refused(workers: Workers, tmp_path: Path, make: Make) -> None:
     error = refused(workers, make(tmp_path, CONTENT), largest=SIZE - 1)
     assert error.name == "body"
     assert prepare(workers, make(tmp_path, CONTENT), largest=SIZE)[0].content_length == SIZE
@@ -191,7 +189,7 @@ def test_more_than_one_request_carries_is_refused(workers: Workers, tmp_path: Pa
 
 @kinds
 @pytest.mark.parametrize("length", [5 * GIB + 1, -1, True, 1.5, "7"])
-def test_a_length_that_cannot_be_is_refused_before_the_body_is_read(
+def test_an_impossible_length_is_refused_before_the_body_is_read(
     workers: Workers, tmp_path: Path, make: Make, length: object
 ) -> None:
     body = make(tmp_path, CONTENT)
@@ -245,18 +243,18 @@ def released() -> memoryview:
         ("\udc80", "UTF-8"),
     ],
 )
-def test_a_body_whose_bytes_are_not_known_is_refused(workers: Workers, body: Any, says: str) -> None:
+def test_a_body_without_defined_bytes_is_refused(workers: Workers, body: Any, says: str) -> None:
     assert says in str(refused(workers, body))
 
 
 @pytest.mark.parametrize("body", [{b"a": b"b"}, 7, None, 1.5, object(), {}])
-def test_what_has_no_bytes_is_refused(body: Any) -> None:
+def test_a_value_without_bytes_is_refused(body: Any) -> None:
     with pytest.raises(UsageError, match=r"it must be bytes, a string, a pathlib\.Path"):
         checked_body(body)
 
 
 @pytest.mark.parametrize("body", [array("I", [1, 2]), array("B", [1, 2])])
-def test_an_array_is_refused_with_the_two_things_that_it_may_mean(workers: Workers, body: Any) -> None:
+def test_an_array_is_refused_and_the_error_names_both_meanings(workers: Workers, body: Any) -> None:
     with pytest.raises(UsageError, match=r"pass memoryview\(body\) for its bytes .* or iter\(body\) for its items"):
         checked_body(body)
     assert prepare(workers, memoryview(body))[1] == [bytes(body)]
@@ -268,7 +266,7 @@ NOTE = "The server had already stored the earlier content of the file"
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_path_that_changes_is_told_instead_of_what_came_of_it(workers: Workers, tmp_path: Path, fails: bool) -> None:
+def test_the_error_of_a_changed_file_replaces_its_consequences(workers: Workers, tmp_path: Path, fails: bool) -> None:
     path = write(tmp_path / "f", SIZE)
 
     async def main() -> None:
@@ -314,16 +312,16 @@ def result(crc64: int | None) -> PutObjectResult:
     )
 
 
-def test_what_was_sent_as_it_came_is_compared_afterwards(workers: Workers) -> None:
+def test_a_stream_is_compared_after_it_was_sent(workers: Workers) -> None:
     ready, _ = prepare(workers, pieces(CONTENT), content_length=SIZE)
     proven = ready.proven(result(hashing.crc64(CONTENT)), operation="PUT Object")
     assert (proven.verified, proven.verified_by) == (True, "crc64")
     assert ready.proven(result(None), operation="PUT Object") == result(None)
     with pytest.raises(IntegrityError, match="PUT Object: checksum mismatch: server CRC64 1, ") as caught:
         ready.proven(result(1), operation="PUT Object")
-    assert not caught.value.retryable  # the stream is gone
+    assert not caught.value.retryable  # the stream has been consumed
 
 
-def test_a_body_with_digests_was_compared_by_the_request_itself(workers: Workers) -> None:
+def test_a_body_with_digests_is_compared_by_the_request(workers: Workers) -> None:
     ready, _ = prepare(workers, CONTENT)
     assert ready.proven(result(1), operation="PUT Object") == result(1)

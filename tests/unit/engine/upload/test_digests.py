@@ -1,4 +1,4 @@
-"""The digests of bodies in memory, alone and side by side."""
+"""The digests of bodies in memory, one at a time and in parallel lanes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def with_digests(work: Callable[[Digests], Awaitable[T]]) -> T:
 
 @pytest.fixture
 def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many bodies were hashed at a time."""
+    """The number of bodies in each call of the hasher."""
     counts: list[int] = []
     hash_parts = hashing.hash_parts
 
@@ -46,7 +46,7 @@ def test_one_body_has_its_digests(size: int) -> None:
     assert digest == hashing.PartDigest(hashing.md5(content), hashing.crc64(content), size)
 
 
-def test_bodies_of_one_turn_are_hashed_side_by_side(batches: list[int]) -> None:
+def test_bodies_of_one_turn_are_hashed_together(batches: list[int]) -> None:
     contents = [content_of(100 + number) for number in range(2 * HASHED_AT_ONCE + 1)]
 
     async def all_of_them(digests: Digests) -> list[hashing.PartDigest]:
@@ -57,7 +57,7 @@ def test_bodies_of_one_turn_are_hashed_side_by_side(batches: list[int]) -> None:
     assert [digest.md5 for digest in found] == [hashing.md5(content) for content in contents]
 
 
-def test_a_body_that_nobody_waits_for_any_more_is_not_hashed(batches: list[int]) -> None:
+def test_a_body_whose_caller_was_cancelled_is_not_hashed(batches: list[int]) -> None:
     async def give_one_up(digests: Digests) -> hashing.PartDigest:
         first = asyncio.ensure_future(digests.of(memoryview(b"first")))
         second = asyncio.ensure_future(digests.of(memoryview(b"second")))
@@ -69,7 +69,7 @@ def test_a_body_that_nobody_waits_for_any_more_is_not_hashed(batches: list[int])
     assert batches == [1]
 
 
-def test_where_hashing_fails_everybody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_hashing_reaches_every_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(buffers: list[memoryview]) -> list[hashing.PartDigest]:
         raise MemoryError
 

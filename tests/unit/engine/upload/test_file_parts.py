@@ -1,4 +1,4 @@
-"""The parts of a file: which are hashed and yielded, what is said of the hashing, and what leaves the page cache."""
+"""The parts of a file: which are hashed and yielded, how hashing is reported, and what leaves the page cache."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def parts(source: FileSource, workers: Workers, reports: list[Progress]) -> File
 
 @pytest.fixture
 def batches(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
-    """The numbers of the parts that are hashed together, on a machine of four lanes."""
+    """Numbers of the parts that are hashed together, on a machine with four lanes."""
     monkeypatch.setattr(hashing, "lanes", lambda: 4)
     seen: list[list[int]] = []
     hash_batch = HashAhead._hash_batch
@@ -90,12 +90,12 @@ def test_every_part_comes_in_order_with_its_digests_and_can_be_read_again(parts:
             assert b"".join(part.body) == content  # type: ignore[arg-type]
 
 
-def test_it_says_what_it_is_a_source_of(parts: FileParts, path: Path) -> None:
+def test_the_source_describes_its_file(parts: FileParts, path: Path) -> None:
     assert (parts.name, parts.size, parts.plan) == (str(path), SIZE, PLAN)
 
 
 @pytest.mark.parametrize("done", [{1}, {2, 3, 11}, {12}, set(NUMBERS) - {12}, set(NUMBERS)])
-def test_parts_that_are_done_are_neither_hashed_nor_yielded_and_count_as_hashed(
+def test_finished_parts_are_not_hashed_or_yielded_and_count_as_hashed(
     parts: FileParts, reports: list[Progress], batches: list[list[int]], done: set[int]
 ) -> None:
     left = [number for number in NUMBERS if number not in done]
@@ -114,7 +114,7 @@ def test_parts_that_are_done_are_neither_hashed_nor_yielded_and_count_as_hashed(
         (9, [[1, 2, 3, 4]]),
     ],
 )
-def test_no_more_parts_than_may_be_in_flight_are_hashed_before_the_first_is_sent(
+def test_hashing_ahead_is_limited_to_the_parts_in_flight(
     parts: FileParts, batches: list[list[int]], window: int, first: list[list[int]]
 ) -> None:
     assert numbers(asyncio.run(all_of(parts, window=window))) == NUMBERS
@@ -122,7 +122,7 @@ def test_no_more_parts_than_may_be_in_flight_are_hashed_before_the_first_is_sent
     assert all(len(batch) <= 4 for batch in batches)
 
 
-def test_a_caller_who_stops_ends_the_hashing_without_calling_it_finished(
+def test_a_caller_who_stops_ends_the_hashing_unfinished(
     parts: FileParts, reports: list[Progress], batches: list[list[int]]
 ) -> None:
     async def main() -> None:
@@ -183,7 +183,7 @@ def test_a_change_between_batches_ends_the_parts(parts: FileParts, path: Path, r
 
 
 @pytest.mark.parametrize("with_parts", [False, True])
-def test_only_parts_that_are_given_are_compared_if_the_ctime_alone_changed(
+def test_if_only_the_ctime_changed_the_yielded_parts_are_compared(
     parts: FileParts, path: Path, batches: list[list[int]], with_parts: bool
 ) -> None:
     async def main() -> None:
@@ -211,7 +211,7 @@ def test_only_a_large_file_leaves_the_page_cache_part_by_part(
     monkeypatch.setattr(source, "drop_cache", lambda offset, length: dropped.append((offset, length)))
     parts = FileParts(source, PLAN, executor=workers, opener=Opener(), on_hash_progress=None)
     ready = asyncio.run(all_of(parts))
-    assert dropped == []  # not before the server has it
+    assert dropped == []  # pages are released only after the server has the part
     parts.stored(ready[11])
     parts.stored(ready[2])
     assert dropped == ([(11 * PART, 5), (2 * PART, PART)] if large else [])

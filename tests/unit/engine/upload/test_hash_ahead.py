@@ -66,7 +66,7 @@ def test_the_parts_of_all_batches_come_in_order_with_their_digests(source: FileS
     assert asyncio.run(main()) == [expected(PLAN.part(number)) for number in (1, 2, 3, 5, 6)]
 
 
-def test_a_batch_begins_when_the_one_before_was_taken(source: FileSource, workers: Workers) -> None:
+def test_a_batch_begins_when_the_previous_one_was_taken(source: FileSource, workers: Workers) -> None:
     begun: list[int] = []
 
     def batches() -> Iterator[list[PartRange]]:
@@ -81,7 +81,7 @@ def test_a_batch_begins_when_the_one_before_was_taken(source: FileSource, worker
     assert asyncio.run(main()) == [(1, [0]), (2, [0, 1]), (3, [0, 1]), (5, [0, 1, 2]), (6, [0, 1, 2])]
 
 
-def test_a_caller_that_wants_no_more_begins_no_batch(source: FileSource, workers: Workers) -> None:
+def test_a_caller_that_stops_begins_no_further_batch(source: FileSource, workers: Workers) -> None:
     counts: list[int] = []
 
     async def main() -> None:
@@ -169,7 +169,7 @@ def test_a_file_that_changes_between_batches_ends_with_the_next_one(
     assert caught.value.changed == what
 
 
-def test_what_was_hashed_is_released_part_by_part_and_nothing_else(
+def test_only_hashed_parts_are_released_from_the_page_cache(
     path: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hash_ahead, "ROUND_BYTES", 16 * KIB)
@@ -190,16 +190,16 @@ def test_what_was_hashed_is_released_part_by_part_and_nothing_else(
         assert steps[0][0] == begin
         assert steps[-1][1] == end
         for (_, last), (first, after) in pairwise(steps):
-            assert last - 8 * KIB <= first <= last < after  # a fault maps pages around it
+            assert last - 8 * KIB <= first <= last < after  # a page fault maps the neighbouring pages too
         released = [step for step in released if step not in steps]
     assert released == []
 
 
-# -- time, with a clock of the test's ---------------------------------------------------------------------------------
+# -- time, with a fake clock ------------------------------------------------------------------------------------------
 
 
 class Blocks:
-    """A file that cannot be mapped. ``on_slice`` is called, in a thread, for each block that is read."""
+    """A file that cannot be mapped. ``on_slice`` is called in a thread for each block."""
 
     mapped = False
 
@@ -243,7 +243,7 @@ def test_the_seconds_count_the_hashing_and_not_the_caller(workers: Workers, monk
 
 
 class Held:
-    """A thread that stops at its first step until it is let go; counts the steps."""
+    """Blocks a thread at its first step until `let_go`, and counts the steps."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -266,7 +266,7 @@ class Held:
 
 
 async def cancel_twice(held: Held, parts: AsyncGenerator[HashedPart, None]) -> None:
-    """Cancel a caller that waits for a batch; it must not be free before the thread is."""
+    """Cancel a caller that waits for a batch. It must not return before the thread is done."""
     waiting = asyncio.ensure_future(anext(parts))
     await held.entered.wait()
     for _ in range(2):
@@ -281,9 +281,7 @@ async def cancel_twice(held: Held, parts: AsyncGenerator[HashedPart, None]) -> N
     assert held.ended
 
 
-def test_a_cancelled_caller_waits_for_the_thread_which_reads_no_further_block(
-    workers: Workers, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cancelled_caller_waits_for_the_current_block(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hash_ahead, "ROUND_BYTES", 16 * KIB)
 
     async def main() -> int:
@@ -292,7 +290,7 @@ def test_a_cancelled_caller_waits_for_the_thread_which_reads_no_further_block(
         await cancel_twice(held, parts)
         return held.steps
 
-    # The block that was under way, and none of the other twelve.
+    # The block being read, and none of the other twelve.
     assert asyncio.run(main()) <= 2
 
 
@@ -310,7 +308,7 @@ def test_a_cancelled_caller_waits_for_the_round_of_a_mapped_file(
             await cancel_twice(held, ahead.hash([[*PLAN]]))
         return held.steps
 
-    assert asyncio.run(main()) <= PLAN.count  # one round; the file has more than a hundred
+    assert asyncio.run(main()) <= PLAN.count  # one round of more than a hundred
 
 
 def test_without_a_thread_the_error_says_so_and_nothing_is_read(workers: Workers) -> None:

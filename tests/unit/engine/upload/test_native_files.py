@@ -1,4 +1,4 @@
-"""The native threads as the event loop sees them: cancelled callers, all kinds of ends, and the way back to Python."""
+"""The native file threads from the event loop: cancelled callers, every way to close, and the fallback to Python."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(_native.FileService is None, reason="the native 
 
 
 class Gate:
-    """Holds the native threads that read a file of `LONG` bytes, as a file system that hangs would."""
+    """Blocks the native threads that read a file of `LONG` bytes, like a file system that hangs."""
 
     def __init__(self) -> None:
         self.inside = threading.Semaphore(0)
@@ -55,7 +55,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
 
 
 def settled(path: Path, size: int) -> Path:
-    """Write a file so long ago that its times decide whether it has changed."""
+    """Write a file that is old enough for its timestamps to show a change."""
     write(path, size)
     SourceIdentity.of(path.stat()).settle()
     return path
@@ -146,7 +146,7 @@ def test_a_change_is_the_error_that_python_raises(
     asyncio.run(main())
 
 
-def test_a_change_of_the_ctime_alone_is_false(tmp_path: Path) -> None:
+def test_a_change_of_only_the_ctime_returns_false(tmp_path: Path) -> None:
     path = settled(tmp_path / "f", 10)
 
     async def main() -> None:
@@ -160,10 +160,10 @@ def test_a_change_of_the_ctime_alone_is_false(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_a_file_that_was_fresh_when_it_was_read_is_compared_however_late_it_comes(
+def test_a_file_that_was_fresh_when_read_is_compared_even_if_delivered_late(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A write between the reading and the delivery may have left its times as they are."""
+    """A write between reading and delivery may have left the timestamps unchanged."""
     path = write(tmp_path / "f", 10)
     now = [path.stat().st_ctime_ns + 1]
     monkeypatch.setattr(time, "time_ns", lambda: now[0])
@@ -180,7 +180,7 @@ def test_a_file_that_was_fresh_when_it_was_read_is_compared_however_late_it_come
     asyncio.run(main())
 
 
-def test_a_file_that_was_fresh_when_python_read_it_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_was_fresh_when_read_by_python_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "f", 10)
     now = [path.stat().st_ctime_ns + 1]
     read_small = sources.slicing.read_small
@@ -225,7 +225,7 @@ def test_a_path_beyond_the_systems_limit_is_read_and_checked_in_python(tmp_path:
 
 
 @pytest.mark.parametrize("name", ["nul\0", "\ud800", "missing", "pipe", "folder"])
-def test_other_files_are_refused_in_pythons_words(tmp_path: Path, name: str) -> None:
+def test_other_files_are_refused_with_the_errors_of_the_python_path(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
 
@@ -252,7 +252,7 @@ def test_a_cancelled_caller_leaves_nothing_behind(tmp_path: Path, gate: Gate) ->
         await gate.reached()
         for caller in callers:
             caller.cancel()
-        # Another thread may have served the second and the third one meanwhile.
+        # Another thread may have served the other two callers.
         first, *_ = await asyncio.gather(*callers, return_exceptions=True)
         assert isinstance(first, asyncio.CancelledError)
         gate.opened.set()
@@ -283,7 +283,7 @@ def test_an_error_of_the_hashing_reaches_the_callers(tmp_path: Path, monkeypatch
     asyncio.run(main())
 
 
-def test_a_close_lets_the_files_that_wait_come_and_takes_no_more(tmp_path: Path, gate: Gate) -> None:
+def test_after_a_close_waiting_files_are_delivered_and_new_ones_are_refused(tmp_path: Path, gate: Gate) -> None:
     long, short = settled(tmp_path / "long", LONG), settled(tmp_path / "short", 10)
 
     async def main() -> None:
@@ -305,7 +305,7 @@ def test_a_close_lets_the_files_that_wait_come_and_takes_no_more(tmp_path: Path,
     asyncio.run(main())
 
 
-def test_a_close_ends_threads_and_descriptor(tmp_path: Path) -> None:
+def test_a_close_ends_the_threads_and_closes_the_descriptor(tmp_path: Path) -> None:
     path = settled(tmp_path / "f", 10)
     gc.collect()
     threads = native_threads()
@@ -314,7 +314,7 @@ def test_a_close_ends_threads_and_descriptor(tmp_path: Path) -> None:
         openers = [Opener() for _ in range(10)]
         for opener in openers:
             await read(opener, path)
-        # Other tests leave garbage, which may close descriptors at any time. So each service is asked for its own.
+        # Garbage of other tests may close descriptors at any time, so the test looks at its own services.
         services = [opener._native._service for opener in openers if opener._native is not None]
         assert len({service.fileno() for service in services}) == 10
         for opener in openers:
@@ -326,7 +326,7 @@ def test_a_close_ends_threads_and_descriptor(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["on the loop", "in another thread", "after the loop"])
-def test_an_opener_that_nobody_holds_ends_its_threads(tmp_path: Path, where: str) -> None:
+def test_an_unreferenced_opener_ends_its_threads(tmp_path: Path, where: str) -> None:
     path = settled(tmp_path / "f", 10)
     gc.collect()
     threads, before = native_threads(), descriptors()
@@ -354,7 +354,7 @@ def test_an_opener_that_nobody_holds_ends_its_threads(tmp_path: Path, where: str
     assert descriptors() <= before
 
 
-def test_a_loop_that_is_closed_while_a_thread_is_held_leaves_nothing(tmp_path: Path, gate: Gate) -> None:
+def test_closing_the_loop_while_a_thread_is_blocked_leaks_nothing(tmp_path: Path, gate: Gate) -> None:
     path = settled(tmp_path / "long", LONG)
     gc.collect()
     threads, before = native_threads(), descriptors()
@@ -372,7 +372,7 @@ def test_a_loop_that_is_closed_while_a_thread_is_held_leaves_nothing(tmp_path: P
     eventually(lambda: native_threads() <= threads)
 
 
-def test_clients_on_several_loops_do_not_meet(tmp_path: Path) -> None:
+def test_clients_on_several_loops_are_independent(tmp_path: Path) -> None:
     paths = [settled(tmp_path / str(number), 1 + number) for number in range(50)]
     errors: list[BaseException] = []
 
@@ -399,7 +399,7 @@ def test_clients_on_several_loops_do_not_meet(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [NotImplementedError(), OSError(24, "Too many open files")], ids=["loop", "limit"])
-def test_a_loop_or_a_system_that_cannot_wait_for_a_descriptor_takes_python_threads(
+def test_python_threads_are_used_if_the_loop_cannot_wait_for_a_descriptor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     path = settled(tmp_path / "f", 10)
@@ -424,7 +424,7 @@ def test_a_loop_or_a_system_that_cannot_wait_for_a_descriptor_takes_python_threa
     asyncio.run(main())
 
 
-def test_without_native_code_python_threads_do_all(tmp_path: Path) -> None:
+def test_without_native_code_python_threads_are_used(tmp_path: Path) -> None:
     path = settled(tmp_path / "f", 10)
     program = f"""
 import asyncio
@@ -443,7 +443,7 @@ asyncio.run(main())
     assert done.stdout == "None 10 True None\n", done.stderr
 
 
-def test_a_child_after_a_fork_uploads_with_threads_of_its_own(tmp_path: Path) -> None:
+def test_a_forked_child_uses_its_own_threads(tmp_path: Path) -> None:
     path = settled(tmp_path / "f", 10)
     program = f"""
 import asyncio, gc, os
@@ -464,7 +464,7 @@ async def parent():
     return "parent"
 loop = asyncio.new_event_loop()
 if loop.run_until_complete(parent()) == "child":
-    del opener  # must not take the descriptor out of the parent's epoll
+    del opener  # must not remove the descriptor from the parent's epoll
     gc.collect()
     asyncio.run(use(Opener()))
     os._exit(0)

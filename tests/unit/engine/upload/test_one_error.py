@@ -1,4 +1,4 @@
-"""One cause, one error: a handler catches it for a file of any size."""
+"""The same cause raises the same class of error for files of any size."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_the_class_of_the_cause_is_caught_at_every_step_of_an_upload(
 @pytest.mark.parametrize(
     "call", ["upload_file", "slice_upload_file", "upload_files", "submit_upload_file", "put_object"]
 )
-def test_a_handler_reads_the_same_of_a_refusal_whatever_the_size_and_the_call(
+def test_a_refusal_has_the_same_attributes_for_any_size_and_call(
     cos: FakeCos, tmp_path: Path, call: str, size: int
 ) -> None:
     for operation in OPERATIONS:
@@ -90,7 +90,7 @@ def test_a_handler_reads_the_same_of_a_refusal_whatever_the_size_and_the_call(
     assert (shown["type"], shown["status"], shown["code"]) == ("AccessDeniedError", 403, "AccessDenied")
 
 
-def test_a_refused_part_says_what_became_of_the_parts(cos: FakeCos, tmp_path: Path) -> None:
+def test_the_error_of_a_refused_part_says_what_happened_to_the_parts(cos: FakeCos, tmp_path: Path) -> None:
     cos.fault("multipart_upload", refuse(403, "AccessDenied"), times=99)
     error = failure_of(write(tmp_path / "f", LARGE), "upload_file", cos)
     assert isinstance(error, cosxfer.UploadError)
@@ -111,22 +111,20 @@ def wrong_part(cos: FakeCos) -> None:
 
 @pytest.mark.parametrize("break_it", [wrong_crc64, wrong_part])
 @pytest.mark.parametrize("size", [SMALL, LARGE])
-def test_bytes_that_differ_are_an_integrity_error_whatever_the_size(
+def test_corrupted_bytes_are_an_integrity_error_for_any_size(
     cos: FakeCos, tmp_path: Path, size: int, break_it: Callable[[FakeCos], None]
 ) -> None:
     break_it(cos)
     error = failure_of(write(tmp_path / "f", size), "upload_file", cos)
     assert isinstance(error, cosxfer.IntegrityError)
     assert error.expected != error.actual
-    # Not the server's error, yet the attributes are there for the code that reads them.
+    # Not an error of the server, but it has the same attributes, for handlers that read them.
     assert isinstance(error, cosxfer.UploadError)
     assert (error.status, error.code, error.request_id, dict(error.headers)) == (0, "", "", {})
     assert "status" not in error_object(error)
 
 
-def test_what_the_completed_object_could_not_be_asked_is_of_the_class_of_its_cause(
-    cos: FakeCos, tmp_path: Path
-) -> None:
+def test_a_failed_check_of_the_completed_object_has_the_class_of_its_cause(cos: FakeCos, tmp_path: Path) -> None:
     cos.fault("multipart_complete", change(x_cos_hash_crc64ecma=None))
     cos.fault("head_object", refuse(403, "AccessDenied"), times=99)
     error = failure_of(write(tmp_path / "f", LARGE), "upload_file", cos)
@@ -136,7 +134,7 @@ def test_what_the_completed_object_could_not_be_asked_is_of_the_class_of_its_cau
 
 @pytest.mark.parametrize("size", [SMALL, LARGE])
 @pytest.mark.parametrize("name", REFUSED)
-def test_it_travels_with_all_that_it_says(cos: FakeCos, tmp_path: Path, name: str, size: int) -> None:
+def test_the_error_can_be_pickled_with_all_its_attributes(cos: FakeCos, tmp_path: Path, name: str, size: int) -> None:
     do, _ = REFUSED[name]
     cos.fault("put_object", do, times=99)
     cos.fault("multipart_upload", do, times=99)

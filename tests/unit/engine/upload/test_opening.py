@@ -1,4 +1,4 @@
-"""The opening of files: small ones read and hashed on the way, and a slow one that holds nobody up."""
+"""Opening files: small ones are read and hashed at once, and a slow one does not delay others."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ KINDS = ["python"] if _native.FileService is None else ["native", "python"]
 
 @pytest.fixture(params=KINDS, autouse=True)
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Which threads do the work."""
+    """The kind of threads that do the work."""
     if request.param == "python":
         monkeypatch.setattr(opening, "FileService", None)
     return str(request.param)
@@ -41,7 +41,7 @@ LONG = HASHED_IN_LANES_BYTES + 1
 
 
 def before_each_long_file(kind: str, monkeypatch: pytest.MonkeyPatch, call: Callable[[], object]) -> None:
-    """Make a thread that reads a file of `LONG` bytes call ``call``, as if the file system kept it waiting."""
+    """Call ``call`` in each thread that reads a file of `LONG` bytes, to simulate a slow file system."""
     if kind == "native":
         monkeypatch.setattr(hashing, "digest_function", digest_that_calls(call))
         return
@@ -86,7 +86,7 @@ def test_a_longer_file_and_an_empty_one_are_mapped_and_hashed_later(tmp_path: Pa
 
 
 def await_all_done(opener: Opener, count: int) -> None:
-    """Wait until the threads have done ``count`` files and the loop has taken none, as if it was busy."""
+    """Wait until the threads have done ``count`` files, without running the loop, as if it was busy."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         done = len(opener._threads._line.done) if opener._native is None else opener._native._service.done
@@ -115,9 +115,7 @@ def test_each_file_has_its_own_outcome(tmp_path: Path) -> None:
             assert outcome[1] == hashing.hash_parts([content_of(number)])[0]
 
 
-def test_what_was_read_since_the_last_turn_is_hashed_side_by_side(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_read_since_the_last_turn_are_hashed_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     count = TAKEN_AT_ONCE + 8
     paths = [write(tmp_path / str(number), 100 + number) for number in range(count)]
     batches: list[int] = []
@@ -140,7 +138,7 @@ def test_what_was_read_since_the_last_turn_is_hashed_side_by_side(
     assert batches == [TAKEN_AT_ONCE, 8]
 
 
-def test_a_slow_file_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_a_slow_file_does_not_delay_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     slow, *others = [write(tmp_path / str(number), 10 if number else LONG) for number in range(5)]
     answers = threading.Event()
     before_each_long_file(kind, monkeypatch, lambda: answers.wait(30))
@@ -156,12 +154,10 @@ def test_a_slow_file_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert answers.is_set()
 
 
-def test_where_files_come_slowly_they_are_opened_side_by_side(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
+def test_slow_files_are_opened_in_parallel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     paths = [write(tmp_path / str(number), LONG) for number in range(thread_count.MAX_THREADS)]
     together = threading.Barrier(len(paths))
-    # Nobody goes on before all are there.
+    # Each thread waits until all have arrived.
     before_each_long_file(kind, monkeypatch, lambda: together.wait(30))
 
     async def open_all(opener: Opener) -> None:
@@ -171,10 +167,10 @@ def test_where_files_come_slowly_they_are_opened_side_by_side(
     assert not together.broken
 
 
-def test_there_are_fewer_threads_after_the_file_system_was_slow(
+def test_extra_threads_end_when_the_file_system_is_fast_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr(thread_count, "SLOW_SECONDS", -1.0)  # the time is over at once
+    monkeypatch.setattr(thread_count, "SLOW_SECONDS", -1.0)  # no time to wait
     paths = [write(tmp_path / str(number), LONG) for number in range(4)]
     together = threading.Barrier(len(paths))
     before_each_long_file(kind, monkeypatch, lambda: together.wait(30))
@@ -193,7 +189,7 @@ def number_of_threads(opener: Opener) -> int:
     return opener._threads._line.threads if opener._native is None else opener._native._service.threads
 
 
-def test_where_files_come_quickly_one_thread_opens_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fast_files_are_opened_by_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(thread_count, "PATIENCE_SECONDS", 60.0)
     paths = [write(tmp_path / str(number), 10) for number in range(100)]
     counts: list[int] = []
@@ -209,7 +205,7 @@ def test_where_files_come_quickly_one_thread_opens_them(tmp_path: Path, monkeypa
     assert counts == [1] * len(paths)
 
 
-def test_a_file_that_nobody_waits_for_any_more_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_whose_caller_was_cancelled_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "f", SMALL_BYTES + 1)
     opened: list[FileSource] = []
     begun, may_end = threading.Event(), threading.Event()
@@ -276,13 +272,13 @@ def noting_who_closes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return closers
 
 
-def test_where_no_thread_can_be_started_the_open_fails_and_a_later_one_too(tmp_path: Path) -> None:
+def test_if_no_thread_can_start_every_open_fails(tmp_path: Path) -> None:
     path = write(tmp_path / "f", 10)
 
     async def after_the_end(opener: Opener) -> None:
         small, _ = await opener.open(path, small_bytes=SMALL_BYTES)
         assert isinstance(small, SmallFile)
-        opener.close()  # as at the interpreter's end
+        opener.close()  # as at interpreter exit
         with pytest.raises(CosxferError, match="shutdown"):
             await opener.check(small)
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""One body as an object: what goes in one request and what in parts, and what each says of itself."""
+"""One body as an object: which bodies are sent in one request, which in parts, and what their tasks report."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ AGAIN: dict[str, Make] = {
     "view": lambda folder, content: memoryview(content),
     "path": path_of,
 }
-"""They can be sent by a second run."""
+"""Bodies that a second run can send again."""
 
 STREAMS: dict[str, Make] = {
     "list": lambda folder, content: [*pieces(content)],
@@ -95,7 +95,7 @@ def run(job: PutJob, on_progress: Callable[[Progress], None] | None = None) -> P
 
 @pytest.fixture
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """2 MiB is the most that one request carries, and a part of a stream has 1 MiB."""
+    """Limit one request to 2 MiB, and make parts of a stream 1 MiB."""
     monkeypatch.setattr(put, "MAX_PUT_BYTES", SIZE)
     plan = StreamPlan(first_part_bytes=MIB)
     monkeypatch.setattr("cosxfer.engine.upload.stream_upload.plan_stream", lambda *_, **__: plan)
@@ -105,7 +105,7 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @of(AGAIN, {"file object": KINDS["file object"]})
-def test_what_one_request_carries_goes_in_one_request(
+def test_a_body_that_fits_is_sent_in_one_request(
     cos: FakeCos, job: MakeJob, tmp_path: Path, small_limits: None, make: Make
 ) -> None:
     content = content_of(SIZE)
@@ -126,7 +126,7 @@ def test_bytes_and_paths_beyond_that_are_refused_before_anything_is_sent(
 
 @of(STREAMS, {"file object": KINDS["file object"]})
 @pytest.mark.parametrize("announced", [False, True])
-def test_a_longer_stream_or_file_object_goes_in_parts(
+def test_a_longer_stream_or_file_object_is_sent_in_parts(
     cos: FakeCos, job: MakeJob, tmp_path: Path, small_limits: None, make: Make, announced: bool
 ) -> None:
     content = content_of(SIZE + 1)
@@ -138,7 +138,7 @@ def test_a_longer_stream_or_file_object_goes_in_parts(
 
 
 @of(STREAMS)
-def test_a_stream_goes_as_it_comes_if_its_length_fits_in_one_request(
+def test_a_stream_with_a_length_that_fits_is_not_buffered(
     cos: FakeCos, job: MakeJob, tmp_path: Path, small_limits: None, make: Make
 ) -> None:
     result = run(job(make(tmp_path, content_of(SIZE)), content_length=SIZE))
@@ -149,7 +149,7 @@ def test_a_stream_goes_as_it_comes_if_its_length_fits_in_one_request(
 
 
 @of(STREAMS)
-def test_a_stream_of_unknown_length_goes_in_one_request_if_it_ends_in_its_first_part(
+def test_a_stream_that_ends_in_its_first_part_is_sent_in_one_request(
     cos: FakeCos, job: MakeJob, tmp_path: Path, small_limits: None, make: Make
 ) -> None:
     content = content_of(MIB - 1)
@@ -159,7 +159,7 @@ def test_a_stream_of_unknown_length_goes_in_one_request_if_it_ends_in_its_first_
 
 
 @of(KINDS)
-def test_a_content_md5_is_of_one_request_so_the_body_goes_in_one(
+def test_a_body_with_a_content_md5_is_sent_in_one_request(
     cos: FakeCos, job: MakeJob, tmp_path: Path, small_limits: None, make: Make
 ) -> None:
     content = content_of(SIZE)
@@ -179,7 +179,7 @@ def test_a_body_with_a_content_md5_is_refused_if_it_needs_parts(
 
 
 @of(KINDS)
-def test_a_wrong_content_md5_is_sent_all_the_same_and_the_server_refuses_it(
+def test_a_wrong_content_md5_is_sent_and_the_server_refuses_it(
     cos: FakeCos, job: MakeJob, tmp_path: Path, make: Make
 ) -> None:
     with pytest.raises(ServerError) as caught:
@@ -192,7 +192,7 @@ def test_a_wrong_content_md5_is_sent_all_the_same_and_the_server_refuses_it(
 
 
 @of(KINDS)
-def test_what_can_be_run_again_says_so_and_is_sent_anew(cos: FakeCos, job: MakeJob, tmp_path: Path, make: Make) -> None:
+def test_a_repeatable_body_says_so_and_is_sent_again(cos: FakeCos, job: MakeJob, tmp_path: Path, make: Make) -> None:
     content = content_of(400 * KIB)
     body = make(tmp_path, content)
     work = job(body)
@@ -235,7 +235,7 @@ def test_the_progress_ends_with_all_bytes_also_after_a_retry(
         {"content_length": True},
     ],
 )
-def test_what_can_never_work_is_refused_when_the_job_is_made(job: MakeJob, options: dict[str, Any]) -> None:
+def test_invalid_options_are_refused_when_the_job_is_created(job: MakeJob, options: dict[str, Any]) -> None:
     with pytest.raises(UsageError) as caught:
         job(b"content", **options)
     assert caught.value.name in options
@@ -272,9 +272,7 @@ def test_a_cancelled_stream_leaves_its_parts_for_abort(cos: FakeCos, job: MakeJo
     asyncio.run(main())
 
 
-def test_a_stream_that_was_stored_wrong_is_an_error_and_not_sent_again(
-    cos: FakeCos, job: MakeJob, waits: list[float]
-) -> None:
+def test_a_corrupted_stream_is_an_error_and_not_sent_again(cos: FakeCos, job: MakeJob, waits: list[float]) -> None:
     cos.fault("put_object", change(x_cos_hash_crc64ecma="1"))
     with pytest.raises(IntegrityError, match="server CRC64 1"):
         run(job(pieces(b"content"), content_length=7))
@@ -288,7 +286,7 @@ sizes = pytest.mark.parametrize("size", [0, 1, SMALL_BYTES, SMALL_BYTES + 1, MIB
 
 
 @sizes
-def test_a_file_in_one_request_says_what_it_took(
+def test_the_result_of_a_file_in_one_request_is_complete(
     cos: FakeCos, session: Session, workers: Workers, opener: Opener, tmp_path: Path, size: int
 ) -> None:
     path = write(tmp_path / "f", size)
@@ -330,7 +328,7 @@ def test_a_file_in_one_request_says_what_it_took(
 
 
 @pytest.mark.parametrize("fault", [None, refuse(403, "AccessDenied")])
-def test_a_path_is_closed_whatever_becomes_of_it(
+def test_a_path_is_always_closed(
     cos: FakeCos, job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Any
 ) -> None:
     opened: list[FileSource] = []

@@ -1,4 +1,4 @@
-"""Bodies in pieces: the last one is held back until the end was seen, and what is kept is kept whole or not at all."""
+"""Bodies in pieces: the last piece waits for the end of the body, and buffering keeps all of it or fails."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def sent(body: StreamBody) -> tuple[bytes, Exception | None]:
-    """What a transport gets of it, and the error that ends it."""
+    """Return the bytes that a transport reads, and the error that ends them."""
     content = b""
     try:
         async for piece in body:
@@ -57,7 +57,7 @@ async def sent(body: StreamBody) -> tuple[bytes, Exception | None]:
     return content, None
 
 
-# -- sent as it comes -------------------------------------------------------------------------------------------------
+# -- sent without buffering -------------------------------------------------------------------------------------------
 
 PIECES = {
     "one piece": [b"0123456789"],
@@ -78,7 +78,7 @@ def test_pieces_of_the_announced_length_are_sent_with_their_crc64(
 
 
 @both
-def test_the_last_piece_is_given_when_the_end_was_seen(workers: Workers, small_batches: None, ask: Ask) -> None:
+def test_the_last_piece_is_sent_after_the_end_of_the_body(workers: Workers, small_batches: None, ask: Ask) -> None:
     asked: list[str] = []
 
     def produce() -> Iterator[bytes]:
@@ -109,7 +109,7 @@ def test_a_body_of_another_length_never_completes_its_request(
 
 
 @both
-def test_a_body_without_an_end_is_read_no_further_than_its_length_shows(
+def test_an_endless_body_is_read_only_until_its_length_is_exceeded(
     workers: Workers, small_batches: None, ask: Ask
 ) -> None:
     read = 0
@@ -126,7 +126,7 @@ def test_a_body_without_an_end_is_read_no_further_than_its_length_shows(
     assert read <= 10 + 2 * 4
 
 
-def test_it_is_started_by_its_first_reader(workers: Workers) -> None:
+def test_a_body_starts_with_its_first_reader(workers: Workers) -> None:
     async def main() -> tuple[bool, bool]:
         body = StreamBody(iter([b"ab"]), 2, executor=workers, name=NAME)
         before = body.started
@@ -154,7 +154,7 @@ def test_small_pieces_are_collected_and_large_ones_are_not_cut(workers: Workers,
 
 
 @both
-def test_a_producer_may_use_its_buffer_again(workers: Workers, small_batches: None, ask: Ask) -> None:
+def test_a_producer_may_reuse_its_buffer(workers: Workers, small_batches: None, ask: Ask) -> None:
     def produce() -> Iterator[bytearray]:
         buffer = bytearray(4)
         for letter in b"abc":
@@ -164,7 +164,7 @@ def test_a_producer_may_use_its_buffer_again(workers: Workers, small_batches: No
     assert collected(workers, ask(produce())) == [b"aaaa", b"bbbb", b"cccc"]
 
 
-def test_a_producer_that_blocks_has_a_thread_that_no_hashing_waits_for(workers: Workers) -> None:
+def test_a_blocking_producer_does_not_delay_hashing(workers: Workers) -> None:
     threads: list[str] = []
 
     def produce() -> Iterator[bytes]:
@@ -175,11 +175,11 @@ def test_a_producer_that_blocks_has_a_thread_that_no_hashing_waits_for(workers: 
     assert threads[0].startswith("cosxfer-body")
 
 
-# -- kept -------------------------------------------------------------------------------------------------------------
+# -- buffered ---------------------------------------------------------------------------------------------------------
 
 
 def keep(workers: Workers, pieces: object, largest: int = GIB) -> tuple[int, hashing.PartDigest, bytes, bytes]:
-    """What is kept, read twice."""
+    """Buffer a body and read it twice."""
 
     async def main() -> tuple[int, hashing.PartDigest, bytes, bytes]:
         async with spool(pieces, executor=workers, largest=largest, name=NAME) as kept:  # type: ignore[arg-type]
@@ -190,7 +190,7 @@ def keep(workers: Workers, pieces: object, largest: int = GIB) -> tuple[int, has
 
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[io.BufferedRandom]:
-    """The temporary files that were made."""
+    """The temporary files that were created."""
     files: list[io.BufferedRandom] = []
 
     def make(*arguments: object, **options: object) -> io.BufferedRandom:
@@ -204,7 +204,7 @@ def disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[io.BufferedRan
 
 @both
 @pytest.mark.parametrize("size", [0, 1, IN_MEMORY_BYTES, IN_MEMORY_BYTES + 1, 3 * MIB + 5])
-def test_a_body_of_more_than_1_mib_is_kept_on_the_disk_and_closed_afterwards(
+def test_a_body_of_more_than_1_mib_is_buffered_on_disk_and_closed(
     workers: Workers, disk: list[io.BufferedRandom], ask: Ask, size: int
 ) -> None:
     content = content_of(size)
@@ -217,7 +217,9 @@ def test_a_body_of_more_than_1_mib_is_kept_on_the_disk_and_closed_afterwards(
 
 
 @both
-def test_more_than_is_allowed_is_refused_and_no_more_is_read(workers: Workers, small_batches: None, ask: Ask) -> None:
+def test_a_body_beyond_the_limit_is_refused_and_not_read_further(
+    workers: Workers, small_batches: None, ask: Ask
+) -> None:
     read = 0
 
     def endless() -> Iterator[bytes]:
@@ -282,7 +284,7 @@ def test_a_full_disk_is_an_error_of_the_source_and_ends_the_reading(
     assert all(file.closed for file in files)
 
 
-def test_a_machine_without_a_temporary_directory_is_told_so(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_temporary_directory_is_reported(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> str:
         raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
 
@@ -294,7 +296,7 @@ def test_a_machine_without_a_temporary_directory_is_told_so(workers: Workers, mo
     )
 
 
-def test_the_temporary_file_is_used_in_threads_alone(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_temporary_file_is_used_only_in_threads(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
     used: dict[str, set[int]] = {"write": set(), "seek": set(), "close": set()}
 
     class Watched(tempfile.SpooledTemporaryFile):  # type: ignore[type-arg]
@@ -331,7 +333,7 @@ def raising(error: BaseException) -> Iterator[bytes]:
 
 @both
 @pytest.mark.parametrize("error", [ValueError("it broke"), OSError(5, "Input/output error"), asyncio.CancelledError()])
-def test_what_a_producer_raises_is_an_error_of_the_source(workers: Workers, ask: Ask, error: BaseException) -> None:
+def test_an_exception_of_a_producer_is_a_source_error(workers: Workers, ask: Ask, error: BaseException) -> None:
     with pytest.raises(SourceError) as caught:
         keep(workers, ask(raising(error)))
     assert str(caught.value) == f"the body {NAME} failed while it was read: {type(error).__name__}: {error}"
@@ -339,16 +341,14 @@ def test_what_a_producer_raises_is_an_error_of_the_source(workers: Workers, ask:
 
 
 @both
-def test_an_error_of_cosxfer_stays_what_it_is(workers: Workers, ask: Ask) -> None:
+def test_a_cosxfer_error_of_a_producer_is_raised_unchanged(workers: Workers, ask: Ask) -> None:
     error = cosxfer.TransportError("a download broke", url="https://example.com")
     with pytest.raises(cosxfer.TransportError) as caught:
         keep(workers, ask(raising(error)))
     assert caught.value is error
 
 
-def test_a_caller_that_is_cancelled_is_not_told_of_its_producer(
-    workers: Workers, disk: list[io.BufferedRandom]
-) -> None:
+def test_a_cancelled_caller_gets_no_error_of_its_producer(workers: Workers, disk: list[io.BufferedRandom]) -> None:
     async def main() -> None:
         waits = asyncio.Event()
 
@@ -378,7 +378,7 @@ def test_a_piece_that_is_not_bytes_is_refused(workers: Workers, ask: Ask, piece:
         keep(workers, ask([b"abc", piece]))  # type: ignore[list-item]
 
 
-def test_what_cannot_be_iterated_over_is_refused_with_its_reason() -> None:
+def test_a_body_that_cannot_be_iterated_is_refused_with_the_reason() -> None:
     class Broken:
         def __iter__(self) -> Iterator[bytes]:
             raise RuntimeError("not today")
@@ -399,15 +399,15 @@ class Holder(ctypes.Structure):
 
 
 @pytest.mark.parametrize("array", [(ctypes.c_int * 3)(1, 2, 3), (Number * 2)(Number(1, 2)), (ctypes.c_int * 0)()])
-def test_a_view_of_any_items_is_its_bytes(array: Any) -> None:
+def test_a_view_of_any_item_type_gives_its_bytes(array: Any) -> None:
     view = bytes_of(memoryview(array))
     assert (view.format, view.ndim) == ("B", 1)
     assert view == bytes(array)
 
 
 @pytest.mark.parametrize("array", [(ctypes.py_object * 2)(1, 2), (Holder * 2)()])
-def test_a_view_of_objects_is_refused_also_within_a_structure(array: Any) -> None:
-    # Their bytes are addresses.
+def test_a_view_of_objects_is_refused_even_in_a_structure(array: Any) -> None:
+    # Their bytes are memory addresses.
     with pytest.raises(UsageError, match="a view of Python objects"):
         bytes_of(memoryview(array))
 
@@ -420,5 +420,5 @@ def test_a_view_that_was_released_is_refused() -> None:
 
 
 @both
-def test_pieces_may_be_views_with_holes(workers: Workers, ask: Ask) -> None:
+def test_pieces_may_be_non_contiguous_views(workers: Workers, ask: Ask) -> None:
     assert keep(workers, ask([memoryview(b"a-b-c")[::2], memoryview(b"xyz")[::-1]]))[2] == b"abczyx"

@@ -1,4 +1,4 @@
-"""Streams of any length: what goes in one request, what in parts, how much memory they take, and how they fail."""
+"""Streams of any length: sent in one request or in parts, their memory, and their failures."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def async_pieces(content: bytes) -> AsyncIterator[bytes]:
 
 
 def reused_buffer(content: bytes) -> Iterator[bytearray]:
-    """A producer that fills one buffer again and again, as many do."""
+    """A producer that reuses one buffer, as many do."""
     buffer = bytearray(300_000)
     for piece in pieces(content, len(buffer)):
         buffer[: len(piece)] = piece
@@ -95,7 +95,7 @@ def test_a_stream_of_any_kind_and_length_is_stored_whole(
 
 @pytest.mark.parametrize("make", KINDS.values(), ids=KINDS.keys())
 @pytest.mark.parametrize("length", [0, MIB, LONG])
-def test_with_its_length_a_stream_has_parts_of_one_size(
+def test_a_stream_with_a_length_has_parts_of_one_size(
     cos: FakeCos, make: Callable[[bytes], object], length: int
 ) -> None:
     content = content_of(length)
@@ -184,7 +184,7 @@ def test_a_caller_that_is_cancelled_leaves_nothing_on_the_server(cos: FakeCos) -
     assert "k" not in cos.objects
 
 
-def test_a_stream_cannot_be_paused_and_says_so(cos: FakeCos) -> None:
+def test_pausing_a_stream_is_an_error(cos: FakeCos) -> None:
     async def main() -> None:
         begun = asyncio.Event()
 
@@ -203,7 +203,7 @@ def test_a_stream_cannot_be_paused_and_says_so(cos: FakeCos) -> None:
     asyncio.run(main())
 
 
-def test_memory_is_bounded_whatever_the_length_and_however_slow_the_server(cos: FakeCos) -> None:
+def test_memory_is_bounded_for_any_length_and_a_slow_server(cos: FakeCos) -> None:
     read, most = 0, 0
 
     def counted() -> Iterator[bytes]:
@@ -216,13 +216,11 @@ def test_memory_is_bounded_whatever_the_length_and_however_slow_the_server(cos: 
 
     with cos.blocking_client(memory_budget_bytes=16 * MIB) as client:
         assert client.upload_stream(BUCKET, "k", counted(), part_size=MIB, async_limit=32).size == 40 * MIB
-    # Twelve parts are held, one piece is in the hand of the producer, and one response may be on its way.
+    # Twelve parts are held, the producer holds one piece, and one response may be in transit.
     assert most <= 14
 
 
-def test_a_stream_longer_than_its_parts_hold_is_refused_with_what_to_do(
-    cos: FakeCos, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stream_beyond_10000_parts_is_refused_with_advice(cos: FakeCos, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_parts, "MAX_PART_NUMBER", 3)
     with pytest.raises(cosxfer.UsageError, match="Give a larger part_size"):
         upload(cos, pieces(content_of(4 * MIB)))
@@ -239,20 +237,20 @@ def test_progress_has_no_total_until_the_end_is_seen(cos: FakeCos) -> None:
     assert loaded == sorted(loaded)
 
 
-def test_a_file_object_tells_the_total_from_the_beginning(cos: FakeCos) -> None:
+def test_progress_of_a_file_object_has_a_total_from_the_start(cos: FakeCos) -> None:
     reports: list[cosxfer.Progress] = []
     upload(cos, io.BytesIO(content_of(LONG)), on_progress=reports.append)
     assert reports[0].total == LONG
 
 
 @pytest.mark.parametrize("body", ["text", b"bytes", memoryview(b"view"), 17, None])
-def test_what_is_no_stream_is_refused(cos: FakeCos, body: object) -> None:
+def test_a_value_that_is_no_stream_is_refused(cos: FakeCos, body: object) -> None:
     with pytest.raises(cosxfer.UsageError, match=r"stream|body"):
         upload(cos, body)
     assert not cos.calls
 
 
-def test_a_stream_inside_a_stream_does_not_wait_for_itself(cos: FakeCos) -> None:
+def test_a_stream_that_uploads_another_stream_does_not_deadlock(cos: FakeCos) -> None:
     with cos.blocking_client(concurrency=1, file_parallel_limit=1) as client:
 
         def outer() -> Iterator[bytes]:
@@ -309,7 +307,7 @@ def test_a_large_piece_is_not_copied_again_for_each_part(make: Callable[[bytes],
         assert seen == content
         assert len(held) == 5
         assert all(kept is held[0] for kept in held)
-        assert source._rest.obj is not held[0]  # an empty view would hold the piece
+        assert source._rest.obj is not held[0]  # even an empty view would keep the piece alive
 
     asyncio.run(main())
     workers.end()

@@ -1,4 +1,4 @@
-"""A file whose ctime alone changes during an upload: its content decides, and is read off the event loop."""
+"""A file of which only the ctime changes during an upload: its content is compared, outside the event loop."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def rewrite_the_same(path: Path) -> None:
 
 
 def put_back(path: Path, content: bytes) -> None:
-    """Write, and put the mtime back."""
+    """Write to the file and restore its mtime."""
     status = path.stat()
     with path.open("r+b") as file:
         file.write(content)
@@ -62,7 +62,7 @@ def put_back(path: Path, content: bytes) -> None:
 
 
 def await_tick(path: Path, before: os.stat_result) -> None:
-    """The ctime has the granularity of the kernel's clock, some milliseconds: touch the file until it has moved."""
+    """Touch the file until its ctime has changed. The kernel's clock moves in steps of some milliseconds."""
     while path.stat().st_ctime_ns == before.st_ctime_ns:
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
@@ -114,7 +114,9 @@ def upload(cos: FakeCos, path: Path, **options: object) -> UploadResult:
 
 @pytest.mark.parametrize("how", HARMLESS)
 @pytest.mark.parametrize("part", [1, 3, 6])
-def test_an_upload_in_parts_of_the_same_content_goes_on(cos: FakeCos, path: Path, how: Change, part: int) -> None:
+def test_an_upload_in_parts_continues_if_the_content_is_unchanged(
+    cos: FakeCos, path: Path, how: Change, part: int
+) -> None:
     cos.fault("multipart_upload", then(how, path), part=part)
     assert upload(cos, path, async_limit=1).verified_by == "crc64"
     assert cos.objects["k"].content == content_of(SIZE)
@@ -135,15 +137,13 @@ def test_a_ctime_that_changes_at_every_part_costs_one_comparison(
     assert compared == [6]
 
 
-def test_a_file_that_nobody_touches_is_not_read_twice(
-    cos: FakeCos, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_untouched_file_is_not_read_twice(cos: FakeCos, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cosxfer.engine.upload.unchanged.compare", None)
     assert upload(cos, path).verified
 
 
 @pytest.mark.parametrize("part", [1, 3, 6])
-def test_a_writer_who_puts_the_mtime_back_is_found_before_complete(cos: FakeCos, path: Path, part: int) -> None:
+def test_a_write_with_a_restored_mtime_is_found_before_complete(cos: FakeCos, path: Path, part: int) -> None:
     cos.fault("multipart_upload", then(write_secretly, path), part=part)
     with pytest.raises(cosxfer.SourceChangedError, match="its mtime restored") as caught:
         upload(cos, path, async_limit=1)
@@ -153,7 +153,9 @@ def test_a_writer_who_puts_the_mtime_back_is_found_before_complete(cos: FakeCos,
     assert "upload-1 was aborted" in " ".join(caught.value.__notes__)
 
 
-def test_a_part_that_was_rewritten_secretly_is_sent_once_and_told(cos: FakeCos, path: Path, waits: list[float]) -> None:
+def test_a_part_rewritten_with_a_restored_mtime_is_sent_once_and_reported(
+    cos: FakeCos, path: Path, waits: list[float]
+) -> None:
     def do(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
         write_secretly(path)
         return error(400, "BadDigest")
@@ -180,7 +182,7 @@ def test_a_part_that_fails_while_the_mode_changes_is_sent_again(cos: FakeCos, pa
 
 
 @pytest.mark.parametrize("how", [*HARMLESS, write_secretly])
-def test_a_paused_upload_goes_on_where_the_parts_that_are_done_are_still_in_the_file(
+def test_a_paused_upload_resumes_if_the_finished_parts_are_unchanged_in_the_file(
     cos: FakeCos, path: Path, how: Change
 ) -> None:
     async def main() -> None:
@@ -232,7 +234,7 @@ async def send(cos: FakeCos, way: str, path: Path) -> None:
 @pytest.mark.parametrize("size", [100, 100 * KIB, SIZE])
 @pytest.mark.parametrize("how", [chmod, link])
 @pytest.mark.parametrize("moment", [before, then])
-def test_a_file_of_the_same_content_is_sent_in_one_request(
+def test_a_file_with_unchanged_content_is_sent_in_one_request(
     cos: FakeCos, tmp_path: Path, way: str, size: int, how: Change, moment: Callable[[Change, Path], Do]
 ) -> None:
     path = write(tmp_path / "g", size)
@@ -243,7 +245,7 @@ def test_a_file_of_the_same_content_is_sent_in_one_request(
 
 @pytest.mark.parametrize("way", ways(Path()))
 @pytest.mark.parametrize("size", [100, 100 * KIB, SIZE])
-def test_a_file_that_is_written_to_secretly_is_an_error(cos: FakeCos, tmp_path: Path, way: str, size: int) -> None:
+def test_a_write_with_a_restored_mtime_is_an_error(cos: FakeCos, tmp_path: Path, way: str, size: int) -> None:
     path = write(tmp_path / "g", size)
     cos.fault(OPERATIONS.get(way, way), then(write_secretly, path))
     with pytest.raises(cosxfer.SourceChangedError) as caught:
@@ -252,7 +254,7 @@ def test_a_file_that_is_written_to_secretly_is_an_error(cos: FakeCos, tmp_path: 
 
 
 @pytest.mark.parametrize("way", ways(Path()))
-def test_a_body_that_was_rewritten_secretly_is_not_sent_again(
+def test_a_body_rewritten_with_a_restored_mtime_is_not_sent_again(
     cos: FakeCos, path: Path, waits: list[float], way: str
 ) -> None:
     def do(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
@@ -267,7 +269,7 @@ def test_a_body_that_was_rewritten_secretly_is_not_sent_again(
     assert not waits
 
 
-def test_content_is_compared_off_the_event_loop(
+def test_content_is_compared_outside_the_event_loop(
     cos: FakeCos, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: set[str] = set()
@@ -298,7 +300,7 @@ def test_content_is_compared_off_the_event_loop(
 
 @pytest.mark.parametrize("seconds", [9_300_000_000, -1, 0.25])
 @pytest.mark.parametrize("size", [10, SIZE])
-def test_a_file_may_be_of_any_time(cos: FakeCos, tmp_path: Path, seconds: float, size: int) -> None:
+def test_a_file_may_have_any_timestamp(cos: FakeCos, tmp_path: Path, seconds: float, size: int) -> None:
     path = write(tmp_path / "g", size)
     os.utime(path, (seconds, seconds))
     if path.stat().st_mtime != seconds:
@@ -317,7 +319,7 @@ def test_a_small_file_that_is_written_to_in_the_same_tick_is_an_error(
 ) -> None:
     path = write(tmp_path / "g", 100)
     status = path.stat()
-    # The kernel's clock stands still; ours stands a moment behind it.
+    # The kernel's clock stands still, and ours is slightly behind it.
     monkeypatch.setattr("cosxfer.sources.time", types.SimpleNamespace(time_ns=lambda: status.st_ctime_ns + 1))
     monkeypatch.setattr("cosxfer.sources.stat_path", lambda _: status)
     cos.fault("put_object", then(write_secretly, path))

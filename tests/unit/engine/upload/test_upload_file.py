@@ -1,4 +1,4 @@
-"""One file into COS, against a server in memory: every size, what it reports, and what it refuses."""
+"""Upload of one file to an in-memory server: every size, its reports, and its refusals."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_the_content_for_these_tests_has_no_two_parts_alike() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, MIB - 1, MIB])
-def test_a_file_up_to_the_threshold_goes_in_one_put(cos: FakeCos, tmp_path: Path, size: int) -> None:
+def test_a_file_up_to_the_threshold_is_sent_in_one_put(cos: FakeCos, tmp_path: Path, size: int) -> None:
     result = upload(cos, write(tmp_path / "f", size))
     assert cos.operations() == ["put_object"]
     assert cos.objects["a/b.bin"].content == content_of(size)
@@ -46,7 +46,7 @@ def test_a_file_up_to_the_threshold_goes_in_one_put(cos: FakeCos, tmp_path: Path
 @pytest.mark.parametrize(
     ("size", "parts"), [(MIB + 1, 2), (2 * MIB, 2), (3 * MIB, 3), (3 * MIB - 1, 3), (5 * MIB + 7, 6)]
 )
-def test_a_longer_file_goes_in_parts(cos: FakeCos, tmp_path: Path, size: int, parts: int) -> None:
+def test_a_longer_file_is_sent_in_parts(cos: FakeCos, tmp_path: Path, size: int, parts: int) -> None:
     result = upload(cos, write(tmp_path / "f", size), part_size=MIB)
     assert cos.objects["a/b.bin"].content == content_of(size)
     assert cos.operations()[0] == "multipart_init"
@@ -66,7 +66,7 @@ def test_one_mebibyte_and_a_byte_is_one_part_if_that_fits_into_a_part(cos: FakeC
 
 
 @pytest.mark.parametrize("size", [1, MIB, 2 * MIB])
-def test_slice_upload_file_uses_parts_whatever_the_size(cos: FakeCos, tmp_path: Path, size: int) -> None:
+def test_slice_upload_file_uses_parts_for_any_size(cos: FakeCos, tmp_path: Path, size: int) -> None:
     async def main() -> None:
         async with cos.client() as client:
             await client.slice_upload_file(BUCKET, "k", write(tmp_path / "f", size), slice_size=MIB)
@@ -86,9 +86,7 @@ def test_slice_upload_file_of_an_empty_file_is_a_put(cos: FakeCos, tmp_path: Pat
     assert cos.objects["k"].content == b""
 
 
-def test_every_part_carries_its_md5_and_the_headers_of_the_object_go_to_initiate_alone(
-    cos: FakeCos, tmp_path: Path
-) -> None:
+def test_parts_have_their_md5_and_only_initiate_has_the_headers_of_the_object(cos: FakeCos, tmp_path: Path) -> None:
     path = write(tmp_path / "f", 2 * MIB)
     upload(
         cos,
@@ -112,7 +110,7 @@ def test_every_part_carries_its_md5_and_the_headers_of_the_object_go_to_initiate
 
 
 @pytest.mark.parametrize("size", [7, 2 * MIB])
-def test_the_md5_of_the_file_becomes_metadata_when_asked_for(cos: FakeCos, tmp_path: Path, size: int) -> None:
+def test_the_md5_of_the_file_becomes_metadata_on_request(cos: FakeCos, tmp_path: Path, size: int) -> None:
     upload(cos, write(tmp_path / "f", size), part_size=MIB, upload_add_meta_md5=True, metadata={"owner": "me"})
     headers = cos.objects["a/b.bin"].headers
     assert headers["x-cos-meta-md5"] == hashlib.md5(content_of(size)).hexdigest()
@@ -120,9 +118,7 @@ def test_the_md5_of_the_file_becomes_metadata_when_asked_for(cos: FakeCos, tmp_p
 
 
 @pytest.mark.parametrize("size", [0, 1, MIB, 4 * MIB + 5])
-def test_both_progresses_start_at_nothing_end_at_everything_and_never_fall(
-    cos: FakeCos, tmp_path: Path, size: int
-) -> None:
+def test_progress_of_hashing_and_sending_rises_from_zero_to_the_total(cos: FakeCos, tmp_path: Path, size: int) -> None:
     hashed: list[cosxfer.Progress] = []
     sent: list[cosxfer.Progress] = []
     upload(cos, write(tmp_path / "f", size), part_size=MIB, on_hash_progress=hashed.append, on_progress=sent.append)
@@ -187,7 +183,7 @@ def test_with_the_servers_own_encryption_the_etag_is_no_md5_and_is_not_compared(
     assert result.verified_by == ""
 
 
-def test_a_bucket_that_encrypts_by_itself_says_that_the_etag_is_no_md5(cos: FakeCos, tmp_path: Path) -> None:
+def test_with_default_encryption_of_the_bucket_the_etag_is_no_md5(cos: FakeCos, tmp_path: Path) -> None:
     cos.with_crc64 = False
     cos.fault("multipart_upload", change(etag='"opaque"', x_cos_server_side_encryption="cos/kms"), times=2)
 
@@ -235,7 +231,7 @@ REFUSED: list[tuple[str, dict[str, object], str]] = [
 
 @pytest.mark.parametrize(("name", "options", "told"), REFUSED)
 @pytest.mark.parametrize("size", [3, 2 * MIB])
-def test_an_argument_that_cannot_work_is_refused_before_any_request(
+def test_an_invalid_argument_is_refused_before_any_request(
     cos: FakeCos, tmp_path: Path, name: str, options: dict[str, object], told: str, size: int
 ) -> None:
     with pytest.raises(cosxfer.UsageError) as caught:
@@ -302,13 +298,13 @@ def test_a_bad_bucket_or_key_is_refused_before_any_request(
     assert not cos.calls
 
 
-def test_metadata_given_as_none_is_as_none_given(cos: FakeCos, tmp_path: Path) -> None:
+def test_metadata_none_means_no_metadata(cos: FakeCos, tmp_path: Path) -> None:
     upload(cos, write(tmp_path / "f", 3), metadata=None, headers=None, content_type=None)
     assert "a/b.bin" in cos.objects
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, lambda path: None, lambda path: path.touch(mode=0)])
-def test_a_path_that_cannot_be_read_ends_at_once_and_is_named(cos: FakeCos, tmp_path: Path, make: object) -> None:
+def test_an_unreadable_path_fails_at_once_and_is_named(cos: FakeCos, tmp_path: Path, make: object) -> None:
     path = tmp_path / "not-here"
     make(path)  # type: ignore[operator]
     if path.is_file() and not unreadable(path):
@@ -327,7 +323,7 @@ def unreadable(path: Path) -> bool:
     return False
 
 
-def test_a_put_that_is_refused_for_good_is_not_sent_again(cos: FakeCos, tmp_path: Path, waits: list[float]) -> None:
+def test_a_permanently_refused_put_is_not_sent_again(cos: FakeCos, tmp_path: Path, waits: list[float]) -> None:
     cos.fault("put_object", refuse(403, "AccessDenied"), times=9)
     with pytest.raises(cosxfer.AccessDeniedError, match="AccessDenied") as caught:
         upload(cos, write(tmp_path / "f", 3))
@@ -337,7 +333,7 @@ def test_a_put_that_is_refused_for_good_is_not_sent_again(cos: FakeCos, tmp_path
     assert not waits
 
 
-def test_a_file_that_changes_while_a_put_is_sent_is_told(cos: FakeCos, tmp_path: Path) -> None:
+def test_a_file_that_changes_during_a_put_is_an_error(cos: FakeCos, tmp_path: Path) -> None:
     path = write(tmp_path / "f", 100)
 
     def write_anew(request: object, proceed: object) -> object:
@@ -362,9 +358,7 @@ def other_ways(path: Path) -> dict[str, Callable[[cosxfer.AsyncClient], Awaitabl
 
 @pytest.mark.parametrize("way", other_ways(Path()))
 @pytest.mark.parametrize("code", ["BadDigest", "InternalError"])
-def test_a_file_that_was_rewritten_is_sent_once_and_told(
-    tmp_path: Path, waits: list[float], way: str, code: str
-) -> None:
+def test_a_rewritten_file_is_sent_once_and_reported(tmp_path: Path, waits: list[float], way: str, code: str) -> None:
     path = write(tmp_path / "f", 100)
     sent: list[str] = []
 

@@ -1,4 +1,4 @@
-"""Whether the result of a single request says what its response proved."""
+"""``verified`` in the result of a single request says what the response proved."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def send(cos: FakeCos, way: Way, body: Any, options: dict[str, Any]) -> Any:
 
 @pytest.mark.parametrize("kind", BODIES)
 @pytest.mark.parametrize("operation", WAYS)
-def test_a_crc64_that_agrees_verifies(cos: FakeCos, tmp_path: Path, operation: str, kind: str) -> None:
+def test_a_matching_crc64_verifies(cos: FakeCos, tmp_path: Path, operation: str, kind: str) -> None:
     body, options = BODIES[kind](tmp_path)
     result = send(cos, WAYS[operation], body, options)
     assert (result.verified, result.verified_by) == (True, "crc64")
@@ -76,11 +76,11 @@ def test_a_crc64_that_agrees_verifies(cos: FakeCos, tmp_path: Path, operation: s
 
 @pytest.mark.parametrize("kind", BODIES)
 @pytest.mark.parametrize("operation", ["put_object", "multipart_upload"])
-def test_without_a_crc64_an_etag_that_is_the_md5_verifies(tmp_path: Path, operation: str, kind: str) -> None:
+def test_without_a_crc64_an_etag_equal_to_the_md5_verifies(tmp_path: Path, operation: str, kind: str) -> None:
     cos = FakeCos(with_crc64=False)
     body, options = BODIES[kind](tmp_path)
     result = send(cos, WAYS[operation], body, options)
-    # Of what is sent as it comes the MD5 is not known.
+    # The MD5 of an unbuffered stream is not known.
     expected = (False, "") if "stream" in kind else (True, "etag")
     assert (result.verified, result.verified_by) == expected
 
@@ -108,7 +108,7 @@ def test_without_a_crc64_an_md5_that_differs_is_an_error(cos: FakeCos, tmp_path:
 
 
 @pytest.mark.parametrize("way", [put, upload])
-def test_a_crc64_that_agrees_decides_whatever_the_etag_says(cos: FakeCos, tmp_path: Path, way: Way) -> None:
+def test_a_matching_crc64_verifies_even_if_the_etag_differs(cos: FakeCos, tmp_path: Path, way: Way) -> None:
     cos.fault("put_object", change(etag=OTHER_MD5))
     result = send(cos, way, write(tmp_path / "f", 1000), {})
     assert (result.verified, result.verified_by) == (True, "crc64")
@@ -121,7 +121,7 @@ def test_a_crc64_that_agrees_decides_whatever_the_etag_says(cos: FakeCos, tmp_pa
         {"x_cos_server_side_encryption_customer_algorithm": "AES256"},
     ],
 )
-def test_the_etag_of_what_others_encrypt_is_not_compared(cos: FakeCos, encryption: dict[str, str]) -> None:
+def test_the_etag_of_an_encrypted_object_is_not_compared(cos: FakeCos, encryption: dict[str, str]) -> None:
     cos.fault("put_object", change(x_cos_hash_crc64ecma=None, etag=OTHER_MD5, **encryption))
     assert not send(cos, put, CONTENT, {}).verified
 
@@ -135,7 +135,7 @@ def test_a_crc64_that_differs_is_an_error(cos: FakeCos, tmp_path: Path, operatio
         send(cos, WAYS[operation], body, options)
 
 
-def test_an_append_past_the_beginning_is_not_proven_unless_it_was_compared(cos: FakeCos) -> None:
+def test_an_append_after_the_start_is_verified_only_by_comparison(cos: FakeCos) -> None:
     async def main() -> None:
         async with cos.client() as client:
             first = await client.append_object(BUCKET, "k", CONTENT, position=0)
