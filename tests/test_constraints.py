@@ -1,4 +1,4 @@
-"""What `make setup` installs: each package in one version, and each of its files by its hash."""
+"""`make setup` installs one pinned version of each package, and each file by its hash."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_each_package_has_one_version_and_the_hashes_of_its_files() -> None:
         assert found, line
         names.append(plain(found[1]))
         conditions.setdefault(names[-1], []).append(found[3])
-    for name, texts in conditions.items():  # several versions of a package: each has its own condition
+    for name, texts in conditions.items():  # several versions of a package need different conditions
         assert len(texts) == 1 or (None not in texts and len(set(texts)) == len(texts)), name
     assert len(names) > 50
 
@@ -37,16 +37,16 @@ def test_each_dependency_of_each_extra_is_pinned() -> None:
     assert {plain(re.split(r"[\[<>=~! ]", name)[0]) for name in wanted} <= pinned
 
 
-def test_setup_takes_nothing_without_a_hash() -> None:
+def test_setup_installs_nothing_without_a_hash() -> None:
     script = (ROOT / ".ci/setup.sh").read_text()
     installs = [line for line in script.splitlines() if re.search(r"^\s*\$pip |pip install", line)]
     assert [line for line in installs if "-r " in line and "--require-hashes" not in line] == []
-    # The project itself is built here, and brings nothing along.
+    # The project itself is built here, without its dependencies.
     assert [line for line in installs if "-r " not in line and "-e ." not in line] == [
         '    pip="$VENV/bin/pip install -q --disable-pip-version-check --no-deps --no-build-isolation --use-pep517"'
     ]
 
 
-def test_the_list_serves_python_as_old_as_debian_12_has_it() -> None:
+def test_the_list_works_for_the_python_of_debian_12() -> None:
     """pip-compile pins for the Python that runs it; for 3.11.2 this package needs an earlier version."""
     assert any(line.startswith("pymdown-extensions==") and "python_full_version < '3.11.5'" in line for line in PINNED)

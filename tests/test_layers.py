@@ -57,7 +57,7 @@ LEVELS = {
 }
 
 PURE_MODULES = {"socket", "asyncio", "threading", "time", "random", "os", "subprocess", "httpx", "ssl", "select"}
-"""What level 2, which decides and does nothing, has no use for."""
+"""Modules that level 2 must not import, because it makes decisions and does no I/O."""
 
 
 def module_name(path: Path) -> str:
@@ -66,7 +66,7 @@ def module_name(path: Path) -> str:
 
 
 def level(module: str) -> int:
-    """The level of ``module``, or of the folder that it lies in."""
+    """The level of ``module``, or of its folder."""
     known = module
     while known not in LEVELS:
         known = known.rpartition(".")[0]
@@ -75,7 +75,7 @@ def level(module: str) -> int:
 
 
 def imported_modules(path: Path, *, annotations: bool = False) -> set[str]:
-    """Modules that ``path`` imports, also within functions; those for annotations alone only if asked for."""
+    """Modules that ``path`` imports, including imports in functions. Imports for annotations count only on request."""
     found: set[str] = set()
     tree = ast.parse(path.read_text())
     for_annotations = {
@@ -106,7 +106,7 @@ def test_imports_point_down(path: Path) -> None:
     own = module_name(path)
     for imported in imported_modules(path):
         if imported == "cosxfer" or not imported.startswith("cosxfer."):
-            # The package itself holds the public names; faces may use them, layers below may not.
+            # The package itself has the public names. Only the top layers may use them.
             assert imported != "cosxfer" or level(own) >= 7, f"{own} imports the package's public names"
             continue
         assert level(imported) <= level(own), f"{own} (level {level(own)}) imports {imported} (level {level(imported)})"
@@ -128,14 +128,14 @@ def test_a_floor_of_the_engine_imports_none_above_it(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=module_name)
-def test_level_2_decides_and_does_nothing(path: Path) -> None:
+def test_level_2_does_no_io(path: Path) -> None:
     own = module_name(path)
     if level(own) == 2:
         assert not {name.partition(".")[0] for name in imported_modules(path)} & PURE_MODULES
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "server").rglob("*.py")), ids=module_name)
-def test_the_server_uses_levels_0_to_2_alone(path: Path) -> None:
+def test_the_server_uses_only_levels_0_to_2(path: Path) -> None:
     for imported in imported_modules(path):
         if imported.startswith("cosxfer.") and not imported.startswith("cosxfer.server"):
             assert level(imported) <= 2, f"{module_name(path)} imports {imported}"
@@ -148,12 +148,12 @@ def imports_of(path: Path, files: Collection[str]) -> set[str]:
 
 
 def test_no_module_imports_itself_through_others() -> None:
-    """Not even for annotations: what needs each other is one module, or lacks a third one below both."""
-    # The package itself names all of them, and imports each when it is first used.
+    """Not even for annotations. Modules that need each other should be one, or share a third one below both."""
+    # The package itself imports each module lazily.
     files = {module_name(path): path for path in SOURCES if module_name(path) != "cosxfer"}
     assert not in_circles({name: imports_of(path, files) for name, path in files.items()})
 
 
-def test_modules_are_of_a_size_to_be_read() -> None:
+def test_modules_are_not_too_long() -> None:
     too_long = {module_name(path): n for path in SOURCES if (n := len(path.read_text().splitlines())) > 600}
     assert not too_long

@@ -34,7 +34,7 @@ WIRE_LAYERS = (
     "wire_io_thread.c",
     "wire.pyx",
 )
-"""Bottom first. A file may call those before it."""
+"""Bottom first. A file may call the files before it."""
 
 NOISE = re.compile(r"/\*.*?\*/|//[^\n]*|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'", re.DOTALL)
 INCLUDE = re.compile(r"^\s*#\s*include\s+\"(?P<c>[^\"]+)\"|^cdef extern from \"(?P<pyx>[^\"]+)\"", re.MULTILINE)

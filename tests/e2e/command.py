@@ -1,4 +1,4 @@
-"""Runs the command as a user does: in its own process, with an environment without the tester's settings."""
+"""Runs the command as a user does: in a separate process, without the tester's settings in the environment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COMMAND = [sys.executable, "-m", "cosxfer"]
 
 
 def environment(server: RunningServer | None, **more: str) -> dict[str, str]:
-    """What a user would export; the width of the terminal is not that of the terminal that runs the tests."""
+    """Variables that a user would export, and a fixed terminal width."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("COS_") and name != "COLUMNS"}
     if server is not None:
         clean |= {
@@ -36,7 +36,7 @@ def run(server: RunningServer | None, *arguments: object, **more: str) -> subpro
 
 
 def flat(text: str) -> str:
-    """``text`` without its line breaks, which depend on the names in it."""
+    """``text`` without line breaks, because wrapping depends on the lengths of names."""
     return " ".join(text.split())
 
 

@@ -1,4 +1,4 @@
-"""What the tests of the command share."""
+"""Fixtures for the tests of the command."""
 
 from __future__ import annotations
 
@@ -28,6 +28,6 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """The endpoint of a server that takes connections and never says anything."""
+    """The endpoint of a server that accepts connections and never sends anything."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/{{bucket}}"

@@ -123,7 +123,7 @@ def test_cp_over_http2_and_tls(source: Path) -> None:
         (["{source}", "cos://other-1250000000/k"], 1, "NoSuchBucket"),
     ],
 )
-def test_arguments_that_cannot_work_are_reported_in_one_paragraph(
+def test_invalid_arguments_are_reported_in_one_paragraph(
     server: RunningServer, source: Path, arguments: list[str], code: int, message: str
 ) -> None:
     values = {"source": source, "folder": source.parent, "bucket": server.bucket}
@@ -133,12 +133,12 @@ def test_arguments_that_cannot_work_are_reported_in_one_paragraph(
     assert_one_paragraph(done)
 
 
-def test_an_unknown_option_is_wrong_usage(server: RunningServer, source: Path) -> None:
+def test_an_unknown_option_is_a_usage_error(server: RunningServer, source: Path) -> None:
     assert run(server, "cp", source, f"cos://{server.bucket}/k", "--nonsense").returncode == 2
 
 
 def test_an_unreadable_file_is_reported(server: RunningServer, tmp_path: Path) -> None:
-    # A loop of links cannot be opened by anyone, root included.
+    # Not even root can open a loop of links.
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
     done = run(server, "cp", loop, f"cos://{server.bucket}/k")
@@ -147,7 +147,7 @@ def test_an_unreadable_file_is_reported(server: RunningServer, tmp_path: Path) -
     assert_one_paragraph(done)
 
 
-def test_a_wrong_secret_is_reported_but_not_shown(server: RunningServer, source: Path) -> None:
+def test_a_wrong_secret_is_reported_without_showing_it(server: RunningServer, source: Path) -> None:
     done = run(server, "cp", source, f"cos://{server.bucket}/k", COS_SECRET_KEY="my-wrong-secret")
     assert done.returncode == 1
     assert "SignatureDoesNotMatch" in done.stderr
@@ -211,12 +211,12 @@ def test_a_lost_initiate_is_reported_once_and_an_unsent_one_never(
     assert "may stay on the server" not in flat(refused.stderr)
 
 
-def test_connect_timeout_bounds_the_making_of_a_connection(server: RunningServer, source: Path) -> None:
+def test_connect_timeout_limits_the_connecting(server: RunningServer, source: Path) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
         address = listener.getsockname()
-        # Where nobody accepts, the system answers for as many as the queue holds, and then no more.
+        # A listener that never accepts: the system completes handshakes until the queue is full, then ignores them.
         waiting = [socket.socket() for _ in range(4)]
         for one in waiting:
             one.setblocking(False)
@@ -239,7 +239,7 @@ def test_http_and_https_mix_ups_are_reported(source: Path, tls: bool) -> None:
         done = run(server, "cp", source, f"cos://{server.bucket}/k", "--endpoint", endpoint)
     assert done.returncode == 1
     assert f"address {right}://127.0.0.1:{server.port}" in flat(done.stderr)
-    assert " sent " not in done.stderr  # it is not tried again
+    assert " sent " not in done.stderr  # there is no retry
     assert_one_paragraph(done)
 
 
@@ -252,7 +252,7 @@ SAID_TO_PLAIN_HTTP = {
 
 @pytest.mark.parametrize("size", [1, 3 << 20])
 @pytest.mark.parametrize("server_is", SAID_TO_PLAIN_HTTP)
-def test_what_servers_of_tls_say_to_plain_http_is_understood_and_final(
+def test_responses_of_tls_servers_to_plain_http_are_recognised_and_final(
     tmp_path: Path, server_is: str, size: int
 ) -> None:
     source = tmp_path / "source"
@@ -287,7 +287,7 @@ def test_what_servers_of_tls_say_to_plain_http_is_understood_and_final(
     assert (error["type"], error["message"]) == ("ConnectError", said)
 
 
-def test_debug_logs_what_is_done_and_no_secret(server: RunningServer, source: Path) -> None:
+def test_debug_logs_the_requests_and_no_secret(server: RunningServer, source: Path) -> None:
     server.set_faults([{"operation": "multipart_upload", "part": 2, "attempt": 1, "do": "error", "status": 500}])
     try:
         done = run(server, "cp", source, f"cos://{server.bucket}/debug", "--debug", "--part-size", "1MiB")
@@ -340,11 +340,11 @@ def test_standard_input_is_uploaded(server: RunningServer, source: Path) -> None
         assert reader.get_object(server.bucket, "from-stdin").body == source.read_bytes()
 
 
-def test_one_part_is_one_part(server: RunningServer, source: Path) -> None:
+def test_an_upload_of_one_part_has_one_part(server: RunningServer, source: Path) -> None:
     assert ", 1 part of 8.0 MiB, " in run(server, "cp", source, f"cos://{server.bucket}/one-part").stdout
 
 
-def test_abort_removes_what_an_upload_has_left(server: RunningServer) -> None:
+def test_abort_removes_the_parts_of_an_upload(server: RunningServer) -> None:
     with client(server) as other:
         upload_id = other.multipart_init(server.bucket, "left").upload_id
         done = run(server, "abort", f"cos://{server.bucket}/left", upload_id)
@@ -357,9 +357,7 @@ def test_abort_removes_what_an_upload_has_left(server: RunningServer) -> None:
     assert "NoSuchUpload" in again.stderr
 
 
-def test_a_failed_upload_that_could_not_be_aborted_names_the_command_that_does(
-    server: RunningServer, source: Path
-) -> None:
+def test_a_failed_abort_names_the_command_that_aborts(server: RunningServer, source: Path) -> None:
     server.set_faults(
         [
             {"operation": "multipart_upload", "do": "error", "status": 400, "code": "InvalidArgument"},
@@ -395,7 +393,7 @@ def test_an_interrupt_cleans_up_on_the_server(
             stderr=subprocess.PIPE,
             text=True,
         )
-        # Until the other parts are there: then the upload is waiting for part 2.
+        # When the other parts have arrived, the upload is waiting for part 2.
         while sum(request["operation"] == "multipart_upload" for request in server.requests()) < 3:
             assert process.poll() is None, process.communicate()
         process.send_signal(number)
@@ -484,14 +482,14 @@ def test_serve_reports_that_it_cannot_store_its_keys(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_serve_refuses_what_can_never_work(arguments: tuple[str, ...], said: str) -> None:
+def test_serve_refuses_invalid_options(arguments: tuple[str, ...], said: str) -> None:
     done = run(None, "serve", *arguments)
     assert done.returncode == 2
     assert said in flat(done.stderr)
     assert_one_paragraph(done)
 
 
-def test_the_demo_does_the_main_job() -> None:
+def test_the_demo_runs() -> None:
     done = run(None, "demo", "--size", "20MiB")
     assert done.returncode == 0, done.stderr
     for expected in ("over HTTP/2", "verified: yes", "equal to the source: yes", "Cleaned up"):

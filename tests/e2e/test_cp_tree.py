@@ -25,7 +25,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def keys(server: RunningServer, prefix: str) -> list[str]:
-    """Those of the objects that the last requests have made."""
+    """The keys of the objects that the last requests created."""
     return sorted(
         {
             request["key"]
@@ -46,7 +46,7 @@ def test_a_tree_is_uploaded_below_the_prefix(server: RunningServer, tree: Path) 
         assert dict(reader.head_object(server.bucket, "backup/a.jpg").metadata) == {"from": "here"}
 
 
-def test_files_are_chosen_by_name(server: RunningServer, tree: Path) -> None:
+def test_files_are_selected_by_name(server: RunningServer, tree: Path) -> None:
     server.requests(clear=True)
     done = run(server, "cp", "-r", tree, f"cos://{server.bucket}/", "--include", "*.jpg", "--exclude", "ü*")
     assert done.returncode == 0
@@ -62,7 +62,7 @@ def test_an_empty_name_is_not_the_current_directory(server: RunningServer, optio
     assert "the source is empty" in flat(done.stderr)
 
 
-def test_files_that_cannot_be_uploaded_are_reported_and_do_not_stop_the_others(
+def test_files_that_cannot_be_uploaded_are_reported_and_the_others_are_uploaded(
     server: RunningServer, tree: Path
 ) -> None:
     (tree / "link").symlink_to("nowhere")
@@ -124,7 +124,7 @@ def test_remaining_parts_and_a_wrong_scheme_are_reported(server: RunningServer, 
 
 
 def test_a_filter_does_not_hide_what_cannot_be_read(server: RunningServer, tree: Path) -> None:
-    # A loop of links cannot be looked into by anyone, root included.
+    # Not even root can read a loop of links.
     (tree / "album").symlink_to("album")
     command = ("cp", "-r", tree, f"cos://{server.bucket}/filtered", "--include", "*.jpg")
     done = run(server, *command)
@@ -176,7 +176,7 @@ def test_a_tree_of_any_depth_is_uploaded(server: RunningServer, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("option", ["--json", "--debug", "--region=x"])
-def test_names_with_control_characters_move_no_cursor(server: RunningServer, tmp_path: Path, option: str) -> None:
+def test_control_characters_in_names_do_not_move_the_cursor(server: RunningServer, tmp_path: Path, option: str) -> None:
     folder = tmp_path / "names"
     folder.mkdir()
     for name in ("a\x1b[31m", "b\nforged: line", "c\u202e", "d\x07"):

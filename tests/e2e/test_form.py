@@ -1,4 +1,4 @@
-"""``cosxfer form`` without a browser: the page, its content, and arguments that cannot work."""
+"""``cosxfer form`` without a browser: the page, its content, and invalid arguments."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def run(server: RunningServer | None, *arguments: object) -> subprocess.Complete
 
 
 class Page(HTMLParser):
-    """The form of a page, and whatever it would load from elsewhere."""
+    """The form of a page, and everything that the page would load from elsewhere."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ def test_the_page_contains_a_working_form(server: RunningServer, tmp_path: Path)
     assert "<b>" not in text
     page = Page(text)
     assert page.loaded == []
-    # What follows the file is not read.
+    # The server ignores fields after the file.
     assert page.inputs[-1] == "file"
     answer = httpx.post(page.action, data=page.fields, files={"file": ("a.txt", b"hello")})
     assert answer.status_code == 201
@@ -111,9 +111,7 @@ def test_the_page_can_go_to_standard_output(server: RunningServer) -> None:
         (("cos://examplebucket-1250000000/", "-o", "none/"), 2, "a / at the end names a directory"),
     ],
 )
-def test_settings_that_cannot_work_are_reported(
-    server: RunningServer, arguments: tuple[str, ...], code: int, said: str
-) -> None:
+def test_invalid_settings_are_reported(server: RunningServer, arguments: tuple[str, ...], code: int, said: str) -> None:
     done = run(server, *arguments)
     assert (done.returncode, done.stdout) == (code, "")
     assert said in " ".join(done.stderr.split())
@@ -125,7 +123,7 @@ def test_missing_keys_are_reported() -> None:
     assert "COS_SECRET_ID" in done.stderr
 
 
-def test_a_file_that_is_there_stays_unless_it_is_to_be_replaced(server: RunningServer, tmp_path: Path) -> None:
+def test_an_existing_file_is_replaced_only_on_request(server: RunningServer, tmp_path: Path) -> None:
     path, link = tmp_path / "upload.html", tmp_path / "link.html"
     path.write_text("mine")
     link.symlink_to(path)
@@ -139,7 +137,7 @@ def test_a_file_that_is_there_stays_unless_it_is_to_be_replaced(server: RunningS
     assert sorted(tmp_path.iterdir()) == [link, path]
 
 
-def test_a_page_that_cannot_be_written_to_its_end_leaves_the_old_one(
+def test_a_page_that_cannot_be_written_completely_leaves_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "upload.html"
@@ -157,7 +155,9 @@ def test_a_page_that_cannot_be_written_to_its_end_leaves_the_old_one(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_page_does_not_replace_one_that_comes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_does_not_replace_a_file_created_at_the_same_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "upload.html"
     monkeypatch.setattr(os, "fsync", lambda number: path.write_text("theirs"))
     with pytest.raises(cosxfer.UsageError, match="exists already"):
@@ -166,7 +166,7 @@ def test_a_page_does_not_replace_one_that_comes_meanwhile(tmp_path: Path, monkey
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_page_goes_into_a_device_as_it_is(server: RunningServer) -> None:
+def test_a_page_is_written_to_a_device_directly(server: RunningServer) -> None:
     done = run(server, f"cos://{server.bucket}/in/", "-o", "/dev/stderr")
     assert done.returncode == 0
     assert done.stderr.startswith("<!DOCTYPE html>")

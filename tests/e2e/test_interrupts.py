@@ -1,4 +1,4 @@
-"""Ctrl-C and its kind: at the start, in the middle, and a second time."""
+"""Ctrl-C and similar signals: at the start, during an upload, and a second time."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_signal_while_the_command_starts_is_quiet(module: str, number: signal.
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_second_interrupt_does_not_wait_and_prints_what_may_be_left(
+def test_a_second_interrupt_exits_at_once_and_prints_what_may_remain(
     server: RunningServer, source: Path, number: signal.Signals, code: int
 ) -> None:
     server.requests(clear=True)
@@ -91,7 +91,7 @@ def test_a_second_interrupt_does_not_wait_and_prints_what_may_be_left(
         process.send_signal(number)
         assert process.stderr is not None
         first = process.stderr.readline()
-        # The clean-up waits for an answer that does not come; only the signal can end it now.
+        # The clean-up waits for a response that never comes; only a signal can end it.
         while process.poll() is None:
             process.send_signal(number)
             time.sleep(0.1)
@@ -116,7 +116,7 @@ def test_a_second_interrupt_does_not_wait_and_prints_what_may_be_left(
         assert reader.multipart_list(server.bucket, prefix="twice").uploads == ()
 
 
-def test_an_interrupted_upload_that_could_not_be_removed_names_the_command_that_does(
+def test_an_interrupted_upload_that_cannot_be_aborted_names_the_command_that_aborts(
     server: RunningServer, source: Path
 ) -> None:
     server.requests(clear=True)
@@ -145,7 +145,7 @@ def test_an_interrupted_upload_that_could_not_be_removed_names_the_command_that_
     assert f"\n  cosxfer abort cos://{server.bucket}/denied " in errors
 
 
-def test_a_second_interrupt_ends_a_command_whose_messages_nobody_reads(
+def test_a_second_interrupt_ends_a_command_with_a_blocked_stderr(
     server: RunningServer, source: Path, tmp_path: Path
 ) -> None:
     read, write = os.pipe()
@@ -166,7 +166,7 @@ def test_a_second_interrupt_ends_a_command_whose_messages_nobody_reads(
             stderr=write,
         )
         with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(3)  # it waits for the server
+            process.wait(3)  # the upload waits for the server
         while process.poll() is None:
             process.send_signal(signal.SIGINT)
             time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""``--json``: one object on standard output, however the command ends."""
+"""``--json`` prints one object on standard output, no matter how the command ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.e2e.command import COMMAND, client, environment, flat, run
 
 
 def error_in(output: str) -> dict[str, Any]:
-    """What the one object on standard output says of the failure."""
+    """The error in the object on standard output, which must be the only one."""
     assert output.count("\n") == 1
     told = json.loads(output)
     assert list(told) == ["error"]
@@ -54,7 +54,7 @@ def test_an_unknown_command_prints_an_error_object() -> None:
     assert error_in(done.stdout)["message"].startswith("No such command 'copy'")
 
 
-def test_without_it_a_wrong_command_line_is_a_paragraph() -> None:
+def test_without_json_a_wrong_command_line_is_a_paragraph() -> None:
     done = run(None, "cp", "a", "b", "--nonsense")
     assert (done.returncode, done.stdout) == (2, "")
     assert flat(done.stderr).startswith("cosxfer: No such option: --nonsense; see ")
@@ -70,7 +70,7 @@ def test_an_unknown_kernel_is_a_wrong_setting() -> None:
     assert flat(done.stderr) == f"cosxfer: {error['message']}"
 
 
-def test_a_fault_of_the_command_itself_is_an_object() -> None:
+def test_a_bug_in_the_command_is_an_object() -> None:
     code = "from cosxfer.cli.failures import reported\nwith reported(debug=False, as_json=True): raise KeyError('x')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert error_in(done.stdout)["type"] == "KeyError"
@@ -114,7 +114,7 @@ SIGNALS = [
 
 
 @pytest.mark.parametrize(("number", "code", "kind"), SIGNALS)
-def test_the_end_by_a_signal_is_an_object(
+def test_an_exit_by_a_signal_prints_an_object(
     server: RunningServer, source: Path, number: signal.Signals, code: int, kind: str
 ) -> None:
     status, output, errors = interrupted(server, source, "once", number, again=False)
@@ -125,7 +125,7 @@ def test_the_end_by_a_signal_is_an_object(
 
 
 @pytest.mark.parametrize(("number", "code", "kind"), SIGNALS)
-def test_the_end_at_once_is_an_object(
+def test_an_immediate_exit_prints_an_object(
     server: RunningServer, source: Path, number: signal.Signals, code: int, kind: str
 ) -> None:
     status, output, errors = interrupted(server, source, "twice", number, again=True)

@@ -1,4 +1,4 @@
-"""What the command prints, and what it does if it cannot print."""
+"""Output of the command, and its behaviour if it cannot print."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.e2e.command import COMMAND, client, environment, flat, run
 
 
 def run_into(server: RunningServer, redirection: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """The command with its standard output as the shell's ``redirection`` says."""
+    """Run the command with a shell ``redirection`` of its standard output."""
     return subprocess.run(
         ["sh", "-c", f'"$@" {redirection}', "sh", *COMMAND, *map(str, arguments)],
         env=environment(server), capture_output=True, text=True, check=False, timeout=60,
@@ -22,7 +22,7 @@ def run_into(server: RunningServer, redirection: str, *arguments: object) -> sub
 
 @pytest.mark.parametrize(("redirection", "why"), [(">/dev/full", "no space left on device"), (">&-", "it is closed")])
 @pytest.mark.parametrize("extra", [(), ("--json",)])
-def test_an_upload_whose_report_cannot_be_written_is_done_all_the_same(
+def test_an_upload_succeeds_even_if_its_report_cannot_be_written(
     server: RunningServer, source: Path, redirection: str, why: str, extra: tuple[str, ...]
 ) -> None:
     done = run_into(server, redirection, "cp", source, f"cos://{server.bucket}/unreported", *extra)
@@ -35,7 +35,7 @@ def test_an_upload_whose_report_cannot_be_written_is_done_all_the_same(
         assert reader.head_object(server.bucket, "unreported").size == source.stat().st_size
 
 
-def test_what_has_failed_has_failed_whether_it_could_be_reported_or_not(server: RunningServer, source: Path) -> None:
+def test_a_failed_upload_is_a_failure_even_if_its_report_cannot_be_written(server: RunningServer, source: Path) -> None:
     server.set_faults([{"operation": "put_object", "do": "error", "status": 400, "code": "InvalidArgument"}])
     try:
         (source.parent / "refused").write_bytes(b"x")
@@ -110,7 +110,7 @@ def test_a_file_name_that_is_not_text_is_reported(server: RunningServer, tmp_pat
     assert done.returncode == 0
 
 
-def test_what_the_locale_cannot_show_is_escaped(server: RunningServer, source: Path) -> None:
+def test_characters_that_the_locale_cannot_show_are_escaped(server: RunningServer, source: Path) -> None:
     done = run(
         server, "cp", source, f"cos://{server.bucket}/schlüssel", PYTHONIOENCODING="ascii", PYTHONUTF8="1"
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What is published works: a source distribution builds its native core, and a wheel needs nothing of the system."""
+"""Published packages work: a source distribution builds its native core, and a wheel needs no system libraries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.deep, pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `make wheel` makes of this commit."""
+    """The packages that `make wheel` builds from this commit."""
     tree = tmp_path_factory.mktemp("wheel") / "tree"
     subprocess.run(["git", "clone", "--quiet", ROOT, tree], check=True)
     done = subprocess.run(
@@ -28,7 +28,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def installed(package: str, folder: Path) -> Path:
-    """The folder of the programs of a new virtual environment with ``package``."""
+    """The bin folder of a new virtual environment with ``package``."""
     venv.create(folder, with_pip=True)
     subprocess.run([folder / "bin/python", "-m", "pip", "install", "-q", package], check=True)
     return folder / "bin"
@@ -36,7 +36,7 @@ def installed(package: str, folder: Path) -> Path:
 
 def test_a_source_distribution_builds_and_installs_with_its_native_core(dist: Path, tmp_path: Path) -> None:
     [archive] = dist.glob("*.tar.gz")
-    # An isolated build, as a user's `pip install` does it.
+    # An isolated build, like that of a user's `pip install`.
     programs = installed(f"{archive}[cli,server]", tmp_path / "venv")
     code = "import cosxfer._native as n; assert n.COMPILED, n.KERNELS; print(n.KERNEL)"
     subprocess.run([programs / "python", "-c", code], cwd=tmp_path, check=True)
@@ -60,7 +60,7 @@ def test_the_wheel_uploads_without_a_compiler_and_without_the_systems_libnghttp2
 
 
 def hiding_libnghttp2(command: list[str]) -> list[str]:
-    """``command`` in a mount namespace in which the system has no libnghttp2; as it is, if that needs other rights."""
+    """``command`` in a mount namespace without libnghttp2, or unchanged if we may not create one."""
     libraries = sorted({str(path.resolve()) for path in Path("/usr/lib").glob("*/libnghttp2.so*")})
     unshare = shutil.which("unshare")
     mount = shutil.which("mount")

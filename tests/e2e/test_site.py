@@ -1,4 +1,4 @@
-"""The documentation builds as a site, and no link or reference in it leads nowhere."""
+"""The documentation builds as a site without broken links and references."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def test_a_page_goes_to_standard_output_or_into_a_file_called_dash(server: Runni
     done = run_in(tmp_path, server, "form", target, "-o", "./-")
     assert (done.returncode, done.stderr) == (0, b"")
     assert (tmp_path / "-").read_bytes().startswith(b"<!DOCTYPE html>")
-    assert run_in(tmp_path, server, "form", target, "-o", "./-").returncode == 2  # it is there
+    assert run_in(tmp_path, server, "form", target, "-o", "./-").returncode == 2  # the file exists
     done = run_in(tmp_path, server, "form", target, "-o", "-")
     assert (done.returncode, done.stdout[:15]) == (0, b"<!DOCTYPE html>")
 
@@ -145,7 +145,7 @@ def test_the_secret_key_can_come_from_a_file(server: RunningServer, tmp_path: Pa
         (["serve", "--secret-key-file", "missing"], b"", "'missing': no such file"),
     ],
 )
-def test_an_invalid_secret_key_is_reported_but_not_shown(
+def test_an_invalid_secret_key_is_reported_without_showing_it(
     server: RunningServer, tmp_path: Path, arguments: list[str], given: bytes, said: str
 ) -> None:
     (tmp_path / "f").touch()
@@ -175,7 +175,7 @@ def test_the_help_names_the_file_for_the_key(server: RunningServer, tmp_path: Pa
 
 
 @pytest.mark.parametrize("options", [[], ["-r"]])
-def test_metadata_that_looks_like_a_header_is_said_to_be_none(
+def test_metadata_that_looks_like_a_header_is_stored_with_a_notice(
     server: RunningServer, tmp_path: Path, options: list[str]
 ) -> None:
     (tmp_path / "tree").mkdir()
@@ -199,7 +199,7 @@ def test_metadata_that_looks_like_a_header_is_said_to_be_none(
 
 
 def run_with_pauses(folder: Path, server: RunningServer, *arguments: str, pieces: list[bytes], **more: str) -> int:
-    """Run it with a pipe in non-blocking mode as standard input, which is empty for a while after each piece."""
+    """Run the command with a non-blocking pipe as standard input, which is empty for a while after each piece."""
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     command = [*COMMAND, *arguments]
@@ -214,7 +214,7 @@ def run_with_pauses(folder: Path, server: RunningServer, *arguments: str, pieces
 
 
 def unread(pipe: int) -> int:
-    """Bytes that lie in a pipe."""
+    """Number of bytes waiting in a pipe."""
     number: int = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4))[0]
     return number
 
@@ -222,13 +222,13 @@ def unread(pipe: int) -> int:
 PIECES = [b"%d," % number for number in range(20)]
 
 
-def test_a_standard_input_that_does_not_wait_is_read_to_its_end(server: RunningServer, tmp_path: Path) -> None:
+def test_a_non_blocking_standard_input_is_read_to_its_end(server: RunningServer, tmp_path: Path) -> None:
     status = run_with_pauses(tmp_path, server, "cp", "-", f"cos://{server.bucket}/k", pieces=PIECES)
     assert status == 0
     assert stored(server, "k") == b"".join(PIECES)
 
 
-def test_a_key_from_a_standard_input_that_does_not_wait(server: RunningServer, tmp_path: Path) -> None:
+def test_a_key_from_a_non_blocking_standard_input(server: RunningServer, tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"content")
     key = server.credentials.secret_key.encode()
     command = ("cp", "f", f"cos://{server.bucket}/k", "--secret-key-file", "-")

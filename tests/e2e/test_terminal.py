@@ -1,4 +1,4 @@
-"""What the command shows on a terminal."""
+"""Output of the command on a terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def on_terminal(server: RunningServer, columns: int, *arguments: object, **more: str) -> tuple[int, str]:
-    """Exit code and everything that a terminal of so many columns gets."""
+    """Run the command on a terminal of ``columns`` columns; return the exit code and all output."""
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     process = subprocess.Popen(
@@ -35,7 +35,7 @@ def on_terminal(server: RunningServer, columns: int, *arguments: object, **more:
         while piece := os.read(ours, 1 << 16):
             output += piece
     except OSError:
-        pass  # that is how a terminal ends
+        pass  # the end of a terminal's output
     os.close(ours)
     return process.wait(60), output.decode()
 
@@ -53,13 +53,13 @@ def test_progress_and_retries_fit_the_terminal(server: RunningServer, source: Pa
         server.set_faults([])
     assert code == 0, output
     shown = lines(output)
-    # The summary is standard output, which is not wrapped.
+    # The summary goes to standard output, which is not wrapped.
     summary = next(line for line in shown if line.startswith("3.0 MiB to cos://"))
     assert max(len(line) for line in shown if line is not summary) <= columns
     assert "sent again" in " ".join(" ".join(shown).split())
     assert any(re.match(r" sending .*\d+%", line) for line in shown)
     assert ("━" in output) == (columns >= 60)
-    assert output.count("\x1b[?25l") == output.count("\x1b[?25h")  # the cursor is back
+    assert output.count("\x1b[?25l") == output.count("\x1b[?25h")  # the cursor is visible again
 
 
 def test_no_color_is_honoured(server: RunningServer, source: Path) -> None:

@@ -1,4 +1,4 @@
-"""A digest function for the native threads that calls Python first. It stands for a file system that hangs."""
+"""A digest function for the native threads that first calls Python. It simulates a file system that hangs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _kept: list[object] = []
 
 
 def digest_that_calls(call: Callable[[], object]) -> object:
-    """A capsule for `cosxfer._native.FileService`. It lives as long as the process, because a thread may be in it."""
+    """A capsule for `cosxfer._native.FileService`. It is never freed, because a thread may be using it."""
 
     def digest(data: int, size: int, md5: ctypes._Pointer, crc64: ctypes._Pointer) -> None:  # type: ignore[type-arg]
         call()

@@ -1,4 +1,4 @@
-"""Every test that takes ``hashing`` runs once per kernel that this machine has, and once on the twin in Python."""
+"""Every test with ``hashing`` runs once per kernel of this machine, and once on the Python twin."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def needs_compiled() -> None:
-    """Marks what only the compiled modules can show."""
+    """Skips a test without the compiled modules."""
 
 
 @pytest.fixture(params=_native.KERNELS)

@@ -1,4 +1,4 @@
-"""The threads of native code, as this process has them."""
+"""Lists the native threads of this process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def native_threads() -> int:
     """The threads of all file services of this process."""
     names = []
     for task in Path("/proc/self/task").iterdir():
-        with suppress(OSError):  # it has just ended
+        with suppress(OSError):  # the thread has just ended
             names.append((task / "comm").read_text().strip())
     return names.count("cosxfer-files")
 

@@ -1,4 +1,4 @@
-"""What the kernels are compared with: slow and obvious."""
+"""Slow, simple implementations to compare the kernels with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MASK = 0xFFFF_FFFF_FFFF_FFFF
 
 
 def crc64_bitwise(data: bytes, value: int = 0) -> int:
-    """CRC-64/XZ, bit by bit, as its definition says: reflected, all ones in and out."""
+    """CRC-64/XZ, bit by bit, from its definition: reflected, initial value and final XOR all ones."""
     crc = value ^ MASK
     for byte in data:
         crc ^= byte
@@ -29,7 +29,7 @@ def noise(size: int, seed: int = 0) -> bytes:
 
 
 class Guarded:
-    """Memory whose first byte follows, and whose last byte precedes, a page that cannot be read."""
+    """Memory between two unreadable pages."""
 
     def __init__(self, size: int) -> None:
         page = mmap.PAGESIZE
@@ -45,7 +45,7 @@ class Guarded:
                 raise OSError(ctypes.get_errno(), "mprotect")
 
     def at_end(self, data: bytes) -> memoryview:
-        """``data`` placed so that it ends where the unreadable page begins."""
+        """``data``, placed directly before the unreadable page."""
         return self._place(data, mmap.PAGESIZE + self.inner - len(data))
 
     def at_start(self, data: bytes) -> memoryview:

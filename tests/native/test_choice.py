@@ -1,4 +1,4 @@
-"""The chooser, the twins' parity, and a build without Cython."""
+"""The choice of kernels, the Python twins' interface, and a build without Cython."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_an_unknown_kernel_is_a_value_error_and_changes_nothing(hashing: ModuleT
 
 
 def declared(stub: str) -> dict[str, list[str]]:
-    """The public names of a stub, and the parameters of each function or method."""
+    """The public names of a stub, with the parameters of each function or method."""
     names: dict[str, list[str]] = {}
 
     def visit(body: list[ast.stmt], prefix: str) -> None:
@@ -77,7 +77,7 @@ def declared(stub: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize(("stub", "twin"), [("hashing.pyi", pure_hashing), ("slicing.pyi", pure_slicing)])
-def test_the_twin_has_what_the_stub_declares(stub: str, twin: ModuleType) -> None:
+def test_the_twin_matches_the_stub(stub: str, twin: ModuleType) -> None:
     for name, parameters in declared(stub).items():
         owner, _, attribute = name.rpartition(".")
         thing = inspect.getattr_static(getattr(twin, owner) if owner else twin, attribute)
@@ -86,7 +86,7 @@ def test_the_twin_has_what_the_stub_declares(stub: str, twin: ModuleType) -> Non
 
 
 @pytest.mark.parametrize("stub", ["hashing.pyi", "slicing.pyi"])
-def test_the_compiled_module_has_what_the_stub_declares(stub: str, needs_compiled: None) -> None:
+def test_the_compiled_module_matches_the_stub(stub: str, needs_compiled: None) -> None:
     module = getattr(_native, stub.removesuffix(".pyi"))
     for name in declared(stub):
         owner, _, attribute = name.rpartition(".")

@@ -1,4 +1,4 @@
-"""Slow checks of the C code, by the scripts in .ci/deep/: sanitizers, and kernels for another processor."""
+"""Slow checks of the C code with the scripts in .ci/deep/: sanitizers, and kernels for another processor."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def test_a_large_ragged_set_in_staggered_lanes(hashing: ModuleType) -> None:
 
 @quick
 @given(data=st.binary(max_size=3000), cuts=st.lists(st.integers(0, 3000), max_size=6))
-def test_any_split_gives_the_same(hashing: ModuleType, data: bytes, cuts: list[int]) -> None:
+def test_any_split_gives_the_same_digest(hashing: ModuleType, data: bytes, cuts: list[int]) -> None:
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     stream, crc, combined = hashing.Md5(), 0, 0
     for start, end in itertools.pairwise(edges):
@@ -114,7 +114,7 @@ def test_any_set_of_sizes(hashing: ModuleType, sizes: list[int], threads: int) -
     assert got == [(md5(data), hashing.crc64(data), len(data)) for data in buffers]
 
 
-def test_combine_over_lengths_that_no_memory_holds(hashing: ModuleType) -> None:
+def test_combine_over_lengths_beyond_memory(hashing: ModuleType) -> None:
     a, b, c = 0x1234, 0xFEDC_BA98_7654_3210, (1 << 64) - 1
     for n in (1, 5 << 30, 50_000 << 30, (1 << 63) + 1):
         left = hashing.crc64_combine(hashing.crc64_combine(a, b, n), c, 12345)
@@ -123,7 +123,7 @@ def test_combine_over_lengths_that_no_memory_holds(hashing: ModuleType) -> None:
     assert hashing.crc64_combine(a, 0, 0) == a
 
 
-def test_a_stream_can_be_copied_and_goes_on_after_its_digest(hashing: ModuleType) -> None:
+def test_a_stream_can_be_copied_and_continued_after_its_digest(hashing: ModuleType) -> None:
     stream = hashing.Md5(b"one")
     twin = stream.copy()
     assert stream.digest() == md5(b"one")
@@ -133,7 +133,7 @@ def test_a_stream_can_be_copied_and_goes_on_after_its_digest(hashing: ModuleType
 
 
 @pytest.mark.parametrize("wrong", ["text", 5, None, [1, 2]])
-def test_what_is_no_buffer_is_a_type_error(hashing: ModuleType, wrong: object) -> None:
+def test_a_value_that_is_no_buffer_is_a_type_error(hashing: ModuleType, wrong: object) -> None:
     for call in (hashing.md5, hashing.crc64, lambda x: hashing.hash_parts([b"", x])):
         with pytest.raises((TypeError, AttributeError)):
             call(wrong)

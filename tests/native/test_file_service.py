@@ -1,4 +1,4 @@
-"""The native threads that read and identify files: what they return, and how they begin and end."""
+"""The native threads that read and identify files: their results, and how they start and end."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DIGEST_ABOVE = 1000
 LONG = DIGEST_ABOVE + 1
 MAX_BYTES = 100_000
 
-Service = Any  # the stub's class is generic and not there without native code
+Service = Any  # the class is generic only in the stub, and missing without native code
 
 pytestmark = pytest.mark.skipif(_native.FileService is None, reason="the native file service is not built")
 
@@ -46,7 +46,7 @@ def made(digest: object = None) -> Service:
 
 
 def outcomes(service: Service, count: int, *, most: int = 8) -> dict[Any, Any]:
-    """Wait until the descriptor is readable, and collect, until there are ``count`` outcomes."""
+    """Wait for the descriptor and collect outcomes until there are ``count``."""
     found: dict[Any, Any] = {}
     deadline = time.monotonic() + PATIENCE_SECONDS
     while len(found) < count:
@@ -70,7 +70,7 @@ def identity_of(path: Path) -> tuple[int, ...]:
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-# -- what it returns --------------------------------------------------------------------------------------------------
+# -- results ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [1, DIGEST_ABOVE, DIGEST_ABOVE + 1, 16384, 16385, MAX_BYTES])
@@ -97,7 +97,7 @@ def test_a_relative_path_comes_with_the_working_directory(
     assert read(service, "../f") is None
 
 
-def test_it_refuses_what_read_small_refuses(service: Service, tmp_path: Path) -> None:
+def test_it_refuses_the_same_files_as_read_small(service: Service, tmp_path: Path) -> None:
     (tmp_path / "long").write_bytes(b"abcd")
     (tmp_path / "empty").touch()
     (tmp_path / "nowhere").symlink_to("missing")
@@ -122,7 +122,7 @@ def test_it_reports_why_a_path_cannot_be_identified(service: Service, tmp_path: 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_what_another_user_may_not_read_is_refused(tmp_path: Path) -> None:
+def test_files_that_the_current_user_may_not_read_are_refused(tmp_path: Path) -> None:
     program = """
 import os, select, sys
 from cosxfer import _native
@@ -142,7 +142,7 @@ for call in (lambda: service.read(b"locked/f", 9, 0.0, 1), lambda: service.ident
     secret = tmp_path / "secret"
     secret.write_bytes(b"abc")
     secret.chmod(0o600)
-    tmp_path.chmod(0o755)  # the paths are relative to it
+    tmp_path.chmod(0o755)  # the paths are relative to the working directory
     done = run(program, cwd=tmp_path)
     assert done.stdout.splitlines() == ["None", str(errno.EACCES), "None", str(identity_of(secret))], done.stderr
 
@@ -228,7 +228,7 @@ def test_wrong_arguments_are_refused(service: Service) -> None:
 
 
 class Gate:
-    """Holds the native threads that read a file of `LONG` bytes."""
+    """Blocks the native threads that read a file of `LONG` bytes."""
 
     def __init__(self) -> None:
         self.inside = threading.Semaphore(0)
@@ -258,7 +258,7 @@ def long(tmp_path: Path) -> bytes:
     return os.fsencode(path)
 
 
-def test_more_threads_take_over_while_one_is_held(gate: Gate, long: bytes) -> None:
+def test_more_threads_start_while_one_is_blocked(gate: Gate, long: bytes) -> None:
     service = made(gate.digest)
     service.read(long, MAX_BYTES, 1.0, "held")
     gate.reached()
@@ -289,7 +289,7 @@ def test_no_more_threads_are_started_than_requests_wait(gate: Gate, long: bytes)
     assert service.threads == 3
     gate.opened.set()
     outcomes(service, 3)
-    # All of them are used from now on.
+    # From here on all threads are used.
     gate.opened.clear()
     for number in range(3):
         service.read(long, MAX_BYTES, 0.0, number)
@@ -299,7 +299,7 @@ def test_no_more_threads_are_started_than_requests_wait(gate: Gate, long: bytes)
     service.close()
 
 
-def test_closing_drops_what_waits_and_ends_the_threads(gate: Gate, long: bytes) -> None:
+def test_closing_drops_waiting_requests_and_ends_the_threads(gate: Gate, long: bytes) -> None:
     threads, open_before = native_threads(), descriptors()
     service = made(gate.digest)
     service.read(long, MAX_BYTES, 0.0, "held")
@@ -317,7 +317,7 @@ def test_closing_drops_what_waits_and_ends_the_threads(gate: Gate, long: bytes) 
     eventually(lambda: native_threads() <= threads)
 
 
-def test_a_service_that_nobody_holds_ends_its_threads_and_frees_the_owners(long: bytes) -> None:
+def test_an_unreferenced_service_ends_its_threads_and_frees_the_owners(long: bytes) -> None:
     class Owner:
         pass
 
@@ -398,7 +398,7 @@ for _ in range(10):
 
 
 @pytest.mark.parametrize("end", ["", "del service", "service.close()", "raise SystemExit", "os._exit(0)"])
-def test_the_interpreter_ends_while_a_thread_is_held(end: str) -> None:
+def test_the_interpreter_exits_while_a_thread_is_blocked(end: str) -> None:
     done = run(HELD + end)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -406,7 +406,7 @@ def test_the_interpreter_ends_while_a_thread_is_held(end: str) -> None:
 @pytest.mark.parametrize(
     "rest", ["pass", "service.set_width(4)", "select.select([service], [], []); service.collect(8)"]
 )
-def test_the_interpreter_ends_while_threads_are_at_work(rest: str) -> None:
+def test_the_interpreter_exits_while_threads_work(rest: str) -> None:
     program = f"""
 import os, select
 from cosxfer import _native
@@ -420,7 +420,7 @@ for number in range(2000):
         assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_child_after_a_fork_leaves_the_parents_service_alone_and_makes_its_own() -> None:
+def test_a_forked_child_creates_its_own_service_and_does_not_affect_the_parents() -> None:
     program = (
         HELD
         + """

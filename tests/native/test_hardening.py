@@ -1,4 +1,4 @@
-"""What the built modules' ELF files say: stack protector, checked library calls, full RELRO, no executable stack."""
+"""Hardening of the built modules, from their ELF files: stack protector, FORTIFY, full RELRO, no executable stack."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 
 
 class Elf:
-    """The segments, dynamic entries and names of symbols of a shared object."""
+    """The segments, dynamic entries and symbol names of a shared object."""
 
     def __init__(self, path: Path) -> None:
         data = path.read_bytes()
@@ -69,13 +69,15 @@ def test_a_modules_tables_are_read_only_before_its_code_runs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", built())
-def test_a_modules_stack_is_guarded_and_holds_no_code(name: str) -> None:
+def test_a_modules_stack_is_guarded_and_not_executable(name: str) -> None:
     module = elf(name)
     assert not module.flags[PT_GNU_STACK] & EXECUTABLE
     assert b"__stack_chk_fail" in module.names
 
 
-@pytest.mark.parametrize("name", [name for name in built() if name != "hashing"])  # it calls none that has such a form
+@pytest.mark.parametrize(
+    "name", [name for name in built() if name != "hashing"]
+)  # it calls no function with a checked form
 def test_a_module_calls_the_checked_forms_of_the_c_library(name: str) -> None:
     module = elf(name)
     assert [name for name in module.names if name.startswith(b"__") and name.endswith(b"_chk")]

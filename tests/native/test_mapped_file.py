@@ -29,7 +29,7 @@ def mapped(slicing: ModuleType, path: Path) -> object:
         return slicing.MappedFile(file.fileno(), path.stat().st_size)
 
 
-def test_slices_hold_what_the_file_holds(slicing: ModuleType, path: Path) -> None:
+def test_slices_have_the_content_of_the_file(slicing: ModuleType, path: Path) -> None:
     data = path.read_bytes()
     with mapped(slicing, path) as mapping:
         assert mapping.size == len(data)
@@ -44,7 +44,7 @@ def test_slices_hold_what_the_file_holds(slicing: ModuleType, path: Path) -> Non
 
 
 @pytest.mark.parametrize(("offset", "length"), [(-1, 1), (0, -1), (0, 10**6), (10**6, 0), (1, 10 * PAGE + 123)])
-def test_what_lies_outside_is_refused(slicing: ModuleType, path: Path, offset: int, length: int) -> None:
+def test_a_range_outside_the_file_is_refused(slicing: ModuleType, path: Path, offset: int, length: int) -> None:
     with mapped(slicing, path) as mapping:
         for call in (mapping.slice, mapping.prefetch, mapping.release):
             with pytest.raises(ValueError, match="not inside"):
@@ -70,7 +70,7 @@ def test_slices_outlive_close_and_the_mapping_object(slicing: ModuleType, path: 
     assert view == path.read_bytes()[PAGE : PAGE + 100]
 
 
-def test_the_mapping_goes_with_its_last_slice(path: Path, needs_compiled: None) -> None:
+def test_the_mapping_is_freed_with_its_last_slice(path: Path, needs_compiled: None) -> None:
     from cosxfer._native import slicing
 
     def still_mapped() -> bool:
@@ -84,7 +84,7 @@ def test_the_mapping_goes_with_its_last_slice(path: Path, needs_compiled: None) 
     assert not still_mapped()
 
 
-def test_a_cut_file_reads_as_zeros_and_is_lost(slicing: ModuleType, path: Path) -> None:
+def test_a_truncated_file_reads_as_zeros_and_is_marked_lost(slicing: ModuleType, path: Path) -> None:
     data = path.read_bytes()
     mapping = mapped(slicing, path)
     os.truncate(path, 4 * PAGE)
@@ -94,7 +94,7 @@ def test_a_cut_file_reads_as_zeros_and_is_lost(slicing: ModuleType, path: Path) 
     assert mapping.lost
     del view
     mapping.close()
-    assert mapping.lost  # also afterwards
+    assert mapping.lost  # it stays low afterwards too
 
 
 def test_release_keeps_memory_low(tmp_path: Path, needs_compiled: None) -> None:
@@ -107,7 +107,7 @@ def test_release_keeps_memory_low(tmp_path: Path, needs_compiled: None) -> None:
     mapping = mapped(slicing, path)
 
     def resident() -> int:
-        return int(Path("/proc/self/statm").read_text().split()[2]) * PAGE  # shared: mapped file pages
+        return int(Path("/proc/self/statm").read_text().split()[2]) * PAGE  # shared memory: mapped pages of files
 
     before = resident()
     peak = 0
@@ -132,7 +132,7 @@ def test_hundreds_of_truncations_while_the_file_is_read(tmp_path: Path, needs_co
     out = run("storm", reader, str(tmp_path / "victim"), "150").stdout
     rounds, lost = (int(word) for word in out.split()[:2])
     assert rounds == 150
-    assert lost > 0  # or the storm missed, and nothing was shown
+    assert lost > 0  # otherwise no truncation hit a read, and the test proved nothing
 
 
 def test_a_forked_child_is_guarded_too(tmp_path: Path, needs_compiled: None) -> None:
@@ -140,7 +140,7 @@ def test_a_forked_child_is_guarded_too(tmp_path: Path, needs_compiled: None) -> 
 
 
 @pytest.mark.parametrize("order", ["before", "after"])
-def test_a_fault_of_somebody_else_still_kills_and_is_reported(tmp_path: Path, needs_compiled: None, order: str) -> None:
+def test_a_foreign_fault_still_kills_and_is_reported(tmp_path: Path, needs_compiled: None, order: str) -> None:
     done = run("foreign", order, str(tmp_path / "victim"), check=False)
     assert done.returncode == -signal.SIGBUS, done.stdout + done.stderr
     assert done.stderr.count("Fatal Python error: Bus error") == 1
@@ -152,10 +152,10 @@ def test_without_any_handler_a_foreign_fault_kills(tmp_path: Path, needs_compile
     assert done.stderr == ""
 
 
-def test_a_signal_that_is_sent_does_what_it_did(tmp_path: Path, needs_compiled: None) -> None:
+def test_a_sigbus_that_is_sent_has_its_usual_effect(tmp_path: Path, needs_compiled: None) -> None:
     assert run("sent", str(tmp_path / "victim"), check=False).returncode == -signal.SIGBUS
     assert run("sent-handled", str(tmp_path / "victim")).stdout == "handled\n"
 
 
-def test_a_handler_that_replaced_ours_is_put_below_it_again(tmp_path: Path, needs_compiled: None) -> None:
+def test_our_handler_is_installed_again_above_a_handler_that_replaced_it(tmp_path: Path, needs_compiled: None) -> None:
     run("replaced", str(tmp_path / "victim"))

@@ -1,4 +1,4 @@
-"""The incremental hasher: rounds, positions, whole-file streams, and who may use what when."""
+"""The incremental hasher: rounds, positions, whole-file streams, and misuse."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def parts() -> list[bytes]:
     return [noise(40 * KIB + 777 * i, seed=i) for i in range(20)]
 
 
-def test_progress_never_falls_and_ends_at_the_total(hashing: ModuleType, parts: list[bytes]) -> None:
+def test_progress_never_falls_and_reaches_the_total(hashing: ModuleType, parts: list[bytes]) -> None:
     hasher = hashing.PartHasher(parts)
     total = sum(map(len, parts))
     assert (hasher.hashed_bytes, hasher.total_bytes, hasher.done) == (0, total, False)
@@ -39,7 +39,7 @@ def test_progress_never_falls_and_ends_at_the_total(hashing: ModuleType, parts: 
     assert [part.md5 for part in hasher.digests()] == [md5(part) for part in parts]
 
 
-def test_a_round_is_about_as_long_as_asked(hashing: ModuleType, parts: list[bytes]) -> None:
+def test_a_round_has_about_the_requested_length(hashing: ModuleType, parts: list[bytes]) -> None:
     hasher = hashing.PartHasher(parts)
     done = hasher.advance(100_000)
     assert 100_000 <= done <= 100_000 + 64 * len(parts)
@@ -89,7 +89,7 @@ def test_whole_file_md5_over_several_hashers(hashing: ModuleType, parts: list[by
     step=st.integers(1, 40_000),
     threads=st.integers(1, 3),
 )
-def test_streams_of_many_files_side_by_side(
+def test_streams_of_many_files_in_parallel(
     hashing: ModuleType, sizes: list[int], owners: list[int], step: int, threads: int
 ) -> None:
     buffers = [noise(size, seed=i) for i, size in enumerate(sizes)]
@@ -107,18 +107,18 @@ def test_streams_of_many_files_side_by_side(
     assert [stream.digest() for stream in streams] == [md5(data) for data in expected]
 
 
-def test_a_stream_is_taken_until_its_hasher_is_done(hashing: ModuleType, parts: list[bytes]) -> None:
+def test_a_stream_is_locked_until_its_hasher_is_done(hashing: ModuleType, parts: list[bytes]) -> None:
     whole = hashing.Md5(b"before")
     hasher = hashing.PartHasher(parts, whole=whole)
     hasher.advance(1000)
     for use in (whole.digest, whole.copy, lambda: whole.update(b""), lambda: hashing.PartHasher(parts, whole=whole)):
         with pytest.raises(RuntimeError, match="in use"):
             use()
-    del hasher  # given up half-way: the stream is as it was
+    del hasher  # the hasher is dropped half-way, so the stream is unchanged
     assert whole.digest() == md5(b"before")
 
 
-def test_a_refused_hasher_gives_its_streams_back(hashing: ModuleType) -> None:
+def test_a_refused_hasher_releases_its_streams(hashing: ModuleType) -> None:
     whole = hashing.Md5()
     with pytest.raises(ValueError, match="whole"):
         hashing.PartHasher([b"a", b"b"], whole=[whole])
@@ -137,7 +137,7 @@ def test_buffers_are_held_while_the_hasher_lives(hashing: ModuleType) -> None:
     data.clear()
 
 
-def test_two_threads_in_one_hasher_are_refused_not_mixed(hashing: ModuleType) -> None:
+def test_using_a_hasher_from_two_threads_at_once_is_refused(hashing: ModuleType) -> None:
     hasher = hashing.PartHasher([noise(4096 * KIB)])
     failures = []
 
@@ -158,5 +158,5 @@ def test_two_threads_in_one_hasher_are_refused_not_mixed(hashing: ModuleType) ->
     assert all("another thread" in failure for failure in failures)
 
 
-def test_many_threads_than_parts(hashing: ModuleType, parts: list[bytes]) -> None:
+def test_more_threads_than_parts(hashing: ModuleType, parts: list[bytes]) -> None:
     assert [part.md5 for part in hashing.hash_parts(parts[:3], threads=64)] == [md5(part) for part in parts[:3]]

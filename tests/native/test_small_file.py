@@ -1,4 +1,4 @@
-"""A small file read in one step: what is read, and what is left to others."""
+"""A small file is read in one step; all other files are left to the general path."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.native.reference import noise
 
 
 @pytest.mark.parametrize("size", [1, 4096, 100_000])
-def test_it_reads_a_file_and_says_what_it_was(slicing: ModuleType, tmp_path: Path, size: int) -> None:
+def test_a_file_is_read_with_its_identity(slicing: ModuleType, tmp_path: Path, size: int) -> None:
     path = tmp_path / "f é"
     path.write_bytes(noise(size))
     status = path.stat()
@@ -31,7 +31,7 @@ def test_it_leaves_no_descriptor_open(slicing: ModuleType, tmp_path: Path) -> No
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
-def test_anything_else_is_left_to_others(slicing: ModuleType, tmp_path: Path) -> None:
+def test_other_files_are_not_read(slicing: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "long").write_bytes(b"abcd")
     (tmp_path / "empty").touch()
     os.mkfifo(tmp_path / "pipe")
@@ -53,7 +53,7 @@ def test_anything_else_is_left_to_others(slicing: ModuleType, tmp_path: Path) ->
     ],
     ids=str,
 )
-def test_its_time_may_be_any_that_the_file_system_keeps(slicing: ModuleType, tmp_path: Path, moment: int) -> None:
+def test_a_file_may_have_any_timestamp_of_the_file_system(slicing: ModuleType, tmp_path: Path, moment: int) -> None:
     path = tmp_path / "f"
     path.write_bytes(b"abc")
     os.utime(path, ns=(moment, moment))
@@ -65,12 +65,12 @@ def test_its_time_may_be_any_that_the_file_system_keeps(slicing: ModuleType, tmp
     assert (content, identity[3]) == (b"abc", moment)
 
 
-def test_a_file_of_another_length_than_it_announces_is_left_to_others(slicing: ModuleType) -> None:
+def test_a_file_with_a_wrong_announced_length_is_not_read(slicing: ModuleType) -> None:
     for name in ("/proc/sys/kernel/hostname", "/sys/kernel/mm/transparent_hugepage/enabled"):
         assert slicing.read_small(name, 100_000) is None
 
 
-def test_a_file_that_grows_while_it_is_read_is_left_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "f"
     path.write_bytes(b"abc")
     read = os.read

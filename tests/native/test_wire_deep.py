@@ -1,4 +1,4 @@
-"""Slow checks of the wire, by .ci/deep/: parser and I/O thread fuzzed, races, sanitizers, builds without parts."""
+"""Slow checks of the wire with .ci/deep/: fuzzing of parser and I/O thread, races, sanitizers, partial builds."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ def run(name: str, *arguments: str) -> str:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_the_parser_of_answers_holds_against_damage(seed: int) -> None:
+def test_the_response_parser_survives_damaged_input(seed: int) -> None:
     assert "ok: 1000000 answers" in run("wire_fuzz.sh", "1000000", str(seed))
 
 
-def test_parser_and_io_thread_hold_against_what_coverage_leads_to() -> None:
+def test_parser_and_io_thread_survive_coverage_guided_fuzzing() -> None:
     told = run("wire_guided.sh", "30")
     assert told.count("ok: ") == 2
 
 
-def test_the_threads_of_the_io_thread_share_nothing_without_a_lock() -> None:
+def test_the_wire_has_no_data_races() -> None:
     assert "ok: " in run("wire_threads.sh", "40")
 
 
 @pytest.mark.parametrize("missing", ["nghttp2", "compiler"])
-def test_a_package_that_was_built_without_something_says_so_and_uploads(missing: str) -> None:
+def test_a_package_built_without_a_dependency_says_so_and_uploads(missing: str) -> None:
     told = run("without.sh", sys.executable, missing)
     assert "will be slower" in told
     assert f"ok: uploaded without {missing}" in told
 
 
-def test_played_servers_under_sanitizers() -> None:
+def test_scripted_servers_under_sanitizers() -> None:
     assert " passed" in run("wire_sanitize.sh", sys.executable)

@@ -1,4 +1,4 @@
-"""The I/O thread of the wire driven directly, where a test needs to hold it at a certain point."""
+"""The I/O thread of the wire, driven directly, for tests that must stop it at a certain point."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MIB = 1024 * 1024
 SETTINGS_NO_WINDOW = bytes.fromhex("000006040000000000000400000000")
 SETTINGS_FEW_STREAMS = bytes.fromhex("000006040000000000000300000005")
 SETTINGS_LARGE_WINDOW = bytes.fromhex("000006040000000000000401000000")
-STATUS_200 = bytes.fromhex("00000101050000000188")  # HEADERS on stream 1, with which it ends
+STATUS_200 = bytes.fromhex("00000101050000000188")  # HEADERS with END_STREAM on stream 1
 HEADERS = bytes.fromhex("0104")
 WINDOW_UPDATES = bytes.fromhex("00000408000000000000100000") + bytes.fromhex("00000408000000000100100000")
 
@@ -66,14 +66,14 @@ def connected(io_thread: wire.IoThread, listener: socket.socket) -> tuple[wire.C
 
 
 def says(session: PlayedTls, theirs: socket.socket, data: bytes) -> None:
-    """Let the server say ``data``, and wait until it was read."""
+    """Send ``data`` from the server, and wait until it was read."""
     session.reads.append(lambda: data)
     session.asked.clear()
     theirs.send(b"x")
     assert session.asked.wait(PATIENCE_SECONDS)
 
 
-def test_what_arrives_before_any_of_a_request_was_sent_is_not_its_answer() -> None:
+def test_data_before_any_byte_of_a_request_was_sent_is_not_its_response() -> None:
     io_thread = wire.IoThread(wire.RateLimit(1.0))
     io_thread.start()
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -81,7 +81,7 @@ def test_what_arrives_before_any_of_a_request_was_sent_is_not_its_answer() -> No
         second, theirs_too = connected(io_thread, listener)
         with theirs, theirs_too:
             io_thread.submit(first, put(bytes(1_000_000)))
-            theirs.recv(1)  # the rate is used up for long
+            theirs.recv(1)  # the rate limit blocks sending for a long time
             time.sleep(0.2)
             exchange = put(b"xyz")
             io_thread.submit(second, exchange)
@@ -101,7 +101,7 @@ def test_a_connection_that_was_never_added_closes_its_socket() -> None:
         assert theirs.recv(1) == b""
 
 
-def test_what_has_more_to_do_when_the_io_thread_stops_ends_too(io_thread: wire.IoThread) -> None:
+def test_a_busy_connection_ends_when_the_io_thread_stops(io_thread: wire.IoThread) -> None:
     connection, session, theirs = played(io_thread, http2=False)
     gate = Gate()
 
@@ -110,7 +110,7 @@ def test_what_has_more_to_do_when_the_io_thread_stops_ends_too(io_thread: wire.I
         return len(data)
 
     session.sent = sent
-    exchange = put(bytes(8 * MIB))  # more than is sent in one turn: the connection goes back into the list of the ready
+    exchange = put(bytes(8 * MIB))  # more than is sent in one turn, so the connection stays in the ready list
     with theirs:
         io_thread.submit(connection, exchange)
         gate.reached()
@@ -125,7 +125,7 @@ def test_what_has_more_to_do_when_the_io_thread_stops_ends_too(io_thread: wire.I
     assert exchange.released
 
 
-def test_a_refusal_that_comes_just_before_the_end_of_the_chunks_is_sent_ends_the_connection(
+def test_a_refusal_just_before_the_last_chunk_closes_the_connection(
     io_thread: wire.IoThread,
 ) -> None:
     gate, gate_end = gate_before(io_thread)
@@ -140,7 +140,7 @@ def test_a_refusal_that_comes_just_before_the_end_of_the_chunks_is_sent_ends_the
             got += theirs.recv(1000)
         gate_end.send(b"x")
         gate.reached()
-        # The I/O thread hears that the body is complete, and reads the answer before it has sent the end.
+        # The I/O thread learns that the body is complete, but reads the response before it sends the last chunk.
         io_thread.feed_end(exchange)
         theirs.sendall(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n")
         gate.open()
@@ -149,7 +149,7 @@ def test_a_refusal_that_comes_just_before_the_end_of_the_chunks_is_sent_ends_the
         until(io_thread, lambda: connection.closed)
 
 
-def test_an_early_success_ends_when_the_caller_says_that_the_body_was_all(io_thread: wire.IoThread) -> None:
+def test_an_early_success_ends_when_the_caller_completes_the_body(io_thread: wire.IoThread) -> None:
     connection, theirs = plain(io_thread)
     head = b"PUT /x HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\n"
     exchange = wire.Exchange(head, length=3, stall_seconds=30, max_response_bytes=1000)
@@ -166,7 +166,7 @@ def test_an_early_success_ends_when_the_caller_says_that_the_body_was_all(io_thr
         assert (exchange.result, exchange.reusable) == (wire.OK, True)
 
 
-def test_a_success_does_not_count_when_the_end_of_the_chunks_stays_behind(io_thread: wire.IoThread) -> None:
+def test_a_success_does_not_count_if_the_last_chunk_is_not_sent(io_thread: wire.IoThread) -> None:
     connection, session, theirs = played(io_thread, http2=False)
     head_sent = threading.Event()
     end = b"0\r\n\r\n"
@@ -190,7 +190,7 @@ def test_a_success_does_not_count_when_the_end_of_the_chunks_stays_behind(io_thr
     assert exchange.result == wire.BROKEN
 
 
-def test_a_success_does_not_count_when_the_end_of_a_stream_stays_behind(io_thread: wire.IoThread) -> None:
+def test_a_success_does_not_count_if_the_end_of_a_stream_is_not_sent(io_thread: wire.IoThread) -> None:
     connection, session, theirs = played(io_thread, http2=True)
     sent_bytes = 0
 
@@ -203,7 +203,7 @@ def test_a_success_does_not_count_when_the_end_of_a_stream_stays_behind(io_threa
         raise BrokenPipeError
 
     session.sent = sent
-    exchange = put(bytes(100_000))  # more than the window: its end waits
+    exchange = put(bytes(100_000))  # more than the window, so the end of the body waits
     with theirs:
         io_thread.submit(connection, exchange)
         says(session, theirs, SETTINGS)
@@ -216,7 +216,7 @@ def test_a_success_does_not_count_when_the_end_of_a_stream_stays_behind(io_threa
     assert exchange.result == wire.BROKEN
 
 
-def test_a_success_does_not_count_when_the_empty_end_of_a_stream_stays_behind(io_thread: wire.IoThread) -> None:
+def test_a_success_does_not_count_if_the_empty_end_of_a_stream_is_not_sent(io_thread: wire.IoThread) -> None:
     connection, session, theirs = played(io_thread, http2=True)
     sent_data = bytearray()
 
@@ -242,7 +242,7 @@ def test_a_success_does_not_count_when_the_empty_end_of_a_stream_stays_behind(io
     assert exchange.result == wire.BROKEN
 
 
-def test_a_success_does_not_count_when_a_stream_has_not_come_into_the_queue(io_thread: wire.IoThread) -> None:
+def test_a_success_does_not_count_if_a_stream_was_never_queued(io_thread: wire.IoThread) -> None:
     connection, session, theirs = played(io_thread, http2=True)
     sent_data = bytearray()
     full = threading.Event()
@@ -257,7 +257,7 @@ def test_a_success_does_not_count_when_a_stream_has_not_come_into_the_queue(io_t
 
     session.sent = sent
     says(session, theirs, SETTINGS_NO_WINDOW)
-    # More than the connection's queue takes: one is the first that has to wait, with all of its body.
+    # More than the connection's queue can hold, so one stream has to wait with its whole body.
     exchanges = [put(bytes(16384)) for _ in range(80)]
     streams = [(2 * n + 1).to_bytes(4, "big") for n in range(80)]
     with theirs:
@@ -275,8 +275,8 @@ def test_a_success_does_not_count_when_a_stream_has_not_come_into_the_queue(io_t
 
 
 @pytest.mark.parametrize("name", wire_memory.SCENARIOS)
-def test_memory_is_freed_when_nobody_uses_it_any_more(name: str) -> None:
-    # What is freed is overwritten at once, so that using it shows. (The sanitizers see it anyway.)
+def test_memory_is_freed_after_its_last_use(name: str) -> None:
+    # Freed memory is overwritten at once, so that a use after free is noticed without sanitizers too.
     overwriting = {
         "MALLOC_PERTURB_": "90",
         "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",
@@ -293,7 +293,7 @@ def test_memory_is_freed_when_nobody_uses_it_any_more(name: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_success_after_the_whole_body_counts_though_the_caller_has_not_said_that_it_was_all(
+def test_a_success_after_the_whole_body_counts_before_the_caller_completes_it(
     io_thread: wire.IoThread,
 ) -> None:
     connection, theirs = plain(io_thread)
@@ -311,11 +311,9 @@ def test_a_success_after_the_whole_body_counts_though_the_caller_has_not_said_th
 
 
 @pytest.mark.parametrize("body", [b"", b"abc"])
-def test_a_request_whose_head_stayed_behind_in_the_queue_can_be_sent_again(
-    io_thread: wire.IoThread, body: bytes
-) -> None:
+def test_a_request_whose_head_was_not_sent_can_be_sent_again(io_thread: wire.IoThread, body: bytes) -> None:
     connection, session, theirs = played(io_thread, http2=True)
-    says(session, theirs, SETTINGS * 2)  # a turn later, what we say to that is out
+    says(session, theirs, SETTINGS * 2)  # one turn later, our reply has been sent
 
     def broken(data: bytes) -> int:
         raise BrokenPipeError
@@ -329,7 +327,7 @@ def test_a_request_whose_head_stayed_behind_in_the_queue_can_be_sent_again(
 
 
 def frames(data: bytes) -> list[int]:
-    """The types of the whole HTTP/2 frames behind the client's preface."""
+    """The types of the complete HTTP/2 frames after the client's preface."""
     types, at = [], len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
     while at + 9 <= len(data):
         types.append(data[at + 3])
@@ -338,7 +336,7 @@ def frames(data: bytes) -> list[int]:
 
 
 class Told(Ignored):
-    """Remembers how many streams each SETTINGS let be open."""
+    """Records the stream limit of each SETTINGS event."""
 
     def __init__(self) -> None:
         self.streams: list[int] = []
@@ -347,14 +345,14 @@ class Told(Ignored):
         self.streams.append(streams)
 
 
-def test_settings_are_told_of_where_they_change_something(io_thread: wire.IoThread) -> None:
-    # A server may send them without end, and each event is memory until the caller takes it.
+def test_settings_are_reported_only_if_they_change_something(io_thread: wire.IoThread) -> None:
+    # A server may send SETTINGS endlessly, and each event uses memory until the caller takes it.
     _connection, session, theirs = played(io_thread, http2=True)
     fewer = SETTINGS_FEW_STREAMS.replace(b"\x05", b"\x04")
     told = Told()
     with theirs:
         says(session, theirs, SETTINGS * 300 + SETTINGS_FEW_STREAMS * 300 + fewer + SETTINGS * 300)
-        says(session, theirs, SETTINGS)  # a turn later, what was to be told is there
+        says(session, theirs, SETTINGS)  # one turn later, the event has arrived
         io_thread.drain(told)
     assert told.streams[1:] == [5, 4]
 
@@ -372,7 +370,7 @@ def test_a_body_waits_for_the_settings_of_the_server(io_thread: wire.IoThread) -
     with theirs:
         io_thread.submit(connection, exchange)
         until(io_thread, lambda: headers_frame in frames(sent_data))
-        says(session, theirs, SETTINGS[:4])  # a turn later, what could be sent is out
+        says(session, theirs, SETTINGS[:4])  # one turn later, everything sendable has been sent
         assert data_frame not in frames(sent_data)
         says(session, theirs, SETTINGS[4:])
         until(io_thread, lambda: data_frame in frames(sent_data))

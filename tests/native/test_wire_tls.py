@@ -1,4 +1,4 @@
-"""TLS on the wire, driven without the GIL and through Python, against servers that end a connection in every way."""
+"""TLS on the wire, driven without the GIL and through Python, against servers that close in every way."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def serving(
     version: ssl.TLSVersion | None = None,
     receive_bytes: int | None = None,
 ) -> Iterator[int]:
-    """Runs ``serve`` for each connection, in a thread; yields the port."""
+    """Run ``serve`` for each connection in a thread; yield the port."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.cert_file, certificate.key_file)
     context.set_alpn_protocols(["h2", "http/1.1"])
@@ -101,7 +101,7 @@ def config(verify: ssl.SSLContext | str) -> ClientConfig:
 
 
 def send(certificate: Certificate, *requests: HttpRequest) -> list[HttpResponse]:
-    """One after another, over one transport."""
+    """Send requests one after another over one transport."""
 
     async def run() -> list[HttpResponse]:
         transport = NativeTransport(config(str(certificate.ca_file)))
@@ -147,7 +147,7 @@ def test_bodies_arrive_whole_at_a_slow_reader(
 
 
 @pytest.mark.parametrize("orderly", [True, False])
-def test_a_body_that_ends_with_the_connection_counts_only_where_tls_says_so(
+def test_a_body_that_ends_with_the_connection_counts_only_with_close_notify(
     certificate: Certificate, without_gil: bool, orderly: bool
 ) -> None:
     def serve(sock: ssl.SSLSocket) -> None:
@@ -165,9 +165,7 @@ def test_a_body_that_ends_with_the_connection_counts_only_where_tls_says_so(
                 send(certificate, request(port, method="GET"))
 
 
-def test_an_early_answer_counts_when_the_socket_took_only_some_of_the_first_write(
-    certificate: Certificate, without_gil: bool
-) -> None:
+def test_an_early_response_counts_if_the_first_write_was_partial(certificate: Certificate, without_gil: bool) -> None:
     def serve(sock: ssl.SSLSocket) -> None:
         read_head(sock)
         sock.sendall(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
@@ -188,7 +186,7 @@ def test_an_early_answer_counts_when_the_socket_took_only_some_of_the_first_writ
         io_thread.start()
         connection = wire.Connection(sock, http2=False)
         io_thread.add(connection)
-        body = bytes(60_000)  # with the head it is gathered for one write, of some records
+        body = bytes(60_000)  # head and body are gathered for one write of several records
         head = b"PUT /x HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n" % len(body)
         exchange = wire.Exchange(head, length=len(body), stall_seconds=20, max_response_bytes=1000)
         exchange.set_body(body)
@@ -214,7 +212,7 @@ def test_a_reset_in_mid_body_is_an_error(certificate: Certificate, without_gil: 
         read_head(sock)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
-    # Whatever the process does with SIGPIPE: it is nothing to the wire.
+    # The wire must not depend on the process's handling of SIGPIPE.
     before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         with serving(certificate, serve) as port, pytest.raises(TransportError, match="connection broke"):
@@ -223,7 +221,7 @@ def test_a_reset_in_mid_body_is_an_error(certificate: Certificate, without_gil: 
         signal.signal(signal.SIGPIPE, before)
 
 
-def test_what_is_not_tls_after_the_handshake_is_an_error(certificate: Certificate, without_gil: bool) -> None:
+def test_data_that_is_not_tls_after_the_handshake_is_an_error(certificate: Certificate, without_gil: bool) -> None:
     def serve(sock: ssl.SSLSocket) -> None:
         read_head(sock)
         with socket.socket(fileno=sock.detach()) as plain:
@@ -237,7 +235,7 @@ def test_what_is_not_tls_after_the_handshake_is_an_error(certificate: Certificat
         send(certificate, request(port))
 
 
-def test_the_callers_context_is_left_as_it_was(certificate: Certificate) -> None:
+def test_the_callers_context_is_not_changed(certificate: Certificate) -> None:
     chosen: list[str | None] = []
 
     def serve(sock: ssl.SSLSocket) -> None:
@@ -262,7 +260,7 @@ def test_the_callers_context_is_left_as_it_was(certificate: Certificate) -> None
     assert sorted(chosen, key=str) == sorted(["h2", "http/1.1", None], key=str)
 
 
-def test_python_drives_a_session_that_is_not_where_it_should_be() -> None:
+def test_python_drives_a_session_if_its_struct_is_not_recognised() -> None:
     context = ssl.create_default_context()
     elsewhere = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="a")
     assert not wire.offer_protocols(elsewhere, ["h2"])  # type: ignore[arg-type] # the point of it
@@ -270,10 +268,10 @@ def test_python_drives_a_session_that_is_not_where_it_should_be() -> None:
         socket.socket() as plain,
         context.wrap_socket(plain, do_handshake_on_connect=False, server_hostname="a") as sock,
     ):
-        assert not wire.offer_protocols(sock, ["h2"])  # not connected: there is no session
+        assert not wire.offer_protocols(sock, ["h2"])  # not connected, so there is no session
 
 
-def test_a_connection_says_how_it_is_driven(certificate: Certificate, without_gil: bool) -> None:
+def test_a_connection_reports_how_it_is_driven(certificate: Certificate, without_gil: bool) -> None:
     async def connected(port: int) -> bool:
         context = ssl.create_default_context(cafile=certificate.ca_file)
         target = Target(host="127.0.0.1", port=port, context=context, protocols=("http/1.1",))

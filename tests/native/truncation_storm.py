@@ -1,4 +1,4 @@
-"""What test_mapped_file.py runs in processes of its own: they would die of SIGBUS without the guard."""
+"""Programs for test_mapped_file.py. Each runs in a separate process, which SIGBUS would kill without the guard."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def read_by_socket(source: FileSource) -> None:
         for offset in range(0, SIZE, MIB):
             left.sendall(source.slice(offset, MIB))
     except OSError as error:
-        if error.errno != 14:  # EFAULT: the kernel found the page missing
+        if error.errno != 14:  # EFAULT: the page is missing
             raise
         source._storm_efault = True  # type: ignore[attr-defined]
     finally:
@@ -65,7 +65,7 @@ def read_by_socket(source: FileSource) -> None:
 
 
 def tls_pair() -> tuple[ssl.SSLObject, ssl.MemoryBIO]:
-    """The client's end of a handshake that is done, and what it writes to."""
+    """The client's session after a complete handshake, and its output."""
     import trustme
 
     authority = trustme.CA()
@@ -120,7 +120,7 @@ def storm(kind: str, path: str, rounds: int) -> None:
             cutter = threading.Timer(wait, os.truncate, (path, length))
             cutter.start()
             if number % 10 == 0:
-                cutter.join()  # at least these find the file cut, however slow the machine is
+                cutter.join()  # at least these reads hit a truncated file, even on a slow machine
             read(source)
             cutter.join()
             lost += source._mapping.lost or hasattr(source, "_storm_efault")  # type: ignore[union-attr]
@@ -154,7 +154,7 @@ def foreign(order: str, path: str) -> None:
     source = lost_page(path)
     if order == "after":
         faulthandler.enable()
-        source.slice(0, 1)  # puts the guard back on top
+        source.slice(0, 1)  # installs the guard above the other handler again
     assert not any(source.slice(MIB, MIB))
     make(path + ".other")
     with open(path + ".other", "rb") as file:  # noqa: PTH123

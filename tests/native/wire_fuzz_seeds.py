@@ -32,7 +32,7 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 
 def submit(kind: int, size: int) -> bytes:
-    """``kind``: 0 PUT, 1 GET, 2 HEAD; 4 chunks, 8 Expect, 16 fed, 32 mapped, 64 passed on. ``size``: of `SIZES`."""
+    """``kind``: 0 PUT, 1 GET, 2 HEAD; plus 4 chunks, 8 Expect, 16 fed, 32 mapped, 64 on_body. ``size``: in `SIZES`."""
     return bytes([12, kind, size])
 
 

@@ -1,4 +1,4 @@
-"""Moments at which the wire used memory that was freed, or did not free it. Each is for a process of its own, which may
+"""Situations in which the wire once used freed memory, or leaked it. Each runs in a separate process, which may
 crash.
 
 Usage: python -m tests.native.wire_memory NAME
@@ -17,13 +17,13 @@ from tests.native.wire_play import IGNORED, Gate, cut, gate_before, has_events, 
 SETTINGS = bytes.fromhex("000000040000000000")
 PING = bytes.fromhex("0000080600000000001122334455667788")
 READS_PER_TURN = 16
-"""After so many a connection waits for its next turn, in the list of the ready."""
+"""Bytes that a connection sends in one turn; then it waits in the ready list."""
 
 
 class Owner:
-    """What an exchange or a connection belongs to, and what refers to it in turn: a cycle.
+    """An owner that an exchange or a connection refers to, and that refers to it: a reference cycle.
 
-    It is to be made after what it owns, for the collector clears the older of the two first.
+    Create it after the owned object, because the garbage collector clears the older of the two first.
     """
 
     def __init__(self, thing: wire.Exchange | wire.Connection) -> None:
@@ -50,7 +50,7 @@ def ended(io_thread: wire.IoThread) -> None:
 
 
 def dies_while_ready() -> None:
-    """A connection dies in its turn, after it was put into the list of the ready once more, and is freed at once."""
+    """A connection fails during its turn, after it was put into the ready list again, and is freed at once."""
     io_thread = started()
     other, _end = plain(io_thread)
     gate, gate_end = gate_before(io_thread)
@@ -65,7 +65,7 @@ def dies_while_ready() -> None:
     del session
     dying_end.send(b"x")
     turn.reached()
-    # The I/O thread's next round: to the gate, then to the commands, then through the list of the ready.
+    # The I/O thread's next round: the gate, then the commands, then the ready list.
     gate_end.send(b"x")
     io_thread.close(other)
     turn.open()
@@ -78,7 +78,7 @@ def dies_while_ready() -> None:
 
 
 def exchange_collected_early() -> None:
-    """An exchange in a cycle is collected before the I/O thread has come to the last command about it."""
+    """An exchange in a cycle is collected before the I/O thread handles the last command for it."""
     io_thread = started()
     gate, gate_end = gate_before(io_thread)
     connection, theirs = plain(io_thread)
@@ -90,11 +90,11 @@ def exchange_collected_early() -> None:
     assert has_events(io_thread)
     gate_end.send(b"x")
     gate.reached()
-    io_thread.drain(IGNORED)  # which sends the I/O thread word that the answer's body was taken
+    io_thread.drain(IGNORED)  # this sends the I/O thread a command that the response body was consumed
     assert exchange.released
     del exchange, owner
     gc.collect()
-    others = [bytearray(b"\x5a" * 200) for _ in range(2000)]  # these would take its memory
+    others = [bytearray(b"\x5a" * 200) for _ in range(2000)]  # these would reuse its memory
     gate.open()
     io_thread.close(connection)
     until(io_thread, lambda: connection.closed)
@@ -103,7 +103,7 @@ def exchange_collected_early() -> None:
 
 
 def connection_collected_early() -> None:
-    """A connection in a cycle is collected before the I/O thread has come to the command that closes it."""
+    """A connection in a cycle is collected before the I/O thread handles the command that closes it."""
     io_thread = started()
     gate, gate_end = gate_before(io_thread)
     connection, theirs = plain(io_thread)
@@ -117,7 +117,7 @@ def connection_collected_early() -> None:
     assert connection.closed
     del connection, owner
     gc.collect()
-    others = [plain(io_thread) for _ in range(8)]  # one of these would take its memory, and be closed in its place
+    others = [plain(io_thread) for _ in range(8)]  # one of these would reuse its memory and be closed instead
     gate.open()
     last, last_end = plain(io_thread)
     last_end.close()
@@ -127,7 +127,7 @@ def connection_collected_early() -> None:
 
 
 def allocated_bytes() -> int:
-    """What this process has of the C library's heap."""
+    """Bytes that this process uses of the C library's heap."""
 
     class Info(ctypes.Structure):
         _fields_ = (("before", ctypes.c_size_t * 7), ("uordblks", ctypes.c_size_t), ("after", ctypes.c_size_t * 2))
@@ -138,7 +138,7 @@ def allocated_bytes() -> int:
 
 
 def collected_in_flight() -> None:
-    """Whatever is in a cycle is kept while it is under way, and freed afterwards, here and in the I/O thread."""
+    """Objects in a cycle stay alive while they are in use, and are freed afterwards, here and in the I/O thread."""
 
     def some() -> None:
         io_thread = started()
@@ -166,7 +166,7 @@ def collected_in_flight() -> None:
     before = allocated_bytes()
     for _ in range(4):
         some()
-    # A connection has more than 8 KiB, an exchange that was answered more than 1.
+    # A connection uses more than 8 KiB, an exchange with a response more than 1 KiB.
     assert allocated_bytes() - before < 40 * 1024
 
 

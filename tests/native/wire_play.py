@@ -1,4 +1,4 @@
-"""Drives an I/O thread directly and plays TLS sessions, which the thread calls: a test can stop it at any point."""
+"""Drives an I/O thread directly and simulates the TLS sessions that it calls. A test can stop it at any point."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 from cosxfer._native import wire
 
 PATIENCE_SECONDS = 20.0
-"""After which a test fails instead of waiting on."""
+"""Longest wait before a test fails."""
 
 
 class Ignored:
-    """Takes the events that nobody looks at."""
+    """Ignores events."""
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *_: None
@@ -27,7 +27,7 @@ IGNORED: Any = Ignored()
 
 
 def until(io_thread: wire.IoThread, condition: Callable[[], object]) -> None:
-    """Drain until it is so."""
+    """Drain until the condition holds."""
     end = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < end, "it did not happen"
@@ -36,12 +36,12 @@ def until(io_thread: wire.IoThread, condition: Callable[[], object]) -> None:
 
 
 def has_events(io_thread: wire.IoThread) -> bool:
-    """Wait for something to drain, and leave it there."""
+    """Wait until there is something to drain, and do not drain it."""
     return bool(select.select([io_thread.fileno()], [], [], PATIENCE_SECONDS)[0])
 
 
 class Gate:
-    """Where the I/O thread stops until the test lets it go on."""
+    """A point at which the I/O thread blocks until the test releases it."""
 
     def __init__(self) -> None:
         self._there = threading.Event()
@@ -52,7 +52,7 @@ class Gate:
         self._open.wait(PATIENCE_SECONDS)
 
     def reached(self) -> None:
-        """Wait until the I/O thread is there."""
+        """Wait until the I/O thread has reached the gate."""
         assert self._there.wait(PATIENCE_SECONDS), "the I/O thread did not come here"
 
     def open(self) -> None:
@@ -60,8 +60,8 @@ class Gate:
 
 
 class PlayedTls(ssl.SSLSocket):
-    """Reads what ``reads`` give, one after another, then nothing; what is sent goes to ``sent``, which says how much of
-    it was taken.
+    """A TLS session. Each read calls the next of ``reads``, then returns nothing. Each write calls ``sent``, which gives
+    the number of bytes that it accepted.
 
     The bytes on the socket itself only wake the I/O thread.
     """
@@ -72,7 +72,7 @@ class PlayedTls(ssl.SSLSocket):
         self.reads: list[Callable[[], bytes]] = []
         self.sent: Callable[[bytes], int] = len
         self.asked = threading.Event()
-        """Set when there was nothing to read."""
+        """Set when a read found nothing."""
 
     def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
         if not self.reads:
@@ -106,9 +106,9 @@ def plain(io_thread: wire.IoThread) -> tuple[wire.Connection, socket.socket]:
 def played(
     io_thread: wire.IoThread, *, http2: bool, sent: Callable[[bytes], int] = len
 ) -> tuple[wire.Connection, PlayedTls, socket.socket]:
-    """A connection that the I/O thread waits for, its session, and the other end of its socket.
+    """A connection in the I/O thread's poll, its session, and the other end of its socket.
 
-    ``sent`` takes all that goes out, from the first byte on; one that is set later may miss the preface.
+    ``sent`` gets all output from the first byte on. A function that is set later may miss the preface.
     """
     ours, theirs = socket.socketpair()
     session = PlayedTls(ours)
@@ -120,7 +120,7 @@ def played(
 
 
 def gate_before(io_thread: wire.IoThread) -> tuple[Gate, socket.socket]:
-    """A gate at which the I/O thread stops once a byte is written to the socket."""
+    """A gate at which the I/O thread blocks when a byte is written to the socket."""
     _, session, theirs = played(io_thread, http2=False)
     gate = Gate()
 

@@ -1,4 +1,4 @@
-"""Every parameter of every call, with values of the wrong type: refused by its name, before anything is sent."""
+"""Every parameter of every call refuses values of the wrong type. The error names it, and nothing is sent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.unit.fake_cos import BUCKET, FakeCos
 
 
 async def coroutine_function(_: object) -> None:
-    """Nobody would await what it returns."""
+    """A coroutine function, whose result no caller would await."""
 
 
 class Anything:
@@ -82,7 +82,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "on": {"event": "list-update", "callback": print},
     "off": {"event": "list-update"},
 }
-"""Each call with what it needs at least."""
+"""Each call with its required arguments."""
 
 SIZE = {"int"}
 OPTIONAL_SIZE = {"int", "none"}
@@ -129,10 +129,10 @@ FINE: dict[str, set[str]] = {
     "upload_add_meta_md5": {"bool"},
     "upload_id": {"text"},
 }
-"""What of the samples may be given, or is looked at by others; every other parameter is an optional text."""
+"""Parameters that accept some of the samples, or are checked elsewhere. All others are optional text."""
 
 OTHERWISE_FINE: dict[tuple[str, str], set[str]] = {
-    ("cancel_task", "abort"): set(SAMPLES),  # of a task that is there: see below
+    ("cancel_task", "abort"): set(SAMPLES),  # of an existing task: see below
     ("on", "callback"): {"type"},
     ("multipart_list", "prefix"): {"text", "none"},
     ("iter_multipart_list", "prefix"): {"text", "none"},
@@ -154,7 +154,7 @@ TYPED_DICTS: dict[str, Any] = {
 
 
 def parameters(call: str) -> list[str]:
-    """The names of a call's parameters, those in ``**options`` included."""
+    """The names of a call's parameters, including those in ``**options``."""
     names: list[str] = []
     for parameter in list(inspect.signature(getattr(cosxfer.Client, call)).parameters.values())[1:]:
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
@@ -289,7 +289,7 @@ def test_credentials_of_the_wrong_type_are_refused(kind: type, setting: str) -> 
             kind(**{**keys, setting: value})
 
 
-def test_whether_a_cancelled_task_leaves_something_is_said_by_true_or_false(cos: FakeCos) -> None:
+def test_abort_of_a_cancelled_task_must_be_true_or_false(cos: FakeCos) -> None:
     with cos.blocking_client() as client:
         task = client.submit_put_object(BUCKET, "k", b"x", on_task_ready=lambda task_id: None)
         for kind in SAMPLES.keys() - {"bool"}:
@@ -351,7 +351,7 @@ def test_headers_of_cosxfer_or_of_the_connection_are_refused(cos: FakeCos, name:
 
 
 @pytest.mark.parametrize("name", ["md5", "MD5", "x-cos-meta-md5"])
-def test_the_callers_md5_metadata_and_ours_are_not_both_accepted(cos: FakeCos, name: str) -> None:
+def test_the_callers_md5_metadata_conflicts_with_upload_add_meta_md5(cos: FakeCos, name: str) -> None:
     with cos.blocking_client() as client:
         with pytest.raises(cosxfer.UsageError, match="metadata has 'md5', which upload_add_meta_md5 sets"):
             client.upload_file(BUCKET, "k", __file__, metadata={name: "1"}, upload_add_meta_md5=True)
@@ -360,7 +360,7 @@ def test_the_callers_md5_metadata_and_ours_are_not_both_accepted(cos: FakeCos, n
     assert cos.objects["k"].headers["x-cos-meta-md5"] == "1"
 
 
-def test_what_is_wrong_for_every_file_of_a_directory_is_said_once(cos: FakeCos, tmp_path: Path) -> None:
+def test_an_argument_wrong_for_every_file_of_a_directory_is_reported_once(cos: FakeCos, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x")
     with cos.blocking_client() as client:
         for wrong in ({"storage_clas": "ARCHIVE"}, {"on_task_ready": print}, {"part_size": 5}, {"async_limit": 0}):
@@ -371,7 +371,7 @@ def test_what_is_wrong_for_every_file_of_a_directory_is_said_once(cos: FakeCos, 
 
 
 @pytest.mark.parametrize("output", ["", ".", "new/", "{tmp_path}"])
-def test_an_object_is_not_fetched_if_its_file_is_a_directory(cos: FakeCos, tmp_path: Path, output: str) -> None:
+def test_an_object_is_not_downloaded_if_its_output_is_a_directory(cos: FakeCos, tmp_path: Path, output: str) -> None:
     with (
         cos.blocking_client() as client,
         pytest.raises(cosxfer.UsageError, match="is a directory; give the path of a file in it"),
@@ -381,13 +381,13 @@ def test_an_object_is_not_fetched_if_its_file_is_a_directory(cos: FakeCos, tmp_p
 
 
 @pytest.mark.parametrize(("output", "why"), [("no/such/directory/f", "No such file or directory"), ("a\0b", "null")])
-def test_an_object_is_not_fetched_if_its_file_cannot_be_written(cos: FakeCos, output: str, why: str) -> None:
+def test_an_object_is_not_downloaded_if_its_output_cannot_be_written(cos: FakeCos, output: str, why: str) -> None:
     with cos.blocking_client() as client, pytest.raises(cosxfer.CosxferError, match=f"cannot write .*: .*{why}"):
         client.get_object(BUCKET, "k", output=output)
     assert not cos.calls
 
 
-def test_a_wrong_argument_is_found_before_a_body_is_read(cos: FakeCos) -> None:
+def test_a_wrong_argument_is_refused_before_a_body_is_read(cos: FakeCos) -> None:
     def untouched() -> Iterator[bytes]:
         raise AssertionError("the body was read")
         yield b""
@@ -409,7 +409,7 @@ def test_a_wrong_argument_is_found_before_a_body_is_read(cos: FakeCos) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 3_153_600_001, 10**12, 10**18, 10**400, "1000000000000", True, 1.5])
-def test_a_form_that_would_outlive_the_calendar_is_refused(seconds: object) -> None:
+def test_a_form_that_expires_after_year_9999_is_refused(seconds: object) -> None:
     with FakeCos().blocking_client() as client:
         for call in (client.presign_post, lambda *a, **given: client.post_object(*a, b"x", **given)):
             with pytest.raises(cosxfer.UsageError, match="a whole number of seconds from 1 to 3153600000") as caught:
@@ -419,18 +419,18 @@ def test_a_form_that_would_outlive_the_calendar_is_refused(seconds: object) -> N
 
 
 @pytest.mark.parametrize("value", [0, 7, 10**30])
-def test_a_count_is_returned(value: int) -> None:
+def test_a_valid_count_is_returned(value: int) -> None:
     assert check_count(value, "n") == value
 
 
 @pytest.mark.parametrize("value", [True, False, -1, 1.0, "1", None, b"1", float("nan")])
-def test_what_is_no_count_is_refused_by_name(value: object) -> None:
+def test_an_invalid_count_is_refused_by_name(value: object) -> None:
     with pytest.raises(UsageError, match=r"^n is .*; it must be a whole number of bytes from 0$") as caught:
         check_count(value, "n", unit="bytes")
     assert caught.value.name == "n"
 
 
-def test_a_count_has_limits_and_a_vast_one_can_be_shown() -> None:
+def test_a_count_has_limits_and_a_huge_one_can_be_shown() -> None:
     assert [check_count(value, "n", minimum=1, maximum=5) for value in (1, 5)] == [1, 5]
     for value, shown in ((0, "0"), (6, "6"), (10**5000, "a number of more than 75 digits")):
         with pytest.raises(UsageError, match=f"^n is {shown}; it must be a whole number from 1 to 5$"):

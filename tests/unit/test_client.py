@@ -92,7 +92,7 @@ def test_ctrl_c_ends_the_call_and_aborts_on_the_server(cos: FakeCos, tmp_path: P
         cos.fault("multipart_upload", hanging(interrupt))  # type: ignore[arg-type]
         with pytest.raises(KeyboardInterrupt):
             client.upload_file(BUCKET, "k", path, part_size=MIB, async_limit=1)
-        # When the exception is here, the cleaning up is over.
+        # The exception is raised after the clean-up.
         assert cos.operations()[-1] == "multipart_abort"
         assert not cos.uploads
         assert client.upload_file(BUCKET, "k", path, part_size=MIB).verified
@@ -113,7 +113,7 @@ def test_ctrl_c_before_a_call_has_begun_ends_it_too(cos: FakeCos, monkeypatch: p
         first = threading.Thread(target=client.put_object, args=(BUCKET, "first", b"x"))
         first.start()
         assert busy.wait(30)
-        # The loop is busy, so that the second call waits for its first step when the interrupt arrives.
+        # The loop is busy, so the second call has not begun when the interrupt arrives.
         timer = threading.Timer(0.05, interrupt)
         free = threading.Timer(0.15, go_on.set)
         timer.start()
@@ -140,7 +140,7 @@ def test_a_callback_may_call_the_client(cos: FakeCos, tmp_path: Path) -> None:
     assert set(told) == {3}
 
 
-def test_a_call_from_the_thread_of_the_event_loop_is_refused_and_harms_nothing(cos: FakeCos) -> None:
+def test_a_call_from_the_thread_of_the_event_loop_is_refused_and_has_no_effect(cos: FakeCos) -> None:
     told: list[str] = []
     with cos.blocking_client() as client:
 
@@ -222,7 +222,7 @@ def test_closing_closes_the_transport_and_ends_the_threads(cos: FakeCos, tmp_pat
     ended(before)
 
 
-def test_a_client_that_is_forgotten_ends_its_thread(cos: FakeCos) -> None:
+def test_an_unreferenced_client_ends_its_thread(cos: FakeCos) -> None:
     before = threads()
     client = cos.blocking_client()
     client.put_object(BUCKET, "k", b"x")
@@ -251,7 +251,7 @@ def test_an_unclosed_async_client_warns_once_if_it_was_used(cos: FakeCos, used: 
     asyncio.run(main())
 
 
-def test_a_task_continues_when_its_async_client_is_forgotten(cos: FakeCos, tmp_path: Path) -> None:
+def test_a_task_continues_if_its_async_client_is_unreferenced(cos: FakeCos, tmp_path: Path) -> None:
     path = write(tmp_path / "f", 3 * MIB)
 
     async def main() -> None:
@@ -306,7 +306,7 @@ def test_after_a_fork_the_child_must_create_its_own_client(cos: FakeCos) -> None
         client.put_object(BUCKET, "k", b"x")
 
 
-# -- making one -------------------------------------------------------------------------------------------------------
+# -- creating a client -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [cosxfer.Client, cosxfer.AsyncClient])
@@ -326,7 +326,7 @@ def test_after_a_fork_the_child_must_create_its_own_client(cos: FakeCos) -> None
         ({"verify": "/nowhere/ca.pem"}, "verify"),
     ],
 )
-def test_a_setting_that_cannot_work_is_refused(kind: type, settings: dict[str, object], name: str) -> None:
+def test_an_invalid_setting_is_refused(kind: type, settings: dict[str, object], name: str) -> None:
     with pytest.raises(cosxfer.UsageError) as caught:
         kind(region="ap-guangzhou", secret_id="a", secret_key="b", **settings)
     assert caught.value.name == name

@@ -1,4 +1,4 @@
-"""What the command says of an upload that could not be verified."""
+"""``cosxfer cp`` reports an upload that could not be verified."""
 
 from __future__ import annotations
 

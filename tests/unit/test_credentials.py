@@ -36,7 +36,7 @@ def test_an_asynchronous_provider_that_waits_for_itself_raises_an_error() -> Non
         asyncio.run(resolver.get(0.0))
 
 
-def test_two_callers_at_once_share_one_question() -> None:
+def test_concurrent_callers_share_one_call_of_the_provider() -> None:
     asked = 0
 
     async def provider() -> Credentials:
@@ -53,7 +53,7 @@ def test_two_callers_at_once_share_one_question() -> None:
     assert asked == 1
 
 
-def test_a_provider_that_fails_while_the_keys_are_good_is_survived() -> None:
+def test_a_provider_that_fails_while_the_keys_are_valid_is_no_error() -> None:
     answers = [Credentials(secret_id="a", secret_key="b", expires_at=100.0)]
 
     async def ask() -> None:
@@ -67,7 +67,7 @@ def test_a_provider_that_fails_while_the_keys_are_good_is_survived() -> None:
 
 
 def test_a_provider_that_fails_at_an_early_renewal_does_not_fail_the_call() -> None:
-    """A provider may ask by cosxfer itself."""
+    """A provider may itself use cosxfer."""
     answers = [Credentials(secret_id="a", secret_key="b", expires_at=100.0)]
 
     def provider() -> Credentials:
@@ -85,7 +85,7 @@ def test_a_provider_that_fails_at_an_early_renewal_does_not_fail_the_call() -> N
     asyncio.run(ask())
 
 
-def test_keys_that_are_only_doubted_stay_at_hand_while_the_provider_fails() -> None:
+def test_doubted_keys_stay_in_use_while_the_provider_fails() -> None:
     good = Credentials(secret_id="a", secret_key="b", expires_at=100.0)
     answers = [good]
 
@@ -94,7 +94,7 @@ def test_keys_that_are_only_doubted_stay_at_hand_while_the_provider_fails() -> N
         assert resolver.discard(good, doubted=True)
         assert (await resolver.get(0.0)) is good
         assert resolver.is_current(good)
-        # What the server calls expired, or what has ended, is not good for anything.
+        # Keys that have expired, by the clock or by the server, cannot be used.
         assert resolver.discard(good)
         with pytest.raises(CredentialsError, match="provider failed"):
             await resolver.get(0.0)
@@ -107,18 +107,18 @@ def test_keys_that_are_only_doubted_stay_at_hand_while_the_provider_fails() -> N
 
 
 @pytest.mark.parametrize("ends", ["5", True, float("nan"), float("inf"), 1_795_844_697_000, 10**400, b"5"])
-def test_an_end_that_is_no_time_is_refused(ends: object) -> None:
+def test_an_expiry_that_is_no_time_is_refused(ends: object) -> None:
     with pytest.raises(CredentialsError, match="expires_at is not a time"):
         Credentials(secret_id="a", secret_key="b", expires_at=ends)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("ends", [None, -1, 0, 1_795_844_697, 1_795_844_697.5, 253_402_300_799])
-def test_an_end_may_be_any_time(ends: float | None) -> None:
+def test_an_expiry_may_be_any_time(ends: float | None) -> None:
     assert Credentials(secret_id="a", secret_key="b", expires_at=ends).expires_at == ends
 
 
 def test_expired_keys_are_reported_with_the_time_of_the_clock() -> None:
-    """A clock that is a year ahead looks like keys that have ended."""
+    """With a clock that is a year ahead, valid keys look expired."""
     keys = Credentials(secret_id="a", secret_key="b", expires_at=1_700_000_000)
     for resolver in (CredentialsResolver(keys), CredentialsResolver(lambda: keys)):
         with pytest.raises(

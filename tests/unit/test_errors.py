@@ -1,4 +1,4 @@
-"""Errors travel: out of a worker process, with all that they say."""
+"""Errors can be pickled with all their attributes, for example to leave a worker process."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_there_is_a_sample_of_every_error() -> None:
 
 
 @pytest.mark.parametrize("error", SAMPLES, ids=lambda error: type(error).__name__)
-def test_an_error_comes_back_as_it_was(error: cosxfer.CosxferError) -> None:
+def test_an_unpickled_error_equals_the_original(error: cosxfer.CosxferError) -> None:
     error.add_note("a note")
     for back in (
         *(pickle.loads(pickle.dumps(error, protocol)) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)),
@@ -59,19 +59,19 @@ def test_an_error_comes_back_as_it_was(error: cosxfer.CosxferError) -> None:
         assert back.__cause__ is None
 
 
-def test_its_reason_comes_along() -> None:
+def test_the_cause_of_an_error_is_pickled_too() -> None:
     with pytest.raises(errors.UploadError) as caught:
         raise SAMPLES[-3] from SAMPLES[9]
     back = pickle.loads(pickle.dumps(caught.value))
     assert isinstance(back.__cause__, errors.ServerError)
     assert (back.__cause__.status, back.__cause__.headers) == (500, HEADERS)
-    # Another one's need not be fit to travel.
+    # The cause may not be picklable.
     with pytest.raises(errors.SourceError) as alone:
         raise errors.SourceError("said", path="p") from UnfitError()
     assert pickle.loads(pickle.dumps(alone.value)).path == "p"
 
 
-def test_what_was_given_need_not_be_fit_to_travel_either() -> None:
+def test_arguments_that_cannot_be_pickled_are_no_problem() -> None:
     for value, left in (((n for n in ()), "generator"), (lambda: None, "function"), ((1, 2), (1, 2))):
         back = pickle.loads(pickle.dumps(errors.UsageError("said", name="key", value=value)))
         assert (str(back), back.name, back.value) == ("said", "key", left)
@@ -83,7 +83,7 @@ class UnfitError(Exception):
         self.what = lambda: None
 
 
-def test_a_pool_of_processes_hands_them_on() -> None:
+def test_a_process_pool_passes_errors_on() -> None:
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         for index, sample in enumerate(SAMPLES):
             back = pool.submit(fail, index).exception()

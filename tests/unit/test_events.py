@@ -1,4 +1,4 @@
-"""Progress: it begins at once, comes at a bounded rate, never falls, and ends at everything."""
+"""Progress begins at once, is reported at a limited rate, never falls, and ends at the total."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def test_reports_are_an_interval_apart(pauses: list[float]) -> None:
             last = now
 
 
-def test_bytes_taken_back_are_not_shown_until_they_are_passed_again() -> None:
+def test_subtracted_bytes_do_not_lower_the_reported_progress() -> None:
     meter = ProgressMeter(100, interval_seconds=0)
     loaded = [meter.update(value, float(at)) for at, value in enumerate((0, 60, 10, 50, 70))]
     assert [report.loaded for report in loaded if report] == [0, 60, 60, 60, 70]
 
 
 @pytest.mark.parametrize(("at", "speed"), [(1.0, 50.0), (2.0, 25.0)])
-def test_the_speed_is_that_since_the_last_report(at: float, speed: float) -> None:
+def test_the_speed_is_measured_since_the_last_report(at: float, speed: float) -> None:
     meter = ProgressMeter(100)
     meter.update(0, 0.0)
     report = meter.update(50, at)
@@ -71,7 +71,7 @@ def test_the_last_report_does_not_decrease_if_a_file_has_failed() -> None:
     assert (report.loaded, report.percent, report.speed) == (60, 0.6, 6.0)
 
 
-def test_nothing_to_do_is_done_from_the_beginning() -> None:
+def test_a_total_of_zero_is_complete_at_once() -> None:
     report = ProgressMeter(0).update(0, 1.0)
     assert report is not None
     assert (report.loaded, report.percent, report.speed) == (0, 1.0, 0.0)

@@ -1,7 +1,8 @@
-"""Every regular expression of the package, and each parser of foreign text, fed with what makes backtracking explode.
+"""All regular expressions of the package, and each parser of foreign text, run in linear time.
 
-A pattern's steps cannot be counted from outside. So the time for 10 kB is compared with that for 100 kB in the same
-process: linear is a factor of 10, quadratic one of 100. Below a floor the ratio says nothing, and the pattern is fast.
+The tests feed them text that makes backtracking explode. A pattern's steps cannot be counted from outside, so the time
+for 10 kB is compared with that for 100 kB: a factor of 10 is linear, one of 100 quadratic. Very short times are not
+compared.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from cosxfer.server.form import FormParser
 from cosxfer.server.framing import RequestFraming
 from cosxfer.server.http import CosError, decode_query
 
-# Thousands of texts: too slow for each run. Whether all patterns are known is checked in each.
+# Thousands of texts are too slow for each run. The check that all patterns are known always runs.
 deep = pytest.mark.deep
 
 PACKAGE = Path(cosxfer.__file__).parent
@@ -37,22 +38,22 @@ WORST_RATIO = 40
 
 SEARCHES = ("search", "sub", "subn", "split", "findall", "finditer")
 
-# What is looked for inside a text; all others must match from its beginning.
+# Patterns that are searched inside a text. All others are matched at its beginning.
 SEARCHED = {
     "[^A-Za-z0-9._-]+", r"[^A-Za-z\d_.~-]", "//[^/]*@", r"\{([^{}]*)\}", r"\{\w+\}", rb"<ETag>[^<]*</ETag>",
     rb"(?<!\r)\n|\r[^\n]", rb"[\x00-\x08\x0a-\x1f\x7f]", "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]",
     r'boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', r"[,\s]+", r"[\[\]]", rb"[/?]", r"[\t\r\n]",
 }  # fmt: skip
 
-# Searched only in a text that the whole pattern matches.
+# Searched only in text that the pattern matched before.
 MATCHED_FIRST = {"_COS_WITHOUT_BUCKET"}
 
-# Patterns without a name of their own: file, and why no name is needed.
+# Patterns without a name, by file.
 INLINE = {
     "cli/values.py": [r"[+-]?\d{1,18}"],
     "server/framing.py": [rb"[/?]"],
     "server/http1.py": [rb"[/?]"],
-    # The last one is made of a template, of the user's own, and matches one label of a name: 63 characters.
+    # The last one is built from the user's template and matches one label of a name: 63 characters.
     "transport/proxies.py": [
         r"\[([^\]]*)\]:(\d+)|([\d.]+(?:/\d+)?):(\d+)",
         None,
@@ -61,7 +62,7 @@ INLINE = {
         None,
     ],
 }
-# Patterns that a function puts together; their own tests bound them.
+# Number of patterns that functions build. Other tests check their time.
 MADE_IN_FUNCTIONS = {"patterns.py": 2}
 UNITS = ["a", "1", " ", "-", ".", "=", '"', "\\", "a=", "{", "}", "<", "{a", "//", "\r", "\r\n",
          "\n", "%", "é", "a.", "1.", "-1", "a-", "<ETag>", "boundary=", "boundary=\"", 'a="\\']  # fmt: skip
@@ -69,7 +70,7 @@ FRAMES = [("", ""), ("", "\0"), ("a", "!"), ("//", "\0"), ('a="', "\0"), ("{", "
 
 
 def _calls() -> Iterator[tuple[Path, ast.Call]]:
-    """All uses of the module `re`."""
+    """All calls of functions of the module `re`."""
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if (
@@ -87,7 +88,7 @@ def _constant(node: ast.expr) -> Any:
 
 
 def _named() -> Iterator[tuple[str, re.Pattern[Any]]]:
-    """All patterns that modules keep, also those that are put together of pieces."""
+    """All patterns that are module variables."""
     for module in pkgutil.walk_packages(cosxfer.__path__, "cosxfer."):
         if not module.name.endswith("__main__"):
             for name, value in vars(importlib.import_module(module.name)).items():
@@ -133,7 +134,7 @@ def _use(pattern: re.Pattern[Any], text: str) -> None:
     pattern.fullmatch(given)
     pattern.match(given)
     if pattern.pattern in SEARCHED:
-        # `search` and all that is built on it begin at each place anew.
+        # `search`, `sub` and similar functions start again at each position.
         pattern.sub(given[:0], given)
 
 
@@ -159,7 +160,7 @@ def test_every_pattern_is_found() -> None:
         assert len(unknown) == MADE_IN_FUNCTIONS.get(path.relative_to(PACKAGE).as_posix(), 0), unknown
 
 
-def test_every_pattern_that_is_searched_is_tried_as_one() -> None:
+def test_every_searched_pattern_is_tested_by_searching() -> None:
     searched_names = _searched_names()
     for name, pattern in _named():
         assert name not in searched_names or name in MATCHED_FIRST or pattern.pattern in SEARCHED, name
@@ -170,7 +171,7 @@ def test_every_pattern_that_is_searched_is_tried_as_one() -> None:
 
 
 def test_every_use_of_re_is_known() -> None:
-    """What is imported otherwise, or is made at run time, must be listed here and looked at."""
+    """A pattern without a name must be in `INLINE`, and `re` may only be imported as `re`."""
     unnamed: dict[str, list[Any]] = {}
     for path, call in _calls():
         assert isinstance(call.func, ast.Attribute)
@@ -191,7 +192,7 @@ def test_no_pattern_needs_more_than_linear_time(pattern: re.Pattern[Any]) -> Non
 
 
 @deep
-def test_the_check_sees_a_quadratic_pattern() -> None:
+def test_the_check_detects_a_quadratic_pattern() -> None:
     # This was the pattern of a form's parameters: 60,000 letters took 38 seconds.
     quadratic = re.compile(r'([a-z*]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;]+))', re.IGNORECASE)
     assert not _is_linear(lambda size: quadratic.search("a" * (size // 10)))

@@ -1,4 +1,4 @@
-"""What a pattern matches: the rules of a .gitignore, compared with git if git is installed."""
+"""Patterns follow the rules of a .gitignore. They are compared with git if git is installed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from cosxfer.errors import UsageError
 from cosxfer.patterns import Pattern, Patterns, parse_patterns
 
 PATHS = ("x", "a/x", "a/b/x", "a/b/c/x", "b/a/x", "x/y", "a/x/y", ".x", "a/.x", "é", "[", "a\\b", "!x", "#x", "x y")
-"""A path that ends with ``/`` is a folder; so is each that another path leads through."""
+"""Paths of files; every parent of one is a folder."""
 
 
 def selected(pattern: str, paths: tuple[str, ...] = PATHS) -> list[str]:
-    """The files that a pattern selects, by itself or with a folder."""
+    """The files that a pattern selects, directly or by selecting their folder."""
     compiled = Pattern(pattern, argument="exclude")
     return [path for path in paths if stands_for(compiled, path)]
 
@@ -93,7 +93,7 @@ def test_a_pattern_selects(pattern: str, files: list[str]) -> None:
         ("\ud800", "cannot be encoded"),
     ],
 )
-def test_what_can_never_match_is_refused_by_name(pattern: str, why: str) -> None:
+def test_a_pattern_that_can_never_match_is_refused_by_name(pattern: str, why: str) -> None:
     with pytest.raises(UsageError, match=why) as caught:
         Pattern(pattern, argument="include")
     assert caught.value.name == "include"
@@ -101,7 +101,7 @@ def test_what_can_never_match_is_refused_by_name(pattern: str, why: str) -> None
 
 
 @pytest.mark.parametrize("given", ["*.log", b"*", 3])
-def test_a_list_of_patterns_is_a_list(given: object) -> None:
+def test_a_string_is_not_a_list_of_patterns(given: object) -> None:
     with pytest.raises(UsageError, match="it must be a list of patterns"):
         parse_patterns("exclude", given)  # type: ignore[arg-type]
 
@@ -110,7 +110,7 @@ def test_a_pattern_may_have_bytes_that_are_not_text() -> None:
     assert selected("bad\udcff", ("bad\udcff", "bad")) == ["bad\udcff"]
 
 
-def test_the_patterns_that_matched_nothing_are_known() -> None:
+def test_patterns_that_matched_nothing_are_reported() -> None:
     patterns = Patterns("exclude", ["a", "b", "a", "c/*", "d/*"])
     assert patterns.match(["a"], is_folder=False)
     assert not patterns.match(["x"], is_folder=True)
@@ -120,12 +120,12 @@ def test_the_patterns_that_matched_nothing_are_known() -> None:
 
 
 @pytest.mark.parametrize("pattern", ["p/*", "/p/**", "**/p/*", "p/**/*", "*/*", "**", "*"])
-def test_a_pattern_covers_a_folder_if_it_matches_all_that_may_be_in_it(pattern: str) -> None:
+def test_a_pattern_covers_a_folder_if_it_matches_any_content(pattern: str) -> None:
     assert Pattern(pattern, argument="exclude").covers(["p"])
 
 
 @pytest.mark.parametrize("pattern", ["p/*/", "p/*.jpg", "p/[!.]*", "p/?*", "q/*", "p", "p/", "p/a/*"])
-def test_a_pattern_does_not_cover_a_folder_that_may_hold_something_else(pattern: str) -> None:
+def test_a_pattern_does_not_cover_a_folder_with_other_possible_content(pattern: str) -> None:
     assert not Pattern(pattern, argument="exclude").covers(["p"])
 
 
@@ -133,7 +133,7 @@ NAMES = st.text(alphabet="ab.é-", min_size=1, max_size=6).filter(lambda name: n
 
 
 @given(names=st.lists(NAMES, min_size=1, max_size=5), folder=st.booleans())
-def test_a_path_matches_itself_at_the_root_alone(names: list[str], folder: bool) -> None:
+def test_a_path_with_a_slash_matches_only_at_the_root(names: list[str], folder: bool) -> None:
     pattern = Pattern("/" + "/".join(names), argument="exclude")
     assert pattern.matches(names, is_folder=folder)
     assert not pattern.matches(["more", *names], is_folder=folder)
@@ -159,7 +159,7 @@ def test_two_stars_match_any_number_of_folders(names: list[str], data: st.DataOb
 @pytest.mark.parametrize("pattern", ["*a*a*a*a*a*a*a*a*b", "**/*a*a*b/**/*a*b/**/x", "[a-z]*[a-z]*[a-z]*[a-z]*!"])
 def test_the_time_of_a_match_does_not_explode(pattern: str) -> None:
     compiled = Pattern(pattern, argument="exclude")
-    # A matcher that tries every division of the name among the stars would not end.
+    # A matcher that tries every way to divide the name among the stars would never end.
     assert not compiled.matches(["a" * 255] * 400, is_folder=False)
 
 
@@ -223,7 +223,7 @@ def test_git_agrees(repository: Path, pattern: str) -> None:
         assert pattern in ("a//b", "a/./b")
         return
     if pattern == "#x":
-        gits = set()  # a comment in git's file
+        gits = set()  # git takes this for a comment
     assert ours == gits
 
 
@@ -232,9 +232,9 @@ def test_git_agrees(repository: Path, pattern: str) -> None:
 def test_git_agrees_on_any_pattern(repository: Path, parts: list[str]) -> None:
     pattern = "".join(parts)
     if pattern.startswith("./"):
-        return  # a leading / to us, and nothing to git
+        return  # we read this as a leading /; git ignores it
     if any("**" in segment and segment.strip("*") for segment in pattern.split("/")):
-        return  # git takes the ** of a**/b for one in a place of its own, against its documentation
+        return  # git treats the ** of a**/b like a whole segment, against its documentation
     try:
         ours, gits = ours_and_gits(repository, pattern)
     except UsageError:

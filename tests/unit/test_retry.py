@@ -31,7 +31,7 @@ def test_a_throttled_delay_is_never_above_the_cap_nor_below_retry_after(
     assert min(after or 0, policy.cap_seconds) <= delay <= policy.cap_seconds
 
 
-def test_a_running_attempt_gets_more_time_than_a_broken_connection() -> None:
+def test_the_pause_for_a_running_attempt_is_longer_than_for_a_broken_connection() -> None:
     conflict = retry_delay(POLICY, ServerError("x", status=409, retryable=True), attempt=1, random=0.5)
     assert conflict == 0.25
 
@@ -49,12 +49,12 @@ def test_the_last_attempt_is_final(attempt: int) -> None:
 
 
 @pytest.mark.parametrize("error", [CosxferError("x"), SourceError("x", path="p")])
-def test_an_error_that_cannot_be_mended_is_final(error: CosxferError) -> None:
+def test_a_permanent_error_is_final(error: CosxferError) -> None:
     assert retry_delay(POLICY, error, attempt=1, random=0.5) is None
 
 
 @given(st.lists(st.booleans(), max_size=400))
-def test_a_budget_stays_between_nothing_and_its_capacity(failed: list[bool]) -> None:
+def test_a_budget_stays_between_zero_and_its_capacity(failed: list[bool]) -> None:
     budget = RetryBudget()
     for failure in failed:
         before = budget.tokens
@@ -65,7 +65,7 @@ def test_a_budget_stays_between_nothing_and_its_capacity(failed: list[bool]) -> 
         assert 0 <= budget.tokens <= RetryBudget.CAPACITY
 
 
-def test_a_spent_budget_comes_back_with_successes() -> None:
+def test_a_spent_budget_is_refilled_by_successes() -> None:
     budget = RetryBudget()
     while budget.take():
         pass

@@ -1,4 +1,4 @@
-"""Names of the SDKs and misspelt ones: each call refuses them and says the right name, before anything is sent."""
+"""Each call refuses the SDKs' names and misspelt names, suggests the right name, and sends nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Run = Callable[[str, Mapping[str, Any]], object]
 
 
 def camel(name: str) -> str:
-    """The name as the SDKs spell it."""
+    """The name in the SDKs' spelling."""
     if name == "acl":
         return "ACL"
     words = "".join(word.capitalize() for word in name.split("_"))
@@ -53,7 +53,7 @@ def test_every_parameter_in_the_spelling_of_the_sdks_is_refused_by_its_right_nam
 
 @RUNS
 @pytest.mark.parametrize("call", sorted(CALLS))
-def test_every_parameter_with_a_letter_too_few_is_refused_by_its_right_name(run: Run, call: str) -> None:
+def test_every_parameter_with_a_missing_letter_is_refused_by_its_right_name(run: Run, call: str) -> None:
     known = parameters(call)
     wrong = {}
     for name in known:
@@ -138,7 +138,7 @@ def test_a_name_that_differs_in_more_than_its_spelling(run: Run, call: str, name
         ),
     ],
 )
-def test_a_name_that_the_call_has_nothing_for(run: Run, call: str, given: list[str], message: str) -> None:
+def test_a_name_without_a_counterpart_in_the_call(run: Run, call: str, given: list[str], message: str) -> None:
     assert str(refusal(run, call, {**CALLS[call], **dict.fromkeys(given, "x")})) == message
 
 
@@ -260,7 +260,7 @@ def test_a_call_by_an_sdk_name_suggests_our_name(cos: FakeCos, name: str, ours: 
         assert not hasattr(client, "nonsense")
 
 
-def test_a_type_error_from_within_a_call_stays_what_it_is() -> None:
+def test_a_type_error_inside_a_call_is_raised_unchanged() -> None:
     @explains_arguments
     class Calls:
         def at_once(self, value: object) -> None:
@@ -286,7 +286,7 @@ def test_a_type_error_from_within_a_call_stays_what_it_is() -> None:
         ("cancel", r"there is no parameter 'Timeout'"),
     ],
 )
-def test_a_handle_says_its_own_names(cos: FakeCos, tmp_path: Path, call: str, told: str) -> None:
+def test_the_error_of_a_task_suggests_names_of_the_task(cos: FakeCos, tmp_path: Path, call: str, told: str) -> None:
     path = write(tmp_path / "f", 1)
     files = [{"bucket": BUCKET, "key": "k", "path": path}]
 
@@ -336,7 +336,7 @@ GOOD = {"bucket": BUCKET, "key": "a", "path": __file__}
 
 
 def all_ways(files: list[Any]) -> list[tuple[cosxfer.UsageError, int]]:
-    """What each of the calls that take many files raises, and how many tasks it made."""
+    """The error of each call that takes many files, and the number of tasks that it created."""
     told = []
 
     async def waited(call: str) -> None:
@@ -403,7 +403,7 @@ def test_a_wrong_entry_is_refused_before_any_file_is_sent(wrong: Any, message: s
         assert tasks == 0
 
 
-def test_what_depends_on_the_file_ends_that_file_alone(cos: FakeCos) -> None:
+def test_an_error_of_one_file_ends_only_that_file(cos: FakeCos) -> None:
     files: Any = [
         GOOD,
         {**GOOD, "key": "k" * 2000},

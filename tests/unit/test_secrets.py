@@ -62,7 +62,7 @@ def test_a_request_shows_no_secret(cos: FakeCos) -> None:
 
 
 def everything(error: BaseException) -> str:
-    """All that can be shown of an error: message, repr, attributes, notes, causes."""
+    """All text of an error: message, repr, attributes, notes and causes."""
     shown = []
     seen: BaseException | None = error
     while seen is not None:
@@ -161,7 +161,7 @@ def test_a_password_in_the_endpoint_is_refused_without_showing_it(cos: FakeCos) 
     clean("\n".join([str(error), repr(error), repr(vars(error))]))
 
 
-def test_a_body_that_is_no_error_of_coss_is_shown_without_its_request(cos: FakeCos) -> None:
+def test_the_body_of_another_server_is_shown_without_the_echoed_request(cos: FakeCos) -> None:
     cos.secrets.clear()
 
     async def main() -> None:

@@ -1,4 +1,4 @@
-"""Files and streams as sources: what they give, and how they say that they cannot."""
+"""Files and streams as sources: their content and their errors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def source(request: pytest.FixtureRequest, path: Path, monkeypatch: pytest.Monke
 
         class Unmappable:
             def __init__(self, fd: int, size: int) -> None:
-                raise OSError(19, "No such device")  # what mmap says on some FUSE file systems
+                raise OSError(19, "No such device")  # the error of mmap on some FUSE file systems
 
         monkeypatch.setattr(slicing, "MappedFile", Unmappable)
     source = FileSource.open(path)
@@ -146,9 +146,7 @@ def test_a_file_that_holds_more_than_it_announces_is_refused(path: Path, monkeyp
     assert str(path) not in [os.path.realpath(fd) for fd in Path("/proc/self/fd").iterdir()]
 
 
-def test_a_file_that_grows_while_it_is_opened_is_opened_as_it_is_then(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_grows_while_it_is_opened_has_its_new_size(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pread, grown = os.pread, 0
 
     def growing(fd: int, size: int, offset: int) -> bytes:
@@ -226,7 +224,7 @@ def file(request: pytest.FixtureRequest, path: Path) -> RegularFile:
 def test_a_change_is_seen_and_named(
     file: RegularFile, path: Path, change: Callable[[Path], object], changed: str
 ) -> None:
-    assert file.check() or isinstance(file, SmallFile)  # of a fresh file the content decides
+    assert file.check() or isinstance(file, SmallFile)  # the content of a freshly written file is compared
     change(path)
     with pytest.raises(SourceChangedError) as caught:
         file.check()
@@ -236,7 +234,7 @@ def test_a_change_is_seen_and_named(
 
 
 @pytest.mark.parametrize("change", [chmod, link, write_and_restore_times])
-def test_a_change_of_the_ctime_alone_does_not_decide(
+def test_a_change_of_only_the_ctime_is_not_an_error(
     file: RegularFile, path: Path, change: Callable[[Path], object]
 ) -> None:
     change(path)
@@ -251,7 +249,7 @@ def test_a_change_of_the_ctime_alone_does_not_decide(
             file.compare()
 
 
-def test_a_small_file_that_is_gone_is_not_the_same(path: Path) -> None:
+def test_a_small_file_that_was_deleted_has_changed(path: Path) -> None:
     small = SmallFile.read(path, len(DATA))
     assert small is not None
     path.unlink()
@@ -259,7 +257,7 @@ def test_a_small_file_that_is_gone_is_not_the_same(path: Path) -> None:
         small.compare()
 
 
-def test_a_file_that_was_cut_does_not_crash_its_reader(source: FileSource, path: Path) -> None:
+def test_a_truncated_file_does_not_crash_its_reader(source: FileSource, path: Path) -> None:
     cut(path)
     with contextlib.suppress(SourceChangedError):
         bytes(source.slice(0, len(DATA)))
@@ -279,7 +277,7 @@ def test_a_relative_path_is_checked_where_it_was_opened(path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("wrong", ["missing", "directory", "pipe", "device", "proc", "nul"])
-def test_what_cannot_be_opened_is_a_source_error(tmp_path: Path, wrong: str) -> None:
+def test_a_path_that_cannot_be_opened_is_a_source_error(tmp_path: Path, wrong: str) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     paths = {
@@ -304,11 +302,11 @@ def test_an_unreadable_file_is_a_source_error(path: Path) -> None:
         FileSource.open(path)
 
 
-# -- a write that the times do not show -------------------------------------------------------------------------------
+# -- a write that the timestamps do not show --------------------------------------------------------------------------
 
 
 class Clock:
-    """The system's clock; sleeping moves it."""
+    """A fake system clock; sleeping advances it."""
 
     def __init__(self, now_ns: int) -> None:
         self.now_ns = now_ns
@@ -323,7 +321,7 @@ class Clock:
 
 
 @pytest.mark.parametrize(("age_ms", "waits"), [(0, [0.01]), (4, [0.006]), (9, [0.001]), (10, []), (5000, []), (-1, [])])
-def test_a_file_is_read_once_a_write_would_show(
+def test_a_file_is_read_when_a_later_write_would_change_its_timestamps(
     path: Path, monkeypatch: pytest.MonkeyPatch, age_ms: int, waits: list[float]
 ) -> None:
     clock = Clock(path.stat().st_ctime_ns + age_ms * 1_000_000)
@@ -334,7 +332,7 @@ def test_a_file_is_read_once_a_write_would_show(
 
 
 @pytest.mark.parametrize(("age_ms", "decides"), [(0, False), (9, False), (10, True), (5000, True), (-1, False)])
-def test_the_times_of_a_small_file_that_was_just_written_do_not_decide(
+def test_the_timestamps_of_a_freshly_written_small_file_are_not_trusted(
     path: Path, monkeypatch: pytest.MonkeyPatch, age_ms: int, decides: bool
 ) -> None:
     monkeypatch.setattr("cosxfer.sources.time", Clock(path.stat().st_ctime_ns + age_ms * 1_000_000))

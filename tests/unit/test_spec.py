@@ -60,7 +60,7 @@ def test_a_spec_of_one_kind_of_client_builds_the_other() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("keys", [KEYS, {"credentials": cosxfer.Credentials(**KEYS, token="token-of-the-test")}])
-def test_keys_enter_a_spec_only_if_the_caller_insists(kind: type, keys: dict[str, object]) -> None:
+def test_a_spec_contains_keys_only_on_request(kind: type, keys: dict[str, object]) -> None:
     client = kind(**SETTINGS, **keys)
     with pytest.raises(cosxfer.UsageError, match=r"contains no secrets by default; .*include_secrets=True") as caught:
         client.spec()
@@ -74,7 +74,7 @@ def test_keys_enter_a_spec_only_if_the_caller_insists(kind: type, keys: dict[str
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_keys_of_the_environment_never_enter_a_spec(kind: type) -> None:
+def test_a_spec_never_contains_keys_of_the_environment(kind: type) -> None:
     spec = kind(**SETTINGS).spec(include_secrets=True)
     assert b"key-of-the-environment" not in pickle.dumps(spec)
 
@@ -88,7 +88,7 @@ def test_the_keys_of_the_environment_never_enter_a_spec(kind: type) -> None:
         ({"verify": ssl.create_default_context()}, "verify"),
     ],
 )
-def test_what_another_process_cannot_rebuild_is_refused_by_name(
+def test_a_setting_that_another_process_cannot_rebuild_is_refused_by_name(
     kind: type, settings: dict[str, object], name: str
 ) -> None:
     client = kind(**{**SETTINGS, **settings})
@@ -98,7 +98,7 @@ def test_what_another_process_cannot_rebuild_is_refused_by_name(
 
 
 def test_another_process_uploads_with_the_spec_of_this_one(cos: FakeCos, tmp_path: Path) -> None:
-    """The spec goes through a pipe; the process at its end has its own environment."""
+    """The spec is sent through a pipe to a process with its own environment."""
     spec = cosxfer.Client(region="ap-guangzhou", endpoint="http://127.0.0.1:9/{bucket}", max_attempts=1).spec()
     code = (
         "import pickle, sys, cosxfer\n"

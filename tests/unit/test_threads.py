@@ -1,4 +1,4 @@
-"""No thread can be started, for a while: each call says so, none waits for ever, and none is done later after all."""
+"""While no thread can be started, every call fails with an error: none waits for ever, and none runs later."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def no_more_threads() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threading.Thread, "start", start)
-        patch.setattr(threads, "_SHARED", threads.Pool(1, "test"))  # one of an earlier test may have an idle thread
+        patch.setattr(threads, "_SHARED", threads.Pool(1, "test"))  # an earlier test may have left an idle thread
         yield
 
 
-def test_what_found_no_thread_is_not_done_later() -> None:
+def test_work_that_gets_no_thread_never_runs() -> None:
     done: list[str] = []
     with ThreadPoolExecutor(1) as executor:
         with no_more_threads(), pytest.raises(cosxfer.CosxferError, match=WHY):
@@ -44,7 +44,7 @@ def test_what_found_no_thread_is_not_done_later() -> None:
     assert done == ["second"]
 
 
-def test_a_thread_that_is_busy_does_not_do_it_later_either() -> None:
+def test_a_busy_thread_does_not_run_refused_work_later() -> None:
     done: list[str] = []
     go_on = threading.Event()
     with ThreadPoolExecutor(2) as executor:
@@ -57,7 +57,7 @@ def test_a_thread_that_is_busy_does_not_do_it_later_either() -> None:
 
 
 @pytest.mark.parametrize("own", [True, False])
-def test_what_a_thread_does_comes_back_to_the_loop(own: bool) -> None:
+def test_results_of_a_thread_are_delivered_on_the_loop(own: bool) -> None:
     word = ContextVar("word", default="none")
 
     def said(more: str) -> str:
@@ -108,7 +108,7 @@ def test_waiting_work_of_an_ended_executor_raises_an_error(kind: Callable[[int],
     asyncio.run(main())
 
 
-def test_a_pool_begins_threads_as_they_are_needed_and_uses_them_again() -> None:
+def test_a_pool_starts_threads_on_demand_and_reuses_them() -> None:
     pool = threads.Pool(2, "test")
     together = threading.Barrier(3)
     both = [threads.submit(pool, together.wait) for _ in range(2)]
@@ -171,13 +171,13 @@ def test_a_blocking_client_that_is_closed_ends_the_calls_that_wait_for_a_thread(
 
 @contextmanager
 def kept_busy(executor: threads.Pool, monkeypatch: pytest.MonkeyPatch, on_more: Callable[[], None]) -> Iterator[None]:
-    """All threads of ``executor`` are busy. ``on_more()`` is called when more work has to wait."""
+    """Keep all threads of ``executor`` busy. ``on_more()`` is called when more work has to wait."""
     go_on = threading.Event()
     submit = executor.submit
     begun = threading.Semaphore(0)
     busy = [submit(lambda: begun.release() or go_on.wait()) for _ in range(executor._max_workers)]
     for _ in busy:
-        begun.acquire()  # or they would be cancelled with what waits behind them
+        begun.acquire()  # otherwise they would be cancelled with the waiting work
 
     def noted(work: Callable[[], None]) -> Future[None]:
         on_more()
@@ -243,7 +243,9 @@ CALLS: dict[str, Send] = {
 def test_a_call_that_gets_no_thread_raises_an_error_and_can_be_repeated(
     cos: FakeCos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, send: Send
 ) -> None:
-    monkeypatch.setattr("cosxfer.engine.upload.opening.FileService", None)  # small files need no Python thread with it
+    monkeypatch.setattr(
+        "cosxfer.engine.upload.opening.FileService", None
+    )  # small files need no Python thread with the native service
     small, large = write(tmp_path / "small", 5), write(tmp_path / "large", 2 * MIB)
 
     async def main() -> None:
@@ -270,7 +272,7 @@ def test_slow_bodies_delay_no_other_call(cos: FakeCos, tmp_path: Path) -> None:
 
     async def main() -> None:
         async with cos.client() as client:
-            # More than an event loop has threads of its own.
+            # More than the number of threads in an event loop's default executor.
             puts = [asyncio.create_task(client.put_object(BUCKET, f"slow {n}", slow())) for n in range(40)]
             try:
                 async with asyncio.timeout(30):
@@ -290,7 +292,7 @@ def test_slow_bodies_delay_no_other_call(cos: FakeCos, tmp_path: Path) -> None:
     assert len(cos.objects) == 44
 
 
-def test_a_body_may_be_made_of_what_the_client_fetches(cos: FakeCos) -> None:
+def test_a_body_may_download_with_the_same_client(cos: FakeCos) -> None:
     with cos.blocking_client() as client:
         for n in range(3):
             client.put_object(BUCKET, f"piece {n}", f"{n};".encode())

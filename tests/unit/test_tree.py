@@ -1,4 +1,4 @@
-"""The walk of a tree: any depth, few descriptors, and nothing that could not be read is passed over."""
+"""Walking a tree: any depth, few descriptors, and every unreadable entry is reported."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def open_descriptors() -> int:
 
 
 @pytest.mark.parametrize("names", [3000 * ["a"], 300 * [200 * "n"]], ids=["deep", "long"])
-def test_a_tree_may_be_deeper_than_a_path_is_long(tmp_path: Path, names: list[str]) -> None:
+def test_a_tree_may_be_deeper_than_the_longest_path(tmp_path: Path, names: list[str]) -> None:
     root = tmp_path / "root"
     with deep_folder(root, names) as bottom:
         write_at(bottom, "file", b"deep")
@@ -50,7 +50,7 @@ def test_a_tree_may_be_deeper_than_a_path_is_long(tmp_path: Path, names: list[st
             open_path(path + "/x", os.O_RDONLY)
 
 
-def test_folders_beside_a_deep_one_are_found_again_and_few_are_open(
+def test_siblings_of_a_deep_folder_are_found_with_few_open_descriptors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / "root"
@@ -70,7 +70,7 @@ def test_folders_beside_a_deep_one_are_found_again_and_few_are_open(
             found.add("/".join(entry.names))
             most = max(most, open_descriptors() - before)
     assert found == {"a/" * level + side + "/file" for level in range(depth) for side in ("b", "Z")}
-    # The root, the folders, and the one that is being read; the fixture has a descriptor, and so has the count.
+    # The root, the open folders and the one being read, plus one of the fixture and one of the count itself.
     assert most <= MAX_OPEN_FOLDERS + 5
     assert open_descriptors() == before
 
@@ -102,7 +102,7 @@ def test_the_parent_of_a_moved_folder_is_checked(tmp_path: Path, monkeypatch: py
     assert found == {level * "a/" + f"b/{level}": None for level in range(depth)}
 
 
-def test_a_walk_that_is_given_up_leaves_nothing_open(tmp_path: Path) -> None:
+def test_an_abandoned_walk_leaves_no_descriptor_open(tmp_path: Path) -> None:
     before = open_descriptors()
     with deep_folder(tmp_path / "root", 50 * ["a"]) as bottom:
         write_at(bottom, "file", b"")
@@ -138,7 +138,7 @@ class Broken:
 
 
 @pytest.mark.parametrize("where", ["", "folder"])
-def test_what_was_read_before_a_failure_is_there_and_so_is_the_failure(
+def test_entries_before_a_failure_are_returned_with_the_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     (tmp_path / "folder").mkdir()
@@ -157,7 +157,7 @@ def test_what_was_read_before_a_failure_is_there_and_so_is_the_failure(
     assert len([error for error in found.values() if error is None]) == (3 if where == "" else 2)
 
 
-def test_a_folder_that_has_gone_is_reported(tmp_path: Path) -> None:
+def test_a_deleted_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     found = {}
@@ -187,8 +187,8 @@ def test_a_folder_that_becomes_a_link_is_not_followed(tmp_path: Path) -> None:
     assert "folder/secret" not in found
 
 
-def test_an_entry_that_cannot_be_looked_at_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "link").symlink_to(tmp_path / ("n" * 300))  # no name is that long
+def test_an_entry_that_cannot_be_examined_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / ("n" * 300))  # longer than any name may be
     found = paths(tmp_path)
     assert str(found["link"]) == f"'{tmp_path}/link' cannot be examined: file name too long"
 
@@ -205,7 +205,7 @@ def test_an_entry_that_cannot_be_looked_at_is_reported(tmp_path: Path, monkeypat
         ("file", ""),
     ],
 )
-def test_a_link_is_called_what_it_is(tmp_path: Path, target: str, why: str) -> None:
+def test_the_message_names_the_kind_of_link(tmp_path: Path, target: str, why: str) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to(target)
@@ -225,7 +225,7 @@ def test_a_link_is_called_what_it_is(tmp_path: Path, target: str, why: str) -> N
         ("link", "cannot open '{path}': it is a link that leads back to itself"),
     ],
 )
-def test_a_file_that_is_to_be_opened_is_called_what_it_is(tmp_path: Path, target: str, why: str) -> None:
+def test_the_message_names_the_kind_of_file(tmp_path: Path, target: str, why: str) -> None:
     os.mkfifo(tmp_path / "pipe")
     os.mknod(tmp_path / "socket", stat.S_IFSOCK | 0o600)
     path = tmp_path / "link"
@@ -243,7 +243,7 @@ def test_a_file_that_is_to_be_opened_is_called_what_it_is(tmp_path: Path, target
         ("/dev/null", "not a directory"),
     ],
 )
-def test_a_root_that_is_no_directory_is_called_what_it_is(tmp_path: Path, target: str, why: str) -> None:
+def test_the_message_names_the_kind_of_a_root_that_is_no_directory(tmp_path: Path, target: str, why: str) -> None:
     root = tmp_path / "root"
     root.symlink_to(target)
     with pytest.raises(SourceError) as caught:

@@ -1,4 +1,4 @@
-"""Code that runs as a user whom permissions bind: root reads everything."""
+"""Runs code as an unprivileged user, because root ignores permissions."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ NOBODY = 65534
 
 
 def reachable_by_others(path: Path) -> None:
-    """Let other users pass through the folders on the way to ``path``, as far as they are the tests' own."""
+    """Let other users enter the parent folders of ``path``, as far as the tests created them."""
     for folder in (path, *path.parents):
         if folder.stat().st_uid == os.geteuid() and not folder.stat().st_mode & 0o001:
             folder.chmod(folder.stat().st_mode | 0o011)
 
 
 def run_unprivileged(work: Callable[[], None]) -> None:
-    """Run ``work`` in a child process, as nobody if this is root. What it raises is shown, and fails the test."""
+    """Run ``work`` in a child process, as nobody if this is root. An exception is printed and fails the test."""
     pid = os.fork()
     if pid == 0:
         code = 1

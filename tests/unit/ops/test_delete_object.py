@@ -37,7 +37,7 @@ def test_a_key_that_stands_for_the_bucket_is_never_sent(cos: FakeCos, key: str) 
     assert not cos.calls
 
 
-def test_a_lost_response_is_asked_for_again_and_a_refusal_is_not(cos: FakeCos) -> None:
+def test_a_lost_response_is_retried_and_a_refusal_is_not(cos: FakeCos) -> None:
     cos.fault("delete_object", lose_answer)
     with cos.blocking_client() as client:
         assert client.delete_object(BUCKET, "k").status_code == 204

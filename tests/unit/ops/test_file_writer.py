@@ -1,4 +1,4 @@
-"""A file written by threads: in order, whole or not at all, and with a bound on what waits in memory."""
+"""A file written by threads: in order, whole or not at all, with bounded memory for waiting pieces."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PIECE = b"p" * 65536
 
 
 class SlowDisk:
-    """Holds each write in its thread until it is released; says which threads came."""
+    """Blocks each write in its thread until it is released, and records the threads."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.writing = threading.Semaphore(0)
@@ -80,7 +80,7 @@ def test_pieces_are_gathered_before_a_thread_writes_them(disk: SlowDisk, tmp_pat
     assert (tmp_path / "f").read_bytes() == b"p" * BATCH_BYTES + b"end"
 
 
-def test_a_slow_disk_bounds_what_waits_in_memory(disk: SlowDisk, tmp_path: Path) -> None:
+def test_memory_is_bounded_on_a_slow_disk(disk: SlowDisk, tmp_path: Path) -> None:
     async def use() -> None:
         writer = await FileWriter.open(tmp_path / "f", None)
         pieces = 0
@@ -97,7 +97,7 @@ def test_a_slow_disk_bounds_what_waits_in_memory(disk: SlowDisk, tmp_path: Path)
     assert (tmp_path / "f").stat().st_size == sum(disk.written) == FULL_BYTES + len(PIECE)
 
 
-def test_another_attempt_writes_after_the_first_and_over_it(disk: SlowDisk, tmp_path: Path) -> None:
+def test_a_second_attempt_overwrites_the_first(disk: SlowDisk, tmp_path: Path) -> None:
     async def use() -> None:
         writer = await FileWriter.open(tmp_path / "f", None)
         room = None
@@ -105,7 +105,7 @@ def test_another_attempt_writes_after_the_first_and_over_it(disk: SlowDisk, tmp_
             room = writer.write(PIECE)
         await disk.come()
         writer.restart()
-        assert room.done()  # who waits for room is let go
+        assert room.done()  # a caller that waits for room continues
         writer.write(b"second")
         disk.go.set()
         await writer.finish()
@@ -114,7 +114,7 @@ def test_another_attempt_writes_after_the_first_and_over_it(disk: SlowDisk, tmp_
     assert (tmp_path / "f").read_bytes() == b"second"
 
 
-def test_an_error_of_the_disk_ends_the_waiting_and_is_raised_by_the_next_call(
+def test_a_disk_error_ends_the_wait_and_is_raised_by_the_next_call(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def full(part: PartFile, pieces: Sequence[bytes | memoryview]) -> None:
@@ -163,7 +163,7 @@ def test_a_cancelled_fetch_removes_the_file_after_the_last_write(disk: SlowDisk,
             task = asyncio.create_task(client.get_object(BUCKET, "k", output=tmp_path / "f"))
             await arrived.wait()
             await disk.come()
-            for _ in range(3):  # whoever is impatient cancels more than once
+            for _ in range(3):  # an impatient caller cancels more than once
                 task.cancel()
                 await asyncio.sleep(0)
             assert not task.done()
@@ -216,7 +216,7 @@ def test_a_fetch_that_outlives_its_client_removes_its_file(disk: SlowDisk, tmp_p
         task = asyncio.create_task(client.get_object(BUCKET, "k", output=tmp_path / "f"))
         await arrived.wait()
         await disk.come()
-        await client.aclose()  # its threads begin nothing any more
+        await client.aclose()  # its threads begin no more work
         disk.go.set()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -253,7 +253,7 @@ def test_a_call_whose_loop_has_ended_removes_its_file(tmp_path: Path) -> None:
 
 
 class NoThread(Pool):
-    """A pool that can start no thread, from the second piece of work on."""
+    """A pool that cannot start a thread after its first piece of work."""
 
     def __init__(self) -> None:
         super().__init__(1, "none")
@@ -266,7 +266,7 @@ class NoThread(Pool):
         return super().submit(fn, *args, **kwargs)
 
 
-def test_if_no_thread_can_be_started_the_call_fails_and_no_file_stays(
+def test_if_no_thread_can_start_the_call_fails_and_no_file_remains(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     async def use() -> None:

@@ -34,7 +34,7 @@ def get(cos: FakeCos, **options: object) -> cosxfer.GetObjectResult:
     return asyncio.run(main())
 
 
-def test_the_kind_of_the_result_says_where_the_content_is(cos: FakeCos, tmp_path: Path) -> None:
+def test_the_type_of_the_result_says_where_the_content_is(cos: FakeCos, tmp_path: Path) -> None:
     in_memory = get(cos)
     assert isinstance(in_memory, cosxfer.GetObjectBytesResult)
     assert in_memory.body == CONTENT
@@ -60,7 +60,7 @@ def cut(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpRespon
     return replace(answer, body=answer.body[:5])
 
 
-def test_the_content_comes_into_memory_verified(cos: FakeCos) -> None:
+def test_content_in_memory_is_verified(cos: FakeCos) -> None:
     result = get(cos)
     assert result.body == CONTENT
     assert result.verified
@@ -74,13 +74,13 @@ def test_an_empty_object_is_an_empty_body(cos: FakeCos) -> None:
     assert result.verified
 
 
-def test_without_a_crc64_the_content_is_not_called_verified(cos: FakeCos) -> None:
+def test_without_a_crc64_the_content_is_not_verified(cos: FakeCos) -> None:
     cos.with_crc64 = False
     assert not get(cos).verified
 
 
 @pytest.mark.parametrize("fault", [damage, cut, refuse(503, "SlowDown"), lose_answer])
-def test_damaged_content_is_fetched_again(cos: FakeCos, tmp_path: Path, fault: Callable[..., HttpResponse]) -> None:
+def test_damaged_content_is_downloaded_again(cos: FakeCos, tmp_path: Path, fault: Callable[..., HttpResponse]) -> None:
     cos.fault("get_object", fault, times=2)
     assert get(cos).body == CONTENT
     assert cos.count("get_object") == 3
@@ -100,7 +100,7 @@ def test_content_that_stays_damaged_is_an_integrity_error_and_no_file(
     assert not names(tmp_path)
 
 
-def test_a_file_that_is_there_stays_until_the_new_one_is_complete(cos: FakeCos, tmp_path: Path) -> None:
+def test_an_existing_file_stays_until_the_new_one_is_complete(cos: FakeCos, tmp_path: Path) -> None:
     path = tmp_path / "f"
     path.write_bytes(b"old")
     cos.fault("get_object", cut, times=99)
@@ -119,7 +119,7 @@ def test_the_file_has_the_mode_that_open_gives(cos: FakeCos, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["🚀" * 63, "x" * 255, "汉" * 85])
-def test_a_name_as_long_as_the_file_system_allows_is_no_trouble(cos: FakeCos, tmp_path: Path, name: str) -> None:
+def test_the_longest_allowed_file_name_works(cos: FakeCos, tmp_path: Path, name: str) -> None:
     get(cos, output=tmp_path / name)
     assert (tmp_path / name).read_bytes() == CONTENT
 
@@ -131,15 +131,13 @@ def test_a_missing_object_leaves_no_file(cos: FakeCos, tmp_path: Path) -> None:
     assert not names(tmp_path)
 
 
-def test_a_folder_that_is_not_there_is_told_before_any_request(cos: FakeCos, tmp_path: Path) -> None:
+def test_a_missing_folder_is_an_error_before_any_request(cos: FakeCos, tmp_path: Path) -> None:
     with pytest.raises(cosxfer.CosxferError, match=r"cannot write .*nowhere.*No such file"):
         get(cos, output=tmp_path / "nowhere" / "f")
     assert not cos.calls
 
 
-def test_a_folder_that_takes_the_place_of_the_file_meanwhile_is_told_and_nothing_is_left(
-    cos: FakeCos, tmp_path: Path
-) -> None:
+def test_a_folder_created_with_the_name_of_the_output_is_an_error(cos: FakeCos, tmp_path: Path) -> None:
     def answer(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
         (tmp_path / "f").mkdir()
         return proceed()
@@ -150,7 +148,7 @@ def test_a_folder_that_takes_the_place_of_the_file_meanwhile_is_told_and_nothing
     assert names(tmp_path) == ["f"]
 
 
-def test_a_disk_that_takes_no_more_is_told_and_not_tried_again(cos: FakeCos, tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error_and_not_retried(cos: FakeCos, tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5, hard))
     try:
@@ -162,14 +160,14 @@ def test_a_disk_that_takes_no_more_is_told_and_not_tried_again(cos: FakeCos, tmp
     assert not names(tmp_path)
 
 
-def test_a_range_is_fetched_alone(cos: FakeCos) -> None:
+def test_only_the_requested_range_is_downloaded(cos: FakeCos) -> None:
     result = get(cos, byte_range=(4, 10))
     assert result.body == CONTENT[4:11]
     assert result.content_range == f"bytes 4-10/{len(CONTENT)}"
     assert not result.verified
 
 
-def test_the_whole_object_in_answer_to_a_range_is_an_error(cos: FakeCos) -> None:
+def test_the_whole_object_in_response_to_a_range_is_an_error(cos: FakeCos) -> None:
     def whole(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
         return HttpResponse(status=200, headers={"content-length": str(len(CONTENT))}, body=CONTENT)
 
@@ -179,14 +177,14 @@ def test_the_whole_object_in_answer_to_a_range_is_an_error(cos: FakeCos) -> None
 
 
 @pytest.mark.parametrize("byte_range", [(-1, 3), (5, 4), (0,), 5, (0.5, 2), ("0", "1")])
-def test_a_range_that_is_none_is_refused_before_any_request(cos: FakeCos, byte_range: object) -> None:
+def test_an_invalid_range_is_refused_before_any_request(cos: FakeCos, byte_range: object) -> None:
     with pytest.raises(cosxfer.UsageError) as caught:
         get(cos, byte_range=byte_range)
     assert caught.value.name == "byte_range"
     assert not cos.calls
 
 
-def test_an_answer_without_a_length_is_not_believed(cos: FakeCos) -> None:
+def test_a_response_without_a_length_is_an_error(cos: FakeCos) -> None:
     cos.fault("get_object", change(content_length=None), times=99)
     with pytest.raises(cosxfer.ProtocolError, match="Content-Length"):
         get(cos)
@@ -216,7 +214,7 @@ def test_a_cancelled_fetch_leaves_no_file(cos: FakeCos, tmp_path: Path) -> None:
     assert not names(tmp_path)
 
 
-def test_a_version_is_asked_for_by_its_id(cos: FakeCos) -> None:
+def test_a_version_is_requested_by_its_id(cos: FakeCos) -> None:
     get(cos, version_id="v 1")
     assert cos.calls[0].request.target == "/k?versionId=v%201"
 
@@ -233,7 +231,7 @@ def test_a_file_that_is_replaced_leaves_its_mode_and_a_link_stays_a_link(cos: Fa
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
 
 
-def test_nothing_takes_the_place_of_a_pipe_or_a_device(cos: FakeCos, tmp_path: Path) -> None:
+def test_a_pipe_or_a_device_is_not_replaced(cos: FakeCos, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with pytest.raises(cosxfer.UsageError, match="not a regular file"):
@@ -245,7 +243,7 @@ DEEP = ["d" * 200] * 25
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="only Linux shows a descriptor as a path")
-def test_a_file_may_lie_deeper_than_a_path_is_long(cos: FakeCos, tmp_path: Path) -> None:
+def test_the_output_may_be_deeper_than_the_longest_path(cos: FakeCos, tmp_path: Path) -> None:
     held = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     with deep_folder(tmp_path / "root", DEEP) as fd:
         output = str(tmp_path.joinpath("root", *DEEP, "file"))
@@ -264,7 +262,7 @@ def test_a_file_may_lie_deeper_than_a_path_is_long(cos: FakeCos, tmp_path: Path)
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder", "no folder above"])
-def test_what_cannot_be_written_to_is_refused_there_too(cos: FakeCos, tmp_path: Path, kind: str) -> None:
+def test_an_unwritable_output_is_refused_in_deep_folders_too(cos: FakeCos, tmp_path: Path, kind: str) -> None:
     with deep_folder(tmp_path / "root", DEEP) as fd:
         name = "file"
         write_at(fd, "other", b"old")

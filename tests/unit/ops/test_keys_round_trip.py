@@ -1,4 +1,4 @@
-"""A key that a result or a listing shows is one that a call takes; one that XML cannot hold begins no upload."""
+"""Calls accept every key that a result or a listing shows. A key that XML cannot hold begins no upload."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.unit.fake_cos import BUCKET, FakeCos, document, lose_answer
 from tests.unit.files import write
 
 KEYS = [("x", "x", "x"), ("/x", "x", "x"), ("//x", "/x", "//x"), ("///x", "//x", "///x"), ("a//b/", "a//b/", "a//b/")]
-"""What is given, what is sent, what is shown."""
+"""Keys as given, as sent and as shown."""
 
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20))
@@ -60,7 +60,9 @@ def test_the_key_of_an_upload_finds_its_object(
 
 
 @pytest.mark.parametrize(("given", "sent", "shown"), KEYS)
-def test_an_upload_by_hand_is_found_by_the_keys_that_are_shown(cos: FakeCos, given: str, sent: str, shown: str) -> None:
+def test_a_multipart_upload_is_found_by_the_keys_that_are_shown(
+    cos: FakeCos, given: str, sent: str, shown: str
+) -> None:
     async def main() -> None:
         async with cos.client() as client:
             init = await client.multipart_init(BUCKET, given)
@@ -152,7 +154,7 @@ def test_a_key_that_xml_cannot_hold_begins_no_multipart_upload(cos: FakeCos, tmp
 
 
 @pytest.mark.parametrize("key", ["a\tb", "a\nb", "a\rb", "a\r\nb", " a ", "a]]>b", "a&amp;b", "\U0001f600"])
-def test_a_key_that_xml_can_hold_comes_back_as_it_is(cos: FakeCos, tmp_path: Path, key: str) -> None:
+def test_a_key_that_xml_can_hold_is_returned_unchanged(cos: FakeCos, tmp_path: Path, key: str) -> None:
     path = write(tmp_path / "f", 2 * MIB + 5)
 
     async def main() -> None:
@@ -169,7 +171,7 @@ def test_a_key_that_xml_can_hold_comes_back_as_it_is(cos: FakeCos, tmp_path: Pat
 
 @pytest.mark.parametrize("key", [*NOT_XML, "a\rb"])
 def test_foreign_uploads_of_such_keys_are_listed_and_can_be_aborted(cos: FakeCos, key: str) -> None:
-    """A server that puts the key into its document as it is: raw."""
+    """The server puts the raw key into its document."""
 
     def raw(request: HttpRequest, proceed: object) -> HttpResponse:
         url = "encoding-type=url" in request.target
@@ -224,7 +226,7 @@ def test_an_initiate_that_cannot_be_read_says_that_an_upload_may_have_begun(
     asyncio.run(main())
 
 
-def test_an_initiate_whose_answer_is_lost_says_so_too(cos: FakeCos) -> None:
+def test_a_lost_response_to_initiate_says_that_an_upload_may_have_begun(cos: FakeCos) -> None:
     cos.fault("multipart_init", lose_answer, times=9)
 
     async def main() -> None:
@@ -236,7 +238,7 @@ def test_an_initiate_whose_answer_is_lost_says_so_too(cos: FakeCos) -> None:
     assert "may have begun" in "".join(caught.value.__notes__)
 
 
-def test_our_own_documents_hold_only_what_xml_can() -> None:
+def test_documents_of_the_server_contain_only_characters_of_xml() -> None:
     for text in NOT_XML:
         with pytest.raises(xml.XmlError):
             xml.build("a", text)

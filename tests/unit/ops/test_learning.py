@@ -1,4 +1,4 @@
-"""What a refusal teaches: about the clock and about keys, also where its own request cannot be sent again."""
+"""A refusal corrects the clock or renews the keys, even if the refused request cannot be sent again."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_stream_that_is_refused_for_expired_keys_renews_them_for_the_next(cos:
 
 
 class Unread:
-    """A one-shot body that nobody has begun to read."""
+    """A one-shot body that has not been read."""
 
     started = False
 
@@ -82,7 +82,7 @@ class Unread:
 
 
 class Refusing:
-    """Refuses the head of the first request, as a server does that was asked by Expect; takes the second one whole."""
+    """Refuses the first request before its body, like a server after Expect, and accepts the second one."""
 
     def __init__(self, refusal: HttpResponse) -> None:
         self.answers = [refusal, HttpResponse(status=200, headers={})]
@@ -102,7 +102,7 @@ DATE = {"date": "Tue, 14 Nov 2023 22:13:20 GMT"}  # `NOW`
 
 
 @pytest.mark.parametrize("refusal", [error(403, "RequestTimeTooSkewed", headers=DATE), error(400, "ExpiredToken")])
-def test_a_stream_that_is_refused_before_it_was_begun_is_sent_again(
+def test_a_stream_that_is_refused_before_it_was_read_is_sent_again(
     cos: FakeCos, clock: types.SimpleNamespace, refusal: HttpResponse
 ) -> None:
     clock.now = NOW - 7_200
@@ -130,7 +130,7 @@ def test_a_stream_that_is_refused_before_it_was_begun_is_sent_again(
 
 
 @pytest.mark.parametrize("status", [400, 403])
-def test_a_head_that_is_refused_without_a_reason_is_asked_with_new_keys(cos: FakeCos, status: int) -> None:
+def test_a_head_request_refused_without_a_reason_is_sent_again_with_new_keys(cos: FakeCos, status: int) -> None:
     give, asked = provider(cos)
     cos.fault("head_object", lambda request, proceed: HttpResponse(status=status, headers=cos._common()))
 
@@ -143,7 +143,7 @@ def test_a_head_that_is_refused_without_a_reason_is_asked_with_new_keys(cos: Fak
     assert len(asked) == 2
 
 
-def test_heads_that_are_not_permitted_do_not_ask_for_keys_each_time(cos: FakeCos) -> None:
+def test_forbidden_head_requests_do_not_renew_the_keys_each_time(cos: FakeCos) -> None:
     give, asked = provider(cos)
     cos.fault("head_object", lambda request, proceed: HttpResponse(status=403, headers=cos._common()), times=99)
 
@@ -158,7 +158,7 @@ def test_heads_that_are_not_permitted_do_not_ask_for_keys_each_time(cos: FakeCos
     assert len(cos.calls) == 6
 
 
-def test_a_doubt_does_not_cost_good_keys_where_the_provider_fails(cos: FakeCos) -> None:
+def test_doubted_keys_stay_in_use_if_the_provider_fails(cos: FakeCos) -> None:
     asked: list[int] = []
 
     def give() -> cosxfer.Credentials:
@@ -180,7 +180,7 @@ def test_a_doubt_does_not_cost_good_keys_where_the_provider_fails(cos: FakeCos) 
     assert len(asked) == 2
 
 
-def test_heads_together_renew_the_keys_once_and_all_succeed(cos: FakeCos) -> None:
+def test_concurrent_head_requests_renew_the_keys_once_and_succeed(cos: FakeCos) -> None:
     give, asked = provider(cos)
 
     async def main() -> None:

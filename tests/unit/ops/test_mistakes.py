@@ -1,4 +1,4 @@
-"""What is allowed, and probably a mistake: a warning."""
+"""Calls that are allowed but probably a mistake log a warning."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_text_that_is_the_path_of_a_file_warns_once(
         assert cos.objects["k"].content == path.encode()
 
 
-def test_a_relative_path_warns_and_what_is_none_does_not(
+def test_a_relative_path_warns_and_other_text_does_not(
     cos: FakeCos, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -77,7 +77,7 @@ def test_a_relative_path_warns_and_what_is_none_does_not(
     assert len(warnings(caplog)) == 1
 
 
-def test_without_a_thread_to_look_the_text_is_sent(cos: FakeCos, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_no_thread_can_start_the_text_is_sent_unchecked(cos: FakeCos, monkeypatch: pytest.MonkeyPatch) -> None:
     def none(*arguments: object) -> None:
         raise cosxfer.CosxferError("no thread is available")
 

@@ -1,4 +1,4 @@
-"""The six multipart operations, their arguments and their answers; and what a body may be."""
+"""The six multipart operations: arguments, responses and bodies."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ REFUSED: dict[str, tuple[str, Use]] = {
         lambda c: c.multipart_upload(BUCKET, "k", b"x", upload_id="", part_number=1),
     ),
     "complete without an id": ("upload_id", lambda c: c.multipart_complete(BUCKET, "k", upload_id="", parts=[PART])),
-    # Sent, this would be a request for the object itself.
+    # Without an upload ID, this request would delete the object itself.
     "abort without an id": ("upload_id", lambda c: c.multipart_abort(BUCKET, "k", upload_id="")),
     "list parts without an id": ("upload_id", lambda c: c.multipart_list_part(BUCKET, "k", upload_id="")),
     "abort with None": ("upload_id", lambda c: c.multipart_abort(BUCKET, "k", upload_id=None)),  # type: ignore[arg-type]
@@ -87,7 +87,7 @@ REFUSED: dict[str, tuple[str, Use]] = {
 
 
 @pytest.mark.parametrize(("name", "use"), REFUSED.values(), ids=REFUSED.keys())
-def test_an_argument_that_cannot_work_is_refused_before_any_request(cos: FakeCos, name: str, use: Use) -> None:
+def test_an_invalid_argument_is_refused_before_any_request(cos: FakeCos, name: str, use: Use) -> None:
     with pytest.raises(cosxfer.UsageError) as caught:
         run(cos, use)
     assert caught.value.name == name
@@ -118,12 +118,12 @@ def test_a_body_may_be_bytes_text_a_buffer_or_a_path(cos: FakeCos, tmp_path: Pat
     assert cos.objects["k"].content == "größer".encode()
 
 
-def test_a_wider_buffer_is_sent_as_its_bytes(cos: FakeCos) -> None:
+def test_a_buffer_of_wider_items_is_sent_as_its_bytes(cos: FakeCos) -> None:
     run(cos, lambda client: client.put_object(BUCKET, "k", memoryview(b"abcdefgh").cast("Q")))
     assert cos.objects["k"].content == b"abcdefgh"
 
 
-def test_content_md5_is_sent_and_one_that_is_given_is_kept(cos: FakeCos) -> None:
+def test_content_md5_is_computed_unless_it_is_given(cos: FakeCos) -> None:
     digest = b64encode(hashlib.md5(b"x").digest()).decode()
     run(cos, lambda client: client.put_object(BUCKET, "k", b"x"))
     run(cos, lambda client: client.put_object(BUCKET, "k", b"x", content_md5=digest))
@@ -133,7 +133,7 @@ def test_content_md5_is_sent_and_one_that_is_given_is_kept(cos: FakeCos) -> None
         run(cos, lambda client: client.put_object(BUCKET, "k", b"x", content_md5=other))
 
 
-def test_an_object_that_was_stored_wrong_is_an_integrity_error(cos: FakeCos) -> None:
+def test_a_corrupted_object_is_an_integrity_error(cos: FakeCos) -> None:
     cos.fault("put_object", change(x_cos_hash_crc64ecma="5"), times=9)
     with pytest.raises(cosxfer.IntegrityError) as caught:
         run(cos, lambda client: client.put_object(BUCKET, "k", b"123456789"))
@@ -142,7 +142,7 @@ def test_an_object_that_was_stored_wrong_is_an_integrity_error(cos: FakeCos) -> 
 
 
 @pytest.mark.parametrize("key", ["a b", "ü/ö+%25&=?#", "a//b", "a/../b", "./x/y", "~-_.", "\t\n\r\x00", "/x/", "汉字"])
-def test_a_key_arrives_as_it_is_but_for_one_leading_slash(cos: FakeCos, key: str) -> None:
+def test_a_key_is_sent_unchanged_except_for_one_leading_slash(cos: FakeCos, key: str) -> None:
     result = run(cos, lambda client: client.put_object(BUCKET, key, b"x"))
     assert set(cos.objects) == {key.removeprefix("/")}
     assert isinstance(result, cosxfer.PutObjectResult)
@@ -152,7 +152,7 @@ def test_a_key_arrives_as_it_is_but_for_one_leading_slash(cos: FakeCos, key: str
     assert fetched.body == b"x"
 
 
-def test_metadata_comes_back_as_it_was_given(cos: FakeCos) -> None:
+def test_metadata_is_returned_unchanged(cos: FakeCos) -> None:
     given = {"plain": "value", "X-Cos-Meta-Prefixed": "v", "utf-8": "größe ✓", "empty": ""}
     run(cos, lambda client: client.put_object(BUCKET, "k", b"x", metadata=given))
     head = run(cos, lambda client: client.head_object(BUCKET, "k"))
@@ -164,13 +164,13 @@ def test_the_content_type_is_guessed_from_the_key(cos: FakeCos) -> None:
     for key, given, expected in (
         ("a.html", {}, "text/html"),
         ("a.unheard-of", {}, "application/octet-stream"),
-        # What is compressed is no text, unless whoever gets it is told to unpack it.
+        # Compressed text is not text, unless Content-Encoding tells the receiver to decompress it.
         ("a.csv.gz", {}, "application/gzip"),
         ("a.tar.bz2", {}, "application/x-bzip2"),
         ("a.xz", {}, "application/x-xz"),
         ("a.csv.gz", {"content_encoding": "gzip"}, "text/csv"),
         ("a.csv.br", {}, "application/octet-stream"),
-        # A key names no type of its own.
+        # A key is not a URL, so the type in a data URL does not count.
         ("data:text/html,a.png", {}, "image/png"),
         ("data:text/html\r\nx-cos-acl: public-read,a", {}, "application/octet-stream"),
         ("http://host/a.png?b", {}, "application/octet-stream"),
@@ -181,7 +181,7 @@ def test_the_content_type_is_guessed_from_the_key(cos: FakeCos) -> None:
         assert cos.calls[-1].request.headers["content-type"] == expected
 
 
-def test_the_type_is_guessed_also_of_a_key_that_is_like_the_address_of_a_host(cos: FakeCos) -> None:
+def test_the_type_of_a_key_that_looks_like_a_host_is_guessed(cos: FakeCos) -> None:
     for key in ("//[draft/a.html", "//\u2100/a.html"):
         run(cos, lambda client, key=key: client.put_object(BUCKET, key, b"x"))  # type: ignore[misc]
         assert cos.calls[-1].request.headers["content-type"] == "text/html"
@@ -193,12 +193,12 @@ def test_the_type_is_guessed_also_of_a_key_that_is_like_the_address_of_a_host(co
         ({}, 600.0),
         ({"complete_timeout_seconds": 90}, 90.0),
         ({"stall_timeout_seconds": 5.0, "complete_timeout_seconds": 7.5}, 7.5),
-        # Who waits for every answer so long does so for this one too.
+        # A longer timeout for all responses applies to Complete too.
         ({"stall_timeout_seconds": 900.0}, 900.0),
         ({"stall_timeout_seconds": 60.0, "complete_timeout_seconds": 1.0}, 60.0),
     ],
 )
-def test_complete_has_a_patience_of_its_own(cos: FakeCos, settings: dict[str, float], patience: float) -> None:
+def test_complete_has_its_own_timeout(cos: FakeCos, settings: dict[str, float], patience: float) -> None:
     async def main() -> None:
         async with cos.client(**settings) as client:
             upload_id = (await client.multipart_init(BUCKET, "k")).upload_id
@@ -227,15 +227,15 @@ async def one_part(client: cosxfer.AsyncClient) -> cosxfer.MultipartUploadResult
     return await client.multipart_upload(BUCKET, "k", b"a", upload_id=upload_id, part_number=1)
 
 
-def test_a_part_by_hand_is_checked_against_its_etag_where_there_is_no_crc64(cos: FakeCos) -> None:
+def test_without_a_crc64_multipart_upload_checks_the_etag(cos: FakeCos) -> None:
     cos.with_crc64 = False
     cos.fault("multipart_upload", change(etag='"0"'), times=9)
     with pytest.raises(cosxfer.IntegrityError, match="ETag"):
         run(cos, one_part)
 
 
-def test_a_part_by_hand_is_checked_against_its_crc64_whatever_its_etag_says(cos: FakeCos) -> None:
-    # Initiate may have asked for a key of the KMS, which the parts do not tell.
+def test_multipart_upload_checks_the_crc64_and_ignores_the_etag(cos: FakeCos) -> None:
+    # Initiate may have requested KMS encryption, which a part's request does not show.
     cos.fault("multipart_upload", change(etag='"opaque"'))
     part = run(cos, one_part)
     assert isinstance(part, cosxfer.MultipartUploadResult)
@@ -260,10 +260,10 @@ def test_the_etag_of_an_encrypted_part_is_not_compared(cos: FakeCos, told: dict[
     assert part.etag == '"opaque"'
 
 
-# -- 409: an earlier attempt at the part is still under way -----------------------------------------------------------
+# -- 409: an earlier attempt at the part is still running -------------------------------------------------------------
 
 
-def test_a_part_that_is_there_after_a_409_is_not_sent_again(cos: FakeCos) -> None:
+def test_a_part_that_the_server_has_after_a_409_is_not_sent_again(cos: FakeCos) -> None:
     def stored(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
         proceed()
         return error(409, "UploadConflict")
@@ -289,7 +289,7 @@ OTHERWISE: dict[str, Callable[[FakeCos], None]] = {
 
 @pytest.mark.parametrize("code", ["UploadConflict", "PathConflict", "SomethingNew"])
 @pytest.mark.parametrize("otherwise", OTHERWISE.values(), ids=OTHERWISE.keys())
-def test_a_part_that_is_not_there_after_a_409_is_sent_again(
+def test_a_part_that_the_server_lacks_after_a_409_is_sent_again(
     cos: FakeCos, waits: list[float], otherwise: Callable[[FakeCos], None], code: str
 ) -> None:
     def conflict(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
@@ -303,7 +303,7 @@ def test_a_part_that_is_not_there_after_a_409_is_sent_again(
     assert len(waits) == 1
 
 
-def test_409_at_every_attempt_is_the_error_in_the_end(cos: FakeCos) -> None:
+def test_a_409_at_every_attempt_is_raised(cos: FakeCos) -> None:
     cos.fault("multipart_upload", refuse(409, "UploadConflict"), times=99)
     with pytest.raises(cosxfer.ServerError) as caught:
         run(cos, one_part)
@@ -342,7 +342,7 @@ def test_a_listing_of_uploads_is_read_whole_and_decoded(cos: FakeCos) -> None:
     page = run(cos, lambda client: client.multipart_list(BUCKET, encoding_type="url", max_uploads=2, prefix="a b"))
     assert isinstance(page, cosxfer.MultipartListResult)
     assert (page.prefix, page.delimiter, page.is_truncated, page.max_uploads) == ("a b", "/", True, 2)
-    # An upload id is never encoded.
+    # An upload ID is never encoded.
     assert (page.next_key_marker, page.next_upload_id_marker) == ("a b/汉", "u%202")
     [upload] = page.uploads
     assert (upload.key, upload.upload_id, upload.owner) == ("a b/汉", "u%202", None)
@@ -351,7 +351,7 @@ def test_a_listing_of_uploads_is_read_whole_and_decoded(cos: FakeCos) -> None:
     assert cos.calls[0].request.target == "/?uploads&prefix=a%20b&encoding-type=url&max-uploads=2"
 
 
-def test_without_encoding_names_in_a_listing_are_taken_as_they_are(cos: FakeCos) -> None:
+def test_without_encoding_names_in_a_listing_are_not_decoded(cos: FakeCos) -> None:
     answer = document("ListMultipartUploadsResult", [("Upload", [("Key", "100%25"), ("UploadId", "u")])])
     cos.fault("multipart_list", lambda request, proceed: answer)
     page = run(cos, lambda client: client.multipart_list(BUCKET))
@@ -361,7 +361,7 @@ def test_without_encoding_names_in_a_listing_are_taken_as_they_are(cos: FakeCos)
 
 @pytest.mark.parametrize("field", ["PartNumber", "Size", "NextPartNumberMarker", "MaxParts"])
 @pytest.mark.parametrize("value", ["-1", "x", "1" * 20, "٣"])
-def test_a_number_that_is_none_in_a_listing_is_a_protocol_error(cos: FakeCos, field: str, value: str) -> None:
+def test_an_invalid_number_in_a_listing_is_a_protocol_error(cos: FakeCos, field: str, value: str) -> None:
     part = {"PartNumber": "1", "Size": "1", **({field: value} if field in ("PartNumber", "Size") else {})}
     head = [] if field in ("PartNumber", "Size") else [(field, value)]
     answer = document("ListPartsResult", [*head, ("Part", list(part.items()))])
@@ -370,7 +370,7 @@ def test_a_number_that_is_none_in_a_listing_is_a_protocol_error(cos: FakeCos, fi
         run(cos, lambda client: client.multipart_list_part(BUCKET, "k", upload_id="u"))
 
 
-def test_pages_are_asked_for_by_their_markers(cos: FakeCos) -> None:
+def test_pages_are_requested_by_their_markers(cos: FakeCos) -> None:
     cos.fault(
         "multipart_list_part", lambda request, proceed: document("ListPartsResult", [("NextPartNumberMarker", 7)])
     )
@@ -382,7 +382,7 @@ def test_pages_are_asked_for_by_their_markers(cos: FakeCos) -> None:
     assert cos.calls[0].request.target == "/k?uploadId=u&max-parts=7&part-number-marker=3"
 
 
-def test_an_answer_that_is_not_coss_is_shown_shortened(cos: FakeCos) -> None:
+def test_a_response_of_another_server_is_shown_shortened(cos: FakeCos) -> None:
     html = b"<html>" + b"login here " * 1000
     cos.fault("head_object", lambda request, proceed: HttpResponse(status=404, headers={}, body=html))
     with pytest.raises(cosxfer.NotFoundError, match="not from COS: '<html>login here") as caught:
@@ -391,7 +391,7 @@ def test_an_answer_that_is_not_coss_is_shown_shortened(cos: FakeCos) -> None:
     assert caught.value.code == ""
 
 
-def test_a_region_for_one_call_goes_before_the_clients(cos: FakeCos) -> None:
+def test_the_region_of_a_call_overrides_the_clients(cos: FakeCos) -> None:
     cos.fault("head_object", refuse(404, "NoSuchBucket"))
     with pytest.raises(cosxfer.NotFoundError):
         run(cos, lambda client: client.head_object(BUCKET, "k", region="eu-frankfurt"))

@@ -1,4 +1,4 @@
-"""Listings to their end: a server that goes round in circles does not take us along."""
+"""Listings to their end: a server that repeats pages does not cause an endless loop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.unit.fake_cos import BUCKET, document
 
 
 def client(root: str, fields: list[tuple[str, str]]) -> cosxfer.AsyncClient:
-    """A client of a server that always gives this page."""
+    """A client whose server always returns this page."""
 
     def answer(request: HttpRequest, body: bytes) -> HttpResponse:
         return document(root, [*fields, ("IsTruncated", "true")])
@@ -23,7 +23,7 @@ def client(root: str, fields: list[tuple[str, str]]) -> cosxfer.AsyncClient:
 
 
 @pytest.mark.parametrize("fields", [[], [("NextKeyMarker", "a"), ("NextUploadIdMarker", "1")]])
-def test_a_listing_of_uploads_that_does_not_go_on_is_an_error(fields: list[tuple[str, str]]) -> None:
+def test_a_listing_of_uploads_that_repeats_a_page_is_an_error(fields: list[tuple[str, str]]) -> None:
     async def main() -> None:
         async with client("ListMultipartUploadsResult", fields) as circles:
             async for _ in circles.iter_multipart_list(BUCKET):
@@ -34,7 +34,7 @@ def test_a_listing_of_uploads_that_does_not_go_on_is_an_error(fields: list[tuple
 
 
 @pytest.mark.parametrize("fields", [[], [("NextPartNumberMarker", "3")]])
-def test_a_listing_of_parts_that_does_not_go_on_is_an_error(fields: list[tuple[str, str]]) -> None:
+def test_a_listing_of_parts_that_repeats_a_page_is_an_error(fields: list[tuple[str, str]]) -> None:
     async def main() -> None:
         async with client("ListPartsResult", fields) as circles:
             async for _ in circles.iter_multipart_list_part(BUCKET, "k", upload_id="u"):

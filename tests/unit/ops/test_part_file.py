@@ -1,4 +1,4 @@
-"""A file beside its place: its permissions from the first byte, and what killed processes leave."""
+"""Part files: their permissions from the first byte, and the leftovers of killed processes."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_new_file_has_the_mode_that_the_umask_leaves(tmp_path: Path) -> None:
     assert mode(tmp_path / "f") == 0o640
 
 
-def test_a_file_that_may_not_be_created_wide_is_never_wide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_never_more_accessible_than_its_final_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "f"
     target.write_bytes(b"old")
     target.chmod(0o600)
@@ -87,7 +87,7 @@ def test_a_file_that_may_not_be_created_wide_is_never_wide(tmp_path: Path, monke
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives a file to another user")
-def test_a_file_of_another_user_stays_theirs(tmp_path: Path) -> None:
+def test_a_file_of_another_user_keeps_its_owner(tmp_path: Path) -> None:
     target = tmp_path / "f"
     target.write_bytes(b"old")
     os.chown(target, 1234, 5678)
@@ -96,7 +96,7 @@ def test_a_file_of_another_user_stays_theirs(tmp_path: Path) -> None:
     assert (target.stat().st_uid, target.stat().st_gid) == (1234, 5678)
 
 
-def test_where_the_group_cannot_be_kept_it_gets_no_access(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_the_group_cannot_be_kept_it_gets_no_access(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "f"
     target.write_bytes(b"old")
     target.chmod(0o664)
@@ -114,7 +114,7 @@ def test_where_the_group_cannot_be_kept_it_gets_no_access(tmp_path: Path, monkey
     part.discard()
 
 
-def test_what_a_killed_process_left_is_removed_by_the_next_one(tmp_path: Path) -> None:
+def test_the_leftover_of_a_killed_process_is_removed_by_the_next_writer(tmp_path: Path) -> None:
     target = tmp_path / "f"
     kill_a_writer(target)
     assert len(names(tmp_path)) == 1
@@ -138,7 +138,7 @@ def test_a_file_that_is_being_written_is_not_removed(tmp_path: Path) -> None:
     assert target.read_bytes() == b"first"
 
 
-def test_more_writers_than_names_have_a_file_each(tmp_path: Path) -> None:
+def test_more_writers_than_names_get_a_file_each(tmp_path: Path) -> None:
     parts = [PartFile(tmp_path / "f") for _ in range(12)]
     assert len({part.path for part in parts}) == 12
     for part in parts:
@@ -146,7 +146,7 @@ def test_more_writers_than_names_have_a_file_each(tmp_path: Path) -> None:
     assert not names(tmp_path)
 
 
-def test_neither_a_link_nor_a_second_name_is_taken_for_a_leftover(tmp_path: Path) -> None:
+def test_links_are_not_mistaken_for_leftovers(tmp_path: Path) -> None:
     kill_a_writer(tmp_path / "f")
     (left,) = tmp_path.iterdir()
     (tmp_path / "precious").hardlink_to(left)
@@ -158,7 +158,7 @@ def test_neither_a_link_nor_a_second_name_is_taken_for_a_leftover(tmp_path: Path
     assert len(names(tmp_path)) == 5
 
 
-def test_a_form_keeps_the_permissions_of_the_page_that_it_replaces(tmp_path: Path) -> None:
+def test_a_form_page_keeps_the_permissions_of_the_file_that_it_replaces(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     page.write_text("old")
     page.chmod(0o600)
@@ -185,7 +185,7 @@ def test_a_folder_that_may_not_be_written_to_is_an_error(tmp_path: Path) -> None
     assert (folder / "f").read_bytes() == b"old"
 
 
-def test_a_folder_that_is_removed_meanwhile_is_an_error_and_the_lock_goes(tmp_path: Path) -> None:
+def test_a_folder_removed_during_the_download_is_an_error_and_frees_the_lock(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     part = PartFile(folder / "f")
@@ -200,7 +200,7 @@ def test_a_folder_that_is_removed_meanwhile_is_an_error_and_the_lock_goes(tmp_pa
 
 
 def access_control_list(*, user: int, mask: int) -> bytes:
-    """A list that lets ``user`` read and write, as far as ``mask`` does; the format of the kernel's attribute."""
+    """An access control list in the kernel's format. ``user`` may read and write, within ``mask``."""
     undefined = 0xFFFFFFFF
     entries = [(1, 6, undefined), (2, 6, user), (4, 4, undefined), (16, mask, undefined), (32, 0, undefined)]
     return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
@@ -210,7 +210,7 @@ ACL = "system.posix_acl_access"
 
 
 def with_list(path: Path) -> bytes:
-    """Make the file with a list; skips where the file system has none."""
+    """Create the file with a list; skip the test if the file system has none."""
     path.write_bytes(b"old")
     listed = access_control_list(user=65534, mask=6)
     try:
@@ -246,9 +246,7 @@ def test_a_file_without_a_list_does_not_get_that_of_its_folder(tmp_path: Path) -
     part.discard()
 
 
-def test_a_list_that_cannot_be_kept_leaves_the_group_without_access(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_if_the_list_cannot_be_kept_the_group_gets_no_access(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "f"
     with_list(target)
 
@@ -257,6 +255,6 @@ def test_a_list_that_cannot_be_kept_leaves_the_group_without_access(
 
     monkeypatch.setattr("cosxfer.ops.part_file.os.setxattr", refused)
     part = PartFile(target)
-    # The group's bits of a file with a list are its mask: 6, and not what the group may do: 4.
+    # With a list, the group bits of the mode are the mask (6), not the group's permissions (4).
     assert mode(part.path) == 0o600
     part.discard()

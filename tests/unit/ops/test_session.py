@@ -1,4 +1,4 @@
-"""Signatures, the clock, credentials that end, and retries, as every operation has them."""
+"""Signatures, the clock, expiring credentials and retries, which all operations share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOW = 1_700_000_000.0
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
-    """This machine's clock; the server's stands at `NOW`."""
+    """This machine's clock. The server's clock shows `NOW`."""
     machine = types.SimpleNamespace(now=NOW)
     monkeypatch.setattr(
         "cosxfer.ops.session.time", types.SimpleNamespace(time=lambda: machine.now, monotonic=time.monotonic)
@@ -45,7 +45,7 @@ def put(cos: FakeCos, times: int = 1, **settings: object) -> None:
 
 
 @pytest.mark.parametrize("skew", [-86_400, -3_600, 3_600, 86_400])
-def test_a_wrong_clock_is_corrected_once_and_for_all(
+def test_a_wrong_clock_is_corrected_once(
     cos: FakeCos, clock: types.SimpleNamespace, waits: list[float], skew: float
 ) -> None:
     clock.now = NOW + skew
@@ -54,14 +54,12 @@ def test_a_wrong_clock_is_corrected_once_and_for_all(
     assert not waits
 
 
-def test_a_wrong_clock_is_corrected_for_requests_that_were_under_way_together(
-    cos: FakeCos, clock: types.SimpleNamespace
-) -> None:
+def test_a_wrong_clock_is_corrected_for_concurrent_requests(cos: FakeCos, clock: types.SimpleNamespace) -> None:
     clock.now = NOW - 7_200
 
     async def late(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
         answer = proceed()
-        for _ in range(5):  # all are signed before the first is answered
+        for _ in range(5):  # all requests are signed before the first response
             await asyncio.sleep(0)
         return answer
 
@@ -75,7 +73,7 @@ def test_a_wrong_clock_is_corrected_for_requests_that_were_under_way_together(
     assert len(cos.objects) == 4
 
 
-def test_a_wrong_clock_is_corrected_by_an_answer_without_a_body(cos: FakeCos, clock: types.SimpleNamespace) -> None:
+def test_a_wrong_clock_is_corrected_by_a_response_without_a_body(cos: FakeCos, clock: types.SimpleNamespace) -> None:
     put(cos)
     clock.now = NOW - 7_200
     cos.fault("head_object", change(body=lambda _: b""))
@@ -88,7 +86,7 @@ def test_a_wrong_clock_is_corrected_by_an_answer_without_a_body(cos: FakeCos, cl
     assert cos.count("head_object") == 2
 
 
-def test_a_head_that_is_forbidden_with_the_right_clock_is_not_repeated(cos: FakeCos) -> None:
+def test_a_head_request_forbidden_with_the_right_clock_is_not_repeated(cos: FakeCos) -> None:
     cos.fault("head_object", lambda request, proceed: HttpResponse(status=403, headers=cos._common()), times=9)
 
     async def main() -> None:
@@ -158,7 +156,7 @@ def test_one_sign_key_serves_many_requests(cos: FakeCos) -> None:
 
 
 def temporary(cos: FakeCos, number: int, *, seconds: float = 1800.0) -> cosxfer.Credentials:
-    """New temporary keys, which the server knows."""
+    """New temporary keys that the server accepts."""
     cos.secrets[f"tmp{number}"] = f"tmpkey{number}"
     cos.tokens.add(f"token{number}")
     return cosxfer.Credentials(
@@ -168,7 +166,7 @@ def temporary(cos: FakeCos, number: int, *, seconds: float = 1800.0) -> cosxfer.
 
 @pytest.fixture(params=["function", "coroutine function", "callable object"])
 def provider(request: pytest.FixtureRequest, cos: FakeCos) -> Callable[[], object]:
-    """Hands out tmp1, tmp2, …; ``provider.asked`` counts."""
+    """Returns the keys tmp1, tmp2, … and counts its calls in ``provider.asked``."""
     asked: list[int] = []
 
     def give() -> cosxfer.Credentials:
@@ -196,14 +194,14 @@ def ids(cos: FakeCos) -> list[str]:
     return [call.request.headers["authorization"].split("&")[1].removeprefix("q-ak=") for call in cos.calls]
 
 
-def test_a_provider_is_asked_once_while_its_keys_are_good(cos: FakeCos, provider: object) -> None:
+def test_a_provider_is_called_once_while_its_keys_are_valid(cos: FakeCos, provider: object) -> None:
     put(cos, times=3, credentials=provider)
     assert ids(cos) == ["tmp1"] * 3
     assert {call.request.headers["x-cos-security-token"] for call in cos.calls} == {"token1"}
 
 
 @pytest.mark.parametrize(("later", "expected"), [(1730, ["tmp1", "tmp1"]), (1741, ["tmp1", "tmp2"])])
-def test_keys_are_renewed_a_minute_before_they_end(
+def test_keys_are_renewed_a_minute_before_they_expire(
     cos: FakeCos, clock: types.SimpleNamespace, provider: object, later: float, expected: list[str]
 ) -> None:
     async def main() -> None:
@@ -217,7 +215,7 @@ def test_keys_are_renewed_a_minute_before_they_end(
     assert ids(cos) == expected
 
 
-def test_requests_together_ask_a_provider_once(cos: FakeCos, provider: object) -> None:
+def test_concurrent_requests_call_a_provider_once(cos: FakeCos, provider: object) -> None:
     async def main() -> None:
         async with cos.client(credentials=provider) as client:
             await asyncio.gather(*(client.put_object(BUCKET, f"k{n}", b"c") for n in range(5)))
@@ -226,7 +224,7 @@ def test_requests_together_ask_a_provider_once(cos: FakeCos, provider: object) -
     assert ids(cos) == ["tmp1"] * 5
 
 
-def test_a_token_that_the_server_calls_expired_is_renewed_at_once(
+def test_a_token_that_the_server_reports_as_expired_is_renewed_at_once(
     cos: FakeCos, provider: object, waits: list[float]
 ) -> None:
     async def main() -> None:
@@ -241,7 +239,7 @@ def test_a_token_that_the_server_calls_expired_is_renewed_at_once(
     assert not waits
 
 
-def test_a_token_that_stays_expired_ends_in_the_servers_error(cos: FakeCos, provider: object) -> None:
+def test_a_token_that_stays_expired_raises_the_servers_error(cos: FakeCos, provider: object) -> None:
     cos.fault("put_object", refuse(400, "ExpiredToken"), times=9)
     with pytest.raises(cosxfer.ServerError, match="ExpiredToken"):
         put(cos, credentials=provider)
@@ -255,7 +253,7 @@ def test_a_permanent_key_that_is_refused_is_not_tried_again(cos: FakeCos) -> Non
     assert len(cos.calls) == 1
 
 
-def test_a_wrong_secret_key_ends_at_once_with_advice(cos: FakeCos) -> None:
+def test_a_wrong_secret_key_fails_at_once_with_advice(cos: FakeCos) -> None:
     with pytest.raises(cosxfer.AccessDeniedError, match="check the secret key") as caught:
         put(cos, secret_id=SECRET_ID, secret_key="wrong-but-still-secret")
     assert caught.value.code == "SignatureDoesNotMatch"
@@ -263,7 +261,7 @@ def test_a_wrong_secret_key_ends_at_once_with_advice(cos: FakeCos) -> None:
     assert len(cos.calls) == 1
 
 
-def test_a_provider_that_fails_is_a_credentials_error_that_tells_its_reason(cos: FakeCos) -> None:
+def test_a_provider_that_fails_is_a_credentials_error_with_the_reason(cos: FakeCos) -> None:
     def broken() -> cosxfer.Credentials:
         raise OSError("the key server is away")
 
@@ -274,19 +272,19 @@ def test_a_provider_that_fails_is_a_credentials_error_that_tells_its_reason(cos:
 
 
 @pytest.mark.parametrize("answer", [None, {"secret_key": "hush"}, "hush"])
-def test_a_provider_that_returns_something_else_is_told_without_showing_it(cos: FakeCos, answer: object) -> None:
+def test_a_provider_with_a_wrong_return_value_is_an_error_that_hides_the_value(cos: FakeCos, answer: object) -> None:
     with pytest.raises(cosxfer.CredentialsError, match=r"must return cosxfer\.Credentials") as caught:
         put(cos, credentials=lambda: answer)
     assert "hush" not in str(caught.value)
 
 
-def test_a_provider_that_returns_expired_keys_is_told(cos: FakeCos) -> None:
+def test_a_provider_that_returns_expired_keys_is_an_error(cos: FakeCos) -> None:
     with pytest.raises(cosxfer.CredentialsError, match="already expired"):
         put(cos, credentials=lambda: temporary(cos, 1, seconds=-1))
     assert not cos.calls
 
 
-def test_temporary_keys_without_a_provider_end_with_their_time(cos: FakeCos, clock: types.SimpleNamespace) -> None:
+def test_temporary_keys_without_a_provider_expire(cos: FakeCos, clock: types.SimpleNamespace) -> None:
     keys = temporary(cos, 1)
     put(cos, credentials=keys)
     clock.now = NOW + 1800
@@ -305,7 +303,7 @@ def test_anonymous_access_signs_nothing(cos: FakeCos) -> None:
 
 
 @pytest.mark.parametrize("max_attempts", [1, 2, 7])
-def test_a_request_is_sent_as_often_as_allowed(cos: FakeCos, waits: list[float], max_attempts: int) -> None:
+def test_a_request_is_sent_max_attempts_times(cos: FakeCos, waits: list[float], max_attempts: int) -> None:
     cos.fault("put_object", lose_request, times=99)
     with pytest.raises(cosxfer.TransportError) as caught:
         put(cos, max_attempts=max_attempts)
@@ -369,7 +367,7 @@ def test_a_redirect_is_an_error(cos: FakeCos) -> None:
     assert caught.value.status == 301
 
 
-def test_an_error_of_the_transport_itself_comes_through(cos: FakeCos) -> None:
+def test_an_unexpected_error_of_the_transport_is_raised_unchanged(cos: FakeCos) -> None:
     def bug(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
         raise ZeroDivisionError
 
@@ -389,7 +387,7 @@ def test_an_access_denied_for_an_expired_request_corrects_the_clock(cos: FakeCos
     assert len(cos.calls) == 2
 
 
-def test_a_request_that_is_sent_again_is_logged_with_its_reason(cos: FakeCos, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_retry_is_logged_with_its_reason(cos: FakeCos, caplog: pytest.LogCaptureFixture) -> None:
     cos.fault("put_object", lose_request, times=2)
     with caplog.at_level("INFO", logger="cosxfer.retry"):
         put(cos, max_attempts=3)

@@ -1,4 +1,4 @@
-"""Sends requests to the server's applications in this process, as granian and as a connection do."""
+"""Sends requests to the server's applications in this process, in the way of granian or of a raw connection."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOW = 1_700_000_000.0
 
 
 class Server:
-    """Both applications on one store, with an object, an appended one and an upload of one part."""
+    """All applications, on a store with an object, an appendable object and an upload with one part."""
 
     def __init__(self, root: Path) -> None:
         self.runner = asyncio.Runner()
@@ -55,7 +55,7 @@ class Server:
         body: bytes = b"",
         version: str = "2.0",
     ) -> tuple[int, bytes]:
-        """Return the response and check that HTTP can carry it."""
+        """Send a request, check that HTTP can carry the response, and return it."""
         sent: list[Mapping[str, Any]] = []
         pieces = [body[len(body) // 2 :], body[: len(body) // 2]]
 
@@ -85,7 +85,7 @@ class Server:
         return sent[0]["status"], b"".join(message["body"] for message in sent[1:])
 
     def talk(self, app: str, data: bytes) -> bytes:
-        """What a connection says that carries ``data`` and ends."""
+        """Return what the server sends on a connection that carries ``data`` and then closes."""
         writer = Writer()
 
         async def main() -> None:
@@ -104,7 +104,7 @@ class Server:
 
 
 class Writer:
-    """A connection's other direction."""
+    """Collects what the server sends on a connection."""
 
     def __init__(self) -> None:
         self.said = bytearray()

@@ -1,4 +1,4 @@
-"""Which bucket and key a host and a path name."""
+"""The bucket and key that a host and a path name."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ TWO = {"examplebucket-1250000000", "other-1250000000"}
         ("127.0.0.1:8080", "/examplebucket-1250000000", ONE, Address("examplebucket-1250000000", "")),
         ("127.0.0.1:8080", "/examplebucket-1250000000/", ONE, Address("examplebucket-1250000000", "")),
         ("[::1]:8080", "/other-1250000000/x", TWO, Address("other-1250000000", "x")),
-        # The only bucket: the client's domain is the server's address.
+        # If there is only one bucket, the client's domain may be the server's address.
         ("127.0.0.1:8080", "/a/b", ONE, Address("examplebucket-1250000000", "a/b")),
         ("localhost", "/", ONE, Address("examplebucket-1250000000", "")),
         ("localhost", "/backup-2024/x", ONE, Address("examplebucket-1250000000", "backup-2024/x")),
         ("localhost", "//x", ONE, Address("examplebucket-1250000000", "/x")),
-        # A mistyped bucket is no key.
+        # A mistyped bucket is not taken for a key.
         ("localhost", "/examplebuckets-1250000000/x", ONE, Address("examplebuckets-1250000000", "x")),
         ("localhost", "/whatever/x", TWO, Address("whatever", "x")),
         # The service.

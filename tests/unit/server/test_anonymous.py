@@ -1,4 +1,4 @@
-"""Without signatures, nothing that a page of any site can make a browser send is served."""
+"""An anonymous server serves no request that a web page can make a browser send."""
 
 from __future__ import annotations
 

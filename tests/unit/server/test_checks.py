@@ -45,7 +45,7 @@ def test_an_empty_suffix_and_an_empty_object_have_no_range() -> None:
         ({"if-match": '"a", "etag"'}, 200),
         ({"if-match": "etag"}, 200),
         ({"if-none-match": 'W/"etag"'}, 304),
-        # The ETag decides where there are both.
+        # If both are given, the ETag decides.
         ({"if-match": '"etag"', "if-unmodified-since": "Thu, 01 Jan 1970 00:00:00 GMT"}, 200),
         ({"if-none-match": '"other"', "if-modified-since": "Thu, 01 Jan 2099 00:00:00 GMT"}, 200),
         ({"if-modified-since": "no date"}, 200),

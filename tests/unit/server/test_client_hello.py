@@ -23,13 +23,13 @@ def hello(protocols: list[str]) -> bytes:
 
 
 @pytest.mark.parametrize("protocols", [[], ["http/1.1"], ["h2", "http/1.1"], ["h2"]])
-def test_the_offer_is_read(protocols: list[str]) -> None:
+def test_the_alpn_names_are_read(protocols: list[str]) -> None:
     data = hello(protocols)
     assert is_whole(data)
     assert offered_protocols(data) == tuple(name.encode() for name in protocols)
 
 
-def test_a_part_of_it_is_not_whole() -> None:
+def test_an_incomplete_client_hello_is_recognised() -> None:
     data = hello(["h2"])
     assert not any(is_whole(data[:size]) for size in range(len(data)))
 
@@ -40,6 +40,6 @@ def test_data_that_is_not_tls_is_recognised_at_once() -> None:
 
 
 @given(st.binary(max_size=100), st.integers(0, 300))
-def test_damaged_bytes_are_survived(noise: bytes, cut: int) -> None:
+def test_damaged_bytes_raise_no_exception(noise: bytes, cut: int) -> None:
     offered_protocols(noise)
     offered_protocols(hello(["h2"])[:cut] + noise)

@@ -69,7 +69,7 @@ def test_requested_encryption_is_stored_without_secrets(headers: dict[str, str],
         {f"{SSE}-customer-key": b64(KEY)},
     ],
 )
-def test_what_is_wrong_is_an_invalid_argument(headers: dict[str, str]) -> None:
+def test_wrong_encryption_headers_are_an_invalid_argument(headers: dict[str, str]) -> None:
     with pytest.raises(CosError) as error:
         encryption.wanted(headers, scheme="https")
     assert error.value.code == "InvalidArgument"

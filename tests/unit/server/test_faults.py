@@ -1,4 +1,4 @@
-"""The fault script: what it may say, and when a rule applies."""
+"""Fault scripts: their syntax, and when a rule applies."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from cosxfer.server.faults import AT_ANSWER, FaultPlan, parse_faults
         ([{"do": "reset", "key": 1}], '"key" is 1'),
     ],
 )
-def test_what_is_wrong_is_named(rules: Any, message: str) -> None:
+def test_an_error_names_what_is_wrong(rules: Any, message: str) -> None:
     with pytest.raises(UsageError, match=re.escape(message)):
         parse_faults(rules)
 
@@ -64,7 +64,7 @@ def chosen(plan: FaultPlan, key: str = "k", part: int | None = None, operation: 
     return "" if fault is None else fault.do
 
 
-def test_the_first_rule_that_applies_is_taken() -> None:
+def test_the_first_matching_rule_applies() -> None:
     plan = FaultPlan(parse_faults([{"key": "a*", "do": "reset"}, {"do": "stall"}]))
     assert [chosen(plan, key) for key in ("abc", "b")] == ["reset", "stall"]
 

@@ -16,7 +16,7 @@ BOUNDARY = "----b0"
 
 
 def read(body: bytes, *cuts: int) -> tuple[dict[str, str], str, bytes]:
-    """Fields, file name and content of a form that arrives in pieces."""
+    """Return fields, file name and content of a form that arrives in pieces."""
     parser = FormParser(BOUNDARY.encode())
     ends = [*sorted(min(cut, len(body)) for cut in cuts), len(body)]
     events = [event for start, end in zip([0, *ends], ends, strict=False) for event in parser.feed(body[start:end])]
@@ -33,17 +33,17 @@ def read(body: bytes, *cuts: int) -> tuple[dict[str, str], str, bytes]:
     content=st.binary(max_size=200) | st.just(b"\r\n------b") | st.just(f"\r\n--{BOUNDARY[:-1]}x".encode()),
     cuts=st.lists(st.integers(0, 900), max_size=20),
 )
-def test_what_was_built_is_read_however_it_is_cut(
+def test_a_form_is_read_in_pieces_of_any_size(
     fields: dict[str, str], filename: str, content: bytes, cuts: list[int]
 ) -> None:
-    # Surrogates have no UTF-8, and these three escapes are what browsers write for the characters themselves.
+    # Surrogates have no UTF-8. Browsers use these three escapes for the characters themselves.
     filename = re.sub("[\ud800-\udfff\\\\]|%22|%0D|%0A", "_", filename)
     fields = {name: re.sub("[\ud800-\udfff]", "_", value) for name, value in fields.items() if name != "file"}
     body = form.head(fields, filename=filename, boundary=BOUNDARY) + content + form.tail(BOUNDARY)
     assert read(body, *cuts) == (fields, filename, content)
 
 
-def test_every_byte_may_come_alone_and_what_follows_the_file_is_not_read() -> None:
+def test_a_form_is_read_byte_by_byte_and_fields_after_the_file_are_ignored() -> None:
     body = form.head({"key": "a"}, filename='q"\r\n.png', boundary=BOUNDARY) + b"\r\n--" + form.tail(BOUNDARY)
     assert read(body + b"rest", *range(len(body))) == ({"key": "a"}, 'q"\r\n.png', b"\r\n--")
 
@@ -78,7 +78,7 @@ def test_a_body_that_is_not_a_form_is_malformed(body: bytes) -> None:
 @pytest.mark.parametrize(
     "start", [b"", b"------b0", b"------b0\r\n", b"------b0\r\nContent-Disposition: form-data; name=a\r\n\r\n"]
 )
-def test_what_never_ends_is_cut_off(start: bytes) -> None:
+def test_an_endless_form_is_refused(start: bytes) -> None:
     parser = FormParser(BOUNDARY.encode())
     parser.feed(start)
     with pytest.raises(CosError) as caught:
@@ -86,7 +86,7 @@ def test_what_never_ends_is_cut_off(start: bytes) -> None:
     assert caught.value.code == "EntityTooLarge"
 
 
-def test_many_fields_together_are_bounded() -> None:
+def test_the_total_size_of_fields_is_limited() -> None:
     with pytest.raises(CosError, match="fields"):
         FormParser(BOUNDARY.encode()).feed(
             form.head({f"a{n}": "x" * 10_000 for n in range(7)}, filename="f", boundary=BOUNDARY)

@@ -1,4 +1,4 @@
-"""Where a request on a connection ends: RFC 9112, without any ambiguity."""
+"""The end of a request on a connection, as in RFC 9112, without any ambiguity."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def taken(data: bytes, *, cut: int = 1 << 20) -> bytes:
 
 
 def status_of(data: bytes) -> int:
-    """Whole and byte by byte alike."""
+    """Return the status of the error, which is the same for whole data and byte by byte."""
     found = []
     for cut in (1 << 20, 1):
         with pytest.raises(h11.RemoteProtocolError) as caught:
@@ -104,7 +104,7 @@ def test_a_head_that_can_be_read_in_two_ways_is_refused(head: bytes, status: int
         b"GET / HTTP/1.1\r\nHost: x\r\nx: " + b"y" * (MAX_HEAD_BYTES - 200) + b"\r\n\r\n",
     ],
 )
-def test_a_head_that_is_right_passes_as_it_is(head: bytes) -> None:
+def test_a_valid_head_is_passed_unchanged(head: bytes) -> None:
     assert taken(head) == taken(head, cut=1) == taken(b"\r\n" + head) == head
 
 
@@ -136,7 +136,7 @@ def test_malformed_chunks_are_refused(body: bytes) -> None:
     assert status_of(CHUNKED + body) == 400
 
 
-def test_a_trailer_has_an_end() -> None:
+def test_the_size_of_trailers_is_limited() -> None:
     assert status_of(CHUNKED + b"0\r\nx: " + b"y" * MAX_TRAILER_BYTES) == 431
 
 
@@ -154,7 +154,7 @@ def test_chunks_pass_without_extensions_and_trailers(
         return listed + b"0" + extension + b"\r\n" + trailer + b"\r\n"
 
     passed = taken(CHUNKED + body(extension, trailer) + b"GET /next", cut=cut)
-    # How the data of one chunk is cut does not matter to h11.
+    # h11 may split the data of one chunk in any way.
     assert passed == CHUNKED + body(b"", b"")
 
 
@@ -172,7 +172,7 @@ def test_a_request_ends_with_its_last_byte(size: int, cut: int) -> None:
 
 
 async def _answered(data: bytes) -> tuple[bytes, list[bytes]]:
-    """What the server says to ``data``, and the bodies that its application read."""
+    """Return the server's responses to ``data``, and the bodies that its application read."""
     bodies: list[bytes] = []
 
     async def app(scope: Mapping[str, Any], receive: Any, send: Any) -> None:
@@ -199,7 +199,7 @@ async def _answered(data: bytes) -> tuple[bytes, list[bytes]]:
     return said, bodies
 
 
-def test_requests_in_one_piece_are_served_one_after_the_other() -> None:
+def test_pipelined_requests_are_served_in_order() -> None:
     put = CHUNKED + b"2;x\r\nab\r\n3\r\ncde\r\n0\r\nx-t: 1\r\n\r\n"
     length = b"PUT /k HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nfg"
     said, bodies = asyncio.run(_answered(put + length + put))

@@ -1,7 +1,7 @@
-"""No request makes the server log an error, or answer 500: random requests to the applications, in this process.
+"""Random requests to the applications, in this process: none makes the server log an error or return 500.
 
-Requests come as granian delivers them (``scope``), and as the bytes of a connection, which the HTTP/1.1 front reads.
-``COSXFER_FUZZ_EXAMPLES`` sets how many are tried.
+Requests arrive in granian's form (``scope``), or as bytes of a connection for the HTTP/1.1 front.
+``COSXFER_FUZZ_EXAMPLES`` sets their number.
 """
 
 from __future__ import annotations
@@ -273,7 +273,7 @@ OWN = [{"q-sign-algorithm": "sha1"}, {"q-ak": KEYS.secret_id}]
 
 @st.composite
 def forms(draw: st.DrawFn) -> bytes:
-    """A form whose policy is often signed rightly, but says anything."""
+    """A form with a random policy, often with a valid signature."""
     time = draw(TIMES)
     policy = json.dumps(
         {
@@ -307,7 +307,7 @@ def forms(draw: st.DrawFn) -> bytes:
 
 
 def header_bytes(value: str) -> bytes:
-    """As HTTP can carry it."""
+    """The value in the encoding of HTTP headers."""
     return value.encode().translate(None, bytes([*range(9), *range(10, 32), 127]))
 
 
@@ -342,7 +342,7 @@ def check(server: Server, quiet: pytest.LogCaptureFixture, status: int) -> None:
     body=BODIES,
     version=st.sampled_from(["1.1", "2.0"]),
 )
-def test_no_request_makes_the_server_fail(
+def test_no_random_request_makes_the_server_fail(
     server: Server, quiet: pytest.LogCaptureFixture, query: bytes, **request: Any
 ) -> None:
     query = query.replace(quote(UPLOAD_ID).encode(), server.upload_id)
@@ -351,7 +351,7 @@ def test_no_request_makes_the_server_fail(
 
 @fuzzed
 @given(method=METHODS, path=PATHS, query=QUERIES, headers=heads(), body=BODIES)
-def test_no_request_with_a_right_signature_makes_the_server_fail(
+def test_no_request_with_a_valid_signature_makes_the_server_fail(
     server: Server, quiet: pytest.LogCaptureFixture, query: bytes, headers: list[tuple[bytes, bytes]], **request: Any
 ) -> None:
     signature = authorization(
@@ -408,11 +408,11 @@ WRONG = [
 def test_no_single_wrong_parameter_makes_the_server_fail(
     server: Server, quiet: pytest.LogCaptureFixture, app: str, method: str, path: bytes, names: list[str]
 ) -> None:
-    """Each value in each place: too rare for chance."""
+    """Each value in each place, because a random choice rarely hits a pair."""
     for wrong in names:
         for value in WRONG:
             if (method, path, value) == ("POST", b"/upload", UPLOAD_ID):
-                continue  # this one is right, and completes the upload
+                continue  # this request is valid and completes the upload
             values = {name: value if name == wrong else GOOD.get(name, "") for name in names}
             query = "&".join(f"{name}={quote(value)}" for name, value in values.items()).encode()
             query = query.replace(quote(UPLOAD_ID).encode(), server.upload_id)
@@ -439,7 +439,7 @@ def test_no_operation_with_wrong_values_makes_the_server_fail(
     wrong = data.draw(st.dictionaries(st.sampled_from(names), VALUES, max_size=2)) if names else {}
     values = {name: wrong.get(name, GOOD.get(name, "")) for name in names}
     if path != b"/upload":
-        # Keep the upload: it is neither completed nor aborted here.
+        # Other tests need the upload, so it is neither completed nor aborted.
         path = data.draw(st.one_of(st.just(path), PATHS.filter(lambda other: other != b"/upload")))
     query = "&".join(f"{name}={quote(value)}" for name, value in values.items()).encode()
     query = query.replace(quote(UPLOAD_ID).encode(), server.upload_id)
@@ -503,7 +503,7 @@ def test_no_bytes_of_a_connection_make_the_server_fail(
     check(server, quiet, 500 if said.startswith(b"HTTP/1.1 500 ") else 0)
 
 
-def test_the_check_notices_a_number_that_is_read_without_care(
+def test_the_check_notices_an_unchecked_number(
     server: Server, quiet: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cosxfer.server.checks._number", lambda query, name, default=None: int(query[name]))

@@ -15,7 +15,7 @@ async def answer_204(scope: Mapping[str, Any], receive: Any, send: Any) -> None:
 
 
 async def talk(pieces: list[bytes]) -> bytes:
-    """Return the responses to a client that sends these pieces, one per response, and never closes."""
+    """Return the responses to a client that sends one piece per response and never closes."""
     listening = await asyncio.start_server(
         lambda reader, writer: http1.speak_http1(answer_204, reader, writer, client=("", 0), scheme="http"), "127.0.0.1"
     )
@@ -32,14 +32,14 @@ async def talk(pieces: list[bytes]) -> bytes:
 
 
 @pytest.mark.parametrize("before", [[], [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"]], ids=["first", "second"])
-def test_a_head_that_does_not_come_to_its_end_is_given_up(monkeypatch: pytest.MonkeyPatch, before: list[bytes]) -> None:
+def test_an_unfinished_head_times_out(monkeypatch: pytest.MonkeyPatch, before: list[bytes]) -> None:
     monkeypatch.setattr(http1, "_HEAD_SECONDS", 0.01)
     said = asyncio.run(talk([*before, b"GET / HTTP/1.1\r\nHost: "]))
     assert said.count(b"HTTP/1.1 204 ") == len(before)
     assert b"HTTP/1.1 408 Request Timeout\r\n" in said
 
 
-def test_between_two_requests_a_connection_may_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_may_be_idle_between_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http1, "_HEAD_SECONDS", 0.0)
     request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
     last = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -47,7 +47,7 @@ def test_between_two_requests_a_connection_may_rest(monkeypatch: pytest.MonkeyPa
 
 
 class SlowWriter:
-    """A connection whose client takes ``takes`` bytes in each of the first waits, then nothing, or all that is left."""
+    """A connection whose client reads ``takes`` bytes in each of the first waits, then nothing or all the rest."""
 
     def __init__(self, takes: list[int], *, then_all: bool) -> None:
         self.said = bytearray()
@@ -97,7 +97,7 @@ def serve_slow(writer: SlowWriter) -> None:
 
 
 @pytest.mark.parametrize("takes", [[], [1], [1] * 5])
-def test_a_client_that_stops_reading_is_cut_off(monkeypatch: pytest.MonkeyPatch, takes: list[int]) -> None:
+def test_a_client_that_stops_reading_is_disconnected(monkeypatch: pytest.MonkeyPatch, takes: list[int]) -> None:
     monkeypatch.setattr(http1, "_BODY_SECONDS", 0.01)
     writer = SlowWriter(list(takes), then_all=False)
     serve_slow(writer)

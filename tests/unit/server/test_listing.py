@@ -1,4 +1,4 @@
-"""A page of a listing is what a plain reading of COS's rules gives."""
+"""Pages of listings, compared with a simple implementation of COS's rules."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ENTRIES = st.lists(st.tuples(KEYS, st.sampled_from("0123")), unique=True, max_si
 
 
 def pages(entries: list[Entry], *, prefix: str, delimiter: str, limit: int) -> list[str]:
-    """Read all pages; what each lists, entries as ``key#id``."""
+    """Read all pages. Each is a list of entries (``key#id``) and prefixes."""
     matching = [entry for entry in entries if entry.key.startswith(prefix)]
 
     def fetch(cursor: Cursor, count: int) -> Sequence[Entry]:
@@ -46,7 +46,7 @@ def pages(entries: list[Entry], *, prefix: str, delimiter: str, limit: int) -> l
 def test_pages_together_list_everything_once(
     drawn: list[tuple[str, str]], prefix: str, delimiter: str, limit: int
 ) -> None:
-    # No empty key: an object has a name.
+    # An object's key is never empty.
     entries = sorted((Entry(key, i) for key, i in drawn if key), key=lambda e: (e.key.encode(), e.id))
     expected: list[str] = []
     for entry in entries:

@@ -1,4 +1,4 @@
-"""The list of parts, and what object they make."""
+"""The list of parts in Complete, and the object that it creates."""
 
 from __future__ import annotations
 

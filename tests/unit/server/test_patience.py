@@ -1,4 +1,4 @@
-"""Requests and connections that keep the server waiting, under a clock that the tests set."""
+"""Timeouts of requests and connections, with a fake clock."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Clock:
         return self.now
 
     async def go(self, patient: Patience, seconds: float) -> None:
-        """Let others run, let time pass, and look at what waits."""
+        """Let other tasks run, advance the clock, and check the timeouts."""
         await asyncio.sleep(0)
         self.now += seconds
         patient._sweep()
@@ -40,7 +40,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 class Client:
-    """What a request receives and sends, one thing at a time."""
+    """Controls each receive and send of a request, one at a time."""
 
     def __init__(self) -> None:
         self.gate = asyncio.Semaphore(0)
@@ -113,7 +113,7 @@ def test_a_request_that_is_cancelled_by_another_stays_cancelled(clock: Clock) ->
     asyncio.run(main())
 
 
-def test_a_connection_is_cut_if_it_has_no_request_for_too_long(clock: Clock) -> None:
+def test_a_connection_without_a_request_for_too_long_is_closed(clock: Clock) -> None:
     async def main() -> None:
         cut: list[bool] = []
         working = asyncio.Event()

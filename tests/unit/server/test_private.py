@@ -1,4 +1,4 @@
-"""Only its owner can look into a server's directory, whatever the umask."""
+"""A server's directory is private to its owner, with any umask."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_directory_with_other_files_keeps_its_mode(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_umask")
-def test_the_certificate_and_its_key_are_private_also_in_place_of_others(tmp_path: Path) -> None:
+def test_the_certificate_and_its_key_are_private_even_if_they_replace_others(tmp_path: Path) -> None:
     folder, elsewhere = tmp_path / "tls", tmp_path / "elsewhere"
     folder.mkdir(mode=0o755)
     elsewhere.write_bytes(b"kept")

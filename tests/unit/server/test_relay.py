@@ -22,7 +22,7 @@ def test_a_relay_ends_if_a_thread_cannot_start(monkeypatch: pytest.MonkeyPatch, 
 
     monkeypatch.setattr(threading.Thread, "start", limited)
     pairs = [socket.socketpair(), socket.socketpair()]
-    # TCP_NODELAY is of TCP alone.
+    # TCP_NODELAY exists only for TCP.
     monkeypatch.setattr("cosxfer.server.relay.socket.IPPROTO_TCP", socket.SOL_SOCKET)
     monkeypatch.setattr("cosxfer.server.relay.socket.TCP_NODELAY", socket.SO_KEEPALIVE)
     ends: list[bool] = []

@@ -1,4 +1,4 @@
-"""A process that dies at any point of a change leaves the old state or the new one, and at the next start no more."""
+"""A process killed at any point of a change leaves the old or the new state; the next start removes the rest."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ elif what == "append":
 else:
     upload = store.begin_upload(**at, **more)
     if what == "part":
-        # Its first version is what the second one replaces.
+        # The second version replaces this one.
         first = store.writer(key)
         first.write([b"old"])
         store.put_part(upload, number=1, writer=first, etag="e")
@@ -110,11 +110,11 @@ def files(root: Path) -> int:
         (what, point)
         for what in ("put", "append", "complete", "part")
         for point in (*BEFORE, AFTER)
-        # Nothing is deleted after an append, and no file is moved to complete an upload.
+        # An append deletes nothing afterwards, and completing an upload moves no file.
         if (what, point) != ("append", AFTER) and (what != "complete" or "file" not in point)
     ],
 )
-def test_a_change_is_made_or_not(tmp_path: Path, what: str, point: str) -> None:
+def test_a_change_is_complete_or_has_no_effect(tmp_path: Path, what: str, point: str) -> None:
     root = tmp_path / "store"
     with opened(root) as store:
         store.add_bucket(BUCKET)

@@ -34,21 +34,21 @@ def killed() -> Path:
     return Path(done.stdout.strip())
 
 
-def test_a_folder_is_private_and_goes_with_its_block() -> None:
+def test_a_folder_is_private_and_removed_after_its_block() -> None:
     with temporary_folder(PREFIX) as path:
         assert path.stat().st_mode & 0o777 == 0o700
         (path / "object").write_bytes(b"x")
     assert not path.exists()
 
 
-def test_what_a_killed_owner_left_is_removed_by_the_next_one(place: Path) -> None:
+def test_the_folder_of_a_killed_owner_is_removed_by_the_next_one(place: Path) -> None:
     left = killed()
     assert (left / "object").exists()
     with temporary_folder(PREFIX) as path:
         assert list(place.iterdir()) == [path]
 
 
-def test_folders_of_those_who_live_stay() -> None:
+def test_folders_of_running_processes_stay() -> None:
     first = TemporaryFolder(PREFIX)
     second = TemporaryFolder(PREFIX)
     assert first.path.exists()
@@ -59,7 +59,7 @@ def test_folders_of_those_who_live_stay() -> None:
     second.remove()
 
 
-def test_what_is_not_known_to_be_abandoned_stays(place: Path) -> None:
+def test_folders_that_may_be_in_use_stay(place: Path) -> None:
     left = killed()
     linked = place / f"{PREFIX}link"
     linked.symlink_to(place / "elsewhere")

@@ -1,4 +1,4 @@
-"""What a thread works with is not taken from it, however often its request is cancelled."""
+"""Files that a thread uses stay open, no matter how often the request is cancelled."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def executor() -> Iterator[ThreadPoolExecutor]:
 
 
 class HeldWriter(BlobWriter):
-    """A file whose disk is slow: each write waits for ``go_on``."""
+    """A file on a slow disk: each write waits for ``go_on``."""
 
     def __init__(self, directory: Path) -> None:
         (directory / "incoming").mkdir()
@@ -50,7 +50,7 @@ class HeldWriter(BlobWriter):
 async def received_by_body(executor: ThreadPoolExecutor, writer: BlobWriter, *, more: bool) -> None:
     async def receive() -> Mapping[str, Any]:
         if asked:
-            await asyncio.Event().wait()  # the client has stopped
+            await asyncio.Event().wait()  # the client sends no more
         asked.append(True)
         return {"type": "http.request", "body": bytes(MIB), "more_body": more}
 
@@ -76,7 +76,7 @@ RECEIVE: dict[str, Callable[[ThreadPoolExecutor, BlobWriter], Awaitable[None]]] 
 async def cancelled(task: asyncio.Task[None], times: int) -> None:
     for _ in range(times):
         task.cancel()
-        for _ in range(5):  # steps of the loop in which it could end
+        for _ in range(5):  # give the request time to end
             await asyncio.sleep(0)
 
 
@@ -124,7 +124,7 @@ def test_a_file_is_not_closed_while_a_thread_reads(
         finally:
             closed.set()
 
-    # The package has a function of the module's name.
+    # The package has a function with the same name as the module.
     monkeypatch.setitem(_send.__globals__, "read_blob", read_blob)
     store = SimpleNamespace(reading=lambda found: nullcontext([(Path("x"), 1)]))
     request = SimpleNamespace(http_version="1.1")

@@ -1,4 +1,4 @@
-"""Values that once made the server fail, tested in the function that reads them."""
+"""Values that once made the server fail, tested in the functions that read them."""
 
 from __future__ import annotations
 
@@ -45,13 +45,15 @@ def test_the_sink_refuses_a_position_that_is_no_number(server: Server, value: st
     ("method", "path", "query"),
     [("GET", b"/k", b"uploadId=%00"), ("POST", b"/a%01b", b"uploads"), ("POST", b"/a%01b", b"uploadId=x")],
 )
-def test_the_sink_repeats_nothing_that_xml_cannot_hold(server: Server, method: str, path: bytes, query: bytes) -> None:
+def test_the_sink_sends_no_characters_that_xml_cannot_hold(
+    server: Server, method: str, path: bytes, query: bytes
+) -> None:
     assert server.ask("discard", method, path.replace(b"%01", b"\x01"), query)[0] == 400
 
 
 @pytest.mark.parametrize("name", ["origin", "sec-fetch-site", "host"])
 @pytest.mark.parametrize(("method", "query"), [("PUT", b""), ("POST", b"uploads"), ("HEAD", b""), ("DELETE", b"")])
-def test_the_sink_refuses_what_a_page_can_send(server: Server, method: str, query: bytes, name: str) -> None:
+def test_the_sink_refuses_requests_that_a_page_can_send(server: Server, method: str, query: bytes, name: str) -> None:
     headers = {"host": "localhost", name: "cross-site.example"}
     sent = [(n.encode(), v.encode()) for n, v in headers.items()]
     assert server.ask("discard", method, b"/examplebucket-1250000000/page", query, sent, body=b"x")[0] == 403

@@ -1,4 +1,4 @@
-"""A server that takes its time: requests wait until the test lets them go."""
+"""A fault that keeps requests waiting until the test opens the gate."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cosxfer.cos.responses import HttpResponse
 
 
 class Gate:
-    """A fault of `FakeCos`: whoever comes waits, and is counted; ``open`` lets all through, ``cut`` counts the rest."""
+    """A fault of `FakeCos`: requests wait for ``open`` and are counted; ``cut`` counts those cancelled before."""
 
     def __init__(self) -> None:
         self.arrived = threading.Semaphore(0)
@@ -38,16 +38,16 @@ class Gate:
         return proceed()
 
     async def come(self, count: int = 1) -> None:
-        """Until so many more have come."""
+        """Wait until ``count`` more requests have come."""
         for _ in range(count):
             await asyncio.to_thread(self.wait)
 
     def wait(self) -> None:
-        """Until one more has come."""
+        """Wait until one more request has come."""
         assert self.arrived.acquire(timeout=30)
 
     def open(self) -> None:
-        """Let all go, those that wait and those that come."""
+        """Release all requests, waiting and future."""
         self._opened = True
         for loop, event in self._waiting:
             loop.call_soon_threadsafe(event.set)

@@ -1,4 +1,4 @@
-"""What the events of a queue say of its order: which task had which slot, when it began there, and when it ended."""
+"""Checks the order of a queue by its events: which task had which slot, when it began, and when it ended."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections import defaultdict
 import cosxfer
 
 STEPS = ["added", "checking", "uploading", "success"]
-"""What a task goes through that nothing happens to."""
+"""The events of a task without failures, pauses or cancellation."""
 
 
 class Slots:
-    """A listener of ``list-update`` that gives each task that begins the lowest free slot, and asserts that one is."""
+    """A listener of ``list-update``. It assigns each task that begins the lowest free slot; there must be one."""
 
     def __init__(self, count: int) -> None:
         self.began: list[str] = []
         self.ended: list[str] = []
         self.steps: defaultdict[str, list[str]] = defaultdict(list)
         self.on_slot: list[list[tuple[str, str]]] = [[] for _ in range(count)]
-        """For each slot what happened on it: ``("began", key)`` and ``("ended", key)``."""
+        """For each slot, its history: ``("began", key)`` and ``("ended", key)``."""
         self._occupant: list[str | None] = [None] * count
         self._sequence = 0
         self._loaded: defaultdict[str, int] = defaultdict(int)
         self.problems: list[str] = []
-        """What must not be; a listener that raises would only be logged."""
+        """Violations. They are collected because an exception in a listener would only be logged."""
 
     def __call__(self, event: cosxfer.TaskEvent) -> None:
         if event.sequence != self._sequence + 1:
@@ -59,7 +59,7 @@ class Slots:
         self.on_slot[slot].append(("began", key))
 
     def check(self, keys: list[str]) -> None:
-        """Assert that the tasks of ``keys``, in the order of their submission, all ended in good order."""
+        """Assert that all tasks, with ``keys`` in order of submission, began in that order and succeeded."""
         assert self.problems == []
         assert self.began == keys
         assert sorted(self.ended) == sorted(keys)
@@ -68,7 +68,7 @@ class Slots:
         place = {key: number for number, key in enumerate(keys)}
         for happened in self.on_slot:
             on_it = [key for what, key in happened if what == "began"]
-            # One after the other, each ended before the next began, in the order of submission.
+            # On each slot, tasks ran one at a time, in order of submission.
             assert happened == [(what, key) for key in on_it for what in ("began", "ended")]
             assert on_it == sorted(on_it, key=place.__getitem__)
         if len(self.on_slot) == 1:

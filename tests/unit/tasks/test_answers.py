@@ -1,4 +1,4 @@
-"""What pausing, restarting and cancelling answer in each state: the table of docs/api.md, tried out."""
+"""Return values of pause, restart and cancel in each state, as in the table of docs/api.md."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ ANSWERS = [
     for call, answer, then in zip(("pause", "restart", "cancel"), cells[::2], cells[1::2], strict=True)
 ]
 HELD = {"checking": "multipart_init", "uploading": "multipart_upload"}
-"""Where the server keeps a task of this state waiting."""
+"""The operation at which the server blocks, to keep a task in this state."""
 
 
-def test_the_page_has_every_state() -> None:
+def test_the_table_has_every_state() -> None:
     assert [state for state, call, _, _ in ANSWERS if call == "pause"] == list(get_args(TaskState))
 
 
 @pytest.mark.parametrize("by_id", [False, True])
 @pytest.mark.parametrize(("state", "call", "answer", "then"), ANSWERS)
-def test_a_call_answers_as_the_page_says(
+def test_a_call_returns_what_the_table_says(
     cos: FakeCos, tmp_path: Path, state: TaskState, call: str, answer: bool, then: TaskState, by_id: bool
 ) -> None:
     path = write(tmp_path / "f", 2 * MIB)
@@ -56,7 +56,7 @@ def test_a_call_answers_as_the_page_says(
                 await asyncio.wait([asyncio.ensure_future(task.result())])
             assert task.state == state
             change = getattr(client, f"{call}_task")(task.task_id) if by_id else getattr(task, call)()
-            # Asked in this turn of the loop; what it waits for comes afterwards.
+            # The call is made first; then the gate opens, for which it waits.
             asyncio.get_running_loop().call_soon(gate.open)
             assert (await change, task.state) == (answer, then)
 
@@ -64,14 +64,14 @@ def test_a_call_answers_as_the_page_says(
 
 
 @pytest.mark.parametrize("call", ["pause", "restart", "cancel"])
-def test_an_id_that_is_not_in_the_list_is_told(cos: FakeCos, call: str) -> None:
+def test_an_unknown_id_is_an_error(cos: FakeCos, call: str) -> None:
     with cos.blocking_client() as client:
         for wrong in ("0" * 32, "", None, 5):
             with pytest.raises(cosxfer.UsageError, match="there is no task"):
                 getattr(client, f"{call}_task")(wrong)
 
 
-def test_asking_for_an_error_again_and_again_does_not_make_it_longer(cos: FakeCos, tmp_path: Path) -> None:
+def test_raising_an_error_repeatedly_does_not_extend_its_traceback(cos: FakeCos, tmp_path: Path) -> None:
     with cos.blocking_client() as client:
         task = client.submit_upload_file(BUCKET, "k", tmp_path / "none")
         lengths = set()
@@ -81,11 +81,11 @@ def test_asking_for_an_error_again_and_again_does_not_make_it_longer(cos: FakeCo
             lengths.add(len(traceback.extract_tb(caught.value.__traceback__)))
             assert caught.value is task.info.error
     assert len(lengths) == 1
-    # It still shows where it came from.
+    # The traceback still shows the origin.
     assert "open" in [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
 
 
-def test_a_task_that_had_left_the_list_is_back_in_its_place_when_it_is_restarted(cos: FakeCos, tmp_path: Path) -> None:
+def test_a_restarted_task_returns_to_its_place_in_the_list(cos: FakeCos, tmp_path: Path) -> None:
     missing, there = tmp_path / "later", write(tmp_path / "f", 5)
     events: list[tuple[str, str, str]] = []
     with cos.blocking_client() as client:
@@ -99,7 +99,7 @@ def test_a_task_that_had_left_the_list_is_back_in_its_place_when_it_is_restarted
         assert first.restart()
         assert [info.key for info in client.get_task_list()] == ["first", "second"]
         assert first.result().verified
-    # Whoever keeps a list by the events has it in there, too.
+    # The events add the task again, for callers that maintain a list by events.
     left = events.index(("removed", "first", "error"))
     assert [event for event in events[left:] if event[1] == "first"][1:3] == [
         ("added", "first", "error"),

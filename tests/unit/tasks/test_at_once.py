@@ -1,4 +1,4 @@
-"""put_object: always a task, whatever its arguments, and always sent at once."""
+"""put_object always creates a task and always sends at once."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ OPTIONS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda options: next(iter(options), "none"))
-def test_as_many_are_sent_as_there_are_calls_and_each_is_a_task(
+def test_all_calls_send_at_once_and_each_is_a_task(
     cos: FakeCos, gate: Gate, body: Callable[[], Any], options: dict[str, Any]
 ) -> None:
     if "content_length" in options:
@@ -83,7 +83,7 @@ def test_as_many_are_sent_as_there_are_calls_and_each_is_a_task(
 
 
 @pytest.mark.parametrize("announced", [True, False])
-def test_threads_are_not_held_up_either(cos: FakeCos, gate: Gate, announced: bool) -> None:
+def test_calls_from_threads_do_not_wait_either(cos: FakeCos, gate: Gate, announced: bool) -> None:
     cos.fault("put_object", gate, times=COUNT)
     ids: list[tuple[int, str]] = []
     with cos.blocking_client() as client:
@@ -125,8 +125,8 @@ def test_submit_put_object_waits_for_a_slot(cos: FakeCos, gate: Gate) -> None:
     assert gate.most == 2
 
 
-def test_it_needs_no_slot_while_another_upload_waits_for_it(cos: FakeCos) -> None:
-    """A body that sends another object first would wait for itself in a queue."""
+def test_put_object_inside_another_upload_needs_no_slot(cos: FakeCos) -> None:
+    """A body that uploads another object would deadlock in a queue."""
     with cos.blocking_client(file_parallel_limit=1) as client:
 
         def pieces() -> Iterator[bytes]:
@@ -149,7 +149,7 @@ def test_it_needs_no_slot_while_another_upload_waits_for_it(cos: FakeCos) -> Non
 
 
 @pytest.mark.parametrize("blocking", [True, False])
-def test_a_paused_one_waits_and_goes_on_when_it_is_restarted(cos: FakeCos, gate: Gate, blocking: bool) -> None:
+def test_a_paused_put_waits_until_it_is_restarted(cos: FakeCos, gate: Gate, blocking: bool) -> None:
     cos.fault("put_object", gate)
     with cos.blocking_client() as client:
         results: list[cosxfer.PutObjectResult] = []
@@ -170,7 +170,7 @@ def test_a_paused_one_waits_and_goes_on_when_it_is_restarted(cos: FakeCos, gate:
         assert client.get_task_list()[0].state == "success"
 
 
-def test_a_cancelled_one_raises(cos: FakeCos, gate: Gate) -> None:
+def test_a_cancelled_put_raises(cos: FakeCos, gate: Gate) -> None:
     cos.fault("put_object", gate)
 
     async def main() -> None:
@@ -187,7 +187,7 @@ def test_a_cancelled_one_raises(cos: FakeCos, gate: Gate) -> None:
     assert not cos.objects
 
 
-def test_what_cancels_the_caller_cancels_the_task(cos: FakeCos, gate: Gate) -> None:
+def test_cancelling_the_caller_cancels_the_task(cos: FakeCos, gate: Gate) -> None:
     cos.fault("put_object", gate, times=2)
 
     async def main() -> None:
@@ -205,7 +205,7 @@ def test_what_cancels_the_caller_cancels_the_task(cos: FakeCos, gate: Gate) -> N
     run(main())
 
 
-def test_what_cancels_both_is_not_lost(cos: FakeCos, gate: Gate) -> None:
+def test_cancelling_both_caller_and_task_is_not_lost(cos: FakeCos, gate: Gate) -> None:
     cos.fault("put_object", gate)
 
     async def main() -> None:
@@ -221,7 +221,7 @@ def test_what_cancels_both_is_not_lost(cos: FakeCos, gate: Gate) -> None:
     run(main())
 
 
-def test_a_pause_that_comes_too_late_does_not_cancel_what_the_caller_does_next(cos: FakeCos) -> None:
+def test_a_late_pause_does_not_cancel_the_callers_next_step(cos: FakeCos) -> None:
     async def main() -> None:
         async with cos.client() as client:
             queue = client._transfers.queue
@@ -232,7 +232,7 @@ def test_a_pause_that_comes_too_late_does_not_cancel_what_the_caller_does_next(c
                 [info] = client.get_task_list()
                 record = queue.get(info.task_id)
                 answer = proceed()
-                assert queue.pause(record)  # its step on the loop comes when the job is done
+                assert queue.pause(record)  # its step on the loop runs after the job has finished
                 return answer
 
             cos.fault("put_object", too_late)
@@ -253,7 +253,7 @@ def test_a_pause_that_comes_too_late_does_not_cancel_what_the_caller_does_next(c
     run(main())
 
 
-def test_on_task_ready_may_pause_it_before_it_begins(cos: FakeCos) -> None:
+def test_on_task_ready_may_pause_the_task_before_it_begins(cos: FakeCos) -> None:
     with cos.blocking_client() as client:
         ids: list[str] = []
 
@@ -274,7 +274,7 @@ def test_on_task_ready_may_pause_it_before_it_begins(cos: FakeCos) -> None:
 # -- errors ------------------------------------------------------------------------------------------------------------
 
 
-def test_its_error_is_raised_and_in_the_list(cos: FakeCos, body: Callable[[], Any]) -> None:
+def test_an_error_is_raised_and_kept_in_the_list(cos: FakeCos, body: Callable[[], Any]) -> None:
     cos.fault("put_object", refuse(403, "AccessDenied"))
     with cos.blocking_client() as client:
         with pytest.raises(cosxfer.AccessDeniedError) as caught:
@@ -285,7 +285,7 @@ def test_its_error_is_raised_and_in_the_list(cos: FakeCos, body: Callable[[], An
         assert client.cancel_task(info.task_id)
 
 
-def test_a_body_in_memory_is_not_kept_unless_somebody_has_its_id(cos: FakeCos, tmp_path: Path) -> None:
+def test_a_body_in_memory_is_kept_only_if_the_caller_has_the_task_id(cos: FakeCos, tmp_path: Path) -> None:
     cos.fault("put_object", refuse(403, "AccessDenied"), times=3)
     with cos.blocking_client() as client:
         for body, options in (
@@ -303,7 +303,7 @@ def test_a_body_in_memory_is_not_kept_unless_somebody_has_its_id(cos: FakeCos, t
             client._task(info.task_id).result(60)
 
 
-def test_nothing_of_an_ended_one_is_held_but_its_record(cos: FakeCos) -> None:
+def test_a_finished_put_keeps_only_its_record(cos: FakeCos) -> None:
     class Body(bytearray):
         pass
 

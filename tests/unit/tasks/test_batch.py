@@ -1,4 +1,4 @@
-"""Many files in one call: every outcome in its place, one progress, one word for each file."""
+"""Many files in one call: outcomes in order, one progress for all, and one callback for each file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def entry(path: Path, key: str, **options: Any) -> cosxfer.FileUpload:
     return {"bucket": BUCKET, "key": key, "path": path, **options}  # type: ignore[typeddict-item,no-any-return]
 
 
-def test_every_file_has_its_outcome_in_the_order_in_which_it_was_given(cos: FakeCos, tmp_path: Path) -> None:
+def test_outcomes_have_the_order_of_the_files(cos: FakeCos, tmp_path: Path) -> None:
     cos.fault("put_object", refuse(403, "AccessDenied"))
     small, large = write(tmp_path / "small", 1000), write(tmp_path / "large", 3 * MIB)
     files = [
@@ -55,7 +55,7 @@ def test_no_files_are_no_error(cos: FakeCos) -> None:
     ("files", "options", "name"),
     [([], {"slice_size": -1}, "slice_size"), ([5], {}, "files"), (["ab"], {}, "files")],
 )
-def test_what_is_wrong_with_the_call_itself_is_raised(
+def test_an_invalid_argument_of_the_call_is_raised(
     cos: FakeCos, files: Any, options: dict[str, Any], name: str
 ) -> None:
     with cos.blocking_client() as client:
@@ -65,7 +65,7 @@ def test_what_is_wrong_with_the_call_itself_is_raised(
         assert client.get_task_list() == []
 
 
-def test_the_threshold_holds_for_all_files(cos: FakeCos, tmp_path: Path) -> None:
+def test_the_threshold_applies_to_all_files(cos: FakeCos, tmp_path: Path) -> None:
     path = write(tmp_path / "f", 3 * MIB)
     with cos.blocking_client() as client:
         [single] = client.upload_files([entry(path, "a")], slice_size=3 * MIB)
@@ -88,7 +88,7 @@ def test_progress_is_that_of_all_files_together(cos: FakeCos, tmp_path: Path) ->
     assert (loaded[0], loaded[-1], reports[-1].percent) == (0, sum(sizes), 1.0)
 
 
-def test_progress_does_not_end_at_everything_where_a_file_failed(cos: FakeCos, tmp_path: Path) -> None:
+def test_progress_does_not_reach_the_total_if_a_file_failed(cos: FakeCos, tmp_path: Path) -> None:
     cos.fault("put_object", refuse(403, "AccessDenied"))
     path = write(tmp_path / "f", 1000)
     reports: list[cosxfer.Progress] = []
@@ -109,7 +109,7 @@ def test_on_file_finish_gets_error_result_and_options_of_each_file(cos: FakeCos,
     assert all(options is given for (_, _, options), given in zip(seen, files, strict=True))
 
 
-def test_each_file_may_have_callbacks_of_its_own(cos: FakeCos, tmp_path: Path) -> None:
+def test_each_file_may_have_its_own_callbacks(cos: FakeCos, tmp_path: Path) -> None:
     path = write(tmp_path / "f", 10)
     ids: list[str] = []
     reports: list[cosxfer.Progress] = []
@@ -125,7 +125,7 @@ def test_each_file_may_have_callbacks_of_its_own(cos: FakeCos, tmp_path: Path) -
     assert reports[-1].loaded == 10
 
 
-def test_a_task_of_the_batch_can_be_cancelled_and_the_others_go_on(cos: FakeCos, tmp_path: Path) -> None:
+def test_cancelling_a_task_of_the_batch_does_not_affect_the_others(cos: FakeCos, tmp_path: Path) -> None:
     gate = Gate()
     cos.fault("put_object", gate, times=9)
     path = write(tmp_path / "f", 10)
@@ -157,7 +157,7 @@ def test_cancelling_the_call_cancels_all_its_files(cos: FakeCos, tmp_path: Path)
     asyncio.run(main())
 
 
-def test_an_event_loop_has_its_turn_while_many_files_are_submitted(cos: FakeCos, tmp_path: Path) -> None:
+def test_submitting_many_files_does_not_block_the_event_loop(cos: FakeCos, tmp_path: Path) -> None:
     path = write(tmp_path / "f", 10)
     turns = 0
 
@@ -199,7 +199,7 @@ def test_a_failed_file_that_is_restarted_in_time_counts_by_its_last_outcome(cos:
 
         def again(error: Exception | None, result: object, options: cosxfer.FileUpload) -> None:
             if error is not None:
-                # Who comes next waits at the gate, so that the first file comes before the third.
+                # The next file waits at the gate, so that the first file is restarted before the third begins.
                 assert submitted.wait(30)
                 batch.tasks[0].restart()
                 gate.open()

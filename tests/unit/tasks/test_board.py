@@ -1,4 +1,4 @@
-"""The state of tasks: steps between states, bytes, and futures of those who wait."""
+"""The state of tasks: transitions, byte counts, and the futures of waiting callers."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ def progress(loaded: int, total: int) -> Progress:
     return Progress(loaded=loaded, total=total, speed=1.0, percent=loaded / total)
 
 
-def test_a_step_that_is_not_in_the_table_changes_nothing(board: TaskBoard, record: AnyRecord) -> None:
+def test_a_transition_that_is_not_in_the_table_changes_nothing(board: TaskBoard, record: AnyRecord) -> None:
     assert not board.move(record, "success")
     assert record.state == "waiting"
     assert board.move(record, "checking")
     assert record.state == "checking"
 
 
-def test_a_first_report_begins_the_sending_and_changes_of_both_counts_are_passed_on(
+def test_the_first_report_begins_the_sending_and_changes_of_counts_are_reported(
     board: TaskBoard, record: AnyRecord, changes: list[tuple[int, int]]
 ) -> None:
     board.on_progress(record, progress(3, 10))
-    assert not changes  # nobody has begun it
+    assert not changes  # it has not begun
     board.move(record, "checking")
     board.on_progress(record, progress(3, 12))
     assert (record.state, record.loaded, record.total) == ("uploading", 3, 12)
@@ -60,13 +60,13 @@ def test_a_first_report_begins_the_sending_and_changes_of_both_counts_are_passed
     assert changes == [(0, 2), (3, 0), (2, 0)]
 
 
-def test_progress_of_a_further_run_does_not_fall_unless_the_file_is_shorter() -> None:
+def test_progress_of_a_new_run_falls_only_if_the_file_is_shorter() -> None:
     assert never_falling(progress(7, 10), 5) == progress(7, 10)
     assert never_falling(progress(0, 10), 5) == progress(5, 10)
     assert never_falling(progress(0, 4), 5) == progress(4, 4)
 
 
-def test_who_waits_for_the_outcome_waits_on_when_a_run_was_only_stopped(board: TaskBoard, record: AnyRecord) -> None:
+def test_waiting_for_the_outcome_continues_after_a_pause(board: TaskBoard, record: AnyRecord) -> None:
     stopped, outcome = board.waiter(record, False), board.waiter(record, True)
     given_up = board.waiter(record, False)
     given_up.cancel()

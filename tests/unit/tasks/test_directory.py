@@ -1,4 +1,4 @@
-"""A directory tree: which files, in which order, under which keys; and what is no file."""
+"""A directory tree: which files, in which order, under which keys, and entries that are no files."""
 
 from __future__ import annotations
 
@@ -56,21 +56,21 @@ def test_files_come_in_the_order_of_their_paths(tree: Path) -> None:
         ({"exclude": ["a", "a.b", "*.txt"]}, []),
     ],
 )
-def test_patterns_choose(tree: Path, patterns: dict[str, list[str]], expected: list[str]) -> None:
+def test_patterns_select_files(tree: Path, patterns: dict[str, list[str]], expected: list[str]) -> None:
     assert names(tree, **patterns) == expected
 
 
-def test_patterns_that_can_be_looked_at_once_choose_all_the_same(tree: Path) -> None:
+def test_patterns_may_be_an_iterator(tree: Path) -> None:
     chosen = find_files(tree, include=(p for p in ["*.log", "x.txt"]), exclude=iter(["deep"]))  # type: ignore[arg-type]
     assert [found.relative for found in chosen] == ["a/10.log", "a/2.log"]
 
 
-def test_a_string_is_no_list_of_patterns(tree: Path) -> None:
+def test_a_string_is_refused_as_a_list_of_patterns(tree: Path) -> None:
     with pytest.raises(cosxfer.UsageError, match="exclude is str; it must be a list of patterns"):
         find_files(tree, exclude="*.log")
 
 
-def test_links_to_files_are_files_and_other_things_come_back_with_an_error(tree: Path) -> None:
+def test_links_to_files_are_files_and_other_entries_are_errors(tree: Path) -> None:
     (tree / "link.txt").symlink_to(tree / "b.txt")
     (tree / "loop").symlink_to(tree)
     (tree / "nothing").symlink_to(tree / "not there")
@@ -92,7 +92,7 @@ def test_links_to_files_are_files_and_other_things_come_back_with_an_error(tree:
     assert "is a socket, not a regular file" in told["socket"]
 
 
-def test_what_is_excluded_is_no_error(tree: Path) -> None:
+def test_an_excluded_entry_is_no_error(tree: Path) -> None:
     os.mkfifo(tree / "pipe")
     assert [found.error for found in find_files(tree, exclude=["pipe"])] == 8 * [None]
 
@@ -101,7 +101,7 @@ def test_what_is_excluded_is_no_error(tree: Path) -> None:
     "patterns",
     [{"include": ["b.TXT"]}, {"include": ["b.TXT", "x"], "exclude": []}, {"include": ["*.log"], "exclude": ["a"]}],
 )
-def test_files_that_are_asked_for_and_are_not_there_are_an_error(tree: Path, patterns: dict[str, list[str]]) -> None:
+def test_missing_included_files_are_an_error(tree: Path, patterns: dict[str, list[str]]) -> None:
     with pytest.raises(cosxfer.SourceError, match=r"no file in '.*/tree' matches '.*' \(include\)") as caught:
         find_files(tree, **patterns)
     assert (" and is not excluded" in str(caught.value)) == bool(patterns.get("exclude"))
@@ -148,7 +148,7 @@ def test_an_empty_list_of_what_is_included_is_logged(tree: Path, caplog: pytest.
     assert "include is an empty list, which matches no file" in caplog.text
 
 
-def test_a_pattern_that_another_one_goes_before_has_matched(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_pattern_after_a_matching_one_counts_as_matched(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
     find_files(tree, include=["a", "x.txt"], exclude=["a/2.log", "2.log"])
     assert not caplog.records
 
@@ -163,7 +163,7 @@ def test_a_pattern_that_can_never_match_is_refused_before_anything_is_sent(
 
 
 def locked(tree: Path) -> Path:
-    """A folder that nobody but root can read, with a file in it, and one whose files nobody else can look at."""
+    """Folders for root only: one whose names cannot be read, and one whose files cannot be accessed."""
     (tree / "private/album").mkdir(parents=True)
     write(tree / "private/album/x.jpg", 3)
     write(tree / "x.jpg", 3)
@@ -175,9 +175,7 @@ def locked(tree: Path) -> Path:
 @pytest.mark.parametrize(
     "patterns", [{}, {"include": ["*.jpg"]}, {"include": ["/x.jpg"]}, {"exclude": ["private/*.jpg"]}]
 )
-def test_a_folder_that_cannot_be_read_is_reported_whatever_is_included(
-    tree: Path, patterns: dict[str, list[str]]
-) -> None:
+def test_an_unreadable_folder_is_reported_for_any_include(tree: Path, patterns: dict[str, list[str]]) -> None:
     folder = locked(tree)
 
     def look() -> None:
@@ -221,19 +219,19 @@ def test_a_root_that_cannot_be_read_is_an_error_of_the_call(tree: Path) -> None:
         folder.chmod(0o700)
 
 
-def test_what_may_hide_files_is_reported_whatever_is_included(tree: Path) -> None:
+def test_entries_that_may_hide_files_are_reported_for_any_include(tree: Path) -> None:
     (tree / "nothing").symlink_to("nowhere")
     (tree / "album").symlink_to(tree / "a")
     (tree / "loop").symlink_to("loop")
     os.mkfifo(tree / "pipe")
     chosen = {entry.relative: entry.error is None for entry in find_files(tree, include=["b.txt"])}
-    # No file can be behind a pipe; it is not asked for.
+    # A pipe cannot contain files, so it is not reported.
     assert chosen == {"album": False, "b.txt": True, "loop": False, "nothing": False}
     found = find_files(tree, include=["b.txt"], exclude=["album/", "loop", "noth*"])
     assert [entry.relative for entry in found] == ["b.txt"]
 
 
-def test_a_name_that_is_no_text_can_be_chosen(tree: Path) -> None:
+def test_a_name_that_is_not_text_can_be_selected(tree: Path) -> None:
     name = os.fsdecode(b"bad\xff")
     (tree / name).touch()
     assert names(tree, include=[name]) == [name]
@@ -241,10 +239,10 @@ def test_a_name_that_is_no_text_can_be_chosen(tree: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "folder-with-a-name-that-is-no-short-one"])
-def test_a_tree_deeper_than_a_path_is_uploaded(cos: FakeCos, tmp_path: Path, name: str) -> None:
+def test_a_tree_deeper_than_the_longest_path_is_uploaded(cos: FakeCos, tmp_path: Path, name: str) -> None:
     root = tmp_path / "deep"
     content = content_of(300_000)
-    # 400 folders make a key of 800 bytes; what lies deeper has too long a key, which is an error of the file's.
+    # 400 folders make a key of 800 bytes. Deeper files have too long a key, which is an error of the file.
     with deep_folder(root, 400 * ["a"] + 800 * [name]) as bottom:
         write_at(bottom, "far", content)
         folder = os.open(root, os.O_RDONLY)
@@ -265,7 +263,7 @@ def test_a_tree_deeper_than_a_path_is_uploaded(cos: FakeCos, tmp_path: Path, nam
 
 
 @pytest.mark.parametrize("size", [5, 300_000, 2_500_000])
-def test_a_file_beyond_the_longest_path_is_uploaded_by_itself(
+def test_a_single_file_beyond_the_longest_path_is_uploaded(
     cos: FakeCos, tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / "deep"
@@ -313,7 +311,7 @@ def test_keys_are_prefix_and_path(prefix: str, key: str) -> None:
     assert joined(prefix, "a/b") == key
 
 
-def test_a_tree_is_uploaded_and_nothing_is_passed_over_in_silence(cos: FakeCos, tree: Path) -> None:
+def test_a_tree_is_uploaded_and_nothing_is_skipped_silently(cos: FakeCos, tree: Path) -> None:
     os.mkfifo(tree / "pipe")
     (tree / os.fsdecode(b"bad\xff")).write_bytes(b"x")
     finished: list[str] = []
@@ -339,7 +337,7 @@ def test_a_tree_is_uploaded_and_nothing_is_passed_over_in_silence(cos: FakeCos, 
     assert {stored.headers["x-cos-storage-class"] for stored in cos.objects.values()} == {"ARCHIVE"}
 
 
-def test_a_link_to_a_directory_adds_nothing_to_what_is_to_be_sent(cos: FakeCos, tree: Path) -> None:
+def test_a_link_to_a_directory_adds_no_bytes_to_the_total(cos: FakeCos, tree: Path) -> None:
     (tree / "link").symlink_to(tree / "a")
     sizes = sum((tree / name).stat().st_size for name in names(tree) if name != "link")
     told: list[cosxfer.Progress] = []

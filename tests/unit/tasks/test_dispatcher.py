@@ -1,4 +1,4 @@
-"""Callbacks: in order, in a thread of their own, the newest progress only, and never in the way."""
+"""Callbacks run in order, in their own thread, with only the newest progress, and block nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def settle(dispatcher: Dispatcher) -> None:
 
 
 def blocked(dispatcher: Dispatcher) -> Callable[[], None]:
-    """Keep the thread busy until what is returned is called."""
+    """Block the thread until the returned function is called."""
     begun, go_on = threading.Event(), threading.Event()
 
     def wait(_: object) -> None:
@@ -42,7 +42,7 @@ def test_calls_come_in_the_order_in_which_they_were_posted(dispatcher: Dispatche
     assert seen == list(range(1000))
 
 
-def test_calls_are_made_in_one_other_thread(dispatcher: Dispatcher) -> None:
+def test_calls_run_in_one_other_thread(dispatcher: Dispatcher) -> None:
     seen: list[threading.Thread] = []
     for _ in range(3):
         dispatcher.post(lambda _: seen.append(threading.current_thread()), None)
@@ -63,7 +63,7 @@ def test_posting_does_not_wait_for_a_slow_call(dispatcher: Dispatcher) -> None:
     assert len(seen) == 100
 
 
-def test_progress_that_was_overtaken_is_left_out_and_takes_no_room(dispatcher: Dispatcher) -> None:
+def test_outdated_progress_is_dropped(dispatcher: Dispatcher) -> None:
     seen: list[object] = []
     go_on = blocked(dispatcher)
     report = dispatcher.reports(seen.append)
@@ -90,7 +90,7 @@ def test_a_newer_report_keeps_the_place_of_the_older_one(dispatcher: Dispatcher)
 
 
 @pytest.mark.parametrize("error", [ValueError("mine"), SystemExit("mine"), KeyboardInterrupt("mine")])
-def test_a_call_that_raises_is_logged_and_the_next_ones_come(
+def test_a_call_that_raises_is_logged_and_the_next_ones_run(
     dispatcher: Dispatcher, caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:
     seen: list[int] = []
@@ -105,7 +105,7 @@ def test_a_call_that_raises_is_logged_and_the_next_ones_come(
     assert "mine" in caplog.text
 
 
-def test_waiting_for_delivery_in_a_callback_does_not_wait_for_itself(dispatcher: Dispatcher) -> None:
+def test_waiting_for_delivery_in_a_callback_does_not_deadlock(dispatcher: Dispatcher) -> None:
     seen: list[object] = []
     dispatcher.post(lambda _: seen.append(dispatcher.delivered()), None)
     dispatcher.post(seen.append, "next")
@@ -113,7 +113,7 @@ def test_waiting_for_delivery_in_a_callback_does_not_wait_for_itself(dispatcher:
     assert seen == [None, "next"]
 
 
-def test_a_closed_one_calls_nothing_and_keeps_nobody_waiting(dispatcher: Dispatcher) -> None:
+def test_a_closed_dispatcher_calls_nothing_and_blocks_nobody(dispatcher: Dispatcher) -> None:
     seen: list[int] = []
     go_on = blocked(dispatcher)
     dispatcher.post(seen.append, 1)
@@ -127,9 +127,7 @@ def test_a_closed_one_calls_nothing_and_keeps_nobody_waiting(dispatcher: Dispatc
     assert not seen
 
 
-def test_the_thread_ends_when_there_is_nothing_to_do_and_begins_anew(
-    dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_thread_ends_when_idle_and_starts_again(dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cosxfer.tasks.dispatcher.IDLE_SECONDS", 0.01)
     threads: list[threading.Thread] = []
     for _ in range(2):

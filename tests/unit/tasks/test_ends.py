@@ -1,4 +1,4 @@
-"""Tasks against a COS in memory that fail or are cancelled."""
+"""Tasks that fail or are cancelled, against an in-memory COS."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_failed_task_can_be_restarted(cos: FakeCos, path: Path) -> None:
     assert cos.count("multipart_init") == 1
 
 
-def test_a_failed_task_whose_parts_were_kept_goes_on_from_them(cos: FakeCos, path: Path) -> None:
+def test_a_failed_task_resumes_from_its_kept_parts(cos: FakeCos, path: Path) -> None:
     cos.fault("multipart_upload", refuse(403, "AccessDenied"), part=5)
 
     async def main() -> None:
@@ -68,7 +68,7 @@ def test_cancelling_a_failed_task_deletes_the_parts_that_were_kept(cos: FakeCos,
     assert not cos.uploads
 
 
-def test_a_file_that_is_not_there_is_an_error_of_its_task(cos: FakeCos, tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error_of_its_task(cos: FakeCos, tmp_path: Path) -> None:
     with cos.blocking_client() as client:
         task = client.submit_upload_file(BUCKET, "k", tmp_path / "f")
         with pytest.raises(cosxfer.SourceError):
@@ -84,7 +84,7 @@ def test_a_file_that_is_not_there_is_an_error_of_its_task(cos: FakeCos, tmp_path
 
 @pytest.mark.parametrize("abort", [True, False])
 @pytest.mark.parametrize("paused", [True, False])
-def test_a_cancelled_upload_is_aborted_or_kept_as_asked(
+def test_a_cancelled_upload_is_aborted_or_kept_as_requested(
     cos: FakeCos, path: Path, gate: Gate, abort: bool, paused: bool
 ) -> None:
     cos.fault("multipart_upload", gate, part=4)
@@ -109,7 +109,7 @@ def test_a_cancelled_upload_is_aborted_or_kept_as_asked(
     assert "k" not in cos.objects
 
 
-def test_cancelling_a_task_that_waits_sends_nothing(cos: FakeCos, path: Path, gate: Gate) -> None:
+def test_cancelling_a_waiting_task_sends_nothing(cos: FakeCos, path: Path, gate: Gate) -> None:
     cos.fault("multipart_upload", gate, times=2)
 
     async def main() -> None:
@@ -126,11 +126,11 @@ def test_cancelling_a_task_that_waits_sends_nothing(cos: FakeCos, path: Path, ga
     assert set(cos.objects) == {"first"}
 
 
-def test_of_a_cancelled_task_whose_run_winds_down_nothing_more_is_told(
+def test_a_cancelled_task_reports_nothing_while_its_run_ends(
     cos: FakeCos, path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cosxfer.engine.report.ProgressMeter", partial(ProgressMeter, interval_seconds=0))
-    # Cancelling it takes its bytes back, which would be a report.
+    # Cancelling subtracts its bytes, which would cause a report.
     cos.fault("multipart_upload", gate, part=2)
     events: list[cosxfer.TaskEvent] = []
     with cos.blocking_client() as client:
@@ -138,13 +138,13 @@ def test_of_a_cancelled_task_whose_run_winds_down_nothing_more_is_told(
         task = client.submit_upload_file(BUCKET, "k", path, part_size=MIB, async_limit=1)
         gate.wait()
         assert task.cancel()
-        # Its result waits for the callbacks before it.
+        # The result is delivered after the earlier callbacks.
         client.submit_put_object(BUCKET, "other", b"", on_progress=lambda progress: None).result()
         after = [event.change for event in events if event.task.key == "k" and event.task.state == "canceled"]
     assert after == ["state"]
 
 
-def test_an_abort_that_fails_is_told_by_the_error_and_the_log(
+def test_an_abort_that_fails_is_reported_in_the_error_and_the_log(
     cos: FakeCos, path: Path, gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
     cos.fault("multipart_upload", gate, part=4)
@@ -173,7 +173,7 @@ def test_cancelling_the_asyncio_task_of_a_call_cancels_the_upload(cos: FakeCos, 
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await call
-            # When the exception is here, the cleaning up is over.
+            # The exception is raised after the clean-up.
             assert not cos.uploads
             assert [info.state for info in client.get_task_list()] == ["canceled"]
             assert gate.inside == 0
@@ -194,7 +194,7 @@ def test_a_call_in_a_timeout_is_cancelled_by_it(cos: FakeCos, path: Path, gate: 
     assert not cos.uploads
 
 
-def test_closing_cancels_what_has_not_ended_and_cleans_up(cos: FakeCos, path: Path, gate: Gate) -> None:
+def test_closing_cancels_unfinished_tasks_and_cleans_up(cos: FakeCos, path: Path, gate: Gate) -> None:
     for part in (2, 3):
         cos.fault("multipart_upload", gate, part=part, times=99)
     client = cos.blocking_client(file_parallel_limit=2)

@@ -1,4 +1,4 @@
-"""What a failed task keeps on the server, for how long, and what the error says of it."""
+"""Parts that a failed task keeps on the server: how long, and what the error says about them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KEPT = re.compile(
 
 @pytest.fixture
 def failing(cos: FakeCos) -> FakeCos:
-    """Its fifth part is refused once."""
+    """Submit an upload whose fifth part is refused once."""
     cos.fault("multipart_upload", refuse(403, "AccessDenied"), part=5)
     return cos
 
@@ -80,7 +80,7 @@ def test_a_blocking_call_that_failed_is_restarted_by_its_task(failing: FakeCos, 
     assert failing.objects["k"].content == content_of(SIZE)
 
 
-def test_closing_the_client_deletes_them(failing: FakeCos, path: Path) -> None:
+def test_closing_the_client_deletes_the_parts(failing: FakeCos, path: Path) -> None:
     async def main() -> None:
         async with failing.client() as client:
             task = await fail(client, path)
@@ -95,13 +95,13 @@ def test_closing_the_client_deletes_them(failing: FakeCos, path: Path) -> None:
     assert failing.count("multipart_abort") == 1
 
 
-def test_closing_keeps_those_that_are_to_be_kept(failing: FakeCos, path: Path) -> None:
+def test_closing_keeps_the_parts_that_should_be_kept(failing: FakeCos, path: Path) -> None:
     with failing.blocking_client() as client, pytest.raises(cosxfer.UploadError, match="were kept on the server"):
         client.upload_file(BUCKET, "k", path, part_size=MIB, abort_on_failure=False)
     assert len(failing.uploads) == 1
 
 
-def test_cancelling_the_task_deletes_them(failing: FakeCos, path: Path) -> None:
+def test_cancelling_the_task_deletes_the_parts(failing: FakeCos, path: Path) -> None:
     async def main() -> None:
         async with failing.client() as client:
             task = await fail(client, path)
@@ -112,7 +112,7 @@ def test_cancelling_the_task_deletes_them(failing: FakeCos, path: Path) -> None:
     run(main())
 
 
-def test_clearing_the_list_deletes_them_and_a_restart_begins_anew(failing: FakeCos, path: Path) -> None:
+def test_clearing_the_list_deletes_the_parts_and_a_restart_begins_again(failing: FakeCos, path: Path) -> None:
     async def main() -> None:
         async with failing.client() as client:
             task = await fail(client, path)
@@ -126,7 +126,9 @@ def test_clearing_the_list_deletes_them_and_a_restart_begins_anew(failing: FakeC
     assert not failing.uploads
 
 
-def test_leaving_the_list_for_newer_tasks_deletes_them(failing: FakeCos, path: Path, gate: Gate) -> None:
+def test_being_displaced_from_the_list_by_newer_tasks_deletes_the_parts(
+    failing: FakeCos, path: Path, gate: Gate
+) -> None:
     failing.fault("multipart_abort", gate)
 
     async def main() -> None:
@@ -134,7 +136,7 @@ def test_leaving_the_list_for_newer_tasks_deletes_them(failing: FakeCos, path: P
             task = await fail(client, path)
             await client.put_object(BUCKET, "other", write(path.with_name("other"), 3))
             await gate.come()
-            # It is asked for something else meanwhile, each of which waits for the end of that.
+            # Other calls on the task during the deletion wait until it is done.
             assert await task.restart()
             assert not task._record.quiet
             gate.open()
@@ -145,7 +147,9 @@ def test_leaving_the_list_for_newer_tasks_deletes_them(failing: FakeCos, path: P
 
 
 @pytest.mark.parametrize("abort", [True, False])
-def test_a_cancel_while_they_are_deleted_waits_for_that(failing: FakeCos, path: Path, gate: Gate, abort: bool) -> None:
+def test_a_cancel_waits_for_a_running_deletion_of_the_parts(
+    failing: FakeCos, path: Path, gate: Gate, abort: bool
+) -> None:
     failing.fault("multipart_abort", gate)
     ends: list[str] = []
 
@@ -182,7 +186,7 @@ def drop(clients: list[cosxfer.AsyncClient]) -> None:
     gc.collect()
 
 
-def test_the_end_of_the_event_loop_deletes_them_where_the_client_was_not_closed(failing: FakeCos, path: Path) -> None:
+def test_the_end_of_the_event_loop_deletes_the_parts_of_an_unclosed_client(failing: FakeCos, path: Path) -> None:
     clients: list[cosxfer.AsyncClient] = []
 
     async def main() -> None:
@@ -197,7 +201,7 @@ def test_the_end_of_the_event_loop_deletes_them_where_the_client_was_not_closed(
         drop(clients)
 
 
-def test_a_client_that_nobody_holds_deletes_them(failing: FakeCos, path: Path) -> None:
+def test_an_unreferenced_client_deletes_the_parts(failing: FakeCos, path: Path) -> None:
     async def main() -> None:
         client = failing.client()
         await fail(client, path)
@@ -213,7 +217,7 @@ def test_a_client_that_nobody_holds_deletes_them(failing: FakeCos, path: Path) -
     run(main())
 
 
-def test_a_blocking_client_that_nobody_holds_deletes_them(failing: FakeCos, path: Path) -> None:
+def test_an_unreferenced_blocking_client_deletes_the_parts(failing: FakeCos, path: Path) -> None:
     client = failing.blocking_client()
     with pytest.raises(cosxfer.UploadError) as caught:
         client.upload_file(BUCKET, "k", path, part_size=MIB, async_limit=1)
@@ -224,7 +228,7 @@ def test_a_blocking_client_that_nobody_holds_deletes_them(failing: FakeCos, path
     assert not failing.uploads
 
 
-def test_what_a_loop_that_was_just_dropped_leaves_is_said(
+def test_parts_left_by_a_loop_that_ended_are_logged(
     failing: FakeCos, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     loop = asyncio.new_event_loop()
@@ -238,7 +242,7 @@ def test_what_a_loop_that_was_just_dropped_leaves_is_said(
     assert "Its multipart upload upload-1 stays on the server until multipart_abort is called" in caplog.text
 
 
-def test_where_they_cannot_be_deleted_the_log_says_so(
+def test_parts_that_cannot_be_deleted_are_logged(
     failing: FakeCos, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     failing.fault("multipart_abort", refuse(403, "AccessDenied"))
@@ -253,7 +257,7 @@ def test_where_they_cannot_be_deleted_the_log_says_so(
     )
 
 
-def test_many_are_deleted_a_few_at_a_time(cos: FakeCos, path: Path, gate: Gate) -> None:
+def test_the_parts_of_many_tasks_are_deleted_a_few_at_a_time(cos: FakeCos, path: Path, gate: Gate) -> None:
     count = 40
     cos.fault("multipart_upload", refuse(403, "AccessDenied"), part=1, times=count)
     cos.fault("multipart_abort", gate, times=count)
@@ -277,7 +281,7 @@ def test_many_are_deleted_a_few_at_a_time(cos: FakeCos, path: Path, gate: Gate) 
     assert not cos.uploads
 
 
-def test_a_file_that_changed_leaves_no_parts_as_they_are_of_no_use(failing: FakeCos, path: Path) -> None:
+def test_the_parts_of_a_changed_file_are_deleted(failing: FakeCos, path: Path) -> None:
     async def main() -> None:
         async with failing.client() as client:
             task = await fail(client, path)
@@ -294,7 +298,7 @@ def test_a_file_that_changed_leaves_no_parts_as_they_are_of_no_use(failing: Fake
     assert failing.objects["k"].content == content_of(SIZE + 1)
 
 
-def test_a_file_that_is_away_for_a_while_keeps_its_parts(failing: FakeCos, path: Path) -> None:
+def test_the_parts_of_a_temporarily_missing_file_are_kept(failing: FakeCos, path: Path) -> None:
     async def main() -> None:
         async with failing.client() as client:
             task = await fail(client, path)
@@ -311,7 +315,7 @@ def test_a_file_that_is_away_for_a_while_keeps_its_parts(failing: FakeCos, path:
     assert sent(failing).count(1) == 1
 
 
-def test_an_upload_that_the_server_has_forgotten_is_begun_anew(cos: FakeCos, path: Path) -> None:
+def test_an_upload_that_the_server_has_forgotten_begins_again(cos: FakeCos, path: Path) -> None:
     cos.fault("multipart_upload", refuse(404, "NoSuchUpload"), part=3)
 
     async def main() -> None:
@@ -326,9 +330,7 @@ def test_an_upload_that_the_server_has_forgotten_is_begun_anew(cos: FakeCos, pat
     assert not cos.uploads
 
 
-def test_a_lost_complete_that_failed_for_good_is_found_by_the_restart(
-    cos: FakeCos, path: Path, waits: list[float]
-) -> None:
+def test_a_restart_finds_the_object_of_a_lost_complete(cos: FakeCos, path: Path, waits: list[float]) -> None:
     cos.fault("multipart_complete", lose_answer)
     cos.fault("head_object", refuse(403, "AccessDenied"), times=1)
 

@@ -17,7 +17,7 @@ PARTS = 6
 
 
 class Held:
-    """Holds the parts back, and counts them."""
+    """Blocks and counts the parts."""
 
     def __init__(self) -> None:
         self.now = 0

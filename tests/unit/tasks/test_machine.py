@@ -1,4 +1,4 @@
-"""Pause, restart and cancel at any moment: no task is lost, done twice or left hanging, and what arrives is the file.
+"""Pause, restart and cancel at any moment: no task is lost, done twice or hangs, and the object equals the file.
 
 The event loop is stepped by hand and threads are replaced by calls, so that a failure can be repeated.
 """
@@ -35,7 +35,7 @@ PARALLEL = 2
 
 
 class Inline(Workers):
-    """Does the work where it is asked for."""
+    """An executor that runs the work in the calling thread."""
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         future: Future[T] = Future()
@@ -77,7 +77,7 @@ class Tasks(RuleBasedStateMachine):
                 return error(403, "AccessDenied")
             answer = self.cos(request, body)
             assert isinstance(answer, HttpResponse)
-            # The answer may be lost to whoever cancels now, with the work done.
+            # If the task is cancelled here, the response is lost although the work is done.
             for _ in range(4 - early):
                 await asyncio.sleep(0)
             return answer
@@ -174,7 +174,7 @@ class Tasks(RuleBasedStateMachine):
             self.directory.cleanup()
 
     async def finish(self) -> None:
-        """Whatever happened: who is let go on ends, and ends well."""
+        """Restart all tasks; each must end in success, unless it was cancelled."""
         self.failing.clear()
         for number, task in enumerate(self.tasks):
             while task.state != "canceled":
@@ -182,13 +182,13 @@ class Tasks(RuleBasedStateMachine):
                 try:
                     result = await task.result()
                 except cosxfer.CosxferError:
-                    # Of a failure that was under way; from now on there are none.
+                    # From a failure that was injected before; there are no new ones.
                     continue
                 assert result.verified
                 break
             stored = self.cos.objects.get(f"k{number}")
             if task.state == "canceled":
-                # Too late, or in time: but never something else.
+                # The cancel was in time or too late; a partial object is never allowed.
                 assert stored is None or stored.content == content_of(self.sizes[number])
                 try:
                     await task

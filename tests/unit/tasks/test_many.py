@@ -1,4 +1,4 @@
-"""Very many tasks: all end, in order, in bounded memory, with complete events."""
+"""Very many tasks: all end, in order, with bounded memory and complete events."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_ten_thousand_files_queued_at_once_all_end_in_the_order_of_their_slots(t
     stored: list[str] = []
 
     async def store(request: HttpRequest, body: bytes) -> HttpResponse:
-        # Some take longer than others, so that they overtake one another.
+        # Some take longer, so that tasks overtake one another.
         for _ in range(zlib.crc32(request.target.encode()) % 5):
             await asyncio.sleep(0)
         stored.append(request.target)
@@ -66,7 +66,7 @@ def test_a_directory_of_many_files_takes_a_few_kilobytes_for_each(tmp_path: Path
     transport = MemoryTransport(lambda request, body: HttpResponse(status=200, headers=dict(headers)))
     with cosxfer.Client(region=REGION, secret_id=SECRET_ID, secret_key=SECRET_KEY, transport=transport) as client:
         client.put_object(BUCKET, "k", b"x")
-        # What is sent is of no interest here, and would be the most of it.
+        # Do not keep the requests, which would take most of the memory.
         transport.requests = deque(maxlen=1)  # type: ignore[assignment]
         tracemalloc.start()
         try:
@@ -105,19 +105,19 @@ def test_a_hundred_thousand_tasks_wait_in_bounded_memory(tmp_path: Path) -> None
     finally:
         tracemalloc.stop()
     assert (after - before) / (count // 10) < 1500
-    # The rest without being measured, which costs most of the time.
+    # The rest runs without measuring, which is slow.
     for number in range(count // 10, count):
         client.submit_upload_file(BUCKET, f"{number:06}", path)
     infos = client.get_task_list()
     assert len(infos) == count + 1
-    # Those under way have their asyncio tasks; those that wait have none.
+    # Only running tasks have asyncio tasks; waiting ones have none.
     loop = client._loop.started()
 
     async def alive() -> int:
         return len(asyncio.all_tasks())
 
     assert asyncio.run_coroutine_threadsafe(alive(), loop).result(30) < 20
-    # In the middle, one can be paused, restarted and cancelled like any other.
+    # Any task in the middle can be paused, restarted and cancelled.
     middle = infos[count // 2].task_id
     assert client.pause_task(middle)
     assert client.restart_task(middle)

@@ -1,4 +1,4 @@
-"""``on_file_finish`` and `FileResult` get what the caller gave, no more and no less."""
+"""``on_file_finish`` and `FileResult` get exactly the options that the caller gave."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_upload_files(cos: FakeCos, path: Path, slice_size: int | None) -> None:
             assert result.result is not None
             again = client.upload_file(**result.options)
             assert again.parts == result.result.parts
-    # Its own threshold goes before that of the call.
+    # The file's own threshold overrides that of the call.
     assert results[1].result is not None
     assert results[1].result.parts == 1
 
@@ -110,7 +110,7 @@ def test_upload_directory(cos: FakeCos, path: Path, given: dict[str, Any]) -> No
         assert client.upload_file(**outcome.options).parts == outcome.result.parts
 
 
-def test_a_threshold_of_a_file_is_checked_as_that_of_the_call(cos: FakeCos, path: Path) -> None:
+def test_the_threshold_of_a_file_is_checked_like_that_of_the_call(cos: FakeCos, path: Path) -> None:
     entry: Any = {"bucket": BUCKET, "key": "k", "path": path}
     with cos.blocking_client() as client:
         [outcome] = client.upload_files([{**entry, "slice_size": -1}])

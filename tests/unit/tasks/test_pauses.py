@@ -1,4 +1,4 @@
-"""Tasks against a COS in memory that are paused and restarted."""
+"""Tasks that are paused and restarted, against an in-memory COS."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.unit.tasks.gate import Gate
 from tests.unit.tasks.uploads import PARTS, SIZE, alter, run, sent, submit
 
 
-def test_pausing_cuts_what_is_in_flight_and_restarting_sends_only_what_is_missing(
+def test_pausing_cancels_parts_in_flight_and_restarting_sends_the_missing_ones(
     cos: FakeCos, path: Path, gate: Gate
 ) -> None:
     for part in (3, 4):
@@ -42,7 +42,7 @@ def test_pausing_cuts_what_is_in_flight_and_restarting_sends_only_what_is_missin
             before = len(cos.calls)
             await asyncio.sleep(0.05)
             assert len(cos.calls) == before
-            # What was shown of the others stays.
+            # Progress of the other parts is not subtracted.
             assert 2 * MIB <= task.loaded <= 4 * MIB
             assert await task.restart()
             result = await task
@@ -57,7 +57,9 @@ def test_pausing_cuts_what_is_in_flight_and_restarting_sends_only_what_is_missin
     assert cos.count("multipart_list_part") == 1
 
 
-def test_pausing_ends_the_hashing_after_its_round(cos: FakeCos, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pausing_ends_the_hashing_after_the_current_round(
+    cos: FakeCos, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     begun, go_on = threading.Event(), threading.Event()
     rounds = 0
 
@@ -78,21 +80,19 @@ def test_pausing_ends_the_hashing_after_its_round(cos: FakeCos, path: Path, monk
             pausing.start()
             while task.state != "paused":
                 pausing.join(0.001)
-            # The request to stop is on its way to the event loop, which is idle.
+            # The event loop is idle and receives the request to stop.
             client._run(asyncio.sleep(0))
             go_on.set()
             pausing.join(30)
             assert task._record.quiet
-            # The round that was under way, and at most one that had begun before the word was through.
+            # The current round, and at most one that began before the stop arrived.
             assert rounds <= 2
         task.restart()
         assert task.result(30).verified
     assert cos.count("multipart_init") == 1
 
 
-def test_a_blocking_call_that_is_paused_goes_on_waiting_until_it_is_restarted(
-    cos: FakeCos, path: Path, gate: Gate
-) -> None:
+def test_a_paused_blocking_call_waits_until_it_is_restarted(cos: FakeCos, path: Path, gate: Gate) -> None:
     cos.fault("multipart_upload", gate, part=2)
     results = []
     with cos.blocking_client() as client:
@@ -112,7 +112,7 @@ def test_a_blocking_call_that_is_paused_goes_on_waiting_until_it_is_restarted(
     assert results[0].verified
 
 
-def test_a_task_that_waits_can_be_paused_and_gives_its_slot_to_the_next(cos: FakeCos, path: Path, gate: Gate) -> None:
+def test_a_waiting_task_can_be_paused_and_the_next_one_gets_its_slot(cos: FakeCos, path: Path, gate: Gate) -> None:
     cos.fault("multipart_upload", gate, times=2)
 
     async def main() -> None:
@@ -149,7 +149,7 @@ def test_a_restarted_task_comes_before_those_submitted_after_it(cos: FakeCos, pa
     assert list(cos.objects) == ["k0", "k1", "k2", "k3"]
 
 
-def test_a_small_file_begins_anew(cos: FakeCos, tmp_path: Path, gate: Gate) -> None:
+def test_a_small_file_begins_again(cos: FakeCos, tmp_path: Path, gate: Gate) -> None:
     cos.fault("put_object", gate)
 
     async def main() -> None:
@@ -165,7 +165,7 @@ def test_a_small_file_begins_anew(cos: FakeCos, tmp_path: Path, gate: Gate) -> N
 
 
 @pytest.mark.parametrize("damage", ["lost", "other"])
-def test_a_part_that_the_server_does_not_have_as_it_was_sent_is_sent_again(
+def test_a_part_that_differs_on_the_server_is_sent_again(
     cos: FakeCos, path: Path, gate: Gate, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     cos.fault("multipart_upload", gate, part=4)
@@ -190,7 +190,7 @@ def test_a_part_that_the_server_does_not_have_as_it_was_sent_is_sent_again(
     assert "1 of its parts are not on the server as sent" in caplog.text
 
 
-def test_where_the_server_has_forgotten_the_upload_it_begins_anew(cos: FakeCos, path: Path, gate: Gate) -> None:
+def test_an_upload_that_the_server_has_forgotten_begins_again(cos: FakeCos, path: Path, gate: Gate) -> None:
     cos.fault("multipart_upload", gate, part=4)
 
     async def main() -> None:
@@ -208,7 +208,7 @@ def test_where_the_server_has_forgotten_the_upload_it_begins_anew(cos: FakeCos, 
 
 
 @pytest.mark.parametrize("change", ["content", "size", "replaced"])
-def test_a_file_that_changed_while_it_was_paused_is_not_mixed_with_its_old_parts(
+def test_a_file_that_changed_during_a_pause_is_not_mixed_with_old_parts(
     cos: FakeCos, path: Path, gate: Gate, change: str
 ) -> None:
     cos.fault("multipart_upload", gate, part=4)
@@ -225,7 +225,7 @@ def test_a_file_that_changed_while_it_was_paused_is_not_mixed_with_its_old_parts
                 await task
             assert "was aborted" in caught.value.__notes__[0]
             assert not cos.uploads
-            # From the error it begins anew, with the file as it is.
+            # After the error, a restart begins again with the current file.
             assert await task.restart()
             assert (await task).verified
 
@@ -233,9 +233,7 @@ def test_a_file_that_changed_while_it_was_paused_is_not_mixed_with_its_old_parts
     assert cos.objects["k"].content == after
 
 
-def test_an_upload_that_is_paused_while_it_is_completed_is_done_when_it_is_restarted(
-    cos: FakeCos, path: Path, gate: Gate
-) -> None:
+def test_an_upload_paused_during_complete_succeeds_after_a_restart(cos: FakeCos, path: Path, gate: Gate) -> None:
     async def complete_and_hang(request: Any, proceed: Any) -> Any:
         proceed()
         return await gate(request, proceed)
@@ -258,9 +256,7 @@ def test_an_upload_that_is_paused_while_it_is_completed_is_done_when_it_is_resta
     assert cos.count("multipart_init") == 1
 
 
-def test_an_upload_that_is_cancelled_while_it_is_initiated_leaves_no_orphan(
-    cos: FakeCos, path: Path, gate: Gate
-) -> None:
+def test_an_upload_cancelled_during_initiate_leaves_no_orphan(cos: FakeCos, path: Path, gate: Gate) -> None:
     cos.fault("multipart_init", gate)
 
     async def main() -> None:
@@ -293,7 +289,7 @@ def test_the_files_md5_as_metadata_survives_a_pause(cos: FakeCos, path: Path, ga
     assert "x-cos-meta-md5" in cos.objects["k"].headers
 
 
-def test_pausing_twice_and_restarting_what_runs_changes_nothing(cos: FakeCos, path: Path, gate: Gate) -> None:
+def test_pausing_twice_or_restarting_a_running_task_changes_nothing(cos: FakeCos, path: Path, gate: Gate) -> None:
     cos.fault("multipart_upload", gate, times=2)
 
     async def main() -> None:
@@ -314,7 +310,7 @@ def test_pausing_twice_and_restarting_what_runs_changes_nothing(cos: FakeCos, pa
     run(main())
 
 
-def test_pause_restart_pause_before_anything_has_stopped_ends_paused(cos: FakeCos, path: Path, gate: Gate) -> None:
+def test_pause_restart_pause_in_quick_succession_ends_paused(cos: FakeCos, path: Path, gate: Gate) -> None:
     cos.fault("multipart_upload", gate, times=2)
     with cos.blocking_client() as client:
         task = client.submit_upload_file(BUCKET, "k", path, part_size=MIB, async_limit=2)
@@ -333,11 +329,11 @@ def test_pause_restart_pause_before_anything_has_stopped_ends_paused(cos: FakeCo
     assert sorted(set(sent(cos))) == list(range(1, PARTS + 1))
 
 
-# -- parts that are on the server, and progress that was shown ---------------------------------------------------------
+# -- parts on the server, and progress that was reported ---------------------------------------------------------------
 
 
 def cut_after_storing(gate: Gate) -> Do:
-    """The part is stored, and its response does not come before the gate opens."""
+    """Store the part, but delay its response until the gate opens."""
 
     async def do(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
         answer = proceed()
@@ -348,10 +344,10 @@ def cut_after_storing(gate: Gate) -> Do:
 
 @pytest.mark.parametrize("options", [{}, {"upload_add_meta_md5": True}])
 @pytest.mark.parametrize("failing", [True, False])
-def test_a_part_whose_response_was_cut_off_is_not_sent_again(
+def test_a_part_with_a_lost_response_is_not_sent_again(
     cos: FakeCos, path: Path, gate: Gate, failing: bool, options: dict[str, Any]
 ) -> None:
-    # Only one part fails: whether a second one was begun by then is a matter of chance.
+    # Only one part fails; a second one may or may not have begun by then.
     for part in (3,) if failing else (3, 4):
         cos.fault("multipart_upload", lose_answer if failing else cut_after_storing(gate), part=part)
 
@@ -382,7 +378,7 @@ def test_a_part_whose_response_was_cut_off_is_not_sent_again(
         ({}, content_of(SIZE)[2 * MIB : 3 * MIB - 1]),
     ],
 )
-def test_what_the_list_does_not_prove_is_sent_again(
+def test_a_part_that_the_list_does_not_prove_is_sent_again(
     cos: FakeCos, path: Path, gate: Gate, options: dict[str, Any], stored: bytes
 ) -> None:
     cos.fault("multipart_upload", gate, part=3)
@@ -402,7 +398,7 @@ def test_what_the_list_does_not_prove_is_sent_again(
 
 
 class EveryReport(ProgressMeter):
-    """Reports each time."""
+    """Reports every change, without an interval."""
 
     def __init__(self, total: int) -> None:
         super().__init__(total, interval_seconds=0)

@@ -1,4 +1,4 @@
-"""The transition table, whole."""
+"""The complete transition table."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ALLOWED = {
 
 
 @pytest.mark.parametrize(("now", "then"), list(itertools.product(STATES, STATES)))
-def test_each_step_is_allowed_or_not(now: TaskState, then: TaskState) -> None:
+def test_each_transition_is_allowed_or_refused(now: TaskState, then: TaskState) -> None:
     assert may(now, then) == ((now, then) in ALLOWED)
 
 
@@ -40,7 +40,7 @@ def test_every_state_is_in_the_table() -> None:
     assert set(TRANSITIONS) == set(STATES)
 
 
-def test_what_has_ended_has_no_slot() -> None:
+def test_an_ended_task_has_no_slot() -> None:
     assert not ACTIVE & ENDED
     assert {state for state in STATES if not TRANSITIONS[state]} == {"success", "canceled"}
 

@@ -1,4 +1,4 @@
-"""Who gets the next slot, and who leaves the list."""
+"""Which task gets the next slot, and which tasks leave the list."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def test_slots_are_given_in_the_order_of_submission() -> None:
     assert drain(table) == records
 
 
-def test_a_task_that_is_not_waiting_any_more_is_passed_over() -> None:
+def test_a_task_that_is_no_longer_waiting_is_skipped() -> None:
     table = TaskTable(keep=9)
     first, second, third = add(table, 3)
     first.state, third.state = "paused", "canceled"
     assert drain(table) == [second]
 
 
-def test_a_restarted_task_takes_its_old_place() -> None:
+def test_a_restarted_task_returns_to_its_old_place() -> None:
     table = TaskTable(keep=9)
     first, second, third = add(table, 3)
     assert table.next_waiting() is first
@@ -62,7 +62,7 @@ def test_a_restarted_task_takes_its_old_place() -> None:
     assert drain(table) == [first, second, third]
 
 
-def test_pausing_and_restarting_without_end_does_not_make_the_queue_longer() -> None:
+def test_repeated_pauses_and_restarts_do_not_grow_the_queue() -> None:
     table = TaskTable(keep=9)
     [record] = add(table)
     for _ in range(1000):
@@ -70,7 +70,7 @@ def test_pausing_and_restarting_without_end_does_not_make_the_queue_longer() -> 
     assert drain(table) == [record]
 
 
-def test_the_oldest_of_those_that_have_ended_leave_the_list() -> None:
+def test_the_oldest_ended_tasks_leave_the_list() -> None:
     table = TaskTable(keep=2)
     records = add(table, 5)
     removed = [gone for record in (3, 1, 4, 0) for gone in table.finished(records[record])]
@@ -80,7 +80,7 @@ def test_the_oldest_of_those_that_have_ended_leave_the_list() -> None:
         table.get("t4")
 
 
-def test_none_is_kept_when_none_is_to_be_kept() -> None:
+def test_with_a_limit_of_zero_no_ended_task_is_kept() -> None:
     table = TaskTable(keep=0)
     [record] = add(table)
     assert table.finished(record) == [record]
@@ -97,7 +97,7 @@ def test_a_failed_task_that_is_restarted_stays_in_the_list() -> None:
     assert list(table) == [first, third]
 
 
-def test_clearing_takes_out_what_has_ended_and_nothing_else() -> None:
+def test_clearing_removes_only_ended_tasks() -> None:
     table = TaskTable(keep=9)
     first, second, third = add(table, 3)
     table.finished(first)

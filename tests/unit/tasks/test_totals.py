@@ -1,4 +1,4 @@
-"""The sizes of files that were submitted on an event loop, which does not look at them."""
+"""Sizes of files that are submitted on an event loop, which must not call the file system."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.unit.fake_cos import BUCKET, FakeCos
 from tests.unit.tasks.gate import Gate
 
 
-def test_a_size_is_looked_up_in_any_thread_but_that_of_a_loop(tmp_path: Path) -> None:
+def test_a_size_is_looked_up_unless_the_thread_runs_a_loop(tmp_path: Path) -> None:
     path = tmp_path / "f"
     path.write_bytes(b"12345")
 
@@ -60,7 +60,7 @@ def test_a_batch_that_a_loop_submits_is_measured_by_a_thread(
             assert batch.total == 0
             await gate.come()
             await measured.wait()
-            assert batch.total == 25  # of those that wait, too
+            assert batch.total == 25  # also of waiting tasks
             gate.open()
             assert [result.error for result in await batch.result()] == [None] * 5
 

@@ -1,4 +1,4 @@
-"""Tasks against a COS in memory: submitting, callbacks and events, bodies, loops, threads and processes."""
+"""Tasks against an in-memory COS: submitting, callbacks, events, bodies, loops, threads and processes."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from tests.unit.tasks.uploads import SIZE, run, submit
 # -- submit ------------------------------------------------------------------------------------------------------------
 
 
-def test_submitting_returns_at_once_and_the_result_comes_later(cos: FakeCos, path: Path, gate: Gate) -> None:
+def test_submitting_returns_at_once_with_the_result_to_follow(cos: FakeCos, path: Path, gate: Gate) -> None:
     cos.fault("multipart_upload", gate, times=2)
 
     async def main() -> None:
         async with cos.client() as client:
             task = submit(client, path)
-            assert (task.state, task.loaded, task.total) == ("waiting", 0, 0)  # the loop does not look at the file
+            assert (task.state, task.loaded, task.total) == ("waiting", 0, 0)  # the loop does not read the file's size
             assert not cos.calls
             await gate.come(2)
             assert task.state == "uploading"
@@ -41,7 +41,7 @@ def test_submitting_returns_at_once_and_the_result_comes_later(cos: FakeCos, pat
     assert cos.objects["k"].content == content_of(SIZE)
 
 
-def test_waiting_for_a_result_can_be_limited_and_repeated(cos: FakeCos, path: Path, gate: Gate) -> None:
+def test_waiting_for_a_result_can_time_out_and_be_repeated(cos: FakeCos, path: Path, gate: Gate) -> None:
     cos.fault("multipart_upload", gate, times=9)
 
     async def main() -> None:
@@ -56,7 +56,7 @@ def test_waiting_for_a_result_can_be_limited_and_repeated(cos: FakeCos, path: Pa
     run(main())
 
 
-def test_a_wait_that_ends_says_of_which_task_and_how_far_it_is(cos: FakeCos, path: Path, gate: Gate) -> None:
+def test_a_timeout_names_the_task_and_its_progress(cos: FakeCos, path: Path, gate: Gate) -> None:
     cos.fault("multipart_upload", gate, part=2)
 
     async def main() -> None:
@@ -79,7 +79,7 @@ def test_a_wait_that_ends_says_of_which_task_and_how_far_it_is(cos: FakeCos, pat
         assert issubclass(cosxfer.TaskTimeoutError, expected)
 
 
-def test_a_wait_for_many_files_says_how_many_have_not_ended(cos: FakeCos, tmp_path: Path, gate: Gate) -> None:
+def test_a_timeout_of_many_files_says_how_many_are_unfinished(cos: FakeCos, tmp_path: Path, gate: Gate) -> None:
     cos.fault("put_object", gate, times=99)
     files: list[cosxfer.FileUpload] = [
         {"bucket": BUCKET, "key": key, "path": write(tmp_path / key, 5)} for key in "abcde"
@@ -113,7 +113,7 @@ def test_a_wait_for_many_files_says_how_many_have_not_ended(cos: FakeCos, tmp_pa
 
 
 @pytest.mark.parametrize("timeout", ["1", True, b"1", [1], float("nan")])
-def test_a_time_out_that_is_no_number_is_refused(cos: FakeCos, path: Path, timeout: Any) -> None:
+def test_a_timeout_that_is_no_number_is_refused(cos: FakeCos, path: Path, timeout: Any) -> None:
     with cos.blocking_client() as client:
         task = client.submit_upload_file(BUCKET, "k", path)
         batch = client.submit_upload_files([])
@@ -123,7 +123,7 @@ def test_a_time_out_that_is_no_number_is_refused(cos: FakeCos, path: Path, timeo
         task.result()
 
 
-def test_asking_again_and_again_leaves_nobody_waiting(cos: FakeCos, path: Path, gate: Gate) -> None:
+def test_repeated_timeouts_leave_no_waiter_behind(cos: FakeCos, path: Path, gate: Gate) -> None:
     cos.fault("multipart_upload", gate, times=9)
     with cos.blocking_client() as client:
         task = client.submit_upload_file(BUCKET, "k", path, part_size=MIB)
@@ -169,9 +169,7 @@ def test_cancelling_the_wait_for_a_result_does_not_cancel_the_task(cos: FakeCos,
         (lambda c, p: c.off("list-updates", print), "event"),
     ],
 )
-def test_what_can_never_work_is_refused_at_once_and_makes_no_task(
-    cos: FakeCos, path: Path, call: Any, name: str
-) -> None:
+def test_an_invalid_call_is_refused_at_once_and_creates_no_task(cos: FakeCos, path: Path, call: Any, name: str) -> None:
     with cos.blocking_client() as client:
         with pytest.raises(cosxfer.UsageError) as caught:
             call(client, path)
@@ -213,7 +211,7 @@ def test_files_and_parts_in_flight_are_bounded_by_the_product_of_both_limits(cos
         async with cos.client(file_parallel_limit=3, concurrency=2) as client:
             tasks = [client.submit_upload_file(BUCKET, f"k{n}", path, part_size=MIB) for n in range(10)]
             await gate.come(6)
-            # All that may run does, and waits at the gate: nothing else is on its way.
+            # As many as allowed are running and wait at the gate; no other request is being sent.
             assert [task.state for task in tasks] == 3 * ["uploading"] + 7 * ["waiting"]
             assert gate.inside == 6
             gate.open()
@@ -252,7 +250,7 @@ def test_on_task_ready_is_called_in_the_callers_own_thread(cos: FakeCos, path: P
     assert seen == [threading.current_thread()]
 
 
-def test_events_tell_every_change_in_order_and_carry_only_the_task(cos: FakeCos, path: Path, gate: Gate) -> None:
+def test_events_report_every_change_in_order(cos: FakeCos, path: Path, gate: Gate) -> None:
     cos.fault("multipart_upload", gate, part=3)
     events: list[cosxfer.TaskEvent] = []
     with cos.blocking_client(max_finished_tasks=0) as client:
@@ -281,7 +279,7 @@ def test_events_tell_every_change_in_order_and_carry_only_the_task(cos: FakeCos,
     assert (last.loaded, last.total, last.percent, last.hash_percent, last.error) == (SIZE, SIZE, 1.0, 1.0, None)
 
 
-def test_after_off_nothing_more_is_told(cos: FakeCos, path: Path) -> None:
+def test_after_off_a_listener_is_not_called(cos: FakeCos, path: Path) -> None:
     first: list[object] = []
     second: list[object] = []
     with cos.blocking_client() as client:
@@ -299,7 +297,7 @@ def test_after_off_nothing_more_is_told(cos: FakeCos, path: Path) -> None:
     assert count == len(second) > 0
 
 
-def test_what_had_happened_before_off_is_told_all_the_same(cos: FakeCos, path: Path) -> None:
+def test_events_before_off_are_still_delivered(cos: FakeCos, path: Path) -> None:
     go_on, told = threading.Event(), threading.Event()
 
     def slow(event: cosxfer.TaskEvent) -> None:
@@ -345,7 +343,7 @@ def test_a_raising_listener_stops_neither_uploads_nor_other_listeners(
     assert "mine" in caplog.text
 
 
-def test_the_last_report_is_out_when_the_result_is_there(cos: FakeCos, path: Path) -> None:
+def test_the_last_report_is_delivered_before_the_result(cos: FakeCos, path: Path) -> None:
     sending: list[cosxfer.Progress] = []
     hashing: list[cosxfer.Progress] = []
     with cos.blocking_client() as client:
@@ -354,7 +352,7 @@ def test_the_last_report_is_out_when_the_result_is_there(cos: FakeCos, path: Pat
         assert (hashing[0].loaded, hashing[-1].loaded) == (0, SIZE)
 
 
-def test_progress_after_a_restart_begins_with_what_is_there(cos: FakeCos, path: Path, gate: Gate) -> None:
+def test_progress_after_a_restart_begins_with_the_kept_parts(cos: FakeCos, path: Path, gate: Gate) -> None:
     cos.fault("multipart_upload", gate, part=4)
     reports: list[cosxfer.Progress] = []
     with cos.blocking_client() as client:
@@ -404,7 +402,7 @@ def test_a_body_that_can_be_read_only_once_cannot_be_paused(cos: FakeCos, gate: 
 # -- loops, threads, processes -----------------------------------------------------------------------------------------
 
 
-def test_a_client_on_another_event_loop_is_told_so(cos: FakeCos, path: Path) -> None:
+def test_a_client_on_another_event_loop_is_an_error(cos: FakeCos, path: Path) -> None:
     client = cos.client()
 
     async def use() -> None:
@@ -423,7 +421,7 @@ def test_a_client_on_another_event_loop_is_told_so(cos: FakeCos, path: Path) -> 
     assert len(cos.calls) == 1
 
 
-def test_an_async_client_without_an_event_loop_is_told_so(cos: FakeCos, path: Path) -> None:
+def test_an_async_client_without_an_event_loop_is_an_error(cos: FakeCos, path: Path) -> None:
     with pytest.raises(cosxfer.CosxferError, match="from its event loop only"):
         cos.client().submit_upload_file(BUCKET, "k", path)
 
@@ -452,7 +450,7 @@ def test_the_blocking_client_works_while_an_event_loop_runs_in_this_thread(cos: 
     run(cell())
 
 
-def test_after_a_fork_every_call_of_the_queue_says_so_and_none_hangs(cos: FakeCos, path: Path, gate: Gate) -> None:
+def test_after_a_fork_every_call_of_the_queue_raises_and_none_hangs(cos: FakeCos, path: Path, gate: Gate) -> None:
     cos.fault("multipart_upload", gate, times=9)
     client = cos.blocking_client()
     task = client.submit_upload_file(BUCKET, "k", path, part_size=MIB)
@@ -472,7 +470,7 @@ def test_after_a_fork_every_call_of_the_queue_says_so_and_none_hangs(cos: FakeCo
         task.cancel,
     ]
     reading, writing = os.pipe()
-    # As if another thread were in the middle of something: nobody gives these locks back in the child.
+    # Simulate a fork while another thread holds these locks; nothing releases them in the child.
     locks = [client._client._transfers.queue._board.lock, client._loop._lock]
     for lock in locks:
         lock.acquire()
@@ -500,12 +498,12 @@ def test_after_a_fork_every_call_of_the_queue_says_so_and_none_hangs(cos: FakeCo
     client.close()
 
 
-def test_a_task_goes_on_when_its_client_is_forgotten(cos: FakeCos, path: Path) -> None:
+def test_a_task_continues_if_its_client_is_unreferenced(cos: FakeCos, path: Path) -> None:
     task = cos.blocking_client().submit_upload_file(BUCKET, "k", path, part_size=MIB)
     assert task.result(30).verified
 
 
-def test_a_lost_answer_to_complete_is_still_resolved(cos: FakeCos, path: Path) -> None:
+def test_a_lost_response_to_complete_is_still_resolved(cos: FakeCos, path: Path) -> None:
     cos.fault("multipart_complete", lose_answer)
     with cos.blocking_client() as client:
         assert client.submit_upload_file(BUCKET, "k", path, part_size=MIB).result().verified

@@ -1,4 +1,4 @@
-"""What the tests of tasks against a COS in memory share."""
+"""Helpers for the tests of tasks against an in-memory COS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A wire without sockets: the test decides how each exchange ends, and sees what the transport asks for."""
+"""A wire without sockets. The test decides how each exchange ends, and sees the transport's calls."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class FakeSocket:
 
 
 class FakeIoThread:
-    """Passes on what `Wire` posts. Its file descriptor is a pipe, so the event loop calls `drain`."""
+    """Delivers the results that `Wire` posts. Its file descriptor is a pipe, so the event loop calls `drain`."""
 
     def __init__(self, at: Wire) -> None:
         self.at = at
@@ -113,7 +113,7 @@ class FakeIoThread:
 
 
 class Wire:
-    """What the transport has asked for, and how it goes on."""
+    """Records the transport's calls, and controls their results."""
 
     def __init__(self) -> None:
         self.exchanges: list[FakeExchange] = []
@@ -121,7 +121,7 @@ class Wire:
         self.targets: list[Target] = []
         self.http2 = False
         self.refusals: deque[BaseException] = deque()
-        """What the next attempts to connect raise."""
+        """Errors for the next attempts to connect."""
         self.hold: asyncio.Event | None = None
         """If set, connecting waits for it."""
         self.on_submit: Callable[[FakeExchange], None] = self.end
@@ -139,7 +139,7 @@ class Wire:
         return self.connections[-1]
 
     def end(self, exchange: FakeExchange, result: str = "OK", **fields: Any) -> None:
-        """The exchange ends with ``result``."""
+        """End the exchange with ``result``."""
         exchange.done = True
         exchange.result = getattr(wire, result)
         exchange.reusable = result == "OK"
@@ -154,13 +154,13 @@ class Wire:
         exchange.connection.io_thread.post(name, exchange, *arguments)
 
     def script(self, *results: str, **fields: Any) -> None:
-        """How the next exchanges end, one after another; the last one repeats."""
+        """Results of the next exchanges, in order; the last one repeats."""
         left = deque(results)
         self.on_submit = lambda exchange: self.end(exchange, left.popleft() if len(left) > 1 else left[0], **fields)
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> Wire:
-    """Let `NativeTransport` use a fake wire."""
+    """Make `NativeTransport` use a fake wire."""
     fake = Wire()
     names = {name: getattr(wire, name) for name in RESULTS}
     module = SimpleNamespace(

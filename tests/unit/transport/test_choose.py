@@ -1,4 +1,4 @@
-"""Which transport a client gets."""
+"""The choice of a client's transport."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_httpx_is_used_if_requested() -> None:
     assert isinstance(choose_transport("httpx", config()), HttpxTransport)
 
 
-def test_a_transport_of_the_callers_is_kept() -> None:
+def test_the_callers_transport_is_used() -> None:
     mine = MemoryTransport(lambda request, body: HttpResponse(status=200, headers={}))
     assert choose_transport(mine, config()) is mine
 
@@ -53,7 +53,7 @@ def test_a_transport_of_the_callers_is_kept() -> None:
         ("ALL_PROXY", "a.example"),
     ],
 )
-def test_a_proxy_for_the_endpoint_means_httpx_and_is_said_once(
+def test_a_proxy_for_the_endpoint_selects_httpx_and_is_logged_once(
     name: str, endpoint: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv(name, "http://127.0.0.1:1")
@@ -88,13 +88,13 @@ def test_without_a_relevant_proxy_the_native_transport_is_used_directly(
     ],
 )
 @pytest.mark.parametrize("limit", [None, 1e6])
-def test_hosts_that_no_proxy_may_divide_are_decided_one_by_one(
+def test_if_no_proxy_exempts_some_hosts_each_host_is_decided(
     no_proxy: str, kind: str, limit: float | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", no_proxy)
     caplog.set_level(logging.INFO, "cosxfer")
-    # Each transport has a limit of its own, so one of them has to send it all.
+    # Each transport has its own rate limit, so one transport must send everything.
     because_of_limit = kind == "ByOrigin" and limit is not None and is_built()
     if because_of_limit or not is_built():
         kind = "HttpxTransport"
@@ -102,7 +102,7 @@ def test_hosts_that_no_proxy_may_divide_are_decided_one_by_one(
     assert ("max_bytes_per_second" in caplog.text) == because_of_limit
 
 
-def test_what_is_not_built_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_missing_native_build_is_reported(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(choose, "is_built", lambda: False)
     caplog.set_level(logging.INFO, "cosxfer")
     assert isinstance(choose_transport("auto", config()), HttpxTransport)

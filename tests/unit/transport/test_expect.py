@@ -1,4 +1,4 @@
-"""The exchange with Expect: 100-continue, against servers that say what the script says."""
+"""The exchange with Expect: 100-continue, against scripted servers."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_a_response_in_the_middle_of_the_body_is_read() -> None:
     try:
         response, _, _ = asyncio.run(exchange(script, body=[BODY] * 20, content_length=20 * len(BODY)))
     except TransportError:
-        pass  # the reset may overtake the answer: then it is lost
+        pass  # the reset may overtake the response, which is then lost
     else:
         assert response.status == 403
 
@@ -153,7 +153,7 @@ def test_a_server_that_falls_silent_times_out() -> None:
         asyncio.run(exchange(script, wait_seconds=0.5))
 
 
-def test_what_the_body_raises_comes_through() -> None:
+def test_an_exception_of_the_body_is_raised_unchanged() -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(CONTINUE)
         await reader.read()

@@ -19,7 +19,7 @@ Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 async def ask(script: Script, **given: object) -> HttpResponse:
-    """Send one request to a server that does what ``script`` says."""
+    """Send one request to a server that runs ``script``."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -136,7 +136,7 @@ def test_a_request_that_ends_during_the_tls_handshake_closes_its_connection(end:
         await transport.aclose()
         server.close()
 
-    # The garbage collector would close it too, some time.
+    # The garbage collector would close it too, but later.
     gc.disable()
     try:
         asyncio.run(asyncio.wait_for(main(), 30))
@@ -179,7 +179,7 @@ def test_a_running_request_ends_when_the_client_is_closed(expect_continue: bool)
     asyncio.run(asyncio.wait_for(main(), 30))
 
 
-def test_a_path_is_sent_as_it_is() -> None:
+def test_a_path_is_sent_unchanged() -> None:
     seen: list[bytes] = []
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -208,7 +208,7 @@ def test_a_body_is_sent_whole_and_counted() -> None:
     assert sum(counted) == 3 * len(body)
 
 
-def test_what_was_sent_of_a_broken_request_is_taken_back() -> None:
+def test_the_bytes_of_a_broken_request_are_subtracted() -> None:
     counted: list[int] = []
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -268,7 +268,7 @@ def test_a_closed_transport_sends_nothing() -> None:
 
 
 @pytest.mark.parametrize("kind", [ValueError, OSError, RuntimeError])
-def test_what_the_body_raises_comes_through_unchanged(kind: type[Exception]) -> None:
+def test_an_exception_of_the_body_is_raised_unchanged(kind: type[Exception]) -> None:
     async def body() -> AsyncIterator[bytes]:
         yield b"x"
         raise kind("of the body")

@@ -1,4 +1,4 @@
-"""What the native transport decides: connections, repetition by itself, errors. The wire is a fake."""
+"""Decisions of the native transport, on a fake wire: connections, automatic retries and errors."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def pieces(*given: bytes) -> AsyncIterator[bytes]:
         yield piece
 
 
-# -- repetition by itself ----------------------------------------------------------------------------------------------
+# -- automatic retries -------------------------------------------------------------------------------------------------
 
 
 def test_a_request_that_no_server_acted_on_is_sent_again_on_another_connection(wire: Wire) -> None:
@@ -199,7 +199,7 @@ def test_a_request_that_waits_gets_the_connection_that_is_free_first(wire: Wire)
     async def test(transport: NativeTransport) -> None:
         first = asyncio.create_task(transport.send(request()))
         await until(lambda: wire.exchanges)
-        wire.hold = asyncio.Event()  # no second connection comes
+        wire.hold = asyncio.Event()  # no second connection is opened
         second = asyncio.create_task(transport.send(request()))
         await until(lambda: len(wire.targets) == 2)
         wire.end(wire.exchanges[0])
@@ -225,7 +225,7 @@ def test_an_error_of_connecting_reaches_all_that_wait_if_there_is_no_connection(
         wire.hold.set()
         errors = await asyncio.gather(*sending, return_exceptions=True)
         assert all(isinstance(error, ConnectError) and not error.retryable for error in errors)
-        assert len({id(error) for error in errors}) == 3  # an exception belongs to one call
+        assert len({id(error) for error in errors}) == 3  # each call gets its own exception
 
     run(test)
 
@@ -316,7 +316,7 @@ def test_when_the_limits_grow_requests_that_wait_get_connections_at_once(wire: W
 
 
 def test_the_wait_for_a_connection_ends_if_no_peer_takes_streams(wire: Wire) -> None:
-    """All connections are there, and no request is under way whose end could end the wait."""
+    """All connections are open, and no running request could end the wait."""
     wire.http2 = True
     wire.on_submit = lambda exchange: None
 
@@ -361,7 +361,7 @@ def test_each_end_is_an_error_of_its_kind(wire: Wire, result: str, why: str, kin
         with pytest.raises(TransportError, match=text) as caught:
             await transport.send(request(stall_timeout_seconds=7))
         assert type(caught.value) is kind
-        assert caught.value.url == "http://cos.example/k"  # without the query, which may hold a signature
+        assert caught.value.url == "http://cos.example/k"  # without the query, which may contain a signature
         assert caught.value.retryable == (kind is not ConnectError)
 
     run(test)

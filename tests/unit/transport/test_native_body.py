@@ -1,4 +1,4 @@
-"""How a request body reaches the I/O thread: by its address, or read piece by piece."""
+"""How the I/O thread gets a request body: by its address, or piece by piece."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_a_body_is_read_a_bounded_way_ahead_of_the_sending() -> None:
         fed.exchange.done = True
         fed.room.set()
         await fed.task
-        assert len(seen) == 5  # nobody takes more
+        assert len(seen) == 5  # no more is consumed
         assert not fed.exchange.complete
         fed.end()
 

@@ -1,4 +1,4 @@
-"""How the variables of the environment are read."""
+"""Reading the proxy variables of the environment."""
 
 from __future__ import annotations
 
@@ -102,13 +102,13 @@ def test_a_cgi_script_does_not_take_a_header_for_a_proxy(monkeypatch: pytest.Mon
         ("2001:db8::1", "2001:db8::10", False),
     ],
 )
-def test_what_no_proxy_names(monkeypatch: pytest.MonkeyPatch, no_proxy: str, host: str, past: bool) -> None:
+def test_the_entries_of_no_proxy(monkeypatch: pytest.MonkeyPatch, no_proxy: str, host: str, past: bool) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy:1")
     monkeypatch.setenv("NO_PROXY", no_proxy)
     assert where(host) == ("" if past else "proxy:1")
 
 
-def test_it_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy:1")
     proxies = Proxies()
     monkeypatch.setenv("NO_PROXY", "*")
@@ -128,7 +128,7 @@ def test_it_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
         "http://{bucket}.cos.{region}.myqcloud.com",
     ],
 )
-def test_whether_all_hosts_of_a_client_go_the_same_way(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+def test_whether_all_hosts_of_a_client_use_the_same_route(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy:1")
     fillings = [(bucket, region) for bucket in ("a-1", "b-2") for region in ("1", "ap-guangzhou", "ap-beijing")]
     hosts = [endpoint.replace("{bucket}", bucket).replace("{region}", region) for bucket, region in fillings]
@@ -176,7 +176,7 @@ def test_an_invalid_address_is_reported_elsewhere(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_systems_settings_are_used_if_the_environment_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on macOS, whose settings have their own exceptions."""
+    """Settings with their own list of exceptions, as on macOS."""
     monkeypatch.setattr("cosxfer.transport.proxies.getproxies", lambda: {"https": "http://system:1"})
     monkeypatch.setattr("cosxfer.transport.proxies.proxy_bypass", lambda host: host == "here")
     assert (where("there"), where("here")) == ("system:1", "")

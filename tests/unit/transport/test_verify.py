@@ -1,4 +1,4 @@
-"""What ``verify`` and the environment can name, and what is refused before anything is sent."""
+"""Values of ``verify`` and of the environment that are accepted, or refused before anything is sent."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_an_environment_that_names_nothing_usable_is_refused(
     assert context_of(ClientConfig()).verify_mode == ssl.CERT_REQUIRED
 
 
-def test_a_context_of_the_callers_own_is_used_as_it_is() -> None:
+def test_the_callers_context_is_used_unchanged() -> None:
     context = ssl.create_default_context()
     context.check_hostname = False
     assert context_of(ClientConfig(verify=context)) is context
