@@ -1,7 +1,6 @@
 #!/bin/sh
-# Everything that `make` needs, on a fresh Debian machine or on one that has it all: system packages where they are
-# missing (by apt, as root or with sudo), a virtual environment in .venv, the pinned Python packages, the extension.
-# Quick when run again: each step is skipped while what it depends on has not changed.
+# Installs everything that `make` needs on Debian: missing system packages (by apt, as root or with sudo), a virtual
+# environment in .venv, the pinned Python packages, and the extension. It skips each step whose inputs have not changed.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -25,7 +24,7 @@ else
     need python3-dev
 fi
 command -v cc >/dev/null 2>&1 || need gcc
-# Without these two the native transport is left out, and httpx serves in its place.
+# Without these two, the native transport is not built and httpx is used instead.
 command -v pkg-config >/dev/null 2>&1 || useful="$useful pkg-config"
 pkg-config --exists libnghttp2 2>/dev/null || useful="$useful libnghttp2-dev"
 echo "#include <stdio.h>" | cc -E - >/dev/null 2>&1 || need libc6-dev
@@ -55,7 +54,7 @@ deps=$(cat pyproject.toml .ci/constraints.txt .ci/build_tools.py .ci/setup.sh | 
 if [ ! -x $VENV/bin/python ] || [ "$(cat $VENV/.deps 2>/dev/null)" != "$deps" ]; then
     say "Python packages into $VENV"
     [ -x $VENV/bin/python ] || "$PYTHON" -m venv $VENV
-    # The build tools first: they build what has no wheel, and the extension, without isolation. pip refuses each file whose
+    # First the build tools, to build packages without a wheel, and the extension, without isolation. pip refuses a file whose
     # hash is not in the list. Without --use-pep517, pip before 23.1 runs "setup.py install" (Debian 12 has 23.0.1).
     $VENV/bin/python .ci/build_tools.py .ci/constraints.txt >$VENV/build-tools.txt
     pip="$VENV/bin/pip install -q --disable-pip-version-check --no-deps --no-build-isolation --use-pep517"

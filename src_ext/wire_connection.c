@@ -154,7 +154,7 @@ void wire_connection_read(wire_connection *c)
         } else if (n == WIRE_IO_END) {
             input_end(c, 1, "the server closed the connection");
         } else {
-            /* The server's reason says more than our failed write: in TLS 1.3 a refused certificate shows only now. */
+            /* The server's reason is more precise than our failed write: in TLS 1.3 a refused certificate shows only now. */
             if (c->write_broken && n == WIRE_IO_ERROR && why[0])
                 c->why[0] = 0;
             input_end(c, 0, n == WIRE_IO_CUT ? "the server closed the connection" : why);

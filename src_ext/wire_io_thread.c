@@ -217,8 +217,8 @@ static void tick(wire_io_thread *io)
     tell_unacknowledged(io, unacknowledged);
 }
 
-/* Gives one turn to each connection in the ready list. A connection that is not finished goes to the end of the next
- * round. */
+/* Gives one turn to each connection in the ready list. A connection with more to do goes to the end of the list for the
+ * next round. */
 static void serve_ready(wire_io_thread *io)
 {
     wire_connection *c = io->ready;
@@ -235,7 +235,7 @@ static void serve_ready(wire_io_thread *io)
     }
 }
 
-/* Lets connections send that wait for the rate limit: the one that waited longest first. After its turn it goes to the
+/* Lets connections that wait for the rate limit send, the longest waiting first. After its turn a connection goes to the
  * end of the queue. */
 static void give_turns(wire_io_thread *io)
 {

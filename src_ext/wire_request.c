@@ -269,7 +269,7 @@ void wire_request_finish(wire_request *r, int result, const char *why)
         }
         wire_request_report_sent(r);
         if (c->paused && !c->dead) {
-            /* The caller may use what it has long after this. The next request must not wait for that. */
+            /* The caller may keep the body for a long time. The next request must not wait for that. */
             c->paused = 0;
             c->unread = 1;
             wire_schedule_ready(c);

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Debian's Chromium, for the tests of the upload page (`make test-deep`). Quick when it is there.
+# Installs Debian's Chromium, for the tests of the upload page (`make test-deep`), if it is missing.
 set -eu
 command -v chromium >/dev/null 2>&1 && exit 0
 if ! command -v apt-get >/dev/null 2>&1; then

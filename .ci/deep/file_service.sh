@@ -8,7 +8,7 @@ cd "$root/src_ext"
 gcc "-fsanitize=$1" -fno-sanitize-recover=all -g -O1 -std=gnu11 -pthread -Wall -Wextra -Werror -I. small_file.c \
     file_service.c ../tests/native/file_service_test.c -o "$out"
 export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
-# With more randomness of addresses than it was built for, ThreadSanitizer refuses to start.
+# ThreadSanitizer refuses to start if the kernel randomizes more address bits than it supports.
 if setarch -R true 2>/dev/null; then
     exec setarch -R "$out" "${2:-400}"
 fi

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Fuzzes the parser of HTTP/1.1 responses and the whole I/O thread (HTTP/1.1 and HTTP/2, plain and with a session in between),
-# led by coverage (libFuzzer), under AddressSanitizer and UndefinedBehaviorSanitizer. Installs clang where it is missing
-# (Debian, as root or with sudo); where that cannot be done, seeds are damaged without guidance.
-# Usage: wire_guided.sh [SECONDS [FOLDER]]: for each of the two, and where to keep what was found (build/fuzz).
+# Fuzzes the parser of HTTP/1.1 responses and the whole I/O thread (HTTP/1.1 and HTTP/2, with and without a TLS session),
+# guided by coverage (libFuzzer), under AddressSanitizer and UndefinedBehaviorSanitizer. Installs clang if it is missing
+# (Debian, as root or with sudo). If that fails, the seeds are damaged without guidance.
+# Usage: wire_guided.sh [SECONDS [FOLDER]]: seconds for each target, and the folder for the findings (build/fuzz).
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 seconds=${1:-30}
@@ -10,7 +10,7 @@ out=${2:-$root/build/fuzz}
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 
-# Newest first; libFuzzer is a package of its own.
+# Newest first. libFuzzer is in a separate package.
 clang=""
 find_clang() {
     for name in clang $(printf 'clang-%s ' 19 18 17 16 15 14); do
@@ -52,7 +52,7 @@ cd "$out"
 for target in parser io-thread; do
     if [ -n "$clang" ]; then
         mkdir -p "found-$target"
-        # libFuzzer leaves the input that ended it in crash-….
+        # libFuzzer writes the input that crashed to crash-….
         "./fuzz-$target" -max_total_time="$seconds" -max_len=1024 -timeout=60 -print_final_stats=1 -verbosity=0 \
             "found-$target" "$target" 2>"$target.log" || {
             tail -60 "$target.log"

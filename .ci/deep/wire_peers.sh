@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the servers that tests/functional/test_peers_servers.py talks to, and the proxies of test_proxies_servers.py, where
-# they are missing (Debian, as root or with sudo). None of them is started, or kept, by this.
+# Installs the servers of tests/functional/test_peers_servers.py and the proxies of test_proxies_servers.py, if they are
+# missing (Debian, as root or with sudo). It starts none of them.
 set -eu
 missing=""
 have() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ]; }
@@ -14,6 +14,6 @@ have microsocks || missing="$missing microsocks"
 sudo=""
 [ "$(id -u)" = 0 ] || sudo="sudo"
 $sudo apt-get update -qq
-# A policy that starts no service at installation, so that no port is taken.
+# This policy prevents services from starting at installation, so that no port is used.
 # shellcheck disable=SC2086 # a list of words
 DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null

@@ -1,13 +1,12 @@
 #!/bin/sh
-# Runs the tests that play servers against the native transport, and those that drive its I/O thread, built with
-# AddressSanitizer and UndefinedBehaviorSanitizer. Usage: wire_sanitize.sh PYTHON. What it builds goes to
-# build/sanitized-wire/.
+# Runs the tests of the native transport against scripted servers, and those that drive its I/O thread, built with
+# AddressSanitizer and UndefinedBehaviorSanitizer. Usage: wire_sanitize.sh PYTHON. Builds in build/sanitized-wire/.
 set -eu
 python=$1
 root=$(cd "$(dirname "$0")/../.." && pwd)
 copy=$root/build/sanitized-wire
 
-# A copy of the package. The hashing kernels are left out: compiling them takes minutes, and they have tests of their own.
+# A copy of the package, without the hashing kernels: compiling them takes minutes, and they have their own tests.
 rm -rf "$copy"
 mkdir -p "$copy/tests/functional" "$copy/tests/native" "$copy/src_ext"
 cp -r "$root/cosxfer" "$root/setup.py" "$root/pyproject.toml" "$root/LICENSE" "$copy/"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs the wire, with its I/O thread and a caller, under ThreadSanitizer: the fuzzer's target on damaged seeds.
-# Usage: wire_threads.sh [SECONDS]. What it builds goes to build/threads/.
+# Usage: wire_threads.sh [SECONDS]. Builds in build/threads/.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 out=$root/build/threads
@@ -14,7 +14,7 @@ gcc -fsanitize=thread -g -O1 -std=gnu11 -Wall -Wextra -Werror -I. -Dclock_gettim
     -o "$out/wire-threads" # all files but wire_tls.c
 cd "$out"
 export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
-# With more randomness of addresses than it was built for, it refuses to start; where that may not be turned off, it is tried.
+# ThreadSanitizer refuses to start with too much address randomization. If that cannot be turned off, try anyway.
 if setarch -R true 2>/dev/null; then
     exec setarch -R ./wire-threads io-thread "${1:-40}"
 fi

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the package as it is built where something is missing, into a folder of its own, and uploads with it.
-# Usage: without.sh PYTHON nghttp2|compiler. What it builds goes to build/without-….
+# Builds the package without a dependency, installs it into a separate folder, and uploads with it.
+# Usage: without.sh PYTHON nghttp2|compiler. Builds in build/without-….
 set -eu
 python=$1
 missing=$2

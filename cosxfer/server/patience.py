@@ -1,7 +1,7 @@
-"""How long a client of HTTP/2 may keep the server waiting; granian has no limits of its own for that.
+"""Timeouts for HTTP/2 clients that keep the server waiting, because granian has none.
 
-A client may pause inside a body, that of its request or that of its response. A connection without a request under way
-ends after a while, whatever arrives on it: heads that never end, pings, settings.
+A client may pause for a limited time inside the body of a request or response. A connection without a running request
+is closed after a while, no matter what arrives on it: endless heads, pings or settings.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 from cosxfer.server.http1 import App
 
 PAUSE_SECONDS = 120.0
-"""How long a client may send no byte of a request's body, or take none of a response's."""
+"""How long a client may send nothing of a request's body, or read nothing of a response's."""
 IDLE_SECONDS = 120.0
-"""How long a connection may be without a request under way."""
+"""How long a connection may be without a running request."""
 
 SWEEP_SECONDS = 1.0
-"""Between two looks at what waits."""
+"""Time between two checks of the timeouts."""
 
 Address = tuple[str, int]
 
@@ -52,7 +52,7 @@ class Patience:
                 connection.since = time.monotonic()
 
     def watch(self, address: Address, cut: Callable[[], object]) -> Callable[[], None]:
-        """Call ``cut`` once the connection of the client at ``address`` is idle for too long.
+        """Call ``cut`` when the connection of the client at ``address`` has been idle for too long.
 
         Returns a function that ends the watch. Both are for the event loop's thread.
         """
@@ -83,7 +83,7 @@ class Patience:
 
 
 class _Request:
-    """A request under way, and since when it waits for its client."""
+    """A running request, and since when it waits for its client."""
 
     __slots__ = ("_receive", "_send", "_since", "_task", "_too_long")
 
@@ -115,12 +115,12 @@ class _Request:
             self._task.cancel()
 
     def took_too_long(self) -> bool:
-        """Whether it was cancelled here, which is over then."""
+        """Whether this watch cancelled the request. Forgets the cancellation."""
         return self._too_long and self._task is not None and self._task.uncancel() == 0
 
 
 class _Connection:
-    """A connection, and since when it has no request under way."""
+    """A connection, and since when it has no running request."""
 
     __slots__ = ("_cut", "since", "under_way")
 

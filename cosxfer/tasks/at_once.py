@@ -1,6 +1,6 @@
-"""A task that runs at once, in the asyncio task of its caller: it is in the list like the others, and takes no slot.
+"""Runs a task at once, in the asyncio task of its caller. It is in the list like other tasks, but needs no slot.
 
-What pauses or cancels it cancels the caller's asyncio task, as `asyncio.timeout` does, and takes that back here.
+Pausing or cancelling it cancels the caller's asyncio task, as `asyncio.timeout` does. The cancellation is undone here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ R = TypeVar("R")
 
 
 async def run_at_once(queue: TaskQueue, record: TaskRecord[R], *, keep: bool) -> R:
-    """Run the task and return its result; raises its error, and `TaskCanceledError` if it is cancelled.
+    """Run the task and return its result. Raises its error, or `TaskCanceledError` if it is cancelled.
 
     If it is paused, this waits until it is restarted, which puts it into the queue. ``keep`` says whether it can be
     restarted after an error.
@@ -52,12 +52,12 @@ async def run_at_once(queue: TaskQueue, record: TaskRecord[R], *, keep: bool) ->
 
 
 async def _cleaned_up(queue: TaskQueue, record: TaskRecord[Any]) -> None:
-    """Wait until the parts of a cancelled stream are deleted, so that they are when the caller goes on."""
+    """Wait until the parts of a cancelled stream are deleted, before the caller continues."""
     stopped = queue.stopped(record)
     if stopped is not None:
         await asyncio.wait([asyncio.wrap_future(stopped)], timeout=CLEAN_UP_SECONDS)
 
 
 def _take_back(record: TaskRecord[Any], caller: asyncio.Task[Any]) -> int:
-    """Take back the queue's own cancellation of ``caller``, if there was one; returns how many others there are."""
+    """Undo the queue's own cancellation of ``caller``, if there was one. Returns the number of other cancellations."""
     return caller.uncancel() if record.cut else caller.cancelling()

@@ -1,4 +1,4 @@
-"""Many files as one call: their tasks, their common progress, and what became of each."""
+"""Many files in one call: their tasks, their common progress, and the outcome of each file."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ OnFileFinish = Callable[[Exception | None, UploadResult | None, FileUpload], Non
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileResult:
-    """What became of one file: either an error or a result."""
+    """The outcome of one file: either an error or a result."""
 
     error: Exception | None
     result: UploadResult | None
     options: FileUpload
-    """What was asked for, as it was given."""
+    """The options of the file, as the caller gave them."""
 
 
 class RefusedJob:
-    """A file that cannot be uploaded, in the queue like the others: its task ends with the reason."""
+    """The job of a file that cannot be uploaded. Its task is in the queue like the others and fails with the reason."""
 
     __slots__ = ("_error",)
 
@@ -57,16 +57,16 @@ class RefusedJob:
         return 1
 
     async def run(self, *, on_hash_progress: Report | None, on_progress: Report | None) -> UploadResult:
-        """Say why."""
+        """Raise the reason."""
         raise self._error
 
     async def abort(self) -> tuple[bool, str]:
-        """Nothing was begun."""
+        """Nothing is on the server, so there is nothing to delete."""
         return True, "nothing was left on the server"
 
 
 class BatchRecord:
-    """The files of one call. What is told to it comes under the queue's lock, or before it is used by others."""
+    """The files of one call. Its methods are called under the queue's lock, or before other threads can use it."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class BatchRecord:
         self.problems = problems
         """Files that are known to fail, by their index."""
         self.ended: Future[None] = Future()
-        self.ended.set_running_or_notify_cancel()  # nobody who waits for it can cancel it
+        self.ended.set_running_or_notify_cancel()  # a caller that waits for it cannot cancel it
         self._dispatcher = dispatcher
         self._outcomes: list[FileResult | None] = [None] * len(files)
         self._left = len(files)
@@ -98,28 +98,28 @@ class BatchRecord:
 
     @property
     def on_report(self) -> Callable[[int, int], None] | None:
-        """What the tasks report their progress to, if there is a callback for it."""
+        """The function to which the tasks report changes of their progress; None without a callback."""
         return None if self._on_progress is None else self.add
 
     @property
     def watched(self) -> bool:
-        """Whether callbacks may be under way."""
+        """Whether callbacks may be waiting for delivery."""
         return self._on_progress is not None or self._on_file_finish is not None
 
     def begin(self) -> None:
-        """The tasks are about to be put into the queue."""
+        """Send the first report, before the tasks are put into the queue."""
         self.add(0, 0)
         if not self.files:
             self._finish()
 
     def add(self, loaded: int, total: int) -> None:
-        """Of one task, ``loaded`` and ``total`` have changed by so much."""
+        """Add the changes of one task's ``loaded`` and ``total``."""
         self.loaded += loaded
         self._meter.total = (self._meter.total or 0) + total
         self._tell(self._meter.update(self.loaded, time.monotonic()))
 
     def task_ended(self, index: int, record: Record) -> None:
-        """A task has an outcome. One that failed may be restarted and have another, while the others go on."""
+        """Take the outcome of a task. A failed one may be restarted, and have another outcome, while the others run."""
         outcome = outcome_of(record, self.files[index])
         first = self._outcomes[index] is None
         self._outcomes[index] = outcome
@@ -131,7 +131,7 @@ class BatchRecord:
                 self._finish()
 
     def outcomes(self) -> list[FileResult]:
-        """What became of each file, in the order in which they were given."""
+        """Return the outcome of each file, in the order of the files."""
         return [outcome for outcome in self._outcomes if outcome is not None]
 
     def _finish(self) -> None:
@@ -149,7 +149,7 @@ class BatchRecord:
 
 
 def outcome_of(record: Record, options: FileUpload) -> FileResult:
-    """What became of a task that has ended."""
+    """Return the outcome of a task that has ended."""
     error = record.error if record.state == "error" else None
     if record.state == "canceled":
         error = record.canceled()
@@ -166,21 +166,21 @@ def _finished(callback: OnFileFinish, outcome: FileResult) -> None:
 
 
 class BatchView(Generic[Handle]):
-    """What can be seen of many files under way."""
+    """Tasks and progress of many files. Nothing here waits."""
 
     def __init__(self, batch: BatchRecord, tasks: list[Handle]) -> None:
         self._batch = batch
         self.tasks: tuple[Handle, ...] = tuple(tasks)
-        """One for each file, in the order in which they were given."""
+        """One task for each file, in the order of the files."""
 
     @property
     def loaded(self) -> int:
-        """Bytes sent, of all files together."""
+        """Bytes sent of all files."""
         return sum(task.loaded for task in self.tasks)
 
     @property
     def total(self) -> int:
-        """Bytes in all."""
+        """Total bytes of all files."""
         return sum(task.total for task in self.tasks)
 
     def __repr__(self) -> str:
@@ -202,7 +202,7 @@ class BatchView(Generic[Handle]):
 
 @explains_arguments
 class UploadBatch(BatchView[UploadTask[UploadResult]]):
-    """Many files under way; made by `Client.submit_upload_files`."""
+    """The uploads of many files; returned by `Client.submit_upload_files`."""
 
     def result(self, timeout: float | None = None) -> list[FileResult]:
         """Wait until every file has ended; raises `TaskTimeoutError` after ``timeout`` seconds, and no file's error."""
@@ -225,7 +225,7 @@ class UploadBatch(BatchView[UploadTask[UploadResult]]):
             task.cancel(abort=abort)
 
     def _finish(self) -> list[FileResult]:
-        """`result`, for a call that has no other handle: what interrupts it cancels the files."""
+        """`result` for a call without a handle: an interrupt cancels the files."""
         try:
             return self.result()
         except BaseException:
@@ -241,7 +241,7 @@ class UploadBatch(BatchView[UploadTask[UploadResult]]):
 
 @explains_arguments
 class AsyncUploadBatch(BatchView[AsyncUploadTask[UploadResult]]):
-    """Many files under way; made by `AsyncClient.submit_upload_files`."""
+    """The uploads of many files; returned by `AsyncClient.submit_upload_files`."""
 
     async def result(self, timeout: float | None = None) -> list[FileResult]:
         """Wait until every file has ended; raises `TaskTimeoutError` after ``timeout`` seconds, and no file's error."""
@@ -262,7 +262,7 @@ class AsyncUploadBatch(BatchView[AsyncUploadTask[UploadResult]]):
             await task.cancel(abort=abort)
 
     async def _finish(self) -> list[FileResult]:
-        """`result`, for a call that has no other handle: cancelling it cancels the files."""
+        """`result` for a call without a handle: cancelling the call cancels the files."""
         try:
             return await self.result()
         except asyncio.CancelledError:

@@ -1,4 +1,4 @@
-"""The state of a client's tasks, and the listeners that get its changes. Nothing here runs or waits."""
+"""The state of a client's tasks, and the listeners of its changes. Nothing here runs or waits."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Listener = Callable[[TaskEvent], None]
 
 
 class TaskBoard:
-    """Every change of a task is one step under ``lock``, whatever thread takes it.
+    """Changes tasks, each change in one step under ``lock``, from any thread.
 
-    The caller of a method holds the lock, except for `on_hash_progress` and `on_progress`.
+    The caller of a method holds the lock, except for `on_hash_progress` and `on_progress`, which take it.
     """
 
     def __init__(self, *, keep: int) -> None:
@@ -31,11 +31,11 @@ class TaskBoard:
         self.dispatcher = Dispatcher(name="cosxfer-callbacks")
         self.listeners: tuple[Listener, ...] = ()
         self.closed = False
-        """The client is closed: no task is taken or begun."""
+        """The client is closed, so no task is accepted or started."""
         self._sequence = 0
 
     def move(self, record: AnyRecord, state: TaskState) -> bool:
-        """Change the state of a task; False if there is no way to ``state`` from the one that it has."""
+        """Change the state of a task. Returns False if its current state cannot become ``state``."""
         previous = record.state
         if not may(previous, state):
             return False
@@ -58,7 +58,10 @@ class TaskBoard:
             self.dispatcher.post(announce, told)
 
     def _announce(self, listeners: tuple[Listener, ...], told: tuple[TaskChange, TaskInfo, TaskState | None]) -> None:
-        """In the dispatcher's thread: there it is known which progress was left out, and so each event's number."""
+        """Number the event and call the listeners.
+
+        Runs in the dispatcher's thread, because only there it is known which progress events were replaced.
+        """
         self._sequence += 1
         change, task, previous = told
         event = TaskEvent(sequence=self._sequence, change=change, task=task, previous=previous)
@@ -66,7 +69,7 @@ class TaskBoard:
             call(listener, event)
 
     def set_loaded(self, record: AnyRecord, loaded: int) -> None:
-        """So many bytes are done."""
+        """Set the number of bytes that are done, and report the change."""
         change, record.loaded = loaded - record.loaded, loaded
         if change:
             if record.on_report is not None:
@@ -74,26 +77,26 @@ class TaskBoard:
             self.tell(record, "progress")
 
     def set_total(self, record: AnyRecord, total: int) -> None:
-        """So many bytes are to be done."""
+        """Set the total number of bytes, and report the change."""
         change, record.total = total - record.total, total
         if change and record.on_report is not None:
             record.on_report(0, change)
 
     def add_stored(self, record: AnyRecord) -> None:
-        """A run was cut: what the server has may be more than was reported. What was reported stays."""
+        """After a run was stopped, count the bytes that the server has, if they are more than was reported."""
         if record.job is not None and record.job.loaded > record.loaded:
             self.set_loaded(record, record.job.loaded)
 
     def waiter(self, record: AnyRecord, for_outcome: bool) -> Future[None]:
-        """A future that ends when there is an outcome, or else when nothing runs for the task any more."""
+        """Return a future that completes when there is an outcome (``for_outcome``), or when the work has stopped."""
         future: Future[None] = Future()
-        # Who gave up waiting is forgotten: a result may be asked for again and again with a time-out.
+        # Drop the futures of callers that timed out, because a caller may wait for a result again and again.
         waiting = [waiter for waiter in record.waiters or () if not waiter[1].cancelled()]
         record.waiters = [*waiting, (for_outcome, future)]
         return future
 
     def release(self, record: AnyRecord) -> None:
-        """Nothing runs for the task any more: end the futures that wait for that, or for an outcome that is there."""
+        """The task's work has stopped: complete the futures that wait for this, or for an outcome if there is one."""
         waiters, record.waiters = record.waiters, None
         left = []
         for waiter in waiters or ():
@@ -104,7 +107,7 @@ class TaskBoard:
         record.waiters = left or None
 
     def on_hash_progress(self, record: AnyRecord, progress: Progress) -> None:
-        """A job reports its hashing."""
+        """Take a job's report of its hashing."""
         with self.lock:
             if record.state not in ACTIVE:
                 return
@@ -119,10 +122,10 @@ class TaskBoard:
                 self.tell(record, "progress")
 
     def on_progress(self, record: AnyRecord, progress: Progress) -> None:
-        """A job reports its sending."""
+        """Take a job's report of its sending."""
         with self.lock:
             if record.state not in ACTIVE:
-                return  # the task has ended, and its run is still stopping: its progress is not reported
+                return  # the task has ended; its run is still stopping, and its progress is not reported
             progress = never_falling(progress, record.loaded)
             record.speed = progress.speed
             self.set_total(record, progress.total)
@@ -134,14 +137,14 @@ class TaskBoard:
             self.set_loaded(record, progress.loaded)
 
     def _report(self, older: Delivery | None, callback: Report, progress: Progress) -> Delivery:
-        # The first report of a run is always delivered, and so is the last: there is none to replace it.
+        # The first report of a run is always delivered. So is the last, because none replaces it.
         if older is None:
             return self.dispatcher.post(callback, progress)
         return self.dispatcher.post_newer(older, callback, progress)
 
 
 def never_falling(progress: Progress, shown: int) -> Progress:
-    """A report of a further run: with no fewer bytes than earlier runs have shown, unless the file is shorter now."""
+    """Return ``progress`` with at least the bytes that earlier runs have ``shown``, unless the file is shorter now."""
     if progress.loaded >= shown:
         return progress
     loaded = min(shown, progress.total)

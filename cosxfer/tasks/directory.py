@@ -1,4 +1,4 @@
-"""The files of a directory tree, in an order that does not depend on the file system, and what cannot be uploaded."""
+"""Finds the files of a directory tree, ordered by path, and the entries that cannot be uploaded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = logging.getLogger("cosxfer")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file, or something that is none."""
+    """A file, or an entry that cannot be uploaded."""
 
     relative: str
     """Path from the tree's root, with ``/``."""
@@ -29,18 +29,18 @@ class Found:
 def find_files(
     root: str | os.PathLike[str], *, include: Iterable[str] | None = None, exclude: Iterable[str] | None = None
 ) -> list[Found]:
-    """The files below ``root`` that match one of ``include`` (None: all) and none of ``exclude``, ordered by path.
+    """Return the files below ``root`` that match ``include`` (None: all) and not ``exclude``, ordered by path.
 
-    `cosxfer.patterns` says what a pattern matches. A directory that matches ``exclude`` is not entered; all files in
+    `cosxfer.patterns` defines what a pattern matches. A directory that matches ``exclude`` is not entered; all files in
     one that matches ``include`` are included. A pattern that matches nothing is logged as a warning.
 
-    A link to a file is that file. What cannot be uploaded comes back with an error. Pipes, sockets and devices do so if
-    they are included. What may hide files does so whatever ``include`` says: directories that cannot be read, links to
-    directories (they are not followed), to nothing or to themselves, and what cannot be looked at. ``exclude`` leaves
-    out both.
+    A link to a file counts as that file. Entries that cannot be uploaded are returned with an error. Pipes, sockets and
+    devices are returned only if they are included. Entries that may hide files are returned for any ``include``:
+    unreadable directories, entries that cannot be examined, and links to directories (they are not followed), to
+    nothing or to themselves. ``exclude`` omits both.
 
-    Raises `SourceError` if ``root`` is no directory that can be read, or if nothing is found that is included, and
-    `UsageError` for a pattern that can never match.
+    Raises `SourceError` if ``root`` is not a readable directory or no file is included, and `UsageError` for a pattern
+    that can never match.
     """
     wanted, unwanted = parse_patterns("include", include), parse_patterns("exclude", exclude)
     start = os.fsdecode(root)
@@ -65,17 +65,17 @@ def find_files(
 
 
 class _Selection:
-    """Which entries of a tree are asked for."""
+    """Decides which entries of a tree are selected."""
 
     def __init__(self, wanted: Patterns | None, unwanted: Patterns | None) -> None:
         self._wanted = wanted
         self._unwanted = unwanted
         self._left_out: set[str] = set()
-        """Patterns of ``wanted`` that match something that ``unwanted`` leaves out."""
+        """Patterns of ``wanted`` that match an entry that ``unwanted`` excludes."""
         self._skips_folders = False
 
     def choose(self, names: Sequence[str], *, is_folder: bool, within: bool) -> bool | None:
-        """None for what is excluded, else whether it is included, as everything in a folder that is included."""
+        """Return None if the entry is excluded, otherwise whether it or a folder above it is included."""
         if self._unwanted is not None and self._unwanted.match(names, is_folder=is_folder):
             self._skips_folders = self._skips_folders or is_folder
             if self._wanted is not None:
@@ -86,18 +86,18 @@ class _Selection:
         return self._wanted.match(names, is_folder=is_folder) or within
 
     def idle(self, text: str) -> str:
-        """What a pattern of ``wanted`` matched that has chosen no file, as it reads before the tree's name."""
+        """Describe what a pattern of ``wanted`` matched that selected no file. The tree's name follows."""
         if text in self._left_out:
             return "only what is excluded in"
         return "nothing outside of the excluded folders in" if self._skips_folders else "nothing in"
 
     def takes(self, entry: Entry) -> bool:
-        """Whether it is to be uploaded, or to be reported."""
+        """Whether the entry is uploaded or reported."""
         if entry.is_folder and self._unwanted is not None and self._unwanted.covers(entry.names):
             return False
         return entry.chosen or entry.hides
 
 
 def joined(prefix: str, relative: str) -> str:
-    """The key of a file: ``prefix``, a ``/`` unless it is empty or has one, and the path."""
+    """Return the key of a file: ``prefix``, a ``/`` unless the prefix is empty or ends with one, and the path."""
     return f"{prefix}{relative}" if not prefix or prefix.endswith("/") else f"{prefix}/{relative}"

@@ -1,7 +1,7 @@
-"""Users' callbacks, run where a slow or raising one cannot stall a transfer: in a thread of their own, in order.
+"""Runs users' callbacks in order, in a separate thread, where a slow or raising callback cannot stall a transfer.
 
-A report of progress that was not delivered when the next one comes is replaced by it, so that the buffer holds at most
-one for each task under way; everything else is delivered, however late.
+A progress report that is still waiting is replaced by the next one, so the buffer holds at most one report per running
+task. All other calls are delivered, even if late.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from cosxfer.foreign import clean_logger
 logger = clean_logger("cosxfer")
 
 IDLE_SECONDS = 1.0
-"""How long the thread waits for something to do before it ends; it begins anew when there is."""
+"""How long the thread stays idle before it ends. The next call starts it again."""
 
 TAKEN_AT_ONCE = 64
-"""Calls that the thread takes out of the buffer in one go."""
+"""Calls that the thread takes out of the buffer at once."""
 
 EXIT_SECONDS = 1.0
-"""How long the interpreter's exit waits for a callback that runs."""
+"""How long the interpreter's exit waits for a running callback."""
 
 
 class Delivery:
@@ -38,11 +38,11 @@ class Delivery:
         self.callback = callback
         self.argument = argument
         self.fixed = False
-        """It is being called, or is not to be replaced."""
+        """The call must not be replaced, or is already running."""
 
 
 class Dispatcher:
-    """Calls what is posted, one after another. Every method may be called from any thread, and none waits."""
+    """Runs posted calls one after another. All methods may be called from any thread, and none waits."""
 
     def __init__(self, *, name: str) -> None:
         self._name = name
@@ -54,14 +54,14 @@ class Dispatcher:
         _dispatchers.add(self)
 
     def post(self, callback: Callable[[Any], object], argument: object) -> Delivery:
-        """Call ``callback(argument)``, after everything that was posted before."""
+        """Call ``callback(argument)`` after everything that was posted before."""
         delivery = Delivery(callback, argument)
         delivery.fixed = True
         self._append(delivery)
         return delivery
 
     def post_newer(self, older: Delivery | None, callback: Callable[[Any], object], argument: object) -> Delivery:
-        """Like `post`, but take the place of ``older`` where that one still waits and came from here."""
+        """Like `post`, but replace the argument of ``older`` if that call is from this method and still waiting."""
         with self._changed:
             if older is not None and not older.fixed:
                 older.argument = argument
@@ -71,7 +71,7 @@ class Dispatcher:
         return delivery
 
     def reports(self, callback: Callable[[Any], object]) -> Callable[[Any], None]:
-        """A function that passes reports on to ``callback``: the first, the last, and between them the newest."""
+        """Return a function that passes reports to ``callback``: the first, the last, and the newest in between."""
         last: Delivery | None = None
 
         def report(argument: object) -> None:
@@ -81,9 +81,9 @@ class Dispatcher:
         return report
 
     def delivered(self) -> Future[None] | None:
-        """A future that ends when all that was posted until now has been called; None where nothing is to be done.
+        """Return a future that completes when all calls posted so far have run; None if there are none.
 
-        None also in the dispatcher's own thread, which would wait for itself.
+        In the dispatcher's own thread the result is None too, because the thread would wait for itself.
         """
         with self._changed:
             idle = self._closed or not (self._posted or self._busy)
@@ -94,7 +94,7 @@ class Dispatcher:
             return future
 
     def close(self) -> None:
-        """Call nothing any more but what runs just now."""
+        """Drop all waiting calls. A running call continues."""
         with self._changed:
             self._closed = True
             left, self._posted = self._posted, deque()
@@ -114,7 +114,7 @@ class Dispatcher:
             try:
                 self._thread.start()
             except RuntimeError:
-                self._thread = None  # the interpreter is going down
+                self._thread = None  # the interpreter is shutting down
 
     def _serve(self) -> None:
         while True:
@@ -136,7 +136,7 @@ class Dispatcher:
                 try:
                     delivery.callback(delivery.argument)
                 except BaseException:
-                    # Also sys.exit(): it would end this thread and with it everybody's callbacks.
+                    # Includes sys.exit(), which would end this thread and with it all other callbacks.
                     logger.exception("a callback raised; the transfer goes on")
 
     def _join(self) -> None:
@@ -146,7 +146,7 @@ class Dispatcher:
 
 
 def _let_go(delivery: Delivery) -> None:
-    """It will not be called; who waits for that must not wait for ever."""
+    """Drop a call. If it is the future of `delivered`, complete it, so that its caller does not wait for ever."""
     if delivery.callback is _end and isinstance(delivery.argument, Future):
         _end(delivery.argument)
 
@@ -159,13 +159,13 @@ def _end(future: Future[None]) -> None:
 _dispatchers: weakref.WeakSet[Dispatcher] = weakref.WeakSet()
 
 
-# A forked child has none of these threads, and their locks as they were just then.
+# A forked child does not have these threads, and their locks may be held for ever.
 os.register_at_fork(after_in_child=_dispatchers.clear)
 
 
 @atexit.register
 def _stop() -> None:
-    """A daemon thread that prints while the interpreter goes down can take it along: so they end before."""
+    """End the threads before the interpreter shuts down, because a daemon thread that prints then can crash it."""
     dispatchers = list(_dispatchers)
     for dispatcher in dispatchers:
         dispatcher.close()

@@ -11,7 +11,7 @@ from cosxfer.errors import CosxferError
 
 
 class Home:
-    """The loop is that of the first call; another one is refused, and so is a forked child."""
+    """Belongs to the event loop of the first call. Other loops and forked children are refused."""
 
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -19,12 +19,12 @@ class Home:
         self._process = os.getpid()
 
     def check_process(self) -> None:
-        """Raise in a forked child: a lock that another thread held at the fork is never given back."""
+        """Raise in a forked child, because a lock that another thread held at the fork is never released."""
         if os.getpid() != self._process:
             raise CosxferError("the client was made before this process was forked; make a new one in the child")
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Belong to ``loop``, from the first call on; raises if that is another one."""
+        """Belong to ``loop`` from the first call on. Raises for another loop."""
         if self.loop is None:
             with self._lock:
                 self.loop = self.loop or loop
@@ -35,16 +35,16 @@ class Home:
 
     @property
     def bound(self) -> bool:
-        """Whether the client was used: it belongs to an event loop, and to this process."""
+        """Whether the client belongs to an event loop, and to this process."""
         return self.loop is not None and os.getpid() == self._process
 
     @property
     def gone(self) -> bool:
-        """Whether nothing can run there: no call came yet, or the loop is closed."""
+        """Whether nothing can run on the loop: there was no call yet, or the loop is closed."""
         return self.loop is None or self.loop.is_closed()
 
     def post(self, step: Callable[[], object]) -> bool:
-        """Call ``step`` on the loop, from any thread; returns whether there is one that can."""
+        """Call ``step`` on the loop, from any thread. Returns False if the loop is closed."""
         assert self.loop is not None
         if self.loop.is_closed():
             return False

@@ -1,4 +1,4 @@
-"""What ended tasks have left on the server, and its deletion."""
+"""Deletes the parts that ended tasks have left on the server."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ from cosxfer.tasks.record import Job
 from cosxfer.tasks.table import AnyRecord
 
 CLEAN_UP_SECONDS = 30.0
-"""How long those who end a client, or a call, wait until what is left on the server is deleted."""
+"""How long closing a client, or cancelling a call, waits for the deletion of parts on the server."""
 
 ABORTS_AT_A_TIME = 16
-"""Multipart uploads that are aborted side by side."""
+"""Multipart uploads that are aborted at the same time."""
 
 _keepers: set[asyncio.Task[None]] = set()
-"""An event loop holds its tasks weakly; these are to live as long as their loop."""
+"""Keeps these tasks alive as long as their loop, because an event loop holds its tasks weakly."""
 
 
 class Leftovers:
-    """Deletes the parts of cancelled tasks, and of failed ones that nobody can restart.
+    """Deletes the parts of cancelled tasks, and of failed tasks that can no longer be restarted.
 
-    The lock of the board is held by the caller, except for `end_keeping` and `close`.
+    The caller holds the lock of the board, except for `end_keeping` and `close`.
     """
 
     def __init__(self, board: TaskBoard, home: Home, *, on_deleted: Callable[[AnyRecord], None]) -> None:
-        """``on_deleted`` is called under the lock when the parts of a task are gone, or could not be deleted."""
+        """``on_deleted`` is called under the lock after the parts of a task were deleted, or could not be deleted."""
         self._board = board
         self._home = home
         self._on_deleted = on_deleted
         self.deleting: set[AnyRecord] = set()
-        """Some of them have left the list."""
+        """Tasks whose parts are being deleted. They may have left the list."""
         self._aborts = asyncio.Semaphore(ABORTS_AT_A_TIME)
         self._keeper: asyncio.Task[None] | None = None
-        """Cancelled at the end, once a failed task has kept parts on the server."""
+        """Deletes kept parts when it is cancelled. It exists after a failed task has kept parts on the server."""
 
     def let_go(self, record: AnyRecord) -> None:
-        """A failed task that nobody can restart: delete its parts, unless they are to be kept."""
+        """Delete the parts of a failed task that can no longer be restarted, unless they should be kept."""
         job = record.job
         if record.state == "error" and record.quiet and job is not None and job.holds_parts:
             self.delete(record, job)
 
     def delete(self, record: AnyRecord, job: Job[Any]) -> bool:
-        """Begin to delete what a task has on the server; returns whether that was begun."""
+        """Begin to delete a task's parts on the server. Returns whether there is anything to wait for."""
         record.upload_id = job.upload_id
         if not job.upload_id or not self._home.post(partial(self._start_abort, record)):
             return False
@@ -57,19 +57,19 @@ class Leftovers:
         return True
 
     def hold(self, record: AnyRecord) -> None:
-        """A failed task keeps its parts: somebody must delete them if the loop comes to its end before the client."""
+        """A failed task keeps its parts. Start the asyncio task that deletes them if the loop ends first."""
         job = record.job
         if job is None or not job.upload_id or not job.holds_parts or self._keeper is not None or self._board.closed:
             return
         assert self._home.loop is not None
         self._keeper = self._home.loop.create_task(self._keep_parts(), name="cosxfer-parts-of-failed-tasks")
-        # On a loop that is just dropped it ends without a word; what is left is said by `end_keeping`.
+        # No warning if the loop is dropped with this task pending: `end_keeping` reports the parts that remain.
         self._keeper._log_destroy_pending = False  # type: ignore[attr-defined]
         _keepers.add(self._keeper)
         self._keeper.add_done_callback(_keepers.discard)
 
     def end_keeping(self, then: Callable[[], None]) -> None:
-        """Nobody holds the client any more: delete what its failed tasks have kept, and call ``then`` on the loop.
+        """The client is no longer referenced. Delete the parts that its failed tasks have kept, then call ``then``.
 
         Takes no lock: the garbage collector may run in a thread that holds it. If the loop has already ended, the parts
         stay and a warning is logged.
@@ -96,7 +96,7 @@ class Leftovers:
             then()
 
     async def close(self) -> None:
-        """End what waits for the end of the loop."""
+        """Cancel the asyncio task that waits for the end of the loop."""
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
             keeper.cancel()
@@ -110,7 +110,7 @@ class Leftovers:
             record.work.add_done_callback(partial(self._aborted, record))
 
     async def _abort(self, job: Job[Any]) -> tuple[bool, str]:
-        # Thousands may come at once, when a client is closed; each has its own time limit.
+        # Closing a client may abort thousands of uploads. Each has its own time limit.
         async with self._aborts:
             return await job.abort()
 
@@ -133,9 +133,9 @@ class Leftovers:
             self._on_deleted(record)
 
     async def _keep_parts(self) -> None:
-        """Leave no parts of failed tasks behind if the loop comes to its end before the client is closed.
+        """Delete the parts of failed tasks if the loop ends before the client is closed.
 
-        Whoever runs a loop (`asyncio.run`) cancels the tasks that are left in it, and waits for them.
+        `asyncio.run` and similar runners cancel the remaining tasks of their loop and wait for them.
         """
         try:
             await asyncio.get_running_loop().create_future()
@@ -145,7 +145,7 @@ class Leftovers:
                 await asyncio.wait([asyncio.wrap_future(future) for future in stopping], timeout=CLEAN_UP_SECONDS)
 
     def _let_all_go(self) -> list[Future[None]]:
-        """Take nothing new, and delete what failed tasks have kept on the server."""
+        """Refuse new tasks, and delete the parts that failed tasks have kept on the server."""
         with self._board.lock:
             self._board.closed = True
             for record in list(self._board.table):

@@ -1,4 +1,4 @@
-"""What is known of one task. Kept small: a queue may hold a hundred thousand of them."""
+"""The data of one task. It is small, because a queue may hold a hundred thousand tasks."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ Report = Callable[[Progress], None]
 
 
 class Job(Protocol[R_co]):
-    """The work of a task. It may be cancelled and run again, and goes on from what it has done."""
+    """The work of a task. It may be cancelled and run again; the next run resumes where the last one stopped."""
 
     @property
     def abort_on_failure(self) -> bool:
-        """Whether nothing of it is to stay on the server when it is given up."""
+        """Whether its parts on the server are deleted when it fails for good or is abandoned."""
         ...
 
     @property
     def holds_parts(self) -> bool:
-        """Whether a failed run leaves its parts on the server, to be deleted when it cannot be restarted any more."""
+        """Whether a failed run leaves parts on the server that must be deleted when it can no longer be restarted."""
         ...
 
     @property
     def repeatable(self) -> bool:
-        """Whether it can be run again at all: not where its body can be read only once."""
+        """Whether it can be run again. False if its body can be read only once."""
         ...
 
     @property
     def upload_id(self) -> str:
-        """The multipart upload that it has on the server, or empty."""
+        """The ID of its multipart upload on the server; empty if there is none."""
         ...
 
     @property
     def loaded(self) -> int:
-        """The bytes that the server has and that a further run will not send again."""
+        """Bytes that the server has, which the next run does not send again."""
         ...
 
     def demand(self, total: int) -> int:
@@ -59,26 +59,26 @@ class Job(Protocol[R_co]):
         ...
 
     async def run(self, *, on_hash_progress: Report | None, on_progress: Report | None) -> R_co:
-        """Do it. The first call of ``on_progress`` says that sending begins. Cancelling keeps what is on the server."""
+        """Do the work. The first call of ``on_progress`` means that sending begins. Cancelling keeps the parts."""
         ...
 
     async def abort(self) -> tuple[bool, str]:
-        """Delete what is on the server; returns whether it is gone, and a sentence about it. Takes 15 s at most."""
+        """Delete the parts on the server. Returns whether they are gone, and a sentence about it, within 15 s."""
         ...
 
 
 class BodyJob(Job[R_co], Protocol[R_co]):
-    """The sending of one body or stream."""
+    """The job that sends one body or stream."""
 
     address: ObjectAddress
     path: str
-    """The file, or empty for a body that is none."""
+    """The path of the file; empty for other bodies."""
     size: int
-    """Bytes of a body in memory, else 0."""
+    """Bytes of a body in memory; 0 for other bodies."""
 
 
 class Watch:
-    """A task's own callbacks, and the last report to each that may still be replaced by a newer one."""
+    """A task's own callbacks, and for each the last report, which a newer one may still replace."""
 
     __slots__ = ("hashed", "on_hash_progress", "on_progress", "sent")
 
@@ -90,7 +90,7 @@ class Watch:
 
 
 class TaskRecord(Generic[R]):
-    """One task. Its fields are the queue's, under the queue's lock; others read them."""
+    """One task. Only the queue changes its fields, under the queue's lock; others read them."""
 
     __slots__ = (
         "__weakref__",
@@ -153,48 +153,48 @@ class TaskRecord(Generic[R]):
         self.result: R | None = None
         self.error: Exception | None = None
         self.trace: TracebackType | None = None
-        """Where the error came from, without the callers to whom it was raised."""
+        """The traceback of the error, without the frames of callers to which it was raised."""
         self.raised: weakref.ref[Exception] | None = None
         """The copy of the error that a caller may still hold."""
         self.watch = watch
         self.on_report = on_report
-        """Gets by how many bytes ``loaded`` and ``total`` have changed."""
+        """Called with the changes of ``loaded`` and ``total`` in bytes."""
         self.on_end = on_end
-        """Called when the task has an outcome, each time."""
+        """Called each time that the task has an outcome."""
         self.held = True
-        """Not to be started yet: its id is just being announced."""
+        """The task must not start yet, because its ID is still being announced."""
         self.queued = False
-        """It has an entry in the queue of waiting ones."""
+        """The task has an entry in the queue of waiting tasks."""
         self.work: asyncio.Task[Any] | None = None
-        """What runs for it on the loop, also while it is winding down."""
+        """The asyncio task that runs for it on the loop, also while that stops."""
         self.interrupted = False
-        """``work`` is to be cancelled by the queue, which knows why."""
+        """The queue is about to cancel ``work``."""
         self.cut = False
-        """``work`` has been cancelled by the queue."""
+        """The queue has cancelled ``work``."""
         self.cleaning = False
-        """Its parts are being deleted from the server; ``work`` does it."""
+        """``work`` is deleting its parts from the server."""
         self.asked_to_abort = False
         self.aborted = True
         self.left = ""
-        """What is left on the server of a cancelled task, as a sentence, where its parts were to be deleted."""
+        """A sentence about the parts of a cancelled task after their deletion."""
         self.upload_id = ""
         self.waiters: list[tuple[bool, Future[None]]] | None = None
-        """Who waits for the outcome (True), or for the work to have stopped (False)."""
+        """Futures that wait for the outcome (True), or until the work has stopped (False)."""
         self.event: Delivery | None = None
-        """The last event of progress, if nothing else was told of this task since."""
+        """The last progress event, if no other event of this task followed."""
 
     @property
     def quiet(self) -> bool:
-        """Whether nothing runs for it."""
+        """Whether nothing runs for the task."""
         return self.work is None and not self.cleaning
 
     @property
     def ended(self) -> bool:
-        """Whether there is an outcome, with everything cleaned up."""
+        """Whether the task has an outcome and everything is cleaned up."""
         return self.state in ENDED and self.quiet
 
     def outcome(self) -> R:
-        """The result of a task that has ended; raises its error."""
+        """Return the result of a task that has ended, or raise its error."""
         if self.state == "success":
             return self.result  # type: ignore[return-value]  # set before the state
         if self.state == "error":
@@ -210,17 +210,17 @@ class TaskRecord(Generic[R]):
         raise CosxferError(f"task {self.task_id} has not ended: it is {self.state}")
 
     def shown_error(self) -> Exception | None:
-        """The error, as the very object that a caller was raised if that still holds it."""
+        """Return the error: the same object that was raised to a caller, if that still exists."""
         raised = None if self.raised is None else self.raised()
         return self.error if self.error is None or raised is None else raised
 
     def was_raised(self, error: Exception) -> None:
-        """``error``, a copy of the task's own, is on its way to a caller."""
-        with suppress(TypeError):  # of a class without weak references
+        """Remember ``error``, a copy of the task's own, which is about to be raised to a caller."""
+        with suppress(TypeError):  # its class has no weak references
             self.raised = weakref.ref(error)
 
     def canceled(self) -> TaskCanceledError:
-        """The error of a task that was cancelled."""
+        """Return the error of a cancelled task."""
         left = self.left or f"The multipart upload {self.upload_id} was kept on the server"
         if not self.upload_id:
             left = "Nothing was left on the server"
@@ -234,11 +234,11 @@ class TaskRecord(Generic[R]):
 
     @property
     def what(self) -> str:
-        """What it is, for messages."""
+        """A description of the task for messages."""
         return f"the transfer of {self.path or 'a body'} to {self.address}"
 
     def info(self) -> TaskInfo:
-        """The task as it is now."""
+        """Return a snapshot of the task."""
         done = 1.0 if self.state == "success" else 0.0
         job = self.job
         left = "" if self.aborted else self.upload_id
@@ -260,15 +260,15 @@ class TaskRecord(Generic[R]):
 
 
 def copied(error: Exception) -> Exception:
-    """The error, to be raised to a caller.
+    """Return a copy of the error, to be raised to a caller.
 
-    What is raised holds the frames of those whom it passes, and with them the client, which nobody could collect as
-    long as the task is in its list.
+    A raised exception keeps the frames that it passed, and with them the client. If the task kept that exception, the
+    client could not be garbage-collected while the task is in its list.
     """
     try:
         raised = copy(error)
     except Exception:
-        return error  # of a class of its own that cannot be copied
+        return error  # a user's class that cannot be copied
     raised.__cause__, raised.__context__ = error.__cause__, error.__context__
     raised.__suppress_context__ = error.__suppress_context__
     vars(raised).update(vars(error))

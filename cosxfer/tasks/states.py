@@ -1,4 +1,4 @@
-"""The states of a task and the ways between them. Pure.
+"""The states of a task and the transitions between them. Pure.
 
 ::
 
@@ -8,7 +8,7 @@
 
     and every state but success ──> canceled
 
-(source: the COS SDKs' task queue; there, paused and failed tasks can be restarted, and nothing else can.)
+(source: the COS SDKs' task queue, in which only paused and failed tasks can be restarted)
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ ACTIVE: Final[frozenset[TaskState]] = frozenset({"checking", "uploading"})
 """The task has a slot."""
 
 ENDED: Final[frozenset[TaskState]] = frozenset({"success", "error", "canceled"})
-"""The task has an outcome; `error` alone can still be left."""
+"""The task has an outcome. Only `error` can still change."""
 
 
 def may(now: TaskState, then: TaskState) -> bool:
-    """Whether a task that is ``now`` may become ``then``."""
+    """Whether a task in the state ``now`` may change to ``then``."""
     return then in TRANSITIONS[now]

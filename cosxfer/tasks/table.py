@@ -1,4 +1,4 @@
-"""The list of tasks: who waits for a slot, who has ended. Decides and does nothing; the queue acts, under its lock."""
+"""The list of tasks: which wait for a slot, and which have ended. Only data: the queue acts, under its lock."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AnyRecord = TaskRecord[Any]
 
 
 class TaskTable:
-    """Tasks in the order in which they were submitted; each step costs O(1), or O(log n) where it waits for a slot."""
+    """Tasks in the order of submission. Each operation costs O(1), or O(log n) if it queues for a slot."""
 
     def __init__(self, *, keep: int) -> None:
         self._keep = keep
@@ -25,9 +25,9 @@ class TaskTable:
         self._waiting_in_parts: list[tuple[int, AnyRecord]] = []
         """Tasks that send several requests at a time."""
         self._finished: OrderedDict[str, None] = OrderedDict()
-        """Ids of the tasks that have ended, in that order."""
+        """IDs of the tasks that have ended, in the order in which they ended."""
         self._leaving: list[str] = []
-        """Ids of tasks that stay although the list keeps none: they left parts on the server."""
+        """IDs of tasks that stay although the list keeps no ended tasks, because they left parts on the server."""
         self._numbers = 0
 
     def __len__(self) -> int:
@@ -37,16 +37,16 @@ class TaskTable:
         return iter(self._records.values())
 
     def next_number(self) -> int:
-        """The number of the next task; slots are given in this order."""
+        """The number of the next task. Slots are given in the order of these numbers."""
         self._numbers += 1
         return self._numbers
 
     def add(self, record: AnyRecord) -> None:
-        """Put it into the list; it does not wait for a slot yet."""
+        """Add the task to the list. It does not wait for a slot yet."""
         self._records[record.task_id] = record
 
     def get(self, task_id: str) -> AnyRecord:
-        """The task with this id; raises `UsageError` where there is none (any more)."""
+        """Return the task with this ID. Raises `UsageError` if it is not, or no longer, in the list."""
         record = self._records.get(task_id) if isinstance(task_id, str) else None
         if record is None:
             raise UsageError(
@@ -57,7 +57,7 @@ class TaskTable:
         return record
 
     def enqueue(self, record: AnyRecord) -> None:
-        """Let it wait for a slot. A task that is restarted takes its old place, before those submitted after it."""
+        """Let the task wait for a slot. A restarted task takes its old place, before those submitted after it."""
         if not record.queued:
             record.queued = True
             record.demand = 1 if record.job is None else record.job.demand(record.total)
@@ -86,7 +86,7 @@ class TaskTable:
         return bool(self._waiting or self._waiting_in_parts)
 
     def reopened(self, record: AnyRecord) -> bool:
-        """A task that had ended with an error is restarted; returns whether it had left the list, and is back."""
+        """Note that a failed task is restarted. Returns whether it had left the list and was added again."""
         self._finished.pop(record.task_id, None)
         if record.task_id in self._records:
             return False
@@ -94,9 +94,9 @@ class TaskTable:
         return True
 
     def finished(self, record: AnyRecord) -> list[AnyRecord]:
-        """It has an outcome; returns the tasks that have to leave the list for it.
+        """Note that the task has an outcome. Returns the tasks that leave the list to make room.
 
-        A list that keeps none still has those that left parts on the server: nothing else names them.
+        A list that keeps no ended tasks still keeps those with parts on the server, because nothing else names them.
         """
         if not self._keep and record.state == "canceled" and record.upload_id and not record.aborted:
             self._leaving.append(record.task_id)
@@ -111,7 +111,7 @@ class TaskTable:
         return removed
 
     def clear_finished(self) -> list[AnyRecord]:
-        """Take all tasks that have ended out of the list, and return them."""
+        """Remove all ended tasks from the list and return them."""
         removed = [self._records.pop(task_id) for task_id in (*self._finished, *self._leaving)]
         self._finished.clear()
         self._leaving.clear()

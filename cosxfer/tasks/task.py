@@ -1,4 +1,4 @@
-"""A task in its user's hands: for programs with threads, and for asyncio. Both are thin views of the queue's record."""
+"""The handles of a task: one for threads, one for asyncio. Both are thin views of the queue's record."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from cosxfer.tasks.record import TaskRecord
 R = TypeVar("R")
 
 DELIVERY_SECONDS = 1.0
-"""How long a result waits for its own callbacks, so that the last report is out; a slow one is not waited for."""
+"""How long a result waits for its own callbacks to get the last report. It does not wait longer for a slow one."""
 
 
 class TaskView(Generic[R]):
-    """What can be seen of a task; nothing here waits."""
+    """The state of a task. Nothing here waits."""
 
     def __init__(self, queue: TaskQueue, record: TaskRecord[R], owner: object = None) -> None:
         self._queue = queue
         self._record = record
-        # The task goes on as long as it can be asked for, even when its client is not held any more.
+        # Keeps the client alive, so that the task continues as long as this handle exists.
         self._owner = owner
 
     @property
     def task_id(self) -> str:
-        """What `pause_task` and the like take."""
+        """The ID for `pause_task`, `restart_task` and `cancel_task`."""
         return self._record.task_id
 
     @property
@@ -48,7 +48,7 @@ class TaskView(Generic[R]):
 
     @property
     def total(self) -> int:
-        """Bytes in all. 0 until they are known: a file that `AsyncClient` submits is measured when its task begins."""
+        """Total bytes; 0 if not yet known. `AsyncClient` reads the size of a file when its task begins."""
         return self._record.total
 
     @property
@@ -58,7 +58,7 @@ class TaskView(Generic[R]):
 
     @property
     def info(self) -> TaskInfo:
-        """Everything at once, as in `get_task_list`."""
+        """All values in one record, as in `get_task_list`."""
         return self._record.info()
 
     def __repr__(self) -> str:
@@ -77,7 +77,7 @@ class TaskView(Generic[R]):
         )
 
     def _give_up(self) -> Future[None] | None:
-        """Cancel what has not ended; nobody is there to pause or restart it."""
+        """Cancel the task, because no caller is left that could pause or restart it."""
         job = self._record.job
         if job is not None and self._record.state != "error":
             self._queue.cancel(self._record, abort=job.abort_on_failure)
@@ -86,17 +86,17 @@ class TaskView(Generic[R]):
 
 @explains_arguments
 class UploadTask(TaskView[R]):
-    """An upload under way, or waiting for its turn; made by the ``submit_…`` calls of `cosxfer.Client`.
+    """A running or waiting upload; returned by the ``submit_…`` calls of `cosxfer.Client`.
 
-    It may be used from any thread, callbacks included.
+    It may be used from any thread, including callbacks.
     """
 
     def result(self, timeout: float | None = None) -> R:
         """Wait until the task has ended and return its result.
 
         Raises the error of a failed upload, `TaskCanceledError` for a cancelled one, and `TaskTimeoutError` (a
-        ``TimeoutError``) after ``timeout`` seconds, while the task goes on. While it is paused the wait goes on: until
-        somebody restarts or cancels it.
+        ``TimeoutError``) after ``timeout`` seconds; the task then continues. For a paused task, the call waits until it
+        is restarted or cancelled.
         """
         seconds = check_timeout(timeout)
         waiter = self._queue.when_ended(self._record)
@@ -111,33 +111,33 @@ class UploadTask(TaskView[R]):
         return self._record.outcome()
 
     def pause(self) -> bool:
-        """Stop it: its requests are cancelled at once, and its parts stay on the server. False where it has ended.
+        """Cancel the task's requests and keep its parts on the server. Returns False if the task has ended.
 
-        When this returns, nothing of it is sent or hashed any more.
+        When this returns, nothing of the task is being sent or hashed.
         """
         paused = self._queue.pause(self._record)
         _wait(self._queue.stopped(self._record))
         return paused
 
     def restart(self) -> bool:
-        """Let it go on, from `paused` or from `error`; False where it is cancelled or done.
+        """Resume a task that is paused or has failed. Returns False if it is cancelled or done.
 
-        It takes its old place in the queue. The parts that the server has are not sent again; a file that has changed
-        since ends in `SourceChangedError`.
+        It takes its old place in the queue. Parts that the server has are not sent again. If the file has changed,
+        the task fails with `SourceChangedError`.
         """
         return self._queue.restart(self._record)
 
     def cancel(self, *, abort: bool = True) -> bool:
-        """End it for good, and delete its parts from the server unless ``abort`` is False. False where it was done.
+        """Cancel the task, and delete its parts from the server unless ``abort`` is False. Returns False if it is done.
 
-        A cancel that comes while COS puts the object together may come too late: the object is there, whole.
+        A cancel while COS assembles the object may be too late. The complete object then exists.
         """
         cancelled = self._queue.cancel(self._record, abort=abort)
         _wait(self._queue.stopped(self._record))
         return cancelled
 
     def _finish(self) -> R:
-        """`result`, for a call that has no other handle of the task: what interrupts it cancels the task."""
+        """`result` for a call without a handle of the task: an interrupt cancels the task."""
         try:
             return self.result()
         except BaseException:
@@ -147,9 +147,9 @@ class UploadTask(TaskView[R]):
 
 @explains_arguments
 class AsyncUploadTask(TaskView[R]):
-    """An upload under way, or waiting for its turn; made by the ``submit_…`` calls of `cosxfer.AsyncClient`.
+    """A running or waiting upload; returned by the ``submit_…`` calls of `cosxfer.AsyncClient`.
 
-    ``await task`` is ``await task.result()``. The same as `UploadTask` otherwise.
+    ``await task`` is the same as ``await task.result()``. All else is as in `UploadTask`.
     """
 
     async def result(self, timeout: float | None = None) -> R:
@@ -172,23 +172,23 @@ class AsyncUploadTask(TaskView[R]):
         return self.result().__await__()
 
     async def pause(self) -> bool:
-        """Stop it, keeping its parts on the server; see `UploadTask.pause`."""
+        """Cancel the task's requests and keep its parts on the server; see `UploadTask.pause`."""
         paused = self._queue.pause(self._record)
         await _wait_async(self._queue.stopped(self._record))
         return paused
 
     async def restart(self) -> bool:
-        """Let it go on; see `UploadTask.restart`."""
+        """Resume the task; see `UploadTask.restart`."""
         return self._queue.restart(self._record)
 
     async def cancel(self, *, abort: bool = True) -> bool:
-        """End it for good; see `UploadTask.cancel`."""
+        """Cancel the task; see `UploadTask.cancel`."""
         cancelled = self._queue.cancel(self._record, abort=abort)
         await _wait_async(self._queue.stopped(self._record))
         return cancelled
 
     async def _finish(self) -> R:
-        """`result`, for a call that has no other handle of the task: cancelling it cancels the task."""
+        """`result` for a call without a handle of the task: cancelling the call cancels the task."""
         try:
             return await self.result()
         except asyncio.CancelledError:
@@ -197,7 +197,7 @@ class AsyncUploadTask(TaskView[R]):
 
 
 async def delivered(queue: TaskQueue, record: TaskRecord[Any]) -> None:
-    """Wait a little until the task's own callbacks have had their last report."""
+    """Wait up to `DELIVERY_SECONDS` until the task's own callbacks have had their last report."""
     callbacks = None if record.watch is None else queue.dispatcher.delivered()
     if callbacks is not None:
         await asyncio.wait([asyncio.wrap_future(callbacks)], timeout=DELIVERY_SECONDS)

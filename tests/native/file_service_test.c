@@ -1,5 +1,5 @@
-/* The file service without Python: many services that are used, held up and freed at any moment. Built with sanitizers
- * by .ci/deep/file_service.sh. A digest function that waits stands for a file system that hangs. */
+/* The file service without Python: many services that are used, blocked and freed at any moment. Built with sanitizers
+ * by .ci/deep/file_service.sh. A digest function that waits simulates a file system that hangs. */
 #define _GNU_SOURCE
 #include "file_service.h"
 
@@ -112,7 +112,7 @@ static void *caller(void *argument)
     return NULL;
 }
 
-/* Threads that hang while the service is freed, and others that go on meanwhile. */
+/* Some threads hang while the service is freed, and others continue. */
 static void hang(unsigned count)
 {
     cosx_file_service *service = cosx_file_service_new(digest, DIGEST_ABOVE);
@@ -158,7 +158,7 @@ int main(int count, char **arguments)
         pthread_join(callers[i], NULL);
     for (unsigned i = 1; i <= 31; i += 10)
         hang(i);
-    usleep(100000); /* detached threads free what is left */
+    usleep(100000); /* detached threads free the rest */
     unlink(short_file);
     unlink(long_file);
     rmdir(folder);

@@ -1,5 +1,5 @@
-/* Every kernel of the machine that this runs on, against RFC 1321 written down plainly and a CRC bit by bit. A program of
- * its own, so that kernels for other processors can be run under emulation (.ci/deep/aarch64.sh). */
+/* Every kernel of this machine, against a simple RFC 1321 and a bitwise CRC. A separate program, so that kernels for other
+ * processors can run under emulation (.ci/deep/aarch64.sh). */
 #define _GNU_SOURCE
 #include <math.h>
 #include <stdio.h>
@@ -65,7 +65,7 @@ static uint64_t plain_crc(const uint8_t *data, size_t size)
     return ~crc;
 }
 
-/* Memory for `size` bytes that ends where a page begins that cannot be read. */
+/* Memory for `size` bytes, directly before an unreadable page. */
 static uint8_t *before_a_wall(size_t size)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE), inner = (size + page - 1) / page * page;
@@ -83,7 +83,7 @@ static void check(int good, const char *what, const char *kernel, size_t size)
     }
 }
 
-/* Parts of these sizes at once, every other one chained into one stream. */
+/* Hashes parts of these sizes together; every other part is chained into one stream. */
 static void run_set(const char *kernel, const size_t *sizes, size_t count, unsigned threads, uint64_t round)
 {
     static uint8_t all[MANY * LARGEST];

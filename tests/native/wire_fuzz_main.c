@@ -1,5 +1,5 @@
-/* What libFuzzer does, without its guidance, where there is no clang: calls the target with damaged seeds. Usage:
- * PROGRAM FOLDER SECONDS. An input that ends the process is left in FOLDER/last. */
+/* Replaces libFuzzer if there is no clang: calls the target with damaged seeds, without guidance by coverage. Usage:
+ * PROGRAM FOLDER SECONDS. An input that crashes the process stays in FOLDER/last. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -63,7 +63,7 @@ int main(int count, char **arguments)
                     length -= n;
                 }
                 break;
-            default: { /* a part of another one in between */
+            default: { /* insert a part of another seed */
                 unsigned other = chance(known);
                 size_t from = chance((unsigned)seeds[other].length);
                 if (n > seeds[other].length - from)

@@ -1,9 +1,9 @@
-/* Plays a server of bytes, and a caller, against one connection of the I/O thread. The input is a list of steps (see `play`):
- * what the server writes, reads and closes, and what the caller submits, feeds and cancels. Whatever they are: each request
- * ends with just one DONE and one RELEASED, the connection with one CLOSED; a success means that all of the body went out;
- * what went out is what was asked for; no descriptor and no memory is left. Time is the fuzzer's: it jumps while all wait.
+/* Simulates a server and a caller for one connection of the I/O thread. The input is a list of steps (see `play`): what the
+ * server writes, reads and closes, and what the caller submits, feeds and cancels. For any steps, each request ends with
+ * exactly one DONE and one RELEASED, and the connection with one CLOSED. A success means that the whole body was sent. The
+ * bytes sent are those of the requests. No descriptor and no memory leaks. The clock is fake: it jumps while all wait.
  *
- * .ci/deep/wire_io_thread_fuzz.sh builds it for libFuzzer, or with wire_fuzz_main.c where clang is missing. */
+ * .ci/deep/wire_guided.sh builds it for libFuzzer, or with wire_fuzz_main.c if there is no clang. */
 #define _GNU_SOURCE
 #include "wire.h"
 
@@ -38,7 +38,7 @@
         }                                                                                                              \
     } while (0)
 
-/* -- time: the I/O thread's sources are compiled to ask these -------------------------------------------------------------- */
+/* -- time: the I/O thread's sources are compiled to call these -------------------------------------------------------------- */
 #undef clock_gettime
 #undef epoll_wait
 int real_clock_gettime(clockid_t, struct timespec *) __asm__("clock_gettime");
@@ -80,7 +80,7 @@ int fuzz_epoll_wait(int fd, struct epoll_event *events, int count, int timeout)
 /* -- one run ------------------------------------------------------------------------------------------------------------ */
 typedef struct {
     wire_request *request;
-    int64_t length, fed; /* of the body; -1: chunks */
+    int64_t length, fed; /* length of the body; -1: chunked */
     int plain, wanted, complete, done, released, result, answered_status, reusable, taken;
     int64_t sent;
     int whole, passes_on;
@@ -91,11 +91,11 @@ static struct {
     wire_io_thread *io;
     wire_connection *connection;
     pthread_t thread;
-    int server, client; /* `client` is ours to close with a session in between, and -1 after that */
+    int server, client; /* with a TLS session, we close `client`; then it is -1 */
     int http2, closed, shut;
     ask asks[REQUESTS];
     int count;
-    /* HTTP/1.1: what may have gone out, in this order. HTTP/2: the frame under way */
+    /* HTTP/1.1: the requests that may have been sent, in order. HTTP/2: the current frame */
     char *expected;
     size_t expected_length, received;
     uint8_t head[24];
@@ -103,7 +103,7 @@ static struct {
     int32_t frame_stream;
     int frame_type;
     size_t stream_bytes[2 * REQUESTS + 2];
-    /* the session in between */
+    /* the TLS session */
     uint64_t chance;
     int rough, unclean;
 } run;
@@ -211,7 +211,7 @@ static void submit(unsigned kind, unsigned size)
 {
     static const int SIZES[] = {0, 1, 9, 1000, 16384, 65535, 65536, BODY_BYTES};
     static const char *const METHODS[] = {"PUT", "GET", "HEAD", "PUT"};
-    /* What the caller sees to: over HTTP/1.1 one request after another, and none after what was not sent. */
+    /* The caller's duty: over HTTP/1.1, one request at a time, and none after a request that was not sent. */
     if (run.count == REQUESTS || run.closed || (!run.http2 && run.count && !run.asks[run.count - 1].reusable))
         return;
     ask *a = &run.asks[run.count++];
@@ -285,7 +285,7 @@ static void done(ask *a)
         return;
     CHECK(answer.status >= 200 && answer.status <= 999);
     if (answer.status < 300) {
-        /* A success counts once all is out. Over HTTP/1.1 the length says what is all, before the caller does. */
+        /* A success counts after the whole body was sent. Over HTTP/1.1 its length shows this before the caller does. */
         CHECK(a->complete || (a->length == a->fed && (a->length == 0 || !run.http2)));
         CHECK(a->sent == a->fed);
         CHECK(!answer.reusable || !run.http2);
@@ -384,7 +384,7 @@ static void take_http2(const uint8_t *data, size_t length)
     }
 }
 
-/* Read up to `most` bytes of what the client sends; returns how many. */
+/* Reads up to `most` bytes from the client. Returns their number. */
 static size_t take(size_t most)
 {
     static uint8_t buffer[65536];
@@ -410,7 +410,7 @@ static void say(const void *data, size_t length)
     while (length && run.server >= 0 && !run.shut) {
         ssize_t n = send(run.server, data, length, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n <= 0)
-            return; /* gone, or it does not read: then this is lost, as the rest may be */
+            return; /* the client has closed or does not read, so these bytes are lost */
         data = (const char *)data + n;
         length -= (size_t)n;
     }
@@ -424,7 +424,7 @@ static void say_frame(unsigned type, unsigned flags, uint32_t stream, const uint
     say(payload, length);
 }
 
-/* Until the client has read what was said, or will not. */
+/* Waits until the client has read everything, or does not read any more. */
 static void settle(void)
 {
     int unread = 1, before = atomic_load(&waits);
@@ -466,7 +466,7 @@ static const char *const ANSWERS[] = {
 
 static void play(void)
 {
-    /* Headers of HTTP/2 that are whole: 200; 100; 403; 200 with a field. */
+    /* Complete HTTP/2 headers: 200; 100; 403; 200 with a field. */
     static const uint8_t BLOCKS[][12] = {{1, 0x88}, {5, 0x48, 3, '1', '0', '0'}, {5, 0x48, 3, '4', '0', '3'},
                                          {8, 0x88, 0, 1, 'a', 2, 'b', 'c', 0x88}};
     static const uint8_t BIG[16384];
@@ -487,7 +487,7 @@ static void play(void)
         run.at += n;
         break;
     }
-    case 2: /* an answer, or headers */
+    case 2: /* a response, or headers */
         if (run.http2) {
             unsigned which = byte();
             const uint8_t *block = BLOCKS[which & 3];
@@ -510,13 +510,13 @@ static void play(void)
             say_frame(4, value & 1, 0, NULL, 0);
         break;
     }
-    case 4: { /* room */
+    case 4: { /* WINDOW_UPDATE */
         unsigned stream = byte();
         uint8_t more[4] = {0, (uint8_t)(byte() & 15), (uint8_t)byte(), 1};
         say_frame(8, 0, stream & 15, more, 4);
         break;
     }
-    case 5: /* a great deal of body */
+    case 5: /* a long body */
         if (run.http2)
             say_frame(0, byte() & 1, byte() & 15, BIG, sizeof BIG);
         else
@@ -578,7 +578,7 @@ static void play(void)
     }
 }
 
-/* Who is never asked for the rest of a body does not feed it: that request, too, must end. */
+/* A body that is never requested is never fed. Such a request must end too. */
 static void feed_wanted(void)
 {
     for (int i = 0; i < run.count; i++)
@@ -586,7 +586,7 @@ static void feed_wanted(void)
             feed_end(&run.asks[i]);
 }
 
-/* Serve until the requests are over, as a server would that reads and says nothing, while time passes. */
+/* Runs until the requests have ended. The server only reads, and time passes. */
 static void finish(int stopping)
 {
     struct pollfd fd = {.fd = wire_io_thread_notify_fd(run.io), .events = POLLIN};
@@ -616,7 +616,7 @@ static void finish(int stopping)
     for (int i = 0; i < run.count; i++)
         CHECK(run.asks[i].done && run.asks[i].released);
     if (run.server >= 0)
-        take(OUT_BYTES); /* what is left must be right too */
+        take(OUT_BYTES); /* check the remaining output too */
 }
 
 static int lowest_free_descriptor(void)

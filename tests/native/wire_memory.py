@@ -17,7 +17,7 @@ from tests.native.wire_play import IGNORED, Gate, cut, gate_before, has_events, 
 SETTINGS = bytes.fromhex("000000040000000000")
 PING = bytes.fromhex("0000080600000000001122334455667788")
 READS_PER_TURN = 16
-"""Bytes that a connection sends in one turn; then it waits in the ready list."""
+"""Reads of a connection in one turn; then it waits for its next turn in the ready list."""
 
 
 class Owner:

@@ -1,6 +1,6 @@
-/* Fuzzes the HTTP/1.1 parser: damaged answers, fed whole and in random pieces. Both ways must tell the same story, all
- * pieces must lie inside what was fed, and the sanitizers must stay silent. Usage: wire_parser_fuzz ROUNDS SEED, or built
- * with -DGUIDED as libFuzzer's target: an input is a byte (1: the answer to a HEAD) and an answer. */
+/* Fuzzes the HTTP/1.1 parser with damaged responses, whole and in random pieces. Both ways must give the same result, all
+ * pieces must lie inside the input, and the sanitizers must stay silent. Usage: wire_parser_fuzz ROUNDS SEED, or built with
+ * -DGUIDED as libFuzzer's target: an input is a byte (1: the response to a HEAD) and a response. */
 #include "wire_parser.h"
 
 #include <stdio.h>
@@ -38,7 +38,7 @@ static story tell(wire_parser *p, const char *input, size_t length, int whole, i
         size_t n = whole ? length - at : 1 + chance(7), used;
         if (n > length - at)
             n = length - at;
-        char *copy = malloc(n ? n : 1); /* of just this size, so that reading past it is seen */
+        char *copy = malloc(n ? n : 1); /* of exactly this size, so that the sanitizer sees a read past the end */
         memcpy(copy, input + at, n);
         wire_parser_event event = wire_parser_feed(p, copy, n, &used);
         if (used > n)
@@ -66,7 +66,7 @@ static story tell(wire_parser *p, const char *input, size_t length, int whole, i
     return s;
 }
 
-/* An error may be seen before or after what is in front of it was handed out, so only its being one is compared. */
+/* An error may come before or after the data in front of it, so only whether there is an error is compared. */
 static int agree(const story *whole, const story *pieces)
 {
     return whole->end == pieces->end &&

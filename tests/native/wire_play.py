@@ -60,8 +60,8 @@ class Gate:
 
 
 class PlayedTls(ssl.SSLSocket):
-    """A TLS session. Each read calls the next of ``reads``, then returns nothing. Each write calls ``sent``, which gives
-    the number of bytes that it accepted.
+    """A TLS session. Each read calls the next of ``reads``, then returns nothing. Each write calls ``sent``, which
+    returns the number of bytes that it accepted.
 
     The bytes on the socket itself only wake the I/O thread.
     """
