@@ -60,7 +60,7 @@ CODES: dict[str, Code] = {
     "AppendPositionErr": Code(409),
     "ObjectLocked": Code(409),
     "ObjectNotAppendable": Code(409),
-    # The same key changed within milliseconds; or the part's earlier attempt is still under way.
+    # The same key changed within milliseconds; or an earlier attempt at the part is still running.
     "PathConflict": Code(409, retryable=True),
     "UploadConflict": Code(409, retryable=True),
     "MissingContentLength": Code(411),

@@ -187,7 +187,7 @@ _ENDINGS = {
     "application/pgp-signature": "sig",
     "application/pgp-encrypted": "pgp gpg",
     "application/x-bittorrent": "torrent",
-    # archives; what is only packed (.gz and its kin) stands below
+    # archives; types of compressed single files (.gz and similar) are below
     "application/zip": "zip",
     "application/x-7z-compressed": "7z",
     "application/vnd.rar": "rar",

@@ -52,9 +52,9 @@ def _described(ready: Ready) -> dict[str, Any]:
     return {"port": ready.port, "url": ready.url, "ca_file": ca_file}
 
 
-def _say(control: socket.socket, answer: dict[str, Any]) -> None:
+def _say(control: socket.socket, reply: dict[str, Any]) -> None:
     control.setblocking(True)
-    control.sendall(json.dumps(answer).encode() + b"\n")
+    control.sendall(json.dumps(reply).encode() + b"\n")
 
 
 async def _obey(control: socket.socket, parent: int, app: Application | None, stop: asyncio.Event) -> None:

@@ -137,7 +137,7 @@ class Application:
             cors={} if self._allow_anonymous else cors.response_headers(headers),
         )
         try:
-            await self._answer(exchange)
+            await self._respond(exchange)
         except ClientGone:
             pass
         finally:
@@ -150,7 +150,7 @@ class Application:
             exchange.logged.received = exchange.body.received
             self._requests.append(exchange.logged)
 
-    async def _answer(self, exchange: _Exchange) -> None:
+    async def _respond(self, exchange: _Exchange) -> None:
         try:
             response = await self._perform(exchange)
         except CosError as error:

@@ -68,9 +68,9 @@ class DiscardApplication:
                 if not message["more_body"]:
                     break
         query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        return self._answer(scope, method, query, _Content(size, crc64))
+        return self._respond(scope, method, query, _Content(size, crc64))
 
-    def _answer(
+    def _respond(
         self, scope: Mapping[str, Any], method: str, query: Mapping[str, list[str]], received: _Content
     ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         path = scope["path"]

@@ -29,7 +29,7 @@ DEFAULT_KMS_KEY_ID = "00000000-0000-0000-0000-000000000000"
 """Returned if the client names no key. COS then uses a key of its own."""
 
 _CUSTOMER = (CUSTOMER_ALGORITHM, CUSTOMER_KEY, CUSTOMER_KEY_MD5)
-_ANSWERED = (ALGORITHM, KMS_KEY_ID, CUSTOMER_ALGORITHM, CUSTOMER_KEY_MD5)
+_RETURNED = (ALGORITHM, KMS_KEY_ID, CUSTOMER_ALGORITHM, CUSTOMER_KEY_MD5)
 _KEY_BYTES = 32
 
 
@@ -80,7 +80,7 @@ def check_reading(headers: Mapping[str, str], kept: Mapping[str, str], *, scheme
 
 def response_headers(kept: Mapping[str, str]) -> dict[str, str]:
     """Return the response headers that describe the encryption of an object or upload."""
-    return {name: kept[name] for name in _ANSWERED if name in kept}
+    return {name: kept[name] for name in _RETURNED if name in kept}
 
 
 def etag_of(digest: bytes, kept: Mapping[str, str]) -> str:

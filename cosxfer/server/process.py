@@ -126,10 +126,10 @@ class RunningServer:
                 raise ServerStartError(f"the server has stopped ({error})") from error
         if not line:
             raise ServerStartError(f"the server stopped (exit status {self._process.wait()}); see its standard error")
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            raise ServerStartError(answer["error"])
-        return answer
+        reply: dict[str, Any] = json.loads(line)
+        if "error" in reply:
+            raise ServerStartError(reply["error"])
+        return reply
 
 
 @contextmanager

@@ -80,12 +80,12 @@ def test_the_page_contains_a_working_form(server: RunningServer, tmp_path: Path)
     assert page.loaded == []
     # The server ignores fields after the file.
     assert page.inputs[-1] == "file"
-    answer = httpx.post(page.action, data=page.fields, files={"file": ("a.txt", b"hello")})
-    assert answer.status_code == 201
+    response = httpx.post(page.action, data=page.fields, files={"file": ("a.txt", b"hello")})
+    assert response.status_code == 201
     with cosxfer.Client(endpoint=server.endpoint, credentials=server.credentials) as client:
         assert client.get_object(server.bucket, "in/a.txt").body == b"hello"
-    answer = httpx.post(page.action, data=page.fields, files={"file": ("a.txt", bytes(1025))})
-    assert (answer.status_code, "EntityTooLarge" in answer.text) == (400, True)
+    response = httpx.post(page.action, data=page.fields, files={"file": ("a.txt", bytes(1025))})
+    assert (response.status_code, "EntityTooLarge" in response.text) == (400, True)
 
 
 def test_the_page_can_go_to_standard_output(server: RunningServer) -> None:

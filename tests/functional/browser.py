@@ -76,12 +76,12 @@ class Browser:
             message["sessionId"] = self._session
         os.write(self._out, json.dumps(message).encode() + b"\0")
         while True:
-            answer = self._read()
-            if answer.get("id") == self._id:
-                assert "error" not in answer, f"{method}: {answer['error']}"
-                result: dict[str, Any] = answer["result"]
+            response = self._read()
+            if response.get("id") == self._id:
+                assert "error" not in response, f"{method}: {response['error']}"
+                result: dict[str, Any] = response["result"]
                 return result
-            self._events.append(answer)
+            self._events.append(response)
 
     def open(self, url: str) -> None:
         """Load a page and wait until it is complete."""
@@ -123,9 +123,9 @@ class Browser:
 
     def run(self, script: str) -> Any:
         """Run a script and return its value; if it is a promise, wait for the result."""
-        answer = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
-        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
-        return answer["result"].get("value")
+        response = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in response, response["exceptionDetails"]
+        return response["result"].get("value")
 
     def names(self) -> set[tuple[str, str]]:
         """Role and name of every element of the page, as a screen reader sees them."""

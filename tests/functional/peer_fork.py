@@ -8,7 +8,7 @@ import socket
 
 
 def serve_ok() -> int:
-    """Start a process that answers each request with 200 until its parent exits; return its port."""
+    """Start a process that responds with 200 to each request until its parent exits; return its port."""
     listener = socket.create_server(("127.0.0.1", 0))
     port: int = listener.getsockname()[1]
     reading, writing = os.pipe()

@@ -19,7 +19,7 @@ from cosxfer.server import RunningServer
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class Response:
     status: int
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
@@ -102,7 +102,7 @@ class ServerClient:
     def close(self) -> None:
         self.httpx.close()
 
-    def __call__(self, method: str, key: str = "", *, body: Any = b"", **options: Any) -> Answer:
+    def __call__(self, method: str, key: str = "", *, body: Any = b"", **options: Any) -> Response:
         request = sign(self.server, method, key, **options)
         response = self.httpx.request(
             method,
@@ -110,7 +110,7 @@ class ServerClient:
             headers={name: value.encode() for name, value in request.headers.items()},
             content=body if body or method not in ("PUT", "POST") else b"",
         )
-        return Answer(
+        return Response(
             status=response.status_code,
             headers=dict(response.headers),
             body=response.content,
@@ -121,16 +121,16 @@ class ServerClient:
         """Initiate an upload, and return its id."""
         return self("POST", key, params={"uploads": ""}, **options).text("UploadId")
 
-    def part(self, key: str, upload_id: str, number: int, body: Any, **options: Any) -> Answer:
+    def part(self, key: str, upload_id: str, number: int, body: Any, **options: Any) -> Response:
         return self("PUT", key, params={"partNumber": str(number), "uploadId": upload_id}, body=body, **options)
 
-    def complete(self, key: str, upload_id: str, parts: list[tuple[int, str]], **options: Any) -> Answer:
+    def complete(self, key: str, upload_id: str, parts: list[tuple[int, str]], **options: Any) -> Response:
         listed = "".join(f"<Part><PartNumber>{n}</PartNumber><ETag>{e}</ETag></Part>" for n, e in parts)
         document = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>".encode()
         return self("POST", key, params={"uploadId": upload_id}, body=document, **options)
 
 
-def raw(server: RunningServer, request: Signed, body: bytes = b"") -> Answer:
+def raw(server: RunningServer, request: Signed, body: bytes = b"") -> Response:
     """Send with http.client, and no headers but the given ones."""
     connection = http.client.HTTPConnection(server.host, server.port, timeout=30)
     try:
@@ -139,7 +139,7 @@ def raw(server: RunningServer, request: Signed, body: bytes = b"") -> Answer:
             connection.putheader(name, value.encode())
         connection.endheaders(body or None)
         response = connection.getresponse()
-        return Answer(
+        return Response(
             status=response.status,
             headers={name.lower(): value for name, value in response.getheaders()},
             body=response.read(),

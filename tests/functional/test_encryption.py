@@ -176,7 +176,7 @@ def test_a_paused_upload_resumes_although_its_etags_are_opaque(
     server.requests(clear=True)
     server.set_faults([{"operation": "multipart_upload", "part": 3, "do": "delay", "seconds": 60}])
     task = client.submit_upload_file(server.bucket, "paused", path, part_size=MIB, async_limit=1, **given)
-    while parts_answered(server) != [1, 2]:
+    while parts_with_response(server) != [1, 2]:
         assert task.state not in ("error", "success")
     task.pause()
     server.set_faults([])
@@ -184,10 +184,10 @@ def test_a_paused_upload_resumes_although_its_etags_are_opaque(
     result = task.result()
     assert (said(result), result.verified_by) == (expected, "crc64")
     # If the response to the second part had not arrived before the pause, that part is sent again.
-    assert parts_answered(server).count(1) == 1
+    assert parts_with_response(server).count(1) == 1
 
 
-def parts_answered(server: RunningServer) -> list[int]:
+def parts_with_response(server: RunningServer) -> list[int]:
     return [r["part"] for r in server.requests() if r["operation"] == "multipart_upload" and r["status"]]
 
 

@@ -29,7 +29,7 @@ BUCKET = "examplebucket-1250000000"
 CONTENT = b"the content of the object"
 WRONG = b"not the content of object"
 
-Answer = Callable[[random.Random], bytes]
+Reply = Callable[[random.Random], bytes]
 
 
 def response(body: bytes, *, length: int | None = None, crc: int | None = None, more: bytes = b"") -> bytes:
@@ -39,7 +39,7 @@ def response(body: bytes, *, length: int | None = None, crc: int | None = None, 
     return head + more + b"\r\n" + body
 
 
-ANSWERS: dict[str, Answer] = {
+REPLIES: dict[str, Reply] = {
     "garbage": lambda chance: chance.randbytes(chance.randrange(1, 5000)),
     "truncated": lambda chance: response(CONTENT)[: chance.randrange(1, 80)],
     "wrong content": lambda _: response(WRONG),
@@ -58,21 +58,21 @@ ANSWERS: dict[str, Answer] = {
 
 async def http1(peer: Peer, chance: random.Random) -> None:
     await peer.head()
-    answer = ANSWERS[chance.choice(list(ANSWERS))](chance)
+    reply = REPLIES[chance.choice(list(REPLIES))](chance)
     match chance.randrange(4):
         case 0:  # a byte now and then
-            for byte in answer[:200]:
+            for byte in reply[:200]:
                 await peer.say(bytes([byte]))
                 await asyncio.sleep(STALL_SECONDS / 4)
             await peer.reader.read()
         case 1:
-            await peer.say(answer)
+            await peer.say(reply)
             peer.reset()
         case 2:
-            await peer.say(answer)
+            await peer.say(reply)
             await peer.reader.read()  # stays open and silent
         case _:
-            await peer.say(answer)
+            await peer.say(reply)
 
 
 async def http2(peer: Peer, chance: random.Random) -> None:
@@ -162,10 +162,10 @@ async def campaign(
     faults: list[str] = []
     calls = Calls(folder)
 
-    async def answer(peer: Peer) -> None:
+    async def reply(peer: Peer) -> None:
         await serve(peer, chance)
 
-    async with serving(answer) as server:
+    async with serving(reply) as server:
         for number in range(rounds):
             call = calls.choose(chance)
             said = f"round {number}, {call.__name__}"  # type: ignore[attr-defined] # a method

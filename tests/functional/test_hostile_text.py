@@ -79,7 +79,7 @@ def head(status: str, body: bytes, *more: bytes) -> bytes:
 
 
 RAW = ON_ONE_LINE.encode()
-ANSWERS = {
+RESPONSES = {
     "code": head("400 Bad", in_xml("Code")),
     "message": head("403 Forbidden", in_xml("Message")),
     "request id in XML": head("404 Gone", in_xml("RequestId")),
@@ -99,11 +99,11 @@ ANSWERS = {
 }
 
 
-@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+@pytest.mark.parametrize("response", RESPONSES.values(), ids=RESPONSES)
 @pytest.mark.parametrize("call", ["put", "init", "list"])
 @pytest.mark.parametrize("kind", ["native", "httpx"])
 def test_text_of_a_server_is_escaped_over_http1(
-    kind: str, call: str, answer: bytes, caplog: pytest.LogCaptureFixture
+    kind: str, call: str, response: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "cosxfer")
 
@@ -111,7 +111,7 @@ def test_text_of_a_server_is_escaped_over_http1(
     async def main() -> None:
         async def serve(peer: Peer) -> None:
             await peer.head()
-            await peer.say(answer)
+            await peer.say(response)
 
         async with serving(serve) as server:
             error = await failing(server.port, kind, "1.1", call)
@@ -164,7 +164,7 @@ def test_the_command_escapes_text_of_a_server_with_debug(tmp_path: Path, as_json
     async def main() -> None:
         async def serve(peer: Peer) -> None:
             await peer.head()
-            await peer.say(ANSWERS["message"])
+            await peer.say(RESPONSES["message"])
 
         async with serving(serve) as server:
             command = [sys.executable, "-m", "cosxfer", "cp", str(tmp_path / "f"), f"cos://{BUCKET}/k", "--debug"]

@@ -70,14 +70,14 @@ def theirs(server: RunningServer) -> Any:
 
 
 def read_theirs(theirs: Any, bucket: str, key: str) -> tuple[bytes, dict[str, str]]:
-    answer = theirs.get_object(bucket, key)
+    response = theirs.get_object(bucket, key)
     # requests decodes header values as Latin-1.
     metadata = {
         name.lower().removeprefix("x-cos-meta-"): value.encode("latin-1").decode()
-        for name, value in answer.items()
+        for name, value in response.items()
         if name.lower().startswith("x-cos-meta-")
     }
-    return answer["Body"].get_raw_stream().read(), metadata
+    return response["Body"].get_raw_stream().read(), metadata
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -98,8 +98,8 @@ def test_we_read_what_they_put(ours: cosxfer.Client, theirs: Any, server: Runnin
 def test_both_append_to_the_same_object(ours: cosxfer.Client, theirs: Any, server: RunningServer, key: str) -> None:
     key = f"{key}.log"
     position = ours.append_object(server.bucket, key, b"ours ", position=0, metadata=METADATA).next_append_position
-    answer = theirs.append_object(server.bucket, key, position, b"theirs ")
-    position = int(answer["x-cos-next-append-position"])
+    response = theirs.append_object(server.bucket, key, position, b"theirs ")
+    position = int(response["x-cos-next-append-position"])
     ours.append_object(server.bucket, key, b"ours again", position=position)
     assert read_theirs(theirs, server.bucket, key) == (b"ours theirs ours again", METADATA)
     assert ours.get_object(server.bucket, key).verified

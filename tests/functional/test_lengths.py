@@ -401,11 +401,11 @@ def test_a_file_object_at_its_end_does_not_warn_if_the_caller_expects_an_empty_b
 
 
 @contextmanager
-def response_of(answer: bytes) -> Iterator[http.client.HTTPResponse]:
-    """A response of the standard library's client, from a connection that closes after the bytes of ``answer``."""
+def response_of(reply: bytes) -> Iterator[http.client.HTTPResponse]:
+    """A response of the standard library's client, from a connection that closes after the bytes of ``reply``."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        theirs.sendall(answer)
+        theirs.sendall(reply)
         theirs.shutdown(socket.SHUT_WR)
         response = http.client.HTTPResponse(ours)
         response.begin()
@@ -427,7 +427,7 @@ def test_a_truncated_response_as_body_is_an_error(
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
-    "answer",
+    "reply",
     [
         b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\nexactly this",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nc\r\nexactly this\r\n0\r\n\r\n",
@@ -435,7 +435,7 @@ def test_a_truncated_response_as_body_is_an_error(
     ],
 )
 def test_a_complete_response_as_body_is_sent(
-    client: cosxfer.Client, server: RunningServer, way: Callable[..., bytes], answer: bytes
+    client: cosxfer.Client, server: RunningServer, way: Callable[..., bytes], reply: bytes
 ) -> None:
-    with response_of(answer) as response:
+    with response_of(reply) as response:
         assert way(client, server.bucket, response) == b"exactly this"

@@ -94,8 +94,8 @@ def fetch(server: RunningServer, key: str, output: Path) -> None:
     )
     url = f"{server.url}{urllib.parse.quote(path)}?{urllib.parse.urlencode(params, quote_via=urllib.parse.quote)}"
     context = ssl.create_default_context(cafile=str(server.ca_file)) if server.ca_file else None
-    with urllib.request.urlopen(url, context=context) as answer:
-        output.write_bytes(answer.read())
+    with urllib.request.urlopen(url, context=context) as response:
+        output.write_bytes(response.read())
 
 
 def assert_stored(server: RunningServer, key: str, source: Path, folder: Path) -> None:

@@ -88,10 +88,10 @@ def test_each_parameter_is_sent_as_its_header(
     client: cosxfer.Client, server: RunningServer, recorder: Recorder, call: str, encrypted: str
 ) -> None:
     parameters = GIVEN[encrypted]
-    code, answer = "", {}
+    code, response = "", {}
     try:
         result = CALLS[call](client, server.bucket, **{name: value for name, (value, _, _) in parameters.items()})
-        answer = result.headers
+        response = result.headers
     except cosxfer.ServerError as error:
         code = error.code
     assert code == REFUSALS.get((call, encrypted), "")
@@ -102,7 +102,7 @@ def test_each_parameter_is_sent_as_its_header(
         else:
             assert request.headers.get(header) == expected, name
         if header in (SSE, f"{SSE}-cos-kms-key-id") and not code:
-            assert answer[header] == expected
+            assert response[header] == expected
 
 
 @pytest.mark.parametrize("call", CALLS)

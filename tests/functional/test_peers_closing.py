@@ -35,9 +35,20 @@ from tests.functional.peer_raw import Http2Peer, Peer, Server, in_loop, native, 
 CONNECTIONS = int(os.environ.get("COSXFER_NOISE", "60"))
 AT_ONCE = 16
 PAYLOAD = random.Random(23).randbytes(300_000)
-ANSWER_BODY = b"a" * 1000
-ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n" + ANSWER_BODY
-PHASES = ("accept", "handshake", "head", "body", "request", "answer head", "answer body", "answer", "goaway", "never")
+RESPONSE_BODY = b"a" * 1000
+RESPONSE = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n" + RESPONSE_BODY
+PHASES = (
+    "accept",
+    "handshake",
+    "head",
+    "body",
+    "request",
+    "response head",
+    "response body",
+    "response",
+    "goaway",
+    "never",
+)
 
 
 def native_objects() -> int:
@@ -138,11 +149,11 @@ class Closing:
             self.got[head.split(b" ")[1].decode()] = digest(await peer.body(length))
             if now == "request":
                 return
-            if now in ("answer head", "answer body"):
-                await peer.say(ANSWER[:20] if now == "answer head" else ANSWER[:-500])
+            if now in ("response head", "response body"):
+                await peer.say(RESPONSE[:20] if now == "response head" else RESPONSE[:-500])
                 return
-            await peer.say(ANSWER)
-            if now == "answer":
+            await peer.say(RESPONSE)
+            if now == "response":
                 return
 
     async def http2(self, peer: Peer, phase: str) -> None:
@@ -167,16 +178,16 @@ class Closing:
                 self.got[paths[event.stream_id]] = digest(bodies.pop(event.stream_id))
                 if now == "request":
                     return
-                if now in ("answer head", "answer body"):
+                if now in ("response head", "response body"):
                     http2.http2.send_headers(event.stream_id, [(":status", "200"), ("content-length", "1000")])
-                    if now == "answer body":
-                        http2.http2.send_data(event.stream_id, ANSWER_BODY[:500])
+                    if now == "response body":
+                        http2.http2.send_data(event.stream_id, RESPONSE_BODY[:500])
                     await http2.flush()
                     return
-                http2.answer(event.stream_id, body=ANSWER_BODY)
+                http2.answer(event.stream_id, body=RESPONSE_BODY)
                 if now == "goaway":
                     http2.http2.close_connection(ErrorCodes.NO_ERROR, last_stream_id=event.stream_id)
-                if now in ("answer", "goaway"):
+                if now in ("response", "goaway"):
                     await http2.flush()
                     return
 
@@ -212,12 +223,12 @@ def request_of(server: Server, number: int) -> tuple[HttpRequest, bytes]:
 
 async def churn(way: Way, connections: int, seed: int) -> None:
     closing = Closing(way, seed)
-    answers = errors = cancelled = 0
+    responses = errors = cancelled = 0
     number = 0
     before = (native_objects(), io_threads(), descriptors())
 
     async def send_on(server: Server, transport: NativeTransport, chance: random.Random) -> None:
-        nonlocal answers, errors, cancelled, number
+        nonlocal responses, errors, cancelled, number
         while server.connections < connections:
             number += 1
             request, data = request_of(server, number)
@@ -227,7 +238,7 @@ async def churn(way: Way, connections: int, seed: int) -> None:
                     await asyncio.sleep(0)
                 sending.cancel()
             try:
-                answer = await sending
+                response = await sending
             except asyncio.CancelledError:
                 cancelled += 1
             except TransportTimeoutError:
@@ -235,8 +246,8 @@ async def churn(way: Way, connections: int, seed: int) -> None:
             except CosxferError:
                 errors += 1
             else:
-                answers += 1
-                assert (answer.status, closing.got[request.target]) == (200, digest(data))
+                responses += 1
+                assert (response.status, closing.got[request.target]) == (200, digest(data))
 
     async with serving(closing, scheme=way.scheme) as server:
         async with native(way.version, verify=way.ca_file) as transport:
@@ -244,7 +255,7 @@ async def churn(way: Way, connections: int, seed: int) -> None:
             await asyncio.gather(*(send_on(server, transport, chance) for _ in range(AT_ONCE)))
         assert not transport._connections
         del transport
-    assert answers > 0
+    assert responses > 0
     assert errors > 0
     await until(lambda: (native_objects(), io_threads(), descriptors()) <= before)
 
@@ -298,7 +309,7 @@ async def stuck(peer: Peer, way: Way) -> None:
     if b" /unread " in head:
         peer.reader._transport.pause_reading()  # type: ignore[attr-defined]
     if b" /half " in head:
-        await peer.say(ANSWER[:-500])
+        await peer.say(RESPONSE[:-500])
     await asyncio.sleep(60)
 
 
@@ -346,14 +357,14 @@ async def test_closing_ends_requests_in_every_phase(way: Way, turns: int) -> Non
     await until(lambda: native_objects() <= before)
 
 
-async def answers(peer: Peer) -> None:
+async def responses(peer: Peer) -> None:
     while await peer.head():
-        await peer.say(ANSWER)
+        await peer.say(RESPONSE)
 
 
 @in_loop
 async def test_a_request_that_gets_its_connection_when_the_client_has_closed_fails() -> None:
-    async with serving(answers) as server, native() as transport, asyncio.timeout(60):
+    async with serving(responses) as server, native() as transport, asyncio.timeout(60):
         wait = transport._wait
 
         async def closed_meanwhile(*args: Any) -> Any:
@@ -368,7 +379,7 @@ async def test_a_request_that_gets_its_connection_when_the_client_has_closed_fai
 
 @in_loop
 async def test_a_retry_after_the_client_has_closed_fails() -> None:
-    async with serving(answers) as server, native() as transport, asyncio.timeout(60):
+    async with serving(responses) as server, native() as transport, asyncio.timeout(60):
         exchange = transport._exchange
 
         async def unsent(*args: Any) -> Any:

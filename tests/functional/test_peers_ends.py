@@ -56,11 +56,11 @@ async def test_half_a_body_is_no_success_after_an_early_response_and_a_half_clos
 
     async with serving(serve) as server, native() as transport:
         try:
-            answer = await transport.send(server.request(body=BIG))
+            response = await transport.send(server.request(body=BIG))
         except TransportError:
             ended = 0
         else:
-            ended = answer.status
+            ended = response.status
         if ended == 200:
             await until(lambda: got)  # the body may still be in transit
         assert ended == 403 if status == 403 else ended in (0, 200)
@@ -133,7 +133,7 @@ async def test_ipv6(kind: str) -> None:
     port = listener.sockets[0].getsockname()[1]
     endpoint = resolve_endpoint(f"http://[::1]:{port}", bucket="examplebucket-1250000000", region=None)
     transport = choose_transport(kind, ClientConfig())  # type: ignore[arg-type]
-    answer = await transport.send(
+    response = await transport.send(
         HttpRequest(
             method="PUT",
             endpoint=endpoint,
@@ -145,7 +145,7 @@ async def test_ipv6(kind: str) -> None:
     )
     await transport.aclose()
     listener.close()
-    assert answer.status == 200
+    assert response.status == 200
     assert f"host: [::1]:{port}\r\n".encode() in heads[0].lower()
 
 
@@ -217,8 +217,8 @@ async def test_lower_stream_and_window_limits_during_a_body_are_respected() -> N
                 http2.answer(event.stream_id)
 
     async with serving(serve) as server, native("2") as transport:
-        answers = await asyncio.gather(*(transport.send(server.request(body=BIG[:200_000])) for _ in range(24)))
-        assert all(answer.status == 200 for answer in answers)
+        responses = await asyncio.gather(*(transport.send(server.request(body=BIG[:200_000])) for _ in range(24)))
+        assert all(response.status == 200 for response in responses)
     assert sorted(bodies.values()) == [200_000] * 24
     assert not over
 
@@ -235,5 +235,5 @@ async def test_many_interim_responses_in_the_middle_of_the_body_are_skipped() ->
                 http2.answer(event.stream_id)
 
     async with serving(serve) as server, native("2") as transport:
-        answer = await transport.send(server.request(body=BIG))
-        assert (answer.status, answer.body) == (200, b"ok")
+        response = await transport.send(server.request(body=BIG))
+        assert (response.status, response.body) == (200, b"ok")

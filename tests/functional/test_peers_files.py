@@ -65,7 +65,7 @@ def let_go_after_the_response(transport: NativeTransport, file: HeldFile) -> Non
     transport.on_done = noted  # type: ignore[method-assign]
 
 
-async def takes_the_second(peer: Peer, file: HeldFile, got: list[bytes], answer: bytes) -> None:
+async def takes_the_second(peer: Peer, file: HeldFile, got: list[bytes], response: bytes) -> None:
     """Refuse the first request while its file is being read; accept the second one."""
     await peer.head()
     if peer.number == 0:
@@ -74,7 +74,7 @@ async def takes_the_second(peer: Peer, file: HeldFile, got: list[bytes], answer:
         await peer.reader.read()
         return
     got.append(await peer.body(len(DATA)))
-    await peer.say(answer)
+    await peer.say(response)
     await peer.reader.read()
 
 
@@ -124,7 +124,7 @@ async def test_a_retry_of_a_file_sends_each_byte_once() -> None:
     file = HeldFile(DATA, held_read=6)  # the first read of the attempt; the digests take five reads
     got: list[bytes] = []
     etag = hashlib.md5(DATA).hexdigest().encode()
-    answer = b'HTTP/1.1 200 OK\r\ncontent-length: 0\r\netag: "%s"\r\nx-cos-hash-crc64ecma: %d\r\n\r\n' % (
+    response = b'HTTP/1.1 200 OK\r\ncontent-length: 0\r\netag: "%s"\r\nx-cos-hash-crc64ecma: %d\r\n\r\n' % (
         etag,
         hashing.crc64(DATA),
     )
@@ -140,7 +140,7 @@ async def test_a_retry_of_a_file_sends_each_byte_once() -> None:
             return
         file.let_go()
         got.append(await peer.body(len(DATA)))
-        await peer.say(answer)
+        await peer.say(response)
         await peer.reader.read()
 
     async with serving(serve) as server:

@@ -29,15 +29,15 @@ async def test_a_connection_is_kept_for_the_next_request() -> None:
 
     async with serving(serve) as server, native() as transport:
         for _ in range(20):
-            answer = await transport.send(server.request(body=b"x" * 5000))
-            assert (answer.status, answer.body, answer.http_version) == (200, b"ok", "HTTP/1.1")
+            response = await transport.send(server.request(body=b"x" * 5000))
+            assert (response.status, response.body, response.http_version) == (200, b"ok", "HTTP/1.1")
         assert server.connections == 1
 
 
 @pytest.mark.parametrize("size", [1, 2, 7])
 @in_loop
 async def test_a_response_may_arrive_in_pieces_of_any_size(size: int) -> None:
-    answer = (
+    response = (
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-A:  1 \r\nx-a: 2\r\n\r\n"
         b"5;x=1\r\nhello\r\n6\r\n world\r\n0\r\ntrailer: x\r\n\r\n"
     )
@@ -45,8 +45,8 @@ async def test_a_response_may_arrive_in_pieces_of_any_size(size: int) -> None:
     async def serve(peer: Peer) -> None:
         while True:
             await once(peer)
-            for start in range(0, len(answer), size):
-                await peer.say(answer[start : start + size])
+            for start in range(0, len(response), size):
+                await peer.say(response[start : start + size])
                 await asyncio.sleep(0)
 
     async with serving(serve) as server, native() as transport:
@@ -94,12 +94,12 @@ MALFORMED = {
 }
 
 
-@pytest.mark.parametrize("answer", MALFORMED.values(), ids=MALFORMED.keys())
+@pytest.mark.parametrize("response", MALFORMED.values(), ids=MALFORMED.keys())
 @in_loop
-async def test_a_malformed_response_is_a_protocol_error(answer: bytes) -> None:
+async def test_a_malformed_response_is_a_protocol_error(response: bytes) -> None:
     async def serve(peer: Peer) -> None:
         await once(peer)
-        await peer.say(answer)
+        await peer.say(response)
 
     async with serving(serve) as server, native() as transport:
         with pytest.raises(ProtocolError):
@@ -107,7 +107,7 @@ async def test_a_malformed_response_is_a_protocol_error(answer: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "body"),
+    ("response", "body"),
     [
         (b"HTTP/1.1 200 OK\r\n\r\nto the end", b"to the end"),
         (b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok", b"ok"),
@@ -118,10 +118,10 @@ async def test_a_malformed_response_is_a_protocol_error(answer: bytes) -> None:
     ],
 )
 @in_loop
-async def test_the_end_of_a_connection_does_not_lose_the_response(answer: bytes, body: bytes) -> None:
+async def test_the_end_of_a_connection_does_not_lose_the_response(response: bytes, body: bytes) -> None:
     async def serve(peer: Peer) -> None:
         await once(peer)
-        await peer.say(answer)
+        await peer.say(response)
 
     async with serving(serve) as server, native() as transport:
         for _ in range(3):
@@ -138,8 +138,8 @@ async def test_head_has_no_body_whatever_its_content_length_is() -> None:
 
     async with serving(serve) as server, native() as transport:
         for _ in range(2):
-            answer = await transport.send(server.request("HEAD"))
-            assert (answer.body, answer.headers["content-length"]) == (b"", "1000")
+            response = await transport.send(server.request("HEAD"))
+            assert (response.body, response.headers["content-length"]) == (b"", "1000")
         assert server.connections == 1
 
 
@@ -154,8 +154,8 @@ async def test_a_refusal_before_the_body_is_sent_is_the_response(lingering: bool
 
     async with serving(serve) as server, native() as transport:
         for _ in range(3):
-            answer = await transport.send(server.request(body=BIG))
-            assert (answer.status, answer.body) == (403, b"no")
+            response = await transport.send(server.request(body=BIG))
+            assert (response.status, response.body) == (403, b"no")
 
 
 @in_loop
@@ -227,8 +227,8 @@ async def test_a_refusal_during_the_last_chunk_does_not_affect_the_next_request(
     async with serving(serve) as server, native() as transport:
         for _ in range(100):
             said.clear()
-            answer = await transport.send(server.request(body=body()))
-            assert answer.status == 403
+            response = await transport.send(server.request(body=body()))
+            assert response.status == 403
             assert (await transport.send(server.request())).status == 200
     assert set(heads) <= {b"PUT", b"GET"}
 
@@ -248,10 +248,10 @@ async def test_the_body_waits_for_100_continue() -> None:
         await peer.say(OK)
 
     async with serving(serve) as server, native() as transport:
-        answer = await transport.send(
+        response = await transport.send(
             server.request(body=b"12345", headers={"expect": "100-continue"}, expect_continue=True)
         )
-        assert answer.status == 200
+        assert response.status == 200
     assert order == ["head", "body"]
 
 
@@ -300,8 +300,8 @@ async def test_a_body_given_to_a_callback_may_have_any_length() -> None:
 
     got: list[int] = []
     async with serving(serve) as server, native() as transport:
-        answer = await transport.send(server.request("GET", on_body=lambda piece: got.append(len(piece))))
-        assert (answer.body, sum(got)) == (b"", 40 * MIB)
+        response = await transport.send(server.request("GET", on_body=lambda piece: got.append(len(piece))))
+        assert (response.body, sum(got)) == (b"", 40 * MIB)
 
 
 @in_loop
@@ -344,8 +344,8 @@ async def test_reading_waits_for_a_slow_caller_and_the_connection_is_reused() ->
         room = asyncio.get_running_loop().create_future()
         await transport.send(server.request("GET", on_body=keep))
         assert got == 44 * MIB + 1
-        answer = await transport.send(server.request("GET"))
-        assert answer.body == b"next"
+        response = await transport.send(server.request("GET"))
+        assert response.body == b"next"
         room.set_result(None)
 
 

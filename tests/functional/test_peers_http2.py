@@ -44,8 +44,8 @@ async def test_a_window_of_any_size_lets_the_body_through(window: int) -> None:
 
     sent: list[int] = []
     async with serving(serve) as server, native("2") as transport:
-        answer = await transport.send(server.request(body=body, on_sent=sent.append))
-        assert (answer.status, answer.body, answer.http_version) == (200, b"ok", "HTTP/2")
+        response = await transport.send(server.request(body=body, on_sent=sent.append))
+        assert (response.status, response.body, response.http_version) == (200, b"ok", "HTTP/2")
     assert bytes(got[1]) == body
     assert sum(sent) == len(body)
 
@@ -60,8 +60,8 @@ async def test_parallel_and_sequential_streams() -> None:
 
     async with serving(serve) as server, native("2") as transport:
         for _ in range(3):
-            answers = await asyncio.gather(*(transport.send(server.request(body=BIG)) for _ in range(6)))
-            assert all(answer.status == 200 for answer in answers)
+            responses = await asyncio.gather(*(transport.send(server.request(body=BIG)) for _ in range(6)))
+            assert all(response.status == 200 for response in responses)
     bodies = [bytes(body) for streams in got for body in streams.values()]
     assert bodies == [BIG] * 18
 
@@ -85,8 +85,8 @@ async def test_the_stream_limit_of_the_peer_is_respected() -> None:
                 http2.answer(event.stream_id)
 
     async with serving(serve) as server, native("2") as transport:
-        answers = await asyncio.gather(*(transport.send(server.request(body=b"x" * 1000)) for _ in range(50)))
-        assert all(answer.status == 200 for answer in answers)
+        responses = await asyncio.gather(*(transport.send(server.request(body=b"x" * 1000)) for _ in range(50)))
+        assert all(response.status == 200 for response in responses)
     assert most == 1
 
 
@@ -128,8 +128,8 @@ async def test_a_refusal_before_the_body_is_sent_is_the_response(reset: bool) ->
 
     async with serving(serve) as server, native("2") as transport:
         for _ in range(3):
-            answer = await transport.send(server.request(body=BIG))
-            assert (answer.status, answer.body) == (403, b"no")
+            response = await transport.send(server.request(body=BIG))
+            assert (response.status, response.body) == (403, b"no")
         assert server.connections == 1
 
 
@@ -148,8 +148,8 @@ async def test_an_early_success_counts_after_the_body_is_sent() -> None:
 
     async with serving(serve) as server, native("2") as transport:
         for stream in (1, 3):
-            answer = await transport.send(server.request(body=BIG))
-            assert (answer.status, answer.body) == (200, b"ok")
+            response = await transport.send(server.request(body=BIG))
+            assert (response.status, response.body) == (200, b"ok")
             await until(lambda: len(got[stream]) == len(BIG))  # noqa: B023 # used at once
         assert server.connections == 1
     assert [bytes(body) for body in got.values()] == [BIG] * 2
@@ -221,8 +221,8 @@ async def test_refused_streams_and_streams_after_a_goaway_are_sent_again() -> No
 
     sent: list[int] = []
     async with serving(serve) as server, native("2") as transport:
-        answer = await transport.send(server.request(body=b"x" * 100_000, on_sent=sent.append))
-        assert answer.status == 200
+        response = await transport.send(server.request(body=b"x" * 100_000, on_sent=sent.append))
+        assert response.status == 200
     assert got == [(1, 1)]
     assert sum(sent) == 100_000
 
@@ -258,8 +258,8 @@ async def test_interim_responses_and_trailers_are_skipped() -> None:
                 http2.http2.send_headers(stream, [("trailer", "x")], end_stream=True)
 
     async with serving(serve) as server, native("2") as transport:
-        answer = await transport.send(server.request(body=b"x"))
-        assert (answer.status, answer.body, dict(answer.headers)) == (200, b"ok", {"a": "1, 2"})
+        response = await transport.send(server.request(body=b"x"))
+        assert (response.status, response.body, dict(response.headers)) == (200, b"ok", {"a": "1, 2"})
 
 
 @in_loop
@@ -481,8 +481,8 @@ async def test_more_connections_are_opened_if_flow_control_blocks_bodies() -> No
     async with serving(serve) as server, native("2") as transport:
         held = [asyncio.create_task(transport.send(server.request(body=BIG))) for _ in range(2 * HTTP2_CONNECTIONS)]
         await until(lambda: server.connections == HTTP2_CONNECTIONS)
-        answer = await transport.send(server.request(body=b"x"))
-        assert answer.status == 200
+        response = await transport.send(server.request(body=b"x"))
+        assert response.status == 200
         assert server.connections > HTTP2_CONNECTIONS
         for task in held:
             task.cancel()
@@ -547,7 +547,7 @@ async def test_a_truncated_file_fails_only_its_own_request(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         b"HTTP/1.1 400 Bad Request\r\n\r\n",
         b"\x00\x00\x00\x04\x00\x00\x00\x00\x01",  # SETTINGS on a stream
@@ -558,10 +558,10 @@ async def test_a_truncated_file_fails_only_its_own_request(tmp_path: Path) -> No
     ],
 )
 @in_loop
-async def test_data_that_is_not_http2_is_an_error(answer: bytes) -> None:
+async def test_data_that_is_not_http2_is_an_error(response: bytes) -> None:
     async def serve(peer: Peer) -> None:
         await peer.reader.read(1000)
-        await peer.say(answer)
+        await peer.say(response)
         await peer.reader.read()
 
     async with serving(serve) as server, native("2") as transport:

@@ -42,10 +42,10 @@ async def test_noise_over_http1_ends_every_request() -> None:
 
     async def serve(peer: Peer) -> None:
         await peer.head()
-        answer = damaged(chance.choice(GOOD), chance)
-        middle = chance.randrange(len(answer))
-        await peer.say(answer[:middle])
-        await peer.say(answer[middle:])
+        response = damaged(chance.choice(GOOD), chance)
+        middle = chance.randrange(len(response))
+        await peer.say(response[:middle])
+        await peer.say(response[middle:])
         if chance.randrange(2):
             peer.reset()
 

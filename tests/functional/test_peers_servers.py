@@ -194,7 +194,7 @@ async def put_many(
     scheme, port, version, expected = way
     endpoint = resolve_endpoint(f"{scheme}://127.0.0.1:{port}", bucket="examplebucket-1250000000", region=None)
     transport = NativeTransport(ClientConfig(http_version=version, verify=str(folder / "ca.pem")))
-    answers: list[bytes] = []
+    responses: list[bytes] = []
     numbers = iter(range(count))
 
     async def work() -> None:
@@ -204,7 +204,7 @@ async def put_many(
                 headers["expect"] = "100-continue"
             if pause:
                 await asyncio.sleep(pause)
-            answer = await transport.send(
+            response = await transport.send(
                 HttpRequest(
                     method="PUT",
                     endpoint=endpoint,
@@ -215,14 +215,14 @@ async def put_many(
                     expect_continue=expect,
                 )
             )
-            assert (answer.status, answer.http_version) == (status, expected)
-            answers.append(answer.body)
+            assert (response.status, response.http_version) == (status, expected)
+            responses.append(response.body)
 
     try:
         await asyncio.gather(*(work() for _ in range(width)))
     finally:
         await transport.aclose()
-    return answers
+    return responses
 
 
 @in_loop
@@ -332,7 +332,7 @@ async def test_nginx_and_h2o_that_end_idle_connections(folder: Path) -> None:
         counts = await asyncio.gather(
             *(put_many(folder, way, count=3, body=b"x" * 1000, width=1, pause=1.5) for way in every)
         )
-        assert [len(answers) for answers in counts] == [3] * len(every)
+        assert [len(responses) for responses in counts] == [3] * len(every)
 
 
 @in_loop

@@ -146,8 +146,8 @@ async def test_a_response_that_makes_progress_may_take_longer_than_the_timeout(v
                 http2.http2.end_stream(1)
 
     async with serving(serve) as server, native(version) as transport:
-        answer = await transport.send(server.request("GET", stall_timeout_seconds=STALL_SECONDS))
-        assert len(answer.body) == steps * length
+        response = await transport.send(server.request("GET", stall_timeout_seconds=STALL_SECONDS))
+        assert len(response.body) == steps * length
 
 
 @in_loop
@@ -400,8 +400,8 @@ async def test_with_a_rate_limit_the_connections_take_turns(version: HttpVersion
 
     async with serving(serve) as server, native(version, max_bytes_per_second=1_000_000) as transport:
         requests = [server.request(body=BODY, target=f"/{n}") for n in range(count)]
-        answers = await asyncio.gather(*map(transport.send, requests))
-        assert [answer.status for answer in answers] == [200] * count
+        responses = await asyncio.gather(*map(transport.send, requests))
+        assert [response.status for response in responses] == [200] * count
     assert len(when_the_first_was_whole) == count
     assert min(when_the_first_was_whole) > len(BODY) // 4
 
@@ -427,8 +427,8 @@ async def test_waiting_for_the_rate_limit_does_not_count_as_a_stall() -> None:
         # The rate limit delays the others for two seconds, because of the bytes of the first request.
         others = [other.request("GET", stall_timeout_seconds=STALL_SECONDS) for _ in range(2)]
         transport._origin(others[0].endpoint).pool.limits.http2 = 1
-        answers = await asyncio.gather(first, *map(transport.send, others), return_exceptions=True)
-    assert [getattr(answer, "status", answer) for answer in answers] == [200] * 3
+        responses = await asyncio.gather(first, *map(transport.send, others), return_exceptions=True)
+    assert [getattr(response, "status", response) for response in responses] == [200] * 3
 
 
 @pytest.mark.parametrize("version", ["1.1", "2"])

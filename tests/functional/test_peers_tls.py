@@ -169,12 +169,12 @@ async def test_a_connection_that_is_reset_before_the_handshake_leaves_no_socket_
 @in_loop
 async def test_a_response_in_tiny_records_over_http1(version: ssl.TLSVersion, size: int) -> None:
     body = random.Random(3).randbytes(3000)
-    answer = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+    response = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body
 
     async def play(tls: TlsPeer) -> None:
         while True:
             await tls.read(length_of(await tls.head()))
-            await tls.say(answer, size)
+            await tls.say(response, size)
 
     async with tls_peers(play, version) as server, trusting() as transport:
         for _ in range(3):
@@ -202,8 +202,8 @@ async def test_frames_in_records_of_one_byte_over_http2(version: ssl.TLSVersion)
 
     async with tls_peers(play, version) as server, trusting("2") as transport:
         for _ in range(2):
-            answer = await transport.send(server.request(body=BIG))
-            assert (answer.status, answer.body) == (200, b"x" * 2000)
+            response = await transport.send(server.request(body=BIG))
+            assert (response.status, response.body) == (200, b"x" * 2000)
         assert server.connections == 1
     assert bytes(got) == BIG * 2
 

@@ -37,14 +37,14 @@ def send(form: cosxfer.PresignedPost, files: Any = FILE, **changed: str | None) 
     return httpx.post(form.url, data={n: v for n, v in fields.items() if v is not None}, files=files)
 
 
-def code(answer: httpx.Response) -> tuple[int, str]:
-    return answer.status_code, answer.text.partition("<Code>")[2].partition("</Code>")[0]
+def code(response: httpx.Response) -> tuple[int, str]:
+    return response.status_code, response.text.partition("<Code>")[2].partition("</Code>")[0]
 
 
 def test_a_redirect_that_the_policy_does_not_pin_is_refused(server: RunningServer, client: cosxfer.Client) -> None:
     form = client.presign_post(server.bucket, "unpinned")
-    answer = send(form, success_action_redirect="https://elsewhere.example/")
-    assert code(answer) == (403, "AccessDenied")
+    response = send(form, success_action_redirect="https://elsewhere.example/")
+    assert code(response) == (403, "AccessDenied")
     with pytest.raises(cosxfer.NotFoundError):
         client.head_object(server.bucket, "unpinned")
 
@@ -68,14 +68,14 @@ def test_a_form_stores_the_file(client: cosxfer.Client, server: RunningServer, s
         storage_class="STANDARD_IA",
         acl="private",
     )
-    answer = send(form)
-    assert answer.status_code == (status or 204), answer.text
+    response = send(form)
+    assert response.status_code == (status or 204), response.text
     got = client.get_object(server.bucket, "in/ä b+c.png")
     assert got.body == b"picture"
     assert (got.content_type, got.headers["cache-control"], got.metadata) == ("image/png", "no-store", {"who": "Zoë"})
-    assert (got.storage_class, got.etag) == ("STANDARD_IA", answer.headers["etag"])
-    assert answer.headers["location"].endswith("/in/%C3%A4%20b%2Bc.png")
-    assert ("<Key>in/ä b+c.png</Key>" in answer.text) == (status == 201)
+    assert (got.storage_class, got.etag) == ("STANDARD_IA", response.headers["etag"])
+    assert response.headers["location"].endswith("/in/%C3%A4%20b%2Bc.png")
+    assert ("<Key>in/ä b+c.png</Key>" in response.text) == (status == 201)
 
 
 @pytest.mark.parametrize("status", [None, 200, 201, 204])
@@ -147,12 +147,12 @@ def test_a_form_that_was_changed_is_refused(
     client: cosxfer.Client, server: RunningServer, changed: dict[str, str | None], expected: tuple[int, str]
 ) -> None:
     form = client.presign_post(server.bucket, "in/${filename}", content_type="image/png", metadata={"a": "1"})
-    answer = send(form, **changed)
+    response = send(form, **changed)
     if changed.get("q__key__time"):
         # A changed date is two errors: the policy contains the date too.
-        assert answer.status_code == 403
+        assert response.status_code == 403
     else:
-        assert code(answer) == expected
+        assert code(response) == expected
     with pytest.raises(cosxfer.NotFoundError):
         client.head_object(server.bucket, "elsewhere/a")
 
@@ -223,8 +223,8 @@ def test_without_keys_no_form_is_signed_but_an_open_bucket_accepts_one() -> None
         client.post_object(server.bucket, "k", b"open")
         assert client.get_object(server.bucket, "k").body == b"open"
         # An open bucket must not let any web page write, so every origin is refused.
-        answer = httpx.get(f"{server.url}/{server.bucket}/k", headers={"origin": "https://evil.example"})
-        assert "access-control-allow-origin" not in answer.headers
+        response = httpx.get(f"{server.url}/{server.bucket}/k", headers={"origin": "https://evil.example"})
+        assert "access-control-allow-origin" not in response.headers
 
 
 def test_a_page_of_another_origin_may_send_a_preflight_request(client: cosxfer.Client, server: RunningServer) -> None:
@@ -234,11 +234,11 @@ def test_a_page_of_another_origin_may_send_a_preflight_request(client: cosxfer.C
         "access-control-request-headers": "authorization,x-cos-meta-a",
         "access-control-request-private-network": "true",
     }
-    answer = httpx.options(f"{server.url}/{server.bucket}/k", headers=asked)
-    assert answer.status_code == 200
-    assert answer.headers["access-control-allow-origin"] == "*"
-    assert answer.headers["access-control-allow-headers"] == "authorization,x-cos-meta-a"
-    assert answer.headers["access-control-allow-private-network"] == "true"
+    response = httpx.options(f"{server.url}/{server.bucket}/k", headers=asked)
+    assert response.status_code == 200
+    assert response.headers["access-control-allow-origin"] == "*"
+    assert response.headers["access-control-allow-headers"] == "authorization,x-cos-meta-a"
+    assert response.headers["access-control-allow-private-network"] == "true"
     refused = httpx.put(f"{server.url}/{server.bucket}/k", headers={"origin": "null"}, content=b"")
     assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (403, "*")
     assert "access-control-allow-origin" not in httpx.put(f"{server.url}/{server.bucket}/k").headers
@@ -265,14 +265,14 @@ def test_a_page_of_another_origin_may_send_a_preflight_request(client: cosxfer.C
 def test_invalid_arguments_of_form_are_reported(
     server: RunningServer, content_type: str, body: bytes, expected: str
 ) -> None:
-    answer = httpx.post(f"{server.url}/{server.bucket}/", content=body, headers={"content-type": content_type})
-    assert code(answer) == (400, expected)
+    response = httpx.post(f"{server.url}/{server.bucket}/", content=body, headers={"content-type": content_type})
+    assert code(response) == (400, expected)
 
 
 def test_a_field_after_the_file_does_not_count(client: cosxfer.Client, server: RunningServer) -> None:
     form = client.presign_post(server.bucket, "late", conditions=[{"x-cos-meta-a": "1"}])
-    answer = httpx.post(
+    response = httpx.post(
         form.url,
         files=[*((name, (None, value)) for name, value in form.fields.items()), ("file", b"x"), ("x-cos-meta-a", b"1")],
     )
-    assert code(answer)[0] == 403
+    assert code(response)[0] == 403

@@ -102,8 +102,8 @@ async def test_a_slow_but_steady_server_may_take_longer_than_the_timeout(
 ) -> None:
     with in_thread(lambda peer: take_slowly(peer, version), speaks_tls if tls else None) as server:
         async with sending(over, http_version=version, verify=client_context(authority)) as transport:
-            answer = await transport.send(server.request(body=BODY, stall_timeout_seconds=STALL_SECONDS))
-    assert answer.status == 200
+            response = await transport.send(server.request(body=BODY, stall_timeout_seconds=STALL_SECONDS))
+    assert response.status == 200
 
 
 @in_loop
@@ -218,5 +218,5 @@ async def test_the_refusal_of_a_server_that_closes_at_once_is_read(
     scheme = "https" if tls else "http"
     async with serving(serve, scheme=scheme) as server, sending(over, verify=client_context(authority)) as transport:
         for _ in range(10):
-            answer = await transport.send(server.request(body=bytes(8 * MIB)))
-            assert (answer.status, answer.body) == (status, b"no")
+            response = await transport.send(server.request(body=bytes(8 * MIB)))
+            assert (response.status, response.body) == (status, b"no")

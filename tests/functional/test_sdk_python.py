@@ -171,8 +171,8 @@ def test_append(client: Any, server: RunningServer) -> None:
 def test_many_at_once_are_deleted(client: Any, server: RunningServer) -> None:
     for name in ("d1 ü", "d2"):
         client.put_object(server.bucket, b"x", name)
-    answer = client.delete_objects(server.bucket, {"Quiet": "false", "Object": [{"Key": "d1 ü"}, {"Key": "d2"}]})
-    assert [entry["Key"] for entry in answer["Deleted"]] == ["d1 ü", "d2"]
+    response = client.delete_objects(server.bucket, {"Quiet": "false", "Object": [{"Key": "d1 ü"}, {"Key": "d2"}]})
+    assert [entry["Key"] for entry in response["Deleted"]] == ["d1 ü", "d2"]
 
 
 def test_buckets(client: Any, server: RunningServer) -> None:
@@ -187,8 +187,8 @@ def test_a_presigned_address(client: Any, server: RunningServer) -> None:
         put = client.get_presigned_url(server.bucket, key, "PUT", Headers={"content-type": "text/x"})
         assert session.put(put, data=b"x", headers={"content-type": "text/x"}, verify=verify).status_code == 200
         get = client.get_presigned_url(server.bucket, key, "GET", Params={"response-content-type": "a/b c"})
-        answer = session.get(get, verify=verify)
-        assert (answer.content, answer.headers["content-type"]) == (b"x", "a/b c")
+        response = session.get(get, verify=verify)
+        assert (response.content, response.headers["content-type"]) == (b"x", "a/b c")
         assert session.get(get + "&max-age=1", verify=verify).status_code == 200
         assert session.delete(get, verify=verify).status_code == 403
 

@@ -10,7 +10,7 @@ from hashlib import md5
 from pathlib import Path
 
 import pytest
-from server_client import Answer, ServerClient, sign
+from server_client import Response, ServerClient, sign
 
 from cosxfer._native import hashing
 from cosxfer.limits import MIB
@@ -54,17 +54,17 @@ def client(server: RunningServer, request: pytest.FixtureRequest) -> Iterator[Se
     client.close()
 
 
-def said(answer: Answer) -> dict[str, str]:
-    assert answer.status in (200, 206), answer
-    return {name: value for name, value in answer.headers.items() if name.startswith(SSE)}
+def said(response: Response) -> dict[str, str]:
+    assert response.status in (200, 206), response
+    return {name: value for name, value in response.headers.items() if name.startswith(SSE)}
 
 
 def to_read(kind: str) -> dict[str, str]:
     return customer() if kind == "SSE-C" else {}
 
 
-def refused(answer: Answer, code: str) -> None:
-    assert (answer.status, answer.code) == (400, code)
+def refused(response: Response, code: str) -> None:
+    assert (response.status, response.code) == (400, code)
 
 
 @pytest.mark.parametrize("kind", KINDS)

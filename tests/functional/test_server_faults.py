@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from server_client import Answer, ServerClient, sign
+from server_client import Response, ServerClient, sign
 
 from cosxfer.errors import UsageError
 from cosxfer.limits import MIB
@@ -52,8 +52,8 @@ def test_an_error_fault_returns_its_status_and_code(any_client: ServerClient) ->
     any_client.server.set_faults(
         [{"operation": "put_object", "do": "error", "status": 503, "code": "SlowDown", "retry_after_seconds": 7}]
     )
-    answer = any_client("PUT", "x", body=b"x" * MIB)
-    assert (answer.status, answer.code, answer.headers["retry-after"]) == (503, "SlowDown", "7")
+    reply = any_client("PUT", "x", body=b"x" * MIB)
+    assert (reply.status, reply.code, reply.headers["retry-after"]) == (503, "SlowDown", "7")
     assert any_client("HEAD").status == 200
 
 
@@ -110,18 +110,18 @@ def test_complete_may_return_an_error_inside_a_200(client: ServerClient, server:
     server.set_faults(
         [{"operation": "multipart_complete", "do": "error", "status": 200, "code": "InternalError", "at": at}]
     )
-    answer = client.complete(key, upload_id, [(1, etag)])
-    assert (answer.status, answer.code) == (200, "InternalError")
+    reply = client.complete(key, upload_id, [(1, etag)])
+    assert (reply.status, reply.code) == (200, "InternalError")
     assert client("HEAD", key).status == (404 if at == "head" else 200)
 
 
 def test_complete_may_keep_the_client_waiting_with_spaces(any_client: ServerClient) -> None:
     upload_id, etag = uploaded(any_client, "slow")
     any_client.server.set_faults([{"operation": "multipart_complete", "do": "delay", "seconds": 0.2, "at": "answer"}])
-    answer = any_client.complete("slow", upload_id, [(1, etag)])
-    assert answer.body.startswith(b" ")
-    assert "x-cos-hash-crc64ecma" not in answer.headers
-    stripped = Answer(status=answer.status, headers=answer.headers, body=answer.body.strip())
+    reply = any_client.complete("slow", upload_id, [(1, etag)])
+    assert reply.body.startswith(b" ")
+    assert "x-cos-hash-crc64ecma" not in reply.headers
+    stripped = Response(status=reply.status, headers=reply.headers, body=reply.body.strip())
     assert stripped.text("ETag").endswith('-1"')
 
 
@@ -159,9 +159,9 @@ def test_digests_can_be_wrong(client: ServerClient, server: RunningServer) -> No
 def test_the_etag_of_complete_can_be_wrong(client: ServerClient, server: RunningServer) -> None:
     upload_id, etag = uploaded(client, "wrong")
     server.set_faults([{"operation": "multipart_complete", "do": "wrong_etag"}])
-    answer = client.complete("wrong", upload_id, [(1, etag)])
+    reply = client.complete("wrong", upload_id, [(1, etag)])
     server.set_faults([])
-    assert answer.text("ETag") != client("HEAD", "wrong").headers["etag"]
+    assert reply.text("ETag") != client("HEAD", "wrong").headers["etag"]
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_the_etag_of_complete_can_be_wrong(client: ServerClient, server: Running
     ],
 )
 def test_a_response_can_be_truncated(
-    any_client: ServerClient, ask: Callable[[ServerClient], Answer], operation: str
+    any_client: ServerClient, ask: Callable[[ServerClient], Response], operation: str
 ) -> None:
     any_client("PUT", "cut short", body=b"x" * (3 * MIB))
     any_client.server.set_faults([{"operation": operation, "times": 1, "do": "truncate"}])

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from server_client import Answer, ServerClient, raw, sign
+from server_client import Response, ServerClient, raw, sign
 
 from cosxfer.cos.form import content_type, head, tail
 from cosxfer.limits import KIB, MIB
@@ -162,8 +162,8 @@ def test_a_range_of_thousands_of_digits_is_a_number(client: ServerClient, wanted
 @pytest.mark.parametrize("value", ["a\r\nx-injected: b", "a\0", "a\x7f"])
 def test_a_parameter_cannot_break_out_of_its_header(client: ServerClient, value: str) -> None:
     assert client("PUT", "k", body=b"x").status == 200
-    answer = client("GET", "k", params={"response-content-disposition": value})
-    assert (answer.status, answer.code) == (400, "InvalidArgument")
+    response = client("GET", "k", params={"response-content-disposition": value})
+    assert (response.status, response.code) == (400, "InvalidArgument")
 
 
 # Bodies
@@ -242,7 +242,7 @@ def test_a_form_field_that_is_no_valid_header_is_refused(
 # Keys
 
 
-def exactly(server: RunningServer, method: str, key: str, body: bytes = b"", **params: str) -> Answer:
+def exactly(server: RunningServer, method: str, key: str, body: bytes = b"", **params: str) -> Response:
     """Send the key unchanged; other clients normalize paths."""
     return raw(server, sign(server, method, key, params=params, headers={"content-length": str(len(body))}), body)
 
@@ -270,15 +270,15 @@ def test_a_part_of_a_key_is_never_a_path(server: RunningServer, client: ServerCl
 
 
 def test_a_key_that_xml_cannot_hold_starts_no_upload(server: RunningServer, client: ServerClient) -> None:
-    answer = exactly(server, "POST", "never\0begun", uploads="")
-    assert (answer.status, answer.code) == (400, "InvalidArgument")
+    response = exactly(server, "POST", "never\0begun", uploads="")
+    assert (response.status, response.code) == (400, "InvalidArgument")
     assert client("GET", params={"uploads": "", "prefix": "never", "encoding-type": "url"}).texts("UploadId") == []
 
 
 @pytest.mark.parametrize("character", "\x18\x19\x1a\x1b")
 def test_the_control_characters_that_cos_forbids_are_refused(client: ServerClient, character: str) -> None:
-    answer = client("PUT", f"a{character}b", body=b"x")
-    assert (answer.status, answer.code) == (400, "InvalidObjectName")
+    response = client("PUT", f"a{character}b", body=b"x")
+    assert (response.status, response.code) == (400, "InvalidObjectName")
 
 
 @pytest.mark.parametrize("target", ["/%00", "/..%2f..%2fetc%2fpasswd", "//etc/passwd", "/./../x", "/%c0%ae%c0%ae/x"])
@@ -302,8 +302,8 @@ def test_a_target_is_never_a_path(server: RunningServer, client: ServerClient, t
 )
 def test_a_document_made_to_exhaust_memory_is_malformed(client: ServerClient, document: bytes) -> None:
     upload_id = client.begin("k")
-    answer = client("POST", "k", params={"uploadId": upload_id}, body=document)
-    assert (answer.status, answer.code) == (400, "MalformedXML")
+    response = client("POST", "k", params={"uploadId": upload_id}, body=document)
+    assert (response.status, response.code) == (400, "MalformedXML")
 
 
 # Resources

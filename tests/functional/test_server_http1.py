@@ -29,13 +29,13 @@ def test_a_slow_reader_with_connection_close_gets_everything(tls: bool) -> None:
         server.requests(clear=True)
         download = connect()
         download.request("GET", f"/{server.bucket}/k", headers={"Connection": "close"})
-        answer = download.getresponse()
+        response = download.getresponse()
         got = bytearray()
         # Read in small steps until the server has finished the request; the rest is then in the buffers.
         while not server.requests():
-            got += answer.read(64 * 1024)
+            got += response.read(64 * 1024)
         assert len(got) < len(body)
-        got += answer.read()
+        got += response.read()
         assert got == body
         upload.close()
         download.close()
@@ -47,9 +47,9 @@ def test_plain_http_at_a_tls_port_is_reported(body_bytes: int) -> None:
         plain = http.client.HTTPConnection(server.host, server.port)
         # The client sends the whole body before it reads the response.
         plain.request("PUT", f"/{server.bucket}/k", bytes(body_bytes))
-        answer = plain.getresponse()
-        assert answer.status == 400
-        assert b"The plain HTTP request was sent to HTTPS port" in answer.read()
+        response = plain.getresponse()
+        assert response.status == 400
+        assert b"The plain HTTP request was sent to HTTPS port" in response.read()
         plain.close()
         with socket.create_connection((server.host, server.port)) as other:
             other.sendall(b"HELLO\r\n\r\n")

@@ -27,8 +27,8 @@ WRITERS = 4
 class Expected:
     """The possible values of a key: the last acknowledged one, or the one that was in flight when the server died."""
 
-    answered: bytes | None = None
-    under_way: list[bytes | None] = field(default_factory=list)
+    acknowledged: bytes | None = None
+    in_flight: list[bytes | None] = field(default_factory=list)
 
 
 class Writer(threading.Thread):
@@ -78,11 +78,11 @@ class Writer(threading.Thread):
             self._attempt(client, None, lambda: client("DELETE", self.key).status)
 
     def _attempt(self, client: ServerClient, outcome: bytes | None, send: Callable[[], int]) -> None:
-        self._expected.under_way = [outcome]
+        self._expected.in_flight = [outcome]
         status = send()
         if status not in (200, 204):
             self.wrong.append(f"{self.key}: {status}")
-        self._expected.answered, self._expected.under_way = outcome, []
+        self._expected.acknowledged, self._expected.in_flight = outcome, []
 
 
 def test_every_object_is_whole_and_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
@@ -126,13 +126,13 @@ def look(server: RunningServer, expected: dict[str, Expected]) -> None:
         assert (got.status, key in listed) in ((200, True), (404, False))
         if found is not None:
             assert got.headers["x-cos-hash-crc64ecma"] == str(hashing.crc64(found))
-        assert digest(found) in [digest(body) for body in (known.answered, *known.under_way)], key
-        known.answered, known.under_way = found, []
+        assert digest(found) in [digest(body) for body in (known.acknowledged, *known.in_flight)], key
+        known.acknowledged, known.in_flight = found, []
     for upload_id, key in uploads(client):
         assert client("DELETE", key, params={"uploadId": upload_id}).status == 204
     # Only many files are deleted in a thread; here are few.
     bodies = sum(path.stat().st_size for path in (server.root / "bodies").iterdir())
-    assert bodies == sum(len(known.answered or b"") for known in expected.values())
+    assert bodies == sum(len(known.acknowledged or b"") for known in expected.values())
     assert list((server.root / "incoming").iterdir()) == []
     client.close()
 

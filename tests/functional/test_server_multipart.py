@@ -65,15 +65,15 @@ def test_parts_must_come_in_order(client: ServerClient, numbers: tuple[int, int]
     upload_id = client.begin("order")
     etag = client.part("order", upload_id, 1, b"x" * MIB).headers["etag"]
     client.part("order", upload_id, 2, b"x" * MIB)
-    answer = client.complete("order", upload_id, [(number, etag) for number in numbers])
-    assert (answer.status, answer.code) == (400, "InvalidPartOrder")
+    response = client.complete("order", upload_id, [(number, etag) for number in numbers])
+    assert (response.status, response.code) == (400, "InvalidPartOrder")
 
 
 def test_a_missing_part_is_invalid(client: ServerClient) -> None:
     upload_id = client.begin("missing")
     etag = client.part("missing", upload_id, 1, b"x" * MIB).headers["etag"]
-    answer = client.complete("missing", upload_id, [(1, etag), (2, etag)])
-    assert (answer.status, answer.code) == (400, "InvalidPart")
+    response = client.complete("missing", upload_id, [(1, etag), (2, etag)])
+    assert (response.status, response.code) == (400, "InvalidPart")
 
 
 @pytest.mark.parametrize(
@@ -90,8 +90,8 @@ def test_a_missing_part_is_invalid(client: ServerClient) -> None:
 )
 def test_a_malformed_document_is_refused(client: ServerClient, document: bytes) -> None:
     upload_id = client.begin("malformed")
-    answer = client("POST", "malformed", params={"uploadId": upload_id}, body=document)
-    assert (answer.status, answer.code) == (400, "MalformedXML")
+    response = client("POST", "malformed", params={"uploadId": upload_id}, body=document)
+    assert (response.status, response.code) == (400, "MalformedXML")
 
 
 def test_an_upload_is_identified_by_id_and_key(client: ServerClient) -> None:
@@ -109,8 +109,8 @@ def test_an_aborted_upload_leaves_nothing(client: ServerClient, server: RunningS
     upload_id = client.begin("aborted")
     client.part("aborted", upload_id, 1, b"x" * MIB)
     assert files(server) != before
-    answer = client("DELETE", "aborted", params={"uploadId": upload_id})
-    assert (answer.status, answer.body) == (204, b"")
+    response = client("DELETE", "aborted", params={"uploadId": upload_id})
+    assert (response.status, response.body) == (204, b"")
     assert files(server) == before
     assert client("DELETE", "aborted", params={"uploadId": upload_id}).code == "NoSuchUpload"
 
@@ -223,8 +223,8 @@ def test_uploads_are_listed_page_by_page(client: ServerClient) -> None:
 def test_a_key_marker_alone_skips_the_whole_key(client: ServerClient) -> None:
     for key in ("m/a", "m/a", "m/b"):
         client.begin(key)
-    answer = client("GET", params={"uploads": "", "prefix": "m/", "key-marker": "m/a"})
-    assert answer.texts("Key") == ["m/b"]
+    response = client("GET", params={"uploads": "", "prefix": "m/", "key-marker": "m/a"})
+    assert response.texts("Key") == ["m/b"]
 
 
 def test_everything_survives_a_restart(tmp_path: object) -> None:

@@ -52,9 +52,9 @@ def test_an_object_comes_back_with_its_digests(client: ServerClient) -> None:
     assert (got.status, got.body) == (200, body)
     head = client("HEAD", "a/b.bin")
     assert (head.status, head.body, head.headers["content-length"]) == (200, b"", str(len(body)))
-    for answer in (got, head):
-        assert answer.headers["etag"] == put.headers["etag"]
-        assert answer.headers["x-cos-hash-crc64ecma"] == put.headers["x-cos-hash-crc64ecma"]
+    for reply in (got, head):
+        assert reply.headers["etag"] == put.headers["etag"]
+        assert reply.headers["x-cos-hash-crc64ecma"] == put.headers["x-cos-hash-crc64ecma"]
     assert client.httpx.get(client.server.url).http_version == put.http_version
 
 
@@ -80,24 +80,24 @@ def test_a_multipart_upload_makes_an_object(client: ServerClient) -> None:
 
 
 def test_every_response_has_the_servers_name_and_a_request_id(client: ServerClient) -> None:
-    for answer in (client("GET", "nothing"), client("PUT", "x", body=b"x"), client("GET", "nothing", signed=False)):
-        assert answer.headers["x-cos-request-id"]
-        assert answer.headers["server"] == "tencent-cos"
-        assert answer.headers["date"].endswith("GMT")
+    for reply in (client("GET", "nothing"), client("PUT", "x", body=b"x"), client("GET", "nothing", signed=False)):
+        assert reply.headers["x-cos-request-id"]
+        assert reply.headers["server"] == "tencent-cos"
+        assert reply.headers["date"].endswith("GMT")
 
 
 def test_an_error_has_the_form_of_cos(client: ServerClient) -> None:
-    answer = client("GET", "no/such key")
-    assert (answer.status, answer.code) == (404, "NoSuchKey")
-    assert answer.headers["content-type"] == "application/xml"
-    assert [child.tag for child in answer.xml] == ["Code", "Message", "Resource", "RequestId", "TraceId"]
-    assert answer.text("RequestId") == answer.headers["x-cos-request-id"]
-    assert answer.text("Resource").endswith("/no/such key")
+    reply = client("GET", "no/such key")
+    assert (reply.status, reply.code) == (404, "NoSuchKey")
+    assert reply.headers["content-type"] == "application/xml"
+    assert [child.tag for child in reply.xml] == ["Code", "Message", "Resource", "RequestId", "TraceId"]
+    assert reply.text("RequestId") == reply.headers["x-cos-request-id"]
+    assert reply.text("Resource").endswith("/no/such key")
 
 
 def test_head_of_a_missing_object_has_no_body(client: ServerClient) -> None:
-    answer = client("HEAD", "nothing")
-    assert (answer.status, answer.body) == (404, b"")
+    reply = client("HEAD", "nothing")
+    assert (reply.status, reply.body) == (404, b"")
 
 
 def test_a_refused_body_does_not_hide_the_response(client: ServerClient) -> None:
@@ -105,14 +105,14 @@ def test_a_refused_body_does_not_hide_the_response(client: ServerClient) -> None
     chunk = memoryview(bytes(64 * 1024))
     length = 20 * MIB
     for _ in range(2):
-        answer = client(
+        reply = client(
             "PUT",
             "refused",
             body=(chunk for _ in range(length // len(chunk))),
             headers={"content-length": str(length)},
             signed=False,
         )
-        assert (answer.status, answer.code) == (403, "AccessDenied")
+        assert (reply.status, reply.code) == (403, "AccessDenied")
     assert client("HEAD", "refused").status == 404
 
 
@@ -171,30 +171,30 @@ def test_the_standard_storage_class_is_not_returned(plain: ServerClient) -> None
 )
 def test_a_range_returns_its_bytes(plain: ServerClient, wanted: str, content_range: str, body: bytes) -> None:
     plain("PUT", "digits", body=b"0123456789")
-    answer = plain("GET", "digits", headers={"range": wanted})
-    assert (answer.status, answer.body) == (206, body)
-    assert answer.headers["content-range"] == content_range
+    reply = plain("GET", "digits", headers={"range": wanted})
+    assert (reply.status, reply.body) == (206, body)
+    assert reply.headers["content-range"] == content_range
 
 
 def test_a_range_may_span_parts(plain: ServerClient) -> None:
     upload_id = plain.begin("spanned")
     parts = [(n, plain.part("spanned", upload_id, n, bytes([n]) * MIB).headers["etag"]) for n in (1, 2, 3)]
     assert plain.complete("spanned", upload_id, parts).status == 200
-    answer = plain("GET", "spanned", headers={"range": f"bytes={MIB - 1}-{2 * MIB}"})
-    assert answer.body == b"\x01" + b"\x02" * MIB + b"\x03"
+    reply = plain("GET", "spanned", headers={"range": f"bytes={MIB - 1}-{2 * MIB}"})
+    assert reply.body == b"\x01" + b"\x02" * MIB + b"\x03"
 
 
 def test_a_range_beyond_the_end_is_refused(plain: ServerClient) -> None:
     plain("PUT", "digits", body=b"0123456789")
-    answer = plain("GET", "digits", headers={"range": "bytes=10-"})
-    assert (answer.status, answer.code, answer.headers["content-range"]) == (416, "InvalidRange", "bytes */10")
+    reply = plain("GET", "digits", headers={"range": "bytes=10-"})
+    assert (reply.status, reply.code, reply.headers["content-range"]) == (416, "InvalidRange", "bytes */10")
 
 
 @pytest.mark.parametrize("wanted", ["bytes=4-2", "lines=1-2", "bytes=a-b", "bytes=0-1,3-4"])
 def test_a_header_that_is_not_a_single_range_gets_the_whole_object(plain: ServerClient, wanted: str) -> None:
     plain("PUT", "digits", body=b"0123456789")
-    answer = plain("GET", "digits", headers={"range": wanted})
-    assert (answer.status, answer.body) == (200, b"0123456789")
+    reply = plain("GET", "digits", headers={"range": wanted})
+    assert (reply.status, reply.body) == (200, b"0123456789")
 
 
 def test_conditional_headers_are_respected(plain: ServerClient) -> None:
@@ -218,8 +218,8 @@ def test_conditional_headers_are_respected(plain: ServerClient) -> None:
 def test_a_deleted_object_is_gone_and_may_be_deleted_again(plain: ServerClient) -> None:
     plain("PUT", "short-lived", body=b"x")
     for _ in range(2):
-        answer = plain("DELETE", "short-lived")
-        assert (answer.status, answer.body) == (204, b"")
+        reply = plain("DELETE", "short-lived")
+        assert (reply.status, reply.body) == (204, b"")
     assert plain("GET", "short-lived").code == "NoSuchKey"
 
 
@@ -236,16 +236,16 @@ def test_an_append_continues_at_the_end(plain: ServerClient) -> None:
 
 def test_appending_at_a_wrong_position_is_refused(plain: ServerClient) -> None:
     plain("POST", "short", params={"append": "", "position": "0"}, body=b"12345")
-    answer = plain("POST", "short", params={"append": "", "position": "0"}, body=b"12345")
-    assert (answer.status, answer.code) == (409, "AppendPositionErr")
+    reply = plain("POST", "short", params={"append": "", "position": "0"}, body=b"12345")
+    assert (reply.status, reply.code) == (409, "AppendPositionErr")
     assert plain("GET", "short").body == b"12345"
     assert plain("POST", "new", params={"append": "", "position": "1"}, body=b"x").code == "AppendPositionErr"
 
 
 def test_a_normal_object_cannot_be_appended_to(plain: ServerClient) -> None:
     plain("PUT", "normal", body=b"x")
-    answer = plain("POST", "normal", params={"append": "", "position": "1"}, body=b"y")
-    assert (answer.status, answer.code) == (409, "ObjectNotAppendable")
+    reply = plain("POST", "normal", params={"append": "", "position": "1"}, body=b"y")
+    assert (reply.status, reply.code) == (409, "ObjectNotAppendable")
 
 
 def test_replacing_an_object_does_not_affect_a_running_download(plain: ServerClient) -> None:
@@ -286,8 +286,8 @@ def test_listing_goes_page_by_page(plain: ServerClient) -> None:
 
 def test_listed_keys_are_encoded_on_request(plain: ServerClient) -> None:
     plain("PUT", "enc/a b+%", body=b"x")
-    answer = plain("GET", params={"prefix": "enc/", "encoding-type": "url"})
-    assert answer.texts("Key") == ["enc/a%20b%2B%25"]
+    reply = plain("GET", params={"prefix": "enc/", "encoding-type": "url"})
+    assert reply.texts("Key") == ["enc/a%20b%2B%25"]
     assert plain("GET", params={"encoding-type": "base64"}).code == "InvalidArgument"
 
 
@@ -302,8 +302,8 @@ def test_many_objects_are_deleted_in_one_request(plain: ServerClient) -> None:
     for name in "abc":
         plain("PUT", f"bulk/{name}", body=b"x")
     document = b"<Delete><Object><Key>bulk/a</Key></Object><Object><Key>bulk/b</Key></Object></Delete>"
-    answer = plain("POST", params={"delete": ""}, body=document, headers={"content-md5": content_md5(document)})
-    assert answer.texts("Key") == ["bulk/a", "bulk/b"]
+    reply = plain("POST", params={"delete": ""}, body=document, headers={"content-md5": content_md5(document)})
+    assert reply.texts("Key") == ["bulk/a", "bulk/b"]
     assert plain("GET", params={"prefix": "bulk/"}).texts("Key") == ["bulk/c"]
 
 

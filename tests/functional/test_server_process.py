@@ -202,9 +202,9 @@ def test_a_full_disk_is_an_error_of_the_servers() -> None:
         incoming = server.root / "incoming"
         incoming.rmdir()
         incoming.write_text("")
-        answer = client("PUT", "x", body=b"x")
-        assert (answer.status, answer.code) == (500, "InternalError")
-        assert "disk" in answer.text("Message")
+        response = client("PUT", "x", body=b"x")
+        assert (response.status, response.code) == (500, "InternalError")
+        assert "disk" in response.text("Message")
         assert client("HEAD").status == 200
         client.close()
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from email.utils import formatdate
 
 import pytest
-from server_client import Answer, ServerClient, Signed, raw, sign
+from server_client import Response, ServerClient, Signed, raw, sign
 
 import cosxfer
 from cosxfer.credentials import Credentials
@@ -37,8 +37,8 @@ def client(server: RunningServer) -> Iterator[ServerClient]:
     client.close()
 
 
-def refused(answer: Answer, status: int, code: str) -> None:
-    assert (answer.status, answer.code) == (status, code)
+def refused(response: Response, status: int, code: str) -> None:
+    assert (response.status, response.code) == (status, code)
 
 
 # Signatures
@@ -87,9 +87,9 @@ def test_a_malformed_authorization_is_access_denied(server: RunningServer, value
 
 @pytest.mark.parametrize("times", [(2000, 3000), (-5000, -1000)])
 def test_a_wrong_clock_is_refused(client: ServerClient, times: tuple[int, int]) -> None:
-    answer = client("GET", "x", times=times)
-    refused(answer, 403, "RequestTimeTooSkewed")
-    assert "date" in answer.headers
+    response = client("GET", "x", times=times)
+    refused(response, 403, "RequestTimeTooSkewed")
+    assert "date" in response.headers
 
 
 def test_a_wrong_date_is_refused(client: ServerClient) -> None:
@@ -98,9 +98,9 @@ def test_a_wrong_date_is_refused(client: ServerClient) -> None:
 
 
 def test_an_expired_signature_says_so(client: ServerClient) -> None:
-    answer = client("GET", "x", times=(-600, -60))
-    refused(answer, 403, "AccessDenied")
-    assert answer.text("Message") == "Request has expired"
+    response = client("GET", "x", times=(-600, -60))
+    refused(response, 403, "AccessDenied")
+    assert response.text("Message") == "Request has expired"
 
 
 def test_a_presigned_address_opens_the_object(client: ServerClient) -> None:
@@ -109,9 +109,9 @@ def test_a_presigned_address_opens_the_object(client: ServerClient) -> None:
 
 
 def test_a_presigned_address_expires(client: ServerClient) -> None:
-    answer = client("GET", "x", presigned=True, times=(-100_000, -50_000))
-    refused(answer, 403, "AccessDenied")
-    assert answer.text("Message") == "Request has expired"
+    response = client("GET", "x", presigned=True, times=(-100_000, -50_000))
+    refused(response, 403, "AccessDenied")
+    assert response.text("Message") == "Request has expired"
 
 
 def test_a_temporary_key_needs_its_token(client: ServerClient, server: RunningServer) -> None:
@@ -178,8 +178,8 @@ def test_the_host_may_name_the_bucket(server: RunningServer, client: ServerClien
 
 def test_the_service_lists_its_buckets(server: RunningServer) -> None:
     for host in ("service.cos.myqcloud.com", "127.0.0.1"):
-        answer = raw(server, _virtual(server, "GET", "/", host))
-        assert answer.texts("Name") == ["examplebucket-1250000000", "second-1250000000"]
+        response = raw(server, _virtual(server, "GET", "/", host))
+        assert response.texts("Name") == ["examplebucket-1250000000", "second-1250000000"]
 
 
 def _virtual(server: RunningServer, method: str, path: str, host: str) -> Signed:
@@ -245,15 +245,15 @@ def test_only_an_authorized_client_gets_100_continue(server: RunningServer) -> N
         with socket.create_connection((server.host, server.port), timeout=30) as connection:
             lines = [f"PUT {request.target} HTTP/1.1", *(f"{n}: {v}" for n, v in request.headers.items()), "", ""]
             connection.sendall("\r\n".join(lines).encode())
-            answer = connection.makefile("rb")
-            assert answer.readline().rstrip() == first_line
+            response = connection.makefile("rb")
+            assert response.readline().rstrip() == first_line
             if signed:
                 connection.sendall(b"hello")
-                assert answer.readline() == b"\r\n"
-                assert answer.readline().rstrip() == b"HTTP/1.1 200 OK"
+                assert response.readline() == b"\r\n"
+                assert response.readline().rstrip() == b"HTTP/1.1 200 OK"
             else:
                 # The server closes the connection, because the next bytes could be the body or a request.
-                assert answer.read().endswith(b"</Error>")
+                assert response.read().endswith(b"</Error>")
 
 
 def test_over_http2_a_refusal_comes_before_the_body_too(server: RunningServer) -> None:
@@ -286,20 +286,20 @@ def test_metadata_has_2_kib(client: ServerClient) -> None:
     room = 2048 - len("x-cos-meta-a")
     assert client("PUT", "meta", body=b"x", headers={"x-cos-meta-a": "m" * room}).status == 200
     for params, method in ((None, "PUT"), ({"uploads": ""}, "POST")):
-        answer = client(method, "meta", params=params, headers={"x-cos-meta-a": "m" * (room + 1)})
-        refused(answer, 400, "MetadataTooLarge")
+        response = client(method, "meta", params=params, headers={"x-cos-meta-a": "m" * (room + 1)})
+        refused(response, 400, "MetadataTooLarge")
 
 
 def test_an_unknown_storage_class_is_refused(client: ServerClient) -> None:
-    answer = client("PUT", "x", body=b"x", headers={"x-cos-storage-class": "COLD"})
-    refused(answer, 400, "NotSupportedStorageClass")
+    response = client("PUT", "x", body=b"x", headers={"x-cos-storage-class": "COLD"})
+    refused(response, 400, "NotSupportedStorageClass")
 
 
 @pytest.mark.parametrize("number", ["0", "10001", "-1", "one", ""])
 def test_part_numbers_go_from_1_to_10000(client: ServerClient, number: str) -> None:
     upload_id = client.begin("numbered")
-    answer = client("PUT", "numbered", params={"partNumber": number, "uploadId": upload_id}, body=b"x")
-    refused(answer, 400, "InvalidArgument")
+    response = client("PUT", "numbered", params={"partNumber": number, "uploadId": upload_id}, body=b"x")
+    refused(response, 400, "InvalidArgument")
 
 
 def test_append_needs_a_position(client: ServerClient) -> None:

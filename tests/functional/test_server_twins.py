@@ -12,7 +12,7 @@ from cosxfer.cos import sign
 from cosxfer.server import RunningServer
 
 
-def answer(server: RunningServer, target: str, authorization: str, *more: str) -> bytes:
+def response(server: RunningServer, target: str, authorization: str, *more: str) -> bytes:
     lines = [
         f"PUT {target} HTTP/1.1",
         f"Host: 127.0.0.1:{server.port}",
@@ -65,7 +65,7 @@ def test_a_signature_of_a_part_is_valid_for_that_part_only(
 ) -> None:
     own, other = uploads
     target = f"/{server.bucket}/k?{query.format(own=own, other=other)}"
-    assert answer(server, target, signed(server, own)).startswith(b"HTTP/1.1 4")
+    assert response(server, target, signed(server, own)).startswith(b"HTTP/1.1 4")
     for upload_id in uploads:
         assert list(client.iter_multipart_list_part(server.bucket, "k", upload_id=upload_id)) == []
     with pytest.raises(cosxfer.NotFoundError):
@@ -75,7 +75,7 @@ def test_a_signature_of_a_part_is_valid_for_that_part_only(
 def test_the_signed_part_is_accepted(client: cosxfer.Client, server: RunningServer, uploads: tuple[str, str]) -> None:
     own, _ = uploads
     target = f"/{server.bucket}/k?partNumber=1&uploadId={own}"
-    assert answer(server, target, signed(server, own)).startswith(b"HTTP/1.1 200")
+    assert response(server, target, signed(server, own)).startswith(b"HTTP/1.1 200")
     assert [part.size for part in client.iter_multipart_list_part(server.bucket, "k", upload_id=own)] == [1]
 
 
@@ -83,4 +83,4 @@ def test_a_second_authorization_is_refused(server: RunningServer, uploads: tuple
     own, _ = uploads
     target = f"/{server.bucket}/k?partNumber=1&uploadId={own}"
     again = f"Authorization: {signed(server, own)}"
-    assert answer(server, target, signed(server, own), again).startswith(b"HTTP/1.1 4")
+    assert response(server, target, signed(server, own), again).startswith(b"HTTP/1.1 4")

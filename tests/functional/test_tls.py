@@ -58,8 +58,8 @@ async def test_a_certificate_of_the_callers_context_is_shown_to_the_server(
     async with serving_tls(server_context(SERVER, version=version, clients_of=AUTHORITY)) as server:
         way = transport(kind, client_context(AUTHORITY, CLIENT), protocol)
         for _ in range(2):
-            answer = await way.send(server.request(body=BODY))
-            assert (answer.status, answer.http_version) == (200, f"HTTP/{protocol}")
+            response = await way.send(server.request(body=BODY))
+            assert (response.status, response.http_version) == (200, f"HTTP/{protocol}")
         await way.aclose()
         assert server.bodies == [len(BODY)] * 2
         for session in server.sessions:

@@ -141,8 +141,8 @@ def test_bodies_arrive_whole_at_a_slow_reader(
             sock.sendall(OK)
 
     with serving(certificate, serve, version=version) as port:
-        answers = send(certificate, *[request(port, BODY)] * 3)
-    assert [answer.body for answer in answers] == [b"ok"] * 3
+        replies = send(certificate, *[request(port, BODY)] * 3)
+    assert [reply.body for reply in replies] == [b"ok"] * 3
     assert got == [BODY] * 3
 
 
@@ -158,8 +158,8 @@ def test_a_body_that_ends_with_the_connection_counts_only_with_close_notify(
 
     with serving(certificate, serve) as port:
         if orderly:
-            [answer] = send(certificate, request(port, method="GET"))
-            assert answer.body == b"half of it"
+            [reply] = send(certificate, request(port, method="GET"))
+            assert reply.body == b"half of it"
         else:
             with pytest.raises(TransportError, match="cut short"):
                 send(certificate, request(port, method="GET"))

@@ -48,12 +48,12 @@ def cancel(which: int) -> bytes:
     return bytes([15, which])
 
 
-def answer(which: int) -> bytes:
+def response(which: int) -> bytes:
     return bytes([2, which])
 
 
 def io_thread_seeds() -> list[bytes]:
-    ok, go_on, chunks, refused, endless = answer(0), answer(1), answer(2), answer(3), answer(5)
+    ok, go_on, chunks, refused, endless = response(0), response(1), response(2), response(3), response(5)
     put, get, head = submit(0, 4), submit(1, 0), submit(2, 0)
     plain = [
         put + TAKE_ALL + SETTLE + TAKE_ALL + ok + DRAIN + submit(0, 1) + SETTLE + TAKE_ALL + ok + DRAIN,
@@ -65,7 +65,7 @@ def io_thread_seeds() -> list[bytes]:
         submit(16, 5) + feed(0, 9) + SETTLE + refused + feed(0, 9) + feed_end(0),
         submit(16, 5) + feed(0, 255) + SETTLE + TAKE_ALL + ok + DRAIN + feed_end(0),
         submit(32, 7) + TAKE_ALL + SETTLE + TAKE_ALL + SETTLE + TAKE_ALL + SETTLE + TAKE_ALL + ok,
-        submit(64 | 1, 0) + SETTLE + answer(7) + b"\x05" * 7 + DRAIN,
+        submit(64 | 1, 0) + SETTLE + response(7) + b"\x05" * 7 + DRAIN,
         get + SETTLE + endless + SETTLE + HALF_CLOSE,
         submit(0, 7) + SETTLE + ok + TAKE_ALL + SETTLE + TAKE_ALL,
         put + SETTLE + cancel(0) + SETTLE + ok,

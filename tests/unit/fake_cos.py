@@ -26,8 +26,8 @@ REGION = "ap-guangzhou"
 SECRET_ID = "AKIDexampleexampleexample"
 SECRET_KEY = "hush-this-is-the-secret-key"
 
-Answer = HttpResponse | Awaitable[HttpResponse]
-Do = Callable[[HttpRequest, Callable[[], HttpResponse]], Answer]
+Response = HttpResponse | Awaitable[HttpResponse]
+Do = Callable[[HttpRequest, Callable[[], HttpResponse]], Response]
 
 
 @dataclass
@@ -105,7 +105,7 @@ class FakeCos:
 
     # -- the server -----------------------------------------------------------------------------------------------
 
-    def __call__(self, request: HttpRequest, body: bytes) -> Answer:
+    def __call__(self, request: HttpRequest, body: bytes) -> Response:
         path, _, query = request.target.partition("?")
         params = dict(parse_qsl(query, keep_blank_values=True))
         key = unquote(path)[1:]
@@ -115,8 +115,8 @@ class FakeCos:
 
         def proceed() -> HttpResponse:
             refused = self._refusal(request, "/" + key, params, body)
-            answer = refused or getattr(self, f"_{operation}")(request, body, key, params)
-            return replace(answer, headers={**self._common(), **answer.headers})
+            response = refused or getattr(self, f"_{operation}")(request, body, key, params)
+            return replace(response, headers={**self._common(), **response.headers})
 
         for fault in self.faults:
             if fault.times and fault.operation == operation and fault.part in (None, part):
@@ -176,8 +176,8 @@ class FakeCos:
         return HttpResponse(status=204, headers={})
 
     def _head_object(self, request: HttpRequest, body: bytes, key: str, params: dict[str, str]) -> HttpResponse:
-        answer = self._get_object(request, body, key, params)
-        return replace(answer, body=b"")
+        response = self._get_object(request, body, key, params)
+        return replace(response, body=b"")
 
     def _get_object(self, request: HttpRequest, body: bytes, key: str, params: dict[str, str]) -> HttpResponse:
         stored = self.objects.get(key)
@@ -243,8 +243,8 @@ class FakeCos:
         self.objects[key] = stored
         del self.uploads[params["uploadId"]]
         fields = [("Location", f"{request.endpoint.authority}/{key}"), ("Bucket", BUCKET), ("Key", key)]
-        answer = document("CompleteMultipartUploadResult", [*fields, ("ETag", stored.etag)])
-        return replace(answer, headers={**answer.headers, **self._crc(content)})
+        response = document("CompleteMultipartUploadResult", [*fields, ("ETag", stored.etag)])
+        return replace(response, headers={**response.headers, **self._crc(content)})
 
     def _multipart_abort(self, request: HttpRequest, body: bytes, key: str, params: dict[str, str]) -> HttpResponse:
         if self._upload(key, params) is None:
@@ -277,8 +277,8 @@ def document(root: str, fields: xml.Tree, *, status: int = 200) -> HttpResponse:
 
 def error(status: int, code: str, *, headers: dict[str, str] | None = None, message: str = "said so") -> HttpResponse:
     fields = [("Code", code), ("Message", message), ("Resource", "/r"), ("RequestId", "id-1"), ("TraceId", "trace-1")]
-    answer = document("Error", fields, status=status)
-    return replace(answer, headers={**answer.headers, **(headers or {})})
+    response = document("Error", fields, status=status)
+    return replace(response, headers={**response.headers, **(headers or {})})
 
 
 # -- faults -------------------------------------------------------------------------------------------------------
@@ -306,7 +306,7 @@ def lose_request(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> H
     raise TransportError("the connection broke", url=request.url)
 
 
-def lose_answer(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
+def lose_response(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
     """Carry out the request, then break the connection before the response arrives."""
     proceed()
     raise TransportError("the connection broke", url=request.url)
@@ -316,12 +316,12 @@ def change(*, body: Callable[[bytes], bytes] | None = None, **headers: str | Non
     """Carry out the request, but change the response: replace its body and headers; None removes a header."""
 
     def do(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
-        answer = proceed()
-        changed = dict(answer.headers)
+        response = proceed()
+        changed = dict(response.headers)
         for name, value in headers.items():
             changed.pop(name.replace("_", "-"), None)
             if value is not None:
                 changed[name.replace("_", "-")] = value
-        return replace(answer, headers=changed, body=answer.body if body is None else body(answer.body))
+        return replace(response, headers=changed, body=response.body if body is None else body(response.body))
 
     return do

@@ -144,14 +144,14 @@ def test_a_call_from_the_thread_of_the_event_loop_is_refused_and_has_no_effect(c
     told: list[str] = []
     with cos.blocking_client() as client:
 
-        def answer(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
+        def response(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
             try:
                 client.head_object(BUCKET, "k")
             except cosxfer.CosxferError as error:
                 told.append(str(error))
             return proceed()
 
-        cos.fault("put_object", answer)
+        cos.fault("put_object", response)
         client.put_object(BUCKET, "k", b"x")
     assert told == ["a callback on the client's event loop cannot call the client: it would wait for itself"]
 

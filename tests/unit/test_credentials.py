@@ -16,7 +16,7 @@ def test_a_blocking_provider_that_waits_for_itself_raises_an_error() -> None:
 
         def provider() -> Credentials:
             asyncio.run_coroutine_threadsafe(resolver.get(0.0), loop).result()
-            raise AssertionError("it was answered")
+            raise AssertionError("the provider got a result")
 
         resolver = CredentialsResolver(provider)
         with pytest.raises(CredentialsError, match="is waiting for it"):
@@ -54,7 +54,7 @@ def test_concurrent_callers_share_one_call_of_the_provider() -> None:
 
 
 def test_a_provider_that_fails_while_the_keys_are_valid_is_no_error() -> None:
-    answers = [Credentials(secret_id="a", secret_key="b", expires_at=100.0)]
+    results = [Credentials(secret_id="a", secret_key="b", expires_at=100.0)]
 
     async def ask() -> None:
         assert (await resolver.get(0.0)) is not None
@@ -62,18 +62,18 @@ def test_a_provider_that_fails_while_the_keys_are_valid_is_no_error() -> None:
         with pytest.raises(CredentialsError, match="provider failed"):
             await resolver.get(101.0)
 
-    resolver = CredentialsResolver(lambda: answers.pop())
+    resolver = CredentialsResolver(lambda: results.pop())
     asyncio.run(ask())
 
 
 def test_a_provider_that_fails_at_an_early_renewal_does_not_fail_the_call() -> None:
     """A provider may itself use cosxfer."""
-    answers = [Credentials(secret_id="a", secret_key="b", expires_at=100.0)]
+    results = [Credentials(secret_id="a", secret_key="b", expires_at=100.0)]
 
     def provider() -> Credentials:
-        if not answers:
+        if not results:
             raise TransportError("the connection broke")
-        return answers.pop()
+        return results.pop()
 
     async def ask() -> None:
         assert (await resolver.get(0.0)) is not None
@@ -87,7 +87,7 @@ def test_a_provider_that_fails_at_an_early_renewal_does_not_fail_the_call() -> N
 
 def test_doubted_keys_stay_in_use_while_the_provider_fails() -> None:
     good = Credentials(secret_id="a", secret_key="b", expires_at=100.0)
-    answers = [good]
+    results = [good]
 
     async def ask() -> None:
         assert (await resolver.get(0.0)) is good
@@ -102,7 +102,7 @@ def test_doubted_keys_stay_in_use_while_the_provider_fails() -> None:
         with pytest.raises(CredentialsError, match="provider failed"):
             await resolver.get(101.0)
 
-    resolver = CredentialsResolver(lambda: answers.pop())
+    resolver = CredentialsResolver(lambda: results.pop())
     asyncio.run(ask())
 
 

@@ -35,7 +35,7 @@ async def post_object(call: Call) -> Response:
     key = fields["key"].replace(FILENAME, filename)
     checks.check_key(key)
     policy = _authorize(call, {**fields, "key": key})
-    answer = _answer_of(fields)
+    success = _success_of(fields)
     storage_class = checks.storage_class(fields)
     headers = call.object_headers(fields)
     expected = checks.content_md5(fields)
@@ -49,7 +49,7 @@ async def post_object(call: Call) -> Response:
         call.store.put(
             bucket=call.bucket, key=key, writer=writer, etag=etag, storage_class=storage_class, headers=headers
         )
-    response = _answer(call, answer, key=key, etag=quoted(etag), crc64=writer.crc64)
+    response = _response(call, success, key=key, etag=quoted(etag), crc64=writer.crc64)
     response.headers |= encryption.response_headers(headers)
     return response
 
@@ -147,7 +147,7 @@ def _translated(check: Callable[[Given], Found], value: Given) -> Found:
         raise CosError(error.code, str(error)) from error
 
 
-def _answer_of(fields: Mapping[str, str]) -> str:
+def _success_of(fields: Mapping[str, str]) -> str:
     """Return ``200``, ``201``, ``204``, or the URL to redirect to, which has priority."""
     redirect = fields.get("success_action_redirect", "")
     if redirect:
@@ -169,18 +169,18 @@ def _is_page(url: str) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.netloc) and url.isprintable() and " " not in url
 
 
-def _answer(call: Call, answer: str, *, key: str, etag: str, crc64: int) -> Response:
+def _response(call: Call, success: str, *, key: str, etag: str, crc64: int) -> Response:
     path = quote(f"{call.request.path.rstrip('/')}/{key}", safe=PATH_SAFE)
     location = f"{call.request.scheme}://{call.request.host}{path}"
-    if answer == "201":
+    if success == "201":
         response = xml_response(
             "PostResponse", [("Location", location), ("Bucket", call.bucket), ("Key", key), ("ETag", etag)], status=201
         )
-    elif answer in _SUCCESS:
-        response = Response(status=int(answer))
+    elif success in _SUCCESS:
+        response = Response(status=int(success))
     else:
         response = Response(status=303)
         query = "&".join(f"{n}={quote(v, safe='')}" for n, v in (("bucket", call.bucket), ("key", key), ("etag", etag)))
-        location = f"{answer}{'&' if urlsplit(answer).query else '?'}{query}"
+        location = f"{success}{'&' if urlsplit(success).query else '?'}{query}"
     response.headers |= {"etag": etag, "location": location, CRC64_HEADER: str(crc64)}
     return response

@@ -12,7 +12,7 @@ from cosxfer.cos.responses import HttpResponse, error_of
 from tests.unit.fake_cos import error
 
 
-def answer(**headers: str) -> HttpResponse:
+def reply(**headers: str) -> HttpResponse:
     return HttpResponse(status=200, headers={n.replace("_", "-"): v for n, v in headers.items()})
 
 
@@ -80,7 +80,7 @@ def test_a_redirect_without_a_target_is_reported_without_one() -> None:
 
 
 def test_a_success_is_no_error() -> None:
-    assert error_of(answer(), operation="a test") is None
+    assert error_of(reply(), operation="a test") is None
     assert error_of(HttpResponse(status=204, headers={}, body=b""), operation="a test") is None
     body = b"<ListPartsResult><Part><ETag>&lt;Error&gt;</ETag></Part></ListPartsResult>"
     assert error_of(HttpResponse(status=200, headers={}, body=body), operation="a test") is None
@@ -106,30 +106,30 @@ def test_retry_after_is_read_in_seconds(value: str, seconds: float | None) -> No
 
 @pytest.mark.parametrize("value", ["0", "18446744073709551615"])
 def test_a_crc64_is_an_unsigned_64_bit_number(value: str) -> None:
-    assert responses.crc64(answer(x_cos_hash_crc64ecma=value), operation="a test") == int(value)
+    assert responses.crc64(reply(x_cos_hash_crc64ecma=value), operation="a test") == int(value)
 
 
 @pytest.mark.parametrize("value", ["-1", "18446744073709551616", "x", "1e3", "0x1", "\u0663", "1" * 200])
 def test_another_crc64_is_a_protocol_error(value: str) -> None:
     with pytest.raises(cosxfer.ProtocolError, match="x-cos-hash-crc64ecma"):
-        responses.crc64(answer(x_cos_hash_crc64ecma=value), operation="a test")
+        responses.crc64(reply(x_cos_hash_crc64ecma=value), operation="a test")
 
 
 @given(st.text(max_size=30))
 def test_any_date_is_a_time_or_none(date: str) -> None:
-    seconds = responses.server_time(answer(date=date))
+    seconds = responses.server_time(reply(date=date))
     assert seconds is None or isinstance(seconds, float)
 
 
 def test_the_servers_time_is_read_as_unix_seconds() -> None:
-    assert responses.server_time(answer(date="Tue, 14 Nov 2023 22:13:20 GMT")) == 1_700_000_000
-    assert responses.server_time(answer()) is None
+    assert responses.server_time(reply(date="Tue, 14 Nov 2023 22:13:20 GMT")) == 1_700_000_000
+    assert responses.server_time(reply()) is None
 
 
 @pytest.mark.parametrize("text", ["", "9" * 20, "9" * 5000, "٣", "²", "-1", "+1", "1_0", "1 ", "0x10"])
 def test_a_malformed_content_length_is_a_protocol_error(text: str) -> None:
     with pytest.raises(cosxfer.ProtocolError):
-        responses.size(answer(content_length=text), operation="a test")
+        responses.size(reply(content_length=text), operation="a test")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_malformed_content_length_is_a_protocol_error(text: str) -> None:
     ],
 )
 def test_a_date_out_of_range_is_no_date(date: str) -> None:
-    assert responses.server_time(answer(date=date)) is None
+    assert responses.server_time(reply(date=date)) is None
 
 
 @pytest.mark.parametrize(
@@ -156,4 +156,4 @@ def test_a_date_out_of_range_is_no_date(date: str) -> None:
     ],
 )
 def test_a_time_that_no_clock_shows_is_none(date: str) -> None:
-    assert responses.server_time(answer(date=date)) is None
+    assert responses.server_time(reply(date=date)) is None

@@ -56,7 +56,7 @@ def path(tmp_path: Path) -> Path:
 def test_a_rewritten_file_is_sent_once(path: Path, waits: list[float], way: str, code: str) -> None:
     sent: list[str] = []
 
-    def answer(request: HttpRequest, body: bytes) -> HttpResponse:
+    def response(request: HttpRequest, body: bytes) -> HttpResponse:
         if request.method == "HEAD":
             return error(404, "NoSuchKey")
         sent.append(request.method)
@@ -64,7 +64,7 @@ def test_a_rewritten_file_is_sent_once(path: Path, waits: list[float], way: str,
         return error(400 if code == "BadDigest" else 500, code)
 
     async def main() -> None:
-        async with FakeCos().client(transport=MemoryTransport(answer)) as client:
+        async with FakeCos().client(transport=MemoryTransport(response)) as client:
             with path.open("rb") as file:
                 await WAYS[way](client, file)
 
@@ -81,9 +81,9 @@ STORED = [way for way in WAYS if way != "post_object"]
 
 def then(how: Callable[[Path], object], path: Path) -> Do:
     def do(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
-        answer = proceed()
+        response = proceed()
         how(path)
-        return answer
+        return response
 
     return do
 

@@ -7,7 +7,7 @@ import pytest
 import cosxfer
 from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
-from tests.unit.fake_cos import BUCKET, FakeCos, lose_answer, refuse
+from tests.unit.fake_cos import BUCKET, FakeCos, lose_response, refuse
 
 
 def test_an_object_is_deleted_and_a_missing_one_is_no_error(cos: FakeCos) -> None:
@@ -38,7 +38,7 @@ def test_a_key_that_stands_for_the_bucket_is_never_sent(cos: FakeCos, key: str) 
 
 
 def test_a_lost_response_is_retried_and_a_refusal_is_not(cos: FakeCos) -> None:
-    cos.fault("delete_object", lose_answer)
+    cos.fault("delete_object", lose_response)
     with cos.blocking_client() as client:
         assert client.delete_object(BUCKET, "k").status_code == 204
         assert cos.count("delete_object") == 2

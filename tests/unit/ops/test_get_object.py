@@ -16,7 +16,7 @@ import cosxfer
 from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
 from tests.unit.deep_tree import deep_folder, write_at
-from tests.unit.fake_cos import BUCKET, FakeCos, Stored, change, lose_answer, refuse
+from tests.unit.fake_cos import BUCKET, FakeCos, Stored, change, lose_response, refuse
 
 CONTENT = b"the content of the object"
 
@@ -51,13 +51,13 @@ def names(folder: Path) -> list[str]:
 
 
 def damage(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
-    answer = proceed()
-    return replace(answer, body=bytes(answer.body[:-1]) + b"?")
+    response = proceed()
+    return replace(response, body=bytes(response.body[:-1]) + b"?")
 
 
 def cut(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
-    answer = proceed()
-    return replace(answer, body=answer.body[:5])
+    response = proceed()
+    return replace(response, body=response.body[:5])
 
 
 def test_content_in_memory_is_verified(cos: FakeCos) -> None:
@@ -79,7 +79,7 @@ def test_without_a_crc64_the_content_is_not_verified(cos: FakeCos) -> None:
     assert not get(cos).verified
 
 
-@pytest.mark.parametrize("fault", [damage, cut, refuse(503, "SlowDown"), lose_answer])
+@pytest.mark.parametrize("fault", [damage, cut, refuse(503, "SlowDown"), lose_response])
 def test_damaged_content_is_downloaded_again(cos: FakeCos, tmp_path: Path, fault: Callable[..., HttpResponse]) -> None:
     cos.fault("get_object", fault, times=2)
     assert get(cos).body == CONTENT
@@ -138,11 +138,11 @@ def test_a_missing_folder_is_an_error_before_any_request(cos: FakeCos, tmp_path:
 
 
 def test_a_folder_created_with_the_name_of_the_output_is_an_error(cos: FakeCos, tmp_path: Path) -> None:
-    def answer(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
+    def response(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
         (tmp_path / "f").mkdir()
         return proceed()
 
-    cos.fault("get_object", answer)
+    cos.fault("get_object", response)
     with pytest.raises(cosxfer.CosxferError, match="cannot write"):
         get(cos, output=tmp_path / "f")
     assert names(tmp_path) == ["f"]

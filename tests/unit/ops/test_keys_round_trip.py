@@ -17,7 +17,7 @@ from cosxfer.cos.identifiers import check_key
 from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.limits import MIB
-from tests.unit.fake_cos import BUCKET, FakeCos, document, lose_answer
+from tests.unit.fake_cos import BUCKET, FakeCos, document, lose_response
 from tests.unit.files import write
 
 KEYS = [("x", "x", "x"), ("/x", "x", "x"), ("//x", "/x", "//x"), ("///x", "//x", "///x"), ("a//b/", "a//b/", "a//b/")]
@@ -84,7 +84,7 @@ def test_a_multipart_upload_is_found_by_the_keys_that_are_shown(
 
 
 def test_the_object_of_a_lost_complete_has_the_location_of_its_key(cos: FakeCos, tmp_path: Path) -> None:
-    cos.fault("multipart_complete", lose_answer)
+    cos.fault("multipart_complete", lose_response)
     path = write(tmp_path / "f", 2 * MIB + 5)
 
     async def main() -> cosxfer.UploadResult:
@@ -99,7 +99,7 @@ def test_the_object_of_a_lost_complete_has_the_location_of_its_key(cos: FakeCos,
 def test_prefix_and_markers_of_a_listing_follow_the_rule_of_keys(cos: FakeCos) -> None:
     seen: list[str] = []
 
-    def answer(request: HttpRequest, proceed: object) -> HttpResponse:
+    def response(request: HttpRequest, proceed: object) -> HttpResponse:
         seen.append(request.target)
         return document(
             "ListMultipartUploadsResult",
@@ -112,7 +112,7 @@ def test_prefix_and_markers_of_a_listing_follow_the_rule_of_keys(cos: FakeCos) -
             ],
         )
 
-    cos.fault("multipart_list", answer, times=9)
+    cos.fault("multipart_list", response, times=9)
 
     async def main() -> None:
         async with cos.client() as client:
@@ -227,7 +227,7 @@ def test_an_initiate_that_cannot_be_read_says_that_an_upload_may_have_begun(
 
 
 def test_a_lost_response_to_initiate_says_that_an_upload_may_have_begun(cos: FakeCos) -> None:
-    cos.fault("multipart_init", lose_answer, times=9)
+    cos.fault("multipart_init", lose_response, times=9)
 
     async def main() -> None:
         async with cos.client(max_attempts=1) as client:

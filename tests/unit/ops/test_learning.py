@@ -85,15 +85,15 @@ class Refusing:
     """Refuses the first request before its body, like a server after Expect, and accepts the second one."""
 
     def __init__(self, refusal: HttpResponse) -> None:
-        self.answers = [refusal, HttpResponse(status=200, headers={})]
+        self.replies = [refusal, HttpResponse(status=200, headers={})]
         self.requests: list[HttpRequest] = []
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         self.requests.append(request)
-        answer = self.answers.pop(0)
-        if answer.status == 200:
+        reply = self.replies.pop(0)
+        if reply.status == 200:
             assert [piece async for piece in request.body] == [b"content"]  # type: ignore[union-attr]
-        return answer
+        return reply
 
     async def aclose(self) -> None: ...
 
@@ -189,10 +189,10 @@ def test_concurrent_head_requests_renew_the_keys_once_and_succeed(cos: FakeCos) 
             cos.tokens.clear()
 
             async def bare(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
-                answer = proceed()
+                reply = proceed()
                 for _ in range(5):
                     await asyncio.sleep(0)
-                return HttpResponse(status=answer.status, headers=answer.headers)
+                return HttpResponse(status=reply.status, headers=reply.headers)
 
             cos.fault("head_object", bare, times=99)
             heads = await asyncio.gather(*(client.head_object(BUCKET, "k") for _ in range(4)))

@@ -313,7 +313,7 @@ def test_a_409_at_every_attempt_is_raised(cos: FakeCos) -> None:
 
 
 def test_a_listing_of_uploads_is_read_whole_and_decoded(cos: FakeCos) -> None:
-    answer = document(
+    response = document(
         "ListMultipartUploadsResult",
         [
             ("Bucket", BUCKET),
@@ -338,7 +338,7 @@ def test_a_listing_of_uploads_is_read_whole_and_decoded(cos: FakeCos) -> None:
             ("CommonPrefixes", [("Prefix", "a%20b/y/")]),
         ],
     )
-    cos.fault("multipart_list", lambda request, proceed: answer)
+    cos.fault("multipart_list", lambda request, proceed: response)
     page = run(cos, lambda client: client.multipart_list(BUCKET, encoding_type="url", max_uploads=2, prefix="a b"))
     assert isinstance(page, cosxfer.MultipartListResult)
     assert (page.prefix, page.delimiter, page.is_truncated, page.max_uploads) == ("a b", "/", True, 2)
@@ -352,8 +352,8 @@ def test_a_listing_of_uploads_is_read_whole_and_decoded(cos: FakeCos) -> None:
 
 
 def test_without_encoding_names_in_a_listing_are_not_decoded(cos: FakeCos) -> None:
-    answer = document("ListMultipartUploadsResult", [("Upload", [("Key", "100%25"), ("UploadId", "u")])])
-    cos.fault("multipart_list", lambda request, proceed: answer)
+    response = document("ListMultipartUploadsResult", [("Upload", [("Key", "100%25"), ("UploadId", "u")])])
+    cos.fault("multipart_list", lambda request, proceed: response)
     page = run(cos, lambda client: client.multipart_list(BUCKET))
     assert isinstance(page, cosxfer.MultipartListResult)
     assert page.uploads[0].key == "100%25"
@@ -364,8 +364,8 @@ def test_without_encoding_names_in_a_listing_are_not_decoded(cos: FakeCos) -> No
 def test_an_invalid_number_in_a_listing_is_a_protocol_error(cos: FakeCos, field: str, value: str) -> None:
     part = {"PartNumber": "1", "Size": "1", **({field: value} if field in ("PartNumber", "Size") else {})}
     head = [] if field in ("PartNumber", "Size") else [(field, value)]
-    answer = document("ListPartsResult", [*head, ("Part", list(part.items()))])
-    cos.fault("multipart_list_part", lambda request, proceed: answer, times=9)
+    response = document("ListPartsResult", [*head, ("Part", list(part.items()))])
+    cos.fault("multipart_list_part", lambda request, proceed: response, times=9)
     with pytest.raises(cosxfer.ProtocolError, match=field):
         run(cos, lambda client: client.multipart_list_part(BUCKET, "k", upload_id="u"))
 

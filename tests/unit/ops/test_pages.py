@@ -16,10 +16,10 @@ from tests.unit.fake_cos import BUCKET, document
 def client(root: str, fields: list[tuple[str, str]]) -> cosxfer.AsyncClient:
     """A client whose server always returns this page."""
 
-    def answer(request: HttpRequest, body: bytes) -> HttpResponse:
+    def response(request: HttpRequest, body: bytes) -> HttpResponse:
         return document(root, [*fields, ("IsTruncated", "true")])
 
-    return cosxfer.AsyncClient(region="ap-guangzhou", anonymous=True, transport=MemoryTransport(answer))
+    return cosxfer.AsyncClient(region="ap-guangzhou", anonymous=True, transport=MemoryTransport(response))
 
 
 @pytest.mark.parametrize("fields", [[], [("NextKeyMarker", "a"), ("NextUploadIdMarker", "1")]])

@@ -58,10 +58,10 @@ def test_a_wrong_clock_is_corrected_for_concurrent_requests(cos: FakeCos, clock:
     clock.now = NOW - 7_200
 
     async def late(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
-        answer = proceed()
+        response = proceed()
         for _ in range(5):  # all requests are signed before the first response
             await asyncio.sleep(0)
-        return answer
+        return response
 
     cos.fault("put_object", late, times=4)
 
@@ -271,10 +271,10 @@ def test_a_provider_that_fails_is_a_credentials_error_with_the_reason(cos: FakeC
     assert not cos.calls
 
 
-@pytest.mark.parametrize("answer", [None, {"secret_key": "hush"}, "hush"])
-def test_a_provider_with_a_wrong_return_value_is_an_error_that_hides_the_value(cos: FakeCos, answer: object) -> None:
+@pytest.mark.parametrize("response", [None, {"secret_key": "hush"}, "hush"])
+def test_a_provider_with_a_wrong_return_value_is_an_error_that_hides_the_value(cos: FakeCos, response: object) -> None:
     with pytest.raises(cosxfer.CredentialsError, match=r"must return cosxfer\.Credentials") as caught:
-        put(cos, credentials=lambda: answer)
+        put(cos, credentials=lambda: response)
     assert "hush" not in str(caught.value)
 
 

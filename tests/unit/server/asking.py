@@ -41,8 +41,8 @@ class Server:
     def fill(self) -> None:
         self.ask("anonymous", "PUT", b"/object", body=b"content")
         self.ask("anonymous", "POST", b"/appended", b"append&position=0", body=b"content")
-        answer = self.ask("anonymous", "POST", b"/upload", b"uploads")[1]
-        self.upload_id = answer.partition(b"<UploadId>")[2].partition(b"<")[0]
+        response = self.ask("anonymous", "POST", b"/upload", b"uploads")[1]
+        self.upload_id = response.partition(b"<UploadId>")[2].partition(b"<")[0]
         self.ask("anonymous", "PUT", b"/upload", b"partNumber=1&uploadId=" + self.upload_id, body=b"content")
 
     def ask(

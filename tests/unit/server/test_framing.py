@@ -171,7 +171,7 @@ def test_a_request_ends_with_its_last_byte(size: int, cut: int) -> None:
     assert taken(first + second, cut=cut) == first
 
 
-async def _answered(data: bytes) -> tuple[bytes, list[bytes]]:
+async def _responses_to(data: bytes) -> tuple[bytes, list[bytes]]:
     """Return the server's responses to ``data``, and the bodies that its application read."""
     bodies: list[bytes] = []
 
@@ -202,7 +202,7 @@ async def _answered(data: bytes) -> tuple[bytes, list[bytes]]:
 def test_pipelined_requests_are_served_in_order() -> None:
     put = CHUNKED + b"2;x\r\nab\r\n3\r\ncde\r\n0\r\nx-t: 1\r\n\r\n"
     length = b"PUT /k HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nfg"
-    said, bodies = asyncio.run(_answered(put + length + put))
+    said, bodies = asyncio.run(_responses_to(put + length + put))
     assert bodies == [b"abcde", b"fg", b"abcde"]
     assert said.count(b"HTTP/1.1 204 ") == 3
 
@@ -213,6 +213,6 @@ def test_nothing_is_served_after_an_ambiguous_request() -> None:
         b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         CHUNKED + b"0\n\r\n\r\n",
     ):
-        said, bodies = asyncio.run(_answered(ambiguous + smuggled))
+        said, bodies = asyncio.run(_responses_to(ambiguous + smuggled))
         assert re.findall(rb"HTTP/1.1 \d+", said) == [b"HTTP/1.1 400"]
         assert bodies == []

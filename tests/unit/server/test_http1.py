@@ -9,7 +9,7 @@ import pytest
 from cosxfer.server import http1
 
 
-async def answer_204(scope: Mapping[str, Any], receive: Any, send: Any) -> None:
+async def respond_204(scope: Mapping[str, Any], receive: Any, send: Any) -> None:
     await send({"type": "http.response.start", "status": 204, "headers": []})
     await send({"type": "http.response.body", "body": b""})
 
@@ -17,7 +17,8 @@ async def answer_204(scope: Mapping[str, Any], receive: Any, send: Any) -> None:
 async def talk(pieces: list[bytes]) -> bytes:
     """Return the responses to a client that sends one piece per response and never closes."""
     listening = await asyncio.start_server(
-        lambda reader, writer: http1.speak_http1(answer_204, reader, writer, client=("", 0), scheme="http"), "127.0.0.1"
+        lambda reader, writer: http1.speak_http1(respond_204, reader, writer, client=("", 0), scheme="http"),
+        "127.0.0.1",
     )
     async with listening:
         reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname()[:2])
@@ -81,7 +82,7 @@ class SlowWriter:
         pass
 
 
-async def answer_large(scope: Mapping[str, Any], receive: Any, send: Any) -> None:
+async def respond_large(scope: Mapping[str, Any], receive: Any, send: Any) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"100000")]})
     await send({"type": "http.response.body", "body": bytes(100_000)})
 
@@ -91,7 +92,7 @@ def serve_slow(writer: SlowWriter) -> None:
         reader = asyncio.StreamReader()
         reader.feed_data(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         reader.feed_eof()
-        await http1.speak_http1(answer_large, reader, writer, client=("", 0), scheme="http")  # type: ignore[arg-type]
+        await http1.speak_http1(respond_large, reader, writer, client=("", 0), scheme="http")  # type: ignore[arg-type]
 
     asyncio.run(main())
 

@@ -231,9 +231,9 @@ def test_a_late_pause_does_not_cancel_the_callers_next_step(cos: FakeCos) -> Non
                 nonlocal record
                 [info] = client.get_task_list()
                 record = queue.get(info.task_id)
-                answer = proceed()
+                response = proceed()
                 assert queue.pause(record)  # its step on the loop runs after the job has finished
-                return answer
+                return response
 
             cos.fault("put_object", too_late)
 

@@ -12,7 +12,7 @@ import pytest
 
 import cosxfer
 from cosxfer.limits import MIB
-from tests.unit.fake_cos import BUCKET, FakeCos, lose_answer, refuse
+from tests.unit.fake_cos import BUCKET, FakeCos, lose_response, refuse
 from tests.unit.files import content_of, write
 from tests.unit.tasks.gate import Gate
 from tests.unit.tasks.uploads import SIZE, alter, run, sent
@@ -331,7 +331,7 @@ def test_an_upload_that_the_server_has_forgotten_begins_again(cos: FakeCos, path
 
 
 def test_a_restart_finds_the_object_of_a_lost_complete(cos: FakeCos, path: Path, waits: list[float]) -> None:
-    cos.fault("multipart_complete", lose_answer)
+    cos.fault("multipart_complete", lose_response)
     cos.fault("head_object", refuse(403, "AccessDenied"), times=1)
 
     async def main() -> None:

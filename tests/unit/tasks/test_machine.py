@@ -75,12 +75,12 @@ class Tasks(RuleBasedStateMachine):
             if operation in self.failing:
                 self.failing.remove(operation)
                 return error(403, "AccessDenied")
-            answer = self.cos(request, body)
-            assert isinstance(answer, HttpResponse)
+            response = self.cos(request, body)
+            assert isinstance(response, HttpResponse)
             # If the task is cancelled here, the response is lost although the work is done.
             for _ in range(4 - early):
                 await asyncio.sleep(0)
-            return answer
+            return response
 
         self.client = cosxfer.AsyncClient(
             region=REGION,

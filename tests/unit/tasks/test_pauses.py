@@ -16,7 +16,7 @@ from cosxfer.cos.responses import HttpResponse
 from cosxfer.engine.upload import hash_ahead
 from cosxfer.events import ProgressMeter
 from cosxfer.limits import MIB
-from tests.unit.fake_cos import BUCKET, Do, FakeCos, lose_answer, refuse
+from tests.unit.fake_cos import BUCKET, Do, FakeCos, lose_response, refuse
 from tests.unit.files import content_of, write
 from tests.unit.tasks.gate import Gate
 from tests.unit.tasks.uploads import PARTS, SIZE, alter, run, sent, submit
@@ -336,8 +336,8 @@ def cut_after_storing(gate: Gate) -> Do:
     """Store the part, but delay its response until the gate opens."""
 
     async def do(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
-        answer = proceed()
-        return await gate(request, lambda: answer)
+        response = proceed()
+        return await gate(request, lambda: response)
 
     return do
 
@@ -349,7 +349,7 @@ def test_a_part_with_a_lost_response_is_not_sent_again(
 ) -> None:
     # Only one part fails; a second one may or may not have begun by then.
     for part in (3,) if failing else (3, 4):
-        cos.fault("multipart_upload", lose_answer if failing else cut_after_storing(gate), part=part)
+        cos.fault("multipart_upload", lose_response if failing else cut_after_storing(gate), part=part)
 
     async def main() -> None:
         async with cos.client(max_attempts=1) as client:

@@ -13,7 +13,7 @@ import pytest
 
 import cosxfer
 from cosxfer.limits import MIB
-from tests.unit.fake_cos import BUCKET, FakeCos, lose_answer
+from tests.unit.fake_cos import BUCKET, FakeCos, lose_response
 from tests.unit.files import content_of, write
 from tests.unit.tasks.gate import Gate
 from tests.unit.tasks.uploads import SIZE, run, submit
@@ -504,6 +504,6 @@ def test_a_task_continues_if_its_client_is_unreferenced(cos: FakeCos, path: Path
 
 
 def test_a_lost_response_to_complete_is_still_resolved(cos: FakeCos, path: Path) -> None:
-    cos.fault("multipart_complete", lose_answer)
+    cos.fault("multipart_complete", lose_response)
     with cos.blocking_client() as client:
         assert client.submit_upload_file(BUCKET, "k", path, part_size=MIB).result().verified

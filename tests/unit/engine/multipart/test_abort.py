@@ -23,7 +23,7 @@ from cosxfer.ops.session import Session
 from cosxfer.planning import PartRange, Plan
 from cosxfer.sources import FileSource
 from cosxfer.threads import Workers
-from tests.unit.fake_cos import BUCKET, FakeCos, Hang, Upload, lose_answer, lose_request, refuse
+from tests.unit.fake_cos import BUCKET, FakeCos, Hang, Upload, lose_request, lose_response, refuse
 from tests.unit.files import write
 
 ADDRESS = ObjectAddress(BUCKET, "k")
@@ -142,7 +142,7 @@ def test_an_abort_that_fails_can_be_repeated(cos: FakeCos, session: Session) -> 
 
 def test_an_abort_is_retried_and_a_lost_response_is_not_a_failure(cos: FakeCos, session: Session) -> None:
     cos.fault("multipart_abort", lose_request)
-    cos.fault("multipart_abort", lose_answer)
+    cos.fault("multipart_abort", lose_response)
     # The second attempt did the abort, so the third finds no upload.
     assert asyncio.run(abort_upload(session, ADDRESS, upload_id=ID)) == (True, GONE)
     assert cos.count("multipart_abort") == 3
@@ -219,8 +219,8 @@ def test_an_abort_can_be_cancelled_and_repeated(cos: FakeCos, session: Session) 
 def test_only_a_response_of_cos_means_that_the_parts_of_an_earlier_run_are_gone(
     cos: FakeCos, session: Session, workers: Workers, tmp_path: Path, code: str, forgotten: bool
 ) -> None:
-    answer = refuse(404, code) if code else lambda request, proceed: HttpResponse(status=404, headers={}, body=b"no")
-    cos.fault("multipart_list_part", answer)
+    response = refuse(404, code) if code else lambda request, proceed: HttpResponse(status=404, headers={}, body=b"no")
+    cos.fault("multipart_list_part", response)
     cos.fault("multipart_init", refuse(403, "AccessDenied"))
     checkpoint = begun()
     path = write(tmp_path / "f", 300)

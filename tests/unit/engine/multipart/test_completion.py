@@ -15,7 +15,7 @@ from cosxfer.cos.responses import HttpResponse
 from cosxfer.engine.multipart.completion import Completion
 from cosxfer.limits import MIB
 from cosxfer.ops.session import Session
-from tests.unit.fake_cos import BUCKET, Do, FakeCos, Stored, lose_answer, lose_request, refuse
+from tests.unit.fake_cos import BUCKET, Do, FakeCos, Stored, lose_request, lose_response, refuse
 from tests.unit.files import content_of
 
 CONTENT = content_of(2 * MIB + 5)
@@ -41,9 +41,9 @@ def done_then(fault: Do) -> Do:
 
     def do(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
         proceed()
-        answer = fault(request, proceed)
-        assert isinstance(answer, HttpResponse)
-        return answer
+        response = fault(request, proceed)
+        assert isinstance(response, HttpResponse)
+        return response
 
     return do
 
@@ -53,7 +53,7 @@ def notes(error: BaseException) -> str:
 
 
 LOST: dict[str, Do] = {
-    "lost": lose_answer,
+    "lost": lose_response,
     "503": done_then(refuse(503, "SlowDown")),
     "an error in a 200": done_then(refuse(200, "InternalError")),
 }
@@ -73,7 +73,7 @@ def test_the_object_is_found_even_if_every_response_is_lost(cos: FakeCos) -> Non
     first = [True]
 
     def lose(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
-        return (lose_answer if first and first.pop() else lose_request)(request, proceed)
+        return (lose_response if first and first.pop() else lose_request)(request, proceed)
 
     assert completed(cos, lose, times=99).etag == cos.objects["k"].etag
     assert cos.operations()[-2:] == ["multipart_list_part", "head_object"]
@@ -82,7 +82,7 @@ def test_the_object_is_found_even_if_every_response_is_lost(cos: FakeCos) -> Non
 def test_another_object_with_the_key_is_no_proof(cos: FakeCos) -> None:
     def overwritten(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
         try:
-            return lose_answer(request, proceed)
+            return lose_response(request, proceed)
         finally:
             cos.objects["k"] = Stored(CONTENT[::-1], {}, '"another"')
 
@@ -93,7 +93,7 @@ def test_another_object_with_the_key_is_no_proof(cos: FakeCos) -> None:
 
 def test_listed_parts_are_no_proof_and_the_error_says_so(cos: FakeCos) -> None:
     with pytest.raises(cosxfer.NotFoundError, match="NoSuchUpload") as caught:
-        completed(cos, lose_answer, listed=True)
+        completed(cos, lose_response, listed=True)
     assert "so the object may exist; compare it (head_object)" in notes(caught.value)
     assert cos.operations() == ["multipart_complete", "multipart_complete"]
 

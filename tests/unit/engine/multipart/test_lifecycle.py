@@ -22,8 +22,8 @@ from tests.unit.fake_cos import (
     change,
     document,
     error,
-    lose_answer,
     lose_request,
+    lose_response,
     refuse,
 )
 from tests.unit.files import content_of, rewrite, write
@@ -57,7 +57,7 @@ def fails(cos: FakeCos, path: Path, **options: object) -> cosxfer.UploadError:
 
 TRANSIENT: dict[str, Do] = {
     "the request is lost": lose_request,
-    "the answer is lost": lose_answer,
+    "the response is lost": lose_response,
     "500": refuse(500, "InternalError"),
     "503": refuse(503, "SlowDown", headers={"retry-after": "3"}),
     "the body was damaged": refuse(400, "BadDigest"),
@@ -235,9 +235,9 @@ def test_a_failing_initiate_leaves_nothing_to_abort(cos: FakeCos, path: Path) ->
     assert cos.operations() == ["multipart_init"]
 
 
-@pytest.mark.parametrize("answer", [b"", b"<a/>", b"<InitiateMultipartUploadResult/>", b"\xff", b"<!DOCTYPE a><a/>"])
-def test_an_initiate_without_an_upload_id_is_a_protocol_error(cos: FakeCos, path: Path, answer: bytes) -> None:
-    cos.fault("multipart_init", change(body=lambda _: answer))
+@pytest.mark.parametrize("response", [b"", b"<a/>", b"<InitiateMultipartUploadResult/>", b"\xff", b"<!DOCTYPE a><a/>"])
+def test_an_initiate_without_an_upload_id_is_a_protocol_error(cos: FakeCos, path: Path, response: bytes) -> None:
+    cos.fault("multipart_init", change(body=lambda _: response))
     with pytest.raises(cosxfer.ProtocolError, match="Initiate Multipart Upload"):
         upload(cos, path)
 
@@ -246,7 +246,7 @@ def test_an_initiate_without_an_upload_id_is_a_protocol_error(cos: FakeCos, path
 
 
 def test_a_lost_response_to_complete_is_a_success_if_the_object_exists(cos: FakeCos, path: Path) -> None:
-    cos.fault("multipart_complete", lose_answer)
+    cos.fault("multipart_complete", lose_response)
     result = upload(cos, path)
     assert result.verified_by == "crc64"
     assert result.etag == cos.objects["k"].etag
@@ -258,7 +258,7 @@ def test_losing_all_responses_to_complete_is_a_success_if_the_object_exists(cos:
     first = [True]
 
     def lose(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
-        return (lose_answer if first and first.pop() else lose_request)(request, proceed)
+        return (lose_response if first and first.pop() else lose_request)(request, proceed)
 
     cos.fault("multipart_complete", lose, times=99)
     result = upload(cos, path)
@@ -280,7 +280,7 @@ def test_a_lost_response_to_complete_is_a_failure_if_the_upload_is_still_open(co
 
 
 def test_an_upload_that_vanished_during_complete_is_not_reported_as_aborted(cos: FakeCos, path: Path) -> None:
-    cos.fault("multipart_complete", lose_answer)
+    cos.fault("multipart_complete", lose_response)
     cos.fault("head_object", lose_request, times=99)
     with pytest.raises(cosxfer.UploadError, match="so the object may exist") as caught:
         upload(cos, path)
@@ -288,7 +288,7 @@ def test_an_upload_that_vanished_during_complete_is_not_reported_as_aborted(cos:
 
 
 def test_a_lost_response_to_initiate_is_logged(cos: FakeCos, path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    cos.fault("multipart_init", lose_answer)
+    cos.fault("multipart_init", lose_response)
     result = upload(cos, path)
     assert result.retries == 1
     assert len(cos.uploads) == 1
@@ -367,8 +367,8 @@ def test_a_truncated_response_to_complete_is_checked_with_head(
 
 
 def test_truncated_responses_to_complete_without_an_object_are_a_failure(cos: FakeCos, path: Path) -> None:
-    answer = document("CompleteMultipartUploadResult", [("Key", "k")])
-    cos.fault("multipart_complete", lambda request, proceed: answer, times=99)
+    response = document("CompleteMultipartUploadResult", [("Key", "k")])
+    cos.fault("multipart_complete", lambda request, proceed: response, times=99)
     failure = fails(cos, path)
     assert isinstance(failure.__cause__, cosxfer.ProtocolError)
     assert failure.aborted
@@ -413,9 +413,9 @@ def test_the_error_of_an_object_that_cannot_be_checked_names_its_upload(cos: Fak
 
 def changing(how: Callable[[], object]) -> Do:
     def do(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
-        answer = proceed()
+        response = proceed()
         how()
-        return answer
+        return response
 
     return do
 

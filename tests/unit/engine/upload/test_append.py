@@ -13,7 +13,7 @@ from cosxfer._native import hashing
 from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.errors import TransportError
-from tests.unit.fake_cos import BUCKET, Do, FakeCos, Stored, lose_answer
+from tests.unit.fake_cos import BUCKET, Do, FakeCos, Stored, lose_response
 
 KEY = {"sse_customer_algorithm": "AES256", "sse_customer_key": "a2V5", "sse_customer_key_md5": "bWQ1"}
 SSE = "x-cos-server-side-encryption-customer"
@@ -24,7 +24,7 @@ def appended(cos: FakeCos, **given: Any) -> None:
     async def main() -> None:
         async with cos.client() as client:
             await client.append_object(BUCKET, "log", b"one", position=0, **given)
-            cos.fault("append_object", lose_answer)
+            cos.fault("append_object", lose_response)
             result = await client.append_object(BUCKET, "log", b" two", position=3, **given)
             assert result.next_append_position == 7
 

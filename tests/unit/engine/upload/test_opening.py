@@ -140,18 +140,18 @@ def test_files_read_since_the_last_turn_are_hashed_together(tmp_path: Path, monk
 
 def test_a_slow_file_does_not_delay_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     slow, *others = [write(tmp_path / str(number), 10 if number else LONG) for number in range(5)]
-    answers = threading.Event()
-    before_each_long_file(kind, monkeypatch, lambda: answers.wait(30))
+    responds = threading.Event()
+    before_each_long_file(kind, monkeypatch, lambda: responds.wait(30))
 
     async def open_all(opener: Opener) -> None:
         first = asyncio.ensure_future(opener.open(slow, small_bytes=SMALL_BYTES))
         await asyncio.gather(*(opener.open(path, small_bytes=SMALL_BYTES) for path in others))
         assert not first.done()
-        answers.set()
+        responds.set()
         await first
 
     with_opener(open_all)
-    assert answers.is_set()
+    assert responds.is_set()
 
 
 def test_slow_files_are_opened_in_parallel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:

@@ -17,7 +17,7 @@ from cosxfer.engine.upload import stream_parts
 from cosxfer.limits import MIB
 from cosxfer.planning import StreamPlan
 from cosxfer.threads import Workers
-from tests.unit.fake_cos import BUCKET, FakeCos, change, lose_answer, refuse
+from tests.unit.fake_cos import BUCKET, FakeCos, change, lose_response, refuse
 from tests.unit.files import content_of, write
 
 LONG = 3 * MIB + 7
@@ -132,7 +132,7 @@ def test_put_object_sends_a_long_stream_in_parts_and_a_short_one_in_one_request(
 
 
 def test_a_part_that_fails_is_sent_again_with_the_same_bytes(cos: FakeCos) -> None:
-    cos.fault("multipart_upload", lose_answer, part=2)
+    cos.fault("multipart_upload", lose_response, part=2)
     cos.fault("multipart_upload", change(x_cos_hash_crc64ecma="1"), part=4)
     result = upload(cos, reused_buffer(content_of(LONG)))
     assert cos.objects["k"].content == content_of(LONG)

@@ -76,14 +76,14 @@ HARMLESS = [chmod, link, rename_back, set_xattr, touch_with_its_own_time, rewrit
 
 def then(how: Change, path: Path) -> Do:
     def do(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
-        answer = proceed()
+        response = proceed()
         before = path.stat()
         how(path)
         await_tick(path, before)
         after = path.stat()
         assert (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size)
         assert before.st_ctime_ns != after.st_ctime_ns
-        return answer
+        return response
 
     return do
 

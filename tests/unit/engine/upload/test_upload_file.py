@@ -337,9 +337,9 @@ def test_a_file_that_changes_during_a_put_is_an_error(cos: FakeCos, tmp_path: Pa
     path = write(tmp_path / "f", 100)
 
     def write_anew(request: object, proceed: object) -> object:
-        answer = proceed()  # type: ignore[operator]
+        response = proceed()  # type: ignore[operator]
         rewrite(path, b"x" * 100)
-        return answer
+        return response
 
     cos.fault("put_object", write_anew)  # type: ignore[arg-type]
     with pytest.raises(cosxfer.SourceChangedError):
@@ -362,7 +362,7 @@ def test_a_rewritten_file_is_sent_once_and_reported(tmp_path: Path, waits: list[
     path = write(tmp_path / "f", 100)
     sent: list[str] = []
 
-    def answer(request: HttpRequest, body: bytes) -> HttpResponse:
+    def response(request: HttpRequest, body: bytes) -> HttpResponse:
         if request.method == "HEAD":
             return error(404, "NoSuchKey")
         sent.append(request.method)
@@ -370,7 +370,7 @@ def test_a_rewritten_file_is_sent_once_and_reported(tmp_path: Path, waits: list[
         return error(400 if code == "BadDigest" else 500, code)
 
     async def main() -> None:
-        async with FakeCos().client(transport=MemoryTransport(answer)) as client:
+        async with FakeCos().client(transport=MemoryTransport(response)) as client:
             await other_ways(path)[way](client)
 
     with pytest.raises(cosxfer.SourceChangedError, match="it had 100 bytes and now has 101"):

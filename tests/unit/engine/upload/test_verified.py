@@ -15,7 +15,7 @@ from cosxfer._native import hashing
 from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.transport.memory import MemoryTransport
-from tests.unit.fake_cos import BUCKET, FakeCos, change, lose_answer
+from tests.unit.fake_cos import BUCKET, FakeCos, change, lose_response
 from tests.unit.files import content_of, write
 
 CONTENT = content_of(1000)
@@ -141,7 +141,7 @@ def test_an_append_after_the_start_is_verified_only_by_comparison(cos: FakeCos) 
             first = await client.append_object(BUCKET, "k", CONTENT, position=0)
             second = await client.append_object(BUCKET, "k", CONTENT, position=first.next_append_position)
             assert (first.verified, second.verified, second.verified_by) == (True, False, "")
-            cos.fault("append_object", lose_answer)
+            cos.fault("append_object", lose_response)
             third = await client.append_object(BUCKET, "k", CONTENT, position=second.next_append_position)
             assert (third.verified, third.verified_by) == (True, "crc64")
 
@@ -149,7 +149,7 @@ def test_an_append_after_the_start_is_verified_only_by_comparison(cos: FakeCos) 
 
 
 def test_a_form_is_verified_too() -> None:
-    def answer(crc64: str | None) -> Callable[[HttpRequest, bytes], HttpResponse]:
+    def response(crc64: str | None) -> Callable[[HttpRequest, bytes], HttpResponse]:
         def do(request: HttpRequest, body: bytes) -> HttpResponse:
             headers = {"etag": f'"{hashing.md5(CONTENT).hex()}"', "x-cos-request-id": "1"}
             if crc64 is not None:
@@ -159,7 +159,7 @@ def test_a_form_is_verified_too() -> None:
         return do
 
     async def main(crc64: str | None) -> cosxfer.PostObjectResult:
-        async with FakeCos().client(transport=MemoryTransport(answer(crc64))) as client:
+        async with FakeCos().client(transport=MemoryTransport(response(crc64))) as client:
             return await client.post_object(BUCKET, "k", CONTENT)
 
     by_crc64 = asyncio.run(main(str(hashing.crc64(CONTENT))))

@@ -19,23 +19,23 @@ from tests.unit.tasks.gate import Gate
 
 API = Path(__file__).parents[3] / "docs" / "api.md"
 ROW = re.compile(r"^\| `(\w+)` \| (True|False), `(\w+)` \| (True|False), `(\w+)` \| (True|False), `(\w+)` \|$", re.M)
-ANSWERS = [
-    (state, call, answer == "True", then)
+CALLS = [
+    (state, call, returned == "True", then)
     for state, *cells in ROW.findall(API.read_text(encoding="utf-8"))
-    for call, answer, then in zip(("pause", "restart", "cancel"), cells[::2], cells[1::2], strict=True)
+    for call, returned, then in zip(("pause", "restart", "cancel"), cells[::2], cells[1::2], strict=True)
 ]
 HELD = {"checking": "multipart_init", "uploading": "multipart_upload"}
 """The operation at which the server blocks, to keep a task in this state."""
 
 
 def test_the_table_has_every_state() -> None:
-    assert [state for state, call, _, _ in ANSWERS if call == "pause"] == list(get_args(TaskState))
+    assert [state for state, call, _, _ in CALLS if call == "pause"] == list(get_args(TaskState))
 
 
 @pytest.mark.parametrize("by_id", [False, True])
-@pytest.mark.parametrize(("state", "call", "answer", "then"), ANSWERS)
+@pytest.mark.parametrize(("state", "call", "returned", "then"), CALLS)
 def test_a_call_returns_what_the_table_says(
-    cos: FakeCos, tmp_path: Path, state: TaskState, call: str, answer: bool, then: TaskState, by_id: bool
+    cos: FakeCos, tmp_path: Path, state: TaskState, call: str, returned: bool, then: TaskState, by_id: bool
 ) -> None:
     path = write(tmp_path / "f", 2 * MIB)
     gate = Gate()
@@ -58,7 +58,7 @@ def test_a_call_returns_what_the_table_says(
             change = getattr(client, f"{call}_task")(task.task_id) if by_id else getattr(task, call)()
             # The call is made first; then the gate opens, for which it waits.
             asyncio.get_running_loop().call_soon(gate.open)
-            assert (await change, task.state) == (answer, then)
+            assert (await change, task.state) == (returned, then)
 
     asyncio.run(main())
 
