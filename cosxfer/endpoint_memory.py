@@ -51,7 +51,10 @@ def endpoint_key(config: ClientConfig) -> str:
     """Return the name of a client's endpoint: scheme, host and port, without the bucket, a path or a user."""
     template = with_bucket(config.endpoint.strip())
     address = urlsplit(template if "://" in template else f"https://{template}")
-    host = _BUCKET.sub("{bucket}.", address.netloc.rpartition("@")[2].lower(), count=1)
+    host = address.netloc.rpartition("@")[2].lower()
+    bucket = _BUCKET.match(host)
+    if bucket is not None:
+        host = "{bucket}." + host[bucket.end() :]
     return f"{address.scheme.lower()}://{host.replace('{region}', config.region or '{region}')}"
 
 

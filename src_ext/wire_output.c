@@ -197,6 +197,16 @@ static ssize_t write_tls(wire_connection *c, size_t limit)
     return -1;
 }
 
+/* The socket takes no more for now. One request would keep up to 4 MiB mapped until it does. */
+static void drop_pages(wire_connection *c)
+{
+    for (unsigned i = 0; i < c->count; i++) {
+        wire_span *s = &c->spans[(c->first + i) % WIRE_SPANS];
+        if (s->piece)
+            wire_pages_drop_all(s->piece, s->at);
+    }
+}
+
 wire_flush_result wire_output_flush(wire_connection *c, size_t *budget)
 {
     wire_rate *rate = c->io->rate;
@@ -224,6 +234,8 @@ wire_flush_result wire_output_flush(wire_connection *c, size_t *budget)
             continue;
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
             c->writable = 0;
+            if (c->io->active > WIRE_FEW)
+                drop_pages(c);
             return WIRE_FLUSH_WAITS;
         }
         if (n < 0 && errno == EFAULT)

@@ -37,6 +37,14 @@ int wire_pages_are_lost(const wire_piece *piece, size_t at, size_t length)
     return advise(piece->data + at, piece->data + at + length, MADV_POPULATE_READ) && errno != EINVAL;
 }
 
+void wire_pages_drop_all(wire_piece *piece, size_t at)
+{
+    if (!piece->mapped || piece->populated <= at)
+        return;
+    advise(piece->data + piece->dropped, piece->data + piece->populated, MADV_DONTNEED);
+    piece->populated = piece->dropped = at;
+}
+
 void wire_pages_drop(wire_piece *piece, size_t up_to, size_t step)
 {
     if (!piece->populated)
