@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from cosxfer.config import MAX_CONCURRENCY
 from cosxfer.planning import LinkKnowledge
 from cosxfer.transport.native_pool import ConnectionLimits
+
+RequestInFlight: TypeAlias = tuple[float, Callable[[], None]]
+"""When a request began, and what gives it up: cancels it, to send it again later."""
 
 
 class Limiter:
@@ -54,6 +57,7 @@ class Limiter:
         self._waiting: deque[_Waiting] = deque()
         self._on_more_tasks: Callable[[], None] | None = None
         self._on_busy: Callable[[], None] | None = None
+        self._abandonable: dict[Share, Callable[[], Iterable[RequestInFlight]]] = {}
 
     @property
     def tasks(self) -> int:
@@ -138,6 +142,21 @@ class Limiter:
         """Return what is known of the link for a transfer with at most ``limit`` requests in flight."""
         return None if self.link is None else replace(self.link, slots=min(self.link.slots, limit))
 
+    def abandon(self) -> int:
+        """Give up the youngest parts in flight beyond the slots, of all transfers; returns how many.
+
+        Their transfers send them again when there is room. Nothing else is lost but the bytes on their way.
+        """
+        requests = [request for requests_of in self._abandonable.values() for request in requests_of()]
+        # What an earlier call gave up may not have ended yet.
+        ending = sum(share.in_flight for share in self._abandonable) - len(requests)
+        beyond = max(0, self._in_flight - ending - self.slots)
+        requests.reverse()  # of those that began together, the last one is the youngest
+        requests.sort(key=lambda request: request[0], reverse=True)
+        for _, give_up in requests[:beyond]:
+            give_up()
+        return len(requests[:beyond])
+
     def share(self, limit: int, *, usual: int) -> Share:
         """Return the share of one transfer: at most ``limit`` requests in flight.
 
@@ -201,6 +220,14 @@ class Limiter:
                 self._serve()
             raise
 
+    def _try_acquire(self, share: Share, size: int, held: int) -> bool:
+        if any(entry.share.in_flight < entry.share.limit for entry in self._waiting if not entry.future.done()):
+            return False
+        if not self._has_slot() or share.in_flight >= share.limit or not self._fits(held):
+            return False
+        self._take(share, size, held)
+        return True
+
     def _release(self, share: Share, size: int, held: int) -> None:
         self._in_flight -= 1
         self._bytes_in_flight -= size
@@ -240,6 +267,11 @@ class Share:
         """How many requests of this transfer may be in flight."""
         return self._limit
 
+    @property
+    def capacity(self) -> int:
+        """How many parts of this transfer could be in flight now if there were no others."""
+        return max(1, min(self._limit, self._limiter.slots))
+
     def resize(self, limit: int) -> None:
         """Change the limit of this transfer."""
         self._limit = limit
@@ -251,6 +283,20 @@ class Share:
         Each call is followed by a `release` with the same numbers.
         """
         await self._limiter._acquire(self, size, size if held is None else held)
+
+    def try_acquire(self, size: int, held: int | None = None) -> bool:
+        """Take a slot as `acquire` does if one is idle: nobody waits who could use it.
+
+        Returns whether it was taken; then a `release` follows.
+        """
+        return self._limiter._try_acquire(self, size, size if held is None else held)
+
+    def when_abandoned(self, requests: Callable[[], Iterable[RequestInFlight]] | None) -> None:
+        """Let `Limiter.abandon` ask ``requests`` for what is in flight and was not given up yet; None: no longer."""
+        if requests is None:
+            self._limiter._abandonable.pop(self, None)
+        else:
+            self._limiter._abandonable[self] = requests
 
     def release(self, size: int, held: int | None = None) -> None:
         """A request is no longer in flight."""

@@ -182,3 +182,126 @@ def test_more_tasks_are_announced_and_fewer_are_not() -> None:
     limiter.resize(slots=1)
     assert told == [5]
     assert (limiter.tasks, limiter.slots, limiter.max_bytes) == (2, 1, None)
+
+
+# -- idle slots, and requests that are given up -----------------------------------------------------------------------
+
+
+def test_an_idle_slot_is_taken_at_once_or_not_at_all() -> None:
+    async def main() -> None:
+        limiter = Limiter(tasks=2, slots=2, max_bytes=10)
+        share, narrow = limiter.share(9, usual=9), limiter.share(1, usual=9)
+        assert narrow.try_acquire(1)
+        assert not narrow.try_acquire(1), "its own limit"
+        assert not share.try_acquire(10), "the bytes"
+        assert share.try_acquire(9)
+        assert (limiter.in_flight, limiter.bytes_in_flight) == (2, 10)
+        share.release(9)
+        limiter.resize(slots=1)
+        assert not share.try_acquire(1), "the slots"
+        narrow.release(1)
+        assert share.try_acquire(1)
+        share.release(1)
+        assert (limiter.in_flight, limiter.bytes_in_flight) == (0, 0)
+
+    run(main)
+
+
+def test_an_idle_slot_is_not_taken_before_those_that_wait_for_it() -> None:
+    async def main() -> None:
+        limiter = Limiter(tasks=2, slots=9, max_bytes=10)
+        share, other = limiter.share(9, usual=9), limiter.share(9, usual=9)
+        await share.acquire(4)
+        large = acquiring(other, 8)
+        await turns()
+        assert not share.try_acquire(1), "the large one would wait longer"
+        large.cancel()
+        await turns()
+        assert share.try_acquire(1)
+
+    run(main)
+
+
+def test_a_share_that_waits_at_its_own_limit_leaves_idle_slots_to_others() -> None:
+    async def main() -> None:
+        limiter = Limiter(tasks=2, slots=3)
+        narrow, other = limiter.share(1, usual=9), limiter.share(9, usual=9)
+        await narrow.acquire(1)
+        waiting = acquiring(narrow)
+        await turns()
+        assert other.try_acquire(1)
+        narrow.release(1)
+        await turns()
+        assert waiting.done()
+        assert limiter.in_flight == 2
+
+    run(main)
+
+
+def test_the_capacity_of_a_share_is_its_limit_or_the_slots_of_all() -> None:
+    limiter = Limiter(tasks=1, slots=4)
+    share = limiter.share(6, usual=9)
+    assert share.capacity == 4
+    limiter.resize(slots=50)
+    assert share.capacity == 6
+    share.resize(60)
+    assert share.capacity == 50
+    limiter.resize(slots=0)
+    assert share.capacity == 1
+
+
+class Requests:
+    """The requests of a share by the time of their beginning; one that was given up ends when `end` is called."""
+
+    def __init__(self, share: Share, *began: float) -> None:
+        self.share = share
+        self.live = list(began)
+        self.given_up: list[float] = []
+        for _ in began:
+            assert share.try_acquire(1)
+        share.when_abandoned(lambda: [(began, lambda began=began: self.give_up(began)) for began in self.live])
+
+    def give_up(self, began: float) -> None:
+        self.live.remove(began)
+        self.given_up.append(began)
+
+    def end(self) -> None:
+        self.share.release(1)
+
+
+def test_the_youngest_requests_of_all_shares_beyond_the_slots_are_given_up() -> None:
+    limiter = Limiter(tasks=3, slots=9)
+    first = Requests(limiter.share(9, usual=9), 1.0, 4.0, 7.0)
+    second = Requests(limiter.share(9, usual=9), 2.0, 5.0, 8.0)
+    third = Requests(limiter.share(9, usual=9), 3.0, 6.0, 9.0)
+    assert limiter.abandon() == 0
+    limiter.resize(slots=5)
+    assert limiter.abandon() == 4
+    assert (first.given_up, second.given_up, third.given_up) == ([7.0], [8.0], [9.0, 6.0])
+
+
+def test_requests_that_have_not_ended_yet_are_not_given_up_again_for() -> None:
+    limiter = Limiter(tasks=1, slots=4)
+    requests = Requests(limiter.share(9, usual=9), 1.0, 2.0, 3.0, 4.0)
+    limiter.resize(slots=2)
+    assert limiter.abandon() == 2
+    assert limiter.abandon() == 0
+    requests.end()
+    assert limiter.abandon() == 0
+    limiter.resize(slots=1)
+    assert limiter.abandon() == 1
+    assert requests.live == [1.0]
+
+
+def test_what_cannot_be_given_up_counts_all_the_same() -> None:
+    limiter = Limiter(tasks=2, slots=4)
+    other = limiter.share(9, usual=9)
+    assert other.try_acquire(1)
+    assert other.try_acquire(1)
+    requests = Requests(limiter.share(9, usual=9), 1.0, 2.0)
+    limiter.resize(slots=3)
+    assert limiter.abandon() == 1
+    limiter.resize(slots=1)
+    assert limiter.abandon() == 1
+    assert limiter.abandon() == 0
+    assert not requests.live
