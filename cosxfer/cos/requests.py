@@ -41,6 +41,18 @@ class RepeatablePieces(Protocol):
     def __iter__(self) -> Iterator[Buffer]: ...
 
 
+class AttemptFollower(Protocol):
+    """Follows the attempts of a request. It can end one that takes too long."""
+
+    def begins(self, give_up: Callable[[str], None]) -> None:
+        """An attempt begins. ``give_up(reason)`` ends it like a timeout, so it is retried as one."""
+        ...
+
+    def ends(self) -> None:
+        """The attempt has ended, with a response or an error."""
+        ...
+
+
 Body: TypeAlias = Buffer | RepeatablePieces | AsyncIterable[Buffer]
 """All but an async iterable can be sent again."""
 
@@ -112,6 +124,7 @@ class CosRequest:
     """Called with the number of bytes sent, negative if an attempt failed and they must be sent again."""
     on_attempt: Callable[[], None] | None = None
     """Called before each attempt."""
+    follower: AttemptFollower | None = None
     on_body: Callable[[bytes], Awaitable[None] | None] | None = None
     """As in `HttpRequest`."""
     before_retry: Callable[[], Awaitable[None]] | None = None

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from cosxfer.address import ObjectAddress
 from cosxfer.cos import requests, responses
 from cosxfer.cos.identifiers import bare_etag
-from cosxfer.cos.requests import Body, CosRequest
+from cosxfer.cos.requests import AttemptFollower, Body, CosRequest
 from cosxfer.errors import CosxferError
 from cosxfer.models import MultipartUploadResult
 from cosxfer.ops.multipart_list_part import multipart_list_part
@@ -28,13 +28,16 @@ async def multipart_upload(
     etag_is_md5: bool | None,
     headers: dict[str, str] | None = None,
     on_sent: Callable[[int], None] | None = None,
+    follower: AttemptFollower | None = None,
+    max_attempts: int | None = None,
 ) -> tuple[MultipartUploadResult, str]:
     """Send one part and return the result and the HTTP version.
 
     ``md5`` (16 bytes) is sent as Content-MD5 and compared with the ETag; ``crc64`` is compared with the server's. None
     omits the comparison. The ETag of a part that is encrypted with a key of the KMS or of the customer need not be its
     MD5. ``etag_is_md5`` states whether it is; None means unknown, and then a matching CRC64 is enough. If the response
-    shows that such a key was used, the ETag is not compared.
+    shows that such a key was used, the ETag is not compared. ``follower`` and ``max_attempts`` are those of
+    `CosRequest`.
 
     409 means that an earlier attempt at this part, whose response was lost, is still running. The call then lists the
     parts. If ours is stored, the call succeeds with that response, and the HTTP version is empty.
@@ -82,6 +85,8 @@ async def multipart_upload(
         body=body,
         content_length=content_length,
         on_sent=on_sent,
+        follower=follower,
+        max_attempts=max_attempts,
         check=check,
         on_conflict=stored_after_all,
     )

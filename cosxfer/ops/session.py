@@ -20,6 +20,7 @@ from cosxfer.credentials import Credentials, CredentialsResolver
 from cosxfer.errors import CosxferError, ServerError
 from cosxfer.foreign import clean_causes, clean_logger
 from cosxfer.limits import MAX_CLOCK_SKEW_SECONDS
+from cosxfer.ops.attempt import send_followed
 from cosxfer.ops.traffic import SMALL_BYTES, Traffic
 from cosxfer.retry import RetryBudget, RetryPolicy, retry_delay
 from cosxfer.transport.base import Transport
@@ -178,7 +179,10 @@ class Session:
             began, responded = time.monotonic(), False
             try:
                 try:
-                    response = await self.transport.send(outgoing)
+                    if request.follower is None:
+                        response = await self.transport.send(outgoing)
+                    else:
+                        response = await send_followed(self.transport, outgoing, request.follower)
                     responded = True
                     self._accept(request, outgoing, response, began)
                     return response
