@@ -66,6 +66,7 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
         connect_timeout_seconds: float = 10.0,
         stall_timeout_seconds: float = 60.0,
         complete_timeout_seconds: float = 600.0,
+        hedge: bool = True,
         max_bytes_per_second: float | None = None,
         trace: str | os.PathLike[str] | None = None,
         transport: TransportChoice = "auto",
@@ -90,6 +91,7 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
             connect_timeout_seconds=connect_timeout_seconds,
             stall_timeout_seconds=stall_timeout_seconds,
             complete_timeout_seconds=complete_timeout_seconds,
+            hedge=hedge,
             max_bytes_per_second=max_bytes_per_second,
             trace=trace,
         )

@@ -79,6 +79,9 @@ class ClientConfig:
     complete_timeout_seconds: float = 600.0
     """The same for Complete Multipart Upload, if it is more than ``stall_timeout_seconds``. The assembly may take
     minutes. The spaces that COS sends meanwhile do not extend it (over httpx they do)."""
+    hedge: bool = True
+    """Whether a part that straggles may be sent a second time, on another connection. That costs at most 5 % more
+    bytes."""
     max_bytes_per_second: float | None = None
     """Limit for all requests of the client together. None: no limit. ``traffic_limit`` limits one request."""
     trace: str | os.PathLike[str] | None = None
@@ -113,6 +116,7 @@ class ClientConfig:
         check_count(self.max_attempts, "max_attempts", minimum=1)
         for name in ("connect_timeout_seconds", "stall_timeout_seconds", "complete_timeout_seconds"):
             check_positive(getattr(self, name), name)
+        check_flag(self.hedge, "hedge")
         check_positive(self.max_bytes_per_second, "max_bytes_per_second", optional=True)
         _check_trace(self.trace)
 

@@ -13,19 +13,19 @@ from dataclasses import dataclass
 
 from cosxfer.address import ObjectAddress
 from cosxfer.cos import requests
-from cosxfer.cos.identifiers import bare_etag
 from cosxfer.engine.limiter import Share
 from cosxfer.engine.multipart.abort import Leaving, leave
 from cosxfer.engine.multipart.checkpoint import Checkpoint
 from cosxfer.engine.multipart.completion import Completion
+from cosxfer.engine.multipart.hedge import HedgePolicy, may_hedge
+from cosxfer.engine.multipart.part_sender import PartSender
 from cosxfer.engine.multipart.source import PartSource, ReadyPart
-from cosxfer.engine.multipart.window import run_window
+from cosxfer.engine.multipart.window import Flight, Window
 from cosxfer.engine.report import Reporter, logger
 from cosxfer.errors import ConnectError, CosxferError, NotFoundError, SourceError, TransportError, UploadError
 from cosxfer.foreign import shorten
-from cosxfer.models import MultipartCompleteResult, Part
+from cosxfer.models import MultipartCompleteResult
 from cosxfer.ops.multipart_init import multipart_init
-from cosxfer.ops.multipart_upload import multipart_upload
 from cosxfer.ops.pages import all_parts
 from cosxfer.ops.session import Session
 from cosxfer.sources import SourceIdentity
@@ -77,13 +77,19 @@ class MultipartUpload:
         self._share = share
         self._leaving = leaving
         self._reporter = reporter
-        # With a key of the customer's or of the KMS the stored bytes are not the sent ones, and so is the ETag.
-        self._etag_is_md5 = requests.etag_may_be_md5(headers)
-        self._part_headers = requests.part_headers(headers)
-        self._listed: dict[int, Part] = {}
-        """Parts that the server has, and of which it is not known yet whether they are this source's."""
-        self._failed_part: int | None = None
-        self._http_version = ""
+        config = self._session.config
+        policy = HedgePolicy[Flight[ReadyPart]](
+            hedging=config.hedge and may_hedge(headers), stall_seconds=config.stall_timeout_seconds
+        )
+        self._sender = PartSender(self._session, source, address, checkpoint, headers=headers, policy=policy)
+        self._window = Window(
+            self._sender.send,
+            self._sender.stored,
+            share=share,
+            size_of=lambda part: part.hashed.range.length,
+            policy=policy,
+            on_sent=reporter.add,
+        )
 
     async def run(self) -> Outcome:
         """Upload the source. On failure the parts are aborted or kept on the server, as ``leaving`` says.
@@ -119,15 +125,15 @@ class MultipartUpload:
             size=self._size(),
             parts=parts,
             upload_id=upload_id,
-            http_version=self._http_version,
+            http_version=self._sender.http_version,
             send_seconds=send_seconds,
             retries=self._session.retries,
         )
 
     async def _send_and_complete(self) -> MultipartCompleteResult:
         checkpoint = self._checkpoint
-        parts = self._source.parts(done=checkpoint.done, window=self._share.limit)
-        await run_window(parts, self._send_part, share=self._share, size_of=lambda part: part.hashed.range.length)
+        parts = self._source.parts(done=checkpoint.done, window=lambda: self._share.capacity)
+        await self._window.run(parts)
         crc64 = self._crc64()
         await self._source.check(checkpoint.hashed())
         checkpoint.begin_completion()
@@ -161,7 +167,7 @@ class MultipartUpload:
             size,
             first,
             done,
-            self._share.limit,
+            self._share.capacity,
         )
 
     def _retried(self, error: CosxferError) -> None:
@@ -199,7 +205,7 @@ class MultipartUpload:
             if completed is None:
                 checkpoint.clear()
             return completed
-        missing, self._listed = checkpoint.keep_listed(listed)
+        missing, self._sender.listed = checkpoint.keep_listed(listed)
         if missing:
             logger.warning("%s goes on; %d of its parts are not on the server as sent", self._what(), missing)
         return None
@@ -236,51 +242,6 @@ class MultipartUpload:
     def _has_begun(self, upload_id: str) -> None:
         self._checkpoint.begin(upload_id, self._source.plan, self._identity)
 
-    # -- parts --------------------------------------------------------------------------------------------------------
-
-    async def _send_part(self, part: ReadyPart) -> None:
-        hashed = part.hashed
-        place = hashed.range
-        etag = self._etag_of_stored(part)
-        if etag is not None:
-            self._reporter.add(place.length)
-        else:
-            try:
-                result, http_version = await multipart_upload(
-                    self._session,
-                    self._address,
-                    part.body,
-                    upload_id=self._checkpoint.upload_id,
-                    part_number=place.number,
-                    content_length=place.length,
-                    md5=hashed.md5,
-                    crc64=hashed.crc64,
-                    etag_is_md5=self._etag_is_md5,
-                    headers=self._part_headers,
-                    on_sent=self._reporter.add,
-                )
-                # A source that changes is noticed here, before more is sent in vain.
-                await self._source.check(())
-            except CosxferError as error:
-                self._failed_part = self._failed_part or place.number
-                # A source that was cut shows up as a broken request; the cause is worth more than the symptom.
-                await self._source.check([hashed])
-                raise error
-            etag = result.etag
-            self._http_version = http_version or self._http_version
-        self._checkpoint.add(hashed, etag)
-        self._source.stored(part)
-
-    def _etag_of_stored(self, part: ReadyPart) -> str | None:
-        """The ETag of a part that the server has already: it was stored, and the response was lost.
-
-        The list proves it by our MD5 and length, if its ETag is an MD5.
-        """
-        listed = self._listed.pop(part.hashed.range.number, None)
-        if listed is None or not self._etag_is_md5 or listed.size != part.hashed.range.length:
-            return None
-        return listed.etag if bare_etag(listed.etag) == part.hashed.md5.hex() else None
-
     # -- complete ------------------------------------------------------------------------------------------
 
     def _size(self) -> int:
@@ -305,7 +266,9 @@ class MultipartUpload:
 
     async def _failure(self, error: CosxferError) -> UploadError:
         count = getattr(self._source.plan, "count", None)
-        where = f" at part {self._failed_part}" if self._failed_part else ""
+        failed = self._window.failed_item
+        number = None if failed is None else failed.hashed.range.number
+        where = f" at part {number}" if number else ""
         where += f" of {count}" if where and count else ""
         sent = "; ".join(getattr(error, "__notes__", []))
         reason = f"{error} ({sent})" if sent else str(error)
@@ -315,7 +278,7 @@ class MultipartUpload:
             error,
             f"{self._what()} failed{where}: {reason}. {left}",
             upload_id=upload_id,
-            part_number=self._failed_part,
+            part_number=number,
             aborted=aborted,
         )
 

@@ -6,7 +6,7 @@ reads a stream whose length need not be known.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Container, Iterable
+from collections.abc import AsyncGenerator, Callable, Container, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -51,8 +51,11 @@ class PartSource(Protocol):
         """Bytes in all; None until they are known."""
         ...
 
-    def parts(self, *, done: Container[int], window: int) -> AsyncGenerator[ReadyPart, None]:
-        """Yield the parts whose numbers are not in ``done``. ``window`` is the number of parts in flight."""
+    def parts(self, *, done: Container[int], window: Callable[[], int]) -> AsyncGenerator[ReadyPart, None]:
+        """Yield the parts whose numbers are not in ``done``.
+
+        ``window`` returns how many parts may be in flight, which changes while they are sent.
+        """
         ...
 
     async def check(self, parts: Iterable[HashedPart]) -> None:

@@ -18,6 +18,9 @@ from cosxfer.models import Progress
 from cosxfer.planning import Plan, hash_batches, leaves_page_cache
 from cosxfer.sources import FileSource
 
+FIRST_BATCH_PARTS = 4
+"""Side by side they take hardly longer than one. More would delay the first sending where the disk is slow."""
+
 
 class FileParts:
     """The part source of one open file. ``on_hash_progress`` gets the progress of the hashing."""
@@ -51,14 +54,14 @@ class FileParts:
         self._hashed = [part async for part in self._hash((), window, whole)]
         return whole.hexdigest()
 
-    async def parts(self, *, done: Container[int], window: int) -> AsyncGenerator[ReadyPart, None]:
+    async def parts(self, *, done: Container[int], window: Callable[[], int]) -> AsyncGenerator[ReadyPart, None]:
         """See `PartSource`."""
         if self._hashed:
             for part in self._hashed:
                 if part.range.number not in done:
                     yield self._ready(part)
             return
-        async with aclosing(self._hash(done, window, None)) as parts:
+        async with aclosing(self._hash(done, window(), None)) as parts:
             async for part in parts:
                 yield self._ready(part)
 
@@ -82,7 +85,7 @@ class FileParts:
             sum(self.plan.length(number) for number in range(1, self.plan.count + 1) if number in done)
         )
         ahead = HashAhead(self._file, executor=self._executor, on_hashed=self._reporter.add, whole=whole)
-        batches = hash_batches(self.plan, lanes=hashing.lanes(), concurrency=window, done=done)
+        batches = hash_batches(self.plan, lanes=hashing.lanes(), concurrency=min(window, FIRST_BATCH_PARTS), done=done)
         try:
             async with aclosing(ahead.hash(batches)) as parts:
                 async for part in parts:

@@ -70,7 +70,7 @@ class StreamParts:
         self._first = await self._next_part(1)
         return self._first[1]
 
-    async def parts(self, *, done: Container[int], window: int) -> AsyncGenerator[ReadyPart, None]:
+    async def parts(self, *, done: Container[int], window: Callable[[], int]) -> AsyncGenerator[ReadyPart, None]:
         """See `PartSource`. A stream is never continued, so nothing is ``done``."""
         number, side_by_side = 1, 1
         batch: list[tuple[PartRange, memoryview]] = []
@@ -93,7 +93,7 @@ class StreamParts:
                 hashed = HashedPart(range=place, md5=digest.md5, crc64=digest.crc64)
                 yield ReadyPart(hashed=hashed, body=view)
             batch.clear()
-            side_by_side = max(1, min(window, hashing.lanes()))
+            side_by_side = max(1, min(window(), hashing.lanes()))
 
     async def check(self, parts: Iterable[HashedPart]) -> None:
         """Raise `SourceChangedError` if the stream reads a regular file, and that file was written to meanwhile.

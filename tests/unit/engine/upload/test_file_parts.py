@@ -71,7 +71,7 @@ def chmod(path: Path) -> None:
 
 
 async def all_of(parts: FileParts, *, done: Container[int] = (), window: int = 2) -> list[ReadyPart]:
-    return [part async for part in parts.parts(done=done, window=window)]
+    return [part async for part in parts.parts(done=done, window=lambda: window)]
 
 
 def numbers(ready: list[ReadyPart]) -> list[int]:
@@ -126,7 +126,7 @@ def test_a_caller_who_stops_ends_the_hashing_unfinished(
     parts: FileParts, reports: list[Progress], batches: list[list[int]]
 ) -> None:
     async def main() -> None:
-        async with aclosing(parts.parts(done=(), window=2)) as ready:
+        async with aclosing(parts.parts(done=(), window=lambda: 2)) as ready:
             assert (await anext(ready)).hashed.range.number == 1
 
     asyncio.run(main())
@@ -174,7 +174,7 @@ def test_an_empty_file_is_one_empty_part(tmp_path: Path, workers: Workers, whole
 
 def test_a_change_between_batches_ends_the_parts(parts: FileParts, path: Path, reports: list[Progress]) -> None:
     async def main() -> None:
-        async for _ in parts.parts(done=(), window=2):
+        async for _ in parts.parts(done=(), window=lambda: 2):
             rewrite(path, b"x" * SIZE)
 
     with pytest.raises(SourceChangedError):

@@ -299,7 +299,7 @@ def test_a_large_piece_is_not_copied_again_for_each_part(make: Callable[[bytes],
         )
         held: list[object] = []
         seen = b""
-        async for part in source.parts(done=(), window=1):
+        async for part in source.parts(done=(), window=lambda: 1):
             seen += bytes(part.body)  # type: ignore[arg-type]
             if source._rest:
                 held.append(source._rest.obj)
