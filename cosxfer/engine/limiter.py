@@ -12,9 +12,11 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
+from cosxfer.address import ObjectAddress
 from cosxfer.config import MAX_CONCURRENCY
+from cosxfer.models import Verdict
 from cosxfer.planning import LinkKnowledge
 from cosxfer.transport.native_pool import ConnectionLimits
 
@@ -45,6 +47,11 @@ class Limiter:
         """The share of all requests that are the whole of their transfer."""
         self.link: LinkKnowledge | None = None
         """What the scheduler knows of the link, for the size of the parts."""
+        self.observe: Observer | None = None
+        """The scheduler's way to observe a transfer."""
+        self.hashing_seconds = 0.0
+        """Time that threads have spent hashing files."""
+        self._starving: set[Share] = set()
         self._tasks = tasks
         self._slots = slots
         self._max_bytes = max_bytes
@@ -98,6 +105,15 @@ class Limiter:
     def memory_is_full(self) -> bool:
         """Whether the next request waits for memory although a slot is free."""
         return bool(self._waiting) and self._in_flight < self.slots and not self._fits(self._waiting[0].held)
+
+    @property
+    def starving(self) -> bool:
+        """Whether a transfer could send a part, and waits for its source."""
+        return bool(self._starving)
+
+    def add_hashing(self, seconds: float) -> None:
+        """Count the time of a thread that has hashed."""
+        self.hashing_seconds += seconds
 
     @property
     def paused(self) -> bool:
@@ -236,6 +252,26 @@ class Limiter:
         self._serve()
 
 
+class Observed(Protocol):
+    """The observation of one transfer, from its first part on."""
+
+    def judge(self, *, parts: int) -> Verdict:
+        """Return what bounded the transfer, which had so many parts, until now."""
+        ...
+
+    def end(self, error: BaseException | None) -> None:
+        """Note that the transfer has ended, with this error if it has failed."""
+        ...
+
+
+class Observer(Protocol):
+    """Begins observations."""
+
+    def __call__(self, address: ObjectAddress, *, size: int | None, limit: int) -> Observed:
+        """Begin to observe a transfer of ``size`` bytes (None: unknown) with at most ``limit`` requests in flight."""
+        ...
+
+
 class _Waiting(NamedTuple):
     """A request that waits for a slot."""
 
@@ -271,6 +307,18 @@ class Share:
     def capacity(self) -> int:
         """How many parts of this transfer could be in flight now if there were no others."""
         return max(1, min(self._limit, self._limiter.slots))
+
+    def observe(self, address: ObjectAddress, *, size: int | None) -> Observed | None:
+        """Begin to observe the transfer; None if nobody does."""
+        observe = self._limiter.observe
+        return None if observe is None else observe(address, size=size, limit=self._limit)
+
+    def starve(self, starving: bool) -> None:
+        """Note whether this transfer waits for its source."""
+        if starving:
+            self._limiter._starving.add(self)
+        else:
+            self._limiter._starving.discard(self)
 
     def resize(self, limit: int) -> None:
         """Change the limit of this transfer."""

@@ -12,16 +12,21 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
+from dataclasses import dataclass
 
+from cosxfer.address import ObjectAddress
 from cosxfer.config import ClientConfig, window_bytes
 from cosxfer.endpoint_memory import EndpointMemory, endpoint_key, state_directory
 from cosxfer.engine.limiter import Limiter
+from cosxfer.models import Verdict
 from cosxfer.observation import Observation, Totals, Wall
 from cosxfer.ops.traffic import Traffic
 from cosxfer.planning import LinkKnowledge
 from cosxfer.threads import in_thread
+from cosxfer.trace import Trace
 from cosxfer.transport.base import Transport, unacknowledged_bytes
-from cosxfer.tuning import Decision, Learned, Tuner
+from cosxfer.tuning import MAX_LEVEL, Decision, Learned, Tuner
+from cosxfer.verdict import Facts, judge
 from cosxfer.walls import walls
 
 TICK_SECONDS = 0.1
@@ -75,7 +80,7 @@ class Scheduler:
         self._remembered: Learned | None = None
         self.totals = Totals(cores=usable_cores())
         """Sums over all ticks; `verdict.judge` takes the difference of two of them."""
-        self.on_observation: Callable[[Observation], None] | None = None
+        self._trace = None if config.trace is None else Trace(config.trace, config)
         self._timer: asyncio.TimerHandle | None = None
         self._stopped_at: float | None = None
         self._stopped_seconds = 0.0
@@ -86,6 +91,7 @@ class Scheduler:
         self._before = _Counters()
         limiter.resize(max_bytes=window_bytes(config.memory_budget_bytes))
         limiter.when_busy(self._begin)
+        limiter.observe = self._observe
         traffic.on_refused = self._look_soon
         self._move(self._tuner.level)
 
@@ -140,6 +146,8 @@ class Scheduler:
             self._timer = None
         if self._recalling is not None:
             self._recalling.cancel()
+        if self._trace is not None:
+            await in_thread(self._executor, self._trace.close)
         learned = self._tuner.learned()
         if self._memory is not None and learned is not None and learned != self._remembered:
             await in_thread(self._executor, self._memory.remember, endpoint_key(self._config), learned)
@@ -169,6 +177,8 @@ class Scheduler:
     def _obey(self, decision: Decision, now: float) -> None:
         if decision.changed:
             self._move(decision.level)
+        if decision.abandon:
+            self._limiter.abandon()
         paused = now < decision.hold_until
         if paused != self._limiter.paused:
             self._limiter.pause(paused)
@@ -191,6 +201,7 @@ class Scheduler:
             retries=traffic.retries,
             cpu_seconds=time.process_time(),
             thread_seconds=time.thread_time(),
+            hashing_seconds=self._limiter.hashing_seconds,
         )
 
     def _record(self, now: float, decision: Decision) -> None:
@@ -211,11 +222,16 @@ class Scheduler:
             retries=after.retries - before.retries,
             cpu_seconds=after.cpu_seconds - before.cpu_seconds,
             busiest_thread_seconds=after.thread_seconds - before.thread_seconds,
+            source_wait_seconds=self._idle_slots() * seconds if limiter.starving else 0.0,
+            hashing_seconds=after.hashing_seconds - before.hashing_seconds,
             limited_by=self._wall(after.acked_bytes - before.acked_bytes, seconds),
         )
         self.totals.add(seen)
-        if self.on_observation is not None:
-            self.on_observation(seen)
+        if self._trace is not None:
+            self._trace.observe(seen)
+
+    def _idle_slots(self) -> int:
+        return max(0, self._limiter.slots - self._limiter.in_flight)
 
     def _wall(self, acked_bytes: float, seconds: float) -> Wall:
         """Which limit besides the level holds requests back."""
@@ -224,10 +240,30 @@ class Scheduler:
             return "rate"
         if limiter.memory_is_full:
             return "memory"
-        if limiter.in_flight >= limiter.slots or limiter.paused:
+        if not self._idle_slots() or limiter.paused:
             return ""
         tasks_wait = self._walls.tasks is not None and self._work_waits()
         return "user" if limiter.waiting or tasks_wait else ""
+
+    # -- transfers ----------------------------------------------------------------------------------------------------
+
+    def _observe(self, address: ObjectAddress, *, size: int | None, limit: int) -> _Observed:
+        return _Observed(self, address, size=size, limit=min(limit, self._walls.most_slots))
+
+    def note(self, event: str, address: ObjectAddress, **more: object) -> None:
+        """Write an event of a transfer to the trace."""
+        if self._trace is not None:
+            at = self._clock() - self._stopped_seconds
+            self._trace.event(event, at=at, bucket=address.bucket, key=address.shown_key, **more)
+
+    def facts(self, *, limit: int, parts: int) -> Facts:
+        """Return what a verdict on a transfer has to know."""
+        return Facts(
+            user_limit=limit if limit < MAX_LEVEL else None,
+            parts=parts,
+            max_bytes_per_second=self._config.max_bytes_per_second,
+            memory_budget_bytes=self._config.memory_budget_bytes,
+        )
 
     # -- the memory of the endpoint -----------------------------------------------------------------------------------
 
@@ -251,26 +287,40 @@ class Scheduler:
             self._move(self._tuner.level)
 
 
+class _Observed:
+    """See `cosxfer.engine.limiter.Observed`."""
+
+    def __init__(self, scheduler: Scheduler, address: ObjectAddress, *, size: int | None, limit: int) -> None:
+        self._scheduler = scheduler
+        self._address = address
+        self._limit = limit
+        self._begin = scheduler.totals.copy()
+        self._verdict: Verdict | None = None
+        scheduler.note("begun", address, size=size)
+
+    def judge(self, *, parts: int) -> Verdict:
+        """Return what bounded the transfer until now."""
+        facts = self._scheduler.facts(limit=self._limit, parts=parts)
+        self._verdict = judge(self._scheduler.totals - self._begin, facts)
+        return self._verdict
+
+    def end(self, error: BaseException | None) -> None:
+        """Note the end in the trace."""
+        if error is None:
+            self._scheduler.note("ended", self._address, verdict=self._verdict)
+        else:
+            self._scheduler.note("failed", self._address, error=str(error))
+
+
+@dataclass(kw_only=True, slots=True)
 class _Counters:
     """The counters at one look."""
 
-    __slots__ = ("acked_bytes", "at", "cpu_seconds", "refused", "requests_done", "retries", "thread_seconds")
-
-    def __init__(
-        self,
-        *,
-        at: float = 0.0,
-        acked_bytes: int = 0,
-        requests_done: int = 0,
-        refused: int = 0,
-        retries: int = 0,
-        cpu_seconds: float = 0.0,
-        thread_seconds: float = 0.0,
-    ) -> None:
-        self.at = at
-        self.acked_bytes = acked_bytes
-        self.requests_done = requests_done
-        self.refused = refused
-        self.retries = retries
-        self.cpu_seconds = cpu_seconds
-        self.thread_seconds = thread_seconds
+    at: float = 0.0
+    acked_bytes: int = 0
+    requests_done: int = 0
+    refused: int = 0
+    retries: int = 0
+    cpu_seconds: float = 0.0
+    thread_seconds: float = 0.0
+    hashing_seconds: float = 0.0

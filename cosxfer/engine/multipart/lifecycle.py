@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from cosxfer.address import ObjectAddress
 from cosxfer.cos import requests
-from cosxfer.engine.limiter import Share
+from cosxfer.engine.limiter import Observed, Share
 from cosxfer.engine.multipart.abort import Leaving, leave
 from cosxfer.engine.multipart.checkpoint import Checkpoint
 from cosxfer.engine.multipart.completion import Completion
@@ -24,7 +24,7 @@ from cosxfer.engine.multipart.window import Flight, Window
 from cosxfer.engine.report import Reporter, logger
 from cosxfer.errors import ConnectError, CosxferError, NotFoundError, SourceError, TransportError, UploadError
 from cosxfer.foreign import shorten
-from cosxfer.models import MultipartCompleteResult
+from cosxfer.models import MultipartCompleteResult, Verdict
 from cosxfer.ops.multipart_init import multipart_init
 from cosxfer.ops.pages import all_parts
 from cosxfer.ops.session import Session
@@ -47,6 +47,7 @@ class Outcome:
     http_version: str
     send_seconds: float
     retries: int
+    verdict: Verdict | None
 
 
 class MultipartUpload:
@@ -78,6 +79,8 @@ class MultipartUpload:
         self._leaving = leaving
         self._reporter = reporter
         config = self._session.config
+        self._observed: Observed | None = None
+        self._verdict: Verdict | None = None
         policy = HedgePolicy[Flight[ReadyPart]](
             hedging=config.hedge and may_hedge(headers), stall_seconds=config.stall_timeout_seconds
         )
@@ -87,6 +90,7 @@ class MultipartUpload:
             self._sender.stored,
             share=share,
             size_of=lambda part: part.hashed.range.length,
+            held_by=lambda part: part.held,
             policy=policy,
             on_sent=reporter.add,
         )
@@ -110,7 +114,7 @@ class MultipartUpload:
                 await self._initiate()
             self._reporter.start(checkpoint.loaded)
             send_began = time.monotonic()
-            completed = await self._guarded(self._send_and_complete())
+            completed = await self._guarded(self._send_observed())
         send_seconds = time.monotonic() - send_began
         crc64, parts, upload_id = self._crc64(), len(checkpoint.done), checkpoint.upload_id
         etags_are_md5s = checkpoint.etags_are_md5s()
@@ -128,12 +132,27 @@ class MultipartUpload:
             http_version=self._sender.http_version,
             send_seconds=send_seconds,
             retries=self._session.retries,
+            verdict=self._verdict,
         )
+
+    async def _send_observed(self) -> MultipartCompleteResult:
+        self._observed = self._share.observe(self._address, size=self._source.size)
+        try:
+            completed = await self._send_and_complete()
+        except BaseException as error:
+            if self._observed is not None:
+                self._observed.end(error)
+            raise
+        if self._observed is not None:
+            self._observed.end(None)
+        return completed
 
     async def _send_and_complete(self) -> MultipartCompleteResult:
         checkpoint = self._checkpoint
         parts = self._source.parts(done=checkpoint.done, window=lambda: self._share.capacity)
         await self._window.run(parts)
+        if self._observed is not None:
+            self._verdict = self._observed.judge(parts=len(checkpoint.done))
         crc64 = self._crc64()
         await self._source.check(checkpoint.hashed())
         checkpoint.begin_completion()

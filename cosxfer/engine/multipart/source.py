@@ -31,6 +31,8 @@ class ReadyPart:
     hashed: HashedPart
     body: Body = field(repr=False)
     """It can be read again for another attempt."""
+    held: int | None = None
+    """Bytes of memory that it holds while it is sent; None: all of it."""
 
 
 class PartSource(Protocol):

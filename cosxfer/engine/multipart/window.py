@@ -32,9 +32,10 @@ MOST_AHEAD_BYTES = 256 * 1024 * 1024
 class Flight(Generic[T]):
     """An item on its way, with its requests in flight: none, one, or one and its hedge."""
 
-    def __init__(self, item: T, size: int) -> None:
+    def __init__(self, item: T, size: int, held: int | None) -> None:
         self.item = item
         self.size = size
+        self.held = held
         self.requests: list[Request[T]] = []
         self.won = False
         """Whether a request has succeeded."""
@@ -100,6 +101,7 @@ class Request(Generic[T]):
 class Window(Generic[T, R]):
     """Runs ``work`` on items, as many at a time as ``share`` allows. ``run`` is called once.
 
+    ``held_by`` returns the memory that an item holds while it is sent; None: ``size_of`` bytes.
     ``stored(item, result)`` is called once for each item, when a request for it has succeeded. ``on_sent`` gets what
     the requests report, without the bytes that were sent twice.
     """
@@ -111,6 +113,7 @@ class Window(Generic[T, R]):
         *,
         share: Share,
         size_of: Callable[[T], int],
+        held_by: Callable[[T], int | None] = lambda _: None,
         policy: HedgePolicy[Flight[T]],
         on_sent: Callable[[int], None],
     ) -> None:
@@ -118,6 +121,7 @@ class Window(Generic[T, R]):
         self._stored = stored
         self._share = share
         self._size_of = size_of
+        self._held_by = held_by
         self._policy = policy
         self._on_sent = on_sent
         self._loop = asyncio.get_running_loop()
@@ -153,6 +157,7 @@ class Window(Generic[T, R]):
                     future.result()
         finally:
             self._share.when_abandoned(None)
+            self._share.starve(False)
             if self._timer is not None:
                 self._timer.cancel()
             self._failed.cancel()
@@ -167,7 +172,7 @@ class Window(Generic[T, R]):
                 while not self._has_room():
                     self._taken.clear()
                     await self._taken.wait()
-                flight = Flight(item, self._size_of(item))
+                flight = Flight(item, self._size_of(item), self._held_by(item))
                 self._ready.append(flight)
                 self._ready_bytes += flight.size
                 self._changed.set()
@@ -187,13 +192,15 @@ class Window(Generic[T, R]):
                 if self._exhausted and not self._requests:
                     return
                 self._changed.clear()
+                self._share.starve(not self._exhausted)
                 await self._changed.wait()
+            self._share.starve(False)
             flight = self._ready.popleft()
             self._ready_bytes -= flight.size
             self._taken.set()
-            await self._share.acquire(flight.size)
+            await self._share.acquire(flight.size, flight.held)
             if self._failed.done():
-                self._share.release(flight.size)
+                self._share.release(flight.size, flight.held)
                 return
             self._start(flight, hedge=False)
 
@@ -221,7 +228,7 @@ class Window(Generic[T, R]):
         finally:
             self.report(flight)
             request.task = None  # a cycle, which would hold the part's memory
-            self._share.release(flight.size)
+            self._share.release(flight.size, flight.held)
             self._changed.set()
 
     def _succeeded(self, request: Request[T], result: R) -> None:
@@ -304,7 +311,7 @@ class Window(Generic[T, R]):
         for overdue in verdict.overdue:
             self._time_out(overdue)
         for flight in verdict.late:
-            if not self._share.try_acquire(flight.size):
+            if not self._share.try_acquire(flight.size, flight.held):
                 self._look_by(now + LOOK_SECONDS)
                 return
             self._policy.hedge(flight)

@@ -28,8 +28,8 @@ FAULT_AROUND_BYTES = 2 * 1024 * 1024
 class HashAhead:
     """Hashes batches of parts of one source.
 
-    ``on_hashed(n)`` is called on the event loop after each ``n`` more bytes. ``whole`` is updated with all bytes, for
-    the MD5 of the whole file.
+    ``on_hashed(n)`` is called on the event loop after each ``n`` more bytes, and ``on_busy`` with the seconds that a
+    thread has hashed for them. ``whole`` is updated with all bytes, for the MD5 of the whole file.
     """
 
     def __init__(
@@ -39,11 +39,13 @@ class HashAhead:
         executor: Executor,
         on_hashed: Callable[[int], None],
         whole: hashing.Md5 | None = None,
+        on_busy: Callable[[float], None] | None = None,
     ) -> None:
         self._source = source
         self._executor = executor
         self._on_hashed = on_hashed
         self._whole = whole
+        self._on_busy = on_busy
         self._stop = threading.Event()
         self.seconds = 0.0
         """Time spent hashing so far."""
@@ -76,7 +78,7 @@ class HashAhead:
             [source.slice(part.offset, part.length) for part in batch], whole=self._whole, crc64=True
         )
         released = [0] * len(batch)
-        before = 0
+        before, looked_at = 0, time.monotonic()
         while not hasher.done and not self._stop.is_set():
             hashed = hasher.advance(ROUND_BYTES)
             for index, position in enumerate(hasher.positions()):
@@ -85,14 +87,20 @@ class HashAhead:
                     start = max(0, released[index] - FAULT_AROUND_BYTES)
                     source.release(batch[index].offset + start, position - start)
                     released[index] = position
-            loop.call_soon_threadsafe(self._on_hashed, hashed - before)
-            before = hashed
+            now = time.monotonic()
+            loop.call_soon_threadsafe(self._hashed, hashed - before, now - looked_at)
+            before, looked_at = hashed, now
         source.check()
         return hasher.digests() if hasher.done else []
 
+    def _hashed(self, count: int, seconds: float) -> None:
+        if self._on_busy is not None:
+            self._on_busy(seconds)
+        self._on_hashed(count)
+
     def _hash_by_reading(self, part: PartRange, loop: asyncio.AbstractEventLoop) -> hashing.PartDigest:
         """Read a part block by block, because the file cannot be mapped."""
-        md5, crc, done = hashing.Md5(), 0, 0
+        md5, crc, done, looked_at = hashing.Md5(), 0, 0, time.monotonic()
         while done < part.length and not self._stop.is_set():
             block = self._source.slice(part.offset + done, min(ROUND_BYTES, part.length - done))
             md5.update(block)
@@ -100,7 +108,9 @@ class HashAhead:
             if self._whole is not None:
                 self._whole.update(block)
             done += len(block)
-            loop.call_soon_threadsafe(self._on_hashed, len(block))
+            now = time.monotonic()
+            loop.call_soon_threadsafe(self._hashed, len(block), now - looked_at)
+            looked_at = now
         self._source.check()
         return hashing.PartDigest(md5.digest(), crc, done)
 

@@ -102,4 +102,5 @@ class SentInParts:
             hash_seconds=self.hash_seconds,
             send_seconds=outcome.send_seconds,
             retries=outcome.retries,
+            verdict=outcome.verdict,
         )

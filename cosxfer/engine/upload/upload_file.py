@@ -200,7 +200,14 @@ class FileJob:
                 window_bytes=window_bytes(config.memory_budget_bytes),
                 name=name,
             )
-        parts = FileParts(source, plan, executor=self._executor, opener=self._opener, on_hash_progress=on_hash_progress)
+        parts = FileParts(
+            source,
+            plan,
+            executor=self._executor,
+            opener=self._opener,
+            on_hash_progress=on_hash_progress,
+            on_busy=self._limiter.add_hashing,
+        )
 
         async def with_md5() -> Mapping[str, str]:
             # Metadata is sent with Initiate, so the whole file is hashed before.
