@@ -1,7 +1,7 @@
 """The C and Cython files in ``src_ext`` are layers: no file calls or includes itself through others.
 
 The tests read the sources, so they need no compiler. A call is any use of another file's function or variable inside
-braces or in a macro: a call by name, and also a function that is put into a table.
+braces or in a macro, even if it is not called there, such as a function in a table.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ VARIABLE = re.compile(r"(?:^|[\s*])(\w+)\s*(?:\[[^\]]*\]\s*)*(?:=.*)?$")
 
 
 def split(text: str) -> tuple[list[str], str]:
-    """The declarations and definitions of C source, their braces empty, and all that is in braces or in macros."""
+    """Split C source into its declarations and definitions with empty braces, and the content of braces and macros."""
     text = NOISE.sub(" ", text)
     macros = [found[0] for found in DIRECTIVE.finditer(text) if re.match(r"\s*#\s*define", found[0])]
     for name in STATIC_MACRO.findall(text):
@@ -60,7 +60,7 @@ def split(text: str) -> tuple[list[str], str]:
             inside.append(token)
         else:
             outside[-1] += token
-            # A brace after "=" or a type goes on to its semicolon; that of a function is its end.
+            # After "=" or a type, the text continues to the semicolon; a function ends with its brace.
             if token == ";" or (token == "}" and ")" in outside[-1] and "=" not in outside[-1]):
                 outside.append("")
         depth += token == "{"
@@ -68,7 +68,7 @@ def split(text: str) -> tuple[list[str], str]:
 
 
 def defined(text: str, *, static: bool = False) -> set[str]:
-    """The functions and variables that C source defines for other files, or (``static``) for itself."""
+    """The functions and variables that C source defines for other files, or with ``static`` for itself."""
     found: set[str] = set()
     for piece in split(text)[0]:
         if not static:
@@ -78,7 +78,7 @@ def defined(text: str, *, static: bool = False) -> set[str]:
         if not words or words[0] in {"typedef", "extern"} or ("static" in words) != static:
             continue
         if "(" in piece.partition("=")[0]:
-            match = FUNCTION.match(piece) if piece.endswith("}") else None  # else it is a prototype
+            match = FUNCTION.match(piece) if piece.endswith("}") else None  # otherwise it is a prototype
             found.update(match.groups() if match else ())
         elif not re.match(r"(?:struct|enum|union)\b[^=]*\}$", piece):
             found.update(VARIABLE.findall(part)[0] for part in piece.split(",") if VARIABLE.search(part))
@@ -86,18 +86,18 @@ def defined(text: str, *, static: bool = False) -> set[str]:
 
 
 def used(name: str, text: str) -> set[str]:
-    """The names that a file uses, its own ones excepted."""
+    """The names that a file uses, except its own."""
     if name.endswith(".pyx"):
         return set(WORD.findall(re.sub(r"#[^\n]*", "", text)))
     return set(WORD.findall(split(text)[1])) - defined(text) - defined(text, static=True)
 
 
 def calls(sources: Mapping[str, str]) -> dict[str, set[str]]:
-    """Which file uses functions and variables of which other file."""
+    """A graph of the files: an edge means that a file uses functions or variables of another."""
     owner: dict[str, str] = {}
     for name, text in sources.items():
         if not name.endswith(".pyx"):
-            # A header defines functions only for those that include it.
+            # Functions in a header exist only in the files that include it.
             for symbol in defined(text, static=name.endswith(".h")):
                 assert owner.setdefault(symbol, name) == name, f"{symbol} is defined in {owner[symbol]} and {name}"
     return {
@@ -130,12 +130,12 @@ def test_the_wire_calls_down() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in WIRE_LAYERS if name.endswith(".c")])
-def test_functions_of_the_wire_carry_the_name_of_their_file(name: str) -> None:
+def test_functions_of_the_wire_begin_with_the_name_of_their_file(name: str) -> None:
     other = {symbol for symbol in defined(SOURCES[name]) if not symbol.startswith(name.removesuffix(".c"))}
     assert other <= ({"wire_event_free"} if name == "wire_mailbox.c" else set())
 
 
-# -- the checks themselves, on made-up sources ------------------------------------------------------------------------
+# -- the checks themselves, on sample sources -------------------------------------------------------------------------
 
 LOW = '#include "low.h"\nint low(int n)\n{\n    return n;\n}\n'
 HIGH = '#include "low.h"\nint high(int n)\n{\n    return low(n);\n}\n'
@@ -159,7 +159,7 @@ def test_a_call_up_is_a_circle() -> None:
     ],
     ids=["table", "pointer", "macro"],
 )
-def test_a_call_up_that_is_not_written_as_a_call_is_a_circle_too(up: str) -> None:
+def test_a_use_of_a_function_above_without_a_call_is_a_circle_too(up: str) -> None:
     assert in_circles(calls({"low.c": LOW + up, "high.c": HIGH})) == {"low.c", "high.c"}
 
 
@@ -176,7 +176,7 @@ def test_functions_that_a_macro_defines_are_seen() -> None:
     assert in_circles(calls({"low.c": low, "high.c": "int high(void)\n{\n    return low_2();\n}\n"}))
 
 
-def test_comments_texts_prototypes_and_names_of_ones_own_are_no_calls() -> None:
+def test_comments_strings_prototypes_and_own_names_are_no_calls() -> None:
     for harmless in ("/* high(1) */", 'const char *text = "high(1)";', "int high(int n);", "extern int (*high)(int);"):
         assert not in_circles(calls({"low.c": LOW + harmless, "high.c": HIGH}))
     own = "static int high(int n)\n{\n    return n ? high(n - 1) : 0;\n}\n"
@@ -191,7 +191,7 @@ def test_a_circle_of_includes_is_found() -> None:
     assert in_circles(includes(sources)) == set(sources)
 
 
-def test_a_file_that_defines_what_another_one_defines_is_an_error() -> None:
+def test_a_name_that_two_files_define_is_an_error() -> None:
     with pytest.raises(AssertionError, match="is defined in"):
         calls({"low.c": LOW, "twin.c": LOW})
 

@@ -1,4 +1,4 @@
-"""What the package promises: its names, that both clients are alike, that it is typed and imports quickly."""
+"""Promises of the package: its names, two clients with the same calls, types, and a fast import."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ REBUILDING = {"spec", "from_spec"}
 """A client as a value for another process."""
 
 AT_ONCE = {"config", "get_task_list", "clear_finished_tasks", "on", "off"}
-"""The same on both clients, without waiting."""
+"""Calls that never wait, so they are the same on both clients."""
 
 SUBMITTING = {
     "submit_upload_file",
@@ -48,7 +48,7 @@ SUBMITTING = {
     "submit_upload_files",
     "submit_upload_stream",
 }
-"""They return a handle at once, each client its own kind."""
+"""Calls that return a handle at once. Each client has its own kind of handle."""
 
 ITERATORS = {"iter_multipart_list", "iter_multipart_list_part"}
 
@@ -82,7 +82,7 @@ def test_both_clients_have_the_same_signatures(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SUBMITTING))
-def test_submitting_takes_what_the_call_takes_and_differs_in_nothing_but_the_handle(name: str) -> None:
+def test_a_submit_call_has_the_parameters_of_its_call_and_returns_a_handle(name: str) -> None:
     call = inspect.signature(getattr(cosxfer.Client, name.removeprefix("submit_")))
     blocking = inspect.signature(getattr(cosxfer.Client, name))
     asynchronous = inspect.signature(getattr(cosxfer.AsyncClient, name))
@@ -94,7 +94,7 @@ def test_submitting_takes_what_the_call_takes_and_differs_in_nothing_but_the_han
     ("blocking", "asynchronous"),
     [(cosxfer.UploadTask, cosxfer.AsyncUploadTask), (cosxfer.UploadBatch, cosxfer.AsyncUploadBatch)],
 )
-def test_handles_differ_in_nothing_but_being_asynchronous(blocking: type, asynchronous: type) -> None:
+def test_handles_differ_only_in_being_asynchronous(blocking: type, asynchronous: type) -> None:
     assert public(blocking) == public(asynchronous)
     for name in public(blocking):
         if callable(getattr(blocking, name)):
@@ -103,7 +103,7 @@ def test_handles_differ_in_nothing_but_being_asynchronous(blocking: type, asynch
 
 
 @pytest.mark.parametrize("name", sorted({*SUBMITTING, *AT_ONCE}))
-def test_what_returns_at_once_is_documented_and_no_coroutine(name: str) -> None:
+def test_calls_that_return_at_once_are_documented_and_no_coroutines(name: str) -> None:
     assert (getattr(cosxfer.AsyncClient, name).__doc__ or "").strip()
     assert getattr(cosxfer.Client, name).__doc__ == getattr(cosxfer.AsyncClient, name).__doc__
     assert not inspect.iscoroutinefunction(getattr(cosxfer.AsyncClient, name))
@@ -116,14 +116,14 @@ def test_calls_have_at_most_three_positional_parameters(name: str) -> None:
     assert len(positional) <= 3
 
 
-def test_every_exported_class_says_what_it_is() -> None:
+def test_every_exported_class_has_a_docstring() -> None:
     kinds = [kind for name in cosxfer.__all__ if isinstance(kind := getattr(cosxfer, name), type)]
-    # A dataclass without a docstring gets its signature for one.
+    # Python sets the signature as the docstring of a dataclass without one.
     assert [kind for kind in kinds if not kind.__doc__ or kind.__doc__.startswith(f"{kind.__name__}(")] == []
 
 
 @pytest.mark.parametrize("name", sorted(ITERATORS))
-def test_iterators_differ_in_nothing_but_being_asynchronous(name: str) -> None:
+def test_iterators_differ_only_in_being_asynchronous(name: str) -> None:
     blocking = inspect.signature(getattr(cosxfer.Client, name))
     asynchronous = inspect.signature(getattr(cosxfer.AsyncClient, name))
     assert blocking.parameters == asynchronous.parameters
@@ -132,7 +132,7 @@ def test_iterators_differ_in_nothing_but_being_asynchronous(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(CALLS))
-def test_calls_are_documented_and_asynchronous_where_they_should_be(name: str) -> None:
+def test_calls_are_documented_and_asynchronous_only_in_the_async_client(name: str) -> None:
     assert (getattr(cosxfer.AsyncClient, name).__doc__ or "").strip()
     assert getattr(cosxfer.Client, name).__doc__ == getattr(cosxfer.AsyncClient, name).__doc__
     assert inspect.iscoroutinefunction(getattr(cosxfer.AsyncClient, name))
@@ -147,11 +147,11 @@ def output_of(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_importing_the_package_imports_nothing_of_it() -> None:
+def test_importing_the_package_imports_none_of_its_modules() -> None:
     assert output_of("import cosxfer, sys; print(*(name for name in sys.modules if name.startswith('cosxfer.')))") == ""
 
 
-def test_making_a_client_imports_no_library_that_it_does_not_need() -> None:
+def test_creating_a_client_imports_no_unneeded_library() -> None:
     libraries = "{'httpx', 'numpy', 'granian', 'rich', 'typer'}"
     keys = "secret_id='id', secret_key='key', region='ap-guangzhou', transport='native'"
     code = f"import cosxfer, sys; cosxfer.Client({keys}).close(); print(*{libraries} & set(sys.modules))"
@@ -159,5 +159,5 @@ def test_making_a_client_imports_no_library_that_it_does_not_need() -> None:
 
 
 @pytest.mark.parametrize("module", ["errors", "models", "config", "credentials", "client", "aio"])
-def test_a_module_of_exported_names_is_there_without_an_import_of_its_own(module: str) -> None:
+def test_a_module_with_exported_names_needs_no_import(module: str) -> None:
     assert output_of(f"import cosxfer; print(cosxfer.{module}.__name__)") == f"cosxfer.{module}"

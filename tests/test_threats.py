@@ -1,4 +1,4 @@
-"""The threat table names tests that exist."""
+"""The table of threats in docs/security.md names tests that exist."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def rows() -> list[list[str]]:
     return table[1:]
 
 
-def test_every_threat_names_tests_that_exist() -> None:
+def test_every_threat_names_existing_tests() -> None:
     assert rows()
     for row in rows():
         assert len(row) == 3, row

@@ -1,4 +1,4 @@
-"""User code against our types: what is right passes mypy --strict, and what is marked as wrong does not."""
+"""User code against our types: correct code passes mypy --strict, and lines that are marked as wrong fail."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import cosxfer
 CODE = Path(__file__).parent / "typing"
 
 
-def test_user_code_is_checked_as_it_says() -> None:
+def test_user_code_passes_except_lines_with_an_ignore() -> None:
     files = sorted(str(path) for path in CODE.glob("*.py"))
     assert len(files) >= 2
-    # --strict warns of an ignore that nothing needs: so every line that says it is wrong has to be.
+    # --strict warns of unused ignores, so every line with an ignore must be wrong.
     command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", *files]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=CODE.parent.parent)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -36,6 +36,8 @@ def public_callables() -> list[tuple[str, object]]:
 
 
 @pytest.mark.parametrize("name", [name for name, _ in public_callables()])
-def test_the_type_hints_of_every_public_callable_can_be_read(name: str) -> None:
+def test_get_type_hints_works_for_every_public_callable(name: str) -> None:
     [value] = [value for known, value in public_callables() if known == name]
-    typing.get_type_hints(value)  # raises NameError if an annotation names what is imported for type checkers alone
+    typing.get_type_hints(
+        value
+    )  # raises NameError if an annotation uses a name that is imported only for type checkers

@@ -1,4 +1,4 @@
-"""What a user writes with `cosxfer.AsyncClient`; checked by mypy --strict. An ignore says: this must be an error."""
+"""A user's code with `cosxfer.AsyncClient`, for mypy --strict. A line with an ignore must be an error."""
 
 from __future__ import annotations
 

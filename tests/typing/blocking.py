@@ -1,4 +1,4 @@
-"""What a user writes with `cosxfer.Client`; checked by mypy --strict. An ignore says: this must be an error."""
+"""A user's code with `cosxfer.Client`, for mypy --strict. A line with an ignore must be an error."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def values_of_the_sdks(client: cosxfer.Client, path: Path, counts: dict[str, int
 
 
 class Storage:
-    """A program's own, around a client."""
+    """A wrapper of a program around a client."""
 
     def __init__(self, client: cosxfer.Client) -> None:
         self._client = client

@@ -1,4 +1,4 @@
-"""Objects, forms and multipart uploads as a user writes them; checked by mypy --strict."""
+"""A user's code with objects, forms and multipart uploads, for mypy --strict."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def bodies(client: cosxfer.Client, path: Path) -> None:
 
 
 def left_out(client: cosxfer.Client, path: Path, kind: str | None, limit: int | None) -> None:
-    # None is as good as nothing: what may be known, or not, needs no branch of its own.
+    # None means the default, so optional values need no branch.
     client.put_object(BUCKET, "k", path, content_type=kind, metadata=None, traffic_limit=limit, sse_customer_key=None)
     client.upload_file(BUCKET, "k", path, content_type=kind, storage_class=None, async_limit=limit)
     client.upload_files([{"bucket": BUCKET, "key": "k", "path": path, "content_type": kind, "part_size": limit}])
@@ -126,7 +126,7 @@ def listed(client: cosxfer.Client, maybe: str | None) -> None:
 
 
 def put(client: cosxfer.Client, path: Path) -> None:
-    # However the body is sent, and as a task or not: the result is one.
+    # All ways to send a body have the same type of result.
     assert_type(client.put_object(BUCKET, "k", path), cosxfer.PutObjectResult)
     assert_type(client.put_object(BUCKET, "k", pieces(), on_task_ready=print), cosxfer.PutObjectResult)
     assert_type(client.submit_put_object(BUCKET, "k", path), cosxfer.UploadTask[cosxfer.PutObjectResult])
