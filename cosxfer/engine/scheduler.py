@@ -121,10 +121,13 @@ class Scheduler:
         self._look_soon()
 
     def _start_timer(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
+        self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick_now)
 
-    def _tick(self) -> None:
-        self._timer = None
+    def _tick_now(self) -> None:
+        """The timer has fired."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         busy = self._limiter.in_flight or self._limiter.waiting
         self._idle_ticks = 0 if busy else self._idle_ticks + 1
         self._look()

@@ -1,0 +1,256 @@
+"""The scheduler: counters in, limits out. The tuner's own rules are tested in ``test_tuning.py``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from cosxfer.address import ObjectAddress
+from cosxfer.config import ClientConfig
+from cosxfer.endpoint_memory import EndpointMemory, endpoint_key
+from cosxfer.engine.limiter import Limiter
+from cosxfer.engine.scheduler import DEMAND, IDLE_TICKS, TICK_SECONDS, Scheduler, tasks_for
+from cosxfer.errors import ThrottledError
+from cosxfer.limits import MIB
+from cosxfer.ops.traffic import Traffic
+from cosxfer.transport.base import Transport
+from cosxfer.tuning import SEED_LEVEL, Learned
+
+ADDRESS = ObjectAddress("examplebucket-1250000000", "k", None)
+
+
+class Line:
+    """A transport that holds back what it is told to."""
+
+    unacknowledged = 0
+
+    def unacknowledged_bytes(self) -> int:
+        return self.unacknowledged
+
+
+class Bench:
+    """A scheduler with a clock that a test moves."""
+
+    def __init__(self, config: ClientConfig) -> None:
+        self.now = 1000.0
+        self.limiter = Limiter(tasks=1, slots=1)
+        self.traffic = Traffic()
+        self.line = Line()
+        self.executor = ThreadPoolExecutor(1)
+        self.tasks_wait = False
+        self.scheduler = Scheduler(
+            config,
+            self.limiter,
+            self.traffic,
+            self.line,  # type: ignore[arg-type]
+            executor=self.executor,
+            work_waits=lambda: self.tasks_wait,
+            clock=lambda: self.now,
+        )
+
+    async def tick(self, count: int = 1, *, sent: int = 0) -> None:
+        """Let ticks pass; in each, ``sent`` bytes are sent and acknowledged."""
+        for _ in range(count):
+            self.now += TICK_SECONDS
+            self.traffic.sent_bytes += sent
+            self.scheduler._tick_now()
+            await asyncio.sleep(0)
+
+
+def config(**settings: object) -> ClientConfig:
+    return ClientConfig(endpoint_memory=False, **settings)  # type: ignore[arg-type]
+
+
+def with_bench(test: Callable[[Bench], Awaitable[None]], settings: ClientConfig) -> None:
+    async def main() -> None:
+        bench = Bench(settings)
+        try:
+            await test(bench)
+        finally:
+            await bench.scheduler.aclose()
+            bench.executor.shutdown()
+
+    asyncio.run(main())
+
+
+def test_a_client_starts_from_the_seed_and_runs_some_tasks_more() -> None:
+    async def test(bench: Bench) -> None:
+        limiter = bench.limiter
+        assert (limiter.slots, limiter.tasks) == (SEED_LEVEL, tasks_for(SEED_LEVEL))
+        assert limiter.max_demand == DEMAND * SEED_LEVEL
+        assert limiter.max_bytes == 192 * MIB
+        assert limiter.connections.http2 == SEED_LEVEL
+        assert limiter.link is not None
+        assert limiter.link.slots == SEED_LEVEL
+
+    with_bench(test, config())
+
+
+@pytest.mark.parametrize(
+    ("settings", "slots", "tasks"),
+    [
+        ({"concurrency": 4, "file_parallel_limit": 3}, 12, 3),
+        ({"file_parallel_limit": 2}, SEED_LEVEL, 2),
+        ({"concurrency": 100}, 100, tasks_for(100)),
+    ],
+)
+def test_numbers_are_walls(settings: dict[str, int], slots: int, tasks: int) -> None:
+    async def test(bench: Bench) -> None:
+        assert (bench.limiter.slots, bench.limiter.tasks) == (slots, tasks)
+
+    with_bench(test, config(**settings))
+
+
+def test_a_rising_goodput_raises_the_level_and_the_limits_follow() -> None:
+    async def test(bench: Bench) -> None:
+        share = bench.limiter.share(256, usual=256)
+        for _ in range(SEED_LEVEL):
+            await share.acquire(MIB, 0)
+        sent = 8 * MIB
+        for _ in range(10):
+            await bench.tick(sent=sent)
+            sent = sent * 3 // 2
+            while bench.limiter.in_flight < bench.limiter.slots:
+                await share.acquire(MIB, 0)
+        level = bench.limiter.slots
+        assert level > SEED_LEVEL
+        assert bench.limiter.tasks == tasks_for(level)
+        assert bench.limiter.connections.http2 > SEED_LEVEL
+
+    with_bench(test, config())
+
+
+def test_fixed_limits_do_not_move() -> None:
+    async def test(bench: Bench) -> None:
+        share = bench.limiter.share(4, usual=4)
+        for _ in range(4):
+            await share.acquire(MIB)
+        sent = MIB
+        for _ in range(30):
+            await bench.tick(sent=sent)
+            sent *= 2
+        assert (bench.limiter.slots, bench.limiter.tasks, bench.limiter.max_demand) == (12, 3, None)
+
+    with_bench(test, config(concurrency=4, file_parallel_limit=3))
+
+
+def test_what_sockets_hold_is_not_goodput() -> None:
+    async def test(bench: Bench) -> None:
+        await bench.limiter.single.acquire(MIB)
+        bench.traffic.sent_bytes = bench.line.unacknowledged = 100 * MIB
+        await bench.tick()
+        assert bench.scheduler.totals.bytes_acked == 0
+        bench.line.unacknowledged = 30 * MIB
+        await bench.tick()
+        assert bench.scheduler.totals.bytes_acked == 70 * MIB
+
+    with_bench(test, config())
+
+
+def test_a_refusal_lowers_the_level_at_once_and_retry_after_pauses() -> None:
+    async def test(bench: Bench) -> None:
+        share = bench.limiter.share(256, usual=256)
+        for _ in range(SEED_LEVEL):
+            await share.acquire(MIB, 0)
+        await bench.tick(sent=MIB)
+        bench.traffic.note_failure(ThrottledError("slow down", status=503, retry_after_seconds=3.0))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert bench.limiter.slots < SEED_LEVEL
+        assert bench.limiter.paused
+        await bench.tick(29)
+        assert bench.limiter.paused
+        await bench.tick(3)
+        assert not bench.limiter.paused
+
+    with_bench(test, config())
+
+
+def test_without_requests_the_timer_ends_and_its_clock_stands() -> None:
+    async def test(bench: Bench) -> None:
+        single = bench.limiter.single
+        await single.acquire(1)
+        assert bench.scheduler._timer is not None
+        await bench.tick()
+        single.release(1)
+        await bench.tick(IDLE_TICKS)
+        assert bench.scheduler._timer is None
+        seconds = bench.scheduler.totals.seconds
+        bench.now += 3600
+        await single.acquire(1)
+        assert bench.scheduler._timer is not None
+        await bench.tick()
+        assert bench.scheduler.totals.seconds <= seconds + 2 * TICK_SECONDS
+
+    with_bench(test, config())
+
+
+def test_a_client_starts_from_what_an_earlier_one_has_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COSXFER_STATE_DIR", str(tmp_path))
+    settings = ClientConfig(endpoint="https://example.com")
+    memory = EndpointMemory(tmp_path)
+    memory.remember(endpoint_key(settings), Learned(level=80, stream_bytes_per_second=5e6))
+
+    async def test(bench: Bench) -> None:
+        await bench.limiter.single.acquire(1)
+        assert bench.scheduler._recalling is not None
+        await bench.scheduler._recalling
+        assert bench.limiter.slots == 80
+        assert bench.limiter.link is not None
+        assert (bench.limiter.link.slots, bench.limiter.link.stream_bytes_per_second) == (80, 5e6)
+
+    with_bench(test, settings)
+
+
+def test_what_was_learned_is_remembered_when_the_client_closes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COSXFER_STATE_DIR", str(tmp_path))
+    settings = ClientConfig(endpoint="https://example.com")
+
+    async def test(bench: Bench) -> None:
+        share = bench.limiter.share(256, usual=256)
+        for _ in range(SEED_LEVEL):
+            await share.acquire(MIB, 0)
+        await bench.tick(30, sent=MIB)
+
+    with_bench(test, settings)
+    assert EndpointMemory(tmp_path).recall(endpoint_key(settings)) is not None
+
+
+def test_a_trace_has_the_ticks_and_the_transfers(tmp_path: Path) -> None:
+    path = tmp_path / "trace"
+
+    async def test(bench: Bench) -> None:
+        observed = bench.limiter.single.observe(ADDRESS, size=5)
+        assert observed is not None
+        await bench.limiter.single.acquire(5)
+        await bench.tick(3, sent=MIB)
+        assert observed.judge(parts=1).bound_by
+        observed.end(None)
+        broken = bench.limiter.single.observe(ADDRESS, size=None)
+        assert broken is not None
+        broken.end(ValueError("broken"))
+
+    with_bench(test, config(trace=str(path)))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["name"] for line in lines if line["type"] == "event"] == ["begun", "ended", "begun", "failed"]
+    assert sum(line.get("bytes_acked", 0) for line in lines if line["type"] == "tick") == 3 * MIB
+
+
+def test_a_transport_that_does_not_count_is_taken_at_its_word() -> None:
+    async def main() -> None:
+        traffic, limiter = Traffic(), Limiter(tasks=1, slots=1)
+        transport: Transport = object()  # type: ignore[assignment]
+        with ThreadPoolExecutor(1) as executor:
+            scheduler = Scheduler(config(), limiter, traffic, transport, executor=executor, work_waits=lambda: False)
+            await limiter.single.acquire(1)
+            traffic.sent_bytes = 7
+            scheduler._tick_now()
+            assert scheduler.totals.bytes_acked == 7
+            await scheduler.aclose()
+
+    asyncio.run(main())
