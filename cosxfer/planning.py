@@ -91,6 +91,10 @@ class StreamPlan:
         return min(self.first_part_bytes << ((number - 1) // self.parts_of_one_size), MAX_PART_BYTES)
 
 
+PARTS_PER_SLOT = 3
+"""An automatic part size gives each slot about so many parts of a file, if they are not smaller than 1 MiB then."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LinkKnowledge:
     """What is known of the link, for the automatic part size."""
@@ -191,14 +195,15 @@ def auto_part_size(
     - At least what 10,000 parts need.
     - ``STREAM_SECONDS`` of a stream at its known rate, else `PREFERRED_PART_BYTES`: the time between two parts then
       does not count.
-    - Not so large that ``slots`` parts, the level that is expected, do not fit into ``window_bytes``, or that the file
-      has less than ``slots`` parts. The first rule wins over these two.
+    - Not so large that ``slots`` parts, the level that is expected, do not fit into ``window_bytes``, or that each slot
+      has fewer than `PARTS_PER_SLOT` parts: at the end of a file, slots idle for half of a part on average. The first
+      rule wins over these two.
     """
     least = max(MIN_PART_BYTES, _whole_mib(-(-size // MAX_PART_NUMBER)))
     wanted = PREFERRED_PART_BYTES
     if stream_bytes_per_second is not None:
         wanted = int(min(MAX_PART_BYTES, max(0.0, STREAM_SECONDS * stream_bytes_per_second)))
-    room = min(window_bytes, size) // max(1, slots)
+    room = min(window_bytes, size // PARTS_PER_SLOT if slots > 1 else size) // max(1, slots)
     return min(MAX_PART_BYTES, max(least, min(wanted, room) // MIB * MIB))
 
 

@@ -123,7 +123,8 @@ class TaskRunner:
                 self._board.move(record, "checking")
                 self.running += 1
                 if record.demand > 1:
-                    record.demand = min(record.demand, self._limiter.slots)
+                    # At least 2, by which the end of the task knows that it was counted.
+                    record.demand = max(2, min(record.demand, self._limiter.slots))
                     self._demand += record.demand
                 record.interrupted = record.cut = False
                 record.work = self._home.loop.create_task(self._run(record), name=f"cosxfer-{record.task_id}")

@@ -53,7 +53,7 @@ def test_cp_takes_automatic_parts_and_limits_the_files_of_a_tree(server: Running
     automatic = ("--part-size", "auto", "--concurrency", "auto", "--files")
     done = run(server, "cp", "-r", source.parent, f"cos://{server.bucket}/tree", "--json", *automatic, "1")
     assert done.returncode == 0, done.stderr
-    assert [file["parts"] for file in json.loads(done.stdout)["files"]] == [1]
+    assert [file["parts"] for file in json.loads(done.stdout)["files"]] == [4]  # the least size is 1 MiB
     done = run(server, "cp", source, f"cos://{server.bucket}/automatic", *automatic, "auto")
     assert done.returncode == 0, done.stderr
 
@@ -290,7 +290,9 @@ def test_responses_of_tls_servers_to_plain_http_are_recognised_and_final(
 def test_debug_logs_the_requests_and_no_secret(server: RunningServer, source: Path) -> None:
     server.set_faults([{"operation": "multipart_upload", "part": 2, "attempt": 1, "do": "error", "status": 500}])
     try:
-        done = run(server, "cp", source, f"cos://{server.bucket}/debug", "--debug", "--part-size", "1MiB")
+        done = run(
+            server, "cp", source, f"cos://{server.bucket}/debug", "--debug", "--part-size", "1MiB", "--concurrency", "4"
+        )
     finally:
         server.set_faults([])
     assert done.returncode == 0, done.stderr
@@ -341,7 +343,8 @@ def test_standard_input_is_uploaded(server: RunningServer, source: Path) -> None
 
 
 def test_an_upload_of_one_part_has_one_part(server: RunningServer, source: Path) -> None:
-    assert ", 1 part of 8.0 MiB, " in run(server, "cp", source, f"cos://{server.bucket}/one-part").stdout
+    done = run(server, "cp", source, f"cos://{server.bucket}/one-part", "--part-size", "8MiB")
+    assert ", 1 part of 8.0 MiB, " in done.stdout
 
 
 def test_abort_removes_the_parts_of_an_upload(server: RunningServer) -> None:

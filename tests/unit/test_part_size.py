@@ -165,7 +165,8 @@ def test_a_stream_begins_with_8_mib_unless_the_budget_or_the_link_says_otherwise
 
 def test_a_file_of_64_mib_is_cut_so_that_a_capped_link_can_be_filled() -> None:
     assert auto_part_size(64 * MIB, window_bytes=BUDGET) == MIB
-    assert auto_part_size(64 * MIB, window_bytes=BUDGET, slots=16, stream_bytes_per_second=100 * MIB) == 4 * MIB
+    assert auto_part_size(64 * MIB, window_bytes=BUDGET, slots=16, stream_bytes_per_second=100 * MIB) == MIB
+    assert auto_part_size(64 * MIB, window_bytes=BUDGET, slots=4, stream_bytes_per_second=100 * MIB) == 5 * MIB
 
 
 def test_a_part_keeps_a_stream_of_known_rate_busy_for_2_to_3_seconds() -> None:

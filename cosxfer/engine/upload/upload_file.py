@@ -197,7 +197,8 @@ class FileJob:
                 source.size,
                 part_size_bytes=part_size,
                 known=self._limiter.link_for(limit),
-                window_bytes=window_bytes(config.memory_budget_bytes),
+                # A part of a mapped file holds next to no memory, however large it is.
+                window_bytes=source.size if source.mapped else window_bytes(config.memory_budget_bytes),
                 name=name,
             )
         parts = FileParts(
