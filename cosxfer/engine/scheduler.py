@@ -88,6 +88,7 @@ class Scheduler:
         self._idle_ticks = 0
         self._look_is_due = False
         self._acked_bytes = 0
+        self._waits_for_report = False
         self._before = _Counters()
         limiter.resize(max_bytes=window_bytes(config.memory_budget_bytes))
         limiter.when_busy(self._begin)
@@ -162,8 +163,11 @@ class Scheduler:
         now = self._clock() - self._stopped_seconds
         limiter, traffic = self._limiter, self._traffic
         # What the sockets hold has not arrived yet, and may be megabytes for each connection.
-        acked = traffic.sent_bytes - unacknowledged_bytes(self._transport)
-        self._acked_bytes = max(self._acked_bytes, acked)
+        acked = max(self._acked_bytes, traffic.sent_bytes - unacknowledged_bytes(self._transport))
+        if self._is_stale(now, acked):
+            return
+        self._waits_for_report = False
+        self._acked_bytes = acked
         decision = self._tuner.observe(
             now,
             bytes_acked=self._acked_bytes,
@@ -176,6 +180,19 @@ class Scheduler:
         )
         self._record(now, decision)
         self._obey(decision, now)
+
+    def _is_stale(self, now: float, acked: int) -> bool:
+        """Whether the next look has to tell what happened.
+
+        The transport reports as often as this looks. A report that comes one look later would look like a goodput that
+        falls to nothing and then doubles.
+        """
+        before, traffic = self._before, self._traffic
+        changed = traffic.requests_done != before.requests_done or traffic.refused != before.refused
+        if changed or acked > self._acked_bytes or self._waits_for_report:
+            return False
+        self._waits_for_report = now - before.at >= TICK_SECONDS / 2
+        return self._before.at > 0
 
     def _obey(self, decision: Decision, now: float) -> None:
         if decision.changed:

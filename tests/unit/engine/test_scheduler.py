@@ -17,6 +17,7 @@ from cosxfer.engine.limiter import Limiter
 from cosxfer.engine.scheduler import DEMAND, IDLE_TICKS, TICK_SECONDS, Scheduler, tasks_for
 from cosxfer.errors import ThrottledError
 from cosxfer.limits import MIB
+from cosxfer.observation import Observation, Totals
 from cosxfer.ops.traffic import Traffic
 from cosxfer.transport.base import Transport
 from cosxfer.tuning import SEED_LEVEL, Learned
@@ -148,6 +149,28 @@ def test_what_sockets_hold_is_not_goodput() -> None:
         bench.line.unacknowledged = 30 * MIB
         await bench.tick()
         assert bench.scheduler.totals.bytes_acked == 70 * MIB
+
+    with_bench(test, config())
+
+
+def test_a_report_of_the_transport_that_comes_one_look_later_is_not_taken_for_a_change() -> None:
+    async def test(bench: Bench) -> None:
+        seen: list[tuple[float, float]] = []
+
+        class Noted(Totals):
+            def add(self, seen_now: Observation) -> None:
+                seen.append((round(seen_now.seconds, 3), seen_now.bytes_acked))
+
+        bench.scheduler.totals = Noted(cores=1)
+        share = bench.limiter.share(256, usual=256)
+        for _ in range(SEED_LEVEL):
+            await share.acquire(MIB, 0)
+        await bench.tick(sent=MIB)
+        await bench.tick(sent=0)
+        await bench.tick(sent=2 * MIB)
+        await bench.tick(sent=0)
+        await bench.tick(sent=0)
+        assert seen[-3:] == [(0.1, MIB), (0.2, 2 * MIB), (0.2, 0)]
 
     with_bench(test, config())
 
