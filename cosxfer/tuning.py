@@ -84,6 +84,8 @@ ENDLESS_SHARE = 0.1
 
 COLLAPSE_SHARE = 0.5
 COLLAPSE_WINDOWS = 2
+COLLAPSE_SECONDS = 1.0
+"""The windows of the ramp are short: a client that has no CPU for a moment looks like a collapse in two of them."""
 CEILING_SECONDS = 600.0
 CEILING_REST_SECONDS = 30.0
 """How long a first ceiling stays where it is; after that it rises at the end of each hold."""
@@ -200,6 +202,7 @@ class Tuner:
         self._good: dict[int, float] = {}
         self._best = 0.0
         self._low_windows = 0
+        self._low_since = 0.0
         self._best_level = 1
         self._collapsed_at = 0
         self._collapse_goodput = 0.0
@@ -473,7 +476,9 @@ class Tuner:
             self._low_windows = 0
             return False
         self._low_windows += 1
-        if self._low_windows < COLLAPSE_WINDOWS:
+        if self._low_windows == 1:
+            self._low_since = now - self._length()
+        if self._low_windows < COLLAPSE_WINDOWS or now - self._low_since < COLLAPSE_SECONDS:
             return self._phase != "probe" or self.level > self._base
         good = [level for level, known in self._good.items() if level < self.level and known >= 0.7 * self._best]
         target = max(good, default=self.level // 4)

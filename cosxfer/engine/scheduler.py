@@ -35,6 +35,8 @@ IDLE_TICKS = 10
 LEAST_SPARE_TASKS = 4
 DEMAND = 3
 """Tasks with several parts begin until they want this many times the slots: each waits for Initiate and Complete."""
+LATE_SECONDS = 0.5
+"""How long a look waits for a report of the transport. A busy machine delays it."""
 FULL_RATE = 0.9
 """From this share of ``max_bytes_per_second`` on, the rate limit holds requests back."""
 
@@ -88,7 +90,6 @@ class Scheduler:
         self._idle_ticks = 0
         self._look_is_due = False
         self._acked_bytes = 0
-        self._waits_for_report = False
         self._before = _Counters()
         limiter.resize(max_bytes=window_bytes(config.memory_budget_bytes))
         limiter.when_busy(self._begin)
@@ -166,7 +167,6 @@ class Scheduler:
         acked = max(self._acked_bytes, traffic.sent_bytes - unacknowledged_bytes(self._transport))
         if self._is_stale(now, acked):
             return
-        self._waits_for_report = False
         self._acked_bytes = acked
         decision = self._tuner.observe(
             now,
@@ -189,10 +189,9 @@ class Scheduler:
         """
         before, traffic = self._before, self._traffic
         changed = traffic.requests_done != before.requests_done or traffic.refused != before.refused
-        if changed or acked > self._acked_bytes or self._waits_for_report:
+        if changed or acked > self._acked_bytes or not before.at:
             return False
-        self._waits_for_report = now - before.at >= TICK_SECONDS / 2
-        return self._before.at > 0
+        return now - before.at < LATE_SECONDS
 
     def _obey(self, decision: Decision, now: float) -> None:
         if decision.changed:

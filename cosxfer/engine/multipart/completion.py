@@ -6,16 +6,22 @@ of its parts. Otherwise the outcome is unknown.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 
 from cosxfer._native import hashing
 from cosxfer.address import ObjectAddress
+from cosxfer.cos.identifiers import bare_etag
 from cosxfer.errors import CosxferError, IntegrityError, NotFoundError, ServerError, TransportError, UploadError
 from cosxfer.models import HeadObjectResult, MultipartCompleteResult, MultipartUploadResult, Part
 from cosxfer.ops.head_object import head_object
 from cosxfer.ops.multipart_complete import PartInput, listed_parts, multipart_complete
 from cosxfer.ops.multipart_list_part import multipart_list_part
+from cosxfer.ops.pages import all_parts
 from cosxfer.ops.session import Session
+
+WAITS_FOR_LATE_PARTS = (0.2, 1.0, 3.0)
+"""Seconds between the attempts to complete while copies of parts arrive late."""
 
 
 class Completion:
@@ -41,6 +47,34 @@ class Completion:
 
     async def run(self, parts: Iterable[Part]) -> MultipartCompleteResult:
         """Complete the upload."""
+        parts = list(parts)
+        for seconds in WAITS_FOR_LATE_PARTS:
+            try:
+                return await self._complete(parts)
+            except ServerError as error:
+                # A second copy of a part (a hedge, or an attempt that timed out) may be stored during Complete.
+                if error.code != "InvalidPart" or not await self._are_listed(parts):
+                    raise
+            await asyncio.sleep(seconds)
+        return await self._complete(parts)
+
+    async def _are_listed(self, parts: Sequence[Part]) -> bool:
+        """Whether the server lists these parts, with their ETags."""
+        pages = all_parts(
+            self._session,
+            self._address,
+            upload_id=self._upload_id,
+            max_parts=None,
+            part_number_marker=None,
+            encoding_type=None,
+        )
+        try:
+            listed = {part.part_number: bare_etag(part.etag) async for part in pages}
+        except CosxferError:
+            return False
+        return all(listed.get(part.part_number) == bare_etag(part.etag) for part in parts)
+
+    async def _complete(self, parts: Sequence[Part]) -> MultipartCompleteResult:
         try:
             return await multipart_complete(self._session, self._address, upload_id=self._upload_id, parts=parts)
         except (TransportError, ServerError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -132,3 +133,46 @@ def test_a_404_from_another_server_does_not_prove_that_the_upload_is_gone(cos: F
     found = asyncio.run(completion.found(lost))  # here COS itself responds NoSuchUpload
     assert found is not None
     assert found.etag == '"old"'
+
+
+# -- copies of parts that arrive during Complete ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cosxfer.engine.multipart.completion.WAITS_FOR_LATE_PARTS", (0.0, 0.0, 0.0))
+
+
+@pytest.mark.usefixtures("no_waiting")
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_part_that_was_stored_twice_during_complete_does_not_fail_the_upload(
+    cos: FakeCos, tmp_path: Path, times: int
+) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(CONTENT)
+    cos.fault("multipart_complete", refuse(400, "InvalidPart"), times=times)
+    with cos.blocking_client() as client:
+        assert client.upload_file(BUCKET, "k", path, part_size=MIB).verified_by == "crc64"
+    assert cos.objects["k"].content == CONTENT
+    assert cos.count("multipart_complete") == times + 1
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_a_part_that_stays_invalid_fails_the_upload(cos: FakeCos, tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(CONTENT)
+    cos.fault("multipart_complete", refuse(400, "InvalidPart"), times=99)
+    with cos.blocking_client() as client, pytest.raises(cosxfer.UploadError, match="InvalidPart"):
+        client.upload_file(BUCKET, "k", path, part_size=MIB)
+    assert cos.count("multipart_complete") == 4
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_parts_that_the_server_does_not_list_are_not_completed_again(cos: FakeCos, tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(CONTENT)
+    cos.fault("multipart_complete", refuse(400, "InvalidPart"), times=99)
+    cos.fault("multipart_list_part", refuse(403, "AccessDenied"), times=99)
+    with cos.blocking_client() as client, pytest.raises(cosxfer.UploadError, match="InvalidPart"):
+        client.upload_file(BUCKET, "k", path, part_size=MIB)
+    assert cos.count("multipart_complete") == 1

@@ -327,7 +327,7 @@ def test_another_object_with_the_key_is_not_mistaken_for_ours(cos: FakeCos, path
 
 @pytest.mark.parametrize("spaces", [0, 3, 511, 512, 100_000])
 def test_an_error_inside_a_200_is_an_error_however_late_it_comes(cos: FakeCos, path: Path, spaces: int) -> None:
-    late = error(200, "InvalidPart").body
+    late = error(200, "EntityTooSmall").body
     cos.fault(
         "multipart_complete", lambda request, proceed: HttpResponse(status=200, headers={}, body=b" " * spaces + late)
     )
@@ -335,7 +335,7 @@ def test_an_error_inside_a_200_is_an_error_however_late_it_comes(cos: FakeCos, p
         upload(cos, path)
     cause = caught.value.__cause__
     assert isinstance(cause, cosxfer.ServerError)
-    assert cause.code == "InvalidPart"
+    assert cause.code == "EntityTooSmall"
     assert cos.count("multipart_complete") == 1
 
 
