@@ -267,8 +267,11 @@ class Observed(Protocol):
 class Observer(Protocol):
     """Begins observations."""
 
-    def __call__(self, address: ObjectAddress, *, size: int | None, limit: int) -> Observed:
-        """Begin to observe a transfer of ``size`` bytes (None: unknown) with at most ``limit`` requests in flight."""
+    def __call__(self, address: ObjectAddress, *, size: int | None, limit: int) -> Observed | None:
+        """Begin to observe a transfer of ``size`` bytes (None: unknown) with at most ``limit`` requests in flight.
+
+        Returns None if nobody observes any more.
+        """
         ...
 
 

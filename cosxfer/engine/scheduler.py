@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+from weakref import WeakMethod
 
 from cosxfer.address import ObjectAddress
 from cosxfer.config import ClientConfig, window_bytes
@@ -28,6 +30,9 @@ from cosxfer.transport.base import Transport, unacknowledged_bytes
 from cosxfer.tuning import MAX_LEVEL, Decision, Learned, Tuner
 from cosxfer.verdict import Facts, judge
 from cosxfer.walls import walls
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 TICK_SECONDS = 0.1
 IDLE_TICKS = 10
@@ -92,9 +97,9 @@ class Scheduler:
         self._acked_bytes = 0
         self._before = _Counters()
         limiter.resize(max_bytes=window_bytes(config.memory_budget_bytes))
-        limiter.when_busy(self._begin)
-        limiter.observe = self._observe
-        traffic.on_refused = self._look_soon
+        limiter.when_busy(_weakly(self._begin))
+        limiter.observe = _weakly(self._observe)
+        traffic.on_refused = _weakly(self._look_soon)
         self._move(self._tuner.level)
 
     @property
@@ -304,6 +309,20 @@ class Scheduler:
             self._remembered = learned
             self._tuner = self._new_tuner(learned)
             self._move(self._tuner.level)
+
+
+def _weakly(method: Callable[P, R]) -> Callable[P, R | None]:
+    """Return a function that calls a bound method while its object lives.
+
+    The limiter and the scheduler are no cycle then: a client that nobody closed is freed at once, and its threads end.
+    """
+    reference = WeakMethod(method)
+
+    def call(*arguments: P.args, **options: P.kwargs) -> R | None:
+        alive = reference()
+        return None if alive is None else alive(*arguments, **options)
+
+    return call
 
 
 class _Observed:

@@ -67,14 +67,14 @@ class Transfers:
         self._digests = Digests(executor)
         config = session.config
         self._limiter = Limiter(tasks=1, slots=1, connections=connections)
-        self.queue = TaskQueue(self._limiter, keep=config.max_finished_tasks)
+        queue = self.queue = TaskQueue(self._limiter, keep=config.max_finished_tasks)
         self._scheduler = Scheduler(
             config,
             self._limiter,
             session.traffic,
             session.transport,
             executor=executor,
-            work_waits=lambda: self.queue.some_wait,
+            work_waits=lambda: queue.some_wait,
         )
 
     def submit_file(
