@@ -201,7 +201,7 @@ class Scheduler:
     def _obey(self, decision: Decision, now: float) -> None:
         if decision.changed:
             self._move(decision.level)
-        if decision.abandon:
+        if decision.abandon and not self._walls.are_fixed:
             self._limiter.abandon()
         paused = now < decision.hold_until
         if paused != self._limiter.paused:

@@ -185,6 +185,7 @@ def test_three_uploads_of_which_parts_are_given_up_again_and_again_are_right(
             transport=transport,
             http_version=version,
             concurrency=4,
+            file_parallel_limit=3,
             hedge=False,
         ) as client:
             limiter = client._transfers._limiter
