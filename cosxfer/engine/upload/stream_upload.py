@@ -100,7 +100,7 @@ class StreamUpload:
             self._plan,
             executor=self._executor,
             name=name,
-            most_bytes=self._window_bytes // 2,
+            most_bytes=self._window_bytes // 3,
             on_end=ended,
         )
         if isinstance(body, ReadableFile):
