@@ -62,6 +62,10 @@ def retry_delay(policy: RetryPolicy, error: CosxferError, *, attempt: int, rando
         # The earlier attempt has to end first.
         base = policy.conflict_base_seconds
     delay = random * min(policy.cap_seconds, base * 2.0 ** min(attempt - 1, 30))
-    if isinstance(error, ThrottledError) and error.retry_after_seconds is not None:
-        delay = max(delay, min(error.retry_after_seconds, policy.cap_seconds))
-    return delay
+    return max(delay, asked_seconds(policy, error))
+
+
+def asked_seconds(policy: RetryPolicy, error: CosxferError) -> float:
+    """Return how many seconds the server asks the client to wait (Retry-After), up to the cap; 0 if it does not ask."""
+    asked = error.retry_after_seconds if isinstance(error, ThrottledError) else None
+    return 0.0 if asked is None else min(asked, policy.cap_seconds)

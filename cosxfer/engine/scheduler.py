@@ -138,8 +138,8 @@ class Scheduler:
         busy = self._limiter.in_flight or self._limiter.waiting
         self._idle_ticks = 0 if busy else self._idle_ticks + 1
         self._look()
-        if self._idle_ticks < IDLE_TICKS:
-            self._start_timer()
+        if self._idle_ticks < IDLE_TICKS or self._limiter.paused:
+            self._start_timer()  # of a pause, only a look sees the end
         else:
             self._stopped_at = self._clock()
 

@@ -22,7 +22,7 @@ from cosxfer.foreign import clean_causes, clean_logger
 from cosxfer.limits import MAX_CLOCK_SKEW_SECONDS
 from cosxfer.ops.attempt import send_followed
 from cosxfer.ops.traffic import SMALL_BYTES, Traffic
-from cosxfer.retry import RetryBudget, RetryPolicy, retry_delay
+from cosxfer.retry import RetryBudget, RetryPolicy, asked_seconds, retry_delay
 from cosxfer.transport.base import Transport
 
 logger = clean_logger("cosxfer")
@@ -190,7 +190,7 @@ class Session:
                     _clean_up(failure, outgoing, sent, began=None if responded else began)
                     raise
             except CosxferError as error:
-                self._shared.traffic.note_failure(error)
+                self._shared.traffic.note_failure(error, asked_seconds=asked_seconds(policy, error))
                 learnt = self.learn(error, signing, method=request.method) if request.signed else ""
                 if not can_be_sent_again(request.body):
                     if learnt:

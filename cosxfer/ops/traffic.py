@@ -29,11 +29,11 @@ class Traffic:
         self.on_refused: Callable[[], None] | None = None
         """Called after each refusal."""
 
-    def note_failure(self, error: CosxferError) -> None:
-        """Count ``error`` if it says that too many requests are in flight."""
+    def note_failure(self, error: CosxferError, *, asked_seconds: float) -> None:
+        """Count ``error`` if it says that too many requests are in flight. The server asked for a pause so long."""
         if not isinstance(error, ThrottledError | TransportTimeoutError):
             return
         self.refused += 1
-        self.retry_after_seconds = getattr(error, "retry_after_seconds", None) or 0.0
+        self.retry_after_seconds = asked_seconds
         if self.on_refused is not None:
             self.on_refused()

@@ -1,4 +1,4 @@
-"""What clients learned of endpoints, in a file: found again, never fatal, and never harmful."""
+"""The file of what clients learned: it is read back, and no damage to it fails a transfer or harms other files."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ ADDRESS = ObjectAddress("examplebucket-1250000000", "k", None)
 
 
 class Line:
-    """A transport that holds back what it is told to."""
+    """A transport whose sockets hold ``unacknowledged`` bytes."""
 
     unacknowledged = 0
 
@@ -59,7 +59,8 @@ class Bench:
         for _ in range(count):
             self.now += TICK_SECONDS
             self.traffic.sent_bytes += sent
-            self.scheduler._tick_now()
+            if self.scheduler._timer is not None:
+                self.scheduler._tick_now()
             await asyncio.sleep(0)
 
 
@@ -180,7 +181,7 @@ def test_a_refusal_lowers_the_level_at_once_and_retry_after_pauses() -> None:
         for _ in range(SEED_LEVEL):
             await share.acquire(MIB, 0)
         await bench.tick(sent=MIB)
-        bench.traffic.note_failure(ThrottledError("slow down", status=503, retry_after_seconds=3.0))
+        bench.traffic.note_failure(ThrottledError("slow down", status=503), asked_seconds=3.0)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert bench.limiter.slots < SEED_LEVEL
@@ -189,6 +190,23 @@ def test_a_refusal_lowers_the_level_at_once_and_retry_after_pauses() -> None:
         assert bench.limiter.paused
         await bench.tick(3)
         assert not bench.limiter.paused
+
+    with_bench(test, config())
+
+
+def test_a_pause_ends_although_nothing_is_in_flight_any_more() -> None:
+    async def test(bench: Bench) -> None:
+        single = bench.limiter.single
+        await single.acquire(1)
+        await bench.tick(sent=1)
+        bench.traffic.note_failure(ThrottledError("slow down", status=503), asked_seconds=20.0)
+        await bench.tick()
+        assert bench.limiter.paused
+        single.release(1)
+        await bench.tick(5 * IDLE_TICKS)
+        later = asyncio.ensure_future(single.acquire(1))
+        await bench.tick(170)
+        assert later.done()
 
     with_bench(test, config())
 

@@ -6,6 +6,7 @@ import asyncio
 import time
 import types
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -418,3 +419,17 @@ def test_a_customers_key_is_not_sent_in_the_clear(cos: FakeCos, way: str) -> Non
 
     asyncio.run(main())
     assert len(cos.calls) == (way != "form")
+
+
+def test_a_server_cannot_ask_for_a_pause_beyond_the_cap_of_retries(cos: FakeCos, tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"content")
+    cos.fault("put_object", refuse(503, "SlowDown", headers={"retry-after": "999999"}))
+
+    async def main() -> float:
+        async with cos.client(max_attempts=1) as client:
+            with pytest.raises(cosxfer.ThrottledError):
+                await client.upload_file(BUCKET, "k", path)
+            return client._session.traffic.retry_after_seconds
+
+    assert asyncio.run(main()) == 20.0
