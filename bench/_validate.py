@@ -40,8 +40,9 @@ class Case:
     size: int
 
 
-def _case(name: str, mebi: int, *, rtt_ms: float, mbit: float, connection_mbit: float, queue_ms: float = 50) -> Case:
-    shape = Shape(
+def tls_line(*, rtt_ms: float, mbit: float, connection_mbit: float = float("inf"), queue_ms: float = 50) -> Shape:
+    """Return a line whose connections start slowly, after the round trips of TCP and TLS."""
+    return Shape(
         rtt_seconds=rtt_ms / 1000,
         capacity=mbit * MEGABIT,
         connection_rate=connection_mbit * MEGABIT,
@@ -49,12 +50,15 @@ def _case(name: str, mebi: int, *, rtt_ms: float, mbit: float, connection_mbit: 
         slow_start=True,
         handshake_round_trips=HANDSHAKE_ROUND_TRIPS,
     )
-    return Case(name=name, shape=shape, size=mebi * MEBI)
+
+
+def _case(name: str, mebi: int, **line: float) -> Case:
+    return Case(name=name, shape=tls_line(**line), size=mebi * MEBI)
 
 
 CASES = (
     _case("capped", 128, rtt_ms=50, mbit=2000, connection_mbit=100),
-    _case("single line", 128, rtt_ms=10, mbit=500, connection_mbit=float("inf")),
+    _case("single line", 128, rtt_ms=10, mbit=500),
     _case("long and thin", 128, rtt_ms=100, mbit=1000, connection_mbit=60),
     _case("far", 64, rtt_ms=200, mbit=400, connection_mbit=80, queue_ms=20),
     _case("near", 128, rtt_ms=2, mbit=800, connection_mbit=100, queue_ms=10),

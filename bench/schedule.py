@@ -23,7 +23,7 @@ import _report
 import _runs
 from _links import MEBI, MEGABIT
 from _shaper import Shape
-from _validate import validate
+from _validate import tls_line, validate
 from _wire_peers import peers
 from link import link
 
@@ -53,33 +53,23 @@ class Case:
     slots: tuple[int, ...] = SEARCHED_SLOTS
 
 
-def _shape(*, rtt_ms: float, mbit: float, connection_mbit: float = float("inf")) -> Shape:
-    return Shape(
-        rtt_seconds=rtt_ms / 1000,
-        capacity=mbit * MEGABIT,
-        connection_rate=connection_mbit * MEGABIT,
-        slow_start=True,
-        handshake_round_trips=2,  # as with TLS
-    )
-
-
 CASES = (
     Case(
         name="50 ms, 2 Gbit/s, 100 Mbit/s each",
-        shape=_shape(rtt_ms=50, mbit=2000, connection_mbit=100),
+        shape=tls_line(rtt_ms=50, mbit=2000, connection_mbit=100),
         mebi=1024,
         quick_mebi=128,
     ),
     Case(
         name="10 ms, 500 Mbit/s, a single line",
-        shape=_shape(rtt_ms=10, mbit=500),
+        shape=tls_line(rtt_ms=10, mbit=500),
         mebi=512,
         quick_mebi=64,
         slots=(1, 2, 4, 8, 16),
     ),
     Case(
         name="100 ms, 1 Gbit/s, 30 Mbit/s each",
-        shape=_shape(rtt_ms=100, mbit=1000, connection_mbit=30),
+        shape=tls_line(rtt_ms=100, mbit=1000, connection_mbit=30),
         mebi=512,
         quick_mebi=64,
         slots=(*SEARCHED_SLOTS, 96),
