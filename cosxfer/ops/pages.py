@@ -56,9 +56,9 @@ async def all_parts(
     address: ObjectAddress,
     *,
     upload_id: str,
-    max_parts: int | str | None,
-    part_number_marker: int | str | None,
-    encoding_type: str | None,
+    max_parts: int | str | None = None,
+    part_number_marker: int | str | None = None,
+    encoding_type: str | None = None,
 ) -> AsyncGenerator[Part, None]:
     """Yield the parts in the order of their numbers."""
     part_number_marker = as_number(part_number_marker)

@@ -60,14 +60,7 @@ class Completion:
 
     async def _are_listed(self, parts: Sequence[Part]) -> bool:
         """Whether the server lists these parts, with their ETags."""
-        pages = all_parts(
-            self._session,
-            self._address,
-            upload_id=self._upload_id,
-            max_parts=None,
-            part_number_marker=None,
-            encoding_type=None,
-        )
+        pages = all_parts(self._session, self._address, upload_id=self._upload_id)
         try:
             listed = {part.part_number: bare_etag(part.etag) async for part in pages}
         except CosxferError:

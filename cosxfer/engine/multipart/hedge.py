@@ -70,7 +70,7 @@ class Overdue(NamedTuple, Generic[K]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict(Generic[K]):
+class Stragglers(Generic[K]):
     """What to do now."""
 
     late: Sequence[K]
@@ -155,10 +155,10 @@ class HedgePolicy(Generic[K]):
         """From now on no part is late. Attempts can still be overdue."""
         self._hedging = False
 
-    def decide(self, now: float) -> Verdict[K]:
+    def decide(self, now: float) -> Stragglers[K]:
         """Return what is late or overdue."""
         if len(self._recent) < FEWEST_PARTS:
-            return Verdict(late=(), overdue=(), next_at=None)
+            return Stragglers(late=(), overdue=(), next_at=None)
         usual = self._usual(now)
         late: list[tuple[float, K]] = []
         overdue: list[Overdue[K]] = []
@@ -182,7 +182,7 @@ class HedgePolicy(Generic[K]):
                 else:
                     times.append(part.began + limit)
         late.sort(key=lambda entry: entry[0], reverse=True)
-        return Verdict(
+        return Stragglers(
             late=self._affordable([key for _, key in late]), overdue=overdue, next_at=min(times, default=None)
         )
 

@@ -206,14 +206,7 @@ class MultipartUpload:
         """Ask the server for the parts of an earlier run; returns the object if it turns out to be complete."""
         checkpoint = self._checkpoint
         try:
-            pages = all_parts(
-                self._session,
-                self._address,
-                upload_id=checkpoint.upload_id,
-                max_parts=None,
-                part_number_marker=None,
-                encoding_type=None,
-            )
+            pages = all_parts(self._session, self._address, upload_id=checkpoint.upload_id)
             listed = [part async for part in pages]
         except NotFoundError as error:
             if not error.code:

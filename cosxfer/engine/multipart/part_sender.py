@@ -22,9 +22,10 @@ class PartSender:
     """Sends the parts of one upload. ``headers`` are those of the object.
 
     Two requests may send the same part at a time. Both have the same bytes, and COS checks their length and MD5 before
-    it stores them. So it does not matter which arrives last, not even if that is after Complete was sent: the part
-    stays the same, and so does its ETag, which Complete names. This is true only if the ETag is the MD5. An ETag that
-    is not, for example because the bucket encrypts with a key of the KMS, ends the hedging.
+    it stores them. So it does not matter which arrives last: the part stays the same, and so does its ETag, which
+    Complete names. If a copy arrives during Complete and the server refuses that, `Completion` tries again. All this is
+    true only if the ETag is the MD5. An ETag that is not, for example because the bucket encrypts with a key of the
+    KMS, ends the hedging.
     """
 
     def __init__(

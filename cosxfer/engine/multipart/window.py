@@ -305,12 +305,12 @@ class Window(Generic[T, R]):
         """Hedge and end what the policy names, and come back when it may name more."""
         self._timer = None
         self._looked_at = now = self._loop.time()
-        verdict = self._policy.decide(now)
-        if verdict.next_at is not None:
-            self._look_by(verdict.next_at)
-        for overdue in verdict.overdue:
+        stragglers = self._policy.decide(now)
+        if stragglers.next_at is not None:
+            self._look_by(stragglers.next_at)
+        for overdue in stragglers.overdue:
             self._time_out(overdue)
-        for flight in verdict.late:
+        for flight in stragglers.late:
             if not self._share.try_acquire(flight.size, flight.held):
                 self._look_by(now + LOOK_SECONDS)
                 return
