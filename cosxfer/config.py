@@ -40,6 +40,11 @@ def window_bytes(memory_budget_bytes: int) -> int:
     return memory_budget_bytes * 3 // 4
 
 
+def stream_bytes(memory_budget_bytes: int) -> int:
+    """Return how many bytes of parts one stream may hold, read, hashed or in flight: a quarter of the budget."""
+    return memory_budget_bytes // 4
+
+
 DEFAULT_WINDOW_BYTES = window_bytes(DEFAULT_MEMORY_BUDGET_BYTES)
 
 

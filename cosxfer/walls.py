@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cosxfer.arguments import NumberOrAuto
+from cosxfer.arguments import NumberOrAuto, is_auto
 from cosxfer.config import MAX_CONCURRENCY, ClientConfig
 
 
@@ -56,6 +56,16 @@ def parts_in_flight(config: ClientConfig, async_limit: NumberOrAuto | None = Non
     """Return how many parts of one upload may be in flight; None for ``async_limit`` means the client's setting."""
     number = _number(config.concurrency if async_limit is None else async_limit)
     return MAX_CONCURRENCY if number is None else number
+
+
+def usual_parts(config: ClientConfig, *, in_task: bool) -> int:
+    """Return how many parts in flight of one transfer the slots of the client are made for.
+
+    A transfer that may have more adds the difference while it runs (`Limiter.share`). With fixed slots, these are made
+    for tasks alone: a stream that is sent at once brings its own, so a body that sends another stream first does not
+    wait for itself.
+    """
+    return parts_in_flight(config) if in_task or is_auto(config.concurrency) else 0
 
 
 def part_size_of(config: ClientConfig, part_size: NumberOrAuto | None, name: str) -> tuple[NumberOrAuto, str]:

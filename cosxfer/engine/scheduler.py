@@ -173,17 +173,18 @@ class Scheduler:
         if self._is_stale(now, acked):
             return
         self._acked_bytes = acked
+        waiting = limiter.waiting or self._work_waits()
         decision = self._tuner.observe(
             now,
             bytes_acked=self._acked_bytes,
             requests_done=traffic.requests_done,
             in_flight=limiter.in_flight,
             bytes_in_flight=limiter.bytes_in_flight,
-            waiting=limiter.waiting or self._work_waits(),
+            waiting=waiting,
             refused=traffic.refused,
             retry_after_seconds=traffic.retry_after_seconds,
         )
-        self._record(now, decision)
+        self._record(now, decision, waiting=waiting)
         self._obey(decision, now)
 
     def _is_stale(self, now: float, acked: int) -> bool:
@@ -228,7 +229,7 @@ class Scheduler:
             hashing_seconds=self._limiter.hashing_seconds,
         )
 
-    def _record(self, now: float, decision: Decision) -> None:
+    def _record(self, now: float, decision: Decision, *, waiting: bool) -> None:
         before, after = self._before, self._counters(now)
         self._before = after
         limiter = self._limiter
@@ -239,7 +240,7 @@ class Scheduler:
             level=limiter.slots,
             reason=decision.reason,
             in_flight=limiter.in_flight,
-            waiting=limiter.waiting or self._work_waits(),
+            waiting=waiting,
             bytes_acked=after.acked_bytes - before.acked_bytes,
             requests_done=after.requests_done - before.requests_done,
             refused=after.refused - before.refused,

@@ -228,17 +228,14 @@ class Session:
         self._shared.budget.give_back()
         if self._counted is not None and request.method == "PUT":
             self._counted.requests_done += 1
-            if not self._counts_bytes(request):
+            if outgoing.on_sent is None:  # they were not counted while they were sent
                 self._counted.sent_bytes += request.content_length or 0
 
-    def _counts_bytes(self, request: CosRequest) -> bool:
-        """Whether bytes are counted while they are sent."""
-        if request.on_sent is not None:
-            return True
-        return self._counted is not None and (request.content_length or 0) > SMALL_BYTES
-
     def _counter(self, request: CosRequest) -> _Sent | None:
-        return _Sent(request.on_sent, self._counted) if self._counts_bytes(request) else None
+        """Return what counts the bytes of an attempt; None if nobody asks for them while they are sent."""
+        if request.on_sent is None and (self._counted is None or (request.content_length or 0) <= SMALL_BYTES):
+            return None
+        return _Sent(request.on_sent, self._counted)
 
     def _outgoing(
         self, request: CosRequest, credentials: Credentials | None, attempt: int, sent: _Sent | None

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from cosxfer._native import hashing
 from cosxfer.address import ObjectAddress
 from cosxfer.arguments import NumberOrAuto, wrong_type
-from cosxfer.config import check_concurrency, window_bytes
+from cosxfer.config import check_concurrency, stream_bytes, window_bytes
 from cosxfer.cos.requests import Buffer
 from cosxfer.engine.limiter import Limiter
 from cosxfer.engine.multipart.abort import Leaving, abort_checkpoint
@@ -28,7 +28,7 @@ from cosxfer.models import Progress, UploadResult
 from cosxfer.ops.session import Session
 from cosxfer.planning import plan_stream
 from cosxfer.threads import Workers
-from cosxfer.walls import part_size_of, parts_in_flight
+from cosxfer.walls import part_size_of, parts_in_flight, usual_parts
 
 StreamInput = ReadableFile | Iterable[Buffer] | AsyncIterable[Buffer]
 
@@ -60,13 +60,12 @@ class StreamUpload:
         self._content_length = content_length
         self._headers = headers
         size, name = part_size_of(session.config, part_size, "part_size")
-        self._window_bytes = window_bytes(session.config.memory_budget_bytes)
         self._limit = parts_in_flight(session.config, async_limit)
         self._plan = plan_stream(
             content_length,
             part_size_bytes=size,
             known=limiter.link_for(self._limit),
-            window_bytes=self._window_bytes,
+            window_bytes=window_bytes(session.config.memory_budget_bytes),
             name=name,
         )
         self._checkpoint = Checkpoint()
@@ -100,7 +99,7 @@ class StreamUpload:
             self._plan,
             executor=self._executor,
             name=name,
-            most_bytes=self._window_bytes // 3,
+            most_bytes=stream_bytes(self._session.config.memory_budget_bytes),
             on_end=ended,
         )
         if isinstance(body, ReadableFile):
@@ -114,10 +113,8 @@ class StreamUpload:
                     name,
                 )
             return await self._put(first, on_progress, began)
-        usual = self._limit if self._session.config.concurrency == "auto" else 0
-        # With fixed limits, not one of the client's slots: a body that sends another stream first does not wait for
-        # itself.
-        with self._limiter.share(self._limit, usual=usual) as share:
+        config = self._session.config
+        with self._limiter.share(self._limit, usual=usual_parts(config, in_task=False)) as share:
             outcome = await MultipartUpload(
                 self._session,
                 parts,

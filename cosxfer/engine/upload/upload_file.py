@@ -36,9 +36,9 @@ from cosxfer.errors import (
 from cosxfer.limits import MAX_PUT_BYTES, MIB
 from cosxfer.models import Progress, UploadResult
 from cosxfer.ops.session import Session
-from cosxfer.planning import PREFERRED_PART_BYTES, Plan, plan_parts
+from cosxfer.planning import Plan, plan_parts
 from cosxfer.sources import FileSource, SmallFile
-from cosxfer.walls import part_size_of, parts_in_flight
+from cosxfer.walls import part_size_of, parts_in_flight, usual_parts
 
 DEFAULT_SLICE_SIZE = 1 * MIB
 """A file up to this many bytes is sent in a single PUT (COS SDK: SliceSize)."""
@@ -127,10 +127,28 @@ class FileJob:
         """Return how many requests at a time it can use if the file has ``total`` bytes."""
         if total <= self._slice_size:
             return 1
+        try:
+            parts = self._plan(total, mapped=True).count
+        except UsageError:
+            return 1  # `run` raises it
+        return min(parts, self._limit)
+
+    @property
+    def _limit(self) -> int:
+        """The most parts in flight."""
+        return parts_in_flight(self._session.config, self._options.async_limit)
+
+    def _plan(self, size: int, *, mapped: bool) -> Plan:
         config, options = self._session.config, self._options
-        part_size, _ = part_size_of(config, options.part_size, options.part_size_name)
-        parts = -(-total // (PREFERRED_PART_BYTES if part_size == "auto" else part_size))
-        return min(parts, parts_in_flight(config, options.async_limit))
+        part_size, name = part_size_of(config, options.part_size, options.part_size_name)
+        return plan_parts(
+            size,
+            part_size_bytes=part_size,
+            known=self._limiter.link_for(self._limit),
+            # A part of a mapped file holds next to no memory, however large it is.
+            window_bytes=size if mapped else window_bytes(config.memory_budget_bytes),
+            name=name,
+        )
 
     async def run(
         self, *, on_hash_progress: Callable[[Progress], None] | None, on_progress: Callable[[Progress], None] | None
@@ -187,20 +205,10 @@ class FileJob:
         on_progress: Callable[[Progress], None] | None,
     ) -> UploadResult:
         began = time.monotonic()
-        config, options = self._session.config, self._options
-        usual = parts_in_flight(config)
-        limit = parts_in_flight(config, options.async_limit)
+        options, limit = self._options, self._limit
         plan = checkpoint.plan
         if not isinstance(plan, Plan):
-            part_size, name = part_size_of(config, options.part_size, options.part_size_name)
-            plan = plan_parts(
-                source.size,
-                part_size_bytes=part_size,
-                known=self._limiter.link_for(limit),
-                # A part of a mapped file holds next to no memory, however large it is.
-                window_bytes=source.size if source.mapped else window_bytes(config.memory_budget_bytes),
-                name=name,
-            )
+            plan = self._plan(source.size, mapped=source.mapped)
         parts = FileParts(
             source,
             plan,
@@ -214,7 +222,7 @@ class FileJob:
             # Metadata is sent with Initiate, so the whole file is hashed before.
             return with_md5_metadata(self._headers, await parts.hash_whole(window=limit))
 
-        with self._limiter.share(limit, usual=usual) as share:
+        with self._limiter.share(limit, usual=usual_parts(self._session.config, in_task=True)) as share:
             outcome = await MultipartUpload(
                 self._session,
                 parts,
