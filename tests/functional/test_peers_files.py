@@ -48,7 +48,7 @@ class HeldFile(io.BytesIO):
             self.most_readers = max(self.readers, self.most_readers)
         if hold:
             self.held.set()
-            self._let_go.wait(20)
+            assert self._let_go.wait(20), "nobody released this read: it is not the one that the test means"
         with self._lock:
             self.readers -= 1
             return super().read(size)
@@ -121,7 +121,9 @@ async def test_a_cancelled_attempt_ends_after_the_last_read_of_its_file(times: i
 
 @in_loop
 async def test_a_retry_of_a_file_sends_each_byte_once() -> None:
-    file = HeldFile(DATA, held_read=6)  # the first read of the attempt; the digests take five reads
+    file = HeldFile(
+        DATA, held_read=7
+    )  # the first read of the attempt; the digests take six, of which the last finds the end
     got: list[bytes] = []
     etag = hashlib.md5(DATA).hexdigest().encode()
     response = b'HTTP/1.1 200 OK\r\ncontent-length: 0\r\netag: "%s"\r\nx-cos-hash-crc64ecma: %d\r\n\r\n' % (

@@ -18,12 +18,19 @@ def eventually(true: Callable[[], bool]) -> None:
 
 
 def native_threads() -> int:
-    """The threads of all file services of this process."""
-    names = []
+    """The number of threads of all file services of this process."""
+    return len(blocked_signals())
+
+
+def blocked_signals() -> list[int]:
+    """The signals that each thread of the file services blocks. Bit N-1 stands for signal N."""
+    masks = []
     for task in Path("/proc/self/task").iterdir():
         with suppress(OSError):  # the thread has just ended
-            names.append((task / "comm").read_text().strip())
-    return names.count("cosxfer-files")
+            status = dict(line.split(":", 1) for line in (task / "status").read_text().splitlines())
+            if status["Name"].strip() == "cosxfer-files":
+                masks.append(int(status["SigBlk"], 16))
+    return masks
 
 
 def descriptors() -> int:

@@ -21,7 +21,7 @@ import pytest
 from cosxfer import _native
 from cosxfer._native import hashing, slicing
 from tests.native.blocking_digest import digest_that_calls
-from tests.native.native_threads import PATIENCE_SECONDS, descriptors, eventually, native_threads
+from tests.native.native_threads import PATIENCE_SECONDS, blocked_signals, descriptors, eventually, native_threads
 from tests.native.reference import noise
 
 ROOT = Path(__file__).parents[2]
@@ -358,14 +358,7 @@ def test_closing_at_any_moment_neither_hangs_nor_leaks(tmp_path: Path) -> None:
 
 def test_its_threads_take_no_signals(service: Service) -> None:
     identify(service, "/")
-    [mask] = [
-        line.split()[1]
-        for task in Path("/proc/self/task").iterdir()
-        if (task / "comm").read_text().strip() == "cosxfer-files"
-        for line in (task / "status").read_text().splitlines()
-        if line.startswith("SigBlk")
-    ][:1]
-    blocked = int(mask, 16)
+    blocked = blocked_signals()[0]
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGPIPE, signal.SIGCHLD):
         assert blocked >> (number - 1) & 1
     for number in (signal.SIGSEGV, signal.SIGBUS):

@@ -16,6 +16,7 @@ from cosxfer._native import hashing
 from cosxfer.cos.requests import HttpRequest
 from cosxfer.limits import KIB, MIB
 from cosxfer.models import MultipartInitResult, UploadResult
+from cosxfer.sources import FileSource
 from cosxfer.transport.base import HttpResponse
 from tests.unit.fake_cos import BUCKET, Do, FakeCos, Hang, error
 from tests.unit.files import content_of, write
@@ -74,13 +75,30 @@ def write_secretly(path: Path) -> None:
 HARMLESS = [chmod, link, rename_back, set_xattr, touch_with_its_own_time, rewrite_the_same]
 
 
+# Held while a test changes a file, so that no thread looks at it between the write and the restored mtime.
+CHANGING = threading.RLock()
+
+
+@pytest.fixture(autouse=True)
+def looks_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    def under_lock(look: Callable[[FileSource], bool]) -> Callable[[FileSource], bool]:
+        def locked(file: FileSource) -> bool:
+            with CHANGING:
+                return look(file)
+
+        return locked
+
+    monkeypatch.setattr(FileSource, "_look", under_lock(FileSource._look))
+
+
 def then(how: Change, path: Path) -> Do:
     def do(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
         response = proceed()
-        before = path.stat()
-        how(path)
-        await_tick(path, before)
-        after = path.stat()
+        with CHANGING:
+            before = path.stat()
+            how(path)
+            await_tick(path, before)
+            after = path.stat()
         assert (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size)
         assert before.st_ctime_ns != after.st_ctime_ns
         return response
