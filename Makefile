@@ -1,6 +1,9 @@
 # `make demo` and `make test` do the set-up themselves. Repeated runs are quick.
 PY = .venv/bin/python
 
+# Hundreds of tests start the command. Without bytecode, each start compiles the whole package (0.3 s).
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup demo test test-deep bench docs lint types unit format wheel constraints clean
 
 help:
@@ -30,7 +33,7 @@ types: setup
 	$(PY) -m mypy
 
 unit: setup
-	$(PY) -m pytest -n 2 --dist loadfile -m 'not deep'
+	$(PY) -m pytest -n 3 --dist loadfile -m 'not deep'  # two cores: many tests wait
 
 test-deep: setup
 	@.ci/deep/browser.sh

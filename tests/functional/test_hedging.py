@@ -114,7 +114,8 @@ def test_never_more_than_a_twentieth_is_sent_twice(server: RunningServer, path: 
     check_object(server, path)
 
 
-@pytest.mark.parametrize("storage_class", ["STANDARD_IA", "ARCHIVE", "INTELLIGENT_TIERING", "MAZ_STANDARD_IA"])
+# tests/unit/engine/multipart/test_hedge.py goes through all classes.
+@pytest.mark.parametrize("storage_class", ["STANDARD_IA", "INTELLIGENT_TIERING"])
 def test_nothing_is_sent_twice_into_classes_that_bill_replaced_data(
     server: RunningServer, path: Path, sends: Counter[int], storage_class: str
 ) -> None:

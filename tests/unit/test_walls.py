@@ -185,7 +185,7 @@ def test_the_length_of_a_single_put_is_never_automatic(cos: FakeCos) -> None:
 def test_a_part_size_of_the_call_comes_before_the_clients(
     cos: FakeCos, tmp_path: Path, config: dict[str, Any], call: dict[str, Any], expected: list[int] | None
 ) -> None:
-    """None: an automatic size, which depends on what is known of the link."""
+    """None: an automatic size, which depends on what is known of the link. A fast link may take the file in one PUT."""
     path = tmp_path / "f"
     path.write_bytes(bytes(SIZE))
     in_slices = {"slice_size": call["part_size"]} if call else {}
@@ -203,7 +203,7 @@ def test_a_part_size_of_the_call_comes_before_the_clients(
             upload()
             if expected is None:
                 assert 5 * MIB not in part_sizes(cos)
-                assert sum(part_sizes(cos)) == SIZE
+                assert sum(part_sizes(cos)) == SIZE or cos.count("put_object") == 1
             else:
                 assert part_sizes(cos) == expected
 

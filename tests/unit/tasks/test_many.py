@@ -21,7 +21,9 @@ from tests.unit.files import write
 from tests.unit.tasks.slots import Slots
 
 
-@pytest.mark.parametrize("slots", [1, 3, 16])
+@pytest.mark.parametrize(
+    "slots", [3, pytest.param(1, marks=pytest.mark.deep), pytest.param(16, marks=pytest.mark.deep)]
+)
 def test_ten_thousand_files_queued_at_once_all_end_in_the_order_of_their_slots(tmp_path: Path, slots: int) -> None:
     count = 10_000
     path = write(tmp_path / "f", 4 * KIB)
@@ -79,6 +81,7 @@ def test_a_directory_of_many_files_takes_a_few_kilobytes_for_each(tmp_path: Path
     assert (peak - before) / count < 4000
 
 
+@pytest.mark.deep
 def test_a_hundred_thousand_tasks_wait_in_bounded_memory(tmp_path: Path) -> None:
     count = 100_000
     path = write(tmp_path / "f", 4 * KIB)
