@@ -99,7 +99,7 @@ class Limiter:
     @property
     def waiting(self) -> bool:
         """Whether a request waits for a slot or for memory."""
-        return any(not entry.future.done() for entry in self._waiting)
+        return any(not entry.waiter.done() for entry in self._waiting)
 
     @property
     def memory_is_full(self) -> bool:
@@ -192,7 +192,7 @@ class Limiter:
         left: deque[_Waiting] = deque()
         while self._waiting:
             entry = self._waiting.popleft()
-            if entry.future.done():
+            if entry.waiter.done():
                 continue
             if not self._has_slot() or not self._fits(entry.held):
                 left.append(entry)
@@ -201,7 +201,7 @@ class Limiter:
                 left.append(entry)
                 continue
             self._take(entry.share, entry.size, entry.held)
-            entry.future.set_result(None)
+            entry.waiter.set_result(None)
         left.extend(self._waiting)
         self._waiting = left
 
@@ -224,8 +224,7 @@ class Limiter:
             self._take(share, size, held)
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(share, size, held, future))
-        self._serve()
+        self._queue(share, size, held, future)
         try:
             await future
         except asyncio.CancelledError:
@@ -236,8 +235,12 @@ class Limiter:
                 self._serve()
             raise
 
+    def _queue(self, share: Share, size: int, held: int, waiter: Waiter) -> None:
+        self._waiting.append(_Waiting(share, size, held, waiter))
+        self._serve()
+
     def _try_acquire(self, share: Share, size: int, held: int) -> bool:
-        if any(entry.share.in_flight < entry.share.limit for entry in self._waiting if not entry.future.done()):
+        if any(entry.share.in_flight < entry.share.limit for entry in self._waiting if not entry.waiter.done()):
             return False
         if not self._has_slot() or share.in_flight >= share.limit or not self._fits(held):
             return False
@@ -275,13 +278,25 @@ class Observer(Protocol):
         ...
 
 
+class Waiter(Protocol):
+    """What waits for a slot: a future, or something else that has these two methods of it."""
+
+    def done(self) -> bool:
+        """Whether it waits no longer."""
+        ...
+
+    def set_result(self, result: None, /) -> None:
+        """Take note that it has the slot."""
+        ...
+
+
 class _Waiting(NamedTuple):
     """A request that waits for a slot."""
 
     share: Share
     size: int
     held: int
-    future: asyncio.Future[None]
+    waiter: Waiter
 
 
 class Share:
@@ -334,6 +349,10 @@ class Share:
         Each call is followed by a `release` with the same numbers.
         """
         await self._limiter._acquire(self, size, size if held is None else held)
+
+    def queue(self, size: int, waiter: Waiter, held: int | None = None) -> None:
+        """Wait as `acquire` does, without an event loop: ``waiter`` gets its result when the request may be sent."""
+        self._limiter._queue(self, size, size if held is None else held, waiter)
 
     def try_acquire(self, size: int, held: int | None = None) -> bool:
         """Take a slot as `acquire` does if one is idle: nobody waits who could use it.

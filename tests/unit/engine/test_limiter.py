@@ -305,3 +305,31 @@ def test_what_cannot_be_given_up_counts_all_the_same() -> None:
     assert limiter.abandon() == 1
     assert limiter.abandon() == 0
     assert not requests.live
+
+
+class Recorder:
+    """A waiter that is no future."""
+
+    def __init__(self, name: str, served: list[str]) -> None:
+        self.name = name
+        self.served = served
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, result: None, /) -> None:
+        self.served.append(self.name)
+
+
+def test_waiters_without_an_event_loop_are_served_in_their_order() -> None:
+    limiter = Limiter(tasks=1, slots=1)
+    large, small = limiter.share(10, usual=10), limiter.share(10, usual=10)
+    served: list[str] = []
+    for name, share in (("a", large), ("b", large), ("c", small), ("d", large)):
+        share.queue(8, Recorder(name, served))
+    assert served == ["a"]
+    large.release(8)
+    assert served == ["a", "b"]
+    limiter.resize(slots=3)
+    assert served == ["a", "b", "c", "d"]
+    assert (limiter.in_flight, limiter.bytes_in_flight, limiter.waiting) == (3, 24, False)
