@@ -7,7 +7,8 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
-from _network import Change, Item, Link
+from _network import Change, Link
+from _simulated_client import Item
 
 MEBI = 1 << 20
 MEGABIT = 1e6 / 8
@@ -85,6 +86,7 @@ def _penalised(draw: random.Random) -> Link:
         link,
         connection_rate=link.capacity / _log(draw, 2, 60),
         penalty_beyond=round(_log(draw, 6, 100)),
+        penalty_onset_seconds=_log(draw, 1, 6),
         penalty_factor=_log(draw, 0.002, 0.1),
         penalty_seconds=_log(draw, 0.5, 8),
     )

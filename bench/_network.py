@@ -16,10 +16,19 @@ What a flow gets:
 
 What the link does: the queue fills if flows ask for more than the capacity, and its delay adds to the round trip; with
 less than two segments per flow in pipe and queue, retransmissions waste capacity. Requests beyond the request rate
-(a token bucket of one second) are answered with 503, and their slots wait before they try again. A client with more
-connections than `penalty_beyond` falls to a fraction of the capacity, without an error, until some time after it has
-fewer. Burst credits raise the capacity until they are used up. Stragglers keep their slot for seconds. Capacity and
-caps may change at given times, and the capacity may fluctuate. Rivals: fixed flows that never end, or a second client.
+(a token bucket of one second) are answered with 503, and their slots wait before they try again. Burst credits raise
+the capacity until they are used up. Stragglers keep their slot for seconds. Capacity and caps may change at given
+times, and the capacity may fluctuate. Rivals: fixed flows that never end, or a second client.
+
+A silent penalty: a client that had more than `penalty_beyond` connections for `penalty_onset_seconds` falls to a
+fraction of the capacity, without an error, until `penalty_seconds` after it has fewer. The onset is an assumption:
+users of object stores report that goodput *falls*, from 2.3 GB/s to 1 MB/s. Something that counts over seconds, such
+as a policer or a table of flows, does that; a limit at the first connection would not let 2.3 GB/s through at all.
+Time below the number makes up for time above it, so a short dip does not start the onset afresh.
+
+A file of several parts needs two more requests, which both take a round trip and the server's time: Initiate before the
+first part, and Complete after the last one. The last parts are not faster than their round trips: while more parts
+wait, the time that a part waits for its response is used by others, but at the end nothing else is sent.
 """
 
 from __future__ import annotations
@@ -27,10 +36,10 @@ from __future__ import annotations
 import heapq
 import math
 import random
-from collections import deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from _simulated_client import INFINITE, Fixed, FlowClass, SimulatedClient
 
 MSS = 1460
 INITIAL_WINDOW_BYTES = 10 * MSS
@@ -39,7 +48,6 @@ RETRY_SECONDS = 0.5
 """Mean delay before a refused request is sent again: full jitter below one second."""
 TICK_SECONDS = 0.05
 """How often the controller looks, and the link's state moves."""
-INFINITE = math.inf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +74,7 @@ class Link:
     retry_after_seconds: float = 0.0
     penalty_beyond: int = 0
     """Connections of one client above which it is penalised; 0: never."""
+    penalty_onset_seconds: float = 0.0
     penalty_factor: float = 0.02
     penalty_seconds: float = 3.0
     credit_bytes: float = 0.0
@@ -92,99 +101,6 @@ class Link:
         return min(self.connection_rate, mathis, self.capacity)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Item:
-    """``count`` requests of ``request_bytes`` each: a part, or small files."""
-
-    request_bytes: int
-    count: int = 1
-
-
-class Policy(Protocol):
-    """What decides how many requests are in flight."""
-
-    def level(self) -> int: ...
-
-    def observe(self, now: float, client: SimulatedClient) -> bool:
-        """Look at the counters; True to cancel the requests beyond the level."""
-        ...
-
-
-@dataclass(kw_only=True)
-class Fixed:
-    """Always the same number."""
-
-    slots: int
-
-    def level(self) -> int:
-        return self.slots
-
-    def observe(self, now: float, client: SimulatedClient) -> bool:
-        return False
-
-
-@dataclass(kw_only=True)
-class _Class:
-    """Flows of one client with requests of one size. ``done`` is the work of a flow that was there from the start."""
-
-    request_bytes: int
-    flows: int = 0
-    rate: float = 0.0
-    done: float = 0.0
-    ends: list[tuple[float, int, int]] = field(default_factory=list)
-    """(value of ``done`` at which a flow ends, order, requests in it)"""
-
-
-class SimulatedClient:
-    """Sends items over as many slots as its policy allows."""
-
-    def __init__(self, policy: Policy, items: Iterable[Item], *, bundles: int = 2_000) -> None:
-        self.policy = policy
-        self.queue: deque[tuple[int, int]] = deque((item.request_bytes, item.count) for item in items)
-        self.total_bytes = sum(size * count for size, count in self.queue)
-        self.total_requests = sum(count for _, count in self.queue)
-        self.requests_left = self.total_requests
-        self.bundle = max(1, self.total_requests // bundles)
-        self.classes: dict[int, _Class] = {}
-        self.in_flight = 0
-        self.bytes_in_flight = 0
-        self.bytes_acked = 0.0
-        self.requests_done = 0.0
-        self.refused = 0.0
-        self.refused_per_second = 0.0
-        self.retry_after_seconds = 0.0
-        self.idle: list[float] = []
-        """When each idle connection was last used."""
-        self.penalised_until = -1.0
-        self.accepted_tokens = INFINITE
-        self.finished_at: float | None = None
-        self.most_in_flight = 0
-        self.straggler_bytes: deque[float] = deque()
-        self.given_bytes = 0.0
-        self.wasted = 0.0
-        """Bytes sent by requests that were cancelled."""
-        self.handshakes_until = 0.0
-
-    @property
-    def waiting(self) -> bool:
-        """Whether more requests wait for a slot."""
-        return bool(self.queue)
-
-    def next_bundle(self) -> tuple[int, int]:
-        """Take the next requests of one slot: a part, or a bundle that shrinks towards the end."""
-        size, count = self.queue[0]
-        take = 1
-        if count > 1:
-            take = max(1, min(self.bundle, count // (4 * max(1, self.policy.level()))))
-        if take < count:
-            self.queue[0] = (size, count - take)
-            self.queue.rotate(-1)  # queues of several sizes take turns
-        else:
-            self.queue.popleft()
-        self.requests_left -= take
-        return size, take
-
-
 class Simulation:
     """Clients on a link. `run` ends when the first client has sent everything."""
 
@@ -203,8 +119,8 @@ class Simulation:
         """Integral of the capacity: what it could have moved."""
         self._random = random.Random(link.seed)
         self._events: list[tuple[float, int, int, int, int]] = []
-        """(time, order, what, client, payload); what: 0 flow starts, 1 slot is free, 2 client starts, 3 rates change,
-        4 bytes were acknowledged in slow start"""
+        """(time, order, what, client, payload); what: 0 flow starts, 1 slot is free, 2 client starts, 3 its Initiate
+        has ended, 4 bytes were acknowledged in slow start"""
         self._order = 0
         self._payload: dict[int, tuple[int, int, float]] = {}
         self._started = [False] * len(self.clients)
@@ -235,8 +151,9 @@ class Simulation:
         self._set_rates()
         while main.finished_at is None:
             at, which = self._next_end()
-            if self._events and self._events[0][0] <= at:
-                at, which = self._events[0][0], None
+            event = bool(self._events) and self._events[0][0] <= at
+            if event:
+                at = self._events[0][0]
             if ticks and next_tick < at:
                 self._advance(next_tick)
                 self._tick()
@@ -246,9 +163,9 @@ class Simulation:
             if at > limit_seconds:
                 return None
             self._advance(at)
-            if which is None:
+            if event:
                 self._event()
-            else:
+            elif which is not None:
                 self._end(*which)
             self._set_rates()
         return main
@@ -268,51 +185,55 @@ class Simulation:
         if what == 0:
             self._start_flow(client, *self._payload.pop(payload))
         elif what == 1:
-            self._free_slot(index)
+            self._free_slot(index, payload)
         elif what == 4:
             client.bytes_acked += payload
             self.carried += payload
-        elif what == 2:
+        elif what == 2 and client.multipart:
+            first = HANDSHAKE_ROUND_TRIPS * self.link.rtt_seconds + self.link.connect_seconds
+            self._push(self.now + first + self._latency(), 3, index, 0)
+        else:
+            if client.multipart:
+                client.idle.append(-INFINITE)  # open, but it starts slowly
+                client.latency_seconds = self._latency()
             self._started[index] = True
+            client.policy.observe(self.now, client)
             self._fill(index)
 
     def _start_flow(self, client: SimulatedClient, size: int, count: int, sent: float) -> None:
         group = client.classes.get(size)
         if group is None:
-            group = client.classes[size] = _Class(request_bytes=size)
+            group = client.classes[size] = FlowClass(request_bytes=size)
         group.flows += 1
         self._order += 1
         heapq.heappush(group.ends, (group.done + size * count - sent, self._order, count))
 
-    def _end(self, index: int, group: _Class) -> None:
+    def _end(self, index: int, group: FlowClass) -> None:
         client = self.clients[index]
         goal, _, count = heapq.heappop(group.ends)
         group.done = max(group.done, goal)
         group.flows -= 1
-        client.bytes_in_flight -= group.request_bytes * count
+        client.bytes_in_flight -= group.request_bytes
         delay = self._straggles(client, group.request_bytes * count)
+        if not client.requests_left and group.rate < group.own_rate:
+            # Nothing else is sent while the last requests wait for their responses.
+            delay += self._latency() * (1.0 - group.rate / group.own_rate)
         if delay:
-            self._push(self.now + delay, 1, index, 0)
+            self._push(self.now + delay, 1, index, group.request_bytes)
         else:
-            self._free_slot(index)
+            self._free_slot(index, group.request_bytes)
 
-    def _free_slot(self, index: int) -> None:
+    def _free_slot(self, index: int, size: int) -> None:
         client = self.clients[index]
-        client.in_flight -= 1
+        client.release(size)
         client.idle.append(self.now)
         self._fill(index)
-        if not client.in_flight and not client.queue:
-            client.finished_at = self.now
+        if not client.in_flight and not client.requests_left:
+            client.finished_at = self.now + (self._latency() if client.multipart else 0.0)
 
     def _fill(self, index: int) -> None:
-        client = self.clients[index]
-        level = client.policy.level()
-        while client.queue and client.in_flight < level:
-            size, count = client.next_bundle()
-            client.in_flight += 1
-            client.bytes_in_flight += size * count
+        for size, count in self.clients[index].take():
             self._begin(index, size, count)
-        client.most_in_flight = max(client.most_in_flight, client.in_flight)
 
     def _begin(self, index: int, size: int, count: int) -> None:
         """Start the requests of one slot: handshake and slow start first, unless a warm connection is idle."""
@@ -355,12 +276,28 @@ class Simulation:
                 left = goal - group.done
                 unsent = min(count, math.ceil(left / group.request_bytes))
                 client.wasted += unsent * group.request_bytes - left
-                client.queue.append((group.request_bytes, unsent))
-                client.requests_left += unsent
-                client.bytes_in_flight -= group.request_bytes * count
+                client.put_back(group.request_bytes, unsent)
+                client.bytes_in_flight -= group.request_bytes
+                client.release(group.request_bytes)
             del group.ends[-excess:]
             group.flows -= excess
-            client.in_flight -= excess
+
+    def _trim(self, index: int) -> None:
+        """Let the youngest flows beyond the level end after the request that they are sending, not after its bundle."""
+        client = self.clients[index]
+        excess = client.in_flight - client.policy.level()
+        for group in client.classes.values():
+            if excess <= 0:
+                return
+            group.ends.sort()
+            for at in range(len(group.ends) - 1, max(-1, len(group.ends) - 1 - excess), -1):
+                goal, order, count = group.ends[at]
+                unsent = min(count - 1, int((goal - group.done) / group.request_bytes))
+                if unsent > 0:
+                    group.ends[at] = (goal - unsent * group.request_bytes, order, count - unsent)
+                    client.put_back(group.request_bytes, unsent)
+            excess -= len(group.ends)
+            heapq.heapify(group.ends)
 
     def _mark_stragglers(self, client: SimulatedClient) -> None:
         """Put the stragglers at places in the data, the same for every part size: expected one in 8 MiB or a file."""
@@ -395,57 +332,71 @@ class Simulation:
             if self._started[index]:
                 if client.policy.observe(self.now, client):
                     self._abandon(index)
+                elif client.bundle > 1:
+                    self._trim(index)
                 self._fill(index)
 
     # --- time and rates ---
 
-    def _next_end(self) -> tuple[float, tuple[int, _Class] | None]:
+    def _next_end(self) -> tuple[float, tuple[int, FlowClass] | None]:
         best, which = INFINITE, None
+        now = self.now
         for index, client in enumerate(self.clients):
             for group in client.classes.values():
                 if group.flows and group.rate > 0:
-                    at = self.now + max(0.0, group.ends[0][0] - group.done) / group.rate
+                    at = now + max(0.0, group.ends[0][0] - group.done) / group.rate
                     if at < best:
                         best, which = at, (index, group)
         if self.link.penalty_beyond:
-            for client in self.clients:
-                # The end of a penalty changes rates; an event without effect of its own makes that happen in time.
-                if self.now < client.penalised_until < best and client.in_flight <= self.link.penalty_beyond:
-                    best, which = client.penalised_until, None
-                    if not self._events or self._events[0][0] > best:
-                        self._push(best, 3, 0, 0)
+            change = min(map(self._penalty_changes_at, self.clients))
+            if change < best:
+                return change, None
         return best, which
+
+    def _penalty_changes_at(self, client: SimulatedClient) -> float:
+        """When the penalty of a client starts or ends, if its requests in flight stay the same."""
+        link = self.link
+        if client.in_flight > link.penalty_beyond:
+            left = link.penalty_onset_seconds - client.excess_seconds
+            return self.now + left if left > 1e-9 else INFINITE
+        return client.penalised_until if self.now < client.penalised_until else INFINITE
 
     def _advance(self, to: float) -> None:
         passed = to - self.now
         if passed <= 0:
             return
-        capacity = self._capacity()
-        used = 0.0
+        link, used = self.link, 0.0
         for client in self.clients:
             rate = requests = 0.0
             for group in client.classes.values():
                 if group.flows:
                     group.done += group.rate * passed
-                    rate += group.rate * group.flows
-                    requests += group.rate * group.flows / group.request_bytes
+                    of_group = group.rate * group.flows
+                    rate += of_group
+                    requests += of_group / group.request_bytes
             client.bytes_acked += rate * passed
             client.requests_done += requests * passed
-            client.accepted_tokens = min(
-                self.link.requests_per_second,
-                client.accepted_tokens + (self.link.requests_per_second - requests) * passed,
-            )
-            client.refused += client.refused_per_second * passed
             used += rate
+            if link.requests_per_second < INFINITE:
+                tokens = client.accepted_tokens + (link.requests_per_second - requests) * passed
+                client.accepted_tokens = min(link.requests_per_second, tokens)
+                client.refused += client.refused_per_second * passed
+            if link.penalty_beyond:
+                excess = passed if client.in_flight > link.penalty_beyond else -passed
+                client.excess_seconds = min(link.penalty_onset_seconds, max(0.0, client.excess_seconds + excess))
         self.carried += used * passed
-        self.capacity_seconds += capacity * passed
-        if self.link.credit_bytes:
+        self.capacity_seconds += self._capacity() * passed
+        if link.credit_bytes:
             # Only a link that is half idle earns.
-            earned = self.link.capacity - used if used < self.link.capacity / 2 else min(0.0, self.link.capacity - used)
-            self.credits = min(self.link.credit_bytes, max(0.0, self.credits + earned * passed))
+            earned = link.capacity - used if used < link.capacity / 2 else min(0.0, link.capacity - used)
+            self.credits = min(link.credit_bytes, max(0.0, self.credits + earned * passed))
             # A link that has used its credits up bursts again when a tenth of them is back.
-            self.bursting = self.credits > (0.0 if self.bursting else 0.1 * self.link.credit_bytes)
+            self.bursting = self.credits > (0.0 if self.bursting else 0.1 * link.credit_bytes)
         self.now = to
+
+    def _latency(self) -> float:
+        """What a request costs beside the time of its bytes."""
+        return self.link.rtt_seconds + self.queue_delay + self.link.server_seconds
 
     def _capacity(self) -> float:
         capacity = self.link.capacity * self.changed.capacity * self.fluctuation
@@ -469,14 +420,16 @@ class Simulation:
             return
         limit, capacity = self._flow_limit(), self._capacity()
         self._set_queue(limit, capacity)
-        latency = link.rtt_seconds + self.queue_delay + link.server_seconds
-        wants: list[tuple[float, int, _Class]] = []
+        latency = self._latency()
+        wants: list[tuple[float, int, FlowClass]] = []
         for client in self.clients:
             own = [
                 (group.request_bytes / (latency + group.request_bytes / limit), group.flows, group)
                 for group in client.classes.values()
                 if group.flows
             ]
+            for want, _, group in own:
+                group.own_rate = want
             requests = sum(want * n / group.request_bytes for want, n, group in own)
             if requests > link.client_requests:
                 own = [(want * link.client_requests / requests, n, group) for want, n, group in own]
@@ -486,7 +439,7 @@ class Simulation:
             client.refused_per_second = 0.0
             wants += own
         if link.rival_flows:
-            wants.append((limit, link.rival_flows, _Class(request_bytes=1)))
+            wants.append((limit, link.rival_flows, FlowClass(request_bytes=1)))
         if sum(want * n for want, n, _ in wants) > capacity:
             wants = _fill_up(wants, capacity * self._efficiency(flows))
         for want, _, group in wants:
@@ -498,7 +451,7 @@ class Simulation:
         """Bytes per second of one client: its CPU or disk, and the silent penalty for too many connections."""
         link = self.link
         if link.penalty_beyond:
-            if client.in_flight > link.penalty_beyond:
+            if client.in_flight > link.penalty_beyond and client.excess_seconds >= link.penalty_onset_seconds - 1e-9:
                 client.penalised_until = self.now + link.penalty_seconds
             if self.now < client.penalised_until:
                 return min(link.client_rate, link.capacity * link.penalty_factor)
@@ -555,7 +508,7 @@ class Simulation:
                 group.rate *= share
 
 
-def _fill_up(wants: list[tuple[float, int, _Class]], capacity: float) -> list[tuple[float, int, _Class]]:
+def _fill_up(wants: list[tuple[float, int, FlowClass]], capacity: float) -> list[tuple[float, int, FlowClass]]:
     """Max-min fair shares: who wants less than the equal share gets it, the others share what is left."""
     result = []
     left, flows = capacity, sum(n for _, n, _ in wants)

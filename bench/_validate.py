@@ -15,8 +15,9 @@ from pathlib import Path
 import _report
 import _runs
 from _links import MEBI, MEGABIT, items
-from _network import HANDSHAKE_ROUND_TRIPS, Fixed, Link, SimulatedClient, Simulation
+from _network import HANDSHAKE_ROUND_TRIPS, Link, Simulation
 from _shaper import Shape
+from _simulated_client import Fixed, SimulatedClient
 from link import link
 
 from cosxfer.server import running

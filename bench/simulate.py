@@ -1,28 +1,29 @@
 """The scheduler on simulated links: completion time of the best static setting ÷ ours, over a matrix of links.
 
-Drives `cosxfer.planning` and `cosxfer.tuning` in virtual time; see `_network.py` for the model and `_links.py` for the
-links. The best static setting is found by search over part size and concurrency on the same link, with the same byte
-budget. A ratio of 1 means that ours, with its ramp and nothing known of the link, was as fast as the best setting that
-someone could have found by hand. Other links: ``--seed``.
+Drives `cosxfer.planning`, `cosxfer.tuning` and `cosxfer.engine.limiter` in virtual time; see `_network.py` for the
+model and `_links.py` for the links. The best static setting is found by search over part size and concurrency on the
+same link. A ratio of 1 means that ours, with its ramp and nothing known of the link, was as fast as the best setting
+that someone could have found by hand. Other links: ``--seed``. Both cores of a machine: ``--jobs 2``.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+import multiprocessing
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import _report
 from _links import MEBI, MIXED, WORKLOADS, items, links
-from _network import Fixed, Item, Link, SimulatedClient, Simulation
+from _network import Link, Simulation
+from _simulated_client import Fixed, Item, SimulatedClient
 
 from cosxfer.planning import auto_part_size
-from cosxfer.tuning import MAX_LEVEL, Decision, Learned, Tuner
+from cosxfer.tuning import Tuner
+from cosxfer.tuning_rules import MAX_LEVEL, Decision, Learned
 
-BUDGET_BYTES = 192 * MEBI
-"""The default memory budget without the quarter for retries."""
 PART_SIZES = tuple(n * MEBI for n in (2, 1, 4, 8, 16, 32))
 LEVELS = (48, 96, 192, 256, 128, 64, 32, 24, 16, 12, 8, 6, 4, 2, 1)
 """In the order of the search: a good setting first, because a run that is slower than the best is cut short."""
@@ -41,10 +42,9 @@ OTHERS = {
 
 @dataclass(kw_only=True)
 class Tuned:
-    """Our controller as a policy, with the byte budget as a second limit."""
+    """Our controller as a policy."""
 
     tuner: Tuner = field(default_factory=Tuner)
-    part_bytes: int = 0
     decisions: list[tuple[float, Decision]] = field(default_factory=list)
     hold_until: float = 0.0
     now: float = 0.0
@@ -52,8 +52,7 @@ class Tuned:
     def level(self) -> int:
         if self.now < self.hold_until:
             return 0
-        level = self.tuner.level
-        return min(level, max(1, BUDGET_BYTES // self.part_bytes)) if self.part_bytes else level
+        return self.tuner.level
 
     def observe(self, now: float, client: SimulatedClient) -> bool:
         self.now = now
@@ -64,6 +63,9 @@ class Tuned:
             in_flight=client.in_flight,
             bytes_in_flight=client.bytes_in_flight,
             waiting=client.waiting,
+            bytes_left=client.bytes_left,
+            requests_left=client.requests_left + client.in_flight,
+            latency_seconds=client.latency_seconds,
             refused=client.refused,
             retry_after_seconds=client.retry_after_seconds,
         )
@@ -97,23 +99,32 @@ def _outcome(simulation: Simulation, main: SimulatedClient) -> Outcome:
     )
 
 
-ENDLESS = 1_000_000 * MEBI
-
-
 def run_static(
     link: Link, files: Files, *, slots: int, part_bytes: int, limit_seconds: float = math.inf
 ) -> Outcome | None:
     """A fixed number of requests in flight; on a link with a clone, the clone does the same. None: too slow."""
-    clients = [SimulatedClient(Fixed(slots=slots), items(files, lambda size: part_bytes))]
+    of = items(files, lambda size: part_bytes)
+    clients = [SimulatedClient(Fixed(slots=slots), of, multipart=in_parts(files))]
     if link.clone:
-        clients.append(_endless(Fixed(slots=slots), part_bytes))
+        clients.append(_endless(Fixed(slots=slots), part_bytes, ENDLESS * clients[0].total_bytes))
     simulation = Simulation(link, clients)
     main = simulation.run(limit_seconds=limit_seconds)
     return None if main is None else _outcome(simulation, main)
 
 
-def _endless(policy: Fixed | Tuned, part_bytes: int) -> SimulatedClient:
-    return SimulatedClient(policy, [Item(request_bytes=part_bytes, count=ENDLESS // part_bytes)], bundles=1 << 40)
+ENDLESS = 100
+"""A clone has so many times the work of the first client."""
+
+
+def in_parts(files: Files) -> bool:
+    """Whether nothing can be sent before an Initiate."""
+    return all(size > MEBI for size, _ in files)
+
+
+def _endless(policy: Fixed | Tuned, part_bytes: int, total_bytes: float) -> SimulatedClient:
+    """A client with so much work that it does not end."""
+    parts = math.ceil(total_bytes / part_bytes)
+    return SimulatedClient(policy, [Item(request_bytes=part_bytes, count=parts)], bundles=1 << 40)
 
 
 def run_tuned(
@@ -126,22 +137,31 @@ def run_tuned(
 ) -> Outcome | None:
     """Our part size and our controller."""
     policy = trace or Tuned(tuner=Tuner(learned=learned))
-    sizes = [plan(size, learned) for size, _ in files if size > MEBI]
-    policy.part_bytes = max(sizes, default=0)
-    clients = [SimulatedClient(policy, items(files, lambda size: plan(size, learned)))]
+    of = items(files, lambda size: plan(size, learned))
+    clients = [SimulatedClient(policy, of, multipart=in_parts(files), bundles=2_000)]
     if link.clone:
         part = plan(10_240 * MEBI, None)
-        clients.append(_endless(Tuned(part_bytes=part), part))
+        clients.append(_endless(Tuned(), part, ENDLESS * clients[0].total_bytes))
     simulation = Simulation(link, clients)
     main = simulation.run(limit_seconds=limit_seconds)
     return None if main is None else _outcome(simulation, main)
 
 
 def plan(size: int, learned: Learned | None) -> int:
+    """The part size of ours. A mapped part in flight holds 1 MiB of memory, whatever its size: no budget limits it."""
     if learned is None:
-        return auto_part_size(size, window_bytes=BUDGET_BYTES)
+        return auto_part_size(size, window_bytes=size)
     rate = learned.stream_bytes_per_second
-    return auto_part_size(size, window_bytes=BUDGET_BYTES, slots=learned.level, stream_bytes_per_second=rate)
+    return auto_part_size(size, window_bytes=size, slots=learned.level, stream_bytes_per_second=rate)
+
+
+def least_seconds(link: Link, files: Files, slots: int, part_bytes: int) -> float:
+    """What a static setting takes at least: each slot has one request at a time, at the rate of a flow alone."""
+    latency = link.rtt_seconds + link.server_seconds
+    seconds = sum(
+        item.count * (latency + item.request_bytes / link.flow_limit) for item in items(files, lambda size: part_bytes)
+    )
+    return 0.98 * seconds / slots
 
 
 @functools.cache
@@ -153,12 +173,14 @@ def best_static(link: Link, files: Files) -> tuple[float, int, int]:
 
     def attempt(slots: int, part: int) -> None:
         nonlocal best
-        if (slots, part) in tried or (len(sizes) > 1 and slots > 1 and slots * part > BUDGET_BYTES):
+        if (slots, part) in tried:
             return
         requests = sum(-(-size // part) * count for size, count in files)
         if 1 < slots >= 2 * requests:
             return
         tried.add((slots, part))
+        if least_seconds(link, files, slots, part) >= best[0]:
+            return
         outcome = run_static(link, files, slots=slots, part_bytes=part, limit_seconds=best[0])
         if outcome is not None and outcome.seconds < best[0]:
             best = (outcome.seconds, slots, part)
@@ -183,6 +205,8 @@ class Row:
     """Seconds, slots and part size of the best static setting."""
     ours: Outcome | None
     """None: more than `PATIENCE` times as slow as the best static setting."""
+    others: dict[str, float]
+    """Seconds of the policies of others."""
 
     @property
     def kind(self) -> str:
@@ -197,15 +221,24 @@ PATIENCE = 20
 """A run that is this much slower than the best is cut short: its ratio is 1 / PATIENCE at most."""
 
 
-def measure(of: Iterable[Link], workloads: Mapping[str, Files]) -> list[Row]:
-    """Search the best static setting and run ours, for each link and workload."""
-    rows = []
-    for link in of:
-        for name, files in workloads.items():
-            best = best_static(link, files)
-            ours = run_tuned(link, files, limit_seconds=PATIENCE * best[0])
-            rows.append(Row(link=link, workload=name, best=best, ours=ours))
-    return rows
+def measure(of: Iterable[Link], workloads: Mapping[str, Files], *, jobs: int = 1) -> list[Row]:
+    """For each link and workload: search the best static setting, and run ours and the policies of others."""
+    tasks = [(link, name, files) for link in of for name, files in workloads.items()]
+    if jobs == 1:
+        return [measure_row(*task) for task in tasks]
+    with multiprocessing.Pool(jobs) as pool:
+        return pool.starmap(measure_row, tasks, chunksize=1)
+
+
+def measure_row(link: Link, name: str, files: Files) -> Row:
+    best = best_static(link, files)
+    limit = PATIENCE * best[0]
+    others = {}
+    for other, (slots, mib) in OTHERS.items():
+        outcome = run_static(link, files, slots=slots, part_bytes=mib * MEBI, limit_seconds=limit)
+        others[other] = limit if outcome is None else outcome.seconds
+    ours = run_tuned(link, files, limit_seconds=limit)
+    return Row(link=link, workload=name, best=best, ours=ours, others=others)
 
 
 def against_serial(link: Link, files: Files) -> float:
@@ -220,7 +253,7 @@ def against_serial(link: Link, files: Files) -> float:
 def shares(link: Link, *, late_seconds: float) -> float:
     """The share of a client whose twin began ``late_seconds`` later, from the time when both have settled."""
     part = plan(10_240 * MEBI, None)
-    clients = [_endless(Tuned(part_bytes=part), part) for _ in range(2)]
+    clients = [_endless(Tuned(), part, 1_000 * link.capacity) for _ in range(2)]
     simulation = Simulation(replace(link, clone=False), clients, starts=(0.0, late_seconds))
     simulation.run(limit_seconds=late_seconds + 60)
     before = [client.bytes_acked for client in clients]
@@ -233,20 +266,14 @@ def against_others(rows: list[Row]) -> dict[str, list[float]]:
     """Time of each fixed policy of others ÷ ours; the entry "best of them" is the best for each link and workload."""
     ratios: dict[str, list[float]] = {name: [] for name in (*OTHERS, "best of them")}
     for row in rows:
-        limit = PATIENCE * row.best[0]
-        ours = limit if row.ours is None else row.ours.seconds
-        times = []
-        for name, (slots, mib) in OTHERS.items():
-            outcome = run_static(
-                row.link, WORKLOADS[row.workload], slots=slots, part_bytes=mib * MEBI, limit_seconds=limit
-            )
-            times.append(limit if outcome is None else outcome.seconds)
-            ratios[name].append(times[-1] / ours)
-        ratios["best of them"].append(min(times) / ours)
+        ours = PATIENCE * row.best[0] if row.ours is None else row.ours.seconds
+        for name, seconds in row.others.items():
+            ratios[name].append(seconds / ours)
+        ratios["best of them"].append(min(row.others.values()) / ours)
     return ratios
 
 
-def figures(rows: list[Row], of: list[Link]) -> list[_report.Figure]:
+def figures(rows: list[Row], of: list[Link], *, jobs: int = 1) -> list[_report.Figure]:
     """The table of what must be reached."""
     figure = _report.Figure
     kinds: dict[str, list[float]] = {}
@@ -274,7 +301,8 @@ def figures(rows: list[Row], of: list[Link]) -> list[_report.Figure]:
         table.append(figure(name="  the same, median", value=statistics.median(kinds["penalised"]), unit="x"))
         if huge:
             table.append(figure(name="  the same, 10 GiB, worst", value=min(huge), unit="x"))
-    mixed = [row.ratio for row in measure([link for link in of if link.name.endswith(" 1")], {"mixed": MIXED})]
+    first = [link for link in of if link.name.endswith(" 1")]
+    mixed = [row.ratio for row in measure(first, {"mixed": MIXED}, jobs=jobs)]
     table.append(figure(name="mixed files, best static / ours, median", value=statistics.median(mixed), unit="x"))
     table.append(figure(name="  the same, worst", value=min(mixed), unit="x"))
     single = [link for link in of if link.name.startswith("single")]
@@ -325,6 +353,7 @@ def figures(rows: list[Row], of: list[Link]) -> list[_report.Figure]:
 def main() -> None:
     parser = _report.arguments(__doc__ or "")
     parser.add_argument("--seed", type=int, default=1, help="draw other links (default 1)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="use N processes (default 1)")
     parser.add_argument("--worst", type=int, default=10, metavar="N", help="list the N worst rows (default 10)")
     parser.add_argument("--trace", metavar="LINK", help="print the decisions on one link, for each workload")
     options = parser.parse_args()
@@ -332,8 +361,8 @@ def main() -> None:
     if options.trace:
         print_trace([link for link in chosen if link.name == options.trace])
         return
-    rows = measure(chosen, WORKLOADS)
-    table = figures(rows, chosen)
+    rows = measure(chosen, WORKLOADS, jobs=options.jobs)
+    table = figures(rows, chosen, jobs=options.jobs)
     worst = sorted(rows, key=lambda row: row.ratio)[: options.worst]
     note = "\n".join(f"{row.ratio:.3f} {describe(row)}" for row in worst)
     _report.publish(table, as_json=options.json, note=note, links=str(len(chosen)), seed=str(options.seed))

@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 from cosxfer.arguments import is_count
 from cosxfer.config import ClientConfig
 from cosxfer.cos.endpoint import with_bucket
-from cosxfer.tuning import CEILING_SECONDS, MAX_LEVEL, Learned
+from cosxfer.tuning_rules import CEILING_SECONDS, MAX_LEVEL, Learned
 
 logger = logging.getLogger("cosxfer")
 

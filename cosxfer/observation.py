@@ -29,7 +29,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
-from cosxfer.tuning import MAX_LEVEL, REQUEST_WORK_BYTES
+from cosxfer.tuning_rules import MAX_LEVEL, REQUEST_WORK_BYTES
 
 Wall: TypeAlias = Literal["", "user", "memory", "rate", "connections"]
 

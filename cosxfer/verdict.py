@@ -28,7 +28,7 @@ from typing import Literal, TypeAlias
 from cosxfer.figures import counted, human_bytes, human_rate
 from cosxfer.models import BoundBy, Verdict
 from cosxfer.observation import BUSY_CORES, Band, Totals
-from cosxfer.tuning import MAX_LEVEL, elasticity
+from cosxfer.tuning_rules import MAX_LEVEL, elasticity
 
 FLAT = 0.5
 """An elasticity below this is a plateau: twice the requests bring less than 41 %. The tuner stops below 0.32."""

@@ -35,6 +35,8 @@ LEVELS = {
     "cosxfer.planning": 2,
     "cosxfer.retry": 2,
     "cosxfer.tuning": 2,
+    "cosxfer.tuning_bounds": 2,
+    "cosxfer.tuning_rules": 2,
     "cosxfer.walls": 2,
     "cosxfer.verdict": 2,
     "cosxfer.transport": 3,

@@ -27,7 +27,8 @@ from cosxfer.planning import LinkKnowledge
 from cosxfer.threads import in_thread
 from cosxfer.trace import Trace
 from cosxfer.transport.base import Transport, unacknowledged_bytes
-from cosxfer.tuning import MAX_LEVEL, Decision, Learned, Tuner
+from cosxfer.tuning import Tuner
+from cosxfer.tuning_rules import MAX_LEVEL, Decision, Learned
 from cosxfer.verdict import Facts, judge
 from cosxfer.walls import walls
 

@@ -27,7 +27,7 @@ from cosxfer.endpoint_memory import (
     endpoint_key,
     state_directory,
 )
-from cosxfer.tuning import CEILING_SECONDS, Learned
+from cosxfer.tuning_rules import CEILING_SECONDS, Learned
 from tests.unit.unprivileged import reachable_by_others, run_unprivileged
 
 HERE, THERE = "https://{bucket}.cos.ap-guangzhou.myqcloud.com", "http://127.0.0.1:9000"
@@ -313,7 +313,7 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from cosxfer.endpoint_memory import EndpointMemory
-from cosxfer.tuning import Learned
+from cosxfer.tuning_rules import Learned
 resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
 EndpointMemory(Path(sys.argv[1])).remember("http://other", Learned(level=1, stream_bytes_per_second=1.0))
 """
@@ -359,7 +359,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from cosxfer.endpoint_memory import EndpointMemory
-from cosxfer.tuning import Learned
+from cosxfer.tuning_rules import Learned
 memory = EndpointMemory(Path(sys.argv[1]))
 for round in range(200):
     memory.remember(f"http://{sys.argv[2]}", Learned(level=1 + round, stream_bytes_per_second=1.0))

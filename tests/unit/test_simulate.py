@@ -12,7 +12,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
 
 from _links import KINDS, MEBI, MIXED, WORKLOADS, items, links
-from _network import Fixed, Item, Link, SimulatedClient, Simulation
+from _network import Link, Simulation
+from _simulated_client import Fixed, Item, SimulatedClient
 from simulate import Tuned, against_serial, best_static, run_static, run_tuned, shares
 
 MB = 1e6
@@ -33,14 +34,14 @@ def run(link: Link, slots: int, of: list[Item]) -> tuple[Simulation, SimulatedCl
 def test_each_byte_and_each_request_is_sent_once_apart_from_cancelled_ones(
     link: Link, files: tuple[tuple[int, int], ...]
 ) -> None:
-    client = SimulatedClient(Tuned(part_bytes=2 * MEBI), items(files, lambda size: 2 * MEBI))
+    client = SimulatedClient(Tuned(), items(files, lambda size: 2 * MEBI))
     simulation = Simulation(link, [client])
     assert simulation.run(limit_seconds=1e6) is client
     assert client.bytes_acked == pytest.approx(client.total_bytes + client.wasted, rel=1e-6)
     assert client.total_bytes == sum(size * count for size, count in files)
     assert (client.in_flight, client.requests_left) == (0, 0)
     assert client.bytes_in_flight == 0
-    assert not client.queue
+    assert not client.waiting
 
 
 @pytest.mark.parametrize("link", links(6, share=0.05), ids=lambda link: link.name)
@@ -82,6 +83,39 @@ def test_a_penalty_strikes_beyond_its_number_of_connections_alone() -> None:
     assert struck > 10 * free
 
 
+def test_a_penalty_starts_after_its_onset_and_ends_after_its_time() -> None:
+    link = replace(CAPPED, penalty_beyond=10, penalty_onset_seconds=2.0, penalty_seconds=3.0)
+    short, long = [Item(request_bytes=4 * MEBI, count=70)], [Item(request_bytes=4 * MEBI, count=400)]
+    unpunished = replace(CAPPED, penalty_beyond=0)
+    assert run(link, 20, short)[1].finished_at == run(unpunished, 20, short)[1].finished_at
+    assert (run(link, 20, long)[1].finished_at or 0) > 5 * (run(unpunished, 20, long)[1].finished_at or 0)
+
+
+def test_a_file_in_parts_takes_an_initiate_and_a_complete_more() -> None:
+    of = [Item(request_bytes=MEBI, count=50)]
+    seconds = []
+    for multipart in (False, True):
+        client = SimulatedClient(Fixed(slots=1), of, multipart=multipart)
+        Simulation(replace(PLAIN, connection_rate=10 * MB, server_seconds=0.3), [client]).run()
+        seconds.append(client.finished_at or 0)
+    assert seconds[1] - seconds[0] == pytest.approx(2 * 0.32, abs=0.01)
+
+
+def test_at_the_end_of_a_full_link_the_last_responses_are_waited_for() -> None:
+    of = [Item(request_bytes=16 * MEBI, count=8)]
+    _, client = run(replace(PLAIN, server_seconds=0.5), 8, of)
+    assert 0.2 < (client.finished_at or 0) - 8 * 16 * MEBI / PLAIN.capacity < 0.6
+
+
+def test_transfers_of_different_sizes_take_turns_for_slots() -> None:
+    client = SimulatedClient(
+        Fixed(slots=4), [Item(request_bytes=8 * MEBI, count=20), Item(request_bytes=MEBI, count=2)]
+    )
+    assert [size // MEBI for size, _ in client.take()] == [8, 1, 8, 1]
+    client.release(8 * MEBI)
+    assert [size // MEBI for size, _ in client.take()] == [8]
+
+
 def test_two_runs_are_equal_to_the_last_bit() -> None:
     for link in links(7, share=0.05):
         assert run_tuned(link, WORKLOADS["100 MiB"]) == run_tuned(link, WORKLOADS["100 MiB"])
@@ -118,10 +152,13 @@ def test_ours_takes_at_most_a_quarter_longer_than_the_best_static_setting(link: 
     assert ours.refused <= 0.01 * ours.requests
 
 
-@pytest.mark.parametrize(("beyond", "least"), [(6, 0.45), (20, 0.5), (60, 0.8)])
-def test_a_silent_penalty_is_escaped_from(beyond: int, least: float) -> None:
-    """Below the seed, the small parts of an unknown link cost most: the best setting has few slots and large parts."""
-    link = replace(CAPPED, penalty_beyond=beyond)
+PENALTIES = [(6, 0.0, 0.4), (20, 0.0, 0.4), (60, 0.0, 0.5), (6, 3.0, 0.45), (20, 3.0, 0.4), (60, 3.0, 0.75)]
+
+
+@pytest.mark.parametrize(("beyond", "onset", "least"), PENALTIES)
+def test_a_silent_penalty_is_escaped_from(beyond: int, onset: float, least: float) -> None:
+    """A client that stayed penalised would reach a fiftieth. All these lie below what the link needs, or just above."""
+    link = replace(CAPPED, penalty_beyond=beyond, penalty_onset_seconds=onset)
     ours = run_tuned(link, WORKLOADS["10 GiB"])
     assert ours is not None
     assert best_static(link, WORKLOADS["10 GiB"])[0] / ours.seconds >= least

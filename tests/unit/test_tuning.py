@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cosxfer.tuning import (
+from cosxfer.tuning import Tuner
+from cosxfer.tuning_rules import (
     CEILING_SECONDS,
     DEAD_BAND_SECONDS,
     MAX_LEVEL,
+    NEAR_SEED_LEVEL,
     SEED_LEVEL,
     Decision,
     Learned,
-    Tuner,
     elasticity,
     price,
 )
@@ -34,6 +35,7 @@ class Plant:
         self.part_bytes = part_bytes
         self.now = 100.0
         self.acked = 0.0
+        self.bytes_left = 1e15
         self.refused = 0
         self.retry_after = 0.0
         self.most_in_flight = MAX_LEVEL
@@ -49,6 +51,9 @@ class Plant:
             bytes_acked=self.acked,
             requests_done=self.acked // self.part_bytes,
             in_flight=self.in_flight,
+            bytes_in_flight=self.in_flight * self.part_bytes,
+            bytes_left=self.bytes_left,
+            requests_left=self.bytes_left / self.part_bytes,
             refused=self.refused,
             retry_after_seconds=self.retry_after,
         )
@@ -171,7 +176,7 @@ def penalised(beyond: int, *, hold: float = 2.0) -> Callable[[int, float], float
 
 def test_a_collapse_cancels_requests_and_leaves_a_ceiling() -> None:
     plant = Plant(Tuner(), penalised(40))
-    plant.run(60)
+    plant.run(150)
     assert any(decision.abandon for _, decision in plant.decisions)
     assert 24 <= plant.mean_level(30) <= 40
     learned = plant.tuner.learned()
@@ -249,6 +254,82 @@ def test_decisions_depend_on_the_numbers_alone() -> None:
     first.run(30)
     second.run(30)
     assert first.decisions == second.decisions
+
+
+def first_look(latency: float) -> int:
+    decision = Tuner().observe(0.0, bytes_acked=0, requests_done=0, in_flight=0, latency_seconds=latency)
+    return decision.level
+
+
+def test_a_short_round_trip_needs_fewer_requests_at_the_start() -> None:
+    assert first_look(0.2) == first_look(0.0) == SEED_LEVEL
+    assert first_look(0.002) == NEAR_SEED_LEVEL < SEED_LEVEL
+
+
+@pytest.mark.parametrize(("parts", "opens_more"), [(100, False), (10_000, True)])
+def test_the_ramp_opens_no_connections_for_the_last_requests(parts: int, opens_more: bool) -> None:
+    plant = Plant(Tuner(), capped(1000))
+    plant.bytes_left = parts * PART
+    plant.run(1.0)
+    assert (plant.tuner.level > SEED_LEVEL) is opens_more
+
+
+@pytest.mark.parametrize(("seconds", "probes"), [(4.0, False), (400.0, True)])
+def test_a_transfer_that_ends_soon_is_not_probed(seconds: float, probes: bool) -> None:
+    plant = Plant(Tuner(), lambda level, now: 100 * MB)
+    plant.bytes_left = seconds * 100 * MB
+    plant.run(3.0)
+    assert any(decision.level < SEED_LEVEL for _, decision in plant.decisions) is probes
+
+
+def test_a_probe_costs_a_small_share_of_the_time_that_is_left() -> None:
+    """On a link that needs all of the requests, the first probe down loses goodput for a window."""
+    lowest = {}
+    for seconds in (10, 200):
+        plant = Plant(Tuner(), capped(64))
+        plant.bytes_left = seconds * 640 * MB
+        plant.run(4.0)
+        lowest[seconds] = min(decision.level for _, decision in plant.decisions)
+    assert lowest[200] <= SEED_LEVEL / 3
+    assert lowest[10] > SEED_LEVEL / 3
+
+
+def test_the_last_requests_start_together_if_fewer_were_worse() -> None:
+    plant = Plant(Tuner(), capped(20), part_bytes=4 * PART)
+    while not plant.observe().reason.startswith("hold"):
+        plant.run(TICK)
+    settled = plant.tuner.level
+    plant.bytes_left = 1.5 * settled * plant.part_bytes
+    decision = plant.observe()
+    assert decision.level == pytest.approx(1.5 * settled, abs=1)
+    assert "together" in decision.reason
+
+
+def test_the_level_at_which_a_penalty_ended_is_the_ceiling() -> None:
+    plant = Plant(Tuner(), penalised(40))
+    while plant.observe().reason != "recovered from the collapse":
+        plant.run(TICK)
+        assert plant.now < 200
+    learned = plant.tuner.learned()
+    assert learned is not None
+    assert learned.ceiling == plant.tuner.level <= 40
+
+
+def test_requests_that_could_not_be_cancelled_at_once_are_asked_for_again() -> None:
+    """Some had not begun when the level fell: they are still beyond it at the next look."""
+    plant = Plant(Tuner(), lambda level, now: 1 * MB)
+    plant.run(0.1)
+    while not plant.observe().abandon:
+        plant.run(TICK)
+    level = plant.tuner.level
+    still = plant.tuner.observe(
+        plant.now + TICK, bytes_acked=plant.acked, requests_done=0, in_flight=level + 1, bytes_in_flight=PART
+    )
+    assert still.abandon
+    done = plant.tuner.observe(
+        plant.now + 2 * TICK, bytes_acked=plant.acked, requests_done=0, in_flight=level, bytes_in_flight=PART
+    )
+    assert not done.abandon
 
 
 def test_elasticity_and_price() -> None:

@@ -20,7 +20,8 @@ from cosxfer.limits import MIB
 from cosxfer.observation import Observation, Totals
 from cosxfer.ops.traffic import Traffic
 from cosxfer.transport.base import Transport
-from cosxfer.tuning import SEED_LEVEL, Learned
+from cosxfer.transport.native_pool import ConnectionLimits
+from cosxfer.tuning_rules import SEED_LEVEL, Learned
 
 ADDRESS = ObjectAddress("examplebucket-1250000000", "k", None)
 
@@ -80,13 +81,20 @@ def with_bench(test: Callable[[Bench], Awaitable[None]], settings: ClientConfig)
     asyncio.run(main())
 
 
+def http2_connections(level: int) -> int:
+    """Connections of HTTP/2 at this level."""
+    limits = ConnectionLimits()
+    limits.resize(level)
+    return limits.http2
+
+
 def test_a_client_starts_from_the_seed_and_runs_some_tasks_more() -> None:
     async def test(bench: Bench) -> None:
         limiter = bench.limiter
         assert (limiter.slots, limiter.tasks) == (SEED_LEVEL, tasks_for(SEED_LEVEL))
         assert limiter.max_demand == DEMAND * SEED_LEVEL
         assert limiter.max_bytes == 192 * MIB
-        assert limiter.connections.http2 == SEED_LEVEL
+        assert limiter.connections.http2 == http2_connections(SEED_LEVEL)
         assert limiter.link is not None
         assert limiter.link.slots == SEED_LEVEL
 
@@ -113,16 +121,14 @@ def test_a_rising_goodput_raises_the_level_and_the_limits_follow() -> None:
         share = bench.limiter.share(256, usual=256)
         for _ in range(SEED_LEVEL):
             await share.acquire(MIB, 0)
-        sent = 8 * MIB
         for _ in range(10):
-            await bench.tick(sent=sent)
-            sent = sent * 3 // 2
+            await bench.tick(sent=bench.limiter.in_flight * MIB)
             while bench.limiter.in_flight < bench.limiter.slots:
                 await share.acquire(MIB, 0)
         level = bench.limiter.slots
         assert level > SEED_LEVEL
         assert bench.limiter.tasks == tasks_for(level)
-        assert bench.limiter.connections.http2 > SEED_LEVEL
+        assert bench.limiter.connections.http2 > http2_connections(SEED_LEVEL)
 
     with_bench(test, config())
 

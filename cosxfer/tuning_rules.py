@@ -1,0 +1,169 @@
+"""The numbers of the controller in `tuning.py`, its records, and how it compares two levels. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+SEED_LEVEL = 64
+"""Where a client starts that knows nothing of its endpoint."""
+NEAR_SEED_LEVEL = 32
+"""The same, if a request without a body takes less than `NEAR_SECONDS`."""
+NEAR_SECONDS = 0.01
+MAX_LEVEL = 256
+FIRST_WINDOW_BYTES = 14_600
+"""What a new connection sends in its first round trip."""
+COLD_TRIPS = 20
+"""Round trips until a new connection pays: handshake and slow start."""
+FINISH_SHARE = 2
+"""The last requests start together when so many times the level are left."""
+OTHER_SIZE = 3
+OTHER_SECONDS = 1.0
+"""If the mean size of the requests in flight has changed by this factor for so long, the work is another one."""
+UNKNOWN_SECONDS = 100.0
+"""What is taken for the time left if it is not known."""
+RAMP_SHARE = 0.03
+"""A window of the ramp lasts at least this share of the time that is left."""
+RAMP_TRUST = 0.6
+"""What a window of the ramp counts for in the best goodput: it is short, and new connections send in bursts."""
+PROBE_COST = 0.05
+"""The share of the time left that a probe may cost if it fails altogether."""
+RAMP_ROUNDS = 4
+"""With fewer requests left for each slot, the ramp opens no more connections."""
+SLOW_SECONDS = 5.0
+"""If the requests in flight need longer than this, the ramp goes no further: fewer are tried first."""
+WASTED_SHARE = 0.02
+"""The share of the work left that cancelled requests may have sent in vain."""
+RAMP_TRIPS = 10
+"""With fewer round trips left, the ramp opens no more connections."""
+CLEAR_ELASTICITY = 0.5
+FIRST_STEP = 4.0
+"""The first probe after the ramp goes down by this: if few requests are enough, it is found at once."""
+UP_SECONDS = 1.5
+DOWN_SECONDS = 6.0
+MORE_DOWN_SECONDS = 20.0
+"""With less time left, a probe up or down costs more than it can bring."""
+REQUEST_WORK_BYTES = 64 * 1024
+"""What a finished request counts for beside its bytes."""
+
+RAMP_WINDOW_SECONDS = 0.1
+RAMP_LONGEST_SECONDS = 0.2
+RAMP_GAIN = 1.1
+UNHURRIED_SECONDS = 15.0
+"""With more time left, the ramp waits until the goodput of a level is steady before it doubles."""
+RAMP_FLAT_WINDOWS = 2
+"""Windows without a gain that end the ramp: the first may end before new connections have brought anything."""
+WINDOW_SECONDS = 0.6
+SETTLE_SECONDS = 0.2
+FIRST_HOLD_SECONDS = 10.0
+LONGEST_HOLD_SECONDS = 80.0
+STALE_SECONDS = 3.0
+"""If requests beyond a lower level took longer than this to end, the link may be another one than before."""
+LASTING_CHANGE = 0.25
+"""A goodput that differs by this much from the held level's, in two windows, ends the hold."""
+SMALLEST_STEP = 1.15
+"""Levels closer than this are not told apart."""
+
+LEAST_PRICE = 0.06
+PRICE_PER_SLOT = 1 / 800
+LARGEST_PRICE = 0.8
+
+BUSY_SHARE = 0.85
+"""A window counts only if at least this share of the level was in flight."""
+
+FRESH = 3
+"""Requests beyond a lower level are cancelled if those in flight have this many times the bytes that were ever sent:
+little is lost, and a slow line would need long to end them."""
+SHORT_DRAIN_SECONDS = 3.0
+"""Requests that end within this time are never cancelled for that reason."""
+
+DRAIN_SECONDS = 1.0
+LONG_DRAIN_SECONDS = 15.0
+"""Until the first hold, requests beyond the level are cancelled if they need longer than this."""
+ENDLESS_SHARE = 0.25
+"""Requests beyond the level are cancelled if goodput falls below this share of the best while they end."""
+
+COLLAPSE_SHARE = 0.15
+BACK_SHARE = 0.5
+"""Goodput is back if it is at least this share of what so many requests had before."""
+COLLAPSE_WINDOWS = 2
+COLLAPSE_SECONDS = 1.0
+"""The windows of the ramp are short: a client that has no CPU for a moment looks like a collapse in two of them."""
+LIFT = 1.5
+RECOVERY = 2.0
+"""Goodput so many times that of the collapse shows that the number of requests was its cause."""
+ENDURED_SECONDS = 6.0
+"""A level that was held for so long without a collapse is safe."""
+RISK_SECONDS = 60.0
+"""With less time left, the ceiling does not rise."""
+CEILING_SECONDS = 600.0
+CEILING_REST_SECONDS = 30.0
+"""How long a first ceiling stays where it is; after that it rises at the end of each hold."""
+PLAUSIBLE_CEILING = 16
+"""A lower ceiling rises in larger steps: few networks punish so few connections, but rivals squeeze a small client."""
+CAREFUL_STEP = 1.4
+"""The largest step upwards below a ceiling."""
+FIRST_PATIENCE_SECONDS = 6.0
+PATIENCE_SECONDS = 6.0
+PATIENT_SECONDS = 300.0
+"""With more time left, the first probe down stays as long: the client may have been penalised from the start."""
+"""How long a collapsed client waits at a level for its goodput: a penalty may outlast its cause."""
+
+BACK_OFF = 0.7
+SMALLEST_BACK_OFF = 0.25
+DEAD_BAND_SECONDS = 0.5
+FEW_REFUSALS = 0.02
+"""A smaller share of refusals means that the level is hardly above what the server allows."""
+REFUSAL_MEMORY_SECONDS = 30.0
+"""The level that was refused is a ceiling for so long; then it rises slowly."""
+QUIET_SECONDS = 3.0
+"""Without a refusal for so long, the level rises again after a back-off."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What to do until the next observation."""
+
+    level: int
+    """How many requests may be in flight."""
+    reason: str
+    """Why, in words, for the trace."""
+    hold_until: float = 0.0
+    """No request starts before this time (Retry-After)."""
+    abandon: bool = False
+    """Cancel the youngest requests beyond the level and send them again: they would take too long to end."""
+    changed: bool = False
+    """Whether the level differs from the last decision's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learned:
+    """What a client knows of an endpoint: the next one starts from it."""
+
+    level: int
+    stream_bytes_per_second: float
+    """Goodput of one request in flight, for the part size."""
+    ceiling: int | None = None
+    """The level must stay at or below it, because more collapsed."""
+
+
+def price(level: int) -> float:
+    """The elasticity of goodput that the slots up to ``level`` must bring."""
+    return min(LARGEST_PRICE, max(LEAST_PRICE, level * PRICE_PER_SLOT))
+
+
+def elasticity(goodput: float, level: float, base_goodput: float, base_level: float) -> float:
+    """How goodput follows the level between two of them: 1 is in proportion, 0 not at all."""
+    if goodput <= 0 or base_goodput <= 0:
+        return 0.0 if goodput <= base_goodput else math.inf
+    return math.log(goodput / base_goodput) / math.log(level / base_level)
+
+
+class Window:
+    """Counters since a moment, and the mean of the requests in flight."""
+
+    def __init__(self, now: float, work: float, requests: float) -> None:
+        self.start = now
+        self.work = work
+        self.requests = requests
+        self.slot_seconds = 0.0
