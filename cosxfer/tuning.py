@@ -71,29 +71,26 @@ class Tuner:
         self._latency = 0.0
         self._last = 0.0
         self._window: Window | None = None
-        self._settled_at = 0.0
-        self._moved_at = 0.0
+        self._settled_at = self._moved_at = 0.0
         self._draining = False
         self._drain: Window | None = None
         # Ramp and search.
         self._ramp_goodput: float | None = None
         self._flat_windows = 0
-        self._window_goodput = 0.0
-        self._ramp_waits_until = 0.0
+        self._window_goodput = self._ramp_waits_until = 0.0
         self._base = self.level
         self._base_goodput = 0.0
         self._up = False
         self._worse_above: int | None = None
         self._worse_below: int | None = None
         self._step = 2.0
-        self._probed_down = False
-        self._patient_until = 0.0
+        self._probed_down, self._patient_until = False, 0.0
         self._hold_seconds = rule.FIRST_HOLD_SECONDS
         self._hold_ends = 0.0
         self._hold_began = math.inf
         self._endured = 0
         self._safe_level = 1
-        self._slower_at = -math.inf
+        self._slower_at = self._last_refusal = -math.inf
         self._held = False
         self._strange = 0
         # Collapse.
@@ -114,11 +111,8 @@ class Tuner:
         self._request_bytes = 0.0
         self._other_since: float | None = None
         # Refusals.
-        self._refused = 0.0
-        self._refused_mark = 0.0
-        self._dead_until = 0.0
-        self._hold_until = 0.0
-        self._last_refusal = -math.inf
+        self._refused = self._refused_mark = 0.0
+        self._dead_until = self._hold_until = 0.0
         self._refusal_mark: Window | None = None
         self._service_seconds = math.inf
         self._refusal_level: int | None = None
@@ -292,8 +286,13 @@ class Tuner:
             return trip
         window = min(self._goodput * trip / level, self._request_bytes)
         rounds = 2 + math.log2(max(1.0, window / rule.FIRST_WINDOW_BYTES))
+        return max(trip, rounds * self._trip())
+
+    def _trip(self) -> float:
+        """The round trip of a connection that is open."""
+        trip = self._round_trip or 0.0
         # Without an earlier request, the first byte took a handshake too: about two round trips more.
-        return max(trip, rounds * (min(trip, self._latency) or trip / 3))
+        return min(trip, self._latency) or trip / 3
 
     # --- decisions ---
 
@@ -351,7 +350,8 @@ class Tuner:
         if rises and (soon or self._requests_left < rule.RAMP_ROUNDS * self.level):
             self._reason = "ramp: the last requests are left to the connections that are open"
             return
-        slow = self.level * self._request_bytes > rule.SLOW_SECONDS * goodput
+        warm = now - (self._started or now) > rule.RAMP_TRIPS * self._trip()
+        slow = warm and self.level * self._request_bytes > rule.SLOW_SECONDS * goodput
         if slow:
             self._flat_windows = rule.RAMP_FLAT_WINDOWS
         elif rises and self._bounds.clamp(2 * self.level) > self.level:
@@ -388,7 +388,7 @@ class Tuner:
             if self._worse_above is not None:
                 level = min(level, round(math.sqrt(base * self._worse_above)))
         else:
-            cancels = self._fresh and self._is_cheap(self._acked)
+            cancels = self._fresh and self._is_cheap(self._acked * (1 - 1 / self._step))
             drain = 0.0 if cancels else base * self._request_bytes / max(1.0, self._base_goodput)
             seconds = self._length() + min(drain, rule.LONG_DRAIN_SECONDS)
             affordable = rule.PROBE_COST * self._seconds_left(self._base_goodput) / seconds
@@ -514,7 +514,7 @@ class Tuner:
     def _give_way(self, now: float, goodput: float, collapsed_at: int) -> None:
         """Goodput has collapsed at this level: go to one that is known to be safe, at least to a quarter, and wait."""
         target = max(self._bounds.least, collapsed_at // 4, self._endured if self._endured < collapsed_at else 1)
-        self._phase, self._collapsed_at, self._abandon = "collapsed", collapsed_at, True
+        self._phase, self._collapsed_at, self._abandon, self._finishing = "collapsed", collapsed_at, True, False
         self._collapse_goodput, self._safe_level = goodput, target
         self._patience_ends = now + rule.FIRST_PATIENCE_SECONDS
         self._move(now, target, f"collapse: goodput below half of the best at {collapsed_at}")
