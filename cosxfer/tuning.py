@@ -28,7 +28,7 @@ small, or left out, if little time is left: a transfer of a second ends at the l
 3. **Collapse guard.** Some networks punish too many connections silently. If goodput stays far below the best for two
    windows, the level falls to one that was held for long, else to a quarter. It waits there, because a penalty may
    outlast its cause, and falls to a quarter again until goodput is what so many requests should have. If that is much
-   more than during the collapse, the level becomes a ceiling for ten minutes, which rises after a while if much time is
+   more than during the collapse, the level becomes a ceiling for ten minutes. After a rest it rises, if enough time is
    left. Otherwise the link itself has become slower: no ceiling, search again.
 4. **Back-off.** A refusal (503, SlowDown) or a time-out reduces the level at once by 0.7, but only once a dead band. If
    refusals go on after it, Little's law says how many slots the accepted requests keep busy. `Retry-After` becomes
@@ -531,11 +531,11 @@ class Tuner:
             if recovered:
                 # Fewer requests bring much more: it was their number, and this one is safe.
                 self._endured = self.level
-                safe = self.level == self._safe_level
-                self._bounds.after_collapse(now, self.level if safe else 2 * self.level)
+                ceiling = self.level if self.level == self._safe_level else 2 * self.level
+                self._bounds.after_collapse(now, ceiling, collapsed_at=self._collapsed_at)
                 self._search(now, up=True, step=2.0, reason="recovered from the collapse")
             elif again:
-                self._bounds.after_collapse(now, self._collapsed_at // 2)
+                self._bounds.after_collapse(now, self._collapsed_at // 2, collapsed_at=self._collapsed_at)
                 self._search(now, up=True, step=2.0, reason="collapsed again: try fewer requests")
             else:
                 self._slower_at = now
@@ -551,7 +551,7 @@ class Tuner:
         else:
             self._best, self._good, self._low_windows = goodput, {}, 0
             if now - self._slower_at < rule.RISK_SECONDS:
-                self._bounds.after_collapse(now, self._collapsed_at // 2)
+                self._bounds.after_collapse(now, self._collapsed_at // 2, collapsed_at=self._collapsed_at)
             self._slower_at = now
             self._phase, self._ramp_goodput = "ramp", None
             self._reason = "the link has changed: start again"

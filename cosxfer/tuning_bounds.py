@@ -20,6 +20,7 @@ class Bounds:
         self._until = 0.0 if ceiling is None else math.inf
         self._rises_at = 0.0
         self._rest_seconds = rule.CEILING_REST_SECONDS
+        self._collapsed_at = 0
         self._refused: int | None = None
         self._refusal_rises_at = 0.0
 
@@ -28,9 +29,10 @@ class Bounds:
         limits = [limit for limit in (self.ceiling, self.wall, self._refused) if limit is not None]
         return max(self.least, min([level, self.most, *limits]))
 
-    def after_collapse(self, now: float, level: int) -> None:
+    def after_collapse(self, now: float, level: int, *, collapsed_at: int) -> None:
         """Make ``level`` the ceiling. Each collapse doubles the time until it rises."""
         self.ceiling, self._until = max(1, level), now + rule.CEILING_SECONDS
+        self._collapsed_at = collapsed_at
         self._rises_at = now + self._rest_seconds
         self._rest_seconds *= 2
 
@@ -50,7 +52,12 @@ class Bounds:
             self._refusal_rises_at += rule.FIRST_HOLD_SECONDS
 
     def rise(self, now: float) -> None:
-        """Raise the ceiling after its rest. It may be wrong: another client's start looks like a penalty."""
+        """Raise the ceiling after its rest: half of the way to the level that collapsed, later beyond it.
+
+        It may be wrong: another client's start looks like a penalty.
+        """
         if self.ceiling is not None and now >= self._rises_at:
-            step = rule.CAREFUL_STEP if self.ceiling >= rule.PLAUSIBLE_CEILING else 2
-            self.ceiling = math.ceil(step * self.ceiling)
+            halfway = math.ceil(math.sqrt(self.ceiling * self._collapsed_at))
+            beyond = math.ceil(rule.CAREFUL_STEP * self.ceiling)
+            self.ceiling = halfway if halfway >= rule.SMALLEST_STEP * self.ceiling else beyond
+            self._rises_at = now + self._rest_seconds / 2

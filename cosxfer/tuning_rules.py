@@ -94,13 +94,11 @@ RECOVERY = 2.0
 """Goodput so many times that of the collapse shows that the number of requests was its cause."""
 ENDURED_SECONDS = 6.0
 """A level that was held for so long without a collapse is safe."""
-RISK_SECONDS = 60.0
+RISK_SECONDS = 30.0
 """With less time left, the ceiling does not rise."""
 CEILING_SECONDS = 600.0
-CEILING_REST_SECONDS = 30.0
+CEILING_REST_SECONDS = 8.0
 """How long a first ceiling stays where it is; after that it rises at the end of each hold."""
-PLAUSIBLE_CEILING = 16
-"""A lower ceiling rises in larger steps: few networks punish so few connections, but rivals squeeze a small client."""
 CAREFUL_STEP = 1.4
 """The largest step upwards below a ceiling."""
 FIRST_PATIENCE_SECONDS = 6.0
