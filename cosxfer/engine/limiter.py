@@ -24,6 +24,13 @@ RequestInFlight: TypeAlias = tuple[float, Callable[[], None]]
 """When a request began, and what gives it up: cancels it, to send it again later."""
 
 
+class Left(NamedTuple):
+    """What is still to send: requests that have not succeeded, and their bytes. Infinite if it is not known."""
+
+    requests: float
+    size: float
+
+
 class Limiter:
     """The limits of one client, which can change while transfers run. Used from its event loop.
 
@@ -65,6 +72,7 @@ class Limiter:
         self._on_more_tasks: Callable[[], None] | None = None
         self._on_busy: Callable[[], None] | None = None
         self._abandonable: dict[Share, Callable[[], Iterable[RequestInFlight]]] = {}
+        self._left: dict[Share, Callable[[], Left]] = {}
 
     @property
     def tasks(self) -> int:
@@ -100,6 +108,16 @@ class Limiter:
     def waiting(self) -> bool:
         """Whether a request waits for a slot or for memory."""
         return any(not entry.waiter.done() for entry in self._waiting)
+
+    @property
+    def left(self) -> Left:
+        """What the transfers that run have still to send."""
+        lefts = [left() for left in self._left.values()]
+        waiting = [entry.size for entry in self._waiting if entry.share is self.single and not entry.waiter.done()]
+        return Left(
+            sum((left.requests for left in lefts), self.single.in_flight + len(waiting)),
+            sum((left.size for left in lefts), self.single.bytes_in_flight + sum(waiting)),
+        )
 
     @property
     def memory_is_full(self) -> bool:
@@ -138,20 +156,21 @@ class Limiter:
             self._slots = slots
         if max_bytes is not None:
             self._max_bytes = max_bytes
+        more = False
         if max_demand is not None:
-            self.max_demand = max_demand
+            more, self.max_demand = self.max_demand is not None and max_demand > self.max_demand, max_demand
         self._serve()
         if tasks is not None:
-            more, self._tasks = tasks > self._tasks, tasks
-            if more and self._on_more_tasks is not None:
-                self._on_more_tasks()
+            more, self._tasks = more or tasks > self._tasks, tasks
+        if more and self._on_more_tasks is not None:
+            self._on_more_tasks()
 
     def when_busy(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` each time that a request starts while none is in flight."""
         self._on_busy = callback
 
     def when_more_tasks(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` when more tasks may run than before."""
+        """Call ``callback`` when more tasks may begin than before: more may run, or want more slots together."""
         self._on_more_tasks = callback
 
     def link_for(self, limit: int) -> LinkKnowledge | None:
@@ -216,6 +235,7 @@ class Limiter:
         self._bytes_in_flight += size
         self._bytes_held += held
         share.in_flight += 1
+        share.bytes_in_flight += size
         if self._in_flight == 1 and self._on_busy is not None:
             self._on_busy()
 
@@ -252,6 +272,7 @@ class Limiter:
         self._bytes_in_flight -= size
         self._bytes_held -= held
         share.in_flight -= 1
+        share.bytes_in_flight -= size
         self._serve()
 
 
@@ -308,6 +329,8 @@ class Share:
         self._extra = extra
         self.in_flight = 0
         """Requests of this transfer in flight."""
+        self.bytes_in_flight = 0
+        """The bytes that these send."""
 
     def __enter__(self) -> Share:
         self._limiter._grow(self._extra)
@@ -367,6 +390,13 @@ class Share:
             self._limiter._abandonable.pop(self, None)
         else:
             self._limiter._abandonable[self] = requests
+
+    def tell_left(self, left: Callable[[], Left] | None) -> None:
+        """Let `Limiter.left` ask ``left`` for what this transfer has still to send; None: no longer."""
+        if left is None:
+            self._limiter._left.pop(self, None)
+        else:
+            self._limiter._left[self] = left
 
     def release(self, size: int, held: int | None = None) -> None:
         """A request is no longer in flight."""

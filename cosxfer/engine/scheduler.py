@@ -8,6 +8,7 @@ stands.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from weakref import WeakMethod
 from cosxfer.address import ObjectAddress
 from cosxfer.config import ClientConfig, window_bytes
 from cosxfer.endpoint_memory import EndpointMemory, endpoint_key, state_directory
-from cosxfer.engine.limiter import Limiter
+from cosxfer.engine.limiter import Left, Limiter
 from cosxfer.models import Verdict
 from cosxfer.observation import Observation, Totals, Wall
 from cosxfer.ops.traffic import Traffic
@@ -96,6 +97,8 @@ class Scheduler:
         self._idle_ticks = 0
         self._look_is_due = False
         self._acked_bytes = 0
+        self._earlier_bytes = 0
+        """Acknowledged when nothing was in flight: of earlier transfers."""
         self._before = _Counters()
         limiter.resize(max_bytes=window_bytes(config.memory_budget_bytes))
         limiter.when_busy(_weakly(self._begin))
@@ -115,6 +118,7 @@ class Scheduler:
 
     def _begin(self) -> None:
         """A request starts, and none was in flight."""
+        self._earlier_bytes = self._acked_bytes
         if self._timer is not None:
             return
         now = self._clock()
@@ -175,6 +179,7 @@ class Scheduler:
             return
         self._acked_bytes = acked
         waiting = limiter.waiting or self._work_waits()
+        left = self._left()
         decision = self._tuner.observe(
             now,
             bytes_acked=self._acked_bytes,
@@ -182,11 +187,25 @@ class Scheduler:
             in_flight=limiter.in_flight,
             bytes_in_flight=limiter.bytes_in_flight,
             waiting=waiting,
+            requests_left=left.requests,
+            bytes_left=left.size,
+            latency_seconds=traffic.latency_seconds,
             refused=traffic.refused,
             retry_after_seconds=traffic.retry_after_seconds,
         )
         self._record(now, decision, waiting=waiting)
         self._obey(decision, now)
+
+    def _left(self) -> Left:
+        """What is left to send, as the tuner should see it.
+
+        A client that has sent one file after the other will go on: it is expected to send as much again. Without that,
+        it would never have the time for a probe.
+        """
+        if self._work_waits():
+            return Left(math.inf, math.inf)
+        left = self._limiter.left
+        return Left(left.requests, max(left.size, self._earlier_bytes))
 
     def _is_stale(self, now: float, acked: int) -> bool:
         """Whether the next look has to tell what happened.

@@ -185,6 +185,8 @@ class Session:
                         response = await send_followed(self.transport, outgoing, request.follower)
                     responded = True
                     self._accept(request, outgoing, response, began)
+                    if not request.body:
+                        self._shared.traffic.note_latency(time.monotonic() - began)
                     return response
                 except BaseException as failure:
                     _clean_up(failure, outgoing, sent, began=None if responded else began)

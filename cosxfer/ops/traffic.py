@@ -13,7 +13,15 @@ SMALL_BYTES = 256 * 1024
 class Traffic:
     """Counters of one client, which only grow, except for `sent_bytes`: a failed attempt takes its bytes back."""
 
-    __slots__ = ("on_refused", "refused", "requests_done", "retries", "retry_after_seconds", "sent_bytes")
+    __slots__ = (
+        "latency_seconds",
+        "on_refused",
+        "refused",
+        "requests_done",
+        "retries",
+        "retry_after_seconds",
+        "sent_bytes",
+    )
 
     def __init__(self) -> None:
         self.sent_bytes = 0
@@ -24,10 +32,16 @@ class Traffic:
         """Requests that the server throttled, or that timed out."""
         self.retry_after_seconds = 0.0
         """What the last refusal asked for; 0 if it asked for nothing."""
+        self.latency_seconds = 0.0
+        """The shortest time of a request without a body until now, opening its connection included; 0: none."""
         self.retries = 0
         """Requests that were sent again."""
         self.on_refused: Callable[[], None] | None = None
         """Called after each refusal."""
+
+    def note_latency(self, seconds: float) -> None:
+        """A request without a body took so long."""
+        self.latency_seconds = min(seconds, self.latency_seconds or seconds)
 
     def note_failure(self, error: CosxferError, *, asked_seconds: float) -> None:
         """Count ``error`` if it says that too many requests are in flight. The server asked for a pause so long."""

@@ -7,13 +7,14 @@ not sent again, and not read either.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from cosxfer.address import ObjectAddress
 from cosxfer.cos import requests
-from cosxfer.engine.limiter import Observed, Share
+from cosxfer.engine.limiter import Left, Observed, Share
 from cosxfer.engine.multipart.abort import Leaving, leave
 from cosxfer.engine.multipart.checkpoint import Checkpoint
 from cosxfer.engine.multipart.completion import Completion
@@ -28,6 +29,7 @@ from cosxfer.models import MultipartCompleteResult, Verdict
 from cosxfer.ops.multipart_init import multipart_init
 from cosxfer.ops.pages import all_parts
 from cosxfer.ops.session import Session
+from cosxfer.planning import StreamPlan
 from cosxfer.sources import SourceIdentity
 
 INITIATE_SECONDS = 5.0
@@ -150,13 +152,23 @@ class MultipartUpload:
     async def _send_and_complete(self) -> MultipartCompleteResult:
         checkpoint = self._checkpoint
         parts = self._source.parts(done=checkpoint.done, window=lambda: self._share.capacity)
-        await self._window.run(parts)
+        self._share.tell_left(self._left)
+        try:
+            await self._window.run(parts)
+        finally:
+            self._share.tell_left(None)
         if self._observed is not None:
             self._verdict = self._observed.judge(parts=len(checkpoint.done))
         crc64 = self._crc64()
         await self._source.check(checkpoint.hashed())
         checkpoint.begin_completion()
         return await self._completion(crc64).run(checkpoint.to_complete())
+
+    def _left(self) -> Left:
+        plan, checkpoint = self._source.plan, self._checkpoint
+        if isinstance(plan, StreamPlan):  # how many parts follow is seen at the end
+            return Left(math.inf, math.inf)
+        return Left(plan.count - len(checkpoint.done), plan.size - checkpoint.loaded)
 
     async def _guarded(self, work: Awaitable[MultipartCompleteResult]) -> MultipartCompleteResult:
         """Run ``work``; an error says what became of the parts."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cosxfer.engine.limiter import Limiter, Share
+from cosxfer.engine.limiter import Left, Limiter, Share
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -333,3 +333,31 @@ def test_waiters_without_an_event_loop_are_served_in_their_order() -> None:
     limiter.resize(slots=3)
     assert served == ["a", "b", "c", "d"]
     assert (limiter.in_flight, limiter.bytes_in_flight, limiter.waiting) == (3, 24, False)
+
+
+def test_more_tasks_may_begin_if_they_may_want_more_slots() -> None:
+    limiter = Limiter(tasks=3, slots=4, max_demand=4)
+    calls: list[int] = []
+    limiter.when_more_tasks(lambda: calls.append(limiter.max_demand or 0))
+    limiter.resize(slots=2, max_demand=2)
+    assert calls == []
+    limiter.resize(slots=8, max_demand=8)
+    assert calls == [8]
+    limiter.resize(tasks=4, max_demand=9)
+    assert calls == [8, 9]
+
+
+def test_what_is_left_counts_the_single_requests_that_wait() -> None:
+    limiter = Limiter(tasks=1, slots=1)
+    served: list[str] = []
+    limiter.single.queue(8, Recorder("a", served))
+    limiter.single.queue(5, Recorder("b", served))
+    other = limiter.share(1, usual=1)
+    other.queue(3, Recorder("c", served))
+    assert limiter.left == (2, 13)
+    other.tell_left(lambda: Left(4, 40))
+    assert limiter.left == (6, 53)
+    limiter.single.release(8)
+    assert limiter.left == (5, 45)
+    other.tell_left(None)
+    assert limiter.left == (1, 5)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cosxfer.address import ObjectAddress
 from cosxfer.config import ClientConfig
 from cosxfer.endpoint_memory import EndpointMemory, endpoint_key
-from cosxfer.engine.limiter import Limiter
+from cosxfer.engine.limiter import Left, Limiter
 from cosxfer.engine.scheduler import DEMAND, IDLE_TICKS, TICK_SECONDS, Scheduler, tasks_for
 from cosxfer.errors import ThrottledError
 from cosxfer.limits import MIB
@@ -21,7 +23,7 @@ from cosxfer.observation import Observation, Totals
 from cosxfer.ops.traffic import Traffic
 from cosxfer.transport.base import Transport
 from cosxfer.transport.native_pool import ConnectionLimits
-from cosxfer.tuning_rules import SEED_LEVEL, Learned
+from cosxfer.tuning_rules import SEED_LEVEL, Decision, Learned
 
 ADDRESS = ObjectAddress("examplebucket-1250000000", "k", None)
 
@@ -119,6 +121,7 @@ def test_numbers_are_walls(settings: dict[str, int], slots: int, tasks: int) -> 
 def test_a_rising_goodput_raises_the_level_and_the_limits_follow() -> None:
     async def test(bench: Bench) -> None:
         share = bench.limiter.share(256, usual=256)
+        share.tell_left(lambda: Left(math.inf, math.inf))
         for _ in range(SEED_LEVEL):
             await share.acquire(MIB, 0)
         for _ in range(10):
@@ -300,3 +303,36 @@ def test_a_transport_that_does_not_count_is_taken_at_its_word() -> None:
             await scheduler.aclose()
 
     asyncio.run(main())
+
+
+def test_the_tuner_learns_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(bench: Bench) -> None:
+        told: list[tuple[float, float]] = []
+        observe = bench.scheduler._tuner.observe
+
+        def recorded(now: float, **counters: Any) -> Decision:
+            told.append((counters["requests_left"], counters["bytes_left"]))
+            return observe(now, **counters)
+
+        monkeypatch.setattr(bench.scheduler._tuner, "observe", recorded)
+        share, single = bench.limiter.share(8, usual=8), bench.limiter.single
+        share.tell_left(lambda: Left(10, 10 * MIB))
+        await share.acquire(MIB)
+        await bench.tick(sent=MIB)
+        assert told[-1] == (10, 10 * MIB)
+        await single.acquire(5)
+        await bench.tick(sent=MIB)
+        assert told[-1] == (11, 10 * MIB + 5)
+        bench.tasks_wait = True  # nobody knows how large they are
+        await bench.tick(sent=MIB)
+        assert told[-1] == (math.inf, math.inf)
+        bench.tasks_wait = False
+        share.release(MIB)
+        share.tell_left(None)
+        single.release(5)
+        # The next transfer begins. As much as was sent before is expected.
+        await single.acquire(7)
+        await bench.tick(sent=MIB)
+        assert told[-1] == (1, 3 * MIB)
+
+    with_bench(test, config())
