@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from cosxfer.arguments import (
@@ -23,6 +22,7 @@ from cosxfer.arguments import (
 from cosxfer.binding import explains_arguments
 from cosxfer.errors import UsageError
 from cosxfer.limits import GIB, MAX_PART_BYTES, MIB, MIN_PART_BYTES
+from cosxfer.records import dataclass
 
 DEFAULT_ENDPOINT = "https://{bucket}.cos.{region}.myqcloud.com"
 

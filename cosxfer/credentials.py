@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
@@ -14,6 +14,7 @@ from cosxfer.binding import explains_arguments
 from cosxfer.errors import CosxferError, CredentialsError
 from cosxfer.foreign import clean_logger
 from cosxfer.limits import LAST_SECOND
+from cosxfer.records import dataclass
 from cosxfer.threads import in_thread
 
 logger = clean_logger("cosxfer")

@@ -21,13 +21,13 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from cosxfer.arguments import is_count
 from cosxfer.config import ClientConfig
 from cosxfer.cos.endpoint import with_bucket
+from cosxfer.records import dataclass
 from cosxfer.tuning_rules import CEILING_SECONDS, MAX_LEVEL, Learned
 
 logger = logging.getLogger("cosxfer")

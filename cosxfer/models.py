@@ -7,9 +7,10 @@ integer, or None if the server sent none.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, TypeAlias
 
+from cosxfer.records import dataclass
 from cosxfer.states import TaskChange, TaskState
 
 

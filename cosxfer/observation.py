@@ -26,9 +26,9 @@ are also kept by the band of the *level*: the tuner gives up slots that a cause 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
+from cosxfer.records import dataclass
 from cosxfer.tuning_rules import MAX_LEVEL, REQUEST_WORK_BYTES
 
 Wall: TypeAlias = Literal["", "user", "memory", "rate", "connections"]

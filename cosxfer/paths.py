@@ -11,9 +11,9 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 
 from cosxfer.foreign import shown_path
+from cosxfer.records import dataclass
 
 STEP_BYTES = 1000
 """Length of a step. PATH_MAX is 1,024 on some systems. No name exceeds 255 bytes, so each step has a ``/``."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from cosxfer.arguments import AUTO, NumberOrAuto, shown
 from cosxfer.config import DEFAULT_WINDOW_BYTES, check_part_size
 from cosxfer.errors import UsageError
 from cosxfer.limits import MAX_OBJECT_BYTES, MAX_PART_BYTES, MAX_PART_NUMBER, MIB, MIN_PART_BYTES
+from cosxfer.records import dataclass
 
 PREFERRED_PART_BYTES = 8 * MIB
 """Large enough to make the overhead of a request negligible, and small enough to make a retry cheap."""

@@ -7,9 +7,8 @@ whole client ends a storm of retries against a server that fails permanently (so
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from cosxfer.errors import ConnectError, CosxferError, ServerError, ThrottledError
+from cosxfer.records import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

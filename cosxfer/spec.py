@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pickle
 import ssl
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, Literal, TypeAlias, cast
 
 from cosxfer.arguments import check_flag, wrong_type
 from cosxfer.config import ClientConfig
 from cosxfer.credentials import Credentials, CredentialsProvider
 from cosxfer.errors import UsageError
+from cosxfer.records import dataclass
 
 CredentialsSource: TypeAlias = Literal["environment", "anonymous"] | Credentials | CredentialsProvider
 """The source of a client's keys: the environment of its process, none, the caller, or a function."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from cosxfer.errors import SourceError
 from cosxfer.foreign import shown_path
 from cosxfer.paths import better_reason, look_at, open_path
+from cosxfer.records import dataclass
 
 MAX_OPEN_FOLDERS = 16
 """Maximum number of open folders, besides the root."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+
+from cosxfer.records import dataclass
 
 SEED_LEVEL = 64
 """Where a client starts that knows nothing of its endpoint."""

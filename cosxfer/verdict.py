@@ -22,12 +22,12 @@ requests than the server allows had less goodput.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from cosxfer.figures import counted, human_bytes, human_rate
 from cosxfer.models import BoundBy, Verdict
 from cosxfer.observation import BUSY_CORES, Band, Totals
+from cosxfer.records import dataclass
 from cosxfer.tuning_rules import MAX_LEVEL, elasticity
 
 FLAT = 0.5

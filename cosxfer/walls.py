@@ -6,10 +6,9 @@ A number in the settings is a wall. ``"auto"`` is none: the scheduler chooses an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from cosxfer.arguments import NumberOrAuto, is_auto
 from cosxfer.config import MAX_CONCURRENCY, ClientConfig
+from cosxfer.records import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "cosxfer"
 
 LEVELS = {
     "cosxfer.address": 0,
+    "cosxfer.records": 0,
     "cosxfer.arguments": 0,
     "cosxfer.binding": 0,
     "cosxfer.errors": 0,

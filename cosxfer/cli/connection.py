@@ -6,7 +6,6 @@ import platform
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from cosxfer.client import Client
 from cosxfer.config import HttpVersion
 from cosxfer.errors import UploadError, UsageError
 from cosxfer.foreign import clean_logger
+from cosxfer.records import dataclass
 
 logger = clean_logger("cosxfer")
 

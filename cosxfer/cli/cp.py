@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import typer
@@ -22,6 +22,7 @@ from cosxfer.errors import UploadError, UsageError
 from cosxfer.figures import counted, human_bytes, human_rate
 from cosxfer.foreign import shown_path
 from cosxfer.models import BoundBy, UploadResult
+from cosxfer.records import dataclass
 
 VERDICT_SECONDS = 1.0
 """A shorter upload gets no line about what bounded it."""

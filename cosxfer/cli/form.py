@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from cosxfer.cli.form_page import render
@@ -16,6 +15,7 @@ from cosxfer.cos.policy import FILENAME
 from cosxfer.errors import UsageError
 from cosxfer.foreign import shorten
 from cosxfer.limits import MAX_PUT_BYTES
+from cosxfer.records import dataclass
 
 _DURATION = re.compile(r"(\d{1,9})([smhd]?)", re.ASCII)
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -7,9 +7,9 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from cosxfer.cli.output import printable, put, tell
+from cosxfer.records import dataclass
 
 RETRIES = "cosxfer.retry"
 """The logger of retries."""

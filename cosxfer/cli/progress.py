@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from rich.console import Console
@@ -27,6 +27,7 @@ from cosxfer.cli.notices import written_by
 from cosxfer.cli.output import printable, tell
 from cosxfer.figures import human_bytes, human_rate, human_time
 from cosxfer.models import Progress
+from cosxfer.records import dataclass
 
 LINE_SECONDS = 5.0
 """Time between two lines without a terminal, so that the log of a long upload stays short."""

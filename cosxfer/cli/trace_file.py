@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import IO, Any
 
 from cosxfer.errors import UsageError
 from cosxfer.foreign import foreign, shown_path
+from cosxfer.records import dataclass
 from cosxfer.trace import FORMAT, VERSION
 
 MAX_POINTS = 2000

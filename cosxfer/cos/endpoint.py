@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote, urlsplit
 
 from cosxfer.cos.identifiers import check_bucket, check_region
 from cosxfer.errors import UsageError
 from cosxfer.foreign import shorten
+from cosxfer.records import dataclass
 
 _USER = re.compile(r"//[^/]*@")
 _ONE_SLASH = re.compile(r"https?:(?!//)", re.IGNORECASE)

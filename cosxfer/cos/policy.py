@@ -11,7 +11,6 @@ import binascii
 import hmac
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha1
 from typing import Any, TypeAlias
@@ -22,6 +21,7 @@ from cosxfer.credentials import Credentials
 from cosxfer.errors import UsageError
 from cosxfer.foreign import shorten
 from cosxfer.limits import MAX_PUT_BYTES
+from cosxfer.records import dataclass
 
 Condition: TypeAlias = Mapping[str, str] | Sequence[str | int]
 """``{"acl": "private"}``, ``["eq", "$acl", "private"]``, ``["starts-with", "$key", "a/"]`` or

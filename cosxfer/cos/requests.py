@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol, TypeAlias, TypedDict, cast
 from urllib.parse import quote
 
@@ -27,6 +27,7 @@ from cosxfer.cos.responses import HttpResponse
 from cosxfer.errors import UsageError
 from cosxfer.foreign import shorten
 from cosxfer.limits import MAX_TRAFFIC_LIMIT_BITS, MIN_TRAFFIC_LIMIT_BITS
+from cosxfer.records import dataclass
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 

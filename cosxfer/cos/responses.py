@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import unquote
@@ -14,6 +14,7 @@ from cosxfer.cos.header_values import META_PREFIX
 from cosxfer.errors import AccessDeniedError, NotFoundError, ProtocolError, ServerError, ThrottledError
 from cosxfer.foreign import foreign, shorten
 from cosxfer.models import Identity, Result
+from cosxfer.records import dataclass
 
 _ADVICE = {
     "SignatureDoesNotMatch": "check the secret key",

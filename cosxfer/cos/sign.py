@@ -9,13 +9,13 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha1
 from urllib.parse import quote, unquote
 
 from cosxfer.credentials import Credentials
 from cosxfer.errors import UsageError
+from cosxfer.records import dataclass
 
 SIGNATURE_FIELDS = (
     "q-sign-algorithm",

@@ -13,7 +13,6 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 from weakref import WeakMethod
 
@@ -25,6 +24,7 @@ from cosxfer.models import Verdict
 from cosxfer.observation import Observation, Totals, Wall
 from cosxfer.ops.traffic import Traffic
 from cosxfer.planning import LinkKnowledge
+from cosxfer.records import dataclass
 from cosxfer.threads import in_thread
 from cosxfer.trace import Trace
 from cosxfer.transport.base import Transport, unacknowledged_bytes

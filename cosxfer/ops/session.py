@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from cosxfer.address import ObjectAddress
 from cosxfer.config import ClientConfig
@@ -22,6 +22,7 @@ from cosxfer.foreign import clean_causes, clean_logger
 from cosxfer.limits import MAX_CLOCK_SKEW_SECONDS
 from cosxfer.ops.attempt import send_followed
 from cosxfer.ops.traffic import SMALL_BYTES, Traffic
+from cosxfer.records import dataclass
 from cosxfer.retry import RetryBudget, RetryPolicy, asked_seconds, retry_delay
 from cosxfer.transport.base import Transport
 

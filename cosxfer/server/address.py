@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+
+from cosxfer.records import dataclass
 
 _COS_HOST = re.compile(r"([a-z\d-]+-\d+)\.cos(?:-internal)?\.[a-z\d.-]+", re.ASCII)
 _LOCAL_HOST = re.compile(r"([a-z\d-]+)\.localhost", re.ASCII)

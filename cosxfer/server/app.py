@@ -15,12 +15,13 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from cosxfer.cos.headers import decode_headers
 from cosxfer.credentials import Credentials
 from cosxfer.limits import GIB
+from cosxfer.records import dataclass
 from cosxfer.server import checks, cors
 from cosxfer.server.address import Address, locate
 from cosxfer.server.authentication import authenticate

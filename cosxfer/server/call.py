@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import formatdate
 from urllib.parse import quote
@@ -13,6 +12,7 @@ from urllib.parse import quote
 from cosxfer.cos import xml
 from cosxfer.cos.endpoint import PATH_SAFE
 from cosxfer.credentials import Credentials
+from cosxfer.records import dataclass
 from cosxfer.server import checks, encryption
 from cosxfer.server.body import Body
 from cosxfer.server.http import CosError, Request

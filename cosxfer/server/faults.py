@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from cosxfer.errors import UsageError
+from cosxfer.records import dataclass
 from cosxfer.server.routing import OPERATIONS
 
 ACTIONS = ("error", "reset", "stall", "delay", "truncate", "wrong_etag", "wrong_crc64", "no_crc64")

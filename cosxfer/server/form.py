@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TypeAlias
 from urllib.parse import unquote
 
 from cosxfer.limits import KIB
+from cosxfer.records import dataclass
 from cosxfer.server.http import CosError
 
 MAX_FIELDS_BYTES = 64 * KIB

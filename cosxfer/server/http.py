@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from cosxfer.cos import xml
 from cosxfer.cos.codes import CODES
 from cosxfer.cos.sign import folded
+from cosxfer.records import dataclass
 
 XML_TYPE = "application/xml"
 

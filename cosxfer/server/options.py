@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from cosxfer.cos.identifiers import check_bucket, check_region
 from cosxfer.credentials import Credentials
 from cosxfer.errors import CosxferError, UsageError
+from cosxfer.records import dataclass
 
 DEFAULT_BUCKET = "examplebucket-1250000000"
 DEFAULT_REGION = "ap-guangzhou"

@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cosxfer.credentials import Credentials
 from cosxfer.errors import UsageError
+from cosxfer.records import dataclass
 from cosxfer.server.app import Application
 from cosxfer.server.discard import DiscardApplication
 from cosxfer.server.faults import load_faults

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
+from cosxfer.records import dataclass
 from cosxfer.server.store.files import write_private
 
 NAMES = ("localhost", "*.localhost", "127.0.0.1", "::1")

@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -17,6 +16,7 @@ from cosxfer.engine.upload.options import FileUpload
 from cosxfer.errors import TaskTimeoutError
 from cosxfer.events import ProgressMeter
 from cosxfer.models import Progress, UploadResult
+from cosxfer.records import dataclass
 from cosxfer.tasks.dispatcher import Delivery, Dispatcher
 from cosxfer.tasks.leftovers import CLEAN_UP_SECONDS
 from cosxfer.tasks.record import Report, TaskRecord

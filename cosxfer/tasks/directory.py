@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from cosxfer.errors import SourceError
 from cosxfer.foreign import shown_path
 from cosxfer.patterns import Patterns, parse_patterns
+from cosxfer.records import dataclass
 from cosxfer.tree import Entry, walk
 
 logger = logging.getLogger("cosxfer")

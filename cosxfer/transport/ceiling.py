@@ -6,7 +6,7 @@ are used for a while. Then one more is tried. Each success allows more than the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from cosxfer.records import dataclass
 
 FIRST_BACK_OFF_SECONDS = 1.0
 MAX_BACK_OFF_SECONDS = 60.0

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import h11
 
@@ -18,6 +18,7 @@ from cosxfer.cos.headers import decode_headers
 from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.errors import ConnectError, ProtocolError, TransportError, TransportTimeoutError
+from cosxfer.records import dataclass
 from cosxfer.transport.base import MAX_RESPONSE_BYTES
 from cosxfer.transport.httpx_network import Stream, connect
 from cosxfer.transport.progress import NoiseError, Progress

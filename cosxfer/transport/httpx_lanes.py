@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import httpx
 
+from cosxfer.records import dataclass
 from cosxfer.transport.ceiling import Ceiling
 from cosxfer.transport.native_pool import IDLE_SECONDS, ConnectionLimits
 from cosxfer.transport.proxies import Proxy

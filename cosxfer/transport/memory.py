@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
+from cosxfer.records import dataclass
 from cosxfer.transport.request_body import body_views
 
 Handler = Callable[[HttpRequest, bytes], "HttpResponse | Awaitable[HttpResponse]"]

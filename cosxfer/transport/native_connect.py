@@ -7,12 +7,12 @@ import os
 import socket
 import ssl
 import time
-from dataclasses import dataclass
 
 from cosxfer._native import wire
 from cosxfer.cos.endpoint import host_and_port
 from cosxfer.errors import ConnectError
 from cosxfer.foreign import clean_logger
+from cosxfer.records import dataclass
 from cosxfer.transport.tcp import addresses, connect_any
 from cosxfer.transport.tls import no_tls, no_tls_message, not_trusted, refusal
 

@@ -9,11 +9,12 @@ If the server refuses more connections (`cosxfer.transport.ceiling`), requests w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import islice
 from typing import Generic, TypeVar
 from weakref import WeakMethod
 
+from cosxfer.records import dataclass
 from cosxfer.transport.ceiling import Ceiling
 
 HTTP2_CONNECTIONS = 8

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 from urllib.parse import urlsplit
 from urllib.request import (  # type: ignore[attr-defined] # typeshed lacks the last one
@@ -20,6 +20,7 @@ from urllib.request import (  # type: ignore[attr-defined] # typeshed lacks the 
 )
 
 from cosxfer.cos.endpoint import host_and_port
+from cosxfer.records import dataclass
 
 _PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 _PLACEHOLDER = re.compile(r"\{\w+\}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
 from cosxfer.address import ObjectAddress
 from cosxfer.engine.multipart.checkpoint import Checkpoint
@@ -11,6 +10,7 @@ from cosxfer.engine.multipart.completion import is_gone
 from cosxfer.errors import CosxferError, NotFoundError, SourceChangedError
 from cosxfer.ops.multipart_abort import multipart_abort
 from cosxfer.ops.session import Session
+from cosxfer.records import dataclass
 
 ABORT_SECONDS = 15.0
 """The time that a failed upload may take to delete its parts."""

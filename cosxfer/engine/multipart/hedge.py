@@ -25,10 +25,11 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Generic, NamedTuple, TypeVar
 
 from cosxfer.cos.requests import etag_may_be_md5
+from cosxfer.records import dataclass
 
 RECENT_PARTS = 50
 FEWEST_PARTS = 10

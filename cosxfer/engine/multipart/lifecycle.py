@@ -10,7 +10,6 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 
 from cosxfer.address import ObjectAddress
 from cosxfer.cos import requests
@@ -30,6 +29,7 @@ from cosxfer.ops.multipart_init import multipart_init
 from cosxfer.ops.pages import all_parts
 from cosxfer.ops.session import Session
 from cosxfer.planning import StreamPlan
+from cosxfer.records import dataclass
 from cosxfer.sources import SourceIdentity
 
 INITIATE_SECONDS = 5.0

@@ -7,11 +7,12 @@ reads a stream whose length need not be known.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Container, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from cosxfer.cos.requests import Body
 from cosxfer.planning import PartRange, Plan, StreamPlan
+from cosxfer.records import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar
 
 from cosxfer._native import hashing
@@ -25,6 +25,7 @@ from cosxfer.models import MultipartUploadResult, PutObjectResult
 from cosxfer.ops.mistakes import warn_if_path
 from cosxfer.ops.proof import check_crc64
 from cosxfer.planning import PartRange
+from cosxfer.records import dataclass
 from cosxfer.sources import FileSource
 from cosxfer.threads import Workers, in_thread
 

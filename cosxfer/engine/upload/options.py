@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from types import UnionType
 from typing import Any, Required, TypedDict, Union, cast, get_args, get_origin, get_type_hints
@@ -14,6 +14,7 @@ from cosxfer.cos.requests import ObjectHeaders
 from cosxfer.errors import UsageError
 from cosxfer.foreign import shorten
 from cosxfer.models import Progress, UploadResult
+from cosxfer.records import dataclass
 
 
 class FileCallbacks(TypedDict, total=False):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from cosxfer.address import ObjectAddress
 from cosxfer.engine.multipart.lifecycle import Outcome
 from cosxfer.models import PutObjectResult, UploadResult
+from cosxfer.records import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

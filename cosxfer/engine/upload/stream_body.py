@@ -7,7 +7,6 @@ import sys
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import IO, TypeAlias
 
@@ -17,6 +16,7 @@ from cosxfer.engine.upload.closing import close_in_thread
 from cosxfer.engine.upload.file_body import RAISED, FileBody, ReadableFile, nothing_yet, too_long
 from cosxfer.errors import CosxferError, SourceError, UsageError
 from cosxfer.limits import KIB, MIB
+from cosxfer.records import dataclass
 from cosxfer.threads import Workers, finished, in_thread
 
 BATCH_BYTES = 256 * KIB

@@ -7,8 +7,9 @@ entry. One look-up skips a common prefix, however many keys it has.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
+
+from cosxfer.records import dataclass
 
 Cursor = tuple[bytes, str]
 
