@@ -49,6 +49,8 @@ fi
 "$PYTHON" -c 'import sys; raise SystemExit(sys.version_info < (3, 11))' ||
     fail "Python 3.11 or later is needed; $PYTHON is $("$PYTHON" -V 2>&1). Set PYTHON=… to another one."
 
+sources=$(cat setup.py $(find src_ext -type f | sort) | cksum) # of the extension
+
 # -- Python packages ------------------------------------------------------------------------------------------------
 deps=$(cat pyproject.toml .ci/constraints.txt .ci/build_tools.py .ci/setup.sh | cksum)
 if [ ! -x $VENV/bin/python ] || [ "$(cat $VENV/.deps 2>/dev/null)" != "$deps" ]; then
@@ -60,14 +62,15 @@ if [ ! -x $VENV/bin/python ] || [ "$(cat $VENV/.deps 2>/dev/null)" != "$deps" ];
     pip="$VENV/bin/pip install -q --disable-pip-version-check --no-deps --no-build-isolation --use-pep517"
     $pip --require-hashes -r $VENV/build-tools.txt
     $pip --require-hashes -r .ci/constraints.txt
-    $pip -e .
+    rm -f $VENV/.extension
+    say "building the extension"
+    $pip -e . # it leaves the extension in cosxfer/_native
+    echo "$sources" >$VENV/.extension
     $VENV/bin/pip check --disable-pip-version-check >&2
     echo "$deps" >$VENV/.deps
-    rm -f $VENV/.extension
 fi
 
 # -- the extension --------------------------------------------------------------------------------------------------
-sources=$(cat setup.py $(find src_ext -type f | sort) | cksum)
 if [ "$(cat $VENV/.extension 2>/dev/null)" != "$sources" ]; then
     say "building the extension"
     $VENV/bin/python setup.py -q build_ext --inplace
