@@ -7,33 +7,34 @@ import asyncio
 from cosxfer.cos.requests import AttemptFollower, HttpRequest
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.errors import TransportTimeoutError
-from cosxfer.threads import settled
 from cosxfer.transport.base import Transport
 
 
 async def send_followed(transport: Transport, request: HttpRequest, follower: AttemptFollower) -> HttpResponse:
     """Send ``request`` once. If ``follower`` gives it up, this raises `TransportTimeoutError` with its reason.
 
-    The transport runs in a task of its own. If the caller's task were cancelled instead, that could not be told apart
-    from a cancellation by others. When this returns or raises, the transport has ended.
+    When this returns or raises, the transport has ended.
     """
-    # The reason, or None if the transport has ended by itself.
-    over: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+    task = asyncio.current_task()
+    assert task is not None
+    cancelled_before = task.cancelling()
+    given_up: str | None = None
 
-    def end(reason: str | None) -> None:
-        if not over.done():
-            over.set_result(reason)
+    def give_up(reason: str) -> None:
+        nonlocal given_up
+        if given_up is None:
+            given_up = reason
+            task.cancel()
 
-    sending = asyncio.ensure_future(transport.send(request))
-    sending.add_done_callback(lambda _: end(None))
-    follower.begins(end)
+    follower.begins(give_up)
     try:
-        reason = await over
-        if reason is not None:
-            raise TransportTimeoutError(f"{request.method} {request.url}: {reason}", url=request.url)
-        return await sending
+        return await transport.send(request)
+    except asyncio.CancelledError:
+        # As `asyncio.timeout` does: a cancellation by others, before or after ours, stays one.
+        if given_up is not None and task.cancelling() - 1 <= cancelled_before:
+            raise TransportTimeoutError(f"{request.method} {request.url}: {given_up}", url=request.url) from None
+        raise
     finally:
         follower.ends()
-        sending.cancel()
-        await settled(sending)
-        del sending  # its exception has a traceback with this frame: a cycle
+        if given_up is not None:
+            task.uncancel()

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import weakref
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import pytest
 
@@ -40,7 +41,7 @@ class Follower:
 
 
 class Hanging:
-    """A server that never responds. Ending a request takes it some turns of the loop."""
+    """A server that never responds. Ending a request takes some turns of the loop, however often it is cancelled."""
 
     def __init__(self) -> None:
         self.ended = False
@@ -49,8 +50,11 @@ class Hanging:
         try:
             await asyncio.Event().wait()
         finally:
-            for _ in range(5):
-                await asyncio.sleep(0)
+            left = 5
+            while left:
+                left -= 1
+                with suppress(asyncio.CancelledError):
+                    await asyncio.sleep(0)
             self.ended = True
         raise AssertionError
 
@@ -99,6 +103,22 @@ def test_an_attempt_that_is_given_up_is_a_timeout_with_the_reason_and_has_ended(
         assert caught.value.retryable
         assert (server.ended, follower.seen) == (True, ["begins", "ends"])
         assert not others()
+
+        # The task that sent it goes on, for example with the next attempt.
+        async def next_attempt() -> int:
+            with pytest.raises(TransportTimeoutError):
+                await send(Hanging(), follower)
+            async with asyncio.timeout(60):
+                await asyncio.sleep(0)
+            task = asyncio.current_task()
+            assert task is not None
+            return task.cancelling()
+
+        going_on = asyncio.ensure_future(next_attempt())
+        await turns()
+        assert follower.give_up is not None
+        follower.give_up("slow")
+        assert await going_on == 0
 
     asyncio.run(main())
 
