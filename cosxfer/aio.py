@@ -61,6 +61,7 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
         part_size: NumberOrAuto = AUTO,
         memory_budget_bytes: int = DEFAULT_MEMORY_BUDGET_BYTES,
         endpoint_memory: bool = True,
+        journal: str | os.PathLike[str] | None = AUTO,
         max_finished_tasks: int = 10_000,
         max_attempts: int = 5,
         connect_timeout_seconds: float = 10.0,
@@ -86,6 +87,7 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
             part_size=part_size,
             memory_budget_bytes=memory_budget_bytes,
             endpoint_memory=endpoint_memory,
+            journal=journal,
             max_finished_tasks=max_finished_tasks,
             max_attempts=max_attempts,
             connect_timeout_seconds=connect_timeout_seconds,
@@ -151,7 +153,7 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
             return  # closed, or never used
         if self._transfers.queue.idle:
             self._closed = True
-            self._transfers.queue.end_keeping(partial(_abandon, self._session, self._executor))
+            self._transfers.queue.end_keeping(partial(_abandon, self._session, self._executor, self._transfers.abandon))
         # Last, as it may raise.
         _warn(f"unclosed client {self!r}; use async with, or await aclose()", ResourceWarning, source=self)
 
@@ -167,7 +169,8 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
         return f"<{type(self).__name__} {self.config.endpoint!r}, region {self.config.region!r}>"
 
 
-def _abandon(session: Session, executor: Workers) -> None:
+def _abandon(session: Session, executor: Workers, abandon_transfers: Callable[[], None]) -> None:
+    abandon_transfers()
     abandon = getattr(session.transport, "abandon", None)
     if abandon is not None:
         abandon()

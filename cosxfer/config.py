@@ -74,6 +74,10 @@ class ClientConfig:
     endpoint_memory: bool = True
     """Whether the client starts from what earlier ones learned of its endpoint, and keeps what it learns. That is a
     small file in the user's state directory (``COSXFER_STATE_DIR``). It has no keys and no names of buckets."""
+    journal: str | os.PathLike[str] | None = AUTO
+    """Where the client keeps what unfinished uploads of files have done, so that the same call goes on after the
+    process has ended. ``"auto"``: in the user's state directory (``COSXFER_STATE_DIR``). Else a file, which several
+    processes may share. None: nowhere. It has no keys; it names buckets, objects and files (``docs/settings.md``)."""
     max_finished_tasks: int = 10_000
     """Finished tasks that stay in the task list. If there are more, the oldest leave the list."""
     max_attempts: int = 5
@@ -117,13 +121,14 @@ class ClientConfig:
         check_part_size(self.part_size)
         check_count(self.memory_budget_bytes, "memory_budget_bytes", minimum=MIN_MEMORY_BUDGET_BYTES, unit="bytes")
         check_flag(self.endpoint_memory, "endpoint_memory")
+        _check_file(self.journal, "journal", 'the path of a file, "auto", or None')
         check_count(self.max_finished_tasks, "max_finished_tasks")
         check_count(self.max_attempts, "max_attempts", minimum=1)
         for name in ("connect_timeout_seconds", "stall_timeout_seconds", "complete_timeout_seconds"):
             check_positive(getattr(self, name), name)
         check_flag(self.hedge, "hedge")
         check_positive(self.max_bytes_per_second, "max_bytes_per_second", optional=True)
-        _check_trace(self.trace)
+        _check_file(self.trace, "trace", "the path of a file as a string or a path object, or None")
 
 
 def check_concurrency(value: object, *, name: str = "concurrency") -> NumberOrAuto:
@@ -149,18 +154,18 @@ def check_part_size(value: object, *, name: str = "part_size") -> NumberOrAuto:
     return value
 
 
-def _check_trace(value: object) -> None:
+def _check_file(value: object, name: str, wanted: str) -> None:
     if value is None:
         return
     path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(path, str):
-        raise wrong_type("trace", value, "the path of a file as a string or a path object, or None")
+        raise wrong_type(name, value, wanted)
     try:
         possible = b"\0" not in os.fsencode(path) and path != ""
     except UnicodeEncodeError:
         possible = False
     if not possible:
-        raise UsageError(f"trace is {path!r}, which cannot be the path of a file", name="trace", value=value)
+        raise UsageError(f"{name} is {path!r}, which cannot be the path of a file", name=name, value=value)
 
 
 def endpoint_from_environment(environment: Mapping[str, str]) -> str:

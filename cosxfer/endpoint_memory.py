@@ -169,7 +169,7 @@ class EndpointMemory:
             return
         newest = sorted(entries.items(), key=lambda item: item[1].saved)[-MAX_ENTRIES:]
         content = {"version": VERSION, "endpoints": {name: entry.as_json() for name, entry in newest}}
-        _make_folder(self._folder)
+        make_state_folder(self._folder)
         _remove_stale(self._folder, self._clock())
         _replace(self._folder / FILE_NAME, json.dumps(content, indent=1).encode())
 
@@ -242,7 +242,7 @@ def _read_small(path: Path) -> bytes:
     return content if len(content) <= MAX_FILE_BYTES else b""
 
 
-def _make_folder(folder: Path) -> None:
+def make_state_folder(folder: Path) -> None:
     """Create the folder. Root does not create one in the home of another user (sudo), who could not use it then."""
     if folder.is_dir():
         return

@@ -313,7 +313,7 @@ class UploadResult(Result):
     """``"crc64"``, ``"etag"`` (the server sent no CRC64), or ``""``."""
     size: int
     parts: int
-    """Parts sent; 1 for a single PUT."""
+    """Parts of the object; 1 for a single PUT."""
     part_size_bytes: int
     upload_id: str
     """Empty for a single PUT."""
@@ -326,6 +326,9 @@ class UploadResult(Result):
     """Time during which parts were in flight."""
     retries: int
     """Number of retried requests."""
+    resumed_bytes: int = 0
+    """Bytes that an earlier run or call had sent. All of ``size``: an interrupted run of the same batch had sent the
+    whole file, and no request was made."""
     verdict: Verdict | None = None
     """What bounded an upload in parts; None for a single PUT. It is about all transfers of the client in that time."""
 

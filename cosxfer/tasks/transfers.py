@@ -39,6 +39,7 @@ from cosxfer.engine.upload.stream_upload import StreamInput, StreamJob
 from cosxfer.engine.upload.upload_file import DEFAULT_SLICE_SIZE, FileJob
 from cosxfer.errors import CosxferError, UsageError
 from cosxfer.foreign import shorten
+from cosxfer.journal import journal_of
 from cosxfer.models import Progress, TaskEvent, UploadResult
 from cosxfer.ops.session import Session
 from cosxfer.paths import stat_path
@@ -48,7 +49,7 @@ from cosxfer.tasks.leftovers import CLEAN_UP_SECONDS
 from cosxfer.tasks.queue import TaskQueue
 from cosxfer.tasks.record import BodyJob, TaskRecord, Watch
 from cosxfer.tasks.task import DELIVERY_SECONDS
-from cosxfer.threads import Workers
+from cosxfer.threads import Workers, in_thread
 from cosxfer.transport.native_pool import ConnectionLimits
 
 R = TypeVar("R")
@@ -66,6 +67,7 @@ class Transfers:
         self._opener = Opener()
         self._digests = Digests(executor)
         config = session.config
+        self._journal = journal_of(config)
         self._limiter = Limiter(tasks=1, slots=1, connections=connections)
         queue = self.queue = TaskQueue(self._limiter, keep=config.max_finished_tasks)
         self._scheduler = Scheduler(
@@ -319,7 +321,14 @@ class Transfers:
         return UploadOptions.of(options, part_size_name=part_size_name, restartable=restartable)
 
     def _job(
-        self, bucket: str, key: str, path: str | os.PathLike[str], slice_size: int, options: UploadOptions
+        self,
+        bucket: str,
+        key: str,
+        path: str | os.PathLike[str],
+        slice_size: int,
+        options: UploadOptions,
+        *,
+        batch: int = 0,
     ) -> FileJob:
         return FileJob(
             self._session,
@@ -330,6 +339,8 @@ class Transfers:
             path,
             slice_size=slice_size,
             options=options,
+            journal=self._journal,
+            batch=batch,
         )
 
     def _on_end(
@@ -394,6 +405,16 @@ class Transfers:
             await asyncio.wait([asyncio.wrap_future(left)], timeout=DELIVERY_SECONDS)
         self.queue.dispatcher.close()
         self._opener.close()
+        if self._journal is not None:
+            try:
+                await in_thread(None, self._journal.close)
+            except CosxferError:  # no thread is available
+                self._journal.end()
+
+    def abandon(self) -> None:
+        """Nobody holds the client any more, and it has no work: end its threads."""
+        if self._journal is not None:
+            self._journal.end()
 
 
 def _check_event(event: str) -> None:

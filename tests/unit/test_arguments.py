@@ -250,6 +250,7 @@ SETTINGS: dict[str, set[str]] = {
     "part_size": set(),
     "memory_budget_bytes": set(),
     "endpoint_memory": {"bool"},
+    "journal": {"none", "text", "path"},
     "max_finished_tasks": SIZE,
     "max_attempts": SIZE,
     "connect_timeout_seconds": {"int", "float"},

@@ -7,7 +7,9 @@ import asyncio
 from cosxfer.address import ObjectAddress
 from cosxfer.engine.multipart.checkpoint import Checkpoint
 from cosxfer.engine.multipart.completion import is_gone
+from cosxfer.engine.report import logger
 from cosxfer.errors import CosxferError, NotFoundError, SourceChangedError
+from cosxfer.journal import Entry
 from cosxfer.ops.multipart_abort import multipart_abort
 from cosxfer.ops.session import Session
 from cosxfer.records import dataclass
@@ -55,7 +57,8 @@ def kept(checkpoint: Checkpoint, leaving: Leaving) -> str:
     count = len(checkpoint.done)
     parts = f"The multipart upload {checkpoint.upload_id} and its {count} part{'s' * (count != 1)}"
     if not leaving.abort_on_failure:
-        return f"{parts} were kept on the server"
+        then = "; the same call goes on with them" if checkpoint.entry is not None else ""
+        return f"{parts} were kept on the server{then}"
     return (
         f"{parts} stay on the server for restart_task, until the task is cancelled or leaves the task list, or the "
         "client is closed"
@@ -86,6 +89,19 @@ async def abort_upload(
         why = str(error) or f"no response in {ABORT_SECONDS:g} s"
         return False, _stays(name, why)
     return True, f"The {name} was aborted; nothing is left on the server"
+
+
+async def replace_upload(
+    session: Session, address: ObjectAddress, upload_id: str, entry: Entry | None, *, why: str
+) -> None:
+    """Delete the parts of an upload that another one replaces, and report ``why``. Raises no error."""
+    gone, left = await abort_upload(session, address, upload_id=upload_id)
+    logger.warning("%s. %s", why, left)
+    if entry is not None:
+        if gone:
+            entry.remove()
+        else:
+            entry.hold(False)
 
 
 def _stays(name: str, why: str) -> str:

@@ -1,28 +1,34 @@
-"""What an upload has done so far, as far as a later run needs it. Its task keeps it in memory.
+"""What an upload has done so far, as far as a later run needs it. Its task keeps it in memory, and the journal on disk.
 
-Only the methods of `Checkpoint` change it, so that a journal on disk can record each change.
+Only the methods of `Checkpoint` change it, and each gives its change to the journal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from cosxfer._native import hashing
 from cosxfer.cos.identifiers import bare_etag
 from cosxfer.engine.multipart.part_table import PartTable
 from cosxfer.engine.multipart.source import HashedPart
 from cosxfer.errors import SourceChangedError
+from cosxfer.journal import Entry
+from cosxfer.journal_rows import JournalPart
 from cosxfer.models import Part
-from cosxfer.planning import Plan, StreamPlan
+from cosxfer.planning import PartRange, Plan, StreamPlan
 from cosxfer.sources import RegularFile, SourceIdentity
 
 
 class Checkpoint:
     """The state of one multipart upload. Without an ``upload_id`` nothing has been begun."""
 
-    __slots__ = ("_completing", "_done", "_identity", "_plan", "_upload_id")
+    __slots__ = ("_begin_entry", "_completing", "_done", "_entry", "_identity", "_plan", "_restored", "_upload_id")
 
-    def __init__(self) -> None:
+    def __init__(self, begin_entry: Callable[[str, Plan, SourceIdentity], Entry] | None = None) -> None:
+        """``begin_entry`` makes the journal's entry of an upload that the server has initiated."""
+        self._begin_entry = begin_entry
+        self._entry: Entry | None = None
+        self._restored = False
         self._upload_id = ""
         self._plan: Plan | StreamPlan | None = None
         self._identity: SourceIdentity | None = None
@@ -31,8 +37,18 @@ class Checkpoint:
 
     @property
     def upload_id(self) -> str:
-        """The multipart upload on the server, or empty."""
-        return self._upload_id
+        """The multipart upload on the server, or empty. Also empty if another call goes on with it."""
+        return "" if self._entry is not None and self._entry.lost else self._upload_id
+
+    @property
+    def entry(self) -> Entry | None:
+        """What the journal has of the upload."""
+        return self._entry
+
+    @property
+    def restored(self) -> bool:
+        """Whether the journal had the upload: an earlier call has begun it."""
+        return self._restored
 
     @property
     def plan(self) -> Plan | StreamPlan | None:
@@ -68,22 +84,65 @@ class Checkpoint:
         self._plan = plan
         self._identity = identity
         self._done = PartTable()
-        self._completing = False
+        self._completing = self._restored = False
+        self._entry = None
+        if self._begin_entry is not None and isinstance(plan, Plan) and identity is not None:
+            self._entry = self._begin_entry(upload_id, plan, identity)
+
+    def restore(self, entry: Entry, parts: Iterable[JournalPart]) -> None:
+        """Go on with an upload that the journal has."""
+        upload = entry.upload
+        self._upload_id = upload.upload_id
+        self._plan = upload.plan
+        self._identity = upload.source
+        self._completing = upload.completing
+        self._restored = True
+        self._done = PartTable()
+        for part in parts:
+            place = PartRange(number=part.number, offset=part.offset, length=part.length)
+            self._done.add(HashedPart(range=place, md5=part.md5, crc64=part.crc64), part.etag)
+        self._entry = entry
+
+    def detach(self) -> None:
+        """Go on with nothing. The journal keeps what it has."""
+        self._entry = None
+        self.clear()
+
+    async def settled(self) -> None:
+        """Wait until the journal has written all changes so far. If it cannot, the upload goes on without it."""
+        if self._entry is not None:
+            await self._entry.settled()
+
+    def hold(self, held: bool) -> None:
+        """A run begins or ends. While none runs, another call may go on with the upload."""
+        if self._entry is not None:
+            self._entry.hold(held)
 
     def add(self, part: HashedPart, etag: str) -> None:
         """The server has stored ``part``."""
         self._done.add(part, etag)
+        if self._entry is not None:
+            place = part.range
+            self._entry.add(JournalPart(place.number, place.offset, place.length, part.md5, part.crc64, etag))
 
     def begin_completion(self) -> None:
         """Complete is about to be sent."""
         self._completing = True
+        if self._entry is not None:
+            self._entry.change(completing=True)
 
     def same_content(self, identity: SourceIdentity) -> None:
         """The file was compared with the parts: only its ctime had changed."""
         self._identity = identity
+        if self._entry is not None:
+            self._entry.change(source=identity)
 
     def clear(self) -> None:
         """Nothing is left on the server: the next run starts from the beginning."""
+        if self._entry is not None:
+            self._entry.remove()
+            self._entry = None
+        self._restored = False
         self._upload_id = ""
         self._plan = None
         self._done = PartTable()
@@ -110,7 +169,7 @@ class Checkpoint:
         Returns False if its ctime alone has changed: then the content of the parts has to be compared.
         """
         before, now = self._identity, source.identity
-        if not self._upload_id or before is None or before == now:
+        if not self.upload_id or before is None or before == now:
             return True
         if (before.device, before.inode) != (now.device, now.inode):
             changed = "inode"
@@ -125,6 +184,10 @@ class Checkpoint:
             path=source.path,
             changed=changed,
         )
+
+    def has_all(self, size: int) -> bool:
+        """Whether the parts that are done hold ``size`` bytes."""
+        return self._done.size == size
 
     def hashed(self) -> Iterator[HashedPart]:
         """The parts that are done, in the order of their numbers, with their places in the source."""

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from cosxfer.address import ObjectAddress
 from cosxfer.cos import requests
 from cosxfer.engine.limiter import Left, Observed, Share
-from cosxfer.engine.multipart.abort import Leaving, leave
+from cosxfer.engine.multipart.abort import Leaving, leave, replace_upload
 from cosxfer.engine.multipart.checkpoint import Checkpoint
 from cosxfer.engine.multipart.completion import Completion
 from cosxfer.engine.multipart.hedge import HedgePolicy, may_hedge
@@ -22,8 +22,17 @@ from cosxfer.engine.multipart.part_sender import PartSender
 from cosxfer.engine.multipart.source import PartSource, ReadyPart
 from cosxfer.engine.multipart.window import Flight, Window
 from cosxfer.engine.report import Reporter, logger
-from cosxfer.errors import ConnectError, CosxferError, NotFoundError, SourceError, TransportError, UploadError
-from cosxfer.foreign import shorten
+from cosxfer.errors import (
+    AccessDeniedError,
+    ConnectError,
+    CosxferError,
+    NotFoundError,
+    SourceError,
+    TransportError,
+    UploadError,
+)
+from cosxfer.figures import counted
+from cosxfer.foreign import clean_logger, shorten
 from cosxfer.models import MultipartCompleteResult, Verdict
 from cosxfer.ops.multipart_init import multipart_init
 from cosxfer.ops.pages import all_parts
@@ -31,6 +40,11 @@ from cosxfer.ops.session import Session
 from cosxfer.planning import StreamPlan
 from cosxfer.records import dataclass
 from cosxfer.sources import SourceIdentity
+
+RESUMED = "cosxfer.resume"
+"""The logger of uploads that go on, at the level INFO."""
+
+resume_logger = clean_logger(RESUMED)
 
 INITIATE_SECONDS = 5.0
 """How long an upload that is cancelled during Initiate waits for its id."""
@@ -45,6 +59,8 @@ class Outcome:
     verified_by: str
     size: int
     parts: int
+    resumed_bytes: int
+    """Bytes of the parts that earlier runs had sent."""
     upload_id: str
     http_version: str
     send_seconds: float
@@ -83,6 +99,8 @@ class MultipartUpload:
         config = self._session.config
         self._observed: Observed | None = None
         self._verdict: Verdict | None = None
+        self._denied_id = ""
+        """An upload whose parts may not be listed, so that another one replaces it."""
         policy = HedgePolicy[Flight[ReadyPart]](
             hedging=config.hedge and may_hedge(headers), stall_seconds=config.stall_timeout_seconds
         )
@@ -111,8 +129,10 @@ class MultipartUpload:
         except CosxferError as error:
             raise await self._failure(error) from error
         send_began = time.monotonic()
+        resumed_bytes = checkpoint.loaded
         if completed is None:
-            if not checkpoint.upload_id:
+            if not checkpoint.upload_id or self._denied_id:
+                resumed_bytes = 0
                 await self._initiate()
             self._reporter.start(checkpoint.loaded)
             send_began = time.monotonic()
@@ -130,6 +150,7 @@ class MultipartUpload:
             verified_by=verified_by,
             size=self._size(),
             parts=parts,
+            resumed_bytes=resumed_bytes + self._sender.taken_bytes,
             upload_id=upload_id,
             http_version=self._sender.http_version,
             send_seconds=send_seconds,
@@ -162,6 +183,7 @@ class MultipartUpload:
         crc64 = self._crc64()
         await self._source.check(checkpoint.hashed())
         checkpoint.begin_completion()
+        await checkpoint.settled()
         return await self._completion(crc64).run(checkpoint.to_complete())
 
     def _left(self) -> Left:
@@ -224,15 +246,40 @@ class MultipartUpload:
             if not error.code:
                 raise  # something on the way refused it, not COS: the parts may be there
             completed = None
-            if checkpoint.completing:
+            # A damaged journal may have lost parts, and then nothing is known of the whole.
+            if checkpoint.completing and checkpoint.has_all(self._size()):
                 completed = await self._completion(self._crc64()).found(error)
             if completed is None:
+                if checkpoint.restored:
+                    logger.warning(
+                        "%s starts over: the server does not have the multipart upload %s any more",
+                        self._what(),
+                        checkpoint.upload_id,
+                    )
                 checkpoint.clear()
             return completed
+        except AccessDeniedError as error:
+            if not checkpoint.restored or error.code != "AccessDenied":
+                raise  # wrong or expired keys: the parts may be listed later
+            self._denied_id = checkpoint.upload_id
+            return None
         missing, self._sender.listed = checkpoint.keep_listed(listed)
         if missing:
             logger.warning("%s goes on; %d of its parts are not on the server as sent", self._what(), missing)
+        self._log_resumed()
         return None
+
+    def _log_resumed(self) -> None:
+        checkpoint, plan = self._checkpoint, self._source.plan
+        if isinstance(plan, StreamPlan) or not checkpoint.restored:
+            return
+        others = len(self._sender.listed)
+        resume_logger.info(
+            "resumed: %d of %s were there%s",
+            len(checkpoint.done),
+            counted(plan.count, "part"),
+            f"; {counted(others, 'other part')} on the server will be compared with the file" if others else "",
+        )
 
     async def _initiate(self) -> None:
         """Begin the upload.
@@ -261,7 +308,13 @@ class MultipartUpload:
                 )
             work.cancel()
             raise
+        earlier = self._checkpoint.entry
         self._has_begun(init.upload_id)
+        await self._checkpoint.settled()
+        if self._denied_id:
+            why = f"{self._what()} starts over, because the parts of its earlier run may not be listed"
+            await replace_upload(self._session, self._address, self._denied_id, earlier, why=why)
+            self._denied_id = ""
 
     def _has_begun(self, upload_id: str) -> None:
         self._checkpoint.begin(upload_id, self._source.plan, self._identity)

@@ -48,6 +48,8 @@ class PartSender:
         self._part_headers = requests.part_headers(headers)
         self.listed: dict[int, Part] = {}
         """Parts that the server has, and of which it is not known yet whether they are this source's."""
+        self.taken_bytes = 0
+        """Bytes of such parts that turned out to be this source's, so they were not sent."""
         self.http_version = ""
 
     async def send(self, request: Request[ReadyPart]) -> str:
@@ -57,6 +59,7 @@ class PartSender:
         place = hashed.range
         stored = self._etag_of_stored(hashed)
         if stored is not None:
+            self.taken_bytes += place.length
             request.sent(place.length)
             return stored
         if request.hedge:

@@ -94,6 +94,7 @@ class SentInParts:
             verified_by=outcome.verified_by,
             size=outcome.size,
             parts=outcome.parts,
+            resumed_bytes=outcome.resumed_bytes,
             part_size_bytes=self.part_size_bytes,
             upload_id=outcome.upload_id,
             http_version=outcome.http_version,

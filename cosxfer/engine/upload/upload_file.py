@@ -21,6 +21,7 @@ from cosxfer.engine.upload.closing import close_source
 from cosxfer.engine.upload.file_parts import FileParts
 from cosxfer.engine.upload.opening import Opener
 from cosxfer.engine.upload.options import UploadOptions
+from cosxfer.engine.upload.recall import FileJournal
 from cosxfer.engine.upload.sent import SentInParts
 from cosxfer.engine.upload.single_put import put_file
 from cosxfer.engine.upload.unchanged import compare
@@ -33,6 +34,7 @@ from cosxfer.errors import (
     UploadError,
     UsageError,
 )
+from cosxfer.journal import Journal
 from cosxfer.limits import MAX_PUT_BYTES, MIB
 from cosxfer.models import Progress, UploadResult
 from cosxfer.ops.session import Session
@@ -53,9 +55,11 @@ class FileJob:
     repeatable = True
 
     __slots__ = (
+        "_batch",
         "_checkpoint",
         "_executor",
         "_headers",
+        "_journal",
         "_limiter",
         "_opener",
         "_options",
@@ -76,7 +80,10 @@ class FileJob:
         *,
         slice_size: int,
         options: UploadOptions,
+        journal: Journal | None = None,
+        batch: int = 0,
     ) -> None:
+        """``batch`` is the number of the journal's batch that the file belongs to; 0 for none."""
         check_count(slice_size, "slice_size")
         if not isinstance(path, str | bytes | os.PathLike):
             raise wrong_type("path", path, "a path")
@@ -101,6 +108,8 @@ class FileJob:
         self._path = path
         self._slice_size = slice_size
         self._options = options
+        self._journal = journal
+        self._batch = batch
         self._checkpoint: Checkpoint | None = None
 
     @property
@@ -171,8 +180,9 @@ class FileJob:
                     name="content_length",
                     value=expected,
                 )
-            checkpoint = self._checkpoint = self._checkpoint or Checkpoint()
-            await self._check_source(source, checkpoint)
+            if self._checkpoint is not None:
+                self._checkpoint.hold(True)
+                await self._check_source(source, self._checkpoint)
             if isinstance(source, SmallFile) or source.size <= min(self._slice_size, MAX_PUT_BYTES):
                 put = await put_file(
                     self._session,
@@ -187,15 +197,40 @@ class FileJob:
                     on_hash_progress=on_hash_progress,
                     on_progress=on_progress,
                 )
-                return put.as_upload_result(self.address)
-            return await self._send_parts(source, checkpoint, on_hash_progress, on_progress)
+                result = put.as_upload_result(self.address)
+            else:
+                checkpoint = await self._recalled(source)
+                result = await self._send_parts(source, checkpoint, on_hash_progress, on_progress)
+            if self._journal is not None:
+                self._file_journal(self._journal).finished(source, result, batch=self._batch)
+            return result
         except (ServerError, TransportError, IntegrityError) as error:
             if isinstance(error, UploadError):
                 raise
             # A single PUT or Initiate failed. Nothing was begun, so only the class of the error changes.
             raise UploadError.with_notes_of(error) from error
         finally:
+            if self._checkpoint is not None:
+                self._checkpoint.hold(False)
             await close_source(source, self._executor)
+
+    def _file_journal(self, journal: Journal) -> FileJournal:
+        return FileJournal(
+            journal, self._session, self.address, self._headers, add_md5=self._options.upload_add_meta_md5
+        )
+
+    async def _recalled(self, source: FileSource) -> Checkpoint:
+        """Return the checkpoint of an earlier run or call, or of a new upload."""
+        if self._checkpoint is not None and self._checkpoint.upload_id:
+            return self._checkpoint
+        if self._journal is None:
+            self._checkpoint = self._checkpoint or Checkpoint()
+            return self._checkpoint
+        journal = self._file_journal(self._journal)
+        checkpoint = self._checkpoint = journal.checkpoint(source.location)
+        part_size, _ = part_size_of(self._session.config, self._options.part_size, self._options.part_size_name)
+        await journal.recall(source, checkpoint, self._executor, part_size=part_size)
+        return checkpoint
 
     async def _send_parts(
         self,

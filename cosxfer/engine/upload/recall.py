@@ -1,0 +1,171 @@
+"""What the journal has of the upload of one file, and what it gets of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from concurrent.futures import Executor, Future
+
+from cosxfer.address import ObjectAddress
+from cosxfer.arguments import NumberOrAuto
+from cosxfer.cos.requests import customer_key_headers
+from cosxfer.engine.multipart.abort import replace_upload
+from cosxfer.engine.multipart.checkpoint import Checkpoint
+from cosxfer.engine.report import logger
+from cosxfer.engine.upload.unchanged import compare
+from cosxfer.errors import SourceChangedError
+from cosxfer.journal import Claim, Entry, Journal
+from cosxfer.journal_rows import (
+    STORAGE_CLASS,
+    FinishedObject,
+    JournaledUpload,
+    Place,
+    content_fingerprint,
+    headers_fingerprint,
+    target_of,
+)
+from cosxfer.models import UploadResult
+from cosxfer.ops.session import Session
+from cosxfer.planning import Plan
+from cosxfer.sources import FileSource, RegularFile, SourceIdentity
+
+
+def place_of(session: Session, address: ObjectAddress, path: str) -> Place:
+    """Return the place of an upload of the absolute ``path``."""
+    region = address.region or session.config.region or ""
+    return Place(
+        endpoint=session.config.endpoint, region=region, bucket=address.bucket, key=address.key, path=normal(path)
+    )
+
+
+def normal(path: str) -> str:
+    """Return an absolute path without ``.``, ``..`` and double slashes."""
+    return os.path.normpath(path) if "/." in path or "//" in path else path
+
+
+def finished_target(session: Session, address: ObjectAddress) -> bytes:
+    """Return the name of an object among the finished ones of the journal."""
+    config = session.config
+    return target_of(config.endpoint, address.region or config.region or "", address.bucket, address.key)
+
+
+def finished_content(path: str, identity: SourceIdentity, headers: Mapping[str, str], *, add_md5: bool) -> bytes:
+    """Return the fingerprint of a file and of the headers of its object. ``path`` is absolute."""
+    return content_fingerprint(normal(path), identity, headers_fingerprint(headers, add_md5=add_md5))
+
+
+class FileJournal:
+    """The journal of one file's upload."""
+
+    __slots__ = ("_add_md5", "_address", "_headers", "_journal", "_session")
+
+    def __init__(
+        self,
+        journal: Journal,
+        session: Session,
+        address: ObjectAddress,
+        headers: Mapping[str, str],
+        *,
+        add_md5: bool,
+    ) -> None:
+        self._journal = journal
+        self._session = session
+        self._address = address
+        self._headers = headers
+        self._add_md5 = add_md5
+
+    def checkpoint(self, path: str) -> Checkpoint:
+        """Return the checkpoint of an upload of the absolute ``path`` that has not begun."""
+
+        def begin(upload_id: str, plan: Plan, identity: SourceIdentity) -> Entry:
+            return self._journal.begin(
+                JournaledUpload(
+                    place=place_of(self._session, self._address, path),
+                    headers=headers_fingerprint(self._headers, add_md5=self._add_md5),
+                    storage_class=self._headers.get(STORAGE_CLASS, ""),
+                    needs_key=bool(customer_key_headers(self._headers)),
+                    source=identity,
+                    plan=plan,
+                    upload_id=upload_id,
+                    created=time.time(),
+                )
+            )
+
+        return Checkpoint(begin)
+
+    async def recall(
+        self,
+        source: FileSource,
+        checkpoint: Checkpoint,
+        executor: Executor,
+        *,
+        part_size: NumberOrAuto,
+    ) -> None:
+        """Fill ``checkpoint`` with the upload that an earlier call has begun. Those of another content are deleted."""
+        asked = self._journal.claim(
+            place_of(self._session, self._address, source.location),
+            headers=headers_fingerprint(self._headers, add_md5=self._add_md5),
+            source=source.identity,
+            part_size=part_size,
+        )
+        claim = await _taken(asked)
+        what = f"the upload of {source.path} to {self._address}"
+        useless = list(claim.useless)
+        if claim.entry is not None:
+            checkpoint.restore(claim.entry, claim.parts)
+            if why := await _differs(source, checkpoint, executor):
+                useless.append((claim.entry, why))
+                checkpoint.detach()
+        if checkpoint.entry is None and claim.busy:
+            logger.warning(
+                "%s is running already, in another process or task; this one starts an upload of its own", what
+            )
+        for entry, why in useless:
+            await replace_upload(
+                self._session, self._address, entry.upload.upload_id, entry, why=f"{what} starts over: {why}"
+            )
+
+    def finished(self, source: RegularFile, result: UploadResult, *, batch: int) -> None:
+        """The object of ``source`` is stored."""
+        if not result.verified or result.crc64 is None:
+            return
+        self._journal.finished(
+            finished_target(self._session, self._address),
+            FinishedObject(
+                content=finished_content(source.location, source.identity, self._headers, add_md5=self._add_md5),
+                batch=batch,
+                size=result.size,
+                crc64=result.crc64,
+                etag=result.etag,
+            ),
+        )
+
+
+async def _taken(asked: Future[Claim]) -> Claim:
+    """Wait for a claim. If this is cancelled, another call may take what was claimed."""
+    try:
+        return await asyncio.wrap_future(asked)
+    except asyncio.CancelledError:
+        asked.add_done_callback(_free)
+        raise
+
+
+def _free(asked: Future[Claim]) -> None:
+    claim = asked.result()
+    for entry in (claim.entry, *(entry for entry, _ in claim.useless)):
+        if entry is not None:
+            entry.hold(False)
+
+
+async def _differs(source: FileSource, checkpoint: Checkpoint, executor: Executor) -> str:
+    """Compare the content if device or ctime differ; returns why the parts are of another content, or nothing."""
+    if checkpoint.identity == source.identity:
+        return ""
+    try:
+        await compare(source, executor, checkpoint.hashed())
+    except SourceChangedError:
+        return "the file has changed since (content)"
+    checkpoint.same_content(source.identity)
+    return ""
