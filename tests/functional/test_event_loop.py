@@ -144,6 +144,7 @@ def test_no_call_makes_the_event_loop_wait_for_a_file_system(
         async with cosxfer.AsyncClient(
             endpoint=server.endpoint,
             credentials=server.credentials,
+            journal=tmp_path / "journal",
             transport=transport,  # type: ignore[arg-type]
         ) as client:
             await put(client, server.bucket, tmp_path)
