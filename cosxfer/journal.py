@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -112,8 +112,10 @@ class Batch:
 
     number: int = 0
     """0: nothing is written of it."""
-    done: Mapping[bytes, FinishedObject] = field(default_factory=dict)
-    """What its interrupted runs have sent, by target."""
+    busy: bool = False
+    """Whether another process runs it now."""
+    goes_on: bool = False
+    """Whether an earlier run was interrupted. `Journal.objects` has what it sent, with this number."""
 
 
 def journal_of(config: ClientConfig, environment: Mapping[str, str] = os.environ) -> Journal | None:
@@ -216,7 +218,11 @@ class Journal:
                 self._objects.append((target, found))
                 self._wake()
 
-    def open_batch(self, name: bytes, targets: Sequence[bytes]) -> Future[Batch]:
+    def objects(self, targets: Sequence[bytes]) -> Future[dict[bytes, FinishedObject]]:
+        """Return the finished objects of ``targets`` that are known."""
+        return self.call(lambda database: database.objects(targets), {})
+
+    def open_batch(self, name: bytes) -> Future[Batch]:
         """Begin the batch ``name``, or go on with it if its last run was interrupted in the last week.
 
         If another process runs it now, a batch without a number is returned.
@@ -228,12 +234,10 @@ class Journal:
             if known is not None:
                 row, other, touched = known
                 if other != owner and self._is_alive(other):
-                    return Batch()
+                    return Batch(busy=True)
                 if abs(now - touched) < BATCH_SECONDS:
                     database.touch_batch(row, name, owner, now)
-                    found = database.objects(list(targets))
-                    done = {target: each for target, each in found.items() if each.batch == row}
-                    return Batch(number=row, done=done)
+                    return Batch(number=row, goes_on=True)
             return Batch(number=database.open_batch(name, owner, now))
 
         return self.call(look, Batch())

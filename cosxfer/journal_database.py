@@ -11,7 +11,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -149,7 +149,7 @@ class Database:
         rows = ((target, encode_object(target, each)) for target, each in found)
         self._connection.executemany("INSERT OR REPLACE INTO objects VALUES (?, ?)", rows)
 
-    def objects(self, targets: list[bytes]) -> dict[bytes, FinishedObject]:
+    def objects(self, targets: Sequence[bytes]) -> dict[bytes, FinishedObject]:
         """Return the finished objects of ``targets`` that are known."""
         found = {}
         for first in range(0, len(targets), LOOKED_UP_AT_ONCE):

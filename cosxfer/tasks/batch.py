@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import field
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -36,6 +37,18 @@ class FileResult:
     result: UploadResult | None
     options: FileUpload
     """The options of the file, as the caller gave them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenBatch:
+    """A batch that the journal keeps until all its files are done."""
+
+    number: int = 0
+    """0 for a batch that it does not keep."""
+    done: Mapping[int, UploadResult] = field(default_factory=dict)
+    """The results of files that an interrupted run has sent, by their index."""
+    end: Callable[[], None] | None = None
+    """Called when all files are done."""
 
 
 class RefusedJob:
@@ -78,7 +91,10 @@ class BatchRecord:
         problems: Mapping[int, Exception],
         on_progress: Callable[[Progress], None] | None,
         on_file_finish: OnFileFinish | None,
+        unfinished: OpenBatch | None = None,
     ) -> None:
+        """``unfinished`` is what the journal has of a directory."""
+        self.unfinished = unfinished or OpenBatch()
         self.records: list[Record] = []
         self.loaded = 0
         self.files = files
@@ -137,6 +153,8 @@ class BatchRecord:
     def _finish(self) -> None:
         failed = any(outcome.error is not None for outcome in self.outcomes())
         self._tell(self._meter.finish(time.monotonic(), loaded=self.loaded if failed else None))
+        if not failed and self.unfinished.end is not None:
+            self.unfinished.end()
         self.ended.set_result(None)
 
     def _tell(self, progress: Progress | None) -> None:

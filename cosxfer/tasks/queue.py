@@ -116,6 +116,39 @@ class TaskQueue:
                 self._runner.let_wait(record)
         return record
 
+    def submit_done(
+        self,
+        result: R,
+        *,
+        address: ObjectAddress,
+        path: str,
+        total: int,
+        on_report: Callable[[int, int], None] | None,
+        on_end: Callable[[TaskRecord[R]], None] | None,
+    ) -> TaskRecord[R]:
+        """Put a task in that is done already, because an earlier process has done it. It never waits or runs."""
+        self.home.check_process()
+        with self._board.lock:
+            if self._board.closed or self.home.gone:
+                raise CosxferError("the client is closed; make a new one")
+            number = self._board.table.next_number()
+            record = TaskRecord(
+                None,
+                number=number,
+                task_id=f"{self._id}{number:08x}",
+                address=address,
+                path=path,
+                total=total,
+                watch=None,
+                on_report=on_report,
+                on_end=on_end,
+            )
+            self._board.table.add(record)
+            self._board.tell(record, "added")
+            record.result, record.held = result, False
+            self._runner.was_done(record)
+        return record
+
     # -- tasks that run at once, in the asyncio task of their caller --------------------------------------------------
 
     def begin(self, record: TaskRecord[R], caller: asyncio.Task[Any]) -> Job[R] | None:

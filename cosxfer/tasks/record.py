@@ -128,7 +128,7 @@ class TaskRecord(Generic[R]):
 
     def __init__(
         self,
-        job: Job[R],
+        job: Job[R] | None,
         *,
         number: int,
         task_id: str,
@@ -139,6 +139,7 @@ class TaskRecord(Generic[R]):
         on_report: Callable[[int, int], None] | None,
         on_end: Callable[[TaskRecord[R]], None] | None,
     ) -> None:
+        """``job`` is None for a task that is done."""
         self.demand = 1
         self.number = number
         self.task_id = task_id

@@ -192,6 +192,15 @@ class TaskRunner:
         self._board.move(record, "success")
         self.settle(record)
 
+    def was_done(self, record: AnyRecord) -> None:
+        """A task that has just been submitted has a result: an earlier process has done it."""
+        self._board.move(record, "checking")
+        self._board.move(record, "uploading")
+        record.hash_loaded = record.total
+        self._board.set_loaded(record, record.total)
+        self._board.move(record, "success")
+        self.settle(record)
+
     def failed(self, record: AnyRecord, error: BaseException | None) -> None:
         """The job has raised ``error``, or was cancelled by something else than the queue (None)."""
         if isinstance(error, Exception):

@@ -43,12 +43,13 @@ from cosxfer.journal import journal_of
 from cosxfer.models import Progress, TaskEvent, UploadResult
 from cosxfer.ops.session import Session
 from cosxfer.paths import stat_path
-from cosxfer.tasks.batch import BatchRecord, OnFileFinish, RefusedJob, outcome_of, tell_outcome
+from cosxfer.tasks.batch import BatchRecord, OnFileFinish, OpenBatch, RefusedJob, outcome_of, tell_outcome
 from cosxfer.tasks.directory import find_files, joined
 from cosxfer.tasks.leftovers import CLEAN_UP_SECONDS
 from cosxfer.tasks.queue import TaskQueue
 from cosxfer.tasks.record import BodyJob, TaskRecord, Watch
 from cosxfer.tasks.task import DELIVERY_SECONDS
+from cosxfer.tasks.unfinished import open_batch
 from cosxfer.threads import Workers, in_thread
 from cosxfer.transport.native_pool import ConnectionLimits
 
@@ -216,8 +217,9 @@ class Transfers:
         on_progress: Callable[[Progress], None] | None,
         on_file_finish: OnFileFinish | None,
         problems: Mapping[int, Exception],
+        unfinished: OpenBatch | None = None,
     ) -> BatchRecord:
-        """``problems`` are files that are known to fail, by their index."""
+        """``problems`` are files that are known to fail, by their index; ``unfinished`` is for `BatchRecord`."""
         self.queue.home.check_process()
         check_callback(on_progress, "on_progress")
         check_callback(on_file_finish, "on_file_finish")
@@ -230,6 +232,7 @@ class Transfers:
             problems=problems,
             on_progress=on_progress,
             on_file_finish=on_file_finish,
+            unfinished=unfinished,
         )
 
     def directory(
@@ -261,8 +264,17 @@ class Transfers:
             files.append(cast(FileUpload, file))
             if entry.error is not None:
                 problems[index] = entry.error
+        unfinished = None
+        if self._journal is not None:
+            parsed = self._options(cast(FileOptions, options))
+            unfinished = open_batch(self._journal, self._session, files, options=parsed, prefix=prefix, root=path)
         return self._batch(
-            files, slice_size=slice_size, on_progress=on_progress, on_file_finish=on_file_finish, problems=problems
+            files,
+            slice_size=slice_size,
+            on_progress=on_progress,
+            on_file_finish=on_file_finish,
+            problems=problems,
+            unfinished=unfinished,
         )
 
     def measure(self, batch: BatchRecord) -> None:
@@ -287,6 +299,15 @@ class Transfers:
 
     def _submit_one(self, batch: BatchRecord, index: int) -> TaskRecord[UploadResult]:
         asked = entry = batch.files[index]
+        if (result := batch.unfinished.done.get(index)) is not None:
+            return self.queue.submit_done(
+                result,
+                address=ObjectAddress(result.bucket, result.key.removeprefix("/"), entry.get("region")),
+                path=str(entry["path"]),
+                total=batch.sizes[index],
+                on_report=batch.on_report,
+                on_end=partial(batch.task_ended, index),
+            )
         options = self._options(entry)
         job: FileJob | RefusedJob
         try:
@@ -299,6 +320,7 @@ class Transfers:
                 entry["path"],
                 batch.slice_size if slice_size is None else slice_size,
                 options,
+                batch=batch.unfinished.number,
             )
             address = job.address
         except CosxferError as refused:

@@ -91,7 +91,7 @@ def filled(path: Path) -> None:
         for number in (1, 2, 6):
             entry.add(part(number, '"not an md5"' if number == 2 else ""))
         opened.finished(b"t" * 12, FOUND)
-        opened.open_batch(b"n" * 16, []).result(SECONDS)
+        opened.open_batch(b"n" * 16).result(SECONDS)
 
 
 # -- rows -------------------------------------------------------------------------------------------------------------
@@ -300,31 +300,30 @@ def test_the_files_of_dead_owners_are_removed(tmp_path: Path) -> None:
 def test_an_interrupted_batch_goes_on_and_a_finished_one_begins_again(tmp_path: Path) -> None:
     name, target = b"n" * 16, target_of("e", "r", "b", "k")
     with journal(tmp_path / "j") as opened:
-        batch = opened.open_batch(name, [target]).result(SECONDS)
-        assert batch.done == {}
+        batch = opened.open_batch(name).result(SECONDS)
+        assert not batch.goes_on
         opened.finished(target, replace(FOUND, batch=batch.number))
         opened.finished(b"other target", replace(FOUND, batch=0))
     with journal(tmp_path / "j") as opened:
-        again = opened.open_batch(name, [target, b"other target"]).result(SECONDS)
-        assert again.number == batch.number
-        assert again.done == {target: replace(FOUND, batch=batch.number)}
-        opened.end_batch(again.number)
-        third = opened.open_batch(name, [target]).result(SECONDS)
+        assert opened.open_batch(name).result(SECONDS) == replace(batch, goes_on=True)
+        assert opened.objects([target, b"unknown"]).result(SECONDS) == {target: replace(FOUND, batch=batch.number)}
+        opened.end_batch(batch.number)
+        third = opened.open_batch(name).result(SECONDS)
         assert third.number > batch.number
-        assert third.done == {}
+        assert not third.goes_on
 
 
 def test_a_batch_that_another_process_runs_is_left_alone(tmp_path: Path) -> None:
     with journal(tmp_path / "j") as first, journal(tmp_path / "j") as second:
-        assert first.open_batch(b"n", []).result(SECONDS).number
-        assert second.open_batch(b"n", []).result(SECONDS).number == 0
+        assert first.open_batch(b"n").result(SECONDS).number
+        assert second.open_batch(b"n").result(SECONDS).number == 0
 
 
 def test_an_old_batch_starts_over(tmp_path: Path) -> None:
     filled(tmp_path / "j")
     late = Journal(tmp_path / "j", may_replace=True, clock=lambda: time.time() + BATCH_SECONDS + 1)
     try:
-        assert late.open_batch(b"n" * 16, [b"t" * 12]).result(SECONDS).done == {}
+        assert not late.open_batch(b"n" * 16).result(SECONDS).goes_on
     finally:
         late.close()
 
@@ -336,8 +335,8 @@ def use(opened: Journal) -> Claim:
     """Use everything; nothing may raise, and each future must end."""
     found = claim(opened)
     opened.unfinished().result(SECONDS)
-    batch = opened.open_batch(b"n" * 16, [b"t" * 12]).result(SECONDS)
-    assert set(batch.done.values()) <= {replace(FOUND, batch=batch.number), FOUND}
+    opened.open_batch(b"n" * 16).result(SECONDS)
+    assert set(opened.objects([b"t" * 12]).result(SECONDS).values()) <= {FOUND}
     entry = opened.begin(UPLOAD)
     entry.add(part(1))
     entry.change(completing=True)

@@ -275,7 +275,8 @@ class MultipartUpload:
             return
         others = len(self._sender.listed)
         resume_logger.info(
-            "resumed: %d of %s were there%s",
+            "%s resumed: %d of %s were there%s",
+            self._what(),
             len(checkpoint.done),
             counted(plan.count, "part"),
             f"; {counted(others, 'other part')} on the server will be compared with the file" if others else "",

@@ -129,8 +129,8 @@ class FileJournal:
 
     def finished(self, source: RegularFile, result: UploadResult, *, batch: int) -> None:
         """The object of ``source`` is stored."""
-        if not result.verified or result.crc64 is None:
-            return
+        if result.verified_by != "crc64" or result.crc64 is None:
+            return  # only a checksum of the whole object is worth remembering
         self._journal.finished(
             finished_target(self._session, self._address),
             FinishedObject(

@@ -1,0 +1,216 @@
+"""`upload_directory` as a whole: what an interrupted call has sent is not sent, and not asked for, again."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import cosxfer
+from cosxfer.engine.upload.recall import finished_content, finished_target
+from cosxfer.journal import journal_of
+from cosxfer.journal_rows import FinishedObject, fingerprint
+from cosxfer.limits import MIB
+from cosxfer.server import RunningServer
+from cosxfer.sources import SourceIdentity
+
+FILES = 30
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    root = tmp_path / "tree"
+    for number in range(FILES):
+        path = root / f"d{number % 3}" / f"f{number}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"%d" % number * 100)
+    (root / "large").write_bytes(os.urandom(3 * MIB))
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _clean(server: RunningServer, no_faults: None) -> None:
+    server.requests(clear=True)
+
+
+def upload(server: RunningServer, tree: Path, prefix: str, **options: object) -> list[cosxfer.FileResult]:
+    with cosxfer.Client(
+        endpoint=server.endpoint, credentials=server.credentials, journal=tree.parent / "journal"
+    ) as client:
+        return client.upload_directory(server.bucket, prefix, tree, **options)  # type: ignore[arg-type]
+
+
+def sent(server: RunningServer) -> Counter[str]:
+    return Counter(request["key"] for request in server.requests(clear=True))
+
+
+def with_failures(server: RunningServer, tree: Path, prefix: str, failing: str) -> None:
+    server.set_faults(
+        [{"operation": "put_object", "key": failing, "do": "error", "status": 403, "code": "AccessDenied"}]
+    )
+    results = upload(server, tree, prefix)
+    assert sum(result.error is not None for result in results) == FILES // 3
+    server.set_faults([])
+    server.requests(clear=True)
+
+
+def test_only_what_is_not_done_is_sent(server: RunningServer, tree: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with_failures(server, tree, "a", "a/d1/*")
+    finished: list[cosxfer.UploadResult] = []
+    progress: list[cosxfer.Progress] = []
+    with caplog.at_level(logging.INFO, "cosxfer.resume"):
+        results = upload(
+            server,
+            tree,
+            "a",
+            on_file_finish=lambda error, result, options: result and finished.append(result),
+            on_progress=progress.append,
+        )
+    assert f"resumed: 21 of {FILES + 1} files" in caplog.text
+    assert all(key.startswith("a/d1/") for key in sent(server))
+    assert len(results) == len(finished) == FILES + 1
+    assert all(result.result is not None and result.result.verified for result in results)
+    known = {result.result.key: result.result for result in results if result.result is not None}
+    assert known["a/large"].resumed_bytes == known["a/large"].size == 3 * MIB
+    assert known["a/d1/f1"].resumed_bytes == 0
+    assert progress[-1].loaded == progress[-1].total == sum(result.size for result in known.values())
+    with cosxfer.Client(endpoint=server.endpoint, credentials=server.credentials) as client:
+        for key, result in known.items():
+            head = client.head_object(server.bucket, key)
+            assert (head.etag, head.crc64, head.size) == (result.etag, result.crc64, result.size)
+
+
+def test_after_all_files_are_done_the_next_call_sends_all(server: RunningServer, tree: Path) -> None:
+    with_failures(server, tree, "b", "b/d1/*")
+    upload(server, tree, "b")
+    server.requests(clear=True)
+    results = upload(server, tree, "b")
+    assert all(result.result is not None and not result.result.resumed_bytes for result in results)
+    assert len(sent(server)) == FILES + 1
+
+
+def test_what_changed_meanwhile_is_sent(server: RunningServer, tree: Path) -> None:
+    with_failures(server, tree, "c", "c/d1/*")
+    (tree / "d0" / "f0").write_bytes(b"new")
+    (tree / "d0" / "more").write_bytes(b"more")
+    (tree / "d2" / "f2").unlink()
+    upload(server, tree, "c")
+    assert {"c/d0/f0", "c/d0/more"} == {key for key in sent(server) if not key.startswith("c/d1/")}
+
+
+@pytest.mark.parametrize("options", [{"metadata": {"a": "b"}}, {"storage_class": "STANDARD_IA"}])
+def test_other_headers_send_all(server: RunningServer, tree: Path, options: dict[str, object]) -> None:
+    prefix = f"d{len(options)}{next(iter(options))}"
+    with_failures(server, tree, prefix, f"{prefix}/d1/*")
+    upload(server, tree, prefix, **options)
+    assert len(sent(server)) == FILES + 1
+
+
+def test_another_prefix_or_directory_sends_all(server: RunningServer, tree: Path) -> None:
+    with_failures(server, tree, "e", "e/d1/*")
+    upload(server, tree, "other")
+    assert len(sent(server)) == FILES + 1
+    moved = tree.rename(tree.with_name("moved"))
+    upload(server, moved, "e")
+    assert len(sent(server)) == FILES + 1
+
+
+def test_an_object_that_another_file_has_replaced_since_is_sent(server: RunningServer, tree: Path) -> None:
+    with_failures(server, tree, "f", "f/d1/*")
+    with cosxfer.Client(
+        endpoint=server.endpoint, credentials=server.credentials, journal=tree.parent / "journal"
+    ) as client:
+        client.upload_file(server.bucket, "f/d0/f0", tree / "large")
+    server.requests(clear=True)
+    upload(server, tree, "f")
+    assert sent(server)["f/d0/f0"] == 1
+
+
+def test_a_cancelled_call_goes_on(server: RunningServer, tree: Path) -> None:
+    server.set_faults([{"operation": "put_object", "key": "g/d2/*", "do": "stall"}])
+    with cosxfer.Client(
+        endpoint=server.endpoint, credentials=server.credentials, journal=tree.parent / "journal"
+    ) as client:
+        files: list[cosxfer.FileUpload] = []
+        import threading
+
+        ended = threading.Event()
+        count = 0
+
+        def finished(*_: object) -> None:
+            nonlocal count
+            count += 1
+            if count == 2 * FILES // 3 + 1:
+                ended.set()
+
+        caller = threading.Thread(
+            target=lambda: files.extend(
+                result.options for result in client.upload_directory(server.bucket, "g", tree, on_file_finish=finished)
+            )
+        )
+        caller.start()
+        assert ended.wait(60)
+        for task in client.get_task_list():
+            client.cancel_task(task.task_id)
+        caller.join()
+    server.set_faults([])
+    server.requests(clear=True)
+    upload(server, tree, "g")
+    assert sent(server).keys() == {f"g/d2/f{number}" for number in range(2, FILES, 3)}
+
+
+def test_a_hundred_thousand_files_of_which_nearly_all_are_done_cost_no_requests_and_little_time(
+    server: RunningServer, tmp_path: Path
+) -> None:
+    """5,000 here, with the limit in proportion; the deep test has all."""
+    resume_many(server, tmp_path, files=5_000, missing=50, seconds=5.0)
+
+
+@pytest.mark.deep
+@pytest.mark.timeout(600)
+def test_a_hundred_thousand_files(server: RunningServer, tmp_path: Path) -> None:
+    resume_many(server, tmp_path, files=100_000, missing=1_000, seconds=5.0)
+
+
+def resume_many(server: RunningServer, tmp_path: Path, *, files: int, missing: int, seconds: float) -> None:
+    root = tmp_path / "many"
+    for folder in range(0, files, 1000):
+        (root / f"{folder:06}").mkdir(parents=True)
+        for number in range(folder, min(folder + 1000, files)):
+            (root / f"{folder:06}" / f"{number}").write_bytes(b"x")
+    with cosxfer.Client(
+        endpoint=server.endpoint, credentials=server.credentials, journal=tmp_path / "journal"
+    ) as client:
+        # What an interrupted call leaves: an open batch, and the finished objects.
+        session = client._client._session
+        journal = journal_of(client.config)
+        assert journal is not None
+        name = fingerprint("directory", session.config.endpoint, "", server.bucket, "many", str(root))
+        number = journal.open_batch(name).result().number
+        done = sorted(path for path in root.rglob("*") if path.is_file())[missing:]
+        for path in done:
+            key = f"many/{path.relative_to(root)}"
+            content = finished_content(
+                str(path),
+                SourceIdentity.of(path.stat()),
+                {"content-type": "application/octet-stream"},
+                add_md5=False,
+            )
+            found = FinishedObject(content=content, batch=number, size=1, crc64=1, etag="")
+            journal.finished(finished_target(session, session.address(server.bucket, key, None)), found)
+        journal.close()
+        server.requests(clear=True)
+        before, began = resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
+        results = client.upload_directory(server.bucket, "many", root)
+        after = resource.getrusage(resource.RUSAGE_SELF)
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        print(f"{files} files: {cpu:.2f} s of CPU, {time.monotonic() - began:.2f} s")
+        assert sum(result.result is not None and result.result.resumed_bytes == 1 for result in results) == len(done)
+        assert len(results) == files
+    assert len(server.requests()) == missing
+    assert cpu < seconds
