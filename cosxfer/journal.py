@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +31,7 @@ from cosxfer.endpoint_memory import state_directory
 from cosxfer.journal_database import ERRORS, Database, ForeignFileError, is_damage, is_full, open_database, set_aside
 from cosxfer.journal_owners import Owner
 from cosxfer.journal_rows import VERSION, FinishedObject, JournaledUpload, JournalPart, Place, difference
+from cosxfer.records import dataclass
 from cosxfer.sources import SourceIdentity
 
 logger = logging.getLogger("cosxfer")
@@ -409,7 +410,7 @@ def _reason(path: Path, error: Exception) -> str:
         )
     return (
         f"the journal {path} cannot be used: {what}. The transfers go on without it; one that is interrupted starts "
-        "over. Give another path (journal=…), or None for no journal"
+        "over. Give another file (journal, or --journal of the command)"
     )
 
 

@@ -12,22 +12,24 @@ import json
 import re
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import xxhash
 
 from cosxfer.arguments import NumberOrAuto, is_count
-from cosxfer.cos.requests import SSE_CUSTOMER_KEY, customer_key_headers, part_headers
+from cosxfer.cos.requests import SSE_CUSTOMER_KEY
 from cosxfer.errors import UsageError
 from cosxfer.limits import MAX_OBJECT_BYTES, MAX_PART_NUMBER
 from cosxfer.planning import Plan, plan_parts
+from cosxfer.records import dataclass
 from cosxfer.sources import SourceIdentity
 
 VERSION = 1
 """The version of the rows and tables."""
 
 STORAGE_CLASS = "x-cos-storage-class"
+
+_OF_REQUESTS = frozenset({"expect", "x-cos-traffic-limit"})
 
 _GUARD = struct.Struct("<Q")
 _SHORT_GUARD = struct.Struct("<I")
@@ -100,7 +102,8 @@ class FinishedObject:
 
 def fingerprint(*texts: str) -> bytes:
     """Return 16 bytes that name these texts."""
-    return xxhash.xxh3_128_digest(json.dumps(texts).encode())
+    # `ascii` of a tuple is unambiguous, the same in each version of Python, and takes a fifth of the time of JSON.
+    return xxhash.xxh3_128_digest(ascii(texts).encode())
 
 
 def headers_fingerprint(headers: Mapping[str, str], *, add_md5: bool) -> bytes:
@@ -109,16 +112,19 @@ def headers_fingerprint(headers: Mapping[str, str], *, add_md5: bool) -> bytes:
     The customer's key counts by its MD5 alone. Headers of single requests (Expect, traffic limit) do not count.
     ``add_md5`` says that the MD5 of the file is added to the metadata.
     """
-    of_requests = part_headers(headers).keys() - customer_key_headers(headers).keys()
-    kept = {name: value for name, value in headers.items() if name not in of_requests}
-    if key := kept.get(SSE_CUSTOMER_KEY):
-        kept[SSE_CUSTOMER_KEY] = hashlib.md5(key.encode(), usedforsecurity=False).hexdigest()
-    return fingerprint(*(text for pair in sorted(kept.items()) for text in pair), "md5" if add_md5 else "")
+    texts = ["md5" if add_md5 else ""]
+    for name in sorted(headers):
+        if name not in _OF_REQUESTS:
+            value = headers[name]
+            if name == SSE_CUSTOMER_KEY:
+                value = hashlib.md5(value.encode(), usedforsecurity=False).hexdigest()
+            texts += (name, value)
+    return fingerprint(*texts)
 
 
 def content_fingerprint(path: str, source: SourceIdentity, headers: bytes) -> bytes:
     """Return 8 bytes that name the content and the headers of a finished object."""
-    return xxhash.xxh3_64_digest(json.dumps([path, *source]).encode() + headers)
+    return xxhash.xxh3_64_digest(ascii((path, tuple(source), headers)).encode())
 
 
 def difference(upload: JournaledUpload, *, headers: bytes, source: SourceIdentity, part_size: NumberOrAuto) -> str:

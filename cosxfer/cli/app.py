@@ -14,6 +14,7 @@ from cosxfer.cli.values import (
     parse_count,
     parse_count_or_auto,
     parse_destination,
+    parse_journal,
     parse_metadata,
     parse_output,
     parse_path,
@@ -140,6 +141,21 @@ def cp(
     ca_file: CaFile = None,
     secret_key_file: SecretKeyFile = None,
     anonymous: Anonymous = False,
+    journal: Annotated[
+        str,
+        typer.Option(
+            help="Where unfinished uploads are remembered: a file, auto (your state directory), or none.",
+            metavar="FILE",
+        ),
+    ] = "auto",
+    abort_on_interrupt: Annotated[
+        bool,
+        typer.Option(
+            "--abort-on-interrupt",
+            help="Delete the parts of an upload that is interrupted or fails. Default: keep them, so that the same command "
+            "goes on.",
+        ),
+    ] = False,
     trace: Annotated[
         str | None,
         typer.Option(
@@ -165,6 +181,9 @@ def cp(
 
     `--exclude` overrides `--include`. The command reports a pattern that matches nothing and fails if no file matches
     `--include`. It reports unreadable files and folders and fails, unless `--exclude` matches them.
+
+    An upload that was interrupted in any way goes on if the same command is run again: what arrived is not sent again.
+    With -r, files that arrived and have not changed are skipped. `cosxfer uploads` lists and deletes what is unfinished.
 
     Keys come from COS_SECRET_ID, COS_SECRET_KEY (or --secret-key-file) and COS_TOKEN. Exit codes: 0 done and verified,
     1 failed, 2 wrong usage or missing keys, 3 done and verified but standard output could not be written, 130
@@ -202,10 +221,12 @@ def cp(
                 connect_timeout=parse_seconds(connect_timeout, name="--connect-timeout"),
                 max_attempts=parse_count(max_attempts, name="--max-attempts"),
                 trace=None if trace is None else parse_trace(trace, path),
+                journal=parse_journal(journal),
             ),
             part_size=parse_size_or_auto(part_size, name="--part-size"),
             storage_class=storage_class,
             metadata=parse_metadata(meta or []),
+            abort_on_interrupt=abort_on_interrupt,
             as_json=as_json,
         )
         if recursive:

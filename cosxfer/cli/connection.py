@@ -19,6 +19,7 @@ from cosxfer.client import Client
 from cosxfer.config import HttpVersion
 from cosxfer.errors import UploadError, UsageError
 from cosxfer.foreign import clean_logger
+from cosxfer.journal import journal_of
 from cosxfer.records import dataclass
 
 logger = clean_logger("cosxfer")
@@ -40,6 +41,8 @@ class Connection:
     connect_timeout: float = 10.0
     max_attempts: int = 5
     trace: Path | None = None
+    journal: str | None = AUTO
+    """The setting of the client."""
 
     def client(self) -> Client:
         """Return a client with these settings. Raises `CredentialsError` and `UsageError`."""
@@ -59,6 +62,7 @@ class Connection:
             connect_timeout_seconds=self.connect_timeout,
             max_attempts=self.max_attempts,
             trace=self.trace,
+            journal=self.journal,
             # The command never restarts a task, so a failed task deletes its parts at once.
             max_finished_tasks=0,
         )
@@ -85,28 +89,42 @@ class Connection:
         return f"  {self.abort_command(bucket, key, error.upload_id)}"
 
 
+def keeps_parts(client: Client, *, abort_on_interrupt: bool) -> bool:
+    """Whether uploads of files that are interrupted or fail keep their parts on the server.
+
+    Without a journal they do not, because no later command could go on with them.
+    """
+    return not abort_on_interrupt and journal_of(client.config) is not None
+
+
 @contextmanager
-def cleaned_up(client: Client, connection: Connection) -> Iterator[None]:
-    """Run uploads of ``client``. After an interrupt, print what could not be deleted from the server."""
-    leaves(partial(_left, client, connection))
+def cleaned_up(client: Client, connection: Connection, *, keeps: bool) -> Iterator[None]:
+    """Run uploads of ``client``. After an interrupt, print what is on the server.
+
+    ``keeps`` says that an interrupt leaves the parts there.
+    """
+    leaves(partial(_left, client, connection, keeps=keeps), keeps=keeps)
     try:
         yield
     except (KeyboardInterrupt, TerminatedError):
-        for line in _left(client, connection):
+        for line in _left(client, connection, keeps=keeps):
             show(line)
         raise
 
 
-def _left(client: Client, connection: Connection) -> Sequence[str]:
+def _left(client: Client, connection: Connection, *, keeps: bool) -> Sequence[str]:
     """Return messages and commands about the parts that uploads of ``client`` leave on the server if they end now."""
     lines = []
     for task in client.get_task_list():
         if task.upload_id:
-            lines.append(
-                f"parts of the multipart upload {task.upload_id} may be left on the server, where they cost money. "
-                "To delete them:"
+            what = f"parts of the multipart upload {task.upload_id}"
+            left = (
+                f"the {what} are kept on the server, where they cost money. Run the same command again to go on with "
+                "them. To delete them:"
+                if keeps
+                else f"{what} may be left on the server, where they cost money. To delete them:"
             )
-            lines.append(f"  {connection.abort_command(task.bucket, task.key, task.upload_id)}")
+            lines += [left, f"  {connection.abort_command(task.bucket, task.key, task.upload_id)}"]
         elif task.state in ("checking", "uploading"):
             lines.append(
                 f"the upload to cos://{task.bucket}/{task.key} was running; it may have an upload id that is not known"

@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from cosxfer.arguments import NumberOrAuto
-from cosxfer.cli.connection import Connection, cleaned_up
+from cosxfer.cli.connection import Connection, cleaned_up, keeps_parts
 from cosxfer.cli.failures import FAILED, UNREPORTED, fail
 from cosxfer.cli.hints import with_hint
 from cosxfer.cli.notices import show
@@ -51,6 +51,11 @@ class CopyOptions:
     storage_class: str | None
     metadata: dict[str, str]
     as_json: bool
+    abort_on_interrupt: bool = False
+
+    def keeps(self, client: Client) -> bool:
+        """Whether uploads of files that are interrupted or fail keep their parts on the server."""
+        return keeps_parts(client, abort_on_interrupt=self.abort_on_interrupt)
 
     @property
     def parameters(self) -> ObjectHeaders:
@@ -76,7 +81,7 @@ def run(options: CopyOptions) -> None:
     with (
         options.connection.client() as client,
         with_hint(client, options.bucket),
-        cleaned_up(client, options.connection),
+        cleaned_up(client, options.connection, keeps=options.source is not None and options.keeps(client)),
         display(activities=("sending",) if options.source is None else ("hashing", "sending")) as shown,
     ):
         try:
@@ -111,6 +116,7 @@ def _upload(client: Client, options: CopyOptions, shown: Display) -> UploadResul
         options.key,
         options.source,
         part_size=options.part_size,
+        abort_on_failure=not options.keeps(client),
         on_hash_progress=lambda progress: shown.update("hashing", progress),
         on_progress=lambda progress: shown.update("sending", progress),
         **options.parameters,
@@ -154,6 +160,7 @@ def as_json(result: UploadResult) -> dict[str, object]:
         "parts": result.parts,
         "part_size_bytes": result.part_size_bytes,
         "retries": result.retries,
+        "resumed_bytes": result.resumed_bytes,
         "http_version": result.http_version,
         "etag": result.etag,
         # Many JSON parsers round a number of 64 bits.
@@ -193,8 +200,10 @@ def summary(result: UploadResult) -> str:
         parts = f"{counted(result.parts, 'part')} of {human_bytes(result.part_size_bytes)}"
     proof = {"crc64": f"verified by CRC64 {result.crc64}", "etag": "verified by the MD5 of each part"}
     again = f", {result.retries} sent again" if result.retries else ""
+    if result.resumed_bytes:
+        again += f", {human_bytes(result.resumed_bytes)} of it sent before"
     return printable(
         f"{human_bytes(result.size)} to cos://{result.bucket}/{result.key} in {result.seconds:.2f} s "
-        f"({human_rate(result.size, result.seconds)}), {parts}{again}, {result.http_version}, "
+        f"({human_rate(result.size - result.resumed_bytes, result.seconds)}), {parts}{again}, {result.http_version}, "
         f"{proof.get(result.verified_by, 'NOT verified')}"
     )

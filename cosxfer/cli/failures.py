@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from cosxfer.cli.interrupts import TerminatedError, error_of, interruptible
+from cosxfer.cli.interrupts import TerminatedError, error_of, interruptible, what_became_of_parts
 from cosxfer.cli.notices import noticed
 from cosxfer.cli.output import (
     OutputError,
@@ -28,11 +28,6 @@ from cosxfer.errors import CosxferError, CredentialsError, UploadError, UsageErr
 FAILED, USAGE, UNREPORTED = 1, 2, 3
 """Exit codes, besides 0 and those of signals. ``UNREPORTED``: done and verified, but standard output failed."""
 
-_GIVEN_UP = (
-    "running uploads were aborted and their parts deleted, unless a line above says otherwise. If the last request "
-    "reached the server, the object may exist; check before you rely on it"
-)
-
 _OPTIONS = {
     "concurrency": "--concurrency",
     "connect_timeout_seconds": "--connect-timeout",
@@ -47,6 +42,11 @@ _OPTIONS = {
 """The command's options for parameters of the client."""
 
 _PHRASES = (
+    (re.compile("the same call goes on with them"), "the same command goes on with them"),
+    (
+        re.compile(r"Give another path \(journal=…\), or None for no journal"),
+        "Give another path with --journal, or none",
+    ),
     (re.compile(r"pass region= \("), "give --region ("),
     (re.compile(r"put_object\(bucket, key, open\((.+), 'rb'\)\)"), r"cosxfer cp - cos://BUCKET/KEY < \1"),
     (
@@ -67,9 +67,9 @@ def reported(*, debug: bool, as_json: bool = False) -> Iterator[None]:
     except (typer.Exit, typer.Abort):
         raise
     except KeyboardInterrupt:
-        _ended(signal.SIGINT, f"interrupted; {_GIVEN_UP}")
+        _ended(signal.SIGINT, f"interrupted; {what_became_of_parts()}")
     except TerminatedError as error:
-        _ended(error.number, f"terminated by {error.name}; {_GIVEN_UP}")
+        _ended(error.number, f"terminated by {error.name}; {what_became_of_parts()}")
     except OutputError as error:
         fail(f"standard output cannot be written: {error}", FAILED)
     except CosxferError as error:

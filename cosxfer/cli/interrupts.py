@@ -26,6 +26,15 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LAST_WORDS_SECONDS = 1.0
 """How long the last messages may delay the end of the process."""
 
+_GIVEN_UP = (
+    "running uploads were aborted and their parts deleted, unless a line above says otherwise. If the last request "
+    "reached the server, the object may exist; check before you rely on it"
+)
+_KEPT = (
+    "what was sent is kept: the same command goes on. cosxfer uploads list shows it. If the last request reached the "
+    "server, the object may exist; check before you rely on it"
+)
+
 _AT_ONCE = "ended at once, without cleaning up"
 
 _AFTER_BARS = b"\n\x1b[?25h"
@@ -42,12 +51,21 @@ class TerminatedError(BaseException):
 
 
 _left: Callable[[], Sequence[str]] | None = None
+_keeps = False
 
 
-def leaves(left: Callable[[], Sequence[str]]) -> None:
-    """Register ``left``: it returns what stays on the server if the process ends without cleaning up."""
-    global _left
-    _left = left
+def leaves(left: Callable[[], Sequence[str]], *, keeps: bool) -> None:
+    """Register ``left``: it returns what stays on the server if the process ends without cleaning up.
+
+    ``keeps`` says that an interrupt leaves the parts on the server, so that a later command goes on with them.
+    """
+    global _left, _keeps
+    _left, _keeps = left, keeps
+
+
+def what_became_of_parts() -> str:
+    """Return a sentence about the parts of uploads that a signal has ended."""
+    return _KEPT if _keeps else _GIVEN_UP
 
 
 def quiet() -> None:
@@ -69,7 +87,11 @@ def interruptible() -> Iterator[None]:
             first = now
             if _left is not None:
                 with suppress(RuntimeError):  # the signal interrupted a write to the same stream
-                    show("stopping and deleting the uploaded parts. A second Ctrl-C ends at once and leaves them")
+                    show(
+                        "stopping; the uploaded parts are kept. A second Ctrl-C ends at once"
+                        if _keeps
+                        else "stopping and deleting the uploaded parts. A second Ctrl-C ends at once and leaves them"
+                    )
             raise KeyboardInterrupt if number == signal.SIGINT else TerminatedError(number)
         if not ending and now - first >= ECHO_SECONDS:
             ending = True

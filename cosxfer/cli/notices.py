@@ -14,6 +14,9 @@ from cosxfer.records import dataclass
 RETRIES = "cosxfer.retry"
 """The logger of retries."""
 
+RESUMED = "cosxfer.resume"
+"""The logger of what goes on where an earlier run has ended."""
+
 REPEAT_SECONDS = 5.0
 """Minimum time between two messages about retries for the same reason."""
 
@@ -95,7 +98,8 @@ def noticed(*, debug: bool) -> Iterator[None]:
     handler: Handler = _Log() if debug else Notices()
     root.addHandler(handler)
     logging.getLogger("cosxfer").setLevel(logging.DEBUG if debug else logging.WARNING)
-    logging.getLogger(RETRIES).setLevel(logging.DEBUG if debug else logging.INFO)
+    for shown in (RETRIES, RESUMED):
+        logging.getLogger(shown).setLevel(logging.DEBUG if debug else logging.INFO)
     for noisy in _NOISY:
         # Below this level, HTTP libraries log signatures.
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -30,7 +30,7 @@ def run(options: CopyOptions, *, include: list[str] | None, exclude: list[str] |
     ended = 0
     with (
         options.connection.client() as client,
-        cleaned_up(client, options.connection),
+        cleaned_up(client, options.connection, keeps=options.keeps(client)),
         display(activities=("sending",)) as shown,
     ):
 
@@ -55,6 +55,7 @@ def run(options: CopyOptions, *, include: list[str] | None, exclude: list[str] |
             include=include,
             exclude=exclude,
             part_size=options.part_size,
+            abort_on_failure=not options.keeps(client),
             on_progress=lambda progress: shown.update("sending", progress),
             on_file_finish=finished,
             **options.parameters,
@@ -79,6 +80,7 @@ def _shown(file: FileUpload) -> str:
 def _summary(options: CopyOptions, results: list[FileResult], seconds: float) -> str:
     done = [entry.result for entry in results if entry.result is not None]
     size = sum(result.size for result in done)
+    before = sum(result.resumed_bytes for result in done)
     failed = len(results) - len(done)
     unverified = sum(not result.verified for result in done)
     words = (
@@ -86,9 +88,11 @@ def _summary(options: CopyOptions, results: list[FileResult], seconds: float) ->
         if not done
         else [
             f"{counted(len(done), 'file')}, {human_bytes(size)}, to cos://{options.bucket}/{options.key} "
-            f"in {seconds:.2f} s ({human_rate(size, seconds)})"
+            f"in {seconds:.2f} s ({human_rate(size - before, seconds)})"
         ]
     )
+    if before:
+        words.append(f"{human_bytes(before)} of it sent before")
     if unverified:
         words.append(f"{unverified} NOT verified")
     elif done:

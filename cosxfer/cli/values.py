@@ -69,6 +69,13 @@ def parse_path(text: str, *, name: str) -> Path:
     return Path(text)
 
 
+def parse_journal(text: str) -> str | None:
+    """Read where the journal is: ``auto``, ``none`` (None), or a path. A file of such a name is ``./auto``."""
+    if text in (AUTO, "none"):
+        return AUTO if text == AUTO else None
+    return str(parse_path(text, name="--journal").absolute())
+
+
 def parse_path_or_stream(text: str, *, name: str) -> Path | None:
     """Read a path; None for ``-``, which is a standard stream. A file of that name is ``./-``."""
     # A Path cannot tell the two: Path("./-") == Path("-"). Nor does it keep a / at the end.

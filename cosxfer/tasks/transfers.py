@@ -224,11 +224,15 @@ class Transfers:
         check_callback(on_progress, "on_progress")
         check_callback(on_file_finish, "on_file_finish")
         slice_size = check_count(as_number(slice_size), "slice_size", unit="bytes")
+        done = {} if unfinished is None else unfinished.done
         return BatchRecord(
             listed,
             self.queue.dispatcher,
             slice_size=slice_size,
-            sizes=[size_of(entry.get("path")) for entry in listed],
+            sizes=[
+                size_of(entry.get("path")) if (result := done.get(index)) is None else result.size
+                for index, entry in enumerate(listed)
+            ],
             problems=problems,
             on_progress=on_progress,
             on_file_finish=on_file_finish,

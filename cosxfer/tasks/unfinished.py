@@ -10,18 +10,20 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import partial
+from urllib.parse import quote
 
-from cosxfer.cos.identifiers import object_address
+from cosxfer.address import ObjectAddress
+from cosxfer.cos.content_types import content_type_of
+from cosxfer.cos.endpoint import PATH_SAFE
 from cosxfer.cos.requests import object_headers
 from cosxfer.engine.multipart.lifecycle import resume_logger
 from cosxfer.engine.report import logger
 from cosxfer.engine.upload.options import FileUpload, UploadOptions
-from cosxfer.engine.upload.recall import finished_content, finished_target
-from cosxfer.errors import CosxferError
+from cosxfer.engine.upload.recall import normal
 from cosxfer.figures import counted
 from cosxfer.foreign import shown_path
 from cosxfer.journal import Journal
-from cosxfer.journal_rows import FinishedObject, fingerprint
+from cosxfer.journal_rows import FinishedObject, content_fingerprint, fingerprint, headers_fingerprint, target_of
 from cosxfer.models import UploadResult
 from cosxfer.ops.session import Session
 from cosxfer.paths import stat_path
@@ -72,41 +74,54 @@ def _done(
     journal: Journal, session: Session, files: Sequence[FileUpload], options: UploadOptions, number: int
 ) -> dict[int, UploadResult]:
     """Return the results of the files that the batch has sent, by their index."""
-    targets = []
-    for file in files:
-        try:
-            targets.append(finished_target(session, object_address(file["bucket"], file["key"], options.region)))
-        except CosxferError:
-            targets.append(b"")  # its task refuses it
+    config, bucket, location = session.config, files[0]["bucket"], ""
+    region = options.region or config.region or ""
+    keys = [file["key"].removeprefix("/") for file in files]
+    targets = [target_of(config.endpoint, region, bucket, key) for key in keys]
     known = journal.objects(targets).result()
+    headers = _Headers(options)
+    folder = os.getcwd()  # noqa: PTH109 (text, as the sources take it)
     done = {}
     for index, target in enumerate(targets):
         found = known.get(target)
-        if found is not None and found.batch == number and _is_same(files[index], options, found):
-            done[index] = _result(session, files[index], options, found)
+        if found is None or found.batch != number:
+            continue
+        path = os.path.join(folder, os.fsdecode(files[index]["path"]))  # noqa: PTH118
+        try:
+            identity = SourceIdentity.of(stat_path(path))
+        except (OSError, ValueError):
+            continue
+        if found.content == content_fingerprint(normal(path), identity, headers.fingerprint(keys[index])):
+            address = ObjectAddress(bucket, keys[index], options.region)
+            location = location or session.endpoint(address).location("")
+            done[index] = _result(address, location, found)
     return done
 
 
-def _is_same(file: FileUpload, options: UploadOptions, found: FinishedObject) -> bool:
-    """Whether the file, and the headers of its object, are those that were sent."""
-    path = os.fsdecode(file["path"])
-    try:
-        identity = SourceIdentity.of(stat_path(path))
-    except (OSError, ValueError):
-        return False
-    headers = object_headers(file["key"].removeprefix("/"), options.parameters)
-    location = path if path.startswith("/") else f"{os.getcwd()}/{path}"  # noqa: PTH109 (as RegularFile does)
-    add_md5 = options.upload_add_meta_md5
-    return found.content == finished_content(location, identity, headers, add_md5=add_md5)
+class _Headers:
+    """The fingerprints of the headers of objects that differ in their content types alone."""
+
+    def __init__(self, options: UploadOptions) -> None:
+        self._options = options
+        self._known: dict[str, bytes] = {}
+        self._unpacked = "content-encoding" in object_headers("", options.parameters)
+
+    def fingerprint(self, key: str) -> bytes:
+        """Return that of an object."""
+        kind = content_type_of(key, unpacked=self._unpacked)
+        known = self._known.get(kind)
+        if known is None:
+            headers = object_headers(key, self._options.parameters)
+            known = self._known[kind] = headers_fingerprint(headers, add_md5=self._options.upload_add_meta_md5)
+        return known
 
 
-def _result(session: Session, file: FileUpload, options: UploadOptions, found: FinishedObject) -> UploadResult:
-    address = object_address(file["bucket"], file["key"], options.region)
+def _result(address: ObjectAddress, location: str, found: FinishedObject) -> UploadResult:
     return UploadResult(
         bucket=address.bucket,
         key=address.shown_key,
         etag=found.etag,
-        location=session.endpoint(address).location(address.key),
+        location=f"{location}{quote(address.key, safe=PATH_SAFE)}",
         version_id=None,
         crc64=found.crc64,
         verified=True,
