@@ -27,9 +27,11 @@ from cosxfer.sources import SourceIdentity
 VERSION = 1
 """The version of the rows and tables."""
 
-STORAGE_CLASS = "x-cos-storage-class"
+_SECRET = re.compile("customer-key$|token|secret|passw|authorization|credential", re.ASCII)
+"""Names of headers that are not written."""
 
-_OF_REQUESTS = frozenset({"expect", "x-cos-traffic-limit"})
+OF_REQUESTS = frozenset({"expect", "x-cos-traffic-limit"})
+"""Headers that say nothing of the object."""
 
 _GUARD = struct.Struct("<Q")
 _SHORT_GUARD = struct.Struct("<I")
@@ -73,10 +75,12 @@ class JournaledUpload:
     place: Place
     headers: bytes
     """`headers_fingerprint`."""
-    storage_class: str
-    """Empty: the default."""
-    needs_key: bool
-    """Whether a key of the customer encrypts it, without which no part can be sent."""
+    parameters: Mapping[str, str]
+    """The headers of the object, without secrets. The same call can be made with them: `complete`."""
+    complete: bool
+    """Whether no header is left out as a secret, such as the customer's key."""
+    add_md5: bool
+    """Whether the MD5 of the file is added to the metadata."""
     source: SourceIdentity
     plan: Plan
     upload_id: str
@@ -114,12 +118,19 @@ def headers_fingerprint(headers: Mapping[str, str], *, add_md5: bool) -> bytes:
     """
     texts = ["md5" if add_md5 else ""]
     for name in sorted(headers):
-        if name not in _OF_REQUESTS:
+        if name not in OF_REQUESTS:
             value = headers[name]
             if name == SSE_CUSTOMER_KEY:
                 value = hashlib.md5(value.encode(), usedforsecurity=False).hexdigest()
             texts += (name, value)
     return fingerprint(*texts)
+
+
+def without_secrets(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return those of an object's headers that may be written."""
+    return {
+        name: value for name, value in headers.items() if name not in OF_REQUESTS and not _SECRET.search(name.lower())
+    }
 
 
 def content_fingerprint(path: str, source: SourceIdentity, headers: bytes) -> bytes:
@@ -155,8 +166,9 @@ def encode_upload(upload: JournaledUpload) -> bytes:
         "key": place.key,
         "path": place.path,
         "headers": upload.headers.hex(),
-        "storage_class": upload.storage_class,
-        "needs_key": upload.needs_key,
+        "parameters": dict(upload.parameters),
+        "complete": upload.complete,
+        "add_md5": upload.add_md5,
         "source": list(upload.source),
         "part_size": upload.plan.part_size_bytes,
         "size": upload.plan.size,
@@ -179,8 +191,9 @@ def decode_upload(row: object) -> JournaledUpload | None:
         upload = JournaledUpload(
             place=Place(**texts),
             headers=bytes.fromhex(values["headers"]),
-            storage_class=values["storage_class"],
-            needs_key=values["needs_key"],
+            parameters=dict(values["parameters"]),
+            complete=values["complete"],
+            add_md5=values["add_md5"],
             source=SourceIdentity(*values["source"]),
             plan=plan_parts(values["size"], part_size_bytes=values["part_size"]),
             upload_id=values["upload_id"],
@@ -189,14 +202,13 @@ def decode_upload(row: object) -> JournaledUpload | None:
         )
     except (ValueError, KeyError, TypeError, RecursionError, OverflowError, AttributeError, UsageError):
         return None
-    texts |= {"storage_class": upload.storage_class, "upload_id": upload.upload_id}
+    texts["upload_id"] = upload.upload_id
     legal = (
-        all(isinstance(text, str) for text in texts.values())
+        all(isinstance(text, str) for text in (*texts.values(), *upload.parameters, *upload.parameters.values()))
         and upload.upload_id
         and all(isinstance(value, int) and abs(value) <= 2**64 for value in upload.source)
         and upload.source.size == upload.plan.size
-        and isinstance(upload.completing, bool)
-        and isinstance(upload.needs_key, bool)
+        and all(isinstance(flag, bool) for flag in (upload.completing, upload.complete, upload.add_md5))
     )
     return upload if legal else None
 

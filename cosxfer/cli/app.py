@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,7 @@ from cosxfer.cli.values import (
     parse_count,
     parse_count_or_auto,
     parse_destination,
+    parse_duration,
     parse_journal,
     parse_metadata,
     parse_output,
@@ -26,6 +27,10 @@ from cosxfer.cli.values import (
 )
 from cosxfer.config import HttpVersion
 from cosxfer.errors import UsageError
+
+if TYPE_CHECKING:
+    from cosxfer.cli.connection import Connection
+    from cosxfer.cli.uploads import Selection
 
 app = typer.Typer(
     name="cosxfer",
@@ -152,7 +157,7 @@ def cp(
         bool,
         typer.Option(
             "--abort-on-interrupt",
-            help="Delete the parts of an upload that is interrupted or fails. Default: keep them, so that the same command "
+            help="Delete the parts of an upload that is interrupted or fails. Default: keep them; the same command "
             "goes on.",
         ),
     ] = False,
@@ -183,7 +188,7 @@ def cp(
     `--include`. It reports unreadable files and folders and fails, unless `--exclude` matches them.
 
     An upload that was interrupted in any way goes on if the same command is run again: what arrived is not sent again.
-    With -r, files that arrived and have not changed are skipped. `cosxfer uploads` lists and deletes what is unfinished.
+    With -r, files that arrived and have not changed are skipped. `cosxfer uploads` shows what is unfinished.
 
     Keys come from COS_SECRET_ID, COS_SECRET_KEY (or --secret-key-file) and COS_TOKEN. Exit codes: 0 done and verified,
     1 failed, 2 wrong usage or missing keys, 3 done and verified but standard output could not be written, 130
@@ -265,6 +270,144 @@ def abort(
                 anonymous=anonymous,
             ),
         )
+
+
+uploads = typer.Typer(
+    help="List, continue and delete what is unfinished: in the journal of this machine, and on the server.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(uploads, name="uploads")
+
+Target = Annotated[
+    str | None,
+    typer.Argument(
+        help="cos://BUCKET/PREFIX: ask the server too. Default: the journal alone, all buckets.", show_default=False
+    ),
+]
+OlderThan = Annotated[
+    str | None, typer.Option(help="Only those that began before: 12h, 7d.", metavar="TIME", show_default=False)
+]
+Prefix = Annotated[str, typer.Option(help="Only keys that begin with this.", show_default=False)]
+JournalFile = Annotated[str, typer.Option(help="The journal: a file, auto or none.", metavar="FILE")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+
+
+@uploads.command("list")
+def uploads_list(
+    target: Target = None,
+    older_than: OlderThan = None,
+    prefix: Prefix = "",
+    endpoint: Endpoint = None,
+    region: Region = None,
+    ca_file: CaFile = None,
+    secret_key_file: SecretKeyFile = None,
+    anonymous: Anonymous = False,
+    journal: JournalFile = "auto",
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """List unfinished uploads: age, parts, bytes, key and upload id.
+
+    Without a bucket, no request is made and no keys are needed.
+    """
+    from cosxfer.cli.failures import reported
+    from cosxfer.cli.uploads import list_uploads
+
+    with reported(debug=debug, as_json=as_json):
+        connection = _connection(endpoint, region, ca_file, secret_key_file, anonymous, journal)
+        list_uploads(_selection(target, older_than, prefix, connection), as_json=as_json)
+
+
+@uploads.command("resume")
+def uploads_resume(
+    target: Target = None,
+    older_than: OlderThan = None,
+    prefix: Prefix = "",
+    endpoint: Endpoint = None,
+    region: Region = None,
+    ca_file: CaFile = None,
+    secret_key_file: SecretKeyFile = None,
+    anonymous: Anonymous = False,
+    journal: JournalFile = "auto",
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Continue the unfinished uploads of the journal, with the options that they were begun with."""
+    from cosxfer.cli.failures import reported
+    from cosxfer.cli.uploads import resume_uploads
+
+    with reported(debug=debug, as_json=as_json):
+        connection = _connection(endpoint, region, ca_file, secret_key_file, anonymous, journal)
+        resume_uploads(_selection(target, older_than, prefix, connection), dry_run=dry_run, as_json=as_json)
+
+
+@uploads.command("abort")
+def uploads_abort(
+    target: Target = None,
+    older_than: OlderThan = None,
+    prefix: Prefix = "",
+    everything: Annotated[
+        bool, typer.Option("--all", help="Without --older-than: all, also those of other machines in the bucket.")
+    ] = False,
+    endpoint: Endpoint = None,
+    region: Region = None,
+    ca_file: CaFile = None,
+    secret_key_file: SecretKeyFile = None,
+    anonymous: Anonymous = False,
+    journal: JournalFile = "auto",
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Delete the parts of unfinished uploads from the server, where they cost money.
+
+    Uploads that a process of this machine sends now are left alone. With cos://BUCKET, those of other machines are
+    deleted too: --older-than spares the ones that run.
+    """
+    from cosxfer.cli.failures import reported
+    from cosxfer.cli.uploads import abort_uploads
+
+    with reported(debug=debug, as_json=as_json):
+        if older_than is None and not everything and not dry_run:
+            raise UsageError("give --older-than TIME, or --all; --dry-run shows what would be deleted")
+        connection = _connection(endpoint, region, ca_file, secret_key_file, anonymous, journal)
+        abort_uploads(_selection(target, older_than, prefix, connection), dry_run=dry_run, as_json=as_json)
+
+
+def _connection(
+    endpoint: str | None,
+    region: str | None,
+    ca_file: str | None,
+    secret_key_file: str | None,
+    anonymous: bool,
+    journal: str,
+) -> Connection:
+    from cosxfer.cli.connection import Connection
+
+    return Connection(
+        endpoint=endpoint,
+        region=region,
+        ca_file=None if ca_file is None else parse_path(ca_file, name="--ca-file"),
+        secret_key_file=secret_key_file,
+        anonymous=anonymous,
+        journal=parse_journal(journal),
+    )
+
+
+def _selection(target: str | None, older_than: str | None, prefix: str, connection: Connection) -> Selection:
+    from cosxfer.cli.uploads import Selection
+
+    bucket, begin = ("", "") if target is None else parse_address(target, form="cos://BUCKET/PREFIX")
+    return Selection(
+        bucket=bucket,
+        prefix=begin + prefix,
+        older_than_seconds=0 if older_than is None else parse_duration(older_than, name="--older-than"),
+        connection=connection,
+    )
 
 
 @app.command()

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from cosxfer.cli.form_page import render
 from cosxfer.cli.keys import find_keys
 from cosxfer.cli.output import printable, say
 from cosxfer.cli.output_file import check_free, write_whole
-from cosxfer.cli.values import is_directory
+from cosxfer.cli.values import is_directory, parse_duration
 from cosxfer.client import Client
 from cosxfer.cos.policy import FILENAME
 from cosxfer.errors import UsageError
 from cosxfer.foreign import shorten
 from cosxfer.limits import MAX_PUT_BYTES
 from cosxfer.records import dataclass
-
-_DURATION = re.compile(r"(\d{1,9})([smhd]?)", re.ASCII)
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +53,7 @@ def run(options: FormOptions) -> None:
                 ["starts-with", "$Content-Type", ""],
             ],
             content_type="application/octet-stream",
-            expires_seconds=parse_duration(options.expires),
+            expires_seconds=parse_duration(options.expires, name="--expires"),
             success_action_status=201,
         )
     page = render(
@@ -81,12 +77,3 @@ def parse_target(text: str) -> tuple[str, str]:
     if scheme.lower() != "cos" or not separator or not bucket:
         raise UsageError(f"{shorten(text)} is not of the form cos://BUCKET/PREFIX", name="target", value=text)
     return bucket, prefix
-
-
-def parse_duration(text: str) -> int:
-    """Parse a duration such as ``90``, ``90s``, ``15m``, ``1h`` or ``7d`` into seconds."""
-    match = _DURATION.fullmatch(text.strip())
-    seconds = 0 if match is None else int(match.group(1)) * _SECONDS[match.group(2)]
-    if not seconds:
-        raise UsageError(f"--expires is {shorten(text)}; write a time such as 15m, 1h or 7d", name="--expires")
-    return seconds

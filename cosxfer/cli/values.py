@@ -18,6 +18,8 @@ STREAM = "-"
 """Means standard input or standard output. Use ``./-`` for a file of that name."""
 
 _SIZE = re.compile(r"(\d{1,18})\s*([kmgt]?)(i?)b?", re.IGNORECASE | re.ASCII)
+_DURATION = re.compile(r"(\d{1,9})([smhd]?)", re.ASCII)
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
@@ -60,6 +62,15 @@ def parse_seconds(text: str, *, name: str) -> float:
         return float(text)
     except ValueError:
         raise UsageError(f"{name} is {shorten(text)}; write seconds such as 2.5", name=name, value=text) from None
+
+
+def parse_duration(text: str, *, name: str) -> int:
+    """Parse a duration such as ``90``, ``90s``, ``15m``, ``1h`` or ``7d`` into seconds."""
+    match = _DURATION.fullmatch(text.strip())
+    seconds = 0 if match is None else int(match.group(1)) * _SECONDS[match.group(2)]
+    if not seconds:
+        raise UsageError(f"{name} is {shorten(text)}; write a time such as 15m, 1h or 7d", name=name)
+    return seconds
 
 
 def parse_path(text: str, *, name: str) -> Path:

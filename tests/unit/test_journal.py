@@ -37,6 +37,7 @@ from cosxfer.journal_rows import (
     encode_upload,
     headers_fingerprint,
     target_of,
+    without_secrets,
 )
 from cosxfer.limits import MIB
 from cosxfer.planning import Plan
@@ -50,8 +51,9 @@ PLACE = Place(endpoint="http://localhost/{bucket}", region="", bucket="b-1250000
 UPLOAD = JournaledUpload(
     place=PLACE,
     headers=HEADERS,
-    storage_class="ARCHIVE",
-    needs_key=False,
+    parameters={"x-cos-storage-class": "ARCHIVE"},
+    complete=True,
+    add_md5=False,
     source=SOURCE,
     plan=Plan(size=SOURCE.size, part_size_bytes=MIB),
     upload_id="an id",
@@ -563,6 +565,17 @@ def test_a_closed_journal_takes_nothing_and_makes_nobody_wait(tmp_path: Path) ->
         wait(opened)
     assert use(opened) == Claim()
     assert isinstance(opened.begin(UPLOAD), Entry)
+
+
+def test_secrets_are_left_out_of_the_headers_that_are_written() -> None:
+    kept = {"content-type": "a/b", "x-cos-server-side-encryption-customer-key-md5": "m", "x-cos-meta-k": "v"}
+    secret = {
+        "x-cos-server-side-encryption-customer-key": "k",
+        "x-cos-security-token": "t",
+        "x-cos-meta-password": "p",
+        "expect": "100-continue",
+    }
+    assert without_secrets({**kept, **secret}) == kept
 
 
 def test_no_secret_is_in_the_file(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from concurrent.futures import Executor, Future
 
 from cosxfer.address import ObjectAddress
 from cosxfer.arguments import NumberOrAuto
-from cosxfer.cos.requests import customer_key_headers
 from cosxfer.engine.multipart.abort import replace_upload
 from cosxfer.engine.multipart.checkpoint import Checkpoint
 from cosxfer.engine.report import logger
@@ -18,13 +17,14 @@ from cosxfer.engine.upload.unchanged import compare
 from cosxfer.errors import SourceChangedError
 from cosxfer.journal import Claim, Entry, Journal
 from cosxfer.journal_rows import (
-    STORAGE_CLASS,
+    OF_REQUESTS,
     FinishedObject,
     JournaledUpload,
     Place,
     content_fingerprint,
     headers_fingerprint,
     target_of,
+    without_secrets,
 )
 from cosxfer.models import UploadResult
 from cosxfer.ops.session import Session
@@ -80,12 +80,14 @@ class FileJournal:
         """Return the checkpoint of an upload of the absolute ``path`` that has not begun."""
 
         def begin(upload_id: str, plan: Plan, identity: SourceIdentity) -> Entry:
+            parameters = without_secrets(self._headers)
             return self._journal.begin(
                 JournaledUpload(
                     place=place_of(self._session, self._address, path),
                     headers=headers_fingerprint(self._headers, add_md5=self._add_md5),
-                    storage_class=self._headers.get(STORAGE_CLASS, ""),
-                    needs_key=bool(customer_key_headers(self._headers)),
+                    parameters=parameters,
+                    complete=parameters.keys() >= self._headers.keys() - OF_REQUESTS,
+                    add_md5=self._add_md5,
                     source=identity,
                     plan=plan,
                     upload_id=upload_id,
