@@ -217,7 +217,7 @@ class Journal:
         with self._changed:
             if not self._off:
                 self._objects.append((target, found))
-                self._wake()
+                self._wake(urgent=False)
 
     def objects(self, targets: Sequence[bytes]) -> Future[dict[bytes, FinishedObject]]:
         """Return the finished objects of ``targets`` that are known."""
@@ -301,7 +301,7 @@ class Journal:
         with self._changed:
             if not self._off:
                 self._changes.append((change, arguments))
-                self._wake()
+                self._wake(urgent=False)
 
     def call(self, function: Callable[[Database], T], otherwise: T) -> Future[T]:
         """Let the thread call ``function`` at once, after the changes so far.
@@ -313,13 +313,13 @@ class Journal:
         with self._changed:
             if not self._off:
                 self._calls.append((future, function, otherwise))
-                self._wake()
+                self._wake(urgent=True)
             else:
                 future.set_result(otherwise)
         return future
 
-    def _wake(self) -> None:
-        """Wake the thread, or start it. The caller holds the lock."""
+    def _wake(self, *, urgent: bool) -> None:
+        """Wake the thread, or start it, after a change was added. The caller holds the lock."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._serve, name="cosxfer-journal", daemon=True)
             try:
@@ -328,7 +328,9 @@ class Journal:
                 self._thread = None
                 self._give_up(error)
                 self._drop()
-        self._changed.notify()
+        # Woken by the first change, the thread waits for others. To wake it for each would cost more than all else.
+        if urgent or len(self._changes) + len(self._objects) == 1:
+            self._changed.notify()
 
     def _serve(self) -> None:
         database = None
