@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from cosxfer.arguments import check_timeout
 from cosxfer.binding import explains_arguments
 from cosxfer.engine.upload.options import FileUpload
-from cosxfer.errors import TaskTimeoutError
+from cosxfer.errors import SourceError, TaskTimeoutError, UsageError
 from cosxfer.events import ProgressMeter
 from cosxfer.models import Progress, UploadResult
 from cosxfer.records import dataclass
@@ -48,7 +48,7 @@ class OpenBatch:
     done: Mapping[int, UploadResult] = field(default_factory=dict)
     """The results of files that an interrupted run has sent, by their index."""
     end: Callable[[], None] | None = None
-    """Called when all files are done."""
+    """Called when all files are done, except those that cannot be read."""
 
 
 class RefusedJob:
@@ -151,9 +151,11 @@ class BatchRecord:
         return [outcome for outcome in self._outcomes if outcome is not None]
 
     def _finish(self) -> None:
-        failed = any(outcome.error is not None for outcome in self.outcomes())
-        self._tell(self._meter.finish(time.monotonic(), loaded=self.loaded if failed else None))
-        if not failed and self.unfinished.end is not None:
+        errors = [outcome.error for outcome in self.outcomes() if outcome.error is not None]
+        self._tell(self._meter.finish(time.monotonic(), loaded=self.loaded if errors else None))
+        # A file that cannot be read or sent at all, such as a broken link, would keep the batch open for ever.
+        sent = all(isinstance(error, SourceError | UsageError) for error in errors)
+        if sent and self.unfinished.end is not None:
             self.unfinished.end()
         self.ended.set_result(None)
 

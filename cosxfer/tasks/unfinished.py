@@ -1,8 +1,8 @@
 """A directory as a batch of the journal: what an interrupted run has sent is not sent, and not asked for, again.
 
-A batch is open from the beginning of a call until all its files are done. If the call is interrupted or a file fails,
-the next call for the same directory and prefix goes on with it. Files whose path, identity, headers and object are the
-same are done. After all files are done, the next call sends all again.
+A batch is open from the beginning of a call until all its files are done, except those that cannot be read. If the call
+is interrupted or a request fails, the next call for the same directory and prefix goes on with it. Files whose path,
+identity, headers and object are the same are done. After all files are done, the next call sends all again.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def open_batch(
     done = _done(journal, session, files, options, batch.number) if batch.goes_on else {}
     if done:
         resume_logger.info(
-            "resumed: %s of %s in %s were sent by an interrupted run and have not changed; they are not sent again",
+            "resumed: %s of %s in %s were sent by an unfinished run and have not changed; they are not sent again",
             f"{len(done):,}",
             counted(len(files), "file"),
             shown_path(start),

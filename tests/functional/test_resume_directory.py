@@ -94,6 +94,15 @@ def test_after_all_files_are_done_the_next_call_sends_all(server: RunningServer,
     assert len(sent(server)) == FILES + 1
 
 
+def test_a_file_that_cannot_be_read_does_not_keep_the_batch_open(server: RunningServer, tree: Path) -> None:
+    (tree / "broken").symlink_to("nothing")
+    for _ in range(2):
+        server.requests(clear=True)
+        results = upload(server, tree, "h")
+        assert sum(result.error is not None for result in results) == 1
+        assert len(sent(server)) == FILES + 1
+
+
 def test_what_changed_meanwhile_is_sent(server: RunningServer, tree: Path) -> None:
     with_failures(server, tree, "c", "c/d1/*")
     (tree / "d0" / "f0").write_bytes(b"new")
