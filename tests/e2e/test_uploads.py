@@ -13,7 +13,7 @@ import pytest
 from cosxfer.limits import MIB
 from cosxfer.server import RunningServer
 from tests.e2e.command import COMMAND, client, flat, run
-from tests.e2e.test_resume import PARTS, STALLED, _clean, interrupted, large, open_uploads, sent, variables
+from tests.e2e.test_cp_resume import PARTS, STALLED, _clean, interrupted, large, open_uploads, sent, variables
 
 __all__ = ["_clean", "large"]
 
