@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
+from functools import partial
 from typing import Unpack, overload
 
 from cosxfer.address import ObjectAddress
@@ -29,7 +30,7 @@ from cosxfer.models import (
 )
 from cosxfer.ops.multipart_abort import multipart_abort
 from cosxfer.ops.multipart_complete import PartInput
-from cosxfer.ops.multipart_init import multipart_init
+from cosxfer.ops.multipart_init import multipart_init, warn_of_retry
 from cosxfer.ops.multipart_list import multipart_list
 from cosxfer.ops.multipart_list_part import multipart_list_part
 from cosxfer.ops.multipart_upload import multipart_upload
@@ -46,7 +47,8 @@ class AsyncMultipartCalls(AsyncCalls):
         """Begin a multipart upload (COS: Initiate Multipart Upload). Pass all headers of the object here."""
         self._ready()
         address = self._session.address(bucket, key, region)
-        return await multipart_init(self._session, address, headers=object_headers(address.key, parameters))
+        session = self._session.observed(partial(warn_of_retry, f"the multipart upload of {address}"))
+        return await multipart_init(session, address, headers=object_headers(address.key, parameters))
 
     async def multipart_upload(
         self,

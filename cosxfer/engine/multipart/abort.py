@@ -46,7 +46,13 @@ async def abort_checkpoint(session: Session, address: ObjectAddress, checkpoint:
     """Delete the parts of ``checkpoint`` from the server; returns whether they are gone, and a sentence about it."""
     if not checkpoint.upload_id:
         return True, "nothing was left on the server"
-    gone, left = await abort_upload(session, address, upload_id=checkpoint.upload_id, completing=checkpoint.completing)
+    gone, left = await abort_upload(
+        session,
+        address,
+        upload_id=checkpoint.upload_id,
+        completing=checkpoint.completing,
+        empty=not checkpoint.done,
+    )
     if gone:
         checkpoint.clear()
     return gone, left
@@ -66,11 +72,13 @@ def kept(checkpoint: Checkpoint, leaving: Leaving) -> str:
 
 
 async def abort_upload(
-    session: Session, address: ObjectAddress, *, upload_id: str, completing: bool = False
+    session: Session, address: ObjectAddress, *, upload_id: str, completing: bool = False, empty: bool = False
 ) -> tuple[bool, str]:
     """Delete the parts from the server; returns whether they are gone, and a sentence about it. Raises no error.
 
-    ``completing`` means that Complete was sent: then an upload that is gone may have become an object.
+    ``completing`` means that Complete was sent: then an upload that is gone may have become an object. ``empty`` means
+    that the server has confirmed no part: then the id itself may be wrong, because nothing protects the response to
+    Initiate.
     """
     name = f"multipart upload {upload_id}"
     try:
@@ -83,6 +91,11 @@ async def abort_upload(
             return False, (
                 f"The {name} is no longer on the server, so the object may exist; compare it with the "
                 "file (head_object) before you use it"
+            )
+        if empty:
+            return True, (
+                f"The {name} is not on the server. If its id was damaged on the way, an empty multipart upload of "
+                f"{address} may stay on the server; multipart_list shows it"
             )
         return True, f"The {name} is no longer on the server"
     except (CosxferError, TimeoutError) as error:

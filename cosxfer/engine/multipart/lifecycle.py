@@ -22,19 +22,11 @@ from cosxfer.engine.multipart.part_sender import PartSender
 from cosxfer.engine.multipart.source import PartSource, ReadyPart
 from cosxfer.engine.multipart.window import Flight, Window
 from cosxfer.engine.report import Reporter, logger
-from cosxfer.errors import (
-    AccessDeniedError,
-    ConnectError,
-    CosxferError,
-    NotFoundError,
-    SourceError,
-    TransportError,
-    UploadError,
-)
+from cosxfer.errors import AccessDeniedError, CosxferError, NotFoundError, SourceError, UploadError
 from cosxfer.figures import counted
 from cosxfer.foreign import clean_logger, shorten
 from cosxfer.models import MultipartCompleteResult, Verdict
-from cosxfer.ops.multipart_init import multipart_init
+from cosxfer.ops.multipart_init import multipart_init, warn_of_retry
 from cosxfer.ops.pages import all_parts
 from cosxfer.ops.session import Session
 from cosxfer.planning import StreamPlan
@@ -224,15 +216,8 @@ class MultipartUpload:
         )
 
     def _retried(self, error: CosxferError) -> None:
-        unanswered = isinstance(error, TransportError) and not isinstance(error, ConnectError)
-        if unanswered and not self._checkpoint.upload_id:
-            # Each Initiate makes a new upload, and the server cannot be asked which one a lost response named.
-            logger.warning(
-                "%s begins again, because the response to Initiate was lost (%s): an empty multipart upload of this "
-                "key may stay on the server; multipart_list shows it",
-                self._what(),
-                error,
-            )
+        if not self._checkpoint.upload_id:
+            warn_of_retry(self._what(), error)
 
     # -- begin or go on -----------------------------------------------------------------------------------------------
 

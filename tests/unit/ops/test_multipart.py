@@ -13,8 +13,9 @@ import pytest
 import cosxfer
 from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
-from cosxfer.limits import GIB
-from tests.unit.fake_cos import BUCKET, FakeCos, change, document, error, refuse
+from cosxfer.errors import ConnectError
+from cosxfer.limits import GIB, MIB
+from tests.unit.fake_cos import BUCKET, FakeCos, change, document, error, lose_response, refuse
 from tests.unit.files import content_of, write
 
 Use = Callable[[cosxfer.AsyncClient], Awaitable[object]]
@@ -396,3 +397,56 @@ def test_the_region_of_a_call_overrides_the_clients(cos: FakeCos) -> None:
     with pytest.raises(cosxfer.NotFoundError):
         run(cos, lambda client: client.head_object(BUCKET, "k", region="eu-frankfurt"))
     assert cos.calls[0].request.url == f"https://{BUCKET}.cos.eu-frankfurt.myqcloud.com/k"
+
+
+# -- Initiate may have begun an upload in spite of its error -----------------------------------------------------------
+
+
+def in_a_200(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
+    """Initiate works, and the server reports an error inside a 200."""
+    proceed()
+    return error(200, "InternalError")
+
+
+def refused(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
+    raise ConnectError("connection refused")
+
+
+BEGUN = {"lost": lose_response, "500": refuse(500, "InternalError"), "503": refuse(503, "ServiceUnavailable")}
+NOT_BEGUN = {"throttled": refuse(503, "SlowDown"), "conflict": refuse(409, "PathConflict"), "no connection": refused}
+
+
+def initiates(path: Path) -> dict[str, Use]:
+    return {
+        "by hand": lambda c: c.multipart_init(BUCKET, "my key"),
+        "file": lambda c: c.slice_upload_file(BUCKET, "my key", path),
+        "stream": lambda c: c.upload_stream(BUCKET, "my key", iter([path.read_bytes()]), part_size=MIB),
+    }
+
+
+@pytest.mark.parametrize("call", ["by hand", "file", "stream"])
+@pytest.mark.parametrize("why", [*BEGUN, "error in a 200", *NOT_BEGUN])
+def test_a_retry_of_initiate_warns_if_the_first_one_may_have_begun_an_upload(
+    cos: FakeCos, tmp_path: Path, caplog: pytest.LogCaptureFixture, call: str, why: str
+) -> None:
+    cos.fault("multipart_init", {**BEGUN, **NOT_BEGUN, "error in a 200": in_a_200}[why])
+    run(cos, initiates(write(tmp_path / "f", 2 * MIB + 5))[call])
+    told = [record.getMessage() for record in caplog.records if "empty multipart upload" in record.getMessage()]
+    if why in NOT_BEGUN:
+        assert told == []
+    else:
+        assert len(told) == 1
+        assert "my key" in told[0]
+        assert "multipart_list shows it" in told[0]
+
+
+@pytest.mark.parametrize("call", ["by hand", "file", "stream"])
+@pytest.mark.parametrize("why", [*BEGUN, "error in a 200", *NOT_BEGUN])
+def test_the_last_error_of_initiate_says_if_it_may_have_begun_an_upload(
+    cos: FakeCos, tmp_path: Path, call: str, why: str
+) -> None:
+    cos.fault("multipart_init", {**BEGUN, **NOT_BEGUN, "error in a 200": in_a_200}[why], times=99)
+    with pytest.raises(cosxfer.CosxferError) as caught:
+        run(cos, initiates(write(tmp_path / "f", 2 * MIB + 5))[call])
+    told = " ".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
+    assert ("may have begun an empty multipart upload" in told) == (why not in NOT_BEGUN)
