@@ -90,7 +90,15 @@ def _error(response: HttpResponse, fields: Mapping[str, str], operation: str) ->
     if (status == 503 and code != "NotImplemented") or status == 429:
         return ThrottledError(message, retry_after_seconds=retry_after(response.headers), **known)
     kind = AccessDeniedError if status == 403 else NotFoundError if status == 404 else ServerError
-    return kind(message, retryable=codes.is_retryable(status, code), **known)
+    return kind(message, retryable=codes.is_retryable(status, code) or _is_unreadable(response, request_id), **known)
+
+
+def _is_unreadable(response: HttpResponse, request_id: str) -> bool:
+    """Whether the HTTP server refused the request before COS saw it: it was cut or damaged on its way.
+
+    COS gives each response a request id, and each 400 but that of HEAD a body.
+    """
+    return response.status == 400 and not response.body and not request_id
 
 
 def _message(response: HttpResponse, fields: Mapping[str, str], operation: str, request_id: str) -> str:

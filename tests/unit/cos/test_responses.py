@@ -54,10 +54,26 @@ def test_inside_a_200_the_code_decides(code: str) -> None:
     ],
 )
 def test_an_unknown_error_is_judged_by_its_status(status: int, retryable: bool) -> None:
-    made = error_of(HttpResponse(status=status, headers={}), operation="a test")
+    made = error_of(HttpResponse(status=status, headers={"x-cos-request-id": "id"}), operation="a test")
     assert made is not None
     assert made.retryable is retryable
     assert str(status) in str(made)
+
+
+@pytest.mark.parametrize(
+    ("response", "retryable"),
+    [
+        (HttpResponse(status=400, headers={}), True),
+        (HttpResponse(status=400, headers={"x-cos-request-id": "id"}), False),  # HEAD, for example
+        (HttpResponse(status=400, headers={}, body=b"<html>plain HTTP was sent to an HTTPS port</html>"), False),
+        (HttpResponse(status=403, headers={}), False),
+    ],
+    ids=["empty 400", "400 with an id", "400 with a page", "403"],
+)
+def test_a_400_from_below_cos_means_that_the_request_was_damaged(response: HttpResponse, retryable: bool) -> None:
+    made = error_of(response, operation="a test")
+    assert made is not None
+    assert made.retryable is retryable
 
 
 @pytest.mark.parametrize("status", [301, 302, 307])
