@@ -222,26 +222,29 @@ class HttpxTransport:
 
     async def _send_over_lanes(self, request: HttpRequest, proxy: Proxy | None) -> HttpResponse:
         """Send the request. If a connection is refused while others work, wait for one of those."""
+        refused: Lane | None = None
         while True:
-            lane = await self._lane(request, proxy)
+            lane, refused = await self._lane(request, proxy, refused), None
             try:
                 return await self._send_over(lane, request, self._lanes)
             except ConnectError as error:  # nothing was sent
                 if not error.retryable or not self._lanes.refuse(lane):
                     raise
-                self._refusal = error
+                self._refusal, refused = error, lane
             finally:
-                await self._lanes.release(lane)
+                await self._lanes.release(lane, refused=refused is not None)
 
-    async def _lane(self, request: HttpRequest, proxy: Proxy | None) -> Lane:
+    async def _lane(self, request: HttpRequest, proxy: Proxy | None, refused: Lane | None) -> Lane:
+        """Return a lane for the request. ``refused`` is one that has just refused it, and may only after a wait."""
         if proxy is not None and proxy.scheme == "https":
             await self._context_for_http1()
         make = partial(self._new_lane, proxy, http1=self._http1, http2=self._http2)
         outages = self._lanes.outages
-        while (lane := self._lanes.pick(proxy, make)) is None:
+        while (lane := self._lanes.pick(proxy, make, avoid=refused)) is None:
             if self._closed:
                 raise TransportError("the client is closed", url=request.url)
             sent = self._sent_bytes()
+            refused = None
             try:
                 async with asyncio.timeout(request.stall_timeout_seconds):
                     await self._lanes.freed()
@@ -318,6 +321,7 @@ class HttpxTransport:
         progress = Progress(request.stall_timeout_seconds)
         body = _BodyStream(request, lane.chunk_bytes, self._pace, progress)
         self._in_flight.add(progress)
+        lane.in_flight.add(progress)
         try:
             response = await progress.watch(self._exchange(lane, request, body, progress))
             if response.status == AUTHENTICATION_REQUIRED and lane.proxy is not None:
@@ -345,6 +349,7 @@ class HttpxTransport:
             raise _translated(error, request, self._config, lane, silent=progress.expired) from error
         finally:
             self._in_flight.discard(progress)
+            lane.in_flight.discard(progress)
             if lanes is not None and progress.expired and lane.http2:
                 # Otherwise httpcore would send the next request over the same connection.
                 lanes.retire(lane)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import field
 
 import httpx
 
 from cosxfer.records import dataclass
 from cosxfer.transport.ceiling import Ceiling
 from cosxfer.transport.native_pool import IDLE_SECONDS, ConnectionLimits
+from cosxfer.transport.progress import Progress
 from cosxfer.transport.proxies import Proxy
 
 
@@ -28,6 +30,7 @@ class Lane:
     """Whether it speaks HTTP/2, as far as is known."""
     proxy: Proxy | None = None
     active: int = 0
+    in_flight: set[Progress] = field(default_factory=set)
     proven: bool = False
     """Whether there was a response over it."""
     idle_since: float = 0.0
@@ -49,17 +52,18 @@ class Lanes:
         """How often a connection was refused while no other worked."""
         limits.when_changed(self._wake)
 
-    def pick(self, proxy: Proxy | None, make: Callable[[], Lane]) -> Lane | None:
+    def pick(self, proxy: Proxy | None, make: Callable[[], Lane], *, avoid: Lane | None = None) -> Lane | None:
         """Return a lane for one more request, maybe a new one, and count the request.
 
-        None if the server allows no more for now.
+        None if the server allows no more for now, or only ``avoid`` is left.
         """
         self._expire()
         lanes = [lane for lane in self._lanes if lane.proxy == proxy]
         wanted = self._limits.http2
         most = self._ceiling.bounds(wanted)
         # Always the first ones, so that those that are too many become idle and expire.
-        lane = min(lanes[:most], key=lambda lane: lane.active, default=None)
+        usable = [lane for lane in lanes[:most] if lane is not avoid]
+        lane = min(usable, key=lambda lane: lane.active, default=None)
         if (lane is None or lane.active) and len(lanes) < most:
             lane = make()
             self._lanes.append(lane)
@@ -82,24 +86,29 @@ class Lanes:
         self._ceiling.proved(works)
 
     def refuse(self, lane: Lane) -> bool:
-        """A connection of a lane was refused. Returns whether others work or may work soon."""
-        if not lane.proven:
+        """A connection of a lane was refused. Returns whether others work or may work soon.
+
+        Earlier connections of the lane count only if requests are using them now: the refused request found none.
+        """
+        if not lane.proven or not any(progress.has_connection for progress in lane.in_flight):
             self.retire(lane)
         works = sum(other.proven for other in self._lanes)
         opening = sum(other.active > 0 and not other.proven for other in self._lanes)
         seconds = self._ceiling.refused(works=works, opening=opening)
         if not works and not opening:
             self.outages += 1
+            self._wake()
             return False
         if seconds is not None:
             self._again = asyncio.get_running_loop().call_later(seconds, self._try_again)
         return True
 
-    async def release(self, lane: Lane) -> None:
-        """A request over a lane has ended."""
+    async def release(self, lane: Lane, *, refused: bool = False) -> None:
+        """A request over a lane has ended. If it was ``refused`` and waits itself, that helps no other that waits."""
         lane.active -= 1
         lane.idle_since = asyncio.get_running_loop().time()
-        self._wake()
+        if not refused:
+            self._wake()
         if lane.retired and not lane.active:
             await lane.client.aclose()
 

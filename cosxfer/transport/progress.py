@@ -96,6 +96,11 @@ class Progress:
         return self._limit.expired()
 
     @property
+    def has_connection(self) -> bool:
+        """Whether the request is using a connection that was made."""
+        return self._begun
+
+    @property
     def is_fresh(self) -> bool:
         """Whether the request was sent over a connection that has had no response yet."""
         return self._connection is not None and not self._connection.proven

@@ -11,6 +11,7 @@ import pytest
 
 from cosxfer.transport.httpx_lanes import Lane, Lanes
 from cosxfer.transport.native_pool import IDLE_SECONDS, ConnectionLimits
+from cosxfer.transport.progress import Progress
 from cosxfer.transport.proxies import Proxy
 
 PROXY = Proxy(name="HTTP_PROXY", url="http://proxy.example:1", scheme="http", where="proxy.example:1")
@@ -137,4 +138,49 @@ async def test_a_refusal_while_nothing_works_is_an_outage_for_all(play: Play) ->
     assert play.pick() == [None]
     assert not play.lanes.refuse(second)
     assert play.lanes.outages == 1
+    await play.lanes.aclose()
+
+
+@in_play(http2=False)
+async def test_a_lane_that_worked_before_is_no_reason_to_try_again(play: Play) -> None:
+    """The line died: each connection that worked is gone, and new ones are refused."""
+    first, second = play.pick(2)
+    assert first is not None and second is not None  # noqa: PT018
+    for lane in (first, second):
+        play.lanes.prove(lane)
+        await play.lanes.release(lane)
+    tries = 0
+    again = True
+    while again:
+        tries += 1
+        assert tries <= 3, "it never ends"
+        (lane,) = play.pick()
+        if lane is None:
+            play.lanes._try_again()
+            continue
+        again = play.lanes.refuse(lane)
+        await play.lanes.release(lane, refused=again)
+    assert play.lanes.outages == 1
+    await play.lanes.aclose()
+
+
+@in_play(http2=False, connections=1)
+async def test_beside_a_request_that_has_a_connection_a_refused_one_waits(play: Play) -> None:
+    lane, same = play.pick(2)
+    assert lane is not None and lane is same  # noqa: PT018
+    play.lanes.prove(lane)
+    working = Progress(10)
+    working.begins()
+    lane.in_flight.add(working)
+    assert play.lanes.refuse(lane)
+    assert play.lanes.pick(None, play.make, avoid=lane) is None
+    waiting = asyncio.create_task(play.lanes.freed())
+    await asyncio.sleep(0)
+    await play.lanes.release(lane, refused=True)
+    await asyncio.sleep(0)
+    assert not waiting.done(), "a refused request helps no other"
+    lane.in_flight.discard(working)
+    await play.lanes.release(lane)
+    await waiting
+    assert play.pick() == [lane]
     await play.lanes.aclose()
