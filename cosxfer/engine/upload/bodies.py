@@ -19,7 +19,7 @@ from cosxfer.engine.upload.hash_ahead import HashAhead
 from cosxfer.engine.upload.part_body import PartBody
 from cosxfer.engine.upload.stream_body import Spooled, StreamBody, bytes_of, pieces_of, spool, view_of
 from cosxfer.engine.upload.unchanged import check_stored, check_unchanged
-from cosxfer.errors import CosxferError, UsageError
+from cosxfer.errors import CosxferError, IntegrityError, UsageError
 from cosxfer.limits import MAX_OBJECT_BYTES
 from cosxfer.models import MultipartUploadResult, PutObjectResult
 from cosxfer.ops.mistakes import warn_if_path
@@ -54,7 +54,11 @@ class PreparedBody:
         """Compare the CRC64 of pieces that were sent directly; raises `IntegrityError` if the server's differs."""
         if not isinstance(self.body, StreamBody) or result.crc64 is None:
             return result
-        check_crc64(operation, local=self.body.crc64, server=result.crc64, retryable=False)
+        try:
+            check_crc64(operation, local=self.body.crc64, server=result.crc64, retryable=False)
+        except IntegrityError as error:
+            error.add_note("the object on the server is not what was sent. Do not use it; send it again")
+            raise
         return replace(result, verified=True, verified_by="crc64")
 
 

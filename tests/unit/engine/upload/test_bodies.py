@@ -320,6 +320,7 @@ def test_a_stream_is_compared_after_it_was_sent(workers: Workers) -> None:
     with pytest.raises(IntegrityError, match="PUT Object: checksum mismatch: server CRC64 1, ") as caught:
         ready.proven(result(1), operation="PUT Object")
     assert not caught.value.retryable  # the stream has been consumed
+    assert "the object on the server is not what was sent" in "".join(caught.value.__notes__)
 
 
 def test_a_body_with_digests_is_compared_by_the_request(workers: Workers) -> None:
