@@ -69,35 +69,39 @@ class ChaosProxy:
         self.port = 0
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     async def open(self) -> None:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, limit=_READ_BYTES)
+        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", 0, limit=_READ_BYTES)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
         assert self._server is not None
         self._server.close()
+        self._closed = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for _ in range(10):  # connections that were just accepted, and transports that forget their sockets
+            await asyncio.sleep(0)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        self.connections += 1
-        try:
-            try:
-                server = await asyncio.open_connection(*self._target, limit=_READ_BYTES)
-            except OSError:
-                _abort(writer)
-                return
-            connection = _Connection(self, (reader, writer), server)
-            await connection.run()
-        except asyncio.CancelledError:
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._closed:
             _abort(writer)
-        finally:
-            self._tasks.discard(task)
+            return
+        self.connections += 1
+        task = asyncio.ensure_future(self._carry(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: writer.close())
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            server = await asyncio.open_connection(*self._target, limit=_READ_BYTES)
+        except OSError:
+            _abort(writer)
+            return
+        await _Connection(self, (reader, writer), server).run()
 
     def due(self, connection: _Connection, way: Way, data: bytes) -> list[tuple[int, Trouble]]:
         """Count ``data`` and return what happens in it: offsets and troubles, in this order."""

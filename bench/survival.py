@@ -1,0 +1,211 @@
+"""Random faults, many scenarios: what an upload survives, and what it says if it does not.
+
+Each scenario sends something through a proxy that delays, cuts, resets, swallows or damages what it carries
+(`_chaos.py`), to an embedded server that follows a fault script, while clients and servers are restarted and files
+change (`_scenario.py`). It must end done, with the bytes equal, or with an error that its faults explain, within its
+time (`_survive.py`). A scenario is a function of the seed and its number.
+
+    bench/survival.py --seed 7 --scenarios 1000
+    bench/survival.py --seed 7 --only 123        (one scenario, with all that it reports)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import json
+import os
+import queue
+import select
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+
+os.environ["COSXFER_STATE_DIR"] = os.devnull  # no client learns from another
+
+import _report
+from _scenario import OPERATIONS, draw
+from _survive import Confirmed, Outcome, World, run_scenario
+
+WORKERS = 4
+FAULTS = ("wrong", "torn", "hangs", "unreported", "unexpected")
+
+
+def main() -> None:
+    parser = _report.arguments((__doc__ or "").splitlines()[0])
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--scenarios", type=int, default=1000, metavar="N")
+    parser.add_argument("--workers", type=int, default=WORKERS, metavar="N", help="scenarios at a time")
+    parser.add_argument("--only", type=int, metavar="NUMBER", help="run this one scenario and print all that is known")
+    parser.add_argument("--worker", action="store_true", help=_report.argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        work(options.seed)
+        return
+    numbers = range(20 if options.quick else options.scenarios) if options.only is None else [options.only]
+    if options.only is not None:
+        print(json.dumps(draw(options.seed, options.only).describe(), indent=1, default=str))
+    began = time.monotonic()
+    outcomes = run_all(options.seed, numbers, workers=options.workers, report=_complain)
+    print(f"{len(outcomes)} scenarios in {time.monotonic() - began:.0f} s", file=sys.stderr)
+    if options.only is not None:
+        print(json.dumps(asdict(outcomes[0]), indent=1))
+    else:
+        publish(outcomes, seed=options.seed, as_json=options.json)
+    if not all(outcome.clean for outcome in outcomes):
+        sys.exit(1)
+
+
+def _complain(seed: int, outcome: Outcome) -> None:
+    if not outcome.clean:
+        problems = {name: value for name in (*FAULTS, "again") if (value := getattr(outcome, name))}
+        print(f"scenario {outcome.number}: {json.dumps(problems)}", file=sys.stderr)
+        print(f"  alone: bench/survival.py --seed {seed} --only {outcome.number}", file=sys.stderr, flush=True)
+
+
+# -- many scenarios --------------------------------------------------------------------------------------------------
+
+
+def run_all(
+    seed: int,
+    numbers: Iterable[int],
+    *,
+    workers: int = WORKERS,
+    report: Callable[[int, Outcome], None] | None = None,
+) -> list[Outcome]:
+    """Run the scenarios in processes of their own, and return the outcomes in the order of their numbers."""
+    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
+    numbers = list(numbers)
+    for number in numbers:
+        waiting.put(number)
+    outcomes: list[Outcome] = []
+
+    def serve() -> None:
+        worker: Worker | None = None
+        try:
+            while True:
+                try:
+                    number = waiting.get_nowait()
+                except queue.Empty:
+                    return
+                worker = worker or Worker(seed)
+                outcome = worker.run(number)
+                if worker.dead:
+                    worker = None
+                outcomes.append(outcome)
+                if report is not None:
+                    report(seed, outcome)
+        finally:
+            if worker is not None:
+                worker.end()
+
+    threads = [threading.Thread(target=serve) for _ in range(min(workers, len(numbers)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sorted(outcomes, key=lambda outcome: outcome.number)
+
+
+class Worker:
+    """A process that runs one scenario after another. If it gives no outcome in time, that is a hang."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self.dead = False
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, "--worker", "--seed", str(seed)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+
+    def run(self, number: int) -> Outcome:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        scenario = draw(self._seed, number)
+        self._process.stdin.write(f"{number}\n")
+        limit = scenario.budget_seconds * 1.5 + 30
+        ready, _, _ = select.select([self._process.stdout], [], [], limit)
+        line = self._process.stdout.readline() if ready else ""
+        if line:
+            return Outcome(**json.loads(line))
+        self.dead = True
+        self._process.kill()
+        status = self.end()
+        what = f"no outcome in {limit:g} s" if not ready else f"the process ended with status {status}"
+        return Outcome(number=number, operation=scenario.operation, hangs=[what])
+
+    def end(self) -> int:
+        """Wait until it has ended; returns its status."""
+        with self._process:  # closes the pipes: it reads its last line
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+        return self._process.returncode
+
+
+def work(seed: int) -> None:
+    """Read numbers of scenarios from standard input, and write their outcomes to standard output."""
+    faulthandler.enable()
+    confirmed = Confirmed()
+    with World.opened() as world, confirmed.watching():
+        for line in sys.stdin:
+            scenario = draw(seed, int(line))
+            faulthandler.dump_traceback_later(scenario.budget_seconds * 1.4)
+            outcome = asyncio.run(run_scenario(scenario, world, confirmed))
+            faulthandler.cancel_dump_traceback_later()
+            print(json.dumps(asdict(outcome)), flush=True)
+
+
+# -- the table -------------------------------------------------------------------------------------------------------
+
+
+def publish(outcomes: list[Outcome], *, seed: int, as_json: bool) -> None:
+    """Print the figures, what each operation came to, and how often each fault happened."""
+
+    def zero(name: str, value: float) -> _report.Figure:
+        return _report.Figure(name=name, value=value, unit="", must=0, better="lower")
+
+    def count(name: str, value: float, unit: str = "") -> _report.Figure:
+        return _report.Figure(name=name, value=value, unit=unit)
+
+    times = sorted(outcome.seconds for outcome in outcomes)
+    faults = Counter[str]()
+    for outcome in outcomes:
+        faults.update(outcome.happened)
+    figures = [
+        count("scenarios", len(outcomes)),
+        count("ended done", sum(outcome.done for outcome in outcomes)),
+        count("ended with the right error", sum(not outcome.done and outcome.clean for outcome in outcomes)),
+        count("faults that happened", sum(faults.values())),
+        zero("wrong objects reported done", sum(len(outcome.wrong) for outcome in outcomes)),
+        zero("objects neither old nor new after an error", sum(len(outcome.torn) for outcome in outcomes)),
+        zero("hangs", sum(len(outcome.hangs) for outcome in outcomes)),
+        zero("errors that no fault explains", sum(len(outcome.unexpected) for outcome in outcomes)),
+        zero("confirmed parts sent again", sum(outcome.again for outcome in outcomes)),
+        zero("uploads left behind unreported", sum(len(outcome.unreported) for outcome in outcomes)),
+        count("uploads left behind and reported", sum(outcome.reported for outcome in outcomes)),
+        count("median time", times[len(times) // 2], "s"),
+        count("longest time", times[-1], "s"),
+    ]
+    _report.publish(figures, as_json=as_json, note=_note(outcomes, faults), seed=str(seed))
+
+
+def _note(outcomes: list[Outcome], faults: Counter[str]) -> str:
+    lines = [f"{'operation':12} {'scenarios':>9} {'done':>6} {'right error':>12}"]
+    for operation in OPERATIONS:
+        of = [outcome for outcome in outcomes if outcome.operation == operation]
+        done = sum(outcome.done for outcome in of)
+        lines.append(f"{operation:12} {len(of):9} {done:6} {sum(o.clean and not o.done for o in of):12}")
+    lines += ["", f"{'fault':45} {'happened':>8}"]
+    lines += [f"{name:45} {count:8}" for name, count in sorted(faults.items())]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

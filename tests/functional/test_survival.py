@@ -1,0 +1,115 @@
+"""Random faults: 20 scenarios of `bench/survival.py`, or 1,000; and controls that show that its judge sees."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
+
+from _controls import CONTROLS, Control, taken_away
+from _flips import CAMPAIGNS, CONTENT, Campaign, Flipper
+from _scenario import OPERATIONS, Scenario, draw
+from _survive import Outcome, World, play
+from survival import run_all
+
+SEED = 14
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with World.opened() as world:
+        yield world
+
+
+def check(outcomes: list[Outcome]) -> None:
+    assert [outcome for outcome in outcomes if not outcome.clean] == []
+
+
+def test_a_few_scenarios_end_done_or_with_the_right_error() -> None:
+    check(run_all(SEED, range(20)))
+
+
+@pytest.mark.deep
+@pytest.mark.timeout(1800)
+def test_a_thousand_scenarios_end_done_or_with_the_right_error() -> None:
+    outcomes = run_all(SEED, range(1000))
+    check(outcomes)
+    assert len(outcomes) == 1000
+    # Most faults can be survived.
+    assert sum(outcome.done for outcome in outcomes) > 700
+    assert {outcome.operation for outcome in outcomes} == set(OPERATIONS)
+
+
+def test_a_scenario_is_a_function_of_its_seed_and_number() -> None:
+    for number in range(200):
+        assert draw(SEED, number) == draw(SEED, number)
+    assert draw(SEED, 1) != draw(SEED + 1, 1)
+
+
+def test_a_fresh_seed_draws_every_operation_event_and_trouble() -> None:
+    drawn = [draw(77, number) for number in range(1000)]
+    names = {name for scenario in drawn for name in scenario.classes()}
+    for kind in ("delay", "rate", "reset", "cut", "half_close", "swallow", "freeze", "flip"):
+        assert {f"{kind} up", f"{kind} down"} <= names
+    assert {"pause", "new_client", "restart_server", "kill_server", "change_source"} <= names
+    assert {scenario.operation for scenario in drawn} == set(OPERATIONS)
+
+
+# -- the judge -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("control", CONTROLS, ids=lambda control: control.name)
+def test_a_protection_that_is_taken_away_is_missed(world: World, control: Control) -> None:
+    assert play(control.scenario, world).clean
+    with taken_away(control):
+        outcome = play(control.scenario, world)
+    assert not outcome.clean
+    assert getattr(outcome, control.caught_by)
+
+
+def test_the_judge_sees_an_object_that_is_damaged_on_the_server(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    scenario = Scenario(
+        seed=SEED,
+        number=0,
+        operation="put",
+        body="bytes",
+        sizes=(1000,),
+        part_bytes=1 << 20,
+        protocol="http1",
+        transport="native",
+    )
+    assert play(scenario, world).clean
+    monkeypatch.setattr("_survive.Direct.content", lambda self, key: b"other")
+    assert play(replace(scenario, number=1), world).wrong
+
+
+# -- flipped bits ----------------------------------------------------------------------------------------------------
+
+FOUND_BY = {
+    "request body": {"the server's check of Content-MD5 (BadDigest)"},
+    "stored part": {"ETag", "CRC64"},
+    "disk": {"CRC64"},
+    "response body": {"CRC64"},
+}
+
+
+@pytest.mark.parametrize("count", [12, pytest.param(200, marks=pytest.mark.deep)])
+@pytest.mark.parametrize("campaign", CAMPAIGNS)
+def test_every_flipped_bit_is_found(world: World, campaign: Campaign, count: int) -> None:
+    flips = Flipper(world, SEED).run(campaign, count)
+    assert flips.missed == []
+    assert flips.flips == count == sum(flips.found_by.values()) + flips.harmless
+    if campaign in CONTENT:
+        assert flips.harmless == 0
+        assert set(flips.found_by) <= FOUND_BY[campaign]
+
+
+def test_a_flip_is_missed_if_nothing_is_compared(world: World) -> None:
+    with taken_away(CONTROLS[0]), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cosxfer.ops.put_object.check_proof", lambda *_, **__: None)
+        assert Flipper(world, SEED).run("stored part", 8).missed
