@@ -277,7 +277,14 @@ class FileSource(RegularFile):
 
     def _check_whole(self) -> None:
         self._check_open()
-        if (self._mapping is not None and self._mapping.lost) or self._short:
+        lost = self._mapping is not None and self._mapping.lost
+        if lost and os.fstat(self._fd).st_size >= self.size:
+            # The kernel reports a page that it cannot read in the same way as one beyond the end.
+            raise SourceError(
+                f"cannot read {self.path!r}: {os.strerror(errno.EIO).lower()}, or the file was cut and restored",
+                path=self.path,
+            )
+        if lost or self._short:
             self._changed("size", "it was truncated while it was read")
 
     def _look(self) -> bool:
