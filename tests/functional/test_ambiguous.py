@@ -1,0 +1,122 @@
+"""Responses that leave the outcome open, by script. An object is reported done exactly if it is.
+
+Parts, Complete with a lost response and 409: `test_main_job.py`. Appends: `test_append.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+import cosxfer
+from cosxfer.config import HttpVersion
+from cosxfer.limits import MIB
+from cosxfer.server import RunningServer
+
+AFTER_THE_WORK: dict[str, dict[str, Any]] = {
+    "reset": {"do": "reset"},
+    "stalled": {"do": "stall", "seconds": 600},
+    "500": {"do": "error", "status": 500, "code": "InternalError"},
+    "503": {"do": "error", "status": 503, "code": "ServiceUnavailable"},
+    "error in a 200": {"do": "error", "status": 200, "code": "InternalError"},
+}
+GONE: dict[str, Any] = {"do": "error", "status": 404, "code": "NoSuchUpload"}
+WAYS = [("1.1", "native"), ("2", "native"), ("1.1", "httpx"), ("2", "httpx")]
+
+
+DEEP = [pytest.param(way, marks=pytest.mark.deep) for way in WAYS[1:3]]
+
+
+@pytest.fixture(params=[WAYS[0], *DEEP, WAYS[3]], ids=[f"{transport}-{version}" for version, transport in WAYS])
+def client(server: RunningServer, no_faults: None, request: pytest.FixtureRequest) -> Iterator[cosxfer.Client]:
+    version: HttpVersion
+    transport: Literal["native", "httpx"]
+    version, transport = request.param
+    server.requests(clear=True)
+    with cosxfer.Client(
+        endpoint=server.endpoint,
+        credentials=server.credentials,
+        http_version=version,
+        transport=transport,
+        max_attempts=2,
+        stall_timeout_seconds=0.5,
+        complete_timeout_seconds=0.5,
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "source"
+    path.write_bytes(random.Random(14).randbytes(3 * MIB))
+    return path
+
+
+def script(server: RunningServer, operation: str, fault: dict[str, Any], **more: Any) -> None:
+    server.set_faults([{"operation": operation, "attempt": 1, "at": "answer", **fault, **more}])
+
+
+def sent(server: RunningServer, operation: str) -> int:
+    return [request["operation"] for request in server.requests()].count(operation)
+
+
+@pytest.mark.parametrize("fault", AFTER_THE_WORK)
+def test_a_put_that_was_stored_but_not_confirmed_is_sent_again(
+    server: RunningServer, client: cosxfer.Client, fault: str
+) -> None:
+    script(server, "put_object", AFTER_THE_WORK[fault])
+    assert client.put_object(server.bucket, "put", b"x" * 1000).verified
+    # The log has the requests that have ended.
+    assert sent(server, "put_object") == (1 if fault == "stalled" else 2)
+    assert client.get_object(server.bucket, "put").body == b"x" * 1000
+
+
+@pytest.mark.parametrize("fault", AFTER_THE_WORK)
+def test_an_initiate_that_was_not_confirmed_is_reported(
+    server: RunningServer, client: cosxfer.Client, source: Path, caplog: pytest.LogCaptureFixture, fault: str
+) -> None:
+    script(server, "multipart_init", AFTER_THE_WORK[fault])
+    with caplog.at_level(logging.WARNING, "cosxfer"):
+        assert client.upload_file(server.bucket, "initiated", source, part_size=MIB).verified
+    [left] = client.multipart_list(server.bucket).uploads
+    assert left.key == "initiated"
+    told = [record.getMessage() for record in caplog.records if "an empty multipart upload" in record.getMessage()]
+    assert len(told) == 1
+    assert "initiated" in told[0]
+    client.multipart_abort(server.bucket, left.key, upload_id=left.upload_id)
+
+
+@pytest.mark.parametrize("fault", AFTER_THE_WORK)
+def test_a_part_that_was_stored_but_not_confirmed_is_counted_once(
+    server: RunningServer, client: cosxfer.Client, source: Path, fault: str
+) -> None:
+    script(server, "multipart_upload", AFTER_THE_WORK[fault], part=2)
+    result = client.upload_file(server.bucket, "part", source, part_size=MIB)
+    assert (result.verified, result.parts) == (True, 3)
+    assert client.get_object(server.bucket, "part").body == source.read_bytes()
+
+
+@pytest.mark.parametrize("fault", [*AFTER_THE_WORK, "gone"])
+def test_a_complete_that_was_done_but_not_confirmed_is_a_success(
+    server: RunningServer, client: cosxfer.Client, source: Path, fault: str
+) -> None:
+    script(server, "multipart_complete", GONE if fault == "gone" else AFTER_THE_WORK[fault])
+    assert client.upload_file(server.bucket, "completed", source, part_size=MIB).verified
+    assert client.get_object(server.bucket, "completed").body == source.read_bytes()
+    assert client.multipart_list(server.bucket).uploads == ()
+
+
+@pytest.mark.parametrize("fault", [*AFTER_THE_WORK, "gone"])
+def test_a_complete_that_never_works_is_no_success(
+    server: RunningServer, client: cosxfer.Client, source: Path, fault: str
+) -> None:
+    server.set_faults([{"operation": "multipart_complete", **(GONE if fault == "gone" else AFTER_THE_WORK[fault])}])
+    client.put_object(server.bucket, f"never {fault}", b"an older object")
+    with pytest.raises(cosxfer.UploadError):
+        client.upload_file(server.bucket, f"never {fault}", source, part_size=MIB)
+    assert client.get_object(server.bucket, f"never {fault}").body == b"an older object"
