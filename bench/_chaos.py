@@ -36,6 +36,8 @@ KINDS: dict[Kind, str] = {
 }
 
 _READ_BYTES = 64 << 10
+_MARKER_SECONDS = 0.05
+"""How long data that may end in the middle of a marker is held back."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +184,10 @@ class _Connection:
     async def _read(self, reader: asyncio.StreamReader, way: Way) -> bytes:
         data = await reader.read(_READ_BYTES)
         while any(_begins_at_end(data, marker) for marker in self._proxy.markers(way)):
-            more = await reader.read(_READ_BYTES)
+            try:
+                more = await asyncio.wait_for(reader.read(_READ_BYTES), _MARKER_SECONDS)
+            except TimeoutError:
+                break
             if not more:
                 break
             data += more

@@ -117,14 +117,15 @@ class Flipper:
             "disk": self._disk,
             "response body": self._response_body,
         }.get(campaign, self._anywhere)
-        async with self._bench(protocol, transport) as bench:
+        # Damaged lengths make either side wait; damaged content does not.
+        async with self._bench(protocol, transport, stall_seconds=20.0 if campaign in CONTENT else 0.5) as bench:
             for number in range(count):
                 flips.flips += 1
                 bench.key = f"{campaign.replace(' ', '-')}-{protocol}-{transport}-{number}"
                 await work(bench, flips)
 
     @asynccontextmanager
-    async def _bench(self, protocol: str, transport: str) -> AsyncIterator[_Bench]:
+    async def _bench(self, protocol: str, transport: str, *, stall_seconds: float) -> AsyncIterator[_Bench]:
         server = self._world.server(tls=protocol.startswith("tls"))
         with self._world.proxies.proxy(server.port) as proxy:
             client = cosxfer.AsyncClient(
@@ -134,9 +135,9 @@ class Flipper:
                 verify=str(server.ca_file) if server.ca_file else True,
                 transport=transport,  # type: ignore[arg-type]
                 max_attempts=1,
-                connect_timeout_seconds=3.0,
-                stall_timeout_seconds=0.5,
-                complete_timeout_seconds=0.5,
+                connect_timeout_seconds=10.0,
+                stall_timeout_seconds=stall_seconds,
+                complete_timeout_seconds=stall_seconds,
                 endpoint_memory=False,
             )
             async with client:
@@ -220,13 +221,16 @@ class _Bench:
 async def _find(bench: _Bench, flips: Flips, flip: Trouble | None, call: Callable[[], Any]) -> None:
     if flip is not None:
         bench.proxy.add(flip)
+    found: cosxfer.CosxferError | None = None
     try:
         await call()
     except cosxfer.CosxferError as error:
-        flips.found_by[named(error)] += 1
-    else:
+        found = error
+    assert flip is None or flip in bench.proxy.happened, f"the flip did not happen: {found}"
+    if found is None:
         flips.missed.append(f"{bench.key}: {flip}")
-    assert flip is None or flip in bench.proxy.happened, "the flip did not happen"
+    else:
+        flips.found_by[named(found)] += 1
 
 
 def _damage(root: Path, body: bytes, at: int, bit: int) -> bool:

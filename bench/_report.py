@@ -121,7 +121,8 @@ def publish(figures: list[Figure], *, as_json: bool, note: str = "", **more: str
     for figure in figures:
         verdict = "" if figure.must is None and figure.aim is None else _verdict(figure)
         bounds = " ".join(f"{'' if bound is None else format(bound, 'g'):>7}" for bound in (figure.must, figure.aim))
-        row = f"{figure.name:{width}}  {figure.value:9.3g} {figure.unit:8} {bounds} {figure.spread:6.0%}"
+        value = f"{figure.value:.0f}" if figure.value >= 1000 else f"{figure.value:.3g}"
+        row = f"{figure.name:{width}}  {value:>9} {figure.unit:8} {bounds} {figure.spread:6.0%}"
         print(f"{row}  {verdict}".rstrip())
     if note:
         print(f"\n{note}", file=sys.stdout)

@@ -257,7 +257,7 @@ class Run:
         with tempfile.TemporaryDirectory(dir=self._world.folder) as folder, self._files:
             server = self._world.server(tls=self._tls)
             await asyncio.to_thread(self._prepare, Path(folder))
-            server.set_faults([{"key": f"{self._prefix}*", **rule} for rule in self._scenario.rules])
+            server.set_faults([self._rule(rule) for rule in self._scenario.rules])
             loop = asyncio.get_running_loop()
             events = iter(self._scenario.events)
 
@@ -280,6 +280,10 @@ class Run:
             await asyncio.to_thread(self._judge)
         self.outcome.seconds = time.monotonic() - began
         return self.outcome
+
+    def _rule(self, rule: dict[str, Any]) -> dict[str, Any]:
+        # The key of a form is in its body, which the server reads later.
+        return rule if rule["operation"] == "post_object" else {"key": f"{self._prefix}*", **rule}
 
     # -- before ------------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ time (`_survive.py`). A scenario is a function of the seed and its number.
 
     bench/survival.py --seed 7 --scenarios 1000
     bench/survival.py --seed 7 --only 123        (one scenario, with all that it reports)
+    bench/survival.py --seed 7 --flips 10000     (flipped bits, see `_flips.py`)
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from dataclasses import asdict
 os.environ["COSXFER_STATE_DIR"] = os.devnull  # no client learns from another
 
 import _report
+from _flips import CAMPAIGNS, Flipper, Flips
 from _scenario import OPERATIONS, draw
 from _survive import Confirmed, Outcome, World, run_scenario
 
@@ -41,10 +43,14 @@ def main() -> None:
     parser.add_argument("--scenarios", type=int, default=1000, metavar="N")
     parser.add_argument("--workers", type=int, default=WORKERS, metavar="N", help="scenarios at a time")
     parser.add_argument("--only", type=int, metavar="NUMBER", help="run this one scenario and print all that is known")
+    parser.add_argument("--flips", type=int, metavar="N", help="flip N bits instead")
     parser.add_argument("--worker", action="store_true", help=_report.argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         work(options.seed)
+        return
+    if options.flips is not None:
+        publish_flips(flip(options.seed, options.flips), seed=options.seed, as_json=options.json)
         return
     numbers = range(20 if options.quick else options.scenarios) if options.only is None else [options.only]
     if options.only is not None:
@@ -194,6 +200,34 @@ def publish(outcomes: list[Outcome], *, seed: int, as_json: bool) -> None:
         count("longest time", times[-1], "s"),
     ]
     _report.publish(figures, as_json=as_json, note=_note(outcomes, faults), seed=str(seed))
+
+
+# -- flipped bits ----------------------------------------------------------------------------------------------------
+
+
+def flip(seed: int, count: int) -> list[Flips]:
+    """Flip ``count`` bits, the same number in each campaign."""
+    with World.opened() as world:
+        flipper = Flipper(world, seed)
+        return [flipper.run(campaign, count // len(CAMPAIGNS)) for campaign in CAMPAIGNS]
+
+
+def publish_flips(campaigns: list[Flips], *, seed: int, as_json: bool) -> None:
+    """Print how many flips were found, and by which check. Ends with status 1 if one was missed."""
+    figures = []
+    lines = []
+    for flips in campaigns:
+        figures.append(_report.Figure(name=f"bits flipped: {flips.campaign}", value=flips.flips, unit=""))
+        figures.append(
+            _report.Figure(name=f"missed: {flips.campaign}", value=len(flips.missed), unit="", must=0, better="lower")
+        )
+        lines += [f"{flips.campaign:18} {count:6}  {name}" for name, count in flips.found_by.most_common()]
+        if flips.harmless:
+            lines.append(f"{flips.campaign:18} {flips.harmless:6}  no effect")
+        lines += flips.missed
+    _report.publish(figures, as_json=as_json, note="\n".join(lines), seed=str(seed))
+    if any(flips.missed for flips in campaigns):
+        sys.exit(1)
 
 
 def _note(outcomes: list[Outcome], faults: Counter[str]) -> str:
