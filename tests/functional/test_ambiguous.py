@@ -111,6 +111,7 @@ def test_a_complete_that_was_done_but_not_confirmed_is_a_success(
     assert client.multipart_list(server.bucket).uploads == ()
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("fault", [*AFTER_THE_WORK, "gone"])
 def test_a_complete_that_never_works_is_no_success(
     server: RunningServer, client: cosxfer.Client, source: Path, fault: str

@@ -133,7 +133,7 @@ def test_a_process_without_resources_fails_clearly_and_works_again(
 
 
 @pytest.mark.parametrize("version", ["1.1", pytest.param("2", marks=pytest.mark.deep)])
-@pytest.mark.parametrize("call", ["file", "put", "stream"])
+@pytest.mark.parametrize("call", ["file", *(pytest.param(call, marks=pytest.mark.deep) for call in ("put", "stream"))])
 def test_a_client_that_was_suspended_for_longer_than_its_timeouts_goes_on(
     server: RunningServer, client: cosxfer.Client, source: Path, call: str, version: str
 ) -> None:
