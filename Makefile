@@ -49,6 +49,7 @@ bench: setup
 	$(PY) bench/simulate.py
 	$(PY) bench/schedule.py --validate
 	$(PY) bench/schedule.py
+	$(PY) bench/survival.py --scenarios 200
 
 docs: setup
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs -q build -f .ci/mkdocs.yml && echo 'build/site/index.html'

@@ -200,7 +200,10 @@ class Flipper:
                 got = await bench.client.get_object(bench.bucket, bench.key)
         except cosxfer.CosxferError as caught:
             error = caught
-        if got is not None and (got.body != body or got.crc64 not in (None, hashing.crc64(body))):
+        if got is not None and got.body != body and not got.verified:
+            # A flip in the header table of HTTP/2 lasts: responses have no CRC64 from then on, so a second flip passes.
+            flips.found_by["the result is not verified"] += 1
+        elif got is not None and (got.body != body or got.crc64 not in (None, hashing.crc64(body))):
             flips.missed.append(f"{bench.key}: the download differs; {flip}")
         elif error is None:
             flips.harmless += 1
