@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import resource
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -173,20 +171,17 @@ def test_a_cancelled_call_goes_on(server: RunningServer, tree: Path) -> None:
     assert sent(server).keys() == {f"g/d2/f{number}" for number in range(2, FILES, 3)}
 
 
-def test_a_hundred_thousand_files_of_which_nearly_all_are_done_cost_no_requests_and_little_time(
-    server: RunningServer, tmp_path: Path
-) -> None:
-    """5,000 here, with the limit in proportion; the deep test has all."""
-    resume_many(server, tmp_path, files=5_000, missing=50, seconds=5.0)
+def test_many_files_of_which_nearly_all_are_done_cost_no_requests(server: RunningServer, tmp_path: Path) -> None:
+    resume_many(server, tmp_path, files=2_000, missing=50)
 
 
 @pytest.mark.deep
 @pytest.mark.timeout(600)
 def test_a_hundred_thousand_files(server: RunningServer, tmp_path: Path) -> None:
-    resume_many(server, tmp_path, files=100_000, missing=1_000, seconds=5.0)
+    resume_many(server, tmp_path, files=100_000, missing=1_000)
 
 
-def resume_many(server: RunningServer, tmp_path: Path, *, files: int, missing: int, seconds: float) -> None:
+def resume_many(server: RunningServer, tmp_path: Path, *, files: int, missing: int) -> None:
     root = tmp_path / "many"
     for folder in range(0, files, 1000):
         (root / f"{folder:06}").mkdir(parents=True)
@@ -214,12 +209,7 @@ def resume_many(server: RunningServer, tmp_path: Path, *, files: int, missing: i
             journal.finished(finished_target(session, session.address(server.bucket, key, None)), found)
         journal.close()
         server.requests(clear=True)
-        before, began = resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
         results = client.upload_directory(server.bucket, "many", root)
-        after = resource.getrusage(resource.RUSAGE_SELF)
-        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        print(f"{files} files: {cpu:.2f} s of CPU, {time.monotonic() - began:.2f} s")
         assert sum(result.result is not None and result.result.resumed_bytes == 1 for result in results) == len(done)
         assert len(results) == files
     assert len(server.requests()) == missing
-    assert cpu < seconds
