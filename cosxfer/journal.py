@@ -341,7 +341,9 @@ class Journal:
                     if database is None:
                         database = self._open()
                     results = self._write(database, changes, objects, calls)
-                except (*ERRORS, ForeignFileError) as error:
+                except Exception as error:  # a fault of ours, too, must leave nobody waiting
+                    if not isinstance(error, (*ERRORS, ForeignFileError)):
+                        logger.debug("the journal failed", exc_info=True)
                     self._give_up(error)
                     results = [otherwise for _, _, otherwise in calls]
                     if database is not None and is_damage(error):

@@ -595,3 +595,15 @@ def test_errno_of_a_full_disk_reads_the_same(tmp_path: Path, caplog: pytest.LogC
 
         opened.call(fill, None).result(SECONDS)
     assert "the disk may be full" in caplog.text
+
+
+def test_a_fault_of_the_journal_leaves_nobody_waiting(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with journal(tmp_path / "j") as opened:
+        wait(opened)
+
+        def fail(_: object) -> None:
+            raise KeyError("a fault of ours")
+
+        assert opened.call(fail, "otherwise").result(SECONDS) == "otherwise"
+        assert opened.call(lambda _: "used", "off").result(SECONDS) == "off"
+    assert "cannot be used" in caplog.text
