@@ -160,9 +160,9 @@ class _Connection:
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             for _, writer in self._ends.values():
-                writer.close()
+                writer.close()  # first: the next line may be cancelled
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _carry(self, way: Way) -> None:
         reader, writer = self._ends[way]

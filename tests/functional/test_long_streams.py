@@ -71,7 +71,7 @@ def test_put_object_sends_a_pipe_beyond_its_first_part_in_parts(client: cosxfer.
     assert result.verified_by == "crc64"
     assert client.get_object(server.bucket, "piped").body == content
     asked = [request["operation"] for request in server.requests()]
-    assert asked.count("multipart_upload") == 2
+    assert asked.count("multipart_upload") > 1  # how many depends on what was measured of the link
     assert not client.multipart_list(server.bucket).uploads
 
 
