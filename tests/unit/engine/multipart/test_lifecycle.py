@@ -35,7 +35,8 @@ PARTS = 4
 def upload(cos: FakeCos, path: Path, **options: object) -> cosxfer.UploadResult:
     async def main() -> cosxfer.UploadResult:
         # Failed tasks leave the list at once and cannot be restarted, so their parts are deleted at once.
-        async with cos.client(max_finished_tasks=0) as client:
+        # With a fixed concurrency, no part is given up after a 503 and sent again.
+        async with cos.client(max_finished_tasks=0, concurrency=8) as client:
             return await client.slice_upload_file(BUCKET, "k", path, slice_size=MIB, **options)  # type: ignore[arg-type]
 
     return asyncio.run(main())
