@@ -268,26 +268,29 @@ endpoint, secret_id, secret_key, bucket, path, journal, part_size, window = sys.
 with cosxfer.Client(endpoint=endpoint, secret_id=secret_id, secret_key=secret_key, journal=journal,
                     concurrency=int(window)) as client:
     client.upload_file(bucket, "k", path, part_size=int(part_size))
+    print("done", flush=True)
 """
 
 
-def start(server: RunningServer, source: Path, *, part_size: int = MIB) -> subprocess.Popen[bytes]:
+def start(
+    server: RunningServer, source: Path, *, part_size: int = MIB, stdout: int = subprocess.DEVNULL
+) -> subprocess.Popen[bytes]:
     keys = server.credentials
     arguments = [server.endpoint, keys.secret_id, keys.secret_key, server.bucket, source, source.parent / "journal"]
-    return subprocess.Popen([sys.executable, "-c", SENDER, *map(str, [*arguments, part_size, WINDOW])])
+    command = [sys.executable, "-c", SENDER, *map(str, [*arguments, part_size, WINDOW])]
+    return subprocess.Popen(command, stdout=stdout)
 
 
 def killed(server: RunningServer, source: Path, after_seconds: float) -> bool:
-    """Start a sender and kill it; returns False if it was done before."""
-    process = start(server, source)
+    """Start a sender and kill it; returns False if its upload was done before, even if it had not ended yet."""
+    process = start(server, source, stdout=subprocess.PIPE)
     try:
-        assert process.wait(after_seconds) == 0
+        out, _ = process.communicate(timeout=after_seconds)
+        assert process.returncode == 0
     except subprocess.TimeoutExpired:
-        return True
-    finally:
         process.kill()
-        process.wait()
-    return False
+        out, _ = process.communicate()
+    return b"done" not in out
 
 
 def kill_at_random_moments(server: RunningServer, source: Path, moments: int, seed: int) -> None:
