@@ -29,8 +29,8 @@ KINDS: dict[Kind, str] = {
     "reset": "both ends get a TCP reset",
     "cut": "both ends see the end of the stream; the rest is lost (truncation)",
     "half_close": "the target of this direction sees the end; the other direction goes on",
-    "swallow": "the rest is read and lost, and nobody is told (a black hole)",
-    "freeze": "nothing is read any more, and nobody is told (a black hole that fills the buffers)",
+    "swallow": "the proxy reads the rest and drops it, and closes nothing (a black hole)",
+    "freeze": "the proxy stops reading and closes nothing, so the buffers fill (a black hole)",
     "flip": "bit ``bit`` of the byte is inverted",
     "event": "``on_event`` of the proxy is called",
 }

@@ -104,9 +104,10 @@ CAREFUL_STEP = 1.4
 """The largest step upwards below a ceiling."""
 FIRST_PATIENCE_SECONDS = 6.0
 PATIENCE_SECONDS = 6.0
-PATIENT_SECONDS = 300.0
-"""With more time left, the first probe down stays as long: the client may have been penalised from the start."""
 """How long a collapsed client waits at a level for its goodput: a penalty may outlast its cause."""
+PATIENT_SECONDS = 300.0
+"""With more time left, the first probe down lasts `FIRST_PATIENCE_SECONDS`: the client may have been penalised from the
+start."""
 
 BACK_OFF = 0.7
 SMALLEST_BACK_OFF = 0.25

@@ -253,7 +253,6 @@ def abort(
 ) -> None:
     """Delete the parts of an unfinished upload from the server, where they cost money."""
     from cosxfer.cli.abort import run
-    from cosxfer.cli.connection import Connection
     from cosxfer.cli.failures import reported
 
     with reported(debug=debug):
@@ -262,13 +261,7 @@ def abort(
             bucket=bucket,
             key=key,
             upload_id=upload_id,
-            connection=Connection(
-                endpoint=endpoint,
-                region=region,
-                ca_file=None if ca_file is None else parse_path(ca_file, name="--ca-file"),
-                secret_key_file=secret_key_file,
-                anonymous=anonymous,
-            ),
+            connection=_connection(endpoint, region, ca_file, secret_key_file, anonymous),
         )
 
 
@@ -384,7 +377,7 @@ def _connection(
     ca_file: str | None,
     secret_key_file: str | None,
     anonymous: bool,
-    journal: str,
+    journal: str = "auto",
 ) -> Connection:
     from cosxfer.cli.connection import Connection
 

@@ -85,22 +85,9 @@ class TaskQueue:
         """
         self.home.check_process()
         with self._board.lock:
-            if self._board.closed or self.home.gone:
-                raise CosxferError("the client is closed; make a new one")
-            number = self._board.table.next_number()
-            record = TaskRecord(
-                job,
-                number=number,
-                task_id=f"{self._id}{number:08x}",
-                address=address,
-                path=path,
-                total=total,
-                watch=watch,
-                on_report=on_report,
-                on_end=on_end,
+            record = self._add(
+                job, address=address, path=path, total=total, watch=watch, on_report=on_report, on_end=on_end
             )
-            self._board.table.add(record)
-            self._board.tell(record, "added")
             if at_once and on_task_ready is None:
                 record.held = False
                 return record
@@ -129,24 +116,41 @@ class TaskQueue:
         """Put a task in that is done already, because an earlier process has done it. It never waits or runs."""
         self.home.check_process()
         with self._board.lock:
-            if self._board.closed or self.home.gone:
-                raise CosxferError("the client is closed; make a new one")
-            number = self._board.table.next_number()
-            record = TaskRecord(
-                None,
-                number=number,
-                task_id=f"{self._id}{number:08x}",
-                address=address,
-                path=path,
-                total=total,
-                watch=None,
-                on_report=on_report,
-                on_end=on_end,
+            record = self._add(
+                None, address=address, path=path, total=total, watch=None, on_report=on_report, on_end=on_end
             )
-            self._board.table.add(record)
-            self._board.tell(record, "added")
             record.result, record.held = result, False
             self._runner.was_done(record)
+        return record
+
+    def _add(
+        self,
+        job: Job[R] | None,
+        *,
+        address: ObjectAddress,
+        path: str,
+        total: int,
+        watch: Watch | None,
+        on_report: Callable[[int, int], None] | None,
+        on_end: Callable[[TaskRecord[R]], None] | None,
+    ) -> TaskRecord[R]:
+        """Add a task to the list. The caller holds the lock."""
+        if self._board.closed or self.home.gone:
+            raise CosxferError("the client is closed; make a new one")
+        number = self._board.table.next_number()
+        record = TaskRecord(
+            job,
+            number=number,
+            task_id=f"{self._id}{number:08x}",
+            address=address,
+            path=path,
+            total=total,
+            watch=watch,
+            on_report=on_report,
+            on_end=on_end,
+        )
+        self._board.table.add(record)
+        self._board.tell(record, "added")
         return record
 
     # -- tasks that run at once, in the asyncio task of their caller --------------------------------------------------
