@@ -36,8 +36,8 @@ def source(tmp_path: Path) -> Path:
 def _clean(server: RunningServer, no_faults: None) -> None:
     quiet(server)
     server.requests(clear=True)
+    delete(server)
     with connected(server, None) as client:
-        client.delete_object(server.bucket, "k")
         for upload in client.multipart_list(server.bucket).uploads:
             client.multipart_abort(server.bucket, upload.key, upload_id=upload.upload_id)
 
@@ -81,6 +81,11 @@ def sent_parts(server: RunningServer) -> Counter[int]:
 def stored_parts(server: RunningServer, upload_id: str) -> set[int]:
     with connected(server, None) as client:
         return {part.part_number for part in client.iter_multipart_list_part(server.bucket, "k", upload_id=upload_id)}
+
+
+def delete(server: RunningServer) -> None:
+    with connected(server, None) as client:
+        client.delete_object(server.bucket, "k")
 
 
 def open_uploads(server: RunningServer) -> list[str]:
@@ -268,36 +273,33 @@ endpoint, secret_id, secret_key, bucket, path, journal, part_size, window = sys.
 with cosxfer.Client(endpoint=endpoint, secret_id=secret_id, secret_key=secret_key, journal=journal,
                     concurrency=int(window)) as client:
     client.upload_file(bucket, "k", path, part_size=int(part_size))
-    print("done", flush=True)
 """
 
 
-def start(
-    server: RunningServer, source: Path, *, part_size: int = MIB, stdout: int = subprocess.DEVNULL
-) -> subprocess.Popen[bytes]:
+def start(server: RunningServer, source: Path, *, part_size: int = MIB) -> subprocess.Popen[bytes]:
     keys = server.credentials
     arguments = [server.endpoint, keys.secret_id, keys.secret_key, server.bucket, source, source.parent / "journal"]
     command = [sys.executable, "-c", SENDER, *map(str, [*arguments, part_size, WINDOW])]
-    return subprocess.Popen(command, stdout=stdout)
+    return subprocess.Popen(command)
 
 
 def killed(server: RunningServer, source: Path, after_seconds: float) -> bool:
-    """Start a sender and kill it; returns False if its upload was done before, even if it had not ended yet."""
-    process = start(server, source, stdout=subprocess.PIPE)
+    """Start a sender and kill it; returns False if its object is there: its upload was done before the kill."""
+    process = start(server, source)
     try:
-        out, _ = process.communicate(timeout=after_seconds)
-        assert process.returncode == 0
+        assert process.wait(after_seconds) == 0
     except subprocess.TimeoutExpired:
         process.kill()
-        out, _ = process.communicate()
-    return b"done" not in out
+        process.wait()
+        quiet(server)
+    return not exists(server)
 
 
 def kill_at_random_moments(server: RunningServer, source: Path, moments: int, seed: int) -> None:
     """Kill senders at random moments, from their first instruction on, until ``moments`` have been killed."""
     chance = random.Random(seed)
     while moments > 0:
-        quiet(server)
+        delete(server)
         server.requests(clear=True)
         kills = 0
         while killed(server, source, chance.uniform(0.1, 1.0)):
