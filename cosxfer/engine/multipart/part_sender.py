@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 from cosxfer.address import ObjectAddress
@@ -16,6 +17,9 @@ from cosxfer.errors import CosxferError
 from cosxfer.models import Part
 from cosxfer.ops.multipart_upload import multipart_upload
 from cosxfer.ops.session import Session
+
+CHECK_SECONDS = 0.1
+"""How often the source is checked while parts are sent. A check costs a turn of the event loop."""
 
 
 class PartSender:
@@ -51,6 +55,7 @@ class PartSender:
         self.taken_bytes = 0
         """Bytes of such parts that turned out to be this source's, so they were not sent."""
         self.http_version = ""
+        self._next_check = float("-inf")
 
     async def send(self, request: Request[ReadyPart]) -> str:
         """Send a part and return its ETag. A hedge is sent once; if it fails, the first request goes on."""
@@ -80,14 +85,20 @@ class PartSender:
                 follower=None if request.hedge else request,
                 max_attempts=1 if request.hedge else None,
             )
-            # A source that changes is noticed here, before more is sent in vain.
-            await self._source.check(())
+            await self._check_source()
         except CosxferError as error:
             # A source that was cut shows up as a broken request; the cause is worth more than the symptom.
             await self._source.check([hashed])
             raise error
         self.http_version = http_version or self.http_version
         return result.etag
+
+    async def _check_source(self) -> None:
+        """Notice a source that changes, before more of it is sent in vain. Complete is sent after another check."""
+        now = time.monotonic()
+        if now >= self._next_check:
+            self._next_check = now + CHECK_SECONDS
+            await self._source.check(())
 
     def stored(self, part: ReadyPart, etag: str) -> None:
         """The server has ``part``."""
