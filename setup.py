@@ -31,6 +31,7 @@ EXTENSIONS: dict[str, tuple[list[str], str | None]] = {
             "crc64_table",
             "crc64_pclmul",
             "crc64_vpclmul",
+            "crc64_vpclmul256",
             "crc64_pmull",
             "dispatch",
             "lanes",

@@ -10,7 +10,7 @@
 #define POLYNOMIAL UINT64_C(0xc96c5795d7870f42) /* ECMA-182, reflected */
 #define SLICES 16
 
-cosx_crc64_factor cosx_crc64_fold_16, cosx_crc64_fold_64, cosx_crc64_fold_128, cosx_crc64_fold_256;
+cosx_crc64_factor cosx_crc64_fold_16, cosx_crc64_fold_32, cosx_crc64_fold_64, cosx_crc64_fold_128, cosx_crc64_fold_256;
 
 static uint64_t table[SLICES][256];
 static uint64_t power[64]; /* power[i] = x^(8 * 2^i) mod P */
@@ -54,6 +54,7 @@ __attribute__((constructor)) static void fill_tables(void)
     for (int i = 1; i < 64; i++)
         power[i] = multiply(power[i - 1], power[i - 1]);
     cosx_crc64_fold_16 = fold_over(16);
+    cosx_crc64_fold_32 = fold_over(32);
     cosx_crc64_fold_64 = fold_over(64);
     cosx_crc64_fold_128 = fold_over(128);
     cosx_crc64_fold_256 = fold_over(256);

@@ -25,6 +25,10 @@ static int has_avx2(void)
 {
     return __builtin_cpu_supports("avx2");
 }
+static int has_avx2_and_vpclmul(void)
+{
+    return has_avx2() && __builtin_cpu_supports("pclmul") && __builtin_cpu_supports("vpclmulqdq");
+}
 #endif
 
 #define SCALAR {1, cosx_md5_scalar_1x1, NULL}, {2, cosx_md5_scalar_2x1, NULL}
@@ -34,7 +38,11 @@ static cosx_kernel kernels[] = {
 #if defined(__x86_64__)
     {"avx512", has_avx512, 2, {SCALAR, {16, cosx_md5_avx512_1x16, cosx_fused_avx512_1x16},
                                {32, cosx_md5_avx512_2x16, cosx_fused_avx512_2x16}}, cosx_crc64_table, 0},
-    {"avx2", has_avx2, 4, {SCALAR, {8, cosx_md5_avx2_1x8, NULL}, {16, cosx_md5_avx2_2x8, NULL},
+    {"avx2-vpclmul", has_avx2_and_vpclmul, 2,
+     {SCALAR, {8, cosx_md5_avx2_1x8, cosx_fused_avx2_1x8}, {16, cosx_md5_avx2_2x8, cosx_fused_avx2_2x8},
+      {24, cosx_md5_avx2_3x8, cosx_fused_avx2_3x8}}, /* a round of 32 lanes and its CRC would not fit into L1 */
+     cosx_crc64_table, 0},
+    {"avx2", has_avx2, 2, {SCALAR, {8, cosx_md5_avx2_1x8, NULL}, {16, cosx_md5_avx2_2x8, NULL},
                            {24, cosx_md5_avx2_3x8, NULL}, {32, cosx_md5_avx2_4x8, NULL}}, cosx_crc64_table, 0},
 #endif
 #if defined(__aarch64__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
@@ -42,7 +50,7 @@ static cosx_kernel kernels[] = {
                          {16, cosx_md5_neon_4x4, NULL}}, cosx_crc64_table, 0},
 #endif
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    {"portable", always, 4, {SCALAR, {8, cosx_md5_portable_2x4, NULL}, {12, cosx_md5_portable_3x4, NULL},
+    {"portable", always, 2, {SCALAR, {8, cosx_md5_portable_2x4, NULL}, {12, cosx_md5_portable_3x4, NULL},
                              {16, cosx_md5_portable_4x4, NULL}}, cosx_crc64_table, 0},
 #endif
     {"scalar", always, 2, {SCALAR}, cosx_crc64_table, 0},
@@ -60,10 +68,11 @@ __attribute__((constructor)) static void choose(void)
 #endif
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("pclmul") && __builtin_cpu_supports("sse4.1")) {
-        kernels[0].crc64 = kernels[1].crc64 = kernels[2].crc64 = cosx_crc64_pclmul; /* all but scalar */
+        kernels[0].crc64 = kernels[2].crc64 = kernels[3].crc64 = cosx_crc64_pclmul; /* all but scalar */
         if (__builtin_cpu_supports("vpclmulqdq")) {
             kernels[0].crc64 = cosx_crc64_vpclmul;
-            kernels[0].fused = 1;
+            kernels[1].crc64 = cosx_crc64_vpclmul256;
+            kernels[0].fused = kernels[1].fused = 1;
         }
     }
 #endif

@@ -54,11 +54,12 @@ cosx_md5_lanes_fn cosx_md5_scalar_1x1, cosx_md5_scalar_2x1;
 cosx_md5_lanes_fn cosx_md5_avx512_1x16, cosx_md5_avx512_2x16;
 cosx_fused_fn cosx_fused_avx512_1x16, cosx_fused_avx512_2x16;
 cosx_md5_lanes_fn cosx_md5_avx2_1x8, cosx_md5_avx2_2x8, cosx_md5_avx2_3x8, cosx_md5_avx2_4x8;
+cosx_fused_fn cosx_fused_avx2_1x8, cosx_fused_avx2_2x8, cosx_fused_avx2_3x8;
 cosx_md5_lanes_fn cosx_md5_portable_2x4, cosx_md5_portable_3x4, cosx_md5_portable_4x4;
 cosx_md5_lanes_fn cosx_md5_neon_1x4, cosx_md5_neon_2x4, cosx_md5_neon_4x4;
 
-/* crc64_table.c, crc64_pclmul.c, crc64_vpclmul.c, crc64_pmull.c */
-cosx_crc64_fn cosx_crc64_table, cosx_crc64_pclmul, cosx_crc64_vpclmul, cosx_crc64_pmull;
+/* crc64_table.c, crc64_pclmul.c, crc64_vpclmul.c, crc64_vpclmul256.c, crc64_pmull.c */
+cosx_crc64_fn cosx_crc64_table, cosx_crc64_pclmul, cosx_crc64_vpclmul, cosx_crc64_vpclmul256, cosx_crc64_pmull;
 /* Continues a remainder: the CRC without the inversions before and after. */
 uint64_t cosx_crc64_remainder(uint64_t remainder, const uint8_t *data, size_t size);
 
@@ -70,6 +71,7 @@ typedef struct {
     uint64_t low;  /* x^(8n + 63) mod P, reflected */
     uint64_t high; /* x^(8n - 1) mod P, reflected */
 } cosx_crc64_factor;
-extern cosx_crc64_factor cosx_crc64_fold_16, cosx_crc64_fold_64, cosx_crc64_fold_128, cosx_crc64_fold_256;
+extern cosx_crc64_factor cosx_crc64_fold_16, cosx_crc64_fold_32, cosx_crc64_fold_64, cosx_crc64_fold_128,
+    cosx_crc64_fold_256;
 
 #endif

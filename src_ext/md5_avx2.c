@@ -4,7 +4,8 @@
 
 #include "kernels.h"
 
-#define KERNEL_TARGET __attribute__((target("avx2")))
+/* Only the fused kernels contain VPCLMULQDQ: no compiler generates it from other code. */
+#define KERNEL_TARGET __attribute__((target("avx2,vpclmulqdq")))
 #define INLINE KERNEL_TARGET static inline __attribute__((always_inline))
 #define WIDTH 8
 #define UNITS 4
@@ -58,11 +59,29 @@ INLINE void load_unit(vec *w, const uint8_t *const *data, size_t offset, int uni
     w[4 * unit + 3] = _mm256_unpackhi_epi64(t1, t3);
 }
 
+/* As in crc64_vpclmul256.c. */
+INLINE void fold_lines(const cosx_fold *fold, int first, int count)
+{
+    const __m256i by = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)&cosx_crc64_fold_256));
+    __m256i *accumulator = (__m256i *)fold->accumulator;
+#pragma GCC unroll 16
+    for (int i = 2 * first; i < 2 * (first + count); i++) {
+        __m256i acc = _mm256_loadu_si256(&accumulator[i % 8]);
+        __m256i low = _mm256_clmulepi64_epi128(acc, by, 0x00), high = _mm256_clmulepi64_epi128(acc, by, 0x11);
+        __m256i next = _mm256_loadu_si256((const __m256i *)(fold->data + 32 * i));
+        _mm256_storeu_si256(&accumulator[i % 8], _mm256_xor_si256(_mm256_xor_si256(low, high), next));
+    }
+}
+#define FOLD_LINES(fold, first, count) fold_lines(fold, first, count)
+
 #include "md5_lanes.h"
 
 DEFINE_MD5_KERNEL(cosx_md5_avx2_1x8, 1)
 DEFINE_MD5_KERNEL(cosx_md5_avx2_2x8, 2)
 DEFINE_MD5_KERNEL(cosx_md5_avx2_3x8, 3)
 DEFINE_MD5_KERNEL(cosx_md5_avx2_4x8, 4)
+DEFINE_FUSED_KERNEL(cosx_fused_avx2_1x8, 1)
+DEFINE_FUSED_KERNEL(cosx_fused_avx2_2x8, 2)
+DEFINE_FUSED_KERNEL(cosx_fused_avx2_3x8, 3)
 
 #endif
