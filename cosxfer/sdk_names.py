@@ -7,7 +7,6 @@ refused anyway comes here.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from difflib import get_close_matches
 
 _CLOSE = 0.75
 """Minimum similarity for a name to count as a misspelling of another."""
@@ -116,6 +115,8 @@ def meant_by(name: str, known: Collection[str]) -> str | None:
             return own
     if wanted in _WITHOUT_TWIN:
         return None
+    from difflib import get_close_matches  # only errors need it
+
     close = get_close_matches(wanted, by_plain, n=1, cutoff=_CLOSE)
     return by_plain[close[0]] if close else None
 

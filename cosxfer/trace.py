@@ -21,11 +21,9 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import importlib.metadata
 import json
 import math
 import os
-import platform
 import stat
 import threading
 from collections.abc import Mapping
@@ -179,6 +177,9 @@ class Trace:
             logger.warning("the trace %s ends here: %s. The transfers go on", shown_path(self._path), reason)
 
     def _header(self) -> dict[str, Any]:
+        import importlib.metadata  # few clients write a trace
+        import platform
+
         version = ""
         with suppress(importlib.metadata.PackageNotFoundError):
             version = importlib.metadata.version("cosxfer")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import unquote
 from xml.etree.ElementTree import Element
@@ -186,6 +185,8 @@ _YEAR_2000, _YEAR_2200 = 946_684_800, 7_258_118_400
 
 def server_time(response: HttpResponse) -> float | None:
     """Return the Date header in Unix seconds, or None if it is missing, malformed or not between 2000 and 2200."""
+    from email.utils import parsedate_to_datetime  # rare, and its import takes a while
+
     try:
         seconds = parsedate_to_datetime(response.headers["date"]).timestamp()
     except (KeyError, ValueError, TypeError, OverflowError, OSError):

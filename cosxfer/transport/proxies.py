@@ -8,16 +8,12 @@ the request (CVE-2016-1000110). This module decides for all transports, so that 
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
+import sys
 from dataclasses import field
 from typing import Literal
 from urllib.parse import urlsplit
-from urllib.request import (  # type: ignore[attr-defined] # typeshed lacks the last one
-    getproxies,
-    getproxies_environment,
-    proxy_bypass,
-    proxy_bypass_environment,
-)
 
 from cosxfer.cos.endpoint import host_and_port
 from cosxfer.records import dataclass
@@ -44,11 +40,17 @@ class Proxies:
     """The proxies of the environment at the time of creation."""
 
     def __init__(self) -> None:
-        self._environment = getproxies_environment()
-        if "no" in self._environment:
-            self._environment["no"] = _listed(self._environment["no"])
-        # If the environment has none, use the settings of macOS.
-        self._urls = self._environment or getproxies()
+        self._environment: dict[str, str] = {}
+        self._urls: dict[str, str] = {}
+        # Importing urllib.request takes a sixth of the start of a client, and most environments name no proxy.
+        if sys.platform in ("darwin", "win32") or any(name.lower().endswith("_proxy") for name in os.environ):
+            from urllib.request import getproxies, getproxies_environment
+
+            self._environment = getproxies_environment()
+            if "no" in self._environment:
+                self._environment["no"] = _listed(self._environment["no"])
+            # If the environment has none, use the settings of macOS.
+            self._urls = self._environment or getproxies()
         self._known: dict[tuple[str, str, int], Proxy | None] = {}
 
     def of(self, scheme: str, host: str, port: int) -> Proxy | None:
@@ -83,6 +85,11 @@ class Proxies:
         return exceptions == "*" or "all" in named or "some" not in named
 
     def _bypassed(self, host: str, port: int) -> bool:
+        from urllib.request import (  # type: ignore[attr-defined] # typeshed lacks the last one
+            proxy_bypass,
+            proxy_bypass_environment,
+        )
+
         host = host.removesuffix(".")
         # NO_PROXY may have a host with its port, and an IPv6 address in brackets.
         names = [host, f"{host}:{port}"]

@@ -177,8 +177,9 @@ def test_an_invalid_address_is_reported_elsewhere(monkeypatch: pytest.MonkeyPatc
 
 def test_the_systems_settings_are_used_if_the_environment_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings with their own list of exceptions, as on macOS."""
-    monkeypatch.setattr("cosxfer.transport.proxies.getproxies", lambda: {"https": "http://system:1"})
-    monkeypatch.setattr("cosxfer.transport.proxies.proxy_bypass", lambda host: host == "here")
+    monkeypatch.setattr("sys.platform", "darwin")
+    monkeypatch.setattr("urllib.request.getproxies", lambda: {"https": "http://system:1"})
+    monkeypatch.setattr("urllib.request.proxy_bypass", lambda host: host == "here")
     assert (where("there"), where("here")) == ("system:1", "")
     assert not Proxies().same_for_all("https://{bucket}.example")
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy:1")
