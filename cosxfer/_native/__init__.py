@@ -5,8 +5,8 @@ with the same names. ``KERNEL`` is the kernel in use, ``KERNELS`` those that thi
 ``"pure"`` last), ``COMPILED`` whether the native modules are in use. ``FileService`` is None if it is not built (it
 needs Linux) or native code is off.
 
-The environment variable ``COSXFER_KERNEL`` forces one of ``avx512``, ``avx2-vpclmul``, ``avx2``, ``portable`` (vector code
-for any CPU), ``neon``, ``scalar``, ``pure``; a name that the machine lacks is a `cosxfer.errors.UsageError`.
+The environment variable ``COSXFER_KERNEL`` forces one of ``avx512``, ``avx2-vpclmul``, ``avx2``, ``portable`` (vector
+code for any CPU), ``neon``, ``scalar``, ``pure``; a name that the machine lacks is a `cosxfer.errors.UsageError`.
 """
 
 from __future__ import annotations
