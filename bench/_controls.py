@@ -69,7 +69,7 @@ def _no_timeouts() -> Iterator[None]:
 
 
 def _no_retries() -> Iterator[None]:
-    with mock.patch.object(_survive, "ATTEMPTS", 1):
+    with mock.patch.object(_survive, "ATTEMPTS", 1), mock.patch.object(_survive, "RETRY_FOR_SECONDS", 0):
         yield
 
 

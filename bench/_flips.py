@@ -135,6 +135,7 @@ class Flipper:
                 verify=str(server.ca_file) if server.ca_file else True,
                 transport=transport,  # type: ignore[arg-type]
                 max_attempts=1,
+                retry_for_seconds=0,
                 connect_timeout_seconds=10.0,
                 stall_timeout_seconds=stall_seconds,
                 complete_timeout_seconds=stall_seconds,

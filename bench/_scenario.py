@@ -24,6 +24,7 @@ PROTOCOLS = ("http1", "h2c", "tls1", "tls2")
 EVENTS = ("pause", "new_client", "restart_server", "kill_server", "change_source")
 
 ATTEMPTS = 8
+RETRY_FOR_SECONDS = 20.0
 STALL_SECONDS = 1.5
 CLEAN_UP_SECONDS = 35
 """What a client that is closed may wait for a silent server."""

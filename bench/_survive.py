@@ -27,7 +27,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from _chaos import ProxyThread, Trouble
-from _scenario import ATTEMPTS, STALL_SECONDS, Scenario
+from _scenario import ATTEMPTS, RETRY_FOR_SECONDS, STALL_SECONDS, Scenario
 
 import cosxfer
 from cosxfer._native import hashing
@@ -312,6 +312,7 @@ class Run:
     def _client(self, port: int) -> cosxfer.AsyncClient:
         scenario = self._scenario
         server = self._world.server(tls=self._tls)
+        for_good = any(trouble.for_good for trouble in scenario.troubles)
         return cosxfer.AsyncClient(
             endpoint=f"{'https' if self._tls else 'http'}://127.0.0.1:{port}/{{bucket}}",
             credentials=KEYS,
@@ -319,7 +320,8 @@ class Run:
             verify=str(server.ca_file) if server.ca_file else True,
             transport=scenario.transport,  # type: ignore[arg-type]
             part_size=scenario.part_bytes,
-            max_attempts=3 if any(trouble.for_good for trouble in scenario.troubles) else ATTEMPTS,
+            max_attempts=3 if for_good else ATTEMPTS,
+            retry_for_seconds=0 if for_good else RETRY_FOR_SECONDS,
             connect_timeout_seconds=3.0,
             stall_timeout_seconds=STALL_SECONDS,
             complete_timeout_seconds=STALL_SECONDS,

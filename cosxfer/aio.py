@@ -15,7 +15,13 @@ from cosxfer.binding import explains_arguments
 from cosxfer.calls.aio_files import AsyncFileCalls
 from cosxfer.calls.aio_multipart import AsyncMultipartCalls
 from cosxfer.calls.aio_objects import AsyncObjectCalls
-from cosxfer.config import DEFAULT_MEMORY_BUDGET_BYTES, ClientConfig, HttpVersion, endpoint_from_environment
+from cosxfer.config import (
+    DEFAULT_MEMORY_BUDGET_BYTES,
+    DEFAULT_RETRY_FOR_SECONDS,
+    ClientConfig,
+    HttpVersion,
+    endpoint_from_environment,
+)
 from cosxfer.cos.endpoint import check_endpoint, region_of, with_bucket
 from cosxfer.credentials import Credentials, CredentialsProvider, CredentialsResolver, from_environment
 from cosxfer.errors import CredentialsError
@@ -64,6 +70,7 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
         journal: str | os.PathLike[str] | None = AUTO,
         max_finished_tasks: int = 10_000,
         max_attempts: int = 5,
+        retry_for_seconds: float = DEFAULT_RETRY_FOR_SECONDS,
         connect_timeout_seconds: float = 10.0,
         stall_timeout_seconds: float = 60.0,
         complete_timeout_seconds: float = 600.0,
@@ -90,6 +97,7 @@ class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
             journal=journal,
             max_finished_tasks=max_finished_tasks,
             max_attempts=max_attempts,
+            retry_for_seconds=retry_for_seconds,
             connect_timeout_seconds=connect_timeout_seconds,
             stall_timeout_seconds=stall_timeout_seconds,
             complete_timeout_seconds=complete_timeout_seconds,

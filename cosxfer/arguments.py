@@ -116,6 +116,16 @@ def check_positive(value: object, name: str, *, optional: bool = False) -> None:
         )
 
 
+def check_seconds(value: object, name: str) -> None:
+    """Refuse what is no number of seconds from 0 on, or more than `LONGEST_SECONDS`."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LONGEST_SECONDS:
+        raise UsageError(
+            f"{name} is {shown(value)}; it must be a number of seconds from 0 to {LONGEST_SECONDS:.0f}",
+            name=name,
+            value=value,
+        )
+
+
 def check_flag(value: object, name: str) -> None:
     """Refuse a value that is neither True nor False."""
     if not isinstance(value, bool):

@@ -13,7 +13,7 @@ from cosxfer.binding import explains_arguments
 from cosxfer.calls.files import FileCalls
 from cosxfer.calls.multipart import MultipartCalls
 from cosxfer.calls.objects import ObjectCalls
-from cosxfer.config import DEFAULT_MEMORY_BUDGET_BYTES, ClientConfig, HttpVersion
+from cosxfer.config import DEFAULT_MEMORY_BUDGET_BYTES, DEFAULT_RETRY_FOR_SECONDS, ClientConfig, HttpVersion
 from cosxfer.credentials import Credentials, CredentialsProvider
 from cosxfer.loop_thread import LoopThread
 from cosxfer.spec import ClientSpec, arguments_of
@@ -53,6 +53,7 @@ class Client(ObjectCalls, MultipartCalls, FileCalls):
         journal: str | os.PathLike[str] | None = AUTO,
         max_finished_tasks: int = 10_000,
         max_attempts: int = 5,
+        retry_for_seconds: float = DEFAULT_RETRY_FOR_SECONDS,
         connect_timeout_seconds: float = 10.0,
         stall_timeout_seconds: float = 60.0,
         complete_timeout_seconds: float = 600.0,
@@ -79,6 +80,7 @@ class Client(ObjectCalls, MultipartCalls, FileCalls):
             journal=journal,
             max_finished_tasks=max_finished_tasks,
             max_attempts=max_attempts,
+            retry_for_seconds=retry_for_seconds,
             connect_timeout_seconds=connect_timeout_seconds,
             stall_timeout_seconds=stall_timeout_seconds,
             complete_timeout_seconds=complete_timeout_seconds,

@@ -14,6 +14,7 @@ from cosxfer.arguments import (
     check_count_or_auto,
     check_flag,
     check_positive,
+    check_seconds,
     check_text,
     is_auto,
     shown,
@@ -33,6 +34,9 @@ MAX_CONCURRENCY = 256
 
 DEFAULT_MEMORY_BUDGET_BYTES = 256 * MIB
 MIN_MEMORY_BUDGET_BYTES = 16 * MIB
+
+
+DEFAULT_RETRY_FOR_SECONDS = 120.0
 
 
 def window_bytes(memory_budget_bytes: int) -> int:
@@ -81,7 +85,11 @@ class ClientConfig:
     max_finished_tasks: int = 10_000
     """Finished tasks that stay in the task list. If there are more, the oldest leave the list."""
     max_attempts: int = 5
-    """Attempts for one request."""
+    """Attempts for one request. The requests of a transfer that has begun have more (``retry_for_seconds``)."""
+    retry_for_seconds: float = DEFAULT_RETRY_FOR_SECONDS
+    """How long an outage may last that a transfer outlasts once it has begun: an upload in parts whose Initiate has
+    succeeded, or an upload of many files of which one has. Its requests are retried for this time after the first
+    failure, and at least ``max_attempts`` times. 0: only ``max_attempts`` counts."""
     connect_timeout_seconds: float = 10.0
     stall_timeout_seconds: float = 60.0
     """How long a request may make no progress: less than 1 KiB and no finished stage (over httpx: not one byte)."""
@@ -126,6 +134,7 @@ class ClientConfig:
         check_count(self.max_attempts, "max_attempts", minimum=1)
         for name in ("connect_timeout_seconds", "stall_timeout_seconds", "complete_timeout_seconds"):
             check_positive(getattr(self, name), name)
+        check_seconds(self.retry_for_seconds, "retry_for_seconds")
         check_flag(self.hedge, "hedge")
         check_positive(self.max_bytes_per_second, "max_bytes_per_second", optional=True)
         _check_file(self.trace, "trace", "the path of a file as a string or a path object, or None")

@@ -6,12 +6,13 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
+from copy import copy
 from dataclasses import field
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from cosxfer.binding import explains_arguments
-from cosxfer.errors import CosxferError, CredentialsError
+from cosxfer.errors import CosxferError, CredentialsError, UsageError
 from cosxfer.foreign import clean_logger
 from cosxfer.limits import LAST_SECOND
 from cosxfer.records import dataclass
@@ -86,9 +87,17 @@ class CredentialsResolver:
         self._current = source if isinstance(source, Credentials) else None
         self._doubted: Credentials | None = None
         self._lock = asyncio.Lock()
+        self._failures = 0
+        """How often the provider has failed."""
+        self._failure: CosxferError | None = None
+        """Its last failure, without a traceback."""
 
     async def get(self, now: float) -> Credentials | None:
-        """Return credentials valid at ``now`` (Unix seconds), or None for anonymous access."""
+        """Return credentials valid at ``now`` (Unix seconds), or None for anonymous access.
+
+        Calls that wait while the provider works share its result, also its failure. A failure that may pass is
+        ``retryable``.
+        """
         if self._provider is None:
             if self._current is not None and not _valid(self._current, now, margin=0):
                 raise CredentialsError(
@@ -98,7 +107,10 @@ class CredentialsResolver:
             return self._current
         if _asking.get() is self:
             raise CredentialsError("the credentials provider uses the client that is waiting for it")
+        failures = self._failures
         async with self._lock:
+            if self._failure is not None and failures != self._failures:
+                raise copy(self._failure)
             if self._current is None or not _valid(self._current, now, margin=REFRESH_MARGIN_SECONDS):
                 token = _asking.set(self)
                 try:
@@ -107,16 +119,25 @@ class CredentialsResolver:
                     # The old keys may still be valid: the renewal was early, or the server gave no reason.
                     at_hand = self._current or self._doubted
                     if at_hand is None or not _valid(at_hand, now, margin=0):
+                        self._has_failed(error)
                         raise
                     self._current = at_hand
                     logger.warning("%s; using the previous keys until they expire", error)
                 finally:
                     _asking.reset(token)
                 if not _valid(self._current, now, margin=0):
-                    raise CredentialsError(
+                    expired = CredentialsError(
                         f"the credentials provider returned keys that have already expired {_ended(self._current, now)}"
                     )
+                    expired.retryable = True
+                    self._has_failed(expired)
+                    raise expired
+                self._failure = None
             return self._current
+
+    def _has_failed(self, error: CosxferError) -> None:
+        self._failures += 1
+        self._failure = copy(error)
 
     def is_current(self, used: Credentials | None) -> bool:
         """Whether `get` may still return ``used``."""
@@ -157,10 +178,13 @@ async def _ask(provider: CredentialsProvider) -> Credentials:
             blocking: Callable[[], Any] = provider
             answer = await in_thread(None, blocking)
         credentials = await answer if inspect.isawaitable(answer) else answer
-    except CosxferError:
+    except CosxferError as error:
+        error.retryable = not isinstance(error, UsageError)
         raise
     except Exception as error:
-        raise CredentialsError(f"the credentials provider failed: {type(error).__name__}: {error}") from error
+        failed = CredentialsError(f"the credentials provider failed: {type(error).__name__}: {error}")
+        failed.retryable = True
+        raise failed from error
     if not isinstance(credentials, Credentials):
         raise CredentialsError(
             f"the credentials provider returned {type(credentials).__name__}; it must return cosxfer.Credentials"

@@ -90,7 +90,10 @@ class UsageError(CosxferError, ValueError):
 
 
 class CredentialsError(CosxferError):
-    """There are no usable credentials: none are set, or the provider failed or returned expired ones."""
+    """There are no usable credentials: none are set, or the provider failed or returned expired ones.
+
+    A failure of the provider is ``retryable``.
+    """
 
 
 class SourceError(CosxferError):

@@ -1,14 +1,25 @@
-"""Decides whether and when a request is retried. Pure: randomness is an argument, and the caller waits.
+"""Decides whether and when a request is retried. Pure: time and randomness are arguments, and the caller waits.
 
 Full jitter (a random delay from zero to a bound that doubles) spreads the retries of many parts. A token bucket for the
 whole client ends a storm of retries against a server that fails permanently (source: AWS Architecture Blog,
 "Exponential Backoff And Jitter"; the AWS SDKs' standard retry mode).
+
+**Outages.** A transfer that has begun has something to lose, so its requests go on after `RetryPolicy.max_attempts` and
+without tokens, until they have failed for `RetryPolicy.outage_seconds`. Two clocks count: that of the request, from its
+first failure, and that of the transfer, from its first failure since its last success. The longer one decides. If
+nothing of the client works, the requests take turns (`probe_seconds`); so a storm cannot arise. The pause between two
+turns is about a tenth of the outage. Hence a transfer goes on soon after a short outage, and a long one costs few
+requests.
 """
 
 from __future__ import annotations
 
-from cosxfer.errors import ConnectError, CosxferError, ServerError, ThrottledError
+from cosxfer.errors import ConnectError, CosxferError, IntegrityError, ServerError, ThrottledError
 from cosxfer.records import dataclass
+
+PROBE_SHARE = 0.1
+"""The mean pause between two probes, as a share of the time that the outage has lasted."""
+SHORTEST_PROBE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +32,8 @@ class RetryPolicy:
     conflict_base_seconds: float = 0.5
     throttled_base_seconds: float = 1.0
     cap_seconds: float = 20.0
+    outage_seconds: float = 0.0
+    """How long the requests of a transfer that has begun may fail before it fails."""
 
 
 class RetryBudget:
@@ -31,6 +44,8 @@ class RetryBudget:
 
     def __init__(self) -> None:
         self.tokens = self.CAPACITY
+        self.successes = 0
+        """Requests that have succeeded."""
 
     def take(self) -> bool:
         """Take the tokens for one retry. Returns False if there are too few."""
@@ -41,6 +56,7 @@ class RetryBudget:
 
     def give_back(self) -> None:
         """Return a token after a successful request."""
+        self.successes += 1
         self.tokens = min(self.CAPACITY, self.tokens + 1)
 
 
@@ -62,6 +78,32 @@ def retry_delay(policy: RetryPolicy, error: CosxferError, *, attempt: int, rando
         base = policy.conflict_base_seconds
     delay = random * min(policy.cap_seconds, base * 2.0 ** min(attempt - 1, 30))
     return max(delay, asked_seconds(policy, error))
+
+
+_LATE_BODY = frozenset({"RequestTimeout", "RequestTimeOut", "UserNetworkTooSlow"})
+"""Codes with status 400 that mean a bad line."""
+
+
+def is_outage(error: CosxferError) -> bool:
+    """Whether ``error`` is one that an outage causes: no response, a failure of the server, or throttling.
+
+    A body that arrives damaged is none: its cause may be this machine. A conflict (409) lasts until the server has
+    given up the earlier attempt.
+    """
+    if not error.retryable or isinstance(error, IntegrityError):
+        return False
+    return not isinstance(error, ServerError) or error.status != 400 or error.code in _LATE_BODY
+
+
+def outage_left(policy: RetryPolicy, *, now: float, failing_since: float, transfer_failing_since: float) -> float:
+    """Return for how many more seconds a request of a transfer that has begun is retried; not positive: no longer."""
+    return min(failing_since, transfer_failing_since) + policy.outage_seconds - now
+
+
+def probe_seconds(policy: RetryPolicy, *, outage_seconds: float, random: float) -> float:
+    """Return the pause between two requests to a server of which nothing has worked for ``outage_seconds``."""
+    mean = min(max(SHORTEST_PROBE_SECONDS, PROBE_SHARE * outage_seconds), policy.cap_seconds / 2)
+    return 2 * random * mean
 
 
 def asked_seconds(policy: RetryPolicy, error: CosxferError) -> float:

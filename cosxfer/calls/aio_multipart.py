@@ -34,6 +34,7 @@ from cosxfer.ops.multipart_init import multipart_init, warn_of_retry
 from cosxfer.ops.multipart_list import multipart_list
 from cosxfer.ops.multipart_list_part import multipart_list_part
 from cosxfer.ops.multipart_upload import multipart_upload
+from cosxfer.ops.outage import Transfer
 from cosxfer.ops.pages import all_parts, all_uploads
 
 
@@ -88,7 +89,7 @@ class AsyncMultipartCalls(AsyncCalls):
             reporter = Reporter(report, ready.content_length)
             reporter.start()
             result, _ = await multipart_upload(
-                self._session,
+                self._session.observed(transfer=Transfer(begun=True)),
                 address,
                 ready.body,
                 upload_id=upload_id,
@@ -256,7 +257,10 @@ class AsyncMultipartCalls(AsyncCalls):
         """
         self._ready()
         return await complete_parts(
-            self._session, self._session.address(bucket, key, region), upload_id=upload_id, parts=parts
+            self._session.observed(transfer=Transfer(begun=True)),
+            self._session.address(bucket, key, region),
+            upload_id=upload_id,
+            parts=parts,
         )
 
     async def multipart_abort(

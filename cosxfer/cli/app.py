@@ -140,6 +140,14 @@ def cp(
     ] = "60",
     connect_timeout: Annotated[str, typer.Option(help="Seconds to wait for a connection.", metavar="S")] = "10",
     max_attempts: Annotated[str, typer.Option(help="Number of attempts for each request.", metavar="N")] = "5",
+    retry_for: Annotated[
+        str,
+        typer.Option(
+            help="Seconds without any success that an upload outlasts once it has begun; 0: --max-attempts alone "
+            "counts.",
+            metavar="SECONDS",
+        ),
+    ] = "120",
     http_version: Annotated[
         str, typer.Option(help="auto, 1.1 or 2. With plain http, 2 means prior knowledge.", metavar="VERSION")
     ] = "auto",
@@ -225,6 +233,7 @@ def cp(
                 timeout=parse_seconds(timeout, name="--timeout"),
                 connect_timeout=parse_seconds(connect_timeout, name="--connect-timeout"),
                 max_attempts=parse_count(max_attempts, name="--max-attempts"),
+                retry_for=parse_seconds(retry_for, name="--retry-for"),
                 trace=None if trace is None else parse_trace(trace, path),
                 journal=parse_journal(journal),
             ),

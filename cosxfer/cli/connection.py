@@ -16,7 +16,7 @@ from cosxfer.cli.interrupts import TerminatedError, leaves
 from cosxfer.cli.keys import find_keys
 from cosxfer.cli.notices import show
 from cosxfer.client import Client
-from cosxfer.config import HttpVersion
+from cosxfer.config import DEFAULT_RETRY_FOR_SECONDS, HttpVersion
 from cosxfer.errors import UploadError, UsageError
 from cosxfer.foreign import clean_logger
 from cosxfer.journal import journal_of
@@ -40,6 +40,7 @@ class Connection:
     timeout: float = 60.0
     connect_timeout: float = 10.0
     max_attempts: int = 5
+    retry_for: float = DEFAULT_RETRY_FOR_SECONDS
     trace: Path | None = None
     journal: str | None = AUTO
     """The setting of the client."""
@@ -61,6 +62,7 @@ class Connection:
             stall_timeout_seconds=self.timeout,
             connect_timeout_seconds=self.connect_timeout,
             max_attempts=self.max_attempts,
+            retry_for_seconds=self.retry_for,
             trace=self.trace,
             journal=self.journal,
             # The command never restarts a task, so a failed task deletes its parts at once.

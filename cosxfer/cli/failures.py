@@ -35,6 +35,7 @@ _OPTIONS = {
     "host": "--host",
     "http_version": "--http-version",
     "max_attempts": "--max-attempts",
+    "retry_for_seconds": "--retry-for",
     "part_size": "--part-size",
     "port": "--port",
     "stall_timeout_seconds": "--timeout",

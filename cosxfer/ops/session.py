@@ -21,17 +21,15 @@ from cosxfer.errors import CosxferError, ServerError
 from cosxfer.foreign import clean_causes, clean_logger
 from cosxfer.limits import MAX_CLOCK_SKEW_SECONDS
 from cosxfer.ops.attempt import send_followed
+from cosxfer.ops.outage import RETRIES, Failing, Outage, Transfer, retry_logger
 from cosxfer.ops.traffic import SMALL_BYTES, Traffic
 from cosxfer.records import dataclass
-from cosxfer.retry import RetryBudget, RetryPolicy, asked_seconds, retry_delay
+from cosxfer.retry import RetryBudget, RetryPolicy, asked_seconds, is_outage, outage_left, retry_delay
 from cosxfer.transport.base import Transport
 
 logger = clean_logger("cosxfer")
 
-RETRIES = "cosxfer.retry"
-"""The logger of retries, at the level INFO. ``reason`` of a record is the text of the error."""
-
-retry_logger = clean_logger(RETRIES)
+__all__ = ["RETRIES", "Session", "Signing", "logger"]
 
 SIGNATURE_LIFE_SECONDS = 900
 SMALLEST_SKEW_SECONDS = 30
@@ -51,6 +49,10 @@ class _Shared:
     doubted_at: float = float("-inf")
     """When keys were last renewed after a refusal without a reason, by the monotonic clock."""
     budget: RetryBudget = field(default_factory=RetryBudget)
+    outage: Outage | None = None
+    """While nothing works."""
+    no_keys: Outage | None = None
+    """While the credentials provider fails."""
     binding: Binding = field(default_factory=Binding)
     traffic: Traffic = field(default_factory=Traffic)
 
@@ -101,27 +103,37 @@ class Session:
         on_retry: Callable[[CosxferError], None] | None = None,
         shared: _Shared | None = None,
         counted: bool = False,
+        transfer: Transfer | None = None,
     ) -> None:
         self.config = config
         self.transport = transport
-        self.policy = RetryPolicy(max_attempts=config.max_attempts)
+        self.policy = RetryPolicy(max_attempts=config.max_attempts, outage_seconds=config.retry_for_seconds)
         self.keys = credentials
         self.retries = 0
         """Requests of this session that were sent again."""
         self._on_retry = on_retry
         self._shared = shared or _Shared()
         self._counted = self._shared.traffic if counted else None
+        self.transfer = transfer
+        """The transfer that the requests of this session belong to; None for single requests."""
 
     @property
     def traffic(self) -> Traffic:
         """The counters of the client."""
         return self._shared.traffic
 
-    def observed(self, on_retry: Callable[[CosxferError], None] | None = None, *, counted: bool = False) -> Session:
+    def observed(
+        self,
+        on_retry: Callable[[CosxferError], None] | None = None,
+        *,
+        counted: bool = False,
+        transfer: Transfer | None = None,
+    ) -> Session:
         """Return a session for one piece of work, which counts its own `retries` and shares all else with this one.
 
         ``on_retry`` gets the error before each retry. If it raises, the call ends with that exception. ``counted``
-        adds the bodies to `traffic`: those whose number in flight the scheduler decides.
+        adds the bodies to `traffic`: those whose number in flight the scheduler decides. The requests belong to
+        ``transfer`` and outlast an outage once that has begun. If this session has a transfer already, that one counts.
         """
         return Session(
             config=self.config,
@@ -130,6 +142,7 @@ class Session:
             on_retry=on_retry,
             shared=self._shared,
             counted=counted,
+            transfer=self.transfer or transfer,
         )
 
     def address(self, bucket: str, key: str, region: str | None) -> ObjectAddress:
@@ -165,16 +178,17 @@ class Session:
         """Send ``request`` until it succeeds or its error is final, and return the response.
 
         A body that cannot be read twice is sent once. A failure before its reading began does not count as an attempt.
-        A wrong clock and expired keys are corrected in any case, at least for the next call.
+        A wrong clock and expired keys are corrected in any case, at least for the next call. A request of a transfer
+        that has begun outlasts an outage (`cosxfer.retry`).
         """
         policy = self.policy
         if request.max_attempts is not None:
             policy = replace(policy, max_attempts=request.max_attempts)
-        attempt, corrected = 1, set[str]()
+        attempt, corrected, failing = 1, set[str](), None
         while True:
             if request.on_attempt is not None:
                 request.on_attempt()
-            signing = await self.signing()
+            signing = await (self.signing() if self.transfer is None else self._signing_in_outage(self.transfer))
             sent = self._counter(request)
             outgoing = self._outgoing(request, signing.credentials, attempt, sent)
             began, responded = time.monotonic(), False
@@ -208,17 +222,88 @@ class Session:
                     if (resolved := await request.on_conflict()) is not None:
                         return resolved
                     error.retryable = True
-                delay = retry_delay(policy, error, attempt=attempt, random=random.random())  # noqa: S311 # jitter
-                if delay is None or not self._shared.budget.take():
+                failing = failing or Failing(self._shared.budget.successes)
+                left = self._outage_left(request, error, failing)
+                pause = self._pause(policy, error, failing, attempt=attempt, left=left)
+                if pause is None:
                     if attempt > 1:
-                        error.add_note(f"sent {attempt} times")
+                        error.add_note(
+                            f"sent {attempt} times" + ("" if left is None else f" in {failing.seconds:.0f} s")
+                        )
                     raise
                 await check_unchanged(request.body)
                 if request.before_retry is not None:
                     await request.before_retry()
-                self.note_retry(error, attempt=attempt + 1, delay_seconds=delay, max_attempts=policy.max_attempts)
+                delay, outage = pause
+                self.note_retry(
+                    error,
+                    attempt=attempt + 1,
+                    delay_seconds=delay,
+                    max_attempts=policy.max_attempts,
+                    waits=outage is not None,
+                )
             attempt += 1
-            await asyncio.sleep(delay)
+            if delay or outage is None:
+                await asyncio.sleep(delay)
+            if outage is not None:
+                assert left is not None
+                await outage.turn(left - delay)
+
+    def _outage_left(self, request: CosRequest, error: CosxferError, failing: Failing) -> float | None:
+        """Return for how many more seconds ``error`` may be outlasted; None if the usual attempts alone count."""
+        transfer = self.transfer
+        if transfer is None or not transfer.begun or not self.policy.outage_seconds:
+            return None
+        if request.max_attempts is not None or not is_outage(error):
+            return None
+        since = transfer.failed(failing.now)
+        return outage_left(self.policy, now=failing.now, failing_since=failing.since, transfer_failing_since=since)
+
+    def _pause(
+        self, policy: RetryPolicy, error: CosxferError, failing: Failing, *, attempt: int, left: float | None
+    ) -> tuple[float, Outage | None] | None:
+        """Return how long to wait before the next attempt, and the outage in which to wait for a turn then.
+
+        None: there is no next attempt.
+        """
+        shared, chance = self._shared, random.random()  # noqa: S311 # jitter
+        usual = retry_delay(policy, error, attempt=attempt, random=chance)
+        if left is None or left <= 0:
+            return (usual, None) if usual is not None and shared.budget.take() else None
+        others_work = shared.budget.successes != failing.successes
+        if (others_work or shared.outage is None) and usual is not None and shared.budget.take():
+            return min(usual, left), None
+        asked = min(asked_seconds(policy, error), left)
+        if others_work:
+            return min(max(chance * policy.cap_seconds, asked), left), None
+        if shared.outage is None:
+            shared.outage = Outage(policy, "the server", began=failing.since)
+        shared.outage.tell(error, left_seconds=left)
+        return asked, shared.outage
+
+    async def _signing_in_outage(self, transfer: Transfer) -> Signing:
+        """As `signing`. If the transfer has begun, a credentials provider that fails is called again."""
+        shared, failing = self._shared, None
+        while True:
+            try:
+                signing = await self.signing()
+            except CosxferError as error:
+                failing = failing or Failing(shared.budget.successes)
+                left = self.policy.outage_seconds - failing.seconds
+                if not transfer.begun or not error.retryable or left <= 0:
+                    if failing.seconds >= 1:
+                        error.add_note(f"the credentials provider was called for {failing.seconds:.0f} s")
+                    raise
+                if shared.no_keys is None:
+                    shared.no_keys = Outage(self.policy, "the credentials provider", began=failing.since)
+                shared.no_keys.tell(error, left_seconds=left)
+                outage = shared.no_keys
+            else:
+                if shared.no_keys is not None:
+                    shared.no_keys.end()
+                    shared.no_keys = None
+                return signing
+            await outage.turn(left)
 
     def _accept(self, request: CosRequest, outgoing: HttpRequest, response: HttpResponse, began: float) -> None:
         """Raise if ``response`` is an error or is refused by the request's own check."""
@@ -228,7 +313,13 @@ class Session:
             raise error
         if request.check is not None:
             request.check(response)
-        self._shared.budget.give_back()
+        shared = self._shared
+        shared.budget.give_back()
+        if shared.outage is not None:
+            shared.outage.end()
+            shared.outage = None
+        if self.transfer is not None:
+            self.transfer.succeeded()
         if self._counted is not None and request.method == "PUT":
             self._counted.requests_done += 1
             if outgoing.on_sent is None:  # they were not counted while they were sent
@@ -322,19 +413,32 @@ class Session:
         return time.time() + self._shared.offset_seconds
 
     def note_retry(
-        self, error: CosxferError, *, attempt: int, delay_seconds: float, max_attempts: int | None = None
+        self,
+        error: CosxferError,
+        *,
+        attempt: int,
+        delay_seconds: float,
+        max_attempts: int | None = None,
+        waits: bool = False,
     ) -> None:
-        """Report that a request is about to be sent again because of ``error``, as attempt number ``attempt``."""
+        """Report that a request is about to be sent again because of ``error``, as attempt number ``attempt``.
+
+        ``waits`` means that it waits for its turn in an outage, which is reported once for all requests.
+        """
         self.retries += 1
         self._shared.traffic.retries += 1
         if self._on_retry is not None:
             self._on_retry(error)
+        if waits:
+            logger.debug("%s; waits for its turn to be sent again (attempt %d)", error, attempt)
+            return
+        most = max_attempts or self.policy.max_attempts
         retry_logger.info(
-            "%s; sent again %s (attempt %d of %d)",
+            "%s; sent again %s (attempt %d%s)",
             error,
             f"in {delay_seconds:.1f} s" if delay_seconds >= 0.05 else "at once",
             attempt,
-            max_attempts or self.policy.max_attempts,
+            f" of {most}" if attempt <= most else "",
             extra={"reason": str(error)},
         )
 

@@ -17,6 +17,7 @@ from cosxfer.engine.upload.options import FileUpload
 from cosxfer.errors import SourceError, TaskTimeoutError, UsageError
 from cosxfer.events import ProgressMeter
 from cosxfer.models import Progress, UploadResult
+from cosxfer.ops.session import Session
 from cosxfer.records import dataclass
 from cosxfer.tasks.dispatcher import Delivery, Dispatcher
 from cosxfer.tasks.leftovers import CLEAN_UP_SECONDS
@@ -91,9 +92,11 @@ class BatchRecord:
         problems: Mapping[int, Exception],
         on_progress: Callable[[Progress], None] | None,
         on_file_finish: OnFileFinish | None,
+        session: Session,
         unfinished: OpenBatch | None = None,
     ) -> None:
-        """``unfinished`` is what the journal has of a directory."""
+        """``session`` sends the files: they are one transfer. ``unfinished`` is what the journal has of a directory."""
+        self.session = session
         self.unfinished = unfinished or OpenBatch()
         self.records: list[Record] = []
         self.loaded = 0

@@ -41,6 +41,7 @@ from cosxfer.errors import CosxferError, UsageError
 from cosxfer.foreign import shorten
 from cosxfer.journal import journal_of
 from cosxfer.models import Progress, TaskEvent, UploadResult
+from cosxfer.ops.outage import Transfer
 from cosxfer.ops.session import Session
 from cosxfer.paths import stat_path
 from cosxfer.tasks.batch import BatchRecord, OnFileFinish, OpenBatch, RefusedJob, outcome_of, tell_outcome
@@ -236,6 +237,7 @@ class Transfers:
             problems=problems,
             on_progress=on_progress,
             on_file_finish=on_file_finish,
+            session=self._session.observed(transfer=Transfer()),
             unfinished=unfinished,
         )
 
@@ -324,6 +326,7 @@ class Transfers:
                 entry["path"],
                 batch.slice_size if slice_size is None else slice_size,
                 options,
+                session=batch.session,
                 batch=batch.unfinished.number,
             )
             address = job.address
@@ -354,10 +357,11 @@ class Transfers:
         slice_size: int,
         options: UploadOptions,
         *,
+        session: Session | None = None,
         batch: int = 0,
     ) -> FileJob:
         return FileJob(
-            self._session,
+            session or self._session,
             self._executor,
             self._opener,
             self._limiter,

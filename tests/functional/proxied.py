@@ -49,6 +49,7 @@ def client(server: RunningServer, **more: Any) -> cosxfer.Client:
         "credentials": server.credentials,
         "verify": str(server.ca_file) if server.ca_file else True,
         "max_attempts": 1,
+        "retry_for_seconds": 0,
         "stall_timeout_seconds": 20.0,
     }
     return cosxfer.Client(**{**settings, **more})

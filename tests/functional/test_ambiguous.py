@@ -44,6 +44,7 @@ def client(server: RunningServer, no_faults: None, request: pytest.FixtureReques
         http_version=version,
         transport=transport,
         max_attempts=2,
+        retry_for_seconds=0,
         stall_timeout_seconds=0.5,
         complete_timeout_seconds=0.5,
     ) as client:

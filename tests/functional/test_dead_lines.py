@@ -55,6 +55,7 @@ def test_a_line_that_dies_ends_each_upload(
             verify=str(server.ca_file) if server.ca_file else True,
             transport=transport,
             max_attempts=ATTEMPTS,
+            retry_for_seconds=0,
             concurrency=AT_ONCE,
             connect_timeout_seconds=0.5,
             stall_timeout_seconds=0.5,

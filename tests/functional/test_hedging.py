@@ -144,7 +144,7 @@ def test_if_both_fail_the_upload_fails_and_its_parts_are_deleted(
     cut = {"operation": "multipart_upload", "part": STRAGGLER, "attempt": 1, "do": "stall", "seconds": 6.0}
     server.set_faults([cut, {**broken, "attempt": 2}])
     with pytest.raises(cosxfer.UploadError, match=f"at part {STRAGGLER} of {PARTS}") as caught:
-        upload(server, path, max_attempts=1, max_finished_tasks=0)
+        upload(server, path, max_attempts=1, retry_for_seconds=0, max_finished_tasks=0)
     assert caught.value.aborted
     assert sends[STRAGGLER] == 2
     with client_of(server) as client:

@@ -175,6 +175,7 @@ async def campaign(
                 http_version=version,
                 anonymous=True,
                 max_attempts=1,
+                retry_for_seconds=0,
                 stall_timeout_seconds=STALL_SECONDS,
                 connect_timeout_seconds=2.0,
             ) as client:

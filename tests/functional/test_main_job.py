@@ -343,7 +343,7 @@ def test_a_silent_server_costs_one_timeout(servers: dict[bool, RunningServer], t
     server.set_faults([{"operation": "multipart_upload", "part": 1, "do": "stall", "at": "answer"}])
     try:
         with (
-            make_client(server, max_attempts=1, stall_timeout_seconds=0.5) as client,
+            make_client(server, max_attempts=1, retry_for_seconds=0, stall_timeout_seconds=0.5) as client,
             pytest.raises(cosxfer.UploadError, match=r"part 1 of 2: .*silent for 0\.5 s"),
         ):
             client.upload_file(server.bucket, "silent", source, part_size=MIB)

@@ -101,7 +101,8 @@ class FakeCos:
 
     def _settings(self, settings: dict[str, object]) -> dict[str, object]:
         keys = {} if "credentials" in settings else {"secret_id": SECRET_ID, "secret_key": SECRET_KEY}
-        return {"region": REGION, "transport": self.transport(), **keys, **settings}
+        # Most faults of tests are for good. No test waits, so retrying for a time would be a busy loop.
+        return {"region": REGION, "transport": self.transport(), "retry_for_seconds": 0, **keys, **settings}
 
     # -- the server -----------------------------------------------------------------------------------------------
 

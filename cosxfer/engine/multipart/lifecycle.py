@@ -27,6 +27,7 @@ from cosxfer.figures import counted
 from cosxfer.foreign import clean_logger, shorten
 from cosxfer.models import MultipartCompleteResult, Verdict
 from cosxfer.ops.multipart_init import multipart_init, warn_of_retry
+from cosxfer.ops.outage import Transfer
 from cosxfer.ops.pages import all_parts
 from cosxfer.ops.session import Session
 from cosxfer.planning import StreamPlan
@@ -78,7 +79,7 @@ class MultipartUpload:
         headers_of_object: Callable[[], Awaitable[Mapping[str, str]]] | None = None,
     ) -> None:
         """``headers`` are those of the object. ``headers_of_object`` replaces them just before Initiate."""
-        self._session = session.observed(self._retried, counted=True)
+        self._session = session.observed(self._retried, counted=True, transfer=Transfer())
         self._source = source
         self._address = address
         self._headers = headers

@@ -32,6 +32,7 @@ from cosxfer.models import AppendObjectResult, HeadObjectResult
 from cosxfer.ops.append_object import append_object
 from cosxfer.ops.get_object import get_object
 from cosxfer.ops.head_object import head_object
+from cosxfer.ops.outage import Transfer
 from cosxfer.ops.session import Session
 from cosxfer.retry import retry_delay
 
@@ -60,6 +61,8 @@ class Append:
                 value=position,
             )
         self._session = session
+        self._looking = session.observed(transfer=Transfer(begun=True))
+        """For the requests that find out whether the bytes were appended."""
         self._address = address
         self._body = body
         self._position = position
@@ -126,7 +129,7 @@ class Append:
     async def _look(self, failure: CosxferError) -> HeadObjectResult | None:
         """Return the properties of the object now; None if there is none."""
         try:
-            return await head_object(self._session, self._address, headers=self._key_headers)
+            return await head_object(self._looking, self._address, headers=self._key_headers)
         except NotFoundError as error:
             if error.code == "NoSuchBucket":
                 raise failure from error
@@ -161,7 +164,7 @@ class Append:
         for first in range(self._position, after, COMPARED_AT_ONCE):
             try:
                 stretch = await get_object(
-                    self._session,
+                    self._looking,
                     self._address,
                     byte_range=(first, min(first + COMPARED_AT_ONCE, after) - 1),
                     headers=self._key_headers,

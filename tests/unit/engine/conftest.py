@@ -23,4 +23,4 @@ def workers() -> Iterator[Workers]:
 @pytest.fixture
 def session(cos: FakeCos) -> Session:
     keys = CredentialsResolver(Credentials(secret_id=SECRET_ID, secret_key=SECRET_KEY))
-    return Session(config=ClientConfig(region=REGION), transport=cos.transport(), credentials=keys)
+    return Session(config=ClientConfig(region=REGION, retry_for_seconds=0), transport=cos.transport(), credentials=keys)

@@ -91,7 +91,7 @@ class Upload:
     def __init__(self, cos: FakeCos, *, headers: dict[str, str] | None = None, key: str = "k", **settings: Any):
         self.cos = cos
         self.key = key
-        config = ClientConfig(region=REGION, **settings)
+        config = ClientConfig(region=REGION, **{"retry_for_seconds": 0, **settings})
         keys = CredentialsResolver(Credentials(secret_id=SECRET_ID, secret_key=SECRET_KEY))
         self.session = Session(config=config, transport=cos.transport(), credentials=keys)
         self.source = MemoryParts()
