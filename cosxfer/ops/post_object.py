@@ -19,7 +19,7 @@ from cosxfer.foreign import shorten
 from cosxfer.models import PostObjectResult, PresignedPost
 from cosxfer.ops.mistakes import warn_if_folder
 from cosxfer.ops.proof import check_proof, proof
-from cosxfer.ops.session import Session
+from cosxfer.ops.session import Session, may_correct
 
 EARLY_SECONDS = 60
 """A form is valid from a minute ago. Otherwise a server with a slow clock would refuse it as not yet valid."""
@@ -117,10 +117,10 @@ async def post_object(
 ) -> PostObjectResult:
     """Send a form whose fields come before ``body``. ``signed`` returns all fields, including the signature.
 
-    If the server refuses the form for a wrong clock or expired keys, it is signed again and sent once more.
+    If the server refuses the form for a wrong clock or expired keys, it is signed again and sent again.
     """
     warn_if_folder(address.key, content_length)
-    again = False
+    corrected: tuple[str, ...] = ()
     while True:
         signing = await session.signing()
         fields = await signed(signing.credentials)
@@ -137,9 +137,10 @@ async def post_object(
                 on_sent=on_sent,
             )
         except ServerError as error:
-            if again or not session.learn(error, signing, method="POST"):
+            learnt = session.learn(error, signing, method="POST")
+            if not may_correct(learnt, corrected):
                 raise
-            again = True
+            corrected += (learnt,)
             await check_unchanged(body)
             session.note_retry(error, attempt=1, delay_seconds=0.0)
 

@@ -36,6 +36,11 @@ SMALLEST_SKEW_SECONDS = 30
 """If the server's clock differs by less, that is not why it refused a signature."""
 
 
+CLOCK_CORRECTED = "the clock was corrected"
+KEYS_RENEWED = "the keys are renewed"
+_MOST_CORRECTIONS = {CLOCK_CORRECTED: 3, KEYS_RENEWED: 1}
+"""How often one request is sent again at once for each. A clock may be set several times while a request is sent."""
+
 UNEXPLAINED_SECONDS = 60.0
 """A refusal without a reason renews the keys at most this often, because the permission may be missing."""
 
@@ -184,7 +189,8 @@ class Session:
         policy = self.policy
         if request.max_attempts is not None:
             policy = replace(policy, max_attempts=request.max_attempts)
-        attempt, corrected, failing = 1, set[str](), None
+        corrected: tuple[str, ...] = ()
+        attempt, failing = 1, None
         while True:
             if request.on_attempt is not None:
                 request.on_attempt()
@@ -213,9 +219,9 @@ class Session:
                     if learnt:
                         error.add_note(f"{learnt}, so the same call with a new body may succeed now")
                     raise
-                # A wrong clock or expired keys are corrected once each. That does not count as an attempt.
-                if learnt and learnt not in corrected:
-                    corrected.add(learnt)
+                # A correction does not count as an attempt.
+                if may_correct(learnt, corrected):
+                    corrected += (learnt,)
                     self.note_retry(error, attempt=attempt, delay_seconds=0.0)
                     continue
                 if request.on_conflict is not None and isinstance(error, ServerError) and error.status == 409:
@@ -223,7 +229,7 @@ class Session:
                         return resolved
                     error.retryable = True
                 failing = failing or Failing(self._shared.budget.successes)
-                left = self._outage_left(request, error, failing)
+                left = self._outage_left(request, error, failing, learnt)
                 pause = self._pause(policy, error, failing, attempt=attempt, left=left)
                 if pause is None:
                     if attempt > 1:
@@ -249,12 +255,16 @@ class Session:
                 assert left is not None
                 await outage.turn(left - delay)
 
-    def _outage_left(self, request: CosRequest, error: CosxferError, failing: Failing) -> float | None:
+    def _outage_left(self, request: CosRequest, error: CosxferError, failing: Failing, learnt: str) -> float | None:
         """Return for how many more seconds ``error`` may be outlasted; None if the usual attempts alone count."""
         transfer = self.transfer
         if transfer is None or not transfer.begun or not self.policy.outage_seconds:
             return None
-        if request.max_attempts is not None or not is_outage(error):
+        if request.max_attempts is not None:
+            return None
+        # A provider that returns old keys from its cache has new ones soon.
+        old_keys = learnt == KEYS_RENEWED and isinstance(error, ServerError) and error.code != "InvalidAccessKeyId"
+        if not old_keys and not is_outage(error):
             return None
         since = transfer.failed(failing.now)
         return outage_left(self.policy, now=failing.now, failing_since=failing.since, transfer_failing_since=since)
@@ -392,10 +402,10 @@ class Session:
             was_set = abs(time.time() - time.monotonic() - signing.ahead) >= smallest
             if theirs is not None and (was_set or abs(theirs - time.time() - signing.offset) >= smallest):
                 self._shared.offset_seconds = theirs - time.time()
-                return "the clock was corrected"
+                return CLOCK_CORRECTED
         doubted = unexplained and method == "HEAD" and self._may_doubt(signing.credentials)
         if expired or doubted or error.code in ("ExpiredToken", "InvalidAccessKeyId"):
-            return "the keys are renewed" if self.keys.discard(signing.credentials, doubted=doubted) else ""
+            return KEYS_RENEWED if self.keys.discard(signing.credentials, doubted=doubted) else ""
         return ""
 
     def _may_doubt(self, credentials: Credentials | None) -> bool:
@@ -441,6 +451,11 @@ class Session:
             f" of {most}" if attempt <= most else "",
             extra={"reason": str(error)},
         )
+
+
+def may_correct(learnt: str, corrected: tuple[str, ...]) -> bool:
+    """Whether a request may be sent again at once because of what `Session.learn` returned, after ``corrected``."""
+    return bool(learnt) and corrected.count(learnt) < _MOST_CORRECTIONS[learnt]
 
 
 def _clean_up(failure: BaseException, outgoing: HttpRequest, sent: _Sent | None, *, began: float | None) -> None:

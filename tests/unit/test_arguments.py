@@ -253,6 +253,7 @@ SETTINGS: dict[str, set[str]] = {
     "journal": {"none", "text", "path"},
     "max_finished_tasks": SIZE,
     "max_attempts": SIZE,
+    "retry_for_seconds": {"int", "float"},
     "connect_timeout_seconds": {"int", "float"},
     "stall_timeout_seconds": {"int", "float"},
     "complete_timeout_seconds": {"int", "float"},

@@ -252,3 +252,66 @@ def test_a_form_is_signed_again_after_a_refusal(
     if refusal.status == 400:
         assert len(asked) == 2
         assert b"token2" in forms[1]
+
+
+@pytest.mark.parametrize("call", ["put", "form"])
+@pytest.mark.parametrize(("jumps", "stored"), [(1, True), (2, True), (3, True), (4, False)])
+def test_a_clock_that_jumps_several_times_in_one_call_is_corrected_each_time(
+    cos: FakeCos, clock: types.SimpleNamespace, waits: list[float], call: str, jumps: int, stored: bool
+) -> None:
+    """Each jump happens after a request was signed, so that the server refuses it. The fourth is an error."""
+    left = [7_200.0 * (-2) ** n for n in range(jumps)]
+    sent: list[HttpRequest] = []
+
+    class Jumping:
+        async def send(self, request: HttpRequest) -> HttpResponse:
+            sent.append(request)
+            if left:
+                clock.now = NOW + left.pop(0)
+                return error(403, "RequestTimeTooSkewed", headers=DATE)
+            return HttpResponse(status=200, headers={"etag": '"9a0364b9e99bb480dd25e1f0284c8555"'})
+
+        async def aclose(self) -> None: ...
+
+    async def main() -> None:
+        async with cos.client() as client:
+            client._session.transport = Jumping()
+            if call == "put":
+                await client.put_object(BUCKET, "k", b"content")
+            else:
+                await client.post_object(BUCKET, "k", b"content", filename="f")
+
+    if stored:
+        asyncio.run(main())
+    else:
+        with pytest.raises(cosxfer.AccessDeniedError, match="RequestTimeTooSkewed"):
+            asyncio.run(main())
+    assert len(sent) == min(jumps, 3) + 1
+    assert not waits
+
+
+def test_a_form_that_is_refused_for_the_clock_and_for_its_keys_is_signed_again_each_time(
+    cos: FakeCos, clock: types.SimpleNamespace
+) -> None:
+    clock.now = NOW - 7_200
+    give, asked = provider(cos)
+    replies = [
+        error(403, "RequestTimeTooSkewed", headers=DATE),
+        error(400, "ExpiredToken"),
+        HttpResponse(status=204, headers={"etag": '"9a0364b9e99bb480dd25e1f0284c8555"'}),
+    ]
+
+    class Forms:
+        async def send(self, request: HttpRequest) -> HttpResponse:
+            return replies.pop(0)
+
+        async def aclose(self) -> None: ...
+
+    async def main() -> None:
+        async with cos.client(credentials=give) as client:
+            client._session.transport = Forms()
+            await client.post_object(BUCKET, "k", b"content", filename="f")
+
+    asyncio.run(main())
+    assert not replies
+    assert len(asked) == 2
