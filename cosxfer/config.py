@@ -96,6 +96,10 @@ class ClientConfig:
     complete_timeout_seconds: float = 600.0
     """The same for Complete Multipart Upload, if it is more than ``stall_timeout_seconds``. The assembly may take
     minutes. The spaces that COS sends meanwhile do not extend it (over httpx they do)."""
+    switch_host: bool = True
+    """Whether the last attempt of a request goes to the bucket's second name (``….tencentcos.cn`` instead of
+    ``….myqcloud.com``) if COS itself did not answer. Only for signed requests to the default hosts over https with a
+    checked certificate."""
     hedge: bool = True
     """Whether a part that straggles may be sent a second time, on another connection. That costs at most 5 % more
     bytes."""
@@ -135,6 +139,7 @@ class ClientConfig:
         for name in ("connect_timeout_seconds", "stall_timeout_seconds", "complete_timeout_seconds"):
             check_positive(getattr(self, name), name)
         check_seconds(self.retry_for_seconds, "retry_for_seconds")
+        check_flag(self.switch_host, "switch_host")
         check_flag(self.hedge, "hedge")
         check_positive(self.max_bytes_per_second, "max_bytes_per_second", optional=True)
         _check_file(self.trace, "trace", "the path of a file as a string or a path object, or None")

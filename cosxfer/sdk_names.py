@@ -14,6 +14,7 @@ _CLOSE = 0.75
 _OURS = {
     "accessid": ("secret_id",),
     "accesskey": ("secret_key",),
+    "autoswitchhost": ("switch_host",),
     "bytesperpart": ("part_size", "slice_size"),
     "chunkparallellimit": ("async_limit", "concurrency"),
     "chunksize": ("part_size", "slice_size"),

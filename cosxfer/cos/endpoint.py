@@ -30,6 +30,7 @@ _COS_WITHOUT_BUCKET = re.compile(
     rf"(\s*(?:https?://)?)(cos(?:-internal)?\.(?:\{{region\}}|[a-z\d-]+)\.{_COS}(?::\d+)?/*\s*)",
     re.ASCII | re.IGNORECASE,
 )
+_FIRST_NAME = re.compile(r"([a-z\d-]+-\d+\.cos\.(?!accelerate\.)[a-z\d-]+)\.myqcloud\.com", re.ASCII)
 _LOOKS_LIKE_BUCKET = re.compile(r"[a-z\d-]+-\d{10}", re.ASCII)
 _LOCAL_BUCKET = re.compile(r"([a-z\d-]+-\d+)\.localhost", re.ASCII)
 
@@ -118,6 +119,17 @@ def region_of(template: str) -> str | None:
         return None
     match = _COS_HOST.fullmatch(host)
     return None if match is None or match["region"] == "accelerate" else match["region"]
+
+
+def other_host(endpoint: Endpoint) -> str | None:
+    """Return the second name of a bucket's default host; None for others: accelerated, internal, custom, another port.
+
+    It exists over https alone.
+    """
+    match = _FIRST_NAME.fullmatch(endpoint.host)
+    if match is None or endpoint.scheme != "https" or endpoint.port != 443 or endpoint.base_path:
+        return None
+    return f"{match[1]}.tencentcos.cn"
 
 
 def _own_bucket(template: str, endpoint: Endpoint) -> str | None:

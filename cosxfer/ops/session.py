@@ -21,6 +21,7 @@ from cosxfer.errors import CosxferError, ServerError
 from cosxfer.foreign import clean_causes, clean_logger
 from cosxfer.limits import MAX_CLOCK_SKEW_SECONDS
 from cosxfer.ops.attempt import send_followed
+from cosxfer.ops.other_host import HostSwitch, is_last_try
 from cosxfer.ops.outage import RETRIES, Failing, Outage, Transfer, retry_logger
 from cosxfer.ops.traffic import SMALL_BYTES, Traffic
 from cosxfer.records import dataclass
@@ -32,6 +33,8 @@ logger = clean_logger("cosxfer")
 __all__ = ["RETRIES", "Session", "Signing", "logger"]
 
 SIGNATURE_LIFE_SECONDS = 900
+REQUEST_ID = "x-cos-request-id"
+"""The header that each response of COS itself has."""
 SMALLEST_SKEW_SECONDS = 30
 """If the server's clock differs by less, that is not why it refused a signature."""
 
@@ -49,6 +52,7 @@ UNEXPLAINED_SECONDS = 60.0
 class _Shared:
     """The state that all sessions of a client share."""
 
+    hosts: HostSwitch
     offset_seconds: float = 0.0
     """How far the server's clock is ahead of ours, measured from refusals."""
     doubted_at: float = float("-inf")
@@ -117,7 +121,7 @@ class Session:
         self.retries = 0
         """Requests of this session that were sent again."""
         self._on_retry = on_retry
-        self._shared = shared or _Shared()
+        self._shared = shared or _Shared(HostSwitch(config))
         self._counted = self._shared.traffic if counted else None
         self.transfer = transfer
         """The transfer that the requests of this session belong to; None for single requests."""
@@ -191,12 +195,14 @@ class Session:
             policy = replace(policy, max_attempts=request.max_attempts)
         corrected: tuple[str, ...] = ()
         attempt, failing = 1, None
+        other = False
+        """Whether the attempt goes to the second name of the host."""
         while True:
             if request.on_attempt is not None:
                 request.on_attempt()
             signing = await (self.signing() if self.transfer is None else self._signing_in_outage(self.transfer))
             sent = self._counter(request)
-            outgoing = self._outgoing(request, signing.credentials, attempt, sent)
+            outgoing = self._outgoing(request, signing.credentials, attempt, sent, other=other)
             began, responded = time.monotonic(), False
             try:
                 try:
@@ -205,6 +211,8 @@ class Session:
                     else:
                         response = await send_followed(self.transport, outgoing, request.follower)
                     responded = True
+                    if other and REQUEST_ID in response.headers:
+                        self._shared.hosts.works(self.endpoint(request.address))
                     self._accept(request, outgoing, response, began)
                     if not request.body:
                         self._shared.traffic.note_latency(time.monotonic() - began)
@@ -219,6 +227,12 @@ class Session:
                     if learnt:
                         error.add_note(f"{learnt}, so the same call with a new body may succeed now")
                     raise
+                switches = self._switches_host(request, signing, outgoing, response if responded else None)
+                if switches and not other and isinstance(error, ServerError) and 300 <= error.status < 400:
+                    other = True
+                    await self._before_retry(request)
+                    self.note_retry(error, attempt=attempt, delay_seconds=0.0)
+                    continue
                 # A correction does not count as an attempt.
                 if may_correct(learnt, corrected):
                     corrected += (learnt,)
@@ -232,15 +246,16 @@ class Session:
                 left = self._outage_left(request, error, failing, learnt)
                 pause = self._pause(policy, error, failing, attempt=attempt, left=left)
                 if pause is None:
+                    if other:
+                        error.add_note(f"the last attempt went to {outgoing.endpoint.where}")
                     if attempt > 1:
                         error.add_note(
                             f"sent {attempt} times" + ("" if left is None else f" in {failing.seconds:.0f} s")
                         )
                     raise
-                await check_unchanged(request.body)
-                if request.before_retry is not None:
-                    await request.before_retry()
+                await self._before_retry(request)
                 delay, outage = pause
+                other = switches and is_last_try(attempt + 1, policy.max_attempts)
                 self.note_retry(
                     error,
                     attempt=attempt + 1,
@@ -254,6 +269,26 @@ class Session:
             if outage is not None:
                 assert left is not None
                 await outage.turn(left - delay)
+
+    async def _before_retry(self, request: CosRequest) -> None:
+        await check_unchanged(request.body)
+        if request.before_retry is not None:
+            await request.before_retry()
+
+    def _switches_host(
+        self, request: CosRequest, signing: Signing, outgoing: HttpRequest, response: HttpResponse | None
+    ) -> bool:
+        """Whether the request may be sent to the second name of its host: COS itself has not answered."""
+        if (
+            not request.signed
+            or signing.credentials is None
+            or (response is not None and REQUEST_ID in response.headers)
+        ):
+            return False
+        endpoint, hosts = self.endpoint(request.address), self._shared.hosts
+        if outgoing.endpoint.host != endpoint.host:
+            hosts.fails(endpoint)
+        return hosts.other(endpoint) is not None
 
     def _outage_left(self, request: CosRequest, error: CosxferError, failing: Failing, learnt: str) -> float | None:
         """Return for how many more seconds ``error`` may be outlasted; None if the usual attempts alone count."""
@@ -342,11 +377,20 @@ class Session:
         return _Sent(request.on_sent, self._counted)
 
     def _outgoing(
-        self, request: CosRequest, credentials: Credentials | None, attempt: int, sent: _Sent | None
+        self,
+        request: CosRequest,
+        credentials: Credentials | None,
+        attempt: int,
+        sent: _Sent | None,
+        *,
+        other: bool,
     ) -> HttpRequest:
         if SSE_CUSTOMER_KEY in request.headers:
             check_confidential(self.endpoint(request.address))
         endpoint = self.endpoint(request.address, bind=True)
+        hosts = self._shared.hosts
+        if (other or hosts.switched) and request.signed and credentials is not None:
+            endpoint = (hosts.other(endpoint) or endpoint) if other else hosts.of(endpoint)
         path = endpoint.path(request.address.key)
         headers: dict[str, str] = {"host": endpoint.authority, **request.headers}
         if request.content_length is not None and (request.content_length or request.method in ("PUT", "POST")):

@@ -48,10 +48,10 @@ def sends(monkeypatch: pytest.MonkeyPatch, no_faults: None) -> Counter[int]:
     counts = Counter[int]()
     outgoing = Session._outgoing
 
-    def counted(self: Session, request: CosRequest, *arguments: Any) -> HttpRequest:
+    def counted(self: Session, request: CosRequest, *arguments: Any, other: bool) -> HttpRequest:
         if "partNumber" in request.params:
             counts[int(request.params["partNumber"])] += 1
-        return outgoing(self, request, *arguments)
+        return outgoing(self, request, *arguments, other=other)
 
     monkeypatch.setattr(Session, "_outgoing", counted)
     return counts

@@ -130,7 +130,7 @@ class FakeCos:
 
     def _refusal(self, request: HttpRequest, path: str, params: dict[str, str], body: bytes) -> HttpResponse | None:
         headers = dict(request.headers)
-        if headers["host"] != f"{BUCKET}.cos.{REGION}.myqcloud.com":
+        if headers["host"].partition(f"{BUCKET}.cos.{REGION}.")[2] not in ("myqcloud.com", "tencentcos.cn"):
             return error(404, "NoSuchBucket")
         signature = parse_authorization(headers.get("authorization", ""))
         if signature is None:

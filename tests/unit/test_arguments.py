@@ -257,6 +257,7 @@ SETTINGS: dict[str, set[str]] = {
     "connect_timeout_seconds": {"int", "float"},
     "stall_timeout_seconds": {"int", "float"},
     "complete_timeout_seconds": {"int", "float"},
+    "switch_host": {"bool"},
     "hedge": {"bool"},
     "max_bytes_per_second": {"none", "int", "float"},
     "trace": {"none", "text", "path"},

@@ -154,7 +154,7 @@ def test_a_provider_that_returns_old_keys_at_first_does_not_end_an_upload_that_h
 def test_a_key_that_the_server_does_not_know_stays_final_in_an_upload_that_has_begun(
     cos: FakeCos, clock: types.SimpleNamespace, path: Path
 ) -> None:
-    give, asked = provider(cos)
+    give, _ = provider(cos)
 
     def unknown(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
         cos.secrets.clear()

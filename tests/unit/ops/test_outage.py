@@ -78,6 +78,8 @@ class Server:
         self.fail: Callable[[], HttpResponse] = refused
         self.times: list[float] = []
         self.always_fails: set[str] = set()
+        self.down_host = ""
+        """The part of a host's name that fails; empty for all hosts."""
         self.seconds = 0.0
         """How long an attempt takes."""
 
@@ -85,15 +87,18 @@ class Server:
         loop = asyncio.get_running_loop()
         self.times.append(loop.time())
         await asyncio.sleep(self.seconds)
-        if self.down_from <= loop.time() < self.down_until or request.target in self.always_fails:
+        down = self.down_from <= loop.time() < self.down_until and self.down_host in request.endpoint.host
+        if down or request.target in self.always_fails:
             return self.fail()
-        return HttpResponse(status=200, headers={})
+        return HttpResponse(status=200, headers={"x-cos-request-id": "id"})
 
     async def aclose(self) -> None: ...
 
 
-def session(server: Server, *, retry_for: float = 120.0, source: Any = KEYS, attempts: int = 5) -> Session:
-    config = ClientConfig(region=REGION, retry_for_seconds=retry_for, max_attempts=attempts)
+def session(
+    server: Server, *, retry_for: float = 120.0, source: Any = KEYS, attempts: int = 5, switch_host: bool = False
+) -> Session:
+    config = ClientConfig(region=REGION, retry_for_seconds=retry_for, max_attempts=attempts, switch_host=switch_host)
     return Session(config=config, transport=server, credentials=CredentialsResolver(source))
 
 
@@ -251,6 +256,20 @@ def test_the_parts_go_on_within_a_second_after_the_end_of_an_outage() -> None:
     run(main())
     assert max(ends) - min(ends) <= 1.0
     assert len({round(end, 3) for end in ends}) > 10  # not all at once
+
+
+@pytest.mark.parametrize("parts", [1, 64])
+def test_in_an_outage_of_one_name_the_parts_go_on_at_the_other(parts: int) -> None:
+    server = Server()
+    server.down_host = "myqcloud.com"
+
+    async def main() -> None:
+        transfer = await begun(session(server, switch_host=True))
+        server.down_from = 0.0
+        await asyncio.gather(*(transfer.call(part(number)) for number in range(1, parts + 1)))
+        assert asyncio.get_running_loop().time() < 60.0
+
+    run(main())
 
 
 def test_a_part_that_fails_alone_ends_although_others_succeed() -> None:
