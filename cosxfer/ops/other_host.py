@@ -68,7 +68,7 @@ class HostSwitch:
 
 
 def is_last_try(attempt: int, max_attempts: int) -> bool:
-    """Whether ``attempt`` uses the second name: the last one, and in an outage each second one after it."""
+    """Whether ``attempt`` uses the second name: the last one, and each second one of those that follow it."""
     return attempt >= max(2, max_attempts) and (attempt - max_attempts) % 2 == 0
 
 

@@ -83,6 +83,8 @@ class Outage:
         self._timer: asyncio.TimerHandle | None = None
         self._told = False
         self.over = False
+        self.turns = 0
+        """How many requests had their turn."""
 
     @property
     def seconds(self) -> float:
@@ -139,6 +141,7 @@ class Outage:
     def _next(self) -> None:
         self._timer = None
         if self._waiting:
+            self.turns += 1
             _wake(self._waiting.popleft())
         self._schedule()
 

@@ -269,6 +269,7 @@ class Session:
             if outage is not None:
                 assert left is not None
                 await outage.turn(left - delay)
+                other = switches and not outage.over and outage.turns % 2 == 0
 
     async def _before_retry(self, request: CosRequest) -> None:
         await check_unchanged(request.body)

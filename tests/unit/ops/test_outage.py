@@ -258,7 +258,7 @@ def test_the_parts_go_on_within_a_second_after_the_end_of_an_outage() -> None:
     assert len({round(end, 3) for end in ends}) > 10  # not all at once
 
 
-@pytest.mark.parametrize("parts", [1, 64])
+@pytest.mark.parametrize("parts", [1, 64, 256])
 def test_in_an_outage_of_one_name_the_parts_go_on_at_the_other(parts: int) -> None:
     server = Server()
     server.down_host = "myqcloud.com"
