@@ -24,8 +24,9 @@ from cosxfer.transport.choose import TransportChoice
 class Client(ObjectCalls, MultipartCalls, FileCalls):
     """A blocking client of COS. Threads may share it. Close it after use (``with``).
 
-    Settings, calls and errors are those of `AsyncClient`. Ctrl-C in a call cancels it, deletes its parts from the
-    server and then raises KeyboardInterrupt. Callbacks of file uploads may call the client.
+    Settings, calls and errors are those of `AsyncClient`. Ctrl-C in a call cancels it and then raises
+    KeyboardInterrupt. Its parts stay on the server if the journal has the upload, which a note of the exception
+    says; else they are deleted. Callbacks of file uploads may call the client.
 
     An unclosed client is closed when it is garbage-collected or the interpreter exits. The process then waits up to 5 s
     for a silent server, and parts may stay on the server. Close the client to be sure that none stay.

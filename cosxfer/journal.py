@@ -60,6 +60,11 @@ class Entry:
         self.lost = False
         """Another call of this client goes on with the upload."""
 
+    @property
+    def works(self) -> bool:
+        """Whether a later call can find the upload: the journal has not failed."""
+        return not self.lost and not self._journal._off
+
     async def settled(self) -> None:
         """Wait until all changes so far are written, or cannot be."""
         await asyncio.shield(asyncio.wrap_future(self._journal.call(lambda _: None, None)))

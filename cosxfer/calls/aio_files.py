@@ -44,9 +44,10 @@ class AsyncFileCalls(AsyncCalls):
         object is compared (``result.verified``). The object appears whole or not at all.
 
         If the file changes during the upload, the call raises `cosxfer.SourceChangedError`. Any other failure raises an
-        error of the class of its cause that is also a `cosxfer.UploadError`. The parts of a failed upload stay on the
-        server while its task can be restarted (`restart_task`): until the task is cancelled or leaves the task list, or
-        the client is closed. With ``abort_on_failure=False`` they are never deleted.
+        error of the class of its cause that is also a `cosxfer.UploadError`. If the client has a journal and a later
+        call may succeed, the parts stay on the server, and the same call goes on with them. Otherwise they stay while
+        the task can be restarted (`restart_task`): until it is cancelled or leaves the task list, or the client is
+        closed. ``abort_on_failure`` changes that: False keeps them in any case, True in none.
 
         The upload is a task. It waits until one of the client's ``file_parallel_limit`` slots is free. While it is
         paused (`pause_task`), the call keeps waiting. If it is cancelled (`cancel_task`), the call raises

@@ -12,6 +12,7 @@ from dataclasses import field, replace
 from cosxfer.address import ObjectAddress
 from cosxfer.config import ClientConfig
 from cosxfer.cos import sign
+from cosxfer.cos.codes import CODES
 from cosxfer.cos.endpoint import Binding, Endpoint, check_confidential, resolve_endpoint
 from cosxfer.cos.identifiers import check_region, object_address
 from cosxfer.cos.requests import SSE_CUSTOMER_KEY, CosRequest, HttpRequest, can_be_sent_again, check_unchanged, target
@@ -241,7 +242,7 @@ class Session:
                 if request.on_conflict is not None and isinstance(error, ServerError) and error.status == 409:
                     if (resolved := await request.on_conflict()) is not None:
                         return resolved
-                    error.retryable = True
+                    error.retryable = error.retryable or error.code not in CODES
                 failing = failing or Failing(self._shared.budget.successes)
                 left = self._outage_left(request, error, failing, learnt)
                 pause = self._pause(policy, error, failing, attempt=attempt, left=left)

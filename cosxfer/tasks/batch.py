@@ -59,6 +59,7 @@ class RefusedJob:
 
     abort_on_failure = False
     holds_parts = False
+    kept = ""
     loaded = 0
     repeatable = True
     upload_id = ""
@@ -251,7 +252,7 @@ class UploadBatch(BatchView[UploadTask[UploadResult]]):
         """`result` for a call without a handle: an interrupt cancels the files."""
         try:
             return self.result()
-        except BaseException:
+        except BaseException as error:
             stopping = [waiter for task in reversed(self.tasks) if (waiter := task._give_up()) is not None]
             deadline = time.monotonic() + CLEAN_UP_SECONDS
             for waiter in stopping:
@@ -259,6 +260,8 @@ class UploadBatch(BatchView[UploadTask[UploadResult]]):
                     waiter.result(max(0.0, deadline - time.monotonic()))
                 except TimeoutError:
                     break
+            for task in self.tasks:
+                task._add_left(error)
             raise
 
 
@@ -288,8 +291,10 @@ class AsyncUploadBatch(BatchView[AsyncUploadTask[UploadResult]]):
         """`result` for a call without a handle: cancelling the call cancels the files."""
         try:
             return await self.result()
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             await self._give_up()
+            for task in self.tasks:
+                task._add_left(error)
             raise
 
     async def _give_up(self) -> None:

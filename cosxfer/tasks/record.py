@@ -40,6 +40,11 @@ class Job(Protocol[R_co]):
         ...
 
     @property
+    def kept(self) -> str:
+        """A sentence about the parts that it leaves on the server if they are not deleted; empty if it has none."""
+        ...
+
+    @property
     def repeatable(self) -> bool:
         """Whether it can be run again. False if its body can be read only once."""
         ...
@@ -177,7 +182,7 @@ class TaskRecord(Generic[R]):
         self.asked_to_abort = False
         self.aborted = True
         self.left = ""
-        """A sentence about the parts of a cancelled task after their deletion."""
+        """A sentence about the parts of a cancelled task."""
         self.upload_id = ""
         self.waiters: list[tuple[bool, Future[None]]] | None = None
         """Futures that wait for the outcome (True), or until the work has stopped (False)."""

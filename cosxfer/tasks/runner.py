@@ -96,6 +96,7 @@ class TaskRunner:
             if record.asked_to_abort and self.leftovers.delete(record, job):
                 return
             record.aborted = not job.upload_id
+            record.left = job.kept
         self.settle(record)
 
     def _deleted(self, record: AnyRecord) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from cosxfer.arguments import check_timeout
 from cosxfer.binding import explains_arguments
-from cosxfer.errors import TaskTimeoutError
+from cosxfer.errors import CosxferError, TaskTimeoutError
 from cosxfer.models import TaskInfo
 from cosxfer.states import TaskState
 from cosxfer.tasks.leftovers import CLEAN_UP_SECONDS
@@ -83,6 +83,12 @@ class TaskView(Generic[R]):
             self._queue.cancel(self._record, abort=job.abort_on_failure)
         return self._queue.stopped(self._record)
 
+    def _add_left(self, interrupt: BaseException) -> None:
+        """Add a note about the parts that the interrupted task leaves on the server."""
+        record = self._record
+        if record.state == "canceled" and not record.aborted and not isinstance(interrupt, CosxferError):
+            interrupt.add_note(str(record.canceled()))
+
 
 @explains_arguments
 class UploadTask(TaskView[R]):
@@ -140,8 +146,9 @@ class UploadTask(TaskView[R]):
         """`result` for a call without a handle of the task: an interrupt cancels the task."""
         try:
             return self.result()
-        except BaseException:
+        except BaseException as error:
             _wait_a_little(self._give_up(), CLEAN_UP_SECONDS)
+            self._add_left(error)
             raise
 
 
@@ -191,8 +198,9 @@ class AsyncUploadTask(TaskView[R]):
         """`result` for a call without a handle of the task: cancelling the call cancels the task."""
         try:
             return await self.result()
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             await _wait_async(self._give_up())
+            self._add_left(error)
             raise
 
 

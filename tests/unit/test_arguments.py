@@ -89,7 +89,7 @@ OPTIONAL_SIZE = {"int", "none"}
 CALLBACK = {"none", "type"}
 FINE: dict[str, set[str]] = {
     "abort": {"bool"},
-    "abort_on_failure": {"bool"},
+    "abort_on_failure": {"bool", "none"},
     "async_limit": OPTIONAL_SIZE,
     "body": {"text", "bytes", "list", "pairs"},
     "bucket": set(),

@@ -385,7 +385,7 @@ def all_ways(files: list[Any]) -> list[tuple[cosxfer.UsageError, int]]:
         ({**GOOD, "region": 5}, "file 1: region is int; it must be a string, or None"),
         ({**GOOD, "part_size": True}, "file 1: part_size is bool; it must be a whole number, or a string, or None"),
         ({**GOOD, "async_limit": 1.5}, "file 1: async_limit is float; it must be a whole number, or a string, or None"),
-        ({**GOOD, "abort_on_failure": 1}, "file 1: abort_on_failure is int; it must be True or False"),
+        ({**GOOD, "abort_on_failure": 1}, "file 1: abort_on_failure is int; it must be True or False, or None"),
         ({**GOOD, "on_task_ready": 5}, "file 1: on_task_ready is int; it must be a function, or None"),
         (
             {**GOOD, "metadata": [("k", "v")]},

@@ -8,7 +8,15 @@ from cosxfer.address import ObjectAddress
 from cosxfer.engine.multipart.checkpoint import Checkpoint
 from cosxfer.engine.multipart.completion import is_gone
 from cosxfer.engine.report import logger
-from cosxfer.errors import CosxferError, NotFoundError, SourceChangedError
+from cosxfer.errors import (
+    AccessDeniedError,
+    CosxferError,
+    IntegrityError,
+    NotFoundError,
+    ServerError,
+    SourceChangedError,
+    UsageError,
+)
 from cosxfer.journal import Entry
 from cosxfer.ops.multipart_abort import multipart_abort
 from cosxfer.ops.session import Session
@@ -22,10 +30,35 @@ ABORT_SECONDS = 15.0
 class Leaving:
     """What a failed upload leaves on the server."""
 
-    abort_on_failure: bool
-    """Whether its parts are deleted at last."""
+    abort_on_failure: bool | None
+    """Whether its parts are deleted at last. None: unless a later call can go on with them."""
     restartable: bool
     """Whether a later run may continue with the parts, so they are not deleted yet."""
+
+    def keeps(self, checkpoint: Checkpoint, *, later: bool = True) -> bool:
+        """Whether the parts stay on the server for another call. ``later`` says that one may succeed (`passes`)."""
+        if self.abort_on_failure is not None:
+            return not self.abort_on_failure
+        return checkpoint.resumable and later
+
+
+_OLD_SIGNATURE = frozenset({"ExpiredToken", "RequestTimeTooSkewed"})
+
+
+def passes(error: Exception) -> bool:
+    """Whether a later call of the same may succeed, although this one has failed with ``error`` in its middle.
+
+    The network, the server, the disk, the keys and permissions may be right later. A request that COS calls wrong stays
+    wrong, and so does a fault of ours.
+    """
+    if not isinstance(error, CosxferError) or isinstance(error, UsageError | SourceChangedError) or is_gone(error):
+        return False
+    if isinstance(error, IntegrityError):
+        return error.retryable
+    if isinstance(error, ServerError) and not isinstance(error, AccessDeniedError):
+        # Without a code it is no answer of COS.
+        return error.retryable or not error.code or error.code in _OLD_SIGNATURE
+    return True
 
 
 async def leave(
@@ -37,8 +70,9 @@ async def leave(
     """
     # The parts of a changed source are useless, and an upload that the server no longer has cannot be continued.
     useless = isinstance(error, SourceChangedError) or is_gone(error)
-    if not leaving.abort_on_failure or (leaving.restartable and not useless):
-        return False, kept(checkpoint, leaving)
+    keeps = leaving.keeps(checkpoint, later=passes(error))
+    if keeps or (leaving.restartable and not useless):
+        return False, kept(checkpoint, for_later=keeps)
     return await abort_checkpoint(session, address, checkpoint)
 
 
@@ -58,12 +92,15 @@ async def abort_checkpoint(session: Session, address: ObjectAddress, checkpoint:
     return gone, left
 
 
-def kept(checkpoint: Checkpoint, leaving: Leaving) -> str:
-    """Return a sentence about what a failed run leaves on the server, and when that is deleted."""
+def kept(checkpoint: Checkpoint, *, for_later: bool) -> str:
+    """Return a sentence about what a failed run leaves on the server, and when that is deleted.
+
+    ``for_later``: only the caller deletes it. Else it is for `restart_task`.
+    """
     count = len(checkpoint.done)
     parts = f"The multipart upload {checkpoint.upload_id} and its {count} part{'s' * (count != 1)}"
-    if not leaving.abort_on_failure:
-        then = "; the same call goes on with them" if checkpoint.entry is not None else ""
+    if for_later:
+        then = "; the same call goes on with them" if checkpoint.resumable else ""
         return f"{parts} were kept on the server{then}"
     return (
         f"{parts} stay on the server for restart_task, until the task is cancelled or leaves the task list, or the "

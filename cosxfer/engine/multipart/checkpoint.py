@@ -46,6 +46,11 @@ class Checkpoint:
         return self._entry
 
     @property
+    def resumable(self) -> bool:
+        """Whether a later call can go on with the upload, because the journal has it."""
+        return self._entry is not None and self._entry.works
+
+    @property
     def restored(self) -> bool:
         """Whether the journal had the upload: an earlier call has begun it."""
         return self._restored

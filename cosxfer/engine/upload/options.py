@@ -37,9 +37,11 @@ class SendOptions(ObjectHeaders, total=False):
     """The most parts in flight, 1 to 256, or ``"auto"``: the client chooses. Default: the client's ``concurrency``."""
     upload_add_meta_md5: bool
     """Store the file's MD5 as x-cos-meta-md5. The file is then hashed before the first byte is sent."""
-    abort_on_failure: bool
-    """Whether the parts of a failed upload are deleted from the server (the default). That happens when its task can no
-    longer be restarted: it is cancelled or leaves the task list, or the client is closed. False keeps the parts."""
+    abort_on_failure: bool | None
+    """Whether the parts of an upload that fails or is interrupted are deleted from the server. None (the default): they
+    are kept if the journal has the upload and a later call may succeed, and else deleted. True deletes them when the
+    task can no longer be restarted: it is cancelled or leaves the task list, or the client is closed. False keeps
+    them."""
     region: str | None
 
 
@@ -80,7 +82,7 @@ class UploadOptions:
     """The name of that parameter in the caller's call, for messages."""
     async_limit: NumberOrAuto | None = None
     upload_add_meta_md5: bool = False
-    abort_on_failure: bool = True
+    abort_on_failure: bool | None = None
     restartable: bool = False
     """Whether a failed run leaves the parts on the server. `FileJob.abort` deletes them later."""
     content_length: int | None = None
@@ -96,7 +98,7 @@ class UploadOptions:
             part_size_name=part_size_name,
             async_limit=as_number_or_auto(options.get("async_limit")),
             upload_add_meta_md5=options.get("upload_add_meta_md5", False),
-            abort_on_failure=options.get("abort_on_failure", True),
+            abort_on_failure=options.get("abort_on_failure"),
             restartable=restartable,
             content_length=as_number(options.get("content_length")),
             region=options.get("region"),

@@ -54,6 +54,7 @@ class PutJob:
 
     abort_on_failure = True
     holds_parts = False
+    kept = ""
 
     def __init__(
         self,

@@ -168,6 +168,7 @@ class StreamJob:
 
     abort_on_failure = True
     holds_parts = False
+    kept = ""
     loaded = 0
     path = ""
     repeatable = False

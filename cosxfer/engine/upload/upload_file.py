@@ -12,7 +12,7 @@ from cosxfer.arguments import check_count, check_flag, wrong_type
 from cosxfer.config import check_concurrency, check_part_size, window_bytes
 from cosxfer.cos.requests import object_headers, with_md5_metadata
 from cosxfer.engine.limiter import Limiter
-from cosxfer.engine.multipart.abort import Leaving, abort_checkpoint, kept
+from cosxfer.engine.multipart.abort import Leaving, abort_checkpoint, kept, passes
 from cosxfer.engine.multipart.checkpoint import Checkpoint
 from cosxfer.engine.multipart.lifecycle import MultipartUpload
 from cosxfer.engine.report import Reporter
@@ -26,6 +26,7 @@ from cosxfer.engine.upload.sent import SentInParts
 from cosxfer.engine.upload.single_put import put_file
 from cosxfer.engine.upload.unchanged import compare
 from cosxfer.errors import (
+    CosxferError,
     IntegrityError,
     ServerError,
     SourceChangedError,
@@ -61,6 +62,7 @@ class FileJob:
         "_headers",
         "_journal",
         "_limiter",
+        "_may_pass",
         "_opener",
         "_options",
         "_path",
@@ -93,7 +95,8 @@ class FileJob:
             check_concurrency(options.async_limit, name="async_limit")
         check_content_length(options.content_length)
         check_flag(options.upload_add_meta_md5, "upload_add_meta_md5")
-        check_flag(options.abort_on_failure, "abort_on_failure")
+        if options.abort_on_failure is not None:
+            check_flag(options.abort_on_failure, "abort_on_failure")
         headers = object_headers(address.key, options.parameters)
         if options.upload_add_meta_md5 and "x-cos-meta-md5" in headers:
             raise UsageError(
@@ -111,16 +114,25 @@ class FileJob:
         self._journal = journal
         self._batch = batch
         self._checkpoint: Checkpoint | None = None
+        self._may_pass = False
+        """Whether a later call may succeed, although the last run has failed."""
 
     @property
     def abort_on_failure(self) -> bool:
-        """Whether the parts of a failed upload are deleted from the server."""
-        return self._options.abort_on_failure
+        """Whether its parts are deleted from the server if it is interrupted."""
+        return self._checkpoint is None or not self._leaving().keeps(self._checkpoint)
 
     @property
     def holds_parts(self) -> bool:
         """Whether a failed run leaves its parts on the server for a later run."""
-        return self._options.abort_on_failure and self._options.restartable
+        if self._checkpoint is None or not self._options.restartable:
+            return False
+        return not self._leaving().keeps(self._checkpoint, later=self._may_pass)
+
+    @property
+    def kept(self) -> str:
+        """A sentence about the parts that an interrupted upload leaves on the server."""
+        return "" if self._checkpoint is None else kept(self._checkpoint, for_later=True)
 
     @property
     def upload_id(self) -> str:
@@ -166,11 +178,14 @@ class FileJob:
 
         Cancelling ends the upload at once and keeps the parts on the server.
         """
+        self._may_pass = False
         try:
             source, digest = await self._opener.open(self._path, small_bytes=self._slice_size)
         except SourceError as error:
             if self._checkpoint is not None and self._checkpoint.upload_id:
-                error.add_note(kept(self._checkpoint, self._leaving()))
+                self._may_pass = passes(error)
+                keeps = self._leaving().keeps(self._checkpoint, later=self._may_pass)
+                error.add_note(kept(self._checkpoint, for_later=keeps))
             raise
         try:
             expected = self._options.content_length
@@ -204,8 +219,9 @@ class FileJob:
             if self._journal is not None:
                 self._file_journal(self._journal).finished(source, result, batch=self._batch)
             return result
-        except (ServerError, TransportError, IntegrityError) as error:
-            if isinstance(error, UploadError):
+        except CosxferError as error:
+            self._may_pass = passes(error)
+            if isinstance(error, UploadError) or not isinstance(error, ServerError | TransportError | IntegrityError):
                 raise
             # A single PUT or Initiate failed. Nothing was begun, so only the class of the error changes.
             raise UploadError.with_notes_of(error) from error
@@ -288,7 +304,7 @@ class FileJob:
                 checkpoint.same_content(source.identity)
         except SourceChangedError as error:
             # The parts are useless now. The next upload starts from the beginning.
-            if self.abort_on_failure:
+            if self._options.abort_on_failure is not False:
                 error.add_note((await self.abort())[1])
             raise
 

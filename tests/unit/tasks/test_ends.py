@@ -101,7 +101,7 @@ def test_a_cancelled_upload_is_aborted_or_kept_as_requested(
                 await task
             error = caught.value
             assert (error.task_id, error.upload_id, error.aborted) == (task.task_id, "upload-1", abort)
-            assert ("was aborted" if abort else "was kept") in str(error)
+            assert ("was aborted" if abort else "were kept") in str(error)
             assert not await task.restart()
 
     run(main())

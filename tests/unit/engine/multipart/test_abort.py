@@ -96,15 +96,15 @@ def test_the_parts_are_deleted_unless_a_later_run_may_use_them(
     assert gone == deleted
     assert cos.count("multipart_abort") == deleted
     assert (ID in cos.uploads) == (not deleted)
-    assert said == (ABORTED if deleted else kept(begun(), how))
+    assert said == (ABORTED if deleted else kept(begun(), for_later=not abort_on_failure))
     assert (checkpoint.upload_id, len(checkpoint.done)) == (("", 0) if deleted else (ID, 2))
 
 
 @pytest.mark.parametrize(("parts", "count"), [(0, "0 parts"), (1, "1 part"), (2, "2 parts")])
 def test_the_note_says_how_many_parts_are_kept_and_until_when(parts: int, count: str) -> None:
     begins = f"The multipart upload {ID} and its {count} "
-    assert kept(begun(parts), leaving(abort_on_failure=False)) == f"{begins}were kept on the server"
-    assert kept(begun(parts), leaving(restartable=True)) == (
+    assert kept(begun(parts), for_later=True) == f"{begins}were kept on the server"
+    assert kept(begun(parts), for_later=False) == (
         f"{begins}stay on the server for restart_task, until the task is cancelled or leaves the task list, or the "
         "client is closed"
     )
