@@ -11,13 +11,29 @@ import pytest
 import cosxfer
 from cosxfer._native import hashing
 from cosxfer.address import ObjectAddress
+from cosxfer.config import ClientConfig
 from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
+from cosxfer.credentials import Credentials, CredentialsResolver
 from cosxfer.engine.multipart.completion import Completion
+from cosxfer.errors import ConnectError, TransportError
 from cosxfer.limits import MIB
+from cosxfer.ops.outage import Transfer
 from cosxfer.ops.session import Session
-from tests.unit.fake_cos import BUCKET, Do, FakeCos, Stored, lose_request, lose_response, refuse
+from tests.unit.fake_cos import (
+    BUCKET,
+    REGION,
+    SECRET_ID,
+    SECRET_KEY,
+    Do,
+    FakeCos,
+    Stored,
+    lose_request,
+    lose_response,
+    refuse,
+)
 from tests.unit.files import content_of
+from tests.unit.virtual_time import run_in_virtual_time
 
 CONTENT = content_of(2 * MIB + 5)
 BODIES = {1: CONTENT[:MIB], 2: CONTENT[MIB : 2 * MIB], 5: CONTENT[2 * MIB :]}
@@ -176,3 +192,33 @@ def test_parts_that_the_server_does_not_list_are_not_completed_again(cos: FakeCo
     with cos.blocking_client() as client, pytest.raises(cosxfer.UploadError, match="InvalidPart"):
         client.upload_file(BUCKET, "k", path, part_size=MIB)
     assert cos.count("multipart_complete") == 1
+
+
+@pytest.mark.parametrize("seconds", [0.0, 60.0])
+@pytest.mark.parametrize("resolving", ["multipart_list_part", "head_object"])
+def test_what_finds_out_whether_the_object_exists_outlasts_an_outage(
+    cos: FakeCos, monkeypatch: pytest.MonkeyPatch, resolving: str, seconds: float
+) -> None:
+    """Complete was done, its response was lost, and the server cannot be reached for half a minute."""
+    monkeypatch.setattr("cosxfer.ops.session.asyncio", asyncio)
+    keys = CredentialsResolver(Credentials(secret_id=SECRET_ID, secret_key=SECRET_KEY))
+    config = ClientConfig(region=REGION, retry_for_seconds=seconds, max_attempts=2)
+    session = Session(config=config, transport=cos.transport(), credentials=keys)
+    address = ObjectAddress(BUCKET, "k")
+    cos.objects["k"] = Stored(CONTENT, {}, '"etag"')
+
+    def away(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
+        if asyncio.get_running_loop().time() < 30.0:
+            raise ConnectError("refused")
+        return proceed()
+
+    cos.fault(resolving, away, times=999)
+
+    async def main() -> cosxfer.MultipartCompleteResult | None:
+        begun = session.observed(transfer=Transfer(begun=True))
+        crc64 = hashing.crc64(CONTENT)
+        completion = Completion(begun, address, upload_id="done", size=len(CONTENT), crc64=crc64)
+        return await completion.found(TransportError("the response was lost"))
+
+    found = run_in_virtual_time(main())
+    assert (found is not None) is (seconds > 0)
