@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import cosxfer
 from cosxfer.limits import MIB
 from cosxfer.server import RunningServer
 from tests.e2e.command import COMMAND, client, environment, flat, run
@@ -114,6 +115,77 @@ def test_the_same_command_goes_on(server: RunningServer, large: Path, number: si
     assert open_uploads(server) == []
     with client(server) as reader:
         assert reader.get_object(server.bucket, "k").body == large.read_bytes()
+
+
+PHASES = {
+    "Initiate is sent": {"operation": "multipart_init", "do": "stall"},
+    "Initiate was done": {"operation": "multipart_init", "do": "stall", "at": "answer"},
+    "the first part is sent": {"operation": "multipart_upload", "do": "stall"},
+    "a part is stored": {"operation": "multipart_upload", "part": STALLED, "do": "stall", "at": "answer"},
+    "Complete is sent": {"operation": "multipart_complete", "do": "stall"},
+    "Complete was done": {"operation": "multipart_complete", "do": "stall", "at": "answer"},
+}
+
+
+def has_come_to(server: RunningServer, key: str, phase: str, errors: Path) -> bool:
+    """Whether an upload is in this phase. The log of the server has only requests that have ended."""
+    ended = Counter(request["operation"] for request in server.requests() if request["key"] == key)
+    if phase == "Initiate is sent":
+        return "parts of 1048576 bytes" in errors.read_text()
+    if phase in ("the first part is sent", "a part is stored"):
+        return ended["multipart_upload"] >= (0 if phase.startswith("the first") else PARTS - 1) and bool(ended)
+    if phase == "Complete is sent":
+        return ended["multipart_upload"] == PARTS
+    with client(server) as reader:
+        if phase == "Initiate was done":
+            return any(upload.key == key for upload in reader.multipart_list(server.bucket).uploads)
+        try:
+            reader.head_object(server.bucket, key)
+        except cosxfer.NotFoundError:
+            return False
+        return True
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_signal_in_any_phase_loses_nothing_and_is_reported(
+    server: RunningServer, large: Path, tmp_path: Path, phase: str, number: signal.Signals, code: int
+) -> None:
+    key, said = f"{phase} {code}", tmp_path / "errors"
+    server.requests(clear=True)
+    server.set_faults([{**PHASES[phase], "times": 1}])
+    with said.open("w") as errors:
+        process = subprocess.Popen(
+            [*COMMAND, "cp", str(large), f"cos://{server.bucket}/{key}", "--part-size", "1MiB", "--debug"],
+            env=variables(server, large),
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+        )
+    try:
+        while not has_come_to(server, key, phase, said):
+            assert process.poll() is None, said.read_text()
+            time.sleep(0.05)
+        process.send_signal(number)
+        assert process.wait(60) == code
+    finally:
+        process.kill()
+    server.set_faults([])
+    with client(server) as reader:
+        left = [upload.upload_id for upload in reader.multipart_list(server.bucket).uploads if upload.key == key]
+    if number == signal.SIGTERM and left:
+        told = flat(said.read_text())
+        assert left[0] in told or "may stay on the server" in told
+    before = sum(sent(server).values())
+    last = again(server, large, key=key)
+    assert last.returncode == 0, last.stderr
+    with client(server) as reader:
+        assert reader.get_object(server.bucket, key).body == large.read_bytes()
+        uploads = [upload.upload_id for upload in reader.multipart_list(server.bucket).uploads if upload.key == key]
+        for upload_id in uploads:
+            reader.multipart_abort(server.bucket, key, upload_id=upload_id)
+    # Only an Initiate whose response never came leaves an upload that no later call can find.
+    assert uploads == (left if phase == "Initiate was done" else [])
+    assert sum(sent(server).values()) - before <= PARTS
 
 
 def test_the_summary_says_what_was_sent_before(server: RunningServer, large: Path) -> None:

@@ -132,6 +132,28 @@ def test_a_process_without_resources_fails_clearly_and_works_again(
     assert client.multipart_list(server.bucket).uploads == ()
 
 
+def test_a_full_disk_of_the_journal_ends_no_upload_and_spoils_nothing(
+    server: RunningServer, client: cosxfer.Client, source: Path, tmp_path: Path
+) -> None:
+    journal = tmp_path / "journal.sqlite"
+    child = start(server, source, "file", limit="RLIMIT_FSIZE", journal=str(journal))
+    out, err = child.communicate(timeout=100)
+    assert child.returncode == 0, err
+    assert [outcome.get("verified") for outcome in json.loads(out)] == [True, True], out
+    assert client.get_object(server.bucket, "process-file").body == source.read_bytes()
+    assert err.count("the journal") == 1
+    assert "the disk may be full" in err
+    # The next process uses it again.
+    fault = {"operation": "multipart_upload", "part": 4, "do": "error", "status": 403, "code": "AccessDenied"}
+    settings = {"endpoint": server.endpoint, "credentials": server.credentials, "journal": journal, "part_size": MIB}
+    server.set_faults([fault])
+    with cosxfer.Client(**settings, concurrency=1) as first, pytest.raises(cosxfer.UploadError, match="goes on"):
+        first.upload_file(server.bucket, "process-file", source)
+    server.set_faults([])
+    with cosxfer.Client(**settings) as second:
+        assert second.upload_file(server.bucket, "process-file", source).resumed_bytes == 3 * MIB
+
+
 @pytest.mark.parametrize("version", ["1.1", pytest.param("2", marks=pytest.mark.deep)])
 @pytest.mark.parametrize("call", ["file", *(pytest.param(call, marks=pytest.mark.deep) for call in ("put", "stream"))])
 def test_a_client_that_was_suspended_for_longer_than_its_timeouts_goes_on(

@@ -1,7 +1,7 @@
 """A client in a process of its own, for tests that hurt the process. Its only argument is JSON; it prints JSON.
 
 ``call`` is "file", "put", "object" (an open file), "append" or "stream". ``limit`` is a resource limit that is set
-before the call and lifted for a second one.
+before the call and lifted for a second one. With RLIMIT_FSIZE no file can grow, as on a full disk.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ def main() -> None:
         max_bytes_per_second=task.get("bytes_per_second"),
         concurrency=2,
         endpoint_memory=False,
+        journal=task.get("journal"),
         http_version=task.get("http_version", "1.1"),
     ) as client:
         # Threads, connections and imports exist before a limit is set.
@@ -68,7 +69,9 @@ def set_limit(name: str) -> Callable[[], None]:
     """Leave nearly nothing of a resource; returns what restores it."""
     kind = getattr(resource, name)
     soft, hard = resource.getrlimit(kind)
-    if name == "RLIMIT_NOFILE":
+    if name == "RLIMIT_FSIZE":
+        few = 1
+    elif name == "RLIMIT_NOFILE":
         few = max(int(fd.name) for fd in Path("/proc/self/fd").iterdir())
     else:
         used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
