@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shlex
 import signal
 import socket
@@ -100,6 +102,8 @@ def test_cp_over_http2_and_tls(source: Path) -> None:
         (["{source}", "cos://{bucket}/k", "--timeout", "nan"], 2, "--timeout is nan"),
         (["{source}", "cos://{bucket}/k", "--connect-timeout", "-1"], 2, "--connect-timeout is -1.0"),
         (["{source}", "cos://{bucket}/k", "--max-attempts", "0"], 2, "--max-attempts is 0"),
+        (["{source}", "cos://{bucket}/k", "--retry-for", "-1"], 2, "--retry-for is -1.0"),
+        (["{source}", "cos://{bucket}/k", "--retry-for", "soon"], 2, "--retry-for is 'soon'"),
         (["{source}", "cos://{bucket}/k", "--meta", "k=1", "--meta", "K=2"], 2, "--meta sets 'k' twice"),
         (["{source}", "cos://{bucket}/k", "--meta", "k=1", "--meta", "x-cos-meta-k=2"], 2, "--meta sets 'k' twice"),
         (["{source}", "cos://{bucket}/k", "--exclude", "*"], 2, "need -r, which uploads a directory"),
@@ -196,6 +200,30 @@ def test_each_failed_attempt_at_a_silent_server_is_printed(server: RunningServer
     assert "(attempt 2 of 3)" in said
     assert "cosxfer: once more: PUT http://127.0.0.1" in said
     assert said.endswith("the server was silent for 0.2 s (sent 3 times)")
+
+
+def test_an_outage_is_reported_once_for_all_parts(source: Path) -> None:
+    with running() as server:
+        server.set_faults([{"operation": "multipart_upload", "part": [2, 3, 4], "do": "delay", "seconds": 60}])
+        process = subprocess.Popen(
+            [*COMMAND, "cp", str(source), f"cos://{server.bucket}/k", "--part-size", "1MiB", "--retry-for", "7"],
+            env=environment(server),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            while not any(request["operation"] == "multipart_upload" for request in server.requests()):
+                assert process.poll() is None
+            os.kill(server.pid, signal.SIGKILL)
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    said = flat(errors)
+    assert process.returncode == 1
+    assert said.count("the server has been unreachable for ") == 1
+    assert "; trying until " in said
+    assert re.search(r"sent \d+ times in 7 s", said)
 
 
 def test_a_lost_initiate_is_reported_once_and_an_unsent_one_never(
