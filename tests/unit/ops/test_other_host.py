@@ -159,7 +159,7 @@ def unchecked() -> ssl.SSLContext:
         {"endpoint": "https://{bucket}.cos.{region}.tencentcos.cn"},
         {"endpoint": "https://files.example.com"},
     ],
-    ids=str,
+    ids=lambda settings: next(iter(settings)),
 )
 def test_nothing_else_is_switched(settings: dict[str, object]) -> None:
     hosts: list[str] = []
