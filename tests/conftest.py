@@ -10,6 +10,8 @@ from collections.abc import Generator
 import pytest
 from hypothesis import settings
 
+from tests import forked
+
 # A busy machine must not fail a test, so there is no deadline.
 settings.register_profile("cosxfer", deadline=None)
 settings.load_profile("cosxfer")
@@ -36,3 +38,13 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.collect()
         gc.freeze()
         gc.enable()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    starting = ("tests/functional/", "tests/e2e/")
+    if not session.config.option.collectonly and any(item.nodeid.startswith(starting) for item in session.items):
+        forked.install()
+
+
+def pytest_sessionfinish() -> None:
+    forked.remove()

@@ -19,8 +19,15 @@ from server_client import ServerClient
 from cosxfer.credentials import Credentials
 from cosxfer.errors import UsageError
 from cosxfer.server import ServerOptions, ServerStartError, running
+from tests.forked import real_starts
 
 SERVE = "import sys; from cosxfer.server import ServerOptions, serve; serve(ServerOptions({}))"
+
+
+@pytest.fixture(autouse=True)
+def _real_starts() -> Iterator[None]:
+    with real_starts():
+        yield
 
 
 @pytest.fixture
