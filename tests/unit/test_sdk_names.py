@@ -16,7 +16,7 @@ from cosxfer.cos.requests import _HEADER_OF as HEADER_OF
 from cosxfer.transport.memory import MemoryTransport
 from tests.unit.fake_cos import BUCKET, FakeCos
 from tests.unit.files import write
-from tests.unit.test_arguments import CALLS, asynchronous, blocking, parameters, refused
+from tests.unit.test_arguments import CALLS, asynchronous, blocking, clients, parameters, refused  # noqa: F401 # a fixture
 
 Run = Callable[[str, Mapping[str, Any]], object]
 
