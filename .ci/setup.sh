@@ -60,11 +60,15 @@ if [ ! -x $VENV/bin/python ] || [ "$(cat $VENV/.deps 2>/dev/null)" != "$deps" ];
     # hash is not in the list. Without --use-pep517, pip before 23.1 runs "setup.py install" (Debian 12 has 23.0.1).
     $VENV/bin/python .ci/build_tools.py .ci/constraints.txt >$VENV/build-tools.txt
     pip="$VENV/bin/pip install -q --disable-pip-version-check --no-deps --no-build-isolation --use-pep517"
+    pip="$pip --no-compile" # Python compiles what it imports, and the list has much that is never imported
     $pip --require-hashes -r $VENV/build-tools.txt
-    $pip --require-hashes -r .ci/constraints.txt
     rm -f $VENV/.extension
     say "building the extension"
-    $pip -e . # it leaves the extension in cosxfer/_native
+    # At the same time. It leaves the extension in cosxfer/_native. "compat": no finder that each start of Python imports.
+    $pip --config-settings editable_mode=compat -e . &
+    building=$!
+    $pip --require-hashes -r .ci/constraints.txt || { kill $building; exit 1; }
+    wait $building
     echo "$sources" >$VENV/.extension
     $VENV/bin/pip check --disable-pip-version-check >&2
     echo "$deps" >$VENV/.deps
