@@ -47,8 +47,10 @@ PHASES = (
     "response body",
     "response",
     "goaway",
-    "never",
+    "late",
 )
+LATE_AFTER = 8
+"""Requests that a connection serves if it is closed at none of the other moments."""
 
 
 def native_objects() -> int:
@@ -138,6 +140,8 @@ class Closing:
         left = self.chance.randrange(4)
         while True:
             now = phase if left == 0 else ""
+            if left == -LATE_AFTER:
+                return
             left -= 1
             head = await peer.head()
             if now == "head":
@@ -187,7 +191,7 @@ class Closing:
                 http2.answer(event.stream_id, body=RESPONSE_BODY)
                 if now == "goaway":
                     http2.http2.close_connection(ErrorCodes.NO_ERROR, last_stream_id=event.stream_id)
-                if now in ("response", "goaway"):
+                if now in ("response", "goaway") or left <= -LATE_AFTER:
                     await http2.flush()
                     return
 
