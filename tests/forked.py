@@ -80,6 +80,7 @@ class Nursery:
         return int(reply["pid"])
 
     def close(self) -> None:
+        self._control.shutdown(socket.SHUT_RDWR)  # a forked child of a test may hold it open
         self._control.close()
         self._process.wait()
 

@@ -22,10 +22,11 @@ from tests.unit.tasks.slots import Slots
 
 
 @pytest.mark.parametrize(
-    "slots", [3, pytest.param(1, marks=pytest.mark.deep), pytest.param(16, marks=pytest.mark.deep)]
+    ("count", "slots"), [(3_000, 3), *(pytest.param(10_000, slots, marks=pytest.mark.deep) for slots in (1, 3, 16))]
 )
-def test_ten_thousand_files_queued_at_once_all_end_in_the_order_of_their_slots(tmp_path: Path, slots: int) -> None:
-    count = 10_000
+def test_thousands_of_files_queued_at_once_all_end_in_the_order_of_their_slots(
+    tmp_path: Path, count: int, slots: int
+) -> None:
     path = write(tmp_path / "f", 4 * KIB)
     etag = f'"{hashlib.md5(path.read_bytes()).hexdigest()}"'
     stored: list[str] = []
