@@ -49,6 +49,7 @@ bench: setup
 	$(PY) bench/simulate.py
 	$(PY) bench/schedule.py --validate
 	$(PY) bench/schedule.py
+	$(PY) bench/journal.py
 	$(PY) bench/survival.py --scenarios 200
 
 docs: setup
