@@ -121,7 +121,7 @@ class Batch:
     busy: bool = False
     """Whether another process runs it now."""
     goes_on: bool = False
-    """Whether an earlier run was interrupted. `Journal.objects` has what it sent, with this number."""
+    """Whether an earlier run was interrupted. `Journal.rows_of_batch` has what it sent."""
 
 
 def journal_of(config: ClientConfig, environment: Mapping[str, str] = os.environ) -> Journal | None:
@@ -227,6 +227,10 @@ class Journal:
     def objects(self, targets: Sequence[bytes]) -> Future[dict[bytes, FinishedObject]]:
         """Return the finished objects of ``targets`` that are known."""
         return self.call(lambda database: database.objects(targets), {})
+
+    def rows_of_batch(self, batch: int) -> Future[dict[bytes, bytes]]:
+        """Return the targets and rows of the finished objects of a batch, for `decode_object`."""
+        return self.call(lambda database: database.rows_of_batch(batch), {})
 
     def open_batch(self, name: bytes) -> Future[Batch]:
         """Begin the batch ``name``, or go on with it if its last run was interrupted in the last week.

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from cosxfer.endpoint_memory import make_state_folder
 from cosxfer.journal_rows import (
+    BATCH_AT,
+    BATCH_BYTES,
     VERSION,
     FinishedObject,
     JournaledUpload,
@@ -26,6 +28,7 @@ from cosxfer.journal_rows import (
     decode_part,
     decode_upload,
     encode_batch,
+    encode_batch_number,
     encode_object,
     encode_part,
     encode_upload,
@@ -161,6 +164,12 @@ class Database:
                 if each is not None:
                     found[target] = each
         return found
+
+    def rows_of_batch(self, batch: int) -> dict[bytes, bytes]:
+        """Return the targets and rows of the finished objects of a batch. The rows may be damaged."""
+        # One look at each row costs less than a search for each of many targets.
+        query = f"SELECT target, data FROM objects WHERE substr(data, {BATCH_AT + 1}, {BATCH_BYTES}) = ?"  # noqa: S608
+        return dict(self._execute(query, (encode_batch_number(batch),)).fetchall())
 
     def batch(self, name: bytes) -> tuple[int, str, float] | None:
         """Return row, owner, and the time of the last run of an open batch."""

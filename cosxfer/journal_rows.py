@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import xxhash
@@ -37,6 +37,10 @@ _GUARD = struct.Struct("<Q")
 _SHORT_GUARD = struct.Struct("<I")
 _PART = struct.Struct("<QQQ16s")
 _OBJECT = struct.Struct("<8sQQI16sH")
+_BATCH = struct.Struct("<I")
+BATCH_AT, BATCH_BYTES = 24, _BATCH.size
+"""Where the row of a finished object has the number of its batch."""
+_GUARDED_OBJECT = struct.Struct("<8sQQI16sHI")
 _MD5_ETAG = re.compile(r'"([0-9a-f]{32})(?:-(\d{1,5}))?"', re.ASCII)
 
 
@@ -90,9 +94,11 @@ class JournaledUpload:
     """Whether Complete was sent."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FinishedObject:
-    """An object that was stored and verified."""
+class FinishedObject(NamedTuple):
+    """An object that was stored and verified.
+
+    A named tuple, because a hundred thousand may be read at once, and a frozen dataclass costs three times as much.
+    """
 
     content: bytes
     """`content_fingerprint` of its source and headers."""
@@ -135,7 +141,10 @@ def without_secrets(headers: Mapping[str, str]) -> dict[str, str]:
 
 def content_fingerprint(path: str, source: SourceIdentity, headers: bytes) -> bytes:
     """Return 8 bytes that name the content and the headers of a finished object."""
-    return xxhash.xxh3_64_digest(ascii((path, tuple(source), headers)).encode())
+    # The same text as that of `ascii((path, tuple(source), headers))`, in half the time.
+    device, inode, size, mtime_ns, ctime_ns = source
+    text = f"({path!a}, ({device}, {inode}, {size}, {mtime_ns}, {ctime_ns}), {headers!a})"
+    return xxhash.xxh3_64_digest(text.encode())
 
 
 def difference(upload: JournaledUpload, *, headers: bytes, source: SourceIdentity, part_size: NumberOrAuto) -> str:
@@ -249,6 +258,12 @@ def target_of(endpoint: str, region: str, bucket: str, key: str) -> bytes:
     return fingerprint(endpoint, region, bucket, key)[:TARGET_BYTES]
 
 
+def targets_of(endpoint: str, region: str, bucket: str, keys: Iterable[str]) -> list[bytes]:
+    """Return `target_of` of many objects of one bucket."""
+    begin = ascii((endpoint, region, bucket)).removesuffix(")")
+    return [xxhash.xxh3_128_digest(f"{begin}, {key!a})".encode())[:TARGET_BYTES] for key in keys]
+
+
 def encode_object(target: bytes, found: FinishedObject) -> bytes:
     match = _MD5_ETAG.fullmatch(found.etag)
     md5, parts = (bytes.fromhex(match[1]), int(match[2] or 0)) if match else (b"", 0xFFFF)
@@ -256,18 +271,20 @@ def encode_object(target: bytes, found: FinishedObject) -> bytes:
     return data + _SHORT_GUARD.pack(xxhash.xxh32_intdigest(target + data))
 
 
+def encode_batch_number(batch: int) -> bytes:
+    """Return the number of a batch as the rows of its finished objects have it."""
+    return _BATCH.pack(batch)
+
+
 def decode_object(target: bytes, row: object) -> FinishedObject | None:
     """Return a finished object, or None if the row is damaged."""
-    if not isinstance(row, bytes) or len(row) != _OBJECT.size + _SHORT_GUARD.size:
+    if not isinstance(row, bytes) or len(row) != _GUARDED_OBJECT.size:
         return None
-    data = row[: _OBJECT.size]
-    if _SHORT_GUARD.pack(xxhash.xxh32_intdigest(target + data)) != row[_OBJECT.size :]:
-        return None
-    content, crc64, size, batch, md5, parts = _OBJECT.unpack(data)
-    if size > MAX_OBJECT_BYTES:
+    content, crc64, size, batch, md5, parts, guard = _GUARDED_OBJECT.unpack(row)
+    if guard != xxhash.xxh32_intdigest(target + row[: _OBJECT.size]) or size > MAX_OBJECT_BYTES:
         return None
     etag = "" if parts == 0xFFFF else f'"{md5.hex()}-{parts}"' if parts else f'"{md5.hex()}"'
-    return FinishedObject(content=content, batch=batch, size=size, crc64=crc64, etag=etag)
+    return FinishedObject(content, batch, size, crc64, etag)
 
 
 # -- batches ----------------------------------------------------------------------------------------------------------

@@ -40,13 +40,7 @@ class SourceIdentity(NamedTuple):
 
     @classmethod
     def of(cls, status: os.stat_result) -> SourceIdentity:
-        return cls(
-            device=status.st_dev,
-            inode=status.st_ino,
-            size=status.st_size,
-            mtime_ns=status.st_mtime_ns,
-            ctime_ns=status.st_ctime_ns,
-        )
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
     def fresh_ns(self) -> int:
         """For how long a write may still leave the times as they are; 0 if the last one is long ago."""

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from cosxfer.errors import SourceError
 from cosxfer.foreign import shown_path
@@ -23,8 +23,7 @@ MAX_OPEN_FOLDERS = 16
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """An entry of the tree that is not a folder, or a folder that cannot be read."""
 
     names: Sequence[str]
@@ -138,14 +137,16 @@ class _Walk:
             with os.scandir(folder.fd) as scan:
                 for entry in scan:
                     self.names.append(entry.name)
-                    yield from self._looked_at(entry, folder)
+                    if (found := self._looked_at(entry, folder)) is not None:
+                        yield found
                     self.names.pop()
         except OSError as error:
             # The entries that were read before the error stay.
             del self.names[len(self.folders) - 1 :]
             yield Entry(self.names, folder.chosen, self._unread(error), hides=True, is_folder=True)
 
-    def _looked_at(self, entry: os.DirEntry[str], folder: _Folder) -> Iterator[Entry]:
+    def _looked_at(self, entry: os.DirEntry[str], folder: _Folder) -> Entry | None:
+        """Return the entry of a file; None for one that is skipped, or a folder to enter."""
         try:
             is_folder = entry.is_dir()
             enter = is_folder and not entry.is_symlink()
@@ -153,16 +154,18 @@ class _Walk:
             is_folder, enter = True, False  # it may be a folder; the error is reported below
         chosen = self.choose(self.names, is_folder=is_folder, within=folder.chosen)
         if chosen is None:
-            return
+            return None
         if enter:
             folder.left.append((entry.name, chosen))
-        else:
-            yield self._entry(entry, folder.fd, chosen)
+            return None
+        return self._entry(entry, folder.fd, chosen)
 
     def _entry(self, entry: os.DirEntry[str], folder: int, chosen: bool) -> Entry:
-        with suppress(OSError):
+        try:
             if entry.is_file():
                 return Entry(self.names, chosen)
+        except OSError:
+            pass  # the look at it reports the error
         try:
             found = look_at(entry.name, dir_fd=folder)
         except OSError as error:

@@ -151,7 +151,7 @@ class FileCalls(BlockingCalls):
         finally:
             # If this is interrupted, the tasks that are already in the queue must not go on.
             handle = UploadBatch(batch, [UploadTask(transfers.queue, record, self._loop) for record in batch.records])
-            if len(batch.records) < len(batch.files):
+            if batch.submitted < len(batch.files):
                 handle.cancel()
         return handle
 

@@ -20,6 +20,9 @@ from cosxfer.foreign import SHOWN_CHARACTERS, shown_path
 from cosxfer.models import UploadResult
 from cosxfer.tasks.batch import FileResult
 
+LABEL_SECONDS = 0.1
+"""Time between two updates of the number of files."""
+
 
 def run(options: CopyOptions, *, include: list[str] | None, exclude: list[str] | None) -> None:
     """Upload the content of the directory and print the result. Exits with 1 if a file failed or is not verified."""
@@ -27,7 +30,7 @@ def run(options: CopyOptions, *, include: list[str] | None, exclude: list[str] |
         raise UsageError("- is standard input; with -r give a directory (use ./- for one of that name)", name="source")
     warn_of_headers(options.metadata)
     began = time.monotonic()
-    ended = 0
+    ended, labelled = 0, 0.0
     with (
         options.connection.client() as client,
         cleaned_up(client, options.connection, keeps=options.keeps(client)),
@@ -35,9 +38,12 @@ def run(options: CopyOptions, *, include: list[str] | None, exclude: list[str] |
     ):
 
         def finished(error: Exception | None, result: UploadResult | None, file: FileUpload) -> None:
-            nonlocal ended
+            nonlocal ended, labelled
             ended += 1
-            shown.label("sending", counted(ended, "file"))
+            # A hundred thousand files of an interrupted run may end at once.
+            if (now := time.monotonic()) - labelled >= LABEL_SECONDS:
+                labelled = now
+                shown.label("sending", counted(ended, "file"))
             if isinstance(error, TaskCanceledError):
                 return  # an interrupt cancels all of them
             if error is not None:

@@ -25,6 +25,9 @@ from cosxfer.tasks.record import Report, TaskRecord
 from cosxfer.tasks.states import ENDED
 from cosxfer.tasks.task import DELIVERY_SECONDS, AsyncUploadTask, UploadTask
 
+PASSED_AT_ONCE = 5_000
+"""Files that are done, and counted before an event loop has another turn."""
+
 Record = TaskRecord[UploadResult]
 Handle = TypeVar("Handle", UploadTask[UploadResult], AsyncUploadTask[UploadResult])
 OnFileFinish = Callable[[Exception | None, UploadResult | None, FileUpload], None]
@@ -46,8 +49,10 @@ class OpenBatch:
 
     number: int = 0
     """0 for a batch that it does not keep."""
-    done: Mapping[int, UploadResult] = field(default_factory=dict)
-    """The results of files that an interrupted run has sent, by their index."""
+    done: Mapping[int, int] = field(default_factory=dict)
+    """The sizes of files that an interrupted run has sent, by their index, in ascending order."""
+    result: Callable[[int], UploadResult] | None = None
+    """Returns the result of a file of ``done``. There may be many, so they are made when somebody asks."""
     end: Callable[[], None] | None = None
     """Called when all files are done, except those that cannot be read."""
 
@@ -100,6 +105,9 @@ class BatchRecord:
         self.session = session
         self.unfinished = unfinished or OpenBatch()
         self.records: list[Record] = []
+        """The tasks, in the order of the files."""
+        self.submitted = 0
+        """How many of the files, from the first on, have a task or need none."""
         self.loaded = 0
         self.files = files
         self.sizes = sizes
@@ -111,6 +119,8 @@ class BatchRecord:
         self._dispatcher = dispatcher
         self._outcomes: list[FileResult | None] = [None] * len(files)
         self._left = len(files)
+        self._tasks_from: tuple[int, int] | None = None
+        """The argument of `end_of_done`, and the index of the first file that is done and has a task."""
         self._on_progress = on_progress
         self._on_file_finish = on_file_finish
         self._meter = ProgressMeter(sum(sizes))
@@ -150,12 +160,45 @@ class BatchRecord:
             if not self._left:
                 self._finish()
 
+    def end_of_done(self, first: int, *, keep: int) -> int:
+        """Return the end of the files from ``first`` on that are done and need no task.
+
+        The last ``keep`` of all files that are done have tasks, because the list of tasks keeps so many.
+        """
+        done = self.unfinished.done
+        if self._tasks_from is None or keep != self._tasks_from[0]:
+            listed = list(done)[-keep:] if keep else []
+            self._tasks_from = keep, listed[0] if listed else len(self.files)
+        last = min(first + PASSED_AT_ONCE, self._tasks_from[1])
+        while first < last and first in done:
+            first += 1
+        return first
+
+    def pass_over(self, first: int, last: int) -> None:
+        """Count files that are done and have no task: from ``first`` up to ``last``."""
+        if self._on_file_finish is not None:
+            outcomes = self._outcomes[first:last] = [self._done(index) for index in range(first, last)]
+            self._dispatcher.post_each(partial(_finished, self._on_file_finish), outcomes)
+        self.submitted = last
+        self.add(sum(self.sizes[first:last]), 0)
+        self._left -= last - first
+        if not self._left:
+            self._finish()
+
+    def _done(self, index: int) -> FileResult:
+        """Return the outcome of a file that is done."""
+        assert self.unfinished.result is not None
+        return FileResult(error=None, result=self.unfinished.result(index), options=self.files[index])
+
     def outcomes(self) -> list[FileResult]:
-        """Return the outcome of each file, in the order of the files."""
+        """Return the outcome of each file that has ended, in the order of the files."""
+        for index in self.unfinished.done:
+            if self._outcomes[index] is None and index < self.submitted:
+                self._outcomes[index] = self._done(index)
         return [outcome for outcome in self._outcomes if outcome is not None]
 
     def _finish(self) -> None:
-        errors = [outcome.error for outcome in self.outcomes() if outcome.error is not None]
+        errors = [outcome.error for outcome in self._outcomes if outcome is not None and outcome.error is not None]
         self._tell(self._meter.finish(time.monotonic(), loaded=self.loaded if errors else None))
         # A file that cannot be read or sent at all, such as a broken link, would keep the batch open for ever.
         sent = all(isinstance(error, SourceError | UsageError) for error in errors)

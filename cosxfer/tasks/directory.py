@@ -5,18 +5,17 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from cosxfer.errors import SourceError
 from cosxfer.foreign import shown_path
 from cosxfer.patterns import Patterns, parse_patterns
-from cosxfer.records import dataclass
 from cosxfer.tree import Entry, walk
 
 logger = logging.getLogger("cosxfer")
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A file, or an entry that cannot be uploaded."""
 
     relative: str
@@ -45,8 +44,9 @@ def find_files(
     wanted, unwanted = parse_patterns("include", include), parse_patterns("exclude", exclude)
     start = os.fsdecode(root)
     selection = _Selection(wanted, unwanted)
+    within = os.path.join(start, "")  # noqa: PTH118 (it is text)
     found = [
-        Found(relative, os.path.join(start, relative) if relative else start, entry.error)  # noqa: PTH118 (it is text)
+        Found(relative, f"{within}{relative}" if relative else start, entry.error)
         for entry in walk(start, selection.choose)
         if selection.takes(entry)
         for relative in ["/".join(entry.names)]

@@ -11,7 +11,7 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -60,6 +60,13 @@ class Dispatcher:
         self._append(delivery)
         return delivery
 
+    def post_each(self, callback: Callable[[Any], object], arguments: Sequence[object]) -> None:
+        """`post` a call for each argument. Costs less than one by one."""
+        deliveries = [Delivery(callback, argument) for argument in arguments]
+        for delivery in deliveries:
+            delivery.fixed = True
+        self._append(*deliveries)
+
     def post_newer(self, older: Delivery | None, callback: Callable[[Any], object], argument: object) -> Delivery:
         """Like `post`, but replace the argument of ``older`` if that call is from this method and still waiting."""
         with self._changed:
@@ -102,11 +109,11 @@ class Dispatcher:
         for delivery in left:
             _let_go(delivery)
 
-    def _append(self, delivery: Delivery) -> None:
+    def _append(self, *deliveries: Delivery) -> None:
         with self._changed:
             if self._closed:
                 return
-            self._posted.append(delivery)
+            self._posted.extend(deliveries)
             if self._thread is not None:
                 self._changed.notify()
                 return

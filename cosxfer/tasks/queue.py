@@ -123,6 +123,22 @@ class TaskQueue:
             self._runner.was_done(record)
         return record
 
+    def pass_over(self, step: Callable[[], None]) -> None:
+        """Call ``step`` under the lock. It counts files that an earlier process has sent, and that get no task."""
+        self.home.check_process()
+        with self._board.lock:
+            self._check_open()
+            step()
+
+    @property
+    def listened(self) -> bool:
+        """Whether somebody is told of the changes in the list."""
+        return bool(self._board.listeners)
+
+    def _check_open(self) -> None:
+        if self._board.closed or self.home.gone:
+            raise CosxferError("the client is closed; make a new one")
+
     def _add(
         self,
         job: Job[R] | None,
@@ -135,8 +151,7 @@ class TaskQueue:
         on_end: Callable[[TaskRecord[R]], None] | None,
     ) -> TaskRecord[R]:
         """Add a task to the list. The caller holds the lock."""
-        if self._board.closed or self.home.gone:
-            raise CosxferError("the client is closed; make a new one")
+        self._check_open()
         number = self._board.table.next_number()
         record = TaskRecord(
             job,

@@ -231,7 +231,7 @@ class Transfers:
             self.queue.dispatcher,
             slice_size=slice_size,
             sizes=[
-                size_of(entry.get("path")) if (result := done.get(index)) is None else result.size
+                size_of(entry.get("path")) if (size := done.get(index)) is None else size
                 for index, entry in enumerate(listed)
             ],
             problems=problems,
@@ -264,9 +264,9 @@ class Transfers:
         common: dict[str, object] = {**options}
         if slice_size is not DEFAULT_SLICE_SIZE:
             common["slice_size"] = slice_size
-        files, problems = [], {}
+        files, problems, begin = [], {}, joined(prefix, "")
         for index, entry in enumerate(find_files(path, include=include, exclude=exclude)):
-            file = {**common, "bucket": bucket, "key": joined(prefix, entry.relative), "path": entry.path}
+            file = {**common, "bucket": bucket, "key": f"{begin}{entry.relative}", "path": entry.path}
             files.append(cast(FileUpload, file))
             if entry.error is not None:
                 problems[index] = entry.error
@@ -295,17 +295,24 @@ class Transfers:
 
     def submit_some(self, batch: BatchRecord) -> bool:
         """Put the next of the files into the queue; returns whether there are more. Takes some milliseconds."""
-        first = len(batch.records)
-        if not first:
+        if not batch.submitted:
             batch.begin()
-        last = min(first + SUBMITTED_AT_ONCE, len(batch.files))
-        for index in range(first, last):
-            batch.records.append(self._submit_one(batch, index))
-        return last < len(batch.files)
+        keep = len(batch.files) if self.queue.listened else self._session.config.max_finished_tasks
+        last = min(batch.submitted + SUBMITTED_AT_ONCE, len(batch.files))
+        while batch.submitted < last:
+            first = batch.submitted
+            if (passed := batch.end_of_done(first, keep=keep)) > first:
+                self.queue.pass_over(partial(batch.pass_over, first, passed))
+            else:
+                batch.records.append(self._submit_one(batch, first))
+                batch.submitted += 1
+        return batch.submitted < len(batch.files)
 
     def _submit_one(self, batch: BatchRecord, index: int) -> TaskRecord[UploadResult]:
         asked = entry = batch.files[index]
-        if (result := batch.unfinished.done.get(index)) is not None:
+        if index in batch.unfinished.done:
+            assert batch.unfinished.result is not None
+            result = batch.unfinished.result(index)
             return self.queue.submit_done(
                 result,
                 address=ObjectAddress(result.bucket, result.key.removeprefix("/"), entry.get("region")),

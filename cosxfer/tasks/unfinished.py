@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import partial
 from urllib.parse import quote
 
-from cosxfer.address import ObjectAddress
+from cosxfer.address import ObjectAddress, shown_key
 from cosxfer.cos.content_types import content_type_of
 from cosxfer.cos.endpoint import PATH_SAFE
 from cosxfer.cos.requests import object_headers
@@ -23,7 +23,7 @@ from cosxfer.engine.upload.recall import normal
 from cosxfer.figures import counted
 from cosxfer.foreign import shown_path
 from cosxfer.journal import Journal
-from cosxfer.journal_rows import FinishedObject, content_fingerprint, fingerprint, headers_fingerprint, target_of
+from cosxfer.journal_rows import content_fingerprint, decode_object, fingerprint, headers_fingerprint, targets_of
 from cosxfer.models import UploadResult
 from cosxfer.ops.session import Session
 from cosxfer.paths import stat_path
@@ -59,43 +59,100 @@ def open_batch(
         )
     if not batch.number:
         return OpenBatch()
-    done = _done(journal, session, files, options, batch.number) if batch.goes_on else {}
-    if done:
+    if not batch.goes_on:
+        return OpenBatch(number=batch.number, end=partial(journal.end_batch, batch.number))
+    done = _Done(journal, session, files, options, batch.number)
+    if done.sizes:
         resume_logger.info(
             "resumed: %s of %s in %s were sent by an unfinished run and have not changed; they are not sent again",
-            f"{len(done):,}",
+            f"{len(done.sizes):,}",
             counted(len(files), "file"),
             shown_path(start),
         )
-    return OpenBatch(number=batch.number, done=done, end=partial(journal.end_batch, batch.number))
+    return OpenBatch(
+        number=batch.number, done=done.sizes, result=done.result, end=partial(journal.end_batch, batch.number)
+    )
 
 
-def _done(
-    journal: Journal, session: Session, files: Sequence[FileUpload], options: UploadOptions, number: int
-) -> dict[int, UploadResult]:
-    """Return the results of the files that the batch has sent, by their index."""
-    config, bucket, location = session.config, files[0]["bucket"], ""
-    region = options.region or config.region or ""
-    keys = [file["key"].removeprefix("/") for file in files]
-    targets = [target_of(config.endpoint, region, bucket, key) for key in keys]
-    known = journal.objects(targets).result()
-    headers = _Headers(options)
-    folder = os.getcwd()  # noqa: PTH109 (text, as the sources take it)
-    done = {}
-    for index, target in enumerate(targets):
-        found = known.get(target)
-        if found is None or found.batch != number:
-            continue
-        path = os.path.join(folder, os.fsdecode(files[index]["path"]))  # noqa: PTH118
-        try:
-            identity = SourceIdentity.of(stat_path(path))
-        except (OSError, ValueError):
-            continue
-        if found.content == content_fingerprint(normal(path), identity, headers.fingerprint(keys[index])):
-            address = ObjectAddress(bucket, keys[index], options.region)
-            location = location or session.endpoint(address).location("")
-            done[index] = _result(address, location, found)
-    return done
+class _Done:
+    """The files of a directory that a batch has sent. There may be a hundred thousand, so each step is a short one."""
+
+    def __init__(
+        self, journal: Journal, session: Session, files: Sequence[FileUpload], options: UploadOptions, number: int
+    ) -> None:
+        self._bucket = files[0]["bucket"]
+        self._keys = [file["key"].removeprefix("/") for file in files]
+        config = session.config
+        region = options.region or config.region or ""
+        self._targets = targets_of(config.endpoint, region, self._bucket, self._keys)
+        self._rows = journal.rows_of_batch(number).result()
+        headers = _Headers(options)
+        folder = os.getcwd()  # noqa: PTH109 (text, as the sources take it)
+        self.sizes: dict[int, int] = {}
+        """The sizes of files that were sent and have not changed, by their index."""
+        for index, target in enumerate(self._targets):
+            row = self._rows.get(target)
+            if row is None:
+                continue
+            path = os.fsdecode(files[index]["path"])
+            path = normal(path if path.startswith("/") else f"{folder}/{path}")
+            try:
+                identity = SourceIdentity.of(stat_path(path))
+            except (OSError, ValueError):
+                continue
+            content = content_fingerprint(path, identity, headers.fingerprint(self._keys[index]))
+            if (
+                row.startswith(content)
+                and (found := decode_object(target, row)) is not None
+                and (found.content, found.batch) == (content, number)
+            ):
+                self.sizes[index] = found.size
+        self._template = self._common()
+        self._location = ""
+        if self.sizes:
+            self._location = session.endpoint(ObjectAddress(self._bucket, self._keys[0], options.region)).location("")
+
+    def result(self, index: int) -> UploadResult:
+        """Return the result of a file of ``sizes``."""
+        key, target = self._keys[index], self._targets[index]
+        found = decode_object(target, self._rows[target])
+        assert found is not None
+        result = object.__new__(UploadResult)
+        # In a quarter of the time of its constructor.
+        vars(result).update(
+            self._template,
+            headers={},
+            key=shown_key(key),
+            etag=found.etag,
+            location=f"{self._location}{quote(key, safe=PATH_SAFE)}",
+            crc64=found.crc64,
+            size=found.size,
+            resumed_bytes=found.size,
+        )
+        return result
+
+    def _common(self) -> dict[str, object]:
+        """Return the fields of a result that are the same for each file."""
+        result = UploadResult(
+            bucket=self._bucket,
+            key="",
+            etag="",
+            location="",
+            version_id=None,
+            crc64=None,
+            verified=True,
+            verified_by="crc64",
+            size=0,
+            parts=0,
+            part_size_bytes=0,
+            upload_id="",
+            http_version="",
+            seconds=0.0,
+            hash_seconds=0.0,
+            send_seconds=0.0,
+            retries=0,
+        )
+        return vars(result)
 
 
 class _Headers:
@@ -114,26 +171,3 @@ class _Headers:
             headers = object_headers(key, self._options.parameters)
             known = self._known[kind] = headers_fingerprint(headers, add_md5=self._options.upload_add_meta_md5)
         return known
-
-
-def _result(address: ObjectAddress, location: str, found: FinishedObject) -> UploadResult:
-    return UploadResult(
-        bucket=address.bucket,
-        key=address.shown_key,
-        etag=found.etag,
-        location=f"{location}{quote(address.key, safe=PATH_SAFE)}",
-        version_id=None,
-        crc64=found.crc64,
-        verified=True,
-        verified_by="crc64",
-        size=found.size,
-        parts=0,
-        part_size_bytes=0,
-        upload_id="",
-        http_version="",
-        seconds=0.0,
-        hash_seconds=0.0,
-        send_seconds=0.0,
-        retries=0,
-        resumed_bytes=found.size,
-    )

@@ -83,6 +83,47 @@ def test_only_what_is_not_done_is_sent(server: RunningServer, tree: Path, caplog
             assert (head.etag, head.crc64, head.size) == (result.etag, result.crc64, result.size)
 
 
+@pytest.mark.parametrize(("keep", "listening"), [(0, False), (5, False), (5, True), (1000, False)])
+@pytest.mark.parametrize("callback", [True, False])
+def test_files_that_were_done_are_in_the_results_the_list_and_the_callbacks(
+    server: RunningServer, tree: Path, monkeypatch: pytest.MonkeyPatch, keep: int, listening: bool, callback: bool
+) -> None:
+    prefix = f"i{keep}{listening}{callback}"
+    with_failures(server, tree, prefix, f"{prefix}/d1/*")
+    events: list[cosxfer.TaskEvent] = []
+    finished: list[cosxfer.UploadResult | None] = []
+    with cosxfer.Client(
+        endpoint=server.endpoint,
+        credentials=server.credentials,
+        journal=tree.parent / "journal",
+        max_finished_tasks=keep,
+    ) as client:
+        if listening:
+            client.on("list-update", events.append)
+        if not keep:
+            monkeypatch.delattr("cosxfer.tasks.queue.TaskQueue.submit_done")  # a task that nobody sees is not made
+        results = client.upload_directory(
+            server.bucket,
+            prefix,
+            tree,
+            on_file_finish=(lambda error, result, _: finished.append(result)) if callback else None,
+        )
+        listed = client.get_task_list()
+    before = [result.result for result in results if result.result is not None and result.result.resumed_bytes]
+    done = sorted(path for path in tree.rglob("*") if path.is_file() and path.parent.name != "d1")
+    assert [result.key for result in before] == [f"{prefix}/{path.relative_to(tree)}" for path in done]
+    assert [result.size for result in before] == [path.stat().st_size for path in done]
+    assert all(type(result) is cosxfer.UploadResult and result.headers == {} and result.verified for result in before)
+    assert before[0].headers is not before[1].headers
+    assert len(results) == FILES + 1
+    assert len(listed) == min(keep, FILES + 1)
+    assert {task.state for task in listed} <= {"success"}
+    if callback:
+        assert [result for result in finished if result is not None and result.resumed_bytes] == before
+        assert len(finished) == FILES + 1
+    assert sum(event.change == "added" for event in events) == (FILES + 1 if listening else 0)
+
+
 def test_after_all_files_are_done_the_next_call_sends_all(server: RunningServer, tree: Path) -> None:
     with_failures(server, tree, "b", "b/d1/*")
     upload(server, tree, "b")

@@ -105,14 +105,14 @@ def test_rows_come_back_as_they_were() -> None:
         for etag in ("", '"other"', '"\udcff"'):
             assert decode_part(UPLOAD, number, encode_part("an id", part(number, etag))) == part(number, etag)
     for etag in (FOUND.etag, f'"{"0f" * 16}-12"', ""):
-        found = replace(FOUND, etag=etag)
+        found = FOUND._replace(etag=etag)
         assert decode_object(b"t", encode_object(b"t", found)) == found
 
 
 def test_an_unusual_etag_of_a_finished_object_is_dropped_not_changed() -> None:
     for etag in ('"odd"', f'"{"0f" * 16}-123456"', f'"{"0F" * 16}"', f'"{"0f" * 16}-65535"'):
-        found = decode_object(b"t", encode_object(b"t", replace(FOUND, etag=etag)))
-        assert found == replace(FOUND, etag="")
+        found = decode_object(b"t", encode_object(b"t", FOUND._replace(etag=etag)))
+        assert found == FOUND._replace(etag="")
 
 
 def test_a_part_of_another_upload_or_number_is_dropped() -> None:
@@ -304,11 +304,11 @@ def test_an_interrupted_batch_goes_on_and_a_finished_one_begins_again(tmp_path: 
     with journal(tmp_path / "j") as opened:
         batch = opened.open_batch(name).result(SECONDS)
         assert not batch.goes_on
-        opened.finished(target, replace(FOUND, batch=batch.number))
-        opened.finished(b"other target", replace(FOUND, batch=0))
+        opened.finished(target, FOUND._replace(batch=batch.number))
+        opened.finished(b"other target", FOUND._replace(batch=0))
     with journal(tmp_path / "j") as opened:
         assert opened.open_batch(name).result(SECONDS) == replace(batch, goes_on=True)
-        assert opened.objects([target, b"unknown"]).result(SECONDS) == {target: replace(FOUND, batch=batch.number)}
+        assert opened.objects([target, b"unknown"]).result(SECONDS) == {target: FOUND._replace(batch=batch.number)}
         opened.end_batch(batch.number)
         third = opened.open_batch(name).result(SECONDS)
         assert third.number > batch.number
