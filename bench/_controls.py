@@ -25,11 +25,14 @@ from cosxfer.engine.multipart.checkpoint import Checkpoint
 from cosxfer.engine.multipart.completion import Completion
 from cosxfer.engine.upload.append import Append
 from cosxfer.engine.upload.opening import Opener
+from cosxfer.engine.upload.recall import FileJournal
 from cosxfer.errors import TransportError
 from cosxfer.limits import MIB
 from cosxfer.ops import multipart_complete, multipart_upload, session
 from cosxfer.ops.session import Session
 from cosxfer.sources import FileSource
+from cosxfer.tasks import transfers
+from cosxfer.tasks.batch import OpenBatch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +122,19 @@ def _nothing_is_resumed() -> Iterator[None]:
         yield
 
 
+def _the_journal_is_not_read() -> Iterator[None]:
+    async def recall(self: FileJournal, *_: Any, **__: Any) -> None:
+        return None
+
+    with mock.patch.object(FileJournal, "recall", recall):
+        yield
+
+
+def _a_directory_begins_anew() -> Iterator[None]:
+    with mock.patch.object(transfers, "open_batch", return_value=OpenBatch()):
+        yield
+
+
 def _nothing_is_aborted() -> Iterator[None]:
     async def abort(*_: Any, **__: Any) -> tuple[bool, str]:
         return True, "nothing is left on the server"
@@ -201,6 +217,24 @@ CONTROLS = (
         caught_by="again",
         scenario=_scenario("slice", 24 * MIB, troubles=(Trouble(kind="event", at=20 * MIB),), events=("pause",)),
         without=_nothing_is_resumed,
+    ),
+    Control(
+        name="new clients: the journal is not read",
+        caught_by="again",
+        scenario=_scenario("slice", 24 * MIB, troubles=(Trouble(kind="event", at=20 * MIB),), events=("new_client",)),
+        without=_the_journal_is_not_read,
+    ),
+    Control(
+        name="new clients: a directory begins anew",
+        caught_by="again",
+        scenario=_scenario(
+            "directory",
+            *(50_000,) * 6,
+            24 * MIB,
+            troubles=(Trouble(kind="event", at=20 * MIB),),
+            events=("new_client",),
+        ),
+        without=_a_directory_begins_anew,
     ),
     Control(
         name="failed uploads: no abort",

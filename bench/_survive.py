@@ -24,6 +24,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 from xml.etree import ElementTree as ET
 
 from _chaos import ProxyThread, Trouble
@@ -34,12 +35,14 @@ from cosxfer._native import hashing
 from cosxfer.cos.sign import authorization
 from cosxfer.credentials import Credentials
 from cosxfer.engine.multipart import part_sender
+from cosxfer.engine.multipart.completion import Completion
 from cosxfer.server import RunningServer, ServerOptions
 
 KEYS = Credentials(secret_id="AKIDsurvival", secret_key="survival")
 LEFT_BEHIND = ("could not be aborted", "kept on the server")
 ENDED = ("success", "error", "canceled")
-HANG_GRACE_SECONDS = 5.0
+FROM_FILES = ("file", "slice", "batch", "directory")
+"""Operations that go on after a restart of the client."""
 
 Content = bytes | None
 """What an object holds; None: there is none."""
@@ -63,7 +66,8 @@ class Outcome:
     unexpected: list[str] = field(default_factory=list)
     """Errors that no fault of the scenario explains."""
     again: int = 0
-    """Parts that were sent although the server had confirmed them."""
+    """Parts, and files of a directory, that were sent although the server had confirmed them, also by a client that
+    has the journal of the one before."""
     reported: int = 0
     """Uploads on the server that a message names."""
     seconds: float = 0.0
@@ -79,24 +83,38 @@ class Confirmed:
 
     def __init__(self) -> None:
         self.again = 0
-        self._parts: set[tuple[str, int]] = set()
+        self._parts: dict[tuple[str, int], str] = {}
+        """Upload and number of each confirmed part; and the key, until the upload is complete."""
+        self._before: set[tuple[str, int]] = set()
+        """Key and number of each part that an earlier client has had confirmed."""
+
+    def client_ends(self) -> None:
+        """Another client goes on, with the same journal. In whatever upload: it must not send these parts again."""
+        self._before.update((key, number) for (_, number), key in self._parts.items() if key)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        real = part_sender.multipart_upload
+        send, complete = part_sender.multipart_upload, Completion.run
 
-        async def watched(*arguments: Any, upload_id: str, part_number: int, **options: Any) -> Any:
-            if (upload_id, part_number) in self._parts:
+        async def watched(session: Any, address: Any, *more: Any, upload_id: str, part_number: int, **rest: Any) -> Any:
+            if (upload_id, part_number) in self._parts or (address.key, part_number) in self._before:
                 self.again += 1
-            result = await real(*arguments, upload_id=upload_id, part_number=part_number, **options)
-            self._parts.add((upload_id, part_number))
+            result = await send(session, address, *more, upload_id=upload_id, part_number=part_number, **rest)
+            self._parts[upload_id, part_number] = address.key
             return result
 
-        part_sender.multipart_upload = watched
-        try:
+        async def completed(self_: Completion, parts: Any) -> Any:
+            result = await complete(self_, parts)
+            # The same call may send the whole object again now.
+            self._before = {(key, number) for key, number in self._before if key != self_._address.key}
+            self._parts.update({part: "" for part in self._parts if part[0] == self_._upload_id})
+            return result
+
+        with (
+            mock.patch.object(part_sender, "multipart_upload", watched),
+            mock.patch.object(Completion, "run", completed),
+        ):
             yield
-        finally:
-            part_sender.multipart_upload = real
 
 
 class Messages(logging.Handler):
@@ -245,6 +263,13 @@ class Run:
         self._pieces: list[list[bytes]] = []
         """The pieces of an append: what each was and is."""
         self._files = ExitStack()
+        self._journal = Path()
+        self._kept = {"abort_on_failure": False} if "new_client" in scenario.events else {}
+        """A client that ends leaves its parts to the next one, as an interrupted command does."""
+        self._finished: dict[str, Any] = {}
+        """Key and result of each file of a directory that has ended."""
+        self._sent_before: set[str] = set()
+        """Keys of a directory that an earlier client has sent, and the next one must not."""
         self._stacks = ""
         """Where the tasks were when the time was over."""
 
@@ -256,7 +281,8 @@ class Run:
         began = time.monotonic()
         with tempfile.TemporaryDirectory(dir=self._world.folder) as folder, self._files:
             server = self._world.server(tls=self._tls)
-            await asyncio.to_thread(self._prepare, Path(folder))
+            self._journal = Path(folder, "journal")
+            await asyncio.to_thread(self._prepare, Path(folder, "source"))
             server.set_faults([self._rule(rule) for rule in self._scenario.rules])
             loop = asyncio.get_running_loop()
             events = iter(self._scenario.events)
@@ -274,7 +300,7 @@ class Run:
                         await self._perform(proxy.port)
                 except TimeoutError:
                     self.outcome.hangs.append(f"not ended in {self._scenario.budget_seconds:g} s\n{self._stacks}")
-                self.outcome.again = self._confirmed.again - again
+                self.outcome.again += self._confirmed.again - again
             self._world.server(tls=self._tls).set_faults([])
             self._count(proxy.happened)
             await asyncio.to_thread(self._judge)
@@ -289,6 +315,7 @@ class Run:
 
     def _prepare(self, folder: Path) -> None:
         scenario = self._scenario
+        folder.mkdir()
         pieces = [self._rng.randbytes(size) for size in scenario.sizes]
         if scenario.operation == "append":
             self._pieces = [[piece] for piece in pieces]
@@ -326,6 +353,7 @@ class Run:
             stall_timeout_seconds=STALL_SECONDS,
             complete_timeout_seconds=STALL_SECONDS,
             endpoint_memory=False,
+            journal=self._journal,
         )
 
     # -- the work ----------------------------------------------------------------------------------------------------
@@ -347,6 +375,7 @@ class Run:
                     await asyncio.wait([work])
                     self._note(work)
                     await client.aclose()
+                    self._client_ends()
                     client = self._client(port)
                     work = asyncio.ensure_future(self._operate(client))
                 elif event == "pause":
@@ -363,6 +392,16 @@ class Run:
                 work.cancel()
             await client.aclose()
         self._note(work)
+
+    def _client_ends(self) -> None:
+        """Note what the next client need not send."""
+        if self._scenario.operation in FROM_FILES:
+            self._confirmed.client_ends()
+        # Once all files are done, the next call sends all again.
+        if len(self._finished) < len(self._new) or not all(self._finished.values()):
+            self._sent_before = {
+                key for key, result in self._finished.items() if result is not None and result.verified_by == "crc64"
+            }
 
     async def _pause(self, client: cosxfer.AsyncClient) -> None:
         running = [info.task_id for info in client.get_task_list() if info.state not in ENDED]
@@ -426,9 +465,9 @@ class Run:
                 bucket, key, await self._body("0"), part_size=scenario.part_bytes
             )
         elif scenario.operation == "file":
-            self._results[key] = await client.upload_file(bucket, key, self._sources["0"])
+            self._results[key] = await client.upload_file(bucket, key, self._sources["0"], **self._kept)
         elif scenario.operation == "slice":
-            self._results[key] = await client.slice_upload_file(bucket, key, self._sources["0"])
+            self._results[key] = await client.slice_upload_file(bucket, key, self._sources["0"], **self._kept)
         elif scenario.operation == "append":
             await self._append(client, bucket, key)
         else:
@@ -451,17 +490,25 @@ class Run:
         if self._scenario.operation == "batch":
             names = [f"{self._prefix}/{name}" for name in self._sources]
             files = [
-                {"bucket": bucket, "key": key, "path": path}
+                {"bucket": bucket, "key": key, "path": path, **self._kept}
                 for key, path in zip(names, self._sources.values(), strict=True)
             ]
             results = await client.upload_files(files)  # type: ignore[arg-type]
         else:
             folder = next(iter(self._sources.values())).parent
-            results = await client.upload_directory(bucket, self._prefix, folder)
+            results = await client.upload_directory(
+                bucket,
+                self._prefix,
+                folder,
+                on_file_finish=lambda _, result, options: self._finished.update({str(options["key"]): result}),
+                **self._kept,
+            )
         for result in results:
             key = str(result.options["key"])
             if result.error is None:
                 self._results[key] = result.result
+                if key in self._sent_before and result.result.resumed_bytes < result.result.size:
+                    self.outcome.again += 1
             else:
                 self._failed[key] = result.error
                 self._messages.texts += _texts(result.error)
