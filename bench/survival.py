@@ -8,6 +8,7 @@ time (`_survive.py`). A scenario is a function of the seed and its number.
     bench/survival.py --seed 7 --scenarios 1000
     bench/survival.py --seed 7 --only 123        (one scenario, with all that it reports)
     bench/survival.py --seed 7 --flips 10000     (flipped bits, see `_flips.py`)
+    bench/survival.py --seed 7 --kills 200       (kill -9 of an upload of 1 GiB, see `_kills.py`)
 """
 
 from __future__ import annotations
@@ -30,8 +31,11 @@ os.environ["COSXFER_STATE_DIR"] = os.devnull  # no client learns from another
 
 import _report
 from _flips import CAMPAIGNS, Flipper, Flips
+from _kills import WINDOW_BYTES, Kills, kill
 from _scenario import OPERATIONS, draw
 from _survive import Confirmed, Outcome, World, run_scenario
+
+from cosxfer.limits import MIB
 
 WORKERS = 4
 FAULTS = ("wrong", "torn", "hangs", "unreported", "unexpected")
@@ -44,6 +48,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=WORKERS, metavar="N", help="scenarios at a time")
     parser.add_argument("--only", type=int, metavar="NUMBER", help="run this one scenario and print all that is known")
     parser.add_argument("--flips", type=int, metavar="N", help="flip N bits instead")
+    parser.add_argument("--kills", type=int, metavar="N", help="kill N uploads instead")
+    parser.add_argument("--mib", type=int, default=1024, metavar="N", help="size of the upload that is killed")
     parser.add_argument("--worker", action="store_true", help=_report.argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -51,6 +57,9 @@ def main() -> None:
         return
     if options.flips is not None:
         publish_flips(flip(options.seed, options.flips), seed=options.seed, as_json=options.json)
+        return
+    if options.kills is not None:
+        publish_kills(kill(options.kills, size=options.mib * MIB, seed=options.seed), options.seed, options.json)
         return
     numbers = range(20 if options.quick else options.scenarios) if options.only is None else [options.only]
     if options.only is not None:
@@ -227,6 +236,30 @@ def publish_flips(campaigns: list[Flips], *, seed: int, as_json: bool) -> None:
         lines += flips.missed
     _report.publish(figures, as_json=as_json, note="\n".join(lines), seed=str(seed))
     if any(flips.missed for flips in campaigns):
+        sys.exit(1)
+
+
+# -- kills -----------------------------------------------------------------------------------------------------------
+
+
+def publish_kills(kills: Kills, seed: int, as_json: bool) -> None:
+    """Print what was sent again. Ends with status 1 if that is more than was in flight, or an object is wrong."""
+    shares = sorted(again / kills.size for again in kills.again)
+
+    def share(name: str, value: float, must: float | None = None) -> _report.Figure:
+        return _report.Figure(name=name, value=value, unit="", must=must, better="lower")
+
+    figures = [
+        _report.Figure(name="uploads killed", value=len(shares), unit=""),
+        _report.Figure(name="objects sent", value=kills.objects, unit=""),
+        _report.Figure(name="bytes in flight / size", value=WINDOW_BYTES / kills.size, unit=""),
+        share("bytes sent again / size, the worst kill", shares[-1], WINDOW_BYTES / kills.size + 0.01),
+        share("bytes sent again / size, the median kill", shares[len(shares) // 2]),
+        share("objects that are not the file", kills.differ, 0),
+        share("uploads with parts that nobody continued", kills.left, 0),
+    ]
+    _report.publish(figures, as_json=as_json, seed=str(seed))
+    if not all(figure.reached(figure.must) for figure in figures):
         sys.exit(1)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,9 +15,12 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
 
 from _controls import CONTROLS, Control, taken_away
 from _flips import CAMPAIGNS, CONTENT, Campaign, Flipper
+from _kills import WINDOW_BYTES, Killer, kill
 from _scenario import OPERATIONS, Scenario, draw
 from _survive import Outcome, World, play
 from survival import run_all
+
+from cosxfer.limits import MIB
 
 SEED = 14
 MOST_PLAYS = 10
@@ -91,6 +96,31 @@ def test_the_judge_sees_an_object_that_is_damaged_on_the_server(world: World, mo
     assert play(scenario, world).clean
     monkeypatch.setattr("_survive.Direct.content", lambda self, key: b"other")
     assert play(replace(scenario, number=1), world).wrong
+
+
+# -- kills -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_killed_upload_sends_again_only_what_was_in_flight() -> None:
+    kills = kill(3, size=96 * MIB, seed=SEED)
+    assert len(kills.again) >= 3
+    assert max(kills.again) <= WINDOW_BYTES
+    assert (kills.differ, kills.left) == (0, 0)
+
+
+def test_an_upload_that_begins_anew_after_a_kill_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = Killer._start
+
+    def without_journal(killer: Killer) -> subprocess.Popen[str]:
+        for path in killer._path.parent.glob("journal*"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        return start(killer)
+
+    monkeypatch.setattr(Killer, "_start", without_journal)
+    seed = SEED
+    while not (kills := kill(4, size=96 * MIB, seed=seed)).left:  # a kill may come before the first part
+        seed += 1
+    assert kills.differ == 0
 
 
 # -- flipped bits ----------------------------------------------------------------------------------------------------
