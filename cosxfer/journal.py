@@ -389,6 +389,9 @@ class Journal:
         return database
 
     def _write(self, database: Database, changes: Any, objects: Any, calls: Any) -> list[Any]:
+        database.check_place()
+        assert self._owner is not None
+        self._owner.check_place()
         with database.transaction():
             for change, arguments in changes:
                 change(database, *arguments)

@@ -71,9 +71,25 @@ class ForeignFileError(Exception):
 class Database:
     """An open journal. Each method is one statement; `transaction` groups them."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, identity: tuple[int, int]) -> None:
+        """``identity`` is device and inode of the file at ``path``."""
         self._connection = connection
         self._execute = connection.execute
+        self._path = path
+        self._identity = identity
+        self._log = path.with_name(f"{path.name}-wal")
+        self._log_identity: tuple[int, int] | None = None
+
+    def check_place(self) -> None:
+        """Raise `ForeignFileError` if the file is not at its path any more: nobody would find what is written to it."""
+        if _identity(self._path) == self._identity:
+            self._log_identity = _identity(self._log)
+        else:
+            if self._log_identity is not None and _identity(self._log) == self._log_identity:
+                # SQLite would apply the log of this file to the other one.
+                with suppress(OSError):
+                    self._log.unlink()
+            raise ForeignFileError("it was removed or replaced by another file while it was used")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -210,9 +226,12 @@ def open_database(path: Path, *, may_replace: bool, now: Callable[[], float] = t
     `ForeignFileError` for a file of something else or of another version, or one of `ERRORS`.
     """
     make_state_folder(path.parent)
+    before = _identity(path)
     try:
         return _opened(path)
     except (sqlite3.Error, ForeignFileError) as error:
+        if before is not None and _identity(path) != before:
+            return _opened(path)  # another process has set the damaged file aside
         damaged = may_replace if isinstance(error, ForeignFileError) else is_damage(error)
         if not damaged or not set_aside(path, error, may_replace=may_replace, now=now()):
             raise
@@ -258,6 +277,7 @@ def _opened(path: Path) -> Database:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         begin = os.read(descriptor, len(_MAGIC))
+        status = os.fstat(descriptor)
     finally:
         os.close(descriptor)
     if begin not in (b"", _MAGIC):  # SQLite would overwrite a file of a few bytes
@@ -277,7 +297,7 @@ def _opened(path: Path) -> Database:
         execute("PRAGMA synchronous = NORMAL")
         execute("PRAGMA cell_size_check = ON")
         execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        database = Database(connection)
+        database = Database(connection, path, (status.st_dev, status.st_ino))
         if not schema:
             with database.transaction():
                 schema = _schema_of(connection)  # another process may have been faster
@@ -295,6 +315,15 @@ def _opened(path: Path) -> Database:
             connection.close()
         raise
     return database
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return device and inode of the file at ``path``; None if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _schema_of(connection: sqlite3.Connection) -> dict[str, str]:

@@ -6,6 +6,7 @@ reboot, from another container, and if another process has its number. Two clien
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from contextlib import suppress
@@ -41,6 +42,11 @@ class Owner:
             return (self._folder / self.name).stat().st_ino == os.fstat(self._descriptor).st_ino
         except FileNotFoundError:
             return False
+
+    def check_place(self) -> None:
+        """Raise OSError if the file was removed: other processes then take this client for dead."""
+        if not os.fstat(self._descriptor).st_nlink:
+            raise FileNotFoundError(errno.ENOENT, f"{self.name} in {self._folder.name} was removed while it was used")
 
     def is_alive(self, name: str) -> bool:
         """Whether the owner ``name`` still runs. The file of a dead one is removed."""

@@ -52,7 +52,7 @@ def open_batch(
     batch = journal.open_batch(name).result()
     if batch.busy:
         logger.warning(
-            "another process uploads %s to %s/%s already; this one sends all files too",
+            "another process or client uploads %s to %s/%s already; this one sends all files too",
             shown_path(start),
             files[0]["bucket"],
             prefix,

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +18,7 @@ import pytest
 import cosxfer
 from cosxfer.engine.upload.recall import finished_content, finished_target
 from cosxfer.journal import journal_of
+from cosxfer.journal_database import Database
 from cosxfer.journal_rows import FinishedObject, fingerprint
 from cosxfer.limits import MIB
 from cosxfer.server import RunningServer
@@ -210,6 +217,137 @@ def test_a_cancelled_call_goes_on(server: RunningServer, tree: Path) -> None:
     server.requests(clear=True)
     upload(server, tree, "g")
     assert sent(server).keys() == {f"g/d2/f{number}" for number in range(2, FILES, 3)}
+
+
+def objects_are_the_files(server: RunningServer, tree: Path, prefix: str) -> None:
+    with cosxfer.Client(endpoint=server.endpoint, credentials=server.credentials) as client:
+        for path in tree.rglob("*"):
+            if path.is_file():
+                body = client.get_object(server.bucket, f"{prefix}/{path.relative_to(tree)}").body
+                assert body == path.read_bytes()
+
+
+def test_a_disk_that_fills_during_a_batch_loses_nothing_but_memory(
+    server: RunningServer, tree: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = []
+    add_objects = Database.add_objects
+
+    def add_some(self: Database, found: list[tuple[bytes, FinishedObject]]) -> None:
+        if known:
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+        known.extend(target for target, _ in found)
+        add_objects(self, found)
+
+    server.set_faults([{"operation": "put_object", "do": "delay", "seconds": 0.05}])
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "add_objects", add_some)
+        results = upload(server, tree, "j")
+    server.set_faults([])
+    assert all(result.error is None for result in results)
+    assert caplog.text.count("the disk may be full") == 1
+    assert 0 < len(known) <= FILES
+    objects_are_the_files(server, tree, "j")
+    server.requests(clear=True)
+    # The journal does not know that all were sent, so the batch goes on with those that it knows.
+    results = upload(server, tree, "j")
+    assert sum(bool(result.result and result.result.resumed_bytes) for result in results) == len(known)
+    assert len(sent(server)) == FILES + 1 - len(known)
+    server.requests(clear=True)
+    upload(server, tree, "j")
+    assert len(sent(server)) == FILES + 1
+
+
+def test_a_journal_that_vanishes_during_a_batch_is_a_warning(
+    server: RunningServer, tree: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tree.parent / "state"
+    with cosxfer.Client(
+        endpoint=server.endpoint, credentials=server.credentials, journal=folder / "journal", file_parallel_limit=2
+    ) as client:
+        results = client.upload_directory(
+            server.bucket, "k", tree, on_file_finish=lambda *_: shutil.rmtree(folder, ignore_errors=True)
+        )
+    assert all(result.result is not None and result.result.verified for result in results)
+    assert caplog.text.count("cannot be used") == 1
+    assert not folder.exists()
+    objects_are_the_files(server, tree, "k")
+
+
+def test_two_clients_that_send_the_same_tree_with_one_journal_do_not_disturb_each_other(
+    server: RunningServer, tree: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.set_faults([{"operation": "put_object", "do": "delay", "seconds": 0.02}])
+    with ThreadPoolExecutor(3) as pool:
+        calls = [pool.submit(upload, server, tree, "l") for _ in range(3)]
+    server.set_faults([])
+    for call in calls:
+        assert all(result.result is not None and result.result.verified for result in call.result())
+    assert "another process or client uploads" in caplog.text
+    assert "cannot be used" not in caplog.text
+    objects_are_the_files(server, tree, "l")
+    server.requests(clear=True)
+    upload(server, tree, "l")
+    assert len(sent(server)) == FILES + 1
+
+
+def test_two_calls_of_one_client_send_the_same_tree(server: RunningServer, tree: Path) -> None:
+    with cosxfer.Client(
+        endpoint=server.endpoint, credentials=server.credentials, journal=tree.parent / "journal"
+    ) as client:
+        with ThreadPoolExecutor(2) as pool:
+            calls = [pool.submit(client.upload_directory, server.bucket, "m", tree) for _ in range(2)]
+        for call in calls:
+            assert all(result.result is not None and result.result.verified for result in call.result())
+        server.requests(clear=True)
+        client.upload_directory(server.bucket, "m", tree)
+    assert len(sent(server)) == FILES + 1
+    objects_are_the_files(server, tree, "m")
+
+
+SENDER = """
+import sys, cosxfer
+endpoint, secret_id, secret_key, bucket, tree, journal = sys.argv[1:]
+with cosxfer.Client(endpoint=endpoint, secret_id=secret_id, secret_key=secret_key, journal=journal) as client:
+    client.upload_directory(bucket, "n", tree)
+"""
+
+
+def test_a_second_process_sends_the_same_tree_and_the_first_goes_on_after_its_kill(
+    server: RunningServer, tree: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stalled = {"operation": "put_object", "key": "n/d2/*", "do": "stall"}
+    server.set_faults([stalled])
+    keys, journal = server.credentials, tree.parent / "journal"
+    process = subprocess.Popen(
+        [sys.executable, "-c", SENDER, server.endpoint, keys.secret_id, keys.secret_key, server.bucket, tree, journal]
+    )
+    try:
+        finished = Counter[str]()
+        while len(finished) < 2 * FILES // 3 + 1:
+            assert process.poll() is None
+            time.sleep(0.05)
+            finished = Counter(
+                request["key"]
+                for request in server.requests()
+                if request["status"] == 200 and request["operation"] in ("put_object", "multipart_complete")
+            )
+        server.set_faults([])
+        results = upload(server, tree, "n")
+        assert "another process or client uploads" in caplog.text
+        assert all(result.result is not None and not result.result.resumed_bytes for result in results)
+    finally:
+        process.kill()
+        process.wait()
+    server.requests(clear=True)
+    results = upload(server, tree, "n")
+    assert all(result.result is not None and result.result.verified for result in results)
+    objects_are_the_files(server, tree, "n")
+    server.requests(clear=True)
+    upload(server, tree, "n")
+    assert len(sent(server)) == FILES + 1
 
 
 def test_many_files_of_which_nearly_all_are_done_cost_no_requests(server: RunningServer, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cosxfer import journal_database
 from cosxfer.config import ClientConfig
 from cosxfer.journal import BATCH_SECONDS, FILE_NAME, Claim, Entry, Journal, journal_of
 from cosxfer.journal_owners import Owner
@@ -536,6 +537,59 @@ def test_a_thread_that_cannot_be_started_is_a_warning(
     with journal(tmp_path / "j") as opened:
         assert use(opened) == Claim()
     assert "cannot be used" in caplog.text
+
+
+@pytest.mark.parametrize("how", ["replaced", "removed", "folder removed", "owners removed"])
+def test_a_journal_that_is_not_at_its_place_any_more_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    folder = tmp_path / "state"
+    path = folder / "j"
+    filled(tmp_path / "other")
+    content = (tmp_path / "other").read_bytes()
+    with journal(path) as opened:
+        wait(opened)
+        if how == "replaced":
+            (tmp_path / "other").replace(path)
+        elif how == "removed":
+            path.unlink()
+        elif how == "folder removed":
+            shutil.rmtree(folder)
+        else:
+            shutil.rmtree(folder / "j.owners")
+        entry = opened.begin(UPLOAD)
+        entry.add(part(2))
+        assert claim(opened) == Claim()
+        opened.finished(b"t" * 12, FOUND)
+        wait(opened)
+    assert caplog.text.count("cannot be used") == 1
+    assert "was removed" in caplog.text
+    assert folder.exists() == (how != "folder removed")
+    if how == "replaced":
+        assert path.read_bytes() == content
+        with journal(path) as opened:
+            assert [each.number for each in claim(opened).parts] == [1, 2, 6]
+
+
+def test_a_journal_that_another_process_has_repaired_is_not_set_aside_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(tmp_path / "good")
+    (tmp_path / "j").write_bytes(b"not a database" * 1000)
+    opened_database = journal_database._opened
+
+    def repaired(path: Path) -> journal_database.Database:
+        monkeypatch.setattr(journal_database, "_opened", opened_database)
+        try:
+            return opened_database(path)
+        finally:
+            path.rename(tmp_path / "aside")
+            (tmp_path / "good").rename(path)
+
+    monkeypatch.setattr(journal_database, "_opened", repaired)
+    with journal(tmp_path / "j") as opened:
+        assert [each.number for each in claim(opened).parts] == [1, 2, 6]
+    assert not list(tmp_path.glob("j.damaged-*"))
 
 
 # -- where it is ------------------------------------------------------------------------------------------------------
