@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import struct
 from collections.abc import Iterable, Mapping
@@ -110,8 +111,11 @@ class FinishedObject(NamedTuple):
     """Empty if it is neither an MD5 nor that of a multipart upload."""
 
 
+FINGERPRINT_BYTES = 16
+
+
 def fingerprint(*texts: str) -> bytes:
-    """Return 16 bytes that name these texts."""
+    """Return `FINGERPRINT_BYTES` bytes that name these texts."""
     # `ascii` of a tuple is unambiguous, the same in each version of Python, and takes a fifth of the time of JSON.
     return xxhash.xxh3_128_digest(ascii(texts).encode())
 
@@ -215,6 +219,8 @@ def decode_upload(row: object) -> JournaledUpload | None:
     legal = (
         all(isinstance(text, str) for text in (*texts.values(), *upload.parameters, *upload.parameters.values()))
         and upload.upload_id
+        and len(upload.headers) == FINGERPRINT_BYTES
+        and math.isfinite(upload.created)
         and all(isinstance(value, int) and abs(value) <= 2**64 for value in upload.source)
         and upload.source.size == upload.plan.size
         and all(isinstance(flag, bool) for flag in (upload.completing, upload.complete, upload.add_md5))
@@ -301,7 +307,7 @@ def decode_batch(name: bytes, row: object) -> float | None:
     if data is None or len(data) != 8:
         return None
     touched: float = struct.unpack("<d", data)[0]
-    return touched
+    return touched if math.isfinite(touched) else None
 
 
 # -- guards -----------------------------------------------------------------------------------------------------------
