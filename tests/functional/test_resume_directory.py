@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import shutil
@@ -12,6 +13,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -129,6 +131,39 @@ def test_files_that_were_done_are_in_the_results_the_list_and_the_callbacks(
         assert [result for result in finished if result is not None and result.resumed_bytes] == before
         assert len(finished) == FILES + 1
     assert sum(event.change == "added" for event in events) == (FILES + 1 if listening else 0)
+
+
+@pytest.mark.parametrize("keep", [0, 3, 1000])
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_call_whose_files_are_all_done_ends_without_a_request(
+    server: RunningServer, tree: Path, keep: int, asynchronous: bool
+) -> None:
+    prefix = f"o{keep}{asynchronous}"
+    with_failures(server, tree, prefix, f"{prefix}/d1/*")
+    shutil.rmtree(tree / "d1")
+    progress: list[cosxfer.Progress] = []
+    settings: dict[str, Any] = {
+        "endpoint": server.endpoint,
+        "credentials": server.credentials,
+        "journal": tree.parent / "journal",
+        "max_finished_tasks": keep,
+    }
+
+    async def call() -> list[cosxfer.FileResult]:
+        async with cosxfer.AsyncClient(**settings) as client:
+            return await client.upload_directory(server.bucket, prefix, tree, on_progress=progress.append)
+
+    if asynchronous:
+        results = asyncio.run(call())
+    else:
+        with cosxfer.Client(**settings) as client:
+            results = client.upload_directory(server.bucket, prefix, tree, on_progress=progress.append)
+    assert len(results) == FILES + 1 - FILES // 3
+    assert all(result.result is not None and result.result.resumed_bytes == result.result.size for result in results)
+    assert (progress[-1].loaded, progress[-1].percent) == (progress[-1].total, 1.0)
+    assert not sent(server)
+    upload(server, tree, prefix)
+    assert len(sent(server)) == len(results)
 
 
 def test_after_all_files_are_done_the_next_call_sends_all(server: RunningServer, tree: Path) -> None:
