@@ -13,6 +13,7 @@ import math
 import re
 import struct
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import xxhash
@@ -126,10 +127,16 @@ def headers_fingerprint(headers: Mapping[str, str], *, add_md5: bool) -> bytes:
     The customer's key counts by its MD5 alone. Headers of single requests (Expect, traffic limit) do not count.
     ``add_md5`` says that the MD5 of the file is added to the metadata.
     """
+    items = tuple(headers.items())
+    # Thousands of files have the same headers. A key is not kept in memory for longer than the call.
+    return (_of_headers.__wrapped__ if SSE_CUSTOMER_KEY in headers else _of_headers)(items, add_md5)
+
+
+@lru_cache(maxsize=256)
+def _of_headers(items: tuple[tuple[str, str], ...], add_md5: bool) -> bytes:
     texts = ["md5" if add_md5 else ""]
-    for name in sorted(headers):
+    for name, value in sorted(items):
         if name not in OF_REQUESTS:
-            value = headers[name]
             if name == SSE_CUSTOMER_KEY:
                 value = hashlib.md5(value.encode(), usedforsecurity=False).hexdigest()
             texts += (name, value)
