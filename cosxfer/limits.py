@@ -18,8 +18,12 @@ MAX_KEY_BYTES = 850
 """Length of an object key, UTF-8 encoded."""
 MAX_METADATA_BYTES = 2 * KIB
 """All ``x-cos-meta-*`` headers of an object together, names and values."""
+MAX_TAGS = 10
+"""Tags of an object."""
 MAX_LIST_ENTRIES = 1000
-"""Entries of one page of any listing."""
+"""Entries of one page of any listing but that of buckets; also keys of one DELETE Multiple Objects."""
+MAX_LIST_BUCKETS = 2000
+"""Entries of one page of buckets."""
 
 MIN_TRAFFIC_LIMIT_BITS = 819_200
 MAX_TRAFFIC_LIMIT_BITS = 838_860_800

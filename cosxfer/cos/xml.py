@@ -134,7 +134,7 @@ def int_of(element: ET.Element, name: str, default: int | None = None) -> int:
 
 
 def build(root: str, content: Tree) -> bytes:
-    """Return the document ``<root>content</root>`` with its declaration.
+    """Return the document ``<root>content</root>`` with its declaration. A name may have attributes, already escaped.
 
     Raises `XmlError` for text that XML cannot hold (control characters).
     """
@@ -155,4 +155,4 @@ def _render(name: str, content: Tree) -> Iterator[str]:
     else:
         for child_name, child in content:
             yield from _render(child_name, child)
-    yield f"</{name}>"
+    yield f"</{name.partition(' ')[0]}>"

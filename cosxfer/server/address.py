@@ -21,12 +21,22 @@ class Address:
     """Empty: the bucket itself."""
 
 
-def locate(*, host: str, path: str, buckets: Collection[str]) -> Address:
+_OF_BUCKETS = frozenset({"delimiter", "encoding-type", "prefix", "uploads", "versions"})
+"""Parameters of listings of a bucket. The official SDKs and cosxfer always send one of them, if only an empty one."""
+
+
+def may_list_buckets(method: str, query: Collection[str]) -> bool:
+    """Return whether a request for ``/`` may be about the service: it has no parameter of a bucket's listing."""
+    return method == "GET" and not _OF_BUCKETS.intersection(query)
+
+
+def locate(*, host: str, path: str, buckets: Collection[str], service: bool = False) -> Address:
     """Find bucket and key of a decoded ``path``, which starts with ``/``.
 
     A host ``bucket.cos.region.anything`` or ``bucket.localhost`` names the bucket. For any other host, the first
     segment of the path names the bucket if it is one of ``buckets`` or looks like a bucket name with a 10-digit APPID
-    (so that a mistyped bucket is an error and not a key). Otherwise the path is a key in the only bucket.
+    (so that a mistyped bucket is an error and not a key). Otherwise the path is a key in the only bucket. ``service``
+    says that ``/`` alone is the service even if there is only one bucket.
     """
     name = host_name(host)
     in_host = _COS_HOST.fullmatch(name) or _LOCAL_HOST.fullmatch(name)
@@ -35,7 +45,7 @@ def locate(*, host: str, path: str, buckets: Collection[str]) -> Address:
     first, slash, rest = path[1:].partition("/")
     if first in buckets or (first and (len(buckets) != 1 or _LOOKS_LIKE_BUCKET.fullmatch(first))):
         return Address(first, rest)
-    if not first and not slash and (len(buckets) != 1 or _SERVICE_HOST.fullmatch(name)):
+    if not first and not slash and (service or len(buckets) != 1 or _SERVICE_HOST.fullmatch(name)):
         return Address(None, "")
     (only,) = buckets if len(buckets) == 1 else ("",)
     return Address(only, path[1:])

@@ -23,7 +23,7 @@ from cosxfer.credentials import Credentials
 from cosxfer.limits import GIB
 from cosxfer.records import dataclass
 from cosxfer.server import checks, cors
-from cosxfer.server.address import Address, locate
+from cosxfer.server.address import Address, locate, may_list_buckets
 from cosxfer.server.authentication import authenticate
 from cosxfer.server.body import Body, Receive
 from cosxfer.server.call import Call, http_date
@@ -184,7 +184,12 @@ class Application:
         asked = None if self._allow_anonymous else cors.preflight(request.method, request.headers)
         if asked is not None:
             return asked
-        address = locate(host=request.host, path=request.path, buckets=self._store.bucket_names)
+        address = locate(
+            host=request.host,
+            path=request.path,
+            buckets=self._store.bucket_names,
+            service=may_list_buckets(request.method, request.query),
+        )
         logged.bucket, logged.key = address.bucket or "", address.key
         operation = route(
             method=request.method,

@@ -7,21 +7,21 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import formatdate
+from hashlib import md5
 from urllib.parse import quote
+from xml.etree.ElementTree import Element
 
 from cosxfer.cos import xml
 from cosxfer.cos.endpoint import PATH_SAFE
 from cosxfer.credentials import Credentials
+from cosxfer.limits import MIB
 from cosxfer.records import dataclass
-from cosxfer.server import checks, encryption
+from cosxfer.server import access, checks, encryption, tags
 from cosxfer.server.body import Body
 from cosxfer.server.http import CosError, Request
 from cosxfer.server.store import BlobWriter, Store, StoredUpload
 
 CRC64_HEADER = "x-cos-hash-crc64ecma"
-
-OWNER: xml.Tree = [("ID", "qcs::cam::uin/100000000001:uin/100000000001"), ("DisplayName", "100000000001")]
-"""The one account of this server."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,13 +48,47 @@ class Call:
             raise CosError("NoSuchUpload", "The specified multipart upload does not exist.")
         return found
 
+    def check_overwrite(self, headers: Mapping[str, str], *, key: str | None = None) -> None:
+        """Refuse to replace an object if the request forbids it. Raises FileAlreadyExists.
+
+        As in COS, the header has no effect in a bucket that ever had versioning.
+        """
+        value = headers.get("x-cos-forbid-overwrite", "false").lower()
+        if value not in ("true", "false"):
+            raise CosError("InvalidArgument", "x-cos-forbid-overwrite can be true or false.")
+        if value != "true" or self.store.versioning(self.bucket):
+            return
+        if self.store.object(self.bucket, self.key if key is None else key) is not None:
+            raise CosError("FileAlreadyExists", "The object already exists.")
+
+    async def document(self, root: str, *, limit: int = MIB) -> Element:
+        """Return the XML document that the request carries. Raises BadDigest and MalformedXML."""
+        found = await self.optional_document(root, limit=limit)
+        if found is None:
+            raise CosError("MissingRequestBodyError", "The request has no body.")
+        return found
+
+    async def optional_document(self, root: str, *, limit: int = MIB) -> Element | None:
+        """Return the XML document that the request carries; None if it has no body."""
+        expected = checks.content_md5(self.request.headers)
+        content = await self.body.read_all(limit=limit)
+        if expected is not None and md5(content, usedforsecurity=False).digest() != expected:
+            raise CosError("BadDigest", "The Content-MD5 you specified did not match what we received.")
+        if not content:
+            return None
+        try:
+            return xml.parse(content, root=root)
+        except xml.XmlError as error:
+            raise CosError("MalformedXML", str(error)) from error
+
     def location(self) -> str:
         """Return host and path of the object, in COS's form."""
         return f"{self.request.host}{quote(self.request.path, safe=PATH_SAFE)}"
 
     def object_headers(self, given: Mapping[str, str]) -> dict[str, str]:
         """Return the headers (or form fields) to store with an object, including those of its encryption."""
-        return checks.stored_headers(given) | encryption.wanted(given, scheme=self.request.scheme)
+        described = checks.stored_headers(given) | encryption.wanted(given, scheme=self.request.scheme)
+        return described | access.given(given) | tags.given(given)
 
     @contextmanager
     def new_blob(self, label: str) -> Iterator[BlobWriter]:

@@ -37,7 +37,9 @@ _LONGEST_NUMBER = 18
 """Digits. Enough for any size, and few enough for the 64 bits of the database."""
 _NUMBERS = {
     "append_object": ("position",),
+    "get_service": ("max-keys",),
     "list_objects": ("max-keys",),
+    "list_object_versions": ("max-keys",),
     "multipart_list": ("max-uploads",),
     "multipart_list_part": ("max-parts", "part-number-marker"),
 }
@@ -55,6 +57,13 @@ def check_key(key: str) -> None:
         raise CosError("KeyTooLong", f"The key is {size} bytes long; {MAX_KEY_BYTES} are allowed.")
     if FORBIDDEN_IN_KEY.intersection(key):
         raise CosError("InvalidObjectName", "The key holds one of the control characters 24 to 27.")
+
+
+def refuse_conditions(headers: Mapping[str, str]) -> None:
+    """Refuse a condition on a request that writes. No page of COS has one there, and to ignore it could lose data."""
+    for name in ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since"):
+        if name in headers:
+            raise CosError("NotImplemented", f"A request that writes or deletes cannot have {name}.")
 
 
 def content_md5(headers: Mapping[str, str]) -> bytes | None:
@@ -99,7 +108,7 @@ def part_length(request: Request) -> int | None:
 
 def part_number(query: Mapping[str, str]) -> int:
     """Return ``partNumber``, 1 to 10,000."""
-    number = _number(query, "partNumber")
+    number = whole_number(query, "partNumber")
     if not MIN_PART_NUMBER <= number <= MAX_PART_NUMBER:
         raise CosError("InvalidArgument", f"partNumber must be from {MIN_PART_NUMBER} to {MAX_PART_NUMBER}.")
     return number
@@ -108,21 +117,21 @@ def part_number(query: Mapping[str, str]) -> int:
 def check_numbers(operation: str, query: Mapping[str, str]) -> None:
     """Refuse malformed numbers before any other check."""
     for name in _NUMBERS.get(operation, ()):
-        _number(query, name, default=0)
+        whole_number(query, name, default=0)
 
 
 def append_position(query: Mapping[str, str]) -> int:
     """Return ``position`` of an append, in bytes."""
-    return _number(query, "position")
+    return whole_number(query, "position")
 
 
 def page_size(query: Mapping[str, str], name: str) -> int:
     """Return ``max-keys`` or a similar parameter: 0 to 1,000; larger values count as 1,000."""
-    return min(_number(query, name, default=MAX_LIST_ENTRIES), MAX_LIST_ENTRIES)
+    return min(whole_number(query, name, default=MAX_LIST_ENTRIES), MAX_LIST_ENTRIES)
 
 
 def part_number_marker(query: Mapping[str, str]) -> int:
-    return _number(query, "part-number-marker", default=0)
+    return whole_number(query, "part-number-marker", default=0)
 
 
 def encoding_type(query: Mapping[str, str]) -> str:
@@ -133,7 +142,7 @@ def encoding_type(query: Mapping[str, str]) -> str:
     return value
 
 
-def _number(query: Mapping[str, str], name: str, default: int | None = None) -> int:
+def whole_number(query: Mapping[str, str], name: str, default: int | None = None) -> int:
     value = query.get(name, "")
     if not value and default is not None:
         return default

@@ -90,6 +90,12 @@ def etag_of(digest: bytes, kept: Mapping[str, str]) -> str:
     return digest.hex()
 
 
+def copied_etag(etag: str, kept: Mapping[str, str]) -> str:
+    """Return the ETag of a copy. That of a source is kept unless the copy has an opaque one."""
+    is_opaque = kept.get(ALGORITHM) == SSE_KMS or CUSTOMER_ALGORITHM in kept
+    return secrets.token_hex(16) if is_opaque else etag
+
+
 def _customer_key(headers: Mapping[str, str], *, scheme: str) -> dict[str, str]:
     """Return algorithm and MD5 of the customer's key; empty without one."""
     if not any(name in headers for name in _CUSTOMER):

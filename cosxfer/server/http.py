@@ -13,9 +13,6 @@ from cosxfer.records import dataclass
 
 XML_TYPE = "application/xml"
 
-_OTHER_STATUS = {"BucketAlreadyExists": 409, "BucketNotEmpty": 409}
-"""Codes that only a server needs, so the client's table does not have them."""
-
 
 class CosError(Exception):
     """An error response: a COS code with its usual status, or with ``status``."""
@@ -27,7 +24,7 @@ class CosError(Exception):
         self.code = code
         self.message = message
         usual = CODES.get(code)
-        self.status = status or (usual.status if usual else _OTHER_STATUS.get(code, 400))
+        self.status = status or (usual.status if usual else 400)
         self.headers = dict(headers or {})
 
 

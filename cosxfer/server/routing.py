@@ -19,8 +19,20 @@ OPERATIONS = (
     "multipart_complete",
     "multipart_abort",
     "multipart_list",
+    "copy_object",
+    "upload_part_copy",
+    "restore_object",
+    "get_object_acl",
+    "put_object_acl",
+    "get_object_tagging",
+    "put_object_tagging",
+    "delete_object_tagging",
     "list_objects",
+    "list_object_versions",
     "delete_objects",
+    "get_bucket_versioning",
+    "put_bucket_versioning",
+    "get_bucket_location",
     "head_bucket",
     "put_bucket",
     "delete_bucket",
@@ -38,10 +50,28 @@ _SUBRESOURCES = frozenset(
 
 _PARAMETERS = _SUBRESOURCES | {
     "append", "delete", "delimiter", "encoding-type", "key-marker", "marker", "max-keys", "max-parts", "max-uploads",
+    "version-id-marker",
     "part-number-marker", "partNumber", "position", "prefix", "response-cache-control", "response-content-disposition",
     "response-content-encoding", "response-content-language", "response-content-type", "response-expires",
-    "upload-id-marker", "uploadId", "uploads", "versionId", "x-cos-security-token",
+    "upload-id-marker", "uploadId", "uploads", "x-cos-security-token",
 }  # fmt: skip
+# Not versionId: clients spell it VersionId too (the tagging page, the SDK for Go).
+_OF_OBJECTS = {
+    ("acl", "GET"): "get_object_acl",
+    ("acl", "PUT"): "put_object_acl",
+    ("restore", "POST"): "restore_object",
+    ("tagging", "DELETE"): "delete_object_tagging",
+    ("tagging", "GET"): "get_object_tagging",
+    ("tagging", "PUT"): "put_object_tagging",
+}
+_OF_BUCKETS = {
+    ("location", "GET"): "get_bucket_location",
+    ("versioning", "GET"): "get_bucket_versioning",
+    ("versioning", "PUT"): "put_bucket_versioning",
+    ("versions", "GET"): "list_object_versions",
+}
+"""Sub-resources that this server has, with their methods."""
+
 _SPELT = {name.lower(): name for name in _PARAMETERS}
 
 
@@ -52,16 +82,20 @@ def misspelt(query: Mapping[str, str]) -> str | None:
 
 def route(*, method: str, bucket: str | None, key: str, query: Mapping[str, str], headers: Mapping[str, str]) -> str:
     """Return one of `OPERATIONS`; raises NotImplemented or MethodNotAllowed."""
-    if missing := _SUBRESOURCES.intersection(query):
-        raise CosError("NotImplemented", f"This server does not implement ?{min(missing)}.")
+    if named := _SUBRESOURCES.intersection(query):
+        return _subresource(min(named), method, _OF_OBJECTS if key else _OF_BUCKETS)
     if bucket is None:
         return _choose(method, {"GET": "get_service"})
     return _object_operation(method, query, headers) if key else _bucket_operation(method, query, headers)
 
 
+def _subresource(name: str, method: str, known: Mapping[tuple[str, str], str]) -> str:
+    if not any(name == implemented for implemented, _ in known):
+        raise CosError("NotImplemented", f"This server does not implement ?{name} here.")
+    return _choose(method, {allowed: operation for (one, allowed), operation in known.items() if one == name})
+
+
 def _object_operation(method: str, query: Mapping[str, str], headers: Mapping[str, str]) -> str:
-    if "x-cos-copy-source" in headers:
-        raise CosError("NotImplemented", "This server does not implement copying (x-cos-copy-source).")
     if method == "POST":
         if "uploads" in query:
             return "multipart_init"
@@ -71,6 +105,8 @@ def _object_operation(method: str, query: Mapping[str, str], headers: Mapping[st
             return "append_object"
         raise CosError("NotImplemented", "This server does not implement this POST on an object.")
     in_upload = "uploadId" in query
+    if method == "PUT" and "x-cos-copy-source" in headers:
+        return "upload_part_copy" if in_upload or "partNumber" in query else "copy_object"
     return _choose(
         method,
         {

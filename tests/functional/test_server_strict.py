@@ -312,10 +312,12 @@ def test_append_needs_a_position(client: ServerClient) -> None:
 @pytest.mark.parametrize(
     ("method", "key", "params", "headers"),
     [
-        ("GET", "x", {"acl": ""}, {}),
+        ("GET", "x", {"torrent": ""}, {}),
         ("PUT", "", {"lifecycle": ""}, {}),
-        ("GET", "", {"location": ""}, {}),
-        ("PUT", "x", {}, {"x-cos-copy-source": "a/b"}),
+        ("GET", "", {"policy": ""}, {}),
+        ("PUT", "x", {}, {"if-none-match": "*"}),
+        ("PUT", "x", {}, {"if-match": "a"}),
+        ("DELETE", "x", {}, {"if-match": "a"}),
         ("POST", "", {}, {}),
         ("POST", "x", {}, {}),
         ("OPTIONS", "x", {}, {}),

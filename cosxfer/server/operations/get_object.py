@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from cosxfer.limits import KIB, MIB
-from cosxfer.server import checks, encryption
+from cosxfer.server import access, checks, encryption, restoring, tags, versions
 from cosxfer.server.call import CRC64_HEADER, Call, http_date, quoted
 from cosxfer.server.http import CosError, Response
 from cosxfer.server.store import StoredObject
@@ -19,6 +19,10 @@ _CHUNK_BYTES_HTTP2 = 128 * KIB
 """Over HTTP/2 granian keeps about ten pieces of each response that its client does not take."""
 _OVERRIDES = "response-"
 """Query parameters such as ``response-content-type`` replace the stored header."""
+
+
+_HIDDEN = frozenset({access.ACL, access.GRANTS, tags.TAGGING, restoring.RESTORE})
+"""What is stored with the headers of an object, but returned in other forms."""
 
 
 async def head_object(call: Call) -> Response:
@@ -34,6 +38,7 @@ async def get_object(call: Call) -> Response:
     status = checks.precondition_status(call.request.headers, etag=found.etag, modified=found.modified)
     if status != 200:
         return _unmet(status, found)
+    restoring.check_readable(found, call.request.now)
     wanted = checks.byte_range(call.request.headers, found.size)
     headers = _headers(call, found)
     start, end = wanted or (0, found.size)
@@ -48,9 +53,7 @@ async def get_object(call: Call) -> Response:
 
 
 def _find(call: Call) -> StoredObject:
-    found = call.store.object(call.bucket, call.key)
-    if found is None:
-        raise CosError("NoSuchKey", "The specified key does not exist.")
+    found = versions.requested(call)
     encryption.check_reading(call.request.headers, found.headers, scheme=call.request.scheme)
     return found
 
@@ -64,7 +67,7 @@ def _unmet(status: int, found: StoredObject) -> Response:
 def _headers(call: Call, found: StoredObject) -> dict[str, str]:
     headers = {
         "content-type": "application/octet-stream",
-        **found.headers,
+        **{name: value for name, value in found.headers.items() if name not in _HIDDEN},
         "etag": quoted(found.etag),
         "last-modified": http_date(found.modified),
         "accept-ranges": "bytes",
@@ -76,6 +79,8 @@ def _headers(call: Call, found: StoredObject) -> dict[str, str]:
         headers[CRC64_HEADER] = str(found.crc64)
     if found.storage_class != "STANDARD":
         headers["x-cos-storage-class"] = found.storage_class
+    headers |= versions.headers(call, found.version) | tags.count_header(found.headers)
+    headers |= restoring.headers(found.headers, call.request.now)
     for name in checks.STORED_HEADERS:
         if (value := call.request.query.get(_OVERRIDES + name)) is not None:
             checks.check_header(name, value)
@@ -87,7 +92,7 @@ async def _send(call: Call, found: StoredObject, start: int, end: int) -> AsyncI
     loop = asyncio.get_running_loop()
     chunk_bytes = _CHUNK_BYTES_HTTP2 if call.request.http_version == "2" else _CHUNK_BYTES
     with call.store.reading(found) as segments:
-        for path, offset, size in _pieces(segments, start, end):
+        for path, offset, size in pieces_between(segments, start, end):
             chunks = read_blob(path, offset=offset, size=size, chunk_bytes=chunk_bytes)
             try:
                 while chunk := await finished(loop.run_in_executor(call.executor, next, chunks, b"")):
@@ -96,7 +101,7 @@ async def _send(call: Call, found: StoredObject, start: int, end: int) -> AsyncI
                 chunks.close()
 
 
-def _pieces(segments: Sequence[tuple[Path, int]], start: int, end: int) -> list[tuple[Path, int, int]]:
+def pieces_between(segments: Sequence[tuple[Path, int]], start: int, end: int) -> list[tuple[Path, int, int]]:
     """Return file, offset and size of each piece between ``start`` and ``end`` of the object."""
     pieces = []
     position = 0

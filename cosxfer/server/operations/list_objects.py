@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from cosxfer.cos import xml
 from cosxfer.server import checks
-from cosxfer.server.call import OWNER, Call, encoded, iso_date, quoted
+from cosxfer.server.call import Call, encoded, iso_date, quoted
 from cosxfer.server.http import Response, xml_response
+from cosxfer.server.owner import OWNER
 
 
 async def list_objects(call: Call) -> Response:
@@ -16,11 +17,11 @@ async def list_objects(call: Call) -> Response:
     page = call.store.list_objects(call.bucket, prefix=prefix, delimiter=delimiter, marker=marker, limit=limit)
     content: list[tuple[str, xml.Tree]] = [
         ("Name", call.bucket),
-        ("EncodingType", encoding),
+        *([("EncodingType", encoding)] if encoding else []),
         ("Prefix", encoded(prefix, encoding)),
         ("Marker", encoded(marker, encoding)),
         ("MaxKeys", limit),
-        ("Delimiter", encoded(delimiter, encoding)),
+        *([("Delimiter", encoded(delimiter, encoding))] if delimiter else []),
         ("IsTruncated", str(page.is_truncated).lower()),
     ]
     if page.is_truncated:
@@ -40,4 +41,6 @@ async def list_objects(call: Call) -> Response:
         for found in page.entries
     ]
     content += [("CommonPrefixes", [("Prefix", encoded(group, encoding))]) for group in page.common_prefixes]
-    return xml_response("ListBucketResult", content)
+    response = xml_response("ListBucketResult", content)
+    response.headers["x-cos-bucket-region"] = call.region
+    return response

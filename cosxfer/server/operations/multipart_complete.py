@@ -14,7 +14,7 @@ from itertools import pairwise
 from cosxfer._native import hashing
 from cosxfer.cos import xml
 from cosxfer.limits import MAX_PART_NUMBER, MIN_PART_BYTES
-from cosxfer.server import checks, encryption
+from cosxfer.server import checks, encryption, versions
 from cosxfer.server.call import CRC64_HEADER, Call, quoted
 from cosxfer.server.http import XML_TYPE, CosError, Response, error_body, xml_response
 from cosxfer.server.store import StoredPart, StoredUpload
@@ -27,6 +27,7 @@ Wanted = list[tuple[int, str]]
 
 
 async def multipart_complete(call: Call) -> Response:
+    checks.refuse_conditions(call.request.headers)
     upload = call.upload()
     expected = checks.content_md5(call.request.headers)
     document = await call.body.read_all(limit=xml.MAX_DOCUMENT_BYTES)
@@ -53,7 +54,8 @@ async def _assemble(call: Call, upload: StoredUpload, parts: Sequence[StoredPart
     present = {part.blob for part in call.store.parts(upload)}
     if any(part.blob not in present for part in parts):
         raise CosError("InvalidPart", "A part was uploaded again while the upload was being completed.")
-    call.store.complete(upload, parts=parts, etag=etag, crc64=crc64)
+    call.check_overwrite(call.request.headers)
+    version = call.store.complete(upload, parts=parts, etag=etag, crc64=crc64)
     response = xml_response(
         "CompleteMultipartUploadResult",
         [
@@ -64,6 +66,7 @@ async def _assemble(call: Call, upload: StoredUpload, parts: Sequence[StoredPart
         ],
     )
     response.headers |= {CRC64_HEADER: str(crc64), **encryption.response_headers(upload.headers)}
+    response.headers |= versions.headers(call, version)
     return response
 
 

@@ -8,6 +8,8 @@ from cosxfer.server.http import CosError, Response, xml_response
 
 
 async def multipart_init(call: Call) -> Response:
+    checks.refuse_conditions(call.request.headers)
+    call.check_overwrite(call.request.headers)
     headers = call.object_headers(call.request.headers)
     upload = call.store.begin_upload(
         bucket=call.bucket,

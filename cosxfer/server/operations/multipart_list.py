@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from cosxfer.cos import xml
 from cosxfer.server import checks
-from cosxfer.server.call import OWNER, Call, encoded, iso_date
+from cosxfer.server.call import Call, encoded, iso_date
 from cosxfer.server.http import Response, xml_response
+from cosxfer.server.owner import OWNER
 
 
 async def multipart_list(call: Call) -> Response:

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 from cosxfer.cos.endpoint import PATH_SAFE
 from cosxfer.cos.policy import FILENAME, SIGNATURE_FIELDS, Policy, PolicyError, parse_policy, sign_policy
 from cosxfer.limits import MAX_CLOCK_SKEW_SECONDS, MAX_PUT_BYTES
-from cosxfer.server import checks, encryption
+from cosxfer.server import checks, encryption, versions
 from cosxfer.server.body import BATCH_BYTES
 from cosxfer.server.call import CRC64_HEADER, Call, quoted
 from cosxfer.server.form import MAX_FIELDS_BYTES, Event, Field, FileBegin, FileData, FormParser, boundary_of
@@ -46,11 +46,12 @@ async def post_object(call: Call) -> Response:
         if expected is not None and expected != writer.md5:
             raise CosError("BadDigest", "The Content-MD5 you specified did not match what we received.")
         etag = encryption.etag_of(writer.md5, headers)
-        call.store.put(
+        call.check_overwrite(fields, key=key)
+        version = call.store.put(
             bucket=call.bucket, key=key, writer=writer, etag=etag, storage_class=storage_class, headers=headers
         )
     response = _response(call, success, key=key, etag=quoted(etag), crc64=writer.crc64)
-    response.headers |= encryption.response_headers(headers)
+    response.headers |= encryption.response_headers(headers) | versions.headers(call, version)
     return response
 
 

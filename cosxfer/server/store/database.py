@@ -5,23 +5,26 @@ from __future__ import annotations
 import errno
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from cosxfer.server.store.listing import Cursor, successor
-from cosxfer.server.store.records import Segment, StoredObject, StoredPart, StoredUpload
+from cosxfer.server.store.records import NewVersion, Segment, StoredObject, StoredPart, StoredUpload
 
-FORMAT = 1
+FORMAT = 2
 
 # Keys are blobs, so that they sort by their bytes, as in COS. A CRC64 is text, because SQLite's integers are signed.
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS buckets (name TEXT PRIMARY KEY, created REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS buckets (
+    name TEXT PRIMARY KEY, created REAL NOT NULL, settings TEXT NOT NULL DEFAULT '{}') WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS objects (
     id INTEGER PRIMARY KEY, bucket TEXT NOT NULL, key BLOB NOT NULL, size INTEGER NOT NULL, etag TEXT NOT NULL,
     crc64 TEXT, object_type TEXT NOT NULL, storage_class TEXT NOT NULL, headers TEXT NOT NULL, modified REAL NOT NULL,
-    UNIQUE (bucket, key));
+    rank TEXT NOT NULL, version TEXT NOT NULL, latest INTEGER NOT NULL, marker INTEGER NOT NULL);
+CREATE UNIQUE INDEX IF NOT EXISTS objects_latest ON objects (bucket, key) WHERE latest = 1;
+CREATE UNIQUE INDEX IF NOT EXISTS objects_by_rank ON objects (bucket, key, rank);
 CREATE TABLE IF NOT EXISTS segments (
     object_id INTEGER NOT NULL, position INTEGER NOT NULL, blob TEXT NOT NULL, size INTEGER NOT NULL,
     PRIMARY KEY (object_id, position)) WITHOUT ROWID;
@@ -34,7 +37,23 @@ CREATE TABLE IF NOT EXISTS parts (
     crc64 TEXT NOT NULL, modified REAL NOT NULL, PRIMARY KEY (upload_id, number)) WITHOUT ROWID;
 """
 
-_OBJECT = "id, bucket, key, size, etag, crc64, object_type, storage_class, headers, modified"
+# Format 1 had one version of each key.
+_FROM_FORMAT_1 = """
+BEGIN;
+ALTER TABLE buckets ADD COLUMN settings TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE objects RENAME TO old_objects;
+"""
+_REST_FROM_FORMAT_1 = """
+INSERT INTO objects SELECT id, bucket, key, size, etag, crc64, object_type, storage_class, headers, modified,
+    '18446744073709551615', 'null', 1, 0 FROM old_objects;
+DROP TABLE old_objects;
+PRAGMA user_version = 2;
+COMMIT;
+"""
+
+_OBJECT = (
+    "id, bucket, key, size, etag, crc64, object_type, storage_class, headers, modified, rank, version, latest, marker"
+)
 _UPLOAD = "id, bucket, key, storage_class, headers, initiated"
 _PART = "number, blob, size, etag, crc64, modified"
 
@@ -45,8 +64,10 @@ class Database:
         # Survives a killed process but not a power cut. This is enough for tests and demonstrations.
         self._connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;")
         (found,) = self._connection.execute("PRAGMA user_version").fetchone()
-        if found not in (0, FORMAT):
+        if found not in (0, 1, FORMAT):
             raise sqlite3.DatabaseError(f"{path} has format {found}; this version reads format {FORMAT}")
+        if found == 1:
+            self._connection.executescript(_FROM_FORMAT_1 + _SCHEMA + _REST_FROM_FORMAT_1)
         self._connection.executescript(_SCHEMA + f"PRAGMA user_version = {FORMAT};")
 
     def close(self) -> None:
@@ -79,53 +100,62 @@ class Database:
         return dict(self._connection.execute("SELECT name, created FROM buckets ORDER BY name").fetchall())
 
     def add_bucket(self, name: str, created: float) -> None:
-        self._connection.execute("INSERT OR IGNORE INTO buckets VALUES (?, ?)", (name, created))
+        self._connection.execute("INSERT OR IGNORE INTO buckets VALUES (?, ?, '{}')", (name, created))
+
+    def settings(self, name: str) -> dict[str, str]:
+        """Return what PUT requests have set for the bucket."""
+        row = self._connection.execute("SELECT settings FROM buckets WHERE name = ?", (name,)).fetchone()
+        found: dict[str, str] = {} if row is None else json.loads(row[0])
+        return found
+
+    def set_settings(self, name: str, settings: Mapping[str, str]) -> None:
+        self._connection.execute("UPDATE buckets SET settings = ? WHERE name = ?", (json.dumps(dict(settings)), name))
 
     def remove_bucket(self, name: str) -> None:
         self._connection.execute("DELETE FROM buckets WHERE name = ?", (name,))
 
     # Objects
 
-    def object(self, bucket: str, key: str) -> StoredObject | None:
+    def object(self, bucket: str, key: str, version: str | None = None) -> StoredObject | None:
+        """Return the latest version, which may be a delete marker, or the given ``version``."""
+        condition, values = ("latest = 1", ()) if version is None else ("version = ?", (version,))
         row = self._connection.execute(
-            f"SELECT {_OBJECT} FROM objects WHERE bucket = ? AND key = ?",  # noqa: S608 (a constant)
-            (bucket, key.encode()),
+            f"SELECT {_OBJECT} FROM objects WHERE bucket = ? AND key = ? AND {condition}",  # noqa: S608 (constants)
+            (bucket, key.encode(), *values),
         ).fetchone()
         return None if row is None else _object(row)
 
-    def add_object(
-        self,
-        *,
-        bucket: str,
-        key: str,
-        size: int,
-        etag: str,
-        crc64: int | None,
-        object_type: str,
-        storage_class: str,
-        headers: Mapping[str, str],
-        modified: float,
-        segments: Sequence[Segment],
-    ) -> None:
+    def add_version(self, version: NewVersion) -> None:
+        """Add the latest version of a key. It replaces none: remove others before."""
+        key = version.key.encode()
+        self._connection.execute(
+            "UPDATE objects SET latest = 0 WHERE bucket = ? AND key = ? AND latest = 1", (version.bucket, key)
+        )
         cursor = self._connection.execute(
-            "INSERT INTO objects VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO objects VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?)",
             (
-                bucket,
-                key.encode(),
-                size,
-                etag,
-                None if crc64 is None else str(crc64),
-                object_type,
-                storage_class,
-                json.dumps(dict(headers)),
-                modified,
+                version.bucket,
+                key,
+                sum(segment.size for segment in version.segments),
+                version.etag,
+                None if version.crc64 is None else str(version.crc64),
+                version.object_type,
+                version.storage_class,
+                json.dumps(dict(version.headers)),
+                version.modified,
+                version.rank,
+                version.version,
+                version.marker,
             ),
         )
         object_id = cursor.lastrowid
         self._connection.executemany(
             "INSERT INTO segments VALUES (?, ?, ?, ?)",
-            [(object_id, position, segment.blob, segment.size) for position, segment in enumerate(segments)],
+            [(object_id, position, segment.blob, segment.size) for position, segment in enumerate(version.segments)],
         )
+
+    def set_headers(self, found: StoredObject, headers: Mapping[str, str]) -> None:
+        self._connection.execute("UPDATE objects SET headers = ? WHERE id = ?", (json.dumps(dict(headers)), found.id))
 
     def extend_object(self, found: StoredObject, *, segment: Segment, etag: str, crc64: int, modified: float) -> None:
         """Append ``segment`` to the object."""
@@ -138,14 +168,17 @@ class Database:
             (found.id, segment.blob, segment.size, found.id),
         )
 
-    def remove_object(self, bucket: str, key: str) -> list[str]:
-        """Delete the object if it exists and return the names of its files."""
-        found = self.object(bucket, key)
-        if found is None:
-            return []
+    def remove_version(self, found: StoredObject) -> list[str]:
+        """Delete one version and return the names of its files. The version before it becomes the latest."""
         blobs = [segment.blob for segment in self.segments(found.id)]
         self._connection.execute("DELETE FROM segments WHERE object_id = ?", (found.id,))
         self._connection.execute("DELETE FROM objects WHERE id = ?", (found.id,))
+        if found.latest:
+            self._connection.execute(
+                "UPDATE objects SET latest = 1 WHERE id = "
+                "(SELECT id FROM objects WHERE bucket = ? AND key = ? ORDER BY rank LIMIT 1)",
+                (found.bucket, found.key.encode()),
+            )
         return blobs
 
     def segments(self, object_id: int) -> list[Segment]:
@@ -155,13 +188,24 @@ class Database:
         return [Segment(blob=blob, size=size) for blob, size in rows]
 
     def objects_after(self, bucket: str, prefix: str, cursor: Cursor, limit: int) -> list[StoredObject]:
+        """Return latest versions that are no delete markers."""
         key, after = cursor
         comparison = ">" if after else ">="
         condition, values = _below(prefix)
         rows = self._connection.execute(
-            f"SELECT {_OBJECT} FROM objects WHERE bucket = ? AND key {comparison} ? {condition} "  # noqa: S608
-            "ORDER BY key LIMIT ?",
+            f"SELECT {_OBJECT} FROM objects WHERE bucket = ? AND latest = 1 AND key {comparison} ? "  # noqa: S608
+            f"{condition} AND marker = 0 ORDER BY key LIMIT ?",
             (bucket, key, *values, limit),
+        )
+        return [_object(row) for row in rows]
+
+    def versions_after(self, bucket: str, prefix: str, cursor: Cursor, limit: int) -> list[StoredObject]:
+        """Return versions and delete markers, the newest of a key first. The id of the cursor is a rank."""
+        condition, values = _below(prefix)
+        rows = self._connection.execute(
+            f"SELECT {_OBJECT} FROM objects WHERE bucket = ? AND (key, rank) > (?, ?) {condition} "  # noqa: S608
+            "ORDER BY key, rank LIMIT ?",
+            (bucket, *cursor, *values, limit),
         )
         return [_object(row) for row in rows]
 
@@ -232,7 +276,8 @@ def _below(prefix: str) -> tuple[str, tuple[bytes, ...]]:
 
 
 def _object(row: tuple[Any, ...]) -> StoredObject:
-    object_id, bucket, key, size, etag, crc64, object_type, storage_class, headers, modified = row
+    object_id, bucket, key, size, etag, crc64, object_type, storage_class, headers, modified, *of_version = row
+    rank, version, latest, marker = of_version
     return StoredObject(
         id=object_id,
         bucket=bucket,
@@ -244,6 +289,10 @@ def _object(row: tuple[Any, ...]) -> StoredObject:
         storage_class=storage_class,
         headers=json.loads(headers),
         modified=modified,
+        rank=rank,
+        version=version,
+        latest=bool(latest),
+        marker=bool(marker),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 
 from cosxfer.records import dataclass
@@ -28,8 +28,43 @@ class StoredObject:
     """``"normal"`` or ``"appendable"``."""
     storage_class: str
     headers: Mapping[str, str] = field(repr=False)
-    """The headers that describe the content, and the metadata."""
+    """The headers that describe the content, and the metadata; also rights, tags and the state of a restore."""
     modified: float
+    rank: str
+    """20 digits that sort newer versions of a key before older ones."""
+    version: str
+    """Its version id; ``null`` if it was stored without versioning."""
+    latest: bool
+    marker: bool
+    """Whether it is a delete marker."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewVersion:
+    """A version that becomes the latest of its key."""
+
+    bucket: str
+    key: str
+    etag: str = ""
+    crc64: int | None = None
+    object_type: str = "normal"
+    storage_class: str = "STANDARD"
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    modified: float
+    segments: Sequence[Segment] = ()
+    rank: str
+    version: str
+    marker: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListedVersion:
+    """An entry of a listing of versions."""
+
+    key: str
+    id: str
+    """The rank, by which versions of a key are sorted."""
+    found: StoredObject
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -506,7 +506,7 @@ def test_no_bytes_of_a_connection_make_the_server_fail(
 def test_the_check_notices_an_unchecked_number(
     server: Server, quiet: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cosxfer.server.checks._number", lambda query, name, default=None: int(query[name]))
+    monkeypatch.setattr("cosxfer.server.checks.whole_number", lambda query, name, default=None: int(query[name]))
     status = server.ask("signed", "PUT", b"/upload", "partNumber=\u00b2&uploadId=x".encode())[0]
     with pytest.raises(AssertionError):
         check(server, quiet, status)

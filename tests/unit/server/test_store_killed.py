@@ -34,10 +34,11 @@ def die(*args, **kwargs):
 def die_after(step):
     return lambda *args, **kwargs: die(step(*args, **kwargs))
 
+STEPS = {"append": "extend_object", "part": "set_part"}
 POINTS = {
     "before the file is in its place": (BlobWriter, "keep", die),
     "after the file is in its place": (BlobWriter, "keep", die_after(BlobWriter.keep)),
-    "within the transaction": (Database, {"append": "extend_object", "part": "set_part"}.get(what, "add_object"), None),
+    "within the transaction": (Database, STEPS.get(what, "add_version"), None),
     "after the transaction": (Store, "_delete", die),
 }
 store = Store(Path(root), executor=ThreadPoolExecutor(1))
