@@ -12,7 +12,10 @@ from typing import Self
 
 from cosxfer.arguments import AUTO, NumberOrAuto, check_flag, check_text
 from cosxfer.binding import explains_arguments
+from cosxfer.calls.aio_buckets import AsyncBucketCalls
+from cosxfer.calls.aio_copying import AsyncCopyCalls
 from cosxfer.calls.aio_files import AsyncFileCalls
+from cosxfer.calls.aio_listing import AsyncListingCalls
 from cosxfer.calls.aio_multipart import AsyncMultipartCalls
 from cosxfer.calls.aio_objects import AsyncObjectCalls
 from cosxfer.config import (
@@ -34,7 +37,9 @@ from cosxfer.transport.native_pool import ConnectionLimits
 
 
 @explains_arguments
-class AsyncClient(AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls):
+class AsyncClient(
+    AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls, AsyncListingCalls, AsyncBucketCalls, AsyncCopyCalls
+):
     """A client of COS for asyncio. Use it from one event loop and close it (``async with``).
 
     An unclosed client that was used issues a `ResourceWarning`. Running uploads continue.

@@ -10,7 +10,10 @@ from typing import Self
 from cosxfer.aio import AsyncClient
 from cosxfer.arguments import AUTO, NumberOrAuto
 from cosxfer.binding import explains_arguments
+from cosxfer.calls.buckets import BucketCalls
+from cosxfer.calls.copying import CopyCalls
 from cosxfer.calls.files import FileCalls
+from cosxfer.calls.listing import ListingCalls
 from cosxfer.calls.multipart import MultipartCalls
 from cosxfer.calls.objects import ObjectCalls
 from cosxfer.config import DEFAULT_MEMORY_BUDGET_BYTES, DEFAULT_RETRY_FOR_SECONDS, ClientConfig, HttpVersion
@@ -21,7 +24,7 @@ from cosxfer.transport.choose import TransportChoice
 
 
 @explains_arguments
-class Client(ObjectCalls, MultipartCalls, FileCalls):
+class Client(ObjectCalls, MultipartCalls, FileCalls, ListingCalls, BucketCalls, CopyCalls):
     """A blocking client of COS. Threads may share it. Close it after use (``with``).
 
     Settings, calls and errors are those of `AsyncClient`. Ctrl-C in a call cancels it and then raises

@@ -226,7 +226,7 @@ class Upload:
 
 @dataclass(frozen=True, kw_only=True)
 class CommonPrefix:
-    """A group of uploads whose keys are equal up to the delimiter."""
+    """A group of keys that are equal up to the delimiter."""
 
     prefix: str
 

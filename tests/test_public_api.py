@@ -20,6 +20,22 @@ CALLS = {
     "head_object",
     "delete_object",
     "get_object",
+    "list_objects",
+    "list_object_versions",
+    "delete_objects",
+    "copy_object",
+    "upload_part_copy",
+    "copy",
+    "move",
+    "head_bucket",
+    "list_buckets",
+    "restore_object",
+    "get_object_acl",
+    "put_object_acl",
+    "get_object_tagging",
+    "put_object_tagging",
+    "delete_object_tagging",
+    "presign_url",
     "multipart_list",
     "multipart_init",
     "multipart_upload",
@@ -50,7 +66,13 @@ SUBMITTING = {
 }
 """Calls that return a handle at once. Each client has its own kind of handle."""
 
-ITERATORS = {"iter_multipart_list", "iter_multipart_list_part"}
+ITERATORS = {
+    "iter_multipart_list",
+    "iter_multipart_list_part",
+    "iter_list_objects",
+    "iter_list_object_versions",
+    "iter_list_buckets",
+}
 
 
 def public(owner: type) -> set[str]:

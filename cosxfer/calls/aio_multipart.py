@@ -7,7 +7,7 @@ from functools import partial
 from typing import Unpack, overload
 
 from cosxfer.address import ObjectAddress
-from cosxfer.arguments import as_number
+from cosxfer.arguments import as_number, check_flag
 from cosxfer.binding import explains_arguments
 from cosxfer.calls.base import AsyncCalls
 from cosxfer.cos.identifiers import check_bucket, check_part_number, check_upload_id
@@ -243,12 +243,13 @@ class AsyncMultipartCalls(AsyncCalls):
         *,
         upload_id: str,
         parts: Iterable[PartInput],
+        forbid_overwrite: bool = False,
         region: str | None = None,
     ) -> MultipartCompleteResult:
         """Join the parts, given in any order, to one object (COS: Complete Multipart Upload).
 
         A part is what `multipart_upload` or `multipart_list_part` returned, a mapping with ``PartNumber`` and ``ETag``,
-        or a pair of these two.
+        or a pair of these two. ``forbid_overwrite`` fails if the object exists; pass it to `multipart_init` too.
 
         COS returns status 200 before it has assembled the object. An error that follows is raised like any other. The
         server may be silent for the client's ``complete_timeout_seconds``. If the response is lost and a retry finds
@@ -256,11 +257,13 @@ class AsyncMultipartCalls(AsyncCalls):
         `multipart_upload` as ``parts`` for that.
         """
         self._ready()
+        check_flag(forbid_overwrite, "forbid_overwrite")
         return await complete_parts(
             self._session.observed(transfer=Transfer(begun=True)),
             self._session.address(bucket, key, region),
             upload_id=upload_id,
             parts=parts,
+            forbid_overwrite=forbid_overwrite,
         )
 
     async def multipart_abort(

@@ -11,7 +11,14 @@ from cosxfer.binding import explains_arguments
 from cosxfer.calls.base import AsyncCalls
 from cosxfer.cos import requests
 from cosxfer.cos.policy import FILENAME, Condition
-from cosxfer.cos.requests import CustomerKey, ObjectHeaders, check_content_md5, reading_headers
+from cosxfer.cos.requests import (
+    GetParameters,
+    HeadParameters,
+    ObjectHeaders,
+    check_content_md5,
+    reading_headers,
+    response_params,
+)
 from cosxfer.credentials import Credentials
 from cosxfer.engine.report import Reporter
 from cosxfer.engine.upload.append import Append
@@ -377,11 +384,11 @@ class AsyncObjectCalls(AsyncCalls):
         *,
         version_id: str | None = None,
         region: str | None = None,
-        **parameters: Unpack[CustomerKey],
+        **parameters: Unpack[HeadParameters],
     ) -> HeadObjectResult:
         """Return the properties of an object (COS: HEAD Object); raises `cosxfer.NotFoundError` if there is none.
 
-        ``parameters`` is the `cosxfer.CustomerKey` of an object that has one.
+        ``parameters`` is the `cosxfer.CustomerKey` of an object that has one, and the conditions ``if_…``.
         """
         self._ready()
         return await head_object(
@@ -411,7 +418,7 @@ class AsyncObjectCalls(AsyncCalls):
         byte_range: tuple[int, int] | None = None,
         version_id: str | None = None,
         region: str | None = None,
-        **parameters: Unpack[CustomerKey],
+        **parameters: Unpack[GetParameters],
     ) -> GetObjectBytesResult: ...
     @overload
     async def get_object(
@@ -423,7 +430,7 @@ class AsyncObjectCalls(AsyncCalls):
         byte_range: tuple[int, int] | None = None,
         version_id: str | None = None,
         region: str | None = None,
-        **parameters: Unpack[CustomerKey],
+        **parameters: Unpack[GetParameters],
     ) -> GetObjectFileResult: ...
     @overload
     async def get_object(
@@ -435,7 +442,7 @@ class AsyncObjectCalls(AsyncCalls):
         byte_range: tuple[int, int] | None = None,
         version_id: str | None = None,
         region: str | None = None,
-        **parameters: Unpack[CustomerKey],
+        **parameters: Unpack[GetParameters],
     ) -> GetObjectBytesResult | GetObjectFileResult: ...
     async def get_object(
         self,
@@ -446,13 +453,14 @@ class AsyncObjectCalls(AsyncCalls):
         byte_range: tuple[int, int] | None = None,
         version_id: str | None = None,
         region: str | None = None,
-        **parameters: Unpack[CustomerKey],
+        **parameters: Unpack[GetParameters],
     ) -> GetObjectBytesResult | GetObjectFileResult:
         """Fetch an object (COS: GET Object) into the result's ``body``, or into the file ``output``.
 
         The file appears only when it is complete and its CRC64 agrees with the server's. ``byte_range`` is first and
         last byte, both included; a range has no CRC64 to compare. An ``output`` that is a directory is refused.
-        ``parameters`` is the `cosxfer.CustomerKey` of an object that has one.
+        ``parameters`` is the `cosxfer.CustomerKey` of an object that has one, the conditions ``if_…``, and
+        ``response_…``, which replaces a header of the response.
         """
         executor = self._ready()
         return await get_object(
@@ -463,6 +471,7 @@ class AsyncObjectCalls(AsyncCalls):
             byte_range=byte_range,
             version_id=version_id,
             headers=reading_headers(parameters),
+            params=response_params(parameters),
         )
 
 

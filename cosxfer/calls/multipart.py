@@ -194,9 +194,14 @@ class MultipartCalls(BlockingCalls):
         *,
         upload_id: str,
         parts: Iterable[PartInput],
+        forbid_overwrite: bool = False,
         region: str | None = None,
     ) -> MultipartCompleteResult:
-        return self._run(self._client.multipart_complete(bucket, key, upload_id=upload_id, parts=parts, region=region))
+        return self._run(
+            self._client.multipart_complete(
+                bucket, key, upload_id=upload_id, parts=parts, forbid_overwrite=forbid_overwrite, region=region
+            )
+        )
 
     def multipart_abort(
         self, bucket: str, key: str, *, upload_id: str, region: str | None = None

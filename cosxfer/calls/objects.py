@@ -10,7 +10,7 @@ from cosxfer.binding import explains_arguments
 from cosxfer.calls.aio_objects import AsyncObjectCalls
 from cosxfer.calls.base import BlockingCalls
 from cosxfer.cos.policy import Condition
-from cosxfer.cos.requests import CustomerKey, ObjectHeaders
+from cosxfer.cos.requests import GetParameters, HeadParameters, ObjectHeaders
 from cosxfer.engine.upload.bodies import BodyInput
 from cosxfer.engine.upload.stream_upload import StreamInput
 from cosxfer.models import (
@@ -258,7 +258,7 @@ class ObjectCalls(BlockingCalls):
         *,
         version_id: str | None = None,
         region: str | None = None,
-        **parameters: Unpack[CustomerKey],
+        **parameters: Unpack[HeadParameters],
     ) -> HeadObjectResult:
         return self._run(self._client.head_object(bucket, key, version_id=version_id, region=region, **parameters))
 
@@ -277,7 +277,7 @@ class ObjectCalls(BlockingCalls):
         byte_range: tuple[int, int] | None = None,
         version_id: str | None = None,
         region: str | None = None,
-        **parameters: Unpack[CustomerKey],
+        **parameters: Unpack[GetParameters],
     ) -> GetObjectBytesResult: ...
     @overload
     def get_object(
@@ -289,7 +289,7 @@ class ObjectCalls(BlockingCalls):
         byte_range: tuple[int, int] | None = None,
         version_id: str | None = None,
         region: str | None = None,
-        **parameters: Unpack[CustomerKey],
+        **parameters: Unpack[GetParameters],
     ) -> GetObjectFileResult: ...
     @overload
     def get_object(
@@ -301,7 +301,7 @@ class ObjectCalls(BlockingCalls):
         byte_range: tuple[int, int] | None = None,
         version_id: str | None = None,
         region: str | None = None,
-        **parameters: Unpack[CustomerKey],
+        **parameters: Unpack[GetParameters],
     ) -> GetObjectBytesResult | GetObjectFileResult: ...
     def get_object(
         self,
@@ -312,7 +312,7 @@ class ObjectCalls(BlockingCalls):
         byte_range: tuple[int, int] | None = None,
         version_id: str | None = None,
         region: str | None = None,
-        **parameters: Unpack[CustomerKey],
+        **parameters: Unpack[GetParameters],
     ) -> GetObjectBytesResult | GetObjectFileResult:
         return self._run(
             self._client.get_object(

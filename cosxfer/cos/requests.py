@@ -10,7 +10,16 @@ from typing import Protocol, TypeAlias, TypedDict, cast
 from urllib.parse import quote
 
 from cosxfer.address import ObjectAddress
-from cosxfer.arguments import as_number, check_count, check_mapping, check_names, warn_unknown_value, wrong_type
+from cosxfer.arguments import (
+    as_number,
+    check_count,
+    check_flag,
+    check_mapping,
+    check_names,
+    check_text,
+    warn_unknown_value,
+    wrong_type,
+)
 from cosxfer.cos.content_types import content_type_of
 from cosxfer.cos.endpoint import PATH_SAFE, Endpoint
 from cosxfer.cos.header_values import (
@@ -182,6 +191,28 @@ class CustomerKey(TypedDict, total=False):
     """Their MD5 in base64."""
 
 
+class HeadParameters(CustomerKey, total=False):
+    """Parameters of `head_object`. If a condition does not hold, the error has the status 412 or 304."""
+
+    if_match: str | None
+    """An ETag, or several."""
+    if_none_match: str | None
+    if_modified_since: str | None
+    """A date as in HTTP: ``Sat, 01 Jan 2000 00:00:00 GMT``."""
+    if_unmodified_since: str | None
+
+
+class GetParameters(HeadParameters, total=False):
+    """Parameters of `get_object`. Each ``response_…`` replaces a header of the response, and needs a signed request."""
+
+    response_cache_control: str | None
+    response_content_disposition: str | None
+    response_content_encoding: str | None
+    response_content_language: str | None
+    response_content_type: str | None
+    response_expires: str | None
+
+
 class PartHeaders(CustomerKey, total=False):
     """Parameters of every call that sends bytes. Each becomes a header; None omits it."""
 
@@ -193,7 +224,19 @@ class PartHeaders(CustomerKey, total=False):
     """Any other header. A whole number is sent in decimal digits."""
 
 
-class ObjectHeaders(PartHeaders, total=False):
+class AclHeaders(TypedDict, total=False):
+    """The rights of an object. Each parameter becomes a header; None omits it."""
+
+    acl: str | None
+    """``default``, ``private``, ``public-read``, ``public-read-write`` or ``authenticated-read``."""
+    grant_read: str | None
+    """``id="[OwnerUin]"``, several separated by commas."""
+    grant_read_acp: str | None
+    grant_write_acp: str | None
+    grant_full_control: str | None
+
+
+class ObjectHeaders(PartHeaders, AclHeaders, total=False):
     """Parameters of every call that creates an object. Each becomes a header; None omits it."""
 
     cache_control: str | None
@@ -204,13 +247,8 @@ class ObjectHeaders(PartHeaders, total=False):
     ``application/octet-stream``. For ``.csv.gz`` it is ``application/gzip``, or with ``content_encoding`` the type of
     ``.csv``."""
     expires: str | None
-    acl: str | None
-    """``default``, ``private``, ``public-read``, ``public-read-write`` or ``authenticated-read``."""
-    grant_read: str | None
-    """``id="[OwnerUin]"``, several separated by commas."""
-    grant_read_acp: str | None
-    grant_write_acp: str | None
-    grant_full_control: str | None
+    forbid_overwrite: bool | None
+    """True: 409 FileAlreadyExists if the object exists. COS ignores it in a bucket that ever had versioning."""
     storage_class: str | None
     """``STANDARD`` (the default), ``STANDARD_IA``, ``INTELLIGENT_TIERING``, ``ARCHIVE``, ``DEEP_ARCHIVE`` or ``MAZ_…``.
     An unknown value is sent with a warning in the log, because COS may have new ones."""
@@ -256,7 +294,9 @@ KNOWN_VALUES = {
 }
 """Headers with known values. Other values are sent with a warning, because COS may have new ones."""
 
-_PLAIN = frozenset({*_HEADER_OF, "metadata", "traffic_limit", "headers"})
+FORBID_OVERWRITE = "x-cos-forbid-overwrite"
+
+_PLAIN = frozenset({*_HEADER_OF, "forbid_overwrite", "metadata", "traffic_limit", "headers"})
 
 _CUSTOMER_KEY = tuple(_HEADER_OF[name] for name in CustomerKey.__annotations__)
 
@@ -310,9 +350,48 @@ def with_md5_metadata(headers: Mapping[str, str], md5_hex: str) -> dict[str, str
     return added
 
 
-def reading_headers(parameters: CustomerKey) -> dict[str, str]:
+def reading_headers(parameters: HeadParameters) -> dict[str, str]:
     """Return the headers for the parameters of a call that reads an object. Raises `UsageError` for a bad value."""
-    check_names(parameters, CustomerKey.__annotations__)
+    check_names(parameters, GetParameters.__annotations__)
+    keys = {name: value for name, value in parameters.items() if name in CustomerKey.__annotations__}
+    headers = _plain_headers(cast(PartHeaders, keys))
+    for name, value in parameters.items():
+        if name.startswith("if_"):
+            check_text(value, name)
+            if isinstance(value, str):
+                header = name.replace("_", "-")
+                check_header_value(header, value, argument=name)
+                headers[header] = value
+    return headers
+
+
+def response_params(parameters: GetParameters) -> dict[str, str]:
+    """Return the query for the ``response_…`` parameters. Raises `UsageError` for a bad value."""
+    params = {}
+    for name, value in parameters.items():
+        if name.startswith("response_"):
+            check_text(value, name)
+            if isinstance(value, str):
+                check_header_value(name, value, argument=name)
+                params[name.replace("_", "-")] = value
+    return params
+
+
+def copy_conditions(**conditions: str | None) -> dict[str, str]:
+    """Return the headers for conditions on the source of a copy. Raises `UsageError` for a bad value."""
+    headers = {}
+    for argument, value in conditions.items():
+        check_text(value, argument)
+        if value is not None:
+            header = f"x-cos-copy-source-{argument.replace('_', '-')}"
+            check_header_value(header, value, argument=argument)
+            headers[header] = value
+    return headers
+
+
+def acl_headers(parameters: AclHeaders) -> dict[str, str]:
+    """Return the headers for the rights of an object. Raises `UsageError` for a bad value."""
+    check_names(parameters, AclHeaders.__annotations__)
     return _plain_headers(cast(PartHeaders, parameters))
 
 
@@ -343,6 +422,7 @@ def _plain_headers(parameters: PartHeaders) -> dict[str, str]:
             raise _set_twice(header, name)
         check_header_value(header, text, argument=name)
         headers[header] = text
+    _forbid_overwrite(parameters, headers)
     if headers.get("expect", "100-continue").lower() != "100-continue":
         raise UsageError(
             f"expect is {shorten(headers['expect'])}; it can only be 100-continue",
@@ -361,6 +441,22 @@ def _plain_headers(parameters: PartHeaders) -> dict[str, str]:
             raise _set_twice("x-cos-traffic-limit", "traffic_limit")
         headers["x-cos-traffic-limit"] = str(limit)
     return headers
+
+
+def _forbid_overwrite(parameters: PartHeaders, headers: dict[str, str]) -> None:
+    forbidden = cast(ObjectHeaders, parameters).get("forbid_overwrite")
+    if forbidden is None:
+        return
+    check_flag(forbidden, "forbid_overwrite")
+    if FORBID_OVERWRITE in headers:
+        raise _set_twice(FORBID_OVERWRITE, "forbid_overwrite")
+    if forbidden:
+        headers[FORBID_OVERWRITE] = "true"
+
+
+def forbids_overwrite(headers: Mapping[str, str]) -> bool:
+    """Whether an object with these headers may not replace another one."""
+    return headers.get(FORBID_OVERWRITE, "").lower() == "true"
 
 
 def _other_headers(parameters: Mapping[str, str | int] | None) -> dict[str, str]:

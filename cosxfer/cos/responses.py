@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field
 from typing import Any
-from urllib.parse import unquote
 from xml.etree.ElementTree import Element
 
 from cosxfer.cos import codes, xml
 from cosxfer.cos.header_values import META_PREFIX
+from cosxfer.cos.xml_page import percent_decoded
 from cosxfer.errors import AccessDeniedError, NotFoundError, ProtocolError, ServerError, ThrottledError
 from cosxfer.foreign import foreign, shorten
 from cosxfer.models import Identity, Result
@@ -204,4 +204,4 @@ def identity(parent: Element, name: str) -> Identity | None:
 
 def decoder(encoding_type: str) -> Any:
     """Return the function that decodes names of a listing: percent-decoding if ``encoding-type=url`` was requested."""
-    return unquote if encoding_type == "url" else str
+    return percent_decoded if encoding_type == "url" else str

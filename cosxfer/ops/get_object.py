@@ -30,6 +30,7 @@ async def get_object(
     byte_range: tuple[int, int] | None = None,
     version_id: str | None = None,
     headers: Mapping[str, str] | None = None,
+    params: Mapping[str, str] | None = None,
 ) -> GetObjectBytesResult: ...
 @overload
 async def get_object(
@@ -41,6 +42,7 @@ async def get_object(
     byte_range: tuple[int, int] | None = None,
     version_id: str | None = None,
     headers: Mapping[str, str] | None = None,
+    params: Mapping[str, str] | None = None,
 ) -> GetObjectBytesResult | GetObjectFileResult: ...
 async def get_object(
     session: Session,
@@ -51,6 +53,7 @@ async def get_object(
     byte_range: tuple[int, int] | None = None,
     version_id: str | None = None,
     headers: Mapping[str, str] | None = None,
+    params: Mapping[str, str] | None = None,
 ) -> GetObjectBytesResult | GetObjectFileResult:
     """Fetch an object into the file ``output``. If ``output`` is None, the content is in the result's ``body``.
 
@@ -66,7 +69,7 @@ async def get_object(
         method="GET",
         operation=operation,
         address=address,
-        params={} if version_id is None else {"versionId": version_id},
+        params={**(params or {}), **({} if version_id is None else {"versionId": version_id})},
         headers={**(headers or {}), **ranged},
         on_attempt=crc.restart,
         on_body=crc.write,

@@ -33,6 +33,7 @@ async def multipart_complete(
     *,
     upload_id: str,
     parts: Iterable[PartInput],
+    forbid_overwrite: bool = False,
 ) -> MultipartCompleteResult:
     check_key_in_xml(address.key)
     operation = f"Complete Multipart Upload {check_upload_id(upload_id)}"
@@ -48,7 +49,11 @@ async def multipart_complete(
         operation=operation,
         address=address,
         params={"uploadId": upload_id},
-        headers={"content-type": "application/xml", "content-md5": requests.content_md5(hashing.md5(body))},
+        headers={
+            "content-type": "application/xml",
+            "content-md5": requests.content_md5(hashing.md5(body)),
+            **({requests.FORBID_OVERWRITE: "true"} if forbid_overwrite else {}),
+        },
         body=body,
         content_length=len(body),
         stall_timeout_seconds=max(session.config.complete_timeout_seconds, session.config.stall_timeout_seconds),

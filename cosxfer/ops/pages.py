@@ -8,6 +8,7 @@ from cosxfer.address import ObjectAddress
 from cosxfer.arguments import as_number
 from cosxfer.cos import responses
 from cosxfer.models import CommonPrefix, Part, Upload
+from cosxfer.ops.listing import Markers
 from cosxfer.ops.multipart_list import multipart_list
 from cosxfer.ops.multipart_list_part import multipart_list_part
 from cosxfer.ops.session import Session
@@ -25,6 +26,7 @@ async def all_uploads(
     upload_id_marker: str | None,
 ) -> AsyncGenerator[Upload | CommonPrefix, None]:
     """Yield the uploads of each page, then its common prefixes."""
+    seen = Markers(f"List Multipart Uploads of {address.bucket}", key_marker or "", upload_id_marker or "")
     while True:
         page = await multipart_list(
             session,
@@ -42,13 +44,8 @@ async def all_uploads(
             yield CommonPrefix(prefix=group)
         if not page.is_truncated:
             return
-        markers = (page.next_key_marker, page.next_upload_id_marker)
-        # Markers that do not advance would make this loop endless.
-        if not page.next_key_marker or markers == (key_marker or "", upload_id_marker or ""):
-            raise responses.malformed(
-                f"List Multipart Uploads of {address.bucket}", "it is truncated but has no new marker"
-            )
-        key_marker, upload_id_marker = page.next_key_marker, page.next_upload_id_marker or None
+        key_marker = seen.following(page.next_key_marker, page.next_upload_id_marker)
+        upload_id_marker = page.next_upload_id_marker or None
 
 
 async def all_parts(

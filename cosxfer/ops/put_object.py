@@ -7,11 +7,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from cosxfer.address import ObjectAddress
 from cosxfer.cos import requests, responses
 from cosxfer.cos.requests import Body, CosRequest
+from cosxfer.errors import ServerError
 from cosxfer.foreign import shorten
 from cosxfer.models import PutObjectResult
+from cosxfer.ops.head_object import head_object
 from cosxfer.ops.mistakes import warn_if_folder
 from cosxfer.ops.proof import check_proof, proof
 from cosxfer.ops.session import Session
+
+EXISTS = "FileAlreadyExists"
+"""The code of a request with ``x-cos-forbid-overwrite`` for an object that exists."""
 
 
 async def put_object(
@@ -39,6 +44,12 @@ async def put_object(
     def check(response: responses.HttpResponse) -> None:
         check_proof(operation, response, md5=md5, crc64=crc64)
 
+    attempts = 0
+
+    def begins() -> None:
+        nonlocal attempts
+        attempts += 1
+
     request = CosRequest(
         method="PUT",
         operation=operation,
@@ -47,10 +58,14 @@ async def put_object(
         body=body,
         content_length=content_length,
         on_sent=on_sent,
+        on_attempt=begins,
         before_retry=before_retry,
         check=check,
     )
-    response = await session.call(request)
+    try:
+        response = await session.call(request)
+    except ServerError as error:
+        response = await _stored_before(session, address, error, attempts, size=content_length, crc64=crc64)
     etag, theirs = responses.etag(response, operation=operation), responses.crc64(response, operation=operation)
     result = PutObjectResult(
         **responses.common(response),
@@ -61,3 +76,18 @@ async def put_object(
         crc64=theirs,
     )
     return result, response.http_version
+
+
+async def _stored_before(
+    session: Session, address: ObjectAddress, error: ServerError, attempts: int, *, size: int, crc64: int | None
+) -> responses.HttpResponse:
+    """Return the object if an earlier attempt has stored it, whose response was lost. Raises ``error`` otherwise.
+
+    With ``x-cos-forbid-overwrite`` the next attempt is refused because of the own object.
+    """
+    if error.code != EXISTS or attempts < 2 or crc64 is None:
+        raise error
+    head = await head_object(session, address)
+    if (head.size, head.crc64) != (size, crc64):
+        raise error
+    return responses.HttpResponse(status=head.status_code, headers=head.headers)

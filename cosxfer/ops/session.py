@@ -17,6 +17,7 @@ from cosxfer.cos.endpoint import Binding, Endpoint, check_confidential, resolve_
 from cosxfer.cos.identifiers import check_region, object_address
 from cosxfer.cos.requests import SSE_CUSTOMER_KEY, CosRequest, HttpRequest, can_be_sent_again, check_unchanged, target
 from cosxfer.cos.responses import HttpResponse, error_of, server_time
+from cosxfer.cos.service import service_endpoint
 from cosxfer.credentials import Credentials, CredentialsResolver
 from cosxfer.errors import CosxferError, ServerError
 from cosxfer.foreign import clean_causes, clean_logger
@@ -164,12 +165,16 @@ class Session:
     def endpoint(self, address: ObjectAddress, *, bind: bool = False) -> Endpoint:
         """Return the endpoint of the bucket of ``address``.
 
+        Without a bucket it is the endpoint of the service.
+
         ``bind`` means that it is used now: from then on, an endpoint without ``{bucket}`` serves this bucket alone.
         """
         region = address.region
         if region is not None and region != "":
             check_region(region)
         region = region or self.config.region
+        if not address.bucket:
+            return service_endpoint(self.config.endpoint, region=region)
         endpoint = resolve_endpoint(self.config.endpoint, bucket=address.bucket, region=region)
         use = self._shared.binding.bind if bind else self._shared.binding.check
         use(self.config.endpoint, endpoint, bucket=address.bucket, region=region)

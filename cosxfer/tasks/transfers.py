@@ -71,6 +71,8 @@ class Transfers:
         config = session.config
         self._journal = journal_of(config)
         self._limiter = Limiter(tasks=1, slots=1, connections=connections)
+        self.limiter = self._limiter
+        """What calls that are no tasks may have in flight, too."""
         queue = self.queue = TaskQueue(self._limiter, keep=config.max_finished_tasks)
         self._scheduler = Scheduler(
             config,

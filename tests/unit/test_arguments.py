@@ -12,7 +12,15 @@ import pytest
 
 import cosxfer
 from cosxfer.arguments import check_count
-from cosxfer.cos.requests import CustomerKey, HttpRequest, ObjectHeaders, PartHeaders
+from cosxfer.cos.requests import (
+    AclHeaders,
+    CustomerKey,
+    GetParameters,
+    HeadParameters,
+    HttpRequest,
+    ObjectHeaders,
+    PartHeaders,
+)
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.engine.upload import options
 from cosxfer.errors import UsageError
@@ -49,6 +57,7 @@ OBJECT = {"bucket": BUCKET, "key": "k"}
 BODY = {**OBJECT, "body": b"x"}
 UPLOAD = {**OBJECT, "upload_id": "u"}
 FILE = {**OBJECT, "path": __file__}
+SOURCE = cosxfer.CopySource(bucket=BUCKET, key="s")
 
 CALLS: dict[str, dict[str, Any]] = {
     "put_object": BODY,
@@ -61,6 +70,25 @@ CALLS: dict[str, dict[str, Any]] = {
     "head_object": OBJECT,
     "delete_object": OBJECT,
     "get_object": OBJECT,
+    "list_objects": {"bucket": BUCKET},
+    "iter_list_objects": {"bucket": BUCKET},
+    "list_object_versions": {"bucket": BUCKET},
+    "iter_list_object_versions": {"bucket": BUCKET},
+    "delete_objects": {"bucket": BUCKET, "keys": ["k"]},
+    "copy_object": {**OBJECT, "source": SOURCE},
+    "upload_part_copy": {**UPLOAD, "source": SOURCE, "part_number": 1},
+    "copy": {**OBJECT, "source": SOURCE},
+    "move": {**OBJECT, "source": SOURCE},
+    "head_bucket": {"bucket": BUCKET},
+    "list_buckets": {},
+    "iter_list_buckets": {},
+    "restore_object": {**OBJECT, "days": 1},
+    "get_object_acl": OBJECT,
+    "put_object_acl": {**OBJECT, "acl": "private"},
+    "get_object_tagging": OBJECT,
+    "put_object_tagging": {**OBJECT, "tags": {"a": "b"}},
+    "delete_object_tagging": OBJECT,
+    "presign_url": OBJECT,
     "multipart_list": {"bucket": BUCKET},
     "multipart_init": OBJECT,
     "multipart_upload": {**UPLOAD, "body": b"x", "part_number": 1},
@@ -103,9 +131,19 @@ FINE: dict[str, set[str]] = {
     "expect": {"none"},
     "expires_seconds": SIZE,
     "files": set(),
+    "forbid_overwrite": {"none", "bool"},
     "headers": {"none", "mapping"},
     "include": {"none", "list", "mapping"},
+    "days": SIZE,
     "key": {"text"},
+    "keys": {"list", "pairs"},
+    "max_keys": OPTIONAL_SIZE,
+    "method": set(),
+    "metadata_directive": {"none"},
+    "params": {"none", "mapping"},
+    "source": set(),
+    "tags": {"none", "mapping"},
+    "tier": {"text"},
     "max_parts": OPTIONAL_SIZE,
     "max_uploads": OPTIONAL_SIZE,
     "metadata": {"none", "mapping"},
@@ -135,6 +173,16 @@ OTHERWISE_FINE: dict[tuple[str, str], set[str]] = {
     ("cancel_task", "abort"): set(SAMPLES),  # of an existing task: see below
     ("on", "callback"): {"type"},
     ("multipart_list", "prefix"): {"text", "none"},
+    ("list_objects", "prefix"): {"text", "none"},
+    ("iter_list_objects", "prefix"): {"text", "none"},
+    ("list_object_versions", "prefix"): {"text", "none"},
+    ("iter_list_object_versions", "prefix"): {"text", "none"},
+    ("list_buckets", "region"): {"text", "none"},
+    ("put_object_tagging", "tags"): {"mapping"},
+    ("multipart_complete", "forbid_overwrite"): {"bool"},
+    ("presign_url", "headers"): {"none"},
+    ("copy", "slice_size"): {"none"},
+    ("move", "slice_size"): {"none"},
     ("iter_multipart_list", "prefix"): {"text", "none"},
     ("upload_file", "slice_size"): SIZE,
     ("submit_upload_file", "slice_size"): SIZE,
@@ -146,7 +194,10 @@ OTHERWISE_FINE: dict[tuple[str, str], set[str]] = {
 }
 
 TYPED_DICTS: dict[str, Any] = {
+    "AclHeaders": AclHeaders,
     "CustomerKey": CustomerKey,
+    "GetParameters": GetParameters,
+    "HeadParameters": HeadParameters,
     "ObjectHeaders": ObjectHeaders,
     "PartHeaders": PartHeaders,
     **{name: getattr(options, name) for name in ("FileOptions", "SliceFileOptions", "DirectoryOptions")},

@@ -36,6 +36,7 @@ class Completion:
         size: int,
         crc64: int,
         key_headers: Mapping[str, str] | None = None,
+        forbid_overwrite: bool = False,
     ) -> None:
         """``key_headers`` hold the customer's key, which HEAD Object needs for an object that is encrypted with one."""
         self._session = session
@@ -44,6 +45,7 @@ class Completion:
         self._size = size
         self._crc64 = crc64
         self._key_headers = key_headers
+        self._forbid_overwrite = forbid_overwrite
 
     async def run(self, parts: Iterable[Part]) -> MultipartCompleteResult:
         """Complete the upload."""
@@ -69,7 +71,13 @@ class Completion:
 
     async def _complete(self, parts: Sequence[Part]) -> MultipartCompleteResult:
         try:
-            return await multipart_complete(self._session, self._address, upload_id=self._upload_id, parts=parts)
+            return await multipart_complete(
+                self._session,
+                self._address,
+                upload_id=self._upload_id,
+                parts=parts,
+                forbid_overwrite=self._forbid_overwrite,
+            )
         except (TransportError, ServerError) as error:
             # The response to an earlier attempt may have been lost after the object was created.
             completed = await self.found(error)
@@ -161,6 +169,7 @@ async def complete_parts(
     *,
     upload_id: str,
     parts: Iterable[PartInput],
+    forbid_overwrite: bool,
 ) -> MultipartCompleteResult:
     """Complete an upload of which only the parts are known.
 
@@ -169,7 +178,9 @@ async def complete_parts(
     observed = session.observed()
     listed = listed_parts(parts)
     try:
-        return await multipart_complete(observed, address, upload_id=upload_id, parts=listed)
+        return await multipart_complete(
+            observed, address, upload_id=upload_id, parts=listed, forbid_overwrite=forbid_overwrite
+        )
     except (TransportError, ServerError) as error:
         if is_gone(error) and not observed.retries:
             raise

@@ -324,6 +324,7 @@ class MultipartUpload:
             size=self._size(),
             crc64=crc64,
             key_headers=requests.customer_key_headers(self._headers),
+            forbid_overwrite=requests.forbids_overwrite(self._headers),
         )
 
     # -- failure ------------------------------------------------------------------------------------------------------

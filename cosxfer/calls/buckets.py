@@ -1,0 +1,223 @@
+"""Blocking calls on buckets, rights and tags. Their asynchronous forms have the documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Unpack
+
+from cosxfer.binding import explains_arguments
+from cosxfer.bucket_models import (
+    Bucket,
+    DeleteObjectsResult,
+    DeleteObjectTaggingResult,
+    GetObjectAclResult,
+    GetObjectTaggingResult,
+    HeadBucketResult,
+    ListBucketsResult,
+    PresignedUrl,
+    PutObjectAclResult,
+    PutObjectTaggingResult,
+    RestoreObjectResult,
+)
+from cosxfer.calls.aio_buckets import AsyncBucketCalls
+from cosxfer.calls.base import BlockingCalls
+from cosxfer.cos.requests import AclHeaders
+from cosxfer.ops.delete_objects import DeleteInput, listed_keys
+
+
+@explains_arguments
+class BucketCalls(BlockingCalls):
+    """One call for each operation."""
+
+    _client: AsyncBucketCalls
+
+    def head_bucket(
+        self,
+        bucket: str,
+        *,
+        region: str | None = None,
+    ) -> HeadBucketResult:
+        return self._run(
+            self._client.head_bucket(
+                bucket,
+                region=region,
+            )
+        )
+
+    def list_buckets(
+        self,
+        *,
+        marker: str | None = None,
+        max_keys: int | str | None = None,
+        region: str | None = None,
+    ) -> ListBucketsResult:
+        return self._run(
+            self._client.list_buckets(
+                marker=marker,
+                max_keys=max_keys,
+                region=region,
+            )
+        )
+
+    def iter_list_buckets(
+        self,
+        *,
+        marker: str | None = None,
+        max_keys: int | str | None = None,
+        region: str | None = None,
+    ) -> Iterator[Bucket]:
+        return self._iterate(
+            self._client.iter_list_buckets(
+                marker=marker,
+                max_keys=max_keys,
+                region=region,
+            )
+        )
+
+    def delete_objects(
+        self,
+        bucket: str,
+        keys: Iterable[DeleteInput],
+        *,
+        region: str | None = None,
+    ) -> DeleteObjectsResult:
+        return self._run(
+            self._client.delete_objects(
+                bucket,
+                listed_keys(keys),
+                region=region,
+            )
+        )
+
+    def restore_object(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        days: int | str,
+        tier: str = "Standard",
+        version_id: str | None = None,
+        region: str | None = None,
+    ) -> RestoreObjectResult:
+        return self._run(
+            self._client.restore_object(
+                bucket,
+                key,
+                days=days,
+                tier=tier,
+                version_id=version_id,
+                region=region,
+            )
+        )
+
+    def get_object_acl(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        version_id: str | None = None,
+        region: str | None = None,
+    ) -> GetObjectAclResult:
+        return self._run(
+            self._client.get_object_acl(
+                bucket,
+                key,
+                version_id=version_id,
+                region=region,
+            )
+        )
+
+    def put_object_acl(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        version_id: str | None = None,
+        region: str | None = None,
+        **parameters: Unpack[AclHeaders],
+    ) -> PutObjectAclResult:
+        return self._run(
+            self._client.put_object_acl(
+                bucket,
+                key,
+                version_id=version_id,
+                region=region,
+                **parameters,
+            )
+        )
+
+    def get_object_tagging(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        version_id: str | None = None,
+        region: str | None = None,
+    ) -> GetObjectTaggingResult:
+        return self._run(
+            self._client.get_object_tagging(
+                bucket,
+                key,
+                version_id=version_id,
+                region=region,
+            )
+        )
+
+    def put_object_tagging(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        tags: Mapping[str, str],
+        version_id: str | None = None,
+        region: str | None = None,
+    ) -> PutObjectTaggingResult:
+        return self._run(
+            self._client.put_object_tagging(
+                bucket,
+                key,
+                tags=tags,
+                version_id=version_id,
+                region=region,
+            )
+        )
+
+    def delete_object_tagging(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        version_id: str | None = None,
+        region: str | None = None,
+    ) -> DeleteObjectTaggingResult:
+        return self._run(
+            self._client.delete_object_tagging(
+                bucket,
+                key,
+                version_id=version_id,
+                region=region,
+            )
+        )
+
+    def presign_url(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        method: str = "GET",
+        expires_seconds: int | str = 3600,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str | int] | None = None,
+        region: str | None = None,
+    ) -> PresignedUrl:
+        return self._run(
+            self._client.presign_url(
+                bucket,
+                key,
+                method=method,
+                expires_seconds=expires_seconds,
+                params=params,
+                headers=headers,
+                region=region,
+            )
+        )

@@ -1,0 +1,1 @@
+"""Copies between objects that need no bytes of this machine."""
