@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
+from cosxfer.cos.sign import SIGNATURE_FIELDS
 from cosxfer.records import dataclass
 
 _COS_HOST = re.compile(r"([a-z\d-]+-\d+)\.cos(?:-internal)?\.[a-z\d.-]+", re.ASCII)
@@ -21,13 +22,15 @@ class Address:
     """Empty: the bucket itself."""
 
 
-_OF_BUCKETS = frozenset({"delimiter", "encoding-type", "prefix", "uploads", "versions"})
-"""Parameters of listings of a bucket. The official SDKs and cosxfer always send one of them, if only an empty one."""
+_OF_SERVICE = frozenset(
+    {"region", "marker", "max-keys", "tagkey", "tagvalue", "create-time", "range", "x-cos-security-token"}
+) | frozenset(SIGNATURE_FIELDS)
+"""Parameters of GET Service. For a listing of a bucket, the official SDKs and cosxfer always send others too."""
 
 
 def may_list_buckets(method: str, query: Collection[str]) -> bool:
-    """Return whether a request for ``/`` may be about the service: it has no parameter of a bucket's listing."""
-    return method == "GET" and not _OF_BUCKETS.intersection(query)
+    """Return whether a request for ``/`` may be about the service: it has no parameter of a bucket."""
+    return method == "GET" and _OF_SERVICE.issuperset(query)
 
 
 def locate(*, host: str, path: str, buckets: Collection[str], service: bool = False) -> Address:
