@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from itertools import chain
+from typing import TypeAlias
 from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
 from cosxfer.cos import xml
+from cosxfer.limits import MAX_LIST_ENTRIES
 
 _ATTRIBUTE = re.compile(rb"=\s*[\"']")
 _DECLARATION = re.compile(rb"<\?xml[^<>?]{0,100}\?>")
@@ -52,6 +54,59 @@ def _is_within_bounds(root: ET.Element, max_elements: int) -> bool:
             return count <= max_elements
         count += len(level)
     return False
+
+
+_ROW = re.compile(
+    "<Contents><Key>([^<]+)</Key><LastModified>([^<]*)</LastModified><ETag>([^<]*)</ETag><Size>([0-9]{1,19})</Size>"
+    "<Owner><ID>([^<]*)</ID><DisplayName>([^<]*)</DisplayName></Owner><StorageClass>([^<]*)</StorageClass>"
+    "(?:<StorageTier>([^<]+)</StorageTier>)?(?:<RestoreStatus>([^<]+)</RestoreStatus>)?</Contents>"
+)
+"""An object as COS writes it (source: product page 436/7734)."""
+
+_TAGS_OF_ROW = 18
+"""Without the two optional elements, which have two tags each."""
+
+Row: TypeAlias = tuple[str, str, str, str, str, str, str, str, str]
+"""Key, LastModified, ETag, Size, ID and DisplayName of the owner, StorageClass, StorageTier, RestoreStatus."""
+
+
+def parse_object_page(document: bytes | bytearray | memoryview, *, root: str) -> tuple[ET.Element, list[Row]]:
+    """Return the root element of a page of objects, and its objects as rows: one step of C for all of them.
+
+    The rows are taken only if nothing else is between the first and the last object, and if one element in their place
+    is a child of the root. So XML gives them the same meaning. The root has no objects then. Otherwise there are no
+    rows, and the objects are children of the root.
+    """
+    content = bytes(document)
+    begin, end = content.find(b"<Contents>"), content.rfind(b"</Contents>") + len(b"</Contents>")
+    rows = _rows(content[begin:end]) if 0 <= begin < end <= xml.LISTING.document_bytes else []
+    if rows:
+        try:
+            element = parse_page(content[:begin] + b"<Contents/>" + content[end:], root=root)
+        except xml.XmlError:
+            return parse_page(content, root=root), []
+        places = element.findall("Contents")
+        if len(places) == 1:
+            element.remove(places[0])
+            return element, rows
+    return parse_page(content, root=root), []
+
+
+def _rows(content: bytes) -> list[Row]:
+    """Return the rows of objects that follow each other; none if anything else is between them."""
+    try:
+        text = content.replace(b"&quot;", b'"').decode()
+    except UnicodeDecodeError:
+        return []
+    # Printable text has no character that XML forbids or changes, and this is the faster question.
+    if "&" in text or (not text.isprintable() and ("\r" in text or xml.NOT_XML.search(text))):
+        return []
+    rows: list[Row] = _ROW.findall(text)
+    tags = _TAGS_OF_ROW * len(rows) + 2 * sum([bool(row[7]) + bool(row[8]) for row in rows])
+    return rows if text.count("<") == tags and text.count("<Contents>") == len(rows) <= _MOST_ROWS else []
+
+
+_MOST_ROWS = 2 * MAX_LIST_ENTRIES
 
 
 def percent_decoded(text: str) -> str:

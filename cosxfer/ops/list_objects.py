@@ -5,7 +5,7 @@ The names are always requested percent-encoded, because a key may have character
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from xml.etree.ElementTree import Element
 
 from cosxfer.address import ObjectAddress, shown_key
@@ -13,9 +13,10 @@ from cosxfer.arguments import check_text
 from cosxfer.bucket_models import ListedObject, ListObjectsResult
 from cosxfer.cos import responses, xml
 from cosxfer.cos.requests import CosRequest
+from cosxfer.cos.xml_page import Row, parse_object_page
 from cosxfer.limits import MAX_LIST_ENTRIES
 from cosxfer.models import CommonPrefix, Identity
-from cosxfer.ops.listing import Markers, read_page
+from cosxfer.ops.listing import Markers, read_with
 from cosxfer.ops.multipart_list_part import check_page_size
 from cosxfer.ops.session import Session
 
@@ -34,10 +35,10 @@ async def list_objects(
     request = CosRequest(method="GET", operation=operation, address=address, params=params)
     response = await session.call(request)
 
-    def read(root: Element) -> ListObjectsResult:
+    def read(body: bytes) -> ListObjectsResult:
+        root, rows = parse_object_page(body, root="ListBucketResult")
         decoded = responses.decoder(root.findtext("EncodingType", ""))
         key_of = key_reader(decoded)
-        owner_of = OwnerReader()
         return ListObjectsResult(
             **responses.common(response),
             bucket=root.findtext("Name") or address.bucket,
@@ -47,25 +48,49 @@ async def list_objects(
             next_marker=key_of(root, "NextMarker"),
             max_keys=xml.int_of(root, "MaxKeys", MAX_LIST_ENTRIES),
             is_truncated=is_true(root, "IsTruncated"),
-            objects=tuple(
-                [
-                    ListedObject(
-                        key=listed_key(entry, key_of),
-                        size=size_of(entry),
-                        etag=entry.findtext("ETag", ""),
-                        last_modified=entry.findtext("LastModified", ""),
-                        storage_class=entry.findtext("StorageClass", ""),
-                        owner=owner_of(entry),
-                        storage_tier=entry.findtext("StorageTier", ""),
-                        restore_status=entry.findtext("RestoreStatus", ""),
-                    )
-                    for entry in root.findall("Contents")
-                ]
-            ),
+            objects=_of_rows(rows, decoded) if rows else _of_elements(root, key_of),
             common_prefixes=tuple([key_of(group, "Prefix") for group in root.findall("CommonPrefixes")]),
         )
 
-    return await read_page(response, "ListBucketResult", read, operation=operation)
+    return await read_with(response, read, operation=operation)
+
+
+def _of_rows(rows: Iterable[Row], decoded: Callable[[str], str]) -> tuple[ListedObject, ...]:
+    owner_of = OwnerReader()
+    return tuple(
+        [
+            ListedObject(
+                key=shown_key(decoded(key)),
+                size=int(size),
+                etag=etag,
+                last_modified=modified,
+                storage_class=storage_class,
+                owner=owner_of.of(owner_id, owner_name),
+                storage_tier=tier,
+                restore_status=restore,
+            )
+            for key, modified, etag, size, owner_id, owner_name, storage_class, tier, restore in rows
+        ]
+    )
+
+
+def _of_elements(root: Element, key_of: Callable[[Element, str], str]) -> tuple[ListedObject, ...]:
+    owner_of = OwnerReader()
+    return tuple(
+        [
+            ListedObject(
+                key=listed_key(entry, key_of),
+                size=size_of(entry),
+                etag=entry.findtext("ETag", ""),
+                last_modified=entry.findtext("LastModified", ""),
+                storage_class=entry.findtext("StorageClass", ""),
+                owner=owner_of(entry),
+                storage_tier=entry.findtext("StorageTier", ""),
+                restore_status=entry.findtext("RestoreStatus", ""),
+            )
+            for entry in root.findall("Contents")
+        ]
+    )
 
 
 async def all_objects(
@@ -139,7 +164,10 @@ class OwnerReader:
         owner = entry.find("Owner")
         if owner is None:
             return None
-        owner_id, name = owner.findtext("ID", ""), owner.findtext("DisplayName", "")
+        return self.of(owner.findtext("ID", ""), owner.findtext("DisplayName", ""))
+
+    def of(self, owner_id: str, name: str) -> Identity:
+        """Return the record of an owner."""
         if owner_id != self._last.id or name != self._last.display_name:
             self._last = Identity(id=owner_id, display_name=name)
         return self._last

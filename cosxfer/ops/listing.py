@@ -32,13 +32,18 @@ async def read_page(response: HttpResponse, root: str, read: Callable[[Element],
 
     Raises `ProtocolError` if the document is no such page, or if ``read`` raises `XmlError`.
     """
-    work = partial(_read, response, root, read, operation)
+    return await read_with(response, lambda body: read(parse_page(body, root=root)), operation=operation)
+
+
+async def read_with(response: HttpResponse, read: Callable[[bytes], T], *, operation: str) -> T:
+    """Return what ``read`` makes of the body, as `read_page` does."""
+    work = partial(_read, response, read, operation)
     return work() if len(response.body) <= _AT_ONCE_BYTES else await in_thread(None, work)
 
 
-def _read(response: HttpResponse, root: str, read: Callable[[Element], T], operation: str) -> T:
+def _read(response: HttpResponse, read: Callable[[bytes], T], operation: str) -> T:
     try:
-        return read(parse_page(response.body, root=root))
+        return read(response.body)
     except XmlError as error:
         raise responses.malformed(operation, str(error)) from error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cosxfer.cos import xml
-from cosxfer.cos.xml_page import parse_page, percent_decoded
+from cosxfer.cos.xml_page import parse_object_page, parse_page, percent_decoded
 
 ENTRY = "<Contents><Key>k{}</Key><Size>1</Size><Owner><ID>o</ID></Owner></Contents>"
 
@@ -89,3 +89,75 @@ def test_names_are_percent_decoded_once_and_a_plus_stays(text: str, decoded: str
 def test_a_name_that_is_not_utf_8_is_refused_and_not_replaced() -> None:
     with pytest.raises(xml.XmlError, match="a name is not UTF-8"):
         percent_decoded("%ff")
+
+
+# Rows of objects
+
+ROW = (
+    "<Contents><Key>k{}</Key><LastModified>t</LastModified><ETag>&quot;e&quot;</ETag><Size>{}</Size>"
+    "<Owner><ID>i</ID><DisplayName>d</DisplayName></Owner><StorageClass>c</StorageClass>{}</Contents>"
+)
+TIER = "<StorageTier>FREQUENT</StorageTier>"
+RESTORE = "<RestoreStatus>ONGOING</RestoreStatus>"
+
+
+def test_objects_as_cos_writes_them_become_rows(slow: list[bytes]) -> None:
+    objects = ROW.format(1, 1, "") + ROW.format(2, 22, TIER) + ROW.format(3, 3, TIER + RESTORE)
+    document = page(f"<Name>b</Name>{objects}<CommonPrefixes><Prefix>p</Prefix></CommonPrefixes>")
+    root, rows = parse_object_page(document, root="ListBucketResult")
+    assert [row[0] for row in rows] == ["k1", "k2", "k3"]
+    assert rows[1] == ("k2", "t", '"e"', "22", "i", "d", "c", "FREQUENT", "")
+    assert rows[2][7:] == ("FREQUENT", "ONGOING")
+    assert [child.tag for child in root] == ["Name", "CommonPrefixes"]
+    assert slow == []
+
+
+@pytest.mark.parametrize(
+    "objects",
+    [
+        ROW.format(1, 1, "") + "<CommonPrefixes><Prefix>p</Prefix></CommonPrefixes>" + ROW.format(2, 2, ""),
+        ROW.format(1, 1, "<New>x</New>") + ROW.format(2, 2, ""),
+        ROW.format("&amp;", 1, "") + ROW.format(2, 2, ""),
+        ROW.format("\r\n", 1, "") + ROW.format(2, 2, ""),
+        ROW.format(1, 1, "") + " <!-- x --> " + ROW.format(2, 2, ""),
+        ROW.format(1, 1, "").replace("<Owner>", "<Owner a='b'>") + ROW.format(2, 2, ""),
+        ROW.format(1, 1, "").replace("><", ">\n  <") + ROW.format(2, 2, ""),
+        ROW.format(1, -1, "") + ROW.format(2, 2, ""),
+        ROW.format(1, 1, "<Contents></Contents>"),
+        "<Contents/>" + ROW.format(1, 1, ""),
+    ],
+)
+def test_objects_of_any_other_form_are_elements(objects: str) -> None:
+    document = page(f"<Name>b</Name>{objects}")
+    root, rows = parse_object_page(document, root="ListBucketResult")
+    careful = xml.parse(document, root="ListBucketResult", bounds=xml.LISTING)
+    if rows:  # what is beside them is the same
+        assert len(rows) + len(root.findall("Contents")) == len(careful.findall("Contents"))
+    else:
+        assert [child.tag for child in root] == [child.tag for child in careful]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        page(f"<!-- {ROW.format(1, 1, '')} -->"),
+        page(f"<![CDATA[{ROW.format(1, 1, '')}]]>"),
+        f"<!DOCTYPE a><ListBucketResult>{ROW.format(1, 1, '')}</ListBucketResult>".encode(),
+        page(f"<Inner>{ROW.format(1, 1, '')}</Inner>"),
+        page(f"<a b='{ROW.format(1, 1, '')}'/>"),
+        page(ROW.format("\x01", 1, "")),
+        page(ROW.format("\xff", 1, "")).replace("\xff".encode(), b"\xff"),
+        page(ROW.format(1, 1, "")).removesuffix(b"</ListBucketResult>"),
+        ROW.format(1, 1, "").encode(),
+    ],
+)
+def test_rows_are_taken_only_where_xml_has_objects(document: bytes) -> None:
+    try:
+        careful = xml.parse(document, root="ListBucketResult", bounds=xml.LISTING)
+    except xml.XmlError:
+        with pytest.raises(xml.XmlError):
+            parse_object_page(document, root="ListBucketResult")
+        return
+    root, rows = parse_object_page(document, root="ListBucketResult")
+    assert rows == []
+    assert len(root.findall("Contents")) == len(careful.findall("Contents"))
