@@ -55,8 +55,11 @@ def test_an_object_has_the_rights_of_its_bucket_until_it_gets_its_own(
 def test_rights_can_be_given_with_the_object(client: cosxfer.Client, server: RunningServer) -> None:
     client.put_object(server.bucket, "with rights", b"x", acl="public-read")
     assert not client.get_object_acl(server.bucket, "with rights").is_default
-    client.upload_file(server.bucket, "parts with rights", __file__, acl="public-read")
-    assert not client.get_object_acl(server.bucket, "parts with rights").is_default
+    client.slice_upload_file(server.bucket, "in parts", __file__, acl="public-read")
+    client.post_object(server.bucket, "by form", b"x", acl="public-read")
+    client.append_object(server.bucket, "appended", b"x", position=0, acl="public-read")
+    for name in ("in parts", "by form", "appended"):
+        assert not client.get_object_acl(server.bucket, name).is_default, name
 
 
 def test_rights_must_be_given(client: cosxfer.Client, server: RunningServer, key: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cosxfer.limits import GIB, MAX_PUT_BYTES
-from cosxfer.server import checks, encryption
+from cosxfer.server import access, checks, encryption
 from cosxfer.server.call import CRC64_HEADER, Call, quoted
 from cosxfer.server.http import CosError, Response
 from cosxfer.server.store import StoredObject
@@ -16,7 +16,7 @@ async def append_object(call: Call) -> Response:
     checks.content_md5(request.headers)
     encryption.refuse_any(request.headers)
     storage_class = checks.storage_class(request.headers)
-    headers = checks.stored_headers(request.headers)
+    headers = checks.stored_headers(request.headers) | access.given(request.headers)
     _check(call.store.object(call.bucket, call.key), position, length or 0)
     with call.new_blob(call.key) as writer:
         await call.receive(writer, limit=MAX_PUT_BYTES)

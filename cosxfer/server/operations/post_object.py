@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 from cosxfer.cos.endpoint import PATH_SAFE
 from cosxfer.cos.policy import FILENAME, SIGNATURE_FIELDS, Policy, PolicyError, parse_policy, sign_policy
 from cosxfer.limits import MAX_CLOCK_SKEW_SECONDS, MAX_PUT_BYTES
-from cosxfer.server import checks, encryption, versions
+from cosxfer.server import access, checks, encryption, versions
 from cosxfer.server.body import BATCH_BYTES
 from cosxfer.server.call import CRC64_HEADER, Call, quoted
 from cosxfer.server.form import MAX_FIELDS_BYTES, Event, Field, FileBegin, FileData, FormParser, boundary_of
@@ -37,7 +37,8 @@ async def post_object(call: Call) -> Response:
     policy = _authorize(call, {**fields, "key": key})
     success = _success_of(fields)
     storage_class = checks.storage_class(fields)
-    headers = call.object_headers(fields)
+    # In a form the field is called acl.
+    headers = call.object_headers({**fields, access.ACL: fields["acl"]} if "acl" in fields else fields)
     expected = checks.content_md5(fields)
     with call.new_blob(key) as writer:
         await _receive(call, events, writer, limit=MAX_PUT_BYTES if policy is None else policy.size_range[1])
