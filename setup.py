@@ -49,6 +49,8 @@ EXTENSIONS: dict[str, tuple[list[str], str | None]] = {
             "wire_mailbox",
             "wire_pages",
             "wire_schedule",
+            "crc64_table",
+            "wire_sink",
             "wire_request",
             "wire_output",
             "wire_close",

@@ -7,6 +7,8 @@
     ├── CredentialsError              no usable credentials
     ├── SourceError                   the local file cannot be opened or read
     │   └── SourceChangedError        it was cut, replaced or rewritten during the upload
+    ├── TargetError                   the local file cannot be written
+    ├── ObjectChangedError            the object was replaced or deleted during its download
     ├── TransportError                no response from the server
     │   ├── ConnectError              no connection: DNS, refused, TLS
     │   ├── TransportTimeoutError     the server made no progress
@@ -114,6 +116,22 @@ class SourceChangedError(SourceError):
     def __init__(self, message: str, *, path: str, changed: str) -> None:
         super().__init__(message, path=path)
         self.changed = changed
+
+
+class TargetError(CosxferError):
+    """The local file cannot be written: no space, no permission, a disk that fails. ``path`` is its path.
+
+    ``errno`` is the system's error number; 0 if there is none.
+    """
+
+    def __init__(self, message: str, *, path: str = "", errno: int = 0) -> None:
+        super().__init__(message if len(path) <= SHOWN_CHARACTERS else message.replace(repr(path), shown_path(path)))
+        self.path = path
+        self.errno = errno
+
+
+class ObjectChangedError(CosxferError):
+    """The object was replaced or deleted while it was being downloaded. Nothing was written under the final name."""
 
 
 class TransportError(CosxferError):

@@ -331,6 +331,7 @@ cdef void _digest(const uint8_t *data, uint64_t size, uint8_t *md5, uint64_t *cr
 
 
 digest_function = PyCapsule_New(<void *><cosx_digest_function>_digest, "cosx_digest_function", NULL)
+crc64_function = PyCapsule_New(<void *>cosx_crc64, "cosx_crc64_function", NULL)
 
 
 def kernels() -> tuple:

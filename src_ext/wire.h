@@ -30,13 +30,16 @@ enum {
     WIRE_CANCELLED,
     WIRE_LOST,      /* the file that holds the body was cut */
     WIRE_TOO_LONG,  /* the response is longer than `max_response_bytes` */
-    WIRE_NEEDS_H1   /* the server requires HTTP/1.1; it has not acted on the request */
+    WIRE_NEEDS_H1,  /* the server requires HTTP/1.1; it has not acted on the request */
+    WIRE_UNWANTED,  /* a success, but not the range that was asked for: status and headers are there, no body was read */
+    WIRE_UNWRITABLE /* the body cannot be written to its place; `why` has the reason */
 };
 
 enum {
     WIRE_SENT,     /* `number` bytes of the body were sent since the last such event */
     WIRE_WANTED,   /* the connection can take the body; the caller has to feed it */
     WIRE_BODY,     /* `data`, `number`: a piece of the response body (owned by the event) */
+    WIRE_RECEIVED, /* `number` bytes of the response body went to their place since the last such event */
     WIRE_DONE,     /* the request has ended: call `wire_request_response` */
     WIRE_RELEASED, /* the I/O thread no longer uses the request or its body */
     WIRE_SETTINGS, /* connection: the peer allows `number` streams at a time */
@@ -93,6 +96,23 @@ void wire_request_free(wire_request *request);
  * ENOMEM. */
 int wire_request_piece(wire_request *request, const char *data, size_t length, int mapped);
 void wire_request_last_piece(wire_request *request); /* no more pieces follow; before the request is submitted */
+/* Where the body of a successful response goes: `length` bytes of the object from `first` on. Only bytes of that range are
+ * written there. Those of any other response are collected as if there were no place. */
+typedef uint64_t (*wire_crc64_function)(uint64_t crc, const uint8_t *data, size_t size);
+typedef struct {
+    uint64_t first, length;
+    uint64_t received; /* these are there already, and the request asks for what follows them */
+    uint64_t crc64_so_far; /* of the bytes that are there */
+    int ranged;        /* the request has a Range */
+    int shorter;       /* the object may end before the range does */
+    char *memory;      /* the place of `first`; NULL: a file */
+    int fd;
+    uint64_t offset;   /* of `first` in the file */
+    const char *etag;  /* what the response has to name; empty: anything; copied */
+    wire_crc64_function crc64;
+} wire_range;
+/* Before the request is submitted. Memory and file stay valid until WIRE_DONE. -1: errno is ENOMEM. */
+int wire_request_receive(wire_request *request, const wire_range *range);
 int wire_io_thread_submit(wire_io_thread *io, wire_connection *connection, wire_request *request);
 int wire_io_thread_feed(wire_io_thread *io, wire_request *request, const char *data, size_t length, int last);
 void wire_io_thread_cancel(wire_io_thread *io, wire_request *request);
@@ -109,6 +129,10 @@ typedef struct {
     const char *body;
     size_t body_length;
     const char *why;
+    /* with `wire_request_receive` */
+    uint64_t received, crc64; /* how much of the range is there, and its CRC64, also after an error */
+    int accepted;             /* the response is the range that was asked for */
+    int error;                /* WIRE_UNWRITABLE: errno */
 } wire_response;
 void wire_request_response(const wire_request *request, wire_response *response);
 

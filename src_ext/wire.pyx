@@ -3,14 +3,15 @@
 """The Python classes of the wire. ``wire.pyi`` documents the API; ``wire_*.c`` does the work."""
 
 cimport cython
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.memoryview cimport PyMemoryView_FromMemory
+from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.errno cimport EINVAL, errno
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memchr, strlen, strncpy
 
 cdef extern from "unistd.h":
@@ -41,7 +42,7 @@ cdef extern from "wire.h" nogil:
     int wire_tls_usable(void *, int)
     int wire_tls_offer(void *, const unsigned char *, unsigned)
     const wire_tls_ops *wire_tls_take(void *)
-    int WIRE_SENT, WIRE_WANTED, WIRE_BODY, WIRE_DONE, WIRE_RELEASED, WIRE_SETTINGS, WIRE_LEAVING, WIRE_STALLED, WIRE_CLOSED
+    int WIRE_SENT, WIRE_WANTED, WIRE_BODY, WIRE_RECEIVED, WIRE_DONE, WIRE_RELEASED, WIRE_SETTINGS, WIRE_LEAVING, WIRE_STALLED, WIRE_CLOSED
     int WIRE_UNACKNOWLEDGED
     ctypedef struct wire_event:
         wire_event *next
@@ -56,6 +57,18 @@ cdef extern from "wire.h" nogil:
         const char *body
         size_t body_length
         const char *why
+        uint64_t received, crc64
+        int accepted, error
+    ctypedef uint64_t (*wire_crc64_function)(uint64_t, const uint8_t *, size_t)
+    ctypedef struct wire_range:
+        uint64_t first, length, received, crc64_so_far
+        int ranged, shorter
+        char *memory
+        int fd
+        uint64_t offset
+        const char *etag
+        wire_crc64_function crc64
+    int wire_request_receive(wire_request *, const wire_range *)
     wire_io_thread *wire_io_thread_new(wire_rate *)
     void wire_io_thread_free(wire_io_thread *)
     void wire_io_thread_run(wire_io_thread *)
@@ -83,7 +96,19 @@ cdef extern from "wire.h" nogil:
     wire_rate *wire_rate_new(double)
     void wire_rate_free(wire_rate *)
 
-OK, UNSENT, BROKEN, TIMEOUT, MALFORMED, CANCELLED, LOST, TOO_LONG, NEEDS_H1 = range(9)
+cdef extern from "kernels.h" nogil:
+    uint64_t cosx_crc64_table(uint64_t, const uint8_t *, size_t)
+
+OK, UNSENT, BROKEN, TIMEOUT, MALFORMED, CANCELLED, LOST, TOO_LONG, NEEDS_H1, UNWANTED, UNWRITABLE = range(11)
+
+
+cdef wire_crc64_function _crc64 = cosx_crc64_table
+
+
+def use_crc64(function) -> None:
+    """``function`` is `cosxfer._native.hashing.crc64_function`."""
+    global _crc64
+    _crc64 = <wire_crc64_function>PyCapsule_GetPointer(function, "cosx_crc64_function")
 
 
 # -- TLS ------------------------------------------------------------------------------------------------------------
@@ -255,6 +280,8 @@ cdef class Exchange:
     cdef IoThread _io_thread
     cdef Py_buffer *_buffers
     cdef size_t _buffer_count
+    cdef Py_buffer _memory  # where the response body goes
+    cdef bint _has_memory
     cdef list _fed  # of memoryviews, oldest first
     cdef int64_t _fed_left  # unsent bytes of the oldest one
     cdef bint _plain
@@ -266,6 +293,9 @@ cdef class Exchange:
     cdef readonly dict headers
     cdef readonly bytes body
     cdef readonly int64_t fed_bytes
+    cdef readonly bint accepted
+    cdef readonly uint64_t received, crc64
+    cdef readonly int error
     cdef public object owner
 
     def __init__(
@@ -296,6 +326,9 @@ cdef class Exchange:
         for i in range(self._buffer_count):
             PyBuffer_Release(&self._buffers[i])
         self._buffer_count = 0
+        if self._has_memory:
+            self._has_memory = False
+            PyBuffer_Release(&self._memory)
         PyMem_Free(self._buffers)
         self._buffers = NULL
         self._fed = None
@@ -309,6 +342,31 @@ cdef class Exchange:
         PyObject_GetBuffer(data, self._buffers, PyBUF_SIMPLE)
         self._buffer_count = 1
         if wire_request_piece(self._request, <const char *>self._buffers.buf, self._buffers.len, mapped):
+            raise MemoryError
+
+    def receive(
+        self, *, uint64_t first, uint64_t length, bint ranged, bint shorter, str etag, memory=None, int fd=-1,
+        uint64_t offset=0, uint64_t received=0, uint64_t crc64=0,
+    ) -> None:
+        cdef wire_range place
+        if self._has_memory or self.connection is not None:
+            raise ValueError("the exchange has begun, or has a place already")
+        name = etag.encode()
+        if memory is not None:
+            PyObject_GetBuffer(memory, &self._memory, PyBUF_WRITABLE)
+            self._has_memory = True
+            if <uint64_t>self._memory.len < length:
+                raise ValueError("the memory is smaller than the range")
+        elif fd < 0:
+            raise ValueError("there is no place")
+        if received > length:
+            raise ValueError("more was received than the range has")
+        place.first, place.length, place.received, place.crc64_so_far = first, length, received, crc64
+        place.ranged, place.shorter, place.etag, place.crc64 = ranged, shorter, name, _crc64
+        place.memory = <char *>self._memory.buf if self._has_memory else NULL
+        place.fd, place.offset = fd, offset
+        self.received, self.crc64 = received, crc64
+        if wire_request_receive(self._request, &place):
             raise MemoryError
 
     def no_more(self) -> None:
@@ -333,6 +391,10 @@ cdef class Exchange:
         self.status = response.status
         self.reusable = response.reusable
         self.body_begun = response.body_begun
+        self.accepted = response.accepted
+        self.received = response.received
+        self.crc64 = response.crc64
+        self.error = response.error
         self.why = (<bytes>response.why).decode("utf-8", "replace") if response.why[0] else ""
         self.body = PyBytes_FromStringAndSize(response.body, response.body_length) if response.body_length else b""
         self.headers = _headers(response.headers, response.headers_length)
@@ -491,6 +553,8 @@ cdef class IoThread:
                     elif kind == WIRE_SENT:
                         exchange._sent(event.number)
                         handler.on_sent(exchange, event.number)
+                    elif kind == WIRE_RECEIVED:
+                        handler.on_received(exchange, event.number)
                     elif kind == WIRE_WANTED:
                         handler.on_wanted(exchange)
                     elif kind == WIRE_BODY:

@@ -111,55 +111,89 @@ static void input_end(wire_connection *c, int clean, const char *why)
         wire_h1_input_end(c, clean, why);
 }
 
+static ssize_t read_some(wire_connection *c, char *into, size_t room, char *why, size_t why_size)
+{
+    if (c->ops)
+        return c->ops->read(c->tls, into, room, why, why_size);
+    ssize_t n;
+    do
+        n = recv(c->fd, into, room, 0);
+    while (n < 0 && errno == EINTR);
+    if (n >= 0)
+        return n;
+    if (errno == EAGAIN || errno == EWOULDBLOCK)
+        return WIRE_IO_WANT_READ;
+    snprintf(why, why_size, "%s", strerror(errno));
+    return WIRE_IO_ERROR;
+}
+
+/* With TLS a read returns one record. For a body that goes to its place, this reads until `room` is full, so that it is
+ * written in large blocks. `*after` is what the read returned that ended this, or 1. */
+static ssize_t fill(wire_connection *c, char *into, size_t room, ssize_t *after, char *why, size_t why_size)
+{
+    size_t done = 0;
+    *after = 1;
+    do {
+        ssize_t n = read_some(c, into + done, room - done, why, why_size);
+        if (n <= 0) {
+            *after = n;
+            return done ? (ssize_t)done : n;
+        }
+        done += (size_t)n;
+    } while (c->ops && done < room);
+    return (ssize_t)done;
+}
+
+/* A read has returned no bytes. */
+static void nothing_read(wire_connection *c, ssize_t n, const char *why)
+{
+    if (n == WIRE_IO_WANT_READ) {
+        if (c->write_broken)
+            input_end(c, 0, c->why);
+    } else if (n == WIRE_IO_WANT_WRITE) {
+        c->want_write_to_read = 1;
+    } else if (n == WIRE_IO_END) {
+        input_end(c, 1, "the server closed the connection");
+    } else {
+        /* The server's reason is more precise than our failed write: in TLS 1.3 a refused certificate shows only now. */
+        if (c->write_broken && n == WIRE_IO_ERROR && why[0])
+            c->why[0] = 0;
+        input_end(c, 0, n == WIRE_IO_CUT ? "the server closed the connection" : why);
+    }
+}
+
 void wire_connection_read(wire_connection *c)
 {
-    char *input = c->io->input, why[160] = "";
+    char why[160] = "";
     c->unread = 0;
     for (int turn = 0; turn < READS_PER_TURN; turn++) {
-        ssize_t n;
+        size_t room = WIRE_READ_BYTES;
+        ssize_t n, after = 1;
         if (c->dead)
             return;
         if (c->paused)
             return; /* `used` makes it ready again */
         c->want_write_to_read = 0;
-        if (c->ops) {
-            n = c->ops->read(c->tls, input, WIRE_READ_BYTES, why, sizeof why);
-        } else {
-            n = recv(c->fd, input, WIRE_READ_BYTES, 0);
-            if (n < 0)
-                n = errno == EAGAIN || errno == EWOULDBLOCK ? WIRE_IO_WANT_READ : WIRE_IO_ERROR;
-            if (n == WIRE_IO_ERROR) {
-                if (errno == EINTR)
-                    continue;
-                snprintf(why, sizeof why, "%s", strerror(errno));
-            }
-        }
-        if (n > 0) {
-            c->last_read = c->io->now;
-            if (c->http2)
-                wire_h2_input(c, input, (size_t)n);
-            else
-                wire_h1_input(c, input, (size_t)n);
-            if (!c->ops && n < WIRE_READ_BYTES && !c->hung_up)
-                return; /* the socket is empty */
-            continue;
-        }
-        if (n == WIRE_IO_WANT_READ) {
-            if (c->write_broken)
-                input_end(c, 0, c->why);
+        char *place = c->http2 ? NULL : wire_h1_body_room(c, &room), *input = place ? place : c->io->input;
+        n = place ? fill(c, input, room, &after, why, sizeof why) : read_some(c, input, room, why, sizeof why);
+        if (n <= 0) {
+            nothing_read(c, n, why);
             return;
         }
-        if (n == WIRE_IO_WANT_WRITE) {
-            c->want_write_to_read = 1;
-        } else if (n == WIRE_IO_END) {
-            input_end(c, 1, "the server closed the connection");
-        } else {
-            /* The server's reason is more precise than our failed write: in TLS 1.3 a refused certificate shows only now. */
-            if (c->write_broken && n == WIRE_IO_ERROR && why[0])
-                c->why[0] = 0;
-            input_end(c, 0, n == WIRE_IO_CUT ? "the server closed the connection" : why);
+        c->last_read = c->io->now;
+        if (c->http2)
+            wire_h2_input(c, input, (size_t)n);
+        else if (place)
+            wire_h1_body(c, input, (size_t)n);
+        else
+            wire_h1_input(c, input, (size_t)n);
+        if (after <= 0) {
+            if (!c->dead)
+                nothing_read(c, after, why);
+            return;
         }
-        return;
+        if (!c->ops && (size_t)n < room && !c->hung_up)
+            return; /* the socket is empty */
     }
     c->unread = 1;
     wire_schedule_ready(c);
@@ -224,13 +258,25 @@ uint64_t wire_connection_unacknowledged(const wire_connection *c)
     return out < bodies ? out : bodies; /* heads, frame heads and records are in flight too */
 }
 
+double wire_connection_disk_seconds(wire_connection *c)
+{
+    double seconds = 0;
+    for (wire_request *r = c->requests; r; r = r->next) {
+        if (!r->sink)
+            continue;
+        seconds += r->sink->seconds;
+        r->sink->seconds = 0;
+    }
+    return seconds;
+}
+
 /* Whether acknowledged bytes are progress of this request: some of it was in the socket, or waits behind such bytes. */
 static int is_on_its_way(const wire_connection *c, const wire_request *r, uint64_t confirmed_before)
 {
     return r->out_until > confirmed_before || r->spans || (c->http2 && wire_h2_waits_for_room(c, r));
 }
 
-void wire_connection_tick(wire_connection *c, double now)
+void wire_connection_tick(wire_connection *c, double now, double disk_seconds)
 {
     uint64_t confirmed_before = c->acknowledged;
     size_t confirmed = newly_acknowledged(c);
@@ -238,7 +284,8 @@ void wire_connection_tick(wire_connection *c, double now)
         next = r->next;
         if (r->done)
             continue;
-        wire_request_report_sent(r);
+        wire_request_report(r);
+        r->last_activity += disk_seconds;
         if (confirmed && is_on_its_way(c, r, confirmed_before))
             wire_request_moved(r, confirmed);
         if (r->hold && now >= r->hold_until) {

@@ -4,6 +4,7 @@
 #include "wire_close.h"
 #include "wire_output.h"
 #include "wire_request.h"
+#include "wire_sink.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -99,6 +100,7 @@ void wire_h1_input(wire_connection *c, const char *data, size_t length)
     }
     for (;;) {
         size_t used;
+        int result;
         wire_parser_event event = wire_parser_feed(&c->parser, data, length, &used);
         data += used;
         length -= used;
@@ -114,6 +116,10 @@ void wire_h1_input(wire_connection *c, const char *data, size_t length)
                 wire_close_now(c, WIRE_TOO_LONG, "");
                 return;
             }
+            if ((result = wire_request_take_head(r))) {
+                wire_close_now(c, result, "");
+                return;
+            }
             if (r->status >= 300) {
                 /* Do not ask for left pieces here: the last chunk may be what is missing. */
                 if (!r->sending_done || c->count)
@@ -122,8 +128,8 @@ void wire_h1_input(wire_connection *c, const char *data, size_t length)
             }
             break;
         case WIRE_PARSER_BODY:
-            if (wire_request_take_body(r, c->parser.body, c->parser.body_length)) {
-                wire_close_now(c, WIRE_TOO_LONG, "");
+            if ((result = wire_request_take_body(r, c->parser.body, c->parser.body_length))) {
+                wire_close_now(c, result, wire_request_body_problem(r));
                 return;
             }
             break;
@@ -139,6 +145,35 @@ void wire_h1_input(wire_connection *c, const char *data, size_t length)
             return;
         }
     }
+}
+
+char *wire_h1_body_room(wire_connection *c, size_t *room)
+{
+    wire_request *r = c->current;
+    uint64_t left = wire_parser_body_left(&c->parser);
+    if (!r || !left || !wire_request_is_receiving(r) || left > r->sink->left)
+        return NULL;
+    *room = left < WIRE_READ_BYTES ? (size_t)left : WIRE_READ_BYTES;
+    char *memory = wire_sink_memory(r->sink);
+    return memory ? memory : c->io->input;
+}
+
+void wire_h1_body(wire_connection *c, char *data, size_t length)
+{
+    wire_request *r = c->current;
+    int result = 0;
+    wire_request_moved(r, length);
+    if (data == c->io->input)
+        result = wire_sink_take(r->sink, data, length);
+    else
+        wire_sink_received(r->sink, length);
+    if (result) {
+        wire_close_now(c, result, wire_request_body_problem(r));
+        return;
+    }
+    wire_parser_body_taken(&c->parser, length);
+    if (!wire_parser_body_left(&c->parser))
+        wire_h1_input(c, "", 0);
 }
 
 void wire_h1_input_end(wire_connection *c, int clean, const char *why)

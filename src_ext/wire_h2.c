@@ -177,8 +177,9 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, c
     wire_request *r = of_stream(session, stream_id);
     (void)flags;
     (void)user;
-    if (r && wire_request_take_body(r, (const char *)data, length)) {
-        wire_request_finish(r, WIRE_TOO_LONG, "");
+    int result = r ? wire_request_take_body(r, (const char *)data, length) : 0;
+    if (result) {
+        wire_request_finish(r, result, wire_request_body_problem(r));
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream_id, NGHTTP2_CANCEL);
     }
     return 0;
@@ -208,6 +209,11 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         if (frame->hd.type == NGHTTP2_HEADERS && r->status >= 200 && !r->head_complete) {
             r->head_complete = 1;
             r->last_activity = c->io->now;
+            if (wire_request_take_head(r)) {
+                wire_request_finish(r, WIRE_UNWANTED, "");
+                nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_CANCEL);
+                break;
+            }
         }
         if (frame->hd.type == NGHTTP2_HEADERS && r->status < 200 && !r->done) {
             r->interim_bytes += r->headers_length;

@@ -205,12 +205,15 @@ static void tell_unacknowledged(wire_io_thread *io, uint64_t bytes)
 static void tick(wire_io_thread *io)
 {
     uint64_t unacknowledged = 0;
+    double disk_seconds = 0;
+    for (wire_connection *c = io->connections; c; c = c->next)
+        disk_seconds += wire_connection_disk_seconds(c);
     io->next_tick = io->now + WIRE_TICK_SECONDS;
     for (wire_connection *next, *c = io->connections; c; c = next) {
         next = c->next;
         if (!c->requests)
             continue;
-        wire_connection_tick(c, io->now);
+        wire_connection_tick(c, io->now, disk_seconds);
         if (!c->dead)
             unacknowledged += wire_connection_unacknowledged(c);
     }

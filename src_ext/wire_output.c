@@ -117,7 +117,7 @@ static void advance(wire_connection *c, size_t length)
             s->request->sent += n;
             wire_pages_drop(s->piece, s->at, c->io->active > WIRE_FEW ? WIRE_STEP_BYTES : 2 * WIRE_STEP_BYTES);
             if (s->request->fed && s->at == s->piece->length)
-                wire_request_report_sent(s->request); /* the caller waits for this before it feeds more */
+                wire_request_report(s->request); /* the caller waits for this before it feeds more */
         }
         if (s->length == 0) {
             if (s->request && s->request->spans == 1 && is_all(s->request))

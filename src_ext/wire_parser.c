@@ -418,6 +418,18 @@ wire_parser_event wire_parser_feed(wire_parser *p, const char *data, size_t leng
     return WIRE_PARSER_END;
 }
 
+uint64_t wire_parser_body_left(const wire_parser *p)
+{
+    return p->state == IN_LENGTH ? p->left : 0;
+}
+
+void wire_parser_body_taken(wire_parser *p, uint64_t length)
+{
+    p->left -= length;
+    if (!p->left)
+        p->state = DONE;
+}
+
 wire_parser_event wire_parser_eof(wire_parser *p)
 {
     if (p->state == IN_UNTIL_CLOSE || p->state == DONE) {

@@ -59,6 +59,10 @@ void wire_parser_free(wire_parser *parser);
 /* Parses `data` and sets `*used` to the number of bytes taken. Call it again with the rest until it returns MORE, END
  * or ERROR. */
 wire_parser_event wire_parser_feed(wire_parser *parser, const char *data, size_t length, size_t *used);
+/* How many bytes of the body come next whatever they are: 0 in the head, in chunks, and if the length is not known. */
+uint64_t wire_parser_body_left(const wire_parser *parser);
+/* `length` of these bytes were taken without the parser. */
+void wire_parser_body_taken(wire_parser *parser, uint64_t length);
 /* The peer closed the connection: END if that ends the body, otherwise ERROR. */
 wire_parser_event wire_parser_eof(wire_parser *parser);
 /* Whether any byte of the current response has arrived. */

@@ -5,6 +5,7 @@
 #include "wire_mailbox.h"
 #include "wire_pages.h"
 #include "wire_schedule.h"
+#include "wire_sink.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -82,7 +83,25 @@ void wire_request_free(wire_request *r)
     free(r->head);
     free(r->headers);
     free(r->body);
+    free(r->sink);
     free(r);
+}
+
+int wire_request_receive(wire_request *r, const wire_range *range)
+{
+    size_t length = strlen(range->etag) + 1;
+    wire_sink *sink = calloc(1, sizeof *sink + length);
+    if (!sink) {
+        errno = ENOMEM;
+        return -1;
+    }
+    sink->range = *range;
+    sink->range.etag = memcpy(sink->etag, range->etag, length);
+    sink->received = sink->reported = range->received;
+    sink->crc64 = range->crc64_so_far;
+    free(r->sink);
+    r->sink = sink;
+    return 0;
 }
 
 int wire_request_piece(wire_request *r, const char *data, size_t length, int mapped)
@@ -162,15 +181,34 @@ void wire_request_clear_response(wire_request *r)
     r->headers_length = 0;
 }
 
+int wire_request_take_head(wire_request *r)
+{
+    if (!r->sink || r->done || r->status < 200 || r->status >= 300)
+        return 0;
+    return wire_sink_accept(r->sink, r->status, r->headers, r->headers_length) ? 0 : WIRE_UNWANTED;
+}
+
+int wire_request_is_receiving(const wire_request *r)
+{
+    return r->sink && r->sink->accepted && !r->done;
+}
+
+const char *wire_request_body_problem(const wire_request *r)
+{
+    return r->sink && r->sink->why ? r->sink->why : "";
+}
+
 int wire_request_take_body(wire_request *r, const char *data, size_t length)
 {
     if (r->done || !length)
         return 0;
     wire_request_moved(r, length);
+    if (r->sink && r->sink->accepted)
+        return wire_sink_take(r->sink, data, length);
     if (r->pass_body_on && r->status >= 200 && r->status < 300) {
         char *copy = malloc(length);
         if (!copy)
-            return -1;
+            return WIRE_TOO_LONG;
         memcpy(copy, data, length);
         r->backlog += length;
         if (r->backlog > WIRE_BACKLOG_BYTES)
@@ -179,8 +217,8 @@ int wire_request_take_body(wire_request *r, const char *data, size_t length)
         return 0;
     }
     if (r->body_length + length > r->max_response_bytes)
-        return -1;
-    return append(&r->body, &r->body_length, &r->body_capacity, data, length);
+        return WIRE_TOO_LONG;
+    return append(&r->body, &r->body_length, &r->body_capacity, data, length) ? WIRE_TOO_LONG : 0;
 }
 
 void wire_request_response(const wire_request *r, wire_response *response)
@@ -196,16 +234,26 @@ void wire_request_response(const wire_request *r, wire_response *response)
         .body_length = r->body_length,
         .why = r->why,
     };
+    if (r->sink) {
+        response->received = r->sink->received;
+        response->crc64 = r->sink->crc64;
+        response->accepted = r->sink->accepted;
+        response->error = r->sink->error;
+    }
 }
 
 /* -- its end ------------------------------------------------------------------------------------------------------- */
 
-void wire_request_report_sent(wire_request *r)
+void wire_request_report(wire_request *r)
 {
-    if (r->sent == r->reported)
-        return;
-    wire_mailbox_emit(r->connection->io, WIRE_SENT, r->owner, (int64_t)(r->sent - r->reported), NULL);
+    wire_sink *s = r->sink;
+    if (r->sent != r->reported)
+        wire_mailbox_emit(r->connection->io, WIRE_SENT, r->owner, (int64_t)(r->sent - r->reported), NULL);
     r->reported = r->sent;
+    if (s && s->received != s->reported)
+        wire_mailbox_emit(r->connection->io, WIRE_RECEIVED, r->owner, (int64_t)(s->received - s->reported), NULL);
+    if (s)
+        s->reported = s->received;
 }
 
 void wire_request_want(wire_request *r)
@@ -259,6 +307,9 @@ void wire_request_finish(wire_request *r, int result, const char *why)
     if (result == WIRE_OK && !wire_request_response_counts(r)) {
         result = WIRE_BROKEN;
         why = "the server responded before it received the whole body";
+    } else if (result == WIRE_OK && r->sink && r->sink->accepted && r->sink->left) {
+        result = WIRE_MALFORMED;
+        why = "the body is shorter than its range";
     }
     if (!r->done) {
         r->done = 1;
@@ -267,7 +318,7 @@ void wire_request_finish(wire_request *r, int result, const char *why)
             strncpy(r->why, why, sizeof r->why - 1);
             r->why[sizeof r->why - 1] = 0;
         }
-        wire_request_report_sent(r);
+        wire_request_report(r);
         if (c->paused && !c->dead) {
             /* The caller may keep the body for a long time. The next request must not wait for that. */
             c->paused = 0;

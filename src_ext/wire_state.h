@@ -13,7 +13,7 @@
 #define WIRE_SPANS 128                    /* slots of a connection's output */
 #define WIRE_QUEUE_BYTES (1024 * 1024)    /* output queued ahead of the socket */
 #define WIRE_TURN_BYTES (4 * 1024 * 1024) /* sent for one connection before the next one has its turn */
-#define WIRE_READ_BYTES (128 * 1024)
+#define WIRE_READ_BYTES (256 * 1024)
 #define WIRE_GATHER_BYTES (256 * 1024)    /* the most that is copied together for one write over TLS */
 #define WIRE_STEP_BYTES (1024 * 1024)     /* pages are mapped and dropped in steps of this size */
 #define WIRE_FEW 16                       /* up to so many active requests may keep twice as many pages mapped */
@@ -40,6 +40,19 @@ typedef struct {
     char *owned;           /* freed after the run was written */
     char small[16];        /* holds a short run */
 } wire_span;
+
+/* The place of a response body, and how far it is filled. */
+typedef struct {
+    wire_range range;
+    int accepted;
+    uint64_t received, left; /* bytes of the range that are there; that are to come with this response */
+    uint64_t reported;
+    uint64_t crc64;
+    double seconds;          /* spent in writing since the last tick */
+    int error;
+    const char *why;
+    char etag[];
+} wire_sink;
 
 struct wire_request {
     void *owner;
@@ -82,6 +95,7 @@ struct wire_request {
     size_t headers_length, headers_capacity;
     char *body;
     size_t body_length, body_capacity;
+    wire_sink *sink; /* NULL: the body is collected or passed on */
     size_t backlog; /* bytes in WIRE_BODY events that the caller has not consumed yet */
     char why[160];
 };

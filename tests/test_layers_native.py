@@ -25,6 +25,7 @@ WIRE_LAYERS = (
     "wire_mailbox.c",
     "wire_pages.c",
     "wire_schedule.c",
+    "wire_sink.c",
     "wire_request.c",
     "wire_output.c",
     "wire_close.c",
@@ -35,6 +36,9 @@ WIRE_LAYERS = (
     "wire.pyx",
 )
 """Bottom first. A file may call the files before it."""
+
+OTHERS = {"crc64_table.c"}
+"""What the wire uses that is not its own."""
 
 NOISE = re.compile(r"/\*.*?\*/|//[^\n]*|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'", re.DOTALL)
 INCLUDE = re.compile(r"^\s*#\s*include\s+\"(?P<c>[^\"]+)\"|^cdef extern from \"(?P<pyx>[^\"]+)\"", re.MULTILINE)
@@ -125,7 +129,7 @@ def test_the_wire_calls_down() -> None:
     graph = calls(SOURCES)
     assert {name for name in graph if name.startswith("wire") and not name.endswith(".h")} < set(WIRE_LAYERS)
     for position, name in enumerate(WIRE_LAYERS):
-        up = graph[name].difference(WIRE_LAYERS[:position])
+        up = graph[name].difference(WIRE_LAYERS[:position], OTHERS)
         assert not up, f"{name} calls {up}"
 
 

@@ -89,6 +89,8 @@ class PartHasher:
 
 digest_function: object
 """A C function for `cosxfer._native.files` in a capsule: computes both digests of a buffer. None in the twin."""
+crc64_function: object
+"""The C function of `crc64` for `cosxfer._native.wire` in a capsule. None in the twin."""
 
 def kernels() -> tuple[str, ...]:
     """The native kernels that this machine can run, best first."""

@@ -23,6 +23,7 @@ _VECTOR_BYTES = 64 * 1024  # below it, the loop over bytes is as fast
 _BLOCK_BYTES = 1024 * 1024
 
 digest_function: object = None
+crc64_function: object = None
 
 
 class PartDigest(NamedTuple):

@@ -28,6 +28,13 @@ TOO_LONG: int
 """The response is longer than ``max_response_bytes``."""
 NEEDS_H1: int
 """The server requires HTTP/1.1 for this request. It has not acted on it."""
+UNWANTED: int
+"""A success, but not the range that was asked for. Status and headers are there; the body was not read."""
+UNWRITABLE: int
+"""The body cannot be written to its place; ``error`` and ``why`` have the reason."""
+
+def use_crc64(function: object) -> None:
+    """Compute the CRC64 of received bytes with this function (`cosxfer._native.hashing.crc64_function`)."""
 
 class RateLimit:
     """A token bucket. It limits all I/O threads that share it together."""
@@ -83,6 +90,27 @@ class Exchange:
         ``mapped``: it lies in a mapped file. The I/O thread maps its pages before it sends them and drops them
         afterwards.
         """
+    def receive(
+        self,
+        *,
+        first: int,
+        length: int,
+        ranged: bool,
+        shorter: bool,
+        etag: str,
+        memory: Buffer | None = None,
+        fd: int = -1,
+        offset: int = 0,
+        received: int = 0,
+        crc64: int = 0,
+    ) -> None:
+        """The body of a success is ``length`` bytes of an object from ``first`` on, and goes to ``memory`` or to
+        ``offset`` of the file ``fd``. The first ``received`` bytes are there already, and ``crc64`` is theirs.
+
+        ``ranged``: the request has a Range. ``shorter``: the object may end earlier. ``etag``: the response must name
+        it. Nothing else is written: another response ends as `UNWANTED`, and one with an error is collected in
+        ``body``. The file stays open until the exchange is done.
+        """
     def no_more(self) -> None:
         """The body is complete. Call this before `IoThread.submit`, or call `IoThread.feed` after it."""
     @property
@@ -103,6 +131,18 @@ class Exchange:
     @property
     def body(self) -> bytes: ...
     @property
+    def accepted(self) -> bool:
+        """With `receive`: whether the response is the range that was asked for."""
+    @property
+    def received(self) -> int:
+        """With `receive`: how many bytes of the range are in their place, also after an error."""
+    @property
+    def crc64(self) -> int:
+        """The CRC64 of the ``received`` bytes."""
+    @property
+    def error(self) -> int:
+        """`UNWRITABLE`: the error number."""
+    @property
     def why(self) -> str: ...
     @property
     def reusable(self) -> bool:
@@ -122,6 +162,8 @@ class Handler(Protocol):
     def on_wanted(self, exchange: Exchange) -> None:
         """The body can be fed. If the head has ``Expect``, the server has sent 100, or nothing for a second. Pieces
         that were fed earlier wait until then."""
+    def on_received(self, exchange: Exchange, count: int) -> None:
+        """``count`` bytes of the response's body went to their place since the last call."""
     def on_body(self, exchange: Exchange, piece: bytes) -> bool | None:
         """A piece of the response's body. Returns True if `IoThread.used` follows when there is room for more."""
     def on_settings(self, connection: Connection, streams: int) -> None:

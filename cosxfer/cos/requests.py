@@ -33,6 +33,7 @@ from cosxfer.cos.header_values import (
     showable,
 )
 from cosxfer.cos.responses import HttpResponse
+from cosxfer.cos.sink import BodySink
 from cosxfer.errors import UsageError
 from cosxfer.foreign import shorten
 from cosxfer.limits import MAX_TRAFFIC_LIMIT_BITS, MIN_TRAFFIC_LIMIT_BITS
@@ -100,6 +101,10 @@ class HttpRequest:
     on_body: Callable[[bytes], Awaitable[None] | None] | None = None
     """Called with each piece of the body of a 2xx response. The body is then not collected. If it returns an awaitable,
     the transport reads on when that is done. It must not raise."""
+    sink: BodySink | None = field(default=None, repr=False)
+    """Where the body of a 2xx response goes if it is what the sink expects. The body is then not collected, and
+    ``on_sent`` gets the number of bytes that were received. A 2xx response that is something else is returned without
+    its body. When `Transport.send` returns or raises, nothing is written any more."""
 
     @property
     def url(self) -> str:
@@ -136,6 +141,8 @@ class CosRequest:
     """Called before each attempt."""
     follower: AttemptFollower | None = None
     on_body: Callable[[bytes], Awaitable[None] | None] | None = None
+    """As in `HttpRequest`."""
+    sink: BodySink | None = field(default=None, repr=False)
     """As in `HttpRequest`."""
     before_retry: Callable[[], Awaitable[None]] | None = None
     """Awaited before the request is sent again; what it raises ends the call."""

@@ -220,7 +220,7 @@ class Session:
                     if other and REQUEST_ID in response.headers:
                         self._shared.hosts.works(self.endpoint(request.address))
                     self._accept(request, outgoing, response, began)
-                    if not request.body:
+                    if not request.body and request.sink is None:
                         self._shared.traffic.note_latency(time.monotonic() - began)
                     return response
                 except BaseException as failure:
@@ -372,14 +372,14 @@ class Session:
             shared.outage = None
         if self.transfer is not None:
             self.transfer.succeeded()
-        if self._counted is not None and request.method == "PUT":
+        if self._counted is not None and (request.method == "PUT" or request.sink is not None):
             self._counted.requests_done += 1
-            if outgoing.on_sent is None:  # they were not counted while they were sent
-                self._counted.sent_bytes += request.content_length or 0
+            if outgoing.on_sent is None:  # they were not counted while they were on their way
+                self._counted.sent_bytes += _body_bytes(request)
 
     def _counter(self, request: CosRequest) -> _Sent | None:
         """Return what counts the bytes of an attempt; None if nobody asks for them while they are sent."""
-        if request.on_sent is None and (self._counted is None or (request.content_length or 0) <= SMALL_BYTES):
+        if request.on_sent is None and (self._counted is None or _body_bytes(request) <= SMALL_BYTES):
             return None
         return _Sent(request.on_sent, self._counted)
 
@@ -420,6 +420,7 @@ class Session:
             expect_continue="expect" in headers,
             on_sent=None if sent is None else sent.add,
             on_body=request.on_body,
+            sink=request.sink,
         )
 
     def _signature(
@@ -507,6 +508,9 @@ class Session:
 def may_correct(learnt: str, corrected: tuple[str, ...]) -> bool:
     """Whether a request may be sent again at once because of what `Session.learn` returned, after ``corrected``."""
     return bool(learnt) and corrected.count(learnt) < _MOST_CORRECTIONS[learnt]
+def _body_bytes(request: CosRequest) -> int:
+    """Return how many bytes the body has: that of the response if it goes to a sink."""
+    return request.content_length or 0 if request.sink is None else request.sink.length
 
 
 def _clean_up(failure: BaseException, outgoing: HttpRequest, sent: _Sent | None, *, began: float | None) -> None:

@@ -51,6 +51,7 @@ from cosxfer.transport.pace import Pace
 from cosxfer.transport.progress import Progress, unacknowledged_bytes
 from cosxfer.transport.proxies import Proxies, Proxy
 from cosxfer.transport.request_body import body_views
+from cosxfer.transport.sink_writer import SinkWriter
 from cosxfer.transport.tls import context_of, no_tls, no_tls_message, not_trusted, refusal
 
 HTTP2_CHUNK_BYTES = 64 * 1024
@@ -498,6 +499,16 @@ class _BodyStream(httpx.AsyncByteStream):
 
 
 async def _read(response: httpx.Response, request: HttpRequest, progress: Progress) -> bytes:
+    if request.sink is not None and 200 <= response.status_code < 300:
+        writer = SinkWriter(request.sink, request.on_sent)
+        if writer.accept(response.status_code, decode_headers(response.headers.raw)):
+            async for chunk in response.aiter_raw():
+                progress.moved(len(chunk))
+                with progress.waits_for_us():
+                    await writer.write(chunk, request.url)
+            with progress.waits_for_us():
+                await writer.finish(request.url)
+        return b""
     if request.on_body is not None and 200 <= response.status_code < 300:
         async for chunk in response.aiter_raw():
             progress.moved(len(chunk))

@@ -11,6 +11,7 @@ from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.records import dataclass
 from cosxfer.transport.request_body import body_views
+from cosxfer.transport.sink_writer import SinkWriter
 
 Handler = Callable[[HttpRequest, bytes], "HttpResponse | Awaitable[HttpResponse]"]
 
@@ -28,6 +29,12 @@ class MemoryTransport:
         body = await collect(request)
         result = self.handler(request, body)
         response = await result if inspect.isawaitable(result) else result
+        if request.sink is not None and 200 <= response.status < 300:
+            writer = SinkWriter(request.sink, request.on_sent)
+            if writer.accept(response.status, {"content-length": str(len(response.body)), **response.headers}):
+                await writer.write(response.body, request.url)
+                await writer.finish(request.url)
+            return HttpResponse(status=response.status, headers=response.headers)
         if request.on_body is not None and 200 <= response.status < 300:
             if (room := request.on_body(response.body)) is not None:
                 await asyncio.wait([asyncio.ensure_future(room)])

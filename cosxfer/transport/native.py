@@ -15,7 +15,7 @@ import time
 import weakref
 from collections.abc import AsyncIterable
 
-from cosxfer._native import wire
+from cosxfer._native import hashing, wire
 from cosxfer.config import ClientConfig
 from cosxfer.cos.endpoint import Endpoint
 from cosxfer.cos.requests import HttpRequest
@@ -24,13 +24,14 @@ from cosxfer.errors import (
     ConnectError,
     CosxferError,
     ProtocolError,
+    TargetError,
     TransportError,
     TransportTimeoutError,
     UsageError,
 )
 from cosxfer.threads import in_thread, none_to_be_had, settled
 from cosxfer.transport.base import MAX_RESPONSE_BYTES, copy_of
-from cosxfer.transport.native_body import attach_body, feed, used_later
+from cosxfer.transport.native_body import attach_body, attach_sink, feed, take_received, used_later
 from cosxfer.transport.native_connect import connect
 from cosxfer.transport.native_head import head_of
 from cosxfer.transport.native_origin import Origin, Patience, WireSlot
@@ -42,10 +43,14 @@ UNSENT_TRIES = 4
 """How many connections a request tries if no server acts on it."""
 
 
+if hashing.crc64_function is not None:
+    wire.use_crc64(hashing.crc64_function)
+
+
 class _Call:
     """One request on one connection: the owner of an exchange, which the I/O thread's events refer to."""
 
-    __slots__ = ("ended", "failure", "origin", "request", "room", "sent", "slot")
+    __slots__ = ("ended", "failure", "origin", "over", "request", "room", "sent", "slot")
 
     def __init__(self, request: HttpRequest, origin: Origin, slot: WireSlot, ended: asyncio.Future[None]) -> None:
         self.request = request
@@ -56,6 +61,8 @@ class _Call:
         self.failure: BaseException | None = None
         self.room: asyncio.Event | None = None
         """Set when `feed` may read more of the body."""
+        self.over: asyncio.Future[None] | None = None
+        """Done when the I/O thread writes to the request's sink no more."""
 
 
 class NativeTransport:
@@ -96,7 +103,7 @@ class NativeTransport:
             slot = origin.pool.take() or await self._wait(origin, request)
             exchange = await self._exchange(request, head, origin, slot)
             result = exchange.result
-            if result == wire.OK:
+            if result in (wire.OK, wire.UNWANTED):
                 return HttpResponse(
                     status=exchange.status,
                     headers=exchange.headers,
@@ -193,6 +200,8 @@ class NativeTransport:
                 owner=call,
             )
             whole = attach_body(exchange, request)
+            if request.sink is not None:
+                attach_sink(exchange, request.sink)
             self._check_open(request)  # the client may have been closed during the wait for a connection
         except BaseException as error:
             self._released(origin, slot, reusable=True)
@@ -225,6 +234,11 @@ class NativeTransport:
                 feeder.cancel()
                 if not isinstance(request.body, AsyncIterable):
                     await settled(feeder)  # its thread may still read the file, which the next attempt reads too
+            if request.sink is not None:
+                if not exchange.done:
+                    call.over = loop.create_future()
+                    await settled(call.over)  # the I/O thread may still write, and the file may be closed after this
+                take_received(exchange, request.sink)
         if call.failure is not None:
             failure, call.failure = call.failure, None
             self._take_back(call)
@@ -275,6 +289,8 @@ class NativeTransport:
             return ProtocolError(
                 f"the response from {url} is longer than {MAX_RESPONSE_BYTES} bytes; it cannot be COS's", url=url
             )
+        if result == wire.UNWRITABLE:
+            return TargetError(f"cannot write: {exchange.why}", errno=exchange.error)
         if result == wire.CANCELLED and self._closed:
             return TransportError("the client is closed", url=url)
         where = request.endpoint.where
@@ -490,6 +506,8 @@ class NativeTransport:
             call.room.set()
         if not call.ended.done():
             call.ended.set_result(None)
+        if call.over is not None and not call.over.done():
+            call.over.set_result(None)
 
     def on_sent(self, exchange: wire.Exchange, count: int) -> None:
         call: _Call = exchange.owner
@@ -503,6 +521,8 @@ class NativeTransport:
             call.request.on_sent(count)
         except BaseException as error:
             self._break(exchange, call, error)
+
+    on_received = on_sent
 
     def on_wanted(self, exchange: wire.Exchange) -> None:
         call: _Call = exchange.owner
@@ -560,7 +580,7 @@ class _Nobody:
     def _ignore(self, *_: object) -> None:
         pass
 
-    on_done = on_sent = on_wanted = on_body = on_settings = on_leaving = on_stalled = _ignore
+    on_done = on_sent = on_received = on_wanted = on_body = on_settings = on_leaving = on_stalled = _ignore
 
     def on_closed(self, connection: wire.Connection) -> None:
         connection.owner = None

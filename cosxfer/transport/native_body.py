@@ -1,7 +1,7 @@
-"""Request bodies for the native transport.
+"""Bodies for the native transport.
 
 The I/O thread gets the address of bytes in memory and of parts of a mapped file. Any other body is read piece by piece,
-at most ``AHEAD_BYTES`` ahead of the sending.
+at most ``AHEAD_BYTES`` ahead of the sending. The I/O thread writes response bodies to their sinks.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from cosxfer._native import wire
 from cosxfer.cos.requests import HttpRequest
+from cosxfer.cos.sink import BodySink
 from cosxfer.errors import ProtocolError
 from cosxfer.transport.request_body import body_views
 
@@ -79,3 +80,25 @@ def used_later(thread: wire.IoThread | None, exchange: wire.Exchange, count: int
         return False
     asyncio.ensure_future(room).add_done_callback(lambda _: thread.used(exchange, count))
     return True
+
+
+def attach_sink(exchange: wire.Exchange, sink: BodySink) -> None:
+    """Let the I/O thread write the response body to ``sink``, after the bytes that are there."""
+    sink.accepted = False
+    exchange.receive(
+        first=sink.first,
+        length=sink.length,
+        ranged=sink.ranged,
+        shorter=sink.shorter,
+        etag=sink.etag,
+        memory=sink.memory,
+        fd=sink.fd,
+        offset=sink.offset,
+        received=sink.received,
+        crc64=sink.crc64,
+    )
+
+
+def take_received(exchange: wire.Exchange, sink: BodySink) -> None:
+    """Note in ``sink`` what the I/O thread has written."""
+    sink.accepted, sink.received, sink.crc64 = exchange.accepted, exchange.received, exchange.crc64

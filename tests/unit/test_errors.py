@@ -19,6 +19,8 @@ SAMPLES: list[cosxfer.CosxferError] = [
     errors.CredentialsError("said"),
     errors.SourceError("said", path="p"),
     errors.SourceChangedError("said", path="p", changed="size"),
+    errors.TargetError("said", path="p", errno=28),
+    errors.ObjectChangedError("said"),
     errors.TransportError("said", url="u"),
     errors.ConnectError("said", url="u", permanent=True),
     errors.TransportTimeoutError("said", url="u"),
@@ -61,7 +63,7 @@ def test_an_unpickled_error_equals_the_original(error: cosxfer.CosxferError) -> 
 
 def test_the_cause_of_an_error_is_pickled_too() -> None:
     with pytest.raises(errors.UploadError) as caught:
-        raise SAMPLES[-3] from SAMPLES[9]
+        raise SAMPLES[-3] from SAMPLES[11]
     back = pickle.loads(pickle.dumps(caught.value))
     assert isinstance(back.__cause__, errors.ServerError)
     assert (back.__cause__.status, back.__cause__.headers) == (500, HEADERS)

@@ -17,7 +17,19 @@ from cosxfer.transport import native
 from cosxfer.transport.native import NativeTransport
 from cosxfer.transport.native_connect import Target
 
-RESULTS = ("OK", "UNSENT", "BROKEN", "TIMEOUT", "MALFORMED", "CANCELLED", "LOST", "TOO_LONG", "NEEDS_H1")
+RESULTS = (
+    "OK",
+    "UNSENT",
+    "BROKEN",
+    "TIMEOUT",
+    "MALFORMED",
+    "CANCELLED",
+    "LOST",
+    "TOO_LONG",
+    "NEEDS_H1",
+    "UNWANTED",
+    "UNWRITABLE",
+)
 
 
 class FakeConnection:

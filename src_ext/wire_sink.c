@@ -1,0 +1,141 @@
+/* The place of a response body: checks that the response is the range that was asked for, writes, and computes the CRC64
+ * of each block while it is in cache. */
+#define _GNU_SOURCE
+#include "wire_sink.h"
+
+#include "wire_clock.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MAX_DIGITS 18
+
+/* Reads digits up to `end`, which is moved on. Returns 0, or -1 if there are none or too many. */
+static int number(const char **at, uint64_t *value)
+{
+    const char *start = *at;
+    uint64_t n = 0;
+    while (**at >= '0' && **at <= '9' && *at - start <= MAX_DIGITS)
+        n = n * 10 + (uint64_t)(*(*at)++ - '0');
+    *value = n;
+    return *at == start || *at - start > MAX_DIGITS ? -1 : 0;
+}
+
+/* Reads "bytes first-last/total". */
+static int content_range(const char *value, uint64_t *first, uint64_t *last, uint64_t *total)
+{
+    if (strncmp(value, "bytes ", 6))
+        return -1;
+    value += 6;
+    return number(&value, first) || *value++ != '-' || number(&value, last) || *value++ != '/' ||
+                   number(&value, total) || *value || *first > *last || *last >= *total
+               ? -1
+               : 0;
+}
+
+typedef struct {
+    const char *range, *length, *etag;
+    int twice;
+} fields;
+
+static fields find(const char *headers, size_t length)
+{
+    fields found = {0};
+    for (const char *name = headers, *end = headers + length; name < end;) {
+        const char *value = name + strlen(name) + 1;
+        const char **field = !strcmp(name, "content-range")    ? &found.range
+                             : !strcmp(name, "content-length") ? &found.length
+                             : !strcmp(name, "etag")           ? &found.etag
+                                                               : NULL;
+        if (field) {
+            found.twice |= *field && strcmp(*field, value);
+            *field = value;
+        }
+        name = value + strlen(value) + 1;
+    }
+    return found;
+}
+
+int wire_sink_accept(wire_sink *s, int status, const char *headers, size_t length)
+{
+    fields found = find(headers, length);
+    uint64_t first, last, total, announced = 0, wanted = s->range.length - s->received;
+    if (found.twice || (s->range.etag[0] && (!found.etag || strcmp(found.etag, s->range.etag))))
+        return 0;
+    const char *at = found.length;
+    if (at && (number(&at, &announced) || *at))
+        return 0;
+    if (status == 206 && s->range.ranged) {
+        if (!found.range || content_range(found.range, &first, &last, &total))
+            return 0;
+        uint64_t size = last - first + 1;
+        if (first != s->range.first + s->received || size > wanted || (found.length && announced != size))
+            return 0;
+        if (size < wanted && !(s->range.shorter && last == total - 1))
+            return 0;
+        s->left = size;
+    } else if (status == 200 && (!s->range.ranged || s->range.shorter)) {
+        /* Without a range, or the server ignores it, as it may for an empty object: the whole object. */
+        if (!found.length || found.range || s->range.first + s->received || announced > wanted ||
+            (announced < wanted && !s->range.shorter))
+            return 0;
+        s->left = announced;
+    } else {
+        return 0;
+    }
+    s->accepted = 1;
+    return 1;
+}
+
+static void note(wire_sink *s, const char *data, size_t length)
+{
+    s->crc64 = s->range.crc64(s->crc64, (const uint8_t *)data, length);
+    s->received += length;
+    s->left -= length;
+}
+
+static int write_file(wire_sink *s, const char *data, size_t length)
+{
+    double began = wire_now();
+    int result = 0;
+    while (length) {
+        ssize_t n = pwrite(s->range.fd, data, length, (off_t)(s->range.offset + s->received));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            s->error = n ? errno : ENOSPC;
+            s->why = strerror(s->error);
+            result = WIRE_UNWRITABLE;
+            break;
+        }
+        note(s, data, (size_t)n);
+        data += n;
+        length -= (size_t)n;
+    }
+    s->seconds += wire_now() - began;
+    return result;
+}
+
+int wire_sink_take(wire_sink *s, const char *data, size_t length)
+{
+    if (length > s->left) {
+        s->why = "the body is longer than its range";
+        return WIRE_MALFORMED;
+    }
+    if (!s->range.memory)
+        return write_file(s, data, length);
+    memcpy(s->range.memory + s->received, data, length);
+    note(s, data, length);
+    return 0;
+}
+
+char *wire_sink_memory(const wire_sink *s)
+{
+    return s->range.memory ? s->range.memory + s->received : NULL;
+}
+
+void wire_sink_received(wire_sink *s, size_t length)
+{
+    note(s, s->range.memory + s->received, length);
+}
