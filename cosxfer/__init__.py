@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         PartHeaders,
     )
     from cosxfer.credentials import Credentials, CredentialsProvider
+    from cosxfer.engine.download.options import DownloadOptions
     from cosxfer.engine.upload.bodies import BodyInput
     from cosxfer.engine.upload.options import DirectoryOptions, FileOptions, FileUpload, SliceFileOptions
     from cosxfer.errors import (
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
         AppendObjectResult,
         CommonPrefix,
         DeleteObjectResult,
+        DownloadResult,
         GetObjectBytesResult,
         GetObjectFileResult,
         GetObjectResult,
@@ -160,6 +162,7 @@ _MODULES = {
         "Credentials",
         "CredentialsProvider",
     ),
+    "cosxfer.engine.download.options": ("DownloadOptions",),
     "cosxfer.engine.upload.bodies": ("BodyInput",),
     "cosxfer.ops.multipart_complete": ("PartInput",),
     "cosxfer.engine.upload.options": (
@@ -198,6 +201,7 @@ _MODULES = {
         "GetObjectFileResult",
         "GetObjectResult",
         "DeleteObjectResult",
+        "DownloadResult",
         "HeadObjectResult",
         "Identity",
         "MultipartAbortResult",
@@ -286,6 +290,8 @@ __all__ = [
     "DeleteObjectsResult",
     "DeletedObject",
     "DirectoryOptions",
+    "DownloadOptions",
+    "DownloadResult",
     "FileOptions",
     "FileResult",
     "FileUpload",

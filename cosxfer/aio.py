@@ -14,6 +14,7 @@ from cosxfer.arguments import AUTO, NumberOrAuto, check_flag, check_text
 from cosxfer.binding import explains_arguments
 from cosxfer.calls.aio_buckets import AsyncBucketCalls
 from cosxfer.calls.aio_copying import AsyncCopyCalls
+from cosxfer.calls.aio_downloads import AsyncDownloadCalls
 from cosxfer.calls.aio_files import AsyncFileCalls
 from cosxfer.calls.aio_listing import AsyncListingCalls
 from cosxfer.calls.aio_multipart import AsyncMultipartCalls
@@ -38,7 +39,13 @@ from cosxfer.transport.native_pool import ConnectionLimits
 
 @explains_arguments
 class AsyncClient(
-    AsyncObjectCalls, AsyncMultipartCalls, AsyncFileCalls, AsyncListingCalls, AsyncBucketCalls, AsyncCopyCalls
+    AsyncObjectCalls,
+    AsyncMultipartCalls,
+    AsyncFileCalls,
+    AsyncDownloadCalls,
+    AsyncListingCalls,
+    AsyncBucketCalls,
+    AsyncCopyCalls,
 ):
     """A client of COS for asyncio. Use it from one event loop and close it (``async with``).
 

@@ -12,6 +12,7 @@ from cosxfer.arguments import AUTO, NumberOrAuto
 from cosxfer.binding import explains_arguments
 from cosxfer.calls.buckets import BucketCalls
 from cosxfer.calls.copying import CopyCalls
+from cosxfer.calls.downloads import DownloadCalls
 from cosxfer.calls.files import FileCalls
 from cosxfer.calls.listing import ListingCalls
 from cosxfer.calls.multipart import MultipartCalls
@@ -24,7 +25,7 @@ from cosxfer.transport.choose import TransportChoice
 
 
 @explains_arguments
-class Client(ObjectCalls, MultipartCalls, FileCalls, ListingCalls, BucketCalls, CopyCalls):
+class Client(ObjectCalls, MultipartCalls, FileCalls, DownloadCalls, ListingCalls, BucketCalls, CopyCalls):
     """A blocking client of COS. Threads may share it. Close it after use (``with``).
 
     Settings, calls and errors are those of `AsyncClient`. Ctrl-C in a call cancels it and then raises

@@ -157,6 +157,28 @@ class GetObjectFileResult(GetObjectResult):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DownloadResult(HeadObjectResult):
+    """The result of downloading an object into a file."""
+
+    bucket: str
+    key: str
+    path: str
+    """The file, as it was passed to the call."""
+    verified: bool
+    """True if the file's digest matches the server's. A mismatch raises `IntegrityError`."""
+    verified_by: str
+    """``"crc64"``, ``"etag"`` (the server has no CRC64, but an ETag that is the MD5), or ``""``."""
+    parts: int
+    """How many ranges were fetched; 1 for a small object."""
+    part_size_bytes: int
+    seconds: float
+    retries: int
+    """Number of retried requests."""
+    resumed_bytes: int = 0
+    """Bytes that an earlier run of the task had received."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class MultipartInitResult(Result):
     """A new multipart upload."""
 
@@ -335,30 +357,31 @@ class UploadResult(Result):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskInfo:
-    """A snapshot of an upload task."""
+    """A snapshot of a task."""
 
     task_id: str
     bucket: str
     key: str
     path: str
-    """The file; empty for another body."""
+    """The local file; empty for another body."""
     region: str
     """Empty means the client's region."""
     state: TaskState
     loaded: int
-    """Bytes sent. For a paused or failed task: bytes that need not be sent again."""
+    """Bytes sent or received. For a paused or failed task: bytes that need not be moved again."""
     total: int
     """Total bytes; 0 until known."""
     speed: float
     """Bytes per second at the last report."""
     percent: float
-    """Sent, from 0 to 1."""
+    """Sent or received, from 0 to 1."""
     hash_percent: float
     """Hashed, from 0 to 1."""
     error: Exception | None
     """Why the task is in the state ``error``."""
     upload_id: str
-    """The multipart upload on the server, or empty."""
+    """The multipart upload on the server, or the path of a download's temporary file; empty if there is none."""
+    direction: Literal["upload", "download"] = "upload"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

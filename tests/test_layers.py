@@ -49,6 +49,7 @@ LEVELS = {
     "cosxfer.journal_rows": 3,
     "cosxfer.paths": 3,
     "cosxfer.sources": 3,
+    "cosxfer.targets": 3,
     "cosxfer.trace": 3,
     "cosxfer.tree": 3,
     "cosxfer.ops": 4,
@@ -120,7 +121,7 @@ def test_imports_point_down(path: Path) -> None:
         assert level(imported) <= level(own), f"{own} (level {level(own)}) imports {imported} (level {level(imported)})"
 
 
-FLOORS = ["limiter", "scheduler", "report", "multipart", "copy", "upload"]
+FLOORS = ["limiter", "scheduler", "report", "multipart", "copy", "download", "upload"]
 """The engine has floors: a lower one imports none above it."""
 
 

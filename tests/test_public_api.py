@@ -46,6 +46,7 @@ CALLS = {
     "slice_upload_file",
     "upload_files",
     "upload_directory",
+    "download_file",
     "pause_task",
     "restart_task",
     "cancel_task",
@@ -63,6 +64,7 @@ SUBMITTING = {
     "submit_put_object",
     "submit_upload_files",
     "submit_upload_stream",
+    "submit_download_file",
 }
 """Calls that return a handle at once. Each client has its own kind of handle."""
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cosxfer.errors import CosxferError, UsageError
-from cosxfer.ops.part_file import PartFile
+from cosxfer.targets import PartFile
 
 
 def check_free(path: Path) -> None:

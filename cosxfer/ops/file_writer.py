@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import stat
-from collections.abc import Iterator
 from concurrent.futures import Executor
 from functools import partial
-from pathlib import Path
 
 from cosxfer.arguments import wrong_type
-from cosxfer.errors import CosxferError, UsageError
+from cosxfer.errors import CosxferError
 from cosxfer.limits import MIB
-from cosxfer.ops.part_file import PartFile
-from cosxfer.paths import stat_path
+from cosxfer.targets import PartFile, open_target, writing
 from cosxfer.threads import finished, in_thread, settled
 
 BATCH_BYTES = 512 * 1024
@@ -64,7 +59,7 @@ class FileWriter:
         if not isinstance(output, str | bytes | os.PathLike):
             raise wrong_type("output", output, "a path, or None")
         name = os.fsdecode(output)
-        work = in_thread(executor, _opened, name)
+        work = in_thread(executor, open_target, name)
         try:
             part = await finished(work)
         except asyncio.CancelledError:
@@ -178,42 +173,12 @@ class FileWriter:
     # -- in a thread --------------------------------------------------------------------------------------------------
 
     def _write(self, stale: bool, pieces: list[bytes | memoryview]) -> None:
-        with _translated(self._name):
+        with writing(self._name):
             if stale:
                 self._part.clear()
             self._part.write(pieces)
 
     def _commit(self, stale: bool, pieces: list[bytes | memoryview]) -> None:
         self._write(stale, pieces)
-        with _translated(self._name):
+        with writing(self._name):
             self._part.commit()
-
-
-def _opened(name: str) -> PartFile:
-    """Open the file, in a thread, if ``name`` can be written."""
-    try:
-        mode = stat_path(name).st_mode
-    except (OSError, ValueError):
-        mode = stat.S_IFREG  # it will be created, or opening it gives the reason why it cannot
-    if stat.S_ISDIR(mode) or not name or name.endswith(("/", "/.")):
-        raise UsageError(
-            f"output is {name!r}, which is a directory; give the path of a file in it", name="output", value=name
-        )
-    if not stat.S_ISREG(mode):
-        # The new file would replace the device or the pipe.
-        raise UsageError(
-            f"output is {name!r}, which is not a regular file; omit output and write the result's body to it",
-            name="output",
-            value=name,
-        )
-    with _translated(name):
-        return PartFile(Path(name))
-
-
-@contextlib.contextmanager
-def _translated(name: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        raise CosxferError(f"cannot write {name!r}: {why}") from error

@@ -508,6 +508,8 @@ class Session:
 def may_correct(learnt: str, corrected: tuple[str, ...]) -> bool:
     """Whether a request may be sent again at once because of what `Session.learn` returned, after ``corrected``."""
     return bool(learnt) and corrected.count(learnt) < _MOST_CORRECTIONS[learnt]
+
+
 def _body_bytes(request: CosRequest) -> int:
     """Return how many bytes the body has: that of the response if it goes to a sink."""
     return request.content_length or 0 if request.sink is None else request.sink.length

@@ -121,7 +121,7 @@ class Leftovers:
             record.cleaning = False
             self.deleting.discard(record)
             if failed:
-                aborted, left = False, f"The multipart upload {record.upload_id} was kept on the server"
+                aborted, left = False, record.kept
             else:
                 aborted, left = work.result()
             if record.state == "canceled":

@@ -78,6 +78,7 @@ class TaskQueue:
         on_report: Callable[[int, int], None] | None = None,
         on_end: Callable[[TaskRecord[R]], None] | None = None,
         at_once: bool = False,
+        download: bool = False,
     ) -> TaskRecord[R]:
         """Put a job in. ``on_task_ready`` is called here, with the id in the list and before the job may start.
 
@@ -86,7 +87,14 @@ class TaskQueue:
         self.home.check_process()
         with self._board.lock:
             record = self._add(
-                job, address=address, path=path, total=total, watch=watch, on_report=on_report, on_end=on_end
+                job,
+                address=address,
+                path=path,
+                total=total,
+                watch=watch,
+                on_report=on_report,
+                on_end=on_end,
+                download=download,
             )
             if at_once and on_task_ready is None:
                 record.held = False
@@ -149,6 +157,7 @@ class TaskQueue:
         watch: Watch | None,
         on_report: Callable[[int, int], None] | None,
         on_end: Callable[[TaskRecord[R]], None] | None,
+        download: bool = False,
     ) -> TaskRecord[R]:
         """Add a task to the list. The caller holds the lock."""
         self._check_open()
@@ -163,6 +172,7 @@ class TaskQueue:
             watch=watch,
             on_report=on_report,
             on_end=on_end,
+            download=download,
         )
         self._board.table.add(record)
         self._board.tell(record, "added")

@@ -105,6 +105,7 @@ class TaskRecord(Generic[R]):
         "cleaning",
         "cut",
         "demand",
+        "download",
         "error",
         "event",
         "hash_loaded",
@@ -143,8 +144,11 @@ class TaskRecord(Generic[R]):
         watch: Watch | None,
         on_report: Callable[[int, int], None] | None,
         on_end: Callable[[TaskRecord[R]], None] | None,
+        download: bool = False,
     ) -> None:
         """``job`` is None for a task that is done."""
+        self.download = download
+        """Whether it brings an object here. What it may leave is then a temporary file, whose path is its ID."""
         self.demand = 1
         self.number = number
         self.task_id = task_id
@@ -227,9 +231,9 @@ class TaskRecord(Generic[R]):
 
     def canceled(self) -> TaskCanceledError:
         """Return the error of a cancelled task."""
-        left = self.left or f"The multipart upload {self.upload_id} was kept on the server"
+        left = self.left or self.kept
         if not self.upload_id:
-            left = "Nothing was left on the server"
+            left = f"Nothing was left on the {'disk' if self.download else 'server'}"
         why = "" if self.error is None else f" because {self.error}"
         return TaskCanceledError(
             f"{self.what} was cancelled{why}. {left}",
@@ -241,7 +245,16 @@ class TaskRecord(Generic[R]):
     @property
     def what(self) -> str:
         """A description of the task for messages."""
+        if self.download:
+            return f"the download of {self.address} to {self.path}"
         return f"the transfer of {self.path or 'a body'} to {self.address}"
+
+    @property
+    def kept(self) -> str:
+        """A sentence for messages: what a cancelled task has left behind."""
+        if self.download:
+            return f"The temporary file {self.upload_id} was kept"
+        return f"The multipart upload {self.upload_id} was kept on the server"
 
     def info(self) -> TaskInfo:
         """Return a snapshot of the task."""
@@ -262,6 +275,7 @@ class TaskRecord(Generic[R]):
             hash_percent=self.hash_loaded / self.total if self.total else done,
             error=self.shown_error(),
             upload_id=left if job is None else job.upload_id,
+            direction="download" if self.download else "upload",
         )
 
 

@@ -46,6 +46,7 @@ from cosxfer.ops.session import Session
 from cosxfer.paths import stat_path
 from cosxfer.tasks.batch import BatchRecord, OnFileFinish, OpenBatch, RefusedJob, outcome_of, tell_outcome
 from cosxfer.tasks.directory import find_files, joined
+from cosxfer.tasks.downloads import Downloads
 from cosxfer.tasks.leftovers import CLEAN_UP_SECONDS
 from cosxfer.tasks.queue import TaskQueue
 from cosxfer.tasks.record import BodyJob, TaskRecord, Watch
@@ -74,6 +75,7 @@ class Transfers:
         self.limiter = self._limiter
         """What calls that are no tasks may have in flight, too."""
         queue = self.queue = TaskQueue(self._limiter, keep=config.max_finished_tasks)
+        self.downloads = Downloads(session, executor, self._limiter, queue)
         self._scheduler = Scheduler(
             config,
             self._limiter,

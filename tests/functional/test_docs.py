@@ -69,7 +69,7 @@ def test_the_table_of_an_operation_has_every_parameter_of_the_page(operation: st
     assert [name for name, _ in rows(operation)] == checked_in()[operation]
 
 
-@pytest.mark.parametrize("operation", [*checked_in(), "headObject", "getObject"])
+@pytest.mark.parametrize("operation", [*checked_in(), "headObject", "getObject", "downloadFile"])
 def test_every_parameter_of_a_call_is_in_its_section_or_in_the_list_of_additions(operation: str) -> None:
     told = set(re.findall(r"`\"?(\w+)\"?=?`|\b(\w+)=", section(operation) + section("What is not on the page")))
     call = getattr(cosxfer.Client, call_of(operation))
@@ -77,7 +77,7 @@ def test_every_parameter_of_a_call_is_in_its_section_or_in_the_list_of_additions
     assert keywords - {name for pair in told for name in pair} == set()
 
 
-@pytest.mark.parametrize("operation", [*checked_in(), "headObject", "getObject"])
+@pytest.mark.parametrize("operation", [*checked_in(), "headObject", "getObject", "downloadFile"])
 def test_every_operation_has_an_example_that_runs(operation: str) -> None:
     assert f"client.{call_of(operation)}(" in examples(section(operation))
 
@@ -162,6 +162,7 @@ def test_every_error_class_is_documented() -> None:
         ("UsageError", {}),
         ("SourceError", {"path": ""}),
         ("SourceChangedError", {"path": "", "changed": "size"}),
+        ("TargetError", {}),
         ("TransportError", {}),
         ("ServerError", {"status": 500}),
         ("AppendPositionError", {"status": 409, "position": 5}),

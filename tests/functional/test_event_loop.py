@@ -132,8 +132,18 @@ async def fetch(client: cosxfer.AsyncClient, bucket: str, folder: Path) -> None:
         await client.get_object(bucket, "nothing", output=folder / "none")
 
 
+async def download(client: cosxfer.AsyncClient, bucket: str, folder: Path) -> None:
+    await client.download_file(bucket, "small", folder / "copy")
+    await client.download_file(bucket, "large", folder / "copy", part_size=MIB)
+    with pytest.raises(cosxfer.TargetError):
+        await client.download_file(bucket, "large", folder / "none" / "copy")
+    task = client.submit_download_file(bucket, "large", folder / "copy", part_size=MIB)
+    await task.pause()
+    await task.cancel()
+
+
 @pytest.mark.parametrize("transport", ["native", "httpx"])
-@pytest.mark.parametrize("use", [put, upload, upload_many, upload_tree, fetch])
+@pytest.mark.parametrize("use", [put, upload, upload_many, upload_tree, fetch, download])
 def test_no_call_makes_the_event_loop_wait_for_a_file_system(
     server: RunningServer, watch: Watch, tmp_path: Path, use: Use, transport: str
 ) -> None:

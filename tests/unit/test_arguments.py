@@ -22,6 +22,7 @@ from cosxfer.cos.requests import (
     PartHeaders,
 )
 from cosxfer.cos.responses import HttpResponse
+from cosxfer.engine.download.options import DownloadOptions
 from cosxfer.engine.upload import options
 from cosxfer.errors import UsageError
 from cosxfer.transport.memory import MemoryTransport
@@ -101,6 +102,8 @@ CALLS: dict[str, dict[str, Any]] = {
     "submit_upload_file": FILE,
     "slice_upload_file": FILE,
     "submit_slice_upload_file": FILE,
+    "download_file": FILE,
+    "submit_download_file": FILE,
     "upload_files": {"files": []},
     "submit_upload_files": {"files": []},
     "upload_directory": {"bucket": BUCKET, "prefix": "p", "path": str(Path(__file__).parent)},
@@ -159,6 +162,7 @@ FINE: dict[str, set[str]] = {
     "path": {"text", "bytes", "surrogate"},
     "position": SIZE,
     "prefix": {"text"},
+    "preserve_mtime": {"bool"},
     "slice_size": {*SIZE, "none"},
     "stream": {"list", "pairs"},
     "success_action_status": {"none"},
@@ -198,6 +202,7 @@ TYPED_DICTS: dict[str, Any] = {
     "CustomerKey": CustomerKey,
     "GetParameters": GetParameters,
     "HeadParameters": HeadParameters,
+    "DownloadOptions": DownloadOptions,
     "ObjectHeaders": ObjectHeaders,
     "PartHeaders": PartHeaders,
     **{name: getattr(options, name) for name in ("FileOptions", "SliceFileOptions", "DirectoryOptions")},

@@ -15,7 +15,7 @@ import cosxfer
 from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.ops.file_writer import BATCH_BYTES, FULL_BYTES, FileWriter
-from cosxfer.ops.part_file import PartFile
+from cosxfer.targets import PartFile
 from cosxfer.threads import Pool
 from tests.unit.fake_cos import BUCKET, FakeCos, Stored
 

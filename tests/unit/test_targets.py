@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from cosxfer.cli.output_file import write_whole
-from cosxfer.ops.part_file import PartFile
+from cosxfer.targets import PartFile
 from tests.unit.unprivileged import reachable_by_others, run_unprivileged
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from cosxfer.ops.part_file import PartFile
+from cosxfer.targets import PartFile
 part = PartFile(Path(sys.argv[1]))
 part.file.write(b"half")
 part.file.flush()
@@ -253,7 +253,7 @@ def test_if_the_list_cannot_be_kept_the_group_gets_no_access(tmp_path: Path, mon
     def refused(*_: object) -> None:
         raise PermissionError
 
-    monkeypatch.setattr("cosxfer.ops.part_file.os.setxattr", refused)
+    monkeypatch.setattr("cosxfer.targets.os.setxattr", refused)
     part = PartFile(target)
     # With a list, the group bits of the mode are the mask (6), not the group's permissions (4).
     assert mode(part.path) == 0o600

@@ -1,4 +1,4 @@
-"""A file that is written beside its final place and moved there when it is complete."""
+"""Where downloads land: a file that is written beside its final place and moved there when it is complete."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cosxfer.paths import open_path
+from cosxfer.errors import TargetError, UsageError
+from cosxfer.paths import open_path, stat_path
 
 _ACL = "system.posix_acl_access"
 
@@ -24,6 +25,41 @@ _PIECES_AT_ONCE = 512
 
 _SLOTS = 8
 """The number of names for files of concurrent writers of one path. Each is checked for a file of a killed process."""
+
+
+def open_target(name: str) -> PartFile:
+    """Begin the file that will become ``name``.
+
+    Raises `UsageError` if that is something other than a regular file, and `TargetError` if it cannot be written.
+    """
+    try:
+        mode = stat_path(name).st_mode
+    except (OSError, ValueError):
+        mode = stat.S_IFREG  # it will be created, or opening it gives the reason why it cannot
+    if stat.S_ISDIR(mode) or not name or name.endswith(("/", "/.")):
+        raise UsageError(
+            f"output is {name!r}, which is a directory; give the path of a file in it", name="output", value=name
+        )
+    if not stat.S_ISREG(mode):
+        # The new file would replace the device or the pipe.
+        raise UsageError(
+            f"output is {name!r}, which is not a regular file; omit output and write the result's body to it",
+            name="output",
+            value=name,
+        )
+    with writing(name):
+        return PartFile(Path(name))
+
+
+@contextmanager
+def writing(name: str) -> Iterator[None]:
+    """Turn the errors of the file system into `TargetError`."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        number = error.errno if isinstance(error, OSError) else 0
+        raise TargetError(f"cannot write {name!r}: {why}", path=name, errno=number or 0) from error
 
 
 class PartFile:
@@ -54,6 +90,8 @@ class PartFile:
         # Keeps the lock while the file is closed, since closing may report that the disk is full.
         self._lock = os.dup(fd)
         self.file = os.fdopen(fd, "wb", buffering=0)
+        self.fd = fd
+        """Of ``file``, while that is open."""
 
     def _shorten(self) -> None:
         """Open a directory whose path exceeds PATH_MAX, and use the short path of its descriptor (Linux)."""
@@ -94,6 +132,19 @@ class PartFile:
                 rest = memoryview(b"".join(batch))[written:]
                 while rest:
                     rest = rest[os.write(self.file.fileno(), rest) :]
+
+    def reserve(self, size: int) -> None:
+        """Give the file ``size`` bytes of disk, so that a full disk is seen now and not later."""
+        try:
+            os.posix_fallocate(self.file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENODEV):
+                raise
+            self.file.truncate(size)
+
+    def set_modified(self, nanoseconds: int) -> None:
+        """Set the time of the last modification, since 1970, and that of the last access."""
+        os.utime(self.file.fileno(), ns=(nanoseconds, nanoseconds))
 
     def clear(self) -> None:
         """Truncate the file to start again."""

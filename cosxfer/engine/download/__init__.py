@@ -1,0 +1,1 @@
+"""Downloads: objects in ranges, into files."""

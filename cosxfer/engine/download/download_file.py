@@ -1,0 +1,390 @@
+"""Downloading one object into a file: a short one with a single request, any other in ranges."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from concurrent.futures import Executor
+from decimal import Decimal, InvalidOperation
+from functools import partial
+from typing import TypeVar, TypeVarTuple
+
+from cosxfer.address import ObjectAddress
+from cosxfer.arguments import wrong_type
+from cosxfer.config import window_bytes
+from cosxfer.cos.responses import HttpResponse
+from cosxfer.engine.download.first import FIRST_BYTES, FirstBlocks, FirstResponse, fetch_first
+from cosxfer.engine.download.options import DownloadSettings
+from cosxfer.engine.download.proof import check_crc64, check_md5, md5_of_file
+from cosxfer.engine.download.state import DownloadState, ObjectVersion
+from cosxfer.engine.limiter import Left, Limiter, Share
+from cosxfer.engine.multipart.hedge import HedgePolicy
+from cosxfer.engine.multipart.window import Flight, Request, Window
+from cosxfer.engine.report import Reporter, logger
+from cosxfer.errors import (
+    CosxferError,
+    IntegrityError,
+    NotFoundError,
+    ObjectChangedError,
+    ServerError,
+    TargetError,
+)
+from cosxfer.foreign import shorten
+from cosxfer.limits import KIB
+from cosxfer.models import DownloadResult, Progress
+from cosxfer.ops.get_range import get_range
+from cosxfer.ops.session import Session
+from cosxfer.planning import PartRange, Plan, plan_parts
+from cosxfer.records import dataclass
+from cosxfer.targets import PartFile, open_target, writing
+from cosxfer.threads import finished, in_thread
+from cosxfer.walls import part_size_of, parts_in_flight, usual_parts
+
+STARTS = 3
+"""How often a download begins because the object was replaced meanwhile, or because its checksum differs."""
+
+HELD_BYTES = 64 * KIB
+"""About the memory that a range in flight holds: the rest of it is in the socket or in the file."""
+
+_HEAD_FIELDS = (
+    "status_code",
+    "headers",
+    "request_id",
+    "size",
+    "etag",
+    "crc64",
+    "content_type",
+    "last_modified",
+    "storage_class",
+    "object_type",
+    "version_id",
+    "metadata",
+)
+
+R = TypeVar("R")
+Arguments = TypeVarTuple("Arguments")
+
+
+class DownloadJob:
+    """The download of one object. ``run`` may be cancelled and called again; it continues with what it has.
+
+    The constructor checks every argument.
+    """
+
+    repeatable = True
+    abort_on_failure = True
+
+    __slots__ = ("_blocks", "_executor", "_limiter", "_path", "_session", "_settings", "_state", "address")
+
+    def __init__(
+        self,
+        session: Session,
+        executor: Executor,
+        limiter: Limiter,
+        blocks: FirstBlocks,
+        address: ObjectAddress,
+        path: str | os.PathLike[str],
+        *,
+        settings: DownloadSettings,
+    ) -> None:
+        if not isinstance(path, str | bytes | os.PathLike):
+            raise wrong_type("path", path, "a path")
+        self._session = session
+        self._executor = executor
+        self._limiter = limiter
+        self._blocks = blocks
+        self.address = address
+        self._path = os.fsdecode(path)
+        self._settings = settings
+        self._state: DownloadState | None = None
+
+    @property
+    def holds_parts(self) -> bool:
+        """Whether a failed run may leave a temporary file for a later run."""
+        return self._settings.restartable
+
+    @property
+    def upload_id(self) -> str:
+        """The path of the temporary file, or empty."""
+        return "" if self._state is None else str(self._state.target.path)
+
+    @property
+    def loaded(self) -> int:
+        """The bytes that are in the temporary file."""
+        return 0 if self._state is None else self._state.received()
+
+    def demand(self, total: int) -> int:
+        """Return how many requests at a time it can use if the object has ``total`` bytes."""
+        return 1 if total <= FIRST_BYTES else min(self._plan(total).count, self._limit)
+
+    async def run(
+        self, *, on_hash_progress: Callable[[Progress], None] | None, on_progress: Callable[[Progress], None] | None
+    ) -> DownloadResult:
+        """Download the object. Cancelling ends it at once and keeps what was received."""
+        try:
+            return await self._run(on_progress)
+        except CosxferError as error:
+            # What a retry cannot repair would be kept in vain, and a full disk needs its space.
+            if not error.retryable or not self._settings.restartable:
+                await self.abort()
+            raise
+
+    async def abort(self) -> tuple[bool, str]:
+        """Remove the temporary file."""
+        state, self._state = self._state, None
+        if state is None:
+            return True, "nothing was left on the disk"
+        await _discarded(state.target)
+        return True, "what was received is removed"
+
+    # -- one download ---------------------------------------------------------------------------------------------
+
+    async def _run(self, on_progress: Callable[[Progress], None] | None) -> DownloadResult:
+        began = time.monotonic()
+        session = self._session.observed(counted=True)
+        reporter = _Received(on_progress, None if self._state is None else self._state.plan.size)
+        resumed, restarts = self.loaded, 0
+        while True:
+            try:
+                done = await self._once(session, reporter)
+                break
+            except (ObjectChangedError, IntegrityError) as error:
+                await self.abort()
+                reporter.forget()
+                restarts += 1
+                resumed = 0
+                if restarts >= STARTS:
+                    raise
+                session.note_retry(error, attempt=restarts + 1, delay_seconds=0.0, max_attempts=STARTS)
+        reporter.finish()
+        head = done.version.head
+        return DownloadResult(
+            **{name: getattr(head, name) for name in _HEAD_FIELDS},
+            bucket=self.address.bucket,
+            key=self.address.shown_key,
+            path=self._path,
+            verified=bool(done.verified_by),
+            verified_by=done.verified_by,
+            parts=done.plan.count,
+            part_size_bytes=done.plan.part_size_bytes,
+            seconds=time.monotonic() - began,
+            retries=session.retries,
+            resumed_bytes=resumed,
+        )
+
+    async def _once(self, session: Session, reporter: Reporter) -> _Done:
+        if self._state is None:
+            with self._blocks.block() as memory:
+                first = await fetch_first(
+                    session,
+                    self.address,
+                    memory,
+                    settings=self._settings,
+                    slot=self._limiter.single,
+                    on_received=reporter.add,
+                )
+                reporter.set_total(first.version.size)
+                if first.version.size <= FIRST_BYTES:
+                    return await self._finish_short(first, memory[: first.received])
+                self._state = await self._begin(first, memory[: first.received])
+                reporter.add(-first.received)  # the first range reports them again
+        state = self._state
+        await self._fetch(session, state, reporter)
+        verified_by = check_crc64(state.version, state.crc64(), what=self._what())
+        verified_by = await self._in_thread(self._commit, state, verified_by)
+        self._state = None
+        return _Done(version=state.version, plan=state.plan, verified_by=verified_by)
+
+    async def _finish_short(self, first: FirstResponse, content: memoryview) -> _Done:
+        version = first.version
+        verified_by = check_crc64(version, first.crc64, what=self._what()) or check_md5(
+            version, lambda: hashlib.md5(content, usedforsecurity=False).hexdigest(), what=self._what()
+        )
+        await self._in_thread(self._write_short, version, content)
+        plan = Plan(size=version.size, part_size_bytes=FIRST_BYTES)
+        return _Done(version=version, plan=plan, verified_by=verified_by)
+
+    async def _begin(self, first: FirstResponse, content: memoryview) -> DownloadState:
+        plan = self._plan(first.version.size)
+        opening = in_thread(self._executor, self._open, first.version.size, content)
+        try:
+            target = await finished(opening)
+        except asyncio.CancelledError:
+            if opening.exception() is None:
+                await _discarded(opening.result())
+            raise
+        state = DownloadState(first.version, plan, target)
+        sink = state.sink(plan.part(1))
+        sink.received, sink.crc64 = first.received, first.crc64
+        return state
+
+    async def _fetch(self, session: Session, state: DownloadState, reporter: Reporter) -> None:
+        """Fetch the missing ranges."""
+        config = self._session.config
+        reporter.add(state.loaded)
+
+        async def fetch(request: Request[PartRange]) -> None:
+            sink = state.sink(request.item)
+            if sink.received == sink.length:  # the first response had all of it
+                request.sent(sink.length)
+                return
+            response = await self._get(session, state, request)
+            self._check_version(response, state.version)
+
+        # A second copy of a range is never fetched: what it wrote after the first one was hashed would not be proven.
+        policy = HedgePolicy[Flight[PartRange]](hedging=False, stall_seconds=config.stall_timeout_seconds)
+        with self._limiter.share(self._limit, usual=usual_parts(config, in_task=True)) as share:
+            share.tell_left(lambda: Left(len(state.missing()), state.plan.size - state.loaded))
+            try:
+                await self._window(fetch, state, share, policy, reporter).run(_each(state.missing()))
+            finally:
+                share.tell_left(None)
+
+    def _window(
+        self,
+        fetch: Callable[[Request[PartRange]], Awaitable[None]],
+        state: DownloadState,
+        share: Share,
+        policy: HedgePolicy[Flight[PartRange]],
+        reporter: Reporter,
+    ) -> Window[PartRange, None]:
+        return Window(
+            fetch,
+            lambda part, _: state.complete(part),
+            share=share,
+            size_of=lambda part: part.length,
+            held_by=lambda _: HELD_BYTES,
+            policy=policy,
+            on_sent=reporter.add,
+        )
+
+    async def _get(self, session: Session, state: DownloadState, request: Request[PartRange]) -> HttpResponse:
+        try:
+            return await get_range(
+                session,
+                self.address,
+                state.sink(request.item),
+                version_id=self._settings.version_id,
+                headers=self._settings.headers,
+                on_received=request.sent,
+                follower=request,
+            )
+        except TargetError as error:
+            raise TargetError(f"{self._what()}: {error}", path=self._path, errno=error.errno) from error
+        except ServerError as error:
+            gone = isinstance(error, NotFoundError) and error.code in ("NoSuchKey", "NoSuchVersion")
+            if error.status in (412, 416) or gone:
+                raise ObjectChangedError(
+                    f"{self._what()}: the object was {'deleted' if gone else 'replaced'} meanwhile"
+                ) from error
+            raise
+
+    def _check_version(self, response: HttpResponse, version: ObjectVersion) -> None:
+        """The ETag was compared. With a key of the customer's two versions may have the same one."""
+        crc64 = response.headers.get("x-cos-hash-crc64ecma", "").strip()
+        if version.crc64 is not None and crc64 and crc64 != str(version.crc64):
+            raise ObjectChangedError(f"{self._what()}: the object was replaced meanwhile")
+
+    # -- settings -------------------------------------------------------------------------------------------------
+
+    @property
+    def _limit(self) -> int:
+        """The most ranges in flight."""
+        return parts_in_flight(self._session.config, self._settings.async_limit)
+
+    def _plan(self, size: int) -> Plan:
+        part_size, name = part_size_of(self._session.config, self._settings.part_size, "part_size")
+        if isinstance(part_size, int):
+            return Plan(size=size, part_size_bytes=part_size)  # COS has no limit for the number of ranges
+        return plan_parts(
+            size,
+            part_size_bytes=part_size,
+            known=self._limiter.link_for(self._limit),
+            window_bytes=max(size, window_bytes(self._session.config.memory_budget_bytes)),
+            name=name,
+        )
+
+    def _what(self) -> str:
+        return f"the download of {self.address.bucket}/{shorten(self.address.shown_key)[1:-1]} to {self._path}"
+
+    # -- in threads -----------------------------------------------------------------------------------------------
+
+    async def _in_thread(self, function: Callable[[*Arguments], R], *arguments: *Arguments) -> R:
+        return await finished(in_thread(self._executor, function, *arguments))
+
+    def _open(self, size: int, content: memoryview) -> PartFile:
+        target = open_target(self._path)
+        try:
+            with writing(self._path):
+                target.reserve(size)
+                target.write([content])
+        except BaseException:
+            target.discard()
+            raise
+        return target
+
+    def _write_short(self, version: ObjectVersion, content: memoryview) -> None:
+        target = open_target(self._path)
+        try:
+            with writing(self._path):
+                target.write([content])
+                self._set_time(target, version)
+                target.commit()
+        finally:
+            target.discard()
+
+    def _commit(self, state: DownloadState, verified_by: str) -> str:
+        with writing(self._path):
+            if not verified_by:
+                verified_by = check_md5(state.version, partial(md5_of_file, state.target.fd), what=self._what())
+            self._set_time(state.target, state.version)
+            state.target.commit()
+        return verified_by
+
+    def _set_time(self, target: PartFile, version: ObjectVersion) -> None:
+        if not self._settings.preserve_mtime or (text := version.head.metadata.get("mtime")) is None:
+            return
+        try:
+            target.set_modified(int(Decimal(text) * 10**9))
+        except (InvalidOperation, ValueError, OverflowError):
+            logger.warning("%s: the metadata mtime is %s, which is no time", self._what(), shorten(text))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Done:
+    version: ObjectVersion
+    plan: Plan
+    verified_by: str
+
+
+class _Received(Reporter):
+    """Reports the bytes that were received, and forgets them if they have to be received again."""
+
+    def __init__(self, callback: Callable[[Progress], None] | None, total: int | None) -> None:
+        super().__init__(callback, total)
+        self._count = 0
+
+    def add(self, amount: int) -> None:
+        self._count += amount
+        super().add(amount)
+
+    def forget(self) -> None:
+        """All bytes have to be received again."""
+        self.add(-self._count)
+
+
+async def _discarded(target: PartFile) -> None:
+    try:
+        removal = in_thread(None, target.discard)
+    except CosxferError:
+        target.discard()  # no thread is available: block the event loop rather than leave the file
+    else:
+        await finished(removal)
+
+
+async def _each(parts: list[PartRange]) -> AsyncGenerator[PartRange, None]:
+    for part in parts:
+        yield part

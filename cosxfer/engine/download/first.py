@@ -1,0 +1,117 @@
+"""The first request of a download: it tells what the object is, and brings all of it if that is short."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from cosxfer.address import ObjectAddress
+from cosxfer.cos.responses import HttpResponse, malformed
+from cosxfer.cos.sink import BodySink
+from cosxfer.engine.download.options import DownloadSettings
+from cosxfer.engine.download.state import ObjectVersion
+from cosxfer.engine.limiter import Share
+from cosxfer.errors import ServerError
+from cosxfer.foreign import shorten
+from cosxfer.limits import MIB
+from cosxfer.models import HeadObjectResult
+from cosxfer.ops.get_range import get_range
+from cosxfer.ops.head_object import object_fields
+from cosxfer.ops.session import Session
+from cosxfer.records import dataclass
+
+FIRST_BYTES = 1 * MIB
+"""An object of up to this many bytes is one request. It is also the smallest part size."""
+
+KEPT = 16
+"""Blocks of memory that are kept for the next download."""
+
+
+class FirstBlocks:
+    """Memory for first requests, used from one event loop. It takes pages only where something is written."""
+
+    def __init__(self) -> None:
+        self._free: list[mmap.mmap] = []
+
+    @contextmanager
+    def block(self) -> Iterator[memoryview]:
+        """Lend `FIRST_BYTES` of memory."""
+        block = self._free.pop() if self._free else mmap.mmap(-1, FIRST_BYTES)
+        view = memoryview(block)
+        try:
+            yield view
+        finally:
+            view.release()
+            if len(self._free) < KEPT:
+                self._free.append(block)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstResponse:
+    """The version of the object, and how much of its beginning is in memory."""
+
+    version: ObjectVersion
+    received: int
+    crc64: int
+    """Of the received bytes."""
+
+
+async def fetch_first(
+    session: Session,
+    address: ObjectAddress,
+    memory: memoryview,
+    *,
+    settings: DownloadSettings,
+    slot: Share,
+    on_received: Callable[[int], None] | None,
+) -> FirstResponse:
+    """Fetch up to `FIRST_BYTES` from the beginning of the object."""
+    operation = f"GET Object {shorten(address.key)}"
+    sink = BodySink(length=FIRST_BYTES, shorter=True, memory=memory)
+    await slot.acquire(FIRST_BYTES, FIRST_BYTES)
+    try:
+        response = await _get(session, address, sink, settings, on_received)
+    finally:
+        slot.release(FIRST_BYTES, FIRST_BYTES)
+    size = _whole_size(response, operation)
+    if sink.received < min(size, FIRST_BYTES):
+        raise malformed(operation, f"it has {sink.received} bytes of an object of {size}")
+    fields = {**object_fields(response, operation=operation), "size": size}
+    head = HeadObjectResult(**fields)
+    if size > FIRST_BYTES and not head.etag:
+        raise malformed(operation, "it has no ETag")
+    version = ObjectVersion(head=head, etag=head.etag, size=size, crc64=head.crc64)
+    return FirstResponse(version=version, received=sink.received, crc64=sink.crc64)
+
+
+async def _get(
+    session: Session,
+    address: ObjectAddress,
+    sink: BodySink,
+    settings: DownloadSettings,
+    on_received: Callable[[int], None] | None,
+) -> HttpResponse:
+    try:
+        return await get_range(
+            session,
+            address,
+            sink,
+            version_id=settings.version_id,
+            headers=settings.headers,
+            on_received=on_received,
+        )
+    except ServerError as error:
+        if error.status != 416:
+            raise
+    # An empty object has no first byte, so a server may refuse every range of it.
+    sink.ranged = False
+    return await get_range(session, address, sink, version_id=settings.version_id, headers=settings.headers)
+
+
+def _whole_size(response: HttpResponse, operation: str) -> int:
+    """Return the size of the whole object. The sink has checked the form of the headers."""
+    total = response.headers.get("content-range", "").rpartition("/")[2] or response.headers.get("content-length", "")
+    if not (total.isascii() and total.isdigit()):
+        raise malformed(operation, "it does not say how long the object is")
+    return int(total)

@@ -1,0 +1,67 @@
+"""Options of the calls that download files: those of the public calls, and those of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import field
+from typing import cast
+
+from cosxfer.arguments import NumberOrAuto, as_number_or_auto, check_flag, check_names, check_text
+from cosxfer.config import check_concurrency, check_part_size
+from cosxfer.cos.requests import CustomerKey, reading_headers
+from cosxfer.models import Progress
+from cosxfer.records import dataclass
+
+
+class DownloadOptions(CustomerKey, total=False):
+    """Parameters of `download_file`."""
+
+    version_id: str | None
+    """The version to download. Default: the latest one."""
+    part_size: int | str | None
+    """Bytes of a range, 1 MiB to 5 GiB, or ``"auto"``: the client chooses. Default: the client's ``part_size``."""
+    async_limit: int | str | None
+    """The most ranges in flight, 1 to 256, or ``"auto"``: the client chooses. Default: the client's ``concurrency``."""
+    preserve_mtime: bool
+    """Give the file the time in the metadata ``mtime`` (seconds since 1970), if the object has it."""
+    region: str | None
+    on_task_ready: Callable[[str], None] | None
+    """Gets the task's id. Called at once in the caller's own thread, before anything is sent."""
+    on_progress: Callable[[Progress], None] | None
+    """Gets the progress several times a second, in a thread of the client."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DownloadSettings:
+    """How a file is downloaded; each field is the keyword of the same name of `download_file`."""
+
+    version_id: str | None = None
+    part_size: NumberOrAuto | None = None
+    async_limit: NumberOrAuto | None = None
+    preserve_mtime: bool = False
+    restartable: bool = False
+    """Whether a run that fails keeps what it has received. `DownloadJob.abort` removes it later."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Of each request."""
+
+    @classmethod
+    def of(cls, options: DownloadOptions, *, restartable: bool) -> DownloadSettings:
+        """Make the settings from the options of a call. Raises `UsageError`."""
+        check_names(options, DownloadOptions.__annotations__)
+        part_size = as_number_or_auto(options.get("part_size"))
+        async_limit = as_number_or_auto(options.get("async_limit"))
+        if part_size is not None:
+            check_part_size(part_size)
+        if async_limit is not None:
+            check_concurrency(async_limit, name="async_limit")
+        check_text(options.get("version_id"), "version_id")
+        check_flag(options.get("preserve_mtime", False), "preserve_mtime")
+        key = {name: value for name, value in options.items() if name in CustomerKey.__annotations__}
+        return cls(
+            version_id=options.get("version_id"),
+            part_size=part_size,
+            async_limit=async_limit,
+            preserve_mtime=options.get("preserve_mtime", False),
+            restartable=restartable,
+            headers=reading_headers(cast(CustomerKey, key)),
+        )
