@@ -50,7 +50,7 @@ if TYPE_CHECKING:
         PartHeaders,
     )
     from cosxfer.credentials import Credentials, CredentialsProvider
-    from cosxfer.engine.download.options import DownloadOptions
+    from cosxfer.engine.download.options import DownloadDirectoryOptions, DownloadOptions, FileDownload
     from cosxfer.engine.upload.bodies import BodyInput
     from cosxfer.engine.upload.options import DirectoryOptions, FileOptions, FileUpload, SliceFileOptions
     from cosxfer.errors import (
@@ -114,6 +114,7 @@ if TYPE_CHECKING:
     from cosxfer.spec import ClientSpec
     from cosxfer.states import TaskChange, TaskState
     from cosxfer.tasks.batch import AsyncUploadBatch, FileResult, UploadBatch
+    from cosxfer.tasks.downloads import DownloadedFile
     from cosxfer.tasks.task import AsyncUploadTask, UploadTask
 
 __version__ = "0.1.0"
@@ -162,7 +163,8 @@ _MODULES = {
         "Credentials",
         "CredentialsProvider",
     ),
-    "cosxfer.engine.download.options": ("DownloadOptions",),
+    "cosxfer.engine.download.options": ("DownloadDirectoryOptions", "DownloadOptions", "FileDownload"),
+    "cosxfer.tasks.downloads": ("DownloadedFile",),
     "cosxfer.engine.upload.bodies": ("BodyInput",),
     "cosxfer.ops.multipart_complete": ("PartInput",),
     "cosxfer.engine.upload.options": (
@@ -290,8 +292,11 @@ __all__ = [
     "DeleteObjectsResult",
     "DeletedObject",
     "DirectoryOptions",
+    "DownloadDirectoryOptions",
     "DownloadOptions",
     "DownloadResult",
+    "DownloadedFile",
+    "FileDownload",
     "FileOptions",
     "FileResult",
     "FileUpload",

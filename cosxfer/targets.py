@@ -51,6 +51,48 @@ def open_target(name: str) -> PartFile:
         return PartFile(Path(name))
 
 
+def open_target_below(root: str, names: Sequence[str]) -> PartFile:
+    """Begin the file with these names below ``root``, and create the folders to it.
+
+    No link below ``root`` is followed, because it may lead out of it. Raises as `open_target` does.
+    """
+    folder = make_folders(root, names[:-1])
+    path = os.path.join(folder, names[-1])  # noqa: PTH118 (it is text)
+    _check_no_link(path)
+    return open_target(path)
+
+
+def make_folders(root: str, names: Sequence[str]) -> str:
+    """Create the folder with these names below ``root`` and return its path. Raises `TargetError`."""
+    folder = root
+    with writing(root):
+        os.makedirs(root, exist_ok=True)  # noqa: PTH103 (it is text)
+    for name in names:
+        folder = os.path.join(folder, name)  # noqa: PTH118 (it is text)
+        _check_no_link(folder)
+        with writing(folder), suppress(FileExistsError):
+            os.mkdir(folder)  # noqa: PTH102 (it is text)
+    return folder
+
+
+def _check_no_link(path: str) -> None:
+    with suppress(OSError, ValueError):  # opening it gives the reason
+        if stat.S_ISLNK(os.lstat(path).st_mode):
+            raise TargetError(f"cannot write {path!r}: it is a link, which may lead out of the folder", path=path)
+
+
+def folds_case(folder: str) -> bool:
+    """Whether the file system of ``folder`` does not tell upper from lower case. Raises `TargetError`."""
+    name = os.path.join(folder, f".cosxfer-{secrets.token_hex(8)}-a")  # noqa: PTH118 (it is text)
+    with writing(folder):
+        fd = os.open(name, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            return os.path.lexists(name[:-1] + "A")
+        finally:
+            os.close(fd)
+            os.unlink(name)  # noqa: PTH108 (it is text)
+
+
 @contextmanager
 def writing(name: str) -> Iterator[None]:
     """Turn the errors of the file system into `TargetError`."""

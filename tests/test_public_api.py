@@ -47,6 +47,8 @@ CALLS = {
     "upload_files",
     "upload_directory",
     "download_file",
+    "download_files",
+    "download_directory",
     "pause_task",
     "restart_task",
     "cancel_task",

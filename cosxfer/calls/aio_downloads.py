@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable, Sequence
 from typing import Unpack
 
 from cosxfer.binding import explains_arguments
 from cosxfer.calls.base import AsyncCalls
-from cosxfer.engine.download.options import DownloadOptions
-from cosxfer.models import DownloadResult
+from cosxfer.engine.download.options import DownloadDirectoryOptions, DownloadOptions, FileDownload
+from cosxfer.models import DownloadResult, Progress
+from cosxfer.tasks.downloads import DownloadedFile, OnFileFinish
 from cosxfer.tasks.task import AsyncUploadTask
 
 
@@ -51,3 +53,58 @@ class AsyncDownloadCalls(AsyncCalls):
         self._ready()
         record = self._transfers.downloads.submit(bucket, key, path, options=options)
         return AsyncUploadTask(self._transfers.queue, record)
+
+    async def download_files(
+        self,
+        files: Iterable[FileDownload],
+        *,
+        on_progress: Callable[[Progress], None] | None = None,
+        on_file_finish: OnFileFinish | None = None,
+    ) -> list[DownloadedFile]:
+        """Download many objects, ``file_parallel_limit`` at a time.
+
+        Each of ``files`` is a mapping with ``bucket``, ``key`` and ``path``, and any other parameter of
+        `download_file`, including callbacks. Returns a `cosxfer.DownloadedFile` for each, in the order of ``files``,
+        with its error or its result. An error of one file ends that file alone and is not raised. If an entry can never
+        work, the call raises `cosxfer.UsageError` before anything is sent.
+
+        ``on_progress`` gets the progress of all files together; the total grows as their sizes become known.
+        ``on_file_finish(error, result, options)`` is called when a file ends; ``options`` is its mapping.
+        """
+        self._ready()
+        return await self._transfers.downloads.files(files, on_progress=on_progress, on_file_finish=on_file_finish)
+
+    async def download_directory(
+        self,
+        bucket: str,
+        prefix: str,
+        path: str | os.PathLike[str],
+        *,
+        include: Sequence[str] | None = None,
+        exclude: Sequence[str] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+        on_file_finish: OnFileFinish | None = None,
+        **options: Unpack[DownloadDirectoryOptions],
+    ) -> list[DownloadedFile]:
+        """Download the objects whose keys begin with ``prefix/`` into the folder ``path``, which is created.
+
+        The rest of a key is the path below ``path``. A key that has no path of its own there is refused: it is returned
+        as a result with a `cosxfer.TargetError`, and the others are downloaded (``docs/api.md``, "Keys as paths"). A
+        link below ``path`` is not followed, so nothing is written outside. A key that ends with ``/`` and has no
+        content is created as a folder.
+
+        ``include`` (None: all) and ``exclude`` are patterns as in `upload_directory`. ``options`` apply to every file.
+        The bucket is listed first; an error of the listing is raised, and nothing is downloaded then. The call raises
+        `cosxfer.CosxferError` if there is no object below ``prefix``. Everything else is as in `download_files`.
+        """
+        self._ready()
+        return await self._transfers.downloads.directory(
+            bucket,
+            prefix,
+            path,
+            include=include,
+            exclude=exclude,
+            on_progress=on_progress,
+            on_file_finish=on_file_finish,
+            options=options,
+        )

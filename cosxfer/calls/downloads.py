@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable, Sequence
 from typing import Unpack
 
 from cosxfer.binding import explains_arguments
 from cosxfer.calls.aio_downloads import AsyncDownloadCalls
 from cosxfer.calls.base import BlockingCalls
-from cosxfer.engine.download.options import DownloadOptions
-from cosxfer.models import DownloadResult
+from cosxfer.engine.download.options import DownloadDirectoryOptions, DownloadOptions, FileDownload
+from cosxfer.models import DownloadResult, Progress
+from cosxfer.tasks.downloads import DownloadedFile, OnFileFinish
 from cosxfer.tasks.task import UploadTask
 
 
@@ -30,3 +32,37 @@ class DownloadCalls(BlockingCalls):
         transfers = self._running_transfers()
         record = transfers.downloads.submit(bucket, key, path, options=options)
         return UploadTask(transfers.queue, record, self._loop)
+
+    def download_files(
+        self,
+        files: Iterable[FileDownload],
+        *,
+        on_progress: Callable[[Progress], None] | None = None,
+        on_file_finish: OnFileFinish | None = None,
+    ) -> list[DownloadedFile]:
+        return self._run(self._client.download_files(files, on_progress=on_progress, on_file_finish=on_file_finish))
+
+    def download_directory(
+        self,
+        bucket: str,
+        prefix: str,
+        path: str | os.PathLike[str],
+        *,
+        include: Sequence[str] | None = None,
+        exclude: Sequence[str] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+        on_file_finish: OnFileFinish | None = None,
+        **options: Unpack[DownloadDirectoryOptions],
+    ) -> list[DownloadedFile]:
+        return self._run(
+            self._client.download_directory(
+                bucket,
+                prefix,
+                path,
+                include=include,
+                exclude=exclude,
+                on_progress=on_progress,
+                on_file_finish=on_file_finish,
+                **options,
+            )
+        )

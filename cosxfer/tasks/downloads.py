@@ -2,22 +2,70 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, cast
 
-from cosxfer.arguments import check_callback
+from cosxfer.address import ObjectAddress, shown_key
+from cosxfer.arguments import check_callback, check_names, check_text, wrong_type
+from cosxfer.cos.identifiers import check_bucket
+from cosxfer.cos.key_paths import KeyPaths
 from cosxfer.engine.download.download_file import DownloadJob
 from cosxfer.engine.download.first import FirstBlocks
-from cosxfer.engine.download.options import DownloadOptions, DownloadSettings
+from cosxfer.engine.download.options import (
+    DownloadDirectoryOptions,
+    DownloadOptions,
+    DownloadSettings,
+    FileDownload,
+    check_download,
+)
 from cosxfer.engine.limiter import Limiter
-from cosxfer.models import DownloadResult
+from cosxfer.errors import CosxferError, TargetError
+from cosxfer.foreign import shorten
+from cosxfer.models import DownloadResult, Progress
+from cosxfer.ops.list_keys import ListedKey, list_keys
 from cosxfer.ops.session import Session
+from cosxfer.patterns import Patterns, parse_patterns
+from cosxfer.records import dataclass
+from cosxfer.targets import folds_case, make_folders
+from cosxfer.tasks.batch import AsyncUploadBatch, BatchRecord, RefusedJob
+from cosxfer.tasks.directory import joined
 from cosxfer.tasks.queue import TaskQueue
 from cosxfer.tasks.record import TaskRecord, Watch
-from cosxfer.threads import Workers
+from cosxfer.tasks.task import AsyncUploadTask
+from cosxfer.threads import Workers, finished, in_thread
+
+SUBMITTED_AT_ONCE = 100
+"""Files that are put into the queue before an event loop has another turn."""
+
+OnFileFinish = Callable[[Exception | None, DownloadResult | None, FileDownload], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DownloadedFile:
+    """The outcome of one file: either an error or a result."""
+
+    error: Exception | None
+    result: DownloadResult | None
+    options: FileDownload
+    """The options of the file, as the caller gave them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Planned:
+    """One file of a batch: its job, or why there is none."""
+
+    options: FileDownload
+    job: DownloadJob | RefusedJob
+    address: ObjectAddress
+    size: int = 0
+    """0 if it is not known yet."""
 
 
 class Downloads:
-    """The downloads of one client; every method may be called from any thread."""
+    """The downloads of one client."""
 
     def __init__(self, session: Session, executor: Workers, limiter: Limiter, queue: TaskQueue) -> None:
         self._session = session
@@ -29,23 +77,120 @@ class Downloads:
     def submit(
         self, bucket: str, key: str, path: str | os.PathLike[str], *, options: DownloadOptions
     ) -> TaskRecord[DownloadResult]:
-        """Put a download into the queue. What can be refused is refused here: `UsageError`."""
+        """Put a download into the queue, from any thread. What can be refused is refused here: `UsageError`."""
         self._queue.home.check_process()
-        on_task_ready, on_progress = options.get("on_task_ready"), options.get("on_progress")
-        check_callback(on_task_ready, "on_task_ready")
-        check_callback(on_progress, "on_progress")
-        job = self.job(bucket, key, path, options)
+        watch = _watch(options)
+        job = self._job(bucket, key, path, options)
         return self._queue.submit(
             job,
             address=job.address,
             path=os.fsdecode(path),
-            watch=None if on_progress is None else Watch(None, on_progress),
-            on_task_ready=on_task_ready,
+            watch=watch,
+            on_task_ready=options.get("on_task_ready"),
             download=True,
         )
 
-    def job(self, bucket: str, key: str, path: str | os.PathLike[str], options: DownloadOptions) -> DownloadJob:
-        """Make the job of one download. Raises `UsageError`."""
+    async def files(
+        self,
+        files: Iterable[FileDownload],
+        *,
+        on_progress: Callable[[Progress], None] | None,
+        on_file_finish: OnFileFinish | None,
+    ) -> list[DownloadedFile]:
+        """Download many files. What no server can make right is refused before anything is sent: `UsageError`."""
+        if not isinstance(files, Iterable) or isinstance(files, str | bytes | Mapping):
+            raise wrong_type("files", files, "a list of mappings with bucket, key and path")
+        planned = []
+        for index, entry in enumerate(list(files)):
+            check_download(entry, index)
+            own = {name: value for name, value in entry.items() if name in DownloadOptions.__annotations__}
+            options = cast(DownloadOptions, own)
+            _watch(options)
+            job = self._job(entry["bucket"], entry["key"], entry["path"], options)
+            planned.append(_Planned(options=entry, job=job, address=job.address))
+        return await self._all(planned, on_progress, on_file_finish)
+
+    async def directory(
+        self,
+        bucket: str,
+        prefix: str,
+        path: str | os.PathLike[str],
+        *,
+        include: Sequence[str] | None,
+        exclude: Sequence[str] | None,
+        on_progress: Callable[[Progress], None] | None,
+        on_file_finish: OnFileFinish | None,
+        options: DownloadDirectoryOptions,
+    ) -> list[DownloadedFile]:
+        """Download all objects below ``prefix`` into the folder ``path``."""
+        check_text(prefix, "prefix", optional=False)
+        if not isinstance(path, str | bytes | os.PathLike):
+            raise wrong_type("path", path, "a path")
+        check_names(options, DownloadDirectoryOptions.__annotations__)
+        check_callback(on_progress, "on_progress")
+        check_callback(on_file_finish, "on_file_finish")
+        common = cast(DownloadOptions, options)
+        self._job(bucket, joined(prefix, "a"), path, common)
+        root = os.fsdecode(path)
+        selection = _Selection(parse_patterns("include", include), parse_patterns("exclude", exclude))
+        address = ObjectAddress(check_bucket(bucket), region=options.get("region"))
+        start = joined(prefix, "")
+        # All of the listing comes first: an error in it must not look like a bucket with fewer objects.
+        listed = [entry async for entry in list_keys(self._session, address, start)]
+        if not listed:
+            raise CosxferError(f"no object of {bucket} has a key that begins with {shorten(start)}")
+        await finished(in_thread(self._executor.waiting, make_folders, root, ()))
+        folds = await finished(in_thread(self._executor.waiting, folds_case, root))
+        paths = KeyPaths(folds_case=folds, windows=os.name == "nt")
+        planned, folders = self._plan(listed, bucket, start, root, paths, selection, common)
+        for names in folders:
+            await finished(in_thread(self._executor.waiting, make_folders, root, names))
+        return await self._all(planned, on_progress, on_file_finish)
+
+    def _plan(
+        self,
+        listed: list[ListedKey],
+        bucket: str,
+        start: str,
+        root: str,
+        paths: KeyPaths,
+        selection: _Selection,
+        options: DownloadOptions,
+    ) -> tuple[list[_Planned], list[tuple[str, ...]]]:
+        """Return the files, and the folders that have keys of their own."""
+        planned: list[_Planned] = []
+        folders: list[tuple[str, ...]] = []
+        for entry in listed:
+            relative = entry.key.removeprefix(start)
+            is_folder = entry.key.endswith("/") and not entry.size
+            if (is_folder and not relative) or not selection.takes(relative, is_folder=is_folder):
+                continue
+            address = ObjectAddress(bucket, entry.key, options.get("region"))
+            target = os.path.join(root, *relative.split("/"))  # noqa: PTH118 (it is text)
+            key = shown_key(entry.key)  # calls drop one leading slash
+            file = cast(FileDownload, {**options, "bucket": bucket, "key": key, "path": target})
+            try:
+                names = paths.names(relative, is_folder=is_folder)
+                if is_folder:
+                    folders.append(names)
+                    continue
+                job: DownloadJob | RefusedJob = self._job(bucket, key, target, options, below=(root, names))
+            except ValueError as error:  # also what `_job` refuses
+                refused = TargetError(f"the key {shorten(entry.key)} has no path below {root!r}: {error}", path=root)
+                job = RefusedJob(refused)
+                file["path"] = root
+            planned.append(_Planned(options=file, job=job, address=address, size=entry.size))
+        return planned, folders
+
+    def _job(
+        self,
+        bucket: str,
+        key: str,
+        path: str | os.PathLike[str],
+        options: DownloadOptions,
+        *,
+        below: tuple[str, tuple[str, ...]] | None = None,
+    ) -> DownloadJob:
         # A task that leaves the list in the moment in which it ends is not restarted.
         restartable = self._session.config.max_finished_tasks > 0
         return DownloadJob(
@@ -55,5 +200,85 @@ class Downloads:
             self._blocks,
             self._session.address(bucket, key, options.get("region")),
             path,
-            settings=DownloadSettings.of(options, restartable=restartable),
+            settings=DownloadSettings.of(options, restartable=restartable, below=below),
         )
+
+    async def _all(
+        self,
+        planned: list[_Planned],
+        on_progress: Callable[[Progress], None] | None,
+        on_file_finish: OnFileFinish | None,
+    ) -> list[DownloadedFile]:
+        """Put the files into the queue and wait. Between the steps the event loop can run other work."""
+        check_callback(on_progress, "on_progress")
+        check_callback(on_file_finish, "on_file_finish")
+        # A batch of uploads differs in the types of its options and results only.
+        batch = BatchRecord(
+            cast(Any, [file.options for file in planned]),
+            self._queue.dispatcher,
+            slice_size=0,
+            sizes=[file.size for file in planned],
+            problems={},
+            on_progress=on_progress,
+            on_file_finish=cast(Any, on_file_finish),
+        )
+        batch.begin()
+        try:
+            for index, file in enumerate(planned):
+                batch.records.append(cast(Any, self._submit_one(batch, index, file)))
+                if index % SUBMITTED_AT_ONCE == SUBMITTED_AT_ONCE - 1:
+                    await asyncio.sleep(0)
+        except BaseException:
+            await self._handle(batch)._give_up()
+            raise
+        outcomes = await self._handle(batch)._finish()
+        return [
+            DownloadedFile(
+                error=outcome.error, result=cast(Any, outcome.result), options=cast(FileDownload, outcome.options)
+            )
+            for outcome in outcomes
+        ]
+
+    def _submit_one(self, batch: BatchRecord, index: int, file: _Planned) -> TaskRecord[Any]:
+        return self._queue.submit(
+            cast(DownloadJob, file.job),
+            address=file.address,
+            path=os.fsdecode(file.options["path"]),
+            total=file.size,
+            watch=_watch(file.options),
+            on_task_ready=file.options.get("on_task_ready"),
+            on_report=batch.on_report,
+            on_end=cast(Any, partial(batch.task_ended, index)),
+            download=True,
+        )
+
+    def _handle(self, batch: BatchRecord) -> AsyncUploadBatch:
+        return AsyncUploadBatch(batch, [AsyncUploadTask(self._queue, record) for record in batch.records])
+
+
+class _Selection:
+    """Which keys of a folder are wanted."""
+
+    def __init__(self, wanted: Patterns | None, unwanted: Patterns | None) -> None:
+        self._wanted = wanted
+        self._unwanted = unwanted
+
+    def takes(self, relative: str, *, is_folder: bool) -> bool:
+        """Whether the key is included, itself or by a folder above it, and not excluded in the same way."""
+        names = relative.removesuffix("/").split("/")
+        if self._unwanted is not None and _matches(self._unwanted, names, is_folder=is_folder):
+            return False
+        return self._wanted is None or _matches(self._wanted, names, is_folder=is_folder)
+
+
+def _matches(patterns: Patterns, names: Sequence[str], *, is_folder: bool) -> bool:
+    above = any(patterns.match(names[:length], is_folder=True) for length in range(1, len(names)))
+    return above or patterns.match(names, is_folder=is_folder)
+
+
+def _watch(options: DownloadOptions) -> Watch | None:
+    """The task's own callback, if it has one. Raises `UsageError` for what cannot be called."""
+    on_progress = options.get("on_progress")
+    check_callback(options.get("on_task_ready"), "on_task_ready")
+    check_callback(on_progress, "on_progress")
+    return None if on_progress is None else Watch(None, on_progress)

@@ -22,7 +22,7 @@ from cosxfer.cos.requests import (
     PartHeaders,
 )
 from cosxfer.cos.responses import HttpResponse
-from cosxfer.engine.download.options import DownloadOptions
+from cosxfer.engine.download.options import DownloadDirectoryOptions, DownloadOptions
 from cosxfer.engine.upload import options
 from cosxfer.errors import UsageError
 from cosxfer.transport.memory import MemoryTransport
@@ -104,6 +104,8 @@ CALLS: dict[str, dict[str, Any]] = {
     "submit_slice_upload_file": FILE,
     "download_file": FILE,
     "submit_download_file": FILE,
+    "download_files": {"files": []},
+    "download_directory": {"bucket": BUCKET, "prefix": "p", "path": str(Path(__file__).parent)},
     "upload_files": {"files": []},
     "submit_upload_files": {"files": []},
     "upload_directory": {"bucket": BUCKET, "prefix": "p", "path": str(Path(__file__).parent)},
@@ -203,6 +205,7 @@ TYPED_DICTS: dict[str, Any] = {
     "GetParameters": GetParameters,
     "HeadParameters": HeadParameters,
     "DownloadOptions": DownloadOptions,
+    "DownloadDirectoryOptions": DownloadDirectoryOptions,
     "ObjectHeaders": ObjectHeaders,
     "PartHeaders": PartHeaders,
     **{name: getattr(options, name) for name in ("FileOptions", "SliceFileOptions", "DirectoryOptions")},

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from cosxfer.cli.output_file import write_whole
-from cosxfer.targets import PartFile
+from cosxfer.errors import TargetError
+from cosxfer.targets import PartFile, folds_case, make_folders
 from tests.unit.unprivileged import reachable_by_others, run_unprivileged
 
 KILLED = """
@@ -258,3 +259,19 @@ def test_if_the_list_cannot_be_kept_the_group_gets_no_access(tmp_path: Path, mon
     # With a list, the group bits of the mode are the mask (6), not the group's permissions (4).
     assert mode(part.path) == 0o600
     part.discard()
+
+
+def test_the_probe_of_a_file_system_leaves_nothing(tmp_path: Path) -> None:
+    assert folds_case(str(tmp_path)) is False
+    assert names(tmp_path) == []
+    with pytest.raises(TargetError):
+        folds_case(str(tmp_path / "missing"))
+
+
+def test_folders_are_made_below_the_root_only(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    assert make_folders(str(root), ("a", "b")) == str(root / "a" / "b")
+    (root / "link").symlink_to(tmp_path)
+    with pytest.raises(TargetError, match="is a link"):
+        make_folders(str(root), ("link", "c"))
+    assert names(tmp_path) == ["root"]

@@ -39,7 +39,7 @@ from cosxfer.ops.get_range import get_range
 from cosxfer.ops.session import Session
 from cosxfer.planning import PartRange, Plan, plan_parts
 from cosxfer.records import dataclass
-from cosxfer.targets import PartFile, open_target, writing
+from cosxfer.targets import PartFile, open_target, open_target_below, writing
 from cosxfer.threads import finished, in_thread
 from cosxfer.walls import part_size_of, parts_in_flight, usual_parts
 
@@ -316,7 +316,7 @@ class DownloadJob:
         return await finished(in_thread(self._executor, function, *arguments))
 
     def _open(self, size: int, content: memoryview) -> PartFile:
-        target = open_target(self._path)
+        target = self._open_target()
         try:
             with writing(self._path):
                 target.reserve(size)
@@ -326,8 +326,12 @@ class DownloadJob:
             raise
         return target
 
+    def _open_target(self) -> PartFile:
+        below = self._settings.below
+        return open_target(self._path) if below is None else open_target_below(*below)
+
     def _write_short(self, version: ObjectVersion, content: memoryview) -> None:
-        target = open_target(self._path)
+        target = self._open_target()
         try:
             with writing(self._path):
                 target.write([content])

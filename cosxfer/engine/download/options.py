@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import field
-from typing import cast
+from typing import Required, cast
 
 from cosxfer.arguments import NumberOrAuto, as_number_or_auto, check_flag, check_names, check_text
 from cosxfer.config import check_concurrency, check_part_size
 from cosxfer.cos.requests import CustomerKey, reading_headers
+from cosxfer.errors import UsageError
+from cosxfer.foreign import shorten
 from cosxfer.models import Progress
 from cosxfer.records import dataclass
 
 
-class DownloadOptions(CustomerKey, total=False):
-    """Parameters of `download_file`."""
+class DownloadDirectoryOptions(CustomerKey, total=False):
+    """Options that apply to every file of `download_directory`."""
 
-    version_id: str | None
-    """The version to download. Default: the latest one."""
     part_size: int | str | None
     """Bytes of a range, 1 MiB to 5 GiB, or ``"auto"``: the client chooses. Default: the client's ``part_size``."""
     async_limit: int | str | None
@@ -25,10 +26,37 @@ class DownloadOptions(CustomerKey, total=False):
     preserve_mtime: bool
     """Give the file the time in the metadata ``mtime`` (seconds since 1970), if the object has it."""
     region: str | None
+
+
+class DownloadOptions(DownloadDirectoryOptions, total=False):
+    """Parameters of `download_file`."""
+
+    version_id: str | None
+    """The version to download. Default: the latest one."""
     on_task_ready: Callable[[str], None] | None
     """Gets the task's id. Called at once in the caller's own thread, before anything is sent."""
     on_progress: Callable[[Progress], None] | None
     """Gets the progress several times a second, in a thread of the client."""
+
+
+class FileDownload(DownloadOptions, total=False):
+    """One file of `download_files`: its bucket, key and path, and any other parameter of `download_file`."""
+
+    bucket: Required[str]
+    key: Required[str]
+    path: Required[str | os.PathLike[str]]
+
+
+def check_download(entry: FileDownload, index: int) -> None:
+    """Raise `UsageError` if a file of `download_files` lacks a name or has an unknown one."""
+    if not isinstance(entry, Mapping):
+        raise UsageError(
+            f"file {index} is {shorten(entry)}; it must be a mapping with bucket, key and path", name="files"
+        )
+    check_names(entry, FileDownload.__annotations__, where=f"file {index}: ")
+    for name in ("bucket", "key", "path"):
+        if name not in entry:
+            raise UsageError(f"file {index} has no {name!r}; it needs bucket, key and path", name=name)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,13 +67,17 @@ class DownloadSettings:
     part_size: NumberOrAuto | None = None
     async_limit: NumberOrAuto | None = None
     preserve_mtime: bool = False
+    below: tuple[str, tuple[str, ...]] | None = None
+    """A folder and the names below it that make the path. The folders are created, and no link is followed."""
     restartable: bool = False
     """Whether a run that fails keeps what it has received. `DownloadJob.abort` removes it later."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Of each request."""
 
     @classmethod
-    def of(cls, options: DownloadOptions, *, restartable: bool) -> DownloadSettings:
+    def of(
+        cls, options: DownloadOptions, *, restartable: bool, below: tuple[str, tuple[str, ...]] | None = None
+    ) -> DownloadSettings:
         """Make the settings from the options of a call. Raises `UsageError`."""
         check_names(options, DownloadOptions.__annotations__)
         part_size = as_number_or_auto(options.get("part_size"))
@@ -63,5 +95,6 @@ class DownloadSettings:
             async_limit=async_limit,
             preserve_mtime=options.get("preserve_mtime", False),
             restartable=restartable,
+            below=below,
             headers=reading_headers(cast(CustomerKey, key)),
         )
