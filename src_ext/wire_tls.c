@@ -14,6 +14,9 @@
 enum { ERROR_SSL = 1, ERROR_WANT_READ = 2, ERROR_WANT_WRITE = 3, ERROR_SYSCALL = 5, ERROR_ZERO_RETURN = 6 };
 #define IGNORE_UNEXPECTED_EOF 0x80
 #define LIBRARY_SSL 20
+#define CTRL_CLEAR_MODE 78
+#define MODE_RELEASE_BUFFERS 0x10L
+#define READ_AHEAD_BYTES (128 * 1024)
 #define REASON_UNEXPECTED_EOF 294
 
 static struct {
@@ -22,6 +25,9 @@ static struct {
     int (*get_error)(const void *ssl, int result);
     int (*get_fd)(const void *ssl);
     uint64_t (*clear_options)(void *ssl, uint64_t options);
+    long (*ctrl)(void *ssl, int command, long number, void *pointer);
+    void (*set_read_ahead)(void *ssl, int yes);
+    void (*set_buffer_length)(void *ssl, size_t length);
     int (*set_alpn_protos)(void *ssl, const unsigned char *protocols, unsigned length);
     unsigned long (*peek_error)(void);
     void (*clear_errors)(void);
@@ -49,6 +55,8 @@ int wire_tls_load(const char *module, unsigned long version)
         find(&openssl.write, "SSL_write_ex") && find(&openssl.get_error, "SSL_get_error") &&
         find(&openssl.get_fd, "SSL_get_fd") && find(&openssl.clear_options, "SSL_clear_options") &&
         find(&openssl.set_alpn_protos, "SSL_set_alpn_protos") && find(&openssl.peek_error, "ERR_peek_last_error") &&
+        find(&openssl.ctrl, "SSL_ctrl") && find(&openssl.set_read_ahead, "SSL_set_read_ahead") &&
+        find(&openssl.set_buffer_length, "SSL_set_default_read_buffer_len") &&
         find(&openssl.clear_errors, "ERR_clear_error") && find(&openssl.reason, "ERR_reason_error_string"))
         return 0;
     dlclose(library);
@@ -126,5 +134,10 @@ const wire_tls_ops *wire_tls_take(void *session)
 {
     /* Python accepts an end without close_notify as a normal end. A body that lasts until the end could then be cut. */
     openssl.clear_options(session, IGNORE_UNEXPECTED_EOF);
+    /* Without this, OpenSSL makes two calls of read() for each record of 16 KiB. Python lets it free the buffer each time
+     * that it is empty. */
+    openssl.ctrl(session, CTRL_CLEAR_MODE, MODE_RELEASE_BUFFERS, NULL);
+    openssl.set_buffer_length(session, READ_AHEAD_BYTES);
+    openssl.set_read_ahead(session, 1);
     return &OPS;
 }
