@@ -120,7 +120,9 @@ class PartFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._target = Path(os.path.realpath(path))
+        # Only the link of the file itself matters: the temporary file is in the folder by the same path.
+        absolute = os.path.join(os.getcwd(), path)  # noqa: PTH109, PTH118 (small files are many)
+        self._target = Path(os.path.realpath(absolute) if os.path.islink(absolute) else absolute)  # noqa: PTH114
         self._folder = -1
         if len(os.fsencode(self._target.parent)) + _LONGEST_NAME >= _PATH_MAX:
             self._shorten()
@@ -154,16 +156,24 @@ class PartFile:
         """Create the file beside its place and return its descriptor."""
         names = _names(self._target)
         for name in names:
-            _remove_abandoned(name)
-        for name in [*names, names[0].with_name(f"{names[0].name}-{secrets.token_hex(4)}")]:
-            try:
-                fd = _created(name, self._target)
-            except FileExistsError:
-                continue
+            if os.path.lexists(name):
+                _remove_abandoned(Path(name))
+        for name in names:
+            fd = self._create(name)
             if fd is not None:
-                self.path = name
                 return fd
-        raise FileExistsError(f"{names[0].name} and all alternative names exist")
+        fd = self._create(f"{names[0]}-{secrets.token_hex(4)}")
+        if fd is None:
+            raise FileExistsError(f"{names[0]} and all alternative names exist")
+        return fd
+
+    def _create(self, name: str) -> int | None:
+        """Create the file under this name; None if that is taken."""
+        self.path = Path(name)
+        try:
+            return _created(self.path, self._target)
+        except FileExistsError:
+            return None
 
     def write(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Append all of ``pieces``."""
@@ -231,10 +241,11 @@ def _move_to_free(part: Path, target: Path) -> None:
         part.unlink()
 
 
-def _names(target: Path) -> list[Path]:
-    """Return names beside ``target`` that are valid if its own name is."""
+def _names(target: Path) -> list[str]:
+    """Return paths beside ``target`` that are valid if its own name is."""
     digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:8]
-    return [target.with_name(f".{target.name[:40]}.{digest}.cosxfer-part{slot}") for slot in range(_SLOTS)]
+    beside = str(target.with_name(f".{target.name[:40]}.{digest}.cosxfer-part"))
+    return [f"{beside}{slot}" for slot in range(_SLOTS)]
 
 
 def _created(name: Path, target: Path) -> int | None:

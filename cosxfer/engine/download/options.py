@@ -39,6 +39,10 @@ class DownloadOptions(DownloadDirectoryOptions, total=False):
     """Gets the progress several times a second, in a thread of the client."""
 
 
+_OPTIONS = frozenset(DownloadOptions.__annotations__)
+_KEY_OPTIONS = frozenset(CustomerKey.__annotations__)
+
+
 class FileDownload(DownloadOptions, total=False):
     """One file of `download_files`: its bucket, key and path, and any other parameter of `download_file`."""
 
@@ -47,13 +51,16 @@ class FileDownload(DownloadOptions, total=False):
     path: Required[str | os.PathLike[str]]
 
 
+_FILE_OPTIONS = frozenset(FileDownload.__annotations__)
+
+
 def check_download(entry: FileDownload, index: int) -> None:
     """Raise `UsageError` if a file of `download_files` lacks a name or has an unknown one."""
     if not isinstance(entry, Mapping):
         raise UsageError(
             f"file {index} is {shorten(entry)}; it must be a mapping with bucket, key and path", name="files"
         )
-    check_names(entry, FileDownload.__annotations__, where=f"file {index}: ")
+    check_names(entry, _FILE_OPTIONS, where=f"file {index}: ")
     for name in ("bucket", "key", "path"):
         if name not in entry:
             raise UsageError(f"file {index} has no {name!r}; it needs bucket, key and path", name=name)
@@ -79,7 +86,7 @@ class DownloadSettings:
         cls, options: DownloadOptions, *, restartable: bool, below: tuple[str, tuple[str, ...]] | None = None
     ) -> DownloadSettings:
         """Make the settings from the options of a call. Raises `UsageError`."""
-        check_names(options, DownloadOptions.__annotations__)
+        check_names(options, _OPTIONS)
         part_size = as_number_or_auto(options.get("part_size"))
         async_limit = as_number_or_auto(options.get("async_limit"))
         if part_size is not None:
@@ -88,7 +95,7 @@ class DownloadSettings:
             check_concurrency(async_limit, name="async_limit")
         check_text(options.get("version_id"), "version_id")
         check_flag(options.get("preserve_mtime", False), "preserve_mtime")
-        key = {name: value for name, value in options.items() if name in CustomerKey.__annotations__}
+        key = {name: value for name, value in options.items() if name in _KEY_OPTIONS}
         return cls(
             version_id=options.get("version_id"),
             part_size=part_size,
