@@ -39,7 +39,7 @@ EXTENSIONS: dict[str, tuple[list[str], str | None]] = {
         ],
         None,
     ),
-    "slicing": (["guard", "small_file"], None),
+    "slicing": (["guard", "small_file", "new_file"], None),
     "files": (["small_file", "file_service"], None),
     "wire": (
         [

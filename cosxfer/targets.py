@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from cosxfer._native import slicing
 from cosxfer.errors import TargetError, UsageError
 from cosxfer.paths import open_path, stat_path
 
@@ -51,15 +52,38 @@ def open_target(name: str) -> PartFile:
         return PartFile(Path(name))
 
 
-def open_target_below(root: str, names: Sequence[str]) -> PartFile:
-    """Begin the file with these names below ``root``, and create the folders to it.
+def write_target(name: str, content: memoryview, *, modified: int | None) -> None:
+    """Write a whole small file. Raises as `open_target` does.
 
-    No link below ``root`` is followed, because it may lead out of it. Raises as `open_target` does.
+    A file that replaces nothing is written by native code in one call. For small files the many calls of a `PartFile`
+    would take longer than everything else.
+    """
+    error = slicing.write_new(os.fsencode(_names(Path(name))[0]), os.fsencode(name), content, modified) if name else -1
+    if error > 0:
+        with writing(name):
+            raise OSError(error, os.strerror(error))
+    if not error:
+        return
+    target = open_target(name)
+    try:
+        with writing(name):
+            target.write([content])
+            if modified is not None:
+                target.set_modified(modified)
+            target.commit()
+    finally:
+        target.discard()
+
+
+def path_below(root: str, names: Sequence[str]) -> str:
+    """Return the path with these names below ``root``, and create the folders to it.
+
+    No link below ``root`` is followed, because it may lead out of it. Raises `TargetError`.
     """
     folder = make_folders(root, names[:-1])
     path = os.path.join(folder, names[-1])  # noqa: PTH118 (it is text)
     _check_no_link(path)
-    return open_target(path)
+    return path
 
 
 def make_folders(root: str, names: Sequence[str]) -> str:

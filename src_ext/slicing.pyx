@@ -17,6 +17,9 @@ cdef extern from "small_file.h" nogil:
         timespec mtime, ctime
     char *cosx_small_file_read(const char *, int64_t, cosx_identity *)
 
+cdef extern from "new_file.h" nogil:
+    int cosx_new_file_write(const char *, const char *, const void *, size_t, int, int64_t)
+
 cdef extern from "guard.h" nogil:
     ctypedef struct cosx_mapping
     int cosx_guard_install()
@@ -38,6 +41,23 @@ cdef extern from "<sys/mman.h>" nogil:
 
 cdef size_t PAGE_BYTES = os.sysconf("SC_PAGESIZE")
 cdef char NOTHING[1]  # an empty mapping points here
+
+
+def write_new(bytes temporary, bytes target, const unsigned char[::1] content, modified=None) -> int:
+    cdef const char *own = temporary
+    cdef const char *final = target
+    cdef const void *data = NULL
+    cdef size_t size = content.shape[0]
+    cdef bint has_time = modified is not None
+    cdef int64_t time = modified if has_time else 0
+    cdef int result
+    if b"\0" in temporary or b"\0" in target:
+        return -1
+    if size:
+        data = &content[0]
+    with nogil:
+        result = cosx_new_file_write(own, final, data, size, has_time, time)
+    return result
 
 
 def read_small(path, int64_t max_bytes):

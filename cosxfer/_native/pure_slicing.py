@@ -9,7 +9,15 @@ from __future__ import annotations
 import os
 import stat
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+
+def write_new(temporary: bytes, target: bytes, content: Buffer, modified: int | None = None) -> int:
+    """See ``slicing.pyi``."""
+    return -1
 
 
 def read_small(path: str | os.PathLike[str], max_bytes: int) -> tuple[bytes, tuple[int, int, int, int, int]] | None:

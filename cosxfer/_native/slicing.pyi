@@ -4,11 +4,21 @@ import os
 from types import TracebackType
 from typing import Self
 
+from typing_extensions import Buffer
+
 def read_small(path: str | os.PathLike[str], max_bytes: int) -> tuple[bytes, tuple[int, int, int, int, int]] | None:
     """Open, read and close a regular file of 1 to ``max_bytes`` bytes, without the GIL from beginning to end.
 
     Returns what it held, and what it was when it was opened: device, inode, size, mtime and ctime in nanoseconds. None
     for any other file, one that is shorter or longer than it says, and where something failed: opening it says why.
+    """
+
+def write_new(temporary: bytes, target: bytes, content: Buffer, modified: int | None = None) -> int:
+    """Write a file under the path ``temporary`` and move it to ``target``, without the GIL from beginning to end.
+
+    ``modified`` is the time of its last modification in nanoseconds. Returns 0, or an errno if it cannot be written;
+    then nothing is left. -1: nothing was done, because there is something under one of the names, or the file cannot be
+    created; `cosxfer.targets.PartFile` does the rest. The twin returns -1 always.
     """
 
 class MappedFile:

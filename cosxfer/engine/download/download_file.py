@@ -39,7 +39,7 @@ from cosxfer.ops.get_range import get_range
 from cosxfer.ops.session import Session
 from cosxfer.planning import PartRange, Plan, plan_parts
 from cosxfer.records import dataclass
-from cosxfer.targets import PartFile, open_target, open_target_below, writing
+from cosxfer.targets import PartFile, open_target, path_below, write_target, writing
 from cosxfer.threads import finished, in_thread
 from cosxfer.walls import part_size_of, parts_in_flight, usual_parts
 
@@ -316,7 +316,7 @@ class DownloadJob:
         return await finished(in_thread(self._executor, function, *arguments))
 
     def _open(self, size: int, content: memoryview) -> PartFile:
-        target = self._open_target()
+        target = open_target(self._place())
         try:
             with writing(self._path):
                 target.reserve(size)
@@ -326,35 +326,34 @@ class DownloadJob:
             raise
         return target
 
-    def _open_target(self) -> PartFile:
+    def _place(self) -> str:
         below = self._settings.below
-        return open_target(self._path) if below is None else open_target_below(*below)
+        return self._path if below is None else path_below(*below)
 
     def _write_short(self, version: ObjectVersion, content: memoryview) -> None:
-        target = self._open_target()
-        try:
-            with writing(self._path):
-                target.write([content])
-                self._set_time(target, version)
-                target.commit()
-        finally:
-            target.discard()
+        write_target(self._place(), content, modified=self._modified(version))
 
     def _commit(self, state: DownloadState, verified_by: str) -> str:
         with writing(self._path):
             if not verified_by:
                 verified_by = check_md5(state.version, partial(md5_of_file, state.target.fd), what=self._what())
-            self._set_time(state.target, state.version)
+            if (modified := self._modified(state.version)) is not None:
+                state.target.set_modified(modified)
             state.target.commit()
         return verified_by
 
-    def _set_time(self, target: PartFile, version: ObjectVersion) -> None:
+    def _modified(self, version: ObjectVersion) -> int | None:
+        """Return the time of the file in nanoseconds, if the object has one and it is wanted."""
         if not self._settings.preserve_mtime or (text := version.head.metadata.get("mtime")) is None:
-            return
+            return None
         try:
-            target.set_modified(int(Decimal(text) * 10**9))
+            nanoseconds = int(Decimal(text) * 10**9)
         except (InvalidOperation, ValueError, OverflowError):
-            logger.warning("%s: the metadata mtime is %s, which is no time", self._what(), shorten(text))
+            nanoseconds = 1 << 63
+        if -(1 << 63) <= nanoseconds < 1 << 63:
+            return nanoseconds
+        logger.warning("%s: the metadata mtime is %s, which is no time", self._what(), shorten(text))
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
