@@ -211,12 +211,15 @@ class PartFile:
 
     def reserve(self, size: int) -> None:
         """Give the file ``size`` bytes of disk, so that a full disk is seen now and not later."""
-        try:
-            os.posix_fallocate(self.file.fileno(), 0, size)
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENODEV):
-                raise
-            self.file.truncate(size)
+        if hasattr(os, "posix_fallocate"):  # macOS has none
+            try:
+                os.posix_fallocate(self.fd, 0, size)
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENODEV):
+                    raise
+            else:
+                return
+        self.file.truncate(size)
 
     def set_modified(self, nanoseconds: int) -> None:
         """Set the time of the last modification, since 1970, and that of the last access."""
