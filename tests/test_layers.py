@@ -35,6 +35,7 @@ LEVELS = {
     "cosxfer.observation": 2,
     "cosxfer.patterns": 2,
     "cosxfer.planning": 2,
+    "cosxfer.resume_token": 2,
     "cosxfer.retry": 2,
     "cosxfer.tuning": 2,
     "cosxfer.tuning_bounds": 2,
