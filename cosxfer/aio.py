@@ -23,6 +23,7 @@ from cosxfer.config import (
     DEFAULT_MEMORY_BUDGET_BYTES,
     DEFAULT_RETRY_FOR_SECONDS,
     ClientConfig,
+    FindUploads,
     HttpVersion,
     endpoint_from_environment,
 )
@@ -80,6 +81,7 @@ class AsyncClient(
         memory_budget_bytes: int = DEFAULT_MEMORY_BUDGET_BYTES,
         endpoint_memory: bool = True,
         journal: str | os.PathLike[str] | None = AUTO,
+        find_uploads: FindUploads = "auto",
         max_finished_tasks: int = 10_000,
         max_attempts: int = 5,
         retry_for_seconds: float = DEFAULT_RETRY_FOR_SECONDS,
@@ -108,6 +110,7 @@ class AsyncClient(
             memory_budget_bytes=memory_budget_bytes,
             endpoint_memory=endpoint_memory,
             journal=journal,
+            find_uploads=find_uploads,
             max_finished_tasks=max_finished_tasks,
             max_attempts=max_attempts,
             retry_for_seconds=retry_for_seconds,

@@ -17,7 +17,13 @@ from cosxfer.calls.files import FileCalls
 from cosxfer.calls.listing import ListingCalls
 from cosxfer.calls.multipart import MultipartCalls
 from cosxfer.calls.objects import ObjectCalls
-from cosxfer.config import DEFAULT_MEMORY_BUDGET_BYTES, DEFAULT_RETRY_FOR_SECONDS, ClientConfig, HttpVersion
+from cosxfer.config import (
+    DEFAULT_MEMORY_BUDGET_BYTES,
+    DEFAULT_RETRY_FOR_SECONDS,
+    ClientConfig,
+    FindUploads,
+    HttpVersion,
+)
 from cosxfer.credentials import Credentials, CredentialsProvider
 from cosxfer.loop_thread import LoopThread
 from cosxfer.spec import ClientSpec, arguments_of
@@ -56,6 +62,7 @@ class Client(ObjectCalls, MultipartCalls, FileCalls, DownloadCalls, ListingCalls
         memory_budget_bytes: int = DEFAULT_MEMORY_BUDGET_BYTES,
         endpoint_memory: bool = True,
         journal: str | os.PathLike[str] | None = AUTO,
+        find_uploads: FindUploads = "auto",
         max_finished_tasks: int = 10_000,
         max_attempts: int = 5,
         retry_for_seconds: float = DEFAULT_RETRY_FOR_SECONDS,
@@ -84,6 +91,7 @@ class Client(ObjectCalls, MultipartCalls, FileCalls, DownloadCalls, ListingCalls
             memory_budget_bytes=memory_budget_bytes,
             endpoint_memory=endpoint_memory,
             journal=journal,
+            find_uploads=find_uploads,
             max_finished_tasks=max_finished_tasks,
             max_attempts=max_attempts,
             retry_for_seconds=retry_for_seconds,

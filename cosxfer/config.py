@@ -30,6 +30,8 @@ DEFAULT_ENDPOINT = "https://{bucket}.cos.{region}.myqcloud.com"
 HttpVersion: TypeAlias = Literal["auto", "1.1", "2"]
 """``"auto"``: HTTP/2 if TLS negotiates it, else HTTP/1.1. ``"2"``: HTTP/2; over plain TCP with prior knowledge."""
 
+FindUploads: TypeAlias = bool | Literal["auto"]
+
 MAX_CONCURRENCY = 256
 
 DEFAULT_MEMORY_BUDGET_BYTES = 256 * MIB
@@ -82,6 +84,11 @@ class ClientConfig:
     """Where the client keeps what unfinished uploads of files have done, so that the same call goes on after the
     process has ended. ``"auto"``: in the user's state directory (``COSXFER_STATE_DIR``). Else a file, which several
     processes may share. None: nowhere. It has no keys; it names buckets, objects and files (``docs/settings.md``)."""
+    find_uploads: FindUploads = "auto"
+    """Whether an upload in parts that the journal does not know looks on the server for one that was begun earlier.
+    ``"auto"``: without a journal, or for at least 32 parts; and only for a call without metadata and headers, because
+    the server does not show those of an upload. True: for each call; the caller vouches that unfinished uploads of its
+    keys were begun with the same metadata and headers. False: never (``docs/api.md``, "Resuming without a journal")."""
     max_finished_tasks: int = 10_000
     """Finished tasks that stay in the task list. If there are more, the oldest leave the list."""
     max_attempts: int = 5
@@ -134,6 +141,8 @@ class ClientConfig:
         check_count(self.memory_budget_bytes, "memory_budget_bytes", minimum=MIN_MEMORY_BUDGET_BYTES, unit="bytes")
         check_flag(self.endpoint_memory, "endpoint_memory")
         _check_file(self.journal, "journal", 'the path of a file, "auto", or None')
+        if not isinstance(self.find_uploads, bool) and not is_auto(self.find_uploads):
+            raise wrong_type("find_uploads", self.find_uploads, 'True, False or "auto"')
         check_count(self.max_finished_tasks, "max_finished_tasks")
         check_count(self.max_attempts, "max_attempts", minimum=1)
         for name in ("connect_timeout_seconds", "stall_timeout_seconds", "complete_timeout_seconds"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 
 from cosxfer.arguments import AUTO, NumberOrAuto, shown
@@ -175,6 +175,28 @@ def plan_parts(
             value=given,
         )
     return plan
+
+
+def plan_of_listed(lengths: Mapping[int, int], own: Plan, *, fixed: bool) -> Plan | None:
+    """Return the plan that parts on the server were cut by; None if no legal plan for a file of this size fits them.
+
+    ``lengths`` are their bytes by part number. ``own`` is the plan of a new upload, which is tried first. If the user
+    has ``fixed`` the part size, no other plan is tried.
+    """
+    sizes = [own.part_size_bytes]
+    if not fixed and lengths:
+        sizes.append(max(lengths.values()))
+        number, last = max(lengths.items())
+        if len(lengths) == 1 and number > 1:  # it may be the last part, which is shorter
+            sizes.append(-(-(own.size - last) // (number - 1)))
+    for part_size in sizes:
+        try:
+            plan = plan_parts(own.size, part_size_bytes=part_size)
+        except UsageError:
+            continue
+        if all(1 <= number <= plan.count and plan.length(number) == length for number, length in lengths.items()):
+            return plan
+    return None
 
 
 def _auto_size(size: int, known: LinkKnowledge | None, window_bytes: int) -> int:

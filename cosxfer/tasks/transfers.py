@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar, cast
 
-from cosxfer.address import ObjectAddress
+from cosxfer.address import ObjectAddress, shown_key
 from cosxfer.arguments import (
     as_number,
     as_number_or_auto,
@@ -21,15 +21,18 @@ from cosxfer.arguments import (
 )
 from cosxfer.cos.requests import ObjectHeaders, object_headers
 from cosxfer.engine.limiter import Limiter
+from cosxfer.engine.report import logger
 from cosxfer.engine.scheduler import Scheduler
 from cosxfer.engine.upload.bodies import BodyInput
 from cosxfer.engine.upload.digests import Digests
+from cosxfer.engine.upload.find import UploadFinder
 from cosxfer.engine.upload.opening import Opener
 from cosxfer.engine.upload.options import (
     DirectoryOptions,
     FileCallbacks,
     FileOptions,
     FileUpload,
+    ResumeOptions,
     SliceFileOptions,
     UploadOptions,
     check_file,
@@ -44,6 +47,7 @@ from cosxfer.models import Progress, TaskEvent, UploadResult
 from cosxfer.ops.outage import Transfer
 from cosxfer.ops.session import Session
 from cosxfer.paths import stat_path
+from cosxfer.resume_token import ResumeToken, decode
 from cosxfer.tasks.batch import BatchRecord, OnFileFinish, OpenBatch, RefusedJob, outcome_of, tell_outcome
 from cosxfer.tasks.directory import find_files, joined
 from cosxfer.tasks.downloads import Downloads
@@ -71,6 +75,7 @@ class Transfers:
         self._digests = Digests(executor)
         config = session.config
         self._journal = journal_of(config)
+        self._finder = UploadFinder(session)
         self._limiter = Limiter(tasks=1, slots=1, connections=connections)
         self.limiter = self._limiter
         """What calls that are no tasks may have in flight, too."""
@@ -101,13 +106,18 @@ class Transfers:
         return self._submit_file(self._options(options), asked, slice_size=slice_size)
 
     def _submit_file(
-        self, parsed: UploadOptions, asked: FileUpload, *, slice_size: int | str
+        self,
+        parsed: UploadOptions,
+        asked: FileUpload,
+        *,
+        slice_size: int | str,
+        token: ResumeToken | None = None,
     ) -> TaskRecord[UploadResult]:
         """``asked`` is what the caller gave, for ``on_file_finish``."""
         self.queue.home.check_process()
         check_callbacks(asked)
         path = asked["path"]
-        job = self._job(asked["bucket"], asked["key"], path, as_number(slice_size), parsed)
+        job = self._job(asked["bucket"], asked["key"], path, as_number(slice_size), parsed, token=token)
         return self.queue.submit(
             job,
             address=job.address,
@@ -370,6 +380,7 @@ class Transfers:
         *,
         session: Session | None = None,
         batch: int = 0,
+        token: ResumeToken | None = None,
     ) -> FileJob:
         return FileJob(
             session or self._session,
@@ -382,6 +393,8 @@ class Transfers:
             options=options,
             journal=self._journal,
             batch=batch,
+            finder=self._finder,
+            token=token,
         )
 
     def _on_end(
@@ -419,6 +432,32 @@ class Transfers:
             asked["slice_size"] = slice_size
         in_parts = FileOptions(**options, part_size=slice_size)
         return self._submit_file(self._options(in_parts, part_size_name="slice_size"), asked, slice_size=0)
+
+    def submit_resume(
+        self, token: str, path: str | os.PathLike[str] | None, *, options: ResumeOptions
+    ) -> TaskRecord[UploadResult]:
+        """Put the upload of a token into the queue."""
+        known = decode(token)
+        check_names(options, ResumeOptions.__annotations__)
+        asked: dict[str, object] = {
+            "abort_on_failure": False,
+            **options,
+            "bucket": known.bucket,
+            "key": shown_key(known.key),
+            "path": known.path if path is None else path,
+            "part_size": known.plan.part_size_bytes,
+            "headers": known.parameters,
+            "upload_add_meta_md5": known.add_md5,
+            "region": known.region or None,
+        }
+        if known.endpoint != self._session.config.endpoint:
+            logger.warning(
+                "the token was exported at the endpoint %s, and this client uses %s",
+                known.endpoint,
+                self._session.config.endpoint,
+            )
+        parsed = self._options(cast(FileOptions, {n: v for n, v in asked.items() if n in FileOptions.__annotations__}))
+        return self._submit_file(parsed, cast(FileUpload, asked), slice_size=0, token=known)
 
     def listen(self, event: str, listener: Callable[[TaskEvent], None]) -> None:
         """Tell ``listener`` of every change in the list."""

@@ -212,7 +212,9 @@ def test_a_part_that_the_server_lost_or_replaced_is_sent_again(server: RunningSe
 
 def test_the_journal_set_to_none_keeps_nothing(server: RunningServer, source: Path) -> None:
     interrupted(server, source)
-    with connected(server, None) as client:
+    with cosxfer.Client(
+        endpoint=server.endpoint, credentials=server.credentials, journal=None, find_uploads=False
+    ) as client:
         result = client.upload_file(server.bucket, "k", source, part_size=MIB)
     assert result.resumed_bytes == 0
 

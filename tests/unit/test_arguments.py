@@ -332,6 +332,7 @@ SETTINGS: dict[str, set[str]] = {
     "memory_budget_bytes": set(),
     "endpoint_memory": {"bool"},
     "journal": {"none", "text", "path"},
+    "find_uploads": {"bool"},
     "max_finished_tasks": SIZE,
     "max_attempts": SIZE,
     "retry_for_seconds": {"int", "float"},

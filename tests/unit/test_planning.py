@@ -15,6 +15,7 @@ from cosxfer.planning import (
     Plan,
     StreamPlan,
     hash_batches,
+    plan_of_listed,
     plan_parts,
     plan_stream,
 )
@@ -126,3 +127,47 @@ def test_a_stream_is_planned_by_its_length_if_that_is_known(size: int | None) ->
         assert plan == plan_parts(size, part_size_bytes=2 * MIB)
     with pytest.raises(UsageError, match="part_size is 5 bytes"):
         plan_stream(size, part_size_bytes=5)
+
+
+@given(
+    size=st.integers(1, 200 * MIB),
+    part_size=st.integers(MIB, 40 * MIB),
+    own=st.integers(MIB, 40 * MIB),
+    data=st.data(),
+)
+def test_the_plan_of_listed_parts_fits_them(size: int, part_size: int, own: int, data: st.DataObject) -> None:
+    theirs, ours = Plan(size=size, part_size_bytes=part_size), Plan(size=size, part_size_bytes=own)
+    numbers = data.draw(st.sets(st.integers(1, theirs.count), min_size=1))
+    lengths = {number: theirs.length(number) for number in numbers}
+    found = plan_of_listed(lengths, ours, fixed=False)
+    if found is None:
+        # One part that may be the last, or a last part shorter than any legal part.
+        assert len(numbers) == 1
+    else:
+        assert [found.length(number) for number in sorted(numbers)] == [lengths[number] for number in sorted(numbers)]
+        if len(numbers) > 1 and found != ours:
+            assert found == theirs
+    kept = plan_of_listed(lengths, ours, fixed=True)
+    assert kept in (None, ours)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "expected"),
+    [
+        ({1: MIB, 2: 2 * MIB}, None),  # not the last, and shorter
+        ({1: MIB, 3: MIB}, MIB),
+        ({4: 5}, MIB),  # the last one alone
+        ({3: 5}, 3 * MIB // 2),
+        ({5: 5}, None),
+        ({10_001: MIB}, None),
+        ({0: MIB}, None),
+        ({1: MIB - 1}, None),
+        ({1: 10**30}, None),
+        ({2: -5}, None),
+        ({1: 3 * MIB + 5}, 4 * MIB),  # the whole file; by the plan of a new upload
+    ],
+)
+def test_parts_that_no_legal_plan_makes_are_refused(lengths: dict[int, int], expected: int | None) -> None:
+    own = Plan(size=3 * MIB + 5, part_size_bytes=4 * MIB)
+    found = plan_of_listed(lengths, own, fixed=False)
+    assert (None if found is None else found.part_size_bytes) == expected

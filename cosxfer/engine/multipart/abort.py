@@ -80,6 +80,8 @@ async def abort_checkpoint(session: Session, address: ObjectAddress, checkpoint:
     """Delete the parts of ``checkpoint`` from the server; returns whether they are gone, and a sentence about it."""
     if not checkpoint.upload_id:
         return True, "nothing was left on the server"
+    if checkpoint.found:
+        return False, _found(checkpoint)
     gone, left = await abort_upload(
         session,
         address,
@@ -97,6 +99,8 @@ def kept(checkpoint: Checkpoint, *, for_later: bool) -> str:
 
     ``for_later``: only the caller deletes it. Else it is for `restart_task`.
     """
+    if checkpoint.found:
+        return _found(checkpoint)
     count = len(checkpoint.done)
     parts = f"The multipart upload {checkpoint.upload_id} and its {count} part{'s' * (count != 1)}"
     if for_later:
@@ -105,6 +109,13 @@ def kept(checkpoint: Checkpoint, *, for_later: bool) -> str:
     return (
         f"{parts} stay on the server for restart_task, until the task is cancelled or leaves the task list, or the "
         "client is closed"
+    )
+
+
+def _found(checkpoint: Checkpoint) -> str:
+    return (
+        f"The multipart upload {checkpoint.upload_id} stays on the server, where the same call finds it again. It was "
+        "found there, so another process may use it; multipart_abort deletes its parts"
     )
 
 

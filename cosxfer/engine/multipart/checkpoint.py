@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 
 from cosxfer._native import hashing
 from cosxfer.cos.identifiers import bare_etag
+from cosxfer.engine.multipart import in_use
 from cosxfer.engine.multipart.part_table import PartTable
 from cosxfer.engine.multipart.source import HashedPart
 from cosxfer.errors import SourceChangedError
@@ -22,11 +23,36 @@ from cosxfer.sources import RegularFile, SourceIdentity
 class Checkpoint:
     """The state of one multipart upload. Without an ``upload_id`` nothing has been begun."""
 
-    __slots__ = ("_begin_entry", "_completing", "_done", "_entry", "_identity", "_plan", "_restored", "_upload_id")
+    __slots__ = (
+        "__weakref__",
+        "_begin_entry",
+        "_completing",
+        "_done",
+        "_entry",
+        "_found",
+        "_hold",
+        "_identity",
+        "_lost",
+        "_name",
+        "_plan",
+        "_restored",
+        "_upload_id",
+    )
 
-    def __init__(self, begin_entry: Callable[[str, Plan, SourceIdentity], Entry] | None = None) -> None:
-        """``begin_entry`` makes the journal's entry of an upload that the server has initiated."""
+    def __init__(
+        self,
+        begin_entry: Callable[[str, Plan, SourceIdentity], Entry] | None = None,
+        *,
+        name: Callable[[str], str] | None = None,
+    ) -> None:
+        """``begin_entry`` makes the journal's entry of an upload that the server has initiated.
+
+        ``name`` returns the name of an upload id for `in_use`. Without it, other processes do not see that it is used.
+        """
         self._begin_entry = begin_entry
+        self._name = name
+        self._hold: in_use.Hold | None = None
+        self._found = self._lost = False
         self._entry: Entry | None = None
         self._restored = False
         self._upload_id = ""
@@ -38,7 +64,7 @@ class Checkpoint:
     @property
     def upload_id(self) -> str:
         """The multipart upload on the server, or empty. Also empty if another call goes on with it."""
-        return "" if self._entry is not None and self._entry.lost else self._upload_id
+        return "" if self._lost or (self._entry is not None and self._entry.lost) else self._upload_id
 
     @property
     def entry(self) -> Entry | None:
@@ -52,8 +78,16 @@ class Checkpoint:
 
     @property
     def restored(self) -> bool:
-        """Whether the journal had the upload: an earlier call has begun it."""
+        """Whether an earlier call has begun the upload, by the journal, by a token or by the server."""
         return self._restored
+
+    @property
+    def found(self) -> bool:
+        """Whether the upload was found on the server, so a process that nobody knows may have begun it.
+
+        Such an upload is never deleted, and its headers are compared at the end.
+        """
+        return self._found
 
     @property
     def plan(self) -> Plan | StreamPlan | None:
@@ -85,14 +119,57 @@ class Checkpoint:
 
     def begin(self, upload_id: str, plan: Plan | StreamPlan, identity: SourceIdentity | None) -> None:
         """The server has initiated the upload."""
+        self._start(upload_id, plan, identity)
+        self._use(in_use.hold(self._name(upload_id)) if self._name is not None else None)
+        self._journal_begun()
+
+    def adopt(
+        self,
+        upload_id: str,
+        plan: Plan,
+        identity: SourceIdentity,
+        parts: Iterable[tuple[HashedPart, str]],
+        *,
+        hold: in_use.Hold,
+        found: bool,
+    ) -> None:
+        """Go on with an upload that another process has begun. ``parts`` and their ETags were compared with the file.
+
+        One that was ``found`` on the server is not journaled: a later call has to compare its headers again.
+        """
+        self._start(upload_id, plan, identity)
+        self._restored = True
+        self._found = found
+        self._use(hold)
+        if not found:
+            self._journal_begun()
+        for part, etag in parts:
+            self.add(part, etag)
+
+    def _start(self, upload_id: str, plan: Plan | StreamPlan, identity: SourceIdentity | None) -> None:
         self._upload_id = upload_id
         self._plan = plan
         self._identity = identity
         self._done = PartTable()
-        self._completing = self._restored = False
+        self._completing = self._restored = self._found = self._lost = False
         self._entry = None
+
+    def _journal_begun(self) -> None:
+        plan, identity = self._plan, self._identity
         if self._begin_entry is not None and isinstance(plan, Plan) and identity is not None:
-            self._entry = self._begin_entry(upload_id, plan, identity)
+            self._entry = self._begin_entry(self._upload_id, plan, identity)
+
+    def lose(self) -> None:
+        """Another call goes on with the upload."""
+        self._lost = True
+
+    def _use(self, hold: in_use.Hold | None) -> None:
+        """Replace what says that the upload is in use now."""
+        if self._hold is not None:
+            self._hold.release()
+        self._hold = hold
+        if hold is not None:
+            hold.own(self)
 
     def restore(self, entry: Entry, parts: Iterable[JournalPart]) -> None:
         """Go on with an upload that the journal has."""
@@ -122,6 +199,13 @@ class Checkpoint:
         """A run begins or ends. While none runs, another call may go on with the upload."""
         if self._entry is not None:
             self._entry.hold(held)
+        if not held:
+            self._use(None)
+        elif self._hold is None and self._upload_id and self._name is not None:
+            hold = in_use.hold(self._name(self._upload_id))
+            self._use(hold)
+            if hold.taken_here:
+                self.lose()
 
     def add(self, part: HashedPart, etag: str) -> None:
         """The server has stored ``part``."""
@@ -147,7 +231,8 @@ class Checkpoint:
         if self._entry is not None:
             self._entry.remove()
             self._entry = None
-        self._restored = False
+        self._use(None)
+        self._restored = self._found = self._lost = False
         self._upload_id = ""
         self._plan = None
         self._done = PartTable()
@@ -197,6 +282,10 @@ class Checkpoint:
     def hashed(self) -> Iterator[HashedPart]:
         """The parts that are done, in the order of their numbers, with their places in the source."""
         return self._done.hashed()
+
+    def etags(self) -> Iterator[tuple[int, int, str]]:
+        """The number, length and ETag of each part that is done, in their order."""
+        return self._done.etags()
 
     def to_complete(self) -> list[Part]:
         """The parts as Complete takes them."""

@@ -52,6 +52,15 @@ class SliceFileOptions(SendOptions, FileCallbacks, total=False):
     """The expected size of the file. A file of another size is refused before anything is sent."""
 
 
+class ResumeOptions(FileCallbacks, total=False):
+    """Parameters of `resume`. All else is in the token."""
+
+    async_limit: int | str | None
+    """As in `SendOptions`."""
+    abort_on_failure: bool
+    """Whether the parts are deleted if the upload fails. Default: False, so that the token stays of use."""
+
+
 class DirectoryOptions(SendOptions, total=False):
     """Options that apply to every file of `upload_directory`."""
 

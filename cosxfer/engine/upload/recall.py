@@ -7,14 +7,17 @@ import os
 import time
 from collections.abc import Mapping
 from concurrent.futures import Executor, Future
+from functools import partial
 
 from cosxfer.address import ObjectAddress
 from cosxfer.arguments import NumberOrAuto
+from cosxfer.config import ClientConfig
+from cosxfer.engine.multipart import in_use
 from cosxfer.engine.multipart.abort import replace_upload
 from cosxfer.engine.multipart.checkpoint import Checkpoint
 from cosxfer.engine.report import logger
 from cosxfer.engine.upload.unchanged import compare
-from cosxfer.errors import SourceChangedError
+from cosxfer.errors import SourceChangedError, UsageError
 from cosxfer.journal import Claim, Entry, Journal
 from cosxfer.journal_rows import (
     OF_REQUESTS,
@@ -29,6 +32,7 @@ from cosxfer.journal_rows import (
 from cosxfer.models import UploadResult
 from cosxfer.ops.session import Session
 from cosxfer.planning import Plan
+from cosxfer.resume_token import ResumeToken, TokenPart, encode
 from cosxfer.sources import FileSource, RegularFile, SourceIdentity
 
 
@@ -95,7 +99,7 @@ class FileJournal:
                 )
             )
 
-        return Checkpoint(begin)
+        return Checkpoint(begin, name=partial(in_use.name_of, self._session, self._address))
 
     async def recall(
         self,
@@ -104,8 +108,11 @@ class FileJournal:
         executor: Executor,
         *,
         part_size: NumberOrAuto,
-    ) -> None:
-        """Fill ``checkpoint`` with the upload that an earlier call has begun. Those of another content are deleted."""
+    ) -> bool:
+        """Fill ``checkpoint`` with the upload that an earlier call has begun. Those of another content are deleted.
+
+        Returns whether the journal has anything of this file and object.
+        """
         asked = self._journal.claim(
             place_of(self._session, self._address, source.location),
             headers=headers_fingerprint(self._headers, add_md5=self._add_md5),
@@ -128,6 +135,7 @@ class FileJournal:
             await replace_upload(
                 self._session, self._address, entry.upload.upload_id, entry, why=f"{what} starts over: {why}"
             )
+        return checkpoint.entry is not None or claim.busy or bool(useless)
 
     def finished(self, source: RegularFile, result: UploadResult, *, batch: int) -> None:
         """The object of ``source`` is stored."""
@@ -143,6 +151,48 @@ class FileJournal:
                 etag=result.etag,
             ),
         )
+
+
+def token_of(
+    config: ClientConfig,
+    address: ObjectAddress,
+    path: str,
+    checkpoint: Checkpoint,
+    headers: Mapping[str, str],
+    *,
+    add_md5: bool,
+) -> str:
+    """Return the token of an upload of the absolute ``path`` that is on the server.
+
+    Raises `UsageError` if a header is a secret, because a token has none.
+    """
+    assert isinstance(checkpoint.plan, Plan)
+    parameters = without_secrets(headers)
+    if missing := headers.keys() - OF_REQUESTS - parameters.keys():
+        raise UsageError(
+            f"the upload has the header {min(missing)}, which is a secret, and a token has no secrets; make the same "
+            "call again instead",
+            name="task",
+        )
+    return encode(
+        ResumeToken(
+            endpoint=config.endpoint,
+            region=address.region or config.region or "",
+            bucket=address.bucket,
+            key=address.key,
+            path=normal(path),
+            upload_id=checkpoint.upload_id,
+            plan=checkpoint.plan,
+            headers=headers_fingerprint(headers, add_md5=add_md5),
+            parameters=parameters,
+            add_md5=add_md5,
+            found=checkpoint.found,
+            parts={
+                part.range.number: TokenPart(md5=part.md5, etag=etag)
+                for part, (_, _, etag) in zip(checkpoint.hashed(), checkpoint.etags(), strict=True)
+            },
+        )
+    )
 
 
 async def _taken(asked: Future[Claim]) -> Claim:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from functools import partial
 
 from cosxfer._native import hashing
 from cosxfer.address import ObjectAddress
@@ -12,6 +13,7 @@ from cosxfer.arguments import NumberOrAuto, wrong_type
 from cosxfer.config import check_concurrency, stream_bytes, window_bytes
 from cosxfer.cos.requests import Buffer
 from cosxfer.engine.limiter import Limiter
+from cosxfer.engine.multipart import in_use
 from cosxfer.engine.multipart.abort import Leaving, abort_checkpoint
 from cosxfer.engine.multipart.checkpoint import Checkpoint
 from cosxfer.engine.multipart.lifecycle import MultipartUpload
@@ -68,7 +70,7 @@ class StreamUpload:
             window_bytes=window_bytes(session.config.memory_budget_bytes),
             name=name,
         )
-        self._checkpoint = Checkpoint()
+        self._checkpoint = Checkpoint(name=partial(in_use.name_of, session, address))
 
     @property
     def upload_id(self) -> str:
@@ -115,7 +117,7 @@ class StreamUpload:
             return await self._put(first, on_progress, began)
         config = self._session.config
         with self._limiter.share(self._limit, usual=usual_parts(config, in_task=False)) as share:
-            outcome = await MultipartUpload(
+            upload = MultipartUpload(
                 self._session,
                 parts,
                 address=self._address,
@@ -124,7 +126,11 @@ class StreamUpload:
                 share=share,
                 leaving=Leaving(abort_on_failure=True, restartable=False),
                 reporter=reporter,
-            ).run()
+            )
+            try:
+                outcome = await upload.run()
+            finally:
+                self._checkpoint.hold(False)
         return SentInParts(
             outcome=outcome,
             part_size_bytes=self._plan.length(1),

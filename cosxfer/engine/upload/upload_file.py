@@ -6,22 +6,25 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from functools import partial
 
 from cosxfer.address import ObjectAddress
 from cosxfer.arguments import check_count, check_flag, wrong_type
 from cosxfer.config import check_concurrency, check_part_size, window_bytes
 from cosxfer.cos.requests import object_headers, with_md5_metadata
 from cosxfer.engine.limiter import Limiter
+from cosxfer.engine.multipart import in_use
 from cosxfer.engine.multipart.abort import Leaving, abort_checkpoint, kept, passes
 from cosxfer.engine.multipart.checkpoint import Checkpoint
 from cosxfer.engine.multipart.lifecycle import MultipartUpload
-from cosxfer.engine.report import Reporter
+from cosxfer.engine.report import Reporter, logger
 from cosxfer.engine.upload.bodies import check_content_length
 from cosxfer.engine.upload.closing import close_source
 from cosxfer.engine.upload.file_parts import FileParts
+from cosxfer.engine.upload.find import UploadFinder, wrong_headers
 from cosxfer.engine.upload.opening import Opener
 from cosxfer.engine.upload.options import UploadOptions
-from cosxfer.engine.upload.recall import FileJournal
+from cosxfer.engine.upload.recall import FileJournal, token_of
 from cosxfer.engine.upload.sent import SentInParts
 from cosxfer.engine.upload.single_put import put_file
 from cosxfer.engine.upload.unchanged import compare
@@ -36,10 +39,12 @@ from cosxfer.errors import (
     UsageError,
 )
 from cosxfer.journal import Journal
+from cosxfer.journal_rows import headers_fingerprint
 from cosxfer.limits import MAX_PUT_BYTES, MIB
 from cosxfer.models import Progress, UploadResult
 from cosxfer.ops.session import Session
 from cosxfer.planning import Plan, plan_parts
+from cosxfer.resume_token import ResumeToken
 from cosxfer.sources import FileSource, SmallFile
 from cosxfer.walls import part_size_of, parts_in_flight, usual_parts
 
@@ -59,6 +64,8 @@ class FileJob:
         "_batch",
         "_checkpoint",
         "_executor",
+        "_exported",
+        "_finder",
         "_headers",
         "_journal",
         "_limiter",
@@ -68,6 +75,7 @@ class FileJob:
         "_path",
         "_session",
         "_slice_size",
+        "_token",
         "address",
     )
 
@@ -84,8 +92,13 @@ class FileJob:
         options: UploadOptions,
         journal: Journal | None = None,
         batch: int = 0,
+        finder: UploadFinder | None = None,
+        token: ResumeToken | None = None,
     ) -> None:
-        """``batch`` is the number of the journal's batch that the file belongs to; 0 for none."""
+        """``finder`` looks on the server for an upload that the journal does not have, or for that of ``token``.
+
+        ``batch`` is the number of the journal's batch that the file belongs to; 0 for none.
+        """
         check_count(slice_size, "slice_size")
         if not isinstance(path, str | bytes | os.PathLike):
             raise wrong_type("path", path, "a path")
@@ -113,6 +126,11 @@ class FileJob:
         self._options = options
         self._journal = journal
         self._batch = batch
+        self._finder = finder
+        self._token = token
+        self._exported = False
+        if token is not None and token.headers != headers_fingerprint(headers, add_md5=options.upload_add_meta_md5):
+            raise UsageError("the token is damaged: its headers are not those that it names", name="token")
         self._checkpoint: Checkpoint | None = None
         self._may_pass = False
         """Whether a later call may succeed, although the last run has failed."""
@@ -214,8 +232,7 @@ class FileJob:
                 )
                 result = put.as_upload_result(self.address)
             else:
-                checkpoint = await self._recalled(source)
-                result = await self._send_parts(source, checkpoint, on_hash_progress, on_progress)
+                result = await self._send_or_go_on(source, on_hash_progress, on_progress)
             if self._journal is not None:
                 self._file_journal(self._journal).finished(source, result, batch=self._batch)
             return result
@@ -235,18 +252,126 @@ class FileJob:
             journal, self._session, self.address, self._headers, add_md5=self._options.upload_add_meta_md5
         )
 
-    async def _recalled(self, source: FileSource) -> Checkpoint:
-        """Return the checkpoint of an earlier run or call, or of a new upload."""
+    async def _recalled(self, source: FileSource, on_hash_progress: Callable[[Progress], None] | None) -> Checkpoint:
+        """Return the checkpoint of an earlier run or call, of an upload found on the server, or of a new one."""
         if self._checkpoint is not None and self._checkpoint.upload_id:
             return self._checkpoint
-        if self._journal is None:
-            self._checkpoint = self._checkpoint or Checkpoint()
-            return self._checkpoint
-        journal = self._file_journal(self._journal)
-        checkpoint = self._checkpoint = journal.checkpoint(source.location)
         part_size, _ = part_size_of(self._session.config, self._options.part_size, self._options.part_size_name)
-        await journal.recall(source, checkpoint, self._executor, part_size=part_size)
+        if self._journal is None:
+            checkpoint = self._checkpoint = Checkpoint(name=partial(in_use.name_of, self._session, self.address))
+        else:
+            journal = self._file_journal(self._journal)
+            checkpoint = self._checkpoint = journal.checkpoint(source.location)
+            known = await journal.recall(source, checkpoint, self._executor, part_size=part_size)
+            if self._token is not None and checkpoint.upload_id not in ("", self._token.upload_id):
+                checkpoint.hold(False)
+                checkpoint = self._checkpoint = journal.checkpoint(source.location)
+            elif known and (self._token is None or checkpoint.upload_id):
+                return checkpoint
+        if self._token is not None:
+            await self._go_on_with(self._token, source, checkpoint, on_hash_progress)
+            return checkpoint
+        plan = self._plan(source.size, mapped=source.mapped)
+        if self._finder is not None and self._finder.may_find(
+            self.address,
+            self._headers,
+            parts=plan.count,
+            journal=self._journal is not None,
+            add_md5=self._options.upload_add_meta_md5,
+        ):
+            await self._finder.find(
+                source,
+                checkpoint,
+                self.address,
+                self._headers,
+                plan=plan,
+                fixed=isinstance(part_size, int),
+                executor=self._executor,
+                on_hash_progress=on_hash_progress,
+                on_busy=self._limiter.add_hashing,
+            )
         return checkpoint
+
+    async def _go_on_with(
+        self,
+        token: ResumeToken,
+        source: FileSource,
+        checkpoint: Checkpoint,
+        on_hash_progress: Callable[[Progress], None] | None,
+    ) -> None:
+        """Fill ``checkpoint`` with the upload of ``token``, or say why a new one begins."""
+        assert self._finder is not None
+        why = await self._finder.go_on(
+            token,
+            source,
+            checkpoint,
+            self.address,
+            executor=self._executor,
+            on_hash_progress=on_hash_progress,
+            on_busy=self._limiter.add_hashing,
+        )
+        await checkpoint.settled()
+        if why:
+            logger.warning(
+                "the upload of %s to %s starts over, because the upload %s of the token cannot be continued: %s",
+                source.path,
+                self.address,
+                token.upload_id,
+                why,
+            )
+
+    def export(self) -> str:
+        """Return the token of the multipart upload that is on the server. From now on its parts are kept on a failure.
+
+        Raises `UsageError` if there is none, or if it has a header that is a secret.
+        """
+        checkpoint = self._checkpoint
+        if checkpoint is None or not checkpoint.upload_id or not isinstance(checkpoint.plan, Plan):
+            raise UsageError(
+                "the task has no multipart upload on the server now: it has not begun, is done or cancelled, or sends "
+                "the file in one request",
+                name="task",
+            )
+        token = token_of(
+            self._session.config,
+            self.address,
+            os.path.abspath(os.fsdecode(self._path)),  # noqa: PTH100 (text, as the sources take it)
+            checkpoint,
+            self._headers,
+            add_md5=self._options.upload_add_meta_md5,
+        )
+        self._exported = True
+        return token
+
+    async def _send_or_go_on(
+        self,
+        source: FileSource,
+        on_hash_progress: Callable[[Progress], None] | None,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> UploadResult:
+        """Send the parts. An upload that was found may end or turn out to be another one; then all are sent again."""
+        checkpoint = await self._recalled(source, on_hash_progress)
+        if not checkpoint.found:
+            return await self._send_parts(source, checkpoint, on_hash_progress, on_progress)
+        upload_id = checkpoint.upload_id
+        try:
+            result = await self._send_parts(source, checkpoint, on_hash_progress, on_progress)
+            why = await wrong_headers(self._session, self.address, self._headers) if result.resumed_bytes else ""
+            if not why:
+                return result
+        except UploadError as error:
+            if error.code not in ("NoSuchUpload", "InvalidPart"):
+                raise
+            why = "another process completed it, deleted it or sent other parts into it"
+        checkpoint.clear()
+        logger.warning(
+            "the upload of %s to %s starts over. The upload %s was found on the server, but %s",
+            source.path,
+            self.address,
+            upload_id,
+            why,
+        )
+        return await self._send_parts(source, checkpoint, on_hash_progress, on_progress)
 
     async def _send_parts(
         self,
@@ -295,7 +420,9 @@ class FileJob:
         return sent.as_upload_result(self.address)
 
     def _leaving(self) -> Leaving:
-        return Leaving(abort_on_failure=self._options.abort_on_failure, restartable=self._options.restartable)
+        # Whoever has the token may go on with the upload.
+        abort = False if self._exported else self._options.abort_on_failure
+        return Leaving(abort_on_failure=abort, restartable=self._options.restartable)
 
     async def _check_source(self, source: FileSource | SmallFile, checkpoint: Checkpoint) -> None:
         try:
