@@ -52,7 +52,13 @@ if TYPE_CHECKING:
     from cosxfer.credentials import Credentials, CredentialsProvider
     from cosxfer.engine.download.options import DownloadDirectoryOptions, DownloadOptions, FileDownload
     from cosxfer.engine.upload.bodies import BodyInput
-    from cosxfer.engine.upload.options import DirectoryOptions, FileOptions, FileUpload, SliceFileOptions
+    from cosxfer.engine.upload.options import (
+        DirectoryOptions,
+        FileOptions,
+        FileUpload,
+        ResumeOptions,
+        SliceFileOptions,
+    )
     from cosxfer.errors import (
         AccessDeniedError,
         AppendPositionError,
@@ -171,6 +177,7 @@ _MODULES = {
         "DirectoryOptions",
         "FileOptions",
         "FileUpload",
+        "ResumeOptions",
         "SliceFileOptions",
     ),
     "cosxfer.errors": (
@@ -340,6 +347,7 @@ __all__ = [
     "PutObjectTaggingResult",
     "RestoreObjectResult",
     "Result",
+    "ResumeOptions",
     "ServerError",
     "SliceFileOptions",
     "SourceChangedError",

@@ -44,6 +44,7 @@ CALLS = {
     "multipart_abort",
     "upload_file",
     "slice_upload_file",
+    "resume",
     "upload_files",
     "upload_directory",
     "download_file",
@@ -63,6 +64,7 @@ AT_ONCE = {"config", "get_task_list", "clear_finished_tasks", "on", "off"}
 SUBMITTING = {
     "submit_upload_file",
     "submit_slice_upload_file",
+    "submit_resume",
     "submit_put_object",
     "submit_upload_files",
     "submit_upload_stream",

@@ -11,7 +11,7 @@ from typing import Literal, Unpack
 
 from cosxfer.binding import explains_arguments
 from cosxfer.calls.base import AsyncCalls
-from cosxfer.engine.upload.options import DirectoryOptions, FileOptions, FileUpload, SliceFileOptions
+from cosxfer.engine.upload.options import DirectoryOptions, FileOptions, FileUpload, ResumeOptions, SliceFileOptions
 from cosxfer.engine.upload.upload_file import DEFAULT_SLICE_SIZE
 from cosxfer.errors import CosxferError
 from cosxfer.models import Progress, TaskEvent, TaskInfo, UploadResult
@@ -101,6 +101,32 @@ class AsyncFileCalls(AsyncCalls):
         """Put an upload into the queue and return its task at once; the parameters are those of `slice_upload_file`."""
         self._ready()
         record = self._transfers.submit_slices(bucket, key, path, slice_size=slice_size, options=options)
+        return AsyncUploadTask(self._transfers.queue, record)
+
+    async def resume(
+        self, token: str, path: str | os.PathLike[str] | None = None, **options: Unpack[ResumeOptions]
+    ) -> UploadResult:
+        """Go on with the upload of a token that ``task.export()`` returned, on this host and for this path.
+
+        ``path`` is the file; None: the path that the token names. The token has bucket, key, region, headers, metadata
+        and part size. A part counts as done if the server lists it with the ETag of the token and the file has its MD5.
+        So these parts are read first, which ``on_hash_progress`` reports.
+
+        If the file has another size or content, the server does not have the upload any more, or another call of this
+        machine sends into it, a new upload begins, with a warning. Raises `cosxfer.UsageError` for a token that is
+        damaged or of another version. A token is as good as a command: use none from a stranger.
+
+        ``abort_on_failure`` is False by default: after a failure the token is still of use. All else is as in
+        `upload_file`.
+        """
+        return await self.submit_resume(token, path, **options)._finish()
+
+    def submit_resume(
+        self, token: str, path: str | os.PathLike[str] | None = None, **options: Unpack[ResumeOptions]
+    ) -> AsyncUploadTask[UploadResult]:
+        """Put the upload of a token into the queue and return its task; the parameters are those of `resume`."""
+        self._ready()
+        record = self._transfers.submit_resume(token, path, options=options)
         return AsyncUploadTask(self._transfers.queue, record)
 
     async def upload_files(

@@ -9,7 +9,7 @@ from typing import Literal, Unpack
 from cosxfer.binding import explains_arguments
 from cosxfer.calls.aio_files import AsyncFileCalls
 from cosxfer.calls.base import BlockingCalls
-from cosxfer.engine.upload.options import DirectoryOptions, FileOptions, FileUpload, SliceFileOptions
+from cosxfer.engine.upload.options import DirectoryOptions, FileOptions, FileUpload, ResumeOptions, SliceFileOptions
 from cosxfer.engine.upload.upload_file import DEFAULT_SLICE_SIZE
 from cosxfer.models import Progress, TaskEvent, TaskInfo, UploadResult
 from cosxfer.tasks.batch import BatchRecord, FileResult, OnFileFinish, UploadBatch
@@ -69,6 +69,18 @@ class FileCalls(BlockingCalls):
     ) -> UploadTask[UploadResult]:
         transfers = self._running_transfers()
         record = transfers.submit_slices(bucket, key, path, slice_size=slice_size, options=options)
+        return UploadTask(transfers.queue, record, self._loop)
+
+    def resume(
+        self, token: str, path: str | os.PathLike[str] | None = None, **options: Unpack[ResumeOptions]
+    ) -> UploadResult:
+        return self.submit_resume(token, path, **options)._finish()
+
+    def submit_resume(
+        self, token: str, path: str | os.PathLike[str] | None = None, **options: Unpack[ResumeOptions]
+    ) -> UploadTask[UploadResult]:
+        transfers = self._running_transfers()
+        record = transfers.submit_resume(token, path, options=options)
         return UploadTask(transfers.queue, record, self._loop)
 
     def upload_files(

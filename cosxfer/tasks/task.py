@@ -9,7 +9,8 @@ from typing import Any, Generic, TypeVar
 
 from cosxfer.arguments import check_timeout
 from cosxfer.binding import explains_arguments
-from cosxfer.errors import CosxferError, TaskTimeoutError
+from cosxfer.engine.upload.upload_file import FileJob
+from cosxfer.errors import CosxferError, TaskTimeoutError, UsageError
 from cosxfer.models import TaskInfo
 from cosxfer.states import TaskState
 from cosxfer.tasks.leftovers import CLEAN_UP_SECONDS
@@ -75,6 +76,13 @@ class TaskView(Generic[R]):
             f"{info.loaded} of {info.total} bytes done. It goes on",
             unfinished={info.task_id: info.state},
         )
+
+    def _export(self) -> str:
+        """Return the token; on the event loop, which changes what it is made of."""
+        job: object = self._record.job
+        if not isinstance(job, FileJob):
+            raise UsageError("only the upload of a file in parts that has not ended can be exported", name="task")
+        return job.export()
 
     def _give_up(self) -> Future[None] | None:
         """Cancel the task, because no caller is left that could pause or restart it."""
@@ -142,6 +150,27 @@ class UploadTask(TaskView[R]):
         _wait(self._queue.stopped(self._record))
         return cancelled
 
+    def export(self) -> str:
+        """Return a token with which another process, host or path goes on with the upload: see `Client.resume`.
+
+        The task may be running, paused or failed. Its parts then stay on the server, unless `cancel` deletes them. The
+        token is text without secrets; it names the object and the file, and has their metadata. Raises `UsageError`
+        if there is no multipart upload on the server, or if it has the customer's key.
+        """
+        home = self._queue.home
+        home.check_process()
+        if home.gone or home.loop is asyncio._get_running_loop():
+            return self._export()
+        future: Future[str] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(self._export())
+            except BaseException as error:
+                future.set_exception(error)
+
+        return future.result() if home.post(run) else self._export()
+
     def _finish(self) -> R:
         """`result` for a call without a handle of the task: an interrupt cancels the task."""
         try:
@@ -193,6 +222,10 @@ class AsyncUploadTask(TaskView[R]):
         cancelled = self._queue.cancel(self._record, abort=abort)
         await _wait_async(self._queue.stopped(self._record))
         return cancelled
+
+    async def export(self) -> str:
+        """Return a token of the upload; see `UploadTask.export`."""
+        return self._export()
 
     async def _finish(self) -> R:
         """`result` for a call without a handle of the task: cancelling the call cancels the task."""

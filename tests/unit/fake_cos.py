@@ -101,8 +101,8 @@ class FakeCos:
 
     def _settings(self, settings: dict[str, object]) -> dict[str, object]:
         keys = {} if "credentials" in settings else {"secret_id": SECRET_ID, "secret_key": SECRET_KEY}
-        # Most faults of tests are for good. No test waits, so retrying for a time would be a busy loop. Few tests want a
-        # request that looks for an earlier upload.
+        # Most faults of tests are for good. No test waits, so retrying for a time would be a busy loop. Few tests want
+        # a request that looks for an earlier upload.
         usual = {"retry_for_seconds": 0, "find_uploads": False}
         return {"region": REGION, "transport": self.transport(), **usual, **keys, **settings}
 

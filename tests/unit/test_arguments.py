@@ -12,6 +12,7 @@ import pytest
 
 import cosxfer
 from cosxfer.arguments import check_count
+from cosxfer.config import DEFAULT_ENDPOINT
 from cosxfer.cos.requests import (
     AclHeaders,
     CustomerKey,
@@ -25,6 +26,9 @@ from cosxfer.cos.responses import HttpResponse
 from cosxfer.engine.download.options import DownloadDirectoryOptions, DownloadOptions
 from cosxfer.engine.upload import options
 from cosxfer.errors import UsageError
+from cosxfer.journal_rows import headers_fingerprint
+from cosxfer.planning import plan_parts
+from cosxfer.resume_token import ResumeToken, encode
 from cosxfer.transport.memory import MemoryTransport
 from tests.unit.fake_cos import BUCKET, FakeCos
 
@@ -59,6 +63,22 @@ BODY = {**OBJECT, "body": b"x"}
 UPLOAD = {**OBJECT, "upload_id": "u"}
 FILE = {**OBJECT, "path": __file__}
 SOURCE = cosxfer.CopySource(bucket=BUCKET, key="s")
+
+TOKEN = encode(
+    ResumeToken(
+        endpoint=DEFAULT_ENDPOINT,
+        region="",
+        bucket=BUCKET,
+        key="k",
+        path=__file__,
+        upload_id="u",
+        plan=plan_parts(Path(__file__).stat().st_size),
+        headers=headers_fingerprint({"content-type": "application/octet-stream"}, add_md5=False),
+        parameters={},
+        add_md5=False,
+        parts={},
+    )
+)
 
 CALLS: dict[str, dict[str, Any]] = {
     "put_object": BODY,
@@ -106,6 +126,8 @@ CALLS: dict[str, dict[str, Any]] = {
     "submit_download_file": FILE,
     "download_files": {"files": []},
     "download_directory": {"bucket": BUCKET, "prefix": "p", "path": str(Path(__file__).parent)},
+    "resume": {"token": TOKEN, "path": __file__},
+    "submit_resume": {"token": TOKEN, "path": __file__},
     "upload_files": {"files": []},
     "submit_upload_files": {"files": []},
     "upload_directory": {"bucket": BUCKET, "prefix": "p", "path": str(Path(__file__).parent)},
@@ -190,6 +212,10 @@ OTHERWISE_FINE: dict[tuple[str, str], set[str]] = {
     ("copy", "slice_size"): {"none"},
     ("move", "slice_size"): {"none"},
     ("iter_multipart_list", "prefix"): {"text", "none"},
+    ("resume", "token"): set(),
+    ("submit_resume", "token"): set(),
+    ("resume", "path"): {"text", "bytes", "surrogate", "none"},
+    ("submit_resume", "path"): {"text", "bytes", "surrogate", "none"},
     ("upload_file", "slice_size"): SIZE,
     ("submit_upload_file", "slice_size"): SIZE,
     ("upload_files", "slice_size"): SIZE,
@@ -208,7 +234,10 @@ TYPED_DICTS: dict[str, Any] = {
     "DownloadDirectoryOptions": DownloadDirectoryOptions,
     "ObjectHeaders": ObjectHeaders,
     "PartHeaders": PartHeaders,
-    **{name: getattr(options, name) for name in ("FileOptions", "SliceFileOptions", "DirectoryOptions")},
+    **{
+        name: getattr(options, name)
+        for name in ("FileOptions", "ResumeOptions", "SliceFileOptions", "DirectoryOptions")
+    },
 }
 
 
