@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from cosxfer import __version__
 from cosxfer.cli.output import say
+from cosxfer.cli.parameters import Anonymous, CaFile, Debug, Endpoint, Region, SecretKeyFile, connection_of
 from cosxfer.cli.stdin import is_named
+from cosxfer.cli.uploads_app import uploads
 from cosxfer.cli.values import (
     parse_address,
     parse_count,
     parse_count_or_auto,
     parse_destination,
-    parse_duration,
     parse_journal,
     parse_metadata,
     parse_output,
@@ -28,10 +29,6 @@ from cosxfer.cli.values import (
 from cosxfer.config import HttpVersion
 from cosxfer.errors import UsageError
 
-if TYPE_CHECKING:
-    from cosxfer.cli.connection import Connection
-    from cosxfer.cli.uploads import Selection
-
 app = typer.Typer(
     name="cosxfer",
     help="Uploads to Tencent Cloud Object Storage (COS): fast, verified, with little CPU.",
@@ -40,29 +37,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Endpoint = Annotated[
-    str | None,
-    typer.Option(
-        help="Address, with {bucket} and {region} as placeholders.", envvar="COS_ENDPOINT", show_default=False
-    ),
-]
-Region = Annotated[str | None, typer.Option(help="For example ap-guangzhou.", envvar="COS_REGION", show_default=False)]
-CaFile = Annotated[
-    str | None,
-    typer.Option(help="PEM file of certificate authorities to trust.", metavar="FILE", show_default=False),
-]
-SecretKeyFile = Annotated[
-    str | None,
-    typer.Option(
-        help="File that contains only the secret key, instead of COS_SECRET_KEY; - is standard input. Protect it "
-        "(chmod 600).",
-        metavar="FILE",
-        show_default=False,
-    ),
-]
-Anonymous = Annotated[bool, typer.Option("--anonymous", help="Send unsigned requests.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks; log each request and decision.")]
+app.add_typer(uploads, name="uploads")
 
 
 def _version(wanted: bool) -> None:
@@ -270,146 +245,8 @@ def abort(
             bucket=bucket,
             key=key,
             upload_id=upload_id,
-            connection=_connection(endpoint, region, ca_file, secret_key_file, anonymous),
+            connection=connection_of(endpoint, region, ca_file, secret_key_file, anonymous),
         )
-
-
-uploads = typer.Typer(
-    help="List, continue and delete what is unfinished: in the journal of this machine, and on the server.",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.add_typer(uploads, name="uploads")
-
-Target = Annotated[
-    str | None,
-    typer.Argument(
-        help="cos://BUCKET/PREFIX: ask the server too. Default: the journal alone, all buckets.", show_default=False
-    ),
-]
-OlderThan = Annotated[
-    str | None, typer.Option(help="Only those that began before: 12h, 7d.", metavar="TIME", show_default=False)
-]
-Prefix = Annotated[str, typer.Option(help="Only keys that begin with this.", show_default=False)]
-JournalFile = Annotated[str, typer.Option(help="The journal: a file, auto or none.", metavar="FILE")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
-
-
-@uploads.command("list")
-def uploads_list(
-    target: Target = None,
-    older_than: OlderThan = None,
-    prefix: Prefix = "",
-    endpoint: Endpoint = None,
-    region: Region = None,
-    ca_file: CaFile = None,
-    secret_key_file: SecretKeyFile = None,
-    anonymous: Anonymous = False,
-    journal: JournalFile = "auto",
-    as_json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    """List unfinished uploads: age, parts, bytes, key and upload id.
-
-    Without a bucket, no request is made and no keys are needed.
-    """
-    from cosxfer.cli.failures import reported
-    from cosxfer.cli.uploads import list_uploads
-
-    with reported(debug=debug, as_json=as_json):
-        connection = _connection(endpoint, region, ca_file, secret_key_file, anonymous, journal)
-        list_uploads(_selection(target, older_than, prefix, connection), as_json=as_json)
-
-
-@uploads.command("resume")
-def uploads_resume(
-    target: Target = None,
-    older_than: OlderThan = None,
-    prefix: Prefix = "",
-    endpoint: Endpoint = None,
-    region: Region = None,
-    ca_file: CaFile = None,
-    secret_key_file: SecretKeyFile = None,
-    anonymous: Anonymous = False,
-    journal: JournalFile = "auto",
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    """Continue the unfinished uploads of the journal, with the options that they were begun with."""
-    from cosxfer.cli.failures import reported
-    from cosxfer.cli.uploads import resume_uploads
-
-    with reported(debug=debug, as_json=as_json):
-        connection = _connection(endpoint, region, ca_file, secret_key_file, anonymous, journal)
-        resume_uploads(_selection(target, older_than, prefix, connection), dry_run=dry_run, as_json=as_json)
-
-
-@uploads.command("abort")
-def uploads_abort(
-    target: Target = None,
-    older_than: OlderThan = None,
-    prefix: Prefix = "",
-    everything: Annotated[
-        bool, typer.Option("--all", help="Without --older-than: all, also those of other machines in the bucket.")
-    ] = False,
-    endpoint: Endpoint = None,
-    region: Region = None,
-    ca_file: CaFile = None,
-    secret_key_file: SecretKeyFile = None,
-    anonymous: Anonymous = False,
-    journal: JournalFile = "auto",
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    """Delete the parts of unfinished uploads from the server, where they cost money.
-
-    Uploads that a process of this machine sends now are left alone. With cos://BUCKET, those of other machines are
-    deleted too: --older-than spares the ones that run.
-    """
-    from cosxfer.cli.failures import reported
-    from cosxfer.cli.uploads import abort_uploads
-
-    with reported(debug=debug, as_json=as_json):
-        if older_than is None and not everything and not dry_run:
-            raise UsageError("give --older-than TIME, or --all; --dry-run shows what would be deleted")
-        connection = _connection(endpoint, region, ca_file, secret_key_file, anonymous, journal)
-        abort_uploads(_selection(target, older_than, prefix, connection), dry_run=dry_run, as_json=as_json)
-
-
-def _connection(
-    endpoint: str | None,
-    region: str | None,
-    ca_file: str | None,
-    secret_key_file: str | None,
-    anonymous: bool,
-    journal: str = "auto",
-) -> Connection:
-    from cosxfer.cli.connection import Connection
-
-    return Connection(
-        endpoint=endpoint,
-        region=region,
-        ca_file=None if ca_file is None else parse_path(ca_file, name="--ca-file"),
-        secret_key_file=secret_key_file,
-        anonymous=anonymous,
-        journal=parse_journal(journal),
-    )
-
-
-def _selection(target: str | None, older_than: str | None, prefix: str, connection: Connection) -> Selection:
-    from cosxfer.cli.uploads import Selection
-
-    bucket, begin = ("", "") if target is None else parse_address(target, form="cos://BUCKET/PREFIX")
-    return Selection(
-        bucket=bucket,
-        prefix=begin + prefix,
-        older_than_seconds=0 if older_than is None else parse_duration(older_than, name="--older-than"),
-        connection=connection,
-    )
 
 
 @app.command()

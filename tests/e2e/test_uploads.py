@@ -149,3 +149,82 @@ def test_wrong_arguments_are_refused(large: Path, arguments: list[str]) -> None:
     done = uploads(None, large, *arguments)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+def test_a_token_takes_an_upload_to_another_path_and_journal(
+    server: RunningServer, large: Path, tmp_path: Path
+) -> None:
+    interrupted(server, large, signal.SIGKILL, "--meta", "a=b", "--storage-class", "STANDARD_IA")
+    [upload_id] = open_uploads(server)
+    exported = uploads(None, large, "export")
+    assert exported.returncode == 0, exported.stderr
+    assert json.loads(uploads(None, large, "export", upload_id, "--json").stdout)["token"] == exported.stdout.strip()
+    data = large.read_bytes()
+    moved = tmp_path / "moved.bin"
+    large.rename(moved)
+    token = tmp_path / "token"
+    token.write_text(exported.stdout)
+
+    def resume(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*COMMAND, "uploads", "resume", "--journal", "none", *arguments],
+            env=variables(server, large),
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    would = resume("--token", str(token), "--path", str(moved), "--dry-run")
+    assert would.stdout.startswith(f"would continue cos://{server.bucket}/k {upload_id}: ")
+    assert f" of {PARTS} parts of " in would.stdout
+    assert not sent(server)
+    gone = resume("--token", str(token))
+    assert gone.returncode == 1
+    assert "large.bin" in gone.stderr
+    done = resume("--token", "-", "--path", str(moved), "--json", text=exported.stdout)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["upload_id"], result["resumed_bytes"]) == (upload_id, len(data) - MIB)
+    assert set(sent(server)) == {STALLED}
+    with client(server) as reader:
+        head = reader.head_object(server.bucket, "k")
+        assert (head.metadata, head.storage_class) == ({"a": "b"}, "STANDARD_IA")
+        assert reader.get_object(server.bucket, "k").body == data
+
+
+def test_export_asks_which_of_several_uploads(server: RunningServer, large: Path) -> None:
+    empty = uploads(None, large, "export")
+    assert empty.returncode == 2
+    assert "no upload" in flat(empty.stderr)
+    interrupted(server, large, signal.SIGKILL, key="a")
+    interrupted(server, large, signal.SIGKILL, key="b")
+    several = uploads(None, large, "export")
+    assert several.returncode == 2
+    assert all(upload_id in several.stderr for upload_id in open_uploads(server))
+    wrong = uploads(None, large, "export", "nosuch")
+    assert wrong.returncode == 2
+    assert "nosuch" in wrong.stderr
+    assert uploads(None, large, "export", open_uploads(server)[0]).returncode == 0
+
+
+@pytest.mark.parametrize("text", ["", "cosxfer-upload-1.AAAA", "cosxfer-upload-9.AAAA", "\x1b[31m" * 99, "é\0"])
+def test_a_damaged_token_is_wrong_usage(server: RunningServer, large: Path, text: str) -> None:
+    token = large.with_name("token")
+    token.write_text(text)
+    done = uploads(server, large, "resume", "--token", str(token))
+    assert done.returncode == 2
+    assert "the token" in flat(done.stderr)
+    assert "\x1b" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_token_needs_no_other_selection(server: RunningServer, large: Path) -> None:
+    for arguments in (["--token", "x", f"cos://{server.bucket}"], ["--token", "x", "--prefix", "k"], ["--path", "x"]):
+        done = uploads(server, large, "resume", *arguments)
+        assert done.returncode == 2
+        assert "--token" in flat(done.stderr)
+    missing = uploads(server, large, "resume", "--token", str(large.with_name("nosuch")))
+    assert missing.returncode == 1
+    assert "nosuch" in missing.stderr
