@@ -26,6 +26,7 @@ from cosxfer.errors import CosxferError, TargetError
 from cosxfer.foreign import shorten
 from cosxfer.models import DownloadResult, Progress
 from cosxfer.ops.list_keys import ListedKey, list_keys
+from cosxfer.ops.outage import Transfer
 from cosxfer.ops.session import Session
 from cosxfer.patterns import Patterns, parse_patterns
 from cosxfer.records import dataclass
@@ -101,14 +102,15 @@ class Downloads:
         if not isinstance(files, Iterable) or isinstance(files, str | bytes | Mapping):
             raise wrong_type("files", files, "a list of mappings with bucket, key and path")
         planned = []
+        session = self._session.observed(transfer=Transfer())
         for index, entry in enumerate(list(files)):
             check_download(entry, index)
             own = {name: value for name, value in entry.items() if name in DownloadOptions.__annotations__}
             options = cast(DownloadOptions, own)
             _watch(options)
-            job = self._job(entry["bucket"], entry["key"], entry["path"], options)
+            job = self._job(entry["bucket"], entry["key"], entry["path"], options, session=session)
             planned.append(_Planned(options=entry, job=job, address=job.address))
-        return await self._all(planned, on_progress, on_file_finish)
+        return await self._all(planned, session, on_progress, on_file_finish)
 
     async def directory(
         self,
@@ -142,10 +144,11 @@ class Downloads:
         await finished(in_thread(self._executor.waiting, make_folders, root, ()))
         folds = await finished(in_thread(self._executor.waiting, folds_case, root))
         paths = KeyPaths(folds_case=folds, windows=os.name == "nt")
-        planned, folders = self._plan(listed, bucket, start, root, paths, selection, common)
+        session = self._session.observed(transfer=Transfer())
+        planned, folders = self._plan(listed, bucket, start, root, paths, selection, common, session)
         for names in folders:
             await finished(in_thread(self._executor.waiting, make_folders, root, names))
-        return await self._all(planned, on_progress, on_file_finish)
+        return await self._all(planned, session, on_progress, on_file_finish)
 
     def _plan(
         self,
@@ -156,6 +159,7 @@ class Downloads:
         paths: KeyPaths,
         selection: _Selection,
         options: DownloadOptions,
+        session: Session,
     ) -> tuple[list[_Planned], list[tuple[str, ...]]]:
         """Return the files, and the folders that have keys of their own."""
         planned: list[_Planned] = []
@@ -174,7 +178,9 @@ class Downloads:
                 if is_folder:
                     folders.append(names)
                     continue
-                job: DownloadJob | RefusedJob = self._job(bucket, key, target, options, below=(root, names))
+                job: DownloadJob | RefusedJob = self._job(
+                    bucket, key, target, options, below=(root, names), session=session
+                )
             except ValueError as error:  # also what `_job` refuses
                 refused = TargetError(f"the key {shorten(entry.key)} has no path below {root!r}: {error}", path=root)
                 job = RefusedJob(refused)
@@ -190,11 +196,13 @@ class Downloads:
         options: DownloadOptions,
         *,
         below: tuple[str, tuple[str, ...]] | None = None,
+        session: Session | None = None,
     ) -> DownloadJob:
+        """``session`` is that of a batch, whose files are one transfer."""
         # A task that leaves the list in the moment in which it ends is not restarted.
         restartable = self._session.config.max_finished_tasks > 0
         return DownloadJob(
-            self._session,
+            session or self._session,
             self._executor.waiting,
             self._limiter,
             self._blocks,
@@ -206,6 +214,7 @@ class Downloads:
     async def _all(
         self,
         planned: list[_Planned],
+        session: Session,
         on_progress: Callable[[Progress], None] | None,
         on_file_finish: OnFileFinish | None,
     ) -> list[DownloadedFile]:
@@ -221,6 +230,7 @@ class Downloads:
             problems={},
             on_progress=on_progress,
             on_file_finish=cast(Any, on_file_finish),
+            session=session,
         )
         batch.begin()
         try:

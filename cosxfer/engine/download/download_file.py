@@ -36,6 +36,7 @@ from cosxfer.foreign import shorten
 from cosxfer.limits import KIB
 from cosxfer.models import DownloadResult, Progress
 from cosxfer.ops.get_range import get_range
+from cosxfer.ops.outage import Transfer
 from cosxfer.ops.session import Session
 from cosxfer.planning import PartRange, Plan, plan_parts
 from cosxfer.records import dataclass
@@ -112,6 +113,11 @@ class DownloadJob:
         return "" if self._state is None else str(self._state.target.path)
 
     @property
+    def kept(self) -> str:
+        """A sentence about the temporary file that an interrupted download leaves."""
+        return "" if self._state is None else f"The temporary file {self._state.target.path} was kept"
+
+    @property
     def loaded(self) -> int:
         """The bytes that are in the temporary file."""
         return 0 if self._state is None else self._state.received()
@@ -144,7 +150,7 @@ class DownloadJob:
 
     async def _run(self, on_progress: Callable[[Progress], None] | None) -> DownloadResult:
         began = time.monotonic()
-        session = self._session.observed(counted=True)
+        session = self._session.observed(counted=True, transfer=Transfer())
         reporter = _Received(on_progress, None if self._state is None else self._state.plan.size)
         resumed, restarts = self.loaded, 0
         while True:

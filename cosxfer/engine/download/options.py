@@ -9,7 +9,7 @@ from typing import Required, cast
 
 from cosxfer.arguments import NumberOrAuto, as_number_or_auto, check_flag, check_names, check_text
 from cosxfer.config import check_concurrency, check_part_size
-from cosxfer.cos.requests import CustomerKey, reading_headers
+from cosxfer.cos.requests import CustomerKey, HeadParameters, reading_headers
 from cosxfer.errors import UsageError
 from cosxfer.foreign import shorten
 from cosxfer.models import Progress
@@ -103,5 +103,5 @@ class DownloadSettings:
             preserve_mtime=options.get("preserve_mtime", False),
             restartable=restartable,
             below=below,
-            headers=reading_headers(cast(CustomerKey, key)),
+            headers=reading_headers(cast(HeadParameters, key)),
         )
