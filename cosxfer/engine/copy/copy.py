@@ -21,6 +21,7 @@ from cosxfer.models import HeadObjectResult, Progress
 from cosxfer.ops.copy_object import copy_object
 from cosxfer.ops.head_object import head_object
 from cosxfer.ops.object_tagging import get_object_tagging
+from cosxfer.ops.outage import Transfer
 from cosxfer.ops.put_object import EXISTS
 from cosxfer.ops.session import Session
 
@@ -30,7 +31,7 @@ async def copy(
 ) -> CopyResult:
     """Copy an object; raises `IntegrityError` if the copy differs from its source."""
     began = time.monotonic()
-    session = session.observed()
+    session = session.observed(transfer=Transfer())
     head = await head_object(session, request.source, version_id=request.version_id)
     # The version that was seen, even if a newer one is stored meanwhile.
     request = replace(request, version_id=request.version_id or head.version_id)
