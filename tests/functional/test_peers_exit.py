@@ -16,8 +16,9 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = r"""
 import asyncio, os, socket, ssl, sys, threading
 from cosxfer.config import ClientConfig
+from cosxfer.cos.endpoint import resolve_endpoint
+from cosxfer.cos.requests import HttpRequest
 from cosxfer.transport.native import NativeTransport
-from tests.functional.peer_raw import Server
 
 way, ending, ca, cert, key = sys.argv[1:]
 tls, http2 = way.startswith("tls"), way.endswith("2")
@@ -54,13 +55,22 @@ async def endless():
         yield bytes(100_000)
 
 async def main():
-    server = Server(listener.getsockname()[1], scheme="https" if tls else "http")
+    scheme, port = "https" if tls else "http", listener.getsockname()[1]
+    endpoint = resolve_endpoint(f"{scheme}://127.0.0.1:{port}", bucket="examplebucket-1250000000", region=None)
     transport = NativeTransport(ClientConfig(http_version="2" if http2 else "1.1", verify=ca))
     tasks = []
     for n in range(8):
         body = (bytes(50_000_000), Endless(), endless(), b"")[n % 4]
-        length = {"content_length": 1 << 40} if n % 4 in (1, 2) else {}
-        request = server.request("PUT", body, target=f"/{n}", **length)
+        length = 1 << 40 if n % 4 in (1, 2) else len(body)
+        request = HttpRequest(
+            method="PUT",
+            endpoint=endpoint,
+            target=f"/{n}",
+            headers={"host": endpoint.authority, "content-length": str(length)},
+            body=body,
+            content_length=length,
+            stall_timeout_seconds=20.0,
+        )
         tasks.append(asyncio.create_task(transport.send(request)))
     while not begun.acquire(blocking=False):
         await asyncio.sleep(0.001)
