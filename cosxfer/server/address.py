@@ -54,6 +54,16 @@ def locate(*, host: str, path: str, buckets: Collection[str], service: bool = Fa
     return Address(only, path[1:])
 
 
+def locate_s3(*, host: str, path: str) -> Address:
+    """Find bucket and key as S3 does: a bucket that the host does not name is the first segment of the path."""
+    name = host_name(host)
+    in_host = _COS_HOST.fullmatch(name) or _LOCAL_HOST.fullmatch(name)
+    if in_host:
+        return Address(in_host.group(1), path[1:])
+    first, _, rest = path[1:].partition("/")
+    return Address(first, rest) if first else Address(None, "")
+
+
 def host_name(host: str) -> str:
     """Return the host without its port, in lower case."""
     if host.startswith("["):

@@ -23,7 +23,7 @@ from cosxfer.credentials import Credentials
 from cosxfer.limits import GIB
 from cosxfer.records import dataclass
 from cosxfer.server import checks, cors
-from cosxfer.server.address import Address, locate, may_list_buckets
+from cosxfer.server.address import Address, locate, locate_s3, may_list_buckets
 from cosxfer.server.authentication import authenticate
 from cosxfer.server.body import Body, Receive
 from cosxfer.server.call import Call, http_date
@@ -41,6 +41,7 @@ from cosxfer.server.http import (
 )
 from cosxfer.server.operations import OPERATIONS
 from cosxfer.server.routing import route
+from cosxfer.server.s3.face import Face, is_s3
 from cosxfer.server.store import Store
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -125,9 +126,15 @@ class Application:
             scheme=scope["scheme"],
             now=self._clock(),
         )
+        face = None
+        if is_s3(request.headers, request.query):
+            raw_path, raw_query = (scope[name].decode("latin-1") for name in ("raw_path", "query_string"))
+            face = Face(request, raw_path=raw_path, raw_query=raw_query, receive=receive)
+            request, receive = face.translated(), face.receive
         body = Body(receive, executor=self._executor, declared=request.content_length, expected=request.may_have_body)
         exchange = _Exchange(
             request=request,
+            face=face,
             raw_path=scope["raw_path"],
             client=(scope["client"][0], int(scope["client"][1])),
             body=body,
@@ -155,7 +162,7 @@ class Application:
         try:
             response = await self._perform(exchange)
         except CosError as error:
-            response = exchange.error_response(error)
+            response = exchange.error_response(error if exchange.face is None else exchange.face.error(error))
         except OSError as error:
             response = exchange.error_response(_disk_error(error))
         except (ClientGone, asyncio.CancelledError):
@@ -184,12 +191,15 @@ class Application:
         asked = None if self._allow_anonymous else cors.preflight(request.method, request.headers)
         if asked is not None:
             return asked
-        address = locate(
-            host=request.host,
-            path=request.path,
-            buckets=self._store.bucket_names,
-            service=may_list_buckets(request.method, request.query),
-        )
+        if exchange.face is not None:
+            address = locate_s3(host=request.host, path=request.path)
+        else:
+            address = locate(
+                host=request.host,
+                path=request.path,
+                buckets=self._store.bucket_names,
+                service=may_list_buckets(request.method, request.query),
+            )
         logged.bucket, logged.key = address.bucket or "", address.key
         operation = route(
             method=request.method,
@@ -198,10 +208,12 @@ class Application:
             query=request.query,
             headers=request.headers,
         )
+        if exchange.face is not None:
+            operation = exchange.face.operation(operation)
         logged.operation = operation
         checks.check_numbers(operation, request.query)
         logged.part = checks.part_number(request.query) if operation == "multipart_upload" else None
-        self._admit(request, operation, address)
+        self._admit(exchange, operation, address)
         fault = self._faults.choose(operation=operation, bucket=logged.bucket, key=logged.key, part=logged.part)
         if fault is not None:
             logged.fault = fault.do
@@ -216,6 +228,7 @@ class Application:
             region=self._region,
             keys=self._keys,
             allow_anonymous=self._allow_anonymous,
+            body_is_proven=exchange.face is not None and exchange.face.body_is_proven,
         )
         response = await OPERATIONS[operation](call)
         if fault is not None:
@@ -224,9 +237,14 @@ class Application:
             response = alter_response(fault, response, exchange.client)
         return response
 
-    def _admit(self, request: Request, operation: str, address: Address) -> None:
-        # The policy in a form authenticates it.
-        if operation != "post_object" and authenticate(request, self._keys) is None and not self._allow_anonymous:
+    def _admit(self, exchange: _Exchange, operation: str, address: Address) -> None:
+        if exchange.face is not None:
+            signed_by = exchange.face.authenticate(self._keys)
+        elif operation == "post_object":
+            signed_by = None  # the policy in a form authenticates it
+        else:
+            signed_by = authenticate(exchange.request, self._keys)
+        if signed_by is None and operation != "post_object" and not self._allow_anonymous:
             raise CosError("AccessDenied", "Access Denied.")
         checks.check_key(address.key)
         if address.bucket is not None and operation != "put_bucket" and address.bucket not in self._store.bucket_names:
@@ -238,6 +256,8 @@ class _Exchange:
     """One request and its response on the wire."""
 
     request: Request
+    face: Face | None
+    """If it is a request of S3."""
     raw_path: bytes
     client: tuple[str, int]
     body: Body
@@ -268,6 +288,8 @@ class _Exchange:
             "server": SERVER_NAME,
             "x-cos-request-id": self.request_id,
         }
+        if self.face is not None:
+            headers = self.face.response_headers(headers)
         if self.request.http_version != "2" and not self._can_be_drained():
             headers["connection"] = "close"
         if length is not None and response.status not in (204, 304):

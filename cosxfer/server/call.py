@@ -40,6 +40,8 @@ class Call:
     keys: Mapping[str, Credentials]
     """The known credentials by their secret id, for POST Object, whose body contains the signature."""
     allow_anonymous: bool
+    body_is_proven: bool = False
+    """Whether the request has another digest of its body than Content-MD5, which is checked while it is read."""
 
     def upload(self) -> StoredUpload:
         """Return the multipart upload that the request names. Raises NoSuchUpload."""

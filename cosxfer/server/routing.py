@@ -29,6 +29,7 @@ OPERATIONS = (
     "delete_object_tagging",
     "list_objects",
     "list_object_versions",
+    "list_objects_v2",
     "delete_objects",
     "get_bucket_versioning",
     "put_bucket_versioning",

@@ -21,6 +21,7 @@ from cosxfer.server.operations.delete_object import delete_object, delete_object
 from cosxfer.server.operations.get_object import get_object, head_object
 from cosxfer.server.operations.list_object_versions import list_object_versions
 from cosxfer.server.operations.list_objects import list_objects
+from cosxfer.server.operations.list_objects_v2 import list_objects_v2
 from cosxfer.server.operations.multipart_abort import multipart_abort
 from cosxfer.server.operations.multipart_complete import multipart_complete
 from cosxfer.server.operations.multipart_init import multipart_init
@@ -60,6 +61,7 @@ OPERATIONS: dict[str, Operation] = {
         head_object,
         list_object_versions,
         list_objects,
+        list_objects_v2,
         multipart_abort,
         multipart_complete,
         multipart_init,

@@ -7,6 +7,8 @@ from cosxfer.server import checks
 from cosxfer.server.call import Call, encoded, iso_date, quoted
 from cosxfer.server.http import Response, xml_response
 from cosxfer.server.owner import OWNER
+from cosxfer.server.store import StoredObject
+from cosxfer.server.store.listing import Page
 
 
 async def list_objects(call: Call) -> Response:
@@ -26,21 +28,27 @@ async def list_objects(call: Call) -> Response:
     ]
     if page.is_truncated:
         content.append(("NextMarker", encoded(page.next_key, encoding)))
-    content += [
-        (
-            "Contents",
-            [
-                ("Key", encoded(found.key, encoding)),
-                ("LastModified", iso_date(found.modified)),
-                ("ETag", quoted(found.etag)),
-                ("Size", found.size),
-                ("Owner", OWNER),
-                ("StorageClass", found.storage_class),
-            ],
-        )
-        for found in page.entries
-    ]
-    content += [("CommonPrefixes", [("Prefix", encoded(group, encoding))]) for group in page.common_prefixes]
+    content += entries(page, encoding, with_owner=True)
     response = xml_response("ListBucketResult", content)
     response.headers["x-cos-bucket-region"] = call.region
     return response
+
+
+def entries(page: Page[StoredObject], encoding: str, *, with_owner: bool) -> list[tuple[str, xml.Tree]]:
+    """Return the objects and common prefixes of a page."""
+    owner: list[tuple[str, xml.Tree]] = [("Owner", OWNER)] if with_owner else []
+    found: list[tuple[str, xml.Tree]] = [
+        (
+            "Contents",
+            [
+                ("Key", encoded(one.key, encoding)),
+                ("LastModified", iso_date(one.modified)),
+                ("ETag", quoted(one.etag)),
+                ("Size", one.size),
+                *owner,
+                ("StorageClass", one.storage_class),
+            ],
+        )
+        for one in page.entries
+    ]
+    return found + [("CommonPrefixes", [("Prefix", encoded(group, encoding))]) for group in page.common_prefixes]
