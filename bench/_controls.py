@@ -240,8 +240,9 @@ CONTROLS = (
         name="failed uploads: no abort",
         caught_by="unreported",
         scenario=_scenario(
-            "slice",
-            2 * MIB,
+            "stream",  # the parts of a file are kept for the next call
+            3 * MIB,
+            body="pieces",
             rules=({"operation": "multipart_complete", "do": "error", "status": 403, "code": "AccessDenied"},),
             allowed=("AccessDeniedError",),
         ),

@@ -507,7 +507,7 @@ async def test_a_failed_download_is_continued_by_a_restart(tmp_path: Path) -> No
         return get.number >= 3 and broken and await get.refuse("503 Slow Down", "SlowDown")
 
     served = ServedObject(CONTENT, do)
-    async with downloading(served, max_attempts=1) as client:
+    async with downloading(served, max_attempts=1, retry_for_seconds=0) as client:
         task = client.submit_download_file(BUCKET, "k", tmp_path / "f", async_limit=1)
         with pytest.raises(cosxfer.ThrottledError):
             await task.result()

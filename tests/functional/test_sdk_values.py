@@ -15,7 +15,7 @@ import cosxfer
 from cosxfer.arguments import warn_unknown_value
 from cosxfer.limits import MIB
 from cosxfer.server import RunningServer
-from tests.unit.test_arguments import CALLS, asynchronous, blocking, parameters
+from tests.unit.test_arguments import CALLS, asynchronous, blocking, clients, parameters  # noqa: F401 # a fixture
 
 NUMBERS = {
     *("content_length", "position", "part_number", "max_parts", "part_number_marker", "max_uploads", "traffic_limit"),

@@ -79,7 +79,7 @@ def test_a_signed_header_must_be_present(server: RunningServer) -> None:
     refused(raw(server, request), 403, "SignatureDoesNotMatch")
 
 
-@pytest.mark.parametrize("value", ["AWS4-HMAC-SHA256 Credential=x", "q-sign-algorithm=sha1&q-ak=x", "nonsense"])
+@pytest.mark.parametrize("value", ["q-sign-algorithm=sha1&q-ak=x", "nonsense"])
 def test_a_malformed_authorization_is_access_denied(server: RunningServer, value: str) -> None:
     request = sign(server, "GET", "x", signed=False, headers={"authorization": value})
     refused(raw(server, request), 403, "AccessDenied")

@@ -24,6 +24,7 @@ import pytest
 from h11 import RemoteProtocolError
 
 import cosxfer
+from cosxfer.cos import xml_page
 from cosxfer.server.form import FormParser
 from cosxfer.server.framing import RequestFraming
 from cosxfer.server.http import CosError, decode_query
@@ -43,7 +44,9 @@ SEARCHED = {
     "[^A-Za-z0-9._-]+", r"[^A-Za-z\d_.~-]", "//[^/]*@", r"\{([^{}]*)\}", r"\{\w+\}", rb"<ETag>[^<]*</ETag>",
     rb"(?<!\r)\n|\r[^\n]", rb"[\x00-\x08\x0a-\x1f\x7f]", "[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]",
     r'boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', r"[,\s]+", r"[\[\]]", rb"[/?]", r"[\t\r\n]",
-    "customer-key$|token|secret|passw|authorization|credential",
+    "customer-key$|token|secret|passw|authorization|credential", r'[<>:"|?*\\\x00-\x1f]|[. ]$',
+    r"\.(?:cos|cos-internal)\.(?P<region>[a-z\d-]+)\.(?P<domain>myqcloud\.com|tencentcos\.(?:cn|com))\.?$",
+    rb"=\s*[\"']", xml_page._ROW.pattern,
 }  # fmt: skip
 
 # Searched only in text that the pattern matched before.

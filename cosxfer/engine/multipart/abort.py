@@ -37,6 +37,8 @@ class Leaving:
 
     def keeps(self, checkpoint: Checkpoint, *, later: bool = True) -> bool:
         """Whether the parts stay on the server for another call. ``later`` says that one may succeed (`passes`)."""
+        if checkpoint.foreign:
+            return True
         if self.abort_on_failure is not None:
             return not self.abort_on_failure
         return checkpoint.resumable and later
@@ -80,7 +82,7 @@ async def abort_checkpoint(session: Session, address: ObjectAddress, checkpoint:
     """Delete the parts of ``checkpoint`` from the server; returns whether they are gone, and a sentence about it."""
     if not checkpoint.upload_id:
         return True, "nothing was left on the server"
-    if checkpoint.found:
+    if checkpoint.foreign:
         return False, _found(checkpoint)
     gone, left = await abort_upload(
         session,
@@ -99,7 +101,7 @@ def kept(checkpoint: Checkpoint, *, for_later: bool) -> str:
 
     ``for_later``: only the caller deletes it. Else it is for `restart_task`.
     """
-    if checkpoint.found:
+    if checkpoint.foreign:
         return _found(checkpoint)
     count = len(checkpoint.done)
     parts = f"The multipart upload {checkpoint.upload_id} and its {count} part{'s' * (count != 1)}"

@@ -29,6 +29,7 @@ class Checkpoint:
         "_completing",
         "_done",
         "_entry",
+        "_foreign",
         "_found",
         "_hold",
         "_identity",
@@ -52,7 +53,7 @@ class Checkpoint:
         self._begin_entry = begin_entry
         self._name = name
         self._hold: in_use.Hold | None = None
-        self._found = self._lost = False
+        self._found = self._foreign = self._lost = False
         self._entry: Entry | None = None
         self._restored = False
         self._upload_id = ""
@@ -83,11 +84,13 @@ class Checkpoint:
 
     @property
     def found(self) -> bool:
-        """Whether the upload was found on the server, so a process that nobody knows may have begun it.
-
-        Such an upload is never deleted, and its headers are compared at the end.
-        """
+        """Whether the upload was found on the server, so its headers are compared at the end."""
         return self._found
+
+    @property
+    def foreign(self) -> bool:
+        """Whether the upload was found on the server, and no call of this process had it. It is never deleted."""
+        return self._foreign
 
     @property
     def plan(self) -> Plan | StreamPlan | None:
@@ -139,7 +142,7 @@ class Checkpoint:
         """
         self._start(upload_id, plan, identity)
         self._restored = True
-        self._found = found
+        self._found = self._foreign = found
         self._use(hold)
         if not found:
             self._journal_begun()
@@ -151,7 +154,7 @@ class Checkpoint:
         self._plan = plan
         self._identity = identity
         self._done = PartTable()
-        self._completing = self._restored = self._found = self._lost = False
+        self._completing = self._restored = self._found = self._foreign = self._lost = False
         self._entry = None
 
     def _journal_begun(self) -> None:
@@ -168,8 +171,9 @@ class Checkpoint:
         if self._hold is not None:
             self._hold.release()
         self._hold = hold
-        if hold is not None:
-            hold.own(self)
+        earlier = None if hold is None else hold.own(self)
+        if earlier is not None:
+            self._foreign = earlier.foreign
 
     def restore(self, entry: Entry, parts: Iterable[JournalPart]) -> None:
         """Go on with an upload that the journal has."""
@@ -232,7 +236,7 @@ class Checkpoint:
             self._entry.remove()
             self._entry = None
         self._use(None)
-        self._restored = self._found = self._lost = False
+        self._restored = self._found = self._foreign = self._lost = False
         self._upload_id = ""
         self._plan = None
         self._done = PartTable()

@@ -24,6 +24,11 @@ from cosxfer.ops.session import Session
 class Owner(Protocol):
     """What goes on with an upload: a `Checkpoint`."""
 
+    @property
+    def foreign(self) -> bool:
+        """Whether another process may have begun the upload."""
+        ...
+
     def lose(self) -> None:
         """Another one goes on with the upload."""
         ...
@@ -53,14 +58,16 @@ class Hold:
         self.taken_here = taken_here
         """Whether another call of this process has it."""
 
-    def own(self, owner: Owner) -> None:
-        """``owner`` goes on with the upload, and an earlier one of this process does not any more."""
-        if self.held:
-            with _lock:
-                earlier = _owners.get(self._name)
-                _owners[self._name] = owner
-            if earlier is not None and earlier is not owner:
-                earlier.lose()
+    def own(self, owner: Owner) -> Owner | None:
+        """``owner`` goes on with the upload. Returns its earlier owner in this process, which does not any more."""
+        if not self.held:
+            return None
+        with _lock:
+            earlier = _owners.get(self._name)
+            _owners[self._name] = owner
+        if earlier is not None and earlier is not owner:
+            earlier.lose()
+        return earlier
 
     def release(self) -> None:
         """Nothing is sent into the upload any more."""

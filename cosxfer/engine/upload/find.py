@@ -32,7 +32,7 @@ from cosxfer.engine.multipart.source import HashedPart
 from cosxfer.engine.report import Reporter, logger
 from cosxfer.engine.upload.file_parts import FIRST_BATCH_PARTS
 from cosxfer.engine.upload.hash_ahead import HashAhead
-from cosxfer.errors import AccessDeniedError, CosxferError, NotFoundError
+from cosxfer.errors import AccessDeniedError, CosxferError, NotFoundError, ProtocolError, ServerError
 from cosxfer.journal_rows import OF_REQUESTS
 from cosxfer.models import Part, Progress, Upload
 from cosxfer.ops.head_object import head_object
@@ -88,7 +88,8 @@ class UploadFinder:
         """Fill ``checkpoint`` with the upload that is found, if one is.
 
         ``plan`` is that of a new upload; ``fixed`` says that the user has given the part size. The parts that are
-        hashed are reported to ``on_hash_progress``. An error of a request ends the search, not the upload.
+        hashed are reported to ``on_hash_progress``. An error of COS ends the search, not the upload.
+        Without a connection, or without the bucket, the upload fails.
         """
         digests = _Digests(source, executor, Reporter(on_hash_progress, plan.size), on_busy)
         what = f"uploads of {address}"
@@ -109,7 +110,9 @@ class UploadFinder:
         except AccessDeniedError as error:
             self._denied.add((address.bucket, address.region))
             logger.info("%s cannot be continued, because they may not be listed (%s); a new one begins", what, error)
-        except CosxferError as error:
+        except (ServerError, ProtocolError) as error:
+            if isinstance(error, ServerError) and (not error.code or error.code == "NoSuchBucket"):
+                raise  # a new one would fail as well, and what is not of COS says nothing about listing
             logger.warning("%s could not be listed (%s); a new one begins", what, error)
 
     async def _uploads(self, address: ObjectAddress, storage_class: str) -> Sequence[Upload]:

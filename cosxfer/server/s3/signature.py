@@ -26,6 +26,7 @@ _HEADER = re.compile(
     r"Signature=(?P<signature>\w+)",
     re.ASCII,
 )
+_TIME = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
 _CREDENTIAL = re.compile(r"(?P<id>.+)/(?P<day>\d{8})/(?P<region>[^/]+)/s3/aws4_request", re.ASCII)
 
 Pairs = Sequence[tuple[str, str]]
@@ -131,7 +132,7 @@ def _made(
     found = _CREDENTIAL.fullmatch(credential)
     if found is None:
         raise _malformed("Credential must be <access key>/<day>/<region>/s3/aws4_request")
-    if not re.fullmatch(r"\d{8}T\d{6}Z", time, re.ASCII) or not time.startswith(found["day"]):
+    if not _TIME.fullmatch(time) or not time.startswith(found["day"]):
         raise _malformed("x-amz-date must be like 20261128T120000Z, of the day of the credential")
     try:
         datetime.strptime(time, "%Y%m%dT%H%M%SZ")  # only its form is checked

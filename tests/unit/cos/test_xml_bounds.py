@@ -66,13 +66,13 @@ def test_the_largest_page_that_cos_can_send_is_read() -> None:
 
 def test_a_large_page_is_parsed_off_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[bool] = []
-    usual = responses.document
+    usual = listing_module.parse_page
 
-    def watched(*args: object, **options: object) -> object:
+    def watched(document: bytes, *, root: str) -> object:
         threads.append(threading.current_thread() is threading.main_thread())
-        return usual(*args, **options)  # type: ignore[arg-type]
+        return usual(document, root=root)
 
-    monkeypatch.setattr(listing_module.responses, "document", watched)
+    monkeypatch.setattr(listing_module, "parse_page", watched)
 
     async def main() -> None:
         for count in (1, 10_000):
