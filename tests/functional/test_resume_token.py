@@ -219,8 +219,8 @@ def test_after_kill_a_resumed_upload_is_in_the_journal(server: RunningServer, so
 def test_a_token_of_a_running_upload_starts_one_of_its_own(
     server: RunningServer, source: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server.set_faults([{"operation": "multipart_upload", "part": 7, "times": 1, "do": "delay", "seconds": 3.0}])
-    with connected(server) as client:
+    server.set_faults([{"operation": "multipart_upload", "part": 7, "times": 1, "do": "delay", "seconds": 6.0}])
+    with connected(server, hedge=False) as client:
         task = client.submit_upload_file(server.bucket, "k", source, part_size=MIB)
         while task.loaded < 2 * MIB:
             assert task.state in ("waiting", "checking", "uploading")
