@@ -10,7 +10,8 @@ copy=$root/build/sanitized-wire
 rm -rf "$copy"
 mkdir -p "$copy/tests/functional" "$copy/tests/native" "$copy/src_ext"
 cp -r "$root/cosxfer" "$root/setup.py" "$root/pyproject.toml" "$root/LICENSE" "$copy/"
-cp "$root"/src_ext/wire* "$root"/src_ext/slicing.pyx "$root"/src_ext/guard.* "$root"/src_ext/small_file.* "$copy/src_ext/"
+cp "$root"/src_ext/wire* "$root"/src_ext/slicing.pyx "$root"/src_ext/guard.* "$root"/src_ext/small_file.* \
+    "$root"/src_ext/new_file.* "$root"/src_ext/crc64_table.c "$root"/src_ext/kernels.h "$root"/src_ext/digest.h "$copy/src_ext/"
 cp "$root/tests/__init__.py" "$copy/tests/"
 for name in closing ends exit files handover http1 http2 noise slow tls; do
     cp "$root/tests/functional/test_peers_$name.py" "$copy/tests/functional/"
