@@ -265,6 +265,7 @@ def objects_are_the_files(server: RunningServer, tree: Path, prefix: str) -> Non
 def test_a_disk_that_fills_during_a_batch_loses_nothing_but_memory(
     server: RunningServer, tree: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tree / "large").unlink()  # its upload in parts has a row of its own
     known = []
     add_objects = Database.add_objects
 
@@ -276,23 +277,28 @@ def test_a_disk_that_fills_during_a_batch_loses_nothing_but_memory(
         known.extend(target for target, _ in found)
         add_objects(self, found)
 
+    # Two at a time, so that they take several groups of the journal, however fast the machine is.
     server.set_faults([{"operation": "put_object", "do": "delay", "seconds": 0.05}])
-    with monkeypatch.context() as patch:
+    keys, journal = server.credentials, tree.parent / "journal"
+    with (
+        monkeypatch.context() as patch,
+        cosxfer.Client(endpoint=server.endpoint, credentials=keys, journal=journal, file_parallel_limit=2) as client,
+    ):
         patch.setattr(Database, "add_objects", add_some)
-        results = upload(server, tree, "j")
+        results = client.upload_directory(server.bucket, "j", tree)
     server.set_faults([])
     assert all(result.error is None for result in results)
     assert caplog.text.count("the disk may be full") == 1
-    assert 0 < len(known) <= FILES
+    assert 0 < len(known) < FILES
     objects_are_the_files(server, tree, "j")
     server.requests(clear=True)
     # The journal does not know that all were sent, so the batch goes on with those that it knows.
     results = upload(server, tree, "j")
     assert sum(bool(result.result and result.result.resumed_bytes) for result in results) == len(known)
-    assert len(sent(server)) == FILES + 1 - len(known)
+    assert len(sent(server)) == FILES - len(known)
     server.requests(clear=True)
     upload(server, tree, "j")
-    assert len(sent(server)) == FILES + 1
+    assert len(sent(server)) == FILES
 
 
 def test_a_journal_that_vanishes_during_a_batch_is_a_warning(
