@@ -130,7 +130,7 @@ class Application:
         if is_s3(request.headers, request.query):
             raw_path, raw_query = (scope[name].decode("latin-1") for name in ("raw_path", "query_string"))
             face = Face(request, raw_path=raw_path, raw_query=raw_query, receive=receive)
-            request, receive = face.translated(), face.receive
+            request, receive = face.translated(), face.payload.receive
         body = Body(receive, executor=self._executor, declared=request.content_length, expected=request.may_have_body)
         exchange = _Exchange(
             request=request,
@@ -228,7 +228,7 @@ class Application:
             region=self._region,
             keys=self._keys,
             allow_anonymous=self._allow_anonymous,
-            body_is_proven=exchange.face is not None and exchange.face.body_is_proven,
+            body_is_proven=exchange.face is not None and exchange.face.payload.is_proven,
         )
         response = await OPERATIONS[operation](call)
         if fault is not None:

@@ -27,11 +27,10 @@ def authenticate(request: Request, keys: Mapping[str, Credentials]) -> Credentia
     if request.query.ambiguous or misspelt(request.query) is not None:
         # Names are signed in lower case, so the operation might read another parameter than the signed one.
         raise CosError("SignatureDoesNotMatch", "A parameter is repeated, or its name has the wrong case.")
-    credentials = keys.get(signature.secret_id)
-    if credentials is None:
-        raise CosError("InvalidAccessKeyId", "The access key id in the request does not exist.")
+    credentials = credentials_of(signature.secret_id, keys)
     _check_time(request, signature, by_header=bool(header))
-    _check_token(request, credentials)
+    token = request.headers.get("x-cos-security-token") or request.query.get("x-cos-security-token")
+    check_token(token, credentials, now=request.now, name="x-cos-security-token")
     if not _matches(request, signature, credentials.secret_key):
         raise CosError(
             "SignatureDoesNotMatch",
@@ -61,12 +60,19 @@ def _date(request: Request) -> float:
     return request.now if date is None else date
 
 
-def _check_token(request: Request, credentials: Credentials) -> None:
-    token = request.headers.get("x-cos-security-token") or request.query.get("x-cos-security-token")
+def credentials_of(secret_id: str, keys: Mapping[str, Credentials]) -> Credentials:
+    """Return the known credentials with this id. Raises InvalidAccessKeyId."""
+    if secret_id not in keys:
+        raise CosError("InvalidAccessKeyId", "The access key id in the request does not exist.")
+    return keys[secret_id]
+
+
+def check_token(token: str | None, credentials: Credentials, *, now: float, name: str) -> None:
+    """Raise AccessDenied or ExpiredToken if ``token``, which is called ``name``, is not that of the credentials."""
     if token != credentials.token:
         known = "needs its security token" if token is None else "was sent with a wrong security token"
-        raise CosError("AccessDenied", f"The access key {known} (x-cos-security-token).")
-    if credentials.expires_at is not None and credentials.expires_at <= request.now:
+        raise CosError("AccessDenied", f"The access key {known} ({name}).")
+    if credentials.expires_at is not None and credentials.expires_at <= now:
         raise CosError("ExpiredToken", "The temporary key has expired.")
 
 

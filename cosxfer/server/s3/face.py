@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from cosxfer.credentials import Credentials
+from cosxfer.server.authentication import check_token, credentials_of
 from cosxfer.server.body import Receive
 from cosxfer.server.http import CosError, Query, Request
 from cosxfer.server.s3 import signature
@@ -26,29 +27,13 @@ class Face:
         self._request = request
         self._raw_path = raw_path
         self._raw_query = raw_query
-        self._payload: Payload | None = None
-        self._source = receive
-        self._refusal: CosError | None = None
-        try:
-            self._payload = Payload(receive, request.headers)
-        except CosError as error:
-            self._refusal = error
-
-    @property
-    def receive(self) -> Receive:
-        """The channel of the body, without the chunks of ``aws-chunked``."""
-        return self._source if self._payload is None else self._payload.receive
-
-    @property
-    def body_is_proven(self) -> bool:
-        """Whether a digest of the body is checked, so that Content-MD5 is not needed."""
-        return self._payload is not None and self._payload.is_proven
+        self.payload = Payload(receive, request.headers)
 
     def translated(self) -> Request:
         """Return the request of COS."""
         request = self._request
         headers = dict(request.headers)
-        if self._payload is not None and self._payload.is_chunked:
+        if self.payload.is_chunked:
             headers.pop("content-length", None)
             if decoded := headers.get("x-amz-decoded-content-length"):
                 headers["content-length"] = decoded
@@ -78,21 +63,17 @@ class Face:
 
     def authenticate(self, keys: Mapping[str, Credentials]) -> Credentials | None:
         """Return the credentials that signed the request, None if it is not signed. Raises `CosError`."""
-        if self._refusal is not None:
-            raise self._refusal
-        request, payload = self._request, self._payload
-        assert payload is not None
-        payload.check()
+        request = self._request
+        self.payload.check()
         found = signature.parse(request.headers, request.query)
         if found is None:
             return None
         if request.query.ambiguous:
             raise CosError("SignatureDoesNotMatch", "A parameter is repeated.")
-        credentials = keys.get(found.secret_id)
-        if credentials is None:
-            raise CosError("InvalidAccessKeyId", "The access key id in the request does not exist.")
+        credentials = credentials_of(found.secret_id, keys)
         found.check_time(request.now)
-        _check_token(request, credentials)
+        token = request.headers.get("x-amz-security-token") or request.query.get("X-Amz-Security-Token")
+        check_token(token, credentials, now=request.now, name="x-amz-security-token")
         if not found.matches(
             secret_key=credentials.secret_key,
             method=request.method,
@@ -104,7 +85,7 @@ class Face:
                 "SignatureDoesNotMatch",
                 "The signature does not match: check the secret key, the signed path, headers and parameters.",
             )
-        payload.signed_by(found, credentials.secret_key)
+        self.payload.signed_by(found, credentials.secret_key)
         return credentials
 
     def error(self, error: CosError) -> CosError:
@@ -136,12 +117,3 @@ def is_s3(headers: Mapping[str, str], query: Mapping[str, str]) -> bool:
     return (
         signature.is_signed(headers, query) or "list-type" in query or any(name.startswith(_THEIRS) for name in headers)
     )
-
-
-def _check_token(request: Request, credentials: Credentials) -> None:
-    token = request.headers.get("x-amz-security-token") or request.query.get("X-Amz-Security-Token")
-    if token != credentials.token:
-        known = "needs its security token" if token is None else "was sent with a wrong security token"
-        raise CosError("AccessDenied", f"The access key {known} (x-amz-security-token).")
-    if credentials.expires_at is not None and credentials.expires_at <= request.now:
-        raise CosError("ExpiredToken", "The temporary key has expired.")

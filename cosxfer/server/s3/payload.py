@@ -59,7 +59,7 @@ class Payload:
         self._expected = kind if _HEX_DIGEST.fullmatch(kind) else None
         self._sha256 = sha256()
         self._checksums = _checksums(headers)
-        self._hashes = {name: _ALGORITHMS[name]() for name in self._checksums}
+        self._hashes = {name: _ALGORITHMS[name]() for name in self._checksums if name in _ALGORITHMS}
         self._signing: tuple[Signature, bytes] | None = None
         self._buffer = bytearray()
         self._left = 0
@@ -79,6 +79,9 @@ class Payload:
         """Refuse what this server cannot check; before the body is read."""
         if self.is_chunked and self._kind not in _KINDS:
             raise CosError("NotImplemented", f"This server does not implement x-amz-content-sha256: {self._kind}.")
+        for name in self._checksums.keys() - self._hashes.keys():
+            known = ", ".join(sorted(_ALGORITHMS))
+            raise CosError("NotImplemented", f"This server cannot check {_CHECKSUM}{name}; it can check {known}.")
         if not self.is_chunked and self._expected is None and self._kind not in ("", UNSIGNED):
             raise CosError(
                 "InvalidArgument", "x-amz-content-sha256 must be a SHA-256, UNSIGNED-PAYLOAD or STREAMING-…."
@@ -218,8 +221,8 @@ class Payload:
             raise CosError("IncompleteBody", "The chunked body ended before its last chunk.")
         if self._expected is not None and self._sha256.hexdigest() != self._expected:
             raise CosError("XAmzContentSHA256Mismatch", "The SHA-256 of the body is not x-amz-content-sha256.")
-        for name, expected in self._checksums.items():
-            if base64.b64encode(self._hashes[name].digest()).decode() != expected:
+        for name, one in self._hashes.items():
+            if base64.b64encode(one.digest()).decode() != self._checksums[name]:
                 raise CosError("BadDigest", f"The {name.upper()} you specified did not match what we received.")
 
 
@@ -227,12 +230,7 @@ def _checksums(headers: Mapping[str, str]) -> dict[str, str]:
     """Return the checksums that the request announces, by algorithm; empty values come in a trailer."""
     found = {name: value for name, value in headers.items() if name.startswith(_CHECKSUM) and name not in _WORDS}
     found |= {name.strip().lower(): "" for name in headers.get("x-amz-trailer", "").split(",") if name.strip()}
-    wanted = {name.removeprefix(_CHECKSUM): value for name, value in found.items() if name.startswith(_CHECKSUM)}
-    for name in wanted:
-        if name not in _ALGORITHMS:
-            known = ", ".join(sorted(_ALGORITHMS))
-            raise CosError("NotImplemented", f"This server cannot check {_CHECKSUM}{name}; it can check {known}.")
-    return wanted
+    return {name.removeprefix(_CHECKSUM): value for name, value in found.items() if name.startswith(_CHECKSUM)}
 
 
 def _broken(why: str) -> CosError:
