@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
-from cosxfer.address import ObjectAddress, shown_key
+from cosxfer.address import ObjectAddress
 from cosxfer.arguments import check_callback, check_names, check_text, wrong_type
+from cosxfer.bucket_models import ListedObject
 from cosxfer.cos.identifiers import check_bucket
 from cosxfer.cos.key_paths import KeyPaths
 from cosxfer.engine.download.download_file import DownloadJob
@@ -25,7 +26,7 @@ from cosxfer.engine.limiter import Limiter
 from cosxfer.errors import CosxferError, TargetError
 from cosxfer.foreign import shorten
 from cosxfer.models import DownloadResult, Progress
-from cosxfer.ops.list_keys import ListedKey, list_keys
+from cosxfer.ops.list_objects import all_objects
 from cosxfer.ops.outage import Transfer
 from cosxfer.ops.session import Session
 from cosxfer.patterns import Patterns, parse_patterns
@@ -138,7 +139,8 @@ class Downloads:
         address = ObjectAddress(check_bucket(bucket), region=options.get("region"))
         start = joined(prefix, "")
         # All of the listing comes first: an error in it must not look like a bucket with fewer objects.
-        listed = [entry async for entry in list_keys(self._session, address, start)]
+        pages = all_objects(self._session, address, prefix=start, delimiter=None, marker=None, max_keys=None)
+        listed = [entry async for entry in pages if isinstance(entry, ListedObject)]
         if not listed:
             raise CosxferError(f"no object of {bucket} has a key that begins with {shorten(start)}")
         await finished(in_thread(self._executor.waiting, make_folders, root, ()))
@@ -152,7 +154,7 @@ class Downloads:
 
     def _plan(
         self,
-        listed: list[ListedKey],
+        listed: list[ListedObject],
         bucket: str,
         start: str,
         root: str,
@@ -165,24 +167,24 @@ class Downloads:
         planned: list[_Planned] = []
         folders: list[tuple[str, ...]] = []
         for entry in listed:
-            relative = entry.key.removeprefix(start)
+            sent = entry.key.removeprefix("/")  # calls drop one leading slash
+            relative = sent.removeprefix(start.removeprefix("/"))
             is_folder = entry.key.endswith("/") and not entry.size
             if (is_folder and not relative) or not selection.takes(relative, is_folder=is_folder):
                 continue
-            address = ObjectAddress(bucket, entry.key, options.get("region"))
+            address = ObjectAddress(bucket, sent, options.get("region"))
             target = os.path.join(root, *relative.split("/"))  # noqa: PTH118 (it is text)
-            key = shown_key(entry.key)  # calls drop one leading slash
-            file = cast(FileDownload, {**options, "bucket": bucket, "key": key, "path": target})
+            file = cast(FileDownload, {**options, "bucket": bucket, "key": entry.key, "path": target})
             try:
                 names = paths.names(relative, is_folder=is_folder)
                 if is_folder:
                     folders.append(names)
                     continue
                 job: DownloadJob | RefusedJob = self._job(
-                    bucket, key, target, options, below=(root, names), session=session
+                    bucket, entry.key, target, options, below=(root, names), session=session
                 )
             except ValueError as error:  # also what `_job` refuses
-                refused = TargetError(f"the key {shorten(entry.key)} has no path below {root!r}: {error}", path=root)
+                refused = TargetError(f"the key {shorten(sent)} has no path below {root!r}: {error}", path=root)
                 job = RefusedJob(refused)
                 file["path"] = root
             planned.append(_Planned(options=file, job=job, address=address, size=entry.size))

@@ -97,6 +97,16 @@ def test_a_folder_is_downloaded_with_its_folders(client: cosxfer.Client, server:
     assert failed(client.download_directory(server.bucket, "tree/", target)) == {}
 
 
+@pytest.mark.parametrize("prefix", ["/slash", "//slashes"])
+def test_a_prefix_drops_one_leading_slash_as_keys_do(
+    client: cosxfer.Client, server: RunningServer, tmp_path: Path, prefix: str
+) -> None:
+    put(client, server, f"{prefix}/", {"a": b"A"})
+    (result,) = client.download_directory(server.bucket, prefix, tmp_path)
+    assert result.error is None
+    assert tree(tmp_path) == {"a": b"A"}
+
+
 def test_patterns_choose_the_keys(client: cosxfer.Client, server: RunningServer, tmp_path: Path) -> None:
     put(
         client,
