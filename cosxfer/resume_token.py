@@ -53,7 +53,7 @@ class ResumeToken:
     """What a token says of an unfinished upload."""
 
     endpoint: str
-    """Of the client that exported it. It is shown, and never connected to."""
+    """The endpoint of the client that exported the token. It is only shown; no request goes there."""
     region: str
     bucket: str
     key: str
@@ -131,7 +131,7 @@ def _split(text: str) -> tuple[Any, bytes]:
 
 
 def _checked(values: Any, rows: bytes) -> ResumeToken:
-    """Return the token of these values, whoever has written them."""
+    """Return the token with these values. Anyone may have written them, so each is checked."""
     try:
         texts = [values[name] for name in ("endpoint", "region", "bucket", "key", "path", "upload_id")]
         parameters, etags = values["parameters"], values["etags"]

@@ -140,7 +140,7 @@ class TaskQueue:
 
     @property
     def listened(self) -> bool:
-        """Whether somebody is told of the changes in the list."""
+        """Whether a listener gets the changes of the list of tasks."""
         return bool(self._board.listeners)
 
     def _check_open(self) -> None:
