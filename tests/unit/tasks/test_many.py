@@ -18,7 +18,7 @@ from cosxfer.limits import KIB
 from cosxfer.transport.memory import MemoryTransport
 from tests.unit.fake_cos import BUCKET, REGION, SECRET_ID, SECRET_KEY
 from tests.unit.files import write
-from tests.unit.tasks.slots import Slots
+from tests.unit.tasks.slots import STEPS, Slots
 
 
 @pytest.mark.parametrize(
@@ -31,15 +31,20 @@ def test_thousands_of_files_queued_at_once_all_end_in_the_order_of_their_slots(
     etag = f'"{hashlib.md5(path.read_bytes()).hexdigest()}"'
     stored: list[str] = []
 
+    seen = Slots(slots)
+    keys = [f"{number:05}" for number in range(count)]
+
     async def store(request: HttpRequest, body: bytes) -> HttpResponse:
-        # Some take longer, so that tasks overtake one another.
+        # Some take longer. Each hundredth waits for the next to end, so that it is certainly overtaken.
         for _ in range(zlib.crc32(request.target.encode()) % 5):
             await asyncio.sleep(0)
+        number = int(request.target[1:])
+        if slots > 1 and number % 100 == 0:
+            while seen.steps[keys[number + 1]] != STEPS:
+                await asyncio.sleep(0.001)
         stored.append(request.target)
         return HttpResponse(status=200, headers={"etag": etag})
 
-    seen = Slots(slots)
-    keys = [f"{number:05}" for number in range(count)]
     with cosxfer.Client(
         region=REGION,
         secret_id=SECRET_ID,
@@ -47,6 +52,8 @@ def test_thousands_of_files_queued_at_once_all_end_in_the_order_of_their_slots(
         transport=MemoryTransport(store),
         max_finished_tasks=count,
         file_parallel_limit=slots,
+        # A fixed number, because the tuner may decide for one request at a time.
+        concurrency=slots,
     ) as client:
         client.on("list-update", seen)
         batch = client.submit_upload_files([{"bucket": BUCKET, "key": key, "path": path} for key in keys])
