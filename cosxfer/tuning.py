@@ -34,7 +34,8 @@ small, or left out, if little time is left: a transfer of a second ends at the l
    refusals go on after it, Little's law says how many slots the accepted requests keep busy. `Retry-After` becomes
    `Decision.hold_until`: no request starts before. The refused level becomes a ceiling, and later rises in small steps.
 5. **No evidence.** If the client had fewer requests in flight than the level because it had no more, the window says
-   nothing and changes nothing. If more wait (a byte budget, a limit of a transfer), what was in flight is the level.
+   nothing and changes nothing. If more wait (a byte budget, a limit of a transfer), the most that were in flight are
+   the level. Their mean is not: files have to be opened and hashed, and a mean would fall with each lower level.
 6. **Cancelling.** Requests beyond a lower level usually end by themselves. `Decision.abandon` asks to cancel and
    resend them if they would take too long: after a collapse, or if they have sent next to nothing (a slow line).
 7. **The last requests** start together if a lower level was worse: no slot then waits for one that began late.
@@ -126,6 +127,7 @@ class Tuner:
         bytes_acked: float,
         requests_done: float,
         in_flight: int,
+        most_in_flight: int | None = None,
         bytes_in_flight: float = 0,
         waiting: bool = False,
         bytes_left: float = math.inf,
@@ -137,8 +139,9 @@ class Tuner:
         """Take the counters at time ``now`` and return the level to use from now on.
 
         ``bytes_acked``, ``requests_done`` and ``refused`` (throttled or timed out) count from the client's start.
-        ``bytes_in_flight`` is the size of the requests in flight; ``waiting`` says whether more would start if they
-        could. ``retry_after_seconds`` is the server's wish in the last refusal, else 0.
+        ``most_in_flight`` is the largest number in flight since the last call (None: ``in_flight``): short requests are
+        often over when this looks. ``bytes_in_flight`` is the size of the requests in flight; ``waiting`` says whether
+        more would start if they could. ``retry_after_seconds`` is the server's wish in the last refusal, else 0.
         """
         before = self.level
         # Requests that could not be cancelled at once, for example because they had not begun, are asked for again.
@@ -161,6 +164,7 @@ class Tuner:
             self._round_trip = max(1e-3, now - self._started)
         window = self._window_of(now, work, requests_done)
         window.slot_seconds += in_flight * (now - self._last)
+        window.most_in_flight = max(window.most_in_flight, in_flight, most_in_flight or 0)
         self._last = now
         self._bounds.pass_time(now)
         if in_flight and bytes_in_flight:
@@ -213,6 +217,7 @@ class Tuner:
         if self._other_since is not None and now - self._other_since > rule.OTHER_SECONDS:
             smaller, self._request_bytes = size < self._request_bytes, size
             self._best, self._good, self._low_windows = 0.0, {}, 0
+            self._bounds.wall = None
             reason = "search again: the requests have another size"
             if smaller:
                 self._phase, self._ramp_goodput, self._flat_windows, self._reason = "ramp", None, 0, reason
@@ -311,11 +316,13 @@ class Tuner:
             if not waiting or now - self._last_refusal < rule.QUIET_SECONDS:
                 self._reason = "too few requests in flight to judge the level"
                 return
-            self._bounds.wall = max(1, round(mean_in_flight))
-            self._move(now, self._bounds.wall, "another limit keeps requests from starting", settle=False)
-            if self._phase in ("base", "probe", "hold"):
-                self._search(now, up=False, step=rule.CAREFUL_STEP, reason=self._reason)
-                return
+            # If the level was reached, requests are so short that the time between two of them counts.
+            if window.most_in_flight < rule.BUSY_SHARE * self.level:
+                self._bounds.wall = max(1, window.most_in_flight)
+                self._move(now, self._bounds.wall, "another limit keeps requests from starting", settle=False)
+                if self._phase in ("base", "probe", "hold"):
+                    self._search(now, up=False, step=rule.CAREFUL_STEP, reason=self._reason)
+                    return
         if finished > 0 and now - self._last_refusal > rule.QUIET_SECONDS:
             self._service_seconds = min(self._service_seconds, mean_in_flight * seconds / finished)
         if self._collapsed(now, goodput) or self._finishing:

@@ -160,10 +160,11 @@ def elasticity(goodput: float, level: float, base_goodput: float, base_level: fl
 
 
 class Window:
-    """Counters since a moment, and the mean of the requests in flight."""
+    """Counters since a moment, and the mean and the most of the requests in flight."""
 
     def __init__(self, now: float, work: float, requests: float) -> None:
         self.start = now
         self.work = work
         self.requests = requests
         self.slot_seconds = 0.0
+        self.most_in_flight = 0

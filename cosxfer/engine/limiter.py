@@ -66,6 +66,7 @@ class Limiter:
         self._paused = False
         self._extra = 0
         self._in_flight = 0
+        self._most_in_flight = 0
         self._bytes_in_flight = 0
         self._bytes_held = 0
         self._waiting: deque[_Waiting] = deque()
@@ -93,6 +94,11 @@ class Limiter:
     def in_flight(self) -> int:
         """Requests in flight."""
         return self._in_flight
+
+    def take_most_in_flight(self) -> int:
+        """Return the largest number of requests in flight since the last call."""
+        most, self._most_in_flight = self._most_in_flight, self._in_flight
+        return most
 
     @property
     def bytes_in_flight(self) -> int:
@@ -232,6 +238,8 @@ class Limiter:
 
     def _take(self, share: Share, size: int, held: int) -> None:
         self._in_flight += 1
+        if self._in_flight > self._most_in_flight:
+            self._most_in_flight = self._in_flight
         self._bytes_in_flight += size
         self._bytes_held += held
         share.in_flight += 1

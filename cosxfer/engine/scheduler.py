@@ -185,6 +185,7 @@ class Scheduler:
             bytes_acked=self._acked_bytes,
             requests_done=traffic.requests_done,
             in_flight=limiter.in_flight,
+            most_in_flight=limiter.take_most_in_flight(),
             bytes_in_flight=limiter.bytes_in_flight,
             waiting=waiting,
             requests_left=left.requests,

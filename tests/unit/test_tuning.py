@@ -133,6 +133,48 @@ def test_a_level_that_is_not_filled_is_no_evidence() -> None:
     assert plant.run(30) == SEED_LEVEL
 
 
+@pytest.mark.parametrize("limit", [8, MAX_LEVEL])
+def test_short_requests_that_are_over_when_it_looks_do_not_lower_the_level(limit: int) -> None:
+    """Files that are opened and hashed first: a slot is idle most of the time, but all of them are used."""
+    tuner, now, acked = Tuner(), 0.0, 0.0
+    levels = []
+    for number in range(round(30 / TICK)):
+        most = min(tuner.level, limit)
+        decision = tuner.observe(
+            now, bytes_acked=acked, requests_done=acked // 1e4, in_flight=number % 2, most_in_flight=most, waiting=True
+        )
+        levels.append(decision.level)
+        acked += TICK * MB * min(tuner.level, limit, 24)
+        now += TICK
+    wanted = min(limit, 24)
+    assert 0.8 * wanted <= sum(levels[-300:]) / 300 <= 2 * wanted
+    # The first windows see next to nothing. Probes, which go lower for a moment, come later.
+    assert min(levels[:14]) >= wanted
+
+
+def test_the_wall_of_another_limit_is_forgotten_with_the_size_of_the_requests() -> None:
+    tuner, now, acked = Tuner(), 0.0, 0.0
+
+    def run(seconds: float, size: float, limit: int) -> int:
+        nonlocal now, acked
+        for _ in range(round(seconds / TICK)):
+            flying = min(tuner.level, limit)
+            tuner.observe(
+                now,
+                bytes_acked=acked,
+                requests_done=acked // size,
+                in_flight=flying,
+                bytes_in_flight=flying * size,
+                waiting=True,
+            )
+            acked += TICK * MB * flying
+            now += TICK
+        return tuner.level
+
+    assert run(3.5, 64 * MB, 4) <= 4
+    assert run(5, MB, 100) > 8
+
+
 def test_a_refusal_reduces_the_level_once_a_dead_band() -> None:
     plant = Plant(Tuner(), capped(1000))
     plant.run(5)

@@ -361,3 +361,17 @@ def test_what_is_left_counts_the_single_requests_that_wait() -> None:
     assert limiter.left == (5, 45)
     other.tell_left(None)
     assert limiter.left == (1, 5)
+
+
+def test_the_most_requests_in_flight_are_those_since_the_last_question() -> None:
+    limiter = Limiter(tasks=1, slots=3)
+    share = limiter.share(3, usual=3)
+    assert share.try_acquire(1)
+    assert share.try_acquire(1)
+    share.release(1)
+    share.release(1)
+    assert limiter.take_most_in_flight() == 2
+    assert limiter.take_most_in_flight() == 0
+    assert share.try_acquire(1)
+    assert limiter.take_most_in_flight() == 1
+    assert limiter.take_most_in_flight() == 1

@@ -136,6 +136,25 @@ def test_a_rising_goodput_raises_the_level_and_the_limits_follow() -> None:
     with_bench(test, config())
 
 
+def test_files_that_are_seldom_in_flight_do_not_lower_the_level_to_one() -> None:
+    """Small files spend most of their time with the disk and the hash: a look finds few requests in flight."""
+
+    async def test(bench: Bench) -> None:
+        bench.tasks_wait = True
+        single = bench.limiter.single
+        assert single.try_acquire(1)
+        for _ in range(5):
+            for _ in range(7):
+                assert single.try_acquire(MIB)
+            for _ in range(7):
+                single.release(MIB)
+            bench.traffic.requests_done += 7
+            await bench.tick(sent=7 * MIB)
+        assert bench.limiter.slots == 8
+
+    with_bench(test, config(file_parallel_limit=8))
+
+
 def test_fixed_limits_do_not_move() -> None:
     async def test(bench: Bench) -> None:
         share = bench.limiter.share(4, usual=4)
