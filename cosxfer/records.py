@@ -1,7 +1,8 @@
-"""`dataclass` that costs a third of the time at import: it compiles one function for each class, and not six.
+"""`dataclass` that costs a fraction of the time at import: it compiles one function for each class, at its first use.
 
-The package has a hundred records, and each start of the command defines most of them. The result is a dataclass of the
-standard library in every other way (`fields`, `replace`, `asdict`, `match`); a type checker sees only that one.
+The package has a hundred records. Each start of the command defines most of them, and makes a few. The result is a
+dataclass of the standard library in every other way (`fields`, `replace`, `asdict`, `match`); a type checker sees only
+that one.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def _made(cls: type[T], *, frozen: bool, eq: bool, kw_only: bool, slots: bool) -
     make = dataclasses.dataclass(init=False, repr=False, eq=False, kw_only=kw_only, slots=slots)
     made: type[T] = make(cls)
     fields = dataclasses.fields(made)  # type: ignore[arg-type] # mypy does not know that it is a dataclass now
-    methods: dict[str, Callable[..., Any]] = {"__init__": _init(made, fields, frozen=frozen), "__repr__": _repr(fields)}
+    methods: dict[str, Any] = {"__init__": _LazyInit(made, fields, frozen=frozen), "__repr__": _repr(fields)}
     if eq:
         methods.update(_comparing(fields))
     if frozen:
@@ -49,6 +50,23 @@ def _made(cls: type[T], *, frozen: bool, eq: bool, kw_only: bool, slots: bool) -
     if eq and not frozen and "__hash__" not in own:
         made.__hash__ = None  # type: ignore[assignment] # what compares by changeable values has no hash
     return made
+
+
+class _LazyInit:
+    """Stands for ``__init__`` of a class until it is first used. Compiling it takes a quarter of a millisecond."""
+
+    def __init__(self, cls: type, fields: tuple[Field, ...], *, frozen: bool) -> None:
+        self._cls = cls
+        self._fields = fields
+        self._frozen = frozen
+
+    def __get__(self, instance: object | None, owner: type) -> Callable[..., None]:
+        init = self._cls.__dict__["__init__"]
+        if init is self:  # no other thread was faster
+            init = _init(self._cls, self._fields, frozen=self._frozen)
+            self._cls.__init__ = init
+        bound: Callable[..., None] = init.__get__(instance, owner)
+        return bound
 
 
 def _init(cls: type, fields: tuple[Field, ...], *, frozen: bool) -> Callable[..., None]:

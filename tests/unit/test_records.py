@@ -6,8 +6,10 @@ import copy
 import dataclasses
 import inspect
 import pickle
+import threading
 import typing
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -141,3 +143,31 @@ def test_a_record_inherits_the_fields_of_another() -> None:
     assert child(b=2) != base()
     with pytest.raises(ValueError, match="-1"):
         child(a=-1, b=2)
+
+
+def test_the_first_use_may_be_in_many_threads_or_by_a_class_that_inherits() -> None:
+    for _ in range(50):
+        _, made = both(Plain, {"frozen": True})
+        ready = threading.Barrier(8)
+
+        def make(made: type = made, ready: threading.Barrier = ready) -> object:
+            ready.wait(30)
+            return made(1)
+
+        with ThreadPoolExecutor(8) as pool:
+            first, *others = [future.result() for future in [pool.submit(make) for _ in range(8)]]
+        assert all(other == first for other in others)
+
+    _, base = both(Plain, {})
+
+    class Child(base):  # type: ignore[misc,valid-type]
+        def __init__(self, a: int) -> None:
+            super().__init__(a, "child")
+
+    class Same(base):  # type: ignore[misc,valid-type]
+        pass
+
+    assert (Child(3).a, Child(3).b) == (3, "child")
+    assert (Same(4).a, Same(4).b, base(5).a) == (4, "b", 5)
+    with pytest.raises(TypeError, match="argument"):
+        Same()
