@@ -36,6 +36,7 @@ unit: setup
 	$(PY) -m pytest -n 3 --dist loadfile -m 'not deep'  # two cores: many tests wait
 
 test-deep: setup
+	@.ci/deep/client_peers.sh
 	@.ci/deep/browser.sh
 	@.ci/deep/wire_peers.sh
 	$(PY) -m pytest -n 2 -m deep

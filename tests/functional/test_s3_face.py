@@ -224,6 +224,15 @@ def test_objects_are_copied_and_deleted(s3: S3Client, client: cosxfer.Client, se
     assert len(ElementTree.fromstring(body).findall("Deleted")) == 2
 
 
+@pytest.mark.parametrize("source", ["s3/a+b+%2B%25", "s3/a%20b%20%2B%25", "s3%2Fa+b%20%2b%25"])
+def test_the_source_of_a_copy_may_be_encoded_as_a_form(
+    s3: S3Client, client: cosxfer.Client, server: RunningServer, source: str
+) -> None:
+    client.put_object(server.bucket, "s3/a b +%", BODY)
+    assert s3.send("PUT", "s3/form", headers={"x-amz-copy-source": f"{server.bucket}/{source}"})[0] == 200
+    assert stored(client, server, "s3/form") == BODY
+
+
 def test_a_bucket_is_named_by_the_path_and_the_service_lists_them(s3: S3Client, server: RunningServer) -> None:
     signed = {"host": s3.host, "x-amz-date": s3.time, "x-amz-content-sha256": EMPTY}
 

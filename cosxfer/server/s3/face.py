@@ -18,6 +18,7 @@ _NOT_RENAMED = frozenset({"x-cos-hash-crc64ecma", "x-cos-request-id", "x-cos-tra
 _CLASSES = {"GLACIER": "ARCHIVE", "REDUCED_REDUNDANCY": "STANDARD"}
 _DIRECTIVES = ("x-amz-metadata-directive", "x-amz-tagging-directive")
 _STORAGE_CLASS = "x-amz-storage-class"
+_COPY_SOURCE = "x-amz-copy-source"
 
 
 class Face:
@@ -49,6 +50,8 @@ class Face:
                 value = _CLASSES.get(value.upper(), value)
             elif name in _DIRECTIVES and value.upper() == "REPLACE":
                 value = "Replaced"
+            elif name == _COPY_SOURCE:
+                value = value.replace("+", "%20")  # clients encode it as a form, and a plus is %2B there
             if name not in _OF_TRANSPORT and (value or name != "x-amz-acl"):  # s3fs sends an empty one
                 headers[_OURS + name.removeprefix(_THEIRS)] = value
         query = {
