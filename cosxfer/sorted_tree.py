@@ -7,7 +7,7 @@ and ``a0`` comes after it. Memory holds the names in the folders from the root t
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import field
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -73,7 +73,7 @@ class _SortedWalk(TreeWalk):
         self.chosen = chosen
         self.block: list[Entry] = []
 
-    def blocks(self) -> Iterator[list[Entry]]:
+    def blocks(self) -> Generator[list[Entry], None, None]:
         try:
             fd = open_path(self.root, FLAGS)
         except (OSError, ValueError) as error:
@@ -208,7 +208,7 @@ class _SortedWalk(TreeWalk):
         return SourceError(f"{shown_path(path)} {why}", path=path)
 
 
-def sorted_blocks(root: str, chosen: Filter | None = None) -> Iterator[list[Entry]]:
+def sorted_blocks(root: str, chosen: Filter | None = None) -> Generator[list[Entry], None, None]:
     """Yield the files below ``root`` in blocks, ordered by the bytes of their paths with ``/`` between the parts.
 
     A link to a file is that file. What is not a readable file is an unknown entry: special files, broken links, names

@@ -24,6 +24,8 @@ class Verdict(Enum):
     TRANSFER = "transfer"
     CHECK = "check"
     """The checksums decide between ``SAME`` and ``TRANSFER``."""
+    RECALL = "recall"
+    """As ``CHECK`` if the journal knows the file of the target; else ``SAME``."""
     SKIP = "skip"
     """It differs, and an option protects the target."""
     UNKNOWN = "unknown"
@@ -76,6 +78,6 @@ class Rules:
             return Verdict.SAME
         if ours == theirs:
             # A file that was downloaded has the time of its object. Otherwise both may be of the same second.
-            return Verdict.SAME if self.direction == "download" else Verdict.CHECK
+            return Verdict.RECALL if self.direction == "download" else Verdict.CHECK
         # With kept times a downloaded file is older than its object.
         return Verdict.CHECK if self.direction == "download" and self.preserve_mtime else Verdict.TRANSFER

@@ -85,7 +85,7 @@ def selection_of(rules: Iterable[Any] | None) -> Selection | None:
     listed = list(rules)
     for rule in listed:
         if not isinstance(rule, tuple | list) or len(rule) != 2 or rule[0] not in ("include", "exclude"):
-            raise UsageError(f"filters holds {shorten(str(rule))}; it must be {form}", name="filters")
+            raise wrong_type("filters", rule, form, where="one of ")
     return Selection(listed) if listed else None
 
 

@@ -42,7 +42,7 @@ def test_the_default_compares_size_and_time(
 
 def test_a_downloaded_file_has_the_time_of_its_object() -> None:
     row = (b"k", entry(time=10), entry(time=10.5))
-    assert Rules(direction="download").verdict(row) is Verdict.SAME
+    assert Rules(direction="download").verdict(row) is Verdict.RECALL
     older = (b"k", entry(time=10), entry(time=5))
     assert Rules(direction="download").verdict(older) is Verdict.TRANSFER
     assert Rules(direction="download", preserve_mtime=True).verdict(older) is Verdict.CHECK
