@@ -14,6 +14,7 @@ from cosxfer.cos.requests import ObjectHeaders, object_headers
 from cosxfer.models import Progress
 from cosxfer.ops.copy_object import checked_source
 from cosxfer.sync.checksums import Checksums
+from cosxfer.sync.events import Events
 from cosxfer.sync.options import check_callbacks, sync_options
 from cosxfer.sync.records import SyncEvent, SyncResult
 from cosxfer.sync.run import SyncRun
@@ -67,7 +68,8 @@ class AsyncSyncCalls(AsyncFileCalls, AsyncCopyCalls):
         `cosxfer.SourceError` if the source folder cannot be opened.
 
         ``dry_run`` runs the same comparison and changes nothing. ``on_event`` gets a `cosxfer.SyncEvent` for each key
-        that is not unchanged, and ``on_progress`` the progress of all transfers, in a thread of the client.
+        that is not unchanged, and ``on_progress`` the progress of all transfers, in a thread of the client. The call
+        waits for a slow ``on_event``, but not if one of its calls takes more than ten seconds.
         """
         executor = self._ready()
         check_callbacks(on_event, on_progress)
@@ -93,7 +95,6 @@ class AsyncSyncCalls(AsyncFileCalls, AsyncCopyCalls):
         if options.rules.direction == "copy":
             side = options.source
             checked_source(self._session, CopySource(bucket=side.bucket, key="key", region=side.region))
-        dispatcher = self._transfers.queue.dispatcher
         run = SyncRun(
             options,
             self._session,
@@ -102,9 +103,9 @@ class AsyncSyncCalls(AsyncFileCalls, AsyncCopyCalls):
             upload_files=self.upload_files,
             downloads=self._transfers.downloads,
             copy=self.copy,
-            on_event=None if on_event is None else lambda event: dispatcher.post(on_event, event),
+            events=Events(on_event, self._transfers.queue.dispatcher),
             on_progress=on_progress,
         )
         result = await run.run()
-        await self._callbacks_done(on_event or on_progress)
+        await self._callbacks_done(on_progress)
         return result

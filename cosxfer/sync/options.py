@@ -109,7 +109,7 @@ def sync_options(
         check_count(max_delete, "max_delete", maximum=sys.maxsize)
     for name, given in (("max_delete", max_delete), ("backup_prefix", backup_prefix)):
         if given is not None and not delete:
-            raise UsageError(f"{name} is about delete=True, which is not given", name=name)
+            raise UsageError(f"{name} is given without delete, which it is about", name=name)
     files = None if files_from is None else _names(files_from)
     if files is not None and delete:
         raise UsageError(

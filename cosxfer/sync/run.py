@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 from cosxfer.cos.key_paths import KeyPaths
@@ -17,6 +16,7 @@ from cosxfer.ops.session import Session
 from cosxfer.sorted_tree import Entry
 from cosxfer.sync.checksums import Checksums, Pair
 from cosxfer.sync.compare import SOURCE, TARGET, MergeJoin, Row
+from cosxfer.sync.events import Events
 from cosxfer.sync.moving import Copy, Mover, OnProgress, UploadFiles, exists_already, side_name
 from cosxfer.sync.options import SyncOptions
 from cosxfer.sync.records import MAX_FAILURES, SyncAction, SyncEvent, SyncResult
@@ -31,11 +31,9 @@ CHECKED_AT_ONCE = 500
 
 LATE = "the source has it, although its listing does not show it yet"
 
-OnEvent = Callable[[SyncEvent], object]
-
 
 class SyncRun:
-    """One run. ``on_event`` is called on the event loop and must be quick."""
+    """One run."""
 
     def __init__(
         self,
@@ -47,14 +45,14 @@ class SyncRun:
         upload_files: UploadFiles,
         downloads: Downloads,
         copy: Copy,
-        on_event: OnEvent | None,
+        events: Events,
         on_progress: OnProgress,
     ) -> None:
         self._options = options
         self._session = session
         self._executor = executor
         self._checksums = checksums
-        self._on_event = on_event
+        self._events = events
         self._progress = _Total(on_progress)
         self._counts: Counter[str] = Counter()
         self._bytes = 0
@@ -85,6 +83,7 @@ class SyncRun:
             await self._mover.finish()
             await self._delete()
             await self._checksums.written()
+            await self._events.delivered()
         finally:
             await self._mover.aclose()
             await self._candidates.aclose()
@@ -120,6 +119,7 @@ class SyncRun:
                     self._failed("list", entry[0], entry[3].error)
                 join.found_unknown.clear()
                 await self._make_folders()
+                await self._events.delivered()
         finally:
             for reader in sides:
                 await reader.aclose()
@@ -277,6 +277,7 @@ class SyncRun:
                 else:
                     self._counts["deleted"] += 1
                     self._tell("delete", entry[0], entry[1])
+            await self._events.delivered()
 
     def _why_not_to_delete(self, count: int) -> str:
         most = self._options.max_delete
@@ -298,12 +299,11 @@ class SyncRun:
         event = self._event(action, key, size, error=error)
         if len(self._failures) < MAX_FAILURES:
             self._failures.append(event)
-        if self._on_event is not None:
-            self._on_event(event)
+        self._events.post(event)
 
     def _tell(self, action: SyncAction, key: bytes, size: int, reason: str = "") -> None:
-        if self._on_event is not None:
-            self._on_event(self._event(action, key, size, reason=reason))
+        if self._events.wanted:
+            self._events.post(self._event(action, key, size, reason=reason))
 
     def _event(self, action: SyncAction, key: bytes, size: int, **more: Any) -> SyncEvent:
         name = key.decode("utf-8", "surrogateescape")

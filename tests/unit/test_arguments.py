@@ -149,7 +149,7 @@ FINE: dict[str, set[str]] = {
     "async_limit": OPTIONAL_SIZE,
     "body": {"text", "bytes", "list", "pairs"},
     "bucket": set(),
-    **dict.fromkeys(("checksum", "delete", "dry_run", "no_overwrite", "size_only", "update"), {"bool"}),
+    **{name: {"bool"} for name in ("checksum", "delete", "dry_run", "no_overwrite", "size_only", "update")},
     "files_from": {"none", "list", "mapping"},
     "filters": {"none"},
     "max_delete": OPTIONAL_SIZE,
