@@ -58,10 +58,17 @@ class Checksums:
         """Whether the journal has the CRC64 of each entry as it is now."""
         names = [self._name(side, entry[0]) for entry in entries]
         rows = await self._recalled(names)
-        return [
-            (row := rows.get(name)) is not None and row == _row(side, entry, row.crc64)
-            for name, entry in zip(names, entries, strict=True)
-        ]
+        return [_current(side, entry, rows.get(name)) is not None for name, entry in zip(names, entries, strict=True)]
+
+    async def known_equal(self, pairs: Sequence[Pair], source: Side, target: Side) -> list[bool]:
+        """Whether the journal has the CRC64 of both entries of each pair as they are now, and both are the same."""
+        found = []
+        for place, side in ((1, source), (2, target)):
+            entries: list[Entry] = [pair[place] for pair in pairs]  # type: ignore[misc] # not the key
+            names = [self._name(side, entry[0]) for entry in entries]
+            rows = await self._recalled(names)
+            found.append([_current(side, entry, rows.get(name)) for name, entry in zip(names, entries, strict=True)])
+        return [a is not None and a == b for a, b in zip(*found, strict=True)]
 
     async def _recalled(self, names: Sequence[bytes]) -> dict[bytes, FinishedObject]:
         return {} if self._journal is None else await asyncio.wrap_future(self._journal.objects(names))
@@ -76,8 +83,8 @@ class Checksums:
     async def _one(
         self, side: Side, entry: Entry, name: bytes, known: FinishedObject | None
     ) -> int | CosxferError | None:
-        if known is not None and known == _row(side, entry, known.crc64):
-            return known.crc64
+        if (current := _current(side, entry, known)) is not None:
+            return current
         try:
             if side.is_local:
                 async with self._files:
@@ -125,6 +132,11 @@ def _row(side: Side, entry: Entry, crc64: int) -> FinishedObject:
         content = fingerprint(*map(str, entry[1:]))[: len(_NO_FILE)]
         return FinishedObject(content, 0, entry[1], crc64, "")
     return FinishedObject(_NO_FILE, 0, entry[1], crc64, entry[3])
+
+
+def _current(side: Side, entry: Entry, known: FinishedObject | None) -> int | None:
+    """Return the CRC64 that the journal has of an entry; None if it has none, or that of another content."""
+    return known.crc64 if known is not None and known == _row(side, entry, known.crc64) else None
 
 
 def _is_listed(head: HeadObjectResult, entry: Entry) -> bool:

@@ -26,6 +26,8 @@ class Verdict(Enum):
     """The checksums decide between ``SAME`` and ``TRANSFER``."""
     RECALL = "recall"
     """As ``CHECK`` if the journal knows the file of the target; else ``SAME``."""
+    NEWER = "newer"
+    """The source is newer: ``TRANSFER``, unless the journal knows that both have the same content."""
     SKIP = "skip"
     """It differs, and an option protects the target."""
     UNKNOWN = "unknown"
@@ -80,4 +82,4 @@ class Rules:
             # A file that was downloaded has the time of its object. Otherwise both may be of the same second.
             return Verdict.RECALL if self.direction == "download" else Verdict.CHECK
         # With kept times a downloaded file is older than its object.
-        return Verdict.CHECK if self.direction == "download" and self.preserve_mtime else Verdict.TRANSFER
+        return Verdict.CHECK if self.direction == "download" and self.preserve_mtime else Verdict.NEWER

@@ -58,8 +58,9 @@ class SyncRun:
         self._bytes = 0
         self._failures: list[SyncEvent] = []
         self._source_seen = False
-        self._to_check: list[Pair] = []
-        self._to_recall: list[Pair] = []
+        self._undecided: dict[Verdict, list[Pair]] = {
+            verdict: [] for verdict in (Verdict.CHECK, Verdict.RECALL, Verdict.NEWER)
+        }
         self._folders: list[bytes] = []
         self._candidates = Candidates(executor)
         self._remover = Remover(options, session, executor, copy)
@@ -88,7 +89,7 @@ class SyncRun:
             await self._mover.aclose()
             await self._candidates.aclose()
         self._progress.finish()
-        self._warn_of_rules()
+        await finished(in_thread(self._executor.waiting, self._warn_of_rules))
         return SyncResult(
             transferred=self._counts["transferred"],
             transferred_bytes=self._bytes,
@@ -199,28 +200,37 @@ class SyncRun:
             elif verdict is Verdict.TRANSFER and source is not None:
                 await self._transfer(source)
             elif source is not None and target is not None:
-                pairs = self._to_recall if verdict is Verdict.RECALL else self._to_check
-                pairs.append((key, source, target))
-                if len(pairs) >= CHECKED_AT_ONCE:
+                undecided = self._undecided[verdict]
+                undecided.append((key, source, target))
+                if len(undecided) >= CHECKED_AT_ONCE:
                     await self._check()
         self._counts["unchanged"] += same
 
     async def _check(self) -> None:
-        recalled, self._to_recall = self._to_recall, []
-        known = await self._checksums.known(self._options.target, [pair[2] for pair in recalled]) if recalled else []
-        self._counts["unchanged"] += known.count(False)
-        pairs = [*self._to_check, *[pair for pair, is_known in zip(recalled, known, strict=True) if is_known]]
-        self._to_check = []
+        """Decide about the keys for which sizes and times are not enough."""
+        source, target = self._options.source, self._options.target
+        pairs, recalled, newer = (self._undecided[each] for each in (Verdict.CHECK, Verdict.RECALL, Verdict.NEWER))
+        self._undecided = {verdict: [] for verdict in self._undecided}
+        if newer:
+            for pair, same in zip(newer, await self._checksums.known_equal(newer, source, target), strict=True):
+                if same:
+                    self._counts["unchanged"] += 1
+                else:
+                    await self._transfer(pair[1])
+        if recalled:
+            known = await self._checksums.known(target, [pair[2] for pair in recalled])
+            self._counts["unchanged"] += known.count(False)
+            pairs += [pair for pair, is_known in zip(recalled, known, strict=True) if is_known]
         if not pairs:
             return
-        equal = await self._checksums.equal(pairs, self._options.source, self._options.target)
-        for (key, source, _), outcome in zip(pairs, equal, strict=True):
+        equal = await self._checksums.equal(pairs, source, target)
+        for (key, entry, _), outcome in zip(pairs, equal, strict=True):
             if isinstance(outcome, CosxferError):
-                self._failed(self._options.rules.direction, key, outcome, size=source[1])
+                self._failed(self._options.rules.direction, key, outcome, size=entry[1])
             elif outcome:
                 self._counts["unchanged"] += 1
             else:
-                await self._transfer(source)
+                await self._transfer(entry)
 
     # -- transferring -------------------------------------------------------------------------------------------------
 

@@ -187,6 +187,20 @@ def test_a_file_that_changes_in_the_same_second_and_keeps_its_size_is_seen(
     assert client.get_object(*[place(prefix)[0], f"{place(prefix)[1]}file"]).body == b"six"
 
 
+def test_a_clock_that_is_ahead_of_the_server_costs_no_second_upload(
+    client: cosxfer.Client, server: RunningServer, prefix: str, tmp_path: Path
+) -> None:
+    make(tmp_path / "root", "file", "other")
+    for name in ("file", "other"):
+        os.utime(tmp_path / "root" / name, ns=(4_000_000_000 * 10**9,) * 2)
+    assert counts(client.sync(tmp_path / "root", prefix)) == (2, 0, 0, 0)
+    make(tmp_path / "root", "other", content="OTHER")
+    os.utime(tmp_path / "root/other", ns=(4_000_000_000 * 10**9,) * 2)
+    server.requests(clear=True)
+    assert counts(client.sync(tmp_path / "root", prefix)) == (1, 1, 0, 0)
+    assert requests(server) == {"list_objects": 1, "put_object": 1}
+
+
 # -- rules ------------------------------------------------------------------------------------------------------------
 
 

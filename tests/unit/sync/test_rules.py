@@ -26,7 +26,7 @@ def entry(size: int = 1, time: float = 10, tag: Any = "") -> Entry:
         (None, entry(), Verdict.EXTRA),
         (entry(1), entry(2), Verdict.TRANSFER),
         (entry(time=10), entry(time=11), Verdict.SAME),
-        (entry(time=11), entry(time=10), Verdict.TRANSFER),
+        (entry(time=11), entry(time=10), Verdict.NEWER),
         (entry(time=10.9), entry(time=10), Verdict.CHECK),
     ],
 )
@@ -44,15 +44,15 @@ def test_a_downloaded_file_has_the_time_of_its_object() -> None:
     row = (b"k", entry(time=10), entry(time=10.5))
     assert Rules(direction="download").verdict(row) is Verdict.RECALL
     older = (b"k", entry(time=10), entry(time=5))
-    assert Rules(direction="download").verdict(older) is Verdict.TRANSFER
+    assert Rules(direction="download").verdict(older) is Verdict.NEWER
     assert Rules(direction="download", preserve_mtime=True).verdict(older) is Verdict.CHECK
 
 
 def test_copies_with_the_same_etag_are_the_same() -> None:
     row = (b"k", entry(time=20, tag='"e"'), entry(time=10, tag='"e"'))
     assert Rules(direction="copy").verdict(row) is Verdict.SAME
-    assert Rules(direction="upload").verdict(row) is Verdict.TRANSFER
-    assert Rules(direction="copy").verdict((b"k", entry(time=20), entry(time=10))) is Verdict.TRANSFER
+    assert Rules(direction="upload").verdict(row) is Verdict.NEWER
+    assert Rules(direction="copy").verdict((b"k", entry(time=20), entry(time=10))) is Verdict.NEWER
 
 
 def test_size_only_ignores_time_and_checksum_looks_at_every_key_of_equal_size() -> None:
