@@ -119,6 +119,7 @@ if TYPE_CHECKING:
     from cosxfer.ops.multipart_complete import PartInput
     from cosxfer.spec import ClientSpec
     from cosxfer.states import TaskChange, TaskState
+    from cosxfer.sync.records import SyncEvent, SyncResult
     from cosxfer.tasks.batch import AsyncUploadBatch, FileResult, UploadBatch
     from cosxfer.tasks.downloads import DownloadedFile
     from cosxfer.tasks.task import AsyncUploadTask, UploadTask
@@ -170,6 +171,7 @@ _MODULES = {
         "CredentialsProvider",
     ),
     "cosxfer.engine.download.options": ("DownloadDirectoryOptions", "DownloadOptions", "FileDownload"),
+    "cosxfer.sync.records": ("SyncEvent", "SyncResult"),
     "cosxfer.tasks.downloads": ("DownloadedFile",),
     "cosxfer.engine.upload.bodies": ("BodyInput",),
     "cosxfer.ops.multipart_complete": ("PartInput",),
@@ -353,6 +355,8 @@ __all__ = [
     "SourceChangedError",
     "SourceError",
     "SourceInput",
+    "SyncEvent",
+    "SyncResult",
     "TargetError",
     "TaskCanceledError",
     "TaskChange",

@@ -19,6 +19,7 @@ from cosxfer.calls.aio_files import AsyncFileCalls
 from cosxfer.calls.aio_listing import AsyncListingCalls
 from cosxfer.calls.aio_multipart import AsyncMultipartCalls
 from cosxfer.calls.aio_objects import AsyncObjectCalls
+from cosxfer.calls.aio_sync import AsyncSyncCalls
 from cosxfer.config import (
     DEFAULT_MEMORY_BUDGET_BYTES,
     DEFAULT_RETRY_FOR_SECONDS,
@@ -40,6 +41,7 @@ from cosxfer.transport.native_pool import ConnectionLimits
 
 @explains_arguments
 class AsyncClient(
+    AsyncSyncCalls,
     AsyncObjectCalls,
     AsyncMultipartCalls,
     AsyncFileCalls,

@@ -17,6 +17,7 @@ from cosxfer.calls.files import FileCalls
 from cosxfer.calls.listing import ListingCalls
 from cosxfer.calls.multipart import MultipartCalls
 from cosxfer.calls.objects import ObjectCalls
+from cosxfer.calls.sync import SyncCalls
 from cosxfer.config import (
     DEFAULT_MEMORY_BUDGET_BYTES,
     DEFAULT_RETRY_FOR_SECONDS,
@@ -31,7 +32,7 @@ from cosxfer.transport.choose import TransportChoice
 
 
 @explains_arguments
-class Client(ObjectCalls, MultipartCalls, FileCalls, DownloadCalls, ListingCalls, BucketCalls, CopyCalls):
+class Client(ObjectCalls, MultipartCalls, FileCalls, DownloadCalls, ListingCalls, BucketCalls, CopyCalls, SyncCalls):
     """A blocking client of COS. Threads may share it. Close it after use (``with``).
 
     Settings, calls and errors are those of `AsyncClient`. Ctrl-C in a call cancels it and then raises

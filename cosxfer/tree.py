@@ -20,7 +20,7 @@ from cosxfer.records import dataclass
 MAX_OPEN_FOLDERS = 16
 """Maximum number of open folders, besides the root."""
 
-_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Entry(NamedTuple):
@@ -48,7 +48,7 @@ class Choose(Protocol):
 
 
 @dataclass(slots=True)
-class _Folder:
+class OpenFolder:
     fd: int
     """-1 while it is closed."""
     identity: tuple[int, int]
@@ -57,20 +57,20 @@ class _Folder:
     """Its folders that have not been entered, and the decisions about them."""
 
 
-class _Walk:
+class TreeWalk:
     def __init__(self, root: str, choose: Choose) -> None:
         self.root = root
         self.choose = choose
         self.names: list[str] = []
         """The path of the last folder in ``folders``."""
-        self.folders: list[_Folder] = []
+        self.folders: list[OpenFolder] = []
         """From the root down."""
         self.first_open = 1
         """Folders before this index are closed, except the root."""
 
     def run(self) -> Iterator[Entry]:
         try:
-            self.folders.append(_opened(open_path(self.root, _FLAGS), chosen=False))
+            self.folders.append(opened(open_path(self.root, FLAGS), chosen=False))
         except (OSError, ValueError) as error:
             raise self._unread(error, better_reason(self.root, error)) from error
         try:
@@ -82,12 +82,12 @@ class _Walk:
                     self._leave()
         finally:
             for folder in self.folders:
-                _close(folder)
+                close(folder)
 
     def _entered(self, name: str, chosen: bool) -> Iterator[Entry]:
         """Enter a folder and yield its entries."""
         try:
-            folder = _opened(os.open(name, _FLAGS | os.O_NOFOLLOW, dir_fd=self._descriptor()), chosen=chosen)
+            folder = opened(os.open(name, FLAGS | os.O_NOFOLLOW, dir_fd=self._descriptor()), chosen=chosen)
         except (OSError, ValueError) as error:
             self.names.append(name)
             yield Entry(self.names, chosen, self._unread(error), hides=True, is_folder=True)
@@ -96,7 +96,7 @@ class _Walk:
         self.names.append(name)
         self.folders.append(folder)
         if len(self.folders) - self.first_open > MAX_OPEN_FOLDERS:
-            _close(self.folders[self.first_open])
+            close(self.folders[self.first_open])
             self.first_open += 1
         yield from self._listed()
 
@@ -108,15 +108,15 @@ class _Walk:
             self.names.pop()
             if self.folders[-1].fd < 0 <= below.fd:
                 with suppress(OSError):  # it can still be opened from the root
-                    self._reopened(os.open("..", _FLAGS, dir_fd=below.fd))
-        _close(below)
+                    self._reopened(os.open("..", FLAGS, dir_fd=below.fd))
+        close(below)
 
     def _reopened(self, fd: int) -> bool:
         """Use ``fd`` for the last folder in ``folders`` if it is the same folder. Return whether it is."""
         folder = self.folders[-1]
-        again = _opened(fd, chosen=folder.chosen)
+        again = opened(fd, chosen=folder.chosen)
         if again.identity != folder.identity:
-            _close(again)
+            close(again)
             return False
         folder.fd = fd
         self.first_open = len(self.folders) - 1
@@ -125,7 +125,7 @@ class _Walk:
     def _descriptor(self) -> int:
         """Return the descriptor of the last folder in ``folders``. Opens the folder again if it was closed."""
         if self.folders[-1].fd < 0:
-            again = open_path("/".join(self.names), _FLAGS, dir_fd=self.folders[0].fd)
+            again = open_path("/".join(self.names), FLAGS, dir_fd=self.folders[0].fd)
             if not self._reopened(again):
                 raise ValueError("the directory above it was replaced while the tree was read")
         return self.folders[-1].fd
@@ -145,7 +145,7 @@ class _Walk:
             del self.names[len(self.folders) - 1 :]
             yield Entry(self.names, folder.chosen, self._unread(error), hides=True, is_folder=True)
 
-    def _looked_at(self, entry: os.DirEntry[str], folder: _Folder) -> Entry | None:
+    def _looked_at(self, entry: os.DirEntry[str], folder: OpenFolder) -> Entry | None:
         """Return the entry of a file; None for one that is skipped, or a folder to enter."""
         try:
             is_folder = entry.is_dir()
@@ -194,19 +194,19 @@ def walk(root: str, choose: Choose) -> Iterator[Entry]:
     Links to files are files. Links to directories are not followed; their entries have an error. Raises `SourceError`
     if ``root`` cannot be opened as a directory.
     """
-    return _Walk(root, choose).run()
+    return TreeWalk(root, choose).run()
 
 
-def _opened(fd: int, *, chosen: bool) -> _Folder:
+def opened(fd: int, *, chosen: bool) -> OpenFolder:
     try:
         status = os.fstat(fd)
     except BaseException:
         os.close(fd)
         raise
-    return _Folder(fd, (status.st_dev, status.st_ino), chosen)
+    return OpenFolder(fd, (status.st_dev, status.st_ino), chosen)
 
 
-def _close(folder: _Folder) -> None:
+def close(folder: OpenFolder) -> None:
     fd, folder.fd = folder.fd, -1
     if fd >= 0:
         with suppress(OSError):

@@ -50,6 +50,7 @@ CALLS = {
     "download_file",
     "download_files",
     "download_directory",
+    "sync",
     "pause_task",
     "restart_task",
     "cancel_task",

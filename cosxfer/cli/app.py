@@ -10,6 +10,7 @@ from cosxfer import __version__
 from cosxfer.cli.output import say
 from cosxfer.cli.parameters import Anonymous, CaFile, Debug, Endpoint, Region, SecretKeyFile, connection_of
 from cosxfer.cli.stdin import is_named
+from cosxfer.cli.sync_app import OrderedRules, sync
 from cosxfer.cli.uploads_app import uploads
 from cosxfer.cli.values import (
     parse_address,
@@ -38,6 +39,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(uploads, name="uploads")
+app.command(cls=OrderedRules)(sync)
 
 
 def _version(wanted: bool) -> None:

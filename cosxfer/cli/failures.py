@@ -29,12 +29,15 @@ FAILED, USAGE, UNREPORTED = 1, 2, 3
 """Exit codes, besides 0 and those of signals. ``UNREPORTED``: done and verified, but standard output failed."""
 
 _OPTIONS = {
+    "backup_prefix": "--backup-prefix",
     "concurrency": "--concurrency",
     "connect_timeout_seconds": "--connect-timeout",
     "file_parallel_limit": "--files",
+    "files_from": "--files-from",
     "host": "--host",
     "http_version": "--http-version",
     "max_attempts": "--max-attempts",
+    "max_delete": "--max-delete",
     "retry_for_seconds": "--retry-for",
     "part_size": "--part-size",
     "port": "--port",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
+from email.utils import parsedate_to_datetime
 from typing import Any
 from xml.etree.ElementTree import Element
 
@@ -127,6 +128,14 @@ def document(response: HttpResponse, root: str, *, operation: str, bounds: xml.B
         return xml.parse(response.body, root=root, bounds=bounds)
     except xml.XmlError as error:
         raise malformed(operation, str(error)) from error
+
+
+def seconds_of(date: str) -> int:
+    """Return the time of a header such as ``Last-Modified`` in seconds since 1970; 0 if it is none."""
+    try:
+        return int(parsedate_to_datetime(date).timestamp())
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return 0
 
 
 def malformed(operation: str, why: str) -> ProtocolError:

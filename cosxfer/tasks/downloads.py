@@ -152,6 +152,43 @@ class Downloads:
             await finished(in_thread(self._executor.waiting, make_folders, root, names))
         return await self._all(planned, session, on_progress, on_file_finish)
 
+    async def below(
+        self,
+        bucket: str,
+        keys: Sequence[tuple[str, tuple[str, ...], int]],
+        root: str,
+        *,
+        on_progress: Callable[[Progress], None] | None,
+        options: DownloadDirectoryOptions,
+        last_modified: bool,
+    ) -> list[DownloadedFile]:
+        """Download objects into files below ``root``: for each its key, the names of its path, and its size.
+
+        ``last_modified`` gives a file the time at which its object was stored, if it gets no other time.
+        """
+        session = self._session.observed(transfer=Transfer())
+        planned = []
+        for key, names, size in keys:
+            target = os.path.join(root, *names)  # noqa: PTH118 (it is text)
+            file = cast(FileDownload, {**options, "bucket": bucket, "key": key, "path": target})
+            job: DownloadJob | RefusedJob
+            try:
+                job = self._job(
+                    bucket,
+                    key,
+                    target,
+                    cast(DownloadOptions, options),
+                    below=(root, names),
+                    session=session,
+                    last_modified=last_modified,
+                )
+                address = job.address
+            except ValueError as error:  # a key that cannot be sent
+                job = RefusedJob(TargetError(f"cannot download {shorten(key)}: {error}", path=target))
+                address = ObjectAddress(bucket, key, options.get("region"))
+            planned.append(_Planned(options=file, job=job, address=address, size=size))
+        return await self._all(planned, session, on_progress, None)
+
     def _plan(
         self,
         listed: list[ListedObject],
@@ -199,6 +236,7 @@ class Downloads:
         *,
         below: tuple[str, tuple[str, ...]] | None = None,
         session: Session | None = None,
+        last_modified: bool = False,
     ) -> DownloadJob:
         """``session`` is that of a batch, whose files are one transfer."""
         # A task that leaves the list in the moment in which it ends is not restarted.
@@ -210,7 +248,7 @@ class Downloads:
             self._blocks,
             self._session.address(bucket, key, options.get("region")),
             path,
-            settings=DownloadSettings.of(options, restartable=restartable, below=below),
+            settings=DownloadSettings.of(options, restartable=restartable, below=below, last_modified=last_modified),
         )
 
     async def _all(

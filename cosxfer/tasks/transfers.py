@@ -75,6 +75,8 @@ class Transfers:
         self._digests = Digests(executor)
         config = session.config
         self._journal = journal_of(config)
+        self.journal = self._journal
+        """What else of the client remembers checksums; None if it is off."""
         self._finder = UploadFinder(session)
         self._limiter = Limiter(tasks=1, slots=1, connections=connections)
         self.limiter = self._limiter

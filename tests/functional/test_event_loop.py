@@ -142,8 +142,19 @@ async def download(client: cosxfer.AsyncClient, bucket: str, folder: Path) -> No
     await task.cancel()
 
 
+async def sync(client: cosxfer.AsyncClient, bucket: str, folder: Path) -> None:
+    place = f"cos://{bucket}/sync"
+    filters = [("include", "small"), ("include", "large"), ("include", "/copies"), ("include", "extra")]
+    for options in ({}, {"checksum": True}, {"files_from": ["small"]}):
+        assert (await client.sync(folder, place, filters=filters, **options)).ok  # type: ignore[arg-type]
+        assert (await client.sync(place, folder / "copies", **options)).ok  # type: ignore[arg-type]
+    (folder / "copies/extra").write_bytes(b"x")
+    done = await client.sync(place, folder / "copies", delete=True, backup_prefix=str(folder / "backup"))
+    assert (done.deleted, done.ok) == (1, True)
+
+
 @pytest.mark.parametrize("transport", ["native", "httpx"])
-@pytest.mark.parametrize("use", [put, upload, upload_many, upload_tree, fetch, download])
+@pytest.mark.parametrize("use", [put, upload, upload_many, upload_tree, fetch, download, sync])
 def test_no_call_makes_the_event_loop_wait_for_a_file_system(
     server: RunningServer, watch: Watch, tmp_path: Path, use: Use, transport: str
 ) -> None:

@@ -15,7 +15,7 @@ from typing import TypeVar, TypeVarTuple
 from cosxfer.address import ObjectAddress
 from cosxfer.arguments import wrong_type
 from cosxfer.config import window_bytes
-from cosxfer.cos.responses import HttpResponse
+from cosxfer.cos.responses import HttpResponse, seconds_of
 from cosxfer.engine.download.first import FIRST_BYTES, FirstBlocks, FirstResponse, fetch_first
 from cosxfer.engine.download.options import DownloadSettings
 from cosxfer.engine.download.proof import check_crc64, check_md5, md5_of_file
@@ -351,7 +351,7 @@ class DownloadJob:
     def _modified(self, version: ObjectVersion) -> int | None:
         """Return the time of the file in nanoseconds, if the object has one and it is wanted."""
         if not self._settings.preserve_mtime or (text := version.head.metadata.get("mtime")) is None:
-            return None
+            return self._stored_at(version)
         try:
             nanoseconds = int(Decimal(text) * 10**9)
         except (InvalidOperation, ValueError, OverflowError):
@@ -359,7 +359,13 @@ class DownloadJob:
         if -(1 << 63) <= nanoseconds < 1 << 63:
             return nanoseconds
         logger.warning("%s: the metadata mtime is %s, which is no time", self._what(), shorten(text))
-        return None
+        return self._stored_at(version)
+
+    def _stored_at(self, version: ObjectVersion) -> int | None:
+        """Return the time at which the object was stored, if that is wanted."""
+        if not self._settings.last_modified or not (seconds := seconds_of(version.head.last_modified)):
+            return None
+        return seconds * 10**9
 
 
 @dataclass(frozen=True, kw_only=True)

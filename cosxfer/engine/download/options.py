@@ -76,6 +76,8 @@ class DownloadSettings:
     preserve_mtime: bool = False
     below: tuple[str, tuple[str, ...]] | None = None
     """A folder and the names below it that make the path. The folders are created, and no link is followed."""
+    last_modified: bool = False
+    """Give the file the time at which the object was stored, unless it gets the one of ``preserve_mtime``."""
     restartable: bool = False
     """Whether a run that fails keeps what it has received. `DownloadJob.abort` removes it later."""
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -83,7 +85,12 @@ class DownloadSettings:
 
     @classmethod
     def of(
-        cls, options: DownloadOptions, *, restartable: bool, below: tuple[str, tuple[str, ...]] | None = None
+        cls,
+        options: DownloadOptions,
+        *,
+        restartable: bool,
+        below: tuple[str, tuple[str, ...]] | None = None,
+        last_modified: bool = False,
     ) -> DownloadSettings:
         """Make the settings from the options of a call. Raises `UsageError`."""
         check_names(options, _OPTIONS)
@@ -103,5 +110,6 @@ class DownloadSettings:
             preserve_mtime=options.get("preserve_mtime", False),
             restartable=restartable,
             below=below,
+            last_modified=last_modified,
             headers=reading_headers(cast(HeadParameters, key)),
         )
