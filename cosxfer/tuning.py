@@ -69,8 +69,7 @@ class Tuner:
         # Time and windows.
         self._started: float | None = None
         self._round_trip: float | None = None
-        self._latency = 0.0
-        self._last = 0.0
+        self._latency = self._last = 0.0
         self._window: Window | None = None
         self._settled_at = self._moved_at = 0.0
         self._draining = False
@@ -79,37 +78,30 @@ class Tuner:
         self._ramp_goodput: float | None = None
         self._flat_windows = 0
         self._window_goodput = self._ramp_waits_until = 0.0
-        self._base = self.level
-        self._base_goodput = 0.0
+        self._base, self._base_goodput = self.level, 0.0
         self._up = False
         self._worse_above: int | None = None
         self._worse_below: int | None = None
         self._step = 2.0
         self._probed_down, self._patient_until = False, 0.0
         self._hold_seconds = rule.FIRST_HOLD_SECONDS
-        self._hold_ends = 0.0
-        self._hold_began = math.inf
-        self._endured = 0
-        self._safe_level = 1
+        self._hold_began, self._hold_ends = math.inf, 0.0
+        self._endured, self._safe_level = 0, 1
         self._slower_at = self._last_refusal = -math.inf
-        self._held = False
-        self._strange = 0
+        self._held, self._strange = False, 0
         # Collapse.
         self._good: dict[int, float] = {}
-        self._best = 0.0
+        self._goodput = self._best = 0.0
         self._request_rate = self._best_request_rate = 0.0
         self._low_windows, self._low_since = 0, 0.0
         self._best_level = 1
         self._collapsed_at, self._collapse_goodput = 0, 0.0
         self._patience_ends = 0.0
-        self._abandon = False
-        self._fresh = False
-        self._goodput = 0.0
+        self._abandon = self._fresh = False
         # What is left to do.
         self._requests_left = self._work_left = math.inf
-        self._acked = 0.0
+        self._acked = self._request_bytes = 0.0
         self._finishing = False
-        self._request_bytes = 0.0
         self._other_since: float | None = None
         # Refusals.
         self._refused = self._refused_mark = 0.0
@@ -579,11 +571,12 @@ class Tuner:
             share, self._abandon = 0.25, True
         mark = self._refusal_mark
         if mark is not None and now - mark.start < 4 * rule.DEAD_BAND_SECONDS and self._service_seconds < math.inf:
-            # Little's law: the requests that the server accepts keep so many slots busy.
-            accepted = (requests - mark.requests) / max(1e-9, now - mark.start)
-            few = self._refused - self._refused_mark < rule.FEW_REFUSALS * (requests - mark.requests)
-            share = 0.95 * accepted * self._service_seconds / self.level
-            share = min(0.93 if few else rule.BACK_OFF, max(rule.SMALLEST_BACK_OFF, share))
+            share = rule.accepted_share(
+                accepted=requests - mark.requests,
+                refused=self._refused - self._refused_mark,
+                seconds=now - mark.start,
+                wanted_per_second=self.level / self._service_seconds,
+            )
         self._refusal_mark, self._refused_mark = Window(now, work, requests), self._refused
         self._refusal_level = self.level
         self._bounds.after_refusal(now, int(0.95 * self.level))

@@ -159,6 +159,16 @@ def elasticity(goodput: float, level: float, base_goodput: float, base_level: fl
     return math.log(goodput / base_goodput) / math.log(level / base_level)
 
 
+def accepted_share(*, accepted: float, refused: float, seconds: float, wanted_per_second: float) -> float:
+    """The share of the level to keep if refusals go on after a back-off.
+
+    Little's law: what the server accepts in a second keeps so much of the level busy that could send
+    ``wanted_per_second`` requests.
+    """
+    share = 0.95 * accepted / max(1e-9, seconds) / wanted_per_second
+    return min(0.93 if refused < FEW_REFUSALS * accepted else BACK_OFF, max(SMALLEST_BACK_OFF, share))
+
+
 class Window:
     """Counters since a moment, and the mean and the most of the requests in flight."""
 
