@@ -11,6 +11,7 @@ from cosxfer.cli.parameters import (
     AsJson,
     CaFile,
     Debug,
+    DryRun,
     Endpoint,
     Region,
     SecretKeyFile,
@@ -137,5 +138,64 @@ def cat(
         )
 
 
-COMMANDS = (ls, stat, du, cat)
+def rm(
+    target: Annotated[
+        str, typer.Argument(help="cos://BUCKET/KEY. With -r: cos://BUCKET/FOLDER, or cos://BUCKET.", show_default=False)
+    ],
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Delete all keys that begin with FOLDER/.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="Do not ask, and accept that there is nothing to delete.")
+    ] = False,
+    dry_run: DryRun = False,
+    versions: Annotated[
+        bool, typer.Option("--versions", help="With -r: delete all versions and delete markers.")
+    ] = False,
+    version_id: VersionId = None,
+    endpoint: Endpoint = None,
+    region: Region = None,
+    ca_file: CaFile = None,
+    secret_key_file: SecretKeyFile = None,
+    anonymous: Anonymous = False,
+    as_json: JsonLines = False,
+    debug: Debug = False,
+) -> None:
+    """Delete an object, or all keys of a folder, 1,000 with each request.
+
+    `rm -r cos://b/photos` deletes the keys that begin with `photos/`. It deletes neither `photos` nor `photos2`.
+
+    The command asks on a terminal. Without one it needs --force or --dry-run. A key that cannot be deleted is printed
+    with its error, and the exit code is 1.
+    """
+    from cosxfer.cli.failures import reported
+    from cosxfer.cli.rm import Removal, run
+
+    with reported(debug=debug, as_json=as_json):
+        bucket, key = parse_address(target, name="address") if recursive else parse_object(target)
+        if versions and not recursive:
+            raise UsageError("--versions needs -r; --version-id deletes one version", name="--versions")
+        if version_id is not None and recursive:
+            raise UsageError("--version-id deletes one version; leave out -r", name="--version-id")
+        if not recursive and key.endswith("/") and not force:
+            raise UsageError(
+                f"{target} ends with /; use -r to delete a folder, or --force for the object of that name",
+                name="target",
+            )
+        run(
+            Removal(
+                bucket=bucket,
+                key=key,
+                connection=connection_of(endpoint, region, ca_file, secret_key_file, anonymous),
+                recursive=recursive,
+                versions=versions,
+                version_id=version_id,
+                force=force,
+                dry_run=dry_run,
+                as_json=as_json,
+            )
+        )
+
+
+COMMANDS = (ls, stat, du, cat, rm)
 """In the order of the help."""
