@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cosxfer import __version__
+from cosxfer.cli.objects_app import COMMANDS as OBJECT_COMMANDS
 from cosxfer.cli.output import say
 from cosxfer.cli.parameters import Anonymous, CaFile, Debug, Endpoint, Region, SecretKeyFile, connection_of
 from cosxfer.cli.stdin import is_named
@@ -32,7 +33,7 @@ from cosxfer.errors import UsageError
 
 app = typer.Typer(
     name="cosxfer",
-    help="Uploads to Tencent Cloud Object Storage (COS): fast, verified, with little CPU.",
+    help="Moves data into and out of Tencent Cloud Object Storage (COS): fast, verified, with little CPU.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -224,6 +225,10 @@ def cp(
             tree.run(options, include=include or None, exclude=exclude or None)
         else:
             copy.run(options)
+
+
+for command in OBJECT_COMMANDS:
+    app.command()(command)
 
 
 @app.command()

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from cosxfer.cli.interrupts import TerminatedError, error_of, interruptible, what_became_of_parts
+from cosxfer.cli.interrupts import TerminatedError, error_of, interruptible, what_became
 from cosxfer.cli.notices import noticed
 from cosxfer.cli.output import (
     OutputError,
@@ -27,6 +27,9 @@ from cosxfer.errors import CosxferError, CredentialsError, UploadError, UsageErr
 
 FAILED, USAGE, UNREPORTED = 1, 2, 3
 """Exit codes, besides 0 and those of signals. ``UNREPORTED``: done and verified, but standard output failed."""
+
+READER_LEFT = 128 + signal.SIGPIPE
+"""As if the signal SIGPIPE had ended the command, which is what other commands do."""
 
 _OPTIONS = {
     "backup_prefix": "--backup-prefix",
@@ -62,8 +65,11 @@ _PHRASES = (
 
 
 @contextmanager
-def reported(*, debug: bool, as_json: bool = False) -> Iterator[None]:
-    """Run a command. Turn its errors into messages and exit codes; with ``as_json``, also print a JSON object."""
+def reported(*, debug: bool, as_json: bool = False, pipes: bool = False) -> Iterator[None]:
+    """Run a command. Turn its errors into messages and exit codes; with ``as_json``, also print a JSON object.
+
+    ``pipes`` is for commands whose whole work is their output: they end silently if its reader leaves (``| head``).
+    """
     expect_object(as_json)
     try:
         with interruptible(), noticed(debug=debug):
@@ -71,10 +77,12 @@ def reported(*, debug: bool, as_json: bool = False) -> Iterator[None]:
     except (typer.Exit, typer.Abort):
         raise
     except KeyboardInterrupt:
-        _ended(signal.SIGINT, f"interrupted; {what_became_of_parts()}")
+        _ended(signal.SIGINT, f"interrupted; {what_became()}")
     except TerminatedError as error:
-        _ended(error.number, f"terminated by {error.name}; {what_became_of_parts()}")
+        _ended(error.number, f"terminated by {error.name}; {what_became()}")
     except OutputError as error:
+        if pipes and error.reader_left:
+            raise typer.Exit(READER_LEFT) from None
         fail(f"standard output cannot be written: {error}", FAILED)
     except CosxferError as error:
         if debug:

@@ -35,6 +35,8 @@ _KEPT = (
     "server, the object may exist; check before you rely on it"
 )
 
+_NOTHING_SENT = "nothing was being uploaded"
+
 _AT_ONCE = "ended at once, without cleaning up"
 
 _AFTER_BARS = b"\n\x1b[?25h"
@@ -52,6 +54,7 @@ class TerminatedError(BaseException):
 
 _left: Callable[[], Sequence[str]] | None = None
 _keeps = False
+_became = _NOTHING_SENT
 
 
 def leaves(left: Callable[[], Sequence[str]], *, keeps: bool) -> None:
@@ -61,11 +64,18 @@ def leaves(left: Callable[[], Sequence[str]], *, keeps: bool) -> None:
     """
     global _left, _keeps
     _left, _keeps = left, keeps
+    ended_by_signal(_KEPT if keeps else _GIVEN_UP)
 
 
-def what_became_of_parts() -> str:
-    """Return a sentence about the parts of uploads that a signal has ended."""
-    return _KEPT if _keeps else _GIVEN_UP
+def ended_by_signal(became: str) -> None:
+    """Set the sentence that `what_became` returns from now on."""
+    global _became
+    _became = became
+
+
+def what_became() -> str:
+    """Return a sentence about the work that a signal has ended."""
+    return _became
 
 
 def quiet() -> None:

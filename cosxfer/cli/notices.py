@@ -112,6 +112,11 @@ def noticed(*, debug: bool) -> Iterator[None]:
         handler.close()
 
 
+def hide_retries() -> None:
+    """Show no more retries: the command ends, and nobody waits for the requests that are left."""
+    logging.getLogger(RETRIES).setLevel(logging.ERROR)
+
+
 @contextmanager
 def written_by(write: Callable[[str], None]) -> Iterator[None]:
     """Write messages with ``write`` during the block, so that progress bars can place them."""

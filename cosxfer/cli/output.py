@@ -22,6 +22,9 @@ _object_due = False
 class OutputError(Exception):
     """Standard output cannot be written; the message is the system's reason."""
 
+    reader_left = False
+    """Whether the program at the other end of the pipe reads no more."""
+
 
 def prepare() -> None:
     """Make the standard streams safe to use, even if some are closed."""
@@ -53,7 +56,63 @@ def unwritten(error: OSError | ValueError) -> OutputError:
     # The interpreter flushes again when it exits and would report the same error.
     with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return OutputError((getattr(error, "strerror", None) or str(error)).lower())
+    failure = OutputError((getattr(error, "strerror", None) or str(error)).lower())
+    failure.reader_left = isinstance(error, BrokenPipeError)
+    return failure
+
+
+class Lines:
+    """Writes many lines to standard output, in blocks unless it is a terminal. Raises `OutputError`.
+
+    With ``as_json`` each line is an object, and an error of the block becomes the last one.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            expect_object(False)  # an empty list is no line
+        if not isinstance(error, OutputError):
+            self.flush()
+
+    def object(self, value: Mapping[str, object]) -> None:
+        self.write(json.dumps(value))
+
+    def write(self, text: str) -> None:
+        if sys.stdout is None:
+            raise OutputError("it is closed")
+        try:
+            sys.stdout.write(text + "\n")
+        except (OSError, ValueError) as error:
+            raise unwritten(error) from error
+
+    def flush(self) -> None:
+        if sys.stdout is None:
+            return
+        try:
+            sys.stdout.flush()
+        except (OSError, ValueError) as error:
+            raise unwritten(error) from error
+
+
+def write_bytes(data: bytes | memoryview) -> None:
+    """Write all of ``data`` to standard output, without a buffer. Raises `OutputError`.
+
+    The program at the other end may have set non-blocking mode. Then the call waits until it reads.
+    """
+    left = memoryview(data)
+    try:
+        while left:
+            try:
+                left = left[os.write(1, left) :]
+            except BlockingIOError:
+                select.select([], [1], [])
+    except OSError as error:
+        raise unwritten(error) from error
 
 
 def expect_object(due: bool) -> None:

@@ -143,12 +143,24 @@ def is_directory(path: Path) -> bool:
         return False
 
 
-def parse_address(text: str, *, form: str = "cos://BUCKET/KEY") -> tuple[str, str]:
-    """Parse ``cos://bucket/key``. The key may be empty."""
-    scheme, separator, rest = text.partition("://")
-    bucket, _, key = rest.partition("/")
-    if scheme.lower() != "cos" or not separator or not bucket:
-        raise UsageError(f"the destination {shorten(text)} is not of the form {form}", name="destination", value=text)
+def is_address(text: str) -> bool:
+    """Whether ``text`` names something in COS. A file of such a name is ``./cos:…``."""
+    return text[:6].lower() == "cos://"
+
+
+def parse_address(text: str, *, form: str = "cos://BUCKET/KEY", name: str = "destination") -> tuple[str, str]:
+    """Parse ``cos://bucket/key``. The key may be empty. ``name`` is what the argument is called in a message."""
+    bucket, _, key = text[6:].partition("/")
+    if not is_address(text) or not bucket:
+        raise UsageError(f"the {name} {shorten(text)} is not of the form {form}", name=name, value=text)
+    return bucket, key
+
+
+def parse_object(text: str, *, name: str = "address") -> tuple[str, str]:
+    """Parse ``cos://bucket/key`` with a key."""
+    bucket, key = parse_address(text, name=name)
+    if not key:
+        raise UsageError(f"the {name} {shorten(text)} has no key; write cos://BUCKET/KEY", name=name, value=text)
     return bucket, key
 
 
