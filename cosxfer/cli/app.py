@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,12 +15,14 @@ from cosxfer.cli.stdin import is_named
 from cosxfer.cli.sync_app import OrderedRules, sync
 from cosxfer.cli.uploads_app import uploads
 from cosxfer.cli.values import (
+    is_address,
     parse_address,
     parse_count,
     parse_count_or_auto,
     parse_destination,
     parse_journal,
     parse_metadata,
+    parse_object,
     parse_output,
     parse_path,
     parse_seconds,
@@ -55,7 +58,7 @@ def root(
         False
     ),
 ) -> None:
-    """Uploads to Tencent Cloud Object Storage (COS): fast, verified, with little CPU."""
+    """Moves data into and out of Tencent Cloud Object Storage (COS): fast, verified, with little CPU."""
 
 
 @app.command()
@@ -63,25 +66,25 @@ def cp(
     source: Annotated[
         str,
         typer.Argument(
-            help="The file to upload; - is standard input (use ./- for a file of that name). With -r: a directory.",
+            help="The file to upload; - is standard input (use ./- for a file of that name). With -r: a directory. Or "
+            "cos://BUCKET/KEY, to download or copy.",
             show_default=False,
         ),
     ],
     destination: Annotated[
         str,
         typer.Argument(
-            help="cos://BUCKET/KEY; if KEY ends with /, the file's name is added. With -r: cos://BUCKET/PREFIX.",
+            help="cos://BUCKET/KEY; if KEY ends with /, the file's name is added. With -r: cos://BUCKET/PREFIX. To "
+            "download: a file, a directory, or - for standard output.",
             show_default=False,
         ),
     ],
     recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Upload the files of a directory tree, below the prefix.")
+        bool, typer.Option("--recursive", "-r", help="Copy all files of a directory tree, or all objects of a folder.")
     ] = False,
     include: Annotated[
         list[str] | None,
-        typer.Option(
-            help="With -r: upload only matching files. May be repeated.", metavar="PATTERN", show_default=False
-        ),
+        typer.Option(help="With -r: copy only matching files. May be repeated.", metavar="PATTERN", show_default=False),
     ] = None,
     exclude: Annotated[
         list[str] | None,
@@ -160,7 +163,7 @@ def cp(
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Upload a file and verify that it arrived.
+    """Copy a file to COS, an object to a file, or an object to another, and verify it.
 
     Patterns work as in a .gitignore:
 
@@ -187,7 +190,45 @@ def cp(
 
     with reported(debug=debug, as_json=as_json):
         if not recursive and (include or exclude):
-            raise UsageError("--include and --exclude need -r, which uploads a directory")
+            raise UsageError("--include and --exclude need -r, which copies a directory")
+        connection = Connection(
+            endpoint=endpoint,
+            region=region,
+            http_version=_http_version(http_version),
+            ca_file=None if ca_file is None else parse_path(ca_file, name="--ca-file"),
+            secret_key_file=secret_key_file,
+            anonymous=anonymous,
+            concurrency=parse_count_or_auto(concurrency, name="--concurrency"),
+            files=parse_count_or_auto(files, name="--files"),
+            timeout=parse_seconds(timeout, name="--timeout"),
+            connect_timeout=parse_seconds(connect_timeout, name="--connect-timeout"),
+            max_attempts=parse_count(max_attempts, name="--max-attempts"),
+            retry_for=parse_seconds(retry_for, name="--retry-for"),
+            trace=None if trace is None else parse_trace(trace, None if is_address(source) else Path(source)),
+            journal=parse_journal(journal),
+        )
+        size = parse_size_or_auto(part_size, name="--part-size")
+        if is_address(source):
+            from cosxfer.cli import fetch
+
+            for name, given in {"--meta": meta, "--abort-on-interrupt": abort_on_interrupt}.items():
+                if given:
+                    raise UsageError(f"{name} is of uploads; leave it out", name=name)
+            bucket, key = parse_address(source, name="source") if recursive else parse_object(source, name="source")
+            fetched = fetch.FetchOptions(
+                bucket=bucket,
+                key=key,
+                target=destination,
+                connection=connection,
+                part_size=size,
+                storage_class=storage_class,
+                as_json=as_json,
+            )
+            if recursive:
+                fetch.run_tree(fetched, include=include or None, exclude=exclude or None)
+            else:
+                fetch.run(fetched)
+            return
         path = parse_source(source)
         if secret_key_file is not None and is_named(source) and is_named(secret_key_file):
             raise UsageError(
@@ -199,23 +240,8 @@ def cp(
             source=path,
             bucket=bucket,
             key=key,
-            connection=Connection(
-                endpoint=endpoint,
-                region=region,
-                http_version=_http_version(http_version),
-                ca_file=None if ca_file is None else parse_path(ca_file, name="--ca-file"),
-                secret_key_file=secret_key_file,
-                anonymous=anonymous,
-                concurrency=parse_count_or_auto(concurrency, name="--concurrency"),
-                files=parse_count_or_auto(files, name="--files"),
-                timeout=parse_seconds(timeout, name="--timeout"),
-                connect_timeout=parse_seconds(connect_timeout, name="--connect-timeout"),
-                max_attempts=parse_count(max_attempts, name="--max-attempts"),
-                retry_for=parse_seconds(retry_for, name="--retry-for"),
-                trace=None if trace is None else parse_trace(trace, path),
-                journal=parse_journal(journal),
-            ),
-            part_size=parse_size_or_auto(part_size, name="--part-size"),
+            connection=connection,
+            part_size=size,
             storage_class=storage_class,
             metadata=parse_metadata(meta or []),
             abort_on_interrupt=abort_on_interrupt,

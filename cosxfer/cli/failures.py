@@ -55,6 +55,7 @@ _PHRASES = (
         "Give another path with --journal, or none",
     ),
     (re.compile(r"pass region= \("), "give --region ("),
+    (re.compile(r"pass CopySource\(…, region=…\), or region= to the client"), "give --region"),
     (re.compile(r"put_object\(bucket, key, open\((.+), 'rb'\)\)"), r"cosxfer cp - cos://BUCKET/KEY < \1"),
     (
         re.compile("give both secret_id and secret_key"),

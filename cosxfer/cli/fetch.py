@@ -1,0 +1,297 @@
+"""``cosxfer cp`` from COS: into a file, a directory or standard output, or to another object."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import typer
+
+from cosxfer.address import shown_key
+from cosxfer.arguments import AUTO, NumberOrAuto
+from cosxfer.bucket_models import CopySource
+from cosxfer.cli.connection import Connection
+from cosxfer.cli.failures import FAILED, UNREPORTED, error_object, fail, message_of
+from cosxfer.cli.hints import only_tls, with_hint
+from cosxfer.cli.notices import show
+from cosxfer.cli.output import OutputError, printable, say, say_object
+from cosxfer.cli.progress import display
+from cosxfer.cli.receive import write_object
+from cosxfer.cli.values import STREAM, is_address, is_directory, parse_address
+from cosxfer.cos.key_paths import KeyPaths
+from cosxfer.cos.requests import ObjectHeaders
+from cosxfer.engine.download.options import FileDownload
+from cosxfer.errors import ServerError, TaskCanceledError, TransportError, UsageError
+from cosxfer.figures import counted, human_bytes, human_rate
+from cosxfer.foreign import shorten
+from cosxfer.models import DownloadResult, Progress
+from cosxfer.records import dataclass
+from cosxfer.tasks.downloads import DownloadedFile
+
+LABEL_SECONDS = 0.1
+"""Time between two updates of the number of files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchOptions:
+    """The arguments of ``cp`` whose source is in COS. None selects the client's default."""
+
+    bucket: str
+    key: str
+    target: str
+    connection: Connection
+    part_size: NumberOrAuto
+    storage_class: str | None
+    as_json: bool
+
+
+def run(options: FetchOptions) -> None:
+    """Copy one object to where ``target`` says, and print the result. Exits with 1 if it is not verified."""
+    if is_address(options.target):
+        _copy(options)
+        return
+    if options.storage_class is not None:
+        raise UsageError("--storage-class is of objects; a file has none", name="--storage-class")
+    if options.target == STREAM:
+        _write(options)
+    else:
+        _download(options)
+
+
+def _copy(options: FetchOptions) -> None:
+    bucket, key = parse_address(options.target)
+    if not key or key.endswith("/"):
+        # As for a file, the name is added: the last part of the source's key.
+        name = options.key.rsplit("/", 1)[-1]
+        if not name:
+            raise UsageError(
+                "the source's key ends with /; give the complete key in the destination", name="destination"
+            )
+        key += name
+    began = time.monotonic()
+    headers = ObjectHeaders() if options.storage_class is None else ObjectHeaders(storage_class=options.storage_class)
+    with (
+        options.connection.client() as client,
+        with_hint(client, bucket),
+        display(activities=("copying",)) as shown,
+    ):
+        result = client.copy(
+            bucket,
+            key,
+            CopySource(bucket=options.bucket, key=options.key),
+            part_size=None if options.part_size == AUTO else options.part_size,
+            on_progress=lambda progress: shown.update("copying", progress),
+            **headers,
+        )
+    seconds = time.monotonic() - began
+    figures = {
+        "bucket": bucket,
+        "key": key,
+        "bytes": result.size,
+        "seconds": round(seconds, 6),
+        "parts": result.parts,
+        "etag": result.etag,
+        "crc64": None if result.crc64 is None else str(result.crc64),
+        "verified": result.verified,
+        "version_id": result.version_id,
+    }
+    proof = f"verified by CRC64 {result.crc64}" if result.verified else "NOT verified"
+    summary = printable(
+        f"{human_bytes(result.size)} copied to cos://{bucket}/{key} in {seconds:.2f} s "
+        f"({human_rate(result.size, seconds)}), {proof}"
+    )
+    _report(figures if options.as_json else None, summary=summary, good=result.verified)
+
+
+def _write(options: FetchOptions) -> None:
+    """Write the object to standard output. Figures would be among its bytes, so there are none."""
+    if options.as_json:
+        raise UsageError("--json writes to standard output, which has the object's bytes already", name="--json")
+    with options.connection.client() as client, with_hint(client, options.bucket):
+        with display(activities=("receiving",)) as shown:
+            began = time.monotonic()
+
+            def received(size: int, total: int) -> None:
+                speed = size / max(1e-9, time.monotonic() - began)
+                percent = size / total if total else 1.0
+                shown.update("receiving", Progress(loaded=size, total=total, speed=speed, percent=percent))
+
+            done = write_object(client, options.bucket, options.key, on_bytes=received)
+        if not done.verified:
+            show(f"cos://{options.bucket}/{shown_key(options.key)} is not verified: the server has no CRC64 of it")
+            raise typer.Exit(FAILED)
+
+
+def _download(options: FetchOptions) -> None:
+    path = _path_of(options)
+    with (
+        options.connection.client() as client,
+        with_hint(client, options.bucket),
+        display(activities=("receiving",)) as shown,
+    ):
+        result = client.download_file(
+            options.bucket,
+            options.key,
+            path,
+            part_size=options.part_size,
+            on_progress=lambda progress: shown.update("receiving", progress),
+        )
+    _report(_figures(result) if options.as_json else None, summary=_summary(result), good=result.verified)
+
+
+def _path_of(options: FetchOptions) -> str:
+    """Return the file to write: the target, or if that is a directory the last part of the key in it."""
+    target = options.target
+    if not target:
+        raise UsageError("the destination is empty; name a file or a directory", name="destination", value=target)
+    if not is_directory(Path(target)):
+        if target.endswith(("/", "/.")):
+            raise UsageError(
+                f"the destination {shorten(target)} is no directory; create it, or leave out the / for a file",
+                name="destination",
+                value=target,
+            )
+        return target
+    name = options.key.rsplit("/", 1)[-1]
+    try:
+        KeyPaths(folds_case=False, windows=os.name == "nt").names(name, is_folder=False)
+    except ValueError as error:
+        raise UsageError(
+            f"the key {shown_key(options.key)} gives no name for a file: {error}. Give the file in the destination",
+            name="destination",
+        ) from error
+    return str(Path(target) / name)
+
+
+def run_tree(options: FetchOptions, *, include: list[str] | None, exclude: list[str] | None) -> None:
+    """Download the objects of a folder and print the result. Exits with 1 if one failed or is not verified."""
+    if is_address(options.target):
+        raise UsageError(
+            "cp -r does not copy from bucket to bucket; cosxfer sync does, and copies only what differs",
+            name="destination",
+        )
+    if options.target == STREAM:
+        raise UsageError("- is standard output; with -r give a directory (use ./- for one of that name)", name="source")
+    if options.storage_class is not None:
+        raise UsageError("--storage-class is of objects; a file has none", name="--storage-class")
+    if not options.target:
+        raise UsageError("the destination is empty; name a directory", name="destination", value=options.target)
+    began = time.monotonic()
+    ended, labelled = 0, 0.0
+    with (
+        options.connection.client() as client,
+        with_hint(client, options.bucket),
+        display(activities=("receiving",)) as shown,
+    ):
+
+        def finished(error: Exception | None, result: DownloadResult | None, file: FileDownload) -> None:
+            nonlocal ended, labelled
+            ended += 1
+            if (now := time.monotonic()) - labelled >= LABEL_SECONDS:
+                labelled = now
+                shown.label("receiving", counted(ended, "file"))
+            if isinstance(error, TaskCanceledError):
+                return  # an interrupt cancels all of them
+            if error is not None:
+                show(f"{shown_key(file['key'])}: {message_of(error)}")
+            elif result is not None and not result.verified:
+                show(f"{shown_key(file['key'])}: the server sent no digest to verify the file with")
+
+        results = client.download_directory(
+            options.bucket,
+            options.key,
+            options.target,
+            include=include,
+            exclude=exclude,
+            part_size=options.part_size,
+            on_progress=lambda progress: shown.update("receiving", progress),
+            on_file_finish=finished,
+        )
+        failed = next((entry.error for entry in results if isinstance(entry.error, TransportError | ServerError)), None)
+        if failed is not None and (meant := only_tls(client, options.bucket, failed)):
+            show(str(meant))
+    seconds = time.monotonic() - began
+    good = all(entry.result is not None and entry.result.verified for entry in results)
+    summary = _tree_summary(options, results, seconds)
+    _report(_tree_figures(options, results, seconds) if options.as_json else None, summary=summary, good=good)
+
+
+def _report(figures: dict[str, object] | None, *, summary: str, good: bool) -> None:
+    """Print the result. Exits with 1 unless it is ``good``, with 3 if it is but standard output cannot be written."""
+    try:
+        if figures is None:
+            say(summary)
+        else:
+            say_object(figures)
+    except OutputError as error:
+        done = "the copy is done, but " if good else ""
+        fail(f"{done}standard output cannot be written: {error}. {summary}", UNREPORTED if good else FAILED)
+    if not good:
+        raise typer.Exit(FAILED)
+
+
+def _figures(result: DownloadResult) -> dict[str, object]:
+    return {
+        "bucket": result.bucket,
+        "key": result.key,
+        "path": result.path,
+        "bytes": result.size,
+        "seconds": round(result.seconds, 6),
+        "bytes_per_second": round(result.size / result.seconds, 1) if result.seconds else 0.0,
+        "parts": result.parts,
+        "part_size_bytes": result.part_size_bytes,
+        "retries": result.retries,
+        "etag": result.etag,
+        # Many JSON parsers round a number of 64 bits.
+        "crc64": None if result.crc64 is None else str(result.crc64),
+        "verified": result.verified,
+        "verified_by": result.verified_by,
+        "request_id": result.request_id,
+    }
+
+
+def _summary(result: DownloadResult) -> str:
+    proof = {"crc64": f"verified by CRC64 {result.crc64}", "etag": "verified by the MD5"}
+    again = f", {result.retries} sent again" if result.retries else ""
+    return printable(
+        f"{human_bytes(result.size)} to {result.path} in {result.seconds:.2f} s "
+        f"({human_rate(result.size, result.seconds)}), {counted(result.parts, 'request')}{again}, "
+        f"{proof.get(result.verified_by, 'NOT verified')}"
+    )
+
+
+def _tree_summary(options: FetchOptions, results: list[DownloadedFile], seconds: float) -> str:
+    done = [entry.result for entry in results if entry.result is not None]
+    size = sum(result.size for result in done)
+    unverified = sum(not result.verified for result in done)
+    failed = len(results) - len(done)
+    words = [f"{counted(len(done), 'file')}, {human_bytes(size)}, to {options.target} in {seconds:.2f} s"]
+    words[0] += f" ({human_rate(size, seconds)})"
+    if unverified:
+        words.append(f"{unverified} NOT verified")
+    elif done:
+        words.append("verified" if len(done) == 1 else "all verified")
+    if failed:
+        words.append(f"{counted(failed, 'object')} FAILED")
+    return printable(", ".join(words))
+
+
+def _tree_figures(options: FetchOptions, results: list[DownloadedFile], seconds: float) -> dict[str, object]:
+    files: list[dict[str, object]] = []
+    for entry in results:
+        if entry.result is not None:
+            files.append(_figures(entry.result))
+        else:
+            assert entry.error is not None
+            names = {"key": entry.options["key"], "path": str(entry.options["path"])}
+            files.append(names | {"error": error_object(entry.error)})
+    return {
+        "bucket": options.bucket,
+        "prefix": options.key,
+        "path": options.target,
+        "bytes": sum(entry.result.size for entry in results if entry.result is not None),
+        "seconds": round(seconds, 6),
+        "failed": sum(entry.result is None for entry in results),
+        "files": files,
+    }
