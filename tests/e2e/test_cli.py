@@ -106,7 +106,7 @@ def test_cp_over_http2_and_tls(source: Path) -> None:
         (["{source}", "cos://{bucket}/k", "--retry-for", "soon"], 2, "--retry-for is 'soon'"),
         (["{source}", "cos://{bucket}/k", "--meta", "k=1", "--meta", "K=2"], 2, "--meta sets 'k' twice"),
         (["{source}", "cos://{bucket}/k", "--meta", "k=1", "--meta", "x-cos-meta-k=2"], 2, "--meta sets 'k' twice"),
-        (["{source}", "cos://{bucket}/k", "--exclude", "*"], 2, "need -r, which uploads a directory"),
+        (["{source}", "cos://{bucket}/k", "--exclude", "*"], 2, "need -r, which copies a directory"),
         (["{source}", "cos://{bucket}/k", "--ca-file", ""], 2, "--ca-file is empty"),
         (["-", "cos://{bucket}/folder/"], 2, "standard input has no name"),
         (["{source}", "cos://{bucket}/" + "x" * 851], 2, "851 bytes long"),
