@@ -22,6 +22,8 @@ def explains_arguments(kind: type[Kind]) -> type[Kind]:
         if name != "__init__" and name.startswith("_"):
             continue
         shown = kind.__name__ if name == "__init__" else name
+        if name == "__init__":
+            call = getattr(kind, name)  # a record makes it when it is first asked for
         if inspect.isfunction(call):
             setattr(kind, name, _explained(call, _Form(call, shown)))
         elif isinstance(call, classmethod):
