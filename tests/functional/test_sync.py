@@ -502,7 +502,8 @@ def test_an_unreadable_local_folder_is_not_empty(
             assert (up.transferred, up.deleted, up.unknown) == (1, 0, 2)
             assert "cannot read the directory" in dict(errors(up))["a/"]
             assert not up.ok
-            down = other.sync(prefix, tree, dry_run=True)
+            # By size: an object is newer than its file if a second began between them, and there is no journal here.
+            down = other.sync(prefix, tree, dry_run=True, size_only=True)
             assert (down.transferred, down.unknown, down.ok) == (1, 2, False)
 
     tree.chmod(0o755)
