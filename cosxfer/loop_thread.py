@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import math
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -13,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from cosxfer.errors import CosxferError
 from cosxfer.foreign import clean_logger
-from cosxfer.threads import none_to_be_had
+from cosxfer.threads import SIGNAL_SECONDS, none_to_be_had
 
 T = TypeVar("T")
 
@@ -165,9 +167,14 @@ class _Waiting(Generic[T]):
         self._task.cancel()
 
     def wait(self, seconds: float = -1) -> None:
-        """Wait in the thread until the call has ended. An interrupt is raised here."""
-        if not self._ended:
-            self._running.acquire(timeout=seconds)
+        """Wait in the thread until the call has ended. An interrupt is raised here, within `SIGNAL_SECONDS`.
+
+        Python looks for signals, and then waits for the lock. A signal between the two is only seen when the wait ends.
+        """
+        deadline = math.inf if seconds < 0 else time.monotonic() + seconds
+        while not self._ended and (left := deadline - time.monotonic()) > 0:
+            if self._running.acquire(timeout=min(left, SIGNAL_SECONDS)):
+                return
 
     def outcome(self) -> T:
         """Return the result of a call that has ended, or raise its error."""

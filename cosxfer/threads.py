@@ -7,8 +7,10 @@ the main thread has ended. Other threads, exit handlers and logging may still up
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -21,6 +23,8 @@ from cosxfer.errors import CosxferError
 
 MAX_WAITING = 128
 MAX_SHARED = 32
+SIGNAL_SECONDS = 0.5
+"""How long a wait of a blocking call may overlook a signal."""
 
 R = TypeVar("R")
 Arguments = TypeVarTuple("Arguments")
@@ -157,6 +161,22 @@ def in_thread(
     """Like `submit`, for the event loop, in the caller's context. None selects the threads that all clients share."""
     work = partial(copy_context().run, function, *arguments)
     return asyncio.wrap_future(_submitted((_SHARED if executor is None else executor).submit, work))
+
+
+def result_of(future: Future[R], seconds: float | None = None) -> R:
+    """Wait as ``future.result(seconds)`` does; an interrupt is raised within `SIGNAL_SECONDS`.
+
+    Python looks for signals, and then waits for a lock. A signal between the two is only seen when the wait ends.
+    """
+    deadline = math.inf if seconds is None else time.monotonic() + seconds
+    while not future.done():
+        left = deadline - time.monotonic()
+        try:
+            return future.result(max(0.0, min(left, SIGNAL_SECONDS)))
+        except TimeoutError:
+            if left <= SIGNAL_SECONDS and not future.done():
+                raise
+    return future.result()
 
 
 async def finished(work: asyncio.Future[R]) -> R:

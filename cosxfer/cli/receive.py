@@ -17,6 +17,7 @@ from cosxfer.foreign import shorten
 from cosxfer.limits import MIB
 from cosxfer.models import GetObjectBytesResult, HeadObjectResult
 from cosxfer.records import dataclass
+from cosxfer.threads import result_of
 
 BLOCK_BYTES = 8 * MIB
 """Bytes of one request."""
@@ -117,10 +118,10 @@ def _blocks(
         ahead: deque[Future[GetObjectBytesResult]] = deque()
         for start in range(first, end, BLOCK_BYTES):
             if len(ahead) == AHEAD:
-                yield ahead.popleft().result().body
+                yield result_of(ahead.popleft()).body
             ahead.append(threads.submit(fetch, start))
         while ahead:
-            yield ahead.popleft().result().body
+            yield result_of(ahead.popleft()).body
     except BaseException:
         hide_retries()
         raise

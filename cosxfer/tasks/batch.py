@@ -24,6 +24,7 @@ from cosxfer.tasks.leftovers import CLEAN_UP_SECONDS
 from cosxfer.tasks.record import Report, TaskRecord
 from cosxfer.tasks.states import ENDED
 from cosxfer.tasks.task import DELIVERY_SECONDS, AsyncUploadTask, UploadTask
+from cosxfer.threads import result_of
 
 PASSED_AT_ONCE = 5_000
 """Files that are done, and counted before an event loop has another turn."""
@@ -275,13 +276,13 @@ class UploadBatch(BatchView[UploadTask[UploadResult]]):
         """Wait until every file has ended; raises `TaskTimeoutError` after ``timeout`` seconds, and no file's error."""
         seconds = check_timeout(timeout)
         try:
-            self._batch.ended.result(seconds)
+            result_of(self._batch.ended, seconds)
         except TimeoutError:
             raise self._not_ended(seconds) from None
         callbacks = self._callbacks()
         if callbacks is not None:
             try:
-                callbacks.result(DELIVERY_SECONDS)
+                result_of(callbacks, DELIVERY_SECONDS)
             except TimeoutError:
                 callbacks.cancel()
         return self._batch.outcomes()
@@ -300,7 +301,7 @@ class UploadBatch(BatchView[UploadTask[UploadResult]]):
             deadline = time.monotonic() + CLEAN_UP_SECONDS
             for waiter in stopping:
                 try:
-                    waiter.result(max(0.0, deadline - time.monotonic()))
+                    result_of(waiter, max(0.0, deadline - time.monotonic()))
                 except TimeoutError:
                     break
             for task in self.tasks:

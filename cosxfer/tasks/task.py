@@ -16,6 +16,7 @@ from cosxfer.states import TaskState
 from cosxfer.tasks.leftovers import CLEAN_UP_SECONDS
 from cosxfer.tasks.queue import TaskQueue
 from cosxfer.tasks.record import TaskRecord
+from cosxfer.threads import result_of
 
 R = TypeVar("R")
 
@@ -116,7 +117,7 @@ class UploadTask(TaskView[R]):
         waiter = self._queue.when_ended(self._record)
         if waiter is not None:
             try:
-                waiter.result(seconds)
+                result_of(waiter, seconds)
             except TimeoutError:
                 raise self._not_ended(seconds) from None
             finally:
@@ -169,7 +170,7 @@ class UploadTask(TaskView[R]):
             except BaseException as error:
                 future.set_exception(error)
 
-        return future.result() if home.post(run) else self._export()
+        return result_of(future) if home.post(run) else self._export()
 
     def _finish(self) -> R:
         """`result` for a call without a handle of the task: an interrupt cancels the task."""
@@ -246,13 +247,13 @@ async def delivered(queue: TaskQueue, record: TaskRecord[Any]) -> None:
 
 def _wait(future: Future[None] | None) -> None:
     if future is not None:
-        future.result()
+        result_of(future)
 
 
 def _wait_a_little(future: Future[None] | None, seconds: float) -> None:
     if future is not None:
         try:
-            future.result(seconds)
+            result_of(future, seconds)
         except TimeoutError:
             future.cancel()
 
