@@ -30,6 +30,10 @@ class Events:
         if self._callback is not None:
             self._dispatcher.post(self._call, event)
 
+    def after_all(self, call: Callable[[], None]) -> None:
+        """Call ``call`` in the thread of callbacks, after everything that was posted before."""
+        self._dispatcher.post(lambda _: call(), None)
+
     async def delivered(self) -> None:
         """Wait until the callback has had all events, as long as it takes more of them."""
         waiting = None if self._callback is None else self._dispatcher.delivered()

@@ -14,11 +14,12 @@ from cosxfer.cos.responses import seconds_of
 from cosxfer.engine.download.options import DownloadDirectoryOptions
 from cosxfer.engine.upload.options import FileUpload
 from cosxfer.errors import CosxferError, IntegrityError, ServerError
-from cosxfer.models import DownloadResult, Progress
+from cosxfer.models import DownloadResult
 from cosxfer.ops.put_object import EXISTS
 from cosxfer.sorted_tree import Entry
 from cosxfer.sync.checksums import Checksums
 from cosxfer.sync.options import Side, SyncOptions
+from cosxfer.sync.progress import OnProgress
 from cosxfer.sync.rules import SECOND
 from cosxfer.sync.sides import look_up_all
 from cosxfer.tasks.batch import FileResult
@@ -30,7 +31,6 @@ BATCHES_AT_ONCE = 2
 COPIES_AT_ONCE = 16
 
 OnOutcome = Callable[[Entry, Exception | None], None]
-OnProgress = Callable[[Progress], None] | None
 
 
 class UploadFiles(Protocol):
@@ -58,9 +58,9 @@ class Mover:
         downloads: Downloads,
         copy: Copy,
         on_outcome: OnOutcome,
-        on_progress: Callable[[int, int], OnProgress],
+        on_progress: Callable[[int], OnProgress],
     ) -> None:
-        """``on_progress`` returns the callback of a batch, given its number and its bytes."""
+        """``on_progress`` returns the callback of a transfer, or of several together, given its bytes."""
         self._options = options
         self._checksums = checksums
         self._executor = executor
@@ -71,7 +71,6 @@ class Mover:
         self._on_progress = on_progress
         self._waiting: list[Entry] = []
         self._running: set[asyncio.Task[None]] = set()
-        self._batches = 0
 
     async def add(self, entry: Entry) -> None:
         """Transfer an entry, later. Waits while two batches run."""
@@ -97,19 +96,18 @@ class Mover:
         while len(self._running) >= BATCHES_AT_ONCE:
             await self._one_done()
         entries, self._waiting = self._waiting, []
-        self._batches += 1
-        report = self._on_progress(self._batches, sum(entry[1] for entry in entries))
         run = {"upload": self._upload, "download": self._download, "copy": self._copy_all}[
             self._options.rules.direction
         ]
-        self._running.add(asyncio.create_task(run(entries, report)))
+        self._running.add(asyncio.create_task(run(entries)))
 
     async def _one_done(self) -> None:
         done, self._running = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
 
-    async def _upload(self, entries: list[Entry], report: OnProgress) -> None:
+    async def _upload(self, entries: list[Entry]) -> None:
+        report = self._on_progress(sum(entry[1] for entry in entries))
         source, target = self._options.source, self._options.target
         files: list[Any] = [
             {
@@ -138,7 +136,8 @@ class Mover:
             headers["metadata"] = {**(headers.get("metadata") or {}), "mtime": mtime_text(entry[2])}
         return headers
 
-    async def _download(self, entries: list[Entry], report: OnProgress) -> None:
+    async def _download(self, entries: list[Entry]) -> None:
+        report = self._on_progress(sum(entry[1] for entry in entries))
         source, target = self._options.source, self._options.target
         options = DownloadDirectoryOptions(preserve_mtime=self._options.rules.preserve_mtime, region=source.region)
         keys = [
@@ -161,11 +160,15 @@ class Mover:
                     self._checksums.remember(target, there, result.crc64)
             self._told(entry, outcome.error, verified=result is None or result.verified)
 
-    async def _copy_all(self, entries: list[Entry], report: OnProgress) -> None:
+    async def _copy_all(self, entries: list[Entry]) -> None:
         room = asyncio.Semaphore(COPIES_AT_ONCE)
-        await asyncio.gather(*[self._copy_one(entry, room) for entry in entries])
+        # All sizes are part of the total before the first copy begins.
+        reports = [self._on_progress(entry[1]) for entry in entries]
+        await asyncio.gather(
+            *[self._copy_one(entry, report, room) for entry, report in zip(entries, reports, strict=True)]
+        )
 
-    async def _copy_one(self, entry: Entry, room: asyncio.Semaphore) -> None:
+    async def _copy_one(self, entry: Entry, report: OnProgress, room: asyncio.Semaphore) -> None:
         source, target = self._options.source, self._options.target
         async with room:
             try:
@@ -174,6 +177,7 @@ class Mover:
                     shown_key(target.object(entry[0]).key),
                     CopySource(bucket=source.bucket, key=shown_key(source.object(entry[0]).key), region=source.region),
                     region=target.region,
+                    on_progress=report,
                     **self._headers(entry),
                 )
             except CosxferError as error:

@@ -10,15 +10,14 @@ from typing import Any
 from cosxfer.cos.key_paths import KeyPaths
 from cosxfer.engine.report import logger
 from cosxfer.errors import CosxferError
-from cosxfer.events import ProgressMeter
-from cosxfer.models import Progress
 from cosxfer.ops.session import Session
 from cosxfer.sorted_tree import Entry
 from cosxfer.sync.checksums import Checksums, Pair
 from cosxfer.sync.compare import SOURCE, TARGET, MergeJoin, Row
 from cosxfer.sync.events import Events
-from cosxfer.sync.moving import Copy, Mover, OnProgress, UploadFiles, exists_already, side_name
+from cosxfer.sync.moving import Copy, Mover, UploadFiles, exists_already, side_name
 from cosxfer.sync.options import SyncOptions
+from cosxfer.sync.progress import OnProgress, TotalProgress
 from cosxfer.sync.records import MAX_FAILURES, SyncAction, SyncEvent, SyncResult
 from cosxfer.sync.removal import Candidates, Remover
 from cosxfer.sync.rules import Verdict
@@ -53,7 +52,7 @@ class SyncRun:
         self._executor = executor
         self._checksums = checksums
         self._events = events
-        self._progress = _Total(on_progress)
+        self._progress = TotalProgress(on_progress)
         self._counts: Counter[str] = Counter()
         self._bytes = 0
         self._failures: list[SyncEvent] = []
@@ -72,7 +71,7 @@ class SyncRun:
             downloads=downloads,
             copy=copy,
             on_outcome=self._transferred,
-            on_progress=self._progress.of_batch,
+            on_progress=self._progress.part,
         )
 
     async def run(self) -> SyncResult:
@@ -88,7 +87,7 @@ class SyncRun:
         finally:
             await self._mover.aclose()
             await self._candidates.aclose()
-        self._progress.finish()
+        self._events.after_all(self._progress.finish)
         await finished(in_thread(self._executor.waiting, self._warn_of_rules))
         return SyncResult(
             transferred=self._counts["transferred"],
@@ -323,36 +322,3 @@ class SyncRun:
         selection = self._options.selection
         for text in [] if selection is None else selection.unused:
             logger.warning("the filter %r decided about nothing", text)
-
-
-class _Total:
-    """The progress of all batches together. Batches report from the thread of callbacks."""
-
-    def __init__(self, callback: OnProgress) -> None:
-        self._callback = callback
-        self._loaded: dict[int, int] = {}
-        self._total = 0
-        self._meter = ProgressMeter(0)
-
-    def of_batch(self, number: int, size: int) -> OnProgress:
-        """Return the callback of a batch, or None if nobody listens."""
-        self._total += size
-        if self._callback is None:
-            return None
-
-        def report(progress: Progress) -> None:
-            self._loaded[number] = progress.loaded
-            self._meter.total = self._total
-            self._tell(self._meter.update(sum(self._loaded.values()), time.monotonic()))
-
-        return report
-
-    def finish(self) -> None:
-        """Send the last report."""
-        if self._callback is not None:
-            self._meter.total = self._total
-            self._tell(self._meter.finish(time.monotonic(), loaded=sum(self._loaded.values())))
-
-    def _tell(self, progress: Progress | None) -> None:
-        if progress is not None and self._callback is not None:
-            self._callback(progress)

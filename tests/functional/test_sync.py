@@ -164,6 +164,21 @@ def test_the_asynchronous_client_syncs_and_reports(server: RunningServer, prefix
     assert {event.action for event in events} == {"upload"}
 
 
+def test_the_progress_of_each_direction_is_that_of_all_its_bytes(
+    client: cosxfer.Client, server: RunningServer, prefix: str, tree: Path, tmp_path: Path
+) -> None:
+    size = sum(map(len, files(tree).values()))
+    for source, target in ((tree, prefix), (prefix, f"{prefix}-copy"), (prefix, tmp_path / "down")):
+        reports: list[cosxfer.Progress] = []
+        assert client.sync(source, target, on_progress=reports.append).transferred_bytes == size
+        assert [(last.loaded, last.total, last.percent) for last in reports[-1:]] == [(size, size, 1.0)]
+        assert all(earlier.loaded <= later.loaded for earlier, later in pairwise(reports))
+    server.set_faults([{"operation": "copy_object", "key": f"{place(f'{prefix}-part')[1]}large", "do": "error"}])
+    partly: list[cosxfer.Progress] = []
+    assert client.sync(prefix, f"{prefix}-part", on_progress=partly.append).failed == 1
+    assert (partly[-1].loaded, partly[-1].total) == (size - (2 * MIB + 7), size)
+
+
 def test_a_changed_file_is_transferred_in_each_direction(
     client: cosxfer.Client, prefix: str, tree: Path, tmp_path: Path
 ) -> None:
