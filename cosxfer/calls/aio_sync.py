@@ -10,7 +10,7 @@ from cosxfer.binding import explains_arguments
 from cosxfer.bucket_models import CopySource
 from cosxfer.calls.aio_copying import AsyncCopyCalls
 from cosxfer.calls.aio_files import AsyncFileCalls
-from cosxfer.cos.requests import ObjectHeaders, object_headers
+from cosxfer.cos.requests import ObjectHeaders
 from cosxfer.models import Progress
 from cosxfer.ops.copy_object import checked_source
 from cosxfer.sync.checksums import Checksums
@@ -44,6 +44,7 @@ class AsyncSyncCalls(AsyncFileCalls, AsyncCopyCalls):
         on_progress: Callable[[Progress], None] | None = None,
         region: str | None = None,
         source_region: str | None = None,
+        metadata_directive: str | None = None,
         **parameters: Unpack[ObjectHeaders],
     ) -> SyncResult:
         """Make ``target`` equal to ``source``. One of them, or both, is ``cos://BUCKET/PREFIX``; else it is a folder.
@@ -60,8 +61,10 @@ class AsyncSyncCalls(AsyncFileCalls, AsyncCopyCalls):
 
         ``filters`` is an ordered list of pairs such as ``("exclude", "*.tmp")``; the first that matches decides. What
         they exclude is neither transferred nor deleted. ``files_from`` names the files to look at; each that is missing
-        is an error. ``parameters`` are headers of new objects. ``region`` is that of a bucket, and ``source_region``
-        that of a source bucket if it differs.
+        is an error. ``parameters`` are headers of new objects. The customer's key is that of the bucket's objects, also
+        for a download. Between buckets, metadata and content headers need ``metadata_directive="Replaced"``, as in
+        `copy`.
+        ``region`` is that of a bucket, and ``source_region`` that of a source bucket if it differs.
 
         If a part of a side cannot be listed, its keys are unknown: they are neither transferred nor deleted. Such
         errors, and those of single keys, are in the result and not raised: check ``result.ok``. Raises
@@ -73,7 +76,6 @@ class AsyncSyncCalls(AsyncFileCalls, AsyncCopyCalls):
         """
         executor = self._ready()
         check_callbacks(on_event, on_progress)
-        object_headers("key", parameters)
         options = sync_options(
             source,
             target,
@@ -90,6 +92,7 @@ class AsyncSyncCalls(AsyncFileCalls, AsyncCopyCalls):
             dry_run=dry_run,
             region=region,
             source_region=source_region,
+            metadata_directive=metadata_directive,
             parameters=parameters,
         )
         if options.rules.direction == "copy":

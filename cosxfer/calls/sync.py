@@ -40,6 +40,7 @@ class SyncCalls(BlockingCalls):
         on_progress: Callable[[Progress], None] | None = None,
         region: str | None = None,
         source_region: str | None = None,
+        metadata_directive: str | None = None,
         **parameters: Unpack[ObjectHeaders],
     ) -> SyncResult:
         return self._run(
@@ -61,6 +62,7 @@ class SyncCalls(BlockingCalls):
                 on_progress=on_progress,
                 region=region,
                 source_region=source_region,
+                metadata_directive=metadata_directive,
                 **parameters,
             )
         )

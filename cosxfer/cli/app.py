@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cosxfer import __version__
+from cosxfer.cli.cp_app import cp
+from cosxfer.cli.groups import grouped
 from cosxfer.cli.objects_app import COMMANDS as OBJECT_COMMANDS
 from cosxfer.cli.output import say
-from cosxfer.cli.parameters import Anonymous, CaFile, Debug, Endpoint, Region, SecretKeyFile, connection_of
-from cosxfer.cli.stdin import is_named
+from cosxfer.cli.parameters import ACCESS, Access, Debug, Endpoint, Region, SecretKeyFile
 from cosxfer.cli.sync_app import OrderedRules, sync
 from cosxfer.cli.uploads_app import uploads
-from cosxfer.cli.values import (
-    is_address,
-    parse_address,
-    parse_count,
-    parse_count_or_auto,
-    parse_destination,
-    parse_journal,
-    parse_metadata,
-    parse_object,
-    parse_output,
-    parse_path,
-    parse_seconds,
-    parse_size,
-    parse_size_or_auto,
-    parse_source,
-    parse_trace,
-)
-from cosxfer.config import HttpVersion
+from cosxfer.cli.values import parse_address, parse_count, parse_output, parse_path, parse_size
 from cosxfer.errors import UsageError
 
 app = typer.Typer(
@@ -61,211 +44,16 @@ def root(
     """Moves data into and out of Tencent Cloud Object Storage (COS): fast, verified, with little CPU."""
 
 
-@app.command()
-def cp(
-    source: Annotated[
-        str,
-        typer.Argument(
-            help="The file to upload; - is standard input (use ./- for a file of that name). With -r: a directory. Or "
-            "cos://BUCKET/KEY, to download or copy.",
-            show_default=False,
-        ),
-    ],
-    destination: Annotated[
-        str,
-        typer.Argument(
-            help="cos://BUCKET/KEY; if KEY ends with /, the file's name is added. With -r: cos://BUCKET/PREFIX. To "
-            "download: a file, a directory, or - for standard output.",
-            show_default=False,
-        ),
-    ],
-    recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Copy all files of a directory tree, or all objects of a folder.")
-    ] = False,
-    include: Annotated[
-        list[str] | None,
-        typer.Option(help="With -r: copy only matching files. May be repeated.", metavar="PATTERN", show_default=False),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="With -r: skip matching files and folders. May be repeated.", metavar="PATTERN", show_default=False
-        ),
-    ] = None,
-    endpoint: Endpoint = None,
-    region: Region = None,
-    part_size: Annotated[
-        str, typer.Option(help="Size of a part, such as 16MiB. auto: fit for file and link.", metavar="SIZE")
-    ] = "auto",
-    concurrency: Annotated[
-        str, typer.Option(help="Parts of each file in flight, 1 to 256. auto: as many as the link needs.", metavar="N")
-    ] = "auto",
-    files: Annotated[
-        str,
-        typer.Option(help="With -r: the most files at a time, 1 to 256. auto: as many as the link needs.", metavar="N"),
-    ] = "auto",
-    storage_class: Annotated[
-        str | None, typer.Option(help="STANDARD, STANDARD_IA, ARCHIVE, …", show_default=False)
-    ] = None,
-    meta: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Set the metadata x-cos-meta-K to V. It cannot set headers such as Content-Type. May be repeated.",
-            metavar="K=V",
-            show_default=False,
-        ),
-    ] = None,
-    timeout: Annotated[
-        str,
-        typer.Option(help="Seconds without progress after which an attempt fails.", metavar="S"),
-    ] = "60",
-    connect_timeout: Annotated[str, typer.Option(help="Seconds to wait for a connection.", metavar="S")] = "10",
-    max_attempts: Annotated[str, typer.Option(help="Number of attempts for each request.", metavar="N")] = "5",
-    retry_for: Annotated[
-        str,
-        typer.Option(
-            help="Seconds without any success that an upload outlasts once it has begun; 0: --max-attempts alone "
-            "counts.",
-            metavar="SECONDS",
-        ),
-    ] = "120",
-    http_version: Annotated[
-        str, typer.Option(help="auto, 1.1 or 2. With plain http, 2 means prior knowledge.", metavar="VERSION")
-    ] = "auto",
-    ca_file: CaFile = None,
-    secret_key_file: SecretKeyFile = None,
-    anonymous: Anonymous = False,
-    journal: Annotated[
-        str,
-        typer.Option(
-            help="Where unfinished uploads are remembered: a file, auto (your state directory), or none.",
-            metavar="FILE",
-        ),
-    ] = "auto",
-    abort_on_interrupt: Annotated[
-        bool,
-        typer.Option(
-            "--abort-on-interrupt",
-            help="Delete the parts of an upload that is interrupted or fails. Default: keep them; the same command "
-            "goes on.",
-        ),
-    ] = False,
-    trace: Annotated[
-        str | None,
-        typer.Option(
-            help="Write what the scheduler sees and decides to FILE; cosxfer plot draws it.",
-            metavar="FILE",
-            show_default=False,
-        ),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object on standard output, also after a failure.")
-    ] = False,
-    debug: Debug = False,
-) -> None:
-    """Copy a file to COS, an object to a file, or an object to another, and verify it.
-
-    Patterns work as in a .gitignore:
-
-    - without a `/`: a name at any depth: `*.tmp`
-    - with a `/` at the front or in the middle: a path from DIR: `/build`, `photos/*.jpg`
-    - with a `/` at the end: folders only: `cache/`
-    - `*` and `?` do not match `/`; `**/x` is x at any depth, `a/**` everything in a, `a/**/b` any folders between
-    - a folder that matches includes everything in it
-
-    `--exclude` overrides `--include`. The command reports a pattern that matches nothing and fails if no file matches
-    `--include`. It reports unreadable files and folders and fails, unless `--exclude` matches them.
-
-    An upload that was interrupted in any way goes on if the same command is run again: what arrived is not sent again.
-    With -r, files that arrived and have not changed are skipped. `cosxfer uploads` shows what is unfinished.
-
-    Keys come from COS_SECRET_ID, COS_SECRET_KEY (or --secret-key-file) and COS_TOKEN. Exit codes: 0 done and verified,
-    1 failed, 2 wrong usage or missing keys, 3 done and verified but standard output could not be written, 130
-    interrupted.
-    """
-    from cosxfer.cli import cp as copy
-    from cosxfer.cli import tree
-    from cosxfer.cli.connection import Connection
-    from cosxfer.cli.failures import reported
-
-    with reported(debug=debug, as_json=as_json):
-        if not recursive and (include or exclude):
-            raise UsageError("--include and --exclude need -r, which copies a directory")
-        connection = Connection(
-            endpoint=endpoint,
-            region=region,
-            http_version=_http_version(http_version),
-            ca_file=None if ca_file is None else parse_path(ca_file, name="--ca-file"),
-            secret_key_file=secret_key_file,
-            anonymous=anonymous,
-            concurrency=parse_count_or_auto(concurrency, name="--concurrency"),
-            files=parse_count_or_auto(files, name="--files"),
-            timeout=parse_seconds(timeout, name="--timeout"),
-            connect_timeout=parse_seconds(connect_timeout, name="--connect-timeout"),
-            max_attempts=parse_count(max_attempts, name="--max-attempts"),
-            retry_for=parse_seconds(retry_for, name="--retry-for"),
-            trace=None if trace is None else parse_trace(trace, None if is_address(source) else Path(source)),
-            journal=parse_journal(journal),
-        )
-        size = parse_size_or_auto(part_size, name="--part-size")
-        if is_address(source):
-            from cosxfer.cli import fetch
-
-            for name, given in {"--meta": meta, "--abort-on-interrupt": abort_on_interrupt}.items():
-                if given:
-                    raise UsageError(f"{name} is of uploads; leave it out", name=name)
-            bucket, key = parse_address(source, name="source") if recursive else parse_object(source, name="source")
-            fetched = fetch.FetchOptions(
-                bucket=bucket,
-                key=key,
-                target=destination,
-                connection=connection,
-                part_size=size,
-                storage_class=storage_class,
-                as_json=as_json,
-            )
-            if recursive:
-                fetch.run_tree(fetched, include=include or None, exclude=exclude or None)
-            else:
-                fetch.run(fetched)
-            return
-        path = parse_source(source)
-        if secret_key_file is not None and is_named(source) and is_named(secret_key_file):
-            raise UsageError(
-                "the source and --secret-key-file are both standard input; use a file for one of them",
-                name="--secret-key-file",
-            )
-        bucket, key = parse_address(destination) if recursive else parse_destination(destination, path)
-        options = copy.CopyOptions(
-            source=path,
-            bucket=bucket,
-            key=key,
-            connection=connection,
-            part_size=size,
-            storage_class=storage_class,
-            metadata=parse_metadata(meta or []),
-            abort_on_interrupt=abort_on_interrupt,
-            as_json=as_json,
-        )
-        if recursive:
-            tree.run(options, include=include or None, exclude=exclude or None)
-        else:
-            copy.run(options)
-
-
-for command in OBJECT_COMMANDS:
+for command in (cp, *OBJECT_COMMANDS):
     app.command()(command)
 
 
 @app.command()
+@grouped
 def abort(
     address: Annotated[str, typer.Argument(help="cos://BUCKET/KEY of the upload.", show_default=False)],
     upload_id: Annotated[str, typer.Argument(help="The upload id that cp printed.", show_default=False)],
-    endpoint: Endpoint = None,
-    region: Region = None,
-    ca_file: CaFile = None,
-    secret_key_file: SecretKeyFile = None,
-    anonymous: Anonymous = False,
+    access: Access = ACCESS,
     debug: Debug = False,
 ) -> None:
     """Delete the parts of an unfinished upload from the server, where they cost money."""
@@ -278,7 +66,7 @@ def abort(
             bucket=bucket,
             key=key,
             upload_id=upload_id,
-            connection=connection_of(endpoint, region, ca_file, secret_key_file, anonymous),
+            connection=access.connection(),
         )
 
 
@@ -434,8 +222,3 @@ def demo(
 
     with reported(debug=debug):
         run(size=parse_size(size, name="--size"))
-
-
-def _http_version(value: str) -> HttpVersion:
-    # The client checks the value. A cast would hide a wrong one from the type checker only.
-    return value  # type: ignore[return-value]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, field
 from pathlib import Path
 
 import typer
@@ -12,6 +13,7 @@ from cosxfer.cli.connection import Connection, cleaned_up, keeps_parts
 from cosxfer.cli.failures import FAILED, UNREPORTED, fail
 from cosxfer.cli.hints import with_hint
 from cosxfer.cli.notices import show
+from cosxfer.cli.object_options import option_of_header
 from cosxfer.cli.output import OutputError, printable, say, say_object, tell
 from cosxfer.cli.progress import Display, display
 from cosxfer.cli.stdin import is_given, read_blocks
@@ -48,24 +50,14 @@ class CopyOptions:
     key: str
     connection: Connection
     part_size: NumberOrAuto
-    storage_class: str | None
-    metadata: dict[str, str]
+    headers: ObjectHeaders = field(repr=False)
+    """Of the object."""
     as_json: bool
     abort_on_interrupt: bool = False
 
     def keeps(self, client: Client) -> bool:
         """Whether uploads of files that are interrupted or fail keep their parts on the server."""
         return keeps_parts(client, abort_on_interrupt=self.abort_on_interrupt)
-
-    @property
-    def parameters(self) -> ObjectHeaders:
-        """The headers of the object."""
-        parameters = ObjectHeaders()
-        if self.storage_class is not None:
-            parameters["storage_class"] = self.storage_class
-        if self.metadata:
-            parameters["metadata"] = self.metadata
-        return parameters
 
 
 def run(options: CopyOptions) -> None:
@@ -77,7 +69,7 @@ def run(options: CopyOptions) -> None:
         )
     if options.source is None and not is_given():
         raise UsageError("the file is '-', but standard input is no pipe or file; name a file", name="source")
-    warn_of_headers(options.metadata)
+    warn_of_headers(options.headers.get("metadata"))
     with (
         options.connection.client() as client,
         with_hint(client, options.bucket),
@@ -109,7 +101,7 @@ def _upload(client: Client, options: CopyOptions, shown: Display) -> UploadResul
             read_blocks(),
             part_size=options.part_size,
             on_progress=lambda progress: shown.update("sending", progress),
-            **options.parameters,
+            **options.headers,
         )
     return client.upload_file(
         options.bucket,
@@ -119,17 +111,16 @@ def _upload(client: Client, options: CopyOptions, shown: Display) -> UploadResul
         abort_on_failure=not options.keeps(client),
         on_hash_progress=lambda progress: shown.update("hashing", progress),
         on_progress=lambda progress: shown.update("sending", progress),
-        **options.parameters,
+        **options.headers,
     )
 
 
-def warn_of_headers(metadata: dict[str, str]) -> None:
+def warn_of_headers(metadata: Mapping[str, object] | None) -> None:
     """Warn about metadata that has the name of a header: it does not set the header."""
-    for name in meant_as_headers(metadata):
-        show(
-            f"--meta {name}=… sets the metadata x-cos-meta-{name.lower()}, not the header {name}. "
-            "To set headers, use upload_file of the library (content_type=, cache_control=, acl=, headers=…)"
-        )
+    for name in meant_as_headers(metadata or {}):
+        option = option_of_header(name)
+        instead = "To set it, use upload_file of the library (headers=…)" if option is None else f"Use {option}"
+        show(f"--meta {name}=… sets the metadata x-cos-meta-{name.lower()}, not the header {name}. {instead}")
 
 
 def report(figures: dict[str, object] | None, *, summary: str, good: bool) -> None:

@@ -32,7 +32,17 @@ READER_LEFT = 128 + signal.SIGPIPE
 """As if the signal SIGPIPE had ended the command, which is what other commands do."""
 
 _OPTIONS = {
+    "acl": "--acl",
     "backup_prefix": "--backup-prefix",
+    "cache_control": "--cache-control",
+    "content_disposition": "--content-disposition",
+    "content_encoding": "--content-encoding",
+    "content_type": "--content-type",
+    "server_side_encryption": "--sse",
+    "sse_context": "--sse-context",
+    "sse_kms_key_id": "--sse-kms-key-id",
+    "storage_class": "--storage-class",
+    "traffic_limit": "--traffic-limit",
     "concurrency": "--concurrency",
     "connect_timeout_seconds": "--connect-timeout",
     "file_parallel_limit": "--files",

@@ -1,16 +1,17 @@
-"""``cosxfer cp`` from COS: into a file, a directory or standard output, or to another object."""
+"""``cosxfer cp`` from COS: into a file, a directory or standard output."""
 
 from __future__ import annotations
 
 import os
 import time
+from dataclasses import field
 from pathlib import Path
+from typing import cast
 
 import typer
 
 from cosxfer.address import shown_key
-from cosxfer.arguments import AUTO, NumberOrAuto
-from cosxfer.bucket_models import CopySource
+from cosxfer.arguments import NumberOrAuto
 from cosxfer.cli.connection import Connection
 from cosxfer.cli.failures import FAILED, UNREPORTED, error_object, fail, message_of
 from cosxfer.cli.hints import only_tls, with_hint
@@ -18,9 +19,9 @@ from cosxfer.cli.notices import show
 from cosxfer.cli.output import OutputError, printable, say, say_object
 from cosxfer.cli.progress import display
 from cosxfer.cli.receive import write_object
-from cosxfer.cli.values import STREAM, is_address, is_directory, parse_address
+from cosxfer.cli.values import STREAM, is_directory
 from cosxfer.cos.key_paths import KeyPaths
-from cosxfer.cos.requests import ObjectHeaders
+from cosxfer.cos.requests import CustomerKey, ObjectHeaders
 from cosxfer.engine.download.options import FileDownload
 from cosxfer.errors import ServerError, TaskCanceledError, TransportError, UsageError
 from cosxfer.figures import counted, human_bytes, human_rate
@@ -42,66 +43,27 @@ class FetchOptions:
     target: str
     connection: Connection
     part_size: NumberOrAuto
-    storage_class: str | None
+    headers: ObjectHeaders = field(repr=False)
+    """Of a new object. For a download: the customer's key."""
+    metadata_directive: str | None = None
+    """Of a copy."""
+    source_region: str | None = None
     as_json: bool
+    move: bool = False
+    """Delete the source when the destination is proven."""
+
+    @property
+    def customer_key(self) -> CustomerKey:
+        """The key that reads the objects."""
+        return cast(CustomerKey, self.headers)
 
 
 def run(options: FetchOptions) -> None:
-    """Copy one object to where ``target`` says, and print the result. Exits with 1 if it is not verified."""
-    if is_address(options.target):
-        _copy(options)
-        return
-    if options.storage_class is not None:
-        raise UsageError("--storage-class is of objects; a file has none", name="--storage-class")
+    """Download one object to where ``target`` says, and print the result. Exits with 1 if it is not verified."""
     if options.target == STREAM:
         _write(options)
     else:
         _download(options)
-
-
-def _copy(options: FetchOptions) -> None:
-    bucket, key = parse_address(options.target)
-    if not key or key.endswith("/"):
-        # As for a file, the name is added: the last part of the source's key.
-        name = options.key.rsplit("/", 1)[-1]
-        if not name:
-            raise UsageError(
-                "the source's key ends with /; give the complete key in the destination", name="destination"
-            )
-        key += name
-    began = time.monotonic()
-    headers = ObjectHeaders() if options.storage_class is None else ObjectHeaders(storage_class=options.storage_class)
-    with (
-        options.connection.client() as client,
-        with_hint(client, bucket),
-        display(activities=("copying",)) as shown,
-    ):
-        result = client.copy(
-            bucket,
-            key,
-            CopySource(bucket=options.bucket, key=options.key),
-            part_size=None if options.part_size == AUTO else options.part_size,
-            on_progress=lambda progress: shown.update("copying", progress),
-            **headers,
-        )
-    seconds = time.monotonic() - began
-    figures = {
-        "bucket": bucket,
-        "key": key,
-        "bytes": result.size,
-        "seconds": round(seconds, 6),
-        "parts": result.parts,
-        "etag": result.etag,
-        "crc64": None if result.crc64 is None else str(result.crc64),
-        "verified": result.verified,
-        "version_id": result.version_id,
-    }
-    proof = f"verified by CRC64 {result.crc64}" if result.verified else "NOT verified"
-    summary = printable(
-        f"{human_bytes(result.size)} copied to cos://{bucket}/{key} in {seconds:.2f} s "
-        f"({human_rate(result.size, seconds)}), {proof}"
-    )
-    _report(figures if options.as_json else None, summary=summary, good=result.verified)
 
 
 def _write(options: FetchOptions) -> None:
@@ -117,7 +79,9 @@ def _write(options: FetchOptions) -> None:
                 percent = size / total if total else 1.0
                 shown.update("receiving", Progress(loaded=size, total=total, speed=speed, percent=percent))
 
-            done = write_object(client, options.bucket, options.key, on_bytes=received)
+            done = write_object(
+                client, options.bucket, options.key, customer_key=options.customer_key, on_bytes=received
+            )
         if not done.verified:
             show(f"cos://{options.bucket}/{shown_key(options.key)} is not verified: the server has no CRC64 of it")
             raise typer.Exit(FAILED)
@@ -136,8 +100,9 @@ def _download(options: FetchOptions) -> None:
             path,
             part_size=options.part_size,
             on_progress=lambda progress: shown.update("receiving", progress),
+            **options.customer_key,
         )
-    _report(_figures(result) if options.as_json else None, summary=_summary(result), good=result.verified)
+    report(_figures(result) if options.as_json else None, summary=_summary(result), good=result.verified)
 
 
 def _path_of(options: FetchOptions) -> str:
@@ -166,15 +131,8 @@ def _path_of(options: FetchOptions) -> str:
 
 def run_tree(options: FetchOptions, *, include: list[str] | None, exclude: list[str] | None) -> None:
     """Download the objects of a folder and print the result. Exits with 1 if one failed or is not verified."""
-    if is_address(options.target):
-        raise UsageError(
-            "cp -r does not copy from bucket to bucket; cosxfer sync does, and copies only what differs",
-            name="destination",
-        )
     if options.target == STREAM:
         raise UsageError("- is standard output; with -r give a directory (use ./- for one of that name)", name="source")
-    if options.storage_class is not None:
-        raise UsageError("--storage-class is of objects; a file has none", name="--storage-class")
     if not options.target:
         raise UsageError("the destination is empty; name a directory", name="destination", value=options.target)
     began = time.monotonic()
@@ -207,6 +165,7 @@ def run_tree(options: FetchOptions, *, include: list[str] | None, exclude: list[
             part_size=options.part_size,
             on_progress=lambda progress: shown.update("receiving", progress),
             on_file_finish=finished,
+            **options.customer_key,
         )
         failed = next((entry.error for entry in results if isinstance(entry.error, TransportError | ServerError)), None)
         if failed is not None and (meant := only_tls(client, options.bucket, failed)):
@@ -214,10 +173,10 @@ def run_tree(options: FetchOptions, *, include: list[str] | None, exclude: list[
     seconds = time.monotonic() - began
     good = all(entry.result is not None and entry.result.verified for entry in results)
     summary = _tree_summary(options, results, seconds)
-    _report(_tree_figures(options, results, seconds) if options.as_json else None, summary=summary, good=good)
+    report(_tree_figures(options, results, seconds) if options.as_json else None, summary=summary, good=good)
 
 
-def _report(figures: dict[str, object] | None, *, summary: str, good: bool) -> None:
+def report(figures: dict[str, object] | None, *, summary: str, good: bool) -> None:
     """Print the result. Exits with 1 unless it is ``good``, with 3 if it is but standard output cannot be written."""
     try:
         if figures is None:

@@ -45,7 +45,7 @@ def read_secret_key(text: str) -> str:
             raise CredentialsError("--secret-key-file is '-', but standard input is no pipe or file; name a file")
         where, content = "standard input", _read_stdin()
     else:
-        where, content = shown_path(text), _read(text)
+        where, content = shown_path(text), read_key_file(text, name="--secret-key-file")
     if len(content) > MAX_FILE_BYTES:
         raise CredentialsError(
             f"{where} has more than {MAX_FILE_BYTES} bytes; --secret-key-file must contain only the key"
@@ -66,15 +66,20 @@ def _read_stdin() -> bytes:
     return content
 
 
-def _read(text: str) -> bytes:
+def read_key_file(text: str, *, name: str) -> bytes:
+    """Return the first bytes of a file that holds a key; ``name`` is its option. Warns if other users can access it."""
     if not text:
-        raise CredentialsError("--secret-key-file is empty; give a path or omit the option")
+        raise CredentialsError(f"{name} is empty; give a path or omit the option")
     try:
         with Path(text).open("rb") as file:
-            status = os.fstat(file.fileno())
-            if stat.S_ISREG(status.st_mode) and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-                show(f"{shown_path(text)} can be read or changed by other users; protect it with chmod 600")
+            warn_of_access(text, os.fstat(file.fileno()))
             return file.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
         why = (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)
-        raise CredentialsError(f"cannot read --secret-key-file {shown_path(text)}: {why}") from error
+        raise CredentialsError(f"cannot read {name} {shown_path(text)}: {why}") from error
+
+
+def warn_of_access(path: str, status: os.stat_result) -> None:
+    """Warn if other users can read or change a file that holds secrets."""
+    if stat.S_ISREG(status.st_mode) and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        show(f"{shown_path(path)} can be read or changed by other users; protect it with chmod 600")

@@ -106,7 +106,9 @@ def entries(client: Client, bucket: str, key: str, *, recursive: bool, versions:
     yield from folder_entries(client, bucket, joined(key, ""), recursive=recursive, versions=versions)
 
 
-def folder_entries(client: Client, bucket: str, prefix: str, *, recursive: bool, versions: bool) -> Iterator[Entry]:
+def folder_entries(
+    client: Client, bucket: str, prefix: str, *, recursive: bool, versions: bool, region: str | None = None
+) -> Iterator[Entry]:
     """Yield what is listed below ``prefix``. A page is requested when the one before it was taken."""
     # Not by the iterators of the client: they pass each entry from one thread to another.
     delimiter = None if recursive else "/"
@@ -117,12 +119,17 @@ def folder_entries(client: Client, bucket: str, prefix: str, *, recursive: bool,
         page: ListObjectsResult | ListObjectVersionsResult
         if versions:
             page = client.list_object_versions(
-                bucket, prefix=prefix, delimiter=delimiter, key_marker=marker, version_id_marker=version_marker
+                bucket,
+                prefix=prefix,
+                delimiter=delimiter,
+                key_marker=marker,
+                version_id_marker=version_marker,
+                region=region,
             )
             following: tuple[str, ...] = (page.next_key_marker, page.next_version_id_marker)
             found: list[Entry] = list(page.versions)
         else:
-            page = client.list_objects(bucket, prefix=prefix, delimiter=delimiter, marker=marker)
+            page = client.list_objects(bucket, prefix=prefix, delimiter=delimiter, marker=marker, region=region)
             following = (page.next_marker,)
             found = list(page.objects)
         if page.common_prefixes:

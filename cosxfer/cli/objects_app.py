@@ -6,17 +6,8 @@ from typing import Annotated
 
 import typer
 
-from cosxfer.cli.parameters import (
-    Anonymous,
-    AsJson,
-    CaFile,
-    Debug,
-    DryRun,
-    Endpoint,
-    Region,
-    SecretKeyFile,
-    connection_of,
-)
+from cosxfer.cli.groups import grouped
+from cosxfer.cli.parameters import ACCESS, Access, AsJson, Debug, DryRun
 from cosxfer.cli.values import parse_address, parse_object
 from cosxfer.errors import UsageError
 
@@ -24,6 +15,7 @@ JsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object f
 VersionId = Annotated[str | None, typer.Option(help="This version of the object.", metavar="ID", show_default=False)]
 
 
+@grouped
 def ls(
     target: Annotated[
         str | None,
@@ -32,11 +24,7 @@ def ls(
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="List all keys below the folder.")] = False,
     long: Annotated[bool, typer.Option("--long", "-l", help="Show size, time (UTC) and storage class.")] = False,
     versions: Annotated[bool, typer.Option("--versions", help="List all versions and delete markers.")] = False,
-    endpoint: Endpoint = None,
-    region: Region = None,
-    ca_file: CaFile = None,
-    secret_key_file: SecretKeyFile = None,
-    anonymous: Anonymous = False,
+    access: Access = ACCESS,
     as_json: JsonLines = False,
     debug: Debug = False,
 ) -> None:
@@ -48,7 +36,7 @@ def ls(
     from cosxfer.cli.listing import list_buckets, list_entries
 
     with reported(debug=debug, as_json=as_json, pipes=True):
-        connection = connection_of(endpoint, region, ca_file, secret_key_file, anonymous)
+        connection = access.connection()
         if target is None:
             if recursive or versions:
                 raise UsageError("-r and --versions need an address: cosxfer ls cos://BUCKET", name="target")
@@ -58,14 +46,11 @@ def ls(
             list_entries(bucket, key, connection, recursive=recursive, long=long, versions=versions, as_json=as_json)
 
 
+@grouped
 def du(
     target: Annotated[str, typer.Argument(help="cos://BUCKET or cos://BUCKET/FOLDER.", show_default=False)],
     versions: Annotated[bool, typer.Option("--versions", help="Count all versions.")] = False,
-    endpoint: Endpoint = None,
-    region: Region = None,
-    ca_file: CaFile = None,
-    secret_key_file: SecretKeyFile = None,
-    anonymous: Anonymous = False,
+    access: Access = ACCESS,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -75,18 +60,15 @@ def du(
 
     with reported(debug=debug, as_json=as_json, pipes=True):
         bucket, key = parse_address(target, form="cos://BUCKET/FOLDER", name="address")
-        connection = connection_of(endpoint, region, ca_file, secret_key_file, anonymous)
+        connection = access.connection()
         disk_usage(bucket, key, connection, versions=versions, as_json=as_json)
 
 
+@grouped
 def stat(
     target: Annotated[str, typer.Argument(help="cos://BUCKET/KEY, or cos://BUCKET.", show_default=False)],
     version_id: VersionId = None,
-    endpoint: Endpoint = None,
-    region: Region = None,
-    ca_file: CaFile = None,
-    secret_key_file: SecretKeyFile = None,
-    anonymous: Anonymous = False,
+    access: Access = ACCESS,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -98,10 +80,11 @@ def stat(
         bucket, key = parse_address(target, name="address")
         if version_id is not None and not key:
             raise UsageError("--version-id needs the key of an object", name="--version-id")
-        connection = connection_of(endpoint, region, ca_file, secret_key_file, anonymous)
+        connection = access.connection()
         run(bucket, key, connection, version_id=version_id, as_json=as_json)
 
 
+@grouped
 def cat(
     targets: Annotated[list[str], typer.Argument(help="cos://BUCKET/KEY. May be repeated.", show_default=False)],
     byte_range: Annotated[
@@ -111,11 +94,7 @@ def cat(
         ),
     ] = None,
     version_id: VersionId = None,
-    endpoint: Endpoint = None,
-    region: Region = None,
-    ca_file: CaFile = None,
-    secret_key_file: SecretKeyFile = None,
-    anonymous: Anonymous = False,
+    access: Access = ACCESS,
     debug: Debug = False,
 ) -> None:
     """Write the bytes of objects to standard output and compare their CRC64 with the server's.
@@ -132,12 +111,13 @@ def cat(
             raise UsageError("--version-id is of one object; name one", name="--version-id")
         run(
             objects,
-            connection_of(endpoint, region, ca_file, secret_key_file, anonymous),
+            access.connection(),
             version_id=version_id,
             wanted=None if byte_range is None else parse_range(byte_range),
         )
 
 
+@grouped
 def rm(
     target: Annotated[
         str, typer.Argument(help="cos://BUCKET/KEY. With -r: cos://BUCKET/FOLDER, or cos://BUCKET.", show_default=False)
@@ -153,11 +133,7 @@ def rm(
         bool, typer.Option("--versions", help="With -r: delete all versions and delete markers.")
     ] = False,
     version_id: VersionId = None,
-    endpoint: Endpoint = None,
-    region: Region = None,
-    ca_file: CaFile = None,
-    secret_key_file: SecretKeyFile = None,
-    anonymous: Anonymous = False,
+    access: Access = ACCESS,
     as_json: JsonLines = False,
     debug: Debug = False,
 ) -> None:
@@ -186,7 +162,7 @@ def rm(
             Removal(
                 bucket=bucket,
                 key=key,
-                connection=connection_of(endpoint, region, ca_file, secret_key_file, anonymous),
+                connection=access.connection(),
                 recursive=recursive,
                 versions=versions,
                 version_id=version_id,

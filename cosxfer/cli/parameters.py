@@ -6,11 +6,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cosxfer.cli.values import parse_journal, parse_path
+from cosxfer.cli.groups import options
+from cosxfer.cli.values import parse_count, parse_count_or_auto, parse_journal, parse_path, parse_seconds
+from cosxfer.records import dataclass
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cosxfer.cli.connection import Connection
 
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks; log each request and decision.")]
+JournalFile = Annotated[str, typer.Option(help="The journal: a file, auto or none.", metavar="FILE")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Endpoint = Annotated[
     str | None,
     typer.Option(
@@ -18,9 +26,9 @@ Endpoint = Annotated[
     ),
 ]
 Region = Annotated[str | None, typer.Option(help="For example ap-guangzhou.", envvar="COS_REGION", show_default=False)]
-CaFile = Annotated[
+SourceRegion = Annotated[
     str | None,
-    typer.Option(help="PEM file of certificate authorities to trust.", metavar="FILE", show_default=False),
+    typer.Option(help="Of copies within COS: the region of the source bucket, if it differs.", show_default=False),
 ]
 SecretKeyFile = Annotated[
     str | None,
@@ -31,29 +39,93 @@ SecretKeyFile = Annotated[
         show_default=False,
     ),
 ]
-Anonymous = Annotated[bool, typer.Option("--anonymous", help="Send unsigned requests.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks; log each request and decision.")]
-JournalFile = Annotated[str, typer.Option(help="The journal: a file, auto or none.", metavar="FILE")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 
 
-def connection_of(
-    endpoint: str | None,
-    region: str | None,
-    ca_file: str | None,
-    secret_key_file: str | None,
-    anonymous: bool,
-    journal: str = "auto",
-) -> Connection:
-    """Return the connection of a command with these options."""
-    from cosxfer.cli.connection import Connection
+@options("Connection")
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """Where the server is, and the keys."""
 
-    return Connection(
-        endpoint=endpoint,
-        region=region,
-        ca_file=None if ca_file is None else parse_path(ca_file, name="--ca-file"),
-        secret_key_file=secret_key_file,
-        anonymous=anonymous,
-        journal=parse_journal(journal),
-    )
+    endpoint: Endpoint = None
+    region: Region = None
+    ca_file: Annotated[
+        str | None,
+        typer.Option(help="PEM file of certificate authorities to trust.", metavar="FILE", show_default=False),
+    ] = None
+    secret_key_file: SecretKeyFile = None
+    anonymous: Annotated[bool, typer.Option("--anonymous", help="Send unsigned requests.")] = False
+
+    def connection(self, *, journal: str = "auto") -> Connection:
+        """Return the connection with these options. ``journal`` is the value of that option."""
+        from cosxfer.cli.connection import Connection
+
+        return Connection(
+            endpoint=self.endpoint,
+            region=self.region,
+            ca_file=None if self.ca_file is None else parse_path(self.ca_file, name="--ca-file"),
+            secret_key_file=self.secret_key_file,
+            anonymous=self.anonymous,
+            journal=parse_journal(journal),
+        )
+
+
+@options("Transfer")
+@dataclass(frozen=True, kw_only=True)
+class Transfers:
+    """How objects are transferred."""
+
+    part_size: Annotated[
+        str, typer.Option(help="Size of a part, such as 16MiB. auto: fit for file and link.", metavar="SIZE")
+    ] = "auto"
+    concurrency: Annotated[
+        str, typer.Option(help="Parts of each file in flight, 1 to 256. auto: as many as the link needs.", metavar="N")
+    ] = "auto"
+    files: Annotated[
+        str,
+        typer.Option(help="With -r: the most files at a time, 1 to 256. auto: as many as the link needs.", metavar="N"),
+    ] = "auto"
+    timeout: Annotated[
+        str,
+        typer.Option(help="Seconds without progress after which an attempt fails.", metavar="S"),
+    ] = "60"
+    connect_timeout: Annotated[str, typer.Option(help="Seconds to wait for a connection.", metavar="S")] = "10"
+    max_attempts: Annotated[str, typer.Option(help="Number of attempts for each request.", metavar="N")] = "5"
+    retry_for: Annotated[
+        str,
+        typer.Option(
+            help="Seconds without any success that an upload outlasts once it has begun; 0: --max-attempts alone "
+            "counts.",
+            metavar="SECONDS",
+        ),
+    ] = "120"
+    http_version: Annotated[
+        str, typer.Option(help="auto, 1.1 or 2. With plain http, 2 means prior knowledge.", metavar="VERSION")
+    ] = "auto"
+    journal: Annotated[
+        str,
+        typer.Option(
+            help="Where unfinished uploads are remembered: a file, auto (your state directory), or none.",
+            metavar="FILE",
+        ),
+    ] = "auto"
+
+    def connection(self, access: Access, *, trace: Path | None = None) -> Connection:
+        """Return the connection with these options."""
+        from dataclasses import replace
+
+        return replace(
+            access.connection(journal=self.journal),
+            # The client checks the value.
+            http_version=self.http_version,  # type: ignore[arg-type]
+            concurrency=parse_count_or_auto(self.concurrency, name="--concurrency"),
+            files=parse_count_or_auto(self.files, name="--files"),
+            timeout=parse_seconds(self.timeout, name="--timeout"),
+            connect_timeout=parse_seconds(self.connect_timeout, name="--connect-timeout"),
+            max_attempts=parse_count(self.max_attempts, name="--max-attempts"),
+            retry_for=parse_seconds(self.retry_for, name="--retry-for"),
+            trace=trace,
+        )
+
+
+ACCESS, TRANSFERS = Access(), Transfers()
+"""The defaults."""

@@ -12,6 +12,7 @@ from cosxfer._native import hashing
 from cosxfer.cli.notices import hide_retries
 from cosxfer.cli.output import write_bytes
 from cosxfer.client import Client
+from cosxfer.cos.requests import CustomerKey
 from cosxfer.errors import CosxferError, IntegrityError, UsageError
 from cosxfer.foreign import shorten
 from cosxfer.limits import MIB
@@ -60,6 +61,7 @@ def write_object(
     *,
     version_id: str | None = None,
     wanted: tuple[int | None, int | None] | None = None,
+    customer_key: CustomerKey | None = None,
     on_bytes: Callable[[int, int], None] = lambda written, total: None,
 ) -> Received:
     """Write an object, or the range ``wanted`` of it, in bounded memory.
@@ -67,10 +69,11 @@ def write_object(
     All bytes are of one version of the object: the requests have If-Match. Raises `IntegrityError` if the CRC64 of a
     whole object is not the server's; what was written must not be used then.
     """
-    head = client.head_object(bucket, key, version_id=version_id)
+    reading = customer_key or CustomerKey()
+    head = client.head_object(bucket, key, version_id=version_id, **reading)
     first, end = _span(wanted, head.size)
     written = crc64 = 0
-    with closing(_blocks(client, bucket, key, head, version_id, first, end)) as blocks:
+    with closing(_blocks(client, bucket, key, head, version_id, reading, first, end)) as blocks:
         for block in blocks:
             crc64 = hashing.crc64(block, crc64)
             write_bytes(block)
@@ -99,7 +102,14 @@ def _span(wanted: tuple[int | None, int | None] | None, size: int) -> tuple[int,
 
 
 def _blocks(
-    client: Client, bucket: str, key: str, head: HeadObjectResult, version_id: str | None, first: int, end: int
+    client: Client,
+    bucket: str,
+    key: str,
+    head: HeadObjectResult,
+    version_id: str | None,
+    reading: CustomerKey,
+    first: int,
+    end: int,
 ) -> Generator[bytes, None, None]:
     """Yield the bytes in order, with some requests ahead."""
 
@@ -111,6 +121,7 @@ def _blocks(
             byte_range=None if end - first == head.size <= BLOCK_BYTES else (start, min(start + BLOCK_BYTES, end) - 1),
             version_id=version_id,
             if_match=head.etag or None,
+            **reading,
         )
 
     threads = ThreadPoolExecutor(AHEAD, thread_name_prefix="cosxfer-cat")

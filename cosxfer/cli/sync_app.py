@@ -7,18 +7,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from cosxfer.cli.parameters import (
-    Anonymous,
-    CaFile,
-    Debug,
-    DryRun,
-    Endpoint,
-    JournalFile,
-    Region,
-    SecretKeyFile,
-    connection_of,
-)
-from cosxfer.cli.values import parse_count, parse_metadata
+from cosxfer.cli.groups import grouped
+from cosxfer.cli.object_options import OBJECT_OPTIONS, Direction, ObjectOptions
+from cosxfer.cli.parameters import ACCESS, Access, Debug, DryRun, JournalFile, SourceRegion
+from cosxfer.cli.values import is_address, parse_count, parse_metadata
 from cosxfer.errors import UsageError
 
 RULE_OPTIONS = ("--include", "--exclude", "--filter-from")
@@ -44,6 +36,7 @@ class OrderedRules(TyperCommand):
 Place = Annotated[str, typer.Argument(help="A folder, or cos://BUCKET/PREFIX.", show_default=False)]
 
 
+@grouped
 def sync(
     context: typer.Context,
     source: Place,
@@ -105,32 +98,9 @@ def sync(
             show_default=False,
         ),
     ] = None,
-    storage_class: Annotated[str | None, typer.Option(help="Class of new objects.", show_default=False)] = None,
-    acl: Annotated[str | None, typer.Option(help="Access rights of new objects.", show_default=False)] = None,
-    content_type: Annotated[str | None, typer.Option(help="Content-Type of new objects.", show_default=False)] = None,
-    cache_control: Annotated[str | None, typer.Option(help="Cache-Control of new objects.", show_default=False)] = None,
-    sse: Annotated[
-        str | None, typer.Option(help="Encryption of new objects: AES256 or cos/kms.", show_default=False)
-    ] = None,
-    traffic_limit: Annotated[
-        str | None, typer.Option(help="Bit/s of each request that uploads.", metavar="N", show_default=False)
-    ] = None,
-    meta: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Set the metadata x-cos-meta-K of new objects to V. May be repeated.",
-            metavar="K=V",
-            show_default=False,
-        ),
-    ] = None,
-    endpoint: Endpoint = None,
-    region: Region = None,
-    source_region: Annotated[
-        str | None, typer.Option(help="Region of the source bucket, if it differs.", show_default=False)
-    ] = None,
-    ca_file: CaFile = None,
-    secret_key_file: SecretKeyFile = None,
-    anonymous: Anonymous = False,
+    new: ObjectOptions = OBJECT_OPTIONS,
+    access: Access = ACCESS,
+    source_region: SourceRegion = None,
     journal: JournalFile = "auto",
     as_json: Annotated[
         bool,
@@ -150,6 +120,7 @@ def sync(
     Exit codes: 0 all is equal, 1 something failed, 2 wrong usage or missing keys, 130 interrupted.
     """
     from cosxfer.cli import sync as command
+    from cosxfer.cli.cp import warn_of_headers
     from cosxfer.cli.failures import reported
 
     with reported(debug=debug, as_json=as_json):
@@ -161,17 +132,13 @@ def sync(
             )
         if size_only and checksum:
             raise UsageError("--size-only and --checksum exclude each other", name="--checksum")
-        headers: dict[str, Any] = {
-            "storage_class": storage_class,
-            "acl": acl,
-            "content_type": content_type,
-            "cache_control": cache_control,
-            "server_side_encryption": sse,
-            "traffic_limit": None if traffic_limit is None else parse_count(traffic_limit, name="--traffic-limit"),
-            "metadata": parse_metadata(meta) if meta else None,
-        }
+        direction = _direction(source, target)
+        if source_region is not None and direction != "copy":
+            raise UsageError("--source-region is of copies within COS; give --region", name="--source-region")
+        if direction == "upload":
+            warn_of_headers(parse_metadata(new.meta or []))
         command.run(
-            connection_of(endpoint, region, ca_file, secret_key_file, anonymous, journal),
+            access.connection(journal=journal),
             source,
             target,
             rules=rules,
@@ -189,6 +156,13 @@ def sync(
                 "preserve_mtime": preserve,
                 "dry_run": dry_run,
                 "source_region": source_region,
-                **{name: value for name, value in headers.items() if value is not None},
+                "metadata_directive": new.directive,
+                **new.headers(direction),
             },
         )
+
+
+def _direction(source: str, target: str) -> Direction:
+    if is_address(source):
+        return "copy" if is_address(target) else "download"
+    return "upload"  # also if both are local, which the library refuses

@@ -28,7 +28,7 @@ def run(options: CopyOptions, *, include: list[str] | None, exclude: list[str] |
     """Upload the content of the directory and print the result. Exits with 1 if a file failed or is not verified."""
     if options.source is None:
         raise UsageError("- is standard input; with -r give a directory (use ./- for one of that name)", name="source")
-    warn_of_headers(options.metadata)
+    warn_of_headers(options.headers.get("metadata"))
     began = time.monotonic()
     ended, labelled = 0, 0.0
     with (
@@ -64,7 +64,7 @@ def run(options: CopyOptions, *, include: list[str] | None, exclude: list[str] |
             abort_on_failure=not options.keeps(client),
             on_progress=lambda progress: shown.update("sending", progress),
             on_file_finish=finished,
-            **options.parameters,
+            **options.headers,
         )
         # All files went to the same server, so one failure is enough to check.
         failed = next((entry.error for entry in results if isinstance(entry.error, TransportError | ServerError)), None)

@@ -6,18 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cosxfer.cli.parameters import (
-    Anonymous,
-    AsJson,
-    CaFile,
-    Debug,
-    DryRun,
-    Endpoint,
-    JournalFile,
-    Region,
-    SecretKeyFile,
-    connection_of,
-)
+from cosxfer.cli.groups import grouped
+from cosxfer.cli.parameters import ACCESS, Access, AsJson, Debug, DryRun, JournalFile
 from cosxfer.cli.stdin import is_named
 from cosxfer.cli.values import parse_address, parse_duration, parse_journal, parse_path, parse_path_or_stream
 from cosxfer.errors import UsageError
@@ -46,15 +36,12 @@ Prefix = Annotated[str, typer.Option(help="Only keys that begin with this.", sho
 
 
 @uploads.command("list")
+@grouped
 def uploads_list(
     target: Target = None,
     older_than: OlderThan = None,
     prefix: Prefix = "",
-    endpoint: Endpoint = None,
-    region: Region = None,
-    ca_file: CaFile = None,
-    secret_key_file: SecretKeyFile = None,
-    anonymous: Anonymous = False,
+    access: Access = ACCESS,
     journal: JournalFile = "auto",
     as_json: AsJson = False,
     debug: Debug = False,
@@ -67,7 +54,7 @@ def uploads_list(
     from cosxfer.cli.uploads import list_uploads
 
     with reported(debug=debug, as_json=as_json):
-        connection = connection_of(endpoint, region, ca_file, secret_key_file, anonymous, journal)
+        connection = access.connection(journal=journal)
         list_uploads(_selection(target, older_than, prefix, connection), as_json=as_json)
 
 
@@ -93,15 +80,12 @@ def uploads_export(
 
 
 @uploads.command("resume")
+@grouped
 def uploads_resume(
     target: Target = None,
     older_than: OlderThan = None,
     prefix: Prefix = "",
-    endpoint: Endpoint = None,
-    region: Region = None,
-    ca_file: CaFile = None,
-    secret_key_file: SecretKeyFile = None,
-    anonymous: Anonymous = False,
+    access: Access = ACCESS,
     token: Annotated[
         str | None,
         typer.Option(help="A token of `uploads export`: a file, or - for standard input.", metavar="FILE"),
@@ -122,13 +106,13 @@ def uploads_resume(
     from cosxfer.cli.uploads import resume_uploads
 
     with reported(debug=debug, as_json=as_json):
-        connection = connection_of(endpoint, region, ca_file, secret_key_file, anonymous, journal)
+        connection = access.connection(journal=journal)
         if token is not None:
             from cosxfer.cli.uploads_token import resume_token
 
             if target is not None or older_than is not None or prefix:
                 raise UsageError("--token names one upload; leave out cos://…, --prefix and --older-than")
-            if is_named(token) and secret_key_file is not None and is_named(secret_key_file):
+            if is_named(token) and access.secret_key_file is not None and is_named(access.secret_key_file):
                 raise UsageError("--token and --secret-key-file are both standard input", name="--token")
             file = None if path is None else parse_path(path, name="--path")
             token_file = parse_path_or_stream(token, name="--token")
@@ -140,6 +124,7 @@ def uploads_resume(
 
 
 @uploads.command("abort")
+@grouped
 def uploads_abort(
     target: Target = None,
     older_than: OlderThan = None,
@@ -147,11 +132,7 @@ def uploads_abort(
     everything: Annotated[
         bool, typer.Option("--all", help="Without --older-than: all, also those of other machines in the bucket.")
     ] = False,
-    endpoint: Endpoint = None,
-    region: Region = None,
-    ca_file: CaFile = None,
-    secret_key_file: SecretKeyFile = None,
-    anonymous: Anonymous = False,
+    access: Access = ACCESS,
     journal: JournalFile = "auto",
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -168,7 +149,7 @@ def uploads_abort(
     with reported(debug=debug, as_json=as_json):
         if older_than is None and not everything and not dry_run:
             raise UsageError("give --older-than TIME, or --all; --dry-run shows what would be deleted")
-        connection = connection_of(endpoint, region, ca_file, secret_key_file, anonymous, journal)
+        connection = access.connection(journal=journal)
         abort_uploads(_selection(target, older_than, prefix, connection), dry_run=dry_run, as_json=as_json)
 
 

@@ -206,7 +206,7 @@ _HEADERS = frozenset(
 """Standard headers, without hyphens. Headers that begin with ``x-cos-`` are checked separately."""
 
 
-def meant_as_headers(metadata: Mapping[str, str]) -> list[str]:
+def meant_as_headers(metadata: Mapping[str, object]) -> list[str]:
     """Return the names in ``metadata`` that look like headers: ``Content-Type``, ``x-cos-acl``."""
     return [
         name

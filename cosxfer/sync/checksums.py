@@ -93,7 +93,7 @@ class Checksums:
                     )
             else:
                 async with self._heads:
-                    head = await head_object(self._session, side.object(entry[0]))
+                    head = await head_object(self._session, side.object(entry[0]), headers=side.key_headers)
                 crc64 = head.crc64 if _is_listed(head, entry) else None
         except CosxferError as error:
             return error

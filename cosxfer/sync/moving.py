@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 from cosxfer.address import shown_key
 from cosxfer.bucket_models import CopyResult, CopySource
@@ -140,6 +140,7 @@ class Mover:
         report = self._on_progress(sum(entry[1] for entry in entries))
         source, target = self._options.source, self._options.target
         options = DownloadDirectoryOptions(preserve_mtime=self._options.rules.preserve_mtime, region=source.region)
+        options.update(cast(DownloadDirectoryOptions, self._options.parameters))  # the customer's key, if any
         keys = [
             (shown_key(source.object(entry[0]).key), tuple(entry[0].decode().split("/")), entry[1]) for entry in entries
         ]
@@ -177,6 +178,7 @@ class Mover:
                     shown_key(target.object(entry[0]).key),
                     CopySource(bucket=source.bucket, key=shown_key(source.object(entry[0]).key), region=source.region),
                     region=target.region,
+                    metadata_directive=self._options.metadata_directive,
                     on_progress=report,
                     **self._headers(entry),
                 )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import field
-from typing import Any
+from dataclasses import field, replace
+from typing import Any, cast
 
 from cosxfer.address import ObjectAddress
 from cosxfer.arguments import check_callback, check_count, check_flag, check_text, wrong_type
 from cosxfer.cos.identifiers import check_bucket
+from cosxfer.cos.requests import CustomerKey, ObjectHeaders, customer_key_headers, object_headers
+from cosxfer.engine.copy.request import copy_headers
 from cosxfer.errors import UsageError
 from cosxfer.foreign import shorten
 from cosxfer.records import dataclass
@@ -30,6 +32,8 @@ class Side:
     prefix: str = ""
     """As it is sent; it is empty or ends with ``/``."""
     region: str | None = None
+    key_headers: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """The customer's key of its objects, for HEAD."""
 
     @property
     def is_local(self) -> bool:
@@ -66,7 +70,9 @@ class SyncOptions:
     """Where deleted keys are kept: a prefix as it is sent, or a folder. Empty: nowhere."""
     dry_run: bool
     parameters: Mapping[str, Any] = field(repr=False)
-    """The headers of new objects."""
+    """The headers of new objects. For a download: the customer's key of its objects."""
+    metadata_directive: str | None = None
+    """That of copies."""
 
 
 def sync_options(
@@ -86,6 +92,7 @@ def sync_options(
     dry_run: bool,
     region: str | None,
     source_region: str | None,
+    metadata_directive: str | None,
     parameters: Mapping[str, Any],
 ) -> SyncOptions:
     """Check the arguments. Raises `UsageError`."""
@@ -101,7 +108,7 @@ def sync_options(
         check_flag(value, name)
     check_text(region, "region")
     check_text(source_region, "source_region")
-    sides = _side(source, "source", source_region or region), _side(target, "target", region)
+    sides = [_side(source, "source", source_region or region), _side(target, "target", region)]
     direction = _direction(*sides)
     if size_only and checksum:
         raise UsageError("size_only and checksum exclude each other", name="checksum")
@@ -115,8 +122,20 @@ def sync_options(
         raise UsageError(
             "files_from names what is to be transferred, so it cannot be combined with delete", name="delete"
         )
-    if parameters and direction == "download":
-        raise UsageError(f"{min(parameters)} is a header of new objects; a download makes none", name=min(parameters))
+    named = {name for name, value in parameters.items() if value is not None}
+    if direction == "download" and (wrong := named - CustomerKey.__annotations__.keys()):
+        raise UsageError(f"{min(wrong)} is a header of new objects; a download makes none", name=min(wrong))
+    if direction != "copy" and metadata_directive is not None:
+        raise UsageError("metadata_directive is of copies between buckets", name="metadata_directive")
+    headers, _ = (
+        copy_headers("key", cast(ObjectHeaders, parameters), metadata_directive)
+        if direction == "copy"
+        else (object_headers("key", cast(ObjectHeaders, parameters)), False)
+    )
+    if key_headers := customer_key_headers(headers):
+        # It is the key of what is read by a download, and of what is written otherwise.
+        place = 0 if direction == "download" else 1
+        sides[place] = replace(sides[place], key_headers=key_headers)
     return SyncOptions(
         source=sides[0],
         target=sides[1],
@@ -135,6 +154,7 @@ def sync_options(
         backup="" if backup_prefix is None else _backup(backup_prefix, sides[1]),
         dry_run=dry_run,
         parameters=parameters,
+        metadata_directive=metadata_directive,
     )
 
 

@@ -101,7 +101,7 @@ class Remover:
             return True  # no object can have this name
         async with room:
             try:
-                await head_object(self._session, address)
+                await head_object(self._session, address, headers=source.key_headers)
             except NotFoundError:
                 return True
             except CosxferError as error:

@@ -236,7 +236,7 @@ async def _asked(session: Session, side: Side, key: bytes, room: asyncio.Semapho
         return unknown(key, key + b"\0", SourceError("a name is not UTF-8", path=os.fsdecode(key)))
     async with room:
         try:
-            head = await head_object(session, address)
+            head = await head_object(session, address, headers=side.key_headers)
         except NotFoundError:
             return None
         except CosxferError as error:

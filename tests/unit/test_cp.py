@@ -25,8 +25,7 @@ def test_an_unverified_object_is_a_failure_that_names_what_the_server_sent(
         key="k",
         connection=Connection(),
         part_size="auto",
-        storage_class=None,
-        metadata={},
+        headers={},
         as_json=False,
     )
     with pytest.raises(typer.Exit) as caught:

@@ -88,8 +88,7 @@ def test_people_get_a_line_on_standard_error_and_programs_an_object(
             key="k",
             connection=Connection(),
             part_size=None,
-            storage_class=None,
-            metadata={},
+            headers={},
             as_json=as_json,
         )
     )
