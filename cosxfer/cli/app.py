@@ -9,6 +9,7 @@ import typer
 from cosxfer import __version__
 from cosxfer.cli.cp_app import cp
 from cosxfer.cli.groups import grouped
+from cosxfer.cli.mv_app import mv
 from cosxfer.cli.objects_app import COMMANDS as OBJECT_COMMANDS
 from cosxfer.cli.output import say
 from cosxfer.cli.parameters import ACCESS, Access, Debug, Endpoint, Region, SecretKeyFile
@@ -44,7 +45,7 @@ def root(
     """Moves data into and out of Tencent Cloud Object Storage (COS): fast, verified, with little CPU."""
 
 
-for command in (cp, *OBJECT_COMMANDS):
+for command in (cp, mv, *OBJECT_COMMANDS):
     app.command()(command)
 
 

@@ -12,6 +12,7 @@ from cosxfer.arguments import NumberOrAuto
 from cosxfer.cli.connection import Connection, cleaned_up, keeps_parts
 from cosxfer.cli.failures import FAILED, UNREPORTED, fail
 from cosxfer.cli.hints import with_hint
+from cosxfer.cli.moved import MovedFile
 from cosxfer.cli.notices import show
 from cosxfer.cli.object_options import option_of_header
 from cosxfer.cli.output import OutputError, printable, say, say_object, tell
@@ -53,6 +54,8 @@ class CopyOptions:
     headers: ObjectHeaders = field(repr=False)
     """Of the object."""
     as_json: bool
+    move: bool = False
+    """Delete the source when the object is proven."""
     abort_on_interrupt: bool = False
 
     def keeps(self, client: Client) -> bool:
@@ -61,7 +64,8 @@ class CopyOptions:
 
 
 def run(options: CopyOptions) -> None:
-    """Upload and print the result. Exits with 1 if the object was stored but could not be verified."""
+    """Upload or move, and print the result. Exits with 1 if the object was stored but could not be verified."""
+    moved = None if not options.move or options.source is None else MovedFile(options.source)
     if options.source is not None and is_directory(options.source):
         raise UsageError(
             f"{shown_path(str(options.source))} is a directory; use -r (--recursive) to upload its content",
@@ -82,7 +86,10 @@ def run(options: CopyOptions) -> None:
             if remedy := options.connection.remedy(error, options.bucket, options.key):
                 error.add_note(remedy)
             raise
-    report(as_json(result) if options.as_json else None, summary=summary(result), good=result.verified)
+        if moved is not None and result.verified:
+            moved.remove(f"cos://{result.bucket}/{result.key}")
+    figures = as_json(result) | ({"source_deleted": result.verified} if options.move else {})
+    report(figures if options.as_json else None, summary=summary(result), good=result.verified)
     if not options.as_json and (line := verdict_line(result)):
         tell(f"cosxfer: {line}")
     if not result.verified:

@@ -12,6 +12,7 @@ from cosxfer.cli.object_options import OBJECT_OPTIONS, Direction, ObjectOptions
 from cosxfer.cli.parameters import ACCESS, TRANSFERS, Access, Debug, SourceRegion, Transfers
 from cosxfer.cli.stdin import is_named
 from cosxfer.cli.values import (
+    STREAM,
     is_address,
     parse_address,
     parse_destination,
@@ -132,13 +133,18 @@ def transfer(
     access: Access,
     source_region: str | None,
     transfers: Transfers,
-    abort_on_interrupt: bool,
-    trace: str | None,
+    abort_on_interrupt: bool = False,
+    trace: str | None = None,
     as_json: bool,
+    move: bool = False,
 ) -> None:
-    """Upload, download or copy, as the arguments say."""
+    """Upload, download or copy, as the arguments say. ``move`` deletes each source when its destination is proven."""
     if not recursive and (include or exclude):
         raise UsageError("--include and --exclude need -r, which copies a directory")
+    if move and (is_named(source) or destination == STREAM):
+        raise UsageError(
+            "- is a standard stream, which mv cannot move; use cp, or ./- for a file of that name", name="source"
+        )
     path = None if trace is None else parse_trace(trace, None if is_address(source) else Path(source))
     connection = transfers.connection(access, trace=path)
     size = parse_size_or_auto(transfers.part_size, name="--part-size")
@@ -161,6 +167,7 @@ def transfer(
             metadata_directive=new.directive,
             source_region=source_region,
             as_json=as_json,
+            move=move,
         )
         where = copying if direction == "copy" else fetch
         if recursive:
@@ -187,8 +194,13 @@ def transfer(
         headers=new.headers("upload"),
         abort_on_interrupt=abort_on_interrupt,
         as_json=as_json,
+        move=move,
     )
-    if recursive:
+    if recursive and move:
+        from cosxfer.cli import move_tree
+
+        move_tree.run(options, include=include or None, exclude=exclude or None)
+    elif recursive:
         tree.run(options, include=include or None, exclude=exclude or None)
     else:
         copy.run(options)

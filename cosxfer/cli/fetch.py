@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import cast
@@ -15,6 +16,8 @@ from cosxfer.arguments import NumberOrAuto
 from cosxfer.cli.connection import Connection
 from cosxfer.cli.failures import FAILED, UNREPORTED, error_object, fail, message_of
 from cosxfer.cli.hints import only_tls, with_hint
+from cosxfer.cli.interrupts import ended_by_signal
+from cosxfer.cli.moved import remove_object, remove_objects
 from cosxfer.cli.notices import show
 from cosxfer.cli.output import OutputError, printable, say, say_object
 from cosxfer.cli.progress import display
@@ -23,7 +26,7 @@ from cosxfer.cli.values import STREAM, is_directory
 from cosxfer.cos.key_paths import KeyPaths
 from cosxfer.cos.requests import CustomerKey, ObjectHeaders
 from cosxfer.engine.download.options import FileDownload
-from cosxfer.errors import ServerError, TaskCanceledError, TransportError, UsageError
+from cosxfer.errors import CosxferError, ServerError, TaskCanceledError, TransportError, UsageError
 from cosxfer.figures import counted, human_bytes, human_rate
 from cosxfer.foreign import shorten
 from cosxfer.models import DownloadResult, Progress
@@ -102,7 +105,10 @@ def _download(options: FetchOptions) -> None:
             on_progress=lambda progress: shown.update("receiving", progress),
             **options.customer_key,
         )
-    report(_figures(result) if options.as_json else None, summary=_summary(result), good=result.verified)
+        if options.move and result.verified:
+            remove_object(client, result, options.customer_key)
+    figures = _figures(result) | ({"source_deleted": result.verified} if options.move else {})
+    report(figures if options.as_json else None, summary=_summary(result), good=result.verified)
 
 
 def _path_of(options: FetchOptions) -> str:
@@ -170,10 +176,16 @@ def run_tree(options: FetchOptions, *, include: list[str] | None, exclude: list[
         failed = next((entry.error for entry in results if isinstance(entry.error, TransportError | ServerError)), None)
         if failed is not None and (meant := only_tls(client, options.bucket, failed)):
             show(str(meant))
+        kept: dict[str, CosxferError] = {}
+        if options.move:
+            ended_by_signal("the files are complete; some objects may have been deleted")
+            done = [entry.result for entry in results if entry.result is not None and entry.result.verified]
+            kept = remove_objects(client, done, options.customer_key)
     seconds = time.monotonic() - began
-    good = all(entry.result is not None and entry.result.verified for entry in results)
-    summary = _tree_summary(options, results, seconds)
-    report(_tree_figures(options, results, seconds) if options.as_json else None, summary=summary, good=good)
+    good = not kept and all(entry.result is not None and entry.result.verified for entry in results)
+    summary = _tree_summary(options, results, seconds, kept)
+    figures = _tree_figures(options, results, seconds, kept) if options.as_json else None
+    report(figures, summary=summary, good=good)
 
 
 def report(figures: dict[str, object] | None, *, summary: str, good: bool) -> None:
@@ -220,7 +232,9 @@ def _summary(result: DownloadResult) -> str:
     )
 
 
-def _tree_summary(options: FetchOptions, results: list[DownloadedFile], seconds: float) -> str:
+def _tree_summary(
+    options: FetchOptions, results: list[DownloadedFile], seconds: float, kept: Mapping[str, Exception]
+) -> str:
     done = [entry.result for entry in results if entry.result is not None]
     size = sum(result.size for result in done)
     unverified = sum(not result.verified for result in done)
@@ -233,14 +247,21 @@ def _tree_summary(options: FetchOptions, results: list[DownloadedFile], seconds:
         words.append("verified" if len(done) == 1 else "all verified")
     if failed:
         words.append(f"{counted(failed, 'object')} FAILED")
+    if kept:
+        words.append(f"{counted(len(kept), 'object')} NOT deleted")
     return printable(", ".join(words))
 
 
-def _tree_figures(options: FetchOptions, results: list[DownloadedFile], seconds: float) -> dict[str, object]:
+def _tree_figures(
+    options: FetchOptions, results: list[DownloadedFile], seconds: float, kept: Mapping[str, Exception]
+) -> dict[str, object]:
     files: list[dict[str, object]] = []
     for entry in results:
         if entry.result is not None:
-            files.append(_figures(entry.result))
+            figures = _figures(entry.result)
+            if options.move:
+                figures["source_deleted"] = entry.result.verified and entry.result.key not in kept
+            files.append(figures)
         else:
             assert entry.error is not None
             names = {"key": entry.options["key"], "path": str(entry.options["path"])}

@@ -7,13 +7,21 @@ import marshal
 import os
 import stat
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import IO
 
 from cosxfer.address import shown_key
 from cosxfer.bucket_models import CopySource
 from cosxfer.cos.identifiers import check_key
-from cosxfer.errors import CosxferError, NotFoundError, ServerError, TargetError
+from cosxfer.errors import (
+    CosxferError,
+    NotFoundError,
+    ServerError,
+    SourceChangedError,
+    SourceError,
+    TargetError,
+)
 from cosxfer.limits import MAX_LIST_ENTRIES
 from cosxfer.ops.delete_objects import delete_objects
 from cosxfer.ops.head_object import head_object
@@ -154,27 +162,52 @@ def _remove_all(options: SyncOptions, entries: list[Entry]) -> list[Exception | 
 def _remove(options: SyncOptions, entry: Entry) -> Exception | None:
     """Delete a local file, if it is still the one of the walk. No link on the way is followed."""
     path = options.target.path(entry[0])
-    *folders, name = [os.fsdecode(part) for part in entry[0].split(b"/")]
     try:
-        with writing(path):
-            fd = open_path(options.target.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                for folder in folders:
-                    below = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=fd)
-                    os.close(fd)
-                    fd = below
-                found = os.stat(name, dir_fd=fd)
-                if not stat.S_ISREG(found.st_mode) or (found.st_size, found.st_mtime_ns) != entry[1:3]:
-                    raise TargetError(f"{path!r} was not deleted: it changed during the sync", path=path)
-                if options.backup:
-                    _move(fd, name, options.backup, folders)
-                else:
-                    os.unlink(name, dir_fd=fd)
-            finally:
-                os.close(fd)
+        with writing(path), _folder_of(options.target.root, entry[0]) as (fd, folders, name):
+            found = os.stat(name, dir_fd=fd)
+            if not stat.S_ISREG(found.st_mode) or (found.st_size, found.st_mtime_ns) != entry[1:3]:
+                raise TargetError(f"{path!r} was not deleted: it changed during the sync", path=path)
+            if options.backup:
+                _move(fd, name, options.backup, folders)
+            else:
+                os.unlink(name, dir_fd=fd)
     except TargetError as error:
         return error
     return None
+
+
+def remove_unchanged(root: str, entry: Entry) -> None:
+    """Delete a file below ``root``, if it is still the one of the walk. No link is followed, and none is deleted.
+
+    Raises `SourceChangedError`, and `SourceError` if it cannot be deleted.
+    """
+    path = os.path.join(root, os.fsdecode(entry[0]))  # noqa: PTH118 (it is text)
+    try:
+        with _folder_of(root, entry[0]) as (fd, _, name):
+            found = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            now = (found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns)
+            if not stat.S_ISREG(found.st_mode) or now != entry[1:]:
+                raise SourceChangedError(
+                    f"{path!r} was not deleted: it changed while it was moved", path=path, changed="content"
+                )
+            os.unlink(name, dir_fd=fd)
+    except OSError as error:
+        raise SourceError(f"{path!r} was not deleted: {(error.strerror or str(error)).lower()}", path=path) from error
+
+
+@contextmanager
+def _folder_of(root: str, key: bytes) -> Iterator[tuple[int, list[str], str]]:
+    """Open the folder of a file, following no link below ``root``. Gives it, the names of folders, and the file's."""
+    *folders, name = [os.fsdecode(part) for part in key.split(b"/")]
+    fd = open_path(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for folder in folders:
+            below = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=fd)
+            os.close(fd)
+            fd = below
+        yield fd, folders, name
+    finally:
+        os.close(fd)
 
 
 def _move(fd: int, name: str, backup: str, folders: list[str]) -> None:
