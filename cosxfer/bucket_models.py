@@ -196,6 +196,19 @@ class HeadBucketResult(Result):
     """``OFS`` for a bucket with metadata acceleration, else empty."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class PutBucketResult(Result):
+    """A new bucket."""
+
+    location: str
+    """Its address, as COS names it; empty if COS sent none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeleteBucketResult(Result):
+    """A bucket was deleted."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bucket:
     """One bucket of the account."""

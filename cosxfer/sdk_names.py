@@ -90,6 +90,7 @@ CALLS = {
     "abortmultipartupload": "multipart_abort",
     "completemultipartupload": "multipart_complete",
     "bucketexists": "head_bucket",
+    "createbucket": "put_bucket",
     "createmultipartupload": "multipart_init",
     "deletemultipleobject": "delete_objects",
     "downloadfile": "get_object",

@@ -28,6 +28,8 @@ CALLS = {
     "copy",
     "move",
     "head_bucket",
+    "put_bucket",
+    "delete_bucket",
     "list_buckets",
     "restore_object",
     "get_object_acl",

@@ -9,6 +9,7 @@ from cosxfer.address import ObjectAddress
 from cosxfer.binding import explains_arguments
 from cosxfer.bucket_models import (
     Bucket,
+    DeleteBucketResult,
     DeleteObjectsResult,
     DeleteObjectTaggingResult,
     GetObjectAclResult,
@@ -16,6 +17,7 @@ from cosxfer.bucket_models import (
     HeadBucketResult,
     ListBucketsResult,
     PresignedUrl,
+    PutBucketResult,
     PutObjectAclResult,
     PutObjectTaggingResult,
     RestoreObjectResult,
@@ -23,12 +25,14 @@ from cosxfer.bucket_models import (
 from cosxfer.calls.base import AsyncCalls
 from cosxfer.cos.identifiers import check_bucket
 from cosxfer.cos.requests import AclHeaders, acl_headers
+from cosxfer.ops.delete_bucket import delete_bucket
 from cosxfer.ops.delete_objects import DeleteInput, delete_objects, targets_of
 from cosxfer.ops.head_bucket import head_bucket
 from cosxfer.ops.list_buckets import all_buckets, list_buckets
 from cosxfer.ops.object_acl import get_object_acl, put_object_acl
 from cosxfer.ops.object_tagging import delete_object_tagging, get_object_tagging, put_object_tagging
 from cosxfer.ops.presign_url import presign_url
+from cosxfer.ops.put_bucket import put_bucket
 from cosxfer.ops.restore_object import restore_object
 
 
@@ -48,6 +52,27 @@ class AsyncBucketCalls(AsyncCalls):
         """
         self._ready()
         return await head_bucket(self._session, ObjectAddress(check_bucket(bucket), region=region))
+
+    async def put_bucket(
+        self, bucket: str, *, region: str | None = None, **parameters: Unpack[AclHeaders]
+    ) -> PutBucketResult:
+        """Create a bucket (COS: PUT Bucket) in ``region``, with the rights of ``parameters`` (default: private).
+
+        A bucket that exists is a `cosxfer.ServerError` with the status 409 and the code BucketAlreadyOwnedByYou or
+        BucketAlreadyExists. If a response was lost, that may be the bucket of an earlier attempt; a note says so.
+        """
+        self._ready()
+        headers = acl_headers(parameters)
+        return await put_bucket(self._session, ObjectAddress(check_bucket(bucket), region=region), headers=headers)
+
+    async def delete_bucket(self, bucket: str, *, region: str | None = None) -> DeleteBucketResult:
+        """Delete an empty bucket (COS: DELETE Bucket).
+
+        A bucket with objects, versions, delete markers or unfinished uploads is a `cosxfer.ServerError` with the status
+        409 and the code BucketNotEmpty; one that does not exist is a `cosxfer.NotFoundError`.
+        """
+        self._ready()
+        return await delete_bucket(self._session, ObjectAddress(check_bucket(bucket), region=region))
 
     async def list_buckets(
         self,

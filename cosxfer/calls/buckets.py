@@ -8,6 +8,7 @@ from typing import Unpack
 from cosxfer.binding import explains_arguments
 from cosxfer.bucket_models import (
     Bucket,
+    DeleteBucketResult,
     DeleteObjectsResult,
     DeleteObjectTaggingResult,
     GetObjectAclResult,
@@ -15,6 +16,7 @@ from cosxfer.bucket_models import (
     HeadBucketResult,
     ListBucketsResult,
     PresignedUrl,
+    PutBucketResult,
     PutObjectAclResult,
     PutObjectTaggingResult,
     RestoreObjectResult,
@@ -43,6 +45,14 @@ class BucketCalls(BlockingCalls):
                 region=region,
             )
         )
+
+    def put_bucket(
+        self, bucket: str, *, region: str | None = None, **parameters: Unpack[AclHeaders]
+    ) -> PutBucketResult:
+        return self._run(self._client.put_bucket(bucket, region=region, **parameters))
+
+    def delete_bucket(self, bucket: str, *, region: str | None = None) -> DeleteBucketResult:
+        return self._run(self._client.delete_bucket(bucket, region=region))
 
     def list_buckets(
         self,

@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 
 from cosxfer import __version__
+from cosxfer.cli.buckets_app import COMMANDS as BUCKET_COMMANDS
 from cosxfer.cli.cp_app import cp
 from cosxfer.cli.groups import grouped
 from cosxfer.cli.mv_app import mv
 from cosxfer.cli.objects_app import COMMANDS as OBJECT_COMMANDS
 from cosxfer.cli.output import say
-from cosxfer.cli.parameters import ACCESS, Access, Debug, Endpoint, Region, SecretKeyFile
+from cosxfer.cli.parameters import ACCESS, Access, Debug, SecretKeyFile
 from cosxfer.cli.sync_app import OrderedRules, sync
 from cosxfer.cli.uploads_app import uploads
 from cosxfer.cli.values import parse_address, parse_count, parse_output, parse_path, parse_size
@@ -45,7 +46,7 @@ def root(
     """Moves data into and out of Tencent Cloud Object Storage (COS): fast, verified, with little CPU."""
 
 
-for command in (cp, mv, *OBJECT_COMMANDS):
+for command in (cp, mv, *OBJECT_COMMANDS, *BUCKET_COMMANDS):
     app.command()(command)
 
 
@@ -67,7 +68,7 @@ def abort(
             bucket=bucket,
             key=key,
             upload_id=upload_id,
-            connection=access.connection(),
+            connection=access.connection(bucket=bucket),
         )
 
 
@@ -114,7 +115,7 @@ def serve(
 ) -> None:
     """Run a COS server on this machine, for demos, tests and benchmarks."""
     from cosxfer.cli.failures import reported
-    from cosxfer.cli.keys import read_secret_key
+    from cosxfer.cli.secret_files import read_secret_key
     from cosxfer.cli.serve import run
 
     with reported(debug=debug):
@@ -138,6 +139,7 @@ def serve(
 
 
 @app.command()
+@grouped
 def form(
     target: Annotated[
         str, typer.Argument(help="cos://BUCKET/PREFIX; the file's name is added to the prefix.", show_default=False)
@@ -155,9 +157,7 @@ def form(
     max_size: Annotated[str, typer.Option(help="Largest file, such as 100MiB.", metavar="SIZE")] = "5GiB",
     title: Annotated[str | None, typer.Option(help="The page's heading.", show_default=False)] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace an existing file.")] = False,
-    endpoint: Endpoint = None,
-    region: Region = None,
-    secret_key_file: SecretKeyFile = None,
+    access: Access = ACCESS,
     debug: Debug = False,
 ) -> None:
     """Write an HTML page that uploads files from a browser into a bucket, without keys (POST Object).
@@ -177,9 +177,7 @@ def form(
                 max_bytes=parse_size(max_size, name="--max-size"),
                 title=title,
                 force=force,
-                endpoint=endpoint,
-                region=region,
-                secret_key_file=secret_key_file,
+                access=access,
             )
         )
 

@@ -15,6 +15,8 @@ from cosxfer.arguments import AUTO, NumberOrAuto
 from cosxfer.cli.interrupts import TerminatedError, leaves
 from cosxfer.cli.keys import find_keys
 from cosxfer.cli.notices import show
+from cosxfer.cli.profiles import Profile
+from cosxfer.cli.values import place_of
 from cosxfer.client import Client
 from cosxfer.config import DEFAULT_RETRY_FOR_SECONDS, HttpVersion
 from cosxfer.errors import UploadError, UsageError
@@ -44,6 +46,9 @@ class Connection:
     trace: Path | None = None
     journal: str | None = AUTO
     """The setting of the client."""
+    profile: Profile | None = None
+    profile_named: bool = False
+    """Whether an option names the profile. Then it is above the environment."""
 
     def client(self) -> Client:
         """Return a client with these settings. Raises `CredentialsError` and `UsageError`."""
@@ -51,7 +56,9 @@ class Connection:
             raise UsageError("--anonymous sends no keys; leave out --secret-key-file", name="--secret-key-file")
         otherwise = ", or send unsigned requests with --anonymous"
         client = Client(
-            credentials=None if self.anonymous else find_keys(self.secret_key_file, otherwise=otherwise),
+            credentials=None
+            if self.anonymous
+            else find_keys(self.secret_key_file, otherwise=otherwise, profile=self.profile, named=self.profile_named),
             endpoint=self.endpoint,
             region=self.region,
             concurrency=self.concurrency,
@@ -71,10 +78,16 @@ class Connection:
         logger.debug("cosxfer %s, Python %s, kernel %s, %r", __version__, platform.python_version(), KERNEL, client)
         return client
 
+    def source_region(self, address: str) -> str | None:
+        """Return the region that the profile has of the bucket in an address, for a copy from it; None if unknown."""
+        bucket = place_of(address, address)
+        return None if self.profile is None or not bucket else self.profile.buckets.get(bucket)
+
     def abort_command(self, bucket: str, key: str, upload_id: str) -> str:
         """Return the command line that deletes the parts of a multipart upload."""
         words = ["cosxfer", "abort", f"cos://{bucket}/{key}", upload_id]
         options = (
+            ("--profile", self.profile.name if self.profile is not None and self.profile_named else None),
             ("--endpoint", self.endpoint),
             ("--region", self.region),
             ("--ca-file", self.ca_file),

@@ -20,6 +20,7 @@ from cosxfer.cli.values import (
     parse_size_or_auto,
     parse_source,
     parse_trace,
+    place_of,
 )
 from cosxfer.errors import UsageError
 
@@ -146,7 +147,7 @@ def transfer(
             "- is a standard stream, which mv cannot move; use cp, or ./- for a file of that name", name="source"
         )
     path = None if trace is None else parse_trace(trace, None if is_address(source) else Path(source))
-    connection = transfers.connection(access, trace=path)
+    connection = transfers.connection(access, trace=path, bucket=place_of(source, destination))
     size = parse_size_or_auto(transfers.part_size, name="--part-size")
     if source_region is not None and not (is_address(source) and is_address(destination)):
         raise UsageError("--source-region is of copies within COS; give --region", name="--source-region")
@@ -165,7 +166,7 @@ def transfer(
             part_size=size,
             headers=new.headers(direction),
             metadata_directive=new.directive,
-            source_region=source_region,
+            source_region=source_region or connection.source_region(source if direction == "copy" else ""),
             as_json=as_json,
             move=move,
         )

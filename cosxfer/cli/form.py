@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from cosxfer.cli.form_page import render
-from cosxfer.cli.keys import find_keys
 from cosxfer.cli.output import printable, say
 from cosxfer.cli.output_file import check_free, write_whole
+from cosxfer.cli.parameters import Access
 from cosxfer.cli.values import is_directory, parse_duration
-from cosxfer.client import Client
 from cosxfer.cos.policy import FILENAME
 from cosxfer.errors import UsageError
 from cosxfer.foreign import shorten
@@ -28,9 +27,7 @@ class FormOptions:
     max_bytes: int
     title: str | None
     force: bool
-    endpoint: str | None
-    region: str | None
-    secret_key_file: str | None
+    access: Access
 
 
 def run(options: FormOptions) -> None:
@@ -42,8 +39,7 @@ def run(options: FormOptions) -> None:
     bucket, prefix = parse_target(options.target)
     if not 1 <= options.max_bytes <= MAX_PUT_BYTES:
         raise UsageError(f"--max-size is {options.max_bytes} bytes; a form allows 1 byte to 5 GiB", name="--max-size")
-    keys = find_keys(options.secret_key_file)
-    with Client(endpoint=options.endpoint, region=options.region, credentials=keys) as client:
+    with options.access.connection(bucket=bucket).client() as client:
         form = client.presign_post(
             bucket,
             f"{prefix}{FILENAME}",

@@ -6,80 +6,47 @@ There is no option for the secret key of an upload, because every user of the ma
 from __future__ import annotations
 
 import os
-import stat
-from pathlib import Path
+from collections.abc import Mapping
 
-from cosxfer.cli.notices import show
-from cosxfer.cli.stdin import is_given, read_blocks
-from cosxfer.cli.values import STREAM
+from cosxfer.cli.profile_files import other_files
+from cosxfer.cli.profiles import Profile
+from cosxfer.cli.secret_files import read_secret_key
 from cosxfer.credentials import Credentials, from_environment
 from cosxfer.errors import CredentialsError
 from cosxfer.foreign import shown_path
 
-MAX_FILE_BYTES = 4096
-"""Keys are shorter."""
 
+def find_keys(
+    secret_key_file: str | None, *, otherwise: str = "", profile: Profile | None = None, named: bool = False
+) -> Credentials:
+    """Return the keys. They come all from the environment or all from the profile, and are never a mixture.
 
-def find_keys(secret_key_file: str | None, *, otherwise: str = "") -> Credentials:
-    """Return the keys from the environment; with ``secret_key_file``, the secret key comes from that file.
-
-    Raises `CredentialsError` if there are none. ``otherwise`` is an alternative that its message offers.
+    A profile that is ``named`` by an option is above the environment, any other below it. With ``secret_key_file``,
+    the secret key comes from that file. Raises `CredentialsError` if there are none. ``otherwise`` is an alternative
+    that its message offers.
     """
+    first = profile is not None and (named or not (os.environ.get("COS_SECRET_ID") or os.environ.get("COS_SECRET_KEY")))
     if secret_key_file is not None:
-        secret_id = os.environ.get("COS_SECRET_ID")
+        of_profile = profile if first and profile is not None and profile.secret_id is not None else None
+        secret_id = os.environ.get("COS_SECRET_ID") if of_profile is None else of_profile.secret_id
+        token = os.environ.get("COS_TOKEN") if of_profile is None else of_profile.token
         if not secret_id:
             raise CredentialsError("COS_SECRET_ID is not set; --secret-key-file needs it")
-        return Credentials(
-            secret_id=secret_id, secret_key=read_secret_key(secret_key_file), token=os.environ.get("COS_TOKEN") or None
-        )
-    found = from_environment(os.environ)
+        return Credentials(secret_id=secret_id, secret_key=read_secret_key(secret_key_file), token=token or None)
+    found = profile.keys() if first and profile is not None else None
+    found = found or from_environment(os.environ)
     if found is None:
-        raise CredentialsError(f"no keys found: set COS_SECRET_ID and COS_SECRET_KEY{otherwise}")
+        raise CredentialsError(
+            f"no keys found: set COS_SECRET_ID and COS_SECRET_KEY{otherwise}{_files_of_others(os.environ)}"
+        )
     return found
 
 
-def read_secret_key(text: str) -> str:
-    """Return the single line of a file or of standard input (``-``). Warns if other users can access the file."""
-    if text == STREAM:
-        if not is_given():
-            raise CredentialsError("--secret-key-file is '-', but standard input is no pipe or file; name a file")
-        where, content = "standard input", _read_stdin()
-    else:
-        where, content = shown_path(text), read_key_file(text, name="--secret-key-file")
-    if len(content) > MAX_FILE_BYTES:
-        raise CredentialsError(
-            f"{where} has more than {MAX_FILE_BYTES} bytes; --secret-key-file must contain only the key"
-        )
-    lines = content.decode("utf-8", "replace").splitlines()
-    if len(lines) != 1 or not lines[0]:
-        has = f"{len(lines)} lines" if len(lines) > 1 else "no key"
-        raise CredentialsError(f"{where} has {has}; --secret-key-file must contain only the key, on one line")
-    return lines[0]
-
-
-def _read_stdin() -> bytes:
-    content = b""
-    for block in read_blocks():
-        content += block
-        if len(content) > MAX_FILE_BYTES:
-            break
-    return content
-
-
-def read_key_file(text: str, *, name: str) -> bytes:
-    """Return the first bytes of a file that holds a key; ``name`` is its option. Warns if other users can access it."""
-    if not text:
-        raise CredentialsError(f"{name} is empty; give a path or omit the option")
-    try:
-        with Path(text).open("rb") as file:
-            warn_of_access(text, os.fstat(file.fileno()))
-            return file.read(MAX_FILE_BYTES + 1)
-    except (OSError, ValueError) as error:
-        why = (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)
-        raise CredentialsError(f"cannot read {name} {shown_path(text)}: {why}") from error
-
-
-def warn_of_access(path: str, status: os.stat_result) -> None:
-    """Warn if other users can read or change a file that holds secrets."""
-    if stat.S_ISREG(status.st_mode) and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        show(f"{shown_path(path)} can be read or changed by other users; protect it with chmod 600")
+def _files_of_others(environment: Mapping[str, str]) -> str:
+    """Offer the files of other tools that exist. They are read only if they are asked for."""
+    offers = [
+        f". --profile {name} reads the keys of {shown_path(str(path))}"
+        for name, path in other_files(environment).items()
+        if path.exists()
+    ]
+    return "".join(offers)

@@ -186,7 +186,7 @@ def option_of_header(name: str) -> str | None:
 
 def read_customer_key(path: str) -> bytes:
     """Return the key in a file: 32 bytes, or their base64. One line end may follow. Raises `CredentialsError`."""
-    from cosxfer.cli.keys import read_key_file
+    from cosxfer.cli.secret_files import read_key_file
     from cosxfer.errors import CredentialsError
 
     content = read_key_file(path, name="--sse-c-key-file")

@@ -36,13 +36,14 @@ def ls(
     from cosxfer.cli.listing import list_buckets, list_entries
 
     with reported(debug=debug, as_json=as_json, pipes=True):
-        connection = access.connection()
         if target is None:
+            connection = access.connection()
             if recursive or versions:
                 raise UsageError("-r and --versions need an address: cosxfer ls cos://BUCKET", name="target")
             list_buckets(connection, long=long, as_json=as_json)
         else:
             bucket, key = parse_address(target, form="cos://BUCKET/FOLDER", name="address")
+            connection = access.connection(bucket=bucket)
             list_entries(bucket, key, connection, recursive=recursive, long=long, versions=versions, as_json=as_json)
 
 
@@ -60,7 +61,7 @@ def du(
 
     with reported(debug=debug, as_json=as_json, pipes=True):
         bucket, key = parse_address(target, form="cos://BUCKET/FOLDER", name="address")
-        connection = access.connection()
+        connection = access.connection(bucket=bucket)
         disk_usage(bucket, key, connection, versions=versions, as_json=as_json)
 
 
@@ -80,7 +81,7 @@ def stat(
         bucket, key = parse_address(target, name="address")
         if version_id is not None and not key:
             raise UsageError("--version-id needs the key of an object", name="--version-id")
-        connection = access.connection()
+        connection = access.connection(bucket=bucket)
         run(bucket, key, connection, version_id=version_id, as_json=as_json)
 
 
@@ -111,7 +112,7 @@ def cat(
             raise UsageError("--version-id is of one object; name one", name="--version-id")
         run(
             objects,
-            access.connection(),
+            access.connection(bucket=objects[0][0]),
             version_id=version_id,
             wanted=None if byte_range is None else parse_range(byte_range),
         )
@@ -162,7 +163,7 @@ def rm(
             Removal(
                 bucket=bucket,
                 key=key,
-                connection=access.connection(),
+                connection=access.connection(bucket=bucket),
                 recursive=recursive,
                 versions=versions,
                 version_id=version_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cosxfer.cli.connection import Connection
+    from cosxfer.cli.profiles import Profile
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks; log each request and decision.")]
 JournalFile = Annotated[str, typer.Option(help="The journal: a file, auto or none.", metavar="FILE")]
@@ -22,10 +24,19 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on s
 Endpoint = Annotated[
     str | None,
     typer.Option(
-        help="Address, with {bucket} and {region} as placeholders.", envvar="COS_ENDPOINT", show_default=False
+        help="Address, with {bucket} and {region} as placeholders. Default: COS_ENDPOINT.", show_default=False
     ),
 ]
-Region = Annotated[str | None, typer.Option(help="For example ap-guangzhou.", envvar="COS_REGION", show_default=False)]
+Region = Annotated[str | None, typer.Option(help="For example ap-guangzhou. Default: COS_REGION.", show_default=False)]
+ProfileName = Annotated[
+    str | None,
+    typer.Option(
+        help="Keys, region and address of this profile of ~/.config/cosxfer/config.toml; coscli and coscmd are the "
+        "files of these tools. Default: COSXFER_PROFILE.",
+        metavar="NAME",
+        show_default=False,
+    ),
+]
 SourceRegion = Annotated[
     str | None,
     typer.Option(help="Of copies within COS: the region of the source bucket, if it differs.", show_default=False),
@@ -48,6 +59,7 @@ class Access:
 
     endpoint: Endpoint = None
     region: Region = None
+    profile: ProfileName = None
     ca_file: Annotated[
         str | None,
         typer.Option(help="PEM file of certificate authorities to trust.", metavar="FILE", show_default=False),
@@ -55,18 +67,39 @@ class Access:
     secret_key_file: SecretKeyFile = None
     anonymous: Annotated[bool, typer.Option("--anonymous", help="Send unsigned requests.")] = False
 
-    def connection(self, *, journal: str = "auto") -> Connection:
-        """Return the connection with these options. ``journal`` is the value of that option."""
-        from cosxfer.cli.connection import Connection
+    def connection(self, *, journal: str = "auto", bucket: str = "") -> Connection:
+        """Return the connection with these options. ``journal`` is the value of that option.
 
+        An option is above a profile that is named by an option, that above the environment, and that above any other
+        profile. A profile may know the region of ``bucket``.
+        """
+        from cosxfer.cli.connection import Connection
+        from cosxfer.cli.profile_files import load
+
+        profile = load(self.profile, os.environ)
+        named = self.profile is not None
+
+        def chosen(option: str | None, variable: str, of_profile: str | None) -> str | None:
+            from_environment = os.environ.get(variable)
+            return option or (of_profile if named else None) or from_environment or of_profile
+
+        ca_file = self.ca_file if self.ca_file is not None or profile is None else profile.ca_file
         return Connection(
-            endpoint=self.endpoint,
-            region=self.region,
-            ca_file=None if self.ca_file is None else parse_path(self.ca_file, name="--ca-file"),
+            endpoint=chosen(self.endpoint, "COS_ENDPOINT", None if profile is None else profile.endpoint),
+            region=chosen(self.region, "COS_REGION", None if profile is None else profile.region_of(bucket)),
+            ca_file=None if ca_file is None else parse_path(ca_file, name="--ca-file").expanduser(),
             secret_key_file=self.secret_key_file,
-            anonymous=self.anonymous,
+            anonymous=self.anonymous or _is_anonymous(profile, named=named),
             journal=parse_journal(journal),
+            profile=profile,
+            profile_named=named,
         )
+
+
+def _is_anonymous(profile: Profile | None, *, named: bool) -> bool:
+    if profile is None or not profile.anonymous:
+        return False
+    return named or not (os.environ.get("COS_SECRET_ID") or os.environ.get("COS_SECRET_KEY"))
 
 
 @options("Transfer")
@@ -109,12 +142,12 @@ class Transfers:
         ),
     ] = "auto"
 
-    def connection(self, access: Access, *, trace: Path | None = None) -> Connection:
+    def connection(self, access: Access, *, trace: Path | None = None, bucket: str = "") -> Connection:
         """Return the connection with these options."""
         from dataclasses import replace
 
         return replace(
-            access.connection(journal=self.journal),
+            access.connection(journal=self.journal, bucket=bucket),
             # The client checks the value.
             http_version=self.http_version,  # type: ignore[arg-type]
             concurrency=parse_count_or_auto(self.concurrency, name="--concurrency"),

@@ -10,7 +10,7 @@ from typer.core import TyperCommand
 from cosxfer.cli.groups import grouped
 from cosxfer.cli.object_options import OBJECT_OPTIONS, Direction, ObjectOptions
 from cosxfer.cli.parameters import ACCESS, Access, Debug, DryRun, JournalFile, SourceRegion
-from cosxfer.cli.values import is_address, parse_count, parse_metadata
+from cosxfer.cli.values import is_address, parse_count, parse_metadata, place_of
 from cosxfer.errors import UsageError
 
 RULE_OPTIONS = ("--include", "--exclude", "--filter-from")
@@ -137,8 +137,9 @@ def sync(
             raise UsageError("--source-region is of copies within COS; give --region", name="--source-region")
         if direction == "upload":
             warn_of_headers(parse_metadata(new.meta or []))
+        connection = access.connection(journal=journal, bucket=place_of(source, target))
         command.run(
-            access.connection(journal=journal),
+            connection,
             source,
             target,
             rules=rules,
@@ -155,7 +156,7 @@ def sync(
                 "no_overwrite": no_overwrite,
                 "preserve_mtime": preserve,
                 "dry_run": dry_run,
-                "source_region": source_region,
+                "source_region": source_region or connection.source_region(source if direction == "copy" else ""),
                 "metadata_directive": new.directive,
                 **new.headers(direction),
             },

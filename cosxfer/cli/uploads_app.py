@@ -54,7 +54,7 @@ def uploads_list(
     from cosxfer.cli.uploads import list_uploads
 
     with reported(debug=debug, as_json=as_json):
-        connection = access.connection(journal=journal)
+        connection = access.connection(journal=journal, bucket=_bucket_of(target))
         list_uploads(_selection(target, older_than, prefix, connection), as_json=as_json)
 
 
@@ -106,7 +106,7 @@ def uploads_resume(
     from cosxfer.cli.uploads import resume_uploads
 
     with reported(debug=debug, as_json=as_json):
-        connection = access.connection(journal=journal)
+        connection = access.connection(journal=journal, bucket=_bucket_of(target))
         if token is not None:
             from cosxfer.cli.uploads_token import resume_token
 
@@ -149,8 +149,12 @@ def uploads_abort(
     with reported(debug=debug, as_json=as_json):
         if older_than is None and not everything and not dry_run:
             raise UsageError("give --older-than TIME, or --all; --dry-run shows what would be deleted")
-        connection = access.connection(journal=journal)
+        connection = access.connection(journal=journal, bucket=_bucket_of(target))
         abort_uploads(_selection(target, older_than, prefix, connection), dry_run=dry_run, as_json=as_json)
+
+
+def _bucket_of(target: str | None) -> str:
+    return "" if target is None else parse_address(target, form="cos://BUCKET/PREFIX")[0]
 
 
 def _selection(target: str | None, older_than: str | None, prefix: str, connection: Connection) -> Selection:

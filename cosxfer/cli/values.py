@@ -156,6 +156,12 @@ def parse_address(text: str, *, form: str = "cos://BUCKET/KEY", name: str = "des
     return bucket, key
 
 
+def place_of(source: str, target: str) -> str:
+    """Return the bucket to which a transfer connects: the target's, else the source's; empty if none is named."""
+    place = target if is_address(target) else source
+    return place[6:].partition("/")[0] if is_address(place) else ""
+
+
 def parse_object(text: str, *, name: str = "address") -> tuple[str, str]:
     """Parse ``cos://bucket/key`` with a key."""
     bucket, key = parse_address(text, name=name)

@@ -14,7 +14,9 @@ COMMAND = [sys.executable, "-m", "cosxfer"]
 
 def environment(server: RunningServer | None, **more: str) -> dict[str, str]:
     """Variables that a user would export, and a fixed terminal width."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("COS_") and name != "COLUMNS"}
+    hidden = ("COLUMNS", "COSXFER_PROFILE")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("COS_") and name not in hidden}
+    clean["XDG_CONFIG_HOME"] = "/nonexistent"
     if server is not None:
         clean |= {
             "COS_SECRET_ID": server.credentials.secret_id,

@@ -36,7 +36,7 @@ def test_the_examples_run(tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=110,
+            timeout=300,
         )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr

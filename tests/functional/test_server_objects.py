@@ -318,6 +318,9 @@ def test_buckets_are_created_and_deleted(plain: ServerClient) -> None:
     plain("DELETE", "x", bucket=bucket)
     assert plain("DELETE", bucket=bucket).status == 204
     assert plain("HEAD", bucket=bucket).status == 404
+    assert plain("PUT", bucket=bucket, headers={"x-cos-acl": "default"}).code == "InvalidArgument"
+    assert plain("PUT", bucket=f"{'x' * 30}-1250000000").code == "InvalidArgument"
+    assert plain("HEAD", bucket=bucket).status == 404
 
 
 def test_request_ids_differ(plain: ServerClient) -> None:

@@ -101,6 +101,8 @@ CALLS: dict[str, dict[str, Any]] = {
     "copy": {**OBJECT, "source": SOURCE},
     "move": {**OBJECT, "source": SOURCE},
     "head_bucket": {"bucket": BUCKET},
+    "put_bucket": {"bucket": BUCKET},
+    "delete_bucket": {"bucket": BUCKET},
     "list_buckets": {},
     "iter_list_buckets": {},
     "restore_object": {**OBJECT, "days": 1},

@@ -11,6 +11,9 @@ from cosxfer.server.call import Call, iso_date
 from cosxfer.server.http import CosError, Response, xml_response
 from cosxfer.server.owner import OWNER
 
+MAX_HOST_CHARACTERS = 60
+BUCKET_ACLS = ("private", "public-read", "public-read-write", "authenticated-read")
+
 
 async def get_service(call: Call) -> Response:
     """List the buckets of this server, sorted by name."""
@@ -43,6 +46,12 @@ async def put_bucket(call: Call) -> Response:
         check_bucket(call.bucket)
     except UsageError as error:
         raise CosError("InvalidArgument", str(error)) from error
+    host = f"{call.bucket}.cos.{call.region}.myqcloud.com"
+    if len(host) > MAX_HOST_CHARACTERS:
+        raise CosError("InvalidArgument", f"{host} has more than {MAX_HOST_CHARACTERS} characters.")
+    acl = call.request.headers.get("x-cos-acl", "private")
+    if acl not in BUCKET_ACLS:
+        raise CosError("InvalidArgument", f"x-cos-acl of a bucket can be {', '.join(BUCKET_ACLS)}.")
     if call.bucket in call.store.bucket_names:
         raise CosError("BucketAlreadyExists", "The bucket already exists.")
     call.store.add_bucket(call.bucket)
