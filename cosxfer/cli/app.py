@@ -18,6 +18,7 @@ from cosxfer.cli.sync_app import OrderedRules, sync
 from cosxfer.cli.uploads_app import uploads
 from cosxfer.cli.values import parse_address, parse_count, parse_output, parse_path, parse_size
 from cosxfer.errors import UsageError
+from cosxfer.foreign import shorten
 
 app = typer.Typer(
     name="cosxfer",
@@ -208,6 +209,25 @@ def plot(
             None if output is None else parse_path(output, name="--output"),
             force=force,
         )
+
+
+@app.command()
+def completion(
+    shell: Annotated[str, typer.Argument(help="bash, zsh or fish.", show_default=False)],
+) -> None:
+    """Print a script that completes commands, options and names of profiles in a shell.
+
+    - bash: `source <(cosxfer completion bash)` in `~/.bashrc`
+    - zsh: `source <(cosxfer completion zsh)` in `~/.zshrc`, after `compinit`
+    - fish: `cosxfer completion fish > ~/.config/fish/completions/cosxfer.fish`
+    """
+    from cosxfer.cli.completion_scripts import SCRIPTS
+    from cosxfer.cli.failures import reported
+
+    with reported(debug=False):
+        if shell not in SCRIPTS:
+            raise UsageError(f"the shell is {shorten(shell)}; it can be {', '.join(SCRIPTS)}", name="shell")
+        say(SCRIPTS[shell].rstrip("\n"))
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from cosxfer.cli.interrupts import quiet
@@ -10,6 +11,9 @@ from cosxfer.cli.output import expect_object, prepare
 
 def run() -> None:
     """Run the command and exit with its exit code."""
+    if "_COSXFER_COMPLETE" in os.environ:
+        _complete()
+        return
     expect_object("--json" in sys.argv[1:])
     quiet()
     prepare()
@@ -25,3 +29,13 @@ def run() -> None:
         )
         raise SystemExit(1) from None
     raise SystemExit(start(app, sys.argv[1:]))
+
+
+def _complete() -> None:
+    """Print the candidates for a shell. A failure prints nothing: the user is typing."""
+    try:
+        from cosxfer.cli.completion import complete
+
+        complete(sys.argv[1:])
+    except Exception:
+        raise SystemExit(1) from None
