@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from cosxfer.address import shown_key
-from cosxfer.cli.notices import show
+from cosxfer.cli.notices import hide_retries, show
 from cosxfer.client import Client
 from cosxfer.cos.requests import CustomerKey
 from cosxfer.errors import CosxferError, IntegrityError, ServerError, SourceChangedError, SourceError, UsageError
@@ -84,6 +84,9 @@ def remove_objects(client: Client, results: Sequence[DownloadResult], key: Custo
         threads = ThreadPoolExecutor(CHECKED_AT_ONCE, thread_name_prefix="cosxfer-move")
         try:
             outcomes = list(threads.map(partial(_problem, client, key), some))
+        except BaseException:
+            hide_retries()
+            raise
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
         kept |= {result.key: error for result, error in zip(some, outcomes, strict=True) if error is not None}
