@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cosxfer.cli.cp_app import Exclude, Include, transfer
+from cosxfer.cli.cp_app import Exclude, Include
 from cosxfer.cli.groups import grouped
 from cosxfer.cli.object_options import OBJECT_OPTIONS, ObjectOptions
 from cosxfer.cli.parameters import ACCESS, TRANSFERS, Access, AsJson, Debug, SourceRegion, Transfers
@@ -51,6 +51,7 @@ def mv(
     Patterns and exit codes are those of `cosxfer cp`.
     """
     from cosxfer.cli.failures import reported
+    from cosxfer.cli.transfer import transfer
 
     with reported(debug=debug, as_json=as_json):
         transfer(
