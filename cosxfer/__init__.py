@@ -122,8 +122,9 @@ if TYPE_CHECKING:
     from cosxfer.spec import ClientSpec
     from cosxfer.states import TaskChange, TaskState
     from cosxfer.sync.records import SyncEvent, SyncResult
-    from cosxfer.tasks.batch import AsyncUploadBatch, FileResult, UploadBatch
+    from cosxfer.tasks.batch import AsyncUploadBatch, UploadBatch
     from cosxfer.tasks.downloads import DownloadedFile
+    from cosxfer.tasks.file_result import FileResult
     from cosxfer.tasks.task import AsyncUploadTask, UploadTask
 
 __version__ = "0.1.0"
@@ -246,9 +247,9 @@ _MODULES = {
     ),
     "cosxfer.tasks.batch": (
         "AsyncUploadBatch",
-        "FileResult",
         "UploadBatch",
     ),
+    "cosxfer.tasks.file_result": ("FileResult",),
     "cosxfer.tasks.task": (
         "AsyncUploadTask",
         "UploadTask",

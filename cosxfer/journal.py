@@ -1,10 +1,10 @@
 """The journal: what uploads have done, on disk, so that the same call goes on after the process has ended.
 
 One thread of the client owns the database (`journal_database`). Other threads and the event loop give it changes and go
-on; it writes those of a tenth of a second in one transaction. The contract:
+on; it writes those of 10 ms in one transaction. The contract:
 
 - An upload is written before its first part is sent, and "Complete was sent" before Complete is sent.
-- A part is written after the server has confirmed it. ``kill -9`` may lose the last tenth of a second. Those parts are
+- A part is written after the server has confirmed it. ``kill -9`` may lose the last 10 ms. Those parts are
   found by ListParts and compared with the file, and are not sent again.
 - A row is a hint. A part counts as done only if ListParts shows its ETag and size.
 
@@ -227,6 +227,10 @@ class Journal:
     def objects(self, targets: Sequence[bytes]) -> Future[dict[bytes, FinishedObject]]:
         """Return the finished objects of ``targets`` that are known."""
         return self.call(lambda database: database.objects(targets), {})
+
+    def rows_of(self, targets: Sequence[bytes]) -> Future[dict[bytes, bytes]]:
+        """Return the rows of the finished objects of ``targets`` that are known, for `decode_object`."""
+        return self.call(lambda database: database.rows_of(targets), {})
 
     def rows_of_batch(self, batch: int) -> Future[dict[bytes, bytes]]:
         """Return the targets and rows of the finished objects of a batch, for `decode_object`."""

@@ -170,15 +170,17 @@ class Database:
 
     def objects(self, targets: Sequence[bytes]) -> dict[bytes, FinishedObject]:
         """Return the finished objects of ``targets`` that are known."""
-        found = {}
+        decoded = ((target, decode_object(target, data)) for target, data in self.rows_of(targets).items())
+        return {target: each for target, each in decoded if each is not None}
+
+    def rows_of(self, targets: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Return the rows of those of ``targets`` that are known. The rows may be damaged."""
+        found: dict[bytes, bytes] = {}
         for first in range(0, len(targets), LOOKED_UP_AT_ONCE):
             some = targets[first : first + LOOKED_UP_AT_ONCE]
             marks = ",".join("?" * len(some))
             query = f"SELECT target, data FROM objects WHERE target IN ({marks})"  # noqa: S608 (question marks only)
-            for target, data in self._execute(query, some).fetchall():
-                each = decode_object(target, data)
-                if each is not None:
-                    found[target] = each
+            found.update(self._execute(query, some).fetchall())
         return found
 
     def rows_of_batch(self, batch: int) -> dict[bytes, bytes]:

@@ -36,6 +36,8 @@ class Entry(NamedTuple):
     """Whether it may hide files: an unreadable folder or a link that is not followed."""
     is_folder: bool = False
     """Whether it is a folder, or a link to one."""
+    status: os.stat_result | None = None
+    """What ``os.stat`` returns for a file."""
 
 
 class Choose(Protocol):
@@ -163,7 +165,7 @@ class TreeWalk:
     def _entry(self, entry: os.DirEntry[str], folder: int, chosen: bool) -> Entry:
         try:
             if entry.is_file():
-                return Entry(self.names, chosen)
+                return Entry(self.names, chosen, status=entry.stat() if chosen else None)
         except OSError:
             pass  # the look at it reports the error
         try:

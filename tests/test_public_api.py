@@ -81,6 +81,7 @@ ITERATORS = {
     "iter_list_objects",
     "iter_list_object_versions",
     "iter_list_buckets",
+    "iter_upload_directory",
 }
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import Literal, Unpack
 
@@ -15,7 +15,9 @@ from cosxfer.engine.upload.options import DirectoryOptions, FileOptions, FileUpl
 from cosxfer.engine.upload.upload_file import DEFAULT_SLICE_SIZE
 from cosxfer.errors import CosxferError
 from cosxfer.models import Progress, TaskEvent, TaskInfo, UploadResult
-from cosxfer.tasks.batch import AsyncUploadBatch, BatchRecord, FileResult, OnFileFinish
+from cosxfer.tasks.batch import AsyncUploadBatch, BatchRecord, OnFileFinish
+from cosxfer.tasks.file_result import FileResult
+from cosxfer.tasks.stream import DirectoryStream
 from cosxfer.tasks.task import AsyncUploadTask
 from cosxfer.threads import in_thread
 
@@ -228,6 +230,62 @@ class AsyncFileCalls(AsyncCalls):
         )
         batch = await in_thread(None, look)
         return await self._all(batch)
+
+    def iter_upload_directory(
+        self,
+        bucket: str,
+        prefix: str,
+        path: str | os.PathLike[str],
+        *,
+        include: Sequence[str] | None = None,
+        exclude: Sequence[str] | None = None,
+        slice_size: int | str = DEFAULT_SLICE_SIZE,
+        on_progress: Callable[[Progress], None] | None = None,
+        **options: Unpack[DirectoryOptions],
+    ) -> AsyncGenerator[FileResult, None]:
+        """Upload the files of a directory tree while it is walked, and yield the outcome of each file when it ends.
+
+        The first object is sent before the walk ends, and memory does not grow with the number of files: at most 1,024
+        files wait, run, or have an outcome that was not taken. So a caller that takes outcomes slowly slows the upload
+        down. The outcomes come in the order in which the files end. One file's error ends that file alone.
+
+        If the iterator is closed before its end, the files that have not ended are cancelled, as their
+        ``abort_on_failure`` says; with a journal, the next call for the same directory goes on. Close it with
+        ``aclose()`` (the blocking one with ``close()``), or take it to its end.
+
+        A file that an interrupted run has sent has no task; its `cosxfer.FileResult.sent_before` is True. If a failed
+        file is restarted through its task, its first outcome counts. The reports of ``on_progress`` have a ``total`` of
+        0 until all is sent. Everything else is as in `upload_directory`. What is wrong with the arguments is raised at
+        once; what is wrong with the directory, by the iteration.
+        """
+        stream = self._transfers.directory_stream(
+            bucket,
+            prefix,
+            path,
+            include=include,
+            exclude=exclude,
+            slice_size=slice_size,
+            on_progress=on_progress,
+            options=options,
+        )
+        return self._outcomes(stream)
+
+    async def _outcomes(self, stream: DirectoryStream) -> AsyncGenerator[FileResult, None]:
+        async with aclosing(self._blocks(stream)) as blocks:
+            async for block in blocks:
+                for outcome in block:
+                    yield outcome
+
+    async def _blocks(self, stream: DirectoryStream) -> AsyncGenerator[list[FileResult], None]:
+        """Run an upload, and yield its outcomes in blocks: a caller in another thread is woken for each."""
+        self._ready()
+        try:
+            async with aclosing(stream.blocks()) as blocks:
+                async for block in blocks:
+                    yield block
+        except asyncio.CancelledError as error:
+            stream.add_left(error)
+            raise
 
     # -- the queue --------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import suppress
 from typing import Literal, Unpack
 
 from cosxfer.binding import explains_arguments
@@ -11,8 +12,11 @@ from cosxfer.calls.aio_files import AsyncFileCalls
 from cosxfer.calls.base import BlockingCalls
 from cosxfer.engine.upload.options import DirectoryOptions, FileOptions, FileUpload, ResumeOptions, SliceFileOptions
 from cosxfer.engine.upload.upload_file import DEFAULT_SLICE_SIZE
+from cosxfer.errors import CosxferError
 from cosxfer.models import Progress, TaskEvent, TaskInfo, UploadResult
-from cosxfer.tasks.batch import BatchRecord, FileResult, OnFileFinish, UploadBatch
+from cosxfer.tasks.batch import BatchRecord, OnFileFinish, UploadBatch
+from cosxfer.tasks.file_result import FileResult
+from cosxfer.tasks.stream import DirectoryStream
 from cosxfer.tasks.task import UploadTask
 from cosxfer.tasks.transfers import Transfers
 
@@ -133,6 +137,43 @@ class FileCalls(BlockingCalls):
             options=options,
         )
         return self._submitted(transfers, batch)._finish()
+
+    def iter_upload_directory(
+        self,
+        bucket: str,
+        prefix: str,
+        path: str | os.PathLike[str],
+        *,
+        include: Sequence[str] | None = None,
+        exclude: Sequence[str] | None = None,
+        slice_size: int | str = DEFAULT_SLICE_SIZE,
+        on_progress: Callable[[Progress], None] | None = None,
+        **options: Unpack[DirectoryOptions],
+    ) -> Generator[FileResult, None, None]:
+        stream = self._running_transfers().directory_stream(
+            bucket,
+            prefix,
+            path,
+            include=include,
+            exclude=exclude,
+            slice_size=slice_size,
+            on_progress=on_progress,
+            options=options,
+        )
+        return self._outcomes(stream)
+
+    def _outcomes(self, stream: DirectoryStream) -> Generator[FileResult, None, None]:
+        blocks = self._client._blocks(stream)
+        try:
+            for block in self._iterate(blocks):
+                yield from block
+        except BaseException as error:
+            # If the client is closed, or this is the garbage collector on its thread: its end cancels what runs.
+            with suppress(CosxferError):
+                self._run(blocks.aclose())
+            if not isinstance(error, GeneratorExit):
+                stream.add_left(error)
+            raise
 
     # -- the queue --------------------------------------------------------------------------------------------------
 

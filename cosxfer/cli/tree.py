@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import typer
@@ -17,8 +18,7 @@ from cosxfer.engine.upload.options import FileUpload
 from cosxfer.errors import ServerError, SourceError, TaskCanceledError, TransportError, UsageError
 from cosxfer.figures import counted, human_bytes, human_rate
 from cosxfer.foreign import SHOWN_CHARACTERS, shown_path
-from cosxfer.models import UploadResult
-from cosxfer.tasks.batch import FileResult
+from cosxfer.tasks.file_result import FileResult
 
 LABEL_SECONDS = 0.1
 """Time between two updates of the number of files."""
@@ -29,32 +29,13 @@ def run(options: CopyOptions, *, include: list[str] | None, exclude: list[str] |
     if options.source is None:
         raise UsageError("- is standard input; with -r give a directory (use ./- for one of that name)", name="source")
     warn_of_headers(options.headers.get("metadata"))
-    began = time.monotonic()
-    ended, labelled = 0, 0.0
+    tally = _Tally(options)
     with (
         options.connection.client() as client,
         cleaned_up(client, options.connection, keeps=options.keeps(client)),
         display(activities=("sending",)) as shown,
     ):
-
-        def finished(error: Exception | None, result: UploadResult | None, file: FileUpload) -> None:
-            nonlocal ended, labelled
-            ended += 1
-            # A hundred thousand files of an interrupted run may end at once.
-            if (now := time.monotonic()) - labelled >= LABEL_SECONDS:
-                labelled = now
-                shown.label("sending", counted(ended, "file"))
-            if isinstance(error, TaskCanceledError):
-                return  # an interrupt cancels all of them
-            if error is not None:
-                message = message_of(error)
-                show(message if isinstance(error, SourceError) else f"{_shown(file)}: {message}")
-                if remedy := options.connection.remedy(error, options.bucket, file["key"]):
-                    show(remedy)
-            elif result is not None and not result.verified:
-                show(f"{_shown(file)}: the server sent no digest to verify the object with")
-
-        results = client.upload_directory(
+        outcomes = client.iter_upload_directory(
             options.bucket,
             options.key,
             options.source,
@@ -63,19 +44,97 @@ def run(options: CopyOptions, *, include: list[str] | None, exclude: list[str] |
             part_size=options.part_size,
             abort_on_failure=not options.keeps(client),
             on_progress=lambda progress: shown.update("sending", progress),
-            on_file_finish=finished,
             **options.headers,
         )
+        for outcome in outcomes:
+            tally.take(outcome)
+            # A hundred thousand files of an interrupted run may end at once.
+            if (now := time.monotonic()) - tally.labelled >= LABEL_SECONDS:
+                tally.labelled = now
+                shown.label("sending", counted(tally.done + tally.failed, "file"))
         # All files went to the same server, so one failure is enough to check.
-        failed = next((entry.error for entry in results if isinstance(entry.error, TransportError | ServerError)), None)
-        if failed is not None and (meant := only_tls(client, options.bucket, failed)):
+        if tally.refused is not None and (meant := only_tls(client, options.bucket, tally.refused)):
             show(str(meant))
-    seconds = time.monotonic() - began
-    summary = _summary(options, results, seconds)
-    good = all(entry.result is not None and entry.result.verified for entry in results)
-    report(_as_json(options, results, seconds) if options.as_json else None, summary=summary, good=good)
+    seconds = time.monotonic() - tally.began
+    good = not tally.failed and not tally.unverified
+    report(tally.as_json(seconds) if options.as_json else None, summary=tally.summary(seconds), good=good)
     if not good:
         raise typer.Exit(FAILED)
+
+
+class _Tally:
+    """Counts outcomes, and keeps none of them without ``--json``: there may be millions."""
+
+    def __init__(self, options: CopyOptions) -> None:
+        self.began = time.monotonic()
+        self.labelled = 0.0
+        self.done = 0
+        self.failed = 0
+        self.unverified = 0
+        self.refused: Exception | None = None
+        """The first error of the server or of the way to it."""
+        self._options = options
+        self._bytes = 0
+        self._bytes_before = 0
+        self._files: list[dict[str, object]] = []
+
+    def take(self, outcome: FileResult) -> None:
+        """Count an outcome, and print what is wrong with it."""
+        if outcome.sent_before:
+            self._bytes_before += outcome.size
+        if outcome.error is not None:
+            self.failed += 1
+            self._tell(outcome.error, outcome.options)
+        else:
+            self.done += 1
+            self._bytes += outcome.size
+            if not outcome.sent_before and (result := outcome.result) is not None:
+                self._bytes_before += result.resumed_bytes
+                if not result.verified:
+                    self.unverified += 1
+                    show(f"{_shown(outcome.options)}: the server sent no digest to verify the object with")
+        if self._options.as_json:
+            self._files.append(_file_as_json(outcome))
+
+    def _tell(self, error: Exception, file: FileUpload) -> None:
+        if isinstance(error, TaskCanceledError):
+            return  # an interrupt cancels all of them
+        message = message_of(error)
+        show(message if isinstance(error, SourceError) else f"{_shown(file)}: {message}")
+        if remedy := self._options.connection.remedy(error, self._options.bucket, file["key"]):
+            show(remedy)
+        if self.refused is None and isinstance(error, TransportError | ServerError):
+            self.refused = error
+
+    def summary(self, seconds: float) -> str:
+        """Return the outcome as text for people."""
+        place = f"cos://{self._options.bucket}/{self._options.key}"
+        words = [f"nothing was uploaded to {place}"]
+        if self.done:
+            words = [
+                f"{counted(self.done, 'file')}, {human_bytes(self._bytes)}, to {place} "
+                f"in {seconds:.2f} s ({human_rate(self._bytes - self._bytes_before, seconds)})"
+            ]
+        if self._bytes_before:
+            words.append(f"{human_bytes(self._bytes_before)} of it sent before")
+        if self.unverified:
+            words.append(f"{self.unverified} NOT verified")
+        elif self.done:
+            words.append("verified" if self.done == 1 else "all verified")
+        if self.failed:
+            words.append(f"{counted(self.failed, 'file')} FAILED")
+        return printable(", ".join(words))
+
+    def as_json(self, seconds: float) -> dict[str, object]:
+        """Return the object that ``--json`` prints, with the files ordered by path."""
+        return {
+            "bucket": self._options.bucket,
+            "prefix": self._options.key,
+            "bytes": self._bytes,
+            "seconds": round(seconds, 6),
+            "failed": self.failed,
+            "files": sorted(self._files, key=lambda file: os.fsencode(str(file["path"]))),
+        }
 
 
 def _shown(file: FileUpload) -> str:
@@ -83,45 +142,9 @@ def _shown(file: FileUpload) -> str:
     return path if len(path) <= SHOWN_CHARACTERS else shown_path(path)
 
 
-def _summary(options: CopyOptions, results: list[FileResult], seconds: float) -> str:
-    done = [entry.result for entry in results if entry.result is not None]
-    size = sum(result.size for result in done)
-    before = sum(result.resumed_bytes for result in done)
-    failed = len(results) - len(done)
-    unverified = sum(not result.verified for result in done)
-    words = (
-        [f"nothing was uploaded to cos://{options.bucket}/{options.key}"]
-        if not done
-        else [
-            f"{counted(len(done), 'file')}, {human_bytes(size)}, to cos://{options.bucket}/{options.key} "
-            f"in {seconds:.2f} s ({human_rate(size - before, seconds)})"
-        ]
-    )
-    if before:
-        words.append(f"{human_bytes(before)} of it sent before")
-    if unverified:
-        words.append(f"{unverified} NOT verified")
-    elif done:
-        words.append("verified" if len(done) == 1 else "all verified")
-    if failed:
-        words.append(f"{counted(failed, 'file')} FAILED")
-    return printable(", ".join(words))
-
-
-def _as_json(options: CopyOptions, results: list[FileResult], seconds: float) -> dict[str, object]:
-    files: list[dict[str, object]] = []
-    for entry in results:
-        path: dict[str, object] = {"path": str(entry.options["path"])}
-        if entry.result is not None:
-            files.append(path | as_json(entry.result))
-        else:
-            assert entry.error is not None
-            files.append(path | {"key": entry.options["key"], "error": error_object(entry.error)})
-    return {
-        "bucket": options.bucket,
-        "prefix": options.key,
-        "bytes": sum(entry.result.size for entry in results if entry.result is not None),
-        "seconds": round(seconds, 6),
-        "failed": sum(entry.result is None for entry in results),
-        "files": files,
-    }
+def _file_as_json(outcome: FileResult) -> dict[str, object]:
+    path: dict[str, object] = {"path": str(outcome.options["path"])}
+    if outcome.result is not None:
+        return path | as_json(outcome.result)
+    assert outcome.error is not None
+    return path | {"key": outcome.options["key"], "error": error_object(outcome.error)}

@@ -22,8 +22,8 @@ from cosxfer.sync.options import Side, SyncOptions
 from cosxfer.sync.progress import OnProgress
 from cosxfer.sync.rules import SECOND
 from cosxfer.sync.sides import look_up_all
-from cosxfer.tasks.batch import FileResult
 from cosxfer.tasks.downloads import Downloads
+from cosxfer.tasks.file_result import FileResult
 from cosxfer.threads import Workers, finished, in_thread
 
 BATCH_KEYS = 500

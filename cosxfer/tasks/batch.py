@@ -20,6 +20,7 @@ from cosxfer.models import Progress, UploadResult
 from cosxfer.ops.session import Session
 from cosxfer.records import dataclass
 from cosxfer.tasks.dispatcher import Delivery, Dispatcher
+from cosxfer.tasks.file_result import FileResult, sent_before
 from cosxfer.tasks.leftovers import CLEAN_UP_SECONDS
 from cosxfer.tasks.record import Report, TaskRecord
 from cosxfer.tasks.states import ENDED
@@ -32,16 +33,6 @@ PASSED_AT_ONCE = 5_000
 Record = TaskRecord[UploadResult]
 Handle = TypeVar("Handle", UploadTask[UploadResult], AsyncUploadTask[UploadResult])
 OnFileFinish = Callable[[Exception | None, UploadResult | None, FileUpload], None]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FileResult:
-    """The outcome of one file: either an error or a result."""
-
-    error: Exception | None
-    result: UploadResult | None
-    options: FileUpload
-    """The options of the file, as the caller gave them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -189,7 +180,7 @@ class BatchRecord:
     def _done(self, index: int) -> FileResult:
         """Return the outcome of a file that is done."""
         assert self.unfinished.result is not None
-        return FileResult(error=None, result=self.unfinished.result(index), options=self.files[index])
+        return sent_before(self.sizes[index], partial(self.unfinished.result, index), self.files[index])
 
     def outcomes(self) -> list[FileResult]:
         """Return the outcome of each file that has ended, in the order of the files."""

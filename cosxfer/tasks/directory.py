@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import NamedTuple
 
 from cosxfer.errors import SourceError
 from cosxfer.foreign import shown_path
 from cosxfer.patterns import Patterns, parse_patterns
+from cosxfer.sources import SourceIdentity
 from cosxfer.tree import Entry, walk
 
 logger = logging.getLogger("cosxfer")
@@ -23,45 +24,73 @@ class Found(NamedTuple):
     path: str
     error: SourceError | None = None
     """Why it cannot be uploaded."""
+    identity: SourceIdentity | None = None
+    """What identified the file when the tree was read."""
 
 
 def find_files(
     root: str | os.PathLike[str], *, include: Iterable[str] | None = None, exclude: Iterable[str] | None = None
 ) -> list[Found]:
-    """Return the files below ``root`` that match ``include`` (None: all) and not ``exclude``, ordered by path.
+    """Return what `iter_files` yields, ordered by path."""
+    found = list(iter_files(root, include=include, exclude=exclude))
+    return sorted(found, key=lambda entry: os.fsencode(entry.relative))
+
+
+def iter_files(
+    root: str | os.PathLike[str], *, include: Iterable[str] | None = None, exclude: Iterable[str] | None = None
+) -> Generator[Found, None, None]:
+    """Yield the files below ``root`` that match ``include`` (None: all) and not ``exclude``, in no particular order.
 
     `cosxfer.patterns` defines what a pattern matches. A directory that matches ``exclude`` is not entered; all files in
-    one that matches ``include`` are included. A pattern that matches nothing is logged as a warning.
+    one that matches ``include`` are included. A pattern that matches nothing is logged as a warning, at the end.
 
-    A link to a file counts as that file. Entries that cannot be uploaded are returned with an error. Pipes, sockets and
-    devices are returned only if they are included. Entries that may hide files are returned for any ``include``:
+    A link to a file counts as that file. Entries that cannot be uploaded are yielded with an error. Pipes, sockets and
+    devices are yielded only if they are included. Entries that may hide files are yielded for any ``include``:
     unreadable directories, entries that cannot be examined, and links to directories (they are not followed), to
     nothing or to themselves. ``exclude`` omits both.
 
-    Raises `SourceError` if ``root`` is not a readable directory or no file is included, and `UsageError` for a pattern
-    that can never match.
+    Raises `UsageError` at once for a pattern that can never match. Iterating raises `SourceError` if ``root`` is not a
+    readable directory, at the beginning, or if no file is included, at the end.
     """
-    wanted, unwanted = parse_patterns("include", include), parse_patterns("exclude", exclude)
-    start = os.fsdecode(root)
-    selection = _Selection(wanted, unwanted)
-    within = os.path.join(start, "")  # noqa: PTH118 (it is text)
-    found = [
-        Found(relative, f"{within}{relative}" if relative else start, entry.error)
-        for entry in walk(start, selection.choose)
-        if selection.takes(entry)
-        for relative in ["/".join(entry.names)]
-    ]
-    for patterns in filter(None, (wanted, unwanted)):
-        for text in patterns.unmatched:
-            what = selection.idle(text) if patterns is wanted else "nothing in"
-            logger.warning("the %s pattern %r matched %s %s", patterns.argument, text, what, shown_path(start))
-    if wanted is not None and not wanted.patterns:
-        logger.warning("include is an empty list, which matches no file in %s; None includes all", shown_path(start))
-    elif wanted is not None and not found:
-        listed = ", ".join(repr(pattern.text) for pattern in wanted.patterns)
-        left = " and is not excluded" if unwanted is not None and unwanted.patterns else ""
-        raise SourceError(f"no file in {shown_path(start)} matches {listed} (include){left}", path=start)
-    return sorted(found, key=lambda entry: os.fsencode(entry.relative))
+    return _Search(root, include, exclude).run()
+
+
+class _Search:
+    """One search of a tree."""
+
+    def __init__(
+        self, root: str | os.PathLike[str], include: Iterable[str] | None, exclude: Iterable[str] | None
+    ) -> None:
+        self._start = os.fsdecode(root)
+        self._wanted, self._unwanted = parse_patterns("include", include), parse_patterns("exclude", exclude)
+        self._selection = _Selection(self._wanted, self._unwanted)
+
+    def run(self) -> Generator[Found, None, None]:
+        within = os.path.join(self._start, "")  # noqa: PTH118 (it is text)
+        takes, of, some = self._selection.takes, SourceIdentity.of, False
+        for entry in walk(self._start, self._selection.choose):
+            if takes(entry):
+                relative = "/".join(entry.names)
+                path = within + relative if relative else self._start
+                yield Found(relative, path, entry.error, None if entry.status is None else of(entry.status))
+                some = True
+        self._look_at_patterns(some)
+
+    def _look_at_patterns(self, some: bool) -> None:
+        """Report patterns that have matched nothing."""
+        start, wanted, unwanted = self._start, self._wanted, self._unwanted
+        for patterns in filter(None, (wanted, unwanted)):
+            for text in patterns.unmatched:
+                what = self._selection.idle(text) if patterns is wanted else "nothing in"
+                logger.warning("the %s pattern %r matched %s %s", patterns.argument, text, what, shown_path(start))
+        if wanted is not None and not wanted.patterns:
+            logger.warning(
+                "include is an empty list, which matches no file in %s; None includes all", shown_path(start)
+            )
+        elif wanted is not None and not some:
+            listed = ", ".join(repr(pattern.text) for pattern in wanted.patterns)
+            left = " and is not excluded" if unwanted is not None and unwanted.patterns else ""
+            raise SourceError(f"no file in {shown_path(start)} matches {listed} (include){left}", path=start)
 
 
 class _Selection:

@@ -29,7 +29,6 @@ from cosxfer.engine.upload.find import UploadFinder
 from cosxfer.engine.upload.opening import Opener
 from cosxfer.engine.upload.options import (
     DirectoryOptions,
-    FileCallbacks,
     FileOptions,
     FileUpload,
     ResumeOptions,
@@ -49,13 +48,15 @@ from cosxfer.ops.session import Session
 from cosxfer.paths import stat_path
 from cosxfer.resume_token import ResumeToken, decode
 from cosxfer.tasks.batch import BatchRecord, OnFileFinish, OpenBatch, RefusedJob, outcome_of, tell_outcome
-from cosxfer.tasks.directory import find_files, joined
+from cosxfer.tasks.directory import find_files, iter_files, joined
 from cosxfer.tasks.downloads import Downloads
+from cosxfer.tasks.file_callbacks import check_callbacks, watch_of
 from cosxfer.tasks.leftovers import CLEAN_UP_SECONDS
 from cosxfer.tasks.queue import TaskQueue
 from cosxfer.tasks.record import BodyJob, TaskRecord, Watch
-from cosxfer.tasks.task import DELIVERY_SECONDS
-from cosxfer.tasks.unfinished import open_batch
+from cosxfer.tasks.stream import DirectoryStream
+from cosxfer.tasks.task import DELIVERY_SECONDS, AsyncUploadTask
+from cosxfer.tasks.unfinished import begin
 from cosxfer.threads import Workers, in_thread
 from cosxfer.transport.native_pool import ConnectionLimits
 
@@ -223,7 +224,12 @@ class Transfers:
         for index, entry in enumerate(listed):
             check_file(entry, index)
         return self._batch(
-            listed, slice_size=slice_size, on_progress=on_progress, on_file_finish=on_file_finish, problems={}
+            listed,
+            slice_size=slice_size,
+            on_progress=on_progress,
+            on_file_finish=on_file_finish,
+            sizes=[size_of(entry.get("path")) for entry in listed],
+            problems={},
         )
 
     def _batch(
@@ -233,23 +239,20 @@ class Transfers:
         slice_size: int | str,
         on_progress: Callable[[Progress], None] | None,
         on_file_finish: OnFileFinish | None,
+        sizes: list[int],
         problems: Mapping[int, Exception],
         unfinished: OpenBatch | None = None,
     ) -> BatchRecord:
-        """``problems`` are files that are known to fail, by their index; ``unfinished`` is for `BatchRecord`."""
+        """``problems`` are files that are known to fail, by their index; all others are for `BatchRecord`."""
         self.queue.home.check_process()
         check_callback(on_progress, "on_progress")
         check_callback(on_file_finish, "on_file_finish")
         slice_size = check_count(as_number(slice_size), "slice_size", unit="bytes")
-        done = {} if unfinished is None else unfinished.done
         return BatchRecord(
             listed,
             self.queue.dispatcher,
             slice_size=slice_size,
-            sizes=[
-                size_of(entry.get("path")) if (size := done.get(index)) is None else size
-                for index, entry in enumerate(listed)
-            ],
+            sizes=sizes,
             problems=problems,
             on_progress=on_progress,
             on_file_finish=on_file_finish,
@@ -274,29 +277,79 @@ class Transfers:
 
         What is wrong for every file is refused here, once.
         """
-        check_text(prefix, "prefix", optional=False)
-        check_names(options, DirectoryOptions.__annotations__)
-        self._job(bucket, joined(prefix, "a"), path, as_number(slice_size), self._options(cast(FileOptions, options)))
-        common: dict[str, object] = {**options}
-        if slice_size is not DEFAULT_SLICE_SIZE:
-            common["slice_size"] = slice_size
-        files, problems, begin = [], {}, joined(prefix, "")
-        for index, entry in enumerate(find_files(path, include=include, exclude=exclude)):
-            file = {**common, "bucket": bucket, "key": f"{begin}{entry.relative}", "path": entry.path}
+        parsed, common = self._check_directory(bucket, prefix, path, slice_size=slice_size, options=options)
+        files, problems, start = [], {}, joined(prefix, "")
+        found = find_files(path, include=include, exclude=exclude)
+        for index, entry in enumerate(found):
+            file = {**common, "key": start + entry.relative, "path": entry.path}
             files.append(cast(FileUpload, file))
             if entry.error is not None:
                 problems[index] = entry.error
         unfinished = None
-        if self._journal is not None:
-            parsed = self._options(cast(FileOptions, options))
-            unfinished = open_batch(self._journal, self._session, files, options=parsed, prefix=prefix, root=path)
+        if self._journal is not None and files:
+            batch = begin(self._journal, self._session, bucket, options=parsed, prefix=prefix, root=path)
+            unfinished = batch.of_all(files, found)
         return self._batch(
             files,
             slice_size=slice_size,
             on_progress=on_progress,
             on_file_finish=on_file_finish,
+            sizes=[0 if entry.identity is None else entry.identity.size for entry in found],
             problems=problems,
             unfinished=unfinished,
+        )
+
+    def _check_directory(
+        self,
+        bucket: str,
+        prefix: str,
+        path: str | os.PathLike[str],
+        *,
+        slice_size: int | str,
+        options: DirectoryOptions,
+    ) -> tuple[UploadOptions, dict[str, object]]:
+        """Return the options of all files, and what their mappings have in common."""
+        check_text(prefix, "prefix", optional=False)
+        check_names(options, DirectoryOptions.__annotations__)
+        parsed = self._options(cast(FileOptions, options))
+        self._job(bucket, joined(prefix, "a"), path, as_number(slice_size), parsed)
+        common: dict[str, object] = {**options, "bucket": bucket}
+        if slice_size is not DEFAULT_SLICE_SIZE:
+            common["slice_size"] = slice_size
+        return parsed, common
+
+    def directory_stream(
+        self,
+        bucket: str,
+        prefix: str,
+        path: str | os.PathLike[str],
+        *,
+        include: Sequence[str] | None,
+        exclude: Sequence[str] | None,
+        slice_size: int | str,
+        on_progress: Callable[[Progress], None] | None,
+        options: DirectoryOptions,
+    ) -> DirectoryStream:
+        """The same for files that are put into the queue while the tree is walked; on the event loop."""
+        parsed, common = self._check_directory(bucket, prefix, path, slice_size=slice_size, options=options)
+        check_callback(on_progress, "on_progress")
+        journal, session = self._journal, self._session
+        return DirectoryStream(
+            iter_files(path, include=include, exclude=exclude),
+            common=common,
+            start=joined(prefix, ""),
+            begin=lambda: (
+                None if journal is None else begin(journal, session, bucket, options=parsed, prefix=prefix, root=path)
+            ),
+            submit=partial(
+                self._submit_entry,
+                slice_size=check_count(as_number(slice_size), "slice_size", unit="bytes"),
+                session=session.observed(transfer=Transfer()),
+                options=parsed,
+            ),
+            handle=partial(AsyncUploadTask, self.queue),
+            dispatcher=self.queue.dispatcher,
+            on_progress=on_progress,
         )
 
     def measure(self, batch: BatchRecord) -> None:
@@ -325,7 +378,7 @@ class Transfers:
         return batch.submitted < len(batch.files)
 
     def _submit_one(self, batch: BatchRecord, index: int) -> TaskRecord[UploadResult]:
-        asked = entry = batch.files[index]
+        entry = batch.files[index]
         if index in batch.unfinished.done:
             assert batch.unfinished.result is not None
             result = batch.unfinished.result(index)
@@ -337,20 +390,40 @@ class Transfers:
                 on_report=batch.on_report,
                 on_end=partial(batch.task_ended, index),
             )
-        options = self._options(entry)
+        return self._submit_entry(
+            entry,
+            slice_size=batch.slice_size,
+            options=self._options(entry),
+            session=batch.session,
+            size=batch.sizes[index],
+            problem=batch.problems.get(index),
+            batch=batch.unfinished.number,
+            on_report=batch.on_report,
+            on_end=partial(batch.task_ended, index),
+        )
+
+    def _submit_entry(
+        self,
+        entry: FileUpload,
+        *,
+        slice_size: int,
+        options: UploadOptions,
+        session: Session,
+        size: int,
+        problem: Exception | None,
+        batch: int,
+        on_report: Callable[[int, int], None] | None,
+        on_end: Callable[[TaskRecord[UploadResult]], None],
+    ) -> TaskRecord[UploadResult]:
+        """Put one file of many into the queue; one that is refused ends with its error, like one that fails later."""
         job: FileJob | RefusedJob
         try:
-            if index in batch.problems:
-                raise batch.problems[index]
-            slice_size = as_number(entry.get("slice_size"))
+            if problem is not None:
+                raise problem
+            if (own := as_number(entry.get("slice_size"))) is not None:
+                slice_size = own
             job = self._job(
-                entry["bucket"],
-                entry["key"],
-                entry["path"],
-                batch.slice_size if slice_size is None else slice_size,
-                options,
-                session=batch.session,
-                batch=batch.unfinished.number,
+                entry["bucket"], entry["key"], entry["path"], slice_size, options, session=session, batch=batch
             )
             address = job.address
         except CosxferError as refused:
@@ -360,11 +433,11 @@ class Transfers:
             job,
             address=address,
             path=str(entry.get("path", "")),
-            total=batch.sizes[index],
+            total=size,
             watch=watch_of(entry),
             on_task_ready=entry.get("on_task_ready"),
-            on_report=batch.on_report,
-            on_end=self._on_end(asked, entry.get("on_file_finish"), then=partial(batch.task_ended, index)),
+            on_report=on_report,
+            on_end=self._on_end(entry, entry.get("on_file_finish"), then=on_end),
         )
 
     def _options(self, options: FileOptions, *, part_size_name: str = "part_size") -> UploadOptions:
@@ -517,20 +590,3 @@ def size_of(path: str | os.PathLike[str] | None) -> int:
         return 0
     # A directory has a size too, of which nothing will be sent.
     return found.st_size if stat.S_ISREG(found.st_mode) else 0
-
-
-CALLBACKS = tuple(FileCallbacks.__annotations__)
-
-
-def check_callbacks(options: Mapping[str, object]) -> None:
-    """Refuse what cannot be called."""
-    for name in CALLBACKS:
-        check_callback(options.get(name), name)
-
-
-def watch_of(options: FileOptions) -> Watch | None:
-    """The task's own callbacks, if it has any."""
-    on_hash_progress, on_progress = options.get("on_hash_progress"), options.get("on_progress")
-    # With nothing to report but the end, the result still waits for that.
-    watched = on_hash_progress or on_progress or options.get("on_file_finish")
-    return Watch(on_hash_progress, on_progress) if watched else None

@@ -8,8 +8,7 @@ identity, headers and object are the same are done. After all files are done, th
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 from cosxfer.address import ObjectAddress, shown_key
@@ -22,101 +21,114 @@ from cosxfer.engine.upload.options import FileUpload, UploadOptions
 from cosxfer.engine.upload.recall import normal
 from cosxfer.figures import counted
 from cosxfer.foreign import shown_path
-from cosxfer.journal import Journal
-from cosxfer.journal_rows import content_fingerprint, decode_object, fingerprint, headers_fingerprint, targets_of
+from cosxfer.journal import Batch, Journal
+from cosxfer.journal_rows import (
+    FinishedObject,
+    content_fingerprint,
+    decode_object,
+    fingerprint,
+    headers_fingerprint,
+    targets_of,
+)
 from cosxfer.models import UploadResult
 from cosxfer.ops.session import Session
-from cosxfer.paths import stat_path
-from cosxfer.sources import SourceIdentity
 from cosxfer.tasks.batch import OpenBatch
+from cosxfer.tasks.directory import Found
 
 
-def open_batch(
+def begin(
     journal: Journal,
     session: Session,
-    files: Sequence[FileUpload],
+    bucket: str,
     *,
     options: UploadOptions,
     prefix: str,
     root: str | os.PathLike[str],
-) -> OpenBatch:
+) -> DirectoryBatch:
     """Begin the batch of a directory, or go on with an interrupted one. Blocks.
 
-    ``files`` are all of one bucket and have the same ``options``.
+    ``options`` are those of all files.
     """
-    if not files:
-        return OpenBatch()
     start = os.path.abspath(os.fsdecode(root))  # noqa: PTH100 (resolve() would read the file system)
     region = options.region or session.config.region or ""
-    name = fingerprint("directory", session.config.endpoint, region, files[0]["bucket"], prefix, start)
+    name = fingerprint("directory", session.config.endpoint, region, bucket, prefix, start)
     batch = journal.open_batch(name).result()
     if batch.busy:
         logger.warning(
             "another process or client uploads %s to %s/%s already; this one sends all files too",
             shown_path(start),
-            files[0]["bucket"],
+            bucket,
             prefix,
         )
-    if not batch.number:
-        return OpenBatch()
-    if not batch.goes_on:
-        return OpenBatch(number=batch.number, end=partial(journal.end_batch, batch.number))
-    done = _Done(journal, session, files, options, batch.number)
-    if done.sizes:
-        resume_logger.info(
-            "resumed: %s of %s in %s were sent by an unfinished run and have not changed; they are not sent again",
-            f"{len(done.sizes):,}",
-            counted(len(files), "file"),
-            shown_path(start),
-        )
-    return OpenBatch(
-        number=batch.number, done=done.sizes, result=done.result, end=partial(journal.end_batch, batch.number)
-    )
+    return DirectoryBatch(journal, session, bucket, options, batch, start)
 
 
-class _Done:
-    """The files of a directory that a batch has sent. There may be a hundred thousand, so each step is a short one."""
+class DirectoryBatch:
+    """What the journal has of a directory, and what all its files have in common."""
 
     def __init__(
-        self, journal: Journal, session: Session, files: Sequence[FileUpload], options: UploadOptions, number: int
+        self, journal: Journal, session: Session, bucket: str, options: UploadOptions, batch: Batch, start: str
     ) -> None:
-        self._bucket = files[0]["bucket"]
-        self._keys = [file["key"].removeprefix("/") for file in files]
-        config = session.config
-        region = options.region or config.region or ""
-        self._targets = targets_of(config.endpoint, region, self._bucket, self._keys)
-        self._rows = journal.rows_of_batch(number).result()
-        headers = _Headers(options)
-        folder = os.getcwd()  # noqa: PTH109 (text, as the sources take it)
-        self.sizes: dict[int, int] = {}
-        """The sizes of files that were sent and have not changed, by their index."""
-        for index, target in enumerate(self._targets):
-            row = self._rows.get(target)
-            if row is None:
-                continue
-            path = os.fsdecode(files[index]["path"])
-            path = normal(path if path.startswith("/") else f"{folder}/{path}")
-            try:
-                identity = SourceIdentity.of(stat_path(path))
-            except (OSError, ValueError):
-                continue
-            content = content_fingerprint(path, identity, headers.fingerprint(self._keys[index]))
-            if (
-                row.startswith(content)
-                and (found := decode_object(target, row)) is not None
-                and (found.content, found.batch) == (content, number)
-            ):
-                self.sizes[index] = found.size
-        self._template = self._common()
-        self._location = ""
-        if self.sizes:
-            self._location = session.endpoint(ObjectAddress(self._bucket, self._keys[0], options.region)).location("")
+        """``start`` is the path of the directory, for messages."""
+        self.number = batch.number
+        """0: the journal does not keep the batch."""
+        self.goes_on = batch.goes_on
+        """Whether an earlier run has sent some of the files."""
+        self._journal = journal
+        self._endpoint = session.config.endpoint
+        self._region = options.region or session.config.region or ""
+        self._bucket = bucket
+        self._start = start
+        self._headers = _Headers(options)
+        self._folder = os.getcwd()  # noqa: PTH109 (text, as the sources take it)
+        self._template = _template(bucket)
+        address = ObjectAddress(bucket, "k", options.region)
+        self._location = session.endpoint(address).location("") if self.goes_on else ""
 
-    def result(self, index: int) -> UploadResult:
-        """Return the result of a file of ``sizes``."""
-        key, target = self._keys[index], self._targets[index]
-        found = decode_object(target, self._rows[target])
-        assert found is not None
+    def end(self) -> None:
+        """All files are done, except those that cannot be read."""
+        if self.number:
+            self._journal.end_batch(self.number)
+
+    def of_all(self, files: Sequence[FileUpload], found: Sequence[Found]) -> OpenBatch:
+        """Return the batch of all files of the directory."""
+        if not self.number:
+            return OpenBatch()
+        if not self.goes_on:
+            return OpenBatch(number=self.number, end=self.end)
+        keys = [file["key"].removeprefix("/") for file in files]
+        done = Done(self, keys, found, self._journal.rows_of_batch(self.number).result())
+        self.report(len(done.sizes), len(files))
+        return OpenBatch(number=self.number, done=done.sizes, result=done.result, end=self.end)
+
+    def of_some(self, keys: Sequence[str], found: Sequence[Found]) -> Done:
+        """Return what was sent of some files of the directory. Blocks."""
+        rows = self._journal.rows_of(self.targets(keys)).result() if self.goes_on else {}
+        return Done(self, keys, found, rows)
+
+    def report(self, sent: int, files: int) -> None:
+        """Log how many of the files an earlier run has sent."""
+        if sent:
+            resume_logger.info(
+                "resumed: %s of %s in %s were sent by an unfinished run and have not changed; they are not sent again",
+                f"{sent:,}",
+                counted(files, "file"),
+                shown_path(self._start),
+            )
+
+    def targets(self, keys: Sequence[str]) -> list[bytes]:
+        """Return the names of objects in the journal."""
+        return targets_of(self._endpoint, self._region, self._bucket, keys)
+
+    def content(self, key: str, found: Found) -> bytes:
+        """Return the fingerprint of a file and of the headers of its object."""
+        assert found.identity is not None
+        path = found.path
+        path = normal(path if path[0] == "/" else f"{self._folder}/{path}")
+        return content_fingerprint(path, found.identity, self._headers.fingerprint(key))
+
+    def result(self, key: str, found: FinishedObject) -> UploadResult:
+        """Return the result of a file that was sent."""
         result = object.__new__(UploadResult)
         # In a quarter of the time of its constructor.
         vars(result).update(
@@ -131,28 +143,63 @@ class _Done:
         )
         return result
 
-    def _common(self) -> dict[str, object]:
-        """Return the fields of a result that are the same for each file."""
-        result = UploadResult(
-            bucket=self._bucket,
-            key="",
-            etag="",
-            location="",
-            version_id=None,
-            crc64=None,
-            verified=True,
-            verified_by="crc64",
-            size=0,
-            parts=0,
-            part_size_bytes=0,
-            upload_id="",
-            http_version="",
-            seconds=0.0,
-            hash_seconds=0.0,
-            send_seconds=0.0,
-            retries=0,
-        )
-        return vars(result)
+
+class Done:
+    """Files of a directory that its batch has sent. There may be a hundred thousand, so each step is a short one."""
+
+    def __init__(
+        self, batch: DirectoryBatch, keys: Sequence[str], found: Sequence[Found], rows: Mapping[bytes, bytes]
+    ) -> None:
+        """``rows`` are those of the journal, by their targets."""
+        self._batch = batch
+        self._keys = keys
+        self._rows = rows
+        self.sizes: dict[int, int] = {}
+        """The sizes of files that were sent and have not changed, by their index."""
+        self._targets = batch.targets(keys) if rows else []
+        number, content_of = batch.number, batch.content
+        for index, target in enumerate(self._targets):
+            row = rows.get(target)
+            if row is None or found[index].identity is None:
+                continue
+            content = content_of(keys[index], found[index])
+            if (
+                row.startswith(content)
+                and (each := decode_object(target, row)) is not None
+                and (each.content, each.batch) == (content, number)
+            ):
+                self.sizes[index] = each.size
+
+    def result(self, index: int) -> UploadResult:
+        """Return the result of a file of ``sizes``."""
+        target = self._targets[index]
+        found = decode_object(target, self._rows[target])
+        assert found is not None
+        return self._batch.result(self._keys[index], found)
+
+
+def _template(bucket: str) -> dict[str, object]:
+    """Return the fields of a result that are the same for each file."""
+    result = UploadResult(
+        bucket=bucket,
+        key="",
+        etag="",
+        location="",
+        version_id=None,
+        crc64=None,
+        verified=True,
+        verified_by="crc64",
+        size=0,
+        parts=0,
+        part_size_bytes=0,
+        upload_id="",
+        http_version="",
+        seconds=0.0,
+        hash_seconds=0.0,
+        send_seconds=0.0,
+        retries=0,
+    )
+    return vars(result)
 
 
 class _Headers:
