@@ -237,6 +237,12 @@ class FileSource(RegularFile):
             return self._mapping.slice(offset, length)
         return self._read(offset, length)
 
+    @property
+    def descriptor(self) -> int:
+        """The open file, to read at given offsets only. It stays open while there are slices of a mapping."""
+        self._check_open()
+        return self._fd
+
     def prefetch(self, offset: int, length: int) -> None:
         """Load these bytes into memory now. Blocks while the disk reads. No effect without a mapping."""
         self._check_range(offset, length)
@@ -287,12 +293,12 @@ class FileSource(RegularFile):
         return self._compare(SourceIdentity.of(os.fstat(self._fd))) and by_path
 
     def close(self) -> None:
-        """Close the file. Slices stay valid."""
+        """Close the file. Slices stay valid, and so does `descriptor` while there are any."""
+        fd, self._fd = self._fd, -1
         if self._mapping is not None:
-            self._mapping.close()
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+            self._mapping.close(fd)
+        elif fd >= 0:
+            os.close(fd)
 
     def __enter__(self) -> Self:
         return self

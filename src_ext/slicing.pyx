@@ -27,6 +27,9 @@ cdef extern from "guard.h" nogil:
     void cosx_guard_remove(cosx_mapping *)
     int cosx_guard_lost(const cosx_mapping *)
 
+cdef extern from "<unistd.h>" nogil:
+    int close_fd "close"(int)
+
 cdef extern from "<sys/mman.h>" nogil:
     """
     #ifndef MADV_POPULATE_READ
@@ -95,10 +98,12 @@ cdef class MappedFile:
     cdef readonly Py_ssize_t size
     cdef Py_ssize_t _exports
     cdef bint _closed, _lost
+    cdef int _fd
 
     def __cinit__(self, fd, Py_ssize_t size):
         cdef void *address
         cdef int descriptor = fd
+        self._fd = -1
         self.size = size
         if size < 0:
             raise ValueError("size must not be negative")
@@ -129,6 +134,9 @@ cdef class MappedFile:
             self._address = NULL
             with nogil:
                 munmap(address, self.size)
+        if self._fd >= 0:
+            close_fd(self._fd)
+            self._fd = -1
 
     def __getbuffer__(self, Py_buffer *view, int flags):
         if self._closed:
@@ -183,7 +191,9 @@ cdef class MappedFile:
     def closed(self) -> bool:
         return self._closed
 
-    def close(self) -> None:
+    def close(self, int fd=-1) -> None:
+        if fd >= 0:
+            self._fd = fd
         self._closed = True
         if self._exports == 0:
             self._unmap()

@@ -95,6 +95,9 @@ void wire_request_free(wire_request *request);
  * lies in a mapped file. The I/O thread maps its pages before it sends them and drops them afterwards. -1: errno is
  * ENOMEM. */
 int wire_request_piece(wire_request *request, const char *data, size_t length, int mapped);
+/* The piece that was added last lies in this file too, from `offset` on. Over a plain connection it is sent from there.
+ * The descriptor stays open until WIRE_RELEASED. */
+void wire_request_file(wire_request *request, int fd, int64_t offset);
 void wire_request_last_piece(wire_request *request); /* no more pieces follow; before the request is submitted */
 /* Where the body of a successful response goes: `length` bytes of the object from `first` on. Only bytes of that range are
  * written there. Those of any other response are collected as if there were no place. */

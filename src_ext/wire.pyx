@@ -87,6 +87,7 @@ cdef extern from "wire.h" nogil:
     wire_request *wire_request_new(void *, const char *, size_t, int64_t, double, size_t, int)
     void wire_request_free(wire_request *)
     int wire_request_piece(wire_request *, const char *, size_t, int)
+    void wire_request_file(wire_request *, int, int64_t)
     void wire_request_last_piece(wire_request *)
     int wire_io_thread_submit(wire_io_thread *, wire_connection *, wire_request *)
     int wire_io_thread_feed(wire_io_thread *, wire_request *, const char *, size_t, int)
@@ -333,7 +334,7 @@ cdef class Exchange:
         self._buffers = NULL
         self._fed = None
 
-    def set_body(self, data, *, bint mapped=False) -> None:
+    def set_body(self, data, *, bint mapped=False, int fd=-1, int64_t offset=0) -> None:
         if self._buffer_count or self.connection is not None:
             raise ValueError("there is a body already")
         self._buffers = <Py_buffer *>PyMem_Malloc(sizeof(Py_buffer))
@@ -343,6 +344,8 @@ cdef class Exchange:
         self._buffer_count = 1
         if wire_request_piece(self._request, <const char *>self._buffers.buf, self._buffers.len, mapped):
             raise MemoryError
+        if mapped and fd >= 0:
+            wire_request_file(self._request, fd, offset)
 
     def receive(
         self, *, uint64_t first, uint64_t length, bint ranged, bint shorter, str etag, memory=None, int fd=-1,

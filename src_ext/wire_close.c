@@ -48,7 +48,7 @@ void wire_close_lost_file(wire_connection *c)
     int found = 0;
     for (unsigned i = 0; i < c->count; i++) {
         wire_span *s = &c->spans[(c->first + i) % WIRE_SPANS];
-        if (s->piece && wire_pages_are_lost(s->piece, s->at, s->length)) {
+        if (s->piece && (s->piece->lost || wire_pages_are_lost(s->piece, s->at, s->length))) {
             wire_request_finish(s->request, WIRE_LOST, "the file was cut while it was being sent");
             found = 1;
         }

@@ -1,7 +1,8 @@
 /* A connection's output: runs of bytes from heads, frames and bodies, written with few system calls and copies.
  *
- * Plain: many runs in one sendmsg, directly from the mapping. (We measured sendfile: it moves single pages and costs
- * more than the copy.) TLS: runs of a record or more directly from the body. Shorter runs (frame heads, the ends of
+ * Plain: long runs of a file by sendfile, which neither copies nor maps them; many other runs in one sendmsg. The kernel
+ * reads the file's pages when they leave, so a file that changes meanwhile is sent with other bytes than were hashed. Then
+ * the server's check of Content-MD5 and the digests of its response show it, as with a mapping. TLS: runs of a record or more directly from the body. Shorter runs (frame heads, the ends of
  * bodies) are copied together, so that no record is short. */
 #define _GNU_SOURCE
 #include "wire_output.h"
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -56,6 +58,7 @@ void wire_output_push_body(wire_connection *c, wire_request *r, wire_piece *piec
     s->request = r;
     s->piece = piece;
     s->at = at;
+    s->whole = length >= WIRE_FILE_BYTES;
     r->spans++;
     r->queued += length;
 }
@@ -127,20 +130,57 @@ static void advance(wire_connection *c, size_t length)
     }
 }
 
+static int is_sent_from_file(const wire_span *s)
+{
+    return s->piece && s->piece->fd >= 0 && s->whole;
+}
+
+/* The errors of sendfile that are the socket's. Any other one is the file's, and the mapping shows what it means. */
+static int is_of_socket(int error)
+{
+    return error == EAGAIN || error == EWOULDBLOCK || error == EINTR || error == EPIPE || error == ECONNRESET ||
+           error == ETIMEDOUT || error == EHOSTUNREACH || error == ENETUNREACH || error == ENETDOWN ||
+           error == ENOTCONN || error == ECONNABORTED || error == ECONNREFUSED || error == ENETRESET;
+}
+
+static ssize_t write_file(wire_span *s, int to, size_t limit)
+{
+    wire_piece *piece = s->piece;
+    off_t from = piece->offset + (off_t)s->at;
+    ssize_t n = sendfile(to, piece->fd, &from, s->length < limit ? s->length : limit);
+    if (n == 0) {
+        piece->lost = 1;
+        errno = EFAULT;
+        return -1;
+    }
+    if (n < 0 && !is_of_socket(errno)) {
+        piece->fd = -1;
+        errno = EINTR;
+    }
+    return n;
+}
+
 static ssize_t write_plain(wire_connection *c, size_t limit)
 {
+    if (is_sent_from_file(&c->spans[c->first]))
+        return write_file(&c->spans[c->first], c->fd, limit);
+    int flags = MSG_NOSIGNAL | MSG_DONTWAIT;
     struct iovec vectors[VECTORS];
     size_t count = 0, total = 0;
     for (unsigned i = 0; i < c->count && count < VECTORS && total < limit; i++) {
         wire_span *s = &c->spans[(c->first + i) % WIRE_SPANS];
         size_t n = s->length < limit - total ? s->length : limit - total;
+        if (is_sent_from_file(s)) {
+            flags |= MSG_MORE; /* the head and the body in one packet */
+            break;
+        }
         if (s->piece)
             wire_pages_map(s->piece, s->at, n);
         vectors[count++] = (struct iovec){(void *)s->data, n};
         total += n;
     }
     struct msghdr message = {.msg_iov = vectors, .msg_iovlen = count};
-    return sendmsg(c->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    return sendmsg(c->fd, &message, flags);
 }
 
 /* Returns the bytes for the next write over TLS: one long run, or short runs that are copied together to whole

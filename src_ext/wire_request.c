@@ -111,13 +111,19 @@ int wire_request_piece(wire_request *r, const char *data, size_t length, int map
         errno = ENOMEM;
         return -1;
     }
-    *piece = (wire_piece){.data = data, .length = length, .mapped = mapped};
+    *piece = (wire_piece){.data = data, .length = length, .mapped = mapped, .fd = -1};
     if (r->last_piece)
         r->last_piece->next = piece;
     else
         r->pieces = piece;
     r->last_piece = piece;
     return 0;
+}
+
+void wire_request_file(wire_request *r, int fd, int64_t offset)
+{
+    r->last_piece->fd = fd;
+    r->last_piece->offset = (off_t)offset;
 }
 
 void wire_request_last_piece(wire_request *r)

@@ -9,6 +9,7 @@
 #include <nghttp2/nghttp2.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/types.h>
 
 #define WIRE_SPANS 128                    /* slots of a connection's output */
 #define WIRE_QUEUE_BYTES (1024 * 1024)    /* output queued ahead of the socket */
@@ -16,6 +17,7 @@
 #define WIRE_READ_BYTES (256 * 1024)
 #define WIRE_GATHER_BYTES (256 * 1024)    /* the most that is copied together for one write over TLS */
 #define WIRE_STEP_BYTES (1024 * 1024)     /* pages are mapped and dropped in steps of this size */
+#define WIRE_FILE_BYTES (64 * 1024)       /* shorter runs of a mapped file are sent from its mapping, many in one call */
 #define WIRE_FEW 16                       /* up to so many active requests may keep twice as many pages mapped */
 #define WIRE_CONTINUE_SECONDS 1.0         /* how long to wait for a 100 response */
 #define WIRE_TICK_SECONDS 0.1
@@ -28,6 +30,9 @@ typedef struct wire_piece {
     size_t length;
     int mapped;
     size_t populated, dropped; /* mapped data: the offsets up to which pages are mapped and dropped */
+    int fd;                    /* mapped data: the file, for sendfile; -1: only its mapping is sent */
+    off_t offset;              /* of `data` in the file */
+    int lost;                  /* sendfile has found the end of the file */
 } wire_piece;
 
 /* A run of bytes in the output queue. */
@@ -37,6 +42,7 @@ typedef struct {
     wire_request *request; /* the request that it belongs to; may be NULL */
     wire_piece *piece;     /* of the request body; may be NULL */
     size_t at;             /* the offset in the piece */
+    int whole;             /* long enough for a call of sendfile */
     char *owned;           /* freed after the run was written */
     char small[16];        /* holds a short run */
 } wire_span;

@@ -98,7 +98,9 @@ class MappedFile:
     def release(self, offset: int, length: int) -> None:
         self._check(offset, length)
 
-    def close(self) -> None:
+    def close(self, fd: int = -1) -> None:
+        if fd >= 0:
+            os.close(fd)
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

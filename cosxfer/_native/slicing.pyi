@@ -44,8 +44,8 @@ class MappedFile:
         """Read these pages into memory and map them now, in one call rather than fault by fault."""
     def release(self, offset: int, length: int) -> None:
         """Unmap these pages from this process (they stay in the page cache); a later read maps them again."""
-    def close(self) -> None:
-        """Hand out no more slices; the mapping goes when the last slice is gone."""
+    def close(self, fd: int = -1) -> None:
+        """Hand out no more slices; the mapping goes when the last slice is gone, and ``fd`` is closed then."""
     def __enter__(self) -> Self: ...
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

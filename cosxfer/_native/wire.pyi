@@ -84,11 +84,12 @@ class Exchange:
         pass_body_on: bool = False,
         owner: object = None,
     ) -> None: ...
-    def set_body(self, data: Buffer, *, mapped: bool = False) -> None:
+    def set_body(self, data: Buffer, *, mapped: bool = False, fd: int = -1, offset: int = 0) -> None:
         """Set the whole body. The exchange holds it until it is ``released``.
 
         ``mapped``: it lies in a mapped file. The I/O thread maps its pages before it sends them and drops them
-        afterwards.
+        afterwards. If ``fd`` is that file's descriptor, long runs are sent by sendfile over a plain connection; the
+        body begins at ``offset`` of the file. The descriptor must stay open until the exchange is ``released``.
         """
     def receive(
         self,

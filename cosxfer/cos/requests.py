@@ -45,8 +45,9 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 class RepeatablePieces(Protocol):
     """Buffers that are sent in order. Each ``iter()`` starts from the beginning, so a retry can send them again.
 
-    A body in a mapped file may also have ``mapped() -> memoryview | None``, which returns all bytes at once. A body
-    that is read from a file may have ``async check()``, which raises if the file has changed.
+    A body in a mapped file may also have ``mapped() -> memoryview | None``, which returns all bytes at once, and
+    ``place() -> tuple[int, int]``: a descriptor that is open while that view is alive, and the offset in the file. A
+    body that is read from a file may have ``async check()``, which raises if the file has changed.
     """
 
     def __iter__(self) -> Iterator[Buffer]: ...

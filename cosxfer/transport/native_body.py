@@ -1,7 +1,7 @@
 """Bodies for the native transport.
 
-The I/O thread gets the address of bytes in memory and of parts of a mapped file. Any other body is read piece by piece,
-at most ``AHEAD_BYTES`` ahead of the sending. The I/O thread writes response bodies to their sinks.
+The I/O thread gets the address of bytes in memory, and of parts of a mapped file with its descriptor. Any other body is
+read piece by piece, at most ``AHEAD_BYTES`` ahead of the sending. The I/O thread writes response bodies to their sinks.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def attach_body(exchange: wire.Exchange, request: HttpRequest) -> bool:
         return False
     _check_length(request, len(part))
     if len(part):
-        exchange.set_body(part, mapped=True)
+        place: Callable[[], tuple[int, int]] | None = getattr(body, "place", None)
+        fd, offset = (-1, 0) if place is None else place()
+        exchange.set_body(part, mapped=True, fd=fd, offset=offset)
     exchange.no_more()
     return True
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from cosxfer._native import wire
+from cosxfer._native.slicing import MappedFile
 from tests.native import wire_memory
 from tests.native.wire_memory import SETTINGS
 from tests.native.wire_play import (
@@ -91,6 +92,74 @@ def test_data_before_any_byte_of_a_request_was_sent_is_not_its_response() -> Non
             assert exchange.result == wire.UNSENT
         io_thread.stop()
         until(io_thread, lambda: first.closed and second.closed)
+
+
+def put_from(mapped: Path, fd: int) -> wire.Exchange:
+    """A body that lies in a mapped file and, so it says, in the file ``fd`` too."""
+    with mapped.open("rb") as file, MappedFile(file.fileno(), mapped.stat().st_size) as mapping:
+        body = mapping.slice(0, mapping.size)
+    head = b"PUT /x HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n" % len(body)
+    exchange = wire.Exchange(head, length=len(body), stall_seconds=30, max_response_bytes=1000)
+    exchange.set_body(body, mapped=True, fd=fd, offset=0)
+    exchange.no_more()
+    return exchange
+
+
+def received(theirs: socket.socket, count: int) -> bytes:
+    """Read a head and ``count`` bytes of its body; return the body, and respond."""
+    data = b""
+    while len(data.partition(b"\r\n\r\n")[2]) < count:
+        piece = theirs.recv(1 << 20)
+        assert piece
+        data += piece
+    theirs.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    return data.partition(b"\r\n\r\n")[2]
+
+
+def test_a_long_body_is_sent_from_its_file(io_thread: wire.IoThread, tmp_path: Path) -> None:
+    in_file = os.urandom(3 * MIB + 5)
+    (tmp_path / "file").write_bytes(in_file)
+    (tmp_path / "mapped").write_bytes(bytes(len(in_file)))
+    with socket.create_server(("127.0.0.1", 0)) as listener, (tmp_path / "file").open("rb") as file:
+        connection, theirs = connected(io_thread, listener)
+        with theirs:
+            exchange = put_from(tmp_path / "mapped", file.fileno())
+            io_thread.submit(connection, exchange)
+            assert received(theirs, len(in_file)) == in_file
+            until(io_thread, lambda: exchange.done)
+            assert exchange.result == wire.OK
+
+
+def test_a_file_that_sendfile_does_not_take_is_sent_from_its_mapping(io_thread: wire.IoThread, tmp_path: Path) -> None:
+    body = os.urandom(3 * MIB + 5)
+    (tmp_path / "file").write_bytes(body)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        connection, theirs = connected(io_thread, listener)
+        with theirs:
+            exchange = put_from(tmp_path / "file", folder)
+            io_thread.submit(connection, exchange)
+            assert received(theirs, len(body)) == body
+            until(io_thread, lambda: exchange.done)
+            assert exchange.result == wire.OK
+    os.close(folder)
+
+
+def test_a_file_that_ends_early_ends_its_request(io_thread: wire.IoThread, tmp_path: Path) -> None:
+    body = os.urandom(3 * MIB)
+    (tmp_path / "file").write_bytes(body[:-100])
+    (tmp_path / "mapped").write_bytes(body)
+    with socket.create_server(("127.0.0.1", 0)) as listener, (tmp_path / "file").open("rb") as file:
+        connection, theirs = connected(io_thread, listener)
+        with theirs:
+            exchange = put_from(tmp_path / "mapped", file.fileno())
+            io_thread.submit(connection, exchange)
+            data = b""
+            while piece := theirs.recv(1 << 20):
+                data += piece
+            assert data.partition(b"\r\n\r\n")[2] == body[:-100]
+            until(io_thread, lambda: exchange.done)
+            assert exchange.result == wire.LOST
 
 
 def test_a_connection_that_was_never_added_closes_its_socket() -> None:

@@ -37,6 +37,10 @@ class PartBody:
         """Raise `SourceChangedError` if the part is no longer the one that was hashed."""
         await check_unchanged(self._source, self._executor, [self._hashed])
 
+    def place(self) -> tuple[int, int]:
+        """Return the descriptor of the file and the offset of the part. It is open while `mapped`'s view is alive."""
+        return self._source.descriptor, self._part.offset
+
     def mapped(self) -> memoryview | None:
         """Return a view of the whole part; None if the file is not mapped."""
         return self._source.slice(self._part.offset, self._part.length) if self._source.mapped else None

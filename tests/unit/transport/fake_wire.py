@@ -52,7 +52,7 @@ class FakeExchange:
         self.result, self.status, self.headers, self.body, self.why = wire.OK, 200, {"etag": '"e"'}, b"", ""
         self.reusable, self.body_begun, self.fed_bytes = True, False, 0
 
-    def set_body(self, data: bytes, *, mapped: bool = False) -> None:
+    def set_body(self, data: bytes, *, mapped: bool = False, fd: int = -1, offset: int = 0) -> None:
         self.body_given.append(bytes(data))
 
     def no_more(self) -> None:
