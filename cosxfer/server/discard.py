@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 REMEMBERED = 4096
 _ETAG = '"00000000000000000000000000000000"'
+_PARTS_ETAG = '"discarded-1"'
 _DATE = http_date(0)
 _COMMON = ((b"server", b"tencent-cos"), (b"x-cos-request-id", base64.b64encode(secrets.token_bytes(24))))
 
@@ -84,7 +85,7 @@ class DiscardApplication:
                     parts[0] = _Content(_whole(parts).size + received.size, 0)
                 _remember(self._uploads, upload_id, parts)
             else:
-                _remember(self._objects, path, received)
+                _remember(self._objects, path, received._replace(etag=_etag(scope["headers"])))
             headers = [(b"etag", _etag(scope["headers"]).encode()), (b"content-length", b"0")]
             return 200, headers + self._crc64(received), b""
         if method == "DELETE":
@@ -98,7 +99,7 @@ class DiscardApplication:
             if content is None or method == "GET":
                 # Discarded content cannot be returned.
                 return _document(404, "Error", [("Code", "NoSuchKey"), ("Message", "Everything is discarded.")])
-            headers = _encoded({"content-length": content.size, "etag": _ETAG, "last-modified": _DATE})
+            headers = _encoded({"content-length": content.size, "etag": content.etag, "last-modified": _DATE})
             return 200, headers + self._crc64(content), b""
         return _document(200, *_listing(query))
 
@@ -116,12 +117,12 @@ class DiscardApplication:
                 200, "InitiateMultipartUploadResult", [("Bucket", bucket), ("Key", key), ("UploadId", upload_id)]
             )
         if "uploadId" in query:
-            whole = _whole(self._uploads.pop(query["uploadId"][0], {}))
+            whole = _whole(self._uploads.pop(query["uploadId"][0], {}))._replace(etag=_PARTS_ETAG)
             _remember(self._objects, path, whole)
             status, headers, body = _document(
                 200,
                 "CompleteMultipartUploadResult",
-                [("Location", path.lstrip("/")), ("Bucket", bucket), ("Key", key), ("ETag", '"discarded-1"')],
+                [("Location", path.lstrip("/")), ("Bucket", bucket), ("Key", key), ("ETag", _PARTS_ETAG)],
             )
             return status, headers + self._crc64(whole), body
         position = checks.append_position({"position": query.get("position", ["0"])[0]}) + received.size
@@ -137,6 +138,8 @@ class _Content(NamedTuple):
 
     size: int
     crc64: int
+    etag: str = _ETAG
+    """What PUT or Complete has returned. Some clients compare it with that of HEAD."""
 
 
 def _whole(parts: Mapping[int, _Content]) -> _Content:
