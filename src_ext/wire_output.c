@@ -13,6 +13,8 @@
 #include "wire_schedule.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -247,7 +249,15 @@ static void drop_pages(wire_connection *c)
     }
 }
 
-wire_flush_result wire_output_flush(wire_connection *c, size_t *budget)
+/* OpenSSL calls write() for each record of 16 KiB, and each would leave as a packet of its own. While the socket is
+ * corked, the kernel joins them to packets of up to 64 KiB. */
+static void cork(wire_connection *c, int on)
+{
+    if (c->corked != on && !setsockopt(c->fd, IPPROTO_TCP, TCP_CORK, &on, sizeof on))
+        c->corked = on;
+}
+
+static wire_flush_result flush(wire_connection *c, size_t *budget)
 {
     wire_rate *rate = c->io->rate;
     while (c->count) {
@@ -285,4 +295,14 @@ wire_flush_result wire_output_flush(wire_connection *c, size_t *budget)
         return WIRE_FLUSH_BROKEN;
     }
     return WIRE_FLUSH_ALL;
+}
+
+wire_flush_result wire_output_flush(wire_connection *c, size_t *budget)
+{
+    if (c->ops && c->queued > 2 * WIRE_RECORD_BYTES)
+        cork(c, 1);
+    wire_flush_result result = flush(c, budget);
+    if (c->corked)
+        cork(c, 0);
+    return result;
 }

@@ -120,6 +120,7 @@ struct wire_connection {
     int paused;    /* not read until the caller has consumed its backlog */
     int hung_up;   /* the peer sends nothing more than what already arrived */
     int write_broken;
+    int corked;
     int unread;    /* input may be waiting without an event of epoll */
     int throttled; /* in the queue of connections that wait for the rate limit */
     wire_connection *next_throttled;
