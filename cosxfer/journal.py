@@ -243,11 +243,11 @@ class Journal:
         """
 
         def look(database: Database) -> Batch:
-            now, owner = self._clock(), self._own_name()
+            now, owner = self._clock(), self.own_name()
             known = database.batch(name)
             if known is not None:
                 row, other, touched = known
-                if other != owner and self._is_alive(other):
+                if other != owner and self.is_alive(other):
                     return Batch(busy=True)
                 if abs(now - touched) < BATCH_SECONDS:
                     database.touch_batch(row, name, owner, now)
@@ -273,18 +273,25 @@ class Journal:
             self._ended = self._off = True
             self._changed.notify()
 
+    @property
+    def works(self) -> bool:
+        """Whether changes are written: it has not failed, and is not closed."""
+        return not self._off
+
     # -- in the journal's thread --------------------------------------------------------------------------------------
 
     def _is_free(self, row: int, owner: str) -> bool:
         entry = self._entries.get(row)
         if entry is not None and entry in self.held:
             return False
-        return owner == self._own_name() or not self._is_alive(owner)
+        return owner == self.own_name() or not self.is_alive(owner)
 
-    def _is_alive(self, owner: str) -> bool:
+    def is_alive(self, owner: str) -> bool:
+        """Whether the client with this name still runs."""
         return self._owner is not None and self._owner.is_alive(owner)
 
-    def _own_name(self) -> str:
+    def own_name(self) -> str:
+        """The name of this client in the rows that it owns."""
         assert self._owner is not None
         return self._owner.name
 
@@ -294,11 +301,11 @@ class Journal:
             earlier.lost = True
         entry = self._entries[row] = Entry(self, upload, row)
         self.held.add(entry)
-        database.set_owner(row, self._own_name())
+        database.set_owner(row, self.own_name())
         return entry
 
     def _add(self, database: Database, entry: Entry) -> None:
-        entry.row = database.add_upload(entry.upload, self._own_name())
+        entry.row = database.add_upload(entry.upload, self.own_name())
         self._entries[entry.row] = entry
 
     def _remove(self, database: Database, entry: Entry) -> None:

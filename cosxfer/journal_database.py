@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from cosxfer.endpoint_memory import make_state_folder
 from cosxfer.journal_rows import (
@@ -62,6 +63,15 @@ _SCHEMA = {
     "data BLOB NOT NULL)",
     "batches_by_name": "CREATE UNIQUE INDEX batches_by_name ON batches (name)",
 }
+
+_ADDED = {
+    "downloads": "CREATE TABLE downloads (id INTEGER PRIMARY KEY AUTOINCREMENT, place BLOB NOT NULL, "
+    "owner TEXT NOT NULL, data BLOB NOT NULL)",
+    "downloads_of_place": "CREATE INDEX downloads_of_place ON downloads (place)",
+    "ranges": "CREATE TABLE ranges (download INTEGER, number INTEGER, data BLOB NOT NULL, "
+    "PRIMARY KEY (download, number)) WITHOUT ROWID",
+}
+"""Tables that came later. A journal without them gets them when it is opened, so `VERSION` stays."""
 
 
 class ForeignFileError(Exception):
@@ -160,6 +170,43 @@ class Database:
     def count_parts(self, row: int) -> int:
         """Return how many parts of an upload are known."""
         return int(self._execute("SELECT count(*) FROM parts WHERE upload = ?", (row,)).fetchone()[0])
+
+    # -- downloads and ranges, whose rows `journal_downloads` encodes --------------------------------------------------
+
+    def add_download(self, place: bytes, owner: str, data: bytes) -> int:
+        """Add a download and return its row."""
+        query = "INSERT INTO downloads (place, owner, data) VALUES (?, ?, ?)"
+        row = self._execute(query, (place, owner, data)).lastrowid
+        assert row is not None
+        return row
+
+    def set_download_owner(self, row: int, owner: str) -> None:
+        """The client ``owner`` goes on with a download."""
+        self._execute("UPDATE downloads SET owner = ? WHERE id = ?", (owner, row))
+
+    def remove_download(self, row: int) -> None:
+        """Forget a download and its ranges."""
+        self._execute("DELETE FROM downloads WHERE id = ?", (row,))
+        self._execute("DELETE FROM ranges WHERE download = ?", (row,))
+
+    def add_range(self, row: int, number: int, data: bytes) -> None:
+        """Add a range. It replaces one of the same number."""
+        self._execute("INSERT OR REPLACE INTO ranges VALUES (?, ?, ?)", (row, number, data))
+
+    def downloads(self, place: bytes | None = None) -> list[tuple[int, Any, Any, Any]]:
+        """Return row, place, owner and data of the downloads at a place, or of all; the oldest first."""
+        query = "SELECT id, place, owner, data FROM downloads"
+        if place is None:
+            return self._execute(f"{query} ORDER BY id").fetchall()
+        return self._execute(f"{query} WHERE place = ? ORDER BY id", (place,)).fetchall()
+
+    def download_places(self) -> list[Any]:
+        """Return the places of all downloads."""
+        return [place for (place,) in self._execute("SELECT place FROM downloads").fetchall()]
+
+    def ranges(self, row: int) -> list[tuple[Any, Any]]:
+        """Return number and data of the ranges of a download."""
+        return self._execute("SELECT number, data FROM ranges WHERE download = ?", (row,)).fetchall()
 
     # -- finished objects and batches ---------------------------------------------------------------------------------
 
@@ -309,7 +356,14 @@ def _opened(path: Path) -> Database:
                     execute(f"PRAGMA application_id = {APPLICATION_ID}")
                     execute(f"PRAGMA user_version = {VERSION}")
                     schema = dict(_SCHEMA)
-        if schema != _SCHEMA:
+        if schema.keys() == _SCHEMA.keys():
+            with database.transaction():
+                schema = _schema_of(connection)
+                for name, statement in _ADDED.items():  # a table, then its index
+                    if name not in schema:  # another process may have been faster
+                        execute(statement)
+                schema = _schema_of(connection)
+        if schema != {**_SCHEMA, **_ADDED}:
             raise sqlite3.DatabaseError("its tables differ")
         database.trim()
     except BaseException:

@@ -197,12 +197,12 @@ def encode_upload(upload: JournaledUpload) -> bytes:
         "completing": upload.completing,
     }
     data = json.dumps(values).encode()
-    return data + _guard(data)
+    return data + guard_of(data)
 
 
 def decode_upload(row: object) -> JournaledUpload | None:
     """Return the upload of a row, or None if the row is damaged."""
-    data = _guarded(row)
+    data = guarded(row)
     if data is None:
         return None
     try:
@@ -239,14 +239,14 @@ def encode_part(upload_id: str, part: JournalPart) -> bytes:
     data = _PART.pack(part.offset, part.length, part.crc64, part.md5)
     if part.etag != f'"{part.md5.hex()}"':
         data += part.etag.encode("utf-8", "surrogatepass")
-    return data + _guard(data, f"{upload_id} {part.number}")
+    return data + guard_of(data, f"{upload_id} {part.number}")
 
 
 def decode_part(upload: JournaledUpload, number: object, row: object) -> JournalPart | None:
     """Return a part of ``upload``, or None if the row is damaged, of another upload, or not a part of its plan."""
     if not is_count(number) or not 1 <= number <= min(upload.plan.count, MAX_PART_NUMBER):
         return None
-    data = _guarded(row, f"{upload.upload_id} {number}")
+    data = guarded(row, f"{upload.upload_id} {number}")
     if data is None or len(data) < _PART.size:
         return None
     offset, length, crc64, md5 = _PART.unpack_from(data)
@@ -305,12 +305,12 @@ def decode_object(target: bytes, row: object) -> FinishedObject | None:
 
 def encode_batch(name: bytes, touched: float) -> bytes:
     data = struct.pack("<d", touched)
-    return data + _guard(data, name.hex())
+    return data + guard_of(data, name.hex())
 
 
 def decode_batch(name: bytes, row: object) -> float | None:
     """Return when an open batch was last run (Unix seconds), or None if the row is damaged."""
-    data = _guarded(row, name.hex())
+    data = guarded(row, name.hex())
     if data is None or len(data) != 8:
         return None
     touched: float = struct.unpack("<d", data)[0]
@@ -320,13 +320,14 @@ def decode_batch(name: bytes, row: object) -> float | None:
 # -- guards -----------------------------------------------------------------------------------------------------------
 
 
-def _guard(data: bytes, belongs_to: str = "") -> bytes:
+def guard_of(data: bytes, belongs_to: str = "") -> bytes:
+    """Return the guard that ends a row."""
     return _GUARD.pack(xxhash.xxh3_64_intdigest(belongs_to.encode("utf-8", "surrogatepass") + b"\0" + data))
 
 
-def _guarded(row: Any, belongs_to: str = "") -> bytes | None:
+def guarded(row: Any, belongs_to: str = "") -> bytes | None:
     """Return the row without its guard; None if they do not agree."""
     if not isinstance(row, bytes) or len(row) < _GUARD.size:
         return None
     data, guard = row[: -_GUARD.size], row[-_GUARD.size :]
-    return data if guard == _guard(data, belongs_to) else None
+    return data if guard == guard_of(data, belongs_to) else None

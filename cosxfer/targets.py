@@ -75,6 +75,27 @@ def write_target(name: str, content: memoryview, *, modified: int | None) -> Non
         target.discard()
 
 
+def has_temporary(name: str) -> bool:
+    """Whether there is a temporary file beside ``name`` that its writer has left, or that is being written."""
+    return any(map(os.path.lexists, _names(_resolved(Path(name)))))
+
+
+def remove_temporary(name: str, device: int, inode: int) -> bool:
+    """Remove the temporary file ``name`` if it still is the one with this identity, and nobody writes it.
+
+    Returns whether it is not there any more. Raises `TargetError`.
+    """
+    with writing(name):
+        try:
+            status = os.lstat(name)
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        if not stat.S_ISREG(status.st_mode) or (status.st_dev, status.st_ino) != (device, inode):
+            return True  # another file has the name
+        _remove_abandoned(Path(name))
+        return not os.path.lexists(name)
+
+
 def path_below(root: str, names: Sequence[str]) -> str:
     """Return the path with these names below ``root``, and create the folders to it.
 
@@ -144,9 +165,7 @@ class PartFile:
     """
 
     def __init__(self, path: Path) -> None:
-        # Only the link of the file itself matters: the temporary file is in the folder by the same path.
-        absolute = os.path.join(os.getcwd(), path)  # noqa: PTH109, PTH118 (small files are many)
-        self._target = Path(os.path.realpath(absolute) if os.path.islink(absolute) else absolute)  # noqa: PTH114
+        self._target = _resolved(path)
         self._folder = -1
         if len(os.fsencode(self._target.parent)) + _LONGEST_NAME >= _PATH_MAX:
             self._shorten()
@@ -155,6 +174,37 @@ class PartFile:
         except BaseException:
             self._close_folder()
             raise
+        self._use(fd)
+
+    @classmethod
+    def reopen(cls, path: Path, temporary: Path, *, device: int, inode: int, size: int) -> PartFile:
+        """Go on with the temporary file of an earlier writer of ``path``. Raises ``OSError``.
+
+        Raises `CannotReopenError` if it is gone, if another process writes it, or if it is not the file with this
+        identity and size.
+        """
+        self = cls.__new__(cls)
+        self._target = _resolved(path)
+        self._folder = -1
+        self.path = temporary
+        names = _names(self._target)
+        if str(temporary) not in names and not str(temporary).startswith(f"{names[0]}-"):
+            raise CannotReopenError("its temporary file belongs to another folder now")
+        self._use(_reopened(temporary, self._target, device, inode, size))
+        return self
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Device and inode."""
+        status = os.fstat(self.fd)
+        return status.st_dev, status.st_ino
+
+    @property
+    def nameable(self) -> bool:
+        """Whether ``path`` is a name that another process can use."""
+        return self._folder < 0
+
+    def _use(self, fd: int) -> None:
         # Keeps the lock while the file is closed, since closing may report that the disk is full.
         self._lock = os.dup(fd)
         self.file = os.fdopen(fd, "wb", buffering=0)
@@ -225,6 +275,13 @@ class PartFile:
         """Set the time of the last modification, since 1970, and that of the last access."""
         os.utime(self.file.fileno(), ns=(nanoseconds, nanoseconds))
 
+    def keep(self) -> None:
+        """Close the file and leave it for a later writer, who may `reopen` it."""
+        if self._lock >= 0:
+            with suppress(OSError):
+                self.file.close()
+            self._unlock()
+
     def clear(self) -> None:
         """Truncate the file to start again."""
         self.file.seek(0)
@@ -255,6 +312,45 @@ class PartFile:
         lock, self._lock = self._lock, -1
         os.close(lock)
         self._close_folder()
+
+
+class CannotReopenError(Exception):
+    """A temporary file cannot be continued. The message says why."""
+
+
+def _resolved(path: Path) -> Path:
+    """Return the absolute path of the file that ``path`` names, which may be a link to it."""
+    # Only the link of the file itself matters: the temporary file is in the folder by the same path.
+    absolute = os.path.join(os.getcwd(), path)  # noqa: PTH109, PTH118 (small files are many)
+    return Path(os.path.realpath(absolute) if os.path.islink(absolute) else absolute)  # noqa: PTH114
+
+
+def _reopened(name: Path, target: Path, device: int, inode: int, size: int) -> int:
+    """Open and lock a temporary file. Raises as `PartFile.reopen` does."""
+    try:
+        fd = os.open(name, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise CannotReopenError("its temporary file is gone") from None
+    try:
+        status = os.fstat(fd)
+        same = stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_size == size
+        if not same or (status.st_dev, status.st_ino) != (device, inode):
+            raise CannotReopenError("its temporary file was replaced by another one or has another size")
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotReopenError("another process writes its temporary file") from None
+        except OSError:
+            # Nothing would keep two processes from writing it.
+            raise CannotReopenError("the file system of its temporary file has no locks") from None
+        if not _is_at(name, fd):
+            raise CannotReopenError("its temporary file was removed meanwhile")
+        with suppress(FileNotFoundError):  # nothing is replaced
+            _take_permissions(fd, target, target.stat())
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 def _move_to_free(part: Path, target: Path) -> None:

@@ -46,6 +46,7 @@ LEVELS = {
     "cosxfer.endpoint_memory": 3,
     "cosxfer.journal": 3,
     "cosxfer.journal_database": 3,
+    "cosxfer.journal_downloads": 3,
     "cosxfer.journal_owners": 3,
     "cosxfer.journal_rows": 3,
     "cosxfer.paths": 3,

@@ -37,9 +37,11 @@ class AsyncDownloadCalls(AsyncCalls):
         in the object's metadata ``mtime``.
 
         The download is a task. While it is paused (`pause_task`), the call keeps waiting, and what was received stays
-        in the temporary file. `restart_task` continues there, also after an error of the network or the server. The
-        temporary file is removed if the task is cancelled or leaves the task list, or the client is closed. That of a
-        killed process is removed by the next download to the same path. Interrupting the call cancels the task.
+        in the temporary file. `restart_task` continues there, also after an error of the network or the server. With a
+        journal the same call continues there too, in a later process, if the object is the same: after an interrupt, a
+        kill, or an error that may pass (``docs/api.md``, "Downloads that go on"). The temporary file is removed if the
+        task is cancelled, or by a download to the same path that starts anew. Without a journal it is also removed if
+        the call is interrupted, the task leaves the task list, or the client is closed.
 
         Raises `cosxfer.TargetError` if the file cannot be written. ``on_task_ready`` and ``on_progress`` are those of
         `upload_file`.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import field
 from pathlib import Path
 from typing import cast
@@ -16,22 +17,27 @@ from cosxfer.arguments import NumberOrAuto
 from cosxfer.cli.connection import Connection
 from cosxfer.cli.failures import FAILED, UNREPORTED, error_object, fail, message_of
 from cosxfer.cli.hints import only_tls, with_hint
-from cosxfer.cli.interrupts import ended_by_signal
+from cosxfer.cli.interrupts import TerminatedError, ended_by_signal
 from cosxfer.cli.moved import remove_object, remove_objects
 from cosxfer.cli.notices import show
 from cosxfer.cli.output import OutputError, printable, say, say_object
 from cosxfer.cli.progress import display
 from cosxfer.cli.receive import write_object
 from cosxfer.cli.values import STREAM, is_directory
+from cosxfer.client import Client
 from cosxfer.cos.key_paths import KeyPaths
 from cosxfer.cos.requests import CustomerKey, ObjectHeaders
 from cosxfer.engine.download.options import FileDownload
 from cosxfer.errors import CosxferError, ServerError, TaskCanceledError, TransportError, UsageError
 from cosxfer.figures import counted, human_bytes, human_rate
 from cosxfer.foreign import shorten
+from cosxfer.journal import journal_of
 from cosxfer.models import DownloadResult, Progress
 from cosxfer.records import dataclass
 from cosxfer.tasks.downloads import DownloadedFile
+
+_KEPT = "files that are complete stay, and the same command goes on with the others"
+_REMOVED = "files that are complete stay; what was received of others is removed"
 
 LABEL_SECONDS = 0.1
 """Time between two updates of the number of files."""
@@ -90,10 +96,25 @@ def _write(options: FetchOptions) -> None:
             raise typer.Exit(FAILED)
 
 
+@contextmanager
+def _keeping(client: Client) -> Iterator[None]:
+    """Run downloads of ``client``. After an interrupt, print which temporary files are kept for the next run."""
+    keeps = journal_of(client.config) is not None
+    ended_by_signal(_KEPT if keeps else _REMOVED)
+    try:
+        yield
+    except (KeyboardInterrupt, TerminatedError):
+        for task in client.get_task_list():
+            if task.upload_id:
+                show(f"{task.path}: what was received is kept in {task.upload_id}")
+        raise
+
+
 def _download(options: FetchOptions) -> None:
     path = _path_of(options)
     with (
         options.connection.client() as client,
+        _keeping(client),
         with_hint(client, options.bucket),
         display(activities=("receiving",)) as shown,
     ):
@@ -145,6 +166,7 @@ def run_tree(options: FetchOptions, *, include: list[str] | None, exclude: list[
     ended, labelled = 0, 0.0
     with (
         options.connection.client() as client,
+        _keeping(client),
         with_hint(client, options.bucket),
         display(activities=("receiving",)) as shown,
     ):
@@ -213,6 +235,7 @@ def _figures(result: DownloadResult) -> dict[str, object]:
         "parts": result.parts,
         "part_size_bytes": result.part_size_bytes,
         "retries": result.retries,
+        "resumed_bytes": result.resumed_bytes,
         "etag": result.etag,
         # Many JSON parsers round a number of 64 bits.
         "crc64": None if result.crc64 is None else str(result.crc64),

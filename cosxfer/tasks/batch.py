@@ -56,6 +56,7 @@ class RefusedJob:
 
     abort_on_failure = False
     holds_parts = False
+    must_leave = False
     kept = ""
     loaded = 0
     repeatable = True
@@ -71,6 +72,10 @@ class RefusedJob:
     async def run(self, *, on_hash_progress: Report | None, on_progress: Report | None) -> UploadResult:
         """Raise the reason."""
         raise self._error
+
+    async def leave(self) -> tuple[bool, str]:
+        """Nothing is open."""
+        return True, ""
 
     async def abort(self) -> tuple[bool, str]:
         """Nothing is on the server, so there is nothing to delete."""

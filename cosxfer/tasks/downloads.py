@@ -25,6 +25,8 @@ from cosxfer.engine.download.options import (
 from cosxfer.engine.limiter import Limiter
 from cosxfer.errors import CosxferError, TargetError
 from cosxfer.foreign import shorten
+from cosxfer.journal import Journal
+from cosxfer.journal_downloads import DownloadJournal
 from cosxfer.models import DownloadResult, Progress
 from cosxfer.ops.list_objects import all_objects
 from cosxfer.ops.outage import Transfer
@@ -69,7 +71,10 @@ class _Planned:
 class Downloads:
     """The downloads of one client."""
 
-    def __init__(self, session: Session, executor: Workers, limiter: Limiter, queue: TaskQueue) -> None:
+    def __init__(
+        self, session: Session, executor: Workers, limiter: Limiter, queue: TaskQueue, journal: Journal | None
+    ) -> None:
+        self._journal = None if journal is None else DownloadJournal(journal)
         self._session = session
         self._executor = executor
         self._limiter = limiter
@@ -249,6 +254,7 @@ class Downloads:
             self._session.address(bucket, key, options.get("region")),
             path,
             settings=DownloadSettings.of(options, restartable=restartable, below=below, last_modified=last_modified),
+            journal=self._journal,
         )
 
     async def _all(

@@ -47,10 +47,14 @@ class Leftovers:
         if record.state == "error" and record.quiet and job is not None and job.holds_parts:
             self.delete(record, job)
 
-    def delete(self, record: AnyRecord, job: Job[Any]) -> bool:
-        """Begin to delete a task's parts on the server. Returns whether there is anything to wait for."""
+    def delete(self, record: AnyRecord, job: Job[Any], *, abort: bool = True) -> bool:
+        """Begin to delete a task's parts on the server. Returns whether there is anything to wait for.
+
+        Without ``abort``, what it has open is closed, and kept for a later call.
+        """
         record.upload_id = job.upload_id
-        if not job.upload_id or not self._home.post(partial(self._start_abort, record)):
+        wanted = bool(job.upload_id) if abort else job.must_leave
+        if not wanted or not self._home.post(partial(self._start_abort, record, abort)):
             return False
         record.cleaning = True
         self.deleting.add(record)
@@ -102,11 +106,12 @@ class Leftovers:
             keeper.cancel()
             await asyncio.wait([keeper])
 
-    def _start_abort(self, record: AnyRecord) -> None:
+    def _start_abort(self, record: AnyRecord, abort: bool) -> None:
         assert self._home.loop is not None
         with self._board.lock:
             assert record.job is not None
-            record.work = self._home.loop.create_task(self._abort(record.job), name=f"cosxfer-abort-{record.task_id}")
+            work = self._abort(record.job) if abort else record.job.leave()
+            record.work = self._home.loop.create_task(work, name=f"cosxfer-abort-{record.task_id}")
             record.work.add_done_callback(partial(self._aborted, record))
 
     async def _abort(self, job: Job[Any]) -> tuple[bool, str]:
@@ -126,7 +131,7 @@ class Leftovers:
                 aborted, left = work.result()
             if record.state == "canceled":
                 record.aborted, record.left = aborted, left
-                if not aborted:
+                if not aborted and record.asked_to_abort:
                     logger.warning("%s", record.canceled())
             elif not aborted:
                 logger.warning("%s, which failed: %s", record.what, left)

@@ -45,6 +45,11 @@ class Job(Protocol[R_co]):
         ...
 
     @property
+    def must_leave(self) -> bool:
+        """Whether `leave` has to be called if it is given up and not aborted."""
+        ...
+
+    @property
     def repeatable(self) -> bool:
         """Whether it can be run again. False if its body can be read only once."""
         ...
@@ -69,6 +74,10 @@ class Job(Protocol[R_co]):
 
     async def abort(self) -> tuple[bool, str]:
         """Delete the parts on the server. Returns whether they are gone, and a sentence about it, within 15 s."""
+        ...
+
+    async def leave(self) -> tuple[bool, str]:
+        """Close what it has open, and keep it for a later call. Returns as `abort` does."""
         ...
 
 

@@ -89,11 +89,13 @@ class TaskRunner:
             self.leftovers.let_go(record)
 
     def _clean_up(self, record: AnyRecord) -> None:
-        """A cancelled task: delete what it has on the server, if that was asked for."""
+        """A cancelled task: delete what it has on the server, if that was asked for, else close what it has open."""
         job = record.job
         if job is not None:
             record.upload_id = job.upload_id
-            if record.asked_to_abort and self.leftovers.delete(record, job):
+            if (record.asked_to_abort or job.must_leave) and self.leftovers.delete(
+                record, job, abort=record.asked_to_abort
+            ):
                 return
             record.aborted = not job.upload_id
             record.left = job.kept
@@ -142,9 +144,9 @@ class TaskRunner:
                 on_progress=partial(self._board.on_progress, record),
             )
         except asyncio.CancelledError:
-            if not record.interrupted and job.abort_on_failure and job.upload_id:
+            if not record.interrupted and (job.must_leave or (job.abort_on_failure and job.upload_id)):
                 # Not by the queue: the loop is coming to its end, and nobody else will clean up.
-                aborted, left = await job.abort()
+                aborted, left = await (job.abort() if job.abort_on_failure else job.leave())
                 if not aborted:
                     logger.warning("%s was cancelled. %s", record.what, left)
             raise

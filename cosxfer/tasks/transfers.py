@@ -83,7 +83,7 @@ class Transfers:
         self.limiter = self._limiter
         """What calls that are no tasks may have in flight, too."""
         queue = self.queue = TaskQueue(self._limiter, keep=config.max_finished_tasks)
-        self.downloads = Downloads(session, executor, self._limiter, queue)
+        self.downloads = Downloads(session, executor, self._limiter, queue, self._journal)
         self._scheduler = Scheduler(
             config,
             self._limiter,

@@ -14,7 +14,7 @@ import pytest
 
 from cosxfer.limits import MIB
 from cosxfer.server import RunningServer, running
-from tests.e2e.command import COMMAND, assert_one_paragraph, client, environment, run
+from tests.e2e.command import COMMAND, assert_one_paragraph, client, environment, flat, run
 
 LARGE = random.Random(6).randbytes(20 * MIB + 3)
 OBJECTS = {"tree/a.txt": b"a", "tree/sub/b.tmp": b"bb", "tree/sub/c": b"", "tree2": b"another", "large": LARGE}
@@ -149,3 +149,37 @@ def test_an_interrupt_leaves_no_file(server: RunningServer, tmp_path: Path) -> N
     assert process.returncode == 130
     assert b"Traceback" not in said
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_the_same_command_goes_on(server: RunningServer, tmp_path: Path, number: int) -> None:
+    folder = tmp_path / "to"
+    folder.mkdir()
+    command = [*COMMAND, "cp", at(server, "large"), str(folder / "x"), "--part-size", "1MiB", "--concurrency", "1"]
+    variables = environment(server, COSXFER_STATE_DIR=str(tmp_path / "state"))
+    server.requests(clear=True)
+    # Four requests bring 4 MiB; the fifth one waits.
+    server.set_faults([{"operation": "get_object", "key": "large", "attempt": 5, "do": "stall", "seconds": 600}])
+    with subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while len(server.requests()) < 4 and time.monotonic() < deadline:
+            assert process.poll() is None
+            time.sleep(0.05)
+        time.sleep(0.3)  # the journal has written: 10 ms
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    (temporary,) = folder.iterdir()
+    if number == signal.SIGINT:
+        assert process.returncode == 130
+        assert f"what was received is kept in {temporary}" in flat(said)
+        assert "the same command goes on" in flat(said)
+    server.set_faults([])
+    server.requests(clear=True)
+    done = subprocess.run([*command, "--json"], env=variables, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "x").read_bytes() == LARGE
+    assert json.loads(done.stdout)["resumed_bytes"] == 4 * MIB
+    assert f"goes on with 4.0 MiB of {20:.1f} MiB" in flat(done.stderr)
+    operations = [request["operation"] for request in server.requests()]
+    assert (operations.count("head_object"), operations.count("get_object")) == (1, 17)
+    assert [path.name for path in folder.iterdir()] == ["x"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import time
@@ -19,8 +20,10 @@ from cosxfer.cos.responses import HttpResponse, seconds_of
 from cosxfer.engine.download.first import FIRST_BYTES, FirstBlocks, FirstResponse, fetch_first
 from cosxfer.engine.download.options import DownloadSettings
 from cosxfer.engine.download.proof import check_crc64, check_md5, md5_of_file
+from cosxfer.engine.download.recall import Recall
 from cosxfer.engine.download.state import DownloadState, ObjectVersion
 from cosxfer.engine.limiter import Left, Limiter, Share
+from cosxfer.engine.multipart.abort import passes
 from cosxfer.engine.multipart.hedge import HedgePolicy
 from cosxfer.engine.multipart.window import Flight, Request, Window
 from cosxfer.engine.report import Reporter, logger
@@ -32,7 +35,9 @@ from cosxfer.errors import (
     ServerError,
     TargetError,
 )
+from cosxfer.figures import human_bytes
 from cosxfer.foreign import shorten
+from cosxfer.journal_downloads import DownloadEntry, DownloadJournal
 from cosxfer.limits import KIB
 from cosxfer.models import DownloadResult, Progress
 from cosxfer.ops.get_range import get_range
@@ -40,7 +45,7 @@ from cosxfer.ops.outage import Transfer
 from cosxfer.ops.session import Session
 from cosxfer.planning import PartRange, Plan, plan_parts
 from cosxfer.records import dataclass
-from cosxfer.targets import PartFile, open_target, path_below, write_target, writing
+from cosxfer.targets import PartFile, has_temporary, open_target, path_below, write_target, writing
 from cosxfer.threads import finished, in_thread
 from cosxfer.walls import part_size_of, parts_in_flight, usual_parts
 
@@ -65,6 +70,8 @@ _HEAD_FIELDS = (
     "metadata",
 )
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 R = TypeVar("R")
 Arguments = TypeVarTuple("Arguments")
 
@@ -76,9 +83,19 @@ class DownloadJob:
     """
 
     repeatable = True
-    abort_on_failure = True
 
-    __slots__ = ("_blocks", "_executor", "_limiter", "_path", "_session", "_settings", "_state", "address")
+    __slots__ = (
+        "_blocks",
+        "_executor",
+        "_journal",
+        "_left",
+        "_limiter",
+        "_path",
+        "_session",
+        "_settings",
+        "_state",
+        "address",
+    )
 
     def __init__(
         self,
@@ -90,6 +107,7 @@ class DownloadJob:
         path: str | os.PathLike[str],
         *,
         settings: DownloadSettings,
+        journal: DownloadJournal | None = None,
     ) -> None:
         if not isinstance(path, str | bytes | os.PathLike):
             raise wrong_type("path", path, "a path")
@@ -100,27 +118,52 @@ class DownloadJob:
         self.address = address
         self._path = os.fsdecode(path)
         self._settings = settings
+        self._journal = journal
         self._state: DownloadState | None = None
+        self._left: _Left | None = None
+        """The temporary file that the last run has left for a later call."""
+
+    @property
+    def abort_on_failure(self) -> bool:
+        """Whether the temporary file is removed if the download is interrupted."""
+        return self._left is None and (self._state is None or not self._is_journaled(self._state))
 
     @property
     def holds_parts(self) -> bool:
-        """Whether a failed run may leave a temporary file for a later run."""
-        return self._settings.restartable
+        """Whether a failed run may leave a temporary file for a later run of this task alone."""
+        return self._settings.restartable and self._left is None
+
+    @property
+    def must_leave(self) -> bool:
+        """Whether `leave` or `abort` has to be called, because the temporary file is open."""
+        return self._state is not None
 
     @property
     def upload_id(self) -> str:
         """The path of the temporary file, or empty."""
-        return "" if self._state is None else str(self._state.target.path)
+        if self._state is not None:
+            return str(self._state.target.path)
+        return "" if self._left is None else self._left.path
 
     @property
     def kept(self) -> str:
         """A sentence about the temporary file that an interrupted download leaves."""
-        return "" if self._state is None else f"The temporary file {self._state.target.path} was kept"
+        state, left = self._state, self._left
+        if left is None and state is not None:
+            left = _Left.of(state)
+        if left is None:
+            return ""
+        sentence = (
+            f"The temporary file {left.path} with {human_bytes(left.received)} of {human_bytes(left.size)} was kept"
+        )
+        return f"{sentence}; the same call goes on with it" if left.entry is not None and left.entry.works else sentence
 
     @property
     def loaded(self) -> int:
         """The bytes that are in the temporary file."""
-        return 0 if self._state is None else self._state.received()
+        if self._state is not None:
+            return self._state.received()
+        return 0 if self._left is None else self._left.received
 
     def demand(self, total: int) -> int:
         """Return how many requests at a time it can use if the object has ``total`` bytes."""
@@ -131,37 +174,72 @@ class DownloadJob:
     ) -> DownloadResult:
         """Download the object. Cancelling ends it at once and keeps what was received."""
         try:
-            return await self._run(on_progress)
+            return await self._run(on_hash_progress, on_progress)
         except CosxferError as error:
+            if self._is_kept_after(error):
+                await self.leave()
+                error.add_note(self.kept)
             # What a retry cannot repair would be kept in vain, and a full disk needs its space.
-            if not error.retryable or not self._settings.restartable:
+            elif not error.retryable or not self._settings.restartable:
                 await self.abort()
+            if self._is_deleted(error) and (recall := self._recall()) is not None:
+                await recall.forget("the object was deleted")
             raise
+
+    def _is_kept_after(self, error: CosxferError) -> bool:
+        """Whether a later call can go on with the temporary file after ``error``."""
+        full = isinstance(error, TargetError) and error.errno in _FULL
+        return self._state is not None and self._is_journaled(self._state) and passes(error) and not full
+
+    def _is_journaled(self, state: DownloadState) -> bool:
+        return state.entry is not None and state.entry.works
+
+    async def leave(self) -> tuple[bool, str]:
+        """Close the temporary file and keep it for a later call. Returns False, and a sentence about it."""
+        state = self._state
+        if state is not None:
+            state.note_begun()
+            left = _Left.of(state)
+            await _in_shared_thread(state.target.keep)
+            if state.entry is not None:
+                await state.entry.settled()
+                state.entry.hold(False)
+            self._state, self._left = None, left
+        return self._left is None, self.kept
 
     async def abort(self) -> tuple[bool, str]:
         """Remove the temporary file."""
         state, self._state = self._state, None
-        if state is None:
-            return True, "nothing was left on the disk"
-        await _discarded(state.target)
-        return True, "what was received is removed"
+        left, self._left = self._left, None
+        if state is not None:
+            await _in_shared_thread(state.target.discard)
+            if state.entry is not None:
+                state.entry.remove()
+            return True, "what was received is removed"
+        if left is not None and left.entry is not None and (recall := self._recall()) is not None:
+            return await recall.remove(left.entry)
+        return True, "nothing was left on the disk"
 
     # -- one download ---------------------------------------------------------------------------------------------
 
-    async def _run(self, on_progress: Callable[[Progress], None] | None) -> DownloadResult:
+    async def _run(
+        self, on_hash_progress: Callable[[Progress], None] | None, on_progress: Callable[[Progress], None] | None
+    ) -> DownloadResult:
         began = time.monotonic()
         session = self._session.observed(counted=True, transfer=Transfer())
         reporter = _Received(on_progress, None if self._state is None else self._state.plan.size)
-        resumed, restarts = self.loaded, 0
+        restarts = 0
+        self._left = None
+        if self._state is not None:
+            self._state.resumed = self._state.received()
         while True:
             try:
-                done = await self._once(session, reporter)
+                done = await self._once(session, reporter, on_hash_progress)
                 break
             except (ObjectChangedError, IntegrityError) as error:
                 await self.abort()
                 reporter.forget()
                 restarts += 1
-                resumed = 0
                 if restarts >= STARTS:
                     raise
                 session.note_retry(error, attempt=restarts + 1, delay_seconds=0.0, max_attempts=STARTS)
@@ -178,10 +256,17 @@ class DownloadJob:
             part_size_bytes=done.plan.part_size_bytes,
             seconds=time.monotonic() - began,
             retries=session.retries,
-            resumed_bytes=resumed,
+            resumed_bytes=done.resumed,
         )
 
-    async def _once(self, session: Session, reporter: Reporter) -> _Done:
+    async def _once(
+        self, session: Session, reporter: Reporter, on_hash_progress: Callable[[Progress], None] | None
+    ) -> _Done:
+        recall = self._recall()
+        if self._state is None and recall is not None:
+            self._state = await recall.known(session, on_hash_progress)
+            if self._state is not None:
+                reporter.set_total(self._state.plan.size)
         if self._state is None:
             with self._blocks.block() as memory:
                 first = await fetch_first(
@@ -195,14 +280,17 @@ class DownloadJob:
                 reporter.set_total(first.version.size)
                 if first.version.size <= FIRST_BYTES:
                     return await self._finish_short(first, memory[: first.received])
-                self._state = await self._begin(first, memory[: first.received])
+                content = memory[: first.received]
+                self._state = await self._begin(recall, first, content, on_hash_progress)
                 reporter.add(-first.received)  # the first range reports them again
         state = self._state
         await self._fetch(session, state, reporter)
         verified_by = check_crc64(state.version, state.crc64(), what=self._what())
         verified_by = await self._in_thread(self._commit, state, verified_by)
         self._state = None
-        return _Done(version=state.version, plan=state.plan, verified_by=verified_by)
+        if state.entry is not None:
+            state.entry.remove()
+        return _Done(version=state.version, plan=state.plan, verified_by=verified_by, resumed=state.resumed)
 
     async def _finish_short(self, first: FirstResponse, content: memoryview) -> _Done:
         version = first.version
@@ -211,21 +299,42 @@ class DownloadJob:
         )
         await self._in_thread(self._write_short, version, content)
         plan = Plan(size=version.size, part_size_bytes=FIRST_BYTES)
-        return _Done(version=version, plan=plan, verified_by=verified_by)
+        return _Done(version=version, plan=plan, verified_by=verified_by, resumed=0)
 
-    async def _begin(self, first: FirstResponse, content: memoryview) -> DownloadState:
-        plan = self._plan(first.version.size)
-        opening = in_thread(self._executor, self._open, first.version.size, content)
-        try:
-            target = await finished(opening)
-        except asyncio.CancelledError:
-            if opening.exception() is None:
-                await _discarded(opening.result())
-            raise
-        state = DownloadState(first.version, plan, target)
+    async def _begin(
+        self,
+        recall: Recall | None,
+        first: FirstResponse,
+        content: memoryview,
+        on_hash_progress: Callable[[Progress], None] | None,
+    ) -> DownloadState:
+        version = first.version
+        opened = await self._opened(version.size, content, ask=recall is not None)
+        if opened is None and recall is not None:
+            state = await recall.found(version, on_hash_progress)
+            if state is not None:
+                return state
+            opened = await self._opened(version.size, content, ask=False)
+        assert opened is not None
+        target, identity = opened
+        plan = self._plan(version.size)
+        entry = None
+        if recall is not None and target.nameable:
+            entry = recall.begin(version, plan, target, identity)
+        state = DownloadState(version, plan, target, entry)
         sink = state.sink(plan.part(1))
         sink.received, sink.crc64 = first.received, first.crc64
         return state
+
+    async def _opened(self, size: int, content: memoryview, *, ask: bool) -> tuple[PartFile, tuple[int, int]] | None:
+        """Create the temporary file. With ``ask``, None if an earlier call has left one."""
+        opening = in_thread(self._executor, self._open, size, content, ask)
+        try:
+            return await finished(opening)
+        except asyncio.CancelledError:
+            if opening.exception() is None and (opened := opening.result()) is not None:
+                await _in_shared_thread(opened[0].discard)
+            raise
 
     async def _fetch(self, session: Session, state: DownloadState, reporter: Reporter) -> None:
         """Fetch the missing ranges."""
@@ -281,7 +390,7 @@ class DownloadJob:
         except TargetError as error:
             raise TargetError(f"{self._what()}: {error}", path=self._path, errno=error.errno) from error
         except ServerError as error:
-            gone = isinstance(error, NotFoundError) and error.code in ("NoSuchKey", "NoSuchVersion")
+            gone = self._is_deleted(error)
             if error.status in (412, 416) or gone:
                 raise ObjectChangedError(
                     f"{self._what()}: the object was {'deleted' if gone else 'replaced'} meanwhile"
@@ -293,6 +402,24 @@ class DownloadJob:
         crc64 = response.headers.get("x-cos-hash-crc64ecma", "").strip()
         if version.crc64 is not None and crc64 and crc64 != str(version.crc64):
             raise ObjectChangedError(f"{self._what()}: the object was replaced meanwhile")
+
+    def _recall(self) -> Recall | None:
+        if self._journal is None:
+            return None
+        below = self._settings.below
+        return Recall(
+            self._journal,
+            self._session,
+            self.address,
+            self._executor,
+            self._path if below is None else os.path.join(below[0], *below[1]),  # noqa: PTH118 (it is text)
+            settings=self._settings,
+            what=self._what(),
+        )
+
+    @staticmethod
+    def _is_deleted(error: Exception) -> bool:
+        return isinstance(error, NotFoundError) and error.code in ("NoSuchKey", "NoSuchVersion")
 
     # -- settings -------------------------------------------------------------------------------------------------
 
@@ -321,16 +448,19 @@ class DownloadJob:
     async def _in_thread(self, function: Callable[[*Arguments], R], *arguments: *Arguments) -> R:
         return await finished(in_thread(self._executor, function, *arguments))
 
-    def _open(self, size: int, content: memoryview) -> PartFile:
-        target = open_target(self._place())
+    def _open(self, size: int, content: memoryview, ask: bool) -> tuple[PartFile, tuple[int, int]] | None:
+        place = self._place()
+        if ask and has_temporary(place):
+            return None
+        target = open_target(place)
         try:
             with writing(self._path):
                 target.reserve(size)
                 target.write([content])
+                return target, target.identity
         except BaseException:
             target.discard()
             raise
-        return target
 
     def _place(self) -> str:
         below = self._settings.below
@@ -373,6 +503,22 @@ class _Done:
     version: ObjectVersion
     plan: Plan
     verified_by: str
+    resumed: int
+    """Bytes that were in the temporary file at the beginning."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Left:
+    """A temporary file that is closed."""
+
+    path: str
+    received: int
+    size: int
+    entry: DownloadEntry | None
+
+    @classmethod
+    def of(cls, state: DownloadState) -> _Left:
+        return cls(path=str(state.target.path), received=state.received(), size=state.plan.size, entry=state.entry)
 
 
 class _Received(Reporter):
@@ -391,13 +537,14 @@ class _Received(Reporter):
         self.add(-self._count)
 
 
-async def _discarded(target: PartFile) -> None:
+async def _in_shared_thread(function: Callable[[], None]) -> None:
+    """Close a file, also if the client's own threads have ended."""
     try:
-        removal = in_thread(None, target.discard)
+        work = in_thread(None, function)
     except CosxferError:
-        target.discard()  # no thread is available: block the event loop rather than leave the file
+        function()  # no thread is available: block the event loop rather than leave the file
     else:
-        await finished(removal)
+        await finished(work)
 
 
 async def _each(parts: list[PartRange]) -> AsyncGenerator[PartRange, None]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable
 
 from cosxfer._native import hashing
 from cosxfer.cos.sink import BodySink
+from cosxfer.journal_downloads import DownloadEntry, JournalRange
 from cosxfer.models import HeadObjectResult
 from cosxfer.planning import PartRange, Plan
 from cosxfer.records import dataclass
@@ -26,10 +28,16 @@ class ObjectVersion:
 class DownloadState:
     """The ranges of one version of an object, in one temporary file."""
 
-    def __init__(self, version: ObjectVersion, plan: Plan, target: PartFile) -> None:
+    def __init__(
+        self, version: ObjectVersion, plan: Plan, target: PartFile, entry: DownloadEntry | None = None
+    ) -> None:
+        """``entry`` is what the journal has of it."""
         self.version = version
         self.plan = plan
         self.target = target
+        self.entry = entry
+        self.resumed = 0
+        """Bytes that were in the file when the current run began."""
         self._crc64s = array("Q", bytes(8 * plan.count))
         self._done = bytearray(plan.count)
         self._begun: dict[int, BodySink] = {}
@@ -59,6 +67,29 @@ class DownloadState:
         self._done[part.number - 1] = 1
         self._crc64s[part.number - 1] = sink.crc64
         self.loaded += part.length
+
+        if self.entry is not None:
+            self.entry.add(JournalRange(part.number, part.length, sink.crc64))
+
+    def restore(self, ranges: Iterable[JournalRange]) -> None:
+        """These ranges, or their beginnings, are in the file. Their bytes were compared with their CRC64s."""
+        for number, length, crc64 in ranges:
+            part = self.plan.part(number)
+            sink = self.sink(part)
+            sink.received, sink.crc64 = length, crc64
+            if length == part.length:
+                del self._begun[number]
+                self._done[number - 1] = 1
+                self._crc64s[number - 1] = crc64
+                self.loaded += length
+        self.resumed = self.received()
+
+    def note_begun(self) -> None:
+        """Give the journal the beginnings of ranges. Nothing is received any more."""
+        if self.entry is not None:
+            for number, sink in self._begun.items():
+                if sink.received:
+                    self.entry.add(JournalRange(number, sink.received, sink.crc64))
 
     def received(self) -> int:
         """Return how many bytes are in the file, of complete and of begun ranges."""

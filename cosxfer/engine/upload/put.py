@@ -54,6 +54,7 @@ class PutJob:
 
     abort_on_failure = True
     holds_parts = False
+    must_leave = False
     kept = ""
 
     def __init__(
@@ -171,6 +172,10 @@ class PutJob:
             return put.result
         finally:
             await close_source(source, self._executor)
+
+    async def leave(self) -> tuple[bool, str]:
+        """Nothing is open."""
+        return True, ""
 
     async def abort(self) -> tuple[bool, str]:
         """Delete the parts of a stream from the server. A single PUT leaves nothing."""

@@ -174,6 +174,7 @@ class StreamJob:
 
     abort_on_failure = True
     holds_parts = False
+    must_leave = False
     kept = ""
     loaded = 0
     path = ""
@@ -239,6 +240,10 @@ class StreamJob:
             if isinstance(error, UploadError):
                 raise
             raise UploadError.with_notes_of(error) from error
+
+    async def leave(self) -> tuple[bool, str]:
+        """Nothing is open."""
+        return True, ""
 
     async def abort(self) -> tuple[bool, str]:
         """Delete the parts from the server; returns whether they are gone, and a sentence about it."""

@@ -59,6 +59,7 @@ class FileJob:
     """
 
     repeatable = True
+    must_leave = False
 
     __slots__ = (
         "_batch",
@@ -434,6 +435,10 @@ class FileJob:
             if self._options.abort_on_failure is not False:
                 error.add_note((await self.abort())[1])
             raise
+
+    async def leave(self) -> tuple[bool, str]:
+        """Nothing is open."""
+        return True, ""
 
     async def abort(self) -> tuple[bool, str]:
         """Delete the parts from the server; returns whether they are gone, and a sentence about it."""
