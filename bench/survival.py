@@ -6,6 +6,7 @@ change (`_scenario.py`). It must end done, with the bytes equal, or with an erro
 time (`_survive.py`). A scenario is a function of the seed and its number.
 
     bench/survival.py --seed 7 --scenarios 1000
+    bench/survival.py --seed 7 --moves           (downloads, copies and syncs, see `_moves.py`)
     bench/survival.py --seed 7 --only 123        (one scenario, with all that it reports)
     bench/survival.py --seed 7 --flips 10000     (flipped bits, see `_flips.py`)
     bench/survival.py --seed 7 --kills 200       (kill -9 of an upload of 1 GiB, see `_kills.py`)
@@ -32,8 +33,10 @@ os.environ["COSXFER_STATE_DIR"] = os.devnull  # no client learns from another
 import _report
 from _flips import CAMPAIGNS, Flipper, Flips
 from _kills import WINDOW_BYTES, Kills, kill
-from _scenario import OPERATIONS, draw
+from _moves import MOVES, MoveScenario, draw_move
+from _scenario import OPERATIONS, Scenario, draw
 from _survive import Confirmed, Outcome, World, run_scenario
+from _survive_moves import Fetched, run_move
 
 from cosxfer.limits import MIB
 
@@ -50,10 +53,11 @@ def main() -> None:
     parser.add_argument("--flips", type=int, metavar="N", help="flip N bits instead")
     parser.add_argument("--kills", type=int, metavar="N", help="kill N uploads instead")
     parser.add_argument("--mib", type=int, default=1024, metavar="N", help="size of the upload that is killed")
+    parser.add_argument("--moves", action="store_true", help="downloads, copies and syncs instead of uploads")
     parser.add_argument("--worker", action="store_true", help=_report.argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        work(options.seed)
+        work(options.seed, moves=options.moves)
         return
     if options.flips is not None:
         publish_flips(flip(options.seed, options.flips), seed=options.seed, as_json=options.json)
@@ -63,9 +67,9 @@ def main() -> None:
         return
     numbers = range(20 if options.quick else options.scenarios) if options.only is None else [options.only]
     if options.only is not None:
-        print(json.dumps(draw(options.seed, options.only).describe(), indent=1, default=str))
+        print(json.dumps(_drawn(options.seed, options.only, moves=options.moves).describe(), indent=1, default=str))
     began = time.monotonic()
-    outcomes = run_all(options.seed, numbers, workers=options.workers, report=_complain)
+    outcomes = run_all(options.seed, numbers, workers=options.workers, report=_complain, moves=options.moves)
     print(f"{len(outcomes)} scenarios in {time.monotonic() - began:.0f} s", file=sys.stderr)
     if options.only is not None:
         print(json.dumps(asdict(outcomes[0]), indent=1))
@@ -75,11 +79,16 @@ def main() -> None:
         sys.exit(1)
 
 
+def _drawn(seed: int, number: int, *, moves: bool) -> Scenario | MoveScenario:
+    return draw_move(seed, number) if moves else draw(seed, number)
+
+
 def _complain(seed: int, outcome: Outcome) -> None:
     if not outcome.clean:
         problems = {name: value for name in (*FAULTS, "again") if (value := getattr(outcome, name))}
         print(f"scenario {outcome.number}: {json.dumps(problems)}", file=sys.stderr)
-        print(f"  alone: bench/survival.py --seed {seed} --only {outcome.number}", file=sys.stderr, flush=True)
+        moves = " --moves" if outcome.operation in MOVES else ""
+        print(f"  alone: bench/survival.py --seed {seed}{moves} --only {outcome.number}", file=sys.stderr, flush=True)
 
 
 # -- many scenarios --------------------------------------------------------------------------------------------------
@@ -91,8 +100,12 @@ def run_all(
     *,
     workers: int = WORKERS,
     report: Callable[[int, Outcome], None] | None = None,
+    moves: bool = False,
 ) -> list[Outcome]:
-    """Run the scenarios in processes of their own, and return the outcomes in the order of their numbers."""
+    """Run the scenarios in processes of their own, and return the outcomes in the order of their numbers.
+
+    ``moves``: those of downloads, copies and syncs.
+    """
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
     numbers = list(numbers)
     for number in numbers:
@@ -107,7 +120,7 @@ def run_all(
                     number = waiting.get_nowait()
                 except queue.Empty:
                     return
-                worker = worker or Worker(seed)
+                worker = worker or Worker(seed, moves=moves)
                 outcome = worker.run(number)
                 if worker.dead:
                     worker = None
@@ -129,11 +142,12 @@ def run_all(
 class Worker:
     """A process that runs one scenario after another. If it gives no outcome in time, that is a hang."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, moves: bool) -> None:
         self._seed = seed
+        self._moves = moves
         self.dead = False
         self._process = subprocess.Popen(
-            [sys.executable, __file__, "--worker", "--seed", str(seed)],
+            [sys.executable, __file__, "--worker", "--seed", str(seed), *(["--moves"] if moves else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -143,7 +157,7 @@ class Worker:
     def run(self, number: int) -> Outcome:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        scenario = draw(self._seed, number)
+        scenario = _drawn(self._seed, number, moves=self._moves)
         self._process.stdin.write(f"{number}\n")
         limit = scenario.budget_seconds * 1.5 + 30
         ready, _, _ = select.select([self._process.stdout], [], [], limit)
@@ -164,15 +178,18 @@ class Worker:
         return self._process.returncode
 
 
-def work(seed: int) -> None:
+def work(seed: int, *, moves: bool) -> None:
     """Read numbers of scenarios from standard input, and write their outcomes to standard output."""
     faulthandler.enable()
-    confirmed = Confirmed()
-    with World.opened() as world, confirmed.watching():
+    confirmed, fetched = Confirmed(), Fetched()
+    with World.opened() as world, fetched.watching() if moves else confirmed.watching():
         for line in sys.stdin:
-            scenario = draw(seed, int(line))
+            scenario = _drawn(seed, int(line), moves=moves)
             faulthandler.dump_traceback_later(scenario.budget_seconds * 1.4)
-            outcome = asyncio.run(run_scenario(scenario, world, confirmed))
+            if isinstance(scenario, MoveScenario):
+                outcome = asyncio.run(run_move(scenario, world, fetched))
+            else:
+                outcome = asyncio.run(run_scenario(scenario, world, confirmed))
             faulthandler.cancel_dump_traceback_later()
             print(json.dumps(asdict(outcome)), flush=True)
 
@@ -198,13 +215,13 @@ def publish(outcomes: list[Outcome], *, seed: int, as_json: bool) -> None:
         count("ended done", sum(outcome.done for outcome in outcomes)),
         count("ended with the right error", sum(not outcome.done and outcome.clean for outcome in outcomes)),
         count("faults that happened", sum(faults.values())),
-        zero("wrong objects reported done", sum(len(outcome.wrong) for outcome in outcomes)),
-        zero("objects neither old nor new after an error", sum(len(outcome.torn) for outcome in outcomes)),
+        zero("wrong objects or files reported done", sum(len(outcome.wrong) for outcome in outcomes)),
+        zero("objects or files neither old nor new after an error", sum(len(outcome.torn) for outcome in outcomes)),
         zero("hangs", sum(len(outcome.hangs) for outcome in outcomes)),
         zero("errors that no fault explains", sum(len(outcome.unexpected) for outcome in outcomes)),
-        zero("confirmed parts sent again", sum(outcome.again for outcome in outcomes)),
-        zero("uploads left behind unreported", sum(len(outcome.unreported) for outcome in outcomes)),
-        count("uploads left behind and reported", sum(outcome.reported for outcome in outcomes)),
+        zero("confirmed parts sent or fetched again", sum(outcome.again for outcome in outcomes)),
+        zero("uploads or files left behind unreported", sum(len(outcome.unreported) for outcome in outcomes)),
+        count("uploads or files left behind and reported", sum(outcome.reported for outcome in outcomes)),
         count("median time", times[len(times) // 2], "s"),
         count("longest time", times[-1], "s"),
     ]
@@ -265,7 +282,9 @@ def publish_kills(kills: Kills, seed: int, as_json: bool) -> None:
 
 def _note(outcomes: list[Outcome], faults: Counter[str]) -> str:
     lines = [f"{'operation':12} {'scenarios':>9} {'done':>6} {'right error':>12}"]
-    for operation in OPERATIONS:
+    for operation in (*OPERATIONS, *MOVES):
+        if operation not in {outcome.operation for outcome in outcomes}:
+            continue
         of = [outcome for outcome in outcomes if outcome.operation == operation]
         done = sum(outcome.done for outcome in of)
         lines.append(f"{operation:12} {len(of):9} {done:6} {sum(o.clean and not o.done for o in of):12}")

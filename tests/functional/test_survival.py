@@ -1,4 +1,4 @@
-"""Random faults: 20 scenarios of `bench/survival.py`, or 1,000; and controls that show that its judge sees."""
+"""Random faults: a few scenarios of `bench/survival.py`, or 1,000; and controls that show that its judge sees."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
 from _controls import CONTROLS, Control, taken_away
 from _flips import CAMPAIGNS, CONTENT, Campaign, Flipper
 from _kills import WINDOW_BYTES, Killer, kill
+from _move_controls import MOVE_CONTROLS, MoveControl
+from _move_controls import taken_away as move_taken_away
+from _moves import MOVES, draw_move
 from _scenario import OPERATIONS, Scenario, draw
 from _survive import Outcome, World, play
+from _survive_moves import play_move
 from survival import run_all
 
 from cosxfer.limits import MIB
@@ -52,10 +56,26 @@ def test_a_thousand_scenarios_end_done_or_with_the_right_error() -> None:
     assert {outcome.operation for outcome in outcomes} == set(OPERATIONS)
 
 
+def test_a_few_downloads_copies_and_syncs_end_done_or_with_the_right_error() -> None:
+    check(run_all(SEED, range(12), moves=True))
+
+
+@pytest.mark.deep
+@pytest.mark.timeout(1800)
+def test_a_thousand_downloads_copies_and_syncs_end_done_or_with_the_right_error() -> None:
+    outcomes = run_all(SEED, range(1000), moves=True)
+    check(outcomes)
+    assert len(outcomes) == 1000
+    assert sum(outcome.done for outcome in outcomes) > 700
+    assert {outcome.operation for outcome in outcomes} == set(MOVES)
+
+
 def test_a_scenario_is_a_function_of_its_seed_and_number() -> None:
     for number in range(200):
         assert draw(SEED, number) == draw(SEED, number)
+        assert draw_move(SEED, number) == draw_move(SEED, number)
     assert draw(SEED, 1) != draw(SEED + 1, 1)
+    assert draw_move(SEED, 1) != draw_move(SEED + 1, 1)
 
 
 def test_a_fresh_seed_draws_every_operation_event_and_trouble() -> None:
@@ -65,6 +85,14 @@ def test_a_fresh_seed_draws_every_operation_event_and_trouble() -> None:
         assert {f"{kind} up", f"{kind} down"} <= names
     assert {"pause", "new_client", "restart_server", "kill_server", "change_source"} <= names
     assert {scenario.operation for scenario in drawn} == set(OPERATIONS)
+
+
+def test_a_fresh_seed_draws_every_move_and_event() -> None:
+    drawn = [draw_move(77, number) for number in range(1000)]
+    names = {name for scenario in drawn for name in scenario.classes()}
+    events = {"pause", "new_client", "restart_server", "kill_server", "replace_source", "damage", "remove_temporary"}
+    assert {"full disk", "flip down", "reset up"} | events <= names
+    assert {scenario.operation for scenario in drawn} == set(MOVES)
 
 
 # -- the judge -------------------------------------------------------------------------------------------------------
@@ -78,6 +106,17 @@ def test_a_protection_that_is_taken_away_is_missed(world: World, control: Contro
         outcomes = [play(control.scenario, world)]
         while outcomes[-1].clean and len(outcomes) < MOST_PLAYS:
             outcomes.append(play(control.scenario, world))
+    assert not outcomes[-1].clean
+    assert getattr(outcomes[-1], control.caught_by)
+
+
+@pytest.mark.parametrize("control", MOVE_CONTROLS, ids=lambda control: control.name)
+def test_a_protection_of_downloads_and_copies_is_missed(world: World, control: MoveControl) -> None:
+    assert play_move(control.scenario, world).clean
+    with move_taken_away(control):
+        outcomes = [play_move(control.scenario, world)]
+        while outcomes[-1].clean and len(outcomes) < MOST_PLAYS:
+            outcomes.append(play_move(control.scenario, world))
     assert not outcomes[-1].clean
     assert getattr(outcomes[-1], control.caught_by)
 

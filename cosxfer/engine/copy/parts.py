@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
+from functools import partial
 
 from cosxfer.cos.requests import customer_key_headers, forbids_overwrite
 from cosxfer.engine.copy.request import CopyRequest
@@ -16,7 +17,7 @@ from cosxfer.engine.report import Reporter, logger
 from cosxfer.errors import CosxferError, UploadError
 from cosxfer.limits import MAX_PART_NUMBER, MIB
 from cosxfer.models import HeadObjectResult, MultipartInitResult, Part
-from cosxfer.ops.multipart_init import multipart_init
+from cosxfer.ops.multipart_init import multipart_init, warn_of_retry
 from cosxfer.ops.session import Session
 from cosxfer.ops.upload_part_copy import upload_part_copy
 from cosxfer.planning import PartRange, Plan, plan_parts
@@ -111,7 +112,9 @@ class CopyInParts:
 
     async def _initiate(self) -> None:
         """Begin the upload. If this is cancelled, it still waits for the id: without it, nothing can be aborted."""
-        work = asyncio.ensure_future(multipart_init(self._session, self._request.target, headers=self._headers))
+        what = f"the copy of {self._request.source} to {self._request.target}"
+        session = self._session.observed(partial(self._initiate_retried, what))
+        work = asyncio.ensure_future(multipart_init(session, self._request.target, headers=self._headers))
         try:
             init: MultipartInitResult = await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -125,6 +128,10 @@ class CopyInParts:
             logger.warning("the copy to %s was cancelled during Initiate. %s", self._request.target, left)
             raise
         self._upload_id = init.upload_id
+
+    def _initiate_retried(self, what: str, error: CosxferError) -> None:
+        self._session.retries += 1
+        warn_of_retry(what, error)
 
     async def _copy_parts(self) -> None:
         config = self._session.config
