@@ -157,6 +157,13 @@ class GetObjectFileResult(GetObjectResult):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GetObjectIntoResult(GetObjectResult):
+    """A downloaded object in memory of the caller. ``size`` is how many bytes were written there."""
+
+    body: None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class DownloadResult(HeadObjectResult):
     """The result of downloading an object into a file."""
 

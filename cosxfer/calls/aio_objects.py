@@ -12,6 +12,7 @@ from cosxfer.calls.base import AsyncCalls
 from cosxfer.cos import requests
 from cosxfer.cos.policy import FILENAME, Condition
 from cosxfer.cos.requests import (
+    Buffer,
     GetParameters,
     HeadParameters,
     ObjectHeaders,
@@ -31,6 +32,7 @@ from cosxfer.models import (
     DeleteObjectResult,
     GetObjectBytesResult,
     GetObjectFileResult,
+    GetObjectIntoResult,
     HeadObjectResult,
     PostObjectResult,
     PresignedPost,
@@ -40,6 +42,7 @@ from cosxfer.models import (
 )
 from cosxfer.ops.append_object import check_position
 from cosxfer.ops.delete_object import delete_object
+from cosxfer.ops.get_into import get_into
 from cosxfer.ops.get_object import get_object
 from cosxfer.ops.head_object import head_object
 from cosxfer.ops.post_object import check_form, post_fields, post_object, presign_post
@@ -438,6 +441,18 @@ class AsyncObjectCalls(AsyncCalls):
         bucket: str,
         key: str,
         *,
+        into: Buffer,
+        byte_range: tuple[int, int] | None = None,
+        version_id: str | None = None,
+        region: str | None = None,
+        **parameters: Unpack[GetParameters],
+    ) -> GetObjectIntoResult: ...
+    @overload
+    async def get_object(
+        self,
+        bucket: str,
+        key: str,
+        *,
         output: str | os.PathLike[str] | None,
         byte_range: tuple[int, int] | None = None,
         version_id: str | None = None,
@@ -450,19 +465,50 @@ class AsyncObjectCalls(AsyncCalls):
         key: str,
         *,
         output: str | os.PathLike[str] | None = None,
+        into: Buffer | None = None,
         byte_range: tuple[int, int] | None = None,
         version_id: str | None = None,
         region: str | None = None,
         **parameters: Unpack[GetParameters],
-    ) -> GetObjectBytesResult | GetObjectFileResult:
+    ) -> GetObjectBytesResult | GetObjectFileResult | GetObjectIntoResult:
         """Fetch an object (COS: GET Object) into the result's ``body``, or into the file ``output``.
 
         The file appears only when it is complete and its CRC64 agrees with the server's. ``byte_range`` is first and
         last byte, both included; a range has no CRC64 to compare. An ``output`` that is a directory is refused.
         ``parameters`` is the `cosxfer.CustomerKey` of an object that has one, the conditions ``if_…``, and
         ``response_…``, which replaces a header of the response.
+
+        ``into`` is a writable buffer (bytearray, memoryview, NumPy array). The content goes straight from the socket to
+        its beginning, without another copy; ``size`` of the result is how many bytes these are. If the buffer is
+        smaller than the object or the range, the call raises `cosxfer.UsageError` before any content is read. After
+        another error the buffer may hold a part of the content.
         """
+        return await self._get_object(bucket, key, output, into, byte_range, version_id, region, parameters)
+
+    async def _get_object(
+        self,
+        bucket: str,
+        key: str,
+        output: str | os.PathLike[str] | None,
+        into: Buffer | None,
+        byte_range: tuple[int, int] | None,
+        version_id: str | None,
+        region: str | None,
+        parameters: GetParameters,
+    ) -> GetObjectBytesResult | GetObjectFileResult | GetObjectIntoResult:
         executor = self._ready()
+        if into is not None:
+            if output is not None:
+                raise UsageError("output and into are both given; the content has one place", name="into")
+            return await get_into(
+                self._session,
+                self._session.address(bucket, key, region),
+                into,
+                byte_range=byte_range,
+                version_id=version_id,
+                headers=reading_headers(parameters),
+                params=response_params(parameters),
+            )
         return await get_object(
             self._session,
             self._session.address(bucket, key, region),

@@ -10,7 +10,7 @@ from cosxfer.binding import explains_arguments
 from cosxfer.calls.aio_objects import AsyncObjectCalls
 from cosxfer.calls.base import BlockingCalls
 from cosxfer.cos.policy import Condition
-from cosxfer.cos.requests import GetParameters, HeadParameters, ObjectHeaders
+from cosxfer.cos.requests import Buffer, GetParameters, HeadParameters, ObjectHeaders
 from cosxfer.engine.upload.bodies import BodyInput
 from cosxfer.engine.upload.stream_upload import StreamInput
 from cosxfer.models import (
@@ -18,6 +18,7 @@ from cosxfer.models import (
     DeleteObjectResult,
     GetObjectBytesResult,
     GetObjectFileResult,
+    GetObjectIntoResult,
     HeadObjectResult,
     PostObjectResult,
     PresignedPost,
@@ -297,6 +298,18 @@ class ObjectCalls(BlockingCalls):
         bucket: str,
         key: str,
         *,
+        into: Buffer,
+        byte_range: tuple[int, int] | None = None,
+        version_id: str | None = None,
+        region: str | None = None,
+        **parameters: Unpack[GetParameters],
+    ) -> GetObjectIntoResult: ...
+    @overload
+    def get_object(
+        self,
+        bucket: str,
+        key: str,
+        *,
         output: str | os.PathLike[str] | None,
         byte_range: tuple[int, int] | None = None,
         version_id: str | None = None,
@@ -309,13 +322,12 @@ class ObjectCalls(BlockingCalls):
         key: str,
         *,
         output: str | os.PathLike[str] | None = None,
+        into: Buffer | None = None,
         byte_range: tuple[int, int] | None = None,
         version_id: str | None = None,
         region: str | None = None,
         **parameters: Unpack[GetParameters],
-    ) -> GetObjectBytesResult | GetObjectFileResult:
+    ) -> GetObjectBytesResult | GetObjectFileResult | GetObjectIntoResult:
         return self._run(
-            self._client.get_object(
-                bucket, key, output=output, byte_range=byte_range, version_id=version_id, region=region, **parameters
-            )
+            self._client._get_object(bucket, key, output, into, byte_range, version_id, region, parameters)
         )

@@ -62,7 +62,7 @@ async def get_object(
     """
     check_text(version_id, "version_id")
     operation = f"GET Object {shorten(address.key)}"
-    ranged = {} if byte_range is None else {"range": _range(byte_range)}
+    ranged = {} if byte_range is None else {"range": range_header(byte_range)}
     sink: _Sink = _Memory() if output is None else await FileWriter.open(output, executor)
     crc = _Crc(sink)
     request = CosRequest(
@@ -95,7 +95,8 @@ async def get_object(
     return GetObjectBytesResult(**fields, verified=verified, body=body)
 
 
-def _range(byte_range: tuple[int, int]) -> str:
+def range_header(byte_range: tuple[int, int]) -> str:
+    """Return the header Range. Raises `UsageError`."""
     whole_numbers = isinstance(byte_range, tuple) and [type(end) for end in byte_range] == [int, int]
     if not whole_numbers or not 0 <= byte_range[0] <= byte_range[1] <= LARGEST_NUMBER:
         raise UsageError(

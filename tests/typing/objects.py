@@ -100,6 +100,7 @@ def fetched(client: cosxfer.Client, path: Path, maybe: str | None) -> None:
     assert_type(saved, cosxfer.GetObjectFileResult)
     assert_type(saved.path, str)
     assert_type(client.get_object(BUCKET, "k", output="f"), cosxfer.GetObjectFileResult)
+    assert_type(client.get_object(BUCKET, "k", into=bytearray(5)), cosxfer.GetObjectIntoResult)
     either = client.get_object(BUCKET, "k", output=maybe)
     assert_type(either, cosxfer.GetObjectBytesResult | cosxfer.GetObjectFileResult)
     assert_type(either.body, bytes | None)
