@@ -124,7 +124,7 @@ if TYPE_CHECKING:
     from cosxfer.states import TaskChange, TaskState
     from cosxfer.sync.records import SyncEvent, SyncResult
     from cosxfer.tasks.batch import AsyncUploadBatch, UploadBatch
-    from cosxfer.tasks.downloads import DownloadedFile
+    from cosxfer.tasks.downloads import AsyncDownloadBatch, DownloadBatch, DownloadedFile
     from cosxfer.tasks.file_result import FileResult
     from cosxfer.tasks.task import AsyncUploadTask, UploadTask
 
@@ -180,7 +180,7 @@ _MODULES = {
     ),
     "cosxfer.engine.download.options": ("DownloadDirectoryOptions", "DownloadOptions", "FileDownload"),
     "cosxfer.sync.records": ("SyncEvent", "SyncResult"),
-    "cosxfer.tasks.downloads": ("DownloadedFile",),
+    "cosxfer.tasks.downloads": ("AsyncDownloadBatch", "DownloadBatch", "DownloadedFile"),
     "cosxfer.engine.upload.bodies": ("BodyInput",),
     "cosxfer.ops.multipart_complete": ("PartInput",),
     "cosxfer.engine.upload.options": (
@@ -285,6 +285,7 @@ __all__ = [
     "AppendObjectResult",
     "AppendPositionError",
     "AsyncClient",
+    "AsyncDownloadBatch",
     "AsyncUploadBatch",
     "AsyncUploadTask",
     "BodyInput",
@@ -311,6 +312,7 @@ __all__ = [
     "DeleteObjectsResult",
     "DeletedObject",
     "DirectoryOptions",
+    "DownloadBatch",
     "DownloadDirectoryOptions",
     "DownloadOptions",
     "DownloadResult",

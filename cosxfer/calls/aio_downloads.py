@@ -10,7 +10,8 @@ from cosxfer.binding import explains_arguments
 from cosxfer.calls.base import AsyncCalls
 from cosxfer.engine.download.options import DownloadDirectoryOptions, DownloadOptions, FileDownload
 from cosxfer.models import DownloadResult, Progress
-from cosxfer.tasks.downloads import DownloadedFile, OnFileFinish
+from cosxfer.tasks.batch import AsyncUploadBatch
+from cosxfer.tasks.downloads import AsyncDownloadBatch, DownloadedFile, OnFileFinish
 from cosxfer.tasks.task import AsyncUploadTask
 
 
@@ -75,6 +76,24 @@ class AsyncDownloadCalls(AsyncCalls):
         """
         self._ready()
         return await self._transfers.downloads.files(files, on_progress=on_progress, on_file_finish=on_file_finish)
+
+    def submit_download_files(
+        self,
+        files: Iterable[FileDownload],
+        *,
+        on_progress: Callable[[Progress], None] | None = None,
+        on_file_finish: OnFileFinish | None = None,
+    ) -> AsyncDownloadBatch:
+        """Put many downloads into the queue and return at once; the parameters are those of `download_files`.
+
+        The ``tasks`` of the batch hold one task for each file. Its ``result()`` returns what `download_files` returns.
+        """
+        self._ready()
+        downloads = self._transfers.downloads
+        submitted = downloads.batch(files, on_progress=on_progress, on_file_finish=on_file_finish)
+        downloads.submit_all(submitted)
+        tasks = [AsyncUploadTask(self._transfers.queue, record) for record in submitted.batch.records]
+        return AsyncDownloadBatch(AsyncUploadBatch(submitted.batch, tasks))
 
     async def download_directory(
         self,

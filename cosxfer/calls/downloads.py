@@ -11,7 +11,8 @@ from cosxfer.calls.aio_downloads import AsyncDownloadCalls
 from cosxfer.calls.base import BlockingCalls
 from cosxfer.engine.download.options import DownloadDirectoryOptions, DownloadOptions, FileDownload
 from cosxfer.models import DownloadResult, Progress
-from cosxfer.tasks.downloads import DownloadedFile, OnFileFinish
+from cosxfer.tasks.batch import UploadBatch
+from cosxfer.tasks.downloads import DownloadBatch, DownloadedFile, OnFileFinish
 from cosxfer.tasks.task import UploadTask
 
 
@@ -41,6 +42,26 @@ class DownloadCalls(BlockingCalls):
         on_file_finish: OnFileFinish | None = None,
     ) -> list[DownloadedFile]:
         return self._run(self._client.download_files(files, on_progress=on_progress, on_file_finish=on_file_finish))
+
+    def submit_download_files(
+        self,
+        files: Iterable[FileDownload],
+        *,
+        on_progress: Callable[[Progress], None] | None = None,
+        on_file_finish: OnFileFinish | None = None,
+    ) -> DownloadBatch:
+        transfers = self._running_transfers()
+        submitted = transfers.downloads.batch(files, on_progress=on_progress, on_file_finish=on_file_finish)
+        batch = submitted.batch
+        try:
+            transfers.downloads.submit_all(submitted)
+        finally:
+            # If this is interrupted, the tasks that are already in the queue must not go on.
+            tasks = [UploadTask(transfers.queue, record, self._loop) for record in batch.records]
+            handle = UploadBatch(batch, tasks)
+            if batch.submitted < len(batch.files):
+                handle.cancel()
+        return DownloadBatch(handle)
 
     def download_directory(
         self,

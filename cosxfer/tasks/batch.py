@@ -253,7 +253,7 @@ class BatchView(Generic[Handle]):
     def _not_ended(self, seconds: float | None) -> TaskTimeoutError:
         states = {task.task_id: task.state for task in self.tasks}
         unfinished = {task_id: state for task_id, state in states.items() if state not in ENDED}
-        counts = Counter(unfinished.values())
+        counts = Counter(task._record.shown_state for task in self.tasks if task.task_id in unfinished)
         told = ", ".join(f"{count} {state}" for state, count in counts.items())
         return TaskTimeoutError(
             f"{len(unfinished)} of {len(states)} files have not ended in {seconds:g} s: {told}. They go on",

@@ -34,11 +34,11 @@ from cosxfer.ops.session import Session
 from cosxfer.patterns import Patterns, parse_patterns
 from cosxfer.records import dataclass
 from cosxfer.targets import folds_case, make_folders
-from cosxfer.tasks.batch import AsyncUploadBatch, BatchRecord, RefusedJob
+from cosxfer.tasks.batch import AsyncUploadBatch, BatchRecord, FileResult, RefusedJob, UploadBatch
 from cosxfer.tasks.directory import joined
 from cosxfer.tasks.queue import TaskQueue
 from cosxfer.tasks.record import TaskRecord, Watch
-from cosxfer.tasks.task import AsyncUploadTask
+from cosxfer.tasks.task import AsyncUploadTask, UploadTask
 from cosxfer.threads import Workers, finished, in_thread
 
 SUBMITTED_AT_ONCE = 100
@@ -66,6 +66,14 @@ class _Planned:
     address: ObjectAddress
     size: int = 0
     """0 if it is not known yet."""
+
+
+@dataclass(frozen=True, kw_only=False, slots=True)
+class SubmittedDownloads:
+    """A batch and its files."""
+
+    batch: BatchRecord
+    planned: list[_Planned]
 
 
 class Downloads:
@@ -105,6 +113,30 @@ class Downloads:
         on_file_finish: OnFileFinish | None,
     ) -> list[DownloadedFile]:
         """Download many files. What no server can make right is refused before anything is sent: `UsageError`."""
+        planned, session = self._planned(files)
+        return await self._all(planned, session, on_progress, on_file_finish)
+
+    def batch(
+        self,
+        files: Iterable[FileDownload],
+        *,
+        on_progress: Callable[[Progress], None] | None,
+        on_file_finish: OnFileFinish | None,
+    ) -> SubmittedDownloads:
+        """Prepare the downloads of many files, from any thread. `UsageError` is as in `files`."""
+        self._queue.home.check_process()
+        planned, session = self._planned(files)
+        return SubmittedDownloads(self._batch(planned, session, on_progress, on_file_finish), planned)
+
+    def submit_all(self, submitted: SubmittedDownloads) -> None:
+        """Put the files into the queue, from any thread."""
+        batch = submitted.batch
+        batch.begin()
+        for index, file in enumerate(submitted.planned):
+            batch.records.append(cast(Any, self._submit_one(batch, index, file)))
+            batch.submitted += 1
+
+    def _planned(self, files: Iterable[FileDownload]) -> tuple[list[_Planned], Session]:
         if not isinstance(files, Iterable) or isinstance(files, str | bytes | Mapping):
             raise wrong_type("files", files, "a list of mappings with bucket, key and path")
         planned = []
@@ -116,7 +148,7 @@ class Downloads:
             _watch(options)
             job = self._job(entry["bucket"], entry["key"], entry["path"], options, session=session)
             planned.append(_Planned(options=entry, job=job, address=job.address))
-        return await self._all(planned, session, on_progress, on_file_finish)
+        return planned, session
 
     async def directory(
         self,
@@ -265,19 +297,7 @@ class Downloads:
         on_file_finish: OnFileFinish | None,
     ) -> list[DownloadedFile]:
         """Put the files into the queue and wait. Between the steps the event loop can run other work."""
-        check_callback(on_progress, "on_progress")
-        check_callback(on_file_finish, "on_file_finish")
-        # A batch of uploads differs in the types of its options and results only.
-        batch = BatchRecord(
-            cast(Any, [file.options for file in planned]),
-            self._queue.dispatcher,
-            slice_size=0,
-            sizes=[file.size for file in planned],
-            problems={},
-            on_progress=on_progress,
-            on_file_finish=cast(Any, on_file_finish),
-            session=session,
-        )
+        batch = self._batch(planned, session, on_progress, on_file_finish)
         batch.begin()
         try:
             for index, file in enumerate(planned):
@@ -287,13 +307,28 @@ class Downloads:
         except BaseException:
             await self._handle(batch)._give_up()
             raise
-        outcomes = await self._handle(batch)._finish()
-        return [
-            DownloadedFile(
-                error=outcome.error, result=cast(Any, outcome.result), options=cast(FileDownload, outcome.options)
-            )
-            for outcome in outcomes
-        ]
+        return _downloaded(await self._handle(batch)._finish())
+
+    def _batch(
+        self,
+        planned: list[_Planned],
+        session: Session,
+        on_progress: Callable[[Progress], None] | None,
+        on_file_finish: OnFileFinish | None,
+    ) -> BatchRecord:
+        check_callback(on_progress, "on_progress")
+        check_callback(on_file_finish, "on_file_finish")
+        # A batch of uploads differs in the types of its options and results only.
+        return BatchRecord(
+            cast(Any, [file.options for file in planned]),
+            self._queue.dispatcher,
+            slice_size=0,
+            sizes=[file.size for file in planned],
+            problems={},
+            on_progress=on_progress,
+            on_file_finish=cast(Any, on_file_finish),
+            session=session,
+        )
 
     def _submit_one(self, batch: BatchRecord, index: int, file: _Planned) -> TaskRecord[Any]:
         return self._queue.submit(
@@ -310,6 +345,75 @@ class Downloads:
 
     def _handle(self, batch: BatchRecord) -> AsyncUploadBatch:
         return AsyncUploadBatch(batch, [AsyncUploadTask(self._queue, record) for record in batch.records])
+
+
+def _downloaded(outcomes: Iterable[FileResult]) -> list[DownloadedFile]:
+    return [
+        DownloadedFile(
+            error=outcome.error, result=cast(Any, outcome.result), options=cast(FileDownload, outcome.options)
+        )
+        for outcome in outcomes
+    ]
+
+
+class DownloadBatch:
+    """The downloads of many files; returned by `Client.submit_download_files`."""
+
+    def __init__(self, batch: UploadBatch) -> None:
+        self._batch = batch
+        self.tasks = cast("tuple[UploadTask[DownloadResult], ...]", batch.tasks)
+        """One task for each file, in the order of the files."""
+
+    @property
+    def loaded(self) -> int:
+        """Bytes received of all files."""
+        return self._batch.loaded
+
+    @property
+    def total(self) -> int:
+        """Total bytes of the files whose sizes are known."""
+        return self._batch.total
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self.tasks)} files>"
+
+    def result(self, timeout: float | None = None) -> list[DownloadedFile]:
+        """Wait until every file has ended; raises `TaskTimeoutError` after ``timeout`` seconds, and no file's error."""
+        return _downloaded(self._batch.result(timeout))
+
+    def cancel(self, *, abort: bool = True) -> None:
+        """Cancel all files that have not ended, and remove their temporary files unless ``abort`` is False."""
+        self._batch.cancel(abort=abort)
+
+
+class AsyncDownloadBatch:
+    """The downloads of many files; returned by `AsyncClient.submit_download_files`. See `DownloadBatch`."""
+
+    def __init__(self, batch: AsyncUploadBatch) -> None:
+        self._batch = batch
+        self.tasks = cast("tuple[AsyncUploadTask[DownloadResult], ...]", batch.tasks)
+        """One task for each file, in the order of the files."""
+
+    @property
+    def loaded(self) -> int:
+        """Bytes received of all files."""
+        return self._batch.loaded
+
+    @property
+    def total(self) -> int:
+        """Total bytes of the files whose sizes are known."""
+        return self._batch.total
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self.tasks)} files>"
+
+    async def result(self, timeout: float | None = None) -> list[DownloadedFile]:
+        """Wait until every file has ended; see `DownloadBatch.result`."""
+        return _downloaded(await self._batch.result(timeout))
+
+    async def cancel(self, *, abort: bool = True) -> None:
+        """Cancel all files that have not ended; see `DownloadBatch.cancel`."""
+        await self._batch.cancel(abort=abort)
 
 
 class _Selection:

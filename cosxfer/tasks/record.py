@@ -226,7 +226,7 @@ class TaskRecord(Generic[R]):
             raise error.with_traceback(self.trace)
         if self.state == "canceled":
             raise self.canceled() from self.error
-        raise CosxferError(f"task {self.task_id} has not ended: it is {self.state}")
+        raise CosxferError(f"task {self.task_id} has not ended: it is {self.shown_state}")
 
     def shown_error(self) -> Exception | None:
         """Return the error: the same object that was raised to a caller, if that still exists."""
@@ -250,6 +250,11 @@ class TaskRecord(Generic[R]):
             upload_id=self.upload_id,
             aborted=self.aborted,
         )
+
+    @property
+    def shown_state(self) -> str:
+        """The state for messages. The name of the SDKs for a running transfer is that of an upload."""
+        return "downloading" if self.download and self.state == "uploading" else self.state
 
     @property
     def what(self) -> str:

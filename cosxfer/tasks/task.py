@@ -40,7 +40,10 @@ class TaskView(Generic[R]):
 
     @property
     def state(self) -> TaskState:
-        """``waiting``, ``checking``, ``uploading``, ``paused``, ``success``, ``error`` or ``canceled``."""
+        """``waiting``, ``checking``, ``uploading``, ``paused``, ``success``, ``error`` or ``canceled``.
+
+        A running download is ``uploading`` too, the name of the COS SDKs; messages call it downloading.
+        """
         return self._record.state
 
     @property
@@ -65,15 +68,15 @@ class TaskView(Generic[R]):
 
     def __repr__(self) -> str:
         record = self._record
-        return f"<{type(self).__name__} {record.task_id} {record.address}, {record.state}>"
+        return f"<{type(self).__name__} {record.task_id} {record.address}, {record.shown_state}>"
 
     def _callbacks(self) -> Future[None] | None:
         return None if self._record.watch is None else self._queue.dispatcher.delivered()
 
     def _not_ended(self, seconds: float | None) -> TaskTimeoutError:
-        info = self._record.info()
+        record, info = self._record, self._record.info()
         return TaskTimeoutError(
-            f"{self._record.what} (task {info.task_id}) has not ended in {seconds:g} s: it is {info.state}, with "
+            f"{record.what} (task {info.task_id}) has not ended in {seconds:g} s: it is {record.shown_state}, with "
             f"{info.loaded} of {info.total} bytes done. It goes on",
             unfinished={info.task_id: info.state},
         )

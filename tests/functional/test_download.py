@@ -443,6 +443,9 @@ async def test_a_paused_download_goes_on_with_what_it_has(transport: str, tmp_pa
     async with downloading(served, transport) as client:
         task = client.submit_download_file(BUCKET, "k", tmp_path / "f", async_limit=1)
         await held.held.wait()
+        assert (task.state, repr(task).rpartition(" ")[2]) == ("uploading", "downloading>")
+        with pytest.raises(cosxfer.TaskTimeoutError, match="it is downloading, with"):
+            await task.result(0.01)
         assert await task.pause()
         (temporary,) = names(tmp_path)
         (info,) = client.get_task_list()

@@ -11,6 +11,7 @@ import pytest
 import cosxfer
 from cosxfer.limits import MIB
 from cosxfer.server import RunningServer, running
+from tests.functional.peer_raw import in_loop
 
 LARGE = bytes(range(256)) * 8192 + b"end"
 
@@ -186,3 +187,42 @@ def test_more_objects_than_one_page_holds(client: cosxfer.Client, server: Runnin
     results = client.download_directory(server.bucket, "pages", tmp_path / "target")
     assert len(results) == 1005
     assert tree(tmp_path / "target") == tree(source)
+
+
+def test_many_downloads_are_submitted_at_once(client: cosxfer.Client, server: RunningServer, tmp_path: Path) -> None:
+    put(client, server, "submitted/", {"a": b"A", "b": LARGE})
+    files: list[cosxfer.FileDownload] = [
+        {"bucket": server.bucket, "key": f"submitted/{name}", "path": tmp_path / name} for name in ("a", "missing", "b")
+    ]
+    batch = client.submit_download_files(files)
+    assert [task.info.direction for task in batch.tasks] == ["download"] * 3
+    results = batch.result(60)
+    assert [type(result.error) for result in results] == [type(None), cosxfer.NotFoundError, type(None)]
+    assert [result.options for result in results] == files
+    assert (batch.loaded, repr(batch)) == (1 + len(LARGE), "<DownloadBatch of 3 files>")
+    assert (tmp_path / "b").read_bytes() == LARGE
+    assert client.submit_download_files([]).result() == []
+
+
+def test_submitted_downloads_can_be_cancelled(client: cosxfer.Client, server: RunningServer, tmp_path: Path) -> None:
+    put(client, server, "cancelled/", {"a": LARGE})
+    server.set_faults([{"operation": "get_object", "do": "stall", "seconds": 600}])
+    batch = client.submit_download_files(
+        [{"bucket": server.bucket, "key": "cancelled/a", "path": tmp_path / name} for name in ("a", "b")]
+    )
+    with pytest.raises(cosxfer.TaskTimeoutError, match="2 of 2 files have not ended"):
+        batch.result(0.01)
+    batch.cancel()
+    assert all(isinstance(result.error, cosxfer.TaskCanceledError) for result in batch.result(60))
+    assert tree(tmp_path) == {}
+
+
+@in_loop
+async def test_the_asynchronous_client_submits_downloads(server: RunningServer, tmp_path: Path) -> None:
+    async with cosxfer.AsyncClient(endpoint=server.endpoint, credentials=server.credentials) as client:
+        await client.put_object(server.bucket, "async/a", LARGE)
+        batch = client.submit_download_files([{"bucket": server.bucket, "key": "async/a", "path": tmp_path / "a"}])
+        (result,) = await batch.result()
+        assert (result.error, batch.loaded, batch.total) == (None, len(LARGE), len(LARGE))
+        await batch.cancel()
+    assert tree(tmp_path) == {"a": LARGE}

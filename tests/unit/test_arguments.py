@@ -132,6 +132,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "submit_resume": {"token": TOKEN, "path": __file__},
     "upload_files": {"files": []},
     "submit_upload_files": {"files": []},
+    "submit_download_files": {"files": []},
     "upload_directory": {"bucket": BUCKET, "prefix": "p", "path": str(Path(__file__).parent)},
     "iter_upload_directory": {"bucket": BUCKET, "prefix": "p", "path": str(Path(__file__).parent)},
     "sync": {"source": str(Path(__file__).parent), "target": f"cos://{BUCKET}/p", "delete": True},
