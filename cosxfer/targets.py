@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cosxfer._native import slicing
+from cosxfer.cos.sink import stretches
 from cosxfer.errors import TargetError, UsageError
 from cosxfer.paths import open_path, stat_path
 
@@ -270,6 +271,16 @@ class PartFile:
             else:
                 return
         self.file.truncate(size)
+
+    def write_sparse(self, begin: memoryview, size: int) -> None:
+        """Give the file ``size`` bytes, all a hole, and write ``begin`` to its start without blocks of zeros."""
+        self.file.truncate(size)
+        at = 0
+        for zeros, piece in stretches(begin, 0):
+            rest = piece
+            while rest and not zeros:
+                rest = rest[os.pwrite(self.fd, rest, at + len(piece) - len(rest)) :]
+            at += len(piece)
 
     def set_modified(self, nanoseconds: int) -> None:
         """Set the time of the last modification, since 1970, and that of the last access."""

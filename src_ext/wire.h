@@ -111,6 +111,7 @@ typedef struct {
     char *memory;      /* the place of `first`; NULL: a file */
     int fd;
     uint64_t offset;   /* of `first` in the file */
+    int sparse;        /* the range is a hole of the file: zeros need not be written */
     const char *etag;  /* what the response has to name; empty: anything; copied */
     wire_crc64_function crc64;
 } wire_range;

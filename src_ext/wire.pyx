@@ -66,6 +66,7 @@ cdef extern from "wire.h" nogil:
         char *memory
         int fd
         uint64_t offset
+        int sparse
         const char *etag
         wire_crc64_function crc64
     int wire_request_receive(wire_request *, const wire_range *)
@@ -349,7 +350,7 @@ cdef class Exchange:
 
     def receive(
         self, *, uint64_t first, uint64_t length, bint ranged, bint shorter, str etag, memory=None, int fd=-1,
-        uint64_t offset=0, uint64_t received=0, uint64_t crc64=0,
+        uint64_t offset=0, bint sparse=False, uint64_t received=0, uint64_t crc64=0,
     ) -> None:
         cdef wire_range place
         if self._has_memory or self.connection is not None:
@@ -367,7 +368,7 @@ cdef class Exchange:
         place.first, place.length, place.received, place.crc64_so_far = first, length, received, crc64
         place.ranged, place.shorter, place.etag, place.crc64 = ranged, shorter, name, _crc64
         place.memory = <char *>self._memory.buf if self._has_memory else NULL
-        place.fd, place.offset = fd, offset
+        place.fd, place.offset, place.sparse = fd, offset, sparse
         self.received, self.crc64 = received, crc64
         if wire_request_receive(self._request, &place):
             raise MemoryError

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define MAX_DIGITS 18
+#define BLOCK_BYTES 4096 /* of a file system: a smaller hole saves nothing */
 
 /* Reads digits up to `end`, which is moved on. Returns 0, or -1 if there are none or too many. */
 static int number(const char **at, uint64_t *value)
@@ -95,12 +96,43 @@ static void note(wire_sink *s, const char *data, size_t length)
     s->left -= length;
 }
 
+/* How many of `length` bytes are in the block of the file that has the byte `at`. */
+static size_t in_block(uint64_t at, size_t length)
+{
+    size_t left = BLOCK_BYTES - (size_t)(at % BLOCK_BYTES);
+    return left < length ? left : length;
+}
+
+/* Returns how many bytes at the start are blocks of zeros (`zeros`), or blocks of anything else. */
+static size_t stretch(uint64_t at, const char *data, size_t length, int zeros)
+{
+    size_t found = 0;
+    while (found < length) {
+        size_t block = in_block(at + found, length - found);
+        const char *start = data + found;
+        /* A byte that is not zero mostly ends the comparison at once. */
+        if ((!start[0] && !memcmp(start, start + 1, block - 1)) != zeros)
+            break;
+        found += block;
+    }
+    return found;
+}
+
 static int write_file(wire_sink *s, const char *data, size_t length)
 {
     double began = wire_now();
     int result = 0;
     while (length) {
-        ssize_t n = pwrite(s->range.fd, data, length, (off_t)(s->range.offset + s->received));
+        uint64_t at = s->range.offset + s->received;
+        size_t hole = s->range.sparse ? stretch(at, data, length, 1) : 0;
+        if (hole) {
+            note(s, data, hole);
+            data += hole;
+            length -= hole;
+            continue;
+        }
+        size_t now = s->range.sparse ? stretch(at, data, length, 0) : length;
+        ssize_t n = pwrite(s->range.fd, data, now, (off_t)at);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0) {

@@ -102,11 +102,13 @@ class Exchange:
         memory: Buffer | None = None,
         fd: int = -1,
         offset: int = 0,
+        sparse: bool = False,
         received: int = 0,
         crc64: int = 0,
     ) -> None:
         """The body of a success is ``length`` bytes of an object from ``first`` on, and goes to ``memory`` or to
         ``offset`` of the file ``fd``. The first ``received`` bytes are there already, and ``crc64`` is theirs.
+        ``sparse``: the file has a hole there, and blocks of zeros are not written.
 
         ``ranged``: the request has a Range. ``shorter``: the object may end earlier. ``etag``: the response must name
         it. Nothing else is written: another response ends as `UNWANTED`, and one with an error is collected in

@@ -35,7 +35,8 @@ class AsyncDownloadCalls(AsyncCalls):
 
         ``part_size`` is in bytes, 1 MiB to 5 GiB, and ``async_limit`` is the most ranges in flight. ``"auto"``: the
         client chooses. None: the client's ``part_size`` and ``concurrency``. ``preserve_mtime`` gives the file the time
-        in the object's metadata ``mtime``.
+        in the object's metadata ``mtime``. ``sparse`` leaves out blocks of zeros (4 KiB) of an object of more than
+        1 MiB, so that they take no space; then none is reserved. A range that is fetched again is written whole.
 
         The download is a task. While it is paused (`pause_task`), the call keeps waiting, and what was received stays
         in the temporary file. `restart_task` continues there, also after an error of the network or the server. With a

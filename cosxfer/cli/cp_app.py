@@ -57,6 +57,9 @@ def cp(
             "goes on.",
         ),
     ] = False,
+    sparse: Annotated[
+        bool, typer.Option("--sparse", help="From COS: leave blocks of zeros as holes of the file.")
+    ] = False,
     trace: Annotated[
         str | None,
         typer.Option(
@@ -105,6 +108,7 @@ def cp(
             source_region=source_region,
             transfers=transfers,
             abort_on_interrupt=abort_on_interrupt,
+            sparse=sparse,
             trace=trace,
             as_json=as_json,
         )

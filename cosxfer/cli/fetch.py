@@ -58,6 +58,8 @@ class FetchOptions:
     """Of a copy."""
     source_region: str | None = None
     as_json: bool
+    sparse: bool = False
+    """Leave blocks of zeros of the file as holes."""
     move: bool = False
     """Delete the source when the destination is proven."""
 
@@ -70,6 +72,8 @@ class FetchOptions:
 def run(options: FetchOptions) -> None:
     """Download one object to where ``target`` says, and print the result. Exits with 1 if it is not verified."""
     if options.target == STREAM:
+        if options.sparse:
+            raise UsageError("--sparse is of downloads into files; leave it out", name="--sparse")
         _write(options)
     else:
         _download(options)
@@ -123,6 +127,7 @@ def _download(options: FetchOptions) -> None:
             options.key,
             path,
             part_size=options.part_size,
+            sparse=options.sparse,
             on_progress=lambda progress: shown.update("receiving", progress),
             **options.customer_key,
         )
@@ -191,6 +196,7 @@ def run_tree(options: FetchOptions, *, include: list[str] | None, exclude: list[
             include=include,
             exclude=exclude,
             part_size=options.part_size,
+            sparse=options.sparse,
             on_progress=lambda progress: shown.update("receiving", progress),
             on_file_finish=finished,
             **options.customer_key,

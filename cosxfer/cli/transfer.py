@@ -35,6 +35,7 @@ def transfer(
     source_region: str | None,
     transfers: Transfers,
     abort_on_interrupt: bool = False,
+    sparse: bool = False,
     trace: str | None = None,
     as_json: bool,
     move: bool = False,
@@ -58,6 +59,8 @@ def transfer(
             raise UsageError("--abort-on-interrupt is of uploads; leave it out", name="--abort-on-interrupt")
         bucket, key = parse_address(source, name="source") if recursive else parse_object(source, name="source")
         direction: Direction = "copy" if is_address(destination) else "download"
+        if sparse and direction == "copy":
+            raise UsageError("--sparse is of downloads into files; leave it out", name="--sparse")
         fetched = fetch.FetchOptions(
             bucket=bucket,
             key=key,
@@ -68,6 +71,7 @@ def transfer(
             metadata_directive=new.directive,
             source_region=source_region or connection.source_region(source if direction == "copy" else ""),
             as_json=as_json,
+            sparse=sparse,
             move=move,
         )
         where = copying if direction == "copy" else fetch
@@ -76,6 +80,8 @@ def transfer(
         else:
             where.run(fetched)
         return
+    if sparse:
+        raise UsageError("--sparse is of downloads; leave it out", name="--sparse")
     file = parse_source(source)
     if access.secret_key_file is not None and is_named(source) and is_named(access.secret_key_file):
         raise UsageError(

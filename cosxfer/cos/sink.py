@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 _RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
+BLOCK_BYTES = 4096
+"""Of a file system: a smaller hole saves nothing."""
+_ZEROS = bytes(BLOCK_BYTES)
+
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
 
@@ -17,6 +21,9 @@ class BodySink:
     response has to name; empty for anything. The bodies of other responses never come here.
 
     ``memory`` is writable and has at least ``length`` bytes. Without it, the bytes go to ``offset`` of the file ``fd``.
+
+    ``sparse``: the file has a hole at this place, so blocks of zeros need not be written. That is true for the first
+    attempt alone, because one that failed may have left wrong bytes behind those that it has counted.
 
     An attempt that fails keeps what it has received. The next one continues after these bytes, unless `restart` is
     called.
@@ -34,6 +41,7 @@ class BodySink:
         "ranged",
         "received",
         "shorter",
+        "sparse",
     )
 
     def __init__(
@@ -47,6 +55,7 @@ class BodySink:
         memory: memoryview | None = None,
         fd: int = -1,
         offset: int = 0,
+        sparse: bool = False,
     ) -> None:
         self.first = first
         self.length = length
@@ -56,12 +65,18 @@ class BodySink:
         self.memory = memory
         self.fd = fd
         self.offset = offset
+        self.sparse = sparse
         self.accepted = False
         """Whether the last response was the range that was asked for."""
         self.received = 0
         """How many bytes of the range are in their place."""
         self.crc64 = 0
         """The CRC64 of these bytes."""
+
+    def take_sparse(self) -> bool:
+        """Whether the attempt that begins may leave out zeros. No later one may."""
+        sparse, self.sparse = self.sparse, False
+        return sparse
 
     def restart(self) -> None:
         """Forget what was received."""
@@ -92,3 +107,18 @@ class BodySink:
             size = int(announced)
             return size if size == wanted or (size < wanted and self.shorter) else None
         return None
+
+
+def stretches(data: memoryview, at: int) -> Iterator[tuple[bool, memoryview]]:
+    """Yield the stretches of ``data`` that are blocks of zeros (True) or not. It begins at byte ``at`` of a file."""
+    begin, end, zeros = 0, 0, False
+    while end < len(data):
+        block = data[end : end + BLOCK_BYTES - (at + end) % BLOCK_BYTES]
+        empty = block == _ZEROS[: len(block)]
+        if empty != zeros and end > begin:
+            yield zeros, data[begin:end]
+            begin = end
+        zeros = empty
+        end += len(block)
+    if end > begin:
+        yield zeros, data[begin:end]

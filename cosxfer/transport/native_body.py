@@ -96,6 +96,7 @@ def attach_sink(exchange: wire.Exchange, sink: BodySink) -> None:
         memory=sink.memory,
         fd=sink.fd,
         offset=sink.offset,
+        sparse=sink.take_sparse(),
         received=sink.received,
         crc64=sink.crc64,
     )

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 
 from cosxfer._native import hashing
-from cosxfer.cos.sink import BodySink
+from cosxfer.cos.sink import BodySink, stretches
 from cosxfer.errors import ProtocolError, TargetError
 from cosxfer.threads import finished, in_thread
 
@@ -22,6 +22,7 @@ class SinkWriter:
 
     def __init__(self, sink: BodySink, on_received: Callable[[int], None] | None) -> None:
         self._sink = sink
+        self._sparse = sink.take_sparse()
         self._on_received = on_received
         self._left = 0
         self._pieces: list[bytes] = []
@@ -55,7 +56,7 @@ class SinkWriter:
         if not size:
             return
         if self._sink.memory is None:
-            await finished(in_thread(None, _write_file, self._sink, b"".join(pieces)))
+            await finished(in_thread(None, _write_file, self._sink, b"".join(pieces), self._sparse))
         else:
             for piece in pieces:
                 at = self._sink.received
@@ -70,8 +71,16 @@ def _note(sink: BodySink, data: bytes | memoryview) -> None:
     sink.received += len(data)
 
 
-def _write_file(sink: BodySink, data: bytes) -> None:
-    rest = memoryview(data)
+def _write_file(sink: BodySink, data: bytes, sparse: bool) -> None:
+    whole = memoryview(data)
+    for zeros, piece in stretches(whole, sink.offset + sink.received) if sparse else ((False, whole),):
+        if zeros:
+            _note(sink, piece)
+        else:
+            _write_piece(sink, piece)
+
+
+def _write_piece(sink: BodySink, rest: memoryview) -> None:
     while rest:
         try:
             count = os.pwrite(sink.fd, rest, sink.offset + sink.received)

@@ -183,3 +183,17 @@ def test_the_same_command_goes_on(server: RunningServer, tmp_path: Path, number:
     operations = [request["operation"] for request in server.requests()]
     assert (operations.count("head_object"), operations.count("get_object")) == (1, 17)
     assert [path.name for path in folder.iterdir()] == ["x"]
+
+
+def test_zeros_become_holes_if_asked(server: RunningServer, tmp_path: Path) -> None:
+    with client(server) as writer:
+        writer.put_object(server.bucket, "zeros", bytes(6 * MIB) + b"end")
+    done = run(server, "cp", at(server, "zeros"), tmp_path / "z", "--sparse")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "z").read_bytes() == bytes(6 * MIB) + b"end"
+    assert (tmp_path / "z").stat().st_blocks * 512 < MIB
+    (tmp_path / "f").write_bytes(b"x")
+    for source, target in ((tmp_path / "f", at(server, "f")), (at(server, "zeros"), "-")):
+        refused = run(server, "cp", source, target, "--sparse")
+        assert refused.returncode == 2
+        assert "--sparse is of downloads" in refused.stderr

@@ -198,6 +198,7 @@ FINE: dict[str, set[str]] = {
     "position": SIZE,
     "prefix": {"text"},
     "preserve_mtime": {"bool"},
+    "sparse": {"bool"},
     "slice_size": {*SIZE, "none"},
     "stream": {"list", "pairs"},
     "success_action_status": {"none"},

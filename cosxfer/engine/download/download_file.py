@@ -322,6 +322,7 @@ class DownloadJob:
         if recall is not None and target.nameable:
             entry = recall.begin(version, plan, target, identity)
         state = DownloadState(version, plan, target, entry)
+        state.sparse = self._settings.sparse
         sink = state.sink(plan.part(1))
         sink.received, sink.crc64 = first.received, first.crc64
         return state
@@ -455,8 +456,11 @@ class DownloadJob:
         target = open_target(place)
         try:
             with writing(self._path):
-                target.reserve(size)
-                target.write([content])
+                if self._settings.sparse:
+                    target.write_sparse(content, size)
+                else:
+                    target.reserve(size)
+                    target.write([content])
                 return target, target.identity
         except BaseException:
             target.discard()

@@ -25,6 +25,8 @@ class DownloadDirectoryOptions(CustomerKey, total=False):
     """The most ranges in flight, 1 to 256, or ``"auto"``: the client chooses. Default: the client's ``concurrency``."""
     preserve_mtime: bool
     """Give the file the time in the metadata ``mtime`` (seconds since 1970), if the object has it."""
+    sparse: bool
+    """Leave out blocks of zeros of an object in ranges, so that they take no space on the disk."""
     region: str | None
 
 
@@ -74,6 +76,7 @@ class DownloadSettings:
     part_size: NumberOrAuto | None = None
     async_limit: NumberOrAuto | None = None
     preserve_mtime: bool = False
+    sparse: bool = False
     below: tuple[str, tuple[str, ...]] | None = None
     """A folder and the names below it that make the path. The folders are created, and no link is followed."""
     last_modified: bool = False
@@ -102,12 +105,14 @@ class DownloadSettings:
             check_concurrency(async_limit, name="async_limit")
         check_text(options.get("version_id"), "version_id")
         check_flag(options.get("preserve_mtime", False), "preserve_mtime")
+        check_flag(options.get("sparse", False), "sparse")
         key = {name: value for name, value in options.items() if name in _KEY_OPTIONS}
         return cls(
             version_id=options.get("version_id"),
             part_size=part_size,
             async_limit=async_limit,
             preserve_mtime=options.get("preserve_mtime", False),
+            sparse=options.get("sparse", False),
             restartable=restartable,
             below=below,
             last_modified=last_modified,

@@ -36,6 +36,8 @@ class DownloadState:
         self.plan = plan
         self.target = target
         self.entry = entry
+        self.sparse = False
+        """Whether the file is a hole where nothing was received."""
         self.resumed = 0
         """Bytes that were in the file when the current run began."""
         self._crc64s = array("Q", bytes(8 * plan.count))
@@ -58,6 +60,7 @@ class DownloadState:
                 etag=self.version.etag,
                 fd=self.target.fd,
                 offset=part.offset,
+                sparse=self.sparse,
             )
         return sink
 
