@@ -549,3 +549,24 @@ async def test_an_old_journal_gets_the_tables_of_downloads(tmp_path: Path) -> No
     async with serving(served) as server:
         await left(server, held, folder / "f", journal)
     assert await rows(journal) == 1
+
+
+@in_loop
+async def test_a_short_object_in_a_single_range_is_not_kept(tmp_path: Path) -> None:
+    held, journal, folder = asyncio.Event(), tmp_path / "j", tmp_path / "to"
+    folder.mkdir()
+
+    async def do(get: Get) -> bool:
+        if get.number:
+            held.set()
+            await asyncio.sleep(60)
+        return False
+
+    async with serving(Peer(CONTENT, do)) as server, client_of(server, journal) as client:
+        call = asyncio.ensure_future(client.download_file(BUCKET, "k", folder / "f", part_size=8 * MIB))
+        await held.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+    assert names(folder) == []
+    assert await rows(journal) == 0

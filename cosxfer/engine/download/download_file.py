@@ -38,7 +38,7 @@ from cosxfer.errors import (
 from cosxfer.figures import human_bytes
 from cosxfer.foreign import shorten
 from cosxfer.journal_downloads import DownloadEntry, DownloadJournal
-from cosxfer.limits import KIB
+from cosxfer.limits import KIB, MIB
 from cosxfer.models import DownloadResult, Progress
 from cosxfer.ops.get_range import get_range
 from cosxfer.ops.outage import Transfer
@@ -51,6 +51,9 @@ from cosxfer.walls import part_size_of, parts_in_flight, usual_parts
 
 STARTS = 3
 """How often a download begins because the object was replaced meanwhile, or because its checksum differs."""
+
+JOURNALED_BYTES = 64 * MIB
+"""A shorter object in a single range is not journaled. It would cost more than it can save: all of it is in flight."""
 
 HELD_BYTES = 64 * KIB
 """About the memory that a range in flight holds: the rest of it is in the socket or in the file."""
@@ -319,7 +322,7 @@ class DownloadJob:
         target, identity = opened
         plan = self._plan(version.size)
         entry = None
-        if recall is not None and target.nameable:
+        if recall is not None and target.nameable and (plan.count > 1 or plan.size >= JOURNALED_BYTES):
             entry = recall.begin(version, plan, target, identity)
         state = DownloadState(version, plan, target, entry)
         state.sparse = self._settings.sparse
