@@ -140,7 +140,6 @@ def _survivable(rng: random.Random, base: MoveScenario) -> MoveScenario:
         troubles.append(Trouble(kind="event", way=way, at=_place(rng, base, way)))
         if event == "replace_source" and base.operation in ("copy", "sync_across"):
             allowed.add("ServerError")  # a copy is pinned to the version that it began with
-    # A listing that fails is not sent again for ever, and a sync says which keys it left alone.
     if any(rule["do"] == "wrong_crc64" for rule in rules):
         allowed.add("IntegrityError")
     return replace(

@@ -282,7 +282,7 @@ def publish_kills(kills: Kills, seed: int, as_json: bool) -> None:
 
 def _note(outcomes: list[Outcome], faults: Counter[str]) -> str:
     lines = [f"{'operation':12} {'scenarios':>9} {'done':>6} {'right error':>12}"]
-    for operation in (*OPERATIONS, *MOVES):
+    for operation in dict.fromkeys((*OPERATIONS, *MOVES)):
         if operation not in {outcome.operation for outcome in outcomes}:
             continue
         of = [outcome for outcome in outcomes if outcome.operation == operation]
