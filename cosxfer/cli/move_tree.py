@@ -34,8 +34,9 @@ from cosxfer.sorted_tree import Entry, sorted_blocks
 from cosxfer.sync.progress import TotalProgress
 from cosxfer.sync.removal import remove_unchanged
 from cosxfer.sync.selection import Selection, selection_of
-from cosxfer.tasks.batch import FileResult, UploadBatch
+from cosxfer.tasks.batch import UploadBatch
 from cosxfer.tasks.directory import joined
+from cosxfer.tasks.file_result import FileResult
 
 BATCHES_AT_ONCE = 2
 """While one ends, the next one keeps the slots busy."""

@@ -34,8 +34,9 @@ from cosxfer.ops.session import Session
 from cosxfer.patterns import Patterns, parse_patterns
 from cosxfer.records import dataclass
 from cosxfer.targets import folds_case, make_folders
-from cosxfer.tasks.batch import AsyncUploadBatch, BatchRecord, FileResult, RefusedJob, UploadBatch
+from cosxfer.tasks.batch import AsyncUploadBatch, BatchRecord, RefusedJob, UploadBatch
 from cosxfer.tasks.directory import joined
+from cosxfer.tasks.file_result import FileResult
 from cosxfer.tasks.queue import TaskQueue
 from cosxfer.tasks.record import TaskRecord, Watch
 from cosxfer.tasks.task import AsyncUploadTask, UploadTask
