@@ -169,7 +169,7 @@ def as_number(value: object) -> object:
 
 def as_number_or_auto(value: int | str | None) -> NumberOrAuto | None:
     """Do what `as_number` does, for a number that may be ``"auto"``."""
-    return cast(NumberOrAuto | None, as_number(value))
+    return cast("NumberOrAuto | None", as_number(value))
 
 
 @lru_cache(maxsize=256)

@@ -169,14 +169,10 @@ class Binding:
 
         A server at an IP address has no regions. An address of COS names its region or is global.
         """
-        template = with_bucket(template)
-        values = {} if "{bucket}" in template else {"bucket": bucket}
-        of_cos = _COS_DOMAIN.fullmatch(endpoint.host)
-        if region is not None and "{region}" not in template and not of_cos and not _is_machine(endpoint.host):
-            values["region"] = region
-        for name, value in values.items():
-            self._same(template, name, value)
-        return values
+        values = _bound_values(template, endpoint.host, bucket, region)
+        for name, value in values:
+            self._same(with_bucket(template), name, value)
+        return dict(values)
 
     def bind(self, template: str, endpoint: Endpoint, *, bucket: str, region: str | None) -> None:
         """Bind the address because a request or a form uses it. A call that is refused earlier binds nothing."""
@@ -191,6 +187,17 @@ class Binding:
                 name=name,
                 value=value,
             )
+
+
+@lru_cache(maxsize=256)
+def _bound_values(template: str, host: str, bucket: str, region: str | None) -> tuple[tuple[str, str], ...]:
+    """Return the bucket and the region that an address without placeholders for them is used for."""
+    template = with_bucket(template)
+    values = () if "{bucket}" in template else (("bucket", bucket),)
+    of_cos = _COS_DOMAIN.fullmatch(host)
+    if region is not None and "{region}" not in template and not of_cos and not _is_machine(host):
+        return *values, ("region", region)
+    return values
 
 
 def _is_machine(host: str) -> bool:

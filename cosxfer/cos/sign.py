@@ -113,7 +113,21 @@ def signature(
     http_string = f"{method.lower()}\n{path}\n{params}\n{headers}\n"
     digest = sha1(http_string.encode(), usedforsecurity=False).hexdigest()
     to_sign = f"sha1\n{sign_time}\n{digest}\n"
-    return hmac.new(sign_key(secret_key, key_time).encode(), to_sign.encode(), sha1).hexdigest()
+    return hmac.digest(sign_key(secret_key, key_time).encode(), to_sign.encode(), "sha1").hex()
+
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+def _signed_parts(headers: Pairs, params: Pairs) -> tuple[str, str, str, str]:
+    """Return the lists and the canonical forms of headers and parameters. Raises `UsageError`."""
+    _check_names([name for name, _ in headers], what="header")
+    _check_names([name for name, _ in params], what="parameter", reserved=SIGNATURE_FIELDS)
+    return *_canonical([(n, v) for n, v in headers if is_signed_header(n)]), *_canonical(params)
+
+
+# Requests for many short objects differ in their path alone.
+_signed_parts_once = lru_cache(maxsize=64)(_signed_parts)
 
 
 def authorization(
@@ -130,10 +144,8 @@ def authorization(
     ``path`` is decoded and starts with ``/``. ``headers`` have lower-case names and include ``host``; headers that COS
     does not sign are skipped. The token of a temporary key must already be among the headers.
     """
-    _check_names(headers, what="header")
-    _check_names(params, what="parameter", reserved=SIGNATURE_FIELDS)
-    header_list, header_string = _canonical([(n, v) for n, v in headers.items() if is_signed_header(n)])
-    param_list, param_string = _canonical(params.items())
+    canonical = _signed_parts_once if method == "GET" else _signed_parts
+    header_list, header_string, param_list, param_string = canonical(tuple(headers.items()), tuple(params.items()))
     signed = signature(
         method=method,
         path=path,
