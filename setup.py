@@ -40,7 +40,7 @@ EXTENSIONS: dict[str, tuple[list[str], str | None]] = {
         None,
     ),
     "slicing": (["guard", "small_file", "new_file"], None),
-    "files": (["small_file", "file_service"], None),
+    "files": (["small_file", "new_file", "file_service"], None),
     "wire": (
         [
             "wire_tls",

@@ -67,6 +67,27 @@ cosx_file_request *cosx_file_service_request(const char *path, int64_t max_bytes
     return request;
 }
 
+cosx_file_request *cosx_file_service_write_request(const char *path, const char *temporary, size_t root,
+                                                   const void *content, size_t size, int has_time, int64_t modified,
+                                                   double since)
+{
+    size_t length = strlen(path) + 1, other = strlen(temporary) + 1;
+    cosx_file_request *request = malloc(sizeof *request + length + other);
+    char *copy = malloc(size ? size : 1);
+    if (!request || !copy) {
+        free(request);
+        free(copy);
+        return NULL;
+    }
+    *request = (cosx_file_request){.since = since, .temporary = request->path + length, .size = size, .root = root,
+                                   .has_time = has_time, .modified = modified, .content = copy};
+    if (size)
+        memcpy(copy, content, size);
+    memcpy(request->path, path, length);
+    memcpy(request->path + length, temporary, other);
+    return request;
+}
+
 void cosx_file_service_free_request(cosx_file_request *request)
 {
     free(request->content);
@@ -77,6 +98,14 @@ void cosx_file_service_free_request(cosx_file_request *request)
 /* Without the lock. */
 static void run(const cosx_file_service *service, cosx_file_request *request)
 {
+    if (request->temporary) {
+        request->error =
+            request->root && !cosx_new_file_folders(request->path, request->root)
+                ? COSX_NEW_FILE_OTHER
+                : cosx_new_file_write(request->temporary, request->path, request->content, request->size,
+                                      request->has_time, request->modified);
+        return;
+    }
     if (!request->max_bytes) {
         request->error = cosx_small_file_identify(request->path, &request->identity);
         return;

@@ -1,4 +1,4 @@
-/* Threads that read and identify files, so that the caller never waits for a file system.
+/* Threads that read, identify and write small files, so that the caller never waits for a file system.
  *
  * The caller submits requests and collects the finished ones in batches. A descriptor is readable while there are
  * finished requests. The threads start as they are needed, up to a number that the caller sets. Nothing here needs the
@@ -8,6 +8,7 @@
 #define COSX_FILE_SERVICE_H
 
 #include "digest.h"
+#include "new_file.h"
 #include "small_file.h"
 
 typedef struct cosx_file_service cosx_file_service;
@@ -16,9 +17,14 @@ typedef struct cosx_file_request {
     struct cosx_file_request *next;
     double since;      /* when it was submitted, by the caller's clock */
     int64_t max_bytes; /* of a file that is to be read; 0: identify the file */
+    /* of a file that is to be written; `temporary` is NULL for any other request */
+    const char *temporary;
+    size_t size, root; /* of `content`; of the folder below which no link is followed, 0: there is none */
+    int has_time;
+    int64_t modified;
     /* the result */
-    int error;      /* of identifying: errno, or 0 */
-    char *content;  /* of reading; NULL: the file is to be opened in another way */
+    int error;      /* of identifying: errno, or 0; of writing: what `cosx_new_file_write` returns */
+    char *content;  /* of reading; NULL: the file is to be opened in another way. What is to be written */
     char *folder;   /* of reading a relative path: the working directory */
     int has_digest; /* whether `md5` and `crc64` are set */
     uint8_t md5[16];
@@ -37,6 +43,11 @@ int cosx_file_service_descriptor(const cosx_file_service *service);
 
 /* Makes a request. NULL: no memory. */
 cosx_file_request *cosx_file_service_request(const char *path, int64_t max_bytes, double since);
+/* Makes a request to write a new file as `cosx_new_file_write` does; the content is copied. The first `root` bytes of
+ * `path` name a folder: each folder below it has to exist, and nothing is done if one of them is a link. */
+cosx_file_request *cosx_file_service_write_request(const char *path, const char *temporary, size_t root,
+                                                   const void *content, size_t size, int has_time, int64_t modified,
+                                                   double since);
 void cosx_file_service_free_request(cosx_file_request *request);
 
 /* Hands a request to the threads. 0, or errno if there is no thread and none can be started; then the request stays

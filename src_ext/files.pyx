@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""Threads of native code that read and identify files. ``files.pyi`` documents the API."""
+"""Threads of native code that read, identify and write files. ``files.pyi`` documents the API."""
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.pycapsule cimport PyCapsule_GetPointer
@@ -23,6 +23,7 @@ cdef extern from "file_service.h" nogil:
     ctypedef struct cosx_file_request:
         cosx_file_request *next
         int64_t max_bytes
+        const char *temporary
         int error
         char *content
         char *folder
@@ -34,6 +35,9 @@ cdef extern from "file_service.h" nogil:
     void cosx_file_service_free(cosx_file_service *)
     int cosx_file_service_descriptor(const cosx_file_service *)
     cosx_file_request *cosx_file_service_request(const char *, int64_t, double)
+    cosx_file_request *cosx_file_service_write_request(
+        const char *, const char *, size_t, const void *, size_t, int, int64_t, double
+    )
     void cosx_file_service_free_request(cosx_file_request *)
     int cosx_file_service_submit(cosx_file_service *, cosx_file_request *)
     cosx_file_request *cosx_file_service_collect(cosx_file_service *, unsigned)
@@ -64,11 +68,12 @@ cdef class FileService:
         return self._service
 
     cdef int _submit(self, bytes path, int64_t max_bytes, double since, owner) except -1:
-        cdef cosx_file_service *service = self._open()
-        # A path ends at its first null byte here.
-        if b"\0" in path:
-            raise ValueError("embedded null byte")
-        cdef cosx_file_request *request = cosx_file_service_request(path, max_bytes, since)
+        self._open()
+        _check(path)
+        return self._hand_over(cosx_file_service_request(path, max_bytes, since), owner)
+
+    cdef int _hand_over(self, cosx_file_request *request, owner) except -1:
+        cdef cosx_file_service *service = self._service
         if request == NULL:
             raise MemoryError
         cdef uintptr_t address = <uintptr_t>request
@@ -90,6 +95,22 @@ cdef class FileService:
     def identify(self, bytes path, double since, owner) -> None:
         self._submit(path, 0, since, owner)
 
+    def write(
+        self, bytes path, bytes temporary, const unsigned char[::1] content, size_t root, modified, double since, owner
+    ) -> None:
+        cdef size_t size = content.shape[0]
+        cdef const void *data = &content[0] if size else NULL
+        cdef bint has_time = modified is not None
+        cdef int64_t time = modified if has_time else 0
+        self._open()
+        _check(path)
+        _check(temporary)
+        if root >= <size_t>len(path):
+            raise ValueError("the path is not below the folder")
+        self._hand_over(
+            cosx_file_service_write_request(path, temporary, root, data, size, has_time, time, since), owner
+        )
+
     def collect(self, unsigned most) -> list:
         cdef cosx_file_request *request = cosx_file_service_collect(self._open(), most)
         cdef cosx_file_request *following
@@ -97,7 +118,10 @@ cdef class FileService:
         while request != NULL:
             following = request.next
             try:
-                outcome = _read(request) if request.max_bytes else _identified(request)
+                if request.temporary != NULL:
+                    outcome = request.error
+                else:
+                    outcome = _read(request) if request.max_bytes else _identified(request)
             except MemoryError:
                 outcome = None if request.max_bytes else ENOMEM
             done.append((self._owners.pop(<uintptr_t>request), outcome))
@@ -139,6 +163,13 @@ cdef class FileService:
         if service != NULL:
             cosx_file_service_free(service)
         self._owners.clear()
+
+
+cdef int _check(bytes path) except -1:
+    """A path ends at its first null byte here."""
+    if b"\0" in path:
+        raise ValueError("embedded null byte")
+    return 0
 
 
 cdef _read(const cosx_file_request *request):

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -57,4 +58,16 @@ int cosx_new_file_write(const char *temporary, const char *target, const void *c
     if (lock >= 0)
         close(lock);
     return error;
+}
+
+int cosx_new_file_folders(char *path, size_t root)
+{
+    struct stat status;
+    int found = 1;
+    for (char *slash = path + root; found && (slash = strchr(slash + 1, '/'));) {
+        *slash = 0;
+        found = !lstat(path, &status) && S_ISDIR(status.st_mode);
+        *slash = '/';
+    }
+    return found;
 }

@@ -13,5 +13,7 @@
  * be created, and nothing was done. */
 int cosx_new_file_write(const char *temporary, const char *target, const void *content, size_t size, int has_time,
                         int64_t modified);
+/* Whether each folder of `path` below its first `root` bytes exists and is no link. `path` is changed meanwhile. */
+int cosx_new_file_folders(char *path, size_t root);
 
 #endif

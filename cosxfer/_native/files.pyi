@@ -1,10 +1,12 @@
-"""Threads of native code that read and identify files, for an event loop. They never take the GIL.
+"""Threads of native code that read, identify and write files, for an event loop. They never take the GIL.
 
 There is no twin in Python: `cosxfer._native.FileService` is None if this module was not built (it needs Linux's
 eventfd) or native code is off.
 """
 
 from typing import Generic, TypeVar
+
+from typing_extensions import Buffer
 
 Identity = tuple[int, int, int, int, int]
 """Device, inode, size, mtime and ctime in nanoseconds."""
@@ -33,11 +35,27 @@ class FileService(Generic[O]):
         """
     def identify(self, path: bytes, since: float, owner: O) -> None:
         """Ask what a file is now. Raises what `read` raises."""
+    def write(
+        self,
+        path: bytes,
+        temporary: bytes,
+        content: Buffer,
+        root: int,
+        modified: int | None,
+        since: float,
+        owner: O,
+    ) -> None:
+        """Write a new file, by the rules of `cosxfer._native.slicing.write_new`; the content is copied.
+
+        The first ``root`` bytes of ``path`` name a folder. The folders below it have to exist, and none may be a link.
+        0: the path may lead anywhere. Raises what `read` raises, and ``ValueError`` if the path is not below the
+        folder.
+        """
     def collect(self, most: int) -> list[tuple[O, Read | Identity | int | None]]:
         """Return up to ``most`` outcomes.
 
         Of `read`: a `Read`, or None for what the caller has to open in another way. Of `identify`: an `Identity`, or
-        the errno.
+        the errno. Of `write`: what `write_new` returns, or -1 if a folder is missing or a link.
         """
     @property
     def pending(self) -> int:

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "file_service.h"
 
+#include <dirent.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -45,11 +46,36 @@ static void write_file(const char *path, size_t size)
     CHECK(!fclose(file));
 }
 
+/* Of a name that is taken the first time only, below a folder. */
+static cosx_file_request *write_request(unsigned number)
+{
+    static atomic_uint count;
+    char path[80], temporary[80], content[SHORT];
+    memset(content, 'w', sizeof content);
+    snprintf(path, sizeof path, "%s/written-%u", folder, number);
+    snprintf(temporary, sizeof temporary, "%s/part-%u", folder, atomic_fetch_add(&count, 1));
+    return cosx_file_service_write_request(path, temporary, strlen(folder), content, sizeof content, 1, 5, number);
+}
+
+static void remove_written(void)
+{
+    DIR *open = opendir(folder);
+    CHECK(open);
+    for (struct dirent *entry; (entry = readdir(open));) {
+        char path[320];
+        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+        if (entry->d_name[0] != '.')
+            CHECK(!unlink(path));
+    }
+    closedir(open);
+}
+
 static void ask(cosx_file_service *service, unsigned number)
 {
     const char *paths[] = {short_file, long_file, "/nowhere", folder};
     cosx_file_request *request =
-        cosx_file_service_request(paths[number % 4], number % 3 ? MAX_BYTES : 0, (double)number);
+        number % 8 == 7 ? write_request(number)
+                        : cosx_file_service_request(paths[number % 4], number % 3 ? MAX_BYTES : 0, (double)number);
     CHECK(request && !cosx_file_service_submit(service, request));
 }
 
@@ -60,7 +86,9 @@ static unsigned check_outcomes(cosx_file_request *request)
         next = request->next;
         int is_short = !strcmp(request->path, short_file), is_long = !strcmp(request->path, long_file);
         int missing = !strcmp(request->path, "/nowhere");
-        if (!request->max_bytes) {
+        if (request->temporary) {
+            CHECK(!request->error || request->error == COSX_NEW_FILE_OTHER);
+        } else if (!request->max_bytes) {
             CHECK(!!request->error == missing);
         } else {
             CHECK(!!request->content == (is_short || is_long));
@@ -161,6 +189,7 @@ int main(int count, char **arguments)
     usleep(100000); /* detached threads free the rest */
     unlink(short_file);
     unlink(long_file);
-    rmdir(folder);
+    remove_written();
+    CHECK(!rmdir(folder));
     printf("ok: %u rounds\n", rounds * CALLERS);
 }

@@ -15,9 +15,9 @@ from contextlib import suppress
 from queue import SimpleQueue
 
 from cosxfer._native import hashing
+from cosxfer.engine.thread_count import ThreadCount
 from cosxfer.engine.upload.closing import close_later
 from cosxfer.engine.upload.native_files import HASHED_IN_LANES_BYTES, TAKEN_AT_ONCE
-from cosxfer.engine.upload.thread_count import ThreadCount
 from cosxfer.errors import CosxferError
 from cosxfer.sources import FileSource, SmallFile
 from cosxfer.threads import none_to_be_had

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from cosxfer._native import FileService, hashing
+from cosxfer._native import hashing
+from cosxfer.engine.native_service import NativeService
 from cosxfer.engine.upload.digests import HASHED_AT_ONCE
-from cosxfer.engine.upload.thread_count import ThreadCount
 from cosxfer.sources import SmallFile, SourceIdentity
 from cosxfer.threads import none_to_be_had
 
@@ -50,26 +50,11 @@ class _Reading:
             self.digest = hashing.PartDigest(*digest, len(content))
 
 
-class NativeFiles:
-    """The native threads of one client, on one event loop.
-
-    The event loop holds this object until `close` or `abandon` is called, which its owner must do.
-    """
+class NativeFiles(NativeService["_Reading | asyncio.Future[Found]"]):
+    """The native threads that read and identify the files of one client, on one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Raises OSError if there is no descriptor, and NotImplementedError if ``loop`` cannot wait for one."""
-        self._loop = loop
-        self._process = os.getpid()
-        self._ended = False
-        self._service: FileService[_Reading | asyncio.Future[Found]] = FileService(
-            hashing.digest_function, HASHED_IN_LANES_BYTES
-        )
-        self._count = ThreadCount(self._service)
-        try:
-            loop.add_reader(self._service.fileno(), self._deliver)
-        except BaseException:
-            self._service.close()
-            raise
+        super().__init__(loop, digest_above=HASHED_IN_LANES_BYTES, at_once=TAKEN_AT_ONCE)
 
     def read(self, path: str | os.PathLike[str], max_bytes: int) -> asyncio.Future[ReadFile | None]:
         """Read and hash a file of 1 to ``max_bytes`` bytes; None if it has to be opened in another way."""
@@ -94,43 +79,9 @@ class NativeFiles:
             raise none_to_be_had(error) from error
         return future
 
-    def close(self) -> None:
-        """Take no more files; on the event loop. The threads end when those that wait are done."""
-        self._ended = True
-        self._count.stop()
-        if not self._service.pending:
-            self._release()
-
-    def abandon(self) -> None:
-        """Nobody waits any more: end the threads. May be called from any thread."""
-        if os.getpid() != self._process:
-            return  # the threads and the event loop belong to the parent process
-        if self._loop.is_running() and asyncio._get_running_loop() is not self._loop:
-            with suppress(RuntimeError):  # it was closed just now
-                self._loop.call_soon_threadsafe(self._release)
-        else:
-            self._release()
-
-    def _begin(self) -> float:
-        if self._ended:
-            raise none_to_be_had(RuntimeError("cannot schedule new futures after shutdown"))
-        now = self._loop.time()
-        self._count.file_comes(self._loop, now)
-        return now
-
-    def _release(self) -> None:
-        self._ended = True
-        self._count.stop()
-        if self._service.closed or os.getpid() != self._process:
-            return
-        if not self._loop.is_closed():
-            self._loop.remove_reader(self._service.fileno())
-        self._service.close()
-
-    def _deliver(self) -> None:
-        """On the loop: take over what the threads have done."""
+    def _take(self, done: Sequence[tuple[_Reading | asyncio.Future[Found], Any]]) -> None:
         read: list[_Reading] = []
-        for owner, outcome in self._service.collect(TAKEN_AT_ONCE):
+        for owner, outcome in done:
             if isinstance(owner, _Reading):
                 if owner.future.done():
                     continue  # the caller was cancelled
@@ -143,8 +94,6 @@ class NativeFiles:
                 owner.set_result(_found(outcome))
         if read:
             _hash(read)
-        if self._ended and not self._service.pending:
-            self._release()
 
 
 def _found(outcome: object) -> Found:

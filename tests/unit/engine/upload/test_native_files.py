@@ -411,7 +411,7 @@ def test_python_threads_are_used_if_the_loop_cannot_wait_for_a_descriptor(
         if isinstance(error, NotImplementedError):
             monkeypatch.setattr(asyncio.get_running_loop(), "add_reader", refused)
         else:
-            monkeypatch.setattr("cosxfer.engine.upload.native_files.FileService", refused)
+            monkeypatch.setattr("cosxfer.engine.native_service.FileService", refused)
         before = descriptors()
         opener = Opener()
         file = await read(opener, path)

@@ -14,7 +14,8 @@ import pytest
 
 from cosxfer import _native
 from cosxfer._native import hashing
-from cosxfer.engine.upload import file_threads, opening, thread_count
+from cosxfer.engine import thread_count
+from cosxfer.engine.upload import file_threads, opening
 from cosxfer.engine.upload.digests import SMALL_BYTES
 from cosxfer.engine.upload.native_files import HASHED_IN_LANES_BYTES, TAKEN_AT_ONCE
 from cosxfer.engine.upload.opening import Opener
