@@ -135,6 +135,14 @@ class CredentialsResolver:
                 self._failure = None
             return self._current
 
+    def at_hand(self, now: float) -> tuple[Credentials | None] | None:
+        """Return what `get` would return without waiting; None if it would wait, or fail."""
+        current = self._current
+        if current is None:
+            return (None,) if self._provider is None else None
+        margin = 0.0 if self._provider is None else REFRESH_MARGIN_SECONDS
+        return (current,) if _valid(current, now, margin=margin) else None
+
     def _has_failed(self, error: CosxferError) -> None:
         self._failures += 1
         self._failure = copy(error)

@@ -377,9 +377,19 @@ def _move_to_free(part: Path, target: Path) -> None:
 
 def _names(target: Path) -> list[str]:
     """Return paths beside ``target`` that are valid if its own name is."""
-    digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:8]
-    beside = str(target.with_name(f".{target.name[:40]}.{digest}.cosxfer-part"))
+    beside = str(target.with_name(_part_name(target.name)))
     return [f"{beside}{slot}" for slot in range(_SLOTS)]
+
+
+def _part_name(name: str) -> str:
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:8]
+    return f".{name[:40]}.{digest}.cosxfer-part"
+
+
+def new_file_name(path: str) -> str | None:
+    """Return the temporary name of a new file ``path``, the first one that a `PartFile` takes; None if it has none."""
+    folder, name = os.path.split(path)
+    return None if name in ("", ".", "..") else os.path.join(folder, f"{_part_name(name)}0")  # noqa: PTH118 (it is text)
 
 
 def _created(name: Path, target: Path) -> int | None:

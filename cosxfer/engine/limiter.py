@@ -268,12 +268,16 @@ class Limiter:
         self._serve()
 
     def _try_acquire(self, share: Share, size: int, held: int) -> bool:
-        if any(entry.share.in_flight < entry.share.limit for entry in self._waiting if not entry.waiter.done()):
+        if self._waiting and self._others_come_first():
             return False
         if not self._has_slot() or share.in_flight >= share.limit or not self._fits(held):
             return False
         self._take(share, size, held)
         return True
+
+    def _others_come_first(self) -> bool:
+        """Whether a request waits that could use a slot."""
+        return any(entry.share.in_flight < entry.share.limit for entry in self._waiting if not entry.waiter.done())
 
     def _release(self, share: Share, size: int, held: int) -> None:
         self._in_flight -= 1

@@ -22,7 +22,7 @@ from cosxfer.credentials import Credentials, CredentialsResolver
 from cosxfer.errors import CosxferError, ServerError
 from cosxfer.foreign import clean_causes, clean_logger
 from cosxfer.limits import MAX_CLOCK_SKEW_SECONDS
-from cosxfer.ops.attempt import send_followed
+from cosxfer.ops.attempt import Attempt, Signing, send_followed
 from cosxfer.ops.other_host import HostSwitch, is_last_try
 from cosxfer.ops.outage import RETRIES, Failing, Outage, Transfer, retry_logger
 from cosxfer.ops.traffic import SMALL_BYTES, Traffic
@@ -66,16 +66,6 @@ class _Shared:
     """While the credentials provider fails."""
     binding: Binding = field(default_factory=Binding)
     traffic: Traffic = field(default_factory=Traffic)
-
-
-@dataclass(frozen=True)
-class Signing:
-    """The keys and the clock that signed a request or a form; for `Session.learn` if the server refuses it."""
-
-    credentials: Credentials | None
-    offset: float
-    ahead: float
-    """The wall clock minus the monotonic clock at that time. If it differs later, the wall clock was set."""
 
 
 class _Sent:
@@ -189,8 +179,41 @@ class Session:
         credentials = await self.credentials()
         return Signing(credentials, self._shared.offset_seconds, time.time() - time.monotonic())
 
-    async def call(self, request: CosRequest) -> HttpResponse:
+    def begin(self, request: CosRequest, then: Callable[[Attempt], None]) -> Attempt | None:
+        """Send ``request``, which has a sink and no body, once and without an asyncio task, if it need not wait.
+
+        Returns None if it has to wait, for keys or for a connection. ``then`` gets the attempt when it has ended, after
+        this has returned. If it has failed, `call` goes on with it.
+        """
+        start, shared = getattr(self.transport, "begin", None), self._shared
+        keys = self.keys.at_hand(self.now())
+        if start is None or keys is None or shared.outage is not None:
+            return None
+        if request.on_attempt is not None:
+            request.on_attempt()
+        signing = Signing(keys[0], shared.offset_seconds, time.time() - time.monotonic())
+        sent = self._counter(request)
+
+        def accept(response: HttpResponse) -> None:
+            self._accept(request, outgoing, response, began)
+
+        def failed() -> None:
+            if sent is not None:
+                sent.take_back()
+
+        began = time.monotonic()
+        try:
+            outgoing = self._outgoing(request, keys[0], 1, sent, other=False)
+            attempt = Attempt(signing, outgoing, accept, failed, then)
+            attempt.begun = start(outgoing, attempt.ended)
+        except (CosxferError, ValueError):
+            return None  # `call` says why
+        return None if attempt.begun is None else attempt
+
+    async def call(self, request: CosRequest, *, tried: Attempt | None = None) -> HttpResponse:
         """Send ``request`` until it succeeds or its error is final, and return the response.
+
+        ``tried`` is a failed attempt of `begin`, which counts as the first one.
 
         A body that cannot be read twice is sent once. A failure before its reading began does not count as an attempt.
         A wrong clock and expired keys are corrected in any case, at least for the next call. A request of a transfer
@@ -206,12 +229,19 @@ class Session:
         while True:
             if request.on_attempt is not None:
                 request.on_attempt()
-            signing = await (self.signing() if self.transfer is None else self._signing_in_outage(self.transfer))
-            sent = self._counter(request)
-            outgoing = self._outgoing(request, signing.credentials, attempt, sent, other=other)
+            if tried is None:
+                signing = await (self.signing() if self.transfer is None else self._signing_in_outage(self.transfer))
+                sent = self._counter(request)
+                outgoing = self._outgoing(request, signing.credentials, attempt, sent, other=other)
+            else:
+                signing, sent, outgoing = tried.signing, None, tried.outgoing
             began, responded = time.monotonic(), False
             try:
                 try:
+                    if tried is not None:
+                        (response, failed), tried = tried.outcome(), None
+                        responded = response is not None
+                        raise failed
                     if request.follower is None:
                         response = await self.transport.send(outgoing)
                     else:

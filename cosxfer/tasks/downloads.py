@@ -22,6 +22,8 @@ from cosxfer.engine.download.options import (
     FileDownload,
     check_download,
 )
+from cosxfer.engine.download.short import Shorts
+from cosxfer.engine.download.writes import Writes
 from cosxfer.engine.limiter import Limiter
 from cosxfer.errors import CosxferError, TargetError
 from cosxfer.foreign import shorten
@@ -89,6 +91,7 @@ class Downloads:
         self._limiter = limiter
         self._queue = queue
         self._blocks = FirstBlocks()
+        self._writes = Writes()
 
     def submit(
         self, bucket: str, key: str, path: str | os.PathLike[str], *, options: DownloadOptions
@@ -96,7 +99,7 @@ class Downloads:
         """Put a download into the queue, from any thread. What can be refused is refused here: `UsageError`."""
         self._queue.home.check_process()
         watch = _watch(options)
-        job = self._job(bucket, key, path, options)
+        job = self._job(bucket, key, path, options.get("region"), settings=self._settings(options))
         return self._queue.submit(
             job,
             address=job.address,
@@ -114,7 +117,7 @@ class Downloads:
         on_file_finish: OnFileFinish | None,
     ) -> list[DownloadedFile]:
         """Download many files. What no server can make right is refused before anything is sent: `UsageError`."""
-        planned, session = self._planned(files)
+        planned, session = self._planned(files, short=True)
         return await self._all(planned, session, on_progress, on_file_finish)
 
     def batch(
@@ -126,7 +129,8 @@ class Downloads:
     ) -> SubmittedDownloads:
         """Prepare the downloads of many files, from any thread. `UsageError` is as in `files`."""
         self._queue.home.check_process()
-        planned, session = self._planned(files)
+        # Nobody may wait for these, and the end of the event loop must end them: they take the long way.
+        planned, session = self._planned(files, short=False)
         return SubmittedDownloads(self._batch(planned, session, on_progress, on_file_finish), planned)
 
     def submit_all(self, submitted: SubmittedDownloads) -> None:
@@ -137,17 +141,29 @@ class Downloads:
             batch.records.append(cast(Any, self._submit_one(batch, index, file)))
             batch.submitted += 1
 
-    def _planned(self, files: Iterable[FileDownload]) -> tuple[list[_Planned], Session]:
+    def _planned(self, files: Iterable[FileDownload], *, short: bool) -> tuple[list[_Planned], Session]:
         if not isinstance(files, Iterable) or isinstance(files, str | bytes | Mapping):
             raise wrong_type("files", files, "a list of mappings with bucket, key and path")
         planned = []
         session = self._session.observed(transfer=Transfer())
+        shorts = self._shorts(session) if short else None
+        plain = self._settings({})
         for index, entry in enumerate(list(files)):
             check_download(entry, index)
-            own = {name: value for name, value in entry.items() if name in DownloadOptions.__annotations__}
-            options = cast(DownloadOptions, own)
-            _watch(options)
-            job = self._job(entry["bucket"], entry["key"], entry["path"], options, session=session)
+            settings = plain
+            if len(entry) > 3:  # more than bucket, key and path
+                own = {name: value for name, value in entry.items() if name in DownloadOptions.__annotations__}
+                settings = self._settings(cast(DownloadOptions, own))
+                _watch(entry)
+            job = self._job(
+                entry["bucket"],
+                entry["key"],
+                entry["path"],
+                entry.get("region"),
+                settings=settings,
+                session=session,
+                shorts=shorts,
+            )
             planned.append(_Planned(options=entry, job=job, address=job.address))
         return planned, session
 
@@ -171,7 +187,8 @@ class Downloads:
         check_callback(on_progress, "on_progress")
         check_callback(on_file_finish, "on_file_finish")
         common = cast(DownloadOptions, options)
-        self._job(bucket, joined(prefix, "a"), path, common)
+        settings = self._settings(common)
+        self._job(bucket, joined(prefix, "a"), path, options.get("region"), settings=settings)
         root = os.fsdecode(path)
         selection = _Selection(parse_patterns("include", include), parse_patterns("exclude", exclude))
         address = ObjectAddress(check_bucket(bucket), region=options.get("region"))
@@ -185,7 +202,8 @@ class Downloads:
         folds = await finished(in_thread(self._executor.waiting, folds_case, root))
         paths = KeyPaths(folds_case=folds, windows=os.name == "nt")
         session = self._session.observed(transfer=Transfer())
-        planned, folders = self._plan(listed, bucket, start, root, paths, selection, common, session)
+        shorts = self._shorts(session)
+        planned, folders = self._plan(listed, bucket, start, root, paths, selection, common, settings, shorts)
         for names in folders:
             await finished(in_thread(self._executor.waiting, make_folders, root, names))
         return await self._all(planned, session, on_progress, on_file_finish)
@@ -205,6 +223,8 @@ class Downloads:
         ``last_modified`` gives a file the time at which its object was stored, if it gets no other time.
         """
         session = self._session.observed(transfer=Transfer())
+        shorts = self._shorts(session)
+        settings = self._settings(cast(DownloadOptions, options), last_modified=last_modified)
         planned = []
         for key, names, size in keys:
             target = os.path.join(root, *names)  # noqa: PTH118 (it is text)
@@ -215,10 +235,9 @@ class Downloads:
                     bucket,
                     key,
                     target,
-                    cast(DownloadOptions, options),
-                    below=(root, names),
-                    session=session,
-                    last_modified=last_modified,
+                    options.get("region"),
+                    settings=settings.at((root, names)),
+                    shorts=shorts,
                 )
                 address = job.address
             except ValueError as error:  # a key that cannot be sent
@@ -236,7 +255,8 @@ class Downloads:
         paths: KeyPaths,
         selection: _Selection,
         options: DownloadOptions,
-        session: Session,
+        settings: DownloadSettings,
+        shorts: Shorts,
     ) -> tuple[list[_Planned], list[tuple[str, ...]]]:
         """Return the files, and the folders that have keys of their own."""
         planned: list[_Planned] = []
@@ -256,7 +276,12 @@ class Downloads:
                     folders.append(names)
                     continue
                 job: DownloadJob | RefusedJob = self._job(
-                    bucket, entry.key, target, options, below=(root, names), session=session
+                    bucket,
+                    entry.key,
+                    target,
+                    options.get("region"),
+                    settings=settings.at((root, names)),
+                    shorts=shorts,
                 )
             except ValueError as error:  # also what `_job` refuses
                 refused = TargetError(f"the key {shorten(sent)} has no path below {root!r}: {error}", path=root)
@@ -265,30 +290,41 @@ class Downloads:
             planned.append(_Planned(options=file, job=job, address=address, size=entry.size))
         return planned, folders
 
+    def _settings(self, options: DownloadOptions, *, last_modified: bool = False) -> DownloadSettings:
+        # A task that leaves the list in the moment in which it ends is not restarted.
+        restartable = self._session.config.max_finished_tasks > 0
+        return DownloadSettings.of(options, restartable=restartable, last_modified=last_modified)
+
     def _job(
         self,
         bucket: str,
         key: str,
         path: str | os.PathLike[str],
-        options: DownloadOptions,
+        region: str | None,
         *,
-        below: tuple[str, tuple[str, ...]] | None = None,
+        settings: DownloadSettings,
         session: Session | None = None,
-        last_modified: bool = False,
+        shorts: Shorts | None = None,
     ) -> DownloadJob:
-        """``session`` is that of a batch, whose files are one transfer."""
-        # A task that leaves the list in the moment in which it ends is not restarted.
-        restartable = self._session.config.max_finished_tasks > 0
+        """``session`` is that of a batch, whose files are one transfer. With ``shorts`` they may take the short way."""
         return DownloadJob(
-            session or self._session,
+            session or (self._session if shorts is None else shorts.batch),
             self._executor.waiting,
             self._limiter,
             self._blocks,
-            self._session.address(bucket, key, options.get("region")),
+            self._session.address(bucket, key, region),
             path,
-            settings=DownloadSettings.of(options, restartable=restartable, below=below, last_modified=last_modified),
+            settings=settings,
             journal=self._journal,
+            shorts=shorts,
         )
+
+    def _shorts(self, session: Session) -> Shorts:
+        return Shorts(session, self._limiter, self._blocks, self._writes)
+
+    def close(self) -> None:
+        """Write nothing any more."""
+        self._writes.close()
 
     async def _all(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -78,6 +77,23 @@ class Job(Protocol[R_co]):
 
     async def leave(self) -> tuple[bool, str]:
         """Close what it has open, and keep it for a later call. Returns as `abort` does."""
+        ...
+
+
+class Work(Protocol):
+    """What runs for a task."""
+
+    def cancel(self) -> object:
+        """End it at once. It says itself when it has ended."""
+        ...
+
+
+class Shortcut(Work, Protocol):
+    """A way of doing a job without an asyncio task, that not every job has (its method ``shortcut``)."""
+
+    def start(self, on_progress: Report, then: Callable[[Any], None]) -> None:
+        """Begin, on the event loop. ``then`` gets the result; or a `Rest`, which ``run`` of the job goes on with; or
+        None if it was cancelled."""
         ...
 
 
@@ -184,8 +200,8 @@ class TaskRecord(Generic[R]):
         """The task must not start yet, because its ID is still being announced."""
         self.queued = False
         """The task has an entry in the queue of waiting tasks."""
-        self.work: asyncio.Task[Any] | None = None
-        """The asyncio task that runs for it on the loop, also while that stops."""
+        self.work: Work | None = None
+        """What runs for it on the loop, also while that stops: an asyncio task, or a shortcut."""
         self.interrupted = False
         """The queue is about to cancel ``work``."""
         self.cut = False

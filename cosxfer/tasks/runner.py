@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, TypeVar
 
+from cosxfer.engine.download.short import Rest
 from cosxfer.engine.limiter import Limiter
 from cosxfer.errors import CosxferError
 from cosxfer.tasks.board import TaskBoard
 from cosxfer.tasks.dispatcher import logger
 from cosxfer.tasks.home import Home
 from cosxfer.tasks.leftovers import Leftovers
-from cosxfer.tasks.record import TaskRecord
+from cosxfer.tasks.record import Shortcut, TaskRecord, Work
 from cosxfer.tasks.states import ACTIVE, ENDED
 from cosxfer.tasks.table import AnyRecord
 
@@ -64,7 +65,7 @@ class TaskRunner:
             record.interrupted = True
             self._home.post(partial(self._cancel_work, record, record.work))
 
-    def _cancel_work(self, record: AnyRecord, work: asyncio.Task[Any]) -> None:
+    def _cancel_work(self, record: AnyRecord, work: Work) -> None:
         """On the loop. ``work`` may be over by now, and what ran it may do something else."""
         if record.work is work:
             record.cut = True
@@ -114,6 +115,7 @@ class TaskRunner:
     def _start_waiting(self) -> None:
         if self._home.loop is None:
             return  # no call came yet
+        begun: list[tuple[AnyRecord, Shortcut]] = []
         with self._board.lock:
             self._woken = False
             while self.running < self._limiter.tasks and not self._board.closed:
@@ -122,7 +124,7 @@ class TaskRunner:
                 in_parts = limit is None or not self._demand or self._demand < limit
                 record = self._board.table.next_waiting(in_parts=in_parts)
                 if record is None:
-                    return
+                    break
                 self._board.move(record, "checking")
                 self.running += 1
                 if record.demand > 1:
@@ -130,10 +132,47 @@ class TaskRunner:
                     record.demand = max(2, min(record.demand, self._limiter.slots))
                     self._demand += record.demand
                 record.interrupted = record.cut = False
-                record.work = self._home.loop.create_task(self._run(record), name=f"cosxfer-{record.task_id}")
-                record.work.add_done_callback(partial(self._ended, record))
+                shortcut = _shortcut_of(record)
+                if shortcut is None:
+                    self._start_task(record, self._home.loop)
+                else:
+                    record.work = shortcut
+                    begun.append((record, shortcut))
+        for record, shortcut in begun:
+            shortcut.start(partial(self._board.on_progress, record), partial(self._shortcut_ended, record))
 
-    async def _run(self, record: TaskRecord[R]) -> R:
+    def _start_task(self, record: AnyRecord, loop: asyncio.AbstractEventLoop, **rest: Any) -> Work:
+        """Run the job of a task, under the lock. ``rest`` is what its shortcut has left."""
+        work = loop.create_task(self._run(record, **rest), name=f"cosxfer-{record.task_id}")
+        record.work = work
+        work.add_done_callback(partial(self._ended, record))
+        return work
+
+    def _shortcut_ended(self, record: AnyRecord, outcome: Any) -> None:
+        """The shortcut of a job has ended, with its result (which has a size), with what is left to do, or with None if
+        it was cancelled."""
+        loop = self._home.loop
+        assert loop is not None
+        with self._board.lock:
+            if isinstance(outcome, Rest):
+                work = self._start_task(record, loop, rest=outcome)
+                if record.interrupted:
+                    record.cut = True
+                    work.cancel()
+                return
+            record.work = None
+            self.running -= 1
+            record.result = outcome
+            if record.state not in ACTIVE:
+                self.stopped(record)
+            elif outcome is None:
+                self.failed(record, None)
+            else:
+                self._board.set_total(record, outcome.size)
+                self.succeeded(record)
+        self._start_waiting()
+
+    async def _run(self, record: TaskRecord[R], **rest: Any) -> R:
         job = record.job
         assert job is not None
         if record.result is not None:
@@ -142,6 +181,7 @@ class TaskRunner:
             return await job.run(
                 on_hash_progress=partial(self._board.on_hash_progress, record),
                 on_progress=partial(self._board.on_progress, record),
+                **rest,
             )
         except asyncio.CancelledError:
             if not record.interrupted and (job.must_leave or (job.abort_on_failure and job.upload_id)):
@@ -230,3 +270,11 @@ class TaskRunner:
                 self.cancel(record, False)
             elif record.state not in ENDED:
                 self._board.move(record, "canceled")
+
+
+def _shortcut_of(record: AnyRecord) -> Shortcut | None:
+    """Return the shortcut of a task that sends one request, and that nobody watches."""
+    if record.watch is not None or record.result is not None or record.demand > 1:
+        return None
+    shortcut: Callable[[], Shortcut | None] | None = getattr(record.job, "shortcut", None)
+    return None if shortcut is None else shortcut()

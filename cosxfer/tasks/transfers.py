@@ -560,6 +560,7 @@ class Transfers:
             await asyncio.wait([asyncio.wrap_future(left)], timeout=DELIVERY_SECONDS)
         self.queue.dispatcher.close()
         self._opener.close()
+        self.downloads.close()
         if self._journal is not None:
             try:
                 await in_thread(None, self._journal.close)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
-from cosxfer.errors import TransportError
+from cosxfer.errors import CosxferError, TransportError
 
 MAX_RESPONSE_BYTES = 16 * 1024 * 1024
 """Longest response body that is collected in memory. COS sends far less. A longer one is a `ProtocolError`."""
@@ -26,6 +26,26 @@ class Transport(Protocol):
 
     async def aclose(self) -> None:
         """Close all connections."""
+        ...
+
+
+class Begun(Protocol):
+    """A request that was sent by `Begins.begin`."""
+
+    def cancel(self) -> None:
+        """End the request. Its callback is called all the same, when nothing is written to the sink any more."""
+        ...
+
+
+class Begins(Protocol):
+    """A transport that can also send without an asyncio task. A transport of the caller need not."""
+
+    def begin(self, request: HttpRequest, then: Callable[[HttpResponse | CosxferError | None], None]) -> Begun | None:
+        """Send ``request``, which has a sink and no body, if a connection is idle; returns None if it has to wait.
+
+        ``then`` is called later on the event loop: with the response, with the error that `Transport.send` would
+        raise, or with None if the server has not acted on the request. Raises what makes the request impossible.
+        """
         ...
 
 

@@ -13,7 +13,7 @@ import os
 import ssl
 import time
 import weakref
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Callable
 
 from cosxfer._native import hashing, wire
 from cosxfer.config import ClientConfig
@@ -31,6 +31,7 @@ from cosxfer.errors import (
 )
 from cosxfer.threads import in_thread, none_to_be_had, settled
 from cosxfer.transport.base import MAX_RESPONSE_BYTES, copy_of
+from cosxfer.transport.native_begin import BegunCall, Outcome
 from cosxfer.transport.native_body import attach_body, attach_sink, feed, take_received, used_later
 from cosxfer.transport.native_connect import connect
 from cosxfer.transport.native_head import head_of
@@ -118,6 +119,19 @@ class NativeTransport:
             if exchange.body_begun and isinstance(request.body, AsyncIterable):
                 break
         raise self._failed(exchange, request)
+
+    def begin(self, request: HttpRequest, then: Callable[[Outcome], None]) -> BegunCall | None:
+        """See `cosxfer.transport.base.Begins`."""
+        if self._context is None and request.endpoint.scheme == "https":
+            return None
+        origin = self._origin(request.endpoint)
+        if origin.waiting or (slot := origin.pool.take()) is None:
+            return None
+        try:
+            return BegunCall(request, origin, slot, failed=self._failed, then=then)
+        except BaseException:
+            self._released(origin, slot, reusable=True)
+            raise
 
     def unacknowledged_bytes(self) -> int:
         return sum(io_thread.unacknowledged_bytes for io_thread in self._io_threads)

@@ -21,6 +21,7 @@ from cosxfer.engine.download.first import FIRST_BYTES, FirstBlocks, FirstRespons
 from cosxfer.engine.download.options import DownloadSettings
 from cosxfer.engine.download.proof import check_crc64, check_md5, md5_of_file
 from cosxfer.engine.download.recall import Recall
+from cosxfer.engine.download.short import Rest, ShortDownload, Shorts
 from cosxfer.engine.download.state import DownloadState, ObjectVersion
 from cosxfer.engine.limiter import Left, Limiter, Share
 from cosxfer.engine.multipart.abort import passes
@@ -58,21 +59,6 @@ JOURNALED_BYTES = 64 * MIB
 HELD_BYTES = 64 * KIB
 """About the memory that a range in flight holds: the rest of it is in the socket or in the file."""
 
-_HEAD_FIELDS = (
-    "status_code",
-    "headers",
-    "request_id",
-    "size",
-    "etag",
-    "crc64",
-    "content_type",
-    "last_modified",
-    "storage_class",
-    "object_type",
-    "version_id",
-    "metadata",
-)
-
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 R = TypeVar("R")
@@ -93,11 +79,12 @@ class DownloadJob:
         "_journal",
         "_left",
         "_limiter",
-        "_path",
         "_session",
-        "_settings",
+        "_shorts",
         "_state",
         "address",
+        "path",
+        "settings",
     )
 
     def __init__(
@@ -111,7 +98,9 @@ class DownloadJob:
         *,
         settings: DownloadSettings,
         journal: DownloadJournal | None = None,
+        shorts: Shorts | None = None,
     ) -> None:
+        """``shorts`` is given for a file of a batch: it may take the short way."""
         if not isinstance(path, str | bytes | os.PathLike):
             raise wrong_type("path", path, "a path")
         self._session = session
@@ -119,9 +108,10 @@ class DownloadJob:
         self._limiter = limiter
         self._blocks = blocks
         self.address = address
-        self._path = os.fsdecode(path)
-        self._settings = settings
+        self.path = os.fsdecode(path)
+        self.settings = settings
         self._journal = journal
+        self._shorts = shorts
         self._state: DownloadState | None = None
         self._left: _Left | None = None
         """The temporary file that the last run has left for a later call."""
@@ -134,7 +124,7 @@ class DownloadJob:
     @property
     def holds_parts(self) -> bool:
         """Whether a failed run may leave a temporary file for a later run of this task alone."""
-        return self._settings.restartable and self._left is None
+        return self.settings.restartable and self._left is None
 
     @property
     def must_leave(self) -> bool:
@@ -172,18 +162,28 @@ class DownloadJob:
         """Return how many requests at a time it can use if the object has ``total`` bytes."""
         return 1 if total <= FIRST_BYTES else min(self._plan(total).count, self._limit)
 
+    def shortcut(self) -> ShortDownload | None:
+        """Return the short way of doing this, which may end with a `Rest` for `run`; None if there is none."""
+        if self._shorts is None or self._state is not None or self.settings.sparse:
+            return None
+        return ShortDownload(self, self._shorts)
+
     async def run(
-        self, *, on_hash_progress: Callable[[Progress], None] | None, on_progress: Callable[[Progress], None] | None
+        self,
+        *,
+        on_hash_progress: Callable[[Progress], None] | None,
+        on_progress: Callable[[Progress], None] | None,
+        rest: Rest | None = None,
     ) -> DownloadResult:
-        """Download the object. Cancelling ends it at once and keeps what was received."""
+        """Download the object. Cancelling ends it at once and keeps what was received. ``rest``: see `shortcut`."""
         try:
-            return await self._run(on_hash_progress, on_progress)
+            return await self._run(on_hash_progress, on_progress, rest or Rest())
         except CosxferError as error:
             if self._is_kept_after(error):
                 await self.leave()
                 error.add_note(self.kept)
             # What a retry cannot repair would be kept in vain, and a full disk needs its space.
-            elif not error.retryable or not self._settings.restartable:
+            elif not error.retryable or not self.settings.restartable:
                 await self.abort()
             if self._is_deleted(error) and (recall := self._recall()) is not None:
                 await recall.forget("the object was deleted")
@@ -226,7 +226,10 @@ class DownloadJob:
     # -- one download ---------------------------------------------------------------------------------------------
 
     async def _run(
-        self, on_hash_progress: Callable[[Progress], None] | None, on_progress: Callable[[Progress], None] | None
+        self,
+        on_hash_progress: Callable[[Progress], None] | None,
+        on_progress: Callable[[Progress], None] | None,
+        rest: Rest,
     ) -> DownloadResult:
         began = time.monotonic()
         session = self._session.observed(counted=True, transfer=Transfer())
@@ -237,9 +240,10 @@ class DownloadJob:
             self._state.resumed = self._state.received()
         while True:
             try:
-                done = await self._once(session, reporter, on_hash_progress)
+                done = await self._once(session, reporter, on_hash_progress, rest)
                 break
             except (ObjectChangedError, IntegrityError) as error:
+                rest = Rest()
                 await self.abort()
                 reporter.forget()
                 restarts += 1
@@ -247,23 +251,35 @@ class DownloadJob:
                     raise
                 session.note_retry(error, attempt=restarts + 1, delay_seconds=0.0, max_attempts=STARTS)
         reporter.finish()
+        return self._result(done, seconds=time.monotonic() - began, retries=session.retries)
+
+    def short_result(self, version: ObjectVersion, *, seconds: float) -> DownloadResult:
+        """Return the result of the short way, which compares the CRC64."""
+        done = _Done(version=version, plan=_one_part(version.size), verified_by="crc64", resumed=0)
+        return self._result(done, seconds=seconds)
+
+    def _result(self, done: _Done, *, seconds: float, retries: int = 0) -> DownloadResult:
         head = done.version.head
         return DownloadResult(
-            **{name: getattr(head, name) for name in _HEAD_FIELDS},
+            **vars(head),
             bucket=self.address.bucket,
             key=self.address.shown_key,
-            path=self._path,
+            path=self.path,
             verified=bool(done.verified_by),
             verified_by=done.verified_by,
             parts=done.plan.count,
             part_size_bytes=done.plan.part_size_bytes,
-            seconds=time.monotonic() - began,
-            retries=session.retries,
+            seconds=seconds,
+            retries=retries,
             resumed_bytes=done.resumed,
         )
 
     async def _once(
-        self, session: Session, reporter: Reporter, on_hash_progress: Callable[[Progress], None] | None
+        self,
+        session: Session,
+        reporter: Reporter,
+        on_hash_progress: Callable[[Progress], None] | None,
+        rest: Rest,
     ) -> _Done:
         recall = self._recall()
         if self._state is None and recall is not None:
@@ -271,15 +287,20 @@ class DownloadJob:
             if self._state is not None:
                 reporter.set_total(self._state.plan.size)
         if self._state is None:
-            with self._blocks.block() as memory:
-                first = await fetch_first(
-                    session,
-                    self.address,
-                    memory,
-                    settings=self._settings,
-                    slot=self._limiter.single,
-                    on_received=reporter.add,
-                )
+            with self._blocks.block(rest.block) as memory:
+                first = rest.first
+                if first is None:
+                    first = await fetch_first(
+                        session,
+                        self.address,
+                        memory,
+                        settings=self.settings,
+                        slot=self._limiter.single,
+                        on_received=reporter.add,
+                        tried=rest.tried,
+                    )
+                else:
+                    reporter.add(first.received)
                 reporter.set_total(first.version.size)
                 if first.version.size <= FIRST_BYTES:
                     return await self._finish_short(first, memory[: first.received])
@@ -301,8 +322,7 @@ class DownloadJob:
             version, lambda: hashlib.md5(content, usedforsecurity=False).hexdigest(), what=self._what()
         )
         await self._in_thread(self._write_short, version, content)
-        plan = Plan(size=version.size, part_size_bytes=FIRST_BYTES)
-        return _Done(version=version, plan=plan, verified_by=verified_by, resumed=0)
+        return _Done(version=version, plan=_one_part(version.size), verified_by=verified_by, resumed=0)
 
     async def _begin(
         self,
@@ -325,7 +345,7 @@ class DownloadJob:
         if recall is not None and target.nameable and (plan.count > 1 or plan.size >= JOURNALED_BYTES):
             entry = recall.begin(version, plan, target, identity)
         state = DownloadState(version, plan, target, entry)
-        state.sparse = self._settings.sparse
+        state.sparse = self.settings.sparse
         sink = state.sink(plan.part(1))
         sink.received, sink.crc64 = first.received, first.crc64
         return state
@@ -386,13 +406,13 @@ class DownloadJob:
                 session,
                 self.address,
                 state.sink(request.item),
-                version_id=self._settings.version_id,
-                headers=self._settings.headers,
+                version_id=self.settings.version_id,
+                headers=self.settings.headers,
                 on_received=request.sent,
                 follower=request,
             )
         except TargetError as error:
-            raise TargetError(f"{self._what()}: {error}", path=self._path, errno=error.errno) from error
+            raise TargetError(f"{self._what()}: {error}", path=self.path, errno=error.errno) from error
         except ServerError as error:
             gone = self._is_deleted(error)
             if error.status in (412, 416) or gone:
@@ -410,14 +430,14 @@ class DownloadJob:
     def _recall(self) -> Recall | None:
         if self._journal is None:
             return None
-        below = self._settings.below
+        below = self.settings.below
         return Recall(
             self._journal,
             self._session,
             self.address,
             self._executor,
-            self._path if below is None else os.path.join(below[0], *below[1]),  # noqa: PTH118 (it is text)
-            settings=self._settings,
+            self.path if below is None else os.path.join(below[0], *below[1]),  # noqa: PTH118 (it is text)
+            settings=self.settings,
             what=self._what(),
         )
 
@@ -430,10 +450,10 @@ class DownloadJob:
     @property
     def _limit(self) -> int:
         """The most ranges in flight."""
-        return parts_in_flight(self._session.config, self._settings.async_limit)
+        return parts_in_flight(self._session.config, self.settings.async_limit)
 
     def _plan(self, size: int) -> Plan:
-        part_size, name = part_size_of(self._session.config, self._settings.part_size, "part_size")
+        part_size, name = part_size_of(self._session.config, self.settings.part_size, "part_size")
         if isinstance(part_size, int):
             return Plan(size=size, part_size_bytes=part_size)  # COS has no limit for the number of ranges
         return plan_parts(
@@ -445,7 +465,7 @@ class DownloadJob:
         )
 
     def _what(self) -> str:
-        return f"the download of {self.address.bucket}/{shorten(self.address.shown_key)[1:-1]} to {self._path}"
+        return f"the download of {self.address.bucket}/{shorten(self.address.shown_key)[1:-1]} to {self.path}"
 
     # -- in threads -----------------------------------------------------------------------------------------------
 
@@ -458,8 +478,8 @@ class DownloadJob:
             return None
         target = open_target(place)
         try:
-            with writing(self._path):
-                if self._settings.sparse:
+            with writing(self.path):
+                if self.settings.sparse:
                     target.write_sparse(content, size)
                 else:
                     target.reserve(size)
@@ -470,24 +490,24 @@ class DownloadJob:
             raise
 
     def _place(self) -> str:
-        below = self._settings.below
-        return self._path if below is None else path_below(*below)
+        below = self.settings.below
+        return self.path if below is None else path_below(*below)
 
     def _write_short(self, version: ObjectVersion, content: memoryview) -> None:
-        write_target(self._place(), content, modified=self._modified(version))
+        write_target(self._place(), content, modified=self.modified(version))
 
     def _commit(self, state: DownloadState, verified_by: str) -> str:
-        with writing(self._path):
+        with writing(self.path):
             if not verified_by:
                 verified_by = check_md5(state.version, partial(md5_of_file, state.target.fd), what=self._what())
-            if (modified := self._modified(state.version)) is not None:
+            if (modified := self.modified(state.version)) is not None:
                 state.target.set_modified(modified)
             state.target.commit()
         return verified_by
 
-    def _modified(self, version: ObjectVersion) -> int | None:
+    def modified(self, version: ObjectVersion) -> int | None:
         """Return the time of the file in nanoseconds, if the object has one and it is wanted."""
-        if not self._settings.preserve_mtime or (text := version.head.metadata.get("mtime")) is None:
+        if not self.settings.preserve_mtime or (text := version.head.metadata.get("mtime")) is None:
             return self._stored_at(version)
         try:
             nanoseconds = int(Decimal(text) * 10**9)
@@ -500,7 +520,7 @@ class DownloadJob:
 
     def _stored_at(self, version: ObjectVersion) -> int | None:
         """Return the time at which the object was stored, if that is wanted."""
-        if not self._settings.last_modified or not (seconds := seconds_of(version.head.last_modified)):
+        if not self.settings.last_modified or not (seconds := seconds_of(version.head.last_modified)):
             return None
         return seconds * 10**9
 
@@ -526,6 +546,10 @@ class _Left:
     @classmethod
     def of(cls, state: DownloadState) -> _Left:
         return cls(path=str(state.target.path), received=state.received(), size=state.plan.size, entry=state.entry)
+
+
+def _one_part(size: int) -> Plan:
+    return Plan(size=size, part_size_bytes=FIRST_BYTES)
 
 
 class _Received(Reporter):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from cosxfer.address import ObjectAddress
 from cosxfer.cos.responses import HttpResponse, malformed
@@ -16,6 +16,7 @@ from cosxfer.errors import ServerError
 from cosxfer.foreign import shorten
 from cosxfer.limits import MIB
 from cosxfer.models import HeadObjectResult
+from cosxfer.ops.attempt import Attempt
 from cosxfer.ops.get_range import get_range
 from cosxfer.ops.head_object import object_fields
 from cosxfer.ops.session import Session
@@ -35,16 +36,26 @@ class FirstBlocks:
         self._free: list[mmap.mmap] = []
 
     @contextmanager
-    def block(self) -> Iterator[memoryview]:
-        """Lend `FIRST_BYTES` of memory."""
-        block = self._free.pop() if self._free else mmap.mmap(-1, FIRST_BYTES)
-        view = memoryview(block)
+    def block(self, taken: memoryview | None = None) -> Iterator[memoryview]:
+        """Lend `FIRST_BYTES` of memory, or what was ``taken``."""
+        view = self.take() if taken is None else taken
         try:
             yield view
         finally:
+            self.give_back(view)
+
+    def take(self) -> memoryview:
+        """Take `FIRST_BYTES` of memory. `give_back` follows; memory that nobody holds any more is freed."""
+        return memoryview(self._free.pop() if self._free else mmap.mmap(-1, FIRST_BYTES))
+
+    def give_back(self, view: memoryview) -> None:
+        """Nothing uses the memory any more."""
+        block = view.obj
+        assert isinstance(block, mmap.mmap)
+        with suppress(BufferError):  # the exchange lets go of it a moment after its end
             view.release()
-            if len(self._free) < KEPT:
-                self._free.append(block)
+        if len(self._free) < KEPT:
+            self._free.append(block)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,15 +76,21 @@ async def fetch_first(
     settings: DownloadSettings,
     slot: Share,
     on_received: Callable[[int], None] | None,
+    tried: Attempt | None = None,
 ) -> FirstResponse:
-    """Fetch up to `FIRST_BYTES` from the beginning of the object."""
-    operation = f"GET Object {shorten(address.key)}"
+    """Fetch up to `FIRST_BYTES` from the beginning of the object. ``tried`` is a failed attempt at that."""
     sink = BodySink(length=FIRST_BYTES, shorter=True, memory=memory)
     await slot.acquire(FIRST_BYTES, FIRST_BYTES)
     try:
-        response = await _get(session, address, sink, settings, on_received)
+        response = await _get(session, address, sink, settings, on_received, tried)
     finally:
         slot.release(FIRST_BYTES, FIRST_BYTES)
+    return first_response(address, sink, response)
+
+
+def first_response(address: ObjectAddress, sink: BodySink, response: HttpResponse) -> FirstResponse:
+    """Return what the response says of the object; its content is in the sink. Raises `ProtocolError`."""
+    operation = f"GET Object {shorten(address.key)}"
     size = _whole_size(response, operation)
     if sink.received < min(size, FIRST_BYTES):
         raise malformed(operation, f"it has {sink.received} bytes of an object of {size}")
@@ -91,6 +108,7 @@ async def _get(
     sink: BodySink,
     settings: DownloadSettings,
     on_received: Callable[[int], None] | None,
+    tried: Attempt | None,
 ) -> HttpResponse:
     try:
         return await get_range(
@@ -100,6 +118,7 @@ async def _get(
             version_id=settings.version_id,
             headers=settings.headers,
             on_received=on_received,
+            tried=tried,
         )
     except ServerError as error:
         if error.status != 416:

@@ -86,13 +86,25 @@ class DownloadSettings:
     headers: Mapping[str, str] = field(default_factory=dict)
     """Of each request."""
 
+    def at(self, below: tuple[str, tuple[str, ...]] | None) -> DownloadSettings:
+        """Return these settings for another file of a batch."""
+        return DownloadSettings(
+            version_id=self.version_id,
+            part_size=self.part_size,
+            async_limit=self.async_limit,
+            preserve_mtime=self.preserve_mtime,
+            below=below,
+            last_modified=self.last_modified,
+            restartable=self.restartable,
+            headers=self.headers,
+        )
+
     @classmethod
     def of(
         cls,
         options: DownloadOptions,
         *,
         restartable: bool,
-        below: tuple[str, tuple[str, ...]] | None = None,
         last_modified: bool = False,
     ) -> DownloadSettings:
         """Make the settings from the options of a call. Raises `UsageError`."""
@@ -114,7 +126,6 @@ class DownloadSettings:
             preserve_mtime=options.get("preserve_mtime", False),
             sparse=options.get("sparse", False),
             restartable=restartable,
-            below=below,
             last_modified=last_modified,
             headers=reading_headers(cast(HeadParameters, key)),
         )

@@ -1,0 +1,110 @@
+"""Sending a request with the native transport by callbacks: without an asyncio task, for many small requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from cosxfer._native import wire
+from cosxfer.cos.requests import HttpRequest
+from cosxfer.cos.responses import HttpResponse
+from cosxfer.errors import CosxferError
+from cosxfer.transport.base import MAX_RESPONSE_BYTES
+from cosxfer.transport.native_body import attach_sink, take_received
+from cosxfer.transport.native_head import head_of
+from cosxfer.transport.native_origin import Origin, WireSlot
+
+Outcome: TypeAlias = "HttpResponse | CosxferError | None"
+"""A response; why there is none; or None if the server has not acted on the request."""
+
+
+class BegunCall:
+    """A request on one connection. The transport takes it for the owner of the exchange, and for the future of its end.
+
+    ``then`` is called once, on the event loop, when the I/O thread no longer writes to the sink.
+    """
+
+    __slots__ = ("_exchange", "_failed", "_then", "failure", "origin", "request", "sent", "slot")
+
+    room = None
+    over = None
+
+    def __init__(
+        self,
+        request: HttpRequest,
+        origin: Origin,
+        slot: WireSlot,
+        *,
+        failed: Callable[[wire.Exchange, HttpRequest], CosxferError],
+        then: Callable[[Outcome], None],
+    ) -> None:
+        """Submit the request. ``failed`` returns its error. Raises ValueError if the I/O thread has stopped."""
+        assert request.sink is not None
+        self._failed = failed
+        self._then: Callable[[Outcome], None] | None = then
+        self.request = request
+        self.origin = origin
+        self.slot = slot
+        self.sent = 0
+        self.failure: BaseException | None = None
+        exchange = wire.Exchange(
+            head_of(request),
+            length=0,
+            stall_seconds=request.stall_timeout_seconds,
+            max_response_bytes=MAX_RESPONSE_BYTES,
+            owner=self,
+        )
+        exchange.no_more()
+        attach_sink(exchange, request.sink)
+        io_thread = slot.connection.io_thread
+        assert io_thread is not None
+        io_thread.submit(slot.connection, exchange)
+        self._exchange: wire.Exchange | None = exchange
+
+    def cancel(self) -> None:
+        """End the request. ``then`` is called all the same."""
+        io_thread = self.slot.connection.io_thread
+        if io_thread is not None and self._exchange is not None:
+            io_thread.cancel(self._exchange)
+
+    # -- what the transport asks of a future ------------------------------------------------------------------------
+
+    @property
+    def ended(self) -> BegunCall:
+        """What is told of the end."""
+        return self
+
+    def done(self) -> bool:
+        """Whether the end was told."""
+        return self._then is None
+
+    def set_result(self, _: None) -> None:
+        """The request has ended, or a callback has failed. The I/O thread may still write then."""
+        exchange, request, then = self._exchange, self.request, self._then
+        if exchange is None or then is None or not exchange.done:
+            return
+        self._exchange = self._then = None  # no cycle
+        assert request.sink is not None
+        take_received(exchange, request.sink)
+        result = exchange.result
+        if result != wire.OK:
+            self._take_back()
+        if result in (wire.OK, wire.UNWANTED):
+            then(
+                HttpResponse(
+                    status=exchange.status,
+                    headers=exchange.headers,
+                    body=exchange.body,
+                    http_version="HTTP/2" if self.slot.http2 else "HTTP/1.1",
+                )
+            )
+        elif result in (wire.UNSENT, wire.NEEDS_H1):
+            then(None)
+        else:
+            then(self._failed(exchange, request))
+
+    def _take_back(self) -> None:
+        """Take back the progress that was reported, because the bytes must be sent again."""
+        sent, self.sent = self.sent, 0
+        if sent and self.request.on_sent is not None:
+            self.request.on_sent(-sent)
