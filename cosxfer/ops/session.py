@@ -37,6 +37,8 @@ __all__ = ["RETRIES", "Session", "Signing", "logger"]
 SIGNATURE_LIFE_SECONDS = 900
 REQUEST_ID = "x-cos-request-id"
 """The header that each response of COS itself has."""
+MOST_BOUND = 64
+"""Endpoints that are kept with their checks."""
 SMALLEST_SKEW_SECONDS = 30
 """If the server's clock differs by less, that is not why it refused a signature."""
 
@@ -65,6 +67,8 @@ class _Shared:
     no_keys: Outage | None = None
     """While the credentials provider fails."""
     binding: Binding = field(default_factory=Binding)
+    bound: dict[tuple[str, str | None], Endpoint] = field(default_factory=dict)
+    """The endpoints that were bound, by the bucket and the region of the address."""
     traffic: Traffic = field(default_factory=Traffic)
 
 
@@ -159,6 +163,9 @@ class Session:
 
         ``bind`` means that it is used now: from then on, an endpoint without ``{bucket}`` serves this bucket alone.
         """
+        bound = self._shared.bound.get((address.bucket, address.region))
+        if bound is not None:
+            return bound  # what has been bound once stays valid
         region = address.region
         if region is not None and region != "":
             check_region(region)
@@ -168,6 +175,8 @@ class Session:
         endpoint = resolve_endpoint(self.config.endpoint, bucket=address.bucket, region=region)
         use = self._shared.binding.bind if bind else self._shared.binding.check
         use(self.config.endpoint, endpoint, bucket=address.bucket, region=region)
+        if bind and len(self._shared.bound) < MOST_BOUND:
+            self._shared.bound[address.bucket, address.region] = endpoint
         return endpoint
 
     async def credentials(self) -> Credentials | None:

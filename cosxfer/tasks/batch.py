@@ -332,10 +332,14 @@ class AsyncUploadBatch(BatchView[AsyncUploadTask[UploadResult]]):
         try:
             return await self.result()
         except asyncio.CancelledError as error:
-            await self._give_up()
-            for task in self.tasks:
-                task._add_left(error)
+            await self._cut_off(error)
             raise
+
+    async def _cut_off(self, error: asyncio.CancelledError) -> None:
+        """The call was cancelled: cancel the files, and say in ``error`` what they have left."""
+        await self._give_up()
+        for task in self.tasks:
+            task._add_left(error)
 
     async def _give_up(self) -> None:
         stopping = [waiter for task in reversed(self.tasks) if (waiter := task._give_up()) is not None]

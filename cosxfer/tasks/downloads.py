@@ -336,15 +336,24 @@ class Downloads:
         """Put the files into the queue and wait. Between the steps the event loop can run other work."""
         batch = self._batch(planned, session, on_progress, on_file_finish)
         batch.begin()
+        planned.reverse()
         try:
-            for index, file in enumerate(planned):
-                batch.records.append(cast(Any, self._submit_one(batch, index, file)))
-                if index % SUBMITTED_AT_ONCE == SUBMITTED_AT_ONCE - 1:
+            index = 0
+            while planned:  # a job that has ended is freed
+                batch.records.append(cast(Any, self._submit_one(batch, index, planned.pop())))
+                index += 1
+                if not index % SUBMITTED_AT_ONCE:
                     await asyncio.sleep(0)
         except BaseException:
             await self._handle(batch)._give_up()
             raise
-        return _downloaded(await self._handle(batch)._finish())
+        try:
+            # Without handles of the tasks, of which there may be many.
+            outcomes = await AsyncUploadBatch(batch, []).result()
+        except asyncio.CancelledError as error:
+            await self._handle(batch)._cut_off(error)
+            raise
+        return _downloaded(outcomes)
 
     def _batch(
         self,

@@ -7,7 +7,7 @@ import errno
 import hashlib
 import os
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from decimal import Decimal, InvalidOperation
 from functools import partial
@@ -253,12 +253,7 @@ class DownloadJob:
         reporter.finish()
         return self._result(done, seconds=time.monotonic() - began, retries=session.retries)
 
-    def short_result(self, version: ObjectVersion, *, seconds: float) -> DownloadResult:
-        """Return the result of the short way, which compares the CRC64."""
-        done = _Done(version=version, plan=_one_part(version.size), verified_by="crc64", resumed=0)
-        return self._result(done, seconds=seconds)
-
-    def _result(self, done: _Done, *, seconds: float, retries: int = 0) -> DownloadResult:
+    def _result(self, done: _Done, *, seconds: float, retries: int) -> DownloadResult:
         head = done.version.head
         return DownloadResult(
             **vars(head),
@@ -322,7 +317,8 @@ class DownloadJob:
             version, lambda: hashlib.md5(content, usedforsecurity=False).hexdigest(), what=self._what()
         )
         await self._in_thread(self._write_short, version, content)
-        return _Done(version=version, plan=_one_part(version.size), verified_by=verified_by, resumed=0)
+        plan = Plan(size=version.size, part_size_bytes=FIRST_BYTES)
+        return _Done(version=version, plan=plan, verified_by=verified_by, resumed=0)
 
     async def _begin(
         self,
@@ -494,21 +490,24 @@ class DownloadJob:
         return self.path if below is None else path_below(*below)
 
     def _write_short(self, version: ObjectVersion, content: memoryview) -> None:
-        write_target(self._place(), content, modified=self.modified(version))
+        write_target(self._place(), content, modified=self._modified(version))
 
     def _commit(self, state: DownloadState, verified_by: str) -> str:
         with writing(self.path):
             if not verified_by:
                 verified_by = check_md5(state.version, partial(md5_of_file, state.target.fd), what=self._what())
-            if (modified := self.modified(state.version)) is not None:
+            if (modified := self._modified(state.version)) is not None:
                 state.target.set_modified(modified)
             state.target.commit()
         return verified_by
 
-    def modified(self, version: ObjectVersion) -> int | None:
+    def _modified(self, version: ObjectVersion) -> int | None:
+        return self.modified(version.head.metadata, version.head.last_modified)
+
+    def modified(self, metadata: Mapping[str, str], last_modified: str) -> int | None:
         """Return the time of the file in nanoseconds, if the object has one and it is wanted."""
-        if not self.settings.preserve_mtime or (text := version.head.metadata.get("mtime")) is None:
-            return self._stored_at(version)
+        if not self.settings.preserve_mtime or (text := metadata.get("mtime")) is None:
+            return self._stored_at(last_modified)
         try:
             nanoseconds = int(Decimal(text) * 10**9)
         except (InvalidOperation, ValueError, OverflowError):
@@ -516,11 +515,11 @@ class DownloadJob:
         if -(1 << 63) <= nanoseconds < 1 << 63:
             return nanoseconds
         logger.warning("%s: the metadata mtime is %s, which is no time", self._what(), shorten(text))
-        return self._stored_at(version)
+        return self._stored_at(last_modified)
 
-    def _stored_at(self, version: ObjectVersion) -> int | None:
+    def _stored_at(self, last_modified: str) -> int | None:
         """Return the time at which the object was stored, if that is wanted."""
-        if not self.settings.last_modified or not (seconds := seconds_of(version.head.last_modified)):
+        if not self.settings.last_modified or not (seconds := seconds_of(last_modified)):
             return None
         return seconds * 10**9
 
@@ -546,10 +545,6 @@ class _Left:
     @classmethod
     def of(cls, state: DownloadState) -> _Left:
         return cls(path=str(state.target.path), received=state.received(), size=state.plan.size, entry=state.entry)
-
-
-def _one_part(size: int) -> Plan:
-    return Plan(size=size, part_size_bytes=FIRST_BYTES)
 
 
 class _Received(Reporter):

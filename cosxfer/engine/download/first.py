@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from cosxfer.address import ObjectAddress
 from cosxfer.cos.responses import HttpResponse, malformed
@@ -25,8 +26,8 @@ from cosxfer.records import dataclass
 FIRST_BYTES = 1 * MIB
 """An object of up to this many bytes is one request. It is also the smallest part size."""
 
-KEPT = 16
-"""Blocks of memory that are kept for the next download."""
+KEPT = 32
+"""Blocks of memory that are kept for the next download. More requests are in flight on fast lines."""
 
 
 class FirstBlocks:
@@ -90,16 +91,23 @@ async def fetch_first(
 
 def first_response(address: ObjectAddress, sink: BodySink, response: HttpResponse) -> FirstResponse:
     """Return what the response says of the object; its content is in the sink. Raises `ProtocolError`."""
+    fields = first_fields(address, sink, response)
+    head, size = HeadObjectResult(**fields), fields["size"]
+    if size > FIRST_BYTES and not head.etag:
+        raise malformed(f"GET Object {shorten(address.key)}", "it has no ETag")
+    version = ObjectVersion(head=head, etag=head.etag, size=size, crc64=head.crc64)
+    return FirstResponse(version=version, received=sink.received, crc64=sink.crc64)
+
+
+def first_fields(address: ObjectAddress, sink: BodySink, response: HttpResponse) -> dict[str, Any]:
+    """Return the fields of `HeadObjectResult`, with the size of the whole object. Raises `ProtocolError`."""
     operation = f"GET Object {shorten(address.key)}"
     size = _whole_size(response, operation)
     if sink.received < min(size, FIRST_BYTES):
         raise malformed(operation, f"it has {sink.received} bytes of an object of {size}")
-    fields = {**object_fields(response, operation=operation), "size": size}
-    head = HeadObjectResult(**fields)
-    if size > FIRST_BYTES and not head.etag:
-        raise malformed(operation, "it has no ETag")
-    version = ObjectVersion(head=head, etag=head.etag, size=size, crc64=head.crc64)
-    return FirstResponse(version=version, received=sink.received, crc64=sink.crc64)
+    fields = object_fields(response, operation=operation)
+    fields["size"] = size
+    return fields
 
 
 async def _get(

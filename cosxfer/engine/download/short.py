@@ -10,15 +10,14 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from cosxfer.address import ObjectAddress
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.cos.sink import BodySink
-from cosxfer.engine.download.first import FIRST_BYTES, FirstBlocks, FirstResponse, first_response
+from cosxfer.engine.download.first import FIRST_BYTES, FirstBlocks, FirstResponse, first_fields, first_response
 from cosxfer.engine.download.options import DownloadSettings
-from cosxfer.engine.download.state import ObjectVersion
 from cosxfer.engine.download.writes import Writes
 from cosxfer.engine.limiter import Limiter
 from cosxfer.engine.report import Reporter, logger
@@ -51,12 +50,8 @@ class ShortJob(Protocol):
     path: str
     settings: DownloadSettings
 
-    def modified(self, version: ObjectVersion) -> int | None:
+    def modified(self, metadata: Mapping[str, str], last_modified: str) -> int | None:
         """Return the time of the file in nanoseconds, if it gets one."""
-        ...
-
-    def short_result(self, version: ObjectVersion, *, seconds: float) -> DownloadResult:
-        """Return the result of the short way."""
         ...
 
 
@@ -82,11 +77,12 @@ class ShortDownload:
         "_began",
         "_block",
         "_cancelled",
-        "_first",
+        "_fields",
         "_job",
         "_on_progress",
         "_received",
         "_reporter",
+        "_response",
         "_shorts",
         "_sink",
         "_then",
@@ -101,7 +97,8 @@ class ShortDownload:
         self._attempt: Attempt | None = None
         self._block: memoryview | None = None
         self._sink: BodySink | None = None
-        self._first: FirstResponse | None = None
+        self._response: HttpResponse | None = None
+        self._fields: dict[str, Any] = {}
         self._reporter: Reporter | None = None
         self._received = 0
 
@@ -200,26 +197,43 @@ class ShortDownload:
         job, block = self._job, self._block
         assert self._sink is not None
         assert block is not None
-        first = self._first = first_response(job.address, self._sink, response)
-        version = first.version
-        if version.crc64 is not None and version.crc64 == first.crc64 and version.size <= SMALL_BYTES:
+        self._response = response
+        fields = self._fields = first_fields(job.address, self._sink, response)
+        if fields["crc64"] is not None and fields["crc64"] == self._sink.crc64 and fields["size"] <= SMALL_BYTES:
             below = job.settings.below
             path = job.path if below is None else os.path.join(below[0], *below[1])  # noqa: PTH118 (it is text)
             root = None if below is None else below[0]
-            modified = job.modified(version)
-            content = block[: first.received]
+            modified = job.modified(fields["metadata"], fields["last_modified"])
+            content = block[: self._sink.received]
             if self._shorts.writes.write(path, content, below=root, modified=modified, then=self._written):
                 return None
-        return Rest(first=first, block=block)
+        return self._unwritten()
+
+    def _unwritten(self) -> Rest:
+        assert self._sink is not None
+        assert self._response is not None
+        return Rest(first=first_response(self._job.address, self._sink, self._response), block=self._block)
 
     def _written(self, outcome: int) -> None:
-        first, block = self._first, self._block
-        assert first is not None
         if outcome:
-            self._end(Rest(first=first, block=block))
+            self._end(self._unwritten())
             return
         self._give_back()
-        self._then(self._job.short_result(first.version, seconds=time.monotonic() - self._began))
+        job = self._job
+        self._then(
+            DownloadResult(
+                **self._fields,
+                bucket=job.address.bucket,
+                key=job.address.shown_key,
+                path=job.path,
+                verified=True,
+                verified_by="crc64",
+                parts=1,
+                part_size_bytes=FIRST_BYTES,
+                seconds=time.monotonic() - self._began,
+                retries=0,
+            )
+        )
 
     def _end(self, rest: Rest) -> None:
         self._then(None if self._cancelled else rest)
