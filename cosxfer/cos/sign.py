@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from hashlib import sha1
+from typing import Any
 from urllib.parse import quote, unquote
 
 from cosxfer.credentials import Credentials
@@ -85,6 +86,28 @@ def sign_key(secret_key: str, key_time: str) -> str:
     return hmac.new(secret_key.encode(), key_time.encode(), sha1).hexdigest()
 
 
+@lru_cache(maxsize=64)
+def _keyed(key: str) -> tuple[Any, Any]:
+    """Return the two SHA-1 states of an HMAC (RFC 2104) that have taken the key. A SHA-1 block has 64 bytes."""
+    block = key.encode().ljust(64, b"\0")
+    inner, outer = bytes(byte ^ 0x36 for byte in block), bytes(byte ^ 0x5C for byte in block)
+    return sha1(inner, usedforsecurity=False), sha1(outer, usedforsecurity=False)
+
+
+def _hmac(key: str, message: bytes) -> str:
+    """Return HMAC-SHA1 in hex; ``key`` is a sign key of 40 characters.
+
+    The key is the same for thousands of requests. A copy of its states costs a third of ``hmac.digest``, which looks up
+    the algorithm each time.
+    """
+    inner, outer = _keyed(key)
+    inner, outer = inner.copy(), outer.copy()
+    inner.update(message)
+    outer.update(inner.digest())
+    digest: str = outer.hexdigest()
+    return digest
+
+
 def key_time(now: float, *, life_seconds: int, hold_seconds: int = 300) -> str:
     """Return ``start;end``: the same for ``hold_seconds``, and valid for at least ``life_seconds`` from ``now``."""
     # It begins one minute early, for servers whose clock is slightly behind.
@@ -113,7 +136,7 @@ def signature(
     http_string = f"{method.lower()}\n{path}\n{params}\n{headers}\n"
     digest = sha1(http_string.encode(), usedforsecurity=False).hexdigest()
     to_sign = f"sha1\n{sign_time}\n{digest}\n"
-    return hmac.digest(sign_key(secret_key, key_time).encode(), to_sign.encode(), "sha1").hex()
+    return _hmac(sign_key(secret_key, key_time), to_sign.encode())
 
 
 Pairs = tuple[tuple[str, str], ...]

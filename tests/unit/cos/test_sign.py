@@ -46,11 +46,18 @@ def test_one_request_costs_two_digests_once_the_sign_key_is_known(monkeypatch: p
 
     authorization("/warm")
     calls: list[str] = []
-    digest = hmac.digest
-    monkeypatch.setattr(sign.hmac, "digest", lambda *given: calls.append("hmac") or digest(*given))
+    keyed = sign._hmac
+    monkeypatch.setattr(sign, "_hmac", lambda *given: calls.append("hmac") or keyed(*given))
     monkeypatch.setattr(sign, "sha1", lambda *given, **options: calls.append("sha1") or sha1(*given, **options))
     authorization("/object")
     assert calls == ["sha1", "hmac"]
+
+
+@pytest.mark.parametrize("message", [b"", b"sha1\nmessage\n", bytes(1000)])
+def test_the_keyed_states_make_an_hmac(message: bytes) -> None:
+    key = sign.sign_key(SDK_KEY, SDK_TIME)
+    for _ in range(2):
+        assert sign._hmac(key, message) == hmac.new(key.encode(), message, "sha1").hexdigest()
 
 
 def test_the_vector_of_the_go_sdk() -> None:
