@@ -71,6 +71,8 @@ class _LazyInit:
 
 def _init(cls: type, fields: tuple[Field, ...], *, frozen: bool) -> Callable[..., None]:
     """Compile ``__init__``. Written out, it is as fast as one by hand."""
+    # A field with a slot is not in the dictionary of its instance. Any other is, and storing it there is not refused.
+    in_dictionary = frozen and not any("__slots__" in base.__dict__ for base in cls.__mro__[:-1])
     values: dict[str, Any] = {"_set": object.__setattr__, "_missing": dataclasses.MISSING}
     places: list[str] = []
     keywords: list[str] = []
@@ -89,7 +91,12 @@ def _init(cls: type, fields: tuple[Field, ...], *, frozen: bool) -> Callable[...
             continue
         if field.init:
             (keywords if field.kw_only else places).append(parameter)
-        body.append(f"_set(self, {name!r}, {value})" if frozen else f"self.{name} = {value}")
+        if in_dictionary:
+            body.append(f"_own[{name!r}] = {value}")
+        else:
+            body.append(f"_set(self, {name!r}, {value})" if frozen else f"self.{name} = {value}")
+    if in_dictionary and body:
+        body.insert(0, "_own = self.__dict__")  # `_set` takes twice as long
     if hasattr(cls, "__post_init__"):
         body.append("self.__post_init__()")
     parameters = ", ".join(["self", *places, *(["*", *keywords] if keywords else [])])
