@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from cosxfer.engine.download.writes import Writes
 from cosxfer.limits import MIB
 from cosxfer.ops.traffic import SMALL_BYTES
 from cosxfer.server import RunningServer, running
+from cosxfer.targets import new_file_name
 
 pytestmark = pytest.mark.skipif(FileService is None, reason="the native file service is not built")
 
@@ -192,7 +195,6 @@ def test_a_file_that_is_replaced_keeps_its_permissions(
 def test_a_file_that_a_killed_process_left_is_replaced(
     client: cosxfer.Client, server: RunningServer, tmp_path: Path, usual: list[str]
 ) -> None:
-    from cosxfer.targets import new_file_name
 
     left = new_file_name(str(tmp_path / "small"))
     assert left is not None
@@ -338,10 +340,37 @@ def test_an_unforeseen_error_leads_to_the_usual_way(
 
 
 def wait_for(look: Any) -> Any:
-    import time
 
     until = time.monotonic() + 20
     while not (found := look()):
         assert time.monotonic() < until
         time.sleep(0.01)
     return found
+
+
+def test_cancelling_the_call_cancels_the_files(server: RunningServer, tmp_path: Path) -> None:
+    files: list[cosxfer.FileDownload] = [
+        {"bucket": server.bucket, "key": f"in/{name}", "path": tmp_path / name} for name in SHORT
+    ]
+
+    async def main() -> None:
+        async with cosxfer.AsyncClient(endpoint=server.endpoint, credentials=server.credentials) as client:
+            assert [file.error for file in await client.download_files(files)] == [None, None]
+            remove_all(tmp_path)
+            server.set_faults([{"operation": "get_object", "do": "stall", "at": "answer"}])
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(client.download_files(files), 0.5)
+            server.set_faults([])
+            assert [task.state for task in client.get_task_list()] == ["success"] * 2 + ["canceled"] * 2
+            assert remove_all(tmp_path) == 0
+            assert [file.error for file in await client.download_files(files)] == [None, None]
+
+    try:
+        asyncio.run(main())
+    finally:
+        server.set_faults([])
+
+
+def remove_all(folder: Path) -> int:
+    """Remove the files of a folder; returns how many there were."""
+    return len([path.unlink() for path in folder.iterdir()])
