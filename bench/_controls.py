@@ -31,8 +31,8 @@ from cosxfer.limits import MIB
 from cosxfer.ops import multipart_complete, multipart_upload, session
 from cosxfer.ops.session import Session
 from cosxfer.sources import FileSource
-from cosxfer.tasks import transfers
 from cosxfer.tasks.batch import OpenBatch
+from cosxfer.tasks.unfinished import DirectoryBatch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +131,7 @@ def _the_journal_is_not_read() -> Iterator[None]:
 
 
 def _a_directory_begins_anew() -> Iterator[None]:
-    with mock.patch.object(transfers, "open_batch", return_value=OpenBatch()):
+    with mock.patch.object(DirectoryBatch, "of_all", return_value=OpenBatch()):
         yield
 
 

@@ -335,9 +335,11 @@ def _opened(path: Path) -> Database:
     try:
         connection.text_factory = _text
         execute = connection.execute
+        execute("BEGIN")  # so that all three are of one moment, while another process makes the tables
         kind = execute("PRAGMA application_id").fetchone()[0]
         version = execute("PRAGMA user_version").fetchone()[0]
         schema = _schema_of(connection)
+        execute("COMMIT")
         if kind not in (0, APPLICATION_ID) or (kind == 0 and schema):
             raise ForeignFileError("it is a database of something else; give another path")
         if kind == APPLICATION_ID and version != VERSION:

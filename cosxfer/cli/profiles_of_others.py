@@ -21,6 +21,10 @@ _BLOCK = 16
 MAX_INDENT = 64
 """It bounds the recursion."""
 
+_ENDPOINT = re.compile(r"cos(?:-internal)?\.([a-z\d-]+)\.(?:myqcloud\.com|tencentcos\.cn)", re.ASCII)
+_DOUBLE_QUOTED = re.compile(r'"(?:[^"\\]|\\["\\/])*"')
+_SINGLE_QUOTED = re.compile(r"'(?:[^']|'')*'")
+_ESCAPED = re.compile(r"\\(.)")
 _KEY = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*):(?: +(.*))?")
 _PLAIN = re.compile(
     r"(?:[A-Za-z0-9_./+=~]|-(?=\S))[^#:\[\]{},&*!|>'\"%@`]*(?::(?! )[^#:\[\]{},&*!|>'\"%@`]*)*", re.ASCII
@@ -124,7 +128,7 @@ def _is_encoded(secret_id: str | None) -> bool:
 
 
 def _region_of(endpoint: str) -> str:
-    match = re.fullmatch(r"cos(?:-internal)?\.([a-z\d-]+)\.(?:myqcloud\.com|tencentcos\.cn)", endpoint)
+    match = _ENDPOINT.fullmatch(endpoint)
     return "" if match is None or match[1] == "accelerate" else match[1]
 
 
@@ -229,9 +233,9 @@ def _scalar(text: str, number: int) -> Any:
         return [] if text == "[]" else {}
     if text in ("null", "~"):
         return ""
-    if text.startswith('"') and re.fullmatch(r'"(?:[^"\\]|\\["\\/])*"', text):
-        return re.sub(r"\\(.)", r"\1", text[1:-1])
-    if text.startswith("'") and re.fullmatch(r"'(?:[^']|'')*'", text):
+    if text.startswith('"') and _DOUBLE_QUOTED.fullmatch(text):
+        return _ESCAPED.sub(r"\1", text[1:-1])
+    if text.startswith("'") and _SINGLE_QUOTED.fullmatch(text):
         return text[1:-1].replace("''", "'")
     if _PLAIN.fullmatch(text):
         return text

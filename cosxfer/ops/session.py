@@ -163,10 +163,11 @@ class Session:
 
         ``bind`` means that it is used now: from then on, an endpoint without ``{bucket}`` serves this bucket alone.
         """
-        bound = self._shared.bound.get((address.bucket, address.region))
-        if bound is not None:
-            return bound  # what has been bound once stays valid
         region = address.region
+        if region is None or isinstance(region, str):  # what else is given is refused below
+            bound = self._shared.bound.get((address.bucket, region))
+            if bound is not None:
+                return bound  # what has been bound once stays valid
         if region is not None and region != "":
             check_region(region)
         region = region or self.config.region

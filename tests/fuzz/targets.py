@@ -52,7 +52,7 @@ UPLOAD = rows.JournaledUpload(
 def journal_upload(data: bytes) -> None:
     """The row of an upload, with a right guard: it must be dropped, or be a legal one."""
     assert rows.decode_upload(data) is None  # its guard is wrong
-    found = rows.decode_upload(data + rows._guard(data))
+    found = rows.decode_upload(data + rows.guard_of(data))
     if found is not None:
         assert rows.decode_upload(rows.encode_upload(found)) == found
         assert found.upload_id
@@ -66,7 +66,7 @@ def journal_upload(data: bytes) -> None:
 def journal_part(data: bytes) -> None:
     """The row of a part, with a right guard."""
     number = data[0] % 8 if data else 0
-    row = data[1:] + rows._guard(data[1:], f"{UPLOAD.upload_id} {number}")
+    row = data[1:] + rows.guard_of(data[1:], f"{UPLOAD.upload_id} {number}")
     found = rows.decode_part(UPLOAD, number, row)
     if found is not None:
         planned = UPLOAD.plan.part(number)
@@ -86,7 +86,7 @@ def journal_object(data: bytes) -> None:
 def journal_batch(data: bytes) -> None:
     """The row of a batch, with a right guard."""
     name = b"n" * 16
-    touched = rows.decode_batch(name, data + rows._guard(data, name.hex()))
+    touched = rows.decode_batch(name, data + rows.guard_of(data, name.hex()))
     assert touched is None or math.isfinite(touched)
 
 

@@ -46,7 +46,7 @@ SEARCHED = {
     r'boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', r"[,\s]+", r"[\[\]]", rb"[/?]", r"[\t\r\n]",
     "customer-key$|token|secret|passw|authorization|credential", r'[<>:"|?*\\\x00-\x1f]|[. ]$',
     r"\.(?:cos|cos-internal)\.(?P<region>[a-z\d-]+)\.(?P<domain>myqcloud\.com|tencentcos\.(?:cn|com))\.?$",
-    rb"=\s*[\"']", xml_page._ROW.pattern,
+    rb"=\s*[\"']", xml_page._ROW.pattern, r"\\(.)",
 }  # fmt: skip
 
 # Searched only in text that the pattern matched before.
