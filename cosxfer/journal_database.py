@@ -344,7 +344,7 @@ def _opened(path: Path) -> Database:
             raise ForeignFileError("it is a database of something else; give another path")
         if kind == APPLICATION_ID and version != VERSION:
             raise ForeignFileError(f"it has version {version}; this cosxfer uses version {VERSION}")
-        execute("PRAGMA journal_mode = WAL")
+        _use_log(connection)
         execute("PRAGMA synchronous = NORMAL")
         execute("PRAGMA cell_size_check = ON")
         execute(f"PRAGMA cache_size = -{CACHE_KIB}")
@@ -373,6 +373,19 @@ def _opened(path: Path) -> Database:
             connection.close()
         raise
     return database
+
+
+def _use_log(connection: sqlite3.Connection) -> None:
+    """Let the file have a write-ahead log. SQLite does not wait for other processes at this statement."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -10,8 +10,10 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -661,3 +663,16 @@ def test_a_fault_of_the_journal_leaves_nobody_waiting(tmp_path: Path, caplog: py
         assert opened.call(fail, "otherwise").result(SECONDS) == "otherwise"
         assert opened.call(lambda _: "used", "off").result(SECONDS) == "off"
     assert "cannot be used" in caplog.text
+
+
+def test_many_that_make_the_same_journal_at_once_all_get_it(tmp_path: Path) -> None:
+    def open_one(path: Path, together: threading.Barrier) -> None:
+        together.wait()
+        journal_database.open_database(path, may_replace=False).close()
+
+    with ThreadPoolExecutor(6) as pool:
+        for number in range(15):
+            together = threading.Barrier(6)
+            opened = [pool.submit(open_one, tmp_path / str(number), together) for _ in range(6)]
+            for each in opened:
+                each.result()
