@@ -12,7 +12,7 @@ from cosxfer.errors import CosxferError
 from cosxfer.loop_thread import LoopThread
 from cosxfer.models import Progress
 from cosxfer.ops.session import Session
-from cosxfer.tasks.task import DELIVERY_SECONDS
+from cosxfer.tasks.task import wait_for_callbacks
 from cosxfer.tasks.transfers import Transfers
 from cosxfer.threads import Workers
 
@@ -76,9 +76,7 @@ class AsyncCalls(_ProcessBound):
 
     async def _callbacks_done(self, callback: object) -> None:
         """Wait up to a second until ``callback`` has had its last report."""
-        left = None if callback is None else self._transfers.queue.dispatcher.delivered()
-        if left is not None:
-            await asyncio.wait([asyncio.wrap_future(left)], timeout=DELIVERY_SECONDS)
+        await wait_for_callbacks(None if callback is None else self._transfers.queue.dispatcher.delivered())
 
 
 class BlockingCalls(_ProcessBound):

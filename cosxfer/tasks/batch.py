@@ -19,12 +19,12 @@ from cosxfer.events import ProgressMeter
 from cosxfer.models import Progress, UploadResult
 from cosxfer.ops.session import Session
 from cosxfer.records import dataclass
-from cosxfer.tasks.dispatcher import Delivery, Dispatcher
+from cosxfer.tasks.dispatcher import Dispatcher
 from cosxfer.tasks.file_result import FileResult, sent_before
 from cosxfer.tasks.leftovers import CLEAN_UP_SECONDS
 from cosxfer.tasks.record import Report, TaskRecord
 from cosxfer.tasks.states import ENDED
-from cosxfer.tasks.task import DELIVERY_SECONDS, AsyncUploadTask, UploadTask
+from cosxfer.tasks.task import DELIVERY_SECONDS, AsyncUploadTask, UploadTask, give_up_all, wait_for_callbacks
 from cosxfer.threads import result_of
 
 PASSED_AT_ONCE = 5_000
@@ -118,20 +118,19 @@ class BatchRecord:
         self._left = len(files)
         self._tasks_from: tuple[int, int] | None = None
         """The argument of `end_of_done`, and the index of the first file that is done and has a task."""
-        self._on_progress = on_progress
+        self._report = None if on_progress is None else dispatcher.reports(on_progress)
         self._on_file_finish = on_file_finish
         self._meter = ProgressMeter(sum(sizes))
-        self._reported: Delivery | None = None
 
     @property
     def on_report(self) -> Callable[[int, int], None] | None:
         """The function to which the tasks report changes of their progress; None without a callback."""
-        return None if self._on_progress is None else self.add
+        return None if self._report is None else self.add
 
     @property
     def watched(self) -> bool:
         """Whether callbacks may be waiting for delivery."""
-        return self._on_progress is not None or self._on_file_finish is not None
+        return self._report is not None or self._on_file_finish is not None
 
     def begin(self) -> None:
         """Send the first report, before the tasks are put into the queue."""
@@ -204,12 +203,8 @@ class BatchRecord:
         self.ended.set_result(None)
 
     def _tell(self, progress: Progress | None) -> None:
-        if self._on_progress is None or progress is None:
-            return
-        if self._reported is None:
-            self._reported = self._dispatcher.post(self._on_progress, progress)
-        else:
-            self._reported = self._dispatcher.post_newer(self._reported, self._on_progress, progress)
+        if self._report is not None and progress is not None:
+            self._report(progress)
 
 
 def outcome_of(record: Record, options: FileUpload) -> FileResult:
@@ -317,9 +312,7 @@ class AsyncUploadBatch(BatchView[AsyncUploadTask[UploadResult]]):
                 await asyncio.shield(asyncio.wrap_future(self._batch.ended))
         except TimeoutError:
             raise self._not_ended(seconds) from None
-        callbacks = self._callbacks()
-        if callbacks is not None:
-            await asyncio.wait([asyncio.wrap_future(callbacks)], timeout=DELIVERY_SECONDS)
+        await wait_for_callbacks(self._callbacks())
         return self._batch.outcomes()
 
     async def cancel(self, *, abort: bool = True) -> None:
@@ -342,6 +335,4 @@ class AsyncUploadBatch(BatchView[AsyncUploadTask[UploadResult]]):
             task._add_left(error)
 
     async def _give_up(self) -> None:
-        stopping = [waiter for task in reversed(self.tasks) if (waiter := task._give_up()) is not None]
-        if stopping:
-            await asyncio.wait([asyncio.wrap_future(waiter) for waiter in stopping], timeout=CLEAN_UP_SECONDS)
+        await give_up_all(self.tasks)

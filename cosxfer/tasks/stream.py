@@ -22,11 +22,10 @@ from cosxfer.models import Progress, UploadResult
 from cosxfer.records import dataclass
 from cosxfer.tasks.batch import outcome_of
 from cosxfer.tasks.directory import Found
-from cosxfer.tasks.dispatcher import Delivery, Dispatcher
+from cosxfer.tasks.dispatcher import Dispatcher
 from cosxfer.tasks.file_result import FileResult, sent_before
-from cosxfer.tasks.leftovers import CLEAN_UP_SECONDS
 from cosxfer.tasks.record import TaskRecord
-from cosxfer.tasks.task import DELIVERY_SECONDS, AsyncUploadTask
+from cosxfer.tasks.task import AsyncUploadTask, give_up_all, wait_for_callbacks
 from cosxfer.tasks.unfinished import DirectoryBatch
 from cosxfer.threads import finished, in_thread
 
@@ -92,7 +91,7 @@ class DirectoryStream:
         self._submit = submit
         self._handle = handle
         self._dispatcher = dispatcher
-        self._on_progress = on_progress
+        self._report = None if on_progress is None else dispatcher.reports(on_progress)
         self._batch: DirectoryBatch | None = None
         self._begun = False
         self._running: dict[int, Record | None] = {}
@@ -104,7 +103,6 @@ class DirectoryStream:
         self._meter = ProgressMeter(None)
         self._loaded = 0
         self._found = 0
-        self._reported: Delivery | None = None
         self._stopped: list[AsyncUploadTask[UploadResult]] = []
         """The tasks that were cancelled, because the caller was interrupted."""
         self._changed: asyncio.Event
@@ -115,7 +113,7 @@ class DirectoryStream:
         self._changed, self._loop = asyncio.Event(), asyncio.get_running_loop()
         looking: asyncio.Future[_Block] | None = self._look()
         try:
-            self._report(self._meter.update(0, time.monotonic()))
+            self._tell(self._meter.update(0, time.monotonic()))
             number = 0
             while looking is not None or self._running or self._ended:
                 self._changed.clear()
@@ -132,12 +130,12 @@ class DirectoryStream:
                     if self._running and len(self._ended) < BLOCK_FILES:
                         await asyncio.sleep(GROUP_SECONDS)
             self._meter.total = self._found
-            self._report(self._meter.finish(time.monotonic(), loaded=None if self._all_sent else self._loaded))
+            self._tell(self._meter.finish(time.monotonic(), loaded=None if self._all_sent else self._loaded))
             if self._batch is not None:
                 self._batch.report(self._sent_before, number)
                 if self._all_sent:
                     self._batch.end()
-            await self._delivered()
+            await wait_for_callbacks(None if self._report is None else self._dispatcher.delivered())
         finally:
             await self._stop(looking)
 
@@ -222,29 +220,18 @@ class DirectoryStream:
         """Add the changes of one task's ``loaded`` and ``total``."""
         self._loaded += loaded
         self._found += total
-        if self._on_progress is not None:
-            self._report(self._meter.update(self._loaded, time.monotonic()))
+        if self._report is not None:
+            self._tell(self._meter.update(self._loaded, time.monotonic()))
 
-    def _report(self, progress: Progress | None) -> None:
-        if self._on_progress is None or progress is None:
-            return
-        if self._reported is None:
-            self._reported = self._dispatcher.post(self._on_progress, progress)
-        else:
-            self._reported = self._dispatcher.post_newer(self._reported, self._on_progress, progress)
-
-    async def _delivered(self) -> None:
-        left = None if self._on_progress is None else self._dispatcher.delivered()
-        if left is not None:
-            await asyncio.wait([asyncio.wrap_future(left)], timeout=DELIVERY_SECONDS)
+    def _tell(self, progress: Progress | None) -> None:
+        if self._report is not None and progress is not None:
+            self._report(progress)
 
     async def _stop(self, looking: asyncio.Future[_Block] | None) -> None:
         """Cancel what runs, and wait until it is cleaned up."""
         self._stopped = [self._handle(record) for record in self._running.values() if record is not None]
         self._running = {}
-        stopping = [waiter for task in self._stopped if (waiter := task._give_up()) is not None]
-        if stopping:
-            await asyncio.wait([asyncio.wrap_future(waiter) for waiter in stopping], timeout=CLEAN_UP_SECONDS)
+        await give_up_all(self._stopped)
         if looking is not None:
             with suppress(Exception):
                 await finished(looking)  # it uses the walk

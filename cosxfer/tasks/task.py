@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
@@ -243,9 +243,20 @@ class AsyncUploadTask(TaskView[R]):
 
 async def delivered(queue: TaskQueue, record: TaskRecord[Any]) -> None:
     """Wait up to `DELIVERY_SECONDS` until the task's own callbacks have had their last report."""
-    callbacks = None if record.watch is None else queue.dispatcher.delivered()
-    if callbacks is not None:
-        await asyncio.wait([asyncio.wrap_future(callbacks)], timeout=DELIVERY_SECONDS)
+    await wait_for_callbacks(None if record.watch is None else queue.dispatcher.delivered())
+
+
+async def wait_for_callbacks(left: Future[None] | None) -> None:
+    """Wait up to `DELIVERY_SECONDS` for what `Dispatcher.delivered` returned."""
+    if left is not None:
+        await asyncio.wait([asyncio.wrap_future(left)], timeout=DELIVERY_SECONDS)
+
+
+async def give_up_all(tasks: Sequence[AsyncUploadTask[Any]]) -> None:
+    """Cancel tasks whose caller is gone, the last one first, and wait until they are cleaned up."""
+    stopping = [waiter for task in reversed(tasks) if (waiter := task._give_up()) is not None]
+    if stopping:
+        await asyncio.wait([asyncio.wrap_future(waiter) for waiter in stopping], timeout=CLEAN_UP_SECONDS)
 
 
 def _wait(future: Future[None] | None) -> None:
