@@ -1,6 +1,6 @@
 """The files of profiles: that of cosxfer, and those of coscli and coscmd, if they are asked for.
 
-The files are read only, and never guessed at: what is not understood is an error that names the place.
+The files are never written. A line that is not understood is an error with its place, and no value is guessed.
 """
 
 from __future__ import annotations

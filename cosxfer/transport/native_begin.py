@@ -71,11 +71,11 @@ class BegunCall:
 
     @property
     def ended(self) -> BegunCall:
-        """What is told of the end."""
+        """The object that gets `set_result` at the end: this one."""
         return self
 
     def done(self) -> bool:
-        """Whether the end was told."""
+        """Whether ``then`` was called."""
         return self._then is None
 
     def set_result(self, _: None) -> None:

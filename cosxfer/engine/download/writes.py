@@ -40,7 +40,7 @@ class NativeWrites(NativeService[Then]):
             try:
                 then(outcome)
             except BaseException as error:
-                failure = failure or error  # raised after the others were told
+                failure = failure or error  # the others are called first
         if failure is not None:
             raise failure
 
