@@ -77,29 +77,55 @@ def test_every_file_is_sent_once_and_yielded_once(make: Any, server: RunningServ
     assert client.get_object(server.bucket, "all/d1/f13").body == bytes([13]) * 130
 
 
-def test_the_first_outcome_comes_before_the_walk_ends_and_a_slow_caller_slows_it_down(
-    make: Any, server: RunningServer, tree: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = 0
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The keys of the files that walks have found."""
+    keys: list[str] = []
     look = stream.DirectoryStream._next_block
 
-    def counted(self: stream.DirectoryStream) -> Any:
-        nonlocal found
+    def noted(self: stream.DirectoryStream) -> Any:
         block = look(self)
-        found += len(block.files)
+        keys.extend(file["key"] for file in block.files)
         return block
 
-    monkeypatch.setattr(stream.DirectoryStream, "_next_block", counted)
+    monkeypatch.setattr(stream.DirectoryStream, "_next_block", noted)
+    return keys
+
+
+def test_the_first_outcome_comes_before_the_walk_ends_and_a_slow_caller_slows_it_down(
+    make: Any, server: RunningServer, tree: Path, found: list[str]
+) -> None:
     client = make()
     outcomes = client.iter_upload_directory(server.bucket, "slow", tree)
     next(outcomes)
-    at_first = found
+    at_first = len(found)
     while client.get_task_list()[-1].state not in ("success",):
         threading.Event().wait(0.01)
     # Two blocks after those of the limit: one that is being put into the queue, and one that is looked at ahead.
-    assert at_first <= found <= stream.MAX_FILES + 2 * stream.BLOCK_FILES < FILES
+    assert at_first <= len(found) <= stream.MAX_FILES + 2 * stream.BLOCK_FILES < FILES
     assert len(list(outcomes)) == FILES - 1
-    assert found == FILES
+    assert len(found) == FILES
+
+
+def test_files_that_stall_stop_the_walk(server: RunningServer, no_faults: None, tree: Path, found: list[str]) -> None:
+    server.set_faults([{"operation": "put_object", "key": "stalled/*", "do": "stall"}])
+
+    async def main() -> None:
+        async with cosxfer.AsyncClient(
+            endpoint=server.endpoint, credentials=server.credentials, journal=None
+        ) as client:
+            waiting = asyncio.create_task(anext(client.iter_upload_directory(server.bucket, "stalled", tree)))
+            # Those that run, and a block that is looked at ahead.
+            most = stream.MAX_FILES + stream.BLOCK_FILES
+            while len(found) < most:  # noqa: ASYNC110 (a thread adds to it)
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.2)  # without the limit, the walk ends in a few milliseconds
+            assert len(found) == most
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+
+    asyncio.run(main())
 
 
 def test_a_file_that_cannot_be_sent_ends_alone(make: Any, server: RunningServer, tree: Path) -> None:
@@ -128,17 +154,16 @@ def test_closing_it_early_cancels_what_runs_and_the_next_call_goes_on(
     assert len(done) < FILES
     server.set_faults([])
     server.requests(clear=True)
-    again = list(make(journal=tmp_path / "journal").iter_upload_directory(server.bucket, "early", tree))
+    with make(journal=tmp_path / "journal") as client:
+        again = list(client.iter_upload_directory(server.bucket, "early", tree))
     assert len(again) == FILES
     before = {outcome.options["key"] for outcome in again if outcome.sent_before}
     assert before <= done
     assert {outcome.options["key"] for outcome in first} <= before
     assert set(puts(server, "early")) == {outcome.options["key"] for outcome in again} - before
     # Another run, after one that has sent everything, sends everything again.
-    server.requests(clear=True)
-    assert not any(
-        o.sent_before for o in make(journal=tmp_path / "journal").iter_upload_directory(server.bucket, "early", tree)
-    )
+    with make(journal=tmp_path / "journal") as client:
+        assert not any(o.sent_before for o in client.iter_upload_directory(server.bucket, "early", tree))
 
 
 def test_upload_directory_goes_on_with_what_it_has_sent_and_the_other_way_round(
