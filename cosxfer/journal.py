@@ -47,27 +47,50 @@ BATCH_SECONDS = 7 * 24 * 3600.0
 T = TypeVar("T")
 
 
-class Entry:
-    """One upload of the journal, as one checkpoint holds it. Its methods return at once."""
+class HeldRow:
+    """A transfer of the journal that a run of this client may hold. Its methods return at once."""
 
-    __slots__ = ("_journal", "lost", "row", "upload")
+    __slots__ = ("_held", "_journal", "lost", "row")
 
-    def __init__(self, journal: Journal, upload: JournaledUpload, row: int | None = None) -> None:
+    def __init__(self, journal: Journal, held: set[Any], row: int | None) -> None:
+        """``held`` are the transfers of this kind that this client runs."""
         self._journal = journal
-        self.upload = upload
+        self._held = held
         self.row = row
         """None until it is written, or if that failed."""
         self.lost = False
-        """Another call of this client goes on with the upload."""
+        """Another call of this client goes on with the transfer."""
 
     @property
     def works(self) -> bool:
-        """Whether a later call can find the upload: the journal has not failed."""
-        return not self.lost and not self._journal._off
+        """Whether a later call can find the transfer: the journal has not failed."""
+        return not self.lost and self._journal.works
 
     async def settled(self) -> None:
         """Wait until all changes so far are written, or cannot be."""
         await asyncio.shield(asyncio.wrap_future(self._journal.call(lambda _: None, None)))
+
+    @property
+    def held(self) -> bool:
+        """Whether a run of this client holds it."""
+        return self in self._held
+
+    def hold(self, held: bool) -> None:
+        """A run of the transfer begins or ends. While none runs, another call of this client may take it over."""
+        if held:
+            self._held.add(self)
+        else:
+            self._held.discard(self)
+
+
+class Entry(HeldRow):
+    """One upload of the journal, as one checkpoint holds it."""
+
+    __slots__ = ("upload",)
+
+    def __init__(self, journal: Journal, upload: JournaledUpload, row: int | None = None) -> None:
+        super().__init__(journal, journal.held, row)
+        self.upload = upload
 
     def add(self, part: JournalPart) -> None:
         """The server has confirmed a part."""
@@ -81,13 +104,6 @@ class Entry:
     def remove(self) -> None:
         """Nothing is left of the upload."""
         self._journal.note(self._journal._remove, self)
-
-    def hold(self, held: bool) -> None:
-        """A run of the upload begins or ends. While none runs, another call of this client may take it over."""
-        if held:
-            self._journal.held.add(self)
-        else:
-            self._journal.held.discard(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,8 +297,11 @@ class Journal:
     # -- in the journal's thread --------------------------------------------------------------------------------------
 
     def _is_free(self, row: int, owner: str) -> bool:
-        entry = self._entries.get(row)
-        if entry is not None and entry in self.held:
+        return self.is_free(self._entries.get(row), owner)
+
+    def is_free(self, entry: HeldRow | None, owner: str) -> bool:
+        """Whether nobody runs a transfer now. ``entry`` is what this client has of it."""
+        if entry is not None and entry.held:
             return False
         return owner == self.own_name() or not self.is_alive(owner)
 

@@ -7,7 +7,6 @@ it.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import struct
@@ -16,7 +15,7 @@ from concurrent.futures import Future
 from typing import NamedTuple
 
 from cosxfer.errors import UsageError
-from cosxfer.journal import Journal
+from cosxfer.journal import HeldRow, Journal
 from cosxfer.journal_database import Database, logger
 from cosxfer.journal_rows import fingerprint, guard_of, guarded
 from cosxfer.limits import MAX_OBJECT_BYTES
@@ -67,42 +66,23 @@ class JournalRange(NamedTuple):
     crc64: int
 
 
-class DownloadEntry:
-    """One download of the journal. Its methods return at once."""
+class DownloadEntry(HeldRow):
+    """One download of the journal. While a run holds it, its temporary file is open."""
 
-    __slots__ = ("_journal", "download", "lost", "row")
+    __slots__ = ("_downloads", "download")
 
-    def __init__(self, journal: DownloadJournal, download: JournaledDownload, row: int | None = None) -> None:
-        self._journal = journal
+    def __init__(self, downloads: DownloadJournal, download: JournaledDownload, row: int | None = None) -> None:
+        super().__init__(downloads.journal, downloads.held, row)
+        self._downloads = downloads
         self.download = download
-        self.row = row
-        """None until it is written, or if that failed."""
-        self.lost = False
-        """Another call of this client goes on with the download."""
-
-    @property
-    def works(self) -> bool:
-        """Whether a later call can find the download: the journal has not failed."""
-        return not self.lost and self._journal.journal.works
-
-    async def settled(self) -> None:
-        """Wait until all changes so far are written, or cannot be."""
-        await asyncio.shield(asyncio.wrap_future(self._journal.journal.call(lambda _: None, None)))
 
     def add(self, found: JournalRange) -> None:
         """A range, or the beginning of one, is in the file."""
-        self._journal.journal.note(_add_range, self, found)
+        self._journal.note(_add_range, self, found)
 
     def remove(self) -> None:
         """The temporary file is gone."""
-        self._journal.remove(self)
-
-    def hold(self, held: bool) -> None:
-        """A run uses the temporary file, or it does not any more. While none does, another call may take it over."""
-        if held:
-            self._journal.held.add(self)
-        else:
-            self._journal.held.discard(self)
+        self._downloads.remove(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,10 +203,7 @@ class DownloadJournal:
     # -- in the journal's thread --------------------------------------------------------------------------------------
 
     def _is_free(self, row: int, owner: str) -> bool:
-        entry = self._entries.get(row)
-        if entry is not None and entry in self.held:
-            return False
-        return owner == self.journal.own_name() or not self.journal.is_alive(owner)
+        return self.journal.is_free(self._entries.get(row), owner)
 
     def _take(self, database: Database, row: int, download: JournaledDownload) -> DownloadEntry:
         earlier = self._entries.get(row)
