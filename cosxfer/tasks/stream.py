@@ -123,7 +123,8 @@ class DirectoryStream:
                     await self._put(block, number)
                     number += len(block.files)
                 elif self._ended:
-                    ended, self._ended = self._ended, []
+                    ended = self._ended.copy()
+                    del self._ended[: len(ended)]  # another thread, which cancels a task, may add to it meanwhile
                     yield ended
                 else:
                     await self._changed.wait()

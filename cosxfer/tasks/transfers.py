@@ -330,7 +330,7 @@ class Transfers:
         on_progress: Callable[[Progress], None] | None,
         options: DirectoryOptions,
     ) -> DirectoryStream:
-        """The same for files that are put into the queue while the tree is walked; on the event loop."""
+        """The same for files that are put into the queue while the tree is walked. Reads no file."""
         parsed, common = self._check_directory(bucket, prefix, path, slice_size=slice_size, options=options)
         check_callback(on_progress, "on_progress")
         journal, session = self._journal, self._session
