@@ -14,7 +14,7 @@ import re
 import struct
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import xxhash
 
@@ -298,6 +298,21 @@ def decode_object(target: bytes, row: object) -> FinishedObject | None:
         return None
     etag = "" if parts == 0xFFFF else f'"{md5.hex()}-{parts}"' if parts else f'"{md5.hex()}"'
     return FinishedObject(content, batch, size, crc64, etag)
+
+
+def size_of_object(target: bytes, row: object, *, content: bytes, batch: int) -> int | None:
+    """Return the size of a finished object, or None if the row is damaged or of another content or batch.
+
+    A hundred thousand may be read at once; this takes half the time of `decode_object`.
+    """
+    if not isinstance(row, bytes) or len(row) != _GUARDED_OBJECT.size:
+        return None
+    held, _, size, number, _, _, guard = _GUARDED_OBJECT.unpack(row)
+    if held != content or number != batch:
+        return None
+    if guard != xxhash.xxh32_intdigest(target + row[: _OBJECT.size]) or size > MAX_OBJECT_BYTES:
+        return None
+    return cast(int, size)
 
 
 # -- batches ----------------------------------------------------------------------------------------------------------

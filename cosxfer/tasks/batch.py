@@ -20,7 +20,7 @@ from cosxfer.models import Progress, UploadResult
 from cosxfer.ops.session import Session
 from cosxfer.records import dataclass
 from cosxfer.tasks.dispatcher import Dispatcher
-from cosxfer.tasks.file_result import FileResult, sent_before
+from cosxfer.tasks.file_result import FileResult, SentFiles, sent_before
 from cosxfer.tasks.leftovers import CLEAN_UP_SECONDS
 from cosxfer.tasks.record import Report, TaskRecord
 from cosxfer.tasks.states import ENDED
@@ -43,8 +43,8 @@ class OpenBatch:
     """0 for a batch that it does not keep."""
     done: Mapping[int, int] = field(default_factory=dict)
     """The sizes of files that an interrupted run has sent, by their index, in ascending order."""
-    result: Callable[[int], UploadResult] | None = None
-    """Returns the result of a file of ``done``. There may be many, so they are made when somebody asks."""
+    files: SentFiles | None = None
+    """Those of ``done``. There may be many, so their results are made when somebody asks."""
     end: Callable[[], None] | None = None
     """Called when all files are done, except those that cannot be read."""
 
@@ -183,8 +183,8 @@ class BatchRecord:
 
     def _done(self, index: int) -> FileResult:
         """Return the outcome of a file that is done."""
-        assert self.unfinished.result is not None
-        return sent_before(self.sizes[index], partial(self.unfinished.result, index), self.files[index])
+        assert self.unfinished.files is not None
+        return sent_before(self.unfinished.files, index)
 
     def outcomes(self) -> list[FileResult]:
         """Return the outcome of each file that has ended, in the order of the files."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any, Protocol, cast
 
 from cosxfer.engine.upload.options import FileUpload
 from cosxfer.models import UploadResult
@@ -30,56 +30,73 @@ class FileResult:
         return self.result is not None and not self.result.parts
 
 
-class _Later:
-    """A result that is made when somebody reads it."""
+class SentFiles(Protocol):
+    """Files that an interrupted run has sent, by their index."""
 
-    __slots__ = ("make", "size")
+    @property
+    def sizes(self) -> Mapping[int, int]: ...
 
-    def __init__(self, size: int, make: Callable[[], UploadResult]) -> None:
-        self.size = size
-        self.make = make
+    def file(self, index: int) -> FileUpload:
+        """Return the options of a file."""
+
+    def result(self, index: int) -> UploadResult:
+        """Return the result of a file."""
 
 
 class _SentBefore(FileResult):
     """A file that an interrupted run has sent. It turns into a plain `FileResult` when its result is read.
 
-    There may be a hundred thousand, and making their results would take half the time of the call.
+    There may be a hundred thousand, and making their results would take half the time of the call. Until then the slot
+    of the result has the files and the index of this one.
     """
 
     __slots__ = ()
 
+    def _read(self) -> FileResult:
+        source = _result_slot.__get__(self)
+        if type(source) is tuple:  # no other thread was faster
+            files, index = source
+            result, options = files.result(index), files.file(index)
+            _options_slot.__set__(self, options)
+            _result_slot.__set__(self, result)
+        object.__setattr__(self, "__class__", FileResult)
+        return self
+
     @property
     def result(self) -> UploadResult | None:  # a slot of the base class
-        later = _result_slot.__get__(self)
-        if isinstance(later, _Later):  # no other thread was faster
-            _result_slot.__set__(self, later.make())
-            object.__setattr__(self, "__class__", FileResult)
-        return cast(UploadResult, _result_slot.__get__(self))
+        return cast(UploadResult, _result_slot.__get__(self._read()))
+
+    @property
+    def options(self) -> FileUpload:  # likewise
+        return cast(FileUpload, _options_slot.__get__(self._read()))
 
     @property
     def size(self) -> int:
-        return cast(int, _result_slot.__get__(self).size)  # also once it is an `UploadResult`
+        source = _result_slot.__get__(self)
+        return cast(int, source[0].sizes[source[1]] if type(source) is tuple else source.size)
 
     @property
     def sent_before(self) -> bool:
         return True
 
     def __eq__(self, other: object) -> bool:
-        _ = self.result
-        return self == other
+        return self._read() == other
 
     __hash__ = None  # type: ignore[assignment] # the options are a dict
 
     def __reduce__(self) -> Any:
-        _ = self.result
-        return self.__reduce_ex__(2)
+        return self._read().__reduce_ex__(2)
 
 
 _result_slot: Any = FileResult.__dict__["result"]
+_options_slot: Any = FileResult.__dict__["options"]
+_set_error = FileResult.__dict__["error"].__set__
+_set_result = _result_slot.__set__
 
 
-def sent_before(size: int, make: Callable[[], UploadResult], options: FileUpload) -> FileResult:
-    """Return the outcome of a file that an interrupted run has sent. ``make`` returns its result."""
-    outcome = FileResult(error=None, result=cast(Any, _Later(size, make)), options=options)
-    object.__setattr__(outcome, "__class__", _SentBefore)
+def sent_before(files: SentFiles, index: int) -> FileResult:
+    """Return the outcome of a file that an interrupted run has sent."""
+    outcome = object.__new__(_SentBefore)
+    _set_error(outcome, None)
+    _set_result(outcome, (files, index))
     return outcome

@@ -26,7 +26,7 @@ from cosxfer.tasks.dispatcher import Dispatcher
 from cosxfer.tasks.file_result import FileResult, sent_before
 from cosxfer.tasks.record import TaskRecord
 from cosxfer.tasks.task import AsyncUploadTask, give_up_all, wait_for_callbacks
-from cosxfer.tasks.unfinished import DirectoryBatch
+from cosxfer.tasks.unfinished import DirectoryBatch, Done
 from cosxfer.threads import finished, in_thread
 
 BLOCK_FILES = 256
@@ -58,10 +58,9 @@ class Submit(Protocol):
 class _Block:
     """Files of the tree."""
 
-    files: list[FileUpload]
     found: list[Found]
-    outcomes: dict[int, FileResult]
-    """Those of files that were sent before, by their index."""
+    sent: Done | None
+    """Those that were sent before."""
     last: bool
 
 
@@ -121,7 +120,7 @@ class DirectoryStream:
                     block = looking.result()
                     looking = None if block.last else self._look()
                     await self._put(block, number)
-                    number += len(block.files)
+                    number += len(block.found)
                 elif self._ended:
                     ended = self._ended.copy()
                     del self._ended[: len(ended)]  # another thread, which cancels a task, may add to it meanwhile
@@ -152,16 +151,16 @@ class DirectoryStream:
             self._begun = True
             self._batch = self._begin()
         found = list(islice(self._walk, BLOCK_FILES))
-        common, start = self._common, self._start
-        files = [cast(FileUpload, {**common, "key": start + entry.relative, "path": entry.path}) for entry in found]
-        outcomes = {}
-        if self._batch is not None and found:
-            done = self._batch.of_some([file["key"].removeprefix("/") for file in files], found)
-            outcomes = {
-                index: sent_before(size, partial(done.result, index), files[index])
-                for index, size in done.sizes.items()
-            }
-        return _Block(files=files, found=found, outcomes=outcomes, last=len(found) < BLOCK_FILES)
+        sent = None
+        if self._batch is not None and self._batch.goes_on and found:
+            start = self._start
+            sent = self._batch.of_some(
+                [start + entry.relative for entry in found], found, lambda index: self._file(found[index])
+            )
+        return _Block(found=found, sent=sent, last=len(found) < BLOCK_FILES)
+
+    def _file(self, entry: Found) -> FileUpload:
+        return cast(FileUpload, {**self._common, "key": self._start + entry.relative, "path": entry.path})
 
     # -- on the event loop --------------------------------------------------------------------------------------------
 
@@ -173,22 +172,23 @@ class DirectoryStream:
 
     async def _put(self, block: _Block, number: int) -> None:
         """Put the files of a block into the queue. ``number`` is that of the first one."""
-        sizes = [0 if entry.identity is None else entry.identity.size for entry in block.found]
-        self._found += sum(sizes)
-        for index, file in enumerate(block.files):
-            outcome = block.outcomes.get(index)
-            if outcome is not None:
-                self._ended.append(outcome)
-                self._loaded += outcome.size
-                self._sent_before += 1
+        self._found += sum(entry.identity.size for entry in block.found if entry.identity is not None)
+        sent = {} if block.sent is None else block.sent.sizes
+        if sent:
+            assert block.sent is not None
+            self._ended += map(partial(sent_before, block.sent), sent)
+            self._loaded += sum(sent.values())
+            self._sent_before += len(sent)
+        for index, entry in enumerate(block.found):
+            if index in sent:
                 continue
-            at = number + index
+            at, file = number + index, self._file(entry)
             self._running[at] = None
             try:
                 record = self._submit(
                     file,
-                    size=sizes[index],
-                    problem=block.found[index].error,
+                    size=0 if entry.identity is None else entry.identity.size,
+                    problem=entry.error,
                     batch=0 if self._batch is None else self._batch.number,
                     on_report=self._add,
                     on_end=partial(self._task_ended, at, file),

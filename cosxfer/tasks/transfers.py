@@ -380,8 +380,8 @@ class Transfers:
     def _submit_one(self, batch: BatchRecord, index: int) -> TaskRecord[UploadResult]:
         entry = batch.files[index]
         if index in batch.unfinished.done:
-            assert batch.unfinished.result is not None
-            result = batch.unfinished.result(index)
+            assert batch.unfinished.files is not None
+            result = batch.unfinished.files.result(index)
             return self.queue.submit_done(
                 result,
                 address=ObjectAddress(result.bucket, result.key.removeprefix("/"), entry.get("region")),

@@ -8,7 +8,7 @@ identity, headers and object are the same are done. After all files are done, th
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import quote
 
 from cosxfer.address import ObjectAddress, shown_key
@@ -28,6 +28,7 @@ from cosxfer.journal_rows import (
     decode_object,
     fingerprint,
     headers_fingerprint,
+    size_of_object,
     targets_of,
 )
 from cosxfer.models import UploadResult
@@ -97,14 +98,16 @@ class DirectoryBatch:
         if not self.goes_on:
             return OpenBatch(number=self.number, end=self.end)
         keys = [file["key"].removeprefix("/") for file in files]
-        done = Done(self, keys, found, self._journal.rows_of_batch(self.number).result())
+        rows = self._journal.rows_of_batch(self.number).result()
+        done = Done(self, keys, found, rows, targets=self.targets(keys), file=files.__getitem__)
         self.report(len(done.sizes), len(files))
-        return OpenBatch(number=self.number, done=done.sizes, result=done.result, end=self.end)
+        return OpenBatch(number=self.number, done=done.sizes, files=done, end=self.end)
 
-    def of_some(self, keys: Sequence[str], found: Sequence[Found]) -> Done:
-        """Return what was sent of some files of the directory. Blocks."""
-        rows = self._journal.rows_of(self.targets(keys)).result() if self.goes_on else {}
-        return Done(self, keys, found, rows)
+    def of_some(self, keys: Sequence[str], found: Sequence[Found], file: Callable[[int], FileUpload]) -> Done:
+        """Return what was sent of some files of the directory. ``file`` returns the options of one. Blocks."""
+        keys = [key.removeprefix("/") for key in keys]
+        targets = self.targets(keys)
+        return Done(self, keys, found, self._journal.rows_of(targets).result(), targets=targets, file=file)
 
     def report(self, sent: int, files: int) -> None:
         """Log how many of the files an earlier run has sent."""
@@ -148,27 +151,30 @@ class Done:
     """Files of a directory that its batch has sent. There may be a hundred thousand, so each step is a short one."""
 
     def __init__(
-        self, batch: DirectoryBatch, keys: Sequence[str], found: Sequence[Found], rows: Mapping[bytes, bytes]
+        self,
+        batch: DirectoryBatch,
+        keys: Sequence[str],
+        found: Sequence[Found],
+        rows: Mapping[bytes, bytes],
+        *,
+        targets: Sequence[bytes],
+        file: Callable[[int], FileUpload],
     ) -> None:
-        """``rows`` are those of the journal, by their targets."""
+        """``rows`` are those of the journal, by their targets; ``file`` returns the options of a file."""
+        self.file = file
+        self.sizes: dict[int, int] = {}
+        """The sizes of files that were sent and have not changed, by their index."""
         self._batch = batch
         self._keys = keys
         self._rows = rows
-        self.sizes: dict[int, int] = {}
-        """The sizes of files that were sent and have not changed, by their index."""
-        self._targets = batch.targets(keys) if rows else []
-        number, content_of = batch.number, batch.content
-        for index, target in enumerate(self._targets):
-            row = rows.get(target)
+        self._targets = targets
+        sizes, number, content_of = self.sizes, batch.number, batch.content
+        for index, row in enumerate(map(rows.get, targets)):
             if row is None or found[index].identity is None:
                 continue
-            content = content_of(keys[index], found[index])
-            if (
-                row.startswith(content)
-                and (each := decode_object(target, row)) is not None
-                and (each.content, each.batch) == (content, number)
-            ):
-                self.sizes[index] = each.size
+            size = size_of_object(targets[index], row, content=content_of(keys[index], found[index]), batch=number)
+            if size is not None:
+                sizes[index] = size
 
     def result(self, index: int) -> UploadResult:
         """Return the result of a file of ``sizes``."""

@@ -79,13 +79,13 @@ def test_every_file_is_sent_once_and_yielded_once(make: Any, server: RunningServ
 
 @pytest.fixture
 def found(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The keys of the files that walks have found."""
+    """The paths of the files that walks have found."""
     keys: list[str] = []
     look = stream.DirectoryStream._next_block
 
     def noted(self: stream.DirectoryStream) -> Any:
         block = look(self)
-        keys.extend(file["key"] for file in block.files)
+        keys.extend(entry.relative for entry in block.found)
         return block
 
     monkeypatch.setattr(stream.DirectoryStream, "_next_block", noted)

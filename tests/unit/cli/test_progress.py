@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from cosxfer.cli import progress
+from cosxfer.cli import bars, progress
 from cosxfer.models import Progress
 
 HALF = Progress(loaded=50_000_000, total=100_000_000, speed=25e6, percent=0.5)
@@ -28,7 +28,7 @@ def test_lines_show_the_send_rate(capfd: pytest.CaptureFixture[str], monkeypatch
 
 def test_bars_show_the_send_rate() -> None:
     screen = io.StringIO()
-    shown = progress.bars(Console(file=screen, force_terminal=True, width=100), ("hashing", "sending"))
+    shown = bars.bars(Console(file=screen, force_terminal=True, width=100), ("hashing", "sending"))
     for activity in ("hashing", "sending"):
         shown.update(activity, HALF)
     with shown.bars:
