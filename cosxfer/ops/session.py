@@ -272,6 +272,8 @@ class Session:
                 if not can_be_sent_again(request.body):
                     if learnt:
                         error.add_note(f"{learnt}, so the same call with a new body may succeed now")
+                    if not responded:
+                        error.add_note(MAY_BE_STORED)
                     raise
                 switches = self._switches_host(request, signing, outgoing, response if responded else None)
                 if switches and not other and isinstance(error, ServerError) and 300 <= error.status < 400:
@@ -543,6 +545,13 @@ class Session:
             f" of {most}" if attempt <= most else "",
             extra={"reason": str(error)},
         )
+
+
+MAY_BE_STORED = (
+    "the body can be read only once, so it was not sent again. The server may have stored it, perhaps damaged. Repeat "
+    "the call with a new body, or compare the object (head_object)"
+)
+"""A note on the error of a request whose outcome is open."""
 
 
 def may_correct(learnt: str, corrected: tuple[str, ...]) -> bool:

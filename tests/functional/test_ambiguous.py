@@ -77,6 +77,26 @@ def test_a_put_that_was_stored_but_not_confirmed_is_sent_again(
     assert client.get_object(server.bucket, "put").body == b"x" * 1000
 
 
+@pytest.mark.parametrize("fault", ["reset", "stalled"])
+def test_a_put_of_a_body_that_is_read_once_says_that_it_may_be_stored(
+    server: RunningServer, client: cosxfer.Client, fault: str
+) -> None:
+    script(server, "put_object", AFTER_THE_WORK[fault])
+    with pytest.raises(cosxfer.TransportError) as raised:
+        client.put_object(server.bucket, f"once {fault}", iter([b"x" * 1000]), content_length=1000)
+    assert any("The server may have stored it" in note for note in raised.value.__notes__)
+    assert client.get_object(server.bucket, f"once {fault}").body == b"x" * 1000
+
+
+def test_a_put_of_a_body_that_is_read_once_and_that_the_server_refuses_is_not_stored(
+    server: RunningServer, client: cosxfer.Client
+) -> None:
+    server.set_faults([{"operation": "put_object", "do": "error", "status": 500, "code": "InternalError"}])
+    with pytest.raises(cosxfer.ServerError) as raised:
+        client.put_object(server.bucket, "refused", iter([b"x" * 1000]), content_length=1000)
+    assert not any("may have stored" in note for note in getattr(raised.value, "__notes__", []))
+
+
 @pytest.mark.parametrize("fault", AFTER_THE_WORK)
 def test_an_initiate_that_was_not_confirmed_is_reported(
     server: RunningServer, client: cosxfer.Client, source: Path, caplog: pytest.LogCaptureFixture, fault: str
