@@ -190,7 +190,7 @@ class Session:
         return Signing(credentials, self._shared.offset_seconds, time.time() - time.monotonic())
 
     def begin(self, request: CosRequest, then: Callable[[Attempt], None]) -> Attempt | None:
-        """Send ``request``, which has a sink and no body, once and without an asyncio task, if it need not wait.
+        """Send ``request`` once and without an asyncio task, if it need not wait. Its body must be bytes in memory.
 
         Returns None if it has to wait, for keys or for a connection. ``then`` gets the attempt when it has ended, after
         this has returned. If it has failed, `call` goes on with it.

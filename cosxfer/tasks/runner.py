@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, TypeVar
 
-from cosxfer.engine.download.short import Rest
 from cosxfer.engine.limiter import Limiter
+from cosxfer.engine.shortcut import Rest
 from cosxfer.errors import CosxferError
 from cosxfer.tasks.board import TaskBoard
 from cosxfer.tasks.dispatcher import logger

@@ -37,6 +37,7 @@ from cosxfer.engine.upload.options import (
     check_file,
 )
 from cosxfer.engine.upload.put import PutJob
+from cosxfer.engine.upload.short import ShortUploads
 from cosxfer.engine.upload.stream_upload import StreamInput, StreamJob
 from cosxfer.engine.upload.upload_file import DEFAULT_SLICE_SIZE, FileJob
 from cosxfer.errors import CosxferError, UsageError
@@ -74,6 +75,7 @@ class Transfers:
         self._executor = executor
         self._opener = Opener()
         self._digests = Digests(executor)
+        self._shorts: ShortUploads | None = None
         config = session.config
         self._journal = journal_of(config)
         self.journal = self._journal
@@ -457,8 +459,11 @@ class Transfers:
         batch: int = 0,
         token: ResumeToken | None = None,
     ) -> FileJob:
+        session = session or self._session
+        if self._shorts is None or self._shorts.batch is not session:
+            self._shorts = ShortUploads(session, self._limiter, self._opener)
         return FileJob(
-            session or self._session,
+            session,
             self._executor,
             self._opener,
             self._limiter,
@@ -470,6 +475,7 @@ class Transfers:
             batch=batch,
             finder=self._finder,
             token=token,
+            shorts=self._shorts if hasattr(session.transport, "begin") else None,
         )
 
     def _on_end(

@@ -10,7 +10,7 @@ from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.errors import CosxferError
 from cosxfer.transport.base import MAX_RESPONSE_BYTES
-from cosxfer.transport.native_body import attach_sink, take_received
+from cosxfer.transport.native_body import attach_body, attach_sink, take_received
 from cosxfer.transport.native_head import head_of
 from cosxfer.transport.native_origin import Origin, WireSlot
 
@@ -39,7 +39,6 @@ class BegunCall:
         then: Callable[[Outcome], None],
     ) -> None:
         """Submit the request. ``failed`` returns its error. Raises ValueError if the I/O thread has stopped."""
-        assert request.sink is not None
         self._failed = failed
         self._then: Callable[[Outcome], None] | None = then
         self.request = request
@@ -49,13 +48,15 @@ class BegunCall:
         self.failure: BaseException | None = None
         exchange = wire.Exchange(
             head_of(request),
-            length=0,
+            length=request.content_length or 0,
             stall_seconds=request.stall_timeout_seconds,
             max_response_bytes=MAX_RESPONSE_BYTES,
             owner=self,
         )
-        exchange.no_more()
-        attach_sink(exchange, request.sink)
+        whole = attach_body(exchange, request)
+        assert whole, "the body has no address"
+        if request.sink is not None:
+            attach_sink(exchange, request.sink)
         io_thread = slot.connection.io_thread
         assert io_thread is not None
         io_thread.submit(slot.connection, exchange)
@@ -84,8 +85,8 @@ class BegunCall:
         if exchange is None or then is None or not exchange.done:
             return
         self._exchange = self._then = None  # no cycle
-        assert request.sink is not None
-        take_received(exchange, request.sink)
+        if request.sink is not None:
+            take_received(exchange, request.sink)
         result = exchange.result
         if result != wire.OK:
             self._take_back()

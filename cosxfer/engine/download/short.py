@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from cosxfer.address import ObjectAddress
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.cos.sink import BodySink
+from cosxfer.engine import shortcut
 from cosxfer.engine.download.first import FIRST_BYTES, FirstBlocks, FirstResponse, first_fields, first_response
 from cosxfer.engine.download.options import DownloadSettings
 from cosxfer.engine.download.writes import Writes
@@ -33,7 +34,7 @@ REPORTED_AFTER_SECONDS = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rest:
+class Rest(shortcut.Rest):
     """What the short way has done before it ended."""
 
     first: FirstResponse | None = None

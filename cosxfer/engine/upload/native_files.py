@@ -10,7 +10,7 @@ import asyncio
 import os
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from cosxfer._native import hashing
 from cosxfer.engine.native_service import NativeService
@@ -31,12 +31,27 @@ ReadFile = tuple[SmallFile, hashing.PartDigest]
 Found = SourceIdentity | OSError
 
 
+O_contra = TypeVar("O_contra", contravariant=True)
+
+
+class Receiver(Protocol[O_contra]):
+    """What gets an outcome on the event loop: a future, or what stands for one."""
+
+    def done(self) -> bool:
+        """Whether nobody waits for it any more."""
+        ...
+
+    def set_result(self, result: O_contra, /) -> None: ...
+
+    def set_exception(self, error: Exception, /) -> None: ...
+
+
 class _Reading:
     """A file that is to be read."""
 
     __slots__ = ("_before_ns", "digest", "future", "name", "small")
 
-    def __init__(self, name: str, future: asyncio.Future[ReadFile | None]) -> None:
+    def __init__(self, name: str, future: Receiver[ReadFile | None]) -> None:
         self.name = name
         self.future = future
         self._before_ns = time.time_ns()
@@ -50,7 +65,7 @@ class _Reading:
             self.digest = hashing.PartDigest(*digest, len(content))
 
 
-class NativeFiles(NativeService["_Reading | asyncio.Future[Found]"]):
+class NativeFiles(NativeService["_Reading | Receiver[Found]"]):
     """The native threads that read and identify the files of one client, on one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -58,8 +73,13 @@ class NativeFiles(NativeService["_Reading | asyncio.Future[Found]"]):
 
     def read(self, path: str | os.PathLike[str], max_bytes: int) -> asyncio.Future[ReadFile | None]:
         """Read and hash a file of 1 to ``max_bytes`` bytes; None if it has to be opened in another way."""
-        now = self._begin()
         future: asyncio.Future[ReadFile | None] = self._loop.create_future()
+        self.begin_read(path, max_bytes, future)
+        return future
+
+    def begin_read(self, path: str | os.PathLike[str], max_bytes: int, future: Receiver[ReadFile | None]) -> None:
+        """`read` for somebody who is told the outcome, perhaps before this returns."""
+        now = self._begin()
         name = os.fsdecode(path)
         try:
             self._service.read(os.fsencode(name), max_bytes, now, _Reading(name, future))
@@ -67,19 +87,22 @@ class NativeFiles(NativeService["_Reading | asyncio.Future[Found]"]):
             future.set_result(None)  # a null byte, or characters that no path has
         except RuntimeError as error:
             raise none_to_be_had(error) from error
-        return future
 
     def identify(self, path: str) -> asyncio.Future[Found]:
         """What there is at an absolute path."""
-        now = self._begin()
         future: asyncio.Future[Found] = self._loop.create_future()
+        self.begin_identify(path, future)
+        return future
+
+    def begin_identify(self, path: str, future: Receiver[Found]) -> None:
+        """`identify` for somebody who is told the outcome."""
+        now = self._begin()
         try:
             self._service.identify(os.fsencode(path), now, future)
         except RuntimeError as error:
             raise none_to_be_had(error) from error
-        return future
 
-    def _take(self, done: Sequence[tuple[_Reading | asyncio.Future[Found], Any]]) -> None:
+    def _take(self, done: Sequence[tuple[_Reading | Receiver[Found], Any]]) -> None:
         read: list[_Reading] = []
         for owner, outcome in done:
             if isinstance(owner, _Reading):

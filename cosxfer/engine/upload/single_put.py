@@ -17,10 +17,11 @@ from cosxfer.engine.upload.hash_ahead import HashAhead
 from cosxfer.engine.upload.opening import Opener
 from cosxfer.engine.upload.part_body import STEP_BYTES, PartBody
 from cosxfer.engine.upload.sent import SinglePut
+from cosxfer.engine.upload.short import UploadRest
 from cosxfer.engine.upload.unchanged import check_small_file, check_stored, check_unchanged
 from cosxfer.errors import CosxferError
 from cosxfer.models import Progress, PutObjectResult
-from cosxfer.ops.put_object import put_object
+from cosxfer.ops.put_object import put_fields, put_object
 from cosxfer.ops.session import Session
 from cosxfer.planning import PartRange
 from cosxfer.sources import FileSource, SmallFile
@@ -76,13 +77,14 @@ async def put_file(
     headers: Mapping[str, str],
     content_md5: bytes | None = None,
     add_meta_md5: bool = False,
+    rest: UploadRest | None = None,
     on_hash_progress: Report | None = None,
     on_progress: Report | None = None,
 ) -> SinglePut:
     """Send an open file; raises `SourceChangedError` if it changed meanwhile.
 
     ``slot`` is as for `put_body`. ``digest`` is that of a `SmallFile`. ``content_md5`` replaces the computed
-    Content-MD5; ``add_meta_md5`` stores the file's MD5 as ``x-cos-meta-md5``.
+    Content-MD5; ``add_meta_md5`` stores the file's MD5 as ``x-cos-meta-md5``. ``rest`` is what the short way has left.
     """
     logger.debug("the upload of %s to %s: %d bytes in one request", source.path, address, source.size)
     began = time.monotonic()
@@ -120,17 +122,22 @@ async def put_file(
         await slot.acquire(source.size, held)
     send_began = time.monotonic()
     try:
-        result, http_version = await put_object(
-            session,
-            address,
-            body,
-            content_length=source.size,
-            md5=content_md5 or md5,
-            crc64=crc64,
-            headers=headers,
-            on_sent=None if on_progress is None else reporter.add,
-            before_retry=check,
-        )
+        if rest is not None and rest.stored is not None:
+            fields = put_fields(session, address, rest.stored, md5=md5, crc64=crc64)
+            result, http_version = PutObjectResult(**fields), rest.stored.http_version
+        else:
+            result, http_version = await put_object(
+                session,
+                address,
+                body,
+                content_length=source.size,
+                md5=content_md5 or md5,
+                crc64=crc64,
+                headers=headers,
+                on_sent=None if on_progress is None else reporter.add,
+                before_retry=check,
+                tried=None if rest is None else rest.tried,
+            )
     except CosxferError:
         await check()
         raise

@@ -20,12 +20,14 @@ from cosxfer.engine.multipart.lifecycle import MultipartUpload
 from cosxfer.engine.report import Reporter, logger
 from cosxfer.engine.upload.bodies import check_content_length
 from cosxfer.engine.upload.closing import close_source
+from cosxfer.engine.upload.digests import SMALL_BYTES
 from cosxfer.engine.upload.file_parts import FileParts
 from cosxfer.engine.upload.find import UploadFinder, wrong_headers
 from cosxfer.engine.upload.opening import Opener
 from cosxfer.engine.upload.options import UploadOptions
 from cosxfer.engine.upload.recall import FileJournal, token_of
 from cosxfer.engine.upload.sent import SentInParts
+from cosxfer.engine.upload.short import ShortUpload, ShortUploads, UploadRest
 from cosxfer.engine.upload.single_put import put_file
 from cosxfer.engine.upload.unchanged import compare
 from cosxfer.errors import (
@@ -75,6 +77,7 @@ class FileJob:
         "_options",
         "_path",
         "_session",
+        "_shorts",
         "_slice_size",
         "_token",
         "address",
@@ -95,8 +98,11 @@ class FileJob:
         batch: int = 0,
         finder: UploadFinder | None = None,
         token: ResumeToken | None = None,
+        shorts: ShortUploads | None = None,
     ) -> None:
         """``finder`` looks on the server for an upload that the journal does not have, or for that of ``token``.
+
+        ``shorts`` is what the short way takes; None: there is none.
 
         ``batch`` is the number of the journal's batch that the file belongs to; 0 for none.
         """
@@ -129,6 +135,7 @@ class FileJob:
         self._batch = batch
         self._finder = finder
         self._token = token
+        self._shorts = shorts
         self._exported = False
         if token is not None and token.headers != headers_fingerprint(headers, add_md5=options.upload_add_meta_md5):
             raise UsageError("the token is damaged: its headers are not those that it names", name="token")
@@ -190,16 +197,40 @@ class FileJob:
             name=name,
         )
 
+    def shortcut(self) -> ShortUpload | None:
+        """Return the short way of doing this, which may end with an `UploadRest` for `run`; None if there is none."""
+        options, shorts = self._options, self._shorts
+        small_bytes = min(self._slice_size, SMALL_BYTES)
+        if shorts is None or not small_bytes or self._checkpoint is not None or self._token is not None:
+            return None
+        if options.content_length is not None or options.upload_add_meta_md5 or "expect" in self._headers:
+            return None
+        return ShortUpload(
+            shorts, self.address, self._path, self._headers, small_bytes=small_bytes, stored=self._stored
+        )
+
+    def _stored(self, source: FileSource | SmallFile, result: UploadResult) -> None:
+        if self._journal is not None:
+            self._file_journal(self._journal).finished(source, result, batch=self._batch)
+
     async def run(
-        self, *, on_hash_progress: Callable[[Progress], None] | None, on_progress: Callable[[Progress], None] | None
+        self,
+        *,
+        on_hash_progress: Callable[[Progress], None] | None,
+        on_progress: Callable[[Progress], None] | None,
+        rest: UploadRest | None = None,
     ) -> UploadResult:
         """Upload the file: in a single PUT if it is empty or has up to ``slice_size`` bytes, else in parts.
 
-        Cancelling ends the upload at once and keeps the parts on the server.
+        Cancelling ends the upload at once and keeps the parts on the server. ``rest`` is what `shortcut` has left.
         """
         self._may_pass = False
         try:
-            source, digest = await self._opener.open(self._path, small_bytes=self._slice_size)
+            source: FileSource | SmallFile
+            if rest is not None and rest.source is not None:
+                source, digest = rest.source, rest.digest
+            else:
+                source, digest = await self._opener.open(self._path, small_bytes=self._slice_size)
         except SourceError as error:
             if self._checkpoint is not None and self._checkpoint.upload_id:
                 self._may_pass = passes(error)
@@ -228,14 +259,14 @@ class FileJob:
                     slot=self._limiter.single,
                     headers=self._headers,
                     add_meta_md5=self._options.upload_add_meta_md5,
+                    rest=rest,
                     on_hash_progress=on_hash_progress,
                     on_progress=on_progress,
                 )
                 result = put.as_upload_result(self.address)
             else:
                 result = await self._send_or_go_on(source, on_hash_progress, on_progress)
-            if self._journal is not None:
-                self._file_journal(self._journal).finished(source, result, batch=self._batch)
+            self._stored(source, result)
             return result
         except CosxferError as error:
             self._may_pass = passes(error)
