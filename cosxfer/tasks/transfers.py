@@ -459,11 +459,10 @@ class Transfers:
         batch: int = 0,
         token: ResumeToken | None = None,
     ) -> FileJob:
-        session = session or self._session
-        if self._shorts is None or self._shorts.batch is not session:
+        if session is not None and (self._shorts is None or self._shorts.batch is not session):
             self._shorts = ShortUploads(session, self._limiter, self._opener)
         return FileJob(
-            session,
+            session or self._session,
             self._executor,
             self._opener,
             self._limiter,
@@ -475,7 +474,7 @@ class Transfers:
             batch=batch,
             finder=self._finder,
             token=token,
-            shorts=self._shorts if hasattr(session.transport, "begin") else None,
+            shorts=None if session is None else self._shorts,
         )
 
     def _on_end(

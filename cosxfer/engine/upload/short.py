@@ -56,6 +56,8 @@ class ShortUploads:
         self.session = session.observed(counted=True)
         self.slot = limiter.single
         self.opener = opener
+        self.works = hasattr(session.transport, "begin")
+        """Whether the transport can send a request without an asyncio task."""
 
 
 class ShortUpload:

@@ -201,7 +201,13 @@ class FileJob:
         """Return the short way of doing this, which may end with an `UploadRest` for `run`; None if there is none."""
         options, shorts = self._options, self._shorts
         small_bytes = min(self._slice_size, SMALL_BYTES)
-        if shorts is None or not small_bytes or self._checkpoint is not None or self._token is not None:
+        if (
+            shorts is None
+            or not shorts.works
+            or not small_bytes
+            or self._checkpoint is not None
+            or self._token is not None
+        ):
             return None
         if options.content_length is not None or options.upload_add_meta_md5 or "expect" in self._headers:
             return None
