@@ -40,6 +40,19 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+ALL_WAYS = ("test_main_job.py", "test_transport.py", "test_ambiguous.py", "test_bodies.py", "test_tls.py")
+"""Files whose tests of httpx, the transport of last resort, are not deep."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let ``make test`` check httpx in some files only; ``make test-deep`` checks it in all."""
+    for item in items:
+        parameters = item.name.partition("[")[2]
+        if "httpx" in parameters and (item.path.name not in ALL_WAYS or "httpx-2" in parameters):
+            item.add_marker(pytest.mark.deep)
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     starting = ("tests/functional/", "tests/e2e/")
     if not session.config.option.collectonly and any(item.nodeid.startswith(starting) for item in session.items):

@@ -15,6 +15,7 @@ import cosxfer
 CODE = Path(__file__).parent / "typing"
 
 
+@pytest.mark.deep
 def test_user_code_passes_except_lines_with_an_ignore() -> None:
     files = sorted(str(path) for path in CODE.glob("*.py"))
     assert len(files) >= 2

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from cosxfer.server import running
 from tests.e2e.command import environment, run
 
@@ -15,6 +17,7 @@ PAGE = (Path(__file__).parents[2] / "docs/command.md").read_text(encoding="utf-8
 SECTION = PAGE.partition("\n## Commands\n")[2].partition("\n## Behaviour\n")[0]
 
 
+@pytest.mark.deep
 def test_the_examples_run(tmp_path: Path) -> None:
     examples = re.findall(r"^```sh\n(.*?)^```$", SECTION, re.MULTILINE | re.DOTALL)
     assert len(examples) == SECTION.count("```sh") > 1

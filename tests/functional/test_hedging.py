@@ -170,7 +170,9 @@ def test_a_pause_during_a_hedge_leaves_nothing_running_and_the_rest_is_sent_late
     check_object(server, path)
 
 
-@pytest.mark.parametrize(("transport", "version"), PROTOCOLS)
+@pytest.mark.parametrize(
+    ("transport", "version"), [PROTOCOLS[0], *(pytest.param(*way, marks=pytest.mark.deep) for way in PROTOCOLS[1:])]
+)
 def test_three_uploads_of_which_parts_are_given_up_again_and_again_are_right(
     server: RunningServer, path: Path, sends: Counter[int], transport: TransportChoice, version: HttpVersion
 ) -> None:

@@ -455,7 +455,9 @@ def test_a_file_that_is_truncated_during_the_upload_has_its_own_error(plain: Pee
     assert open_uploads(plain) == []
 
 
-@pytest.mark.parametrize("gib", [1, pytest.param(20, marks=[pytest.mark.deep, pytest.mark.timeout(600)])])
+@pytest.mark.deep
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("gib", [1, 20])
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, gib: int) -> None:
     source = tmp_path / "sparse"
     source.touch()

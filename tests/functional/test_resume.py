@@ -327,9 +327,9 @@ def test_a_killed_process_goes_on_and_sends_again_only_what_was_in_flight(server
 
 @pytest.mark.deep
 @pytest.mark.timeout(1200)
-def test_two_hundred_kills(server: RunningServer, source: Path) -> None:
+def test_many_kills(server: RunningServer, source: Path) -> None:
     server.set_faults([{"operation": "multipart_upload", "do": "delay", "seconds": 0.1}])
-    kill_at_random_moments(server, source, moments=200, seed=2)
+    kill_at_random_moments(server, source, moments=80, seed=2)
 
 
 def test_a_process_that_was_killed_after_complete_finds_the_object(server: RunningServer, source: Path) -> None:

@@ -391,6 +391,7 @@ def test_a_second_process_sends_the_same_tree_and_the_first_goes_on_after_its_ki
     assert len(sent(server)) == FILES + 1
 
 
+@pytest.mark.deep
 def test_many_files_of_which_nearly_all_are_done_cost_no_requests(server: RunningServer, tmp_path: Path) -> None:
     resume_many(server, tmp_path, files=2_000, missing=50)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+import pytest
 from server_client import ServerClient
 
 from cosxfer._native import hashing
@@ -85,6 +86,7 @@ class Writer(threading.Thread):
         self._expected.acknowledged, self._expected.in_flight = outcome, []
 
 
+@pytest.mark.deep
 def test_every_object_is_whole_and_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
     chance = random.Random(20)
     expected = {f"writer/{number}": Expected() for number in range(WRITERS)}

@@ -679,6 +679,7 @@ def test_arguments_that_contradict_each_other_are_refused(
     assert server.requests() == []
 
 
+@pytest.mark.deep
 def test_a_large_object_is_copied_and_proven(client: cosxfer.Client, prefix: str) -> None:
     put(client, prefix, large=bytes(3 * MIB))
     assert client.sync(prefix, f"cos://{OTHER}/large").transferred_bytes == 3 * MIB

@@ -154,6 +154,7 @@ def _searched_names() -> set[str]:
     return names
 
 
+@pytest.mark.deep
 def test_every_pattern_is_found() -> None:
     named = {name for name, _ in _named()}
     for path in PACKAGE.rglob("*.py"):
@@ -164,6 +165,7 @@ def test_every_pattern_is_found() -> None:
         assert len(unknown) == MADE_IN_FUNCTIONS.get(path.relative_to(PACKAGE).as_posix(), 0), unknown
 
 
+@pytest.mark.deep
 def test_every_searched_pattern_is_tested_by_searching() -> None:
     searched_names = _searched_names()
     for name, pattern in _named():

@@ -233,6 +233,7 @@ def test_short_ticks_are_merged_with_the_next(tmp_path: Path) -> None:
     assert [round(point.seconds, 3) for point in read_trace(trace_of(tmp_path / "t", lines)).points] == [0.1, 0.1]
 
 
+@pytest.mark.deep
 def test_the_picture_replaces_nothing_without_force(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trace = traced(tmp_path / "t.jsonl")
     plot.run(trace, None, force=False)
@@ -267,6 +268,7 @@ def test_without_matplotlib_the_message_says_what_to_install(tmp_path: Path) -> 
     assert not (tmp_path / "t.png").exists()
 
 
+@pytest.mark.deep
 def test_the_command_needs_no_display_and_heeds_no_style(tmp_path: Path) -> None:
     trace = traced(tmp_path / "t.jsonl")
     (tmp_path / "matplotlibrc").write_text("text.usetex: True\nlines.linewidth: 0\n")

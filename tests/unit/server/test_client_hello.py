@@ -39,6 +39,7 @@ def test_data_that_is_not_tls_is_recognised_at_once() -> None:
     assert offered_protocols(b"GET / HTTP/1.1\r\n") == ()
 
 
+@pytest.mark.deep
 @given(st.binary(max_size=100), st.integers(0, 300))
 def test_damaged_bytes_raise_no_exception(noise: bytes, cut: int) -> None:
     offered_protocols(noise)

@@ -332,6 +332,7 @@ def check(server: Server, quiet: pytest.LogCaptureFixture, status: int) -> None:
     assert status != 500
 
 
+@pytest.mark.deep
 @fuzzed
 @given(
     app=APPS,
@@ -430,6 +431,7 @@ def test_no_single_wrong_header_makes_the_server_fail(
             check(server, quiet, server.ask("anonymous", method, path, query, headers)[0])
 
 
+@pytest.mark.deep
 @fuzzed
 @given(app=APPS, operation=st.sampled_from(OPERATIONS), headers=heads(), body=BODIES, data=st.data())
 def test_no_operation_with_wrong_values_makes_the_server_fail(
@@ -446,6 +448,7 @@ def test_no_operation_with_wrong_values_makes_the_server_fail(
     check(server, quiet, server.ask(app, method, path, query, **more)[0])
 
 
+@pytest.mark.deep
 @fuzzed
 @given(app=APPS, body=forms(), headers=heads())
 def test_no_form_makes_the_server_fail(
@@ -456,6 +459,7 @@ def test_no_form_makes_the_server_fail(
     check(server, quiet, server.ask(app, "POST", b"/", headers=kept, body=body)[0])
 
 
+@pytest.mark.deep
 @fuzzed
 @given(app=APPS, body=DOCUMENTS, query=st.sampled_from(["delete", f"uploadId={quote(UPLOAD_ID)}"]))
 def test_no_document_makes_the_server_fail(
@@ -493,6 +497,7 @@ def connections(draw: st.DrawFn) -> bytes:
     return said
 
 
+@pytest.mark.deep
 @fuzzed
 @given(app=st.sampled_from(["anonymous", "signed"]), data=st.one_of(connections(), st.binary(max_size=200)))
 def test_no_bytes_of_a_connection_make_the_server_fail(

@@ -68,6 +68,7 @@ def test_thousands_of_files_queued_at_once_all_end_in_the_order_of_their_slots(
     assert sorted(stored) == [f"/{key}" for key in keys]
 
 
+@pytest.mark.deep
 def test_a_directory_of_many_files_takes_a_few_kilobytes_for_each(tmp_path: Path) -> None:
     count = 2000
     for number in range(count):
