@@ -79,9 +79,9 @@ def _no_retries() -> Iterator[None]:
 def _lost_is_done() -> Iterator[None]:
     real = Session.call
 
-    async def call(self: Session, request: CosRequest) -> HttpResponse:
+    async def call(self: Session, request: CosRequest, **given: Any) -> HttpResponse:
         try:
-            return await real(self, request)
+            return await real(self, request, **given)
         except TransportError:
             return HttpResponse(status=200, headers={"etag": '"lost"', "x-cos-request-id": "lost"})
 

@@ -84,9 +84,9 @@ def without_content_md5() -> Iterator[None]:
     """Send no Content-MD5, so the server cannot notice a damaged body."""
     real = Session.call
 
-    async def call(self: Session, request: CosRequest) -> Any:
+    async def call(self: Session, request: CosRequest, **given: Any) -> Any:
         headers = {name: value for name, value in request.headers.items() if name != "content-md5"}
-        return await real(self, replace(request, headers=headers))
+        return await real(self, replace(request, headers=headers), **given)
 
     with mock.patch.object(Session, "call", call):
         yield

@@ -133,9 +133,9 @@ def test_a_bit_that_differs_in_the_store_is_found(
     """Without Content-MD5 the server stores what arrives; the digests that it returns are those of its bytes."""
     real = Session.call
 
-    async def call(self: Session, request: CosRequest) -> Any:
+    async def call(self: Session, request: CosRequest, **given: Any) -> Any:
         headers = {name: value for name, value in request.headers.items() if name != "content-md5"}
-        return await real(self, replace(request, headers=headers))
+        return await real(self, replace(request, headers=headers), **given)
 
     monkeypatch.setattr(Session, "call", call)
     trouble = Trouble(kind="flip", at=500_000, marker=DATA[2 * PART : 2 * PART + 16])

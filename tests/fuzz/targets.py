@@ -113,7 +113,7 @@ def _response(data: bytes) -> HttpResponse:
 def _session(response: HttpResponse) -> Any:
     """Return a session that gets this response to each request."""
 
-    async def call(request: CosRequest) -> HttpResponse:
+    async def call(request: CosRequest, **_: Any) -> HttpResponse:
         if error := responses.error_of(response, operation=request.operation):
             raise error
         if request.check is not None:
