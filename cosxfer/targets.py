@@ -388,8 +388,9 @@ def _part_name(name: str) -> str:
 
 def new_file_name(path: str) -> str | None:
     """Return the temporary name of a new file ``path``, the first one that a `PartFile` takes; None if it has none."""
-    folder, name = os.path.split(path)
-    return None if name in ("", ".", "..") else os.path.join(folder, f"{_part_name(name)}0")  # noqa: PTH118 (it is text)
+    at = path.rfind("/") + 1
+    name = path[at:]
+    return None if name in ("", ".", "..") else f"{path[:at]}{_part_name(name)}0"
 
 
 def _created(name: Path, target: Path) -> int | None:

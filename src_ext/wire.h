@@ -112,6 +112,7 @@ typedef struct {
     int fd;
     uint64_t offset;   /* of `first` in the file */
     int sparse;        /* the range is a hole of the file: zeros need not be written */
+    int counts_at_end; /* WIRE_DONE says what was received since the last WIRE_RECEIVED; for many short bodies */
     const char *etag;  /* what the response has to name; empty: anything; copied */
     wire_crc64_function crc64;
 } wire_range;

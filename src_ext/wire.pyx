@@ -66,7 +66,7 @@ cdef extern from "wire.h" nogil:
         char *memory
         int fd
         uint64_t offset
-        int sparse
+        int sparse, counts_at_end
         const char *etag
         wire_crc64_function crc64
     int wire_request_receive(wire_request *, const wire_range *)
@@ -304,6 +304,11 @@ cdef class Exchange:
         self, bytes head, *, int64_t length, double stall_seconds, size_t max_response_bytes, bint pass_body_on=False,
         owner=None,
     ):
+        self._begin(head, length, stall_seconds, max_response_bytes, pass_body_on, owner)
+
+    cdef int _begin(
+        self, bytes head, int64_t length, double stall_seconds, size_t max_response_bytes, bint pass_body_on, owner
+    ) except -1:
         self.owner = owner
         self._plain = True
         self._request = wire_request_new(
@@ -313,6 +318,7 @@ cdef class Exchange:
             if errno == EINVAL:
                 raise ValueError("a header holds a character that cannot be in one")
             raise MemoryError
+        return 0
 
     def __dealloc__(self):
         self._drop_buffers()
@@ -353,25 +359,30 @@ cdef class Exchange:
         uint64_t offset=0, bint sparse=False, uint64_t received=0, uint64_t crc64=0,
     ) -> None:
         cdef wire_range place
+        name = etag.encode()
+        place.first, place.length, place.received, place.crc64_so_far = first, length, received, crc64
+        place.ranged, place.shorter, place.etag = ranged, shorter, name
+        place.fd, place.offset, place.sparse, place.counts_at_end = fd, offset, sparse, False
+        self._receive(&place, memory)
+
+    cdef int _receive(self, wire_range *place, memory) except -1:
         if self._has_memory or self.connection is not None:
             raise ValueError("the exchange has begun, or has a place already")
-        name = etag.encode()
         if memory is not None:
             PyObject_GetBuffer(memory, &self._memory, PyBUF_WRITABLE)
             self._has_memory = True
-            if <uint64_t>self._memory.len < length:
+            if <uint64_t>self._memory.len < place.length:
                 raise ValueError("the memory is smaller than the range")
-        elif fd < 0:
+        elif place.fd < 0:
             raise ValueError("there is no place")
-        if received > length:
+        if place.received > place.length:
             raise ValueError("more was received than the range has")
-        place.first, place.length, place.received, place.crc64_so_far = first, length, received, crc64
-        place.ranged, place.shorter, place.etag, place.crc64 = ranged, shorter, name, _crc64
         place.memory = <char *>self._memory.buf if self._has_memory else NULL
-        place.fd, place.offset, place.sparse = fd, offset, sparse
-        self.received, self.crc64 = received, crc64
-        if wire_request_receive(self._request, &place):
+        place.crc64 = _crc64
+        self.received, self.crc64 = place.received, place.crc64_so_far
+        if wire_request_receive(self._request, place):
             raise MemoryError
+        return 0
 
     def no_more(self) -> None:
         wire_request_last_piece(self._request)
@@ -490,7 +501,25 @@ cdef class IoThread:
         if not self.stopped and not connection.closed:
             wire_io_thread_close(self._io, connection._connection)
 
+    def fetch(
+        self, Connection connection, bytes head, memory, uint64_t length, double stall_seconds,
+        size_t max_response_bytes, owner,
+    ):
+        cdef Exchange exchange = Exchange.__new__(Exchange)
+        cdef wire_range place
+        exchange._begin(head, 0, stall_seconds, max_response_bytes, False, owner)
+        wire_request_last_piece(exchange._request)
+        place.first = place.received = place.crc64_so_far = place.offset = 0
+        place.length, place.fd, place.etag = length, -1, b""
+        place.ranged, place.shorter, place.sparse, place.counts_at_end = True, True, False, True
+        exchange._receive(&place, memory)
+        self._submit(connection, exchange)
+        return exchange
+
     def submit(self, Connection connection, Exchange exchange) -> None:
+        self._submit(connection, exchange)
+
+    cdef int _submit(self, Connection connection, Exchange exchange) except -1:
         if self.stopped or exchange.connection is not None:
             raise ValueError("the I/O thread is stopped, or the exchange was submitted before")
         exchange._io_thread = self
@@ -500,6 +529,7 @@ cdef class IoThread:
             exchange.connection = None
             raise MemoryError
         Py_INCREF(exchange)  # `drain` releases it, in this thread
+        return 0
 
     def feed(self, Exchange exchange, data) -> None:
         view = memoryview(data).cast("B")

@@ -324,7 +324,8 @@ void wire_request_finish(wire_request *r, int result, const char *why)
             strncpy(r->why, why, sizeof r->why - 1);
             r->why[sizeof r->why - 1] = 0;
         }
-        wire_request_report(r);
+        if (!r->sink || !r->sink->range.counts_at_end)
+            wire_request_report(r);
         if (c->paused && !c->dead) {
             /* The caller may keep the body for a long time. The next request must not wait for that. */
             c->paused = 0;

@@ -200,6 +200,22 @@ class IoThread:
     def add(self, connection: Connection) -> None: ...
     def close(self, connection: Connection) -> None: ...
     def submit(self, connection: Connection, exchange: Exchange) -> None: ...
+    def fetch(
+        self,
+        connection: Connection,
+        head: bytes,
+        memory: Buffer,
+        length: int,
+        stall_seconds: float,
+        max_response_bytes: int,
+        owner: object,
+    ) -> Exchange:
+        """Submit a request without a body for the first ``length`` bytes of an object, which may be shorter.
+
+        They go to ``memory``, as those of `Exchange.receive` with ``ranged`` and ``shorter``. Bytes that come just
+        before the end are not reported by ``on_received``, which saves an event for each short object; ``received``
+        has them.
+        """
     def feed(self, exchange: Exchange, data: Buffer) -> None:
         """Add the next piece of the body. The exchange holds it until it is sent."""
     def feed_end(self, exchange: Exchange) -> None: ...

@@ -106,6 +106,8 @@ class HttpRequest:
     """Where the body of a 2xx response goes if it is what the sink expects. The body is then not collected, and
     ``on_sent`` gets the number of bytes that were received. A 2xx response that is something else is returned without
     its body. When `Transport.send` returns or raises, nothing is written any more."""
+    head: bytes | None = field(default=None, repr=False)
+    """The request head in HTTP/1.1 form if it is made already, with a signature that ``headers`` lacks."""
 
     @property
     def url(self) -> str:

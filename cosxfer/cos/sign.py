@@ -86,6 +86,37 @@ def sign_key(secret_key: str, key_time: str) -> str:
     return hmac.new(secret_key.encode(), key_time.encode(), sha1).hexdigest()
 
 
+class PathSigner:
+    """Signs requests that differ in their path alone. `authorization` has checked the headers and parameters."""
+
+    __slots__ = ("_inner", "_outer", "_rest", "_start", "_to_sign")
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        method: str,
+        params: Mapping[str, str],
+        headers: Mapping[str, str],
+        key_time: str,
+    ) -> None:
+        """``headers`` and ``params`` are as in `authorization`."""
+        _, header_string, _, param_string = _signed_parts_once(tuple(headers.items()), tuple(params.items()))
+        self._start = f"{method.lower()}\n"
+        self._rest = f"\n{param_string}\n{header_string}\n"
+        self._to_sign = f"sha1\n{key_time}\n"
+        self._inner, self._outer = _keyed(sign_key(credentials.secret_key, key_time))
+
+    def of(self, path: str) -> str:
+        """Return the hex signature of the request with the decoded ``path``."""
+        digest = sha1(f"{self._start}{path}{self._rest}".encode(), usedforsecurity=False).hexdigest()
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(f"{self._to_sign}{digest}\n".encode())
+        outer.update(inner.digest())
+        signed: str = outer.hexdigest()
+        return signed
+
+
 @lru_cache(maxsize=64)
 def _keyed(key: str) -> tuple[Any, Any]:
     """Return the two SHA-1 states of an HMAC (RFC 2104) that have taken the key. A SHA-1 block has 64 bytes."""

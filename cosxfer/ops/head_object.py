@@ -46,12 +46,20 @@ async def head_object(
 
 def object_fields(response: HttpResponse, *, operation: str) -> dict[str, Any]:
     """Return the fields of `HeadObjectResult`; a response to GET Object has them too."""
+    size = responses.size(response, operation=operation)
+    return fields_of(response, size=size, crc64=responses.crc64(response, operation=operation))
+
+
+def fields_of(response: HttpResponse, *, size: int, crc64: int | None) -> dict[str, Any]:
+    """Return the fields of `HeadObjectResult` for an object of ``size`` bytes, which Content-Length may not be."""
     headers = response.headers
     return {
-        **responses.common(response),
-        "size": responses.size(response, operation=operation),
+        "status_code": response.status,
+        "headers": headers,
+        "request_id": headers.get("x-cos-request-id", ""),
+        "size": size,
         "etag": headers.get("etag", ""),
-        "crc64": responses.crc64(response, operation=operation),
+        "crc64": crc64,
         "content_type": headers.get("content-type", ""),
         "last_modified": headers.get("last-modified", ""),
         "storage_class": headers.get("x-cos-storage-class", "STANDARD"),

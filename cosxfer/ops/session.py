@@ -189,36 +189,29 @@ class Session:
         credentials = await self.credentials()
         return Signing(credentials, self._shared.offset_seconds, time.time() - time.monotonic())
 
-    def begin(self, request: CosRequest, then: Callable[[Attempt], None]) -> Attempt | None:
-        """Send ``request`` once and without an asyncio task, if it need not wait. Its body must be bytes in memory.
+    @property
+    def in_outage(self) -> bool:
+        """Whether nothing works at the moment, so that requests wait for their turn."""
+        return self._shared.outage is not None
 
-        Returns None if it has to wait, for keys or for a connection. ``then`` gets the attempt when it has ended, after
-        this has returned. If it has failed, `call` goes on with it.
-        """
-        start, shared = getattr(self.transport, "begin", None), self._shared
-        keys = self.keys.at_hand(self.now())
-        if start is None or keys is None or shared.outage is not None:
-            return None
-        if request.on_attempt is not None:
-            request.on_attempt()
-        signing = Signing(keys[0], shared.offset_seconds, time.time() - time.monotonic())
-        sent = self._counter(request)
+    @property
+    def clock_offset(self) -> float:
+        """How far the server's clock is ahead of ours, in seconds, as far as that is known."""
+        return self._shared.offset_seconds
 
-        def accept(response: HttpResponse) -> None:
-            self._accept(request, outgoing, response, began)
+    @property
+    def has_switched_hosts(self) -> bool:
+        """Whether a bucket is reached by its second host name."""
+        return bool(self._shared.hosts.switched)
 
-        def failed() -> None:
-            if sent is not None:
-                sent.take_back()
+    @property
+    def counts(self) -> bool:
+        """Whether the bodies of its requests are added to `traffic`."""
+        return self._counted is not None
 
-        began = time.monotonic()
-        try:
-            outgoing = self._outgoing(request, keys[0], 1, sent, other=False)
-            attempt = Attempt(signing, outgoing, accept, failed, then)
-            attempt.begun = start(outgoing, attempt.ended)
-        except (CosxferError, ValueError):
-            return None  # `call` says why
-        return None if attempt.begun is None else attempt
+    def outgoing(self, request: CosRequest, credentials: Credentials | None) -> HttpRequest:
+        """Return the first attempt at ``request``, signed now. Its bytes are not counted."""
+        return self._outgoing(request, credentials, 1, None, other=False)
 
     async def call(self, request: CosRequest, *, tried: Attempt | None = None) -> HttpResponse:
         """Send ``request`` until it succeeds or its error is final, and return the response.
@@ -259,7 +252,7 @@ class Session:
                     responded = True
                     if other and REQUEST_ID in response.headers:
                         self._shared.hosts.works(self.endpoint(request.address))
-                    self._accept(request, outgoing, response, began)
+                    self.accept(request, outgoing, response, began)
                     if not request.body and request.sink is None:
                         self._shared.traffic.note_latency(time.monotonic() - began)
                     return response
@@ -399,7 +392,7 @@ class Session:
                 return signing
             await outage.turn(left)
 
-    def _accept(self, request: CosRequest, outgoing: HttpRequest, response: HttpResponse, began: float) -> None:
+    def accept(self, request: CosRequest, outgoing: HttpRequest, response: HttpResponse, began: float) -> None:
         """Raise if ``response`` is an error or is refused by the request's own check."""
         _log_answer(outgoing, response, began)
         error = error_of(response, operation=request.operation)
@@ -407,6 +400,14 @@ class Session:
             raise error
         if request.check is not None:
             request.check(response)
+        self.note_success()
+        if self._counted is not None and (request.method == "PUT" or request.sink is not None):
+            self._counted.requests_done += 1
+            if outgoing.on_sent is None:  # they were not counted while they were on their way
+                self._counted.sent_bytes += _body_bytes(request)
+
+    def note_success(self) -> None:
+        """A request has succeeded."""
         shared = self._shared
         shared.budget.give_back()
         if shared.outage is not None:
@@ -414,10 +415,6 @@ class Session:
             shared.outage = None
         if self.transfer is not None:
             self.transfer.succeeded()
-        if self._counted is not None and (request.method == "PUT" or request.sink is not None):
-            self._counted.requests_done += 1
-            if outgoing.on_sent is None:  # they were not counted while they were on their way
-                self._counted.sent_bytes += _body_bytes(request)
 
     def _counter(self, request: CosRequest) -> _Sent | None:
         """Return what counts the bytes of an attempt; None if nobody asks for them while they are sent."""
@@ -460,7 +457,7 @@ class Session:
             content_length=request.content_length,
             stall_timeout_seconds=request.stall_timeout_seconds or self.config.stall_timeout_seconds,
             expect_continue="expect" in headers,
-            on_sent=None if sent is None else sent.add,
+            on_sent=request.on_sent if sent is None else sent.add,
             on_body=request.on_body,
             sink=request.sink,
         )

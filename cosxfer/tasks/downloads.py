@@ -382,7 +382,7 @@ class Downloads:
             address=file.address,
             path=os.fsdecode(file.options["path"]),
             total=file.size,
-            watch=_watch(file.options),
+            watch=_watch(file.options) if "on_progress" in file.options else None,
             on_task_ready=file.options.get("on_task_ready"),
             on_report=batch.on_report,
             on_end=cast(Any, partial(batch.task_ended, index)),

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
-from cosxfer.errors import CosxferError, TransportError
+from cosxfer.errors import TransportError
 
 MAX_RESPONSE_BYTES = 16 * 1024 * 1024
 """Longest response body that is collected in memory. COS sends far less. A longer one is a `ProtocolError`."""
@@ -40,8 +40,10 @@ class Begun(Protocol):
 class Begins(Protocol):
     """A transport that can also send without an asyncio task. A transport of the caller need not."""
 
-    def begin(self, request: HttpRequest, then: Callable[[HttpResponse | CosxferError | None], None]) -> Begun | None:
-        """Send ``request``, which has a sink and no body, if a connection is idle; returns None if it has to wait.
+    def begin(self, request: HttpRequest, then: Callable[[HttpResponse | Exception | None], None]) -> Begun | None:
+        """Send ``request`` if a connection is idle; returns None if it has to wait.
+
+        It has no body, and a new sink in memory for the beginning of an object.
 
         ``then`` is called later on the event loop: with the response, with the error that `Transport.send` would
         raise, or with None if the server has not acted on the request. Raises what makes the request impossible.

@@ -10,12 +10,12 @@ from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.errors import CosxferError
 from cosxfer.transport.base import MAX_RESPONSE_BYTES
-from cosxfer.transport.native_body import attach_body, attach_sink, take_received
+from cosxfer.transport.native_body import attach_body, take_received
 from cosxfer.transport.native_head import head_of
 from cosxfer.transport.native_origin import Origin, WireSlot
 
-Outcome: TypeAlias = "HttpResponse | CosxferError | None"
-"""A response; why there is none; or None if the server has not acted on the request."""
+Outcome: TypeAlias = "HttpResponse | Exception | None"
+"""A response; why there is none (a `CosxferError`, or what ``on_sent`` raised); or None if the server has not acted."""
 
 
 class BegunCall:
@@ -46,21 +46,33 @@ class BegunCall:
         self.slot = slot
         self.sent = 0
         self.failure: BaseException | None = None
-        exchange = wire.Exchange(
-            head_of(request),
-            length=request.content_length or 0,
-            stall_seconds=request.stall_timeout_seconds,
-            max_response_bytes=MAX_RESPONSE_BYTES,
-            owner=self,
-        )
-        whole = attach_body(exchange, request)
-        assert whole, "the body has no address"
-        if request.sink is not None:
-            attach_sink(exchange, request.sink)
         io_thread = slot.connection.io_thread
         assert io_thread is not None
-        io_thread.submit(slot.connection, exchange)
-        self._exchange: wire.Exchange | None = exchange
+        sink, head = request.sink, request.head or head_of(request)
+        self._exchange: wire.Exchange | None
+        if sink is None:
+            exchange = wire.Exchange(
+                head,
+                length=request.content_length or 0,
+                stall_seconds=request.stall_timeout_seconds,
+                max_response_bytes=MAX_RESPONSE_BYTES,
+                owner=self,
+            )
+            whole = attach_body(exchange, request)
+            assert whole, "the body has no address"
+            io_thread.submit(slot.connection, exchange)
+            self._exchange = exchange
+        else:
+            assert sink.memory is not None
+            self._exchange = io_thread.fetch(
+                slot.connection,
+                head,
+                sink.memory,
+                sink.length,
+                request.stall_timeout_seconds,
+                MAX_RESPONSE_BYTES,
+                self,
+            )
 
     def cancel(self) -> None:
         """End the request. ``then`` is called all the same."""
@@ -90,6 +102,12 @@ class BegunCall:
         result = exchange.result
         if result != wire.OK:
             self._take_back()
+        elif request.on_sent is not None and exchange.received > self.sent:
+            try:
+                request.on_sent(exchange.received - self.sent)
+            except Exception as error:
+                then(error)
+                return
         if result in (wire.OK, wire.UNWANTED):
             then(
                 HttpResponse(

@@ -171,3 +171,17 @@ def test_the_first_use_may_be_in_many_threads_or_by_a_class_that_inherits() -> N
     assert (Same(4).a, Same(4).b, base(5).a) == (4, "b", 5)
     with pytest.raises(TypeError, match="argument"):
         Same()
+
+
+def test_a_record_from_its_fields_is_one_like_any_other() -> None:
+    @records.dataclass(frozen=True, kw_only=True)
+    class Record:
+        a: int
+        b: str = "b"
+
+    made = records.from_fields(Record, {"a": 1, "b": "c"})
+    assert made == Record(a=1, b="c")
+    assert (repr(made), hash(made)) == (repr(Record(a=1, b="c")), hash(Record(a=1, b="c")))
+    assert dataclasses.replace(made, a=2) == Record(a=2, b="c")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        made.a = 3  # type: ignore[misc]

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from cosxfer.address import ObjectAddress
+from cosxfer.cos import responses
 from cosxfer.cos.responses import HttpResponse, malformed
 from cosxfer.cos.sink import BodySink
 from cosxfer.engine.download.options import DownloadSettings
 from cosxfer.engine.download.state import ObjectVersion
 from cosxfer.engine.limiter import Share
-from cosxfer.errors import ServerError
+from cosxfer.errors import ProtocolError, ServerError
 from cosxfer.foreign import shorten
 from cosxfer.limits import MIB
 from cosxfer.models import HeadObjectResult
 from cosxfer.ops.attempt import Attempt
 from cosxfer.ops.get_range import get_range
-from cosxfer.ops.head_object import object_fields
+from cosxfer.ops.head_object import fields_of
 from cosxfer.ops.session import Session
 from cosxfer.records import dataclass
 
@@ -34,7 +35,7 @@ class FirstBlocks:
     """Memory for first requests, used from one event loop. It takes pages only where something is written."""
 
     def __init__(self) -> None:
-        self._free: list[mmap.mmap] = []
+        self._free: list[memoryview] = []
 
     @contextmanager
     def block(self, taken: memoryview | None = None) -> Iterator[memoryview]:
@@ -47,16 +48,12 @@ class FirstBlocks:
 
     def take(self) -> memoryview:
         """Take `FIRST_BYTES` of memory. `give_back` follows; memory that nobody holds any more is freed."""
-        return memoryview(self._free.pop() if self._free else mmap.mmap(-1, FIRST_BYTES))
+        return self._free.pop() if self._free else memoryview(mmap.mmap(-1, FIRST_BYTES))
 
     def give_back(self, view: memoryview) -> None:
-        """Nothing uses the memory any more."""
-        block = view.obj
-        assert isinstance(block, mmap.mmap)
-        with suppress(BufferError):  # the exchange lets go of it a moment after its end
-            view.release()
+        """Nothing writes to the memory, or reads it, any more."""
         if len(self._free) < KEPT:
-            self._free.append(block)
+            self._free.append(view)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,20 +91,29 @@ def first_response(address: ObjectAddress, sink: BodySink, response: HttpRespons
     fields = first_fields(address, sink, response)
     head, size = HeadObjectResult(**fields), fields["size"]
     if size > FIRST_BYTES and not head.etag:
-        raise malformed(f"GET Object {shorten(address.key)}", "it has no ETag")
+        raise malformed(_operation(address), "it has no ETag")
     version = ObjectVersion(head=head, etag=head.etag, size=size, crc64=head.crc64)
     return FirstResponse(version=version, received=sink.received, crc64=sink.crc64)
 
 
 def first_fields(address: ObjectAddress, sink: BodySink, response: HttpResponse) -> dict[str, Any]:
     """Return the fields of `HeadObjectResult`, with the size of the whole object. Raises `ProtocolError`."""
-    operation = f"GET Object {shorten(address.key)}"
-    size = _whole_size(response, operation)
+    headers = response.headers
+    total = headers.get("content-range", "").rpartition("/")[2] or headers.get("content-length", "")
+    if not (total.isascii() and total.isdigit()):  # the sink has checked the form of the headers
+        raise malformed(_operation(address), "it does not say how long the object is")
+    size = int(total)
     if sink.received < min(size, FIRST_BYTES):
-        raise malformed(operation, f"it has {sink.received} bytes of an object of {size}")
-    fields = object_fields(response, operation=operation)
-    fields["size"] = size
-    return fields
+        raise malformed(_operation(address), f"it has {sink.received} bytes of an object of {size}")
+    try:
+        crc64 = responses.crc64(response, operation="GET Object")
+    except ProtocolError:
+        crc64 = responses.crc64(response, operation=_operation(address))  # it raises again, with the name of the object
+    return fields_of(response, size=size, crc64=crc64)
+
+
+def _operation(address: ObjectAddress) -> str:
+    return f"GET Object {shorten(address.key)}"
 
 
 async def _get(
@@ -134,11 +140,3 @@ async def _get(
     # An empty object has no first byte, so a server may refuse every range of it.
     sink.ranged = False
     return await get_range(session, address, sink, version_id=settings.version_id, headers=settings.headers)
-
-
-def _whole_size(response: HttpResponse, operation: str) -> int:
-    """Return the size of the whole object. The sink has checked the form of the headers."""
-    total = response.headers.get("content-range", "").rpartition("/")[2] or response.headers.get("content-length", "")
-    if not (total.isascii() and total.isdigit()):
-        raise malformed(operation, "it does not say how long the object is")
-    return int(total)

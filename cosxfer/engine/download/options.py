@@ -58,7 +58,7 @@ _FILE_OPTIONS = frozenset(FileDownload.__annotations__)
 
 def check_download(entry: FileDownload, index: int) -> None:
     """Raise `UsageError` if a file of `download_files` lacks a name or has an unknown one."""
-    if not isinstance(entry, Mapping):
+    if type(entry) is not dict and not isinstance(entry, Mapping):  # the second test is slow
         raise UsageError(
             f"file {index} is {shorten(entry)}; it must be a mapping with bucket, key and path", name="files"
         )

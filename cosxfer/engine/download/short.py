@@ -24,10 +24,10 @@ from cosxfer.engine.limiter import Limiter
 from cosxfer.engine.report import Reporter, logger
 from cosxfer.models import DownloadResult, Progress
 from cosxfer.ops.attempt import Attempt
-from cosxfer.ops.get_range import range_request
+from cosxfer.ops.begun_get import Gets
 from cosxfer.ops.session import Session
 from cosxfer.ops.traffic import SMALL_BYTES
-from cosxfer.records import dataclass
+from cosxfer.records import dataclass, from_fields
 
 REPORTED_AFTER_SECONDS = 0.25
 """Only a download that takes longer reports its progress before its end."""
@@ -61,7 +61,7 @@ class Shorts:
 
     def __init__(self, session: Session, limiter: Limiter, blocks: FirstBlocks, writes: Writes) -> None:
         self.batch = session
-        self.session = session.observed(counted=True)
+        self.gets = Gets(session.observed(counted=True))
         self.slot = limiter.single
         self.blocks = blocks
         self.writes = writes
@@ -159,14 +159,14 @@ class ShortDownload:
         job, shorts = self._job, self._shorts
         self._block = shorts.blocks.take()
         self._sink = BodySink(length=FIRST_BYTES, shorter=True, memory=self._block)
-        request = range_request(
+        self._attempt = shorts.gets.begin(
             job.address,
             self._sink,
             version_id=job.settings.version_id,
             headers=job.settings.headers,
             on_received=self._has_received,
+            then=self._responded,
         )
-        self._attempt = shorts.session.begin(request, self._responded)
         return self._attempt is not None
 
     def _has_received(self, count: int) -> None:
@@ -221,20 +221,17 @@ class ShortDownload:
             return
         self._give_back()
         job = self._job
-        self._then(
-            DownloadResult(
-                **self._fields,
-                bucket=job.address.bucket,
-                key=job.address.shown_key,
-                path=job.path,
-                verified=True,
-                verified_by="crc64",
-                parts=1,
-                part_size_bytes=FIRST_BYTES,
-                seconds=time.monotonic() - self._began,
-                retries=0,
-            )
-        )
+        fields = self._fields
+        fields["bucket"] = job.address.bucket
+        fields["key"] = job.address.shown_key
+        fields["path"] = job.path
+        fields["verified"] = True
+        fields["verified_by"] = "crc64"
+        fields["parts"] = 1
+        fields["part_size_bytes"] = FIRST_BYTES
+        fields["seconds"] = time.monotonic() - self._began
+        fields["retries"] = fields["resumed_bytes"] = 0
+        self._then(from_fields(DownloadResult, fields))
 
     def _end(self, rest: Rest) -> None:
         self._then(None if self._cancelled else rest)

@@ -23,6 +23,7 @@ from cosxfer.engine.upload.native_files import Found, ReadFile
 from cosxfer.engine.upload.opening import Opener
 from cosxfer.models import Progress, UploadResult
 from cosxfer.ops.attempt import Attempt
+from cosxfer.ops.begun_put import Puts
 from cosxfer.ops.put_object import put_fields, put_request
 from cosxfer.ops.session import Session
 from cosxfer.records import dataclass
@@ -53,10 +54,10 @@ class ShortUploads:
 
     def __init__(self, session: Session, limiter: Limiter, opener: Opener) -> None:
         self.batch = session
-        self.session = session.observed(counted=True)
+        self.puts = Puts(session.observed(counted=True))
         self.slot = limiter.single
         self.opener = opener
-        self.works = hasattr(session.transport, "begin")
+        self.works = self.puts.works
         """Whether the transport can send a request without an asyncio task."""
 
 
@@ -182,7 +183,7 @@ class ShortUpload:
             headers=self._headers,
             on_sent=self._has_sent if source.size > REPORTED_ABOVE_BYTES else None,
         )
-        self._attempt = self._shared.session.begin(request, self._responded)
+        self._attempt = self._shared.puts.begin(request, self._responded)
         return self._attempt is not None
 
     def _has_sent(self, count: int) -> None:
@@ -220,7 +221,7 @@ class ShortUpload:
         assert response is not None
         if not source.check_found(found):
             return False
-        fields = put_fields(self._shared.session, self._address, response, md5=digest.md5, crc64=digest.crc64)
+        fields = put_fields(self._shared.puts.session, self._address, response, md5=digest.md5, crc64=digest.crc64)
         fields["crc64"] = digest.crc64
         now = time.monotonic()
         result = UploadResult(
