@@ -111,7 +111,8 @@ class ClientConfig:
     """Whether a part that straggles may be sent a second time, on another connection. That costs at most 5 % more
     bytes."""
     max_bytes_per_second: float | None = None
-    """Limit for all requests of the client together. None: no limit. ``traffic_limit`` limits one request."""
+    """Limit for all requests of the client together, for what they send and the content of objects that they receive.
+    None: no limit. ``traffic_limit`` limits one request."""
     trace: str | os.PathLike[str] | None = None
     """File for a trace of what the scheduler sees and decides; ``cosxfer plot`` draws it. An existing file is replaced
     only if it is a trace. The trace names objects; it contains no keys and no signatures."""

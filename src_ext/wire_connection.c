@@ -6,6 +6,7 @@
 #include "wire_h1.h"
 #include "wire_h2.h"
 #include "wire_output.h"
+#include "wire_rate.h"
 #include "wire_request.h"
 #include "wire_schedule.h"
 
@@ -162,6 +163,17 @@ static void nothing_read(wire_connection *c, ssize_t n, const char *why)
     }
 }
 
+/* Whether what the connection receives counts for the rate limit: the content of objects, and what comes with it. */
+static int is_metered(const wire_connection *c)
+{
+    if (!c->io->rate)
+        return 0;
+    for (const wire_request *r = c->requests; r; r = r->next)
+        if (!r->done && (r->sink || r->pass_body_on))
+            return 1;
+    return 0;
+}
+
 void wire_connection_read(wire_connection *c)
 {
     char why[160] = "";
@@ -175,7 +187,14 @@ void wire_connection_read(wire_connection *c)
             return; /* `used` makes it ready again */
         c->want_write_to_read = 0;
         char *place = c->http2 ? NULL : wire_h1_body_room(c, &room), *input = place ? place : c->io->input;
+        int metered = is_metered(c);
+        if (metered && (c->throttled || !(room = wire_schedule_allowed(c, room)))) {
+            c->unread = 1; /* it is read when it has its turn; meanwhile the server cannot send more */
+            return;
+        }
         n = place ? fill(c, input, room, &after, why, sizeof why) : read_some(c, input, room, why, sizeof why);
+        if (metered && (n < 0 || (size_t)n < room))
+            wire_rate_give_back(c->io->rate, room - (n > 0 ? (size_t)n : 0));
         if (n <= 0) {
             nothing_read(c, n, why);
             return;

@@ -238,15 +238,28 @@ static void serve_ready(wire_io_thread *io)
     }
 }
 
-/* Lets connections that wait for the rate limit send, the longest waiting first. After its turn a connection goes to the
- * end of the queue. */
+/* Gives a turn to a connection that waited for the rate limit. One that sends and receives does each first in turn. */
+static void give_turn(wire_connection *c)
+{
+    int read_first = c->unread && !c->wrote_first;
+    c->wrote_first = !c->wrote_first;
+    if (!read_first)
+        wire_connection_write(c);
+    if (!c->dead && c->unread)
+        wire_connection_read(c);
+    if (!c->dead && read_first)
+        wire_connection_write(c);
+}
+
+/* Lets connections that wait for the rate limit send or receive, the longest waiting first. After its turn a connection
+ * goes to the end of the queue. */
 static void give_turns(wire_io_thread *io)
 {
     double wait = 0;
     while (io->throttled && (wait = wire_rate_wait(io->rate, io->now)) <= 0) {
         wire_connection *c = io->has_turn = io->throttled;
         wire_schedule_leave(c);
-        wire_connection_write(c);
+        give_turn(c);
     }
     io->has_turn = NULL;
     io->throttled_until = io->now + wait;

@@ -1,5 +1,5 @@
-/* The rate limit: a token bucket that the I/O threads of a client share. A burst may be as long as a tenth of a second.
- * While the bucket is not empty, a connection may take a whole quantum on credit. So no connection waits longer than
+/* The rate limit: a token bucket that the I/O threads of a client share, for both directions. A burst may be as long as
+ * a tenth of a second. While the bucket is not empty, a connection may take a whole quantum on credit. So no connection waits longer than
  * another. */
 #include "wire_rate.h"
 

@@ -123,6 +123,7 @@ struct wire_connection {
     int corked;
     int unread;    /* input may be waiting without an event of epoll */
     int throttled; /* in the queue of connections that wait for the rate limit */
+    int wrote_first; /* in its last turn */
     wire_connection *next_throttled;
     wire_request *requests;
     unsigned request_count;

@@ -32,8 +32,9 @@ from cosxfer.errors import (
     TransportTimeoutError,
 )
 from cosxfer.threads import in_thread
-from cosxfer.transport.base import MAX_RESPONSE_BYTES, copy_of
+from cosxfer.transport.base import copy_of
 from cosxfer.transport.expect import ContinueExchange, Http2ChosenError
+from cosxfer.transport.httpx_body import read_body
 from cosxfer.transport.httpx_lanes import Lane, Lanes
 from cosxfer.transport.httpx_network import connect, use_own_network
 from cosxfer.transport.httpx_proxy import (
@@ -51,7 +52,6 @@ from cosxfer.transport.pace import Pace
 from cosxfer.transport.progress import Progress, unacknowledged_bytes
 from cosxfer.transport.proxies import Proxies, Proxy
 from cosxfer.transport.request_body import body_views
-from cosxfer.transport.sink_writer import SinkWriter
 from cosxfer.transport.tls import context_of, no_tls, no_tls_message, not_trusted, refusal
 
 HTTP2_CHUNK_BYTES = 64 * 1024
@@ -370,7 +370,7 @@ class HttpxTransport:
         outgoing.url = url  # httpx has replaced it by a plain URL
         response = await self._start_response(lane, request, outgoing, progress)
         try:
-            collected = await _read(response, request, progress)
+            collected = await read_body(response, request, progress, self._pace)
         finally:
             await response.aclose()
         return HttpResponse(
@@ -496,37 +496,6 @@ class _BodyStream(httpx.AsyncByteStream):
         if self._on_sent is not None and self._sent:
             self._on_sent(-self._sent)
         self._sent = 0
-
-
-async def _read(response: httpx.Response, request: HttpRequest, progress: Progress) -> bytes:
-    if request.sink is not None and 200 <= response.status_code < 300:
-        writer = SinkWriter(request.sink, request.on_sent)
-        if writer.accept(response.status_code, decode_headers(response.headers.raw)):
-            async for chunk in response.aiter_raw():
-                progress.moved(len(chunk))
-                with progress.waits_for_us():
-                    await writer.write(chunk, request.url)
-            with progress.waits_for_us():
-                await writer.finish(request.url)
-        return b""
-    if request.on_body is not None and 200 <= response.status_code < 300:
-        async for chunk in response.aiter_raw():
-            progress.moved(len(chunk))
-            if (room := request.on_body(chunk)) is not None:
-                await asyncio.wait([asyncio.ensure_future(room)])
-        return b""
-    pieces: list[bytes] = []
-    size = 0
-    async for chunk in response.aiter_raw():
-        size += len(chunk)
-        progress.moved(len(chunk))
-        if size > MAX_RESPONSE_BYTES:
-            raise ProtocolError(
-                f"the response from {request.url} is longer than {MAX_RESPONSE_BYTES} bytes; it cannot be COS's",
-                url=request.url,
-            )
-        pieces.append(chunk)
-    return b"".join(pieces)
 
 
 def _is_disconnect(error: Exception) -> bool:

@@ -6,15 +6,15 @@ import asyncio
 
 
 class Pace:
-    """Limits the total rate to ``bytes_per_second``. A burst may have the bytes of 0.1 s."""
+    """Limits the total rate of both directions to ``bytes_per_second``. A burst may have the bytes of 0.1 s."""
 
     def __init__(self, bytes_per_second: float) -> None:
         self._per_second = bytes_per_second
         self._free_at = 0.0
-        """The loop's time at which the sent bytes are within the rate."""
+        """The loop's time at which the bytes until now are within the rate."""
 
     async def wait(self, count: int) -> None:
-        """Return when ``count`` more bytes may be sent."""
+        """Return when ``count`` more bytes may be sent, or ``count`` bytes that were received are within the rate."""
         now = asyncio.get_running_loop().time()
         self._free_at = max(self._free_at, now - 0.1) + count / self._per_second
         if self._free_at > now:

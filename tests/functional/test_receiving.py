@@ -36,6 +36,32 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.mark.parametrize("file", [False, True], ids=["memory", "file"])
+@in_loop
+async def test_a_pause_of_the_rate_limit_is_no_silence_of_the_server(kind: str, file: bool, tmp_path: Path) -> None:
+    length = 60_000
+    place = Place(tmp_path / "f", file=file, length=length)
+
+    async def serve(peer: Peer) -> None:
+        while await peer.head():
+            await peer.say(
+                b'HTTP/1.1 206 Partial Content\r\netag: "e"\r\ncontent-length: %d\r\n' % length
+                + b"content-range: bytes %d-%d/%d\r\n\r\n" % (FIRST, FIRST + length - 1, len(CONTENT))
+            )
+            await peer.say(CONTENT[FIRST : FIRST + length])
+
+    transport = KINDS[kind](ClientConfig(region="ap-x", max_bytes_per_second=50_000))
+    async with serving(serve) as server:
+        try:
+            request = server.request("GET", sink=place.sink, stall_timeout_seconds=0.2)
+            response = await transport.send(request)
+        finally:
+            await transport.aclose()
+    assert response.status == 206
+    assert place.content[:length] == CONTENT[FIRST : FIRST + length]
+    place.close()
+
+
 class Place:
     """Memory or a file, filled with a pattern that shows what was not written."""
 

@@ -334,6 +334,36 @@ async def test_the_rate_limit_applies_to_each_transport(transport: str, servers:
 
 
 @in_loop
+async def test_the_rate_limit_counts_both_directions(
+    transport: str, servers: dict[bool, RunningServer], tmp_path: Path
+) -> None:
+    server = servers[False]
+    loop = asyncio.get_running_loop()
+    small = [f"rate/small-{n}" for n in range(32)]
+    async with cosxfer.AsyncClient(endpoint=server.endpoint, credentials=server.credentials) as quick:
+        await quick.put_object(server.bucket, "rate/large", BODY[:MIB])
+        for key in small:
+            await quick.put_object(server.bucket, key, bytes(16_384))
+    async with cosxfer.AsyncClient(
+        endpoint=server.endpoint, credentials=server.credentials, transport=transport,  # type: ignore[arg-type]
+        max_bytes_per_second=4e6,
+    ) as client:  # fmt: skip
+        began = loop.time()
+        into = bytearray(MIB)
+        outcomes = await asyncio.gather(
+            client.download_files(
+                [{"bucket": server.bucket, "key": key, "path": tmp_path / key.removeprefix("rate/")} for key in small]
+            ),
+            client.get_object(server.bucket, "rate/large", into=into),
+            client.put_object(server.bucket, "rate/up", bytes(500_000)),
+        )
+        assert all(file.error is None for file in outcomes[0])
+        assert into == BODY[:MIB]
+        moved = 32 * 16_384 + MIB + 500_000
+        assert loop.time() - began >= (moved - 4e5) / 4e6 * 0.95
+
+
+@in_loop
 async def test_an_untrusted_certificate_is_a_connect_error(transport: str, servers: dict[bool, RunningServer]) -> None:
     server = servers[True]
     async with cosxfer.AsyncClient(

@@ -242,7 +242,7 @@ def test_an_error_of_the_body_comes_through() -> None:
 
 
 def test_an_endless_response_is_not_collected(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cosxfer.transport.httpx.MAX_RESPONSE_BYTES", 1000)
+    monkeypatch.setattr("cosxfer.transport.httpx_body.MAX_RESPONSE_BYTES", 1000)
     with pytest.raises(ProtocolError, match="longer than 1000 bytes"):
         asyncio.run(ask(saying(b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n" + b"x" * 1001)))
 
