@@ -118,6 +118,10 @@ class AsyncDownloadCalls(AsyncCalls):
         ``include`` (None: all) and ``exclude`` are patterns as in `upload_directory`. ``options`` apply to every file.
         The bucket is listed first; an error of the listing is raised, and nothing is downloaded then. The call raises
         `cosxfer.CosxferError` if there is no object below ``prefix``. Everything else is as in `download_files`.
+
+        With a journal, the same call goes on after an interrupt or an error: a file that the interrupted call has
+        completed is not fetched again if size and ETag of the object are the same and the file has its CRC64. Its
+        result has no ``parts``, no headers, and ``resumed_bytes`` of the whole size.
         """
         self._ready()
         return await self._transfers.downloads.directory(
@@ -130,3 +134,37 @@ class AsyncDownloadCalls(AsyncCalls):
             on_file_finish=on_file_finish,
             options=options,
         )
+
+    async def submit_download_directory(
+        self,
+        bucket: str,
+        prefix: str,
+        path: str | os.PathLike[str],
+        *,
+        include: Sequence[str] | None = None,
+        exclude: Sequence[str] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+        on_file_finish: OnFileFinish | None = None,
+        **options: Unpack[DownloadDirectoryOptions],
+    ) -> AsyncDownloadBatch:
+        """List the objects below ``prefix``, put their downloads into the queue and return when all are in it.
+
+        The parameters are those of `download_directory`, and so are the errors of the listing, which are raised here.
+        The ``tasks`` of the batch hold one task for each file. Its ``result()`` returns what `download_directory`
+        returns.
+        """
+        self._ready()
+        downloads = self._transfers.downloads
+        submitted = await downloads.directory_batch(
+            bucket,
+            prefix,
+            path,
+            include=include,
+            exclude=exclude,
+            on_progress=on_progress,
+            on_file_finish=on_file_finish,
+            options=options,
+        )
+        downloads.submit_all(submitted)
+        tasks = [AsyncUploadTask(self._transfers.queue, record) for record in submitted.batch.records]
+        return AsyncDownloadBatch(AsyncUploadBatch(submitted.batch, tasks))

@@ -12,7 +12,7 @@ from cosxfer.calls.base import BlockingCalls
 from cosxfer.engine.download.options import DownloadDirectoryOptions, DownloadOptions, FileDownload
 from cosxfer.models import DownloadResult, Progress
 from cosxfer.tasks.batch import UploadBatch
-from cosxfer.tasks.downloads import DownloadBatch, DownloadedFile, OnFileFinish
+from cosxfer.tasks.downloads import DownloadBatch, DownloadedFile, OnFileFinish, SubmittedDownloads
 from cosxfer.tasks.task import UploadTask
 
 
@@ -50,9 +50,11 @@ class DownloadCalls(BlockingCalls):
         on_progress: Callable[[Progress], None] | None = None,
         on_file_finish: OnFileFinish | None = None,
     ) -> DownloadBatch:
-        transfers = self._running_transfers()
-        submitted = transfers.downloads.batch(files, on_progress=on_progress, on_file_finish=on_file_finish)
-        batch = submitted.batch
+        downloads = self._running_transfers().downloads
+        return self._downloads_of(downloads.batch(files, on_progress=on_progress, on_file_finish=on_file_finish))
+
+    def _downloads_of(self, submitted: SubmittedDownloads) -> DownloadBatch:
+        transfers, batch = self._running_transfers(), submitted.batch
         try:
             transfers.downloads.submit_all(submitted)
         finally:
@@ -87,3 +89,28 @@ class DownloadCalls(BlockingCalls):
                 **options,
             )
         )
+
+    def submit_download_directory(
+        self,
+        bucket: str,
+        prefix: str,
+        path: str | os.PathLike[str],
+        *,
+        include: Sequence[str] | None = None,
+        exclude: Sequence[str] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+        on_file_finish: OnFileFinish | None = None,
+        **options: Unpack[DownloadDirectoryOptions],
+    ) -> DownloadBatch:
+        downloads = self._running_transfers().downloads
+        listing = downloads.directory_batch(
+            bucket,
+            prefix,
+            path,
+            include=include,
+            exclude=exclude,
+            on_progress=on_progress,
+            on_file_finish=on_file_finish,
+            options=options,
+        )
+        return self._downloads_of(self._run(listing))

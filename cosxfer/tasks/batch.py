@@ -52,7 +52,7 @@ class OpenBatch:
 class RefusedJob:
     """The job of a file that cannot be uploaded. Its task is in the queue like the others and fails with the reason."""
 
-    __slots__ = ("_error",)
+    __slots__ = ("error",)
 
     abort_on_failure = False
     holds_parts = False
@@ -63,7 +63,7 @@ class RefusedJob:
     upload_id = ""
 
     def __init__(self, error: Exception) -> None:
-        self._error = error
+        self.error = error
 
     def demand(self, total: int) -> int:
         """Nothing is sent."""
@@ -71,7 +71,7 @@ class RefusedJob:
 
     async def run(self, *, on_hash_progress: Report | None, on_progress: Report | None) -> UploadResult:
         """Raise the reason."""
-        raise self._error
+        raise self.error
 
     async def leave(self) -> tuple[bool, str]:
         """Nothing is open."""
@@ -197,7 +197,13 @@ class BatchRecord:
         errors = [outcome.error for outcome in self._outcomes if outcome is not None and outcome.error is not None]
         self._tell(self._meter.finish(time.monotonic(), loaded=self.loaded if errors else None))
         # A file that cannot be read or sent at all, such as a broken link, would keep the batch open for ever.
-        sent = all(isinstance(error, SourceError | UsageError) for error in errors)
+        sent = all(
+            outcome is None
+            or outcome.error is None
+            or isinstance(outcome.error, SourceError | UsageError)
+            or index in self.problems
+            for index, outcome in enumerate(self._outcomes)
+        )
         if sent and self.unfinished.end is not None:
             self.unfinished.end()
         self.ended.set_result(None)

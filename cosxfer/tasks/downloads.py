@@ -36,12 +36,13 @@ from cosxfer.ops.session import Session
 from cosxfer.patterns import Patterns, parse_patterns
 from cosxfer.records import dataclass
 from cosxfer.targets import folds_case, make_folders
-from cosxfer.tasks.batch import AsyncUploadBatch, BatchRecord, RefusedJob, UploadBatch
+from cosxfer.tasks.batch import AsyncUploadBatch, BatchRecord, OpenBatch, RefusedJob, UploadBatch
 from cosxfer.tasks.directory import joined
 from cosxfer.tasks.file_result import FileResult
 from cosxfer.tasks.queue import TaskQueue
 from cosxfer.tasks.record import TaskRecord, Watch
 from cosxfer.tasks.task import AsyncUploadTask, UploadTask
+from cosxfer.tasks.unfinished_downloads import FolderRows, begin
 from cosxfer.threads import Workers, finished, in_thread
 
 SUBMITTED_AT_ONCE = 100
@@ -77,6 +78,17 @@ class SubmittedDownloads:
 
     batch: BatchRecord
     planned: list[_Planned]
+    rows: FolderRows | None = None
+    """What the journal has of a folder."""
+
+
+@dataclass(frozen=True, kw_only=False, slots=True)
+class _Folder:
+    """The files of a folder, the session that fetches them, and what the journal has of it."""
+
+    planned: list[_Planned]
+    session: Session
+    rows: FolderRows | None
 
 
 class Downloads:
@@ -85,6 +97,7 @@ class Downloads:
     def __init__(
         self, session: Session, executor: Workers, limiter: Limiter, queue: TaskQueue, journal: Journal | None
     ) -> None:
+        self._objects = journal
         self._journal = None if journal is None else DownloadJournal(journal)
         self._session = session
         self._executor = executor
@@ -138,7 +151,7 @@ class Downloads:
         batch = submitted.batch
         batch.begin()
         for index, file in enumerate(submitted.planned):
-            batch.records.append(cast(Any, self._submit_one(batch, index, file)))
+            batch.records.append(cast(Any, self._submit_one(batch, index, file, submitted.rows)))
             batch.submitted += 1
 
     def _planned(self, files: Iterable[FileDownload], *, short: bool) -> tuple[list[_Planned], Session]:
@@ -180,6 +193,45 @@ class Downloads:
         options: DownloadDirectoryOptions,
     ) -> list[DownloadedFile]:
         """Download all objects below ``prefix`` into the folder ``path``."""
+        folder = await self._folder(
+            bucket, prefix, path, include, exclude, on_progress, on_file_finish, options, short=True
+        )
+        return await self._all(folder.planned, folder.session, on_progress, on_file_finish, folder.rows)
+
+    async def directory_batch(
+        self,
+        bucket: str,
+        prefix: str,
+        path: str | os.PathLike[str],
+        *,
+        include: Sequence[str] | None,
+        exclude: Sequence[str] | None,
+        on_progress: Callable[[Progress], None] | None,
+        on_file_finish: OnFileFinish | None,
+        options: DownloadDirectoryOptions,
+    ) -> SubmittedDownloads:
+        """List the objects below ``prefix``, and prepare their downloads; `submit_all` follows."""
+        self._queue.home.check_process()
+        # Nobody may wait for these, and the end of the event loop must end them: they take the long way.
+        folder = await self._folder(
+            bucket, prefix, path, include, exclude, on_progress, on_file_finish, options, short=False
+        )
+        batch = self._batch(folder.planned, folder.session, on_progress, on_file_finish, folder.rows)
+        return SubmittedDownloads(batch, folder.planned, folder.rows)
+
+    async def _folder(
+        self,
+        bucket: str,
+        prefix: str,
+        path: str | os.PathLike[str],
+        include: Sequence[str] | None,
+        exclude: Sequence[str] | None,
+        on_progress: Callable[[Progress], None] | None,
+        on_file_finish: OnFileFinish | None,
+        options: DownloadDirectoryOptions,
+        *,
+        short: bool,
+    ) -> _Folder:
         check_text(prefix, "prefix", optional=False)
         if not isinstance(path, str | bytes | os.PathLike):
             raise wrong_type("path", path, "a path")
@@ -202,11 +254,24 @@ class Downloads:
         folds = await finished(in_thread(self._executor.waiting, folds_case, root))
         paths = KeyPaths(folds_case=folds, windows=os.name == "nt")
         session = self._session.observed(transfer=Transfer())
-        shorts = self._shorts(session)
-        planned, folders = self._plan(listed, bucket, start, root, paths, selection, common, settings, shorts)
+        shorts = self._shorts(session) if short else None
+        planned, folders = self._plan(listed, bucket, start, root, paths, selection, common, settings, session, shorts)
         for names in folders:
             await finished(in_thread(self._executor.waiting, make_folders, root, names))
-        return await self._all(planned, session, on_progress, on_file_finish)
+        rows, known = await begin(
+            self._objects,
+            self._session,
+            bucket,
+            start=start,
+            root=root,
+            region=options.get("region"),
+            settings=settings,
+            listed=listed,
+        )
+        for file in planned if known else ():
+            if isinstance(file.job, DownloadJob):
+                file.job.known = known.get(file.options["key"])
+        return _Folder(planned, session, rows)
 
     async def below(
         self,
@@ -256,7 +321,8 @@ class Downloads:
         selection: _Selection,
         options: DownloadOptions,
         settings: DownloadSettings,
-        shorts: Shorts,
+        session: Session,
+        shorts: Shorts | None,
     ) -> tuple[list[_Planned], list[tuple[str, ...]]]:
         """Return the files, and the folders that have keys of their own."""
         planned: list[_Planned] = []
@@ -281,6 +347,7 @@ class Downloads:
                     target,
                     options.get("region"),
                     settings=settings.at((root, names)),
+                    session=session,
                     shorts=shorts,
                 )
             except ValueError as error:  # also what `_job` refuses
@@ -332,15 +399,16 @@ class Downloads:
         session: Session,
         on_progress: Callable[[Progress], None] | None,
         on_file_finish: OnFileFinish | None,
+        rows: FolderRows | None = None,
     ) -> list[DownloadedFile]:
         """Put the files into the queue and wait. Between the steps the event loop can run other work."""
-        batch = self._batch(planned, session, on_progress, on_file_finish)
+        batch = self._batch(planned, session, on_progress, on_file_finish, rows)
         batch.begin()
         planned.reverse()
         try:
             index = 0
             while planned:  # a job that has ended is freed
-                batch.records.append(cast(Any, self._submit_one(batch, index, planned.pop())))
+                batch.records.append(cast(Any, self._submit_one(batch, index, planned.pop(), rows)))
                 index += 1
                 if not index % SUBMITTED_AT_ONCE:
                     await asyncio.sleep(0)
@@ -361,6 +429,7 @@ class Downloads:
         session: Session,
         on_progress: Callable[[Progress], None] | None,
         on_file_finish: OnFileFinish | None,
+        rows: FolderRows | None = None,
     ) -> BatchRecord:
         check_callback(on_progress, "on_progress")
         check_callback(on_file_finish, "on_file_finish")
@@ -370,13 +439,19 @@ class Downloads:
             self._queue.dispatcher,
             slice_size=0,
             sizes=[file.size for file in planned],
-            problems={},
+            problems={index: file.job.error for index, file in enumerate(planned) if isinstance(file.job, RefusedJob)},
             on_progress=on_progress,
             on_file_finish=cast(Any, on_file_finish),
             session=session,
+            unfinished=None if rows is None else OpenBatch(number=rows.number, end=rows.end),
         )
 
-    def _submit_one(self, batch: BatchRecord, index: int, file: _Planned) -> TaskRecord[Any]:
+    def _submit_one(
+        self, batch: BatchRecord, index: int, file: _Planned, rows: FolderRows | None = None
+    ) -> TaskRecord[Any]:
+        on_end: Callable[[TaskRecord[Any]], None] = partial(batch.task_ended, index)
+        if rows is not None:
+            on_end = partial(_file_of_folder_ended, on_end, rows, file.options["key"])
         return self._queue.submit(
             cast(DownloadJob, file.job),
             address=file.address,
@@ -385,12 +460,21 @@ class Downloads:
             watch=_watch(file.options) if "on_progress" in file.options else None,
             on_task_ready=file.options.get("on_task_ready"),
             on_report=batch.on_report,
-            on_end=cast(Any, partial(batch.task_ended, index)),
+            on_end=on_end,
             download=True,
         )
 
     def _handle(self, batch: BatchRecord) -> AsyncUploadBatch:
         return AsyncUploadBatch(batch, [AsyncUploadTask(self._queue, record) for record in batch.records])
+
+
+def _file_of_folder_ended(
+    then: Callable[[TaskRecord[Any]], None], rows: FolderRows, key: str, record: TaskRecord[Any]
+) -> None:
+    """Note that a file is complete, before the batch may end."""
+    if record.result is not None and record.state == "success":
+        rows.done(key, record.result)
+    then(record)
 
 
 def _downloaded(outcomes: Iterable[FileResult]) -> list[DownloadedFile]:

@@ -133,6 +133,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "upload_files": {"files": []},
     "submit_upload_files": {"files": []},
     "submit_download_files": {"files": []},
+    "submit_download_directory": {"bucket": BUCKET, "prefix": "p", "path": str(Path(__file__).parent)},
     "upload_directory": {"bucket": BUCKET, "prefix": "p", "path": str(Path(__file__).parent)},
     "iter_upload_directory": {"bucket": BUCKET, "prefix": "p", "path": str(Path(__file__).parent)},
     "sync": {"source": str(Path(__file__).parent), "target": f"cos://{BUCKET}/p", "delete": True},

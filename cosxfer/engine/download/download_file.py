@@ -18,6 +18,7 @@ from cosxfer.arguments import wrong_type
 from cosxfer.config import window_bytes
 from cosxfer.cos.responses import HttpResponse, seconds_of
 from cosxfer.engine.download.first import FIRST_BYTES, FirstBlocks, FirstResponse, fetch_first
+from cosxfer.engine.download.kept import Known, is_kept, kept_result
 from cosxfer.engine.download.options import DownloadSettings
 from cosxfer.engine.download.proof import check_crc64, check_md5, md5_of_file
 from cosxfer.engine.download.recall import Recall
@@ -83,6 +84,7 @@ class DownloadJob:
         "_shorts",
         "_state",
         "address",
+        "known",
         "path",
         "settings",
     )
@@ -115,6 +117,9 @@ class DownloadJob:
         self._state: DownloadState | None = None
         self._left: _Left | None = None
         """The temporary file that the last run has left for a later call."""
+        self.known: Known | None = None
+        """Set for a file below a folder that an earlier call has completed: it is not fetched if it still is the
+        object."""
 
     @property
     def abort_on_failure(self) -> bool:
@@ -164,7 +169,7 @@ class DownloadJob:
 
     def shortcut(self) -> ShortDownload | None:
         """Return the short way of doing this, which may end with a `Rest` for `run`; None if there is none."""
-        if self._shorts is None or self._state is not None or self.settings.sparse:
+        if self._shorts is None or self._state is not None or self.settings.sparse or self.known is not None:
             return None
         return ShortDownload(self, self._shorts)
 
@@ -176,6 +181,10 @@ class DownloadJob:
         rest: Rest | None = None,
     ) -> DownloadResult:
         """Download the object. Cancelling ends it at once and keeps what was received. ``rest``: see `shortcut`."""
+        if self.known is not None and self.settings.below is not None:
+            if await is_kept(self._executor, self.settings.below, self.known.finished):
+                return kept_result(self.address, self.path, self.known)
+            self.known = None
         try:
             return await self._run(on_hash_progress, on_progress, rest or Rest())
         except CosxferError as error:

@@ -93,6 +93,7 @@ class DownloadSettings:
             part_size=self.part_size,
             async_limit=self.async_limit,
             preserve_mtime=self.preserve_mtime,
+            sparse=self.sparse,
             below=below,
             last_modified=self.last_modified,
             restartable=self.restartable,
