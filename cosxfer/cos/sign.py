@@ -109,12 +109,34 @@ class PathSigner:
 
     def of(self, path: str) -> str:
         """Return the hex signature of the request with the decoded ``path``."""
-        digest = sha1(f"{self._start}{path}{self._rest}".encode(), usedforsecurity=False).hexdigest()
+        return self._signed(f"{self._start}{path}{self._rest}")
+
+    def _signed(self, http_string: str) -> str:
+        digest = sha1(http_string.encode(), usedforsecurity=False).hexdigest()
         inner, outer = self._inner.copy(), self._outer.copy()
         inner.update(f"{self._to_sign}{digest}\n".encode())
         outer.update(inner.digest())
         signed: str = outer.hexdigest()
         return signed
+
+
+class PutSigner(PathSigner):
+    """Signs PUT requests that differ in path, Content-Length and Content-MD5 alone. Both headers are there."""
+
+    __slots__ = ("_before",)
+
+    def __init__(self, credentials: Credentials, *, headers: Mapping[str, str], key_time: str) -> None:
+        """``headers`` are as in `authorization`. Raises ValueError if their order is unforeseen."""
+        super().__init__(credentials, method="PUT", params={}, headers=headers, key_time=key_time)
+        both = f"content-length={headers['content-length']}&content-md5={escape(headers['content-md5'])}"
+        self._before, found, self._rest = self._rest.partition(both)
+        if not found:
+            raise ValueError("other headers are between them")
+
+    def of(self, path: str, length: int | None = None, md5: str = "") -> str:
+        """Return the hex signature of the request with the decoded ``path`` and these two headers."""
+        both = f"content-length={length}&content-md5={escape(md5)}"
+        return self._signed(f"{self._start}{path}{self._before}{both}{self._rest}")
 
 
 @lru_cache(maxsize=64)

@@ -26,7 +26,7 @@ from cosxfer.ops.session import SIGNATURE_LIFE_SECONDS, Session, logger
 from cosxfer.transport.base import Begun
 from cosxfer.transport.native_head import head_of
 
-_PLAIN = re.compile(r"[A-Za-z\d_.~/-]*", re.ASCII)
+PLAIN_PATH = re.compile(r"[A-Za-z\d_.~/-]*", re.ASCII)
 """A path that needs no escapes."""
 _SIGNATURE = "q-signature="
 _SIGNATURE_LENGTH = 40
@@ -64,7 +64,7 @@ class _Prepared:
     ) -> HttpRequest:
         """Return the request for one object."""
         path = self.endpoint.path(key)
-        escaped = path if _PLAIN.fullmatch(path) else quote(path, safe=PATH_SAFE)
+        escaped = path if PLAIN_PATH.fullmatch(path) else quote(path, safe=PATH_SAFE)
         signature = "" if self._signer is None else self._signer.of(path)
         return HttpRequest(
             method="GET",
