@@ -22,6 +22,7 @@ struct cosx_file_service {
     queue waiting, done;
     unsigned width, threads, idle;
     unsigned notifying; /* threads that write to `descriptor`, without the lock */
+    unsigned owed;      /* sleeping threads that `cosx_file_service_announce` wakes */
     int closed;         /* the caller has freed the service; the last thread frees its memory */
     int descriptor;
     cosx_digest_function digest;
@@ -264,7 +265,7 @@ int cosx_file_service_descriptor(const cosx_file_service *service)
     return service->descriptor;
 }
 
-int cosx_file_service_submit(cosx_file_service *service, cosx_file_request *request)
+int cosx_file_service_submit(cosx_file_service *service, cosx_file_request *request, int quietly)
 {
     int error = 0;
     pthread_mutex_lock(&service->lock);
@@ -274,10 +275,24 @@ int cosx_file_service_submit(cosx_file_service *service, cosx_file_request *requ
     int wake = !error && service->waiting.count < service->idle;
     if (!error)
         push(&service->waiting, request);
+    if (wake && quietly) {
+        service->owed++;
+        wake = 0;
+    }
     pthread_mutex_unlock(&service->lock);
     if (wake)
         pthread_cond_signal(&service->changed);
     return error;
+}
+
+void cosx_file_service_announce(cosx_file_service *service)
+{
+    pthread_mutex_lock(&service->lock);
+    unsigned owed = service->owed;
+    service->owed = 0;
+    pthread_mutex_unlock(&service->lock);
+    while (owed--)
+        pthread_cond_signal(&service->changed);
 }
 
 cosx_file_request *cosx_file_service_collect(cosx_file_service *service, unsigned most)

@@ -51,8 +51,10 @@ cosx_file_request *cosx_file_service_write_request(const char *path, const char 
 void cosx_file_service_free_request(cosx_file_request *request);
 
 /* Hands a request to the threads. 0, or errno if there is no thread and none can be started; then the request stays
- * the caller's. */
-int cosx_file_service_submit(cosx_file_service *service, cosx_file_request *request);
+ * the caller's. `quietly`: threads that sleep are not woken before the next `cosx_file_service_announce`. */
+int cosx_file_service_submit(cosx_file_service *service, cosx_file_request *request, int quietly);
+/* Wakes the threads for requests that were submitted quietly. */
+void cosx_file_service_announce(cosx_file_service *service);
 /* Returns up to `most` finished requests, which the caller frees. If others are left, the descriptor stays readable. */
 cosx_file_request *cosx_file_service_collect(cosx_file_service *service, unsigned most);
 /* When the oldest request that no thread has begun was submitted; negative: there is none. */

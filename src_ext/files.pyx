@@ -39,7 +39,8 @@ cdef extern from "file_service.h" nogil:
         const char *, const char *, size_t, const void *, size_t, int, int64_t, double
     )
     void cosx_file_service_free_request(cosx_file_request *)
-    int cosx_file_service_submit(cosx_file_service *, cosx_file_request *)
+    int cosx_file_service_submit(cosx_file_service *, cosx_file_request *, int)
+    void cosx_file_service_announce(cosx_file_service *)
     cosx_file_request *cosx_file_service_collect(cosx_file_service *, unsigned)
     double cosx_file_service_oldest(cosx_file_service *)
     void cosx_file_service_set_width(cosx_file_service *, unsigned)
@@ -49,6 +50,7 @@ cdef extern from "file_service.h" nogil:
 
 cdef class FileService:
     cdef cosx_file_service *_service
+    cdef public bint quiet
     cdef dict _owners  # by the address of their request
 
     def __cinit__(self, digest, int64_t digest_above):
@@ -79,7 +81,7 @@ cdef class FileService:
         cdef uintptr_t address = <uintptr_t>request
         try:
             self._owners[address] = owner
-            if cosx_file_service_submit(service, request):
+            if cosx_file_service_submit(service, request, self.quiet):
                 del self._owners[address]
                 raise RuntimeError("can't start new thread")
         except BaseException:
@@ -110,6 +112,10 @@ cdef class FileService:
         self._hand_over(
             cosx_file_service_write_request(path, temporary, root, data, size, has_time, time, since), owner
         )
+
+    def announce(self) -> None:
+        if self._service != NULL:
+            cosx_file_service_announce(self._service)
 
     def collect(self, unsigned most) -> list:
         cdef cosx_file_request *request = cosx_file_service_collect(self._open(), most)

@@ -118,7 +118,9 @@ typedef struct {
 } wire_range;
 /* Before the request is submitted. Memory and file stay valid until WIRE_DONE. -1: errno is ENOMEM. */
 int wire_request_receive(wire_request *request, const wire_range *range);
-int wire_io_thread_submit(wire_io_thread *io, wire_connection *connection, wire_request *request);
+/* `quietly`: a sleeping thread is not woken before `wire_io_thread_announce`, or before another command. */
+int wire_io_thread_submit(wire_io_thread *io, wire_connection *connection, wire_request *request, int quietly);
+void wire_io_thread_announce(wire_io_thread *io);
 int wire_io_thread_feed(wire_io_thread *io, wire_request *request, const char *data, size_t length, int last);
 void wire_io_thread_cancel(wire_io_thread *io, wire_request *request);
 /* The caller has consumed `bytes` of WIRE_BODY events, so the I/O thread may read on. */

@@ -90,7 +90,8 @@ cdef extern from "wire.h" nogil:
     int wire_request_piece(wire_request *, const char *, size_t, int)
     void wire_request_file(wire_request *, int, int64_t)
     void wire_request_last_piece(wire_request *)
-    int wire_io_thread_submit(wire_io_thread *, wire_connection *, wire_request *)
+    int wire_io_thread_submit(wire_io_thread *, wire_connection *, wire_request *, int)
+    void wire_io_thread_announce(wire_io_thread *)
     int wire_io_thread_feed(wire_io_thread *, wire_request *, const char *, size_t, int)
     void wire_io_thread_cancel(wire_io_thread *, wire_request *)
     int wire_io_thread_used(wire_io_thread *, wire_request *, size_t)
@@ -513,18 +514,22 @@ cdef class IoThread:
         place.length, place.fd, place.etag = length, -1, b""
         place.ranged, place.shorter, place.sparse, place.counts_at_end = True, True, False, True
         exchange._receive(&place, memory)
-        self._submit(connection, exchange)
+        self._submit(connection, exchange, True)
         return exchange
 
-    def submit(self, Connection connection, Exchange exchange) -> None:
-        self._submit(connection, exchange)
+    def submit(self, Connection connection, Exchange exchange, bint quietly=False) -> None:
+        self._submit(connection, exchange, quietly)
 
-    cdef int _submit(self, Connection connection, Exchange exchange) except -1:
+    def announce(self) -> None:
+        if not self.stopped:
+            wire_io_thread_announce(self._io)
+
+    cdef int _submit(self, Connection connection, Exchange exchange, bint quietly) except -1:
         if self.stopped or exchange.connection is not None:
             raise ValueError("the I/O thread is stopped, or the exchange was submitted before")
         exchange._io_thread = self
         exchange.connection = connection
-        if wire_io_thread_submit(self._io, connection._connection, exchange._request):
+        if wire_io_thread_submit(self._io, connection._connection, exchange._request, quietly):
             exchange._io_thread = None
             exchange.connection = None
             raise MemoryError

@@ -51,17 +51,22 @@ wire_io_thread *wire_io_thread_new(wire_rate *rate)
 
 int wire_io_thread_add(wire_io_thread *io, wire_connection *c)
 {
-    return wire_mailbox_post(io, (wire_command){.kind = ADD, .connection = c});
+    return wire_mailbox_post(io, (wire_command){.kind = ADD, .connection = c}, 0);
 }
 
 void wire_io_thread_close(wire_io_thread *io, wire_connection *c)
 {
-    wire_mailbox_post(io, (wire_command){.kind = CLOSE, .connection = c});
+    wire_mailbox_post(io, (wire_command){.kind = CLOSE, .connection = c}, 0);
 }
 
-int wire_io_thread_submit(wire_io_thread *io, wire_connection *c, wire_request *r)
+int wire_io_thread_submit(wire_io_thread *io, wire_connection *c, wire_request *r, int quietly)
 {
-    return wire_mailbox_post(io, (wire_command){.kind = SUBMIT, .connection = c, .request = r});
+    return wire_mailbox_post(io, (wire_command){.kind = SUBMIT, .connection = c, .request = r}, quietly);
+}
+
+void wire_io_thread_announce(wire_io_thread *io)
+{
+    wire_mailbox_announce(io);
 }
 
 int wire_io_thread_feed(wire_io_thread *io, wire_request *r, const char *data, size_t length, int last)
@@ -72,7 +77,7 @@ int wire_io_thread_feed(wire_io_thread *io, wire_request *r, const char *data, s
             return -1;
         *piece = (wire_piece){.data = data, .length = length};
     }
-    if (wire_mailbox_post(io, (wire_command){.kind = FEED, .request = r, .piece = piece, .last = last})) {
+    if (wire_mailbox_post(io, (wire_command){.kind = FEED, .request = r, .piece = piece, .last = last}, 0)) {
         free(piece);
         return -1;
     }
@@ -81,22 +86,22 @@ int wire_io_thread_feed(wire_io_thread *io, wire_request *r, const char *data, s
 
 void wire_io_thread_cancel(wire_io_thread *io, wire_request *r)
 {
-    wire_mailbox_post(io, (wire_command){.kind = CANCEL, .request = r});
+    wire_mailbox_post(io, (wire_command){.kind = CANCEL, .request = r}, 0);
 }
 
 int wire_io_thread_used(wire_io_thread *io, wire_request *r, size_t bytes)
 {
-    return wire_mailbox_post(io, (wire_command){.kind = USED, .request = r, .bytes = bytes});
+    return wire_mailbox_post(io, (wire_command){.kind = USED, .request = r, .bytes = bytes}, 0);
 }
 
 void wire_io_thread_free_connection(wire_io_thread *io, wire_connection *c)
 {
-    wire_mailbox_post(io, (wire_command){.kind = FREE_CONNECTION, .connection = c});
+    wire_mailbox_post(io, (wire_command){.kind = FREE_CONNECTION, .connection = c}, 0);
 }
 
 void wire_io_thread_free_request(wire_io_thread *io, wire_request *r)
 {
-    wire_mailbox_post(io, (wire_command){.kind = FREE_REQUEST, .request = r});
+    wire_mailbox_post(io, (wire_command){.kind = FREE_REQUEST, .request = r}, 0);
 }
 
 void wire_io_thread_stop(wire_io_thread *io)

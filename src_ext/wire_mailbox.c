@@ -17,7 +17,7 @@ void wire_mailbox_poke(int fd)
         ;
 }
 
-int wire_mailbox_post(wire_io_thread *io, wire_command what)
+int wire_mailbox_post(wire_io_thread *io, wire_command what, int quietly)
 {
     wire_command *command = malloc(sizeof *command);
     if (!command)
@@ -25,13 +25,24 @@ int wire_mailbox_post(wire_io_thread *io, wire_command what)
     *command = what;
     command->next = NULL;
     pthread_mutex_lock(&io->lock);
-    int first = io->commands == NULL;
+    int wake = io->commands == NULL || io->owed;
+    io->owed = wake && quietly;
     *io->commands_end = command;
     io->commands_end = &command->next;
     pthread_mutex_unlock(&io->lock);
-    if (first)
+    if (wake && !quietly)
         wire_mailbox_poke(io->wake_fd);
     return 0;
+}
+
+void wire_mailbox_announce(wire_io_thread *io)
+{
+    pthread_mutex_lock(&io->lock);
+    int owed = io->owed;
+    io->owed = 0;
+    pthread_mutex_unlock(&io->lock);
+    if (owed)
+        wire_mailbox_poke(io->wake_fd);
 }
 
 wire_command *wire_mailbox_take_commands(wire_io_thread *io)
@@ -40,6 +51,7 @@ wire_command *wire_mailbox_take_commands(wire_io_thread *io)
     wire_command *commands = io->commands;
     io->commands = NULL;
     io->commands_end = &io->commands;
+    io->owed = 0;
     pthread_mutex_unlock(&io->lock);
     return commands;
 }

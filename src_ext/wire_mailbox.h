@@ -5,8 +5,10 @@
 
 #include "wire_state.h"
 
-/* Caller: hands a copy of `what` to the I/O thread and wakes it. -1: no memory. */
-int wire_mailbox_post(wire_io_thread *io, wire_command what);
+/* Caller: hands a copy of `what` to the I/O thread and wakes it. `quietly`: a sleeping one is not woken before the next
+ * post that is not quiet, or `wire_mailbox_announce`. -1: no memory. */
+int wire_mailbox_post(wire_io_thread *io, wire_command what, int quietly);
+void wire_mailbox_announce(wire_io_thread *io);
 /* I/O thread: all commands so far, oldest first. The I/O thread frees them. */
 wire_command *wire_mailbox_take_commands(wire_io_thread *io);
 /* I/O thread: adds an event, which `wire_mailbox_publish` shows to the caller. `data` belongs to the event. */

@@ -158,6 +158,7 @@ typedef struct wire_command {
 struct wire_io_thread {
     pthread_mutex_t lock;
     wire_command *commands, **commands_end; /* under `lock` */
+    int owed;                               /* under `lock`: whether it has to be woken for a command that is there */
     wire_event *published, **published_end; /* under `lock` */
     atomic_int stopping;
     int wake_fd, notify_fd, epoll_fd;

@@ -25,6 +25,9 @@ class FileService(Generic[O]):
     In a child after a fork the service of the parent does nothing.
     """
 
+    quiet: bool
+    """Whether threads that sleep are woken by `announce` alone, once for many requests. False at first."""
+
     def __init__(self, digest: object, digest_above: int) -> None:
         """``digest`` is `cosxfer._native.hashing.digest_function`. Raises ``OSError`` if there is no descriptor."""
     def read(self, path: bytes, max_bytes: int, since: float, owner: O) -> None:
@@ -51,6 +54,8 @@ class FileService(Generic[O]):
         0: the path may lead anywhere. Raises what `read` raises, and ``ValueError`` if the path is not below the
         folder.
         """
+    def announce(self) -> None:
+        """Wake the threads for all requests that wait. Does nothing if the service is closed."""
     def collect(self, most: int) -> list[tuple[O, Read | Identity | int | None]]:
         """Return up to ``most`` outcomes.
 

@@ -199,7 +199,10 @@ class IoThread:
     def drain(self, handler: Handler) -> None: ...
     def add(self, connection: Connection) -> None: ...
     def close(self, connection: Connection) -> None: ...
-    def submit(self, connection: Connection, exchange: Exchange) -> None: ...
+    def submit(self, connection: Connection, exchange: Exchange, quietly: bool = False) -> None:
+        """Hand over a request. ``quietly``: a sleeping thread is not woken before `announce`, or another command."""
+    def announce(self) -> None:
+        """Wake the thread for what was submitted quietly."""
     def fetch(
         self,
         connection: Connection,
@@ -210,7 +213,7 @@ class IoThread:
         max_response_bytes: int,
         owner: object,
     ) -> Exchange:
-        """Submit a request without a body for the first ``length`` bytes of an object, which may be shorter.
+        """Submit quietly a request without a body for the first ``length`` bytes of an object, which may be shorter.
 
         They go to ``memory``, as those of `Exchange.receive` with ``ranged`` and ``shorter``. Bytes that come just
         before the end are not reported by ``on_received``, which saves an event for each short object; ``received``

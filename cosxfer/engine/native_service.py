@@ -34,6 +34,9 @@ class NativeService(Generic[O]):
         self._ended = False
         self._at_once = at_once
         self._service: FileService[O] = FileService(hashing.digest_function, digest_above)
+        # A thread that sleeps is woken by a system call, which costs as much as all other steps of a small file.
+        self._service.quiet = True
+        self._announces = False
         self._count = ThreadCount(self._service)
         try:
             loop.add_reader(self._service.fileno(), self._deliver)
@@ -59,11 +62,20 @@ class NativeService(Generic[O]):
             self._release()
 
     def _begin(self) -> float:
+        """Prepare for a request, and return the time by the loop's clock."""
         if self._ended:
             raise none_to_be_had(RuntimeError("cannot schedule new futures after shutdown"))
         now = self._loop.time()
         self._count.file_comes(self._loop, now)
+        if not self._announces:
+            self._announces = True
+            self._loop.call_soon(self._announce)
         return now
+
+    def _announce(self) -> None:
+        """Wake the threads once for the files of one turn of the loop."""
+        self._announces = False
+        self._service.announce()
 
     def _release(self) -> None:
         self._ended = True

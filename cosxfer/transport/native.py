@@ -31,7 +31,7 @@ from cosxfer.errors import (
 )
 from cosxfer.threads import in_thread, none_to_be_had, settled
 from cosxfer.transport.base import MAX_RESPONSE_BYTES, copy_of
-from cosxfer.transport.native_begin import BegunCall, Outcome
+from cosxfer.transport.native_begin import BegunCall, Outcome, Quiet
 from cosxfer.transport.native_body import attach_body, attach_sink, feed, take_received, used_later
 from cosxfer.transport.native_connect import connect
 from cosxfer.transport.native_head import head_of
@@ -87,10 +87,10 @@ class NativeTransport:
         self._sweep: asyncio.TimerHandle | None = None
         self._trying: set[asyncio.TimerHandle] = set()
         self._closed = False
+        self._quiet = Quiet()
         self._process = os.getpid()
         self._finalizer = weakref.finalize(self, _stop, self._io_threads, self._process)
-        # Not at exit: exit handlers may still send requests.
-        self._finalizer.atexit = False
+        self._finalizer.atexit = False  # exit handlers may still send requests
         if isinstance(config.verify, str | os.PathLike):
             self._tls()  # so a bad file is an error when the client is made
 
@@ -128,7 +128,7 @@ class NativeTransport:
         if origin.waiting or (slot := origin.pool.take()) is None:
             return None
         try:
-            return BegunCall(request, origin, slot, failed=self._failed, then=then)
+            return BegunCall(request, origin, slot, self._quiet, failed=self._failed, then=then)
         except BaseException:
             self._released(origin, slot, reusable=True)
             raise

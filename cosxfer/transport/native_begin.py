@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -16,6 +17,26 @@ from cosxfer.transport.native_origin import Origin, WireSlot
 
 Outcome: TypeAlias = "HttpResponse | Exception | None"
 """A response; why there is none (a `CosxferError`, or what ``on_sent`` raised); or None if the server has not acted."""
+
+
+class Quiet:
+    """The I/O threads that sleep although there are requests for them. They are woken once in a turn of the event loop.
+
+    Each waking is a system call, which costs as much as all other steps of a small request.
+    """
+
+    def __init__(self) -> None:
+        self._asleep: set[wire.IoThread] = set()
+
+    def add(self, io_thread: wire.IoThread) -> None:
+        """It has a request. On the event loop."""
+        if not self._asleep:
+            asyncio.get_running_loop().call_soon(self._announce)
+        self._asleep.add(io_thread)
+
+    def _announce(self) -> None:
+        while self._asleep:
+            self._asleep.pop().announce()
 
 
 class BegunCall:
@@ -34,6 +55,7 @@ class BegunCall:
         request: HttpRequest,
         origin: Origin,
         slot: WireSlot,
+        quiet: Quiet,
         *,
         failed: Callable[[wire.Exchange, HttpRequest], CosxferError],
         then: Callable[[Outcome], None],
@@ -60,7 +82,7 @@ class BegunCall:
             )
             whole = attach_body(exchange, request)
             assert whole, "the body has no address"
-            io_thread.submit(slot.connection, exchange)
+            io_thread.submit(slot.connection, exchange, quietly=True)
             self._exchange = exchange
         else:
             assert sink.memory is not None
@@ -73,6 +95,7 @@ class BegunCall:
                 MAX_RESPONSE_BYTES,
                 self,
             )
+        quiet.add(io_thread)
 
     def cancel(self) -> None:
         """End the request. ``then`` is called all the same."""

@@ -76,7 +76,7 @@ static void ask(cosx_file_service *service, unsigned number)
     cosx_file_request *request =
         number % 8 == 7 ? write_request(number)
                         : cosx_file_service_request(paths[number % 4], number % 3 ? MAX_BYTES : 0, (double)number);
-    CHECK(request && !cosx_file_service_submit(service, request));
+    CHECK(request && !cosx_file_service_submit(service, request, 0));
 }
 
 static unsigned check_outcomes(cosx_file_request *request)
@@ -147,7 +147,7 @@ static void hang(unsigned count)
     CHECK(service);
     atomic_store(&held, 1);
     for (unsigned i = 0; i < count; i++)
-        CHECK(!cosx_file_service_submit(service, cosx_file_service_request(long_file, MAX_BYTES, 0)));
+        CHECK(!cosx_file_service_submit(service, cosx_file_service_request(long_file, MAX_BYTES, 0), 1));
     cosx_file_service_set_width(service, count);
     while (atomic_load(&inside) < (int)count)
         usleep(100);

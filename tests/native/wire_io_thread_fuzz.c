@@ -240,7 +240,8 @@ static void submit(unsigned kind, unsigned size)
         a->complete = 1;
         a->fed = total;
     }
-    CHECK(!wire_io_thread_submit(run.io, run.connection, a->request));
+    CHECK(!wire_io_thread_submit(run.io, run.connection, a->request, 1));
+    wire_io_thread_announce(run.io);
 }
 
 static void feed(ask *a, size_t length)
