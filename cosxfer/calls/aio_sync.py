@@ -57,7 +57,8 @@ class AsyncSyncCalls(AsyncFileCalls, AsyncCopyCalls):
         ``delete`` deletes what the source does not have, after everything else. If there was any error, nothing is
         deleted. Nothing is deleted either if there are more than ``max_delete`` keys, or if the source is empty and
         ``max_delete`` is None. Before a key is deleted that the listing of a source bucket lacks, HEAD confirms that it
-        is missing. ``backup_prefix`` (for a local target a folder) keeps what is deleted.
+        is missing. ``backup_prefix`` (for a local target a folder) keeps what is replaced or
+        deleted.
 
         ``filters`` is an ordered list of pairs such as ``("exclude", "*.tmp")``; the first that matches decides. What
         they exclude is neither transferred nor deleted. ``files_from`` names the files to look at; each that is missing

@@ -51,7 +51,7 @@ def sync(
     backup_prefix: Annotated[
         str | None,
         typer.Option(
-            help="With --delete: keep what is deleted below this prefix of the bucket, or in this folder.",
+            help="Keep what is replaced or deleted below this prefix of the bucket, or in this folder.",
             metavar="PREFIX",
             show_default=False,
         ),

@@ -45,6 +45,14 @@ Copy: TypeAlias = Callable[..., Awaitable[CopyResult]]
 """`AsyncClient.copy`."""
 
 
+class Keeps(Protocol):
+    """`cosxfer.sync.backup.Backups`."""
+
+    async def keep(self, entries: list[Entry]) -> list[CosxferError | None]:
+        """Keep entries of the target; returns why one could not be."""
+        ...
+
+
 class Mover:
     """Transfers entries of the source. ``on_outcome`` gets each entry, and why it failed."""
 
@@ -57,6 +65,7 @@ class Mover:
         upload_files: UploadFiles,
         downloads: Downloads,
         copy: Copy,
+        backups: Keeps,
         on_outcome: OnOutcome,
         on_progress: Callable[[int], OnProgress],
     ) -> None:
@@ -67,14 +76,19 @@ class Mover:
         self._upload_files = upload_files
         self._downloads = downloads
         self._copy = copy
+        self._backups = backups
         self._on_outcome = on_outcome
         self._on_progress = on_progress
         self._waiting: list[Entry] = []
+        self._replaced: dict[bytes, Entry] = {}
+        """Of those that wait: the entries of the target, if they are to be kept."""
         self._running: set[asyncio.Task[None]] = set()
 
-    async def add(self, entry: Entry) -> None:
-        """Transfer an entry, later. Waits while two batches run."""
+    async def add(self, entry: Entry, replaced: Entry | None) -> None:
+        """Transfer an entry, later, over what the target has. Waits while two batches run."""
         self._waiting.append(entry)
+        if replaced is not None and self._options.backup:
+            self._replaced[entry[0]] = replaced
         if len(self._waiting) >= BATCH_KEYS:
             await self._begin()
 
@@ -96,10 +110,25 @@ class Mover:
         while len(self._running) >= BATCHES_AT_ONCE:
             await self._one_done()
         entries, self._waiting = self._waiting, []
+        replaced, self._replaced = self._replaced, {}
         run = {"upload": self._upload, "download": self._download, "copy": self._copy_all}[
             self._options.rules.direction
         ]
-        self._running.add(asyncio.create_task(run(entries)))
+        self._running.add(asyncio.create_task(self._run(run, entries, replaced)))
+
+    async def _run(
+        self, run: Callable[[list[Entry]], Awaitable[None]], entries: list[Entry], replaced: dict[bytes, Entry]
+    ) -> None:
+        """Transfer entries. One whose target could not be kept is not transferred."""
+        if replaced:
+            outcomes = await self._backups.keep(list(replaced.values()))
+            problems = {key: error for key, error in zip(replaced, outcomes, strict=True) if error is not None}
+            for entry in entries:
+                if (error := problems.get(entry[0])) is not None:
+                    self._on_outcome(entry, error)
+            entries = [entry for entry in entries if entry[0] not in problems]
+        if entries:
+            await run(entries)
 
     async def _one_done(self) -> None:
         done, self._running = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)

@@ -114,9 +114,8 @@ def sync_options(
         raise UsageError("size_only and checksum exclude each other", name="checksum")
     if max_delete is not None:
         check_count(max_delete, "max_delete", maximum=sys.maxsize)
-    for name, given in (("max_delete", max_delete), ("backup_prefix", backup_prefix)):
-        if given is not None and not delete:
-            raise UsageError(f"{name} is given without delete, which it is about", name=name)
+    if max_delete is not None and not delete:
+        raise UsageError("max_delete is given without delete, which it is about", name="max_delete")
     files = None if files_from is None else _names(files_from)
     if files is not None and delete:
         raise UsageError(

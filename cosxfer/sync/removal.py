@@ -7,12 +7,10 @@ import marshal
 import os
 import stat
 import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from typing import IO
 
 from cosxfer.address import shown_key
-from cosxfer.bucket_models import CopySource
 from cosxfer.cos.identifiers import check_key
 from cosxfer.errors import (
     CosxferError,
@@ -26,9 +24,9 @@ from cosxfer.limits import MAX_LIST_ENTRIES
 from cosxfer.ops.delete_objects import delete_objects
 from cosxfer.ops.head_object import head_object
 from cosxfer.ops.session import Session
-from cosxfer.paths import open_path
 from cosxfer.sorted_tree import Entry
-from cosxfer.sync.moving import COPIES_AT_ONCE, Copy
+from cosxfer.sync.backup import Backups
+from cosxfer.sync.folders import folder_of
 from cosxfer.sync.options import Side, SyncOptions
 from cosxfer.sync.sides import HEADS_AT_ONCE
 from cosxfer.targets import make_folders, writing
@@ -87,11 +85,11 @@ class Candidates:
 class Remover:
     """Deletes keys of the target. Each method returns why a key was not deleted; None if it was."""
 
-    def __init__(self, options: SyncOptions, session: Session, executor: Workers, copy: Copy) -> None:
+    def __init__(self, options: SyncOptions, session: Session, executor: Workers, backups: Backups) -> None:
         self._options = options
         self._session = session
         self._executor = executor
-        self._copy = copy
+        self._backups = backups
 
     async def confirmed(self, entries: list[Entry]) -> list[bool | CosxferError]:
         """Whether the source really lacks each key. A listing of a bucket may be late, so HEAD decides."""
@@ -122,8 +120,7 @@ class Remover:
             return await finished(in_thread(self._executor.waiting, _remove_all, self._options, entries))
         problems: dict[bytes, Exception] = {}
         if self._options.backup:
-            room = asyncio.Semaphore(COPIES_AT_ONCE)
-            kept = await asyncio.gather(*[self._back_up(entry, room) for entry in entries])
+            kept = await self._backups.keep(entries)
             problems = {entry[0]: error for entry, error in zip(entries, kept, strict=True) if error is not None}
         target = self._options.target
         keys = {target.object(entry[0]).key: entry[0] for entry in entries if entry[0] not in problems}
@@ -139,21 +136,6 @@ class Remover:
                 )
         return [problems.get(entry[0]) for entry in entries]
 
-    async def _back_up(self, entry: Entry, room: asyncio.Semaphore) -> CosxferError | None:
-        target = self._options.target
-        relative = entry[0].decode()
-        async with room:
-            try:
-                await self._copy(
-                    target.bucket,
-                    shown_key(self._options.backup + relative),
-                    CopySource(bucket=target.bucket, key=shown_key(target.object(entry[0]).key), region=target.region),
-                    region=target.region,
-                )
-            except CosxferError as error:
-                return error
-        return None
-
 
 def _remove_all(options: SyncOptions, entries: list[Entry]) -> list[Exception | None]:
     return [_remove(options, entry) for entry in entries]
@@ -163,7 +145,7 @@ def _remove(options: SyncOptions, entry: Entry) -> Exception | None:
     """Delete a local file, if it is still the one of the walk. No link on the way is followed."""
     path = options.target.path(entry[0])
     try:
-        with writing(path), _folder_of(options.target.root, entry[0]) as (fd, folders, name):
+        with writing(path), folder_of(options.target.root, entry[0]) as (fd, folders, name):
             found = os.stat(name, dir_fd=fd)
             if not stat.S_ISREG(found.st_mode) or (found.st_size, found.st_mtime_ns) != entry[1:3]:
                 raise TargetError(f"{path!r} was not deleted: it changed during the sync", path=path)
@@ -183,7 +165,7 @@ def remove_unchanged(root: str, entry: Entry) -> None:
     """
     path = os.path.join(root, os.fsdecode(entry[0]))  # noqa: PTH118 (it is text)
     try:
-        with _folder_of(root, entry[0]) as (fd, _, name):
+        with folder_of(root, entry[0]) as (fd, _, name):
             found = os.stat(name, dir_fd=fd, follow_symlinks=False)
             now = (found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns)
             if not stat.S_ISREG(found.st_mode) or now != entry[1:]:
@@ -193,21 +175,6 @@ def remove_unchanged(root: str, entry: Entry) -> None:
             os.unlink(name, dir_fd=fd)
     except OSError as error:
         raise SourceError(f"{path!r} was not deleted: {(error.strerror or str(error)).lower()}", path=path) from error
-
-
-@contextmanager
-def _folder_of(root: str, key: bytes) -> Iterator[tuple[int, list[str], str]]:
-    """Open the folder of a file, following no link below ``root``. Gives it, the names of folders, and the file's."""
-    *folders, name = [os.fsdecode(part) for part in key.split(b"/")]
-    fd = open_path(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        for folder in folders:
-            below = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=fd)
-            os.close(fd)
-            fd = below
-        yield fd, folders, name
-    finally:
-        os.close(fd)
 
 
 def _move(fd: int, name: str, backup: str, folders: list[str]) -> None:

@@ -7,11 +7,14 @@ import time
 from collections import Counter
 from typing import Any
 
+from cosxfer.address import shown_key
+from cosxfer.cos.identifiers import check_key
 from cosxfer.cos.key_paths import KeyPaths
 from cosxfer.engine.report import logger
 from cosxfer.errors import CosxferError
 from cosxfer.ops.session import Session
 from cosxfer.sorted_tree import Entry
+from cosxfer.sync.backup import Backups
 from cosxfer.sync.checksums import Checksums, Pair
 from cosxfer.sync.compare import SOURCE, TARGET, MergeJoin, Row
 from cosxfer.sync.events import Events
@@ -62,7 +65,8 @@ class SyncRun:
         }
         self._folders: list[bytes] = []
         self._candidates = Candidates(executor)
-        self._remover = Remover(options, session, executor, copy)
+        backups = Backups(options, executor, copy)
+        self._remover = Remover(options, session, executor, backups)
         self._mover = Mover(
             options,
             checksums,
@@ -70,6 +74,7 @@ class SyncRun:
             upload_files=upload_files,
             downloads=downloads,
             copy=copy,
+            backups=backups,
             on_outcome=self._transferred,
             on_progress=self._progress.part,
         )
@@ -197,7 +202,7 @@ class SyncRun:
             elif verdict is Verdict.SKIP:
                 self._skip(key, source)
             elif verdict is Verdict.TRANSFER and source is not None:
-                await self._transfer(source)
+                await self._transfer(source, target)
             elif source is not None and target is not None:
                 undecided = self._undecided[verdict]
                 undecided.append((key, source, target))
@@ -215,7 +220,7 @@ class SyncRun:
                 if same:
                     self._counts["unchanged"] += 1
                 else:
-                    await self._transfer(pair[1])
+                    await self._transfer(pair[1], pair[2])
         if recalled:
             known = await self._checksums.known(target, [pair[2] for pair in recalled])
             self._counts["unchanged"] += known.count(False)
@@ -223,21 +228,29 @@ class SyncRun:
         if not pairs:
             return
         equal = await self._checksums.equal(pairs, source, target)
-        for (key, entry, _), outcome in zip(pairs, equal, strict=True):
+        for (key, entry, replaced), outcome in zip(pairs, equal, strict=True):
             if isinstance(outcome, CosxferError):
                 self._failed(self._options.rules.direction, key, outcome, size=entry[1])
             elif outcome:
                 self._counts["unchanged"] += 1
             else:
-                await self._transfer(entry)
+                await self._transfer(entry, replaced)
 
     # -- transferring -------------------------------------------------------------------------------------------------
 
-    async def _transfer(self, entry: Entry) -> None:
+    async def _transfer(self, entry: Entry, replaced: Entry | None) -> None:
+        """Transfer an entry of the source over what the target has."""
+        target = self._options.target
+        if not target.is_local:
+            try:
+                check_key(shown_key(target.object(entry[0]).key))
+            except CosxferError as error:  # it must not end the run: a name may give a key that is too long
+                self._transferred(entry, error)
+                return
         if self._options.dry_run:
             self._transferred(entry, None)
         else:
-            await self._mover.add(entry)
+            await self._mover.add(entry, replaced)
 
     def _transferred(self, entry: Entry, error: Exception | None) -> None:
         action = self._options.rules.direction

@@ -417,6 +417,69 @@ def test_backups_of_what_is_deleted(client: cosxfer.Client, server: RunningServe
     assert (files(down).keys(), files(tmp_path / "backup")) == ({"keep"}, {"d/gone": b"d/gone"})
 
 
+def test_backups_of_what_is_replaced(
+    client: cosxfer.Client, server: RunningServer, prefix: str, tmp_path: Path
+) -> None:
+    root, down = tmp_path / "root", tmp_path / "down"
+    make(root, "same", "d/changed", "new")
+    assert client.sync(root, prefix).ok
+    assert client.sync(prefix, down).ok
+    make(root, "d/changed", content="other content")
+    backup = place(prefix)[1].removesuffix("/") + "-backup"
+    planned = client.sync(root, prefix, backup_prefix=backup, dry_run=True)
+    assert counts(planned) == (1, 2, 0, 0)
+    assert keys(client, f"cos://{server.bucket}/{backup}") == {}
+    assert counts(client.sync(root, prefix, backup_prefix=backup)) == (1, 2, 0, 0)
+    assert keys(client, f"cos://{server.bucket}/{backup}") == {"d/changed": 9}
+    before = (down / "d/changed").stat()
+    for _ in range(2):  # the second time, the backup is there already
+        assert counts(client.sync(prefix, down, backup_prefix=str(tmp_path / "backup"))) == (1, 2, 0, 0)
+        assert files(down)["d/changed"] == b"other content"
+        assert files(tmp_path / "backup") == {"d/changed": b"d/changed"}
+        kept = (tmp_path / "backup/d/changed").stat()
+        assert (kept.st_mtime_ns, kept.st_ino) == (before.st_mtime_ns, before.st_ino)
+        (down / "d/changed").unlink()
+        os.link(tmp_path / "backup/d/changed", down / "d/changed")
+
+
+def test_what_cannot_be_kept_is_not_replaced(
+    client: cosxfer.Client, server: RunningServer, prefix: str, tmp_path: Path
+) -> None:
+    root, down = tmp_path / "root", tmp_path / "down"
+    make(root, "a", "b")
+    assert client.sync(root, prefix).ok
+    assert client.sync(prefix, down).ok
+    make(root, "a", "b", content="other content")
+    backup = place(prefix)[1].removesuffix("/") + "-backup"
+    server.set_faults([{"operation": "copy_object", "key": "*-backup/a", "do": "error", "status": 403}])
+    assert counts(client.sync(root, prefix, backup_prefix=backup)) == (1, 0, 0, 1)
+    server.set_faults([])
+    assert keys(client, prefix) == {"a": 1, "b": 13}
+    assert counts(client.sync(root, prefix)) == (1, 1, 0, 0)
+    make(tmp_path, "backup/a/in-the-way")
+    assert counts(client.sync(prefix, down, backup_prefix=str(tmp_path / "backup"))) == (1, 0, 0, 1)
+    assert files(down) == {"a": b"a", "b": b"other content"}
+    assert {path.name for path in (tmp_path / "backup").iterdir()} == {"a", "b"}
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_name_that_gives_no_key_is_an_error_of_its_own(
+    client: cosxfer.Client, prefix: str, tmp_path: Path, dry_run: bool
+) -> None:
+    root = tmp_path / "root"
+    make(root, "a", "gone", "z")
+    assert client.sync(root, prefix).ok
+    (root / "gone").unlink()
+    long = "/".join(["n" * 200] * 5)
+    make(root, long, "b")
+    result = client.sync(root, prefix, delete=True, dry_run=dry_run)
+    assert counts(result) == (1, 2, 0, 2)
+    assert [failure.key for failure in result.failures] == [long, ""]
+    assert "COS allows 850" in str(result.failures[0].error)
+    assert "nothing was deleted" in str(result.failures[1].error)
+    assert set(keys(client, prefix)) == ({"a", "gone", "z"} if dry_run else {"a", "b", "gone", "z"})
+
+
 def test_more_than_one_request_of_deletions(
     client: cosxfer.Client, prefix: str, tmp_path: Path, monkeypatch: Any
 ) -> None:
@@ -660,7 +723,6 @@ def test_a_link_in_the_target_is_not_followed(client: cosxfer.Client, prefix: st
         ({"source": "a", "target": "b"}, "target"),
         ({"source": "cos://b-1250000000/x", "target": "cos://b-1250000000/x/y"}, "target"),
         ({"max_delete": 1}, "max_delete"),
-        ({"backup_prefix": "x"}, "backup_prefix"),
         ({"delete": True, "backup_prefix": "p/old"}, "backup_prefix"),
         ({"size_only": True, "checksum": True}, "checksum"),
         ({"files_from": ["../x"]}, "files_from"),
