@@ -18,7 +18,7 @@ from cosxfer.cli.connection import Connection
 from cosxfer.cli.failures import FAILED, UNREPORTED, error_object, fail, message_of
 from cosxfer.cli.hints import only_tls, with_hint
 from cosxfer.cli.interrupts import TerminatedError, ended_by_signal
-from cosxfer.cli.moved import remove_object, remove_objects
+from cosxfer.cli.moved import remove_folder_keys, remove_object, remove_objects
 from cosxfer.cli.notices import show
 from cosxfer.cli.output import OutputError, printable, say, say_object
 from cosxfer.cli.progress import display
@@ -33,8 +33,9 @@ from cosxfer.figures import counted, human_bytes, human_rate
 from cosxfer.foreign import shorten
 from cosxfer.journal import journal_of
 from cosxfer.models import DownloadResult, Progress
+from cosxfer.patterns import parse_patterns
 from cosxfer.records import dataclass
-from cosxfer.tasks.downloads import DownloadedFile
+from cosxfer.tasks.downloads import DownloadedFile, KeySelection
 
 _KEPT = "files that are complete stay, and the same command goes on with the others"
 _REMOVED = "files that are complete stay; what was received of others is removed"
@@ -209,6 +210,8 @@ def run_tree(options: FetchOptions, *, include: list[str] | None, exclude: list[
             ended_by_signal("the files are complete; some objects may have been deleted")
             done = [entry.result for entry in results if entry.result is not None and entry.result.verified]
             kept = remove_objects(client, done, options.customer_key)
+            chosen = KeySelection(parse_patterns("include", include), parse_patterns("exclude", exclude))
+            kept |= remove_folder_keys(client, options.bucket, options.key, options.target, chosen)
     seconds = time.monotonic() - began
     good = not kept and all(entry.result is not None and entry.result.verified for entry in results)
     summary = _tree_summary(options, results, seconds, kept)

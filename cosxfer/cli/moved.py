@@ -12,12 +12,15 @@ from pathlib import Path
 from cosxfer.address import shown_key
 from cosxfer.cli.notices import hide_retries, show
 from cosxfer.client import Client
+from cosxfer.cos.key_paths import KeyPaths
 from cosxfer.cos.requests import CustomerKey
 from cosxfer.errors import CosxferError, IntegrityError, ServerError, SourceChangedError, SourceError, UsageError
 from cosxfer.foreign import foreign, shown_path
 from cosxfer.limits import MAX_LIST_ENTRIES
 from cosxfer.models import DownloadResult
 from cosxfer.paths import stat_path
+from cosxfer.tasks.directory import joined
+from cosxfer.tasks.downloads import KeySelection
 
 CHECKED_AT_ONCE = 16
 
@@ -106,6 +109,58 @@ def remove_objects(client: Client, results: Sequence[DownloadResult], key: Custo
     return kept
 
 
+def remove_folder_keys(
+    client: Client, bucket: str, prefix: str, target: str, selection: KeySelection
+) -> dict[str, CosxferError]:
+    """Delete the keys of folders (``a/``, without content) below ``prefix/`` that were created in ``target``.
+
+    Those stay below which there still is an object, and those that the patterns do not choose. Returns why a key was
+    not deleted, by the key.
+    """
+    start = joined(prefix, "")
+    folders: list[str] = []
+    needed: set[str] = set()
+    """Folders of the objects that stay."""
+    try:
+        for entry in client.iter_list_objects(bucket, prefix=start):
+            relative = entry.key.removeprefix("/").removeprefix(start.removeprefix("/"))
+            if not entry.key.endswith("/") or entry.size or not _is_moved(relative, target, selection):
+                parts = entry.key.split("/")[:-1]
+                needed.update("/".join(parts[:length]) + "/" for length in range(1, len(parts) + 1))
+            else:
+                folders.append(entry.key)
+    except CosxferError as error:
+        show(f"the folders were not deleted: {error}")
+        return {start: error}
+    folders = [key for key in folders if key not in needed]
+    kept: dict[str, CosxferError] = {}
+    for first in range(0, len(folders), MAX_LIST_ENTRIES):
+        some = [shown_key(key) for key in folders[first : first + MAX_LIST_ENTRIES]]
+        try:
+            told = client.delete_objects(bucket, some)
+        except CosxferError as error:
+            kept |= dict.fromkeys(some, error)
+            continue
+        for failure in told.errors:
+            reason = ": ".join(filter(None, (failure.code, foreign(failure.message))))
+            kept[failure.key] = ServerError(reason, status=0, code=failure.code)
+    for name, why in kept.items():
+        show(f"{shown_key(name)}: the folder was created, but its key was not deleted: {why}")
+    return kept
+
+
+def _is_moved(relative: str, target: str, selection: KeySelection) -> bool:
+    """Whether a key of a folder was chosen, and the folder is there."""
+    if not relative or not selection.takes(relative, is_folder=True):
+        return False
+    try:
+        names = KeyPaths(folds_case=False, windows=os.name == "nt").names(relative, is_folder=True)
+        found = stat_path(str(Path(target, *names)), follow_symlinks=False)
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISDIR(found.st_mode)
+
+
 def _problem(client: Client, key: CustomerKey, result: DownloadResult) -> CosxferError | None:
     try:
         _check(client, result, key)
@@ -118,7 +173,9 @@ def _check(client: Client, result: DownloadResult, key: CustomerKey) -> None:
     """Raise unless the file is on the disk and the object unchanged. COS has no conditional deletion."""
     _to_disk(result)
     head = client.head_object(result.bucket, result.key, **key)
-    now = (head.etag, head.size, head.crc64, head.version_id)
+    # The file of an earlier call was compared with the listing, which has no version.
+    version_id = head.version_id if result.parts or result.version_id else None
+    now = (head.etag, head.size, head.crc64, version_id)
     if now != (result.etag, result.size, result.crc64, result.version_id):
         raise IntegrityError(
             f"cos://{result.bucket}/{result.key} was replaced while it was moved",

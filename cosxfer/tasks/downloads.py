@@ -242,7 +242,7 @@ class Downloads:
         settings = self._settings(common)
         self._job(bucket, joined(prefix, "a"), path, options.get("region"), settings=settings)
         root = os.fsdecode(path)
-        selection = _Selection(parse_patterns("include", include), parse_patterns("exclude", exclude))
+        selection = KeySelection(parse_patterns("include", include), parse_patterns("exclude", exclude))
         address = ObjectAddress(check_bucket(bucket), region=options.get("region"))
         start = joined(prefix, "")
         # All of the listing comes first: an error in it must not look like a bucket with fewer objects.
@@ -318,7 +318,7 @@ class Downloads:
         start: str,
         root: str,
         paths: KeyPaths,
-        selection: _Selection,
+        selection: KeySelection,
         options: DownloadOptions,
         settings: DownloadSettings,
         session: Session,
@@ -546,7 +546,7 @@ class AsyncDownloadBatch:
         await self._batch.cancel(abort=abort)
 
 
-class _Selection:
+class KeySelection:
     """Which keys of a folder are wanted."""
 
     def __init__(self, wanted: Patterns | None, unwanted: Patterns | None) -> None:

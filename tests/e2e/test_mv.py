@@ -107,6 +107,36 @@ def test_a_folder_of_objects_is_moved_to_a_directory(server: RunningServer, pref
     assert objects(server, prefix) == {"d/b.tmp": b"bb"}
 
 
+def test_the_keys_of_folders_are_moved_unless_an_object_is_left_below(
+    server: RunningServer, prefix: str, tmp_path: Path
+) -> None:
+    left = {"stays/", "stays/deep/", "skip.d/", "a/../", "full/"}
+    with client(server) as writer:
+        for name in (*left, "", "d/", "empty/", "empty/deep/", "stays/other/"):
+            writer.put_object(server.bucket, f"{prefix}/{name}", b"x" if name == "full/" else b"")
+        writer.put_object(server.bucket, f"{prefix}/stays/deep/b.tmp", b"b")
+    options = ["--exclude", "*.tmp", "--exclude", "skip.d"]
+    done = run(server, "mv", "-r", f"cos://{server.bucket}/{prefix}", tmp_path / "down", *options)
+    assert "full/" in done.stderr
+    folders = {str(path.relative_to(tmp_path / "down")) for path in (tmp_path / "down").rglob("*") if path.is_dir()}
+    assert folders == {"d", "d/e", "empty", "empty/deep", "stays", "stays/deep", "stays/other"}
+    assert set(objects(server, prefix)) == {*left, "", "d/", "d/b.tmp", "stays/deep/b.tmp"}
+
+
+def test_a_key_of_a_folder_that_cannot_be_deleted_is_reported(
+    server: RunningServer, prefix: str, tmp_path: Path
+) -> None:
+    with client(server) as writer:
+        writer.put_object(server.bucket, f"{prefix}/empty/", b"")
+    server.set_faults(
+        [{"operation": "delete_objects", "attempt": 2, "do": "error", "status": 403, "code": "AccessDenied"}]
+    )
+    done = run(server, "mv", "-r", f"cos://{server.bucket}/{prefix}", tmp_path / "down")
+    assert done.returncode == 1
+    assert "empty/: the folder was created, but its key was not deleted" in flat(done.stderr)
+    assert objects(server, prefix) == {"empty/": b""}
+
+
 def test_a_folder_of_objects_is_moved_to_another_bucket(server: RunningServer, prefix: str) -> None:
     source = f"cos://{server.bucket}/{prefix}"
     server.set_faults(
