@@ -1,7 +1,8 @@
 """Completion of the command line in bash, zsh and fish.
 
 A shell runs the command with `VARIABLE` set and the words up to the cursor as arguments, and gets a candidate on a
-line. No shell evaluates the output. Nothing of this is loaded when the command is run otherwise. No request is made.
+line. No shell evaluates the output. Nothing of this is loaded when the command is run otherwise. A request is made for
+an address in COS alone (`cosxfer.cli.completion_keys`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 from typer.main import get_command
 
 from cosxfer.cli.app import app
+from cosxfer.cli.completion_keys import SCHEME, keys, leave, silence
 from cosxfer.cli.profile_files import names
 from cosxfer.cos.requests import KNOWN_VALUES
 
@@ -30,8 +32,13 @@ _VALUES: dict[str, Sequence[str]] = {
 
 def complete(words: Sequence[str]) -> None:
     """Print the candidates for the last of ``words``, each on a line."""
+    if _place(words):
+        silence()
     found = candidates(get_command(app), words, os.environ)
     sys.stdout.write("".join(f"{candidate}\n" for candidate in found if candidate.isprintable()))
+    if _place(words):
+        sys.stdout.flush()
+        leave()
 
 
 def candidates(command: Any, words: Sequence[str], environment: Mapping[str, str]) -> list[str]:
@@ -47,6 +54,9 @@ def candidates(command: Any, words: Sequence[str], environment: Mapping[str, str
         command = _chosen(command, before)
         found = _values(command, option, environment) or []
         return [f"{option}={each}" for each in found if each.startswith(value)]
+    if place := _place(words):
+        cut = len(place) - len(incomplete)  # bash gives cos://b as three words, and replaces the last one
+        return sorted(each[cut:] for each in keys(place, before) if each.startswith(place))
     if "--" in before:
         return []
     command = _chosen(command, before)
@@ -59,6 +69,12 @@ def candidates(command: Any, words: Sequence[str], environment: Mapping[str, str
     else:
         found = list(getattr(command, "commands", {}))
     return sorted(each for each in found if each.startswith(incomplete))
+
+
+def _place(words: Sequence[str]) -> str:
+    """Return the ``cos://`` address that the words end with; empty if they end with something else."""
+    last = "".join(words[-3:]) if list(words[-3:-1]) == ["cos", ":"] else "".join(words[-1:])
+    return last if last.startswith(SCHEME) else ""
 
 
 def _chosen(command: Any, words: Sequence[str]) -> Any:

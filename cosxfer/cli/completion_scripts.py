@@ -6,7 +6,8 @@ SCRIPTS = {
     "bash": """\
 _cosxfer() {
     local IFS=$'\\n'
-    COMPREPLY=($(_COSXFER_COMPLETE=1 "$1" "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
+    COMPREPLY=($(_COSXFER_COMPLETE=1 "$1" "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null </dev/null))
+    if [[ ${COMPREPLY[0]} == //*/ ]]; then compopt -o nospace 2>/dev/null; fi
 }
 complete -o default -F _cosxfer cosxfer
 """,
@@ -14,16 +15,19 @@ complete -o default -F _cosxfer cosxfer
 #compdef cosxfer
 _cosxfer() {
     local -a found
-    found=("${(@f)$(_COSXFER_COMPLETE=1 "${words[1]}" "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+    found=("${(@f)$(_COSXFER_COMPLETE=1 "${words[1]}" "${(@)words[2,CURRENT]}" 2>/dev/null </dev/null)}")
     found=("${(@)found:#}")
-    if (( ${#found} )); then compadd -a found; else _files; fi
+    local -a folders=("${(@M)found:#cos://*/}") others=("${(@)found:#cos://*/}")
+    if (( ${#folders} )); then compadd -S '' -a folders; fi
+    if (( ${#others} )); then compadd -a others; fi
+    if (( ! ${#found} )); then _files; fi
 }
 compdef _cosxfer cosxfer
 """,
     "fish": """\
 function __cosxfer
     set -l words (commandline -opc)
-    set -l found (_COSXFER_COMPLETE=1 $words[1] $words[2..-1] (commandline -ct) 2>/dev/null)
+    set -l found (_COSXFER_COMPLETE=1 $words[1] $words[2..-1] (commandline -ct) 2>/dev/null </dev/null)
     if test (count $found) -gt 0
         printf '%s\\n' $found
     else
