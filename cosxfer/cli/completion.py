@@ -8,6 +8,7 @@ an address in COS alone (`cosxfer.cli.completion_keys`).
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,6 +21,9 @@ from cosxfer.cli.profile_files import names
 from cosxfer.cos.requests import KNOWN_VALUES
 
 VARIABLE = "_COSXFER_COMPLETE"
+
+PLAIN = re.compile(r"[\w./@%+,:=~-]+")
+"""Characters that mean nothing to a shell. bash takes the others literally into the line, where they would be run."""
 
 _VALUES: dict[str, Sequence[str]] = {
     "--acl": KNOWN_VALUES["x-cos-acl"],
@@ -35,7 +39,7 @@ def complete(words: Sequence[str]) -> None:
     if _place(words):
         silence()
     found = candidates(get_command(app), words, os.environ)
-    sys.stdout.write("".join(f"{candidate}\n" for candidate in found if candidate.isprintable()))
+    sys.stdout.write("".join(f"{candidate}\n" for candidate in found if PLAIN.fullmatch(candidate)))
     if _place(words):
         sys.stdout.flush()
         leave()
