@@ -355,6 +355,8 @@ class UploadResult(Result):
     """Time during which parts were in flight."""
     retries: int
     """Number of retried requests."""
+    hedges: int = 0
+    """Parts that were sent a second time, over another connection, because they straggled."""
     resumed_bytes: int = 0
     """Bytes that an earlier run or call had sent. All of ``size``: an interrupted run of the same batch had sent the
     whole file, and no request was made."""

@@ -158,6 +158,7 @@ def as_json(result: UploadResult) -> dict[str, object]:
         "parts": result.parts,
         "part_size_bytes": result.part_size_bytes,
         "retries": result.retries,
+        "hedges": result.hedges,
         "resumed_bytes": result.resumed_bytes,
         "http_version": result.http_version,
         "etag": result.etag,

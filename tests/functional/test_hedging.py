@@ -91,7 +91,7 @@ def test_a_straggler_is_hedged_once_and_the_object_is_right(
 ) -> None:
     server.set_faults([delay(STRAGGLER, LONG_SECONDS, at="answer")])
     result = upload(server, path, transport=transport, http_version=version)
-    assert (result.verified_by, result.parts, result.retries) == ("crc64", PARTS, 0)
+    assert (result.verified_by, result.parts, result.retries, result.hedges) == ("crc64", PARTS, 0, 1)
     assert sends[STRAGGLER] == 2
     assert sends.total() <= PARTS * 1.05
     check_object(server, path)
@@ -109,6 +109,7 @@ def test_never_more_than_a_twentieth_is_sent_twice(server: RunningServer, path: 
     server.set_faults([delay(list(range(PARTS - 4, PARTS + 1)), 6.0)])
     result = upload(server, path)
     assert result.verified
+    assert result.hedges == sends.total() - PARTS
     assert PARTS < sends.total() <= PARTS * 1.05
     assert max(sends.values()) == 2
     check_object(server, path)
@@ -127,7 +128,8 @@ def test_nothing_is_sent_twice_into_classes_that_bill_replaced_data(
 
 def test_hedging_can_be_turned_off(server: RunningServer, path: Path, sends: Counter[int]) -> None:
     server.set_faults([delay(STRAGGLER, 3.0)])
-    assert upload(server, path, hedge=False).verified
+    result = upload(server, path, hedge=False)
+    assert (result.verified, result.hedges) == (True, 0)
     assert sends.total() == PARTS
 
 

@@ -113,6 +113,8 @@ class HedgePolicy(Generic[K]):
         self._recent: deque[_Sample] = deque(maxlen=RECENT_PARTS)
         self._begun_bytes = 0
         self._hedged_bytes = 0
+        self.hedges = 0
+        """Parts of which a second copy was sent."""
 
     def begin(self, part: K, size: int, now: float) -> None:
         """An attempt at ``part`` begins."""
@@ -146,6 +148,7 @@ class HedgePolicy(Generic[K]):
         """A second copy of ``part`` is sent."""
         known = self._parts[part]
         known.hedged = True
+        self.hedges += 1
         self._hedged_bytes += known.size
 
     def time_out(self, part: K) -> None:

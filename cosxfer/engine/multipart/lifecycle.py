@@ -58,6 +58,7 @@ class Outcome:
     http_version: str
     send_seconds: float
     retries: int
+    hedges: int
     verdict: Verdict | None
 
 
@@ -94,7 +95,7 @@ class MultipartUpload:
         self._verdict: Verdict | None = None
         self._denied_id = ""
         """An upload whose parts may not be listed, so that another one replaces it."""
-        policy = HedgePolicy[Flight[ReadyPart]](
+        policy = self._policy = HedgePolicy[Flight[ReadyPart]](
             hedging=config.hedge and may_hedge(headers), stall_seconds=config.stall_timeout_seconds
         )
         self._sender = PartSender(self._session, source, address, checkpoint, headers=headers, policy=policy)
@@ -148,6 +149,7 @@ class MultipartUpload:
             http_version=self._sender.http_version,
             send_seconds=send_seconds,
             retries=self._session.retries,
+            hedges=self._policy.hedges,
             verdict=self._verdict,
         )
 

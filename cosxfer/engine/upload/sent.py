@@ -102,5 +102,6 @@ class SentInParts:
             hash_seconds=self.hash_seconds,
             send_seconds=outcome.send_seconds,
             retries=outcome.retries,
+            hedges=outcome.hedges,
             verdict=outcome.verdict,
         )
