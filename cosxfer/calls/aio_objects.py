@@ -160,8 +160,8 @@ class AsyncObjectCalls(AsyncCalls):
         ``part_size`` is that of the first 1,000 parts (``"auto"``: about 8 MiB); the next 1,000 parts are twice as
         large, and so on. By default it is the client's ``part_size``. With ``content_length`` all parts have one size,
         and a stream of another length raises `cosxfer.UsageError` and stores no object. ``async_limit`` is the most
-        parts in flight, by default the client's ``concurrency``. Parts that are read, hashed or sent take at most three
-        quarters of the client's ``memory_budget_bytes``, or two parts if these are larger. Until the end of the stream
+        parts in flight, by default the client's ``concurrency``. Parts that are read, hashed or sent take at most a
+        quarter of the client's ``memory_budget_bytes``, or two parts if these are larger. Until the end of the stream
         is seen, the ``total`` of a progress is 0, unless ``content_length`` or a file object gives it.
 
         Like `put_object` it is a task that takes no slot. It can be cancelled, but not paused, because its stream

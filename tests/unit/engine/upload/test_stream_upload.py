@@ -216,8 +216,8 @@ def test_memory_is_bounded_for_any_length_and_a_slow_server(cos: FakeCos) -> Non
 
     with cos.blocking_client(memory_budget_bytes=16 * MIB) as client:
         assert client.upload_stream(BUCKET, "k", counted(), part_size=MIB, async_limit=32).size == 40 * MIB
-    # Twelve parts are held, the producer holds one piece, and one response may be in transit.
-    assert most <= 14
+    # Four parts are held, a quarter of the budget; the producer holds one piece, and one response may be in transit.
+    assert 4 <= most <= 6
 
 
 def test_a_stream_beyond_10000_parts_is_refused_with_advice(cos: FakeCos, monkeypatch: pytest.MonkeyPatch) -> None:
