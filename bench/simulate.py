@@ -61,6 +61,7 @@ class Tuned:
             bytes_acked=client.bytes_acked,
             requests_done=client.requests_done,
             in_flight=client.in_flight,
+            most_in_flight=client.limiter.take_most_in_flight(),
             bytes_in_flight=client.bytes_in_flight,
             waiting=client.waiting,
             bytes_left=client.bytes_left,

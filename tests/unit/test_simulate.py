@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,9 @@ from _links import KINDS, MEBI, MIXED, WORKLOADS, items, links
 from _network import Link, Simulation
 from _simulated_client import Fixed, Item, SimulatedClient
 from simulate import Tuned, against_serial, best_static, run_static, run_tuned, shares
+
+from cosxfer.tuning import Tuner
+from cosxfer.tuning_rules import Decision
 
 MB = 1e6
 PLAIN = Link(name="plain", capacity=100 * MB, rtt_seconds=0.02)
@@ -114,6 +119,19 @@ def test_transfers_of_different_sizes_take_turns_for_slots() -> None:
     assert [size // MEBI for size, _ in client.take()] == [8, 1, 8, 1]
     client.release(8 * MEBI)
     assert [size // MEBI for size, _ in client.take()] == [8]
+
+
+def test_the_tuner_gets_every_counter_that_it_can_take() -> None:
+    """As in a real client: a counter that is left out would be a simulation of something else."""
+    names: set[str] = set()
+
+    class Recorder(Tuner):
+        def observe(self, now: float, **counters: Any) -> Decision:
+            names.update(counters)
+            return super().observe(now, **counters)
+
+    run_tuned(PLAIN, WORKLOADS["100 MiB"], trace=Tuned(tuner=Recorder()))
+    assert names == set(inspect.signature(Tuner.observe).parameters) - {"self", "now"}
 
 
 def test_two_runs_are_equal_to_the_last_bit() -> None:
