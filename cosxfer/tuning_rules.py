@@ -1,4 +1,14 @@
-"""The numbers of the controller in `tuning.py`, its records, and how it compares two levels. Pure."""
+"""The numbers of the controller in `tuning.py`, its records, and how it compares two levels. Pure.
+
+**Elasticity** compares two levels: e = ln(goodput ratio) / ln(level ratio). It is 1 if each request brings its own
+goodput, 0 on the plateau. On a link that another client fills too, it is the other's share of the link. A higher level
+must have an elasticity above the *price* of a slot, otherwise the lower one wins. The price rises with the level. Two
+clients that share a link therefore settle: the one with more slots sees the lower elasticity and pays the higher price.
+The price of the first slots is small but not zero: it is the dead band for noise, and gives ties to the lower level.
+
+Source: M. Arifuzzaman and E. Arslan, "Online Optimization of File Transfers in High-Speed Networks" (SC 2021): a price
+per stream makes competing tuners settle.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +28,8 @@ COLD_TRIPS = 20
 """Round trips until a new connection pays: handshake and slow start."""
 FINISH_SHARE = 2
 """The last requests start together when so many times the level are left."""
+FINISH_SECONDS = 4.0
+"""They do so if less time is left, or if a level just below was worse."""
 OTHER_SIZE = 3
 OTHER_SECONDS = 1.0
 """If the mean size of the requests in flight has changed by this factor for so long, the work is another one."""
@@ -33,7 +45,7 @@ RAMP_ROUNDS = 4
 """With fewer requests left for each slot, the ramp opens no more connections."""
 SLOW_SECONDS = 5.0
 """If the requests in flight need longer than this, the ramp goes no further: fewer are tried first."""
-WASTED_SHARE = 0.02
+WASTED_SHARE = 0.04
 """The share of the work left that cancelled requests may have sent in vain."""
 RAMP_TRIPS = 10
 """With fewer round trips left, the ramp opens no more connections."""
@@ -47,6 +59,25 @@ MORE_DOWN_SECONDS = 20.0
 REQUEST_WORK_BYTES = 64 * 1024
 """What a finished request counts for beside its bytes."""
 
+SOUND_COST = 0.04
+"""The share of the time left that a look at a lower level may cost, if all requests are needed."""
+FLAT_SOUND_COST = 0.1
+"""The same, if goodput has stopped to rise."""
+SOUND_TRIPS = 10
+FLAT_SOUND_TRIPS = 3
+"""So many round trips are lost as well, because connections that were idle start slowly."""
+SOUND_WINDOW_SECONDS = 0.2
+SOUND_FROM = 16
+"""So few requests are not a risk, and there is no look from below this level."""
+LEAST_SOUNDED = 4
+"""No look goes below this level."""
+WARM_BYTES = 256 * 1024
+"""A connection is taken to be up to speed when it has sent so much in a round trip, or all that it can."""
+STEADY_SHARE = 0.8
+UNSTEADY_SECONDS = 2.0
+"""Goodput that changes by more between two windows may be that of slow start. It is waited for so long at most."""
+ROOM = 1.06
+"""So many times the requests that seem to be needed are used."""
 RAMP_WINDOW_SECONDS = 0.1
 RAMP_LONGEST_SECONDS = 0.2
 RAMP_GAIN = 1.1
@@ -56,6 +87,9 @@ RAMP_FLAT_WINDOWS = 2
 """Windows without a gain that end the ramp: the first may end before new connections have brought anything."""
 WINDOW_SECONDS = 0.6
 SETTLE_SECONDS = 0.2
+SLOW_START_SHARE = 0.85
+SLOW_START_SECONDS = 3.0
+"""So long after a change, a level that brings less than this share of what it brought may be in slow start again."""
 FIRST_HOLD_SECONDS = 10.0
 LONGEST_HOLD_SECONDS = 80.0
 STALE_SECONDS = 3.0
@@ -85,26 +119,39 @@ ENDLESS_SHARE = 0.25
 """Requests beyond the level are cancelled if goodput falls below this share of the best while they end."""
 
 COLLAPSE_SHARE = 0.15
+SUSPECT_SHARE = 0.4
+"""The same for a level that was never endured, after a collapse. Few requests lose less by a penalty."""
 BACK_SHARE = 0.5
 """Goodput is back if it is at least this share of what so many requests had before."""
 COLLAPSE_WINDOWS = 2
 COLLAPSE_SECONDS = 1.0
 """The windows of the ramp are short: a client that has no CPU for a moment looks like a collapse in two of them."""
 LIFT = 1.5
-RECOVERY = 2.0
+RECOVERY = 1.3
 """Goodput so many times that of the collapse shows that the number of requests was its cause."""
-ENDURED_SECONDS = 6.0
+CLOSE = 3
+"""An endured level is the ceiling after a collapse at less than so many times of it."""
+SAFE_LEVEL = 4
+"""So many requests are hardly ever punished: a collapsed client waits there if it knows of nothing better."""
+PEAK_SECONDS = 7.0
+"""A penalty strikes within this time."""
+FEW_REQUESTS = 6
+"""A collapse of so few is not about their number: another client may have begun."""
+ENDURED_SECONDS = 10.0
 """A level that was held for so long without a collapse is safe."""
+RISK_FACTOR = 3.0
+LEAST_RISK_SECONDS = 8.0
 RISK_SECONDS = 30.0
-"""With less time left, the ceiling does not rise."""
+"""With less time left, the ceiling does not rise. After a collapse it is `RISK_FACTOR` times what that has cost."""
 CEILING_SECONDS = 600.0
 CEILING_REST_SECONDS = 8.0
 """How long a first ceiling stays where it is; after that it rises at the end of each hold."""
 CAREFUL_STEP = 1.4
 """The largest step upwards below a ceiling."""
+PATIENCE_SECONDS = 10.0
+"""How long a collapsed client waits for its goodput: a penalty may outlast its cause."""
 FIRST_PATIENCE_SECONDS = 6.0
-PATIENCE_SECONDS = 6.0
-"""How long a collapsed client waits at a level for its goodput: a penalty may outlast its cause."""
+"""How long a first probe down waits for more goodput, for the same reason."""
 PATIENT_SECONDS = 300.0
 """With more time left, the first probe down lasts `FIRST_PATIENCE_SECONDS`: the client may have been penalised from the
 start."""

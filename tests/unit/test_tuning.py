@@ -91,7 +91,26 @@ def test_the_first_level_is_the_seed_and_nothing_changes_before_something_was_ac
 
 def test_the_ramp_doubles_within_a_second_as_long_as_goodput_rises() -> None:
     plant = Plant(Tuner(), capped(1000))
+    plant.bytes_left = 3e9  # seconds: too little for a look at a lower level
     assert plant.run(1.0) == MAX_LEVEL
+
+
+def test_with_much_time_left_a_quarter_is_tried_first_and_the_ramp_goes_on() -> None:
+    plant = Plant(Tuner(), capped(1000))
+    plant.bytes_left = 1e11
+    assert plant.run(3.0) == MAX_LEVEL
+    levels = [decision.level for _, decision in plant.decisions]
+    assert min(levels) == SEED_LEVEL // 4
+    assert levels.count(SEED_LEVEL // 4) * TICK < 0.6
+
+
+@pytest.mark.parametrize("needed", [3, 10, 20, 40])
+def test_few_requests_that_are_enough_are_found_within_two_seconds(needed: int) -> None:
+    """Before most networks punish the many of the seed."""
+    plant = Plant(Tuner(), capped(needed))
+    plant.bytes_left = 50.0 * 10 * MB * needed
+    plant.run(2.0)
+    assert needed / 2 <= plant.tuner.level <= 2 * needed
 
 
 @pytest.mark.parametrize("knee", [1, 2, 5, 12, 20, 48, 100, 200])
@@ -149,7 +168,7 @@ def test_short_requests_that_are_over_when_it_looks_do_not_lower_the_level(limit
     wanted = min(limit, 24)
     assert 0.8 * wanted <= sum(levels[-300:]) / 300 <= 2 * wanted
     # The first windows see next to nothing. Probes, which go lower for a moment, come later.
-    assert min(levels[:14]) >= wanted
+    assert min(levels[:5]) >= wanted
 
 
 def test_the_wall_of_another_limit_is_forgotten_with_the_size_of_the_requests() -> None:
@@ -347,14 +366,15 @@ def test_the_last_requests_start_together_if_fewer_were_worse() -> None:
     assert "together" in decision.reason
 
 
-def test_the_level_at_which_a_penalty_ended_is_the_ceiling() -> None:
+def test_after_a_penalty_the_ceiling_is_halfway_to_the_level_that_collapsed() -> None:
     plant = Plant(Tuner(), penalised(40))
     while plant.observe().reason != "recovered from the collapse":
         plant.run(TICK)
         assert plant.now < 200
     learned = plant.tuner.learned()
     assert learned is not None
-    assert learned.ceiling == plant.tuner.level <= 40
+    assert learned.ceiling is not None
+    assert plant.tuner.level < learned.ceiling <= 40
 
 
 def test_requests_that_could_not_be_cancelled_at_once_are_asked_for_again() -> None:

@@ -121,7 +121,7 @@ def test_numbers_are_walls(settings: dict[str, int], slots: int, tasks: int) -> 
 def test_a_rising_goodput_raises_the_level_and_the_limits_follow() -> None:
     async def test(bench: Bench) -> None:
         share = bench.limiter.share(256, usual=256)
-        share.tell_left(lambda: Left(math.inf, math.inf))
+        share.tell_left(lambda: Left(2000, 2000 * MIB))  # too little for a look at a lower level
         for _ in range(SEED_LEVEL):
             await share.acquire(MIB, 0)
         for _ in range(10):
