@@ -23,7 +23,9 @@ setup:
 demo: setup
 	@$(PY) -m cosxfer demo
 
-test: lint types unit
+# mypy uses one core, so it runs beside the tests.
+test: lint
+	@$(MAKE) --no-print-directory -j 2 types unit
 
 lint: setup
 	$(PY) -m ruff format --check .

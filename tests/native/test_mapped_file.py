@@ -127,7 +127,9 @@ def run(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]
     return done
 
 
-@pytest.mark.parametrize("reader", ["hash", "socket", "tls", "copy"])
+@pytest.mark.parametrize(
+    "reader", ["hash", "socket", *(pytest.param(r, marks=pytest.mark.deep) for r in ("tls", "copy"))]
+)
 def test_hundreds_of_truncations_while_the_file_is_read(tmp_path: Path, needs_compiled: None, reader: str) -> None:
     out = run("storm", reader, str(tmp_path / "victim"), "150").stdout
     rounds, lost = (int(word) for word in out.split()[:2])

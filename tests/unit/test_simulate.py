@@ -173,7 +173,10 @@ def test_ours_takes_at_most_a_quarter_longer_than_the_best_static_setting(link: 
 PENALTIES = [(6, 0.0, 0.4), (20, 0.0, 0.4), (60, 0.0, 0.5), (6, 3.0, 0.45), (20, 3.0, 0.4), (60, 3.0, 0.75)]
 
 
-@pytest.mark.parametrize(("beyond", "onset", "least"), PENALTIES)
+@pytest.mark.parametrize(
+    ("beyond", "onset", "least"),
+    [PENALTIES[-1], *(pytest.param(*penalty, marks=pytest.mark.deep) for penalty in PENALTIES[:-1])],
+)
 def test_a_silent_penalty_is_escaped_from(beyond: int, onset: float, least: float) -> None:
     """A client that stayed penalised would reach a fiftieth. All these lie below what the link needs, or just above."""
     link = replace(CAPPED, penalty_beyond=beyond, penalty_onset_seconds=onset)

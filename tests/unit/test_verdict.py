@@ -246,7 +246,7 @@ def test_pages_that_are_read_while_hashing_are_reading() -> None:
 
 def test_the_client_bounds_if_all_its_cores_are_busy() -> None:
     line = Line(cpu=20e-9, cores=2)  # 100 MB/s
-    verdict = judge(send(line, 1000 * MB))
+    verdict = judge(send(line, 4000 * MB))  # long enough for the looks of the tuner to count little
     assert verdict.bound_by == "client cpu"
     assert re.search(r"(1\.9|2\.0) of 2 cores were busy", verdict.text)
 
