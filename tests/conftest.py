@@ -40,7 +40,7 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
-ALL_WAYS = ("test_main_job.py", "test_transport.py", "test_ambiguous.py", "test_bodies.py", "test_tls.py")
+ALL_WAYS = ("test_main_job.py", "test_ambiguous.py", "test_bodies.py", "test_tls.py")
 """Files whose tests of httpx, the transport of last resort, are not deep."""
 
 
