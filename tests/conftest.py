@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import signal
 from collections.abc import Generator
@@ -51,6 +52,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         parameters = item.name.partition("[")[2]
         if "httpx" in parameters and (item.path.name not in ALL_WAYS or "httpx-2" in parameters):
             item.add_marker(pytest.mark.deep)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """A test that has run the command in this process may have left its log levels."""
+    for name in ("cosxfer", "cosxfer.retry", "cosxfer.resume"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -207,7 +207,6 @@ def test_no_logger_shows_the_key(
     client: cosxfer.Client, server: RunningServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    caplog.set_level(logging.DEBUG, "cosxfer")  # a test of the command may have raised it in this process
     client.put_object(server.bucket, "logged", b"content", **CUSTOMER)
     client.get_object(server.bucket, "logged", **CUSTOMER)
     assert "PUT" in caplog.text
