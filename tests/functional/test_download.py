@@ -129,10 +129,13 @@ async def test_ranges_name_the_version_and_are_requested_once(transport: str, tm
 @in_loop
 async def test_a_range_that_breaks_goes_on_at_its_next_byte(transport: str, tmp_path: Path) -> None:
     sent = MIB - 1000
+    cut: list[Get] = []
 
     async def do(get: Get) -> bool:
-        if get.number != 3:
+        # Ranges arrive in any order, and the last one is shorter.
+        if cut or get.number < 2 or len(get.body) <= sent:
             return False
+        cut.append(get)
         await get.peer.say(get.response(get.body[:sent]))
         get.peer.writer.close()
         return True
@@ -140,8 +143,8 @@ async def test_a_range_that_breaks_goes_on_at_its_next_byte(transport: str, tmp_
     served = ServedObject(CONTENT, do)
     async with downloading(served, transport) as client:
         result = await client.download_file(BUCKET, "k", tmp_path / "f")
-    broken = served.gets[3]
-    again = [get for get in served.gets[4:] if get.last == broken.last]
+    (broken,) = cut
+    again = [get for get in served.gets[broken.number + 1 :] if get.last == broken.last]
     assert len(again) == 1
     assert broken.first < again[0].first <= broken.first + sent
     if transport == "native":
