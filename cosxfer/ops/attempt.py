@@ -44,12 +44,12 @@ class Attempt:
 
     __slots__ = (
         "_ahead",
+        "_begins",
         "_counted",
         "_credentials",
-        "_gets",
         "_given",
         "_offset",
-        "_on_received",
+        "_on_moved",
         "_then",
         "began",
         "begun",
@@ -63,21 +63,21 @@ class Attempt:
 
     def __init__(
         self,
-        gets: Accepts,
+        begins: Accepts,
         given: tuple[Any, ...],
         credentials: Credentials | None,
         offset: float,
         now: float,
-        on_received: Callable[[int], None],
+        on_moved: Callable[[int], None] | None,
         then: Callable[[Attempt], None],
     ) -> None:
-        self._gets = gets
+        self._begins = begins
         self._given = given
         self._credentials = credentials
         self._offset = offset
         self.began = time.monotonic()
         self._ahead = now - offset - self.began
-        self._on_received = on_received
+        self._on_moved = on_moved
         self._then = then
         self._counted = 0
         self.begun: Begun | None = None
@@ -89,11 +89,12 @@ class Attempt:
         if self.begun is not None:
             self.begun.cancel()
 
-    def received(self, count: int) -> None:
-        """Count bytes that were received, negative if they have to be received again."""
+    def moved(self, count: int) -> None:
+        """Count bytes that were sent or received, negative if they have to be moved again. For ``on_moved``."""
         self._counted += count
-        self._gets.session.traffic.sent_bytes += count
-        self._on_received(count)
+        self._begins.session.traffic.sent_bytes += count
+        assert self._on_moved is not None
+        self._on_moved(count)
 
     def ended(self, outcome: HttpResponse | Exception | None) -> None:
         """Take the outcome of the transport."""
@@ -101,13 +102,13 @@ class Attempt:
         if isinstance(outcome, HttpResponse):
             self.response = outcome
             try:
-                self._gets.accept(self, outcome, *self._given)
+                self._begins.accept(self, outcome, *self._given)
             except Exception as error:
                 self.error = error
         else:
             self.error = outcome
         if self._counted and (self.error is not None or outcome is None):
-            self.received(-self._counted)
+            self.moved(-self._counted)
         # The request holds a method of this object: without a cycle, nothing is left for the garbage collector.
         if self.error is None:
             del self.outgoing

@@ -1,37 +1,22 @@
-"""GET Object for the beginnings of many objects, without an asyncio task. What their requests share is made once.
-
-For small objects the steps of Python are most of the cost. The requests of a batch differ in the path and the signature
-alone, so head and signature are prepared for the others, and only what differs is computed for each.
-"""
+"""GET Object for the beginnings of many objects (`cosxfer.ops.begun`). They differ in path and signature alone."""
 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Mapping
-from typing import Any
-from urllib.parse import quote
 
 from cosxfer.address import ObjectAddress
 from cosxfer.cos import sign
-from cosxfer.cos.endpoint import PATH_SAFE, Endpoint
+from cosxfer.cos.endpoint import Endpoint
 from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.cos.sink import BodySink
 from cosxfer.credentials import Credentials
-from cosxfer.errors import CosxferError
 from cosxfer.ops.attempt import Attempt
+from cosxfer.ops.begun import Beginner, around_signature, escaped
 from cosxfer.ops.get_range import range_request
-from cosxfer.ops.session import SIGNATURE_LIFE_SECONDS, Session, logger
-from cosxfer.transport.base import Begun
+from cosxfer.ops.session import logger
 from cosxfer.transport.native_head import head_of
-
-PLAIN_PATH = re.compile(r"[A-Za-z\d_.~/-]*", re.ASCII)
-"""A path that needs no escapes."""
-_SIGNATURE = "q-signature="
-_SIGNATURE_LENGTH = 40
-MOST_PREPARED = 16
-"""Buckets, and sets of headers, whose requests are prepared at a time."""
 
 
 class _Prepared:
@@ -53,8 +38,7 @@ class _Prepared:
         self._signer: sign.PathSigner | None = None
         self._between, self._after = rest, ""
         if credentials is not None:
-            at = rest.index(_SIGNATURE) + len(_SIGNATURE)
-            self._between, self._after = rest[:at], rest[at + _SIGNATURE_LENGTH :]
+            self._between, self._after = around_signature(rest)
             self._signer = sign.PathSigner(
                 credentials, method="GET", params={}, headers=self.headers, key_time=key_time
             )
@@ -64,27 +48,22 @@ class _Prepared:
     ) -> HttpRequest:
         """Return the request for one object."""
         path = self.endpoint.path(key)
-        escaped = path if PLAIN_PATH.fullmatch(path) else quote(path, safe=PATH_SAFE)
+        target = escaped(path)
         signature = "" if self._signer is None else self._signer.of(path)
         return HttpRequest(
             method="GET",
             endpoint=self.endpoint,
-            target=escaped,
+            target=target,
             headers=self.headers,
             stall_timeout_seconds=stall_seconds,
             on_sent=on_received,
             sink=sink,
-            head=f"GET {escaped}{self._between}{signature}{self._after}".encode(),
+            head=f"GET {target}{self._between}{signature}{self._after}".encode(),
         )
 
 
-class Gets:
+class Gets(Beginner[_Prepared]):
     """Requests for the first bytes of objects, for the downloads of one batch. Used from one event loop."""
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self._start: Callable[..., Begun | None] | None = getattr(session.transport, "begin", None)
-        self._prepared: dict[tuple[Any, ...], _Prepared] = {}
 
     def begin(
         self,
@@ -101,46 +80,28 @@ class Gets:
         Returns None if it has to wait, for keys or for a connection. ``then`` gets the attempt when it has ended, after
         this has returned. If it has failed, `get_range` goes on with it.
         """
-        session = self.session
-        now = session.now()
-        keys = session.keys.at_hand(now)
-        if self._start is None or keys is None or session.in_outage:
-            return None
-        attempt = Attempt(
-            self, (address, sink, version_id, headers), keys[0], session.clock_offset, now, on_received, then
-        )
-        try:
-            outgoing = self._outgoing(attempt, address, sink, version_id, headers, keys[0], now)
-            attempt.begun = self._start(outgoing, attempt.ended)
-        except (CosxferError, ValueError):
-            return None  # `get_range` says why
-        if attempt.begun is None:
-            return None
-        attempt.outgoing = outgoing
-        return attempt
+        return self._begin((address, sink, version_id, headers), on_received, then)
 
     def _outgoing(
         self,
         attempt: Attempt,
+        credentials: Credentials | None,
+        now: float,
         address: ObjectAddress,
         sink: BodySink,
         version_id: str | None,
         headers: Mapping[str, str],
-        credentials: Credentials | None,
-        now: float,
     ) -> HttpRequest:
         session = self.session
         if version_id is not None or session.has_switched_hosts:
-            return self._usual(address, sink, version_id, headers, credentials, attempt.received)
+            return self._usual(address, sink, version_id, headers, credentials, attempt.moved)
         kind = (address.bucket, address.region, id(headers))
-        prepared = self._prepared.get(kind)
-        key_time = sign.key_time(now, life_seconds=SIGNATURE_LIFE_SECONDS)
-        if prepared is None or prepared.key_time != key_time or prepared.credentials is not credentials:
-            if len(self._prepared) >= MOST_PREPARED:
-                self._prepared.clear()
-            template = self._usual(address, sink, None, headers, credentials, attempt.received)
+        key_time = self._key_time(now)
+        prepared = self._known(kind, credentials, key_time)
+        if prepared is None:
+            template = self._usual(address, sink, None, headers, credentials, attempt.moved)
             prepared = self._prepared[kind] = _Prepared(template, headers, credentials, key_time)
-        return prepared.request(address.key, sink, session.config.stall_timeout_seconds, attempt.received)
+        return prepared.request(address.key, sink, session.config.stall_timeout_seconds, attempt.moved)
 
     def _usual(
         self,

@@ -43,7 +43,7 @@ class Begins(Protocol):
     def begin(self, request: HttpRequest, then: Callable[[HttpResponse | Exception | None], None]) -> Begun | None:
         """Send ``request`` if a connection is idle; returns None if it has to wait.
 
-        It has no body, and a new sink in memory for the beginning of an object.
+        It has a body that is bytes in memory; or no body, and a new sink in memory for the beginning of an object.
 
         ``then`` is called later on the event loop: with the response, with the error that `Transport.send` would
         raise, or with None if the server has not acted on the request. Raises what makes the request impossible.

@@ -57,8 +57,6 @@ class ShortUploads:
         self.puts = Puts(session.observed(counted=True))
         self.slot = limiter.single
         self.opener = opener
-        self.works = self.puts.works
-        """Whether the transport can send a request without an asyncio task."""
 
 
 class ShortUpload:

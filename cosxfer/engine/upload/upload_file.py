@@ -203,7 +203,7 @@ class FileJob:
         small_bytes = min(self._slice_size, SMALL_BYTES)
         if (
             shorts is None
-            or not shorts.works
+            or not shorts.puts.works
             or not small_bytes
             or self._checkpoint is not None
             or self._token is not None

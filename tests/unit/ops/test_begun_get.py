@@ -18,7 +18,8 @@ from cosxfer.cos.sink import BodySink
 from cosxfer.credentials import Credentials, CredentialsResolver
 from cosxfer.errors import ServerError
 from cosxfer.ops.attempt import Attempt
-from cosxfer.ops.begun_get import MOST_PREPARED, Gets
+from cosxfer.ops.begun import MOST_PREPARED
+from cosxfer.ops.begun_get import Gets
 from cosxfer.ops.get_range import range_request
 from cosxfer.ops.session import Session
 from cosxfer.transport.native_head import head_of

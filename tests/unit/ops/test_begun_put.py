@@ -14,7 +14,7 @@ import pytest
 from cosxfer.address import ObjectAddress
 from cosxfer.cos.requests import CosRequest
 from cosxfer.credentials import Credentials, CredentialsResolver
-from cosxfer.ops.begun_get import MOST_PREPARED
+from cosxfer.ops.begun import MOST_PREPARED
 from cosxfer.ops.begun_put import Puts
 from cosxfer.ops.put_object import put_request
 from cosxfer.ops.session import Session
