@@ -11,7 +11,7 @@ from cosxfer.calls.base import AsyncCalls
 from cosxfer.engine.download.options import DownloadDirectoryOptions, DownloadOptions, FileDownload
 from cosxfer.models import DownloadResult, Progress
 from cosxfer.tasks.batch import AsyncUploadBatch
-from cosxfer.tasks.downloads import AsyncDownloadBatch, DownloadedFile, OnFileFinish
+from cosxfer.tasks.downloads import AsyncDownloadBatch, DownloadedFile, OnFileFinish, SubmittedDownloads
 from cosxfer.tasks.task import AsyncUploadTask
 
 
@@ -91,8 +91,10 @@ class AsyncDownloadCalls(AsyncCalls):
         """
         self._ready()
         downloads = self._transfers.downloads
-        submitted = downloads.batch(files, on_progress=on_progress, on_file_finish=on_file_finish)
-        downloads.submit_all(submitted)
+        return self._downloads_of(downloads.batch(files, on_progress=on_progress, on_file_finish=on_file_finish))
+
+    def _downloads_of(self, submitted: SubmittedDownloads) -> AsyncDownloadBatch:
+        self._transfers.downloads.submit_all(submitted)
         tasks = [AsyncUploadTask(self._transfers.queue, record) for record in submitted.batch.records]
         return AsyncDownloadBatch(AsyncUploadBatch(submitted.batch, tasks))
 
@@ -154,8 +156,7 @@ class AsyncDownloadCalls(AsyncCalls):
         returns.
         """
         self._ready()
-        downloads = self._transfers.downloads
-        submitted = await downloads.directory_batch(
+        submitted = await self._transfers.downloads.directory_batch(
             bucket,
             prefix,
             path,
@@ -165,6 +166,4 @@ class AsyncDownloadCalls(AsyncCalls):
             on_file_finish=on_file_finish,
             options=options,
         )
-        downloads.submit_all(submitted)
-        tasks = [AsyncUploadTask(self._transfers.queue, record) for record in submitted.batch.records]
-        return AsyncDownloadBatch(AsyncUploadBatch(submitted.batch, tasks))
+        return self._downloads_of(submitted)

@@ -11,11 +11,11 @@ from dataclasses import replace
 SECONDS = 2.0
 """A shell waits no longer. The request is left alone then, and the process ends without it."""
 MOST = 200
-"""Candidates. More are of no use to a person."""
+"""The most candidates that are offered."""
 
 SCHEME = "cos://"
 _SAFE = re.compile(r"[\w./@%+,~-]*")
-"""Characters that mean nothing to a shell. bash takes the others literally into the line, where they would be run."""
+"""As `cosxfer.cli.completion.PLAIN`, without ``:`` and ``=``: bash splits words there."""
 
 _OPTIONS = {
     "--profile": "profile",

@@ -94,16 +94,8 @@ def remove_objects(client: Client, results: Sequence[DownloadResult], key: Custo
             threads.shutdown(wait=False, cancel_futures=True)
         kept |= {result.key: error for result, error in zip(some, outcomes, strict=True) if error is not None}
         doomed = [result.key for result in some if result.key not in kept]
-        if not doomed:
-            continue
-        try:
-            told = client.delete_objects(some[0].bucket, doomed)
-        except CosxferError as error:
-            kept |= dict.fromkeys(doomed, error)
-            continue
-        for failure in told.errors:
-            reason = ": ".join(filter(None, (failure.code, foreign(failure.message))))
-            kept[failure.key] = ServerError(reason, status=0, code=failure.code)
+        if doomed:
+            kept |= _deleted(client, some[0].bucket, doomed)
     for name, why in kept.items():
         show(f"{shown_key(name)}: downloaded, but the object was not deleted: {why}")
     return kept
@@ -135,17 +127,22 @@ def remove_folder_keys(
     folders = [key for key in folders if key not in needed]
     kept: dict[str, CosxferError] = {}
     for first in range(0, len(folders), MAX_LIST_ENTRIES):
-        some = [shown_key(key) for key in folders[first : first + MAX_LIST_ENTRIES]]
-        try:
-            told = client.delete_objects(bucket, some)
-        except CosxferError as error:
-            kept |= dict.fromkeys(some, error)
-            continue
-        for failure in told.errors:
-            reason = ": ".join(filter(None, (failure.code, foreign(failure.message))))
-            kept[failure.key] = ServerError(reason, status=0, code=failure.code)
+        kept |= _deleted(client, bucket, [shown_key(key) for key in folders[first : first + MAX_LIST_ENTRIES]])
     for name, why in kept.items():
         show(f"{shown_key(name)}: the folder was created, but its key was not deleted: {why}")
+    return kept
+
+
+def _deleted(client: Client, bucket: str, keys: list[str]) -> dict[str, CosxferError]:
+    """Delete keys in one request. Returns why a key was not deleted, by the key."""
+    try:
+        told = client.delete_objects(bucket, keys)
+    except CosxferError as error:
+        return dict.fromkeys(keys, error)
+    kept: dict[str, CosxferError] = {}
+    for failure in told.errors:
+        reason = ": ".join(filter(None, (failure.code, foreign(failure.message))))
+        kept[failure.key] = ServerError(reason, status=0, code=failure.code)
     return kept
 
 

@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import field
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -41,12 +40,15 @@ class OpenBatch:
 
     number: int = 0
     """0 for a batch that it does not keep."""
-    done: Mapping[int, int] = field(default_factory=dict)
-    """The sizes of files that an interrupted run has sent, by their index, in ascending order."""
     files: SentFiles | None = None
-    """Those of ``done``. There may be many, so their results are made when somebody asks."""
+    """What an interrupted run has sent. There may be many, so their results are made when somebody asks."""
     end: Callable[[], None] | None = None
     """Called when all files are done, except those that cannot be read."""
+
+    @property
+    def done(self) -> Mapping[int, int]:
+        """The sizes of ``files``, by their index, in ascending order."""
+        return {} if self.files is None else self.files.sizes
 
 
 class RefusedJob:

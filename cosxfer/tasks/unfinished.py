@@ -101,7 +101,7 @@ class DirectoryBatch:
         rows = self._journal.rows_of_batch(self.number).result()
         done = Done(self, keys, found, rows, targets=self.targets(keys), file=files.__getitem__)
         self.report(len(done.sizes), len(files))
-        return OpenBatch(number=self.number, done=done.sizes, files=done, end=self.end)
+        return OpenBatch(number=self.number, files=done, end=self.end)
 
     def of_some(self, keys: Sequence[str], found: Sequence[Found], file: Callable[[int], FileUpload]) -> Done:
         """Return what was sent of some files of the directory. ``file`` returns the options of one. Blocks."""

@@ -1,4 +1,4 @@
-"""The collapse guard: what was endured, where to wait, and how a penalty is told from a slower link."""
+"""The collapse guard of the tuner: it remembers what worked, and tells a penalty from a slower link."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class NativeFiles(NativeService["_Reading | Receiver[Found]"]):
         return future
 
     def begin_read(self, path: str | os.PathLike[str], max_bytes: int, future: Receiver[ReadFile | None]) -> None:
-        """`read` for somebody who is told the outcome, perhaps before this returns."""
+        """Read a file as `read` does. ``future`` gets the outcome, perhaps before this returns."""
         now = self._begin()
         name = os.fsdecode(path)
         try:
@@ -95,7 +95,7 @@ class NativeFiles(NativeService["_Reading | Receiver[Found]"]):
         return future
 
     def begin_identify(self, path: str, future: Receiver[Found]) -> None:
-        """`identify` for somebody who is told the outcome."""
+        """Identify a file as `identify` does. ``future`` gets the outcome."""
         now = self._begin()
         try:
             self._service.identify(os.fsencode(path), now, future)
