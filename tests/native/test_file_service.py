@@ -70,6 +70,18 @@ def identity_of(path: Path) -> tuple[int, ...]:
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
+def test_a_quiet_service_is_woken_once_for_all_that_waits(service: Service, tmp_path: Path) -> None:
+    identify(service, tmp_path)  # now there is a thread
+    service.quiet = True
+    time.sleep(0.1)  # it sleeps
+    for number in range(3):
+        service.identify(os.fsencode(tmp_path), 0.0, number)
+    service.announce()
+    assert set(outcomes(service, 3)) == {0, 1, 2}
+    service.close()
+    service.announce()  # does nothing
+
+
 # -- results ----------------------------------------------------------------------------------------------------------
 
 
