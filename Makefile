@@ -41,7 +41,7 @@ test-deep: setup
 	@.ci/deep/client_peers.sh
 	@.ci/deep/browser.sh
 	@.ci/deep/wire_peers.sh
-	$(PY) -m pytest -n 2 -m deep
+	$(PY) -m pytest -n 3 --dist worksteal -m deep  # two cores: many tests wait
 
 bench: setup
 	@.ci/deep/wire_peers.sh
