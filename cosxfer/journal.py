@@ -252,6 +252,10 @@ class Journal:
         """Return the targets and rows of the finished objects of a batch, for `decode_object`."""
         return self.call(lambda database: database.rows_of_batch(batch), {})
 
+    def rows_if_few(self, batch: int) -> Future[dict[bytes, bytes] | None]:
+        """Return what `rows_of_batch` does, or None if the journal is large; `rows_of` looks up some of them then."""
+        return self.call(lambda database: database.rows_if_few(batch), None)
+
     def open_batch(self, name: bytes) -> Future[Batch]:
         """Begin the batch ``name``, or go on with it if its last run was interrupted in the last week.
 

@@ -44,6 +44,8 @@ BUSY_SECONDS = 10.0
 CACHE_KIB = 8192
 MOST_PAGES = 65_536
 """256 MiB. If a journal is larger when it is opened, finished objects of no open batch are forgotten."""
+FEW_PAGES = 4096
+"""16 MiB, or about 150,000 finished objects. Reading all of them costs less than looking each up."""
 LOOKED_UP_AT_ONCE = 500
 """Parameters of one statement."""
 
@@ -235,6 +237,11 @@ class Database:
         # One look at each row costs less than a search for each of many targets.
         query = f"SELECT target, data FROM objects WHERE substr(data, {BATCH_AT + 1}, {BATCH_BYTES}) = ?"  # noqa: S608
         return dict(self._execute(query, (encode_batch_number(batch),)).fetchall())
+
+    def rows_if_few(self, batch: int) -> dict[bytes, bytes] | None:
+        """Return what `rows_of_batch` does, or None if the file is large: the rows would take much memory."""
+        pages = self._execute("PRAGMA page_count").fetchone()[0]
+        return self.rows_of_batch(batch) if pages <= FEW_PAGES else None
 
     def batch(self, name: bytes) -> tuple[int, str, float] | None:
         """Return row, owner, and the time of the last run of an open batch."""

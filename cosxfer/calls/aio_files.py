@@ -16,7 +16,7 @@ from cosxfer.engine.upload.upload_file import DEFAULT_SLICE_SIZE
 from cosxfer.errors import CosxferError
 from cosxfer.models import Progress, TaskEvent, TaskInfo, UploadResult
 from cosxfer.tasks.batch import AsyncUploadBatch, BatchRecord, OnFileFinish
-from cosxfer.tasks.file_result import FileResult
+from cosxfer.tasks.file_result import FileResult, Outcomes
 from cosxfer.tasks.stream import DirectoryStream
 from cosxfer.tasks.task import AsyncUploadTask
 from cosxfer.threads import in_thread
@@ -276,7 +276,7 @@ class AsyncFileCalls(AsyncCalls):
                 for outcome in block:
                     yield outcome
 
-    async def _blocks(self, stream: DirectoryStream) -> AsyncGenerator[list[FileResult], None]:
+    async def _blocks(self, stream: DirectoryStream) -> AsyncGenerator[Outcomes, None]:
         """Run an upload, and yield its outcomes in blocks: a caller in another thread is woken for each."""
         self._ready()
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Literal, Unpack
 
 from cosxfer.binding import explains_arguments
@@ -15,7 +15,7 @@ from cosxfer.engine.upload.upload_file import DEFAULT_SLICE_SIZE
 from cosxfer.errors import CosxferError
 from cosxfer.models import Progress, TaskEvent, TaskInfo, UploadResult
 from cosxfer.tasks.batch import BatchRecord, OnFileFinish, UploadBatch
-from cosxfer.tasks.file_result import FileResult
+from cosxfer.tasks.file_result import FileResult, Outcomes
 from cosxfer.tasks.stream import DirectoryStream
 from cosxfer.tasks.task import UploadTask
 from cosxfer.tasks.transfers import Transfers
@@ -150,6 +150,36 @@ class FileCalls(BlockingCalls):
         on_progress: Callable[[Progress], None] | None = None,
         **options: Unpack[DirectoryOptions],
     ) -> Generator[FileResult, None, None]:
+        blocks = self._upload_blocks(
+            bucket,
+            prefix,
+            path,
+            include=include,
+            exclude=exclude,
+            slice_size=slice_size,
+            on_progress=on_progress,
+            options=options,
+        )
+        return self._outcomes(blocks)
+
+    def _outcomes(self, blocks: Generator[Outcomes, None, None]) -> Generator[FileResult, None, None]:
+        with closing(blocks):
+            for block in blocks:
+                yield from block
+
+    def _upload_blocks(
+        self,
+        bucket: str,
+        prefix: str,
+        path: str | os.PathLike[str],
+        *,
+        include: Sequence[str] | None,
+        exclude: Sequence[str] | None,
+        on_progress: Callable[[Progress], None] | None,
+        options: DirectoryOptions,
+        slice_size: int | str = DEFAULT_SLICE_SIZE,
+    ) -> Generator[Outcomes, None, None]:
+        """Do what `iter_upload_directory` does, for a caller that takes the outcomes of many files at once."""
         stream = self._running_transfers().directory_stream(
             bucket,
             prefix,
@@ -160,13 +190,12 @@ class FileCalls(BlockingCalls):
             on_progress=on_progress,
             options=options,
         )
-        return self._outcomes(stream)
+        return self._follow(stream)
 
-    def _outcomes(self, stream: DirectoryStream) -> Generator[FileResult, None, None]:
+    def _follow(self, stream: DirectoryStream) -> Generator[Outcomes, None, None]:
         blocks = self._client._blocks(stream)
         try:
-            for block in self._iterate(blocks):
-                yield from block
+            yield from self._iterate(blocks)
         except BaseException as error:
             # If the client is closed, or this is the garbage collector on its thread: its end cancels what runs.
             with suppress(CosxferError):

@@ -85,6 +85,7 @@ def reported(*, debug: bool, as_json: bool = False, pipes: bool = False) -> Iter
     expect_object(as_json)
     # What is imported stays. Looking at it again and again would take a tenth of the time of many small files.
     gc.freeze()
+    gc.set_threshold(20_000)  # what a command makes is rarely part of a circle
     try:
         with interruptible(), noticed(debug=debug):
             yield

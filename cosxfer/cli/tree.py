@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from typing import cast
 
 import typer
 
@@ -14,11 +15,11 @@ from cosxfer.cli.hints import only_tls
 from cosxfer.cli.notices import show
 from cosxfer.cli.output import printable
 from cosxfer.cli.progress import display
-from cosxfer.engine.upload.options import FileUpload
+from cosxfer.engine.upload.options import DirectoryOptions, FileUpload
 from cosxfer.errors import ServerError, SourceError, TaskCanceledError, TransportError, UsageError
 from cosxfer.figures import counted, human_bytes, human_rate
 from cosxfer.foreign import SHOWN_CHARACTERS, shown_path
-from cosxfer.tasks.file_result import FileResult
+from cosxfer.tasks.file_result import FileResult, Outcomes, SentBefore
 
 LABEL_SECONDS = 0.1
 """Time between two updates of the number of files."""
@@ -35,19 +36,20 @@ def run(options: CopyOptions, *, include: list[str] | None, exclude: list[str] |
         cleaned_up(client, options.connection, keeps=options.keeps(client)),
         display(activities=("sending",)) as shown,
     ):
-        outcomes = client.iter_upload_directory(
+        blocks = client._upload_blocks(
             options.bucket,
             options.key,
             options.source,
             include=include,
             exclude=exclude,
-            part_size=options.part_size,
-            abort_on_failure=not options.keeps(client),
             on_progress=lambda progress: shown.update("sending", progress),
-            **options.headers,
+            options=cast(
+                DirectoryOptions,
+                {"part_size": options.part_size, "abort_on_failure": not options.keeps(client), **options.headers},
+            ),
         )
-        for outcome in outcomes:
-            tally.take(outcome)
+        for outcomes in blocks:
+            tally.take(outcomes)
             # A hundred thousand files of an interrupted run may end at once.
             if (now := time.monotonic()) - tally.labelled >= LABEL_SECONDS:
                 tally.labelled = now
@@ -78,23 +80,30 @@ class _Tally:
         self._bytes_before = 0
         self._files: list[dict[str, object]] = []
 
-    def take(self, outcome: FileResult) -> None:
-        """Count an outcome, and print what is wrong with it."""
-        if outcome.sent_before:
-            self._bytes_before += outcome.size
+    def take(self, outcomes: Outcomes) -> None:
+        """Count outcomes, and print what is wrong with them."""
+        if isinstance(outcomes, SentBefore):
+            self.done += len(outcomes)
+            self._bytes += outcomes.size
+            self._bytes_before += outcomes.size
+        else:
+            for outcome in outcomes:
+                self._take(outcome)
+        if self._options.as_json:
+            self._files += map(_file_as_json, outcomes)
+
+    def _take(self, outcome: FileResult) -> None:
         if outcome.error is not None:
             self.failed += 1
             self._tell(outcome.error, outcome.options)
         else:
             self.done += 1
             self._bytes += outcome.size
-            if not outcome.sent_before and (result := outcome.result) is not None:
+            if (result := outcome.result) is not None:
                 self._bytes_before += result.resumed_bytes
                 if not result.verified:
                     self.unverified += 1
                     show(f"{_shown(outcome.options)}: the server sent no digest to verify the object with")
-        if self._options.as_json:
-            self._files.append(_file_as_json(outcome))
 
     def _tell(self, error: Exception, file: FileUpload) -> None:
         if isinstance(error, TaskCanceledError):

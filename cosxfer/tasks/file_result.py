@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, Protocol, cast
 
 from cosxfer.engine.upload.options import FileUpload
@@ -100,3 +101,22 @@ def sent_before(files: SentFiles, index: int) -> FileResult:
     _set_error(outcome, None)
     _set_result(outcome, (files, index))
     return outcome
+
+
+class SentBefore:
+    """The outcomes of files that an interrupted run has sent. Iterating makes them."""
+
+    def __init__(self, files: SentFiles) -> None:
+        self.size = sum(files.sizes.values())
+        """Bytes of all the objects."""
+        self._files = files
+
+    def __len__(self) -> int:
+        return len(self._files.sizes)
+
+    def __iter__(self) -> Iterator[FileResult]:
+        return map(partial(sent_before, self._files), self._files.sizes)
+
+
+Outcomes = list[FileResult] | SentBefore
+"""Outcomes of several files."""

@@ -23,7 +23,7 @@ from cosxfer.records import dataclass
 from cosxfer.tasks.batch import outcome_of
 from cosxfer.tasks.directory import Found
 from cosxfer.tasks.dispatcher import Dispatcher
-from cosxfer.tasks.file_result import FileResult, sent_before
+from cosxfer.tasks.file_result import FileResult, Outcomes, SentBefore
 from cosxfer.tasks.record import TaskRecord
 from cosxfer.tasks.task import AsyncUploadTask, give_up_all, wait_for_callbacks
 from cosxfer.tasks.unfinished import DirectoryBatch, Done
@@ -97,6 +97,8 @@ class DirectoryStream:
         """The tasks without an outcome, by the numbers of their files; None in the moment before there is a task."""
         self._ended: list[FileResult] = []
         """What the caller gets next."""
+        self._skipped: SentBefore | None = None
+        """What the caller gets before that."""
         self._all_sent = True
         self._sent_before = 0
         self._meter = ProgressMeter(None)
@@ -107,16 +109,19 @@ class DirectoryStream:
         self._changed: asyncio.Event
         self._loop: asyncio.AbstractEventLoop
 
-    async def blocks(self) -> AsyncGenerator[list[FileResult], None]:
+    async def blocks(self) -> AsyncGenerator[Outcomes, None]:
         """Upload, and yield outcomes in the order in which the files end. Ending it early cancels what runs."""
         self._changed, self._loop = asyncio.Event(), asyncio.get_running_loop()
         looking: asyncio.Future[_Block] | None = self._look()
         try:
             self._tell(self._meter.update(0, time.monotonic()))
             number = 0
-            while looking is not None or self._running or self._ended:
+            while looking is not None or self._running or self._ended or self._skipped is not None:
                 self._changed.clear()
-                if looking is not None and looking.done() and len(self._running) <= MAX_FILES - BLOCK_FILES:
+                if self._skipped is not None:
+                    skipped, self._skipped = self._skipped, None
+                    yield skipped
+                elif looking is not None and looking.done() and len(self._running) <= MAX_FILES - BLOCK_FILES:
                     block = looking.result()
                     looking = None if block.last else self._look()
                     await self._put(block, number)
@@ -172,16 +177,16 @@ class DirectoryStream:
 
     async def _put(self, block: _Block, number: int) -> None:
         """Put the files of a block into the queue. ``number`` is that of the first one."""
-        self._found += sum(entry.identity.size for entry in block.found if entry.identity is not None)
         sent = {} if block.sent is None else block.sent.sizes
-        if sent:
-            assert block.sent is not None
-            self._ended += map(partial(sent_before, block.sent), sent)
-            self._loaded += sum(sent.values())
+        if block.sent is not None and sent:
+            self._skipped = SentBefore(block.sent)
+            self._found += self._skipped.size
+            self._loaded += self._skipped.size
             self._sent_before += len(sent)
-        for index, entry in enumerate(block.found):
-            if index in sent:
-                continue
+        for index in [index for index in range(len(block.found)) if index not in sent]:
+            entry = block.found[index]
+            if entry.identity is not None:
+                self._found += entry.identity.size
             at, file = number + index, self._file(entry)
             self._running[at] = None
             try:

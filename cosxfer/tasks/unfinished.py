@@ -83,6 +83,9 @@ class DirectoryBatch:
         self._headers = _Headers(options)
         self._folder = os.getcwd()  # noqa: PTH109 (text, as the sources take it)
         self._template = _template(bucket)
+        self._read = False
+        self._rows: dict[bytes, bytes] | None = None
+        """The rows of the batch, if they were read and are few."""
         address = ObjectAddress(bucket, "k", options.region)
         self._location = session.endpoint(address).location("") if self.goes_on else ""
 
@@ -107,7 +110,10 @@ class DirectoryBatch:
         """Return what was sent of some files of the directory. ``file`` returns the options of one. Blocks."""
         keys = [key.removeprefix("/") for key in keys]
         targets = self.targets(keys)
-        return Done(self, keys, found, self._journal.rows_of(targets).result(), targets=targets, file=file)
+        if not self._read:
+            self._read, self._rows = True, self._journal.rows_if_few(self.number).result()
+        rows = self._journal.rows_of(targets).result() if self._rows is None else self._rows
+        return Done(self, keys, found, rows, targets=targets, file=file)
 
     def report(self, sent: int, files: int) -> None:
         """Log how many of the files an earlier run has sent."""

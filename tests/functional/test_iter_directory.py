@@ -180,6 +180,19 @@ def test_upload_directory_goes_on_with_what_it_has_sent_and_the_other_way_round(
         assert sum(o.sent_before for o in client.iter_upload_directory(server.bucket, "both", tree)) == FILES - 1
 
 
+def test_files_are_looked_up_one_by_one_in_a_large_journal(
+    make: Any, server: RunningServer, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cosxfer.journal_database.FEW_PAGES", 1)
+    server.set_faults(denied("large/d0/f00"))
+    with make(journal=tmp_path / "journal") as client:
+        list(client.iter_upload_directory(server.bucket, "large", tree))
+        server.set_faults([])
+        again = list(client.iter_upload_directory(server.bucket, "large", tree))
+    assert [o.options["key"] for o in again if not o.sent_before] == ["large/d0/f00"]
+    assert len(again) == FILES
+
+
 def test_a_result_of_an_earlier_run_is_made_when_it_is_read(
     make: Any, server: RunningServer, tree: Path, tmp_path: Path
 ) -> None:

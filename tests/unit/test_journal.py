@@ -318,6 +318,22 @@ def test_an_interrupted_batch_goes_on_and_a_finished_one_begins_again(tmp_path: 
         assert not third.goes_on
 
 
+def test_the_rows_of_a_batch_are_read_at_once_unless_the_journal_is_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = target_of("e", "r", "b", "k")
+    with journal(tmp_path / "j") as opened:
+        batch = opened.open_batch(b"n").result(SECONDS)
+        opened.finished(target, FOUND._replace(batch=batch.number))
+        opened.finished(b"another one.", FOUND._replace(batch=batch.number + 1))
+        rows = opened.rows_if_few(batch.number).result(SECONDS)
+        assert rows == opened.rows_of([target]).result(SECONDS)
+        assert rows is not None
+        assert list(rows) == [target]
+        monkeypatch.setattr("cosxfer.journal_database.FEW_PAGES", 1)
+        assert opened.rows_if_few(batch.number).result(SECONDS) is None
+
+
 def test_a_batch_that_another_process_runs_is_left_alone(tmp_path: Path) -> None:
     with journal(tmp_path / "j") as first, journal(tmp_path / "j") as second:
         assert first.open_batch(b"n").result(SECONDS).number
