@@ -41,17 +41,48 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+LONG_SECONDS = 120
+"""The time-out of tests that name none: see pyproject.toml."""
 ALL_WAYS = ("test_main_job.py", "test_ambiguous.py", "test_bodies.py", "test_tls.py")
 """Files whose tests of httpx, the transport of last resort, are not deep."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let ``make test`` check httpx in some files only; ``make test-deep`` checks it in all."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, object, object]:
+    """Check httpx in some files, and in all with ``make test-deep``. Begin with the long tests."""
     for item in items:
         parameters = item.name.partition("[")[2]
         if "httpx" in parameters and (item.path.name not in ALL_WAYS or "httpx-2" in parameters):
             item.add_marker(pytest.mark.deep)
+    try:
+        return (yield)
+    finally:
+        items[:] = long_ones_first(items, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+
+
+def long_ones_first(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
+    """Order the tests so that each worker, which gets a range of them, begins with those of the longest time-outs.
+
+    Otherwise one worker may begin the longest one when the others have nothing left to do.
+    """
+    limits = {item: limit for item in items if (limit := _time_out(item)) > LONG_SECONDS}
+    if not limits:
+        return items
+    slow = sorted(limits, key=lambda item: -limits[item])
+    others = [item for item in items if item not in limits]
+    share = -(-len(items) // workers)
+    ordered: list[pytest.Item] = []
+    for worker in range(workers):
+        mine = slow[worker::workers]
+        ordered += mine
+        ordered += others[: max(0, share - len(mine))]
+        del others[: max(0, share - len(mine))]
+    return ordered + others
+
+
+def _time_out(item: pytest.Item) -> float:
+    marker = item.get_closest_marker("timeout")
+    return float(marker.args[0]) if marker is not None and marker.args else 0.0
 
 
 @pytest.hookimpl(tryfirst=True)
