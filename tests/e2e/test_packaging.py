@@ -13,6 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 pytestmark = [pytest.mark.deep, pytest.mark.timeout(600)]
+FAST_BUILD = {**os.environ, "COSXFER_CFLAGS": "-O0"}
+"""A third of the time. What is built is not measured here."""
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +23,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = tmp_path_factory.mktemp("wheel") / "tree"
     subprocess.run(["git", "clone", "--quiet", ROOT, tree], check=True)
     done = subprocess.run(
-        [tree / ".ci/wheel.sh"], env={**os.environ, "PYTHON": sys.executable}, capture_output=True, text=True
+        [tree / ".ci/wheel.sh"], env={**FAST_BUILD, "PYTHON": sys.executable}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return tree / "dist"
@@ -30,7 +32,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installed(package: str, folder: Path) -> Path:
     """The bin folder of a new virtual environment with ``package``."""
     venv.create(folder, with_pip=True)
-    subprocess.run([folder / "bin/python", "-m", "pip", "install", "-q", package], check=True)
+    subprocess.run([folder / "bin/python", "-m", "pip", "install", "-q", package], env=FAST_BUILD, check=True)
     return folder / "bin"
 
 
