@@ -125,6 +125,26 @@ def blocking(port: str, folder: Path) -> Work:
     return put_all
 
 
+def threads(port: str, folder: Path) -> Work:
+    from concurrent.futures import ThreadPoolExecutor
+
+    import cosxfer
+
+    client = cosxfer.Client(endpoint=f"http://127.0.0.1:{port}/{{bucket}}", secret_id="id", secret_key="key")
+    body = os.urandom(SMALL_BYTES)
+
+    def put(numbers: Iterator[int]) -> None:
+        for number in numbers:
+            client.put_object(BUCKET, f"object-{number}.bin", body)
+
+    def put_all(count: int) -> None:
+        with ThreadPoolExecutor(IN_FLIGHT) as pool:
+            each = [iter(range(first, count, IN_FLIGHT)) for first in range(IN_FLIGHT)]
+            assert len(list(pool.map(put, each))) == IN_FLIGHT
+
+    return put_all
+
+
 def batch(port: str, folder: Path) -> Work:
     import cosxfer
 
@@ -173,8 +193,10 @@ def sdk(port: str, folder: Path, *, threads: int, files: bool) -> Work:
 CLIENTS: dict[str, Callable[[str, Path], Work]] = {
     "AsyncClient.put_object": asynchronous,
     "Client.put_object": blocking,
+    "Client.put_object, 32 threads": threads,
     "upload_files": batch,
     "SDK put_object": lambda port, folder: sdk(port, folder, threads=1, files=False),
+    "SDK pool, 32 threads": lambda port, folder: sdk(port, folder, threads=IN_FLIGHT, files=False),
     "SDK pool": lambda port, folder: sdk(port, folder, threads=POOL, files=False),
     "SDK pool, files": lambda port, folder: sdk(port, folder, threads=POOL, files=True),
 }
@@ -182,6 +204,7 @@ CLIENTS: dict[str, Callable[[str, Path], Work]] = {
 PAIRS = (
     ("AsyncClient.put_object", "SDK pool"),
     ("Client.put_object", "SDK put_object"),
+    ("Client.put_object, 32 threads", "SDK pool, 32 threads"),
     ("upload_files", "SDK pool, files"),
 )
 
