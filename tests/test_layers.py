@@ -64,6 +64,7 @@ LEVELS = {
     "cosxfer.engine": 5,
     "cosxfer.tasks": 6,
     "cosxfer.aio": 7,
+    "cosxfer.benchmark": 7,
     "cosxfer.calls": 7,
     "cosxfer.client": 7,
     "cosxfer.sync": 7,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cosxfer import __version__
+from cosxfer.cli.bench_app import bench
 from cosxfer.cli.buckets_app import COMMANDS as BUCKET_COMMANDS
 from cosxfer.cli.cp_app import cp
 from cosxfer.cli.groups import grouped
@@ -47,7 +48,7 @@ def root(
     """Moves data into and out of Tencent Cloud Object Storage (COS): fast, verified, with little CPU."""
 
 
-for command in (cp, mv, *OBJECT_COMMANDS, *BUCKET_COMMANDS):
+for command in (cp, mv, *OBJECT_COMMANDS, *BUCKET_COMMANDS, bench):
     app.command()(command)
 
 

@@ -85,7 +85,11 @@ class Connection:
 
     def abort_command(self, bucket: str, key: str, upload_id: str) -> str:
         """Return the command line that deletes the parts of a multipart upload."""
-        words = ["cosxfer", "abort", f"cos://{bucket}/{key}", upload_id]
+        return self.command("abort", f"cos://{bucket}/{key}", upload_id)
+
+    def command(self, *arguments: str) -> str:
+        """Return a command line with this connection."""
+        words = ["cosxfer", *arguments]
         options = (
             ("--profile", self.profile.name if self.profile is not None and self.profile_named else None),
             ("--endpoint", self.endpoint),

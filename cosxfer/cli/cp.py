@@ -24,7 +24,7 @@ from cosxfer.cos.requests import ObjectHeaders
 from cosxfer.errors import UploadError, UsageError
 from cosxfer.figures import counted, human_bytes, human_rate
 from cosxfer.foreign import shown_path
-from cosxfer.models import BoundBy, UploadResult
+from cosxfer.models import BoundBy, UploadResult, Verdict
 from cosxfer.records import dataclass
 
 VERDICT_SECONDS = 1.0
@@ -179,13 +179,16 @@ def verdict_line(result: UploadResult) -> str:
     verdict = result.verdict
     if verdict is None or result.seconds < VERDICT_SECONDS:
         return ""
-    words = [f"{human_bytes(result.size)} in {result.seconds:.1f} s ({human_rate(result.size, result.seconds)})"]
+    rate = f"{human_bytes(result.size)} in {result.seconds:.1f} s ({human_rate(result.size, result.seconds)})"
+    return f"{rate}; {verdict_words(verdict)}"
+
+
+def verdict_words(verdict: Verdict) -> str:
+    """Return what bounded a transfer and what would help, for people."""
     if verdict.bound_by == "unknown":
-        words.append(_clause(verdict.text))
-    else:
-        name = _NAMES.get(verdict.bound_by, verdict.bound_by)
-        words += [f"bound by {name} ({verdict.share:.0%} of the time)", _clause(verdict.advice) or "nothing to tune"]
-    return "; ".join(words)
+        return _clause(verdict.text)
+    name = _NAMES.get(verdict.bound_by, verdict.bound_by)
+    return f"bound by {name} ({verdict.share:.0%} of the time); {_clause(verdict.advice) or 'nothing to tune'}"
 
 
 def _clause(sentence: str) -> str:

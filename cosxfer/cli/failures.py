@@ -47,6 +47,7 @@ _OPTIONS = {
     "concurrency": "--concurrency",
     "connect_timeout_seconds": "--connect-timeout",
     "file_parallel_limit": "--files",
+    "folder": "--folder",
     "files_from": "--files-from",
     "host": "--host",
     "http_version": "--http-version",

@@ -35,6 +35,9 @@ _KEPT = (
     "server, the object may exist; check before you rely on it"
 )
 
+_STOPPING_KEPT = "stopping; the uploaded parts are kept. A second Ctrl-C ends at once"
+_STOPPING_GIVEN_UP = "stopping and deleting the uploaded parts. A second Ctrl-C ends at once and leaves them"
+
 _NOTHING_SENT = "nothing was being uploaded"
 
 _AT_ONCE = "ended at once, without cleaning up"
@@ -53,7 +56,7 @@ class TerminatedError(BaseException):
 
 
 _left: Callable[[], Sequence[str]] | None = None
-_keeps = False
+_stopping = ""
 _became = _NOTHING_SENT
 
 
@@ -62,9 +65,14 @@ def leaves(left: Callable[[], Sequence[str]], *, keeps: bool) -> None:
 
     ``keeps`` says that an interrupt leaves the parts on the server, so that a later command goes on with them.
     """
-    global _left, _keeps
-    _left, _keeps = left, keeps
-    ended_by_signal(_KEPT if keeps else _GIVEN_UP)
+    cleans_up(left, stopping=_STOPPING_KEPT if keeps else _STOPPING_GIVEN_UP, became=_KEPT if keeps else _GIVEN_UP)
+
+
+def cleans_up(left: Callable[[], Sequence[str]], *, stopping: str, became: str) -> None:
+    """Register ``left`` as `leaves` does, the message about the first signal, and `what_became` of the work then."""
+    global _left, _stopping
+    _left, _stopping = left, stopping
+    ended_by_signal(became)
 
 
 def ended_by_signal(became: str) -> None:
@@ -97,11 +105,7 @@ def interruptible() -> Iterator[None]:
             first = now
             if _left is not None:
                 with suppress(RuntimeError):  # the signal interrupted a write to the same stream
-                    show(
-                        "stopping; the uploaded parts are kept. A second Ctrl-C ends at once"
-                        if _keeps
-                        else "stopping and deleting the uploaded parts. A second Ctrl-C ends at once and leaves them"
-                    )
+                    show(_stopping)
             raise KeyboardInterrupt if number == signal.SIGINT else TerminatedError(number)
         if not ending and now - first >= ECHO_SECONDS:
             ending = True

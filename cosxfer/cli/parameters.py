@@ -104,7 +104,7 @@ def _is_anonymous(profile: Profile | None, *, named: bool) -> bool:
 
 @options("Transfer")
 @dataclass(frozen=True, kw_only=True)
-class Transfers:
+class TransferSettings:
     """How objects are transferred."""
 
     part_size: Annotated[
@@ -134,20 +134,15 @@ class Transfers:
     http_version: Annotated[
         str, typer.Option(help="auto, 1.1 or 2. With plain http, 2 means prior knowledge.", metavar="VERSION")
     ] = "auto"
-    journal: Annotated[
-        str,
-        typer.Option(
-            help="Where unfinished uploads are remembered: a file, auto (your state directory), or none.",
-            metavar="FILE",
-        ),
-    ] = "auto"
 
-    def connection(self, access: Access, *, trace: Path | None = None, bucket: str = "") -> Connection:
-        """Return the connection with these options."""
+    def connection(
+        self, access: Access, *, journal: str = "auto", trace: Path | None = None, bucket: str = ""
+    ) -> Connection:
+        """Return the connection with these options. ``journal`` is as in `Access.connection`."""
         from dataclasses import replace
 
         return replace(
-            access.connection(journal=self.journal, bucket=bucket),
+            access.connection(journal=journal, bucket=bucket),
             # The client checks the value.
             http_version=self.http_version,  # type: ignore[arg-type]
             concurrency=parse_count_or_auto(self.concurrency, name="--concurrency"),
@@ -158,6 +153,20 @@ class Transfers:
             retry_for=parse_seconds(self.retry_for, name="--retry-for"),
             trace=trace,
         )
+
+
+@options("Transfer")
+@dataclass(frozen=True, kw_only=True)
+class Transfers(TransferSettings):
+    """How objects are transferred, and where it is remembered."""
+
+    journal: Annotated[
+        str,
+        typer.Option(
+            help="Where unfinished uploads are remembered: a file, auto (your state directory), or none.",
+            metavar="FILE",
+        ),
+    ] = "auto"
 
 
 ACCESS, TRANSFERS = Access(), Transfers()

@@ -48,7 +48,9 @@ def transfer(
             "- is a standard stream, which mv cannot move; use cp, or ./- for a file of that name", name="source"
         )
     path = None if trace is None else parse_trace(trace, None if is_address(source) else Path(source))
-    connection = transfers.connection(access, trace=path, bucket=place_of(source, destination))
+    connection = transfers.connection(
+        access, journal=transfers.journal, trace=path, bucket=place_of(source, destination)
+    )
     size = parse_size_or_auto(transfers.part_size, name="--part-size")
     if source_region is not None and not (is_address(source) and is_address(destination)):
         raise UsageError("--source-region is of copies within COS; give --region", name="--source-region")
