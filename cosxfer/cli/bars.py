@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -48,7 +49,9 @@ def on_terminal(activities: tuple[str, ...]) -> Iterator[_Bars]:
 
 def bars(console: Console, activities: tuple[str, ...]) -> _Bars:
     """Return bars for a terminal, one for each activity."""
-    drawn = Bars(*_columns(console.width), console=console, transient=True)
+    # rich writes standard output above the bars too. If that is a file or a pipe, its lines must go there.
+    above = sys.stdout is not None and sys.stdout.isatty()
+    drawn = Bars(*_columns(console.width), console=console, transient=True, redirect_stdout=above)
     return _Bars(drawn, {name: drawn.add_task(name, total=None, rate="") for name in activities})
 
 

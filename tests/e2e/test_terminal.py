@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import struct
@@ -18,15 +19,20 @@ from tests.e2e.command import COMMAND, environment
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-def on_terminal(server: RunningServer, columns: int, *arguments: object, **more: str) -> tuple[int, str]:
-    """Run the command on a terminal of ``columns`` columns; return the exit code and all output."""
+def on_terminal(
+    server: RunningServer, columns: int, *arguments: object, stdout: int | None = None, **more: str
+) -> tuple[int, str]:
+    """Run the command on a terminal of ``columns`` columns; return the exit code and the terminal's output.
+
+    ``stdout`` is a file that gets standard output.
+    """
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     process = subprocess.Popen(
         [*COMMAND, *map(str, arguments)],
         env=environment(server, **({"TERM": "xterm"} | more)),
         stdin=theirs,
-        stdout=theirs,
+        stdout=theirs if stdout is None else stdout,
         stderr=theirs,
     )
     os.close(theirs)
@@ -60,6 +66,29 @@ def test_progress_and_retries_fit_the_terminal(server: RunningServer, source: Pa
     assert any(re.match(r" sending .*\d+%", line) for line in shown)
     assert ("━" in output) == (columns >= 60)
     assert output.count("\x1b[?25l") == output.count("\x1b[?25h")  # the cursor is visible again
+
+
+@pytest.mark.parametrize("command", ["sync", "rm"])
+def test_lines_go_to_the_file_that_is_standard_output(server: RunningServer, tmp_path: Path, command: str) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for name in "abc":
+        (tree / name).write_bytes(b"x")
+    there = f"cos://{server.bucket}/lines-{command}/"
+    words = {"sync": ("sync", tree, there, "--json"), "rm": ("rm", "-r", "--force", there, "--json")}
+    if command == "rm":
+        assert on_terminal(server, 100, "cp", "-r", tree, there)[0] == 0
+    with (tmp_path / "out").open("w+") as out:
+        code, shown = on_terminal(server, 100, *words[command], stdout=out.fileno())
+        out.seek(0)
+        told = [json.loads(line) for line in out]
+    assert code == 0, shown
+    assert "{" not in shown
+    if command == "sync":
+        assert [event["key"].rpartition("/")[2] for event in told if event["event"] == "upload"] == ["a", "b", "c"]
+        assert told[-1]["event"] == "summary"
+    else:
+        assert told
 
 
 def test_no_color_is_honoured(server: RunningServer, source: Path) -> None:
