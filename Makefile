@@ -4,13 +4,14 @@ PY = .venv/bin/python
 # Hundreds of tests start the command. Without bytecode, each start compiles the whole package (0.3 s).
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-deep bench docs lint types unit format wheel constraints clean
+.PHONY: help setup demo test test-deep bench bench-full docs lint types unit format wheel constraints clean
 
 help:
 	@echo 'make demo       the main job on the embedded server: a 1 GiB file, hashed, sent over HTTP/2, verified'
 	@echo 'make test       all checks: format, lint, types, layers, kernels, functional, command line'
 	@echo 'make test-deep  slow checks: sanitizers, emulated processors, long fault runs'
-	@echo 'make bench      the benchmarks, as tables'
+	@echo 'make bench      the quick forms of the benchmarks, as tables: some minutes'
+	@echo 'make bench-full all benchmarks at full size: some hours'
 	@echo 'make docs       the documentation as a site, in build/site'
 	@echo 'make wheel      dist/: a source distribution, and a wheel that needs no system libraries'
 	@echo 'make setup      the set-up alone, with all extras'
@@ -45,15 +46,32 @@ test-deep: setup
 
 bench: setup
 	@.ci/deep/wire_peers.sh
+	$(PY) bench/hashing.py --quick
+	$(PY) bench/wire.py --quick
+	$(PY) bench/upload.py --quick
+	$(PY) bench/small.py --quick
+	$(PY) bench/download.py --quick
+	$(PY) bench/sync.py --quick
+	$(PY) bench/schedule.py --quick
+	$(PY) bench/journal.py --quick
+	$(PY) bench/survival.py --scenarios 20
+
+bench-full: setup
+	@.ci/deep/wire_peers.sh
+	@bench/clients/install.sh
 	$(PY) bench/hashing.py
 	$(PY) bench/wire.py
 	$(PY) bench/upload.py
 	$(PY) bench/small.py
+	$(PY) bench/download.py
+	$(PY) bench/sync.py
+	$(PY) bench/peers.py
 	$(PY) bench/simulate.py
 	$(PY) bench/schedule.py --validate
 	$(PY) bench/schedule.py
 	$(PY) bench/journal.py
 	$(PY) bench/survival.py --scenarios 200
+	$(PY) -m pytest bench/micro
 
 docs: setup
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs -q build -f .ci/mkdocs.yml && echo 'build/site/index.html'
