@@ -156,9 +156,14 @@ async def test_a_range_that_breaks_goes_on_at_its_next_byte(transport: str, tmp_
 @pytest.mark.parametrize("number", [0, 2])
 @in_loop
 async def test_a_reset_is_retried(transport: str, number: int, tmp_path: Path) -> None:
+    cut = False
+
     async def do(get: Get) -> bool:
-        if get.number != number:
+        nonlocal cut
+        # Ranges arrive in any order, and the last one is shorter than what is sent here.
+        if cut or get.number < number or len(get.body) <= MIB // 2:
             return False
+        cut = True
         await get.peer.say(get.response(get.body[: MIB // 2]))
         get.peer.reset()
         return True
@@ -302,9 +307,13 @@ async def test_an_empty_object_may_refuse_every_range(transport: str, tmp_path: 
 
 @in_loop
 async def test_a_server_that_stalls_in_a_range_is_left(transport: str, tmp_path: Path) -> None:
+    stalled = False
+
     async def do(get: Get) -> bool:
-        if get.number != 1:
+        nonlocal stalled
+        if stalled or not get.number or len(get.body) <= MIB // 2:  # as above
             return False
+        stalled = True
         await get.peer.say(get.response(get.body[: MIB // 2]))
         await forever()
         return True
