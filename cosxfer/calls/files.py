@@ -150,36 +150,6 @@ class FileCalls(BlockingCalls):
         on_progress: Callable[[Progress], None] | None = None,
         **options: Unpack[DirectoryOptions],
     ) -> Generator[FileResult, None, None]:
-        blocks = self._upload_blocks(
-            bucket,
-            prefix,
-            path,
-            include=include,
-            exclude=exclude,
-            slice_size=slice_size,
-            on_progress=on_progress,
-            options=options,
-        )
-        return self._outcomes(blocks)
-
-    def _outcomes(self, blocks: Generator[Outcomes, None, None]) -> Generator[FileResult, None, None]:
-        with closing(blocks):
-            for block in blocks:
-                yield from block
-
-    def _upload_blocks(
-        self,
-        bucket: str,
-        prefix: str,
-        path: str | os.PathLike[str],
-        *,
-        include: Sequence[str] | None,
-        exclude: Sequence[str] | None,
-        on_progress: Callable[[Progress], None] | None,
-        options: DirectoryOptions,
-        slice_size: int | str = DEFAULT_SLICE_SIZE,
-    ) -> Generator[Outcomes, None, None]:
-        """Do what `iter_upload_directory` does, for a caller that takes the outcomes of many files at once."""
         stream = self._running_transfers().directory_stream(
             bucket,
             prefix,
@@ -190,9 +160,15 @@ class FileCalls(BlockingCalls):
             on_progress=on_progress,
             options=options,
         )
-        return self._follow(stream)
+        return self._outcomes(stream)
 
-    def _follow(self, stream: DirectoryStream) -> Generator[Outcomes, None, None]:
+    def _outcomes(self, stream: DirectoryStream) -> Generator[FileResult, None, None]:
+        with closing(self._blocks(stream)) as blocks:
+            for block in blocks:
+                yield from block
+
+    def _blocks(self, stream: DirectoryStream) -> Generator[Outcomes, None, None]:
+        """Run an upload, and yield the outcomes of many files at once."""
         blocks = self._client._blocks(stream)
         try:
             yield from self._iterate(blocks)

@@ -97,7 +97,7 @@ def run(options: BenchOptions) -> None:
     """
     began = time.time()
     with tempfile.TemporaryDirectory(prefix="cosxfer-bench-") as state:
-        # The journal is part of what is measured. What it would remember of these objects is of no use.
+        # The CPU of the journal counts, so there is one. It is deleted with the folder.
         connection = replace(options.connection, journal=str(Path(state, "journal")))
         benchmark = Benchmark(
             connection.client,

@@ -16,6 +16,7 @@ from cosxfer.cli.notices import show
 from cosxfer.cli.output import printable
 from cosxfer.cli.progress import display
 from cosxfer.engine.upload.options import DirectoryOptions, FileUpload
+from cosxfer.engine.upload.upload_file import DEFAULT_SLICE_SIZE
 from cosxfer.errors import ServerError, SourceError, TaskCanceledError, TransportError, UsageError
 from cosxfer.figures import counted, human_bytes, human_rate
 from cosxfer.foreign import SHOWN_CHARACTERS, shown_path
@@ -36,21 +37,22 @@ def run(options: CopyOptions, *, include: list[str] | None, exclude: list[str] |
         cleaned_up(client, options.connection, keeps=options.keeps(client)),
         display(activities=("sending",)) as shown,
     ):
-        blocks = client._upload_blocks(
+        # As `iter_upload_directory` does, but in blocks: an interrupted run may have sent a hundred thousand files.
+        stream = client._running_transfers().directory_stream(
             options.bucket,
             options.key,
             options.source,
             include=include,
             exclude=exclude,
+            slice_size=DEFAULT_SLICE_SIZE,
             on_progress=lambda progress: shown.update("sending", progress),
             options=cast(
                 DirectoryOptions,
                 {"part_size": options.part_size, "abort_on_failure": not options.keeps(client), **options.headers},
             ),
         )
-        for outcomes in blocks:
+        for outcomes in client._blocks(stream):
             tally.take(outcomes)
-            # A hundred thousand files of an interrupted run may end at once.
             if (now := time.monotonic()) - tally.labelled >= LABEL_SECONDS:
                 tally.labelled = now
                 shown.label("sending", counted(tally.done + tally.failed, "file"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from urllib.parse import quote
 
 from cosxfer.address import ObjectAddress, shown_key
@@ -83,11 +84,13 @@ class DirectoryBatch:
         self._headers = _Headers(options)
         self._folder = os.getcwd()  # noqa: PTH109 (text, as the sources take it)
         self._template = _template(bucket)
-        self._read = False
-        self._rows: dict[bytes, bytes] | None = None
-        """The rows of the batch, if they were read and are few."""
         address = ObjectAddress(bucket, "k", options.region)
         self._location = session.endpoint(address).location("") if self.goes_on else ""
+
+    @cached_property
+    def _few_rows(self) -> dict[bytes, bytes] | None:
+        """The rows of the batch, or None if the journal is large. Blocks at its first use."""
+        return self._journal.rows_if_few(self.number).result()
 
     def end(self) -> None:
         """All files are done, except those that cannot be read."""
@@ -110,9 +113,7 @@ class DirectoryBatch:
         """Return what was sent of some files of the directory. ``file`` returns the options of one. Blocks."""
         keys = [key.removeprefix("/") for key in keys]
         targets = self.targets(keys)
-        if not self._read:
-            self._read, self._rows = True, self._journal.rows_if_few(self.number).result()
-        rows = self._journal.rows_of(targets).result() if self._rows is None else self._rows
+        rows = self._journal.rows_of(targets).result() if self._few_rows is None else self._few_rows
         return Done(self, keys, found, rows, targets=targets, file=file)
 
     def report(self, sent: int, files: int) -> None:
