@@ -23,8 +23,9 @@ OPERATIONS: tuple[Operation, ...] = ("put", "append", "file", "slice", "batch", 
 PROTOCOLS = ("http1", "h2c", "tls1", "tls2")
 EVENTS = ("pause", "new_client", "restart_server", "kill_server", "change_source")
 
-ATTEMPTS = 8
-RETRY_FOR_SECONDS = 20.0
+ATTEMPTS = 12
+"""With the pauses between them about 50 s: a busy machine may need many for the restart of a server."""
+RETRY_FOR_SECONDS = 40.0
 STALL_SECONDS = 1.5
 CLEAN_UP_SECONDS = 35
 """What a client that is closed may wait for a silent server."""
