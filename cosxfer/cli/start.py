@@ -18,7 +18,7 @@ def run() -> None:
     quiet()
     prepare()
     try:
-        from cosxfer.cli.app import app
+        from cosxfer.cli.app import app_of
         from cosxfer.cli.failures import start
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in ("typer", "rich", "click"):
@@ -28,7 +28,7 @@ def run() -> None:
             file=sys.stderr,
         )
         raise SystemExit(1) from None
-    raise SystemExit(start(app, sys.argv[1:]))
+    raise SystemExit(start(app_of(sys.argv[1:]), sys.argv[1:]))
 
 
 def _complete() -> None:
