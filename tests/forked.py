@@ -3,9 +3,9 @@
 The tests start a thousand processes. These would spend most of their time on imports: 0.25 s for a server, 0.4 s for
 the command. So each test process keeps one idle process that has the modules loaded, the nursery. A start of
 ``python -m cosxfer …`` or ``python -P -m cosxfer.server N`` becomes a fork of it. The result is a process of its own in
-every other way: a child of the test process, with its own arguments, environment, streams, signals and exit code. All
-other starts are real, and so are those with another value of a variable that acts at the start of Python, and those in
-`real_starts`.
+every other way: a child of the test process, with its own arguments, environment, streams, signals and exit code. Only
+the end of all modules, which Python does last, is left out. All other starts are real, and so are those with another
+value of a variable that acts at the start of Python, and those in `real_starts`.
 """
 
 from __future__ import annotations
@@ -24,19 +24,20 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 ROOT = str(Path(__file__).parents[1])
 
 MODULES = [
-    *(f"cosxfer.cli.{name}" for name in ("abort", "app", "cp", "failures", "form", "start", "tree", "uploads")),
-    *("cosxfer.server", "cosxfer.server.operations", "cosxfer.transport.native"),
-    *("rich.console", "rich.progress", "typer.main", "typer._adapters", "typer.rich_utils", "pydantic.type_adapter"),
+    *(f"cosxfer.cli.{path.stem}" for path in sorted(Path(ROOT, "cosxfer", "cli").glob("[a-z]*.py"))),
+    *("cosxfer.server", "cosxfer.server.front", "cosxfer.server.operations", "cosxfer.transport.native"),
+    *("granian.server.embed", "logging.config", "rich.console", "rich.progress", "typer.main", "typer.rich_utils"),
+    "typer._click.decorators",
 ]
+"""What the command and the server import at any time."""
 
 AT_START = re.compile(r"PYTHON|LC_|LANG|LD_|MALLOC_|TZ$|COSXFER_KERNEL$|\w*COLOR|TERMINAL_WIDTH$|_?TYPER_|GITHUB_")
 """Variables that Python or a module reads when it starts."""
@@ -260,16 +261,22 @@ def _stream(number: int) -> io.TextIOWrapper:
     return stream
 
 
-def _serve(name: str) -> NoReturn:
-    """Run the server and exit without the end of the interpreter, which would copy the memory of the nursery."""
-    code = 1
+def _run(name: str) -> None:
+    """Run a module. It ends without the end of the interpreter, which would copy the memory of the nursery.
+
+    If the module ends in another way than by `SystemExit`, or its output cannot be written, the interpreter says so.
+    """
     try:
         runpy.run_module(name, run_name="__main__", alter_sys=True)
+        code = 0
     except SystemExit as error:
-        code = int(error.code or 0)
-    except BaseException:
-        traceback.print_exc()
+        if not isinstance(error.code, int | None):
+            raise
+        code = error.code or 0
+    threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
     os._exit(code)
 
 
@@ -291,6 +298,4 @@ if __name__ == "__main__":
     if _request is not None:
         _name = _request["module"]
         del _control, _request
-        if _name == "cosxfer.server":
-            _serve(_name)
-        runpy.run_module(_name, run_name="__main__", alter_sys=True)
+        _run(_name)

@@ -138,7 +138,7 @@ def test_what_fails_leaves_no_file(server: RunningServer, tmp_path: Path) -> Non
 
 def test_an_interrupt_leaves_no_file(server: RunningServer, tmp_path: Path) -> None:
     command = [*COMMAND, "cp", at(server, "large"), str(tmp_path / "x"), "--part-size", "4MiB"]
-    server.set_faults([{"operation": "get_object", "do": "stall", "at": 2 * MIB, "seconds": 600}])
+    server.set_faults([{"operation": "get_object", "attempt": 3, "do": "stall", "seconds": 600}])
     with subprocess.Popen(command, env=environment(server), stderr=subprocess.PIPE) as process:
         deadline = time.monotonic() + 60
         while not list(tmp_path.iterdir()) and time.monotonic() < deadline:

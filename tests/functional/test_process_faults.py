@@ -19,6 +19,7 @@ import cosxfer
 from cosxfer.config import HttpVersion
 from cosxfer.limits import MIB
 from cosxfer.server import RunningServer
+from tests.waiting import until
 
 CALLS = ("file", "put", "object", "append", "stream")
 CHILD = Path(__file__).parent / "upload_child.py"
@@ -161,7 +162,7 @@ def test_a_client_that_was_suspended_for_longer_than_its_timeouts_goes_on(
 ) -> None:
     server.requests(clear=True)
     child = start(server, source, call, stall_seconds=0.5, bytes_per_second=8e6, http_version=version)
-    wait_until(lambda: f"process-{call}" in progress(server, call, child))
+    until(lambda: f"process-{call}" in progress(server, call, child))
     child.send_signal(signal.SIGSTOP)
     time.sleep(SUSPENDED_SECONDS)
     child.send_signal(signal.SIGCONT)
@@ -178,13 +179,6 @@ def progress(server: RunningServer, call: str, child: subprocess.Popen[str]) -> 
     if call == "put" and keys.count("warm") >= 6:
         return "process-put"
     return " ".join(keys)
-
-
-def wait_until(condition: Any) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it did not begin"
-        time.sleep(0.005)
 
 
 @pytest.mark.parametrize("version", ["1.1", "2"])

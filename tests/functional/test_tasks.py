@@ -10,7 +10,7 @@ import textwrap
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from cosxfer.config import HttpVersion
 from cosxfer.limits import KIB, MIB
 from cosxfer.server import RunningServer, running
 from tests.unit.tasks.slots import Slots
+from tests.waiting import until
 
 VERSIONS: tuple[HttpVersion, ...] = ("1.1", "2")
 
@@ -50,14 +51,6 @@ def path(tmp_path: Path) -> Path:
     path = tmp_path / "f"
     path.write_bytes(random.Random(5).randbytes(12 * MIB + 345))
     return path
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Poll until a condition holds; the server runs in another process."""
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def parts(server: RunningServer, status: int = 200) -> list[int]:

@@ -21,8 +21,9 @@ import pytest
 from cosxfer import _native
 from cosxfer._native import hashing, slicing
 from tests.native.blocking_digest import digest_that_calls
-from tests.native.native_threads import PATIENCE_SECONDS, blocked_signals, descriptors, eventually, native_threads
+from tests.native.native_threads import blocked_signals, descriptors, native_threads
 from tests.native.reference import noise
+from tests.waiting import PATIENCE_SECONDS, until
 
 ROOT = Path(__file__).parents[2]
 DIGEST_ABOVE = 1000
@@ -209,7 +210,7 @@ def test_thousands_of_files_come_back_once_each(service: Service, tmp_path: Path
 def test_the_descriptor_stays_readable_until_all_are_collected(service: Service) -> None:
     for number in range(10):
         service.identify(b"/", 0.0, number)
-    eventually(lambda: service.done == 10)
+    until(lambda: service.done == 10)
     for left in (7, 4, 1):
         assert select.select([service], [], [], 0)[0]
         assert len(service.collect(3)) == 3
@@ -284,7 +285,7 @@ def test_more_threads_start_while_one_is_blocked(gate: Gate, long: bytes) -> Non
     service.set_width(1)
     gate.opened.set()
     assert outcomes(service, 1)["held"][0] == noise(LONG)
-    eventually(lambda: service.threads == 1)
+    until(lambda: service.threads == 1)
     service.close()
 
 
@@ -326,7 +327,7 @@ def test_closing_drops_waiting_requests_and_ends_the_threads(gate: Gate, long: b
             call()
     assert descriptors() == open_before
     gate.opened.set()
-    eventually(lambda: native_threads() <= threads)
+    until(lambda: native_threads() <= threads)
 
 
 def test_an_unreferenced_service_ends_its_threads_and_frees_the_owners(long: bytes) -> None:
@@ -348,7 +349,7 @@ def test_an_unreferenced_service_ends_its_threads_and_frees_the_owners(long: byt
     for _ in range(20):
         assert ended.acquire(timeout=PATIENCE_SECONDS)
     assert descriptors() == open_before
-    eventually(lambda: native_threads() <= threads)
+    until(lambda: native_threads() <= threads)
 
 
 def test_closing_at_any_moment_neither_hangs_nor_leaks(tmp_path: Path) -> None:
@@ -364,7 +365,7 @@ def test_closing_at_any_moment_neither_hangs_nor_leaks(tmp_path: Path) -> None:
         if round_ % 3 == 0:
             service.collect(4)
         service.close()
-    eventually(lambda: native_threads() <= threads)
+    until(lambda: native_threads() <= threads)
     assert descriptors() == open_before
 
 

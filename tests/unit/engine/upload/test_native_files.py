@@ -21,8 +21,9 @@ from cosxfer.engine.upload.opening import Opener
 from cosxfer.errors import CosxferError, SourceChangedError, SourceError
 from cosxfer.sources import SmallFile, SourceIdentity
 from tests.native.blocking_digest import digest_that_calls
-from tests.native.native_threads import PATIENCE_SECONDS, descriptors, eventually, native_threads
+from tests.native.native_threads import descriptors, native_threads
 from tests.unit.files import content_of, write
+from tests.waiting import PATIENCE_SECONDS, until
 
 ROOT = Path(__file__).parents[4]
 SMALL_BYTES = 256 * 1024
@@ -322,7 +323,7 @@ def test_a_close_ends_the_threads_and_closes_the_descriptor(tmp_path: Path) -> N
         assert all(service.closed for service in services)
 
     asyncio.run(main())
-    eventually(lambda: native_threads() <= threads)
+    until(lambda: native_threads() <= threads)
 
 
 @pytest.mark.parametrize("where", ["on the loop", "in another thread", "after the loop"])
@@ -350,7 +351,7 @@ def test_an_unreferenced_opener_ends_its_threads(tmp_path: Path, where: str) -> 
     asyncio.run(main())
     held.clear()
     gc.collect()
-    eventually(lambda: native_threads() <= threads)
+    until(lambda: native_threads() <= threads)
     assert descriptors() <= before
 
 
@@ -369,7 +370,7 @@ def test_closing_the_loop_while_a_thread_is_blocked_leaks_nothing(tmp_path: Path
     gc.collect()
     assert descriptors() <= before
     gate.opened.set()
-    eventually(lambda: native_threads() <= threads)
+    until(lambda: native_threads() <= threads)
 
 
 def test_clients_on_several_loops_are_independent(tmp_path: Path) -> None:
