@@ -145,7 +145,7 @@ def of_uploads(folder: Path, *, size: int, files: int, quick: bool) -> list[_rep
     figures = []
     with running(discard=True, checksum=True) as server:
         for path, what, must, aim, rounds in (
-            (large, f"{size // MIB} MiB in 8 MiB parts", 1.03, 1.02, 3 if quick else 9),
+            (large, f"{size // MIB} MiB in 8 MiB parts", 1.03, 1.02, 3 if quick else 15),
             (small, f"{files:,} files of 16 KiB", 1.15, 1.10, 5 if quick else 11),
         ):
             sides = {True: uploading(path, server, folder), False: uploading(path, server, None)}

@@ -1,11 +1,12 @@
 """The journal: what uploads have done, on disk, so that the same call goes on after the process has ended.
 
 One thread of the client owns the database (`journal_database`). Other threads and the event loop give it changes and go
-on; it writes those of 10 ms in one transaction. The contract:
+on; it writes those of some time in one transaction. The contract:
 
 - An upload is written before its first part is sent, and "Complete was sent" before Complete is sent.
-- A part is written after the server has confirmed it. ``kill -9`` may lose the last 10 ms. Those parts are
-  found by ListParts and compared with the file, and are not sent again.
+- A part is written after the server has confirmed it. ``kill -9`` may lose those of the last 50 ms. They are found by
+  ListParts and compared with the file, and are not sent again.
+- A finished object of the last 50 ms may be lost too, and a directory sends it again. Of a download, the last 10 ms.
 - A row is a hint. A part counts as done only if ListParts shows its ETag and size.
 
 No failure of the journal fails a transfer. The first one is a warning; from then on this client writes no journal, and
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import threading
 import time
@@ -40,6 +42,9 @@ FILE_NAME = f"journal-{VERSION}.sqlite"
 """Versions have files of their own, so an update does not lose the journal of the other."""
 GROUP_SECONDS = 0.01
 """How long a change waits for others to share its transaction. `kill -9` loses what waits: 10 ms of a fast line."""
+STORED_GROUP_SECONDS = 0.05
+"""The same for what the server has stored, as it can be asked for that. There is much of it, and each transaction costs
+CPU."""
 CLOSE_SECONDS = 15.0
 BATCH_SECONDS = 7 * 24 * 3600.0
 """An interrupted batch that nobody has continued for longer starts over: its objects may have changed meanwhile."""
@@ -94,7 +99,7 @@ class Entry(HeldRow):
 
     def add(self, part: JournalPart) -> None:
         """The server has confirmed a part."""
-        self._journal.note(_add_part, self, part)
+        self._journal.note(_add_part, self, part, within_seconds=STORED_GROUP_SECONDS)
 
     def change(self, **changes: Any) -> None:
         """Change fields of the upload."""
@@ -168,6 +173,8 @@ class Journal:
         self._changes: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self._objects: list[tuple[bytes, FinishedObject]] = []
         self._calls: list[tuple[Future[Any], Callable[[Database], Any], Any]] = []
+        self._due = math.inf
+        """When the thread writes what waits, on the monotonic clock."""
         self._thread: threading.Thread | None = None
         self._off = False
         """It failed, or is closed."""
@@ -238,7 +245,7 @@ class Journal:
         with self._changed:
             if not self._off:
                 self._objects.append((target, found))
-                self._wake(urgent=False)
+                self._write_within(STORED_GROUP_SECONDS)
 
     def objects(self, targets: Sequence[bytes]) -> Future[dict[bytes, FinishedObject]]:
         """Return the finished objects of ``targets`` that are known."""
@@ -339,12 +346,12 @@ class Journal:
 
     # -- the thread ---------------------------------------------------------------------------------------------------
 
-    def note(self, change: Callable[..., None], *arguments: object) -> None:
-        """Let the thread call ``change(database, *arguments)``, together with other changes."""
+    def note(self, change: Callable[..., None], *arguments: object, within_seconds: float = GROUP_SECONDS) -> None:
+        """Let the thread call ``change(database, *arguments)`` within this time, together with other changes."""
         with self._changed:
             if not self._off:
                 self._changes.append((change, arguments))
-                self._wake(urgent=False)
+                self._write_within(within_seconds)
 
     def call(self, function: Callable[[Database], T], otherwise: T) -> Future[T]:
         """Let the thread call ``function`` at once, after the changes so far.
@@ -356,13 +363,13 @@ class Journal:
         with self._changed:
             if not self._off:
                 self._calls.append((future, function, otherwise))
-                self._wake(urgent=True)
+                self._write_within(0.0)
             else:
                 future.set_result(otherwise)
         return future
 
-    def _wake(self, *, urgent: bool) -> None:
-        """Wake the thread, or start it, after a change was added. The caller holds the lock."""
+    def _write_within(self, seconds: float) -> None:
+        """Let the thread write what was added within this time. The caller holds the lock."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._serve, name="cosxfer-journal", daemon=True)
             try:
@@ -371,8 +378,10 @@ class Journal:
                 self._thread = None
                 self._give_up(error)
                 self._drop()
-        # Woken by the first change, the thread waits for others. To wake it for each would cost more than all else.
-        if urgent or len(self._changes) + len(self._objects) == 1:
+        due = time.monotonic() + seconds
+        # To wake the thread for each change would cost more than all else.
+        if due < self._due:
+            self._due = due
             self._changed.notify()
 
     def _serve(self) -> None:
@@ -404,12 +413,11 @@ class Journal:
     def _next(self) -> tuple[Any, Any, Any] | None:
         """Wait for work and take it; None at the end."""
         with self._changed:
-            while not (self._changes or self._objects or self._calls or self._ended):
-                self._changed.wait()
-            if not self._calls and not self._ended:
-                self._changed.wait_for(lambda: self._calls or self._ended, GROUP_SECONDS)
+            while not self._ended and (left := self._due - time.monotonic()) > 0:
+                self._changed.wait(None if left == math.inf else left)
             work = (self._changes, self._objects, self._calls)
             self._changes, self._objects, self._calls = [], [], []
+            self._due = math.inf
         return work if any(work) else None
 
     def _open(self) -> Database:

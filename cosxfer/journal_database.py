@@ -11,7 +11,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from cosxfer.endpoint_memory import make_state_folder
 from cosxfer.journal_rows import (
     BATCH_AT,
     BATCH_BYTES,
+    OBJECT_BYTES,
+    TARGET_BYTES,
     VERSION,
     FinishedObject,
     JournaledUpload,
@@ -66,6 +68,13 @@ _SCHEMA = {
     "batches_by_name": "CREATE UNIQUE INDEX batches_by_name ON batches (name)",
 }
 
+_ADD_OBJECTS = (
+    "WITH RECURSIVE indices(i) AS (SELECT 0 WHERE ?3 > 0 UNION ALL SELECT i + 1 FROM indices WHERE i + 1 < ?3) "  # noqa: S608 (numbers)
+    f"INSERT OR REPLACE INTO objects SELECT substr(?1, i * {TARGET_BYTES} + 1, {TARGET_BYTES}), "
+    f"substr(?2, i * {OBJECT_BYTES} + 1, {OBJECT_BYTES}) FROM indices"
+)
+"""Takes the targets of all objects, their rows, and their number."""
+
 _ADDED = {
     "downloads": "CREATE TABLE downloads (id INTEGER PRIMARY KEY AUTOINCREMENT, place BLOB NOT NULL, "
     "owner TEXT NOT NULL, data BLOB NOT NULL)",
@@ -95,7 +104,8 @@ class Database:
     def check_place(self) -> None:
         """Raise `ForeignFileError` if the file is not at its path any more: nobody would find what is written to it."""
         if _identity(self._path) == self._identity:
-            self._log_identity = _identity(self._log)
+            if self._log_identity is None:
+                self._log_identity = _identity(self._log)  # it has one name while the file is open
         else:
             if self._log_identity is not None and _identity(self._log) == self._log_identity:
                 # SQLite would apply the log of this file to the other one.
@@ -212,10 +222,12 @@ class Database:
 
     # -- finished objects and batches ---------------------------------------------------------------------------------
 
-    def add_objects(self, found: Iterable[tuple[bytes, FinishedObject]]) -> None:
+    def add_objects(self, found: Sequence[tuple[bytes, FinishedObject]]) -> None:
         """Add finished objects. They replace older ones of the same targets."""
-        rows = ((target, encode_object(target, each)) for target, each in found)
-        self._connection.executemany("INSERT OR REPLACE INTO objects VALUES (?, ?)", rows)
+        targets = [target for target, _ in found]
+        rows = b"".join([encode_object(target, each) for target, each in found])
+        # One statement for all: with `executemany`, each row would wait for the interpreter's lock.
+        self._execute(_ADD_OBJECTS, (b"".join(targets), rows, len(targets)))
 
     def objects(self, targets: Sequence[bytes]) -> dict[bytes, FinishedObject]:
         """Return the finished objects of ``targets`` that are known."""

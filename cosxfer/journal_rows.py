@@ -43,6 +43,8 @@ _BATCH = struct.Struct("<I")
 BATCH_AT, BATCH_BYTES = 24, _BATCH.size
 """Where the row of a finished object has the number of its batch."""
 _GUARDED_OBJECT = struct.Struct("<8sQQI16sHI")
+OBJECT_BYTES = _GUARDED_OBJECT.size
+"""The length of the row of a finished object."""
 _MD5_ETAG = re.compile(r'"([0-9a-f]{32})(?:-(\d{1,5}))?"', re.ASCII)
 
 
@@ -291,7 +293,7 @@ def encode_batch_number(batch: int) -> bytes:
 
 def decode_object(target: bytes, row: object) -> FinishedObject | None:
     """Return a finished object, or None if the row is damaged."""
-    if not isinstance(row, bytes) or len(row) != _GUARDED_OBJECT.size:
+    if not isinstance(row, bytes) or len(row) != OBJECT_BYTES:
         return None
     content, crc64, size, batch, md5, parts, guard = _GUARDED_OBJECT.unpack(row)
     if guard != xxhash.xxh32_intdigest(target + row[: _OBJECT.size]) or size > MAX_OBJECT_BYTES:
@@ -305,7 +307,7 @@ def size_of_object(target: bytes, row: object, *, content: bytes, batch: int) ->
 
     A hundred thousand may be read at once; this takes half the time of `decode_object`.
     """
-    if not isinstance(row, bytes) or len(row) != _GUARDED_OBJECT.size:
+    if not isinstance(row, bytes) or len(row) != OBJECT_BYTES:
         return None
     held, _, size, number, _, _, guard = _GUARDED_OBJECT.unpack(row)
     if held != content or number != batch:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,6 +46,7 @@ from cosxfer.limits import MIB
 from cosxfer.planning import Plan
 from cosxfer.sources import SourceIdentity
 from tests.unit.unprivileged import reachable_by_others, run_unprivileged
+from tests.waiting import until
 
 SECONDS = 60
 HEADERS = b"h" * 16
@@ -668,6 +669,54 @@ def test_errno_of_a_full_disk_reads_the_same(tmp_path: Path, caplog: pytest.LogC
 
         opened.call(fill, None).result(SECONDS)
     assert "the disk may be full" in caplog.text
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 1500])
+def test_finished_objects_that_are_added_together_come_back_each_as_it_was(tmp_path: Path, count: int) -> None:
+    targets = [target_of("e", "r", "b", f"{number}") for number in range(count)]
+    found = [(target, FOUND._replace(size=number, batch=number % 3)) for number, target in enumerate(targets)]
+    database = journal_database.open_database(tmp_path / "j", may_replace=False)
+    with closing(database):
+        for each in (found, found[:5]):  # the second time they replace what is there
+            with database.transaction():
+                database.add_objects(each)
+        assert database.objects([*targets, b"missing" + bytes(5)]) == dict(found)
+
+
+def rows_on_disk(path: Path) -> tuple[int, ...]:
+    """How many uploads, parts and finished objects other processes see."""
+    with closing(sqlite3.connect(path)) as other:
+        counts = [f"SELECT count(*) FROM {table}" for table in ("uploads", "parts", "objects")]
+        return tuple(other.execute(count).fetchone()[0] for count in counts)
+
+
+def test_everything_is_written_soon_though_nobody_asks_for_it(tmp_path: Path) -> None:
+    with journal(tmp_path / "j") as opened:
+        wait(opened)
+        entry = opened.begin(UPLOAD)
+        until(lambda: rows_on_disk(tmp_path / "j") == (1, 0, 0))
+        entry.add(part(1))
+        until(lambda: rows_on_disk(tmp_path / "j") == (1, 1, 0))
+        opened.finished(b"t" * 12, FOUND)
+        until(lambda: rows_on_disk(tmp_path / "j") == (1, 1, 1))
+
+
+def test_what_the_server_has_stored_waits_for_others_and_goes_with_the_next_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cosxfer.journal.STORED_GROUP_SECONDS", 3600.0)
+    with journal(tmp_path / "j") as opened:
+        wait(opened)
+        entry = opened.begin(UPLOAD)
+        until(lambda: rows_on_disk(tmp_path / "j") == (1, 0, 0))
+        entry.add(part(1))
+        opened.finished(b"t" * 12, FOUND)
+        time.sleep(0.1)
+        assert rows_on_disk(tmp_path / "j") == (1, 0, 0)
+        entry.change(completing=True)
+        until(lambda: rows_on_disk(tmp_path / "j") == (1, 1, 1))
+        entry.add(part(2))
+    assert rows_on_disk(tmp_path / "j") == (1, 2, 1)  # closing writes what waits
 
 
 def test_a_fault_of_the_journal_leaves_nobody_waiting(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
