@@ -58,7 +58,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, o
     try:
         return (yield)
     finally:
-        items[:] = long_ones_first(items, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+        items[:] = long_ones_first(alternate(items), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+
+
+WAITING = ("tests/functional/", "tests/e2e/")
+"""Folders whose tests wait for servers and commands."""
+
+
+def alternate(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Spread the files whose tests wait evenly among those whose tests compute, so that no core is idle for long."""
+    waiting: dict[str, list[pytest.Item]] = {}
+    computing: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        path = item.nodeid.partition("::")[0]
+        (waiting if path.startswith(WAITING) else computing).setdefault(path, []).append(item)
+    places = [
+        (place / len(files), number, tests)
+        for number, files in enumerate((waiting, computing))
+        for place, tests in enumerate(files.values())
+    ]
+    return [item for _, _, tests in sorted(places, key=lambda each: each[:2]) for item in tests]
 
 
 def long_ones_first(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
@@ -94,8 +113,7 @@ def pytest_runtest_setup() -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    starting = ("tests/functional/", "tests/e2e/")
-    if not session.config.option.collectonly and any(item.nodeid.startswith(starting) for item in session.items):
+    if not session.config.option.collectonly and any(item.nodeid.startswith(WAITING) for item in session.items):
         forked.install()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Collection
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -95,18 +96,23 @@ def level(module: str) -> int:
 
 def imported_modules(path: Path, *, annotations: bool = False) -> set[str]:
     """Modules that ``path`` imports, including imports in functions. Imports for annotations count only on request."""
-    found: set[str] = set()
-    tree = ast.parse(path.read_text())
-    for_annotations = {
-        child
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        for part in node.body
-        for child in ast.walk(part)
-    }
-    for node in ast.walk(tree):
-        if node in for_annotations and not annotations:
-            continue
+    real, for_annotations = imports(path)
+    return real | for_annotations if annotations else real
+
+
+@cache
+def imports(path: Path) -> tuple[set[str], set[str]]:
+    """Modules that ``path`` imports, and those that it imports for annotations."""
+    real: set[str] = set()
+    for_annotations: set[str] = set()
+    rest: list[tuple[ast.AST, set[str]]] = [(ast.parse(path.read_text()), real)]
+    while rest:
+        node, found = rest.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            rest += [(part, for_annotations) for part in node.body]
+            rest += [(part, found) for part in node.orelse]
+        elif isinstance(node, ast.stmt | ast.Module | ast.ExceptHandler | ast.match_case):
+            rest += [(part, found) for part in ast.iter_child_nodes(node)]
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -114,7 +120,7 @@ def imported_modules(path: Path, *, annotations: bool = False) -> set[str]:
             assert node.module is not None
             found.add(node.module)
             found.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return found
+    return real, for_annotations
 
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))

@@ -6,6 +6,7 @@ import inspect
 import subprocess
 import sys
 import typing
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,8 @@ def test_user_code_passes_except_lines_with_an_ignore() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def public_callables() -> list[tuple[str, object]]:
+@cache
+def public_callables() -> dict[str, object]:
     found: list[tuple[str, object]] = []
     for name in cosxfer.__all__:
         value = getattr(cosxfer, name)
@@ -33,12 +35,10 @@ def public_callables() -> list[tuple[str, object]]:
             found.append((name, value))
             members = [member for member in dir(value) if not member.startswith("_") or member == "__init__"]
             found += [(f"{name}.{member}", getattr(value, member)) for member in members]
-    return [(name, value) for name, value in found if inspect.isclass(value) or inspect.isroutine(value)]
+    return {name: value for name, value in found if inspect.isclass(value) or inspect.isroutine(value)}
 
 
-@pytest.mark.parametrize("name", [name for name, _ in public_callables()])
+@pytest.mark.parametrize("name", public_callables())
 def test_get_type_hints_works_for_every_public_callable(name: str) -> None:
-    [value] = [value for known, value in public_callables() if known == name]
-    typing.get_type_hints(
-        value
-    )  # raises NameError if an annotation uses a name that is imported only for type checkers
+    # Raises NameError if an annotation uses a name that is imported only for type checkers.
+    typing.get_type_hints(public_callables()[name])

@@ -76,7 +76,10 @@ FRAMES = [("", ""), ("", "\0"), ("a", "!"), ("//", "\0"), ('a="', "\0"), ("{", "
 def _calls() -> Iterator[tuple[Path, ast.Call]]:
     """All calls of functions of the module `re`."""
     for path in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        text = path.read_text(encoding="utf-8")
+        if not re.search(r"\bre\.", text):
+            continue
+        for node in ast.walk(ast.parse(text)):
             if (
                 isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Attribute)
