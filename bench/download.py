@@ -5,6 +5,8 @@ a disk nor the network bounds a run. cosxfer compares the CRC64 of the whole obj
 is user and system time of the client's process, from after its imports to its end. The bare loop of plain HTTP is one
 connection, `recv_into` 256 KiB and `pwrite`. That of TLS is `SSLSocket.recv_into` alone and writes nothing; a second
 loop writes blocks of 256 KiB, to show what the file costs. What is not installed is left out.
+
+The memory is that of one download of 20 GiB of zeros to a disk: the most resident memory of the client's process.
 """
 
 from __future__ import annotations
@@ -12,14 +14,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import resource
 import socket
 import ssl
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,14 @@ from typing import Any
 import _report
 from _source import Source, source
 
+from cosxfer.benchmark.usage import Meter
+
 MIB = 1 << 20
 BUCKET = "examplebucket-1250000000"
 LARGE_BYTES = 2048 * MIB
 SMALL_BYTES = 16 << 10
 SMALL_OBJECTS = 10_000
+MEMORY_BYTES = 20 << 30
 THREADS = 16
 """Of the clients that need threads for many objects."""
 
@@ -41,7 +44,7 @@ Work = Callable[[], object]
 
 def main() -> None:
     parser = _report.arguments((__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", help="large, tls or small")
+    parser.add_argument("--only", help="large, tls, small or memory")
     parser.add_argument("--worker", help=_report.argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -50,15 +53,25 @@ def main() -> None:
     rounds = 3 if options.quick else 5
     size, count = (LARGE_BYTES // 8, SMALL_OBJECTS // 10) if options.quick else (LARGE_BYTES, SMALL_OBJECTS)
     figures: list[_report.Figure] = []
+    if options.only in (None, "memory"):
+        figures += memory(MEMORY_BYTES // 20 if options.quick else MEMORY_BYTES)
+    if options.only != "memory":
+        figures += in_memory(size, count, rounds, options.only)
+    _report.publish(figures, as_json=options.json, note=__doc__ or "")
+
+
+def in_memory(size: int, count: int, rounds: int, only: str | None) -> list[_report.Figure]:
+    """Measure what neither reads from nor writes to a disk."""
+    figures: list[_report.Figure] = []
     with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
         folder = Path(name)
         crc64 = make_objects(folder / "objects" / BUCKET, size, count)
         with source(folder, folder / "objects", crc64) as at:
             runs = {"large": large, "tls": tls, "small": small}
             for which, measure in runs.items():
-                if options.only in (None, which):
+                if only in (None, which):
                     figures += measure(at, folder, size if which != "small" else count, rounds)
-    _report.publish(figures, as_json=options.json, note=__doc__ or "")
+    return figures
 
 
 def make_objects(folder: Path, size: int, count: int) -> dict[str, int]:
@@ -135,6 +148,26 @@ def small(at: Source, folder: Path, count: int, rounds: int) -> list[_report.Fig
     return figures + absolutes("16 KiB files", values, 1, "1/cpu-s")
 
 
+def memory(size: int) -> list[_report.Figure]:
+    """One download to a disk."""
+    from cosxfer._native import hashing
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = folder / "objects" / BUCKET / "large"
+        path.parent.mkdir(parents=True)
+        block, crc64 = bytes(64 * MIB), 0
+        with path.open("wb") as file:
+            file.truncate(size)
+        for at in range(0, size, len(block)):
+            crc64 = hashing.crc64(block[: size - at], crc64)
+        with source(folder, folder / "objects", {f"/{BUCKET}/large": crc64}) as at_port:
+            used = run("cosxfer", at_port, folder, amount=size)
+    name = f"memory of a download of {size >> 30} GiB"
+    peak = [used["peak_bytes"] / MIB]
+    return [_report.absolute(name, peak, "MiB", must=150.0, aim=100.0, better="lower")]
+
+
 def two(values: _report.Rounds, other: str) -> tuple[list[float], list[float]]:
     return values["cosxfer" if "cosxfer" in values else "cosxfer many"], values[other]
 
@@ -149,11 +182,11 @@ def absolutes(name: str, values: _report.Rounds, unit: int, text: str) -> list[_
 def work(order: Order) -> None:
     """Download, and print seconds and CPU seconds."""
     fetch = CLIENTS[order["client"]][1](order)
-    before, began = resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
+    meter = Meter()
     fetch()
-    seconds, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_SELF)
-    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    print(json.dumps({"seconds": seconds, "cpu_seconds": used}), flush=True)
+    used = meter.read()
+    figures = {"seconds": used.seconds, "cpu_seconds": used.cpu_seconds, "peak_bytes": used.peak_bytes or 0}
+    print(json.dumps(figures), flush=True)
     os._exit(0)
 
 
