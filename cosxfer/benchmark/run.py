@@ -78,6 +78,8 @@ class Benchmark:
         self._part_size = part_size
         self._keep = keep
         self._cases = 0
+        self.local_folder: Path | None = None
+        """Where the files of the case are that runs now."""
         self._own: set[str] = set()
         """Keys that were sent, or may have been."""
         self._foreign: set[str] = set()
@@ -124,6 +126,7 @@ class Benchmark:
             raise CosxferError(
                 f"no folder can be made in {str(self._folder)!r}: {(error.strerror or str(error)).lower()}"
             ) from error
+        self.local_folder = folder
         try:
             paths = make_files(folder / "sent", case, self.on_progress)
             keys = {path: f"{self.prefix}{self._cases}/{path.name}" for path in paths}
@@ -137,6 +140,7 @@ class Benchmark:
                 result = replace(result, upload=shown, download=downloaded)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+            self.local_folder = None
         return result
 
     def _upload(self, keys: Keys) -> PhaseResult:

@@ -28,7 +28,7 @@ from cosxfer.cli.progress import display
 from cosxfer.engine.scheduler import usable_cores
 from cosxfer.errors import UsageError
 from cosxfer.figures import counted, human_bytes, human_rate
-from cosxfer.foreign import foreign, shorten
+from cosxfer.foreign import foreign, shorten, shown_path
 from cosxfer.limits import KIB, MIB
 from cosxfer.records import dataclass
 
@@ -107,7 +107,7 @@ def run(options: BenchOptions) -> None:
             part_size=options.part_size,
             keep=options.keep,
         )
-        results = _run_cases(benchmark, options)
+        results = _run_cases(benchmark, options, Path(state))
     cleanup = benchmark.clean_up()
     good = cleanup.complete and all(result.good for result in results) and len(results) == len(options.cases)
     figures = _as_json(benchmark, options, results, cleanup, began) if options.as_json else None
@@ -116,11 +116,11 @@ def run(options: BenchOptions) -> None:
         raise typer.Exit(FAILED)
 
 
-def _run_cases(benchmark: Benchmark, options: BenchOptions) -> list[CaseResult]:
-    """Run the cases and clean up, whatever happens."""
+def _run_cases(benchmark: Benchmark, options: BenchOptions, state: Path) -> list[CaseResult]:
+    """Run the cases and clean up, whatever happens. ``state`` is the folder of the journal."""
     results: list[CaseResult] = []
     cleans_up(
-        lambda: _left_now(benchmark, options),
+        lambda: [*_left_now(benchmark, options), *_left_here(benchmark, state)],
         stopping=_STOPPING_KEPT if options.keep else _STOPPING,
         became="the objects below the prefix are kept" if options.keep else _CLEANED,
     )
@@ -244,6 +244,12 @@ def _left_now(benchmark: Benchmark, options: BenchOptions) -> list[str]:
         return []
     place = f"cos://{benchmark.bucket}/{benchmark.prefix}"
     return [f"objects and parts of uploads may be left below {place}. To delete them:", *_commands(benchmark, options)]
+
+
+def _left_here(benchmark: Benchmark, state: Path) -> list[str]:
+    """Return which local folders are left if the process ends now, for people."""
+    folders = [folder for folder in (state, benchmark.local_folder) if folder is not None and folder.is_dir()]
+    return [f"a local folder is left; delete it: {shown_path(str(folder))}" for folder in folders]
 
 
 def _commands(benchmark: Benchmark, options: BenchOptions) -> list[str]:

@@ -204,12 +204,12 @@ def test_what_cannot_be_deleted_is_named_with_the_commands_that_delete_it(server
     assert keys(server) == ["bench/other"]
 
 
-def start(server: RunningServer, *arguments: str) -> subprocess.Popen[str]:
+def start(server: RunningServer, *arguments: str, **variables: str) -> subprocess.Popen[str]:
     """Start a benchmark whose second object never gets its response."""
     server.set_faults([{"operation": "put_object", "key": "*/1.bin", "do": "stall", "at": "answer"}])
     process = subprocess.Popen(
         [*COMMAND, "bench", place(server), *SMALL, *arguments],
-        env=environment(server),
+        env=environment(server, **variables),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -235,8 +235,8 @@ def test_an_interrupt_leaves_nothing(server: RunningServer, number: signal.Signa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_second_interrupt_ends_at_once_and_says_what_is_left(server: RunningServer) -> None:
-    process = start(server)
+def test_a_second_interrupt_ends_at_once_and_says_what_is_left(server: RunningServer, tmp_path: Path) -> None:
+    process = start(server, TMPDIR=str(tmp_path))
     server.set_faults([{"operation": ["multipart_list", "delete_objects"], "do": "stall"}])
     # The clean-up waits for a response that never comes; only a signal can end it.
     while process.poll() is None:
@@ -246,4 +246,7 @@ def test_a_second_interrupt_ends_at_once_and_says_what_is_left(server: RunningSe
     assert process.returncode == 130
     assert "ended at once, without cleaning up" in errors
     assert f"may be left below {place(server)}/cosxfer-bench-" in flat(errors)
+    left = [str(path) for path in tmp_path.iterdir()]
+    assert len(left) == 1  # the files of the case are deleted before the objects, and the journal after them
+    assert all(f"a local folder is left; delete it: {path!r}" in flat(errors) for path in left)
     assert "  cosxfer rm -r --versions --force cos://" in errors
