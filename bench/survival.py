@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import itertools
 import json
 import os
 import queue
@@ -41,6 +42,8 @@ from _survive_moves import Fetched, run_move
 from cosxfer.limits import MIB
 
 WORKERS = 4
+REPORTED_EACH = 500
+"""Scenarios between two lines about the progress."""
 FAULTS = ("wrong", "torn", "hangs", "unreported", "unexpected")
 
 
@@ -69,7 +72,8 @@ def main() -> None:
     if options.only is not None:
         print(json.dumps(_drawn(options.seed, options.only, moves=options.moves).describe(), indent=1, default=str))
     began = time.monotonic()
-    outcomes = run_all(options.seed, numbers, workers=options.workers, report=_complain, moves=options.moves)
+    report = _reporting(len(numbers))
+    outcomes = run_all(options.seed, numbers, workers=options.workers, report=report, moves=options.moves)
     print(f"{len(outcomes)} scenarios in {time.monotonic() - began:.0f} s", file=sys.stderr)
     if options.only is not None:
         print(json.dumps(asdict(outcomes[0]), indent=1))
@@ -81,6 +85,18 @@ def main() -> None:
 
 def _drawn(seed: int, number: int, *, moves: bool) -> Scenario | MoveScenario:
     return draw_move(seed, number) if moves else draw(seed, number)
+
+
+def _reporting(total: int) -> Callable[[int, Outcome], None]:
+    """Return what reports outcomes to standard error: those that are wrong, and how many there are so far."""
+    ended = itertools.count(1)
+
+    def report(seed: int, outcome: Outcome) -> None:
+        _complain(seed, outcome)
+        if (count := next(ended)) % REPORTED_EACH == 0:
+            print(f"{count:,} of {total:,} scenarios", file=sys.stderr, flush=True)
+
+    return report
 
 
 def _complain(seed: int, outcome: Outcome) -> None:
