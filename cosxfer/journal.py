@@ -1,7 +1,7 @@
 """The journal: what uploads have done, on disk, so that the same call goes on after the process has ended.
 
 One thread of the client owns the database (`journal_database`). Other threads and the event loop give it changes and go
-on; it writes those of some time in one transaction. The contract:
+on; it writes those of 10 to 50 ms in one transaction. The contract:
 
 - An upload is written before its first part is sent, and "Complete was sent" before Complete is sent.
 - A part is written after the server has confirmed it. ``kill -9`` may lose those of the last 50 ms. They are found by
