@@ -12,7 +12,7 @@ ubsan=$(gcc -print-file-name=libubsan.so)
 rm -rf "$copy/cosxfer" "$copy/tests"
 mkdir -p "$copy/tests"
 cp -r "$root/cosxfer" "$root/src_ext" "$root/setup.py" "$root/pyproject.toml" "$root/LICENSE" "$copy/"
-cp -r "$root/tests/__init__.py" "$root/tests/native" "$copy/tests/"
+cp -r "$root/tests/__init__.py" "$root/tests/waiting.py" "$root/tests/native" "$copy/tests/"
 find "$copy/cosxfer" -name '*.so' -delete
 touch "$copy/README.md"
 
