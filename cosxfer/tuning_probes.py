@@ -33,7 +33,7 @@ def lower(
     """The next level below ``base``; None if there is nothing left to learn. ``known`` is the goodput of levels."""
     level = clamp(min(base - 1, round(base / step)))
     needed = [at * goodput / found for at, found in known.items() if at < base and found > 0]
-    level = max(level, math.ceil(max(needed, default=0.0)))
+    level = max(level, math.ceil(min(base, max(needed, default=0.0))))
     if worse is not None:
         level = max(level, round(math.sqrt(base * worse)))
     return level if level < base and level != worse and _differ(level, base) else None

@@ -54,6 +54,7 @@ def test_the_next_level_above(
         (40, 2.0, None, {8: 25.0}, 1, 32),
         (40, 2.0, None, {8: 10.0}, 1, None),
         (40, 2.0, None, {8: 0.0}, 1, 20),
+        (40, 2.0, None, {8: 5e-324}, 1, None),
         (40, 2.0, None, {64: 100.0}, 1, 20),
         (40, 2.0, None, {}, 30, 30),
         (40, 2.0, None, {}, 40, None),
@@ -62,7 +63,8 @@ def test_the_next_level_above(
     ],
     ids=[
         "a step", "a worse one far below", "between it and a worse one", "a lower one bounds it", "it cannot be enough",
-        "one that brought nothing", "a higher one does not count", "the least that is allowed", "at the least",
+        "one that brought nothing", "one that brought next to nothing", "a higher one does not count",
+        "the least that is allowed", "at the least",
         "from two", "from one",
     ],
 )  # fmt: skip
