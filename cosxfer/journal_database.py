@@ -69,9 +69,10 @@ _SCHEMA = {
 }
 
 _ADD_OBJECTS = (
-    "WITH RECURSIVE indices(i) AS (SELECT 0 WHERE ?3 > 0 UNION ALL SELECT i + 1 FROM indices WHERE i + 1 < ?3) "  # noqa: S608 (numbers)
-    f"INSERT OR REPLACE INTO objects SELECT substr(?1, i * {TARGET_BYTES} + 1, {TARGET_BYTES}), "
-    f"substr(?2, i * {OBJECT_BYTES} + 1, {OBJECT_BYTES}) FROM indices"
+    "WITH RECURSIVE indices(i) AS (SELECT 0 WHERE :count > 0 UNION ALL "  # noqa: S608 (numbers)
+    "SELECT i + 1 FROM indices WHERE i + 1 < :count) "
+    f"INSERT OR REPLACE INTO objects SELECT substr(:targets, i * {TARGET_BYTES} + 1, {TARGET_BYTES}), "
+    f"substr(:rows, i * {OBJECT_BYTES} + 1, {OBJECT_BYTES}) FROM indices"
 )
 """Takes the targets of all objects, their rows, and their number."""
 
@@ -224,10 +225,10 @@ class Database:
 
     def add_objects(self, found: Sequence[tuple[bytes, FinishedObject]]) -> None:
         """Add finished objects. They replace older ones of the same targets."""
-        targets = [target for target, _ in found]
+        targets = b"".join([target for target, _ in found])
         rows = b"".join([encode_object(target, each) for target, each in found])
         # One statement for all: with `executemany`, each row would wait for the interpreter's lock.
-        self._execute(_ADD_OBJECTS, (b"".join(targets), rows, len(targets)))
+        self._execute(_ADD_OBJECTS, {"targets": targets, "rows": rows, "count": len(found)})
 
     def objects(self, targets: Sequence[bytes]) -> dict[bytes, FinishedObject]:
         """Return the finished objects of ``targets`` that are known."""

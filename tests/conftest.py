@@ -30,7 +30,7 @@ for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
 def pytest_collection() -> Generator[None, object, object]:
     """Let the garbage collector skip the ten thousand collected tests, which live to the end of the session.
 
-    Otherwise it visits them all again and again, which is an eighth of the time of all tests.
+    Otherwise it visits them all again and again, which is an eighth of the time of all tests. It also runs less often.
     """
     gc.disable()
     try:

@@ -264,7 +264,7 @@ def _stream(number: int) -> io.TextIOWrapper:
 def _run(name: str) -> None:
     """Run a module. It ends without the end of the interpreter, which would copy the memory of the nursery.
 
-    If the module ends in another way than by `SystemExit`, or its output cannot be written, the interpreter says so.
+    If the module ends by another exception, or its output cannot be written, the interpreter ends as it always does.
     """
     try:
         runpy.run_module(name, run_name="__main__", alter_sys=True)
@@ -275,8 +275,11 @@ def _run(name: str) -> None:
         code = error.code or 0
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    except (OSError, ValueError):
+        raise SystemExit(code) from None
     os._exit(code)
 
 
