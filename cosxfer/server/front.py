@@ -157,7 +157,8 @@ async def _peek(connection: socket.socket) -> bytes:
     def wake() -> None:
         # Remove it at once, or it is called again until the bytes are consumed.
         loop.remove_reader(connection)
-        readable.set_result(None)
+        if not readable.done():  # the server may be stopping
+            readable.set_result(None)
 
     loop.add_reader(connection, wake)
     try:

@@ -18,7 +18,7 @@ import httpcore
 import httpx
 
 from cosxfer.transport.progress import CURRENT, NoiseError, confirmed
-from cosxfer.transport.tcp import addresses, connect_any
+from cosxfer.transport.tcp import addresses, connect_any, ready
 
 _READ_BYTES = 64 * 1024
 
@@ -64,7 +64,11 @@ def _translated(timeout: type[Exception], failure: type[Exception]) -> Iterator[
 
 
 class Stream(httpcore.AsyncNetworkStream):
-    """A connection without TLS."""
+    """A connection without TLS.
+
+    Several requests share a connection of HTTP/2. So a caller that is cancelled must lose no byte, read or written:
+    without a head, the compressed heads that follow would have other values.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -72,7 +76,7 @@ class Stream(httpcore.AsyncNetworkStream):
         self._busy = 0
         self._closed = False
         self._rest: asyncio.Task[None] | None = None
-        """The rest of a write whose caller was cancelled."""
+        """The last write that a cancelled caller has left."""
         self._written = 0
         self.noise = 0
         self.proven = False
@@ -117,10 +121,8 @@ class Stream(httpcore.AsyncNetworkStream):
         if self._closed:
             return
         self._closed = True
-        if self._rest is not None:
-            self._rest.cancel()
         with suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)  # wakes readers and writers
+            self._sock.shutdown(socket.SHUT_RDWR)  # wakes readers and writers, which then fail
         if not self._busy:
             self._let_go()
 
@@ -147,22 +149,29 @@ class Stream(httpcore.AsyncNetworkStream):
     async def receive(self, max_bytes: int) -> bytes:
         """Return some bytes; none at the end of the stream."""
         with self._in_use():
-            return await self._loop.sock_recv(self._sock, max_bytes)
+            while True:
+                try:
+                    return self._sock.recv(max_bytes)
+                except (BlockingIOError, InterruptedError):
+                    await ready(self._sock, reading=True)
 
     async def send(self, buffer: bytes | memoryview) -> None:
-        """Send all of ``buffer``."""
-        if self._rest is not None:
-            await asyncio.shield(self._rest)
-        view = memoryview(buffer)
-        with self._in_use():
-            try:
-                sent = self._sock.send(view)
-            except (BlockingIOError, InterruptedError):
-                sent = 0
-            self._written += sent
-            if sent == len(view):
-                return
-        rest = self._loop.create_task(self._send_rest(view[sent:]))
+        """Send all of ``buffer``, after what cancelled callers have left. If it is ``bytes``, also after a cancel."""
+        self._check_open()
+        view, before = memoryview(buffer), self._rest
+        if before is None or before.done():
+            if before is not None:
+                before.result()  # raises what has broken the connection
+            with self._in_use():
+                try:
+                    sent = self._sock.send(view)
+                except (BlockingIOError, InterruptedError):
+                    sent = 0
+                self._written += sent
+                if sent == len(view):
+                    return
+            view = view[sent:]
+        rest = self._loop.create_task(self._send_rest(view, before))
         try:
             await asyncio.shield(rest)
         except asyncio.CancelledError:
@@ -175,7 +184,9 @@ class Stream(httpcore.AsyncNetworkStream):
                 await asyncio.wait([rest])
             raise
 
-    async def _send_rest(self, view: memoryview) -> None:
+    async def _send_rest(self, view: memoryview, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.shield(before)
         with self._in_use():
             await self._loop.sock_sendall(self._sock, view)
             self._written += len(view)

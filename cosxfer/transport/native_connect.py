@@ -13,7 +13,7 @@ from cosxfer.cos.endpoint import host_and_port
 from cosxfer.errors import ConnectError
 from cosxfer.foreign import clean_logger
 from cosxfer.records import dataclass
-from cosxfer.transport.tcp import addresses, connect_any
+from cosxfer.transport.tcp import addresses, connect_any, ready
 from cosxfer.transport.tls import no_tls, no_tls_message, not_trusted, refusal
 
 logger = clean_logger("cosxfer")
@@ -101,9 +101,9 @@ async def _secure(sock: socket.socket, context: ssl.SSLContext, target: Target) 
                 secure.do_handshake()
                 return secure
             except ssl.SSLWantReadError:
-                await _ready(secure, reading=True)
+                await ready(secure, reading=True)
             except ssl.SSLWantWriteError:
-                await _ready(secure, reading=False)
+                await ready(secure, reading=False)
     except BaseException:
         secure.close()
         raise
@@ -113,19 +113,3 @@ def _wrapped(sock: socket.socket, context: ssl.SSLContext, target: Target) -> ss
     return context.wrap_socket(
         sock, server_hostname=target.host, do_handshake_on_connect=False, suppress_ragged_eofs=False
     )
-
-
-async def _ready(sock: socket.socket, *, reading: bool) -> None:
-    loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-    add, remove = (loop.add_reader, loop.remove_reader) if reading else (loop.add_writer, loop.remove_writer)
-    add(sock, _wake, ready)
-    try:
-        await ready
-    finally:
-        remove(sock)
-
-
-def _wake(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)

@@ -106,3 +106,23 @@ async def _attempt(address: Address) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+async def ready(sock: socket.socket, *, reading: bool) -> None:
+    """Wait until a non-blocking socket can be read from, or written to. One task at a time may wait for each.
+
+    Nothing is read. ``loop.sock_recv`` loses what it has read if its caller is cancelled at that moment.
+    """
+    loop = asyncio.get_running_loop()
+    is_ready = loop.create_future()
+    add, remove = (loop.add_reader, loop.remove_reader) if reading else (loop.add_writer, loop.remove_writer)
+    add(sock, _wake, is_ready)
+    try:
+        await is_ready
+    finally:
+        remove(sock)
+
+
+def _wake(is_ready: asyncio.Future[None]) -> None:
+    if not is_ready.done():
+        is_ready.set_result(None)
