@@ -74,7 +74,10 @@ async def leave(
     useless = isinstance(error, SourceChangedError) or is_gone(error)
     keeps = leaving.keeps(checkpoint, later=passes(error))
     if keeps or (leaving.restartable and not useless):
-        return False, kept(checkpoint, for_later=keeps)
+        left = kept(checkpoint, for_later=keeps)
+        if not checkpoint.done and isinstance(error, ServerError) and error.status == 404:
+            left += f". {_if_damaged(address)}"
+        return False, left
     return await abort_checkpoint(session, address, checkpoint)
 
 
@@ -135,18 +138,15 @@ async def abort_upload(
         async with asyncio.timeout(ABORT_SECONDS):
             await multipart_abort(session, address, upload_id=upload_id)
     except NotFoundError as error:
-        if not error.code:
-            return False, _stays(name, str(error))  # something on the way refused it, not COS
+        if not error.code:  # something on the way refused it, not COS; or its response is damaged too
+            return False, _stays(name, str(error)) + (f". {_if_damaged(address)}" if empty else "")
         if completing:
             return False, (
                 f"The {name} is no longer on the server, so the object may exist; compare it with the "
                 "file (head_object) before you use it"
             )
         if empty:
-            return True, (
-                f"The {name} is not on the server. If its id was damaged on the way, an empty multipart upload of "
-                f"{address} may stay on the server; multipart_list shows it"
-            )
+            return True, f"The {name} is not on the server. {_if_damaged(address)}"
         return True, f"The {name} is no longer on the server"
     except (CosxferError, TimeoutError) as error:
         why = str(error) or f"no response in {ABORT_SECONDS:g} s"
@@ -165,6 +165,14 @@ async def replace_upload(
             entry.remove()
         else:
             entry.hold(False)
+
+
+def _if_damaged(address: ObjectAddress) -> str:
+    """Return a sentence for an upload that the server does not know: nothing protects its id in the response."""
+    return (
+        f"If its id was damaged on the way, an empty multipart upload of {address} may stay on the server; "
+        "multipart_list shows it"
+    )
 
 
 def _stays(name: str, why: str) -> str:

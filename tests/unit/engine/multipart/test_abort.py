@@ -110,6 +110,28 @@ def test_the_note_says_how_many_parts_are_kept_and_until_when(parts: int, count:
     )
 
 
+DAMAGED = f"If its id was damaged on the way, an empty multipart upload of {ADDRESS} may stay on the server"
+
+
+@pytest.mark.parametrize("parts", [0, 1])
+@pytest.mark.parametrize("code", ["", "NoSuchUpload"])
+@pytest.mark.parametrize("keep", [False, True])
+def test_an_id_that_the_server_never_confirmed_may_be_damaged(
+    cos: FakeCos, session: Session, parts: int, code: str, keep: bool
+) -> None:
+    """Bits of the response to Initiate, and of the 404, may have flipped."""
+    proxy = HttpResponse(status=404, headers={}, body=f"<Error><Code>{code}</Code></Error>".encode() if code else b"?")
+    cos.fault("multipart_abort", lambda request, proceed: proxy)
+    how = leaving(abort_on_failure=not keep)
+    _, said = asyncio.run(leave(session, ADDRESS, begun(parts), how, not_found(code)))
+    assert (DAMAGED in said) == (not parts)
+
+
+def test_another_error_says_nothing_of_a_damaged_id(cos: FakeCos, session: Session) -> None:
+    _, said = asyncio.run(leave(session, ADDRESS, begun(0), leaving(abort_on_failure=False), BROKEN))
+    assert DAMAGED not in said
+
+
 # -- deleting them ----------------------------------------------------------------------------------------------------
 
 
