@@ -34,6 +34,7 @@ from cosxfer.transport.base import MAX_RESPONSE_BYTES, copy_of
 from cosxfer.transport.native_begin import BegunCall, Outcome, Quiet
 from cosxfer.transport.native_body import attach_body, attach_sink, feed, take_received, used_later
 from cosxfer.transport.native_connect import connect
+from cosxfer.transport.native_finalizer import stop_threads
 from cosxfer.transport.native_head import head_of
 from cosxfer.transport.native_origin import Origin, Patience, WireSlot
 from cosxfer.transport.native_pool import IDLE_SECONDS, ConnectionLimits, Slot
@@ -89,7 +90,7 @@ class NativeTransport:
         self._closed = False
         self._quiet = Quiet()
         self._process = os.getpid()
-        self._finalizer = weakref.finalize(self, _stop, self._io_threads, self._process)
+        self._finalizer = weakref.finalize(self, stop_threads, self._io_threads, self._process)
         self._finalizer.atexit = False  # exit handlers may still send requests
         if isinstance(config.verify, str | os.PathLike):
             self._tls()  # so a bad file is an error when the client is made
@@ -576,25 +577,3 @@ class NativeTransport:
         self._connections.discard(connection)
         if origin.waiting and not self._closed:
             self._serve(origin)
-
-
-def _stop(io_threads: list[wire.IoThread], process: int) -> None:
-    if os.getpid() != process:
-        return  # the threads and their events belong to the parent process
-    for io_thread in io_threads:
-        io_thread.stop()
-        # The last events release the connections, so that the file descriptors can be closed.
-        io_thread.drain(_Nobody())
-        io_thread.release()
-
-
-class _Nobody:
-    """Ignores the events of I/O threads whose transport was garbage-collected."""
-
-    def _ignore(self, *_: object) -> None:
-        pass
-
-    on_done = on_sent = on_received = on_wanted = on_body = on_settings = on_leaving = on_stalled = _ignore
-
-    def on_closed(self, connection: wire.Connection) -> None:
-        connection.owner = None
