@@ -67,6 +67,7 @@ class Tuned:
             bytes_left=client.bytes_left,
             requests_left=client.requests_left + client.in_flight,
             latency_seconds=client.latency_seconds,
+            busy_seconds=0.0,  # the harder case: a client's ceiling is that of its disk, which the tuner does not see
             refused=client.refused,
             retry_after_seconds=client.retry_after_seconds,
         )

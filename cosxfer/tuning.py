@@ -12,12 +12,13 @@ are compared by their *elasticity*, and a higher one has to pay its *price*: see
 small, or left out, if little time is left: a transfer of a second ends at the level at which it began.
 
 1. **Ramp.** Start from the seed, a smaller one if the round trip is short. If there is time, look whether a quarter is
-   enough (`tuning_sounding.py`). Double after each short window as long as goodput rises by a tenth. Two windows
-   without a rise end the ramp. If much time is left, double only after the goodput of a level is steady.
+   enough (`tuning_sounding.py`). Double after each short window if goodput rose by a tenth and no thread of the client
+   is busy all the time; two other windows end the ramp. If much time is left, wait for a steady goodput first.
 2. **Search.** Measure the level, then probe (`tuning_probes.py`). The first probe goes down to a quarter. A probe up
    that pays its price is kept, and so is a probe down that loses less than the price. Successful probes continue in
    their direction in larger steps. A failed probe returns, and the next one takes the other direction. When there is
    nothing left to probe, the level is *held*, longer each time. A lasting change of the goodput ends the hold at once.
+   While a thread of the client is busy, nothing is probed upwards.
 3. **Collapse guard** (`tuning_guard.py`). If goodput stays far below the best, the level falls to what was endured, or
    to a few requests, until goodput is back. Then the client ramps again, below a ceiling that rises after a rest.
 4. **Back-off** (`tuning_refusals.py`). A refusal (503, SlowDown) or a time-out reduces the level at once by 0.7, but
@@ -78,20 +79,17 @@ class Tuner:
         self._hold_seconds = rule.FIRST_HOLD_SECONDS
         self._hold_began, self._hold_ends = math.inf, 0.0
         self._held, self._strange = False, 0
-        # Collapse.
         self._good: dict[int, float] = {}
         self._goodput = self._best = 0.0
         self._request_rate = self._best_request_rate = 0.0
         self._low_windows, self._low_since = 0, 0.0
         self._guard = Guard()
         self._best_level = 1
-        self._abandon = self._fresh = False
-        # What is left to do.
+        self._abandon = self._fresh = self._busy = False
         self._requests_left = self._work_left = math.inf
         self._acked = self._request_bytes = 0.0
         self._finishing = False
         self._other_since: float | None = None
-        # Refusals.
         self._refusals = Refusals()
 
     # --- what the caller uses ---
@@ -109,6 +107,7 @@ class Tuner:
         bytes_left: float = math.inf,
         requests_left: float = math.inf,
         latency_seconds: float = 0.0,
+        busy_seconds: float = 0.0,
         refused: float = 0,
         retry_after_seconds: float = 0.0,
     ) -> Decision:
@@ -117,7 +116,8 @@ class Tuner:
         ``bytes_acked``, ``requests_done`` and ``refused`` (throttled or timed out) count from the client's start.
         ``most_in_flight`` is the largest number in flight since the last call (None: ``in_flight``): short requests are
         often over when this looks. ``bytes_in_flight`` is the size of the requests in flight; ``waiting`` says whether
-        more would start if they could. ``retry_after_seconds`` is the server's wish in the last refusal, else 0.
+        more would start if they could. ``busy_seconds`` is the CPU time of the client's busiest thread since the last
+        call. ``retry_after_seconds`` is the server's wish in the last refusal, else 0.
         """
         before = self.level
         # Requests that could not be cancelled at once, for example because they had not begun, are asked for again.
@@ -139,9 +139,8 @@ class Tuner:
         if not self._pace.first_response and work > self._window_of(now, work, requests_done).work:
             self._pace.first_response = max(1e-3, now - self._began)
         window = self._window_of(now, work, requests_done)
-        window.slot_seconds += in_flight * (now - self._last)
         most = max(in_flight, most_in_flight or 0)
-        window.most_in_flight = max(window.most_in_flight, most)
+        window.add(now - self._last, in_flight=in_flight, most=most, busy_seconds=busy_seconds)
         self._last = now
         self._guard.watch(now, most, low=self._low_windows > 0, waits=self._phase == "collapsed")
         self._bounds.pass_time(now)
@@ -264,6 +263,7 @@ class Tuner:
         goodput = (work - window.work) / seconds
         mean_in_flight = window.slot_seconds / seconds
         finished = requests - window.requests
+        self._busy = window.busy_seconds > rule.BUSY_THREAD_SHARE * seconds
         self._goodput, self._request_rate = goodput, finished / seconds
         self._window = Window(now, work, requests)
         if mean_in_flight < rule.BUSY_SHARE * self.level:
@@ -323,7 +323,7 @@ class Tuner:
                 return
             if self._look_below(now, goodput):
                 return
-        rises = self._ramp_goodput is None or goodput >= rule.RAMP_GAIN * self._ramp_goodput
+        rises = not self._busy and (self._ramp_goodput is None or goodput >= rule.RAMP_GAIN * self._ramp_goodput)
         self._flat_windows = 0 if rises else self._flat_windows + 1
         self._ramp_goodput = max(goodput, self._ramp_goodput or 0.0)
         soon = self._seconds_left(goodput) < rule.RAMP_TRIPS * self._pace.first_response
@@ -440,7 +440,7 @@ class Tuner:
             ):
                 break  # more requests were not better, and there is no time to look closer
             least = rule.UP_SECONDS if up else (rule.MORE_DOWN_SECONDS if self._probed_down else rule.DOWN_SECONDS)
-            if level is not None and self._seconds_left(self._base_goodput) > least:
+            if level is not None and not (up and self._busy) and self._seconds_left(self._base_goodput) > least:
                 self._up, self._phase = up, "probe"
                 self._probed_down = self._probed_down or not up
                 self._move(now, level, f"probe {'up' if up else 'down'} from {self._base}")

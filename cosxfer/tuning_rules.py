@@ -103,6 +103,8 @@ LEAST_PRICE = 0.06
 PRICE_PER_SLOT = 1 / 800
 LARGEST_PRICE = 0.8
 
+BUSY_THREAD_SHARE = 0.9
+"""If a thread of the client uses more of a window, more requests in flight cannot bring more."""
 BUSY_SHARE = 0.85
 """A window counts only if at least this share of the level was in flight."""
 
@@ -217,7 +219,7 @@ def accepted_share(*, accepted: float, refused: float, seconds: float, wanted_pe
 
 
 class Window:
-    """Counters since a moment, and the mean and the most of the requests in flight."""
+    """Counters since a moment, the mean and the most of the requests in flight, CPU time of the busiest thread."""
 
     def __init__(self, now: float, work: float, requests: float) -> None:
         self.start = now
@@ -225,3 +227,10 @@ class Window:
         self.requests = requests
         self.slot_seconds = 0.0
         self.most_in_flight = 0
+        self.busy_seconds = 0.0
+
+    def add(self, seconds: float, *, in_flight: int, most: int, busy_seconds: float) -> None:
+        """So much time has passed with ``in_flight`` requests, and with ``most`` at a moment."""
+        self.slot_seconds += in_flight * seconds
+        self.most_in_flight = max(self.most_in_flight, most)
+        self.busy_seconds += busy_seconds

@@ -21,6 +21,7 @@ import _ssl
 import os
 import ssl
 import threading
+import time
 import weakref
 
 cdef extern from "Python.h":
@@ -449,7 +450,7 @@ cdef dict _headers(const char *data, size_t length):
 cdef class IoThread:
     cdef wire_io_thread *_io
     cdef RateLimit _rate
-    cdef object _thread
+    cdef object _thread, _clock  # of its CPU time; None: not started, or the system has none
     cdef readonly bint stopped
     cdef readonly int64_t unacknowledged_bytes
 
@@ -468,8 +469,19 @@ cdef class IoThread:
         self._thread.start()
 
     def _run(self):
+        if hasattr(time, "pthread_getcpuclockid"):  # macOS has none
+            self._clock = time.pthread_getcpuclockid(threading.get_ident())
         with nogil:
             wire_io_thread_run(self._io)
+
+    @property
+    def cpu_seconds(self) -> float:
+        if self.stopped or self._clock is None:
+            return 0.0
+        try:
+            return time.clock_gettime(self._clock)
+        except OSError:
+            return 0.0  # the thread has ended, or this is a forked process
 
     def fileno(self) -> int:
         return wire_io_thread_notify_fd(self._io)

@@ -192,6 +192,9 @@ class IoThread:
     def unacknowledged_bytes(self) -> int:
         """How many bytes of request bodies were written to sockets and not acknowledged, at the moment of the last
         ``on_sent`` events (0.1 s apart). 0 without a request in flight."""
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time of the thread; 0 before `start`, after `stop`, and if the system does not tell it."""
     def fileno(self) -> int:
         """The file descriptor that is readable if there are events to `drain`; -1 after `release`."""
     def used(self, exchange: Exchange, count: int) -> None:

@@ -37,6 +37,8 @@ class HttpResponse:
     body: bytes = field(default=b"", repr=False)
     """Empty if the request has ``on_body``."""
     http_version: str = "HTTP/1.1"
+    connection_seconds: float = field(default=0.0, compare=False)
+    """How long the request waited for a connection; 0 if the transport does not know it."""
 
     @property
     def request_id(self) -> str:

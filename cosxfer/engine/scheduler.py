@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
+from itertools import zip_longest
 from typing import ParamSpec, TypeVar
 from weakref import WeakMethod
 
@@ -27,7 +28,7 @@ from cosxfer.planning import LinkKnowledge
 from cosxfer.records import dataclass
 from cosxfer.threads import in_thread
 from cosxfer.trace import Trace
-from cosxfer.transport.base import Transport, unacknowledged_bytes
+from cosxfer.transport.base import Transport, io_thread_seconds, unacknowledged_bytes
 from cosxfer.tuning import Tuner
 from cosxfer.tuning_rules import MAX_LEVEL, Decision, Learned
 from cosxfer.verdict import Facts, judge
@@ -180,6 +181,7 @@ class Scheduler:
         self._acked_bytes = acked
         waiting = limiter.waiting or self._work_waits()
         left = self._left()
+        counters = self._counters(now)
         decision = self._tuner.observe(
             now,
             bytes_acked=self._acked_bytes,
@@ -191,10 +193,11 @@ class Scheduler:
             requests_left=left.requests,
             bytes_left=left.size,
             latency_seconds=traffic.latency_seconds,
+            busy_seconds=counters.busiest_thread_seconds(self._before),
             refused=traffic.refused,
             retry_after_seconds=traffic.retry_after_seconds,
         )
-        self._record(now, decision, waiting=waiting)
+        self._record(counters, decision, waiting=waiting)
         self._obey(decision, now)
 
     def _left(self) -> Left:
@@ -246,12 +249,12 @@ class Scheduler:
             refused=traffic.refused,
             retries=traffic.retries,
             cpu_seconds=time.process_time(),
-            thread_seconds=time.thread_time(),
+            thread_seconds=(time.thread_time(), *io_thread_seconds(self._transport)),
             hashing_seconds=self._limiter.hashing_seconds,
         )
 
-    def _record(self, now: float, decision: Decision, *, waiting: bool) -> None:
-        before, after = self._before, self._counters(now)
+    def _record(self, after: _Counters, decision: Decision, *, waiting: bool) -> None:
+        before = self._before
         self._before = after
         limiter = self._limiter
         seconds = after.at - before.at
@@ -267,7 +270,7 @@ class Scheduler:
             refused=after.refused - before.refused,
             retries=after.retries - before.retries,
             cpu_seconds=after.cpu_seconds - before.cpu_seconds,
-            busiest_thread_seconds=after.thread_seconds - before.thread_seconds,
+            busiest_thread_seconds=after.busiest_thread_seconds(before),
             source_wait_seconds=self._idle_slots() * seconds if limiter.starving else 0.0,
             hashing_seconds=after.hashing_seconds - before.hashing_seconds,
             limited_by=self._wall(after.acked_bytes - before.acked_bytes, seconds),
@@ -382,5 +385,11 @@ class _Counters:
     refused: int = 0
     retries: int = 0
     cpu_seconds: float = 0.0
-    thread_seconds: float = 0.0
+    thread_seconds: tuple[float, ...] = ()
+    """CPU time of the event loop's thread, and of each I/O thread."""
     hashing_seconds: float = 0.0
+
+    def busiest_thread_seconds(self, before: _Counters) -> float:
+        """Return the CPU time of the thread that used most of it since ``before``."""
+        pairs = zip_longest(self.thread_seconds, before.thread_seconds, fillvalue=0.0)
+        return max(now - earlier for now, earlier in pairs)

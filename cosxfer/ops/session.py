@@ -254,7 +254,7 @@ class Session:
                         self._shared.hosts.works(self.endpoint(request.address))
                     self.accept(request, outgoing, response, began)
                     if not request.body and request.sink is None:
-                        self._shared.traffic.note_latency(time.monotonic() - began)
+                        self._shared.traffic.note_latency(time.monotonic() - began - response.connection_seconds)
                     return response
                 except BaseException as failure:
                     _clean_up(failure, outgoing, sent, began=None if responded else began)

@@ -33,7 +33,7 @@ class Traffic:
         self.retry_after_seconds = 0.0
         """What the last refusal asked for; 0 if it asked for nothing."""
         self.latency_seconds = 0.0
-        """The shortest time of a request without a body until now, opening its connection included; 0: none."""
+        """The shortest time of a request without a body until now, on an open connection if that is known; 0: none."""
         self.retries = 0
         """Requests that were sent again."""
         self.on_refused: Callable[[], None] | None = None

@@ -66,6 +66,20 @@ def unacknowledged_bytes(transport: Transport) -> int:
     return 0 if count is None else count()
 
 
+class CountsThreadTime(Protocol):
+    """A transport that knows the CPU time of its I/O threads. A transport of the caller need not."""
+
+    def io_thread_seconds(self) -> list[float]:
+        """Return the CPU time of each I/O thread, in the order in which they were started; 0 for one that ended."""
+        ...
+
+
+def io_thread_seconds(transport: Transport) -> list[float]:
+    """Return `CountsThreadTime.io_thread_seconds`; empty if ``transport`` does not know it."""
+    read: Callable[[], list[float]] | None = getattr(transport, "io_thread_seconds", None)
+    return [] if read is None else read()
+
+
 def copy_of(error: TransportError, url: str = "") -> TransportError:
     """Return a copy of the error for another request: each `raise` needs its own exception."""
     copy = type(error)(str(error), url=url or error.url)

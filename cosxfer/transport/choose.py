@@ -121,6 +121,9 @@ class ByOrigin:
     def unacknowledged_bytes(self) -> int:
         return self._native.unacknowledged_bytes() + (0 if self._httpx is None else unacknowledged_bytes(self._httpx))
 
+    def io_thread_seconds(self) -> list[float]:
+        return self._native.io_thread_seconds()
+
     async def aclose(self) -> None:
         self._closed = True
         try:

@@ -99,10 +99,11 @@ class NativeTransport:
         if request.endpoint.scheme == "https" and self._context is None:
             await in_thread(None, self._tls)  # reads files
         origin = self._origin(request.endpoint)
-        head = head_of(request)
+        head, began = head_of(request), time.monotonic()
         for _ in range(UNSENT_TRIES):
             self._check_open(request)
             slot = origin.pool.take() or await self._wait(origin, request)
+            waited = time.monotonic() - began
             exchange = await self._exchange(request, head, origin, slot)
             result = exchange.result
             if result in (wire.OK, wire.UNWANTED):
@@ -111,6 +112,7 @@ class NativeTransport:
                     headers=exchange.headers,
                     body=exchange.body,
                     http_version="HTTP/2" if slot.http2 else "HTTP/1.1",
+                    connection_seconds=waited,
                 )
             if result == wire.NEEDS_H1 and self._config.http_version == "auto":
                 origin.only_http1()
@@ -136,6 +138,9 @@ class NativeTransport:
 
     def unacknowledged_bytes(self) -> int:
         return sum(io_thread.unacknowledged_bytes for io_thread in self._io_threads)
+
+    def io_thread_seconds(self) -> list[float]:
+        return [io_thread.cpu_seconds for io_thread in self._io_threads]
 
     async def aclose(self) -> None:
         self._closed = True

@@ -446,3 +446,23 @@ def test_a_body_waits_for_the_settings_of_the_server(io_thread: wire.IoThread) -
         says(session, theirs, STATUS_200)
         until(io_thread, lambda: exchange.done)
     assert (exchange.result, exchange.status) == (wire.OK, 200)
+
+
+def test_the_cpu_time_of_the_thread_is_told_while_it_runs() -> None:
+    io_thread = wire.IoThread()
+    assert io_thread.cpu_seconds == 0
+    io_thread.start()
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            connection, theirs = connected(io_thread, listener)
+            with theirs:
+                exchange = put(bytes(MIB))
+                io_thread.submit(connection, exchange)
+                received(theirs, MIB)
+                until(io_thread, lambda: io_thread.cpu_seconds > 0)
+                before = io_thread.cpu_seconds
+                assert io_thread.cpu_seconds >= before
+    finally:
+        io_thread.stop()
+        io_thread.drain(IGNORED)
+    assert io_thread.cpu_seconds == 0

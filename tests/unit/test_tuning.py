@@ -39,6 +39,7 @@ class Plant:
         self.refused = 0
         self.retry_after = 0.0
         self.most_in_flight = MAX_LEVEL
+        self.busy_share = 0.0
         self.decisions: list[tuple[float, Decision]] = []
 
     @property
@@ -54,6 +55,7 @@ class Plant:
             bytes_in_flight=self.in_flight * self.part_bytes,
             bytes_left=self.bytes_left,
             requests_left=self.bytes_left / self.part_bytes,
+            busy_seconds=self.busy_share * TICK,
             refused=self.refused,
             retry_after_seconds=self.retry_after,
         )
@@ -325,6 +327,28 @@ def first_look(latency: float) -> int:
 def test_a_short_round_trip_needs_fewer_requests_at_the_start() -> None:
     assert first_look(0.2) == first_look(0.0) == SEED_LEVEL
     assert first_look(0.002) == NEAR_SEED_LEVEL < SEED_LEVEL
+
+
+@pytest.mark.parametrize(("busy_share", "opens_more"), [(0.0, True), (0.8, True), (0.97, False)])
+def test_no_connections_are_added_while_a_thread_of_the_client_is_busy(busy_share: float, opens_more: bool) -> None:
+    """Goodput rises a little with the level, for example because other processes get less of the processor."""
+    plant = Plant(Tuner(), lambda level, now: 640 * MB * (level / SEED_LEVEL) ** 0.25)
+    plant.busy_share, plant.bytes_left = busy_share, 10_000 * PART
+    plant.run(10.0)
+    assert (max(decision.level for _, decision in plant.decisions) > SEED_LEVEL) is opens_more
+    plant.busy_share = 0.0
+    plant.run(60.0)
+    assert max(decision.level for _, decision in plant.decisions) > SEED_LEVEL
+
+
+def test_a_busy_thread_at_the_start_alone_does_not_end_the_ramp() -> None:
+    """Handshakes need it, before the first bytes."""
+    plant = Plant(Tuner(), capped(1000))
+    plant.busy_share, plant.bytes_left = 1.0, 10_000 * PART
+    plant.run(2 * TICK)
+    plant.busy_share = 0.0
+    plant.run(1.0)
+    assert max(decision.level for _, decision in plant.decisions) > SEED_LEVEL
 
 
 @pytest.mark.parametrize(("parts", "opens_more"), [(100, False), (10_000, True)])

@@ -29,12 +29,16 @@ ADDRESS = ObjectAddress("examplebucket-1250000000", "k", None)
 
 
 class Line:
-    """A transport whose sockets hold ``unacknowledged`` bytes."""
+    """A transport whose sockets hold ``unacknowledged`` bytes, and whose I/O threads took ``thread_seconds``."""
 
     unacknowledged = 0
+    thread_seconds: tuple[float, ...] = ()
 
     def unacknowledged_bytes(self) -> int:
         return self.unacknowledged
+
+    def io_thread_seconds(self) -> list[float]:
+        return [*self.thread_seconds]
 
 
 class Bench:
@@ -178,6 +182,21 @@ def test_what_sockets_hold_is_not_goodput() -> None:
         bench.line.unacknowledged = 30 * MIB
         await bench.tick()
         assert bench.scheduler.totals.bytes_acked == 70 * MIB
+
+    with_bench(test, config())
+
+
+def test_a_busy_io_thread_is_seen() -> None:
+    async def test(bench: Bench) -> None:
+        await bench.limiter.single.acquire(MIB)
+        bench.line.thread_seconds = (5.0,)
+        await bench.tick(sent=MIB)
+        before = bench.scheduler._before
+        bench.line.thread_seconds = (5.0 + 0.95 * TICK_SECONDS, 0.5 * TICK_SECONDS)  # the second one is new
+        await bench.tick(sent=MIB)
+        after = bench.scheduler._before
+        assert after.busiest_thread_seconds(before) == pytest.approx(0.95 * TICK_SECONDS, abs=1e-9)
+        assert before.busiest_thread_seconds(before) == 0
 
     with_bench(test, config())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 import types
 from collections.abc import Callable
@@ -433,3 +434,33 @@ def test_a_server_cannot_ask_for_a_pause_beyond_the_cap_of_retries(cos: FakeCos,
             return client._session.traffic.retry_after_seconds
 
     assert asyncio.run(main()) == 20.0
+
+
+# -- what the scheduler is told ----------------------------------------------------------------------------------------
+
+
+def test_the_latency_of_a_request_is_that_of_an_open_connection(
+    cos: FakeCos, clock: types.SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For 2.5 of the 3 seconds the first request waits for its connection."""
+    now, waits = [100.0], [2.5, 0.0]
+    monkeypatch.setattr(
+        "cosxfer.ops.session.time", types.SimpleNamespace(time=lambda: clock.now, monotonic=lambda: now[0])
+    )
+
+    def respond(request: HttpRequest, proceed: Callable[[], HttpResponse]) -> HttpResponse:
+        waited = waits.pop(0)
+        now[0] += waited + 0.5
+        return dataclasses.replace(proceed(), connection_seconds=waited)
+
+    async def main() -> None:
+        async with cos.client() as client:
+            await client.put_object(BUCKET, "k", b"content")
+            cos.fault("head_object", respond, times=2)
+            traffic = client._session.traffic
+            await client.head_object(BUCKET, "k")
+            assert traffic.latency_seconds == pytest.approx(0.5)
+            await client.head_object(BUCKET, "k")
+            assert traffic.latency_seconds == pytest.approx(0.5)
+
+    asyncio.run(main())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
+from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -178,6 +180,20 @@ def test_http1_uses_a_connection_again_and_opens_one_for_each_request_at_a_time(
         for exchange in wire.exchanges[3:]:
             wire.end(exchange)
         await asyncio.gather(*sending)
+
+    run(test)
+
+
+def test_a_response_says_how_long_its_request_waited_for_a_connection(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = count()
+    monkeypatch.setattr("cosxfer.transport.native.time", SimpleNamespace(monotonic=lambda: float(next(calls))))
+
+    async def test(transport: NativeTransport) -> None:
+        first, second = await transport.send(request()), await transport.send(request())
+        # Each look at the clock is a second here, and opening a connection needs some of its own.
+        assert first.connection_seconds > second.connection_seconds == 1
 
     run(test)
 
