@@ -103,8 +103,8 @@ LEAST_PRICE = 0.06
 PRICE_PER_SLOT = 1 / 800
 LARGEST_PRICE = 0.8
 
-BUSY_THREAD_SHARE = 0.9
-"""If a thread of the client uses more of a window, more requests in flight cannot bring more."""
+BUSY_THREAD_SHARE = 0.8
+"""If a thread of the client computes for a larger share of a window, more requests in flight can bring little."""
 BUSY_SHARE = 0.85
 """A window counts only if at least this share of the level was in flight."""
 

@@ -96,10 +96,11 @@ class NativeTransport:
             self._tls()  # so a bad file is an error when the client is made
 
     async def send(self, request: HttpRequest) -> HttpResponse:
+        began = time.monotonic()
         if request.endpoint.scheme == "https" and self._context is None:
             await in_thread(None, self._tls)  # reads files
         origin = self._origin(request.endpoint)
-        head, began = head_of(request), time.monotonic()
+        head = head_of(request)
         for _ in range(UNSENT_TRIES):
             self._check_open(request)
             slot = origin.pool.take() or await self._wait(origin, request)
