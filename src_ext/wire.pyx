@@ -42,6 +42,7 @@ cdef extern from "wire.h" nogil:
     int wire_tls_load(const char *, unsigned long)
     int wire_tls_usable(void *, int)
     int wire_tls_offer(void *, const unsigned char *, unsigned)
+    void wire_tls_prefer(void *, const char *)
     const wire_tls_ops *wire_tls_take(void *)
     int WIRE_SENT, WIRE_WANTED, WIRE_BODY, WIRE_RECEIVED, WIRE_DONE, WIRE_RELEASED, WIRE_SETTINGS, WIRE_LEAVING, WIRE_STALLED, WIRE_CLOSED
     int WIRE_UNACKNOWLEDGED
@@ -145,7 +146,7 @@ cdef void *_session(sock) except? NULL:
     return inside[1] if wire_tls_usable(inside[1], sock.fileno()) else NULL
 
 
-def offer_protocols(sock, protocols) -> bool:
+def offer(sock, protocols, str suites="") -> bool:
     cdef void *session = _session(sock)
     if session == NULL:
         return False
@@ -153,6 +154,8 @@ def offer_protocols(sock, protocols) -> bool:
     wire = b"".join(bytes([len(name)]) + name for name in names)
     if wire_tls_offer(session, wire, len(wire)):
         raise MemoryError
+    if suites:
+        wire_tls_prefer(session, suites.encode("ascii"))
     return True
 
 

@@ -29,6 +29,7 @@ static struct {
     void (*set_read_ahead)(void *ssl, int yes);
     void (*set_buffer_length)(void *ssl, size_t length);
     int (*set_alpn_protos)(void *ssl, const unsigned char *protocols, unsigned length);
+    int (*set_ciphersuites)(void *ssl, const char *names);
     unsigned long (*peek_error)(void);
     void (*clear_errors)(void);
     const char *(*reason)(unsigned long error);
@@ -54,7 +55,8 @@ int wire_tls_load(const char *module, unsigned long version)
     if (find(&version_of, "OpenSSL_version_num") && version_of() == version && find(&openssl.read, "SSL_read_ex") &&
         find(&openssl.write, "SSL_write_ex") && find(&openssl.get_error, "SSL_get_error") &&
         find(&openssl.get_fd, "SSL_get_fd") && find(&openssl.clear_options, "SSL_clear_options") &&
-        find(&openssl.set_alpn_protos, "SSL_set_alpn_protos") && find(&openssl.peek_error, "ERR_peek_last_error") &&
+        find(&openssl.set_alpn_protos, "SSL_set_alpn_protos") &&
+        find(&openssl.set_ciphersuites, "SSL_set_ciphersuites") && find(&openssl.peek_error, "ERR_peek_last_error") &&
         find(&openssl.ctrl, "SSL_ctrl") && find(&openssl.set_read_ahead, "SSL_set_read_ahead") &&
         find(&openssl.set_buffer_length, "SSL_set_default_read_buffer_len") &&
         find(&openssl.clear_errors, "ERR_clear_error") && find(&openssl.reason, "ERR_reason_error_string"))
@@ -72,6 +74,12 @@ int wire_tls_usable(void *session, int fd)
 int wire_tls_offer(void *session, const unsigned char *protocols, unsigned length)
 {
     return openssl.set_alpn_protos(session, protocols, length) ? -1 : 0;
+}
+
+void wire_tls_prefer(void *session, const char *suites)
+{
+    if (openssl.set_ciphersuites(session, suites) != 1)
+        openssl.clear_errors(); /* the session keeps those of its context */
 }
 
 /* The meaning of a call that moved no bytes. */

@@ -22,6 +22,8 @@ int wire_tls_load(const char *module, unsigned long version);
 int wire_tls_usable(void *session, int fd);
 /* Before the handshake: sets the protocols for ALPN, in wire format. -1: no memory. */
 int wire_tls_offer(void *session, const unsigned char *protocols, unsigned length);
+/* Before the handshake: sets the cipher suites of TLS 1.3, in order ("A:B"). Without effect if OpenSSL refuses them. */
+void wire_tls_prefer(void *session, const char *suites);
 /* Prepares the session for use without the GIL and returns its functions. */
 const wire_tls_ops *wire_tls_take(void *session);
 

@@ -44,8 +44,9 @@ class RateLimit:
 def tls_without_gil(wanted: bool = True) -> bool:
     """Switch TLS without the GIL on or off for new connections. Returns whether it is on: it needs Python's OpenSSL."""
 
-def offer_protocols(sock: ssl.SSLSocket, protocols: Sequence[str]) -> bool:
-    """Before the handshake: offer these by ALPN on this connection only. False if only the context can be changed."""
+def offer(sock: ssl.SSLSocket, protocols: Sequence[str], suites: str = "") -> bool:
+    """Before the handshake, for this connection only: offer these protocols by ALPN, and these cipher suites of TLS 1.3
+    in their order (``A:B``; empty: those of the context). False if only the context can be changed."""
 
 class Connection:
     """Takes over a connected non-blocking socket. With TLS: an ``ssl.SSLSocket`` after its handshake, made with

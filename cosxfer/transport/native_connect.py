@@ -28,6 +28,8 @@ class Target:
     context: ssl.SSLContext | None
     protocols: tuple[str, ...]
     """``"h2"``, ``"http/1.1"``."""
+    suites: str = ""
+    """Cipher suites of TLS 1.3, in the order of preference (``A:B``); empty: those of the context."""
 
     @property
     def where(self) -> str:
@@ -84,7 +86,7 @@ async def _secure(sock: socket.socket, context: ssl.SSLContext, target: Target) 
         if broken := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             raise OSError(broken, os.strerror(broken))
         secure = _wrapped(sock, context, target)
-        if not wire.offer_protocols(secure, target.protocols):
+        if not wire.offer(secure, target.protocols, target.suites):
             # Only the context can be changed, before the session is made: ALPN, and that an end without close_notify
             # is an error.
             context.set_alpn_protocols(list(target.protocols))

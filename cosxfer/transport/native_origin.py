@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
+from dataclasses import replace
 from typing import TypeAlias
 
 from cosxfer._native import wire
@@ -15,6 +16,7 @@ from cosxfer.errors import TransportError, TransportTimeoutError
 from cosxfer.transport.base import copy_of
 from cosxfer.transport.native_connect import Target
 from cosxfer.transport.native_pool import ConnectionLimits, OriginPool, Slot
+from cosxfer.transport.tls import preferred_suites
 
 WireSlot: TypeAlias = "Slot[wire.Connection]"
 
@@ -33,6 +35,8 @@ class Origin:
             protocols={"1.1": ("http/1.1",), "2": ("h2",)}.get(
                 version, ("http/1.1",) if context is None else ("h2", "http/1.1")
             ),
+            # A caller's context is used as it is.
+            suites="" if context is None or context is config.verify else preferred_suites(context),
         )
         known = {"1.1": False, "2": True}.get(version, False if context is None else None)
         self.pool: OriginPool[wire.Connection] = OriginPool(http2=known, limits=limits)
@@ -44,9 +48,7 @@ class Origin:
 
     def only_http1(self) -> None:
         """Use HTTP/1.1 from now on, because the server requires it."""
-        self.target = Target(
-            host=self.target.host, port=self.target.port, context=self.target.context, protocols=("http/1.1",)
-        )
+        self.target = replace(self.target, protocols=("http/1.1",))
         self.pool.http2 = False
         for slot in self.pool.slots:
             if slot.http2:

@@ -81,6 +81,21 @@ def context_of(config: ClientConfig) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=certifi.where())
 
 
+_FASTEST_SUITE = "TLS_AES_128_GCM_SHA256"
+
+
+def preferred_suites(context: ssl.SSLContext) -> str:
+    """Return the cipher suites of TLS 1.3 in ``context`` (``A:B``), AES-128 first; empty if there is nothing to change.
+
+    OpenSSL prefers AES-256, which needs a tenth more CPU. Browsers and Go prefer AES-128 too. Python can set the suites
+    from 3.15 on, and for a whole context only.
+    """
+    suites = [cipher["name"] for cipher in context.get_ciphers() if cipher["protocol"] == "TLSv1.3"]
+    if _FASTEST_SUITE not in suites[1:]:
+        return ""  # the system's settings do not allow it, or it is the first one
+    return ":".join([_FASTEST_SUITE, *(suite for suite in suites if suite != _FASTEST_SUITE)])
+
+
 TLS_ALERT = "the response is a TLS alert"
 """The native parser's message for a TLS alert in response to plain HTTP."""
 

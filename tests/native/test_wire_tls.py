@@ -55,6 +55,7 @@ def serving(
     """Run ``serve`` for each connection in a thread; yield the port."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.cert_file, certificate.key_file)
+    context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     context.set_alpn_protocols(["h2", "http/1.1"])
     if version is not None:
         context.maximum_version = context.minimum_version = version
@@ -100,11 +101,11 @@ def config(verify: ssl.SSLContext | str) -> ClientConfig:
     return ClientConfig(http_version="1.1", verify=verify)
 
 
-def send(certificate: Certificate, *requests: HttpRequest) -> list[HttpResponse]:
+def send(certificate: Certificate, *requests: HttpRequest, verify: ssl.SSLContext | None = None) -> list[HttpResponse]:
     """Send requests one after another over one transport."""
 
     async def run() -> list[HttpResponse]:
-        transport = NativeTransport(config(str(certificate.ca_file)))
+        transport = NativeTransport(config(verify or str(certificate.ca_file)))
         try:
             return [await transport.send(each) for each in requests]
         finally:
@@ -260,15 +261,57 @@ def test_the_callers_context_is_not_changed(certificate: Certificate) -> None:
     assert sorted(chosen, key=str) == sorted(["h2", "http/1.1", None], key=str)
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=lambda v: v.name)
+@pytest.mark.parametrize("own", [False, True])
+def test_aes_128_is_preferred_unless_the_caller_has_given_a_context(
+    certificate: Certificate, own: bool, version: ssl.TLSVersion
+) -> None:
+    suites: list[str] = []
+
+    def serve(sock: ssl.SSLSocket) -> None:
+        cipher = sock.cipher()
+        assert cipher is not None
+        suites.append(cipher[0])
+        read_head(sock)
+        sock.sendall(OK)
+
+    context = ssl.create_default_context(cafile=certificate.ca_file)
+    usual = next(cipher["name"] for cipher in context.get_ciphers())
+    assert usual != "TLS_AES_128_GCM_SHA256"
+    with serving(certificate, serve, version=version) as port:
+        (response,) = send(certificate, request(port), verify=context if own else None)
+    assert response.status == 200
+    if version is ssl.TLSVersion.TLSv1_3:
+        assert suites == [usual if own else "TLS_AES_128_GCM_SHA256"]
+    else:
+        assert "AES256-GCM" in suites[0]  # in TLS 1.2 most servers choose
+
+
+def test_cipher_suites_that_openssl_does_not_know_change_nothing(certificate: Certificate) -> None:
+    suites: list[object] = []
+
+    async def connected(port: int, wanted: str) -> None:
+        context = ssl.create_default_context(cafile=certificate.ca_file)
+        target = Target(host="127.0.0.1", port=port, context=context, protocols=("http/1.1",), suites=wanted)
+        sock, _ = await connect(target, timeout_seconds=10)
+        suites.append(sock.cipher())  # type: ignore[attr-defined] # of a socket with TLS
+        sock.close()
+
+    with serving(certificate, lambda sock: None) as port:
+        asyncio.run(connected(port, ""))
+        asyncio.run(connected(port, "TLS_NONE_OF_THEM"))
+    assert suites[0] == suites[1]
+
+
 def test_python_drives_a_session_if_its_struct_is_not_recognised() -> None:
     context = ssl.create_default_context()
     elsewhere = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="a")
-    assert not wire.offer_protocols(elsewhere, ["h2"])  # type: ignore[arg-type] # the point of it
+    assert not wire.offer(elsewhere, ["h2"])  # type: ignore[arg-type] # the point of it
     with (
         socket.socket() as plain,
         context.wrap_socket(plain, do_handshake_on_connect=False, server_hostname="a") as sock,
     ):
-        assert not wire.offer_protocols(sock, ["h2"])  # not connected, so there is no session
+        assert not wire.offer(sock, ["h2"])  # not connected, so there is no session
 
 
 def test_a_connection_reports_how_it_is_driven(certificate: Certificate, without_gil: bool) -> None:
