@@ -49,6 +49,17 @@ def check_callback(value: object, name: str) -> None:
         )
 
 
+def is_text(value: object) -> bool:
+    """Whether ``value`` is text that can be a path or a name. For what a journal or a token contains.
+
+    Low surrogates stand for bytes that are not UTF-8, and high ones for nothing.
+    """
+    try:
+        return isinstance(value, str) and value.encode(errors="surrogateescape") is not None
+    except UnicodeEncodeError:
+        return False
+
+
 def check_text(value: object, name: str, *, optional: bool = True) -> None:
     """Refuse a value that is not text encodable as UTF-8. None is allowed if ``optional``."""
     if value is None and optional:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
+from cosxfer.arguments import is_text
 from cosxfer.errors import UsageError
 from cosxfer.journal import HeldRow, Journal
 from cosxfer.journal_database import Database, logger
@@ -289,7 +290,7 @@ def decode_download(row: object) -> JournaledDownload | None:
         wanted = WantedObject(endpoint=endpoint, region=region, bucket=bucket, key=key, version_id=version_id)
         numbers = (values["size"], values["part_size"], device, inode)
         legal = (
-            all(isinstance(text, str) for text in (*texts.values(), *values["wanted"]))
+            all(is_text(text) for text in (*texts.values(), *values["wanted"]))
             and all(type(number) is int and 0 <= number < 2**64 for number in numbers)
             and 0 < values["size"] <= MAX_OBJECT_BYTES
             and values["part_size"] > 0

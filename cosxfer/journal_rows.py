@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, cast
 
 import xxhash
 
-from cosxfer.arguments import NumberOrAuto, is_count
+from cosxfer.arguments import NumberOrAuto, is_count, is_text
 from cosxfer.cos.requests import SSE_CUSTOMER_KEY
 from cosxfer.errors import UsageError
 from cosxfer.limits import MAX_OBJECT_BYTES, MAX_PART_NUMBER
@@ -226,7 +226,7 @@ def decode_upload(row: object) -> JournaledUpload | None:
         return None
     texts["upload_id"] = upload.upload_id
     legal = (
-        all(isinstance(text, str) for text in (*texts.values(), *upload.parameters, *upload.parameters.values()))
+        all(is_text(text) for text in (*texts.values(), *upload.parameters, *upload.parameters.values()))
         and upload.upload_id
         and len(upload.headers) == FINGERPRINT_BYTES
         and math.isfinite(upload.created)

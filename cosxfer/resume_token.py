@@ -20,7 +20,7 @@ from typing import Any
 
 import xxhash
 
-from cosxfer.arguments import is_count, wrong_type
+from cosxfer.arguments import is_count, is_text, wrong_type
 from cosxfer.cos.identifiers import check_key_in_xml, check_region, check_upload_id, object_address
 from cosxfer.errors import UsageError
 from cosxfer.planning import Plan, plan_parts
@@ -140,7 +140,7 @@ def _checked(values: Any, rows: bytes) -> ResumeToken:
         of_text = (*texts, *parameters, *parameters.values(), *etags, *etags.values())
     except (KeyError, TypeError, ValueError, AttributeError):
         raise _refused("lacks a value, or has one of a wrong type") from None
-    right = all(isinstance(text, str) for text in of_text) and isinstance(add_md5, bool) and isinstance(found, bool)
+    right = all(is_text(text) for text in of_text) and isinstance(add_md5, bool) and isinstance(found, bool)
     if not right or not is_count(size) or not is_count(part_size) or len(headers) != 16:
         raise _refused("has a value of a wrong type")
     endpoint, region, bucket, key, path, upload_id = texts

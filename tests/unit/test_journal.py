@@ -113,6 +113,15 @@ def test_rows_come_back_as_they_were() -> None:
         assert decode_object(b"t", encode_object(b"t", found)) == found
 
 
+def test_a_row_with_a_path_that_no_system_has_is_dropped() -> None:
+    assert decode_upload(encode_upload(replace(UPLOAD, place=replace(UPLOAD.place, path="/\ud800")))) is None
+
+
+def test_a_path_that_is_not_utf_8_comes_back() -> None:
+    upload = replace(UPLOAD, place=replace(UPLOAD.place, path=os.fsdecode(b"/\xff\xc3")))
+    assert decode_upload(encode_upload(upload)) == upload
+
+
 def test_an_unusual_etag_of_a_finished_object_is_dropped_not_changed() -> None:
     for etag in ('"odd"', f'"{"0f" * 16}-123456"', f'"{"0F" * 16}"', f'"{"0f" * 16}-65535"'):
         found = decode_object(b"t", encode_object(b"t", FOUND._replace(etag=etag)))

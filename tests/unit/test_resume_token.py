@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import struct
 from dataclasses import replace
 from typing import Any
@@ -138,6 +139,7 @@ JSON = st.recursive(
 @example("region", "evil.example#", b"")
 @example("path", "", b"")
 @example("path", "a\0b", b"")
+@example("path", "/\ud800", b"")
 def test_a_hostile_value_is_refused_or_legal(name: str, value: object, rows: bytes) -> None:
     text = written({**values(), name: value}, rows)
     token = read(text)
@@ -147,6 +149,7 @@ def test_a_hostile_value_is_refused_or_legal(name: str, value: object, rows: byt
         return
     assert 1 <= token.plan.count <= 10_000
     assert token.plan.size > 0
+    os.fsencode(token.path)
     assert list(token.parts) == sorted(number for number in token.parts if 1 <= number <= token.plan.count)
     assert all(len(part.md5) == 16 for part in token.parts.values())
 
