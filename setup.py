@@ -136,6 +136,10 @@ def extensions() -> list[Extension]:
 class BuildExt(build_ext):
     """Hardens what it builds, and says in one line what is missing, where the compiler's own message is long."""
 
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()  # extensions that are built at a time
+
     def build_extensions(self) -> None:
         compile_flags = [flag for flag in HARDENING_CFLAGS if self._takes([flag])]
         link_flags = [flag for flag in HARDENING_LDFLAGS if self._takes([], [flag])]

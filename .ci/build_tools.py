@@ -1,13 +1,13 @@
-"""Prints the build tools of a requirements file, with their hashes. Usage: build_tools.py FILE."""
+"""Prints packages of a requirements file, with their hashes. Usage: build_tools.py FILE NAME…"""
 
 import re
 import sys
 from pathlib import Path
 
-TOOLS = re.compile(r"^(?:setuptools|cython)==[^\\\n]*(?:\\\n[^\\\n]*)*$", re.MULTILINE | re.IGNORECASE)
-
 if __name__ == "__main__":
-    found = TOOLS.findall(Path(sys.argv[1]).read_text())
-    if len(found) != 2:
-        raise SystemExit(f"build_tools.py: {len(found)} of 2 build tools are in {sys.argv[1]}")
+    file, *names = sys.argv[1:]
+    package = rf"^(?:{'|'.join(names)})==[^\\\n]*(?:\\\n[^\\\n]*)*$"
+    found = re.findall(package, Path(file).read_text(), re.MULTILINE | re.IGNORECASE)
+    if len(found) != len(names):
+        raise SystemExit(f"build_tools.py: {len(found)} of {len(names)} packages are in {file}")
     print("\n".join(found))
