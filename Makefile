@@ -36,7 +36,7 @@ types: setup
 	$(PY) -m mypy
 
 unit: setup
-	$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m 'not deep'  # two cores: many tests wait
+	$(PY) -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m 'not deep'  # two cores: many tests wait
 
 test-deep: setup
 	@.ci/deep/client_peers.sh

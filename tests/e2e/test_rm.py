@@ -115,6 +115,7 @@ def test_what_does_not_exist_is_an_error_unless_forced(server: RunningServer) ->
     assert keys(server) == ALL
 
 
+@pytest.mark.deep
 def test_keys_are_sent_in_batches_of_1000(server: RunningServer) -> None:
     with client(server) as writer:
         writer.upload_files(

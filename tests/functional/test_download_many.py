@@ -178,6 +178,7 @@ def test_a_file_where_a_folder_is_needed_is_that_files_error(
     assert (tmp_path / "y").read_bytes() == b"Y"
 
 
+@pytest.mark.deep
 def test_more_objects_than_one_page_holds(client: cosxfer.Client, server: RunningServer, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()

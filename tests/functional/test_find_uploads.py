@@ -288,6 +288,7 @@ def test_the_newest_of_many_uploads_that_matches_is_found(server: RunningServer,
     assert content(server) == source.read_bytes()
 
 
+@pytest.mark.deep
 def test_all_pages_of_uploads_and_parts_are_read(server: RunningServer, tmp_path: Path) -> None:
     source = tmp_path / "source.bin"
     source.write_bytes(random.Random(23).randbytes(SIZE))

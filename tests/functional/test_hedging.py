@@ -172,9 +172,8 @@ def test_a_pause_during_a_hedge_leaves_nothing_running_and_the_rest_is_sent_late
     check_object(server, path)
 
 
-@pytest.mark.parametrize(
-    ("transport", "version"), [PROTOCOLS[0], *(pytest.param(*way, marks=pytest.mark.deep) for way in PROTOCOLS[1:])]
-)
+@pytest.mark.deep
+@pytest.mark.parametrize(("transport", "version"), PROTOCOLS)
 def test_three_uploads_of_which_parts_are_given_up_again_and_again_are_right(
     server: RunningServer, path: Path, sends: Counter[int], transport: TransportChoice, version: HttpVersion
 ) -> None:

@@ -113,7 +113,7 @@ def source(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-@pytest.mark.parametrize("operation", ["file", "stream", "directory"])
+@pytest.mark.parametrize("operation", ["file", pytest.param("stream", marks=pytest.mark.deep), "directory"])
 def test_a_transfer_outlasts_a_server_that_is_killed_and_returns(
     host: Host, waiting: Waiting, source: Path, operation: str, transport: str
 ) -> None:

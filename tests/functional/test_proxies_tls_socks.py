@@ -222,7 +222,7 @@ def test_a_tls_proxy_that_needs_a_password_fails_at_once(
 
 @pytest.mark.parametrize("password", ["", PASSWORD])
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
-@pytest.mark.parametrize("name", ["of the scheme", "ALL_PROXY"])
+@pytest.mark.parametrize("name", ["of the scheme", pytest.param("ALL_PROXY", marks=pytest.mark.deep)])
 def test_a_socks_proxy_is_used_for_everything(
     server: RunningServer,
     tmp_path: Path,
@@ -399,7 +399,9 @@ def test_ipv6_addresses_of_the_proxy_and_of_the_server(
 
 
 @pytest.mark.parametrize("hang", [False, True])
-@pytest.mark.parametrize("kind", ["http", "https", "socks5"])
+@pytest.mark.parametrize(
+    "kind", ["socks5", *(pytest.param(kind, marks=pytest.mark.deep) for kind in ("http", "https"))]
+)
 def test_a_proxy_that_stops_inside_a_body_is_named_and_retried(
     server: RunningServer, tls: ssl.SSLContext, trusted: str, monkeypatch: pytest.MonkeyPatch, kind: str, hang: bool
 ) -> None:

@@ -237,6 +237,7 @@ def test_ten_thousand_idle_streams_are_refused_or_end(server: Victim, sink: Vict
         one.serves()
 
 
+@pytest.mark.deep
 def test_a_rapid_reset_ends_the_connection(server: Victim, sink: Victim) -> None:
     for one in (server, sink):
         before = one.memory_mib()

@@ -544,7 +544,8 @@ def test_a_listing_that_fails_neither_copies_again_nor_deletes(
     assert (keys(client, prefix), keys(client, copy), files(down)) == before
 
 
-@pytest.mark.parametrize("direction", ["upload", pytest.param("download", marks=pytest.mark.deep)])
+@pytest.mark.deep
+@pytest.mark.parametrize("direction", ["upload", "download"])
 def test_a_listing_that_fails_after_a_page_decides_only_about_what_it_has_shown(
     client: cosxfer.Client, server: RunningServer, prefix: str, tmp_path: Path, direction: str
 ) -> None:

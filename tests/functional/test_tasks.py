@@ -160,7 +160,7 @@ def test_a_tree_with_an_unreadable_file_is_uploaded_without_it(server: RunningSe
 
 @pytest.mark.parametrize(
     ("count", "slots"),
-    [(1000, 3), pytest.param(1000, 1, marks=pytest.mark.deep), pytest.param(10_000, 3, marks=pytest.mark.deep)],
+    [(300, 3), *(pytest.param(*case, marks=pytest.mark.deep) for case in ((1000, 1), (1000, 3), (10_000, 3)))],
 )
 def test_many_small_files_all_arrive_in_the_order_of_their_slots(
     server: RunningServer, tmp_path: Path, count: int, slots: int
@@ -302,7 +302,13 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize("work", ENDS.values(), ids=ENDS.keys())
+@pytest.mark.parametrize(
+    "work",
+    [
+        pytest.param(work, id=name, marks=[pytest.mark.deep] * ("many" in name or "forked" in name))
+        for name, work in ENDS.items()
+    ],
+)
 def test_a_process_that_ends_with_work_in_flight_ends_quietly(server: RunningServer, path: Path, work: str) -> None:
     server.set_faults([{"operation": "multipart_upload", "part": [3, 5], "do": "delay", "seconds": 60}])
     key = server.credentials

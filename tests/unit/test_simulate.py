@@ -157,12 +157,20 @@ MATRIX = [
 ]
 
 
+HARD = ("slow", "lossy", "long")
+"""Links whose search takes a second or more."""
 CASES = [(link, "10 GiB") for link in MATRIX[:5]] + [
     (link, "10,000 x 100 KiB") for link in (PLAIN, MATRIX[3], MATRIX[5])
 ]
 
 
-@pytest.mark.parametrize(("link", "workload"), CASES, ids=[f"{link.name} {workload}" for link, workload in CASES])
+@pytest.mark.parametrize(
+    ("link", "workload"),
+    [
+        pytest.param(link, workload, id=f"{link.name} {workload}", marks=[pytest.mark.deep] * (link.name in HARD))
+        for link, workload in CASES
+    ],
+)
 def test_ours_takes_at_most_a_quarter_longer_than_the_best_static_setting(link: Link, workload: str) -> None:
     ours = run_tuned(link, WORKLOADS[workload])
     assert ours is not None

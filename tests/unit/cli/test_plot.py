@@ -127,7 +127,10 @@ def test_a_pause_is_drawn_as_nothing_in_flight(tmp_path: Path) -> None:
     assert goodput[20][1] == goodput[21][1] == baseline
 
 
-@pytest.mark.parametrize("key", ["$x_1$", "<&>", "a\n\x1b[31m", "键 \udcff", "k" * 5000])
+@pytest.mark.parametrize(
+    "key",
+    ["$x_1$", *(pytest.param(key, marks=pytest.mark.deep) for key in ("<&>", "a\n\x1b[31m", "键 \udcff", "k" * 5000))],
+)
 def test_a_key_is_only_text(tmp_path: Path, key: str) -> None:
     shown = texts(picture_of(traced(tmp_path / "t", key=key)))
     assert foreign(key, 40) in shown
