@@ -132,6 +132,7 @@ def test_keys_are_sent_in_batches_of_1000(server: RunningServer) -> None:
     assert keys(server) == ALL
 
 
+@pytest.mark.deep
 def test_a_listing_that_fails_deletes_only_what_it_returned(server: RunningServer) -> None:
     with client(server) as writer:
         writer.upload_files(

@@ -385,7 +385,7 @@ def test_without_socksio_the_error_says_what_to_install(server: RunningServer, m
 
 
 @pytest.mark.parametrize("kind", ["http", "socks5"])
-@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.parametrize("secure", [False, pytest.param(True, marks=pytest.mark.deep)])
 def test_ipv6_addresses_of_the_proxy_and_of_the_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, secure: bool
 ) -> None:

@@ -174,12 +174,12 @@ def test_the_length_of_a_single_put_is_never_automatic(cos: FakeCos) -> None:
     ("config", "call", "expected"),
     [
         ({}, {}, None),
-        ({}, {"part_size": "auto"}, None),
+        pytest.param({}, {"part_size": "auto"}, None, marks=pytest.mark.deep),
         ({"part_size": 5 * MIB}, {}, [5 * MIB, 4 * MIB]),
-        ({"part_size": 5 * MIB}, {"part_size": None}, [5 * MIB, 4 * MIB]),
+        pytest.param({"part_size": 5 * MIB}, {"part_size": None}, [5 * MIB, 4 * MIB], marks=pytest.mark.deep),
         ({"part_size": 5 * MIB}, {"part_size": "auto"}, None),
         ({"part_size": 5 * MIB}, {"part_size": 6 * MIB}, [6 * MIB, 3 * MIB]),
-        ({"part_size": 5 * MIB}, {"part_size": str(6 * MIB)}, [6 * MIB, 3 * MIB]),
+        pytest.param({"part_size": 5 * MIB}, {"part_size": str(6 * MIB)}, [6 * MIB, 3 * MIB], marks=pytest.mark.deep),
     ],
 )
 def test_a_part_size_of_the_call_comes_before_the_clients(

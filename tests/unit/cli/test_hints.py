@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 import cosxfer
 from cosxfer.cli.hints import only_tls
 from cosxfer.errors import ConnectError, CosxferError, ProtocolError, ServerError, TransportError, UploadError
-from cosxfer.server import running
+from cosxfer.server import RunningServer, running
 
 
 def caused(error: CosxferError) -> CosxferError:
@@ -16,7 +18,12 @@ def caused(error: CosxferError) -> CosxferError:
     return upload
 
 
-@pytest.mark.parametrize("tls", [True, False])
+@pytest.fixture(scope="module", params=[True, False], ids=["TLS", "plain"])
+def server(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
+    with running(tls=request.param) as server:
+        yield server
+
+
 @pytest.mark.parametrize(
     ("error", "in_question"),
     [
@@ -30,9 +37,8 @@ def caused(error: CosxferError) -> CosxferError:
         (ConnectError("refused"), False),
     ],
 )
-def test_plain_http_sent_to_tls_is_recognised(tls: bool, error: CosxferError, in_question: bool) -> None:
-    with (
-        running(tls=tls) as server,
-        cosxfer.Client(endpoint=f"http://127.0.0.1:{server.port}", secret_id="me", secret_key="mine") as client,
-    ):
-        assert (only_tls(client, server.bucket, error) is not None) == (tls and in_question)
+def test_plain_http_sent_to_tls_is_recognised(server: RunningServer, error: CosxferError, in_question: bool) -> None:
+    endpoint = f"http://127.0.0.1:{server.port}"
+    with cosxfer.Client(endpoint=endpoint, secret_id="me", secret_key="mine") as client:
+        secure = server.endpoint.startswith("https:")
+        assert (only_tls(client, server.bucket, error) is not None) == (secure and in_question)
