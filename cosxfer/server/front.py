@@ -56,7 +56,7 @@ class Front:
         try:
             while True:
                 try:
-                    connection, client = await loop.sock_accept(self._listener)
+                    connection, client = await _accept(self._listener)
                 except OSError as error:
                     # Probably no descriptor is free. Waiting connections are accepted when others have ended.
                     logger.warning("cannot accept a connection: %s", error.strerror or error)
@@ -149,23 +149,42 @@ async def refuse_plain(scope: Mapping[str, Any], receive: Any, send: Any) -> Non
                 pass
 
 
+async def _accept(listener: socket.socket) -> tuple[socket.socket, tuple[Any, ...]]:
+    """Wait for a connection, and return it and the client's address.
+
+    ``loop.sock_accept`` loses a connection that comes while its caller is cancelled.
+    """
+    while True:
+        try:
+            connection, client = listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            await _readable(listener)
+        else:
+            connection.setblocking(False)
+            return connection, client
+
+
 async def _peek(connection: socket.socket) -> bytes:
     """Wait for bytes and return them without consuming them; empty at the end of the connection."""
+    await _readable(connection)
+    return connection.recv(LONGEST_RECORD, socket.MSG_PEEK)
+
+
+async def _readable(sock: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     readable = loop.create_future()
 
     def wake() -> None:
         # Remove it at once, or it is called again until the bytes are consumed.
-        loop.remove_reader(connection)
+        loop.remove_reader(sock)
         if not readable.done():  # the server may be stopping
             readable.set_result(None)
 
-    loop.add_reader(connection, wake)
+    loop.add_reader(sock, wake)
     try:
         await readable
     finally:
-        loop.remove_reader(connection)
-    return connection.recv(LONGEST_RECORD, socket.MSG_PEEK)
+        loop.remove_reader(sock)
 
 
 def _tls_context(certificate: Certificate) -> ssl.SSLContext:
