@@ -51,6 +51,7 @@ fi
 
 sources=$(cat setup.py $(find src_ext -type f | sort) | cksum) # of the extension
 
+# uv does not read pip's settings.
 with_uv() {
     index=${PIP_INDEX_URL:-$($VENV/bin/pip config get global.index-url 2>/dev/null || true)}
     [ -z "$index" ] || export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$index}"
@@ -77,7 +78,7 @@ if [ ! -x $VENV/bin/python ] || [ "$(cat $VENV/.deps 2>/dev/null)" != "$deps" ];
     # At the same time. It leaves the extension in cosxfer/_native. "compat": no finder that each start of Python imports.
     $pip --config-settings editable_mode=compat -e . &
     building=$!
-    # uv needs a tenth of pip's time, and its index is not set by pip's settings. pip takes over if uv cannot.
+    # uv needs a fifth of pip's time. If it cannot be installed, or cannot reach an index, pip takes over.
     $pip --require-hashes --only-binary :all: -r $VENV/uv.txt 2>/dev/null && with_uv 2>$VENV/uv.log ||
         $pip --require-hashes -r .ci/constraints.txt || { kill $building; exit 1; }
     wait $building

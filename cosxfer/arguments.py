@@ -54,10 +54,13 @@ def is_text(value: object) -> bool:
 
     Low surrogates stand for bytes that are not UTF-8, and high ones for nothing.
     """
+    if not isinstance(value, str):
+        return False
     try:
-        return isinstance(value, str) and value.encode(errors="surrogateescape") is not None
+        value.encode(errors="surrogateescape")
     except UnicodeEncodeError:
         return False
+    return True
 
 
 def check_text(value: object, name: str, *, optional: bool = True) -> None:

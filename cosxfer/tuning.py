@@ -71,21 +71,21 @@ class Tuner:
         self._flat_windows = 0
         self._window_goodput = self._ramp_waits_until = 0.0
         self._base, self._base_goodput = self.level, 0.0
-        self._up = False
+        self._up = self._probed_down = False
         self._worse_above: int | None = None
         self._worse_below: int | None = None
         self._step = 2.0
-        self._probed_down = False
         self._hold_seconds = rule.FIRST_HOLD_SECONDS
         self._hold_began, self._hold_ends = math.inf, 0.0
         self._held, self._strange = False, 0
+        # Collapse.
         self._good: dict[int, float] = {}
         self._goodput = self._best = 0.0
         self._request_rate = self._best_request_rate = 0.0
         self._low_windows, self._low_since = 0, 0.0
-        self._guard = Guard()
-        self._best_level = 1
+        self._guard, self._best_level = Guard(), 1
         self._abandon = self._fresh = self._busy = False
+        # What is left to do.
         self._requests_left = self._work_left = math.inf
         self._acked = self._request_bytes = 0.0
         self._finishing = False

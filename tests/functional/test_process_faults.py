@@ -21,8 +21,7 @@ from cosxfer.limits import MIB
 from cosxfer.server import RunningServer
 from tests.waiting import until
 
-CALLS = ("file", "put", "object", "append", "stream")
-SOME_CALLS = ["file", "append", *(pytest.param(call, marks=pytest.mark.deep) for call in ("put", "object", "stream"))]
+CALLS = ["file", "append", *(pytest.param(call, marks=pytest.mark.deep) for call in ("put", "object", "stream"))]
 CHILD = Path(__file__).parent / "upload_child.py"
 BAD_FROM, BAD_TO = 2 * MIB, 2 * MIB + 4096
 SIZE = 4 * MIB
@@ -90,7 +89,7 @@ def failing_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("mapping", ["refuse", "bus"])
-@pytest.mark.parametrize("call", SOME_CALLS)
+@pytest.mark.parametrize("call", CALLS)
 def test_a_disk_that_fails_is_an_error_of_the_source(
     server: RunningServer, client: cosxfer.Client, source: Path, failing_disk: Path, call: str, mapping: str
 ) -> None:
@@ -118,7 +117,7 @@ def test_a_disk_that_fails_is_an_error_of_the_source(
 
 
 @pytest.mark.parametrize("limit", ["RLIMIT_NOFILE", "RLIMIT_AS"])
-@pytest.mark.parametrize("call", SOME_CALLS)
+@pytest.mark.parametrize("call", CALLS)
 def test_a_process_without_resources_fails_clearly_and_works_again(
     server: RunningServer, client: cosxfer.Client, source: Path, call: str, limit: str
 ) -> None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import ParamSpec
 
 import pytest
 
 from cosxfer.transport.httpx_network import Stream
-
-P = ParamSpec("P")
+from tests.functional.peer_raw import in_loop
 
 
 @asynccontextmanager
@@ -30,16 +27,6 @@ async def a_connection() -> AsyncIterator[tuple[Stream, socket.socket]]:
         theirs.close()
 
 
-def in_a_loop(test: Callable[P, Coroutine[None, None, None]]) -> Callable[P, None]:
-    """Run an async test."""
-
-    @functools.wraps(test)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        asyncio.run(test(*args, **kwargs))
-
-    return run
-
-
 async def cancelled(task: asyncio.Task[object]) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -47,7 +34,7 @@ async def cancelled(task: asyncio.Task[object]) -> None:
 
 
 @pytest.mark.parametrize("steps", range(6))
-@in_a_loop
+@in_loop
 async def test_what_arrives_while_a_reader_is_cancelled_is_not_lost(steps: int) -> None:
     async with a_connection() as (stream, theirs):
         reader = asyncio.create_task(stream.receive(100))
@@ -62,7 +49,7 @@ async def test_what_arrives_while_a_reader_is_cancelled_is_not_lost(steps: int) 
         assert got == b"head of another request"
 
 
-@in_a_loop
+@in_loop
 async def test_a_reader_is_cancelled_between_the_arrival_and_its_step() -> None:
     """The case that matters in the test above happens in one of its steps."""
     async with a_connection() as (stream, theirs):
@@ -103,7 +90,7 @@ async def read_all(theirs: socket.socket, count: int) -> bytes:
     return got
 
 
-@in_a_loop
+@in_loop
 async def test_all_writes_arrive_in_their_order_though_their_callers_are_cancelled() -> None:
     async with a_connection() as (stream, theirs):
         filled = fill(stream)
@@ -119,7 +106,7 @@ async def test_all_writes_arrive_in_their_order_though_their_callers_are_cancell
         assert stream._written == sum(map(len, frames))
 
 
-@in_a_loop
+@in_loop
 async def test_a_body_in_its_owners_memory_is_not_sent_after_its_writer_was_cancelled() -> None:
     async with a_connection() as (stream, theirs):
         filled = fill(stream)
@@ -136,7 +123,7 @@ async def cancelled_after_a_step(call: object) -> None:
     await cancelled(task)
 
 
-@in_a_loop
+@in_loop
 async def test_a_write_after_one_that_failed_fails_too() -> None:
     async with a_connection() as (stream, theirs):
         fill(stream)
@@ -149,7 +136,7 @@ async def test_a_write_after_one_that_failed_fails_too() -> None:
             await stream.send(b"more")
 
 
-@in_a_loop
+@in_loop
 async def test_a_closed_connection_neither_reads_nor_writes() -> None:
     async with a_connection() as (stream, theirs):
         fill(stream)
