@@ -11,7 +11,7 @@ are compared by their *elasticity*, and a higher one has to pay its *price*: see
 **Time left** is the work that is left, divided by the goodput. A probe costs goodput if it fails. Probes are therefore
 small, or left out, if little time is left: a transfer of a second ends at the level at which it began.
 
-1. **Ramp.** Start from the seed, a smaller one if the round trip is short. If there is time, look whether a quarter is
+1. **Ramp.** Start from the seed, a smaller one if the server is near. If there is time, look whether a quarter is
    enough (`tuning_sounding.py`). Double after each short window if goodput rose by a tenth and no thread of the client
    is busy all the time; two other windows end the ramp. If much time is left, wait for a steady goodput first.
 2. **Search.** Measure the level, then probe (`tuning_probes.py`). The first probe goes down to a quarter. A probe up
@@ -94,6 +94,14 @@ class Tuner:
 
     # --- what the caller uses ---
 
+    def seed(self, latency_seconds: float, round_trip_seconds: float = 0.0) -> int:
+        """Choose the first level by the distance of the server, once (0: not known), and return the level."""
+        if not self._pace.latency and (self._window is None or self._window.most_in_flight < 2):
+            self._pace.latency = latency_seconds or round_trip_seconds
+            if self._unknown and self._phase == "ramp" and not self._good:
+                self.level = self._bounds.clamp(rule.seed_level(self._pace.latency, round_trip_seconds))
+        return self.level
+
     def observe(
         self,
         now: float,
@@ -127,11 +135,7 @@ class Tuner:
         self._fresh = bytes_in_flight >= max(rule.FRESH * bytes_acked, rule.SHORT_DRAIN_SECONDS * self._goodput)
         work = bytes_acked + rule.REQUEST_WORK_BYTES * requests_done
         if math.isnan(self._began):
-            self._pace.latency = latency_seconds
-            if latency_seconds and self._unknown:
-                self.level = self._bounds.clamp(
-                    rule.NEAR_SEED_LEVEL if latency_seconds < rule.NEAR_SECONDS else rule.SEED_LEVEL
-                )
+            self.seed(latency_seconds)
             if not in_flight:
                 return Decision(level=self.level, reason="nothing is in flight")
             self._began = self._last = now
@@ -213,10 +217,8 @@ class Tuner:
 
     def _length(self) -> float:
         """Seconds that the present window must last."""
-        known = self._ramp_goodput
-        return self._pace.window_seconds(
-            self._phase, ramp_seconds=rule.RAMP_SHARE * self._seconds_left(known) if known else 0.0
-        )
+        ramp_seconds = rule.RAMP_SHARE * self._seconds_left(self._ramp_goodput) if self._ramp_goodput else 0.0
+        return self._pace.window_seconds(self._phase, ramp_seconds=ramp_seconds)
 
     def _ready(
         self, now: float, in_flight: int, window: Window, work: float, requests: float, bytes_in_flight: float
@@ -315,10 +317,8 @@ class Tuner:
             return
         left, trip = self._seconds_left(goodput), self._pace.first_response
         if self._sounding.is_affordable(level=self.level, seconds_left=left, trip=trip, flat=False):
-            seconds, size = now - self._began, self._request_bytes
-            if not self._sounding.is_steady(
-                self._pace, seconds, goodput, earlier, level=self.level, request_bytes=size
-            ):
+            seconds, size, steady = now - self._began, self._request_bytes, self._sounding.is_steady
+            if not steady(self._pace, seconds, goodput, earlier, level=self.level, request_bytes=size):
                 self._reason = "ramp: connections are still speeding up"
                 return
             if self._look_below(now, goodput):

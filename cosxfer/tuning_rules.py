@@ -21,6 +21,10 @@ SEED_LEVEL = 64
 NEAR_SEED_LEVEL = 32
 """The same, if a request without a body takes less than `NEAR_SECONDS`."""
 NEAR_SECONDS = 0.01
+LOCAL_SEED_LEVEL = 8
+"""The same for large objects, if the round trip of TCP takes less than `LOCAL_SECONDS`: the peer is on this machine, or
+on the next one. The processor is the limit there. More connections cost it time and bring nothing."""
+LOCAL_SECONDS = 0.0001
 MAX_LEVEL = 256
 FIRST_WINDOW_BYTES = 14_600
 """What a new connection sends in its first round trip."""
@@ -194,6 +198,13 @@ class Learned:
     """Goodput of one request in flight, for the part size."""
     ceiling: int | None = None
     """The level must stay at or below it, because more collapsed."""
+
+
+def seed_level(latency_seconds: float, round_trip_seconds: float) -> int:
+    """Where a client starts that knows only how far the server is. 0: it does not know that either."""
+    if 0 < round_trip_seconds < LOCAL_SECONDS:
+        return LOCAL_SEED_LEVEL
+    return NEAR_SEED_LEVEL if 0 < latency_seconds < NEAR_SECONDS else SEED_LEVEL
 
 
 def price(level: int) -> float:

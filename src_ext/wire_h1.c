@@ -151,11 +151,16 @@ char *wire_h1_body_room(wire_connection *c, size_t *room)
 {
     wire_request *r = c->current;
     uint64_t left = wire_parser_body_left(&c->parser);
-    if (!r || !left || !wire_request_is_receiving(r) || left > r->sink->left)
+    if (!r || !left || !wire_request_is_receiving(r) || left > wire_sink_left(r->sink))
         return NULL;
-    *room = left < WIRE_READ_BYTES ? (size_t)left : WIRE_READ_BYTES;
-    char *memory = wire_sink_memory(r->sink);
-    return memory ? memory : c->io->input;
+    char *place = wire_sink_memory(r->sink);
+    *room = WIRE_READ_BYTES;
+    /* With TLS a read returns one record, and the server may be no faster than the reading. */
+    if (!place && c->ops)
+        place = wire_sink_block(r->sink, &c->io->spare, room);
+    if (left < *room)
+        *room = (size_t)left;
+    return place ? place : c->io->input;
 }
 
 void wire_h1_body(wire_connection *c, char *data, size_t length)
@@ -165,8 +170,10 @@ void wire_h1_body(wire_connection *c, char *data, size_t length)
     wire_request_moved(r, length);
     if (data == c->io->input)
         result = wire_sink_take(r->sink, data, length);
-    else
+    else if (wire_sink_memory(r->sink))
         wire_sink_received(r->sink, length);
+    else
+        result = wire_sink_held(r->sink, length, length == wire_parser_body_left(&c->parser));
     if (result) {
         wire_close_now(c, result, wire_request_body_problem(r));
         return;

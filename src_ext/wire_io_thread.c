@@ -390,6 +390,8 @@ void wire_io_thread_free(wire_io_thread *io)
         wire_event_free(event);
     }
     wire_io_thread_release(io);
+    while (io->spare.count)
+        free(io->spare.blocks[--io->spare.count]);
     free(io->input);
     free(io->gather);
     pthread_mutex_destroy(&io->lock);

@@ -83,6 +83,8 @@ void wire_request_free(wire_request *r)
     free(r->head);
     free(r->headers);
     free(r->body);
+    if (r->sink)
+        free(r->sink->block);
     free(r->sink);
     free(r);
 }
@@ -256,10 +258,11 @@ void wire_request_report(wire_request *r)
     if (r->sent != r->reported)
         wire_mailbox_emit(r->connection->io, WIRE_SENT, r->owner, (int64_t)(r->sent - r->reported), NULL);
     r->reported = r->sent;
-    if (s && s->received != s->reported)
-        wire_mailbox_emit(r->connection->io, WIRE_RECEIVED, r->owner, (int64_t)(s->received - s->reported), NULL);
+    uint64_t arrived = s ? wire_sink_arrived(s) : 0;
+    if (s && arrived != s->reported)
+        wire_mailbox_emit(r->connection->io, WIRE_RECEIVED, r->owner, (int64_t)(arrived - s->reported), NULL);
     if (s)
-        s->reported = s->received;
+        s->reported = arrived;
 }
 
 void wire_request_want(wire_request *r)
@@ -310,6 +313,8 @@ int wire_request_response_counts(const wire_request *r)
 void wire_request_finish(wire_request *r, int result, const char *why)
 {
     wire_connection *c = r->connection;
+    if (r->sink && !r->done)
+        wire_sink_end(r->sink, &c->io->spare);
     if (result == WIRE_OK && !wire_request_response_counts(r)) {
         result = WIRE_BROKEN;
         why = "the server responded before it received the whole body";

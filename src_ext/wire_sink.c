@@ -6,6 +6,7 @@
 #include "wire_clock.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -149,14 +150,22 @@ static int write_file(wire_sink *s, const char *data, size_t length)
     return result;
 }
 
+static int write_held(wire_sink *s)
+{
+    size_t length = s->held;
+    s->held = 0;
+    return length ? write_file(s, s->block, length) : 0;
+}
+
 int wire_sink_take(wire_sink *s, const char *data, size_t length)
 {
-    if (length > s->left) {
+    int result;
+    if (length > wire_sink_left(s)) {
         s->why = "the body is longer than its range";
         return WIRE_MALFORMED;
     }
     if (!s->range.memory)
-        return write_file(s, data, length);
+        return (result = write_held(s)) ? result : write_file(s, data, length);
     memcpy(s->range.memory + s->received, data, length);
     note(s, data, length);
     return 0;
@@ -170,4 +179,48 @@ char *wire_sink_memory(const wire_sink *s)
 void wire_sink_received(wire_sink *s, size_t length)
 {
     note(s, s->range.memory + s->received, length);
+}
+
+/* How many bytes there are from the next one to write to the end of its block of the file. */
+static size_t block_left(const wire_sink *s)
+{
+    return WIRE_READ_BYTES - (size_t)((s->range.offset + s->received) % WIRE_READ_BYTES);
+}
+
+char *wire_sink_block(wire_sink *s, wire_spare_blocks *spare, size_t *room)
+{
+    if (!s->block)
+        s->block = spare->count ? spare->blocks[--spare->count] : malloc(WIRE_READ_BYTES);
+    if (!s->block)
+        return NULL;
+    *room = block_left(s) - s->held;
+    return s->block + s->held;
+}
+
+int wire_sink_held(wire_sink *s, size_t length, int last)
+{
+    s->held += length;
+    return last || s->held == block_left(s) ? write_held(s) : 0;
+}
+
+void wire_sink_end(wire_sink *s, wire_spare_blocks *spare)
+{
+    if (!s->block)
+        return;
+    write_held(s); /* if it fails, `received` says how much of it is there */
+    if (spare->count < WIRE_SPARE_BLOCKS)
+        spare->blocks[spare->count++] = s->block;
+    else
+        free(s->block);
+    s->block = NULL;
+}
+
+uint64_t wire_sink_left(const wire_sink *s)
+{
+    return s->left - s->held;
+}
+
+uint64_t wire_sink_arrived(const wire_sink *s)
+{
+    return s->received + s->held;
 }

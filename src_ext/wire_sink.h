@@ -14,4 +14,17 @@ int wire_sink_take(wire_sink *sink, const char *data, size_t length);
 char *wire_sink_memory(const wire_sink *sink);
 void wire_sink_received(wire_sink *sink, size_t length);
 
+/* A source that gives a few KiB at a time would make many small writes of a file, between two pages mostly. File systems
+ * take whole and aligned blocks for a third of the CPU. */
+
+/* The place for the next bytes of a file, and how many fit; NULL if there is no memory. After bytes were put there:
+ * `wire_sink_held`, which writes the block if it is full, or if the body ends (`last`). */
+char *wire_sink_block(wire_sink *sink, wire_spare_blocks *spare, size_t *room);
+int wire_sink_held(wire_sink *sink, size_t length, int last);
+/* No more bytes come: writes what waits, and gives the block back. */
+void wire_sink_end(wire_sink *sink, wire_spare_blocks *spare);
+/* Bytes of the body that are missing, and bytes of the range that have arrived. */
+uint64_t wire_sink_left(const wire_sink *sink);
+uint64_t wire_sink_arrived(const wire_sink *sink);
+
 #endif

@@ -14,7 +14,8 @@
 #define WIRE_SPANS 128                    /* slots of a connection's output */
 #define WIRE_QUEUE_BYTES (1024 * 1024)    /* output queued ahead of the socket */
 #define WIRE_TURN_BYTES (4 * 1024 * 1024) /* sent for one connection before the next one has its turn */
-#define WIRE_READ_BYTES (256 * 1024)
+#define WIRE_READ_BYTES (256 * 1024) /* also the block of a file that is written at once */
+#define WIRE_SPARE_BLOCKS 16
 #define WIRE_GATHER_BYTES (256 * 1024)    /* the most that is copied together for one write over TLS */
 #define WIRE_STEP_BYTES (1024 * 1024)     /* pages are mapped and dropped in steps of this size */
 #define WIRE_FILE_BYTES (64 * 1024)       /* shorter runs of a mapped file are sent from its mapping, many in one call */
@@ -54,11 +55,19 @@ typedef struct {
     uint64_t received, left; /* bytes of the range that are there; that are to come with this response */
     uint64_t reported;
     uint64_t crc64;
+    char *block;             /* collects what is written at once; NULL: nothing waits */
+    size_t held;             /* bytes in it that are not in the file yet */
     double seconds;          /* spent in writing since the last tick */
     int error;
     const char *why;
     char etag[];
 } wire_sink;
+
+/* Blocks for sinks that none of them uses. */
+typedef struct {
+    char *blocks[WIRE_SPARE_BLOCKS];
+    unsigned count;
+} wire_spare_blocks;
 
 struct wire_request {
     void *owner;
@@ -171,6 +180,7 @@ struct wire_io_thread {
     unsigned active; /* requests that are not done */
     uint64_t unacknowledged; /* what the last WIRE_UNACKNOWLEDGED said */
     char *input, *gather;
+    wire_spare_blocks spare;
 };
 
 #endif

@@ -16,7 +16,9 @@ enum { ERROR_SSL = 1, ERROR_WANT_READ = 2, ERROR_WANT_WRITE = 3, ERROR_SYSCALL =
 #define LIBRARY_SSL 20
 #define CTRL_CLEAR_MODE 78
 #define MODE_RELEASE_BUFFERS 0x10L
-#define READ_AHEAD_BYTES (128 * 1024)
+/* A read ends with a record if the records are whole ones of TLS 1.3 (content and 22 bytes). OpenSSL reads what is
+ * missing of the last record with a call of its own. It leaves 3 bytes unused, so that the content is aligned. */
+#define READ_AHEAD_BYTES (8 * (WIRE_RECORD_BYTES + 22) + 3)
 #define REASON_UNEXPECTED_EOF 294
 
 static struct {

@@ -54,6 +54,8 @@ class Limiter:
         """The share of all requests that are the whole of their transfer."""
         self.link: LinkKnowledge | None = None
         """What the scheduler knows of the link, for the size of the parts."""
+        self.before_plan: Callable[[], None] | None = None
+        """Called before a transfer is planned: the scheduler may correct the slots and the link."""
         self.observe: Observer | None = None
         """The scheduler's way to observe a transfer."""
         self.hashing_seconds = 0.0
@@ -181,6 +183,8 @@ class Limiter:
 
     def link_for(self, limit: int) -> LinkKnowledge | None:
         """Return what is known of the link for a transfer with at most ``limit`` requests in flight."""
+        if self.before_plan is not None:
+            self.before_plan()
         return None if self.link is None else replace(self.link, slots=min(self.link.slots, limit))
 
     def abandon(self) -> int:

@@ -28,7 +28,7 @@ from cosxfer.planning import LinkKnowledge
 from cosxfer.records import dataclass
 from cosxfer.threads import in_thread
 from cosxfer.trace import Trace
-from cosxfer.transport.base import Transport, io_thread_seconds, unacknowledged_bytes
+from cosxfer.transport.base import Transport, io_thread_seconds, round_trip_seconds, unacknowledged_bytes
 from cosxfer.tuning import Tuner
 from cosxfer.tuning_rules import MAX_LEVEL, Decision, Learned
 from cosxfer.verdict import Facts, judge
@@ -104,6 +104,7 @@ class Scheduler:
         limiter.resize(max_bytes=window_bytes(config.memory_budget_bytes))
         limiter.when_busy(_weakly(self._begin))
         limiter.observe = _weakly(self._observe)
+        limiter.before_plan = _weakly(self._seed)
         traffic.on_refused = _weakly(self._look_soon)
         self._move(self._tuner.level)
 
@@ -114,6 +115,12 @@ class Scheduler:
         if learned is None:
             return LinkKnowledge(slots=self._tuner.level)
         return LinkKnowledge(slots=learned.level, stream_bytes_per_second=learned.stream_bytes_per_second)
+
+    def _seed(self) -> None:
+        """A transfer of many parts is about to be planned: how far is the server?"""
+        level = self._tuner.level
+        if self._tuner.seed(self._traffic.latency_seconds, round_trip_seconds(self._transport)) != level:
+            self._move(self._tuner.level)
 
     # -- the timer ----------------------------------------------------------------------------------------------------
 

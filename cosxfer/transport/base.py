@@ -80,6 +80,20 @@ def io_thread_seconds(transport: Transport) -> list[float]:
     return [] if read is None else read()
 
 
+class MeasuresRoundTrip(Protocol):
+    """A transport that knows how far its servers are. A transport of the caller need not."""
+
+    def round_trip_seconds(self) -> float:
+        """Return the shortest round trip of TCP to the farthest host; 0 if it is not known."""
+        ...
+
+
+def round_trip_seconds(transport: Transport) -> float:
+    """Return `MeasuresRoundTrip.round_trip_seconds`; 0 if ``transport`` does not measure it."""
+    read: Callable[[], float] | None = getattr(transport, "round_trip_seconds", None)
+    return 0.0 if read is None else read()
+
+
 def copy_of(error: TransportError, url: str = "") -> TransportError:
     """Return a copy of the error for another request: each `raise` needs its own exception."""
     copy = type(error)(str(error), url=url or error.url)

@@ -124,6 +124,9 @@ class ByOrigin:
     def io_thread_seconds(self) -> list[float]:
         return self._native.io_thread_seconds()
 
+    def round_trip_seconds(self) -> float:
+        return self._native.round_trip_seconds()
+
     async def aclose(self) -> None:
         self._closed = True
         try:

@@ -38,6 +38,7 @@ from cosxfer.transport.native_finalizer import stop_threads
 from cosxfer.transport.native_head import head_of
 from cosxfer.transport.native_origin import Origin, Patience, WireSlot
 from cosxfer.transport.native_pool import IDLE_SECONDS, ConnectionLimits, Slot
+from cosxfer.transport.tcp import round_trip_seconds
 from cosxfer.transport.tls import TLS_ALERT, context_of, only_tls_message, refusal
 
 MAX_THREADS = 4
@@ -142,6 +143,9 @@ class NativeTransport:
 
     def io_thread_seconds(self) -> list[float]:
         return [io_thread.cpu_seconds for io_thread in self._io_threads]
+
+    def round_trip_seconds(self) -> float:
+        return max((origin.round_trip_seconds for origin in self._origins.values()), default=0.0)
 
     async def aclose(self) -> None:
         self._closed = True
@@ -414,6 +418,7 @@ class NativeTransport:
             self._not_connected(origin, failure)
             return
         origin.refusal = None
+        origin.note_round_trip(round_trip_seconds(sock))
         slot = Slot(connection, http2=http2)
         connection.owner = (origin, slot)
         self._connections.add(connection)

@@ -45,6 +45,13 @@ class Origin:
         """Counts the events that show progress of its requests."""
         self.refusal: TransportError | None = None
         """Why the last connection failed that was not made because others work. None after a success."""
+        self.round_trip_seconds = 0.0
+        """The shortest one of TCP; 0: none was measured."""
+
+    def note_round_trip(self, seconds: float) -> None:
+        """A connection measured this round trip; 0: none."""
+        if seconds:
+            self.round_trip_seconds = min(seconds, self.round_trip_seconds or seconds)
 
     def only_http1(self) -> None:
         """Use HTTP/1.1 from now on, because the server requires it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections.abc import Sequence
 from functools import partial
 from itertools import chain, zip_longest
@@ -20,6 +21,9 @@ import encodings.idna  # noqa: F401  # isort: skip
 from cosxfer.threads import in_thread
 
 ATTEMPT_DELAY_SECONDS = 0.25
+MIN_ROUND_TRIP = slice(148, 152)
+"""Of Linux's ``struct tcp_info``: ``tcpi_min_rtt``, in microseconds."""
+NOT_MEASURED = 0xFFFFFFFF
 _lookups: dict[tuple[asyncio.AbstractEventLoop, str, int], asyncio.Future[list[Any]]] = {}
 """Those that are under way."""
 
@@ -106,6 +110,17 @@ async def _attempt(address: Address) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def round_trip_seconds(sock: socket.socket) -> float:
+    """Return the shortest round trip that the kernel measured on a connection; 0 if it does not tell."""
+    which: int | None = getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else None
+    try:
+        info = b"" if which is None else sock.getsockopt(socket.IPPROTO_TCP, which, MIN_ROUND_TRIP.stop)
+    except OSError:
+        return 0.0  # no TCP
+    measured = int.from_bytes(info[MIN_ROUND_TRIP], sys.byteorder)  # 0 from a kernel that knows it not
+    return 0.0 if measured == NOT_MEASURED else measured * 1e-6
 
 
 async def ready(sock: socket.socket, *, reading: bool) -> None:

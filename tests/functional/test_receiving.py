@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from cosxfer._native import hashing
 from cosxfer.config import ClientConfig
@@ -21,14 +23,42 @@ from cosxfer.limits import MIB
 from cosxfer.transport.base import Transport
 from cosxfer.transport.httpx import HttpxTransport
 from cosxfer.transport.native import NativeTransport
-from tests.functional.peer_raw import Peer, Serve, in_loop, serving
+from tests.functional.peer_raw import Peer, Serve, Server, in_loop, serving, until
+from tests.functional.peer_tls import client_context, server_context
 
 CONTENT = random.Random(9).randbytes(3 * MIB + 777)
 FIRST, LENGTH = 1000, 2 * MIB + 5
 PART = CONTENT[FIRST : FIRST + LENGTH]
 UNTOUCHED = b"\xaa"
 
-KINDS: dict[str, Callable[[ClientConfig], Transport]] = {"native": NativeTransport, "httpx": HttpxTransport}
+KINDS: dict[str, Callable[[ClientConfig], Transport]] = {
+    "native": NativeTransport,
+    "native over TLS": NativeTransport,
+    "httpx": HttpxTransport,
+}
+NATIVE = [kind for kind in KINDS if kind.startswith("native")]
+AUTHORITY = trustme.CA()
+CERTIFICATE = AUTHORITY.issue_cert("127.0.0.1")
+
+
+@contextlib.asynccontextmanager
+async def connected(kind: str, serve: Serve, **settings: Any) -> AsyncIterator[tuple[Transport, Server]]:
+    """A transport, and a server that runs ``serve`` for each of its connections."""
+    secure = kind.endswith("over TLS")
+    if secure:
+        settings |= {"verify": client_context(AUTHORITY), "http_version": "1.1"}
+
+    async def begin(peer: Peer) -> None:
+        if secure:
+            await peer.secure(server_context(CERTIFICATE))
+        await serve(peer)
+
+    transport = KINDS[kind](ClientConfig(region="ap-x", **settings))
+    try:
+        async with serving(begin, scheme="https" if secure else "http") as server:
+            yield transport, server
+    finally:
+        await transport.aclose()
 
 
 @pytest.fixture(params=KINDS)
@@ -50,13 +80,8 @@ async def test_a_pause_of_the_rate_limit_is_no_silence_of_the_server(kind: str, 
             )
             await peer.say(CONTENT[FIRST : FIRST + length])
 
-    transport = KINDS[kind](ClientConfig(region="ap-x", max_bytes_per_second=50_000))
-    async with serving(serve) as server:
-        try:
-            request = server.request("GET", sink=place.sink, stall_timeout_seconds=0.2)
-            response = await transport.send(request)
-        finally:
-            await transport.aclose()
+    async with connected(kind, serve, max_bytes_per_second=50_000) as (transport, server):
+        response = await transport.send(server.request("GET", sink=place.sink, stall_timeout_seconds=0.2))
     assert response.status == 206
     assert place.content[:length] == CONTENT[FIRST : FIRST + length]
     place.close()
@@ -123,12 +148,8 @@ def saying(*pieces: bytes, then: Callable[[Peer], None] | None = None) -> Serve:
 
 
 async def fetch(kind: str, serve: Serve, sink: BodySink, **more: Any) -> HttpResponse:
-    transport = KINDS[kind](ClientConfig(region="ap-guangzhou", endpoint="http://127.0.0.1:1/{bucket}"))
-    try:
-        async with serving(serve) as server:
-            return await transport.send(server.request("GET", sink=sink, **more))
-    finally:
-        await transport.aclose()
+    async with connected(kind, serve) as (transport, server):
+        return await transport.send(server.request("GET", sink=sink, **more))
 
 
 @in_loop
@@ -171,11 +192,12 @@ async def test_a_second_attempt_goes_on_after_the_first(kind: str, place: Callab
     assert (target.content, target.sink.crc64) == (PART, hashing.crc64(PART))
 
 
+@pytest.mark.parametrize("native", NATIVE)
 @in_loop
-async def test_native_keeps_each_byte_that_came_before_a_break(place: Callable[..., Place]) -> None:
+async def test_native_keeps_each_byte_that_came_before_a_break(native: str, place: Callable[..., Place]) -> None:
     target = place()
     with pytest.raises(TransportError):
-        await fetch("native", saying(partial()[:-1], then=lambda peer: peer.writer.close()), target.sink)
+        await fetch(native, saying(partial()[:-1], then=lambda peer: peer.writer.close()), target.sink)
     assert target.sink.received == LENGTH - 1
     assert target.content == PART[:-1] + UNTOUCHED
 
@@ -296,35 +318,61 @@ async def test_after_a_cancellation_nothing_is_written(kind: str, place: Callabl
         begun.set()
         await asyncio.Event().wait()
 
-    transport = KINDS[kind](ClientConfig(region="ap-guangzhou", endpoint="http://127.0.0.1:1/{bucket}"))
-    try:
-        async with serving(serve) as server:
-            sending = asyncio.ensure_future(transport.send(server.request("GET", sink=target.sink)))
-            await begun.wait()
-            sending.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await sending
-            kept = target.sink.received
-            assert target.content == PART[:kept] + UNTOUCHED * (LENGTH - kept)
-            assert target.sink.crc64 == hashing.crc64(PART[:kept])
-    finally:
-        await transport.aclose()
+    async with connected(kind, serve) as (transport, server):
+        sending = asyncio.ensure_future(transport.send(server.request("GET", sink=target.sink)))
+        await begun.wait()
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        kept = target.sink.received
+        assert target.content == PART[:kept] + UNTOUCHED * (LENGTH - kept)
+        assert target.sink.crc64 == hashing.crc64(PART[:kept])
 
 
 @in_loop
-async def test_the_connection_is_used_again(place: Callable[..., Place]) -> None:
+async def test_over_tls_a_file_is_written_in_whole_blocks_and_what_waits_counts_as_progress(tmp_path: Path) -> None:
+    """Blocks end at multiples of 256 KiB of the file."""
+    block, place = 256 * 1024, Place(tmp_path / "f", file=True)
+    size, broken, got = block + 1000, asyncio.Event(), 0
+
+    async def serve(peer: Peer) -> None:
+        await peer.head()
+        await peer.say(partial()[:-LENGTH] + PART[:100])
+        for first in range(100, size, 1000):
+            await peer.say(PART[first : min(size, first + 1000)])
+            await asyncio.sleep(0)
+        await broken.wait()
+        peer.writer.close()
+
+    def count(amount: int) -> None:
+        nonlocal got
+        got += amount
+
+    async with connected("native over TLS", serve) as (transport, server):
+        sending = asyncio.ensure_future(transport.send(server.request("GET", sink=place.sink, on_sent=count)))
+        await until(lambda: got == size)
+        written = block - 10  # of the file's first block, the range has all but 10 bytes
+        assert place.content[:LENGTH] == PART[:written] + UNTOUCHED * (LENGTH - written)
+        broken.set()
+        with pytest.raises(TransportError):
+            await sending
+    assert place.sink.received == size
+    assert place.sink.crc64 == hashing.crc64(PART[:size])
+    assert place.content[:LENGTH] == PART[:size] + UNTOUCHED * (LENGTH - size)
+    place.close()
+
+
+@pytest.mark.parametrize("native", NATIVE)
+@in_loop
+async def test_the_connection_is_used_again(native: str, place: Callable[..., Place]) -> None:
     async def serve(peer: Peer) -> None:
         while True:
             await peer.head()
             await peer.say(partial())
 
-    transport = NativeTransport(ClientConfig(region="ap-guangzhou", endpoint="http://127.0.0.1:1/{bucket}"))
-    try:
-        async with serving(serve) as server:
-            for _ in range(3):
-                target = place()
-                await transport.send(server.request("GET", sink=target.sink))
-                assert target.content == PART
-            assert server.connections == 1
-    finally:
-        await transport.aclose()
+    async with connected(native, serve) as (transport, server):
+        for _ in range(3):
+            target = place()
+            await transport.send(server.request("GET", sink=target.sink))
+            assert target.content == PART
+        assert server.connections == 1

@@ -12,6 +12,7 @@ from cosxfer.tuning import Tuner
 from cosxfer.tuning_rules import (
     CEILING_SECONDS,
     DEAD_BAND_SECONDS,
+    LOCAL_SEED_LEVEL,
     MAX_LEVEL,
     NEAR_SEED_LEVEL,
     SEED_LEVEL,
@@ -327,6 +328,40 @@ def first_look(latency: float) -> int:
 def test_a_short_round_trip_needs_fewer_requests_at_the_start() -> None:
     assert first_look(0.2) == first_look(0.0) == SEED_LEVEL
     assert first_look(0.002) == NEAR_SEED_LEVEL < SEED_LEVEL
+
+
+@pytest.mark.parametrize(
+    ("latency", "round_trip", "level"),
+    [
+        (0.0, 0.0, SEED_LEVEL),
+        (0.0, 0.05, SEED_LEVEL),
+        (0.0, 0.002, NEAR_SEED_LEVEL),
+        (0.02, 0.002, SEED_LEVEL),
+        (0.002, 0.00003, LOCAL_SEED_LEVEL),
+        (0.0, 0.00003, LOCAL_SEED_LEVEL),
+    ],
+)
+def test_the_distance_of_the_server_decides_the_first_level(latency: float, round_trip: float, level: int) -> None:
+    assert Tuner().seed(latency, round_trip) == level
+    assert Tuner(most=3).seed(latency, round_trip) == 3
+    assert Tuner(learned=Learned(level=17, stream_bytes_per_second=MB)).seed(latency, round_trip) == 17
+
+
+def test_the_distance_counts_once_and_before_anything_was_measured() -> None:
+    tuner = Tuner()
+    assert tuner.seed(0.0) == SEED_LEVEL
+    observe_nothing(tuner, in_flight=1)  # for example the first range of a download, whose end tells how large it is
+    assert tuner.seed(0.0, 0.00003) == LOCAL_SEED_LEVEL
+    assert tuner.seed(0.05, 0.05) == LOCAL_SEED_LEVEL
+    observe_nothing(tuner, in_flight=1, latency_seconds=0.05)
+    assert tuner.level == LOCAL_SEED_LEVEL
+    busy = Tuner()
+    observe_nothing(busy, in_flight=2)
+    assert busy.seed(0.0, 0.00003) == SEED_LEVEL
+
+
+def observe_nothing(tuner: Tuner, *, in_flight: int, latency_seconds: float = 0.0) -> None:
+    tuner.observe(0.0, bytes_acked=0, requests_done=0, in_flight=in_flight, latency_seconds=latency_seconds)
 
 
 @pytest.mark.parametrize(("busy_share", "opens_more"), [(0.0, True), (0.7, True), (0.9, False)])

@@ -23,7 +23,7 @@ from cosxfer.observation import Observation, Totals
 from cosxfer.ops.traffic import Traffic
 from cosxfer.transport.base import Transport
 from cosxfer.transport.native_pool import ConnectionLimits
-from cosxfer.tuning_rules import SEED_LEVEL, Decision, Learned
+from cosxfer.tuning_rules import LOCAL_SEED_LEVEL, SEED_LEVEL, Decision, Learned
 
 ADDRESS = ObjectAddress("examplebucket-1250000000", "k", None)
 
@@ -32,6 +32,7 @@ class Line:
     """A transport whose sockets hold ``unacknowledged`` bytes, and whose I/O threads took ``thread_seconds``."""
 
     unacknowledged = 0
+    round_trip = 0.0
     thread_seconds: tuple[float, ...] = ()
 
     def unacknowledged_bytes(self) -> int:
@@ -39,6 +40,9 @@ class Line:
 
     def io_thread_seconds(self) -> list[float]:
         return [*self.thread_seconds]
+
+    def round_trip_seconds(self) -> float:
+        return self.round_trip
 
 
 class Bench:
@@ -105,6 +109,32 @@ def test_a_client_starts_from_the_seed_and_runs_some_tasks_more() -> None:
         assert limiter.link.slots == SEED_LEVEL
 
     with_bench(test, config())
+
+
+def test_a_transfer_is_planned_for_the_distance_that_the_first_connection_measured() -> None:
+    async def test(bench: Bench) -> None:
+        limiter = bench.limiter
+        known = limiter.link_for(256)
+        assert known is not None
+        assert known.slots == limiter.slots == SEED_LEVEL
+        bench.line.round_trip = 0.00003
+        assert limiter.slots == SEED_LEVEL
+        known = limiter.link_for(256)
+        assert known is not None
+        assert known.slots == limiter.slots == LOCAL_SEED_LEVEL
+        bench.line.round_trip = 0.2
+        assert limiter.link_for(256) == known
+
+    with_bench(test, config())
+
+
+def test_a_wall_is_kept_whatever_the_distance() -> None:
+    async def test(bench: Bench) -> None:
+        bench.line.round_trip = 0.00003
+        bench.limiter.link_for(256)
+        assert bench.limiter.slots == 100
+
+    with_bench(test, config(concurrency=100))
 
 
 @pytest.mark.parametrize(

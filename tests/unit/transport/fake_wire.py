@@ -63,6 +63,9 @@ class FakeSocket:
     def __init__(self) -> None:
         self.closed = False
 
+    def getsockopt(self, level: int, option: int, size: int) -> bytes:
+        raise OSError("no TCP")
+
     def close(self) -> None:
         self.closed = True
 
