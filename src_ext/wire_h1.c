@@ -155,8 +155,7 @@ char *wire_h1_body_room(wire_connection *c, size_t *room)
         return NULL;
     char *place = wire_sink_memory(r->sink);
     *room = WIRE_READ_BYTES;
-    /* With TLS a read returns one record, and the server may be no faster than the reading. */
-    if (!place && c->ops)
+    if (!place)
         place = wire_sink_block(r->sink, &c->io->spare, room);
     if (left < *room)
         *room = (size_t)left;

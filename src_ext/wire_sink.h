@@ -14,8 +14,8 @@ int wire_sink_take(wire_sink *sink, const char *data, size_t length);
 char *wire_sink_memory(const wire_sink *sink);
 void wire_sink_received(wire_sink *sink, size_t length);
 
-/* A source that gives a few KiB at a time would make many small writes of a file, between two pages mostly. File systems
- * take whole and aligned blocks for a third of the CPU. */
+/* A server that is no faster than the reading gives some KiB at a time: many small writes, which mostly end within a
+ * page. File systems take whole and aligned blocks for a third of the CPU. */
 
 /* The place for the next bytes of a file, and how many fit; NULL if there is no memory. After bytes were put there:
  * `wire_sink_held`, which writes the block if it is full, or if the body ends (`last`). */

@@ -401,6 +401,7 @@ class NativeTransport:
             self._fail_waiting(origin, failure, all_of_them=True)
             return
         origin.pool.opening -= 1
+        origin.note_round_trip(round_trip_seconds(sock))  # now: the connection takes a plain socket over
         connection: wire.Connection | None = None
         try:
             connection = wire.Connection(sock, http2=http2)
@@ -418,7 +419,6 @@ class NativeTransport:
             self._not_connected(origin, failure)
             return
         origin.refusal = None
-        origin.note_round_trip(round_trip_seconds(sock))
         slot = Slot(connection, http2=http2)
         connection.owner = (origin, slot)
         self._connections.add(connection)

@@ -485,7 +485,7 @@ async def test_two_clients_that_download_to_the_same_path_do_not_share_a_file(
     ):
         slow = asyncio.ensure_future(first.download_file(BUCKET, "k", folder / "f", async_limit=1))
         await held.wait()
-        while not await rows(journal):  # what the first one notes waits some milliseconds for more
+        while not await rows(journal):  # noqa: ASYNC110 # the first one's note waits some milliseconds for more
             await asyncio.sleep(0.001)
         before = len(served.gets)
         assert (await second.download_file(BUCKET, "k", folder / "f")).resumed_bytes == 0

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import random
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from cosxfer.cos.responses import HttpResponse
 from cosxfer.cos.sink import BodySink
 from cosxfer.errors import CosxferError, TargetError, TransportError
 from cosxfer.limits import MIB
-from cosxfer.transport.base import Transport
+from cosxfer.transport.base import Transport, round_trip_seconds
 from cosxfer.transport.httpx import HttpxTransport
 from cosxfer.transport.native import NativeTransport
 from tests.functional.peer_raw import Peer, Serve, Server, in_loop, serving, until
@@ -329,8 +330,20 @@ async def test_after_a_cancellation_nothing_is_written(kind: str, place: Callabl
         assert target.sink.crc64 == hashing.crc64(PART[:kept])
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells it")
+@pytest.mark.parametrize("native", NATIVE)
 @in_loop
-async def test_over_tls_a_file_is_written_in_whole_blocks_and_what_waits_counts_as_progress(tmp_path: Path) -> None:
+async def test_the_first_connection_tells_the_round_trip(native: str) -> None:
+    target = Place(Path(), file=False)
+    async with connected(native, saying(partial())) as (transport, server):
+        assert round_trip_seconds(transport) == 0.0
+        await transport.send(server.request("GET", sink=target.sink))
+        assert 0 < round_trip_seconds(transport) < 60
+
+
+@pytest.mark.parametrize("native", NATIVE)
+@in_loop
+async def test_a_file_is_written_in_whole_blocks_and_what_waits_counts_as_progress(native: str, tmp_path: Path) -> None:
     """Blocks end at multiples of 256 KiB of the file."""
     block, place = 256 * 1024, Place(tmp_path / "f", file=True)
     size, broken, got = block + 1000, asyncio.Event(), 0
@@ -348,7 +361,7 @@ async def test_over_tls_a_file_is_written_in_whole_blocks_and_what_waits_counts_
         nonlocal got
         got += amount
 
-    async with connected("native over TLS", serve) as (transport, server):
+    async with connected(native, serve) as (transport, server):
         sending = asyncio.ensure_future(transport.send(server.request("GET", sink=place.sink, on_sent=count)))
         await until(lambda: got == size)
         written = block - 10  # of the file's first block, the range has all but 10 bytes
