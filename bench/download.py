@@ -2,10 +2,11 @@
 
 Each run is a process of its own. nginx sends the objects from tmpfs by sendfile. Large files go to a disk, of which the
 page cache takes them, and small ones to tmpfs, so neither a disk nor the network bounds a run. The figures of a large
-file on tmpfs are shown too: a write costs more there, because tmpfs takes and clears one page at a time. cosxfer compares the CRC64 of the whole object; the bare loops compare nothing. CPU is user and system time of the
-client's process, from after its imports to its end. The bare loop of plain HTTP is one connection, `recv_into` 256 KiB
-and `pwrite`. That of TLS is `SSLSocket.recv_into` alone and writes nothing; a second loop writes blocks of 256 KiB, to
-show what the file costs. What is not installed is left out.
+file on tmpfs are shown too: a write costs more there, because tmpfs takes and clears one page at a time. cosxfer
+compares the CRC64 of the whole object; the bare loops compare nothing. CPU is user and system time of the client's
+process, from after its imports to its end. The bare loop of plain HTTP is one connection, `recv_into` 256 KiB and
+`pwrite`. That of TLS is `SSLSocket.recv_into` alone and writes nothing; a second loop writes blocks of 256 KiB, to show
+what the file costs. What is not installed is left out.
 
 The memory is that of one download of 20 GiB of zeros to a disk: the most resident memory of the client's process.
 """
