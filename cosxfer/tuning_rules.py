@@ -22,8 +22,8 @@ NEAR_SEED_LEVEL = 32
 """The same, if a request without a body takes less than `NEAR_SECONDS`."""
 NEAR_SECONDS = 0.01
 LOCAL_SEED_LEVEL = 4
-"""The same for large objects, if the round trip of TCP takes less than `LOCAL_SECONDS`: the peer is on this machine, or
-on the next one. The processor is the limit there. More connections cost it time and bring nothing."""
+"""The same for a large download, if the round trip of TCP takes less than `LOCAL_SECONDS`: the peer is on this machine,
+or on the next one. The processor is the limit there. More connections cost it time and bring nothing."""
 LOCAL_SECONDS = 0.0001
 MAX_LEVEL = 256
 FIRST_WINDOW_BYTES = 14_600

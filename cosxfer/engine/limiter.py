@@ -54,8 +54,8 @@ class Limiter:
         """The share of all requests that are the whole of their transfer."""
         self.link: LinkKnowledge | None = None
         """What the scheduler knows of the link, for the size of the parts."""
-        self.before_plan: Callable[[], None] | None = None
-        """Called before a transfer is planned: the scheduler may correct the slots and the link."""
+        self.before_plan: Callable[[bool], None] | None = None
+        """Called before a transfer is planned, with whether it receives: the scheduler may correct slots and link."""
         self.observe: Observer | None = None
         """The scheduler's way to observe a transfer."""
         self.hashing_seconds = 0.0
@@ -181,10 +181,10 @@ class Limiter:
         """Call ``callback`` when more tasks may begin than before: more may run, or want more slots together."""
         self._on_more_tasks = callback
 
-    def link_for(self, limit: int) -> LinkKnowledge | None:
+    def link_for(self, limit: int, *, receives: bool = False) -> LinkKnowledge | None:
         """Return what is known of the link for a transfer with at most ``limit`` requests in flight."""
         if self.before_plan is not None:
-            self.before_plan()
+            self.before_plan(receives)
         return None if self.link is None else replace(self.link, slots=min(self.link.slots, limit))
 
     def abandon(self) -> int:

@@ -116,10 +116,13 @@ class Scheduler:
             return LinkKnowledge(slots=self._tuner.level)
         return LinkKnowledge(slots=learned.level, stream_bytes_per_second=learned.stream_bytes_per_second)
 
-    def _seed(self) -> None:
-        """A transfer of many parts is about to be planned: how far is the server?"""
-        level = self._tuner.level
-        if self._tuner.seed(self._traffic.latency_seconds, round_trip_seconds(self._transport)) != level:
+    def _seed(self, receives: bool) -> None:
+        """A transfer of many parts is about to be planned: how far is the server?
+
+        An upload hashes as many parts side by side as are in flight, so it does not start with few of them.
+        """
+        level, trip = self._tuner.level, round_trip_seconds(self._transport) if receives else 0.0
+        if self._tuner.seed(self._traffic.latency_seconds, trip) != level:
             self._move(self._tuner.level)
 
     # -- the timer ----------------------------------------------------------------------------------------------------

@@ -459,7 +459,7 @@ class DownloadJob:
 
     def _plan(self, size: int) -> Plan:
         part_size, name = part_size_of(self._session.config, self.settings.part_size, "part_size")
-        known = self._limiter.link_for(self._limit)
+        known = self._limiter.link_for(self._limit, receives=True)
         if isinstance(part_size, int):
             return Plan(size=size, part_size_bytes=part_size)  # COS has no limit for the number of ranges
         return plan_parts(
