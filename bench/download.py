@@ -6,7 +6,8 @@ file on tmpfs are shown too: a write costs more there, because tmpfs takes and c
 compares the CRC64 of the whole object; the bare loops compare nothing. CPU is user and system time of the client's
 process, from after its imports to its end. The bare loop of plain HTTP is one connection, `recv_into` 256 KiB and
 `pwrite`. That of TLS is `SSLSocket.recv_into` alone and writes nothing; a second loop writes blocks of 256 KiB, to show
-what the file costs. What is not installed is left out.
+what the file costs. boto3, s5cmd and rclone are processes of their own, of which the start counts too (0.05 to 0.4 s);
+``bench/clients/install.sh`` installs them. What is not installed is left out.
 
 The memory is that of one download of 20 GiB of zeros to a disk: the most resident memory of the client's process.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import resource
 import socket
 import ssl
 import subprocess
@@ -38,6 +40,7 @@ LARGE_BYTES = 2048 * MIB
 SMALL_BYTES = 16 << 10
 SMALL_OBJECTS = 10_000
 MEMORY_BYTES = 20 << 30
+INSTALLED = Path(__file__).parents[1] / "build" / "clients"
 THREADS = 16
 """Of the clients that need threads for many objects."""
 
@@ -121,7 +124,7 @@ def measured(clients: list[str], at: Source, folder: Path, amount: int, rounds: 
 
 def large(at: Source, folder: Path, size: int, rounds: int) -> list[_report.Figure]:
     """One large object over plain HTTP/1.1."""
-    clients = ["cosxfer", "bare loop", "cos-python-sdk-v5", "obstore"]
+    clients = ["cosxfer", "bare loop", "cos-python-sdk-v5", "obstore", "boto3", "s5cmd", "rclone"]
     with tempfile.TemporaryDirectory() as disk:
         values = measured(clients, at, Path(disk), size, rounds)
     figures = [_report.ratio("file, HTTP/1.1 / recv_into + pwrite", *two(values, "bare loop"), must=0.6, aim=0.8)]
@@ -131,7 +134,7 @@ def large(at: Source, folder: Path, size: int, rounds: int) -> list[_report.Figu
         figures.append(_report.ratio("file, HTTP/1.1 / best peer", values["cosxfer"], best, must=1.3, aim=2.0))
     figures += [_report.ratio(f"file, HTTP/1.1 / {client}", *two(values, client)) for client in peers]
     figures += absolutes("file, HTTP/1.1", values, MIB, "MiB/cpu-s")
-    values = measured([client for client in clients if client != "cos-python-sdk-v5"], at, folder, size, rounds)
+    values = measured(["cosxfer", "bare loop", "obstore"], at, folder, size, rounds)
     others = [client for client in values if client != "cosxfer"]
     figures += [_report.ratio(f"file on tmpfs, HTTP/1.1 / {client}", *two(values, client)) for client in others]
     return figures + absolutes("file on tmpfs, HTTP/1.1", values, MIB, "MiB/cpu-s")
@@ -196,7 +199,10 @@ def work(order: Order) -> None:
     fetch = CLIENTS[order["client"]][1](order)
     meter = Meter()
     fetch()
-    print(json.dumps(asdict(meter.read())), flush=True)
+    usage = asdict(meter.read())
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    usage["cpu_seconds"] += children.ru_utime + children.ru_stime
+    print(json.dumps(usage), flush=True)
     os._exit(0)
 
 
@@ -329,6 +335,50 @@ def obstore_many(order: Order) -> Work:
     return lambda: in_threads(fetch, order["amount"])
 
 
+def tool(order: Order, words: list[str], **environment: str) -> Work:
+    """A program that downloads the large object, in a process of its own."""
+    folder = target(order).parent
+    common = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "AWS_ACCESS_KEY_ID": "id",
+        "AWS_SECRET_ACCESS_KEY": "key",
+        "AWS_REGION": "ap-guangzhou",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+    def fetch() -> None:
+        subprocess.run(words, env=common | environment, check=True, stdout=subprocess.DEVNULL)
+        assert target(order).stat().st_size == order["amount"]
+
+    return fetch
+
+
+def boto3_large(order: Order) -> Work:
+    script = (
+        "import sys, boto3; from botocore.config import Config; "
+        "s3 = boto3.client('s3', endpoint_url=sys.argv[1], config=Config(s3={'addressing_style': 'path'})); "
+        f"s3.download_file({BUCKET!r}, 'large', sys.argv[2])"
+    )
+    return tool(order, [str(CLIENTS["boto3"][0]), "-c", script, url(order), str(target(order))])
+
+
+def s5cmd_large(order: Order) -> Work:
+    words = [str(CLIENTS["s5cmd"][0]), "--endpoint-url", url(order), "cp", f"s3://{BUCKET}/large", str(target(order))]
+    return tool(order, words)
+
+
+def rclone_large(order: Order) -> Work:
+    remote = {"TYPE": "s3", "PROVIDER": "Other", "ENV_AUTH": "true", "ENDPOINT": url(order), "FORCE_PATH_STYLE": "true"}
+    environment = {f"RCLONE_CONFIG_REMOTE_{name}": value for name, value in remote.items()}
+    words = [str(CLIENTS["rclone"][0]), "copyto", f"remote:{BUCKET}/large", str(target(order))]
+    return tool(order, words, **environment)
+
+
+def url(order: Order) -> str:
+    return f"http://127.0.0.1:{order['http1']}"
+
+
 def in_threads(fetch: Callable[[int], None], count: int) -> None:
     numbers = iter(range(count))
 
@@ -343,7 +393,7 @@ def in_threads(fetch: Callable[[int], None], count: int) -> None:
         thread.join()
 
 
-CLIENTS: dict[str, tuple[str, Callable[[Order], Work]]] = {
+CLIENTS: dict[str, tuple[str | Path, Callable[[Order], Work]]] = {
     "cosxfer": ("cosxfer", ours),
     "cosxfer many": ("cosxfer", ours_many),
     "bare loop": ("socket", bare),
@@ -352,11 +402,16 @@ CLIENTS: dict[str, tuple[str, Callable[[Order], Work]]] = {
     "cos-python-sdk-v5 many": ("qcloud_cos", sdk_many),
     "obstore": ("obstore", obstore_large),
     "obstore many": ("obstore", obstore_many),
+    "boto3": (INSTALLED / "boto3" / "bin" / "python", boto3_large),
+    "s5cmd": (INSTALLED / "s5cmd" / "bin" / "s5cmd", s5cmd_large),
+    "rclone": (INSTALLED / "rclone" / "bin" / "rclone", rclone_large),
 }
+"""What it needs, a module or a program, and its work."""
 
 
 def installed(client: str) -> bool:
-    return importlib.util.find_spec(CLIENTS[client][0]) is not None
+    needs = CLIENTS[client][0]
+    return needs.exists() if isinstance(needs, Path) else importlib.util.find_spec(needs) is not None
 
 
 if __name__ == "__main__":

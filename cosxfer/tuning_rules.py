@@ -21,10 +21,15 @@ SEED_LEVEL = 64
 NEAR_SEED_LEVEL = 32
 """The same, if a request without a body takes less than `NEAR_SECONDS`."""
 NEAR_SECONDS = 0.01
-LOCAL_SEED_LEVEL = 4
+LOCAL_SEED_LEVEL = 2
 """The same for a large download, if the round trip of TCP takes less than `LOCAL_SECONDS`: the peer is on this machine,
 or on the next one. The processor is the limit there. More connections cost it time and bring nothing."""
 LOCAL_SECONDS = 0.0001
+LOCAL_RESPONSE_SECONDS = 0.02
+"""The same holds only if the first response came so soon. A proxy on this machine (a sidecar) may connect to a server
+that is far away."""
+LOCAL_STREAM_BYTES_PER_SECOND = 13 * 2**20
+"""What one of its requests brings at least. It makes the parts larger than on a link that is not known."""
 MAX_LEVEL = 256
 FIRST_WINDOW_BYTES = 14_600
 """What a new connection sends in its first round trip."""

@@ -54,8 +54,9 @@ class Limiter:
         """The share of all requests that are the whole of their transfer."""
         self.link: LinkKnowledge | None = None
         """What the scheduler knows of the link, for the size of the parts."""
-        self.before_plan: Callable[[bool], None] | None = None
-        """Called before a transfer is planned, with whether it receives: the scheduler may correct slots and link."""
+        self.before_plan: Callable[[bool], float | None] | None = None
+        """Called before a transfer is planned, with whether it receives. The scheduler may correct slots and link. It
+        returns the goodput that a request has at least (bytes per second), if it knows nothing better."""
         self.observe: Observer | None = None
         """The scheduler's way to observe a transfer."""
         self.hashing_seconds = 0.0
@@ -183,9 +184,11 @@ class Limiter:
 
     def link_for(self, limit: int, *, receives: bool = False) -> LinkKnowledge | None:
         """Return what is known of the link for a transfer with at most ``limit`` requests in flight."""
-        if self.before_plan is not None:
-            self.before_plan(receives)
-        return None if self.link is None else replace(self.link, slots=min(self.link.slots, limit))
+        least = None if self.before_plan is None else self.before_plan(receives)
+        if self.link is None:
+            return None
+        stream = self.link.stream_bytes_per_second or least
+        return replace(self.link, slots=min(self.link.slots, limit), stream_bytes_per_second=stream)
 
     def abandon(self) -> int:
         """Give up the youngest parts in flight beyond the slots, of all transfers; returns how many.

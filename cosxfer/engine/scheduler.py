@@ -30,7 +30,14 @@ from cosxfer.threads import in_thread
 from cosxfer.trace import Trace
 from cosxfer.transport.base import Transport, io_thread_seconds, round_trip_seconds, unacknowledged_bytes
 from cosxfer.tuning import Tuner
-from cosxfer.tuning_rules import MAX_LEVEL, Decision, Learned
+from cosxfer.tuning_rules import (
+    LOCAL_RESPONSE_SECONDS,
+    LOCAL_SECONDS,
+    LOCAL_STREAM_BYTES_PER_SECOND,
+    MAX_LEVEL,
+    Decision,
+    Learned,
+)
 from cosxfer.verdict import Facts, judge
 from cosxfer.walls import walls
 
@@ -116,14 +123,18 @@ class Scheduler:
             return LinkKnowledge(slots=self._tuner.level)
         return LinkKnowledge(slots=learned.level, stream_bytes_per_second=learned.stream_bytes_per_second)
 
-    def _seed(self, receives: bool) -> None:
+    def _seed(self, receives: bool) -> float | None:
         """A transfer of many parts is about to be planned: how far is the server?
 
         An upload hashes as many parts side by side as are in flight, so it does not start with few of them.
         """
-        level, trip = self._tuner.level, round_trip_seconds(self._transport) if receives else 0.0
+        level, trip = self._tuner.level, 0.0
+        response_seconds = self._traffic.latency_seconds or self._clock() - self._stopped_seconds
+        if receives and response_seconds < LOCAL_RESPONSE_SECONDS:
+            trip = round_trip_seconds(self._transport)
         if self._tuner.seed(self._traffic.latency_seconds, trip) != level:
             self._move(self._tuner.level)
+        return LOCAL_STREAM_BYTES_PER_SECOND if 0 < trip < LOCAL_SECONDS else None
 
     # -- the timer ----------------------------------------------------------------------------------------------------
 

@@ -343,7 +343,7 @@ def test_a_short_round_trip_needs_fewer_requests_at_the_start() -> None:
 )
 def test_the_distance_of_the_server_decides_the_first_level(latency: float, round_trip: float, level: int) -> None:
     assert Tuner().seed(latency, round_trip) == level
-    assert Tuner(most=3).seed(latency, round_trip) == 3
+    assert Tuner(most=1).seed(latency, round_trip) == 1
     assert Tuner(learned=Learned(level=17, stream_bytes_per_second=MB)).seed(latency, round_trip) == 17
 
 

@@ -21,9 +21,10 @@ from cosxfer.errors import ThrottledError
 from cosxfer.limits import MIB
 from cosxfer.observation import Observation, Totals
 from cosxfer.ops.traffic import Traffic
+from cosxfer.planning import STREAM_SECONDS
 from cosxfer.transport.base import Transport
 from cosxfer.transport.native_pool import ConnectionLimits
-from cosxfer.tuning_rules import LOCAL_SEED_LEVEL, SEED_LEVEL, Decision, Learned
+from cosxfer.tuning_rules import LOCAL_SEED_LEVEL, NEAR_SEED_LEVEL, SEED_LEVEL, Decision, Learned
 
 ADDRESS = ObjectAddress("examplebucket-1250000000", "k", None)
 
@@ -117,21 +118,53 @@ def test_a_transfer_is_planned_for_the_distance_that_the_first_connection_measur
         known = limiter.link_for(256, receives=True)
         assert known is not None
         assert known.slots == limiter.slots == SEED_LEVEL
-        bench.line.round_trip = 0.00003
-        limiter.link_for(256)  # an upload
-        assert limiter.slots == SEED_LEVEL
+        bench.line.round_trip, bench.traffic.latency_seconds = 0.00003, 0.002
         known = limiter.link_for(256, receives=True)
         assert known is not None
         assert known.slots == limiter.slots == LOCAL_SEED_LEVEL
+        assert known.stream_bytes_per_second is not None
+        assert STREAM_SECONDS * known.stream_bytes_per_second == pytest.approx(32 * MIB, rel=0.05)
         bench.line.round_trip = 0.2
-        assert limiter.link_for(256, receives=True) == known
+        known = limiter.link_for(256, receives=True)
+        assert known is not None
+        assert (known.slots, known.stream_bytes_per_second) == (LOCAL_SEED_LEVEL, None)
+
+    with_bench(test, config())
+
+
+@pytest.mark.parametrize(
+    ("receives", "latency", "slots"),
+    [(False, 0.002, NEAR_SEED_LEVEL), (True, 0.05, SEED_LEVEL), (True, 0.0, SEED_LEVEL)],
+    ids=["an upload hashes many parts", "a proxy on this machine", "no response yet"],
+)
+def test_few_connections_are_for_downloads_from_a_server_that_answers_at_once(
+    receives: bool, latency: float, slots: int
+) -> None:
+    async def test(bench: Bench) -> None:
+        bench.line.round_trip, bench.traffic.latency_seconds = 0.00003, latency
+        known = bench.limiter.link_for(256, receives=receives)
+        assert known is not None
+        assert (known.slots, known.stream_bytes_per_second) == (slots, None)
+
+    with_bench(test, config())
+
+
+def test_the_first_range_counts_as_the_first_response() -> None:
+    async def test(bench: Bench) -> None:
+        bench.line.round_trip = 0.00003
+        share = bench.limiter.share(256, usual=256)
+        await share.acquire(MIB, 0)
+        bench.now += 0.01
+        known = bench.limiter.link_for(256, receives=True)
+        assert known is not None
+        assert known.slots == LOCAL_SEED_LEVEL
 
     with_bench(test, config())
 
 
 def test_a_wall_is_kept_whatever_the_distance() -> None:
     async def test(bench: Bench) -> None:
-        bench.line.round_trip = 0.00003
+        bench.line.round_trip, bench.traffic.latency_seconds = 0.00003, 0.002
         bench.limiter.link_for(256, receives=True)
         assert bench.limiter.slots == 100
 
