@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -45,9 +46,17 @@ def variables(server: RunningServer, source: Path) -> dict[str, str]:
 
 
 def interrupted(
-    server: RunningServer, source: Path, number: int, *options: str, key: str = "k"
+    server: RunningServer,
+    source: Path,
+    number: int,
+    *options: str,
+    key: str = "k",
+    is_ready: Callable[[], bool] = lambda: True,
 ) -> subprocess.CompletedProcess[str]:
-    """Send a signal while one part stalls and the others are stored."""
+    """Send a signal while one part stalls and the others are stored, and when ``is_ready`` says so.
+
+    The client may not know yet what the server has stored.
+    """
     server.requests(clear=True)
     server.set_faults([{"operation": "multipart_upload", "part": STALLED, "do": "stall"}])
     process = subprocess.Popen(
@@ -58,7 +67,7 @@ def interrupted(
         text=True,
     )
     try:
-        while len(sent(server)) < PARTS - 1:
+        while len(sent(server)) < PARTS - 1 or not is_ready():
             assert process.poll() is None, process.communicate()
             time.sleep(0.05)
         process.send_signal(number)

@@ -33,7 +33,11 @@ def listed(server: RunningServer | None, large: Path, *arguments: str) -> list[d
 
 def test_the_journal_is_listed_without_keys_or_requests(server: RunningServer, large: Path) -> None:
     assert "nothing is unfinished in the journal" in uploads(None, large, "list").stdout
-    interrupted(server, large, signal.SIGINT, key="a/k")
+
+    def is_noted() -> bool:
+        return [found["parts"] for found in listed(None, large)] == [PARTS - 1]
+
+    interrupted(server, large, signal.SIGINT, key="a/k", is_ready=is_noted)
     [found] = listed(None, large)
     [upload_id] = open_uploads(server)
     assert server.requests()[-1]["operation"] == "multipart_list"

@@ -348,8 +348,8 @@ def test_an_unreferenced_service_ends_its_threads_and_frees_the_owners(long: byt
     gc.collect()
     for _ in range(20):
         assert ended.acquire(timeout=PATIENCE_SECONDS)
+    until(lambda: native_threads() <= threads)  # a thread may still have its file open
     assert descriptors() == open_before
-    until(lambda: native_threads() <= threads)
 
 
 def test_closing_at_any_moment_neither_hangs_nor_leaks(tmp_path: Path) -> None:
