@@ -203,7 +203,7 @@ void wire_connection_read(wire_connection *c)
         if (c->http2)
             wire_h2_input(c, input, (size_t)n);
         else if (place)
-            wire_h1_body(c, input, (size_t)n);
+            wire_h1_body(c, (size_t)n);
         else
             wire_h1_input(c, input, (size_t)n);
         if (after <= 0) {

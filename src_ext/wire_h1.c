@@ -153,26 +153,17 @@ char *wire_h1_body_room(wire_connection *c, size_t *room)
     uint64_t left = wire_parser_body_left(&c->parser);
     if (!r || !left || !wire_request_is_receiving(r) || left > wire_sink_left(r->sink))
         return NULL;
-    char *place = wire_sink_memory(r->sink);
-    *room = WIRE_READ_BYTES;
-    if (!place)
-        place = wire_sink_block(r->sink, &c->io->spare, room);
-    if (left < *room)
+    char *place = wire_sink_place(r->sink, &c->io->spare, room);
+    if (place && left < *room)
         *room = (size_t)left;
-    return place ? place : c->io->input;
+    return place;
 }
 
-void wire_h1_body(wire_connection *c, char *data, size_t length)
+void wire_h1_body(wire_connection *c, size_t length)
 {
     wire_request *r = c->current;
-    int result = 0;
     wire_request_moved(r, length);
-    if (data == c->io->input)
-        result = wire_sink_take(r->sink, data, length);
-    else if (wire_sink_memory(r->sink))
-        wire_sink_received(r->sink, length);
-    else
-        result = wire_sink_held(r->sink, length, length == wire_parser_body_left(&c->parser));
+    int result = wire_sink_placed(r->sink, length, length == wire_parser_body_left(&c->parser));
     if (result) {
         wire_close_now(c, result, wire_request_body_problem(r));
         return;

@@ -171,24 +171,18 @@ int wire_sink_take(wire_sink *s, const char *data, size_t length)
     return 0;
 }
 
-char *wire_sink_memory(const wire_sink *s)
-{
-    return s->range.memory ? s->range.memory + s->received : NULL;
-}
-
-void wire_sink_received(wire_sink *s, size_t length)
-{
-    note(s, s->range.memory + s->received, length);
-}
-
 /* How many bytes there are from the next one to write to the end of its block of the file. */
 static size_t block_left(const wire_sink *s)
 {
     return WIRE_READ_BYTES - (size_t)((s->range.offset + s->received) % WIRE_READ_BYTES);
 }
 
-char *wire_sink_block(wire_sink *s, wire_spare_blocks *spare, size_t *room)
+char *wire_sink_place(wire_sink *s, wire_spare_blocks *spare, size_t *room)
 {
+    if (s->range.memory) {
+        *room = WIRE_READ_BYTES;
+        return s->range.memory + s->received;
+    }
     if (!s->block)
         s->block = spare->count ? spare->blocks[--spare->count] : malloc(WIRE_READ_BYTES);
     if (!s->block)
@@ -197,8 +191,12 @@ char *wire_sink_block(wire_sink *s, wire_spare_blocks *spare, size_t *room)
     return s->block + s->held;
 }
 
-int wire_sink_held(wire_sink *s, size_t length, int last)
+int wire_sink_placed(wire_sink *s, size_t length, int last)
 {
+    if (s->range.memory) {
+        note(s, s->range.memory + s->received, length);
+        return 0;
+    }
     s->held += length;
     return last || s->held == block_left(s) ? write_held(s) : 0;
 }

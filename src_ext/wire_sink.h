@@ -10,17 +10,15 @@
 int wire_sink_accept(wire_sink *sink, int status, const char *headers, size_t length);
 /* Takes a piece of the body. Returns 0, or the result with which the request has to end; `why` has the reason. */
 int wire_sink_take(wire_sink *sink, const char *data, size_t length);
-/* The place for the next bytes if it is memory, else NULL. After bytes were received there: `wire_sink_received`. */
-char *wire_sink_memory(const wire_sink *sink);
-void wire_sink_received(wire_sink *sink, size_t length);
 
 /* A server that is no faster than the reading gives some KiB at a time: many small writes, which mostly end within a
  * page. File systems take whole and aligned blocks for a third of the CPU. */
 
-/* The place for the next bytes of a file, and how many fit; NULL if there is no memory. After bytes were put there:
- * `wire_sink_held`, which writes the block if it is full, or if the body ends (`last`). */
-char *wire_sink_block(wire_sink *sink, wire_spare_blocks *spare, size_t *room);
-int wire_sink_held(wire_sink *sink, size_t length, int last);
+/* Where the next bytes can be received without a copy, and how many fit: the caller's memory, or the block of a file.
+ * NULL if there is no memory for a block. After bytes were put there: `wire_sink_placed`, which writes a block if it is
+ * full, or if the body ends (`last`); its result is that of `wire_sink_take`. */
+char *wire_sink_place(wire_sink *sink, wire_spare_blocks *spare, size_t *room);
+int wire_sink_placed(wire_sink *sink, size_t length, int last);
 /* No more bytes come: writes what waits, and gives the block back. */
 void wire_sink_end(wire_sink *sink, wire_spare_blocks *spare);
 /* Bytes of the body that are missing, and bytes of the range that have arrived. */
