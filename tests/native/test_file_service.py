@@ -325,7 +325,7 @@ def test_closing_drops_waiting_requests_and_ends_the_threads(gate: Gate, long: b
     for call in (service.fileno, service.oldest, lambda: service.collect(1), lambda: service.read(b"/", 1, 0.0, 1)):
         with pytest.raises(ValueError, match="closed"):
             call()
-    assert descriptors() == open_before
+    until(lambda: descriptors() <= open_before)
     gate.opened.set()
     until(lambda: native_threads() <= threads)
 
@@ -348,8 +348,7 @@ def test_an_unreferenced_service_ends_its_threads_and_frees_the_owners(long: byt
     gc.collect()
     for _ in range(20):
         assert ended.acquire(timeout=PATIENCE_SECONDS)
-    until(lambda: native_threads() <= threads)  # a thread may still have its file open
-    assert descriptors() == open_before
+    until(lambda: native_threads() <= threads and descriptors() <= open_before)
 
 
 def test_closing_at_any_moment_neither_hangs_nor_leaks(tmp_path: Path) -> None:
@@ -366,7 +365,7 @@ def test_closing_at_any_moment_neither_hangs_nor_leaks(tmp_path: Path) -> None:
             service.collect(4)
         service.close()
     until(lambda: native_threads() <= threads)
-    assert descriptors() == open_before
+    until(lambda: descriptors() <= open_before)  # threads of earlier tests may have had files open then
 
 
 def test_its_threads_take_no_signals(service: Service) -> None:
