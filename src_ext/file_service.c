@@ -9,7 +9,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { STACK_BYTES = 512 * 1024 };
+enum { STACK_BYTES = 512 * 1024, TOLD_AT = 16 };
 
 typedef struct {
     cosx_file_request *first, **end;
@@ -23,6 +23,7 @@ struct cosx_file_service {
     unsigned width, threads, idle;
     unsigned notifying; /* threads that write to `descriptor`, without the lock */
     unsigned owed;      /* sleeping threads that `cosx_file_service_announce` wakes */
+    int told;           /* the descriptor is readable, or is about to be */
     int closed;         /* the caller has freed the service; the last thread frees its memory */
     int descriptor;
     cosx_digest_function digest;
@@ -144,6 +145,7 @@ static void notify(cosx_file_service *service)
 {
     int descriptor = service->descriptor;
     uint64_t one = 1;
+    service->told = 1;
     service->notifying++;
     pthread_mutex_unlock(&service->lock);
     while (write(descriptor, &one, sizeof one) < 0 && errno == EINTR)
@@ -180,7 +182,8 @@ static void *work(void *argument)
             break;
         }
         push(&service->done, request);
-        if (service->done.count == 1)
+        /* The caller's turns cost more than the files, so it gets several at a time. */
+        if (!service->told && (!service->waiting.count || service->done.count >= TOLD_AT))
             notify(service);
     }
     service->threads--;
@@ -300,10 +303,11 @@ cosx_file_request *cosx_file_service_collect(cosx_file_service *service, unsigne
     queue taken = {.end = &taken.first};
     uint64_t count;
     pthread_mutex_lock(&service->lock);
-    /* Before they are taken: a thread that then finds the list empty makes the descriptor readable again. */
-    if (service->done.count <= most)
+    if (service->done.count <= most) {
+        service->told = 0;
         while (read(service->descriptor, &count, sizeof count) < 0 && errno == EINTR)
             ;
+    }
     while (service->done.count && taken.count < most)
         push(&taken, pop(&service->done));
     pthread_mutex_unlock(&service->lock);

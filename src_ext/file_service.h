@@ -1,8 +1,9 @@
 /* Threads that read, identify and write small files, so that the caller never waits for a file system.
  *
- * The caller submits requests and collects the finished ones in batches. A descriptor is readable while there are
- * finished requests. The threads start as they are needed, up to a number that the caller sets. Nothing here needs the
- * GIL. All functions are for one caller at a time.
+ * The caller submits requests and collects the finished ones in batches. A descriptor becomes readable when 16 are
+ * finished, or when no request waits for a thread. If a file system keeps the threads waiting, finished requests may
+ * wait too, so the caller looks from time to time (`cosx_file_service_done`). The threads start as they are needed, up
+ * to a number that the caller sets. Nothing here needs the GIL. All functions are for one caller at a time.
  */
 #ifndef COSX_FILE_SERVICE_H
 #define COSX_FILE_SERVICE_H

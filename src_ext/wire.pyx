@@ -532,6 +532,15 @@ cdef class IoThread:
         self._submit(connection, exchange, True)
         return exchange
 
+    def store(self, Connection connection, bytes head, data, double stall_seconds, size_t max_response_bytes, owner):
+        cdef Exchange exchange = Exchange.__new__(Exchange)
+        exchange._begin(head, len(data), stall_seconds, max_response_bytes, False, owner)
+        if len(data):
+            exchange.set_body(data)
+        wire_request_last_piece(exchange._request)
+        self._submit(connection, exchange, True)
+        return exchange
+
     def submit(self, Connection connection, Exchange exchange, bint quietly=False) -> None:
         self._submit(connection, exchange, quietly)
 

@@ -20,9 +20,10 @@ O = TypeVar("O")
 class FileService(Generic[O]):
     """A queue of requests, and up to ``set_width`` threads that serve it. At first one.
 
-    Each request has an ``owner``, which `collect` returns with the outcome. ``fileno()`` is readable while there are
-    outcomes. A request of which an owner has lost interest is served all the same. For one thread of Python at a time.
-    In a child after a fork the service of the parent does nothing.
+    Each request has an ``owner``, which `collect` returns with the outcome. ``fileno()`` becomes readable when there
+    are 16 outcomes, or when no request waits for a thread. Until then there may be fewer: see ``done``. A request of
+    which an owner has lost interest is served all the same. For one thread of Python at a time. In a child after a fork
+    the service of the parent does nothing.
     """
 
     quiet: bool

@@ -223,6 +223,16 @@ class IoThread:
         before the end are not reported by ``on_received``, which saves an event for each short object; ``received``
         has them.
         """
+    def store(
+        self,
+        connection: Connection,
+        head: bytes,
+        data: bytes | memoryview,
+        stall_seconds: float,
+        max_response_bytes: int,
+        owner: object,
+    ) -> Exchange:
+        """Submit quietly a request with the body ``data``, which is one-dimensional and has bytes as its items."""
     def feed(self, exchange: Exchange, data: Buffer) -> None:
         """Add the next piece of the body. The exchange holds it until it is sent."""
     def feed_end(self, exchange: Exchange) -> None: ...

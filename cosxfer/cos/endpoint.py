@@ -65,7 +65,12 @@ class Endpoint:
 
     def location(self, key: str) -> str:
         """Return host and path without a scheme, in COS's form."""
-        return f"{self.authority}{quote(self.path(key), safe=PATH_SAFE)}"
+        return location_of(self.authority, self.base_path, key)
+
+
+def location_of(authority: str, base_path: str, key: str) -> str:
+    """Return `Endpoint.location`."""
+    return f"{authority}{quote(f'{base_path}/{key}', safe=PATH_SAFE)}"
 
 
 def host_and_port(host: str, port: int) -> str:

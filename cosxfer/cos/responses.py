@@ -24,6 +24,8 @@ _ADVICE = {
     "PathStyleDomainForbidden": "use an endpoint with {bucket} in its host",
 }
 
+CRC64_HEADER = "x-cos-hash-crc64ecma"
+
 _LONGEST_FOREIGN_BODY = 200
 _LONGEST_MESSAGE = 1000
 
@@ -164,7 +166,7 @@ def etag_is_md5(response: HttpResponse | Result) -> bool:
 
 def crc64(response: HttpResponse, *, operation: str) -> int | None:
     """Return ``x-cos-hash-crc64ecma`` as a number, or None without that header."""
-    value = response.headers.get("x-cos-hash-crc64ecma", "").strip()
+    value = response.headers.get(CRC64_HEADER, "").strip()
     if not value:
         return None
     if not (value.isascii() and value.isdigit() and len(value) <= 20) or int(value) >= 1 << 64:

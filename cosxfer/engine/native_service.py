@@ -37,7 +37,7 @@ class NativeService(Generic[O]):
         # A thread that sleeps is woken by a system call, which costs as much as all other steps of a small file.
         self._service.quiet = True
         self._announces = False
-        self._count = ThreadCount(self._service)
+        self._count = ThreadCount(self._service, self._deliver_early)
         try:
             loop.add_reader(self._service.fileno(), self._deliver)
         except BaseException:
@@ -91,6 +91,12 @@ class NativeService(Generic[O]):
         self._take(self._service.collect(self._at_once))
         if self._ended and not self._service.pending:
             self._release()
+
+    def _deliver_early(self) -> bool:
+        """Take over what is done while a thread is busy with another file. Returns whether there is more to come."""
+        if self._service.done:
+            self._deliver()
+        return not self._service.closed and bool(self._service.pending)
 
     def _take(self, done: Sequence[tuple[O, Any]]) -> None:
         """Take over outcomes of `FileService.collect`."""

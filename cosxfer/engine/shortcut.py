@@ -1,8 +1,18 @@
-"""What a short way of doing a job leaves to the usual one."""
+"""A short way of doing a job: without an asyncio task. What it leaves goes to the usual way."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+from cosxfer.models import Progress
 from cosxfer.records import dataclass
+
+ShortProgress = Callable[[Any, Progress], None]
+"""Gets the record of the task and its progress."""
+
+ShortEnd = Callable[[Any, Any], None]
+"""Gets the record of the task, and the result, a `Rest`, or None if it was cancelled."""
 
 
 @dataclass(frozen=True, kw_only=True)

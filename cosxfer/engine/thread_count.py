@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 PATIENCE_SECONDS = 0.01
@@ -27,11 +28,15 @@ class Crew(Protocol):
 class ThreadCount:
     """Decides how many threads a crew has; used on one event loop."""
 
-    def __init__(self, crew: Crew) -> None:
+    def __init__(self, crew: Crew, deliver: Callable[[], bool] | None = None) -> None:
+        """``deliver`` takes over what the threads have done and not announced. It is called every `PATIENCE_SECONDS`
+        while files wait, and as long as it returns True."""
         self._crew = crew
+        self._deliver = deliver
         self._width = 1
         self._slow_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._stopped = False
 
     def file_comes(self, loop: asyncio.AbstractEventLoop, now: float) -> None:
         """Call this before a file is handed to the crew."""
@@ -43,18 +48,22 @@ class ThreadCount:
 
     def stop(self) -> None:
         """Change nothing any more."""
+        self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         """Allow more threads if a file has waited for too long."""
         self._timer = None
+        more = self._deliver is not None and self._deliver()
+        if self._stopped:
+            return
         now = loop.time()
         oldest = self._crew.oldest()
-        if oldest is None:
-            return
-        if now - oldest >= PATIENCE_SECONDS:
+        if oldest is not None and now - oldest >= PATIENCE_SECONDS:
             self._width = min(2 * self._width, MAX_THREADS)
             self._slow_until = now + SLOW_SECONDS
             self._crew.set_width(self._width)
-        self._timer = loop.call_later(PATIENCE_SECONDS, self._look, loop)
+        # What was delivered may have brought a file, and with it the next look.
+        if (more or oldest is not None) and self._timer is None:
+            self._timer = loop.call_later(PATIENCE_SECONDS, self._look, loop)

@@ -117,6 +117,11 @@ class Attempt:
         self._then(self)
 
     @property
+    def is_followed(self) -> bool:
+        """Whether somebody wants to know the bytes while they are on their way."""
+        return self._on_moved is not None
+
+    @property
     def signing(self) -> Signing:
         """The keys and the clock that signed it."""
         return Signing(self._credentials, self._offset, self._ahead)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields
+from typing import Any
 
+from cosxfer.address import ObjectAddress
 from cosxfer.cos import sign
-from cosxfer.cos.requests import SSE_CUSTOMER_KEY, CosRequest, HttpRequest
-from cosxfer.cos.responses import HttpResponse
+from cosxfer.cos.requests import SSE_CUSTOMER_KEY, HttpRequest, content_md5
+from cosxfer.cos.responses import CRC64_HEADER, HttpResponse
 from cosxfer.credentials import Credentials
 from cosxfer.ops.attempt import Attempt
 from cosxfer.ops.begun import Beginner, around_signature, escaped
+from cosxfer.ops.put_object import put_request
+from cosxfer.ops.session import logger
+from cosxfer.records import from_fields
 from cosxfer.transport.native_head import head_of
 
 _DIFFERING = "content-md5: {}\r\ncontent-length: {}\r\n"
@@ -23,14 +29,22 @@ class _Prepared:
     """What the requests to one bucket with the same headers share while the keys and the time of the signature are the
     same. They differ in path, length, Content-MD5 and signature."""
 
-    __slots__ = ("_between", "_end", "_signer", "_start", "credentials", "endpoint", "headers", "key_time")
+    __slots__ = ("_between", "_end", "_fields", "_signer", "_start", "added", "address", "credentials", "key_time")
 
-    def __init__(self, template: HttpRequest, credentials: Credentials | None, key_time: str) -> None:
-        """``template`` is a signed request of this kind. Raises ValueError if its head is of another form."""
+    def __init__(
+        self,
+        template: HttpRequest,
+        address: ObjectAddress,
+        added: Mapping[str, str],
+        credentials: Credentials | None,
+        key_time: str,
+    ) -> None:
+        """``template`` is a signed request of this kind, to ``address``, with the headers ``added``. Raises ValueError
+        if its head is of another form."""
+        self.address = address
+        self.added = added
         self.credentials = credentials
-        self.endpoint = template.endpoint
         self.key_time = key_time
-        self.headers = {name: value for name, value in template.headers.items() if name not in _OWN}
         differing = _DIFFERING.format(template.headers["content-md5"], template.content_length)
         head = head_of(template).decode().removeprefix(f"PUT {template.target}")
         self._start, self._end = _split(head, differing)
@@ -39,25 +53,34 @@ class _Prepared:
             self._between, self._end = around_signature(self._end)
             signed = {name: value for name, value in template.headers.items() if name != "authorization"}
             self._signer = sign.PutSigner(credentials, headers=signed, key_time=key_time)
+        self._fields: dict[str, Any] = {field.name: getattr(template, field.name) for field in fields(HttpRequest)}
+        self._fields["headers"] = {name: value for name, value in template.headers.items() if name not in _OWN}
 
-    def request(self, usual: CosRequest, on_sent: Callable[[int], None] | None, stall_seconds: float) -> HttpRequest:
-        """Return the request for one file."""
-        path = self.endpoint.path(usual.address.key)
-        target = escaped(path)
-        length, md5 = usual.content_length, usual.headers["content-md5"]
-        signature = "" if self._signer is None else self._signer.of(path, length, md5)
-        differing = _DIFFERING.format(md5, length)
-        return HttpRequest(
-            method="PUT",
-            endpoint=self.endpoint,
-            target=target,
-            headers=self.headers,
-            body=usual.body,
-            content_length=length,
-            stall_timeout_seconds=stall_seconds,
-            on_sent=on_sent,
-            head=f"PUT {target}{self._start}{differing}{self._between}{signature}{self._end}".encode(),
+    def is_of(
+        self, address: ObjectAddress, headers: Mapping[str, str], credentials: Credentials | None, key_time: str
+    ) -> bool:
+        """Whether it is for a request of the same bucket with the same mapping of headers."""
+        own = self.address
+        return (
+            headers is self.added
+            and key_time == self.key_time
+            and credentials is self.credentials
+            and address.bucket == own.bucket
+            and address.region == own.region
         )
+
+    def request(self, key: str, content: bytes, md5: bytes, on_sent: Callable[[int], None] | None) -> HttpRequest:
+        """Return the request for one file."""
+        own = self._fields.copy()
+        path = own["endpoint"].path(key)
+        own["target"] = target = escaped(path)
+        own["body"], own["on_sent"] = content, on_sent
+        own["content_length"] = length = len(content)
+        encoded = content_md5(md5)
+        signature = "" if self._signer is None else self._signer.of(path, length, encoded)
+        differing = _DIFFERING.format(encoded, length)
+        own["head"] = f"PUT {target}{self._start}{differing}{self._between}{signature}{self._end}".encode()
+        return from_fields(HttpRequest, own)
 
 
 def _split(text: str, middle: str) -> tuple[str, str]:
@@ -70,37 +93,87 @@ def _split(text: str, middle: str) -> tuple[str, str]:
 class Puts(Beginner[_Prepared]):
     """Requests that store small files, for the uploads of one batch. Used from one event loop."""
 
-    def begin(self, request: CosRequest, then: Callable[[Attempt], None]) -> Attempt | None:
-        """Send ``request`` once, if it need not wait. Its body is bytes in memory.
+    _last: _Prepared | None = None
+    """What the last request was made of. Files of one batch mostly share their mapping of headers."""
 
-        Returns None if it has to wait, for keys or for a connection. ``then`` gets the attempt when it has ended, after
-        this has returned. If it has failed, `Session.call` goes on with it.
+    def begin(
+        self,
+        address: ObjectAddress,
+        content: bytes,
+        *,
+        md5: bytes,
+        crc64: int,
+        headers: Mapping[str, str],
+        on_sent: Callable[[int], None] | None,
+        then: Callable[[Attempt], None],
+    ) -> Attempt | None:
+        """Send the request of `put_object` once, if it need not wait.
+
+        Returns None if it has to wait, for keys or for a connection, and for a key that ends in a slash. ``then`` gets
+        the attempt when it has ended, after this has returned. If it has failed, `Session.call` goes on with it.
+        ``headers`` may not be changed afterwards.
         """
-        return self._begin((request,), request.on_sent, then)
+        if address.key.endswith("/"):
+            return None  # the usual way warns of it
+        return self._begin((address, content, md5, crc64, headers), on_sent, then)
 
     def _outgoing(
-        self, attempt: Attempt, credentials: Credentials | None, now: float, request: CosRequest
+        self,
+        attempt: Attempt,
+        credentials: Credentials | None,
+        now: float,
+        address: ObjectAddress,
+        content: bytes,
+        md5: bytes,
+        crc64: int,
+        headers: Mapping[str, str],
     ) -> HttpRequest:
-        on_sent = None if request.on_sent is None else attempt.moved
-        session, headers = self.session, request.headers
-        usual = request if on_sent is None else replace(request, on_sent=on_sent)
-        # A key is not kept in memory for longer than the call.
-        if session.has_switched_hosts or SSE_CUSTOMER_KEY in headers or "content-md5" not in headers:
-            return session.outgoing(usual, credentials)
-        kind = (
-            request.address.bucket,
-            request.address.region,
-            *[item for item in headers.items() if item[0] != "content-md5"],
-        )
+        session = self.session
+        on_sent = attempt.moved if attempt.is_followed else None
         key_time = self._key_time(now)
-        prepared = self._known(kind, credentials, key_time)
-        if prepared is None:
-            outgoing = session.outgoing(usual, credentials)
-            with suppress(ValueError):  # it is prepared for the next one
-                self._prepared[kind] = _Prepared(outgoing, credentials, key_time)
+        prepared = self._last
+        if prepared is None or not prepared.is_of(address, headers, credentials, key_time):
+            prepared = None
+            kind = (address.bucket, address.region, *headers.items())
+            # A key is not kept in memory for longer than the call.
+            if SSE_CUSTOMER_KEY not in headers:
+                prepared = self._known(kind, credentials, key_time)
+        if prepared is None or session.has_switched_hosts:
+            request = put_request(
+                address, content, content_length=len(content), md5=md5, crc64=crc64, headers=headers, on_sent=on_sent
+            )
+            outgoing = session.outgoing(request, credentials)
+            if not session.has_switched_hosts and SSE_CUSTOMER_KEY not in headers:
+                with suppress(ValueError):  # it is prepared for the next one
+                    self._prepared[kind] = _Prepared(outgoing, address, headers, credentials, key_time)
             return outgoing
-        return prepared.request(request, on_sent, session.config.stall_timeout_seconds)
+        self._last = prepared
+        return prepared.request(address.key, content, md5, on_sent)
 
-    def accept(self, attempt: Attempt, response: HttpResponse, request: CosRequest) -> None:
+    def accept(
+        self,
+        attempt: Attempt,
+        response: HttpResponse,
+        address: ObjectAddress,
+        content: bytes,
+        md5: bytes,
+        crc64: int,
+        headers: Mapping[str, str],
+    ) -> None:
         """Raise if ``response`` is an error, or proves that other bytes are stored."""
-        self.session.accept(request, attempt.outgoing, response, attempt.began)
+        session, found = self.session, response.headers
+        theirs, etag = found.get(CRC64_HEADER), found.get("etag")
+        proven = etag and theirs == str(crc64) if theirs else etag == f'"{md5.hex()}"'
+        if proven and response.status == 200 and not response.body and not logger.isEnabledFor(logging.DEBUG):
+            session.note_stored(None if attempt.is_followed else len(content))
+            return
+        request = put_request(
+            address,
+            content,
+            content_length=len(content),
+            md5=md5,
+            crc64=crc64,
+            headers=headers,
+            on_sent=attempt.moved if attempt.is_followed else None,
+        )
+        session.accept(request, attempt.outgoing, response, attempt.began)

@@ -400,11 +400,10 @@ class Session:
             raise error
         if request.check is not None:
             request.check(response)
-        self.note_success()
-        if self._counted is not None and (request.method == "PUT" or request.sink is not None):
-            self._counted.requests_done += 1
-            if outgoing.on_sent is None:  # they were not counted while they were on their way
-                self._counted.sent_bytes += _body_bytes(request)
+        if request.method == "PUT" or request.sink is not None:
+            self.note_stored(_body_bytes(request) if outgoing.on_sent is None else None)
+        else:
+            self.note_success()
 
     def note_success(self) -> None:
         """A request has succeeded."""
@@ -415,6 +414,13 @@ class Session:
             shared.outage = None
         if self.transfer is not None:
             self.transfer.succeeded()
+
+    def note_stored(self, size: int | None) -> None:
+        """A request with a body of ``size`` bytes has succeeded; None: they were counted while they were sent."""
+        self.note_success()
+        if self._counted is not None:
+            self._counted.requests_done += 1
+            self._counted.sent_bytes += size or 0
 
     def _counter(self, request: CosRequest) -> _Sent | None:
         """Return what counts the bytes of an attempt; None if nobody asks for them while they are sent."""

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from cosxfer.arguments import check_timeout
 from cosxfer.binding import explains_arguments
@@ -19,7 +19,7 @@ from cosxfer.models import Progress, UploadResult
 from cosxfer.ops.session import Session
 from cosxfer.records import dataclass
 from cosxfer.tasks.dispatcher import Dispatcher
-from cosxfer.tasks.file_result import FileResult, SentFiles, sent_before
+from cosxfer.tasks.file_result import FileResult, SentFiles, sent_before, sent_shortly
 from cosxfer.tasks.leftovers import CLEAN_UP_SECONDS
 from cosxfer.tasks.record import Report, TaskRecord
 from cosxfer.tasks.states import ENDED
@@ -220,7 +220,10 @@ def outcome_of(record: Record, options: FileUpload) -> FileResult:
     error = record.error if record.state == "error" else None
     if record.state == "canceled":
         error = record.canceled()
-    return FileResult(error=error, result=record.result if error is None else None, options=options)
+    result: Any = record.result if error is None else None
+    if type(result) is tuple:
+        return sent_shortly(result, options)
+    return FileResult(error=error, result=result, options=options)
 
 
 def tell_outcome(dispatcher: Dispatcher, callback: OnFileFinish, outcome: FileResult) -> None:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Protocol, cast
 
 from cosxfer.engine.upload.options import FileUpload
+from cosxfer.engine.upload.short_result import ShortResult, full, size_of
 from cosxfer.models import UploadResult
 from cosxfer.records import dataclass
 
@@ -44,41 +45,42 @@ class SentFiles(Protocol):
         """Return the result of a file."""
 
 
-class _SentBefore(FileResult):
-    """A file that an interrupted run has sent. It turns into a plain `FileResult` when its result is read.
+class _Later(FileResult):
+    """An outcome that is made when it is read, and then turns into a plain `FileResult`.
 
     There may be a hundred thousand, and making their results would take half the time of the call. Until then the slot
-    of the result has the files and the index of this one.
+    of the result has what it is made of: a tuple.
     """
 
     __slots__ = ()
 
     def _read(self) -> FileResult:
-        source = _result_slot.__get__(self)
+        source = _get_result(self)
         if type(source) is tuple:  # no other thread was faster
-            files, index = source
-            result, options = files.result(index), files.file(index)
-            _options_slot.__set__(self, options)
-            _result_slot.__set__(self, result)
+            self._make(source)
         object.__setattr__(self, "__class__", FileResult)
         return self
 
+    def _make(self, source: Any) -> None:
+        """Set the result last."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _size(source: Any) -> int:
+        raise NotImplementedError
+
     @property
     def result(self) -> UploadResult | None:  # a slot of the base class
-        return cast(UploadResult, _result_slot.__get__(self._read()))
+        return cast(UploadResult, _get_result(self._read()))
 
     @property
     def options(self) -> FileUpload:  # likewise
-        return cast(FileUpload, _options_slot.__get__(self._read()))
+        return cast(FileUpload, _get_options(self._read()))
 
     @property
     def size(self) -> int:
-        source = _result_slot.__get__(self)
-        return cast(int, source[0].sizes[source[1]] if type(source) is tuple else source.size)
-
-    @property
-    def sent_before(self) -> bool:
-        return True
+        source = _get_result(self)
+        return self._size(source) if type(source) is tuple else cast(int, source.size)
 
     def __eq__(self, other: object) -> bool:
         return self._read() == other
@@ -89,10 +91,50 @@ class _SentBefore(FileResult):
         return self._read().__reduce_ex__(2)
 
 
-_result_slot: Any = FileResult.__dict__["result"]
-_options_slot: Any = FileResult.__dict__["options"]
+_get_result, _set_result = FileResult.__dict__["result"].__get__, FileResult.__dict__["result"].__set__
+_get_options, _set_options = FileResult.__dict__["options"].__get__, FileResult.__dict__["options"].__set__
 _set_error = FileResult.__dict__["error"].__set__
-_set_result = _result_slot.__set__
+
+
+class _SentBefore(_Later):
+    """A file that an interrupted run has sent. It is made of the files and the index of this one."""
+
+    __slots__ = ()
+
+    def _make(self, source: Any) -> None:
+        files, index = source
+        result = files.result(index)
+        _set_options(self, files.file(index))
+        _set_result(self, result)
+
+    @staticmethod
+    def _size(source: Any) -> int:
+        return cast(int, source[0].sizes[source[1]])
+
+    @property
+    def sent_before(self) -> bool:
+        return True
+
+
+class _SentShortly(_Later):
+    """A small file. It is made of its `ShortResult`; the options are there."""
+
+    __slots__ = ()
+
+    def _make(self, source: Any) -> None:
+        _set_result(self, full(source))
+
+    @staticmethod
+    def _size(source: Any) -> int:
+        return size_of(source)
+
+    @property
+    def options(self) -> FileUpload:
+        return cast(FileUpload, _get_options(self))
+
+    @property
+    def sent_before(self) -> bool:
+        return False
 
 
 def sent_before(files: SentFiles, index: int) -> FileResult:
@@ -100,6 +142,15 @@ def sent_before(files: SentFiles, index: int) -> FileResult:
     outcome = object.__new__(_SentBefore)
     _set_error(outcome, None)
     _set_result(outcome, (files, index))
+    return outcome
+
+
+def sent_shortly(result: ShortResult, options: FileUpload) -> FileResult:
+    """Return the outcome of a small file that was sent."""
+    outcome = object.__new__(_SentShortly)
+    _set_error(outcome, None)
+    _set_result(outcome, result)
+    _set_options(outcome, options)
     return outcome
 
 

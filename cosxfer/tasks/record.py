@@ -8,9 +8,11 @@ from concurrent.futures import Future
 from contextlib import suppress
 from copy import copy
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from cosxfer.address import ObjectAddress
+from cosxfer.engine.shortcut import ShortEnd, ShortProgress
+from cosxfer.engine.upload.short_result import full
 from cosxfer.errors import CosxferError, TaskCanceledError
 from cosxfer.models import Progress, TaskInfo
 from cosxfer.states import TaskState
@@ -91,9 +93,9 @@ class Work(Protocol):
 class Shortcut(Work, Protocol):
     """A way of doing a job without an asyncio task, that not every job has (its method ``shortcut``)."""
 
-    def start(self, on_progress: Report, then: Callable[[Any], None]) -> None:
-        """Begin, on the event loop. ``then`` gets the result; or a `Rest`, which ``run`` of the job goes on with; or
-        None if it was cancelled."""
+    def start(self, record: Any, on_progress: ShortProgress, then: ShortEnd) -> None:
+        """Begin, on the event loop. ``then`` gets ``record`` and the result; or a `Rest`, which ``run`` of the job goes
+        on with; or None if it was cancelled."""
         ...
 
 
@@ -231,7 +233,8 @@ class TaskRecord(Generic[R]):
     def outcome(self) -> R:
         """Return the result of a task that has ended, or raise its error."""
         if self.state == "success":
-            return self.result  # type: ignore[return-value]  # set before the state
+            self.result = full(self.result)  # it was set before the state
+            return cast(R, self.result)
         if self.state == "error":
             assert self.error is not None
             error = self.shown_error()

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from cosxfer.engine.limiter import Limiter
 from cosxfer.engine.shortcut import Rest
+from cosxfer.engine.upload.short_result import size_of
 from cosxfer.errors import CosxferError
 from cosxfer.tasks.board import TaskBoard
 from cosxfer.tasks.dispatcher import logger
@@ -139,7 +140,7 @@ class TaskRunner:
                     record.work = shortcut
                     begun.append((record, shortcut))
         for record, shortcut in begun:
-            shortcut.start(partial(self._board.on_progress, record), partial(self._shortcut_ended, record))
+            shortcut.start(record, self._board.on_progress, self._shortcut_ended)
 
     def _start_task(self, record: AnyRecord, loop: asyncio.AbstractEventLoop, **rest: Any) -> Work:
         """Run the job of a task, under the lock. ``rest`` is what its shortcut has left."""
@@ -149,8 +150,8 @@ class TaskRunner:
         return work
 
     def _shortcut_ended(self, record: AnyRecord, outcome: Any) -> None:
-        """The shortcut of a job has ended, with its result (which has a size), with what is left to do, or with None if
-        it was cancelled."""
+        """The shortcut of a job has ended, with its result, with what is left to do, or with None if it was
+        cancelled."""
         loop = self._home.loop
         assert loop is not None
         with self._board.lock:
@@ -168,7 +169,7 @@ class TaskRunner:
             elif outcome is None:
                 self.failed(record, None)
             else:
-                self._board.set_total(record, outcome.size)
+                self._board.set_total(record, size_of(outcome))
                 self.succeeded(record)
         self._start_waiting()
 
@@ -277,4 +278,8 @@ def _shortcut_of(record: AnyRecord) -> Shortcut | None:
     if record.watch is not None or record.result is not None or record.demand > 1:
         return None
     shortcut: Callable[[], Shortcut | None] | None = getattr(record.job, "shortcut", None)
-    return None if shortcut is None else shortcut()
+    try:
+        return None if shortcut is None else shortcut()
+    except Exception:
+        logger.debug("%s: there is no short way", record.what, exc_info=True)
+        return None  # the usual way says what is wrong

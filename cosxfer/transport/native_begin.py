@@ -10,8 +10,9 @@ from cosxfer._native import wire
 from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.errors import CosxferError
+from cosxfer.records import from_fields
 from cosxfer.transport.base import MAX_RESPONSE_BYTES
-from cosxfer.transport.native_body import attach_body, take_received
+from cosxfer.transport.native_body import check_length, take_received
 from cosxfer.transport.native_head import head_of
 from cosxfer.transport.native_origin import Origin, WireSlot
 
@@ -73,17 +74,12 @@ class BegunCall:
         sink, head = request.sink, request.head or head_of(request)
         self._exchange: wire.Exchange | None
         if sink is None:
-            exchange = wire.Exchange(
-                head,
-                length=request.content_length or 0,
-                stall_seconds=request.stall_timeout_seconds,
-                max_response_bytes=MAX_RESPONSE_BYTES,
-                owner=self,
+            body = request.body
+            assert isinstance(body, bytes | memoryview), "the body has no address"
+            check_length(request, len(body))
+            self._exchange = io_thread.store(
+                slot.connection, head, body, request.stall_timeout_seconds, MAX_RESPONSE_BYTES, self
             )
-            whole = attach_body(exchange, request)
-            assert whole, "the body has no address"
-            io_thread.submit(slot.connection, exchange, quietly=True)
-            self._exchange = exchange
         else:
             assert sink.memory is not None
             self._exchange = io_thread.fetch(
@@ -132,14 +128,14 @@ class BegunCall:
                 then(error)
                 return
         if result in (wire.OK, wire.UNWANTED):
-            then(
-                HttpResponse(
-                    status=exchange.status,
-                    headers=exchange.headers,
-                    body=exchange.body,
-                    http_version="HTTP/2" if self.slot.http2 else "HTTP/1.1",
-                )
-            )
+            fields = {
+                "status": exchange.status,
+                "headers": exchange.headers,
+                "body": exchange.body,
+                "http_version": "HTTP/2" if self.slot.http2 else "HTTP/1.1",
+                "connection_seconds": 0.0,
+            }
+            then(from_fields(HttpResponse, fields))
         elif result in (wire.UNSENT, wire.NEEDS_H1):
             then(None)
         else:

@@ -24,7 +24,7 @@ def attach_body(exchange: wire.Exchange, request: HttpRequest) -> bool:
     body = request.body
     if isinstance(body, bytes | bytearray | memoryview):
         view = body if isinstance(body, bytes) else memoryview(body).cast("B")
-        _check_length(request, len(view))
+        check_length(request, len(view))
         if len(view):
             exchange.set_body(view)
         exchange.no_more()
@@ -33,7 +33,7 @@ def attach_body(exchange: wire.Exchange, request: HttpRequest) -> bool:
     part = None if mapped is None else mapped()
     if part is None:
         return False
-    _check_length(request, len(part))
+    check_length(request, len(part))
     if len(part):
         place: Callable[[], tuple[int, int]] | None = getattr(body, "place", None)
         fd, offset = (-1, 0) if place is None else place()
@@ -51,14 +51,14 @@ async def feed(io_thread: wire.IoThread, exchange: wire.Exchange, request: HttpR
     async for view in body_views(request.body):
         total += len(view)
         if expected is not None and total > expected:
-            _check_length(request, total)
+            check_length(request, total)
         io_thread.feed(exchange, view)
         while exchange.fed_bytes > AHEAD_BYTES and not exchange.done:
             room.clear()
             await room.wait()
         if exchange.done:
             return  # the request has ended; to read on would block the event loop until the end of the body
-    _check_length(request, total)
+    check_length(request, total)
     io_thread.feed_end(exchange)
 
 
@@ -68,7 +68,8 @@ async def _is_wanted(exchange: wire.Exchange, room: asyncio.Event) -> bool:
     return not exchange.done
 
 
-def _check_length(request: HttpRequest, length: int) -> None:
+def check_length(request: HttpRequest, length: int) -> None:
+    """Raise `ProtocolError` if the body has another length than was announced."""
     if request.content_length is not None and length != request.content_length:
         raise ProtocolError(
             f"{request.method} {request.url}: the body is not the {request.content_length} bytes that were announced",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -110,6 +111,32 @@ def test_both_ways_have_the_same_result(
     assert client.head_object(server.bucket, "out/small").content_type == "text/x-short"
 
 
+def test_a_result_that_is_made_later_is_the_same(
+    client: cosxfer.Client, server: RunningServer, source: Path, usual: list[str]
+) -> None:
+    (file,) = upload(client, server, source, ["small"]).values()
+    assert usual == []
+    assert (file.size, file.sent_before, file.options["key"]) == (5000, False, "out/small")  # without the result
+    (other,) = upload(client, server, source, ["small"]).values()
+    again = pickle.loads(pickle.dumps(other))  # it is our own
+    assert again == other
+    assert type(again) is cosxfer.FileResult
+    assert file.result is not None
+    assert type(file) is cosxfer.FileResult
+    assert file.result is file.result
+    tasks = {task.key: task for task in client.get_task_list()}
+    assert (tasks["out/small"].state, tasks["out/small"].total) == ("success", 5000)
+
+
+def test_the_result_of_a_task_is_made_later(
+    client: cosxfer.Client, server: RunningServer, source: Path, usual: list[str]
+) -> None:
+    batch = client.submit_upload_files([{"bucket": server.bucket, "key": "out/small", "path": source / "small"}])
+    (file,) = batch.result()
+    assert usual == []
+    assert batch.tasks[0].result() == file.result
+
+
 @pytest.mark.parametrize(
     "options", [{"upload_add_meta_md5": True}, {"content_length": 5000}, {"expect": "100-continue"}]
 )
@@ -214,7 +241,7 @@ def test_a_file_that_changes_before_a_retry_is_not_sent_again(
 def test_a_fault_of_the_short_way_itself_costs_only_time(
     client: cosxfer.Client, server: RunningServer, source: Path, usual: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for step in ("_read", "_begin", "_finish"):
+    for step in ("_open", "_begin", "_finish"):
 
         def broken(self: ShortUpload, *_: SourceIdentity) -> bool:
             raise RuntimeError("a bug")

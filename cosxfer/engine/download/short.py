@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from cosxfer.address import ObjectAddress
@@ -22,7 +22,8 @@ from cosxfer.engine.download.options import DownloadSettings
 from cosxfer.engine.download.writes import Writes
 from cosxfer.engine.limiter import Limiter
 from cosxfer.engine.report import Reporter, logger
-from cosxfer.models import DownloadResult, Progress
+from cosxfer.engine.shortcut import ShortEnd, ShortProgress
+from cosxfer.models import DownloadResult
 from cosxfer.ops.attempt import Attempt
 from cosxfer.ops.begun_get import Gets
 from cosxfer.ops.session import Session
@@ -82,6 +83,7 @@ class ShortDownload:
         "_job",
         "_on_progress",
         "_received",
+        "_record",
         "_reporter",
         "_response",
         "_shorts",
@@ -103,18 +105,15 @@ class ShortDownload:
         self._reporter: Reporter | None = None
         self._received = 0
 
-    def start(
-        self,
-        on_progress: Callable[[Progress], None],
-        then: Callable[[DownloadResult | Rest | None], None],
-    ) -> None:
+    def start(self, record: Any, on_progress: ShortProgress, then: ShortEnd) -> None:
         """Begin. On the event loop."""
+        self._record = record
         self._on_progress = on_progress
         self._then = then
         self._began = time.monotonic()
         slot = self._shorts.slot
         if self._cancelled:
-            then(None)
+            then(record, None)
         elif slot.try_acquire(FIRST_BYTES, FIRST_BYTES):
             self._send()
         else:
@@ -128,7 +127,7 @@ class ShortDownload:
             self._attempt.cancel()
         elif self._waiting:
             self._waiting = False
-            self._then(None)
+            self._then(self._record, None)
 
     # -- what waits for a slot of the limiter --------------------------------------------------------------------------
 
@@ -174,7 +173,7 @@ class ShortDownload:
         if time.monotonic() - self._began < REPORTED_AFTER_SECONDS:
             return
         if self._reporter is None:
-            self._reporter = Reporter(self._on_progress, None)
+            self._reporter = Reporter(lambda progress: self._on_progress(self._record, progress), None)
             self._reporter.add(self._received)
         else:
             self._reporter.add(count)
@@ -231,10 +230,10 @@ class ShortDownload:
         fields["part_size_bytes"] = FIRST_BYTES
         fields["seconds"] = time.monotonic() - self._began
         fields["retries"] = fields["resumed_bytes"] = 0
-        self._then(from_fields(DownloadResult, fields))
+        self._then(self._record, from_fields(DownloadResult, fields))
 
     def _end(self, rest: Rest) -> None:
-        self._then(None if self._cancelled else rest)
+        self._then(self._record, None if self._cancelled else rest)
 
     def _give_back(self) -> None:
         block, self._block = self._block, None

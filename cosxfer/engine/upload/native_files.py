@@ -10,7 +10,7 @@ import asyncio
 import os
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cosxfer._native import hashing
 from cosxfer.engine.native_service import NativeService
@@ -19,7 +19,7 @@ from cosxfer.sources import SmallFile, SourceIdentity
 from cosxfer.threads import none_to_be_had
 
 if TYPE_CHECKING:
-    from cosxfer._native.files import Read
+    from cosxfer._native.files import Identity, Read
 
 HASHED_IN_LANES_BYTES = 64 * 1024
 """Files up to this long are hashed on the loop, side by side with those that come in the same turn."""
@@ -31,41 +31,77 @@ ReadFile = tuple[SmallFile, hashing.PartDigest]
 Found = SourceIdentity | OSError
 
 
-O_contra = TypeVar("O_contra", contravariant=True)
+class Owner(Protocol):
+    """What wants to know something of a file. Its methods are called on the event loop."""
 
-
-class Receiver(Protocol[O_contra]):
-    """What gets an outcome on the event loop: a future, or what stands for one."""
-
-    def done(self) -> bool:
+    def over(self) -> bool:
         """Whether nobody waits for it any more."""
         ...
 
-    def set_result(self, result: O_contra, /) -> None: ...
 
-    def set_exception(self, error: Exception, /) -> None: ...
+class Reader(Owner, Protocol):
+    """What wants to have the content of a file."""
+
+    def has_read(self, read: Read, digest: hashing.PartDigest) -> None:
+        """It was read."""
+        ...
+
+    def cannot_read(self, error: Exception | None) -> None:
+        """It has to be opened in another way; or it was read, and could not be hashed because of ``error``."""
+        ...
+
+
+class Finder(Owner, Protocol):
+    """What wants to know what a file is now."""
+
+    def has_found(self, found: Identity | int) -> None:
+        """This is at the path; a number is the errno."""
+        ...
 
 
 class _Reading:
-    """A file that is to be read."""
+    """A file that a caller waits for."""
 
-    __slots__ = ("_before_ns", "digest", "future", "name", "small")
-
-    def __init__(self, name: str, future: Receiver[ReadFile | None]) -> None:
-        self.name = name
-        self.future = future
+    def __init__(self, name: str, future: asyncio.Future[ReadFile | None]) -> None:
+        self._name = name
+        self._future = future
         self._before_ns = time.time_ns()
-        self.small: SmallFile | None = None
-        self.digest: hashing.PartDigest | None = None
 
-    def take(self, read: Read) -> None:
-        content, identity, folder, digest = read
-        self.small = SmallFile(self.name, SourceIdentity(*identity), content, before_ns=self._before_ns, folder=folder)
-        if digest is not None:
-            self.digest = hashing.PartDigest(*digest, len(content))
+    def over(self) -> bool:
+        return self._future.done()
+
+    def has_read(self, read: Read, digest: hashing.PartDigest) -> None:
+        self._future.set_result((small_file(self._name, read, before_ns=self._before_ns), digest))
+
+    def cannot_read(self, error: Exception | None) -> None:
+        if error is None:
+            self._future.set_result(None)
+        else:
+            self._future.set_exception(error)
 
 
-class NativeFiles(NativeService["_Reading | Receiver[Found]"]):
+class _Finding:
+    """A path that a caller waits for."""
+
+    def __init__(self, future: asyncio.Future[Found]) -> None:
+        self._future = future
+
+    def over(self) -> bool:
+        return self._future.done()
+
+    def has_found(self, found: Identity | int) -> None:
+        self._future.set_result(
+            OSError(found, os.strerror(found)) if isinstance(found, int) else SourceIdentity(*found)
+        )
+
+
+def small_file(name: str, read: Read, *, before_ns: int) -> SmallFile:
+    """Return the file of an outcome. ``before_ns`` is a time before it was asked for."""
+    content, identity, folder, _ = read
+    return SmallFile(name, SourceIdentity(*identity), content, before_ns=before_ns, folder=folder)
+
+
+class NativeFiles(NativeService[Any]):
     """The native threads that read and identify the files of one client, on one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -74,70 +110,60 @@ class NativeFiles(NativeService["_Reading | Receiver[Found]"]):
     def read(self, path: str | os.PathLike[str], max_bytes: int) -> asyncio.Future[ReadFile | None]:
         """Read and hash a file of 1 to ``max_bytes`` bytes; None if it has to be opened in another way."""
         future: asyncio.Future[ReadFile | None] = self._loop.create_future()
-        self.begin_read(path, max_bytes, future)
+        name = os.fsdecode(path)
+        self.begin_read(name, max_bytes, _Reading(name, future))
         return future
 
-    def begin_read(self, path: str | os.PathLike[str], max_bytes: int, future: Receiver[ReadFile | None]) -> None:
-        """Read a file as `read` does. ``future`` gets the outcome, perhaps before this returns."""
+    def begin_read(self, path: str, max_bytes: int, reader: Reader) -> None:
+        """Read a file as `read` does. ``reader`` gets the outcome, perhaps before this returns."""
         now = self._begin()
-        name = os.fsdecode(path)
         try:
-            self._service.read(os.fsencode(name), max_bytes, now, _Reading(name, future))
+            self._service.read(os.fsencode(path), max_bytes, now, reader)
         except ValueError:
-            future.set_result(None)  # a null byte, or characters that no path has
+            reader.cannot_read(None)  # a null byte, or characters that no path has
         except RuntimeError as error:
             raise none_to_be_had(error) from error
 
     def identify(self, path: str) -> asyncio.Future[Found]:
         """What there is at an absolute path."""
         future: asyncio.Future[Found] = self._loop.create_future()
-        self.begin_identify(path, future)
+        self.begin_identify(path, _Finding(future))
         return future
 
-    def begin_identify(self, path: str, future: Receiver[Found]) -> None:
-        """Identify a file as `identify` does. ``future`` gets the outcome."""
+    def begin_identify(self, path: str, finder: Finder) -> None:
+        """Identify a file as `identify` does. ``finder`` gets the outcome."""
         now = self._begin()
         try:
-            self._service.identify(os.fsencode(path), now, future)
+            self._service.identify(os.fsencode(path), now, finder)
         except RuntimeError as error:
             raise none_to_be_had(error) from error
 
-    def _take(self, done: Sequence[tuple[_Reading | Receiver[Found], Any]]) -> None:
-        read: list[_Reading] = []
+    def _take(self, done: Sequence[tuple[Any, Any]]) -> None:
+        read: list[tuple[Reader, Read]] = []
         for owner, outcome in done:
-            if isinstance(owner, _Reading):
-                if owner.future.done():
-                    continue  # the caller was cancelled
-                if isinstance(outcome, tuple) and len(outcome) == 4:
-                    owner.take(outcome)
-                    read.append(owner)
-                else:
-                    owner.future.set_result(None)
-            elif not owner.done():
-                owner.set_result(_found(outcome))
+            if owner.over():
+                continue  # the caller was cancelled
+            if outcome is None:
+                owner.cannot_read(None)
+            elif type(outcome) is tuple and len(outcome) == 4:
+                read.append((owner, outcome))
+            else:
+                owner.has_found(outcome)
         if read:
-            _hash(read)
+            _hand_over(read)
 
 
-def _found(outcome: object) -> Found:
-    if isinstance(outcome, int):
-        return OSError(outcome, os.strerror(outcome))
-    assert isinstance(outcome, tuple)
-    return SourceIdentity(*outcome)
-
-
-def _hash(read: list[_Reading]) -> None:
+def _hand_over(read: list[tuple[Reader, Read]]) -> None:
     """Hash side by side what the threads have not hashed, and hand all of it over."""
-    unhashed = [(reading, reading.small) for reading in read if reading.small and reading.digest is None]
+    unhashed = [outcome[0] for _, outcome in read if outcome[3] is None]
     try:
-        digests = hashing.hash_parts([small.content for _, small in unhashed])
+        digests = iter(hashing.hash_parts(unhashed) if unhashed else ())
     except Exception as error:
-        for reading, _ in unhashed:
-            reading.future.set_exception(error)  # nobody may wait for ever
-        unhashed = []
-        digests = []
-    for (reading, _), digest in zip(unhashed, digests, strict=True):
-        reading.digest = digest
-    for reading in read:
-        if reading.small is not None and reading.digest is not None:
-            reading.future.set_result((reading.small, reading.digest))
+        for reader, outcome in read:
+            if outcome[3] is None:
+                reader.cannot_read(error)  # nobody may wait for ever
+        digests = iter(())
+        read = [entry for entry in read if entry[1][3] is not None]
+    for reader, outcome in read:
+        known = outcome[3]
+        reader.has_read(outcome, next(digests) if known is None else hashing.PartDigest(*known, len(outcome[0])))

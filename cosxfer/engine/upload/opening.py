@@ -15,7 +15,7 @@ import weakref
 from cosxfer._native import FileService
 from cosxfer.engine.upload.digests import SMALL_BYTES
 from cosxfer.engine.upload.file_threads import FileThreads, Opened
-from cosxfer.engine.upload.native_files import Found, NativeFiles, ReadFile, Receiver
+from cosxfer.engine.upload.native_files import Finder, NativeFiles, Reader
 from cosxfer.sources import FileSource, SmallFile
 
 
@@ -41,22 +41,22 @@ class Opener:
             small_bytes = 0
         return await self._threads.open(path, small_bytes=small_bytes)
 
-    def begin_read(self, path: str | os.PathLike[str], small_bytes: int, receiver: Receiver[ReadFile | None]) -> bool:
-        """Read and hash a small file; ``receiver`` gets it, or None if it has to be opened by `open`.
+    def begin_read(self, path: str, small_bytes: int, reader: Reader) -> bool:
+        """Read and hash a small file; ``reader`` gets it. If it cannot be read so, it has to be opened by `open`.
 
         Returns False if there are no native threads.
         """
         native = self._native or self._start_native()
         if native is None:
             return False
-        native.begin_read(path, min(small_bytes, SMALL_BYTES), receiver)
+        native.begin_read(path, min(small_bytes, SMALL_BYTES), reader)
         return True
 
-    def begin_check(self, file: SmallFile, receiver: Receiver[Found]) -> bool:
-        """``receiver`` gets what there is at the path of ``file``. Returns False if there are no native threads."""
+    def begin_check(self, location: str, finder: Finder) -> bool:
+        """``finder`` gets what there is at an absolute path. Returns False if there are no native threads."""
         if self._native is None:
             return False
-        self._native.begin_identify(file.location, receiver)
+        self._native.begin_identify(location, finder)
         return True
 
     async def check(self, file: SmallFile | FileSource) -> bool:

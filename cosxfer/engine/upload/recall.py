@@ -29,11 +29,10 @@ from cosxfer.journal_rows import (
     target_of,
     without_secrets,
 )
-from cosxfer.models import UploadResult
 from cosxfer.ops.session import Session
 from cosxfer.planning import Plan
 from cosxfer.resume_token import ResumeToken, TokenPart, encode
-from cosxfer.sources import FileSource, RegularFile, SourceIdentity
+from cosxfer.sources import FileSource, SourceIdentity
 
 
 def place_of(session: Session, address: ObjectAddress, path: str) -> Place:
@@ -137,18 +136,16 @@ class FileJournal:
             )
         return checkpoint.entry is not None or claim.busy or bool(useless)
 
-    def finished(self, source: RegularFile, result: UploadResult, *, batch: int) -> None:
-        """The object of ``source`` is stored."""
-        if result.verified_by != "crc64" or result.crc64 is None:
-            return  # only a checksum of the whole object is worth remembering
+    def finished(self, location: str, identity: SourceIdentity, *, crc64: int, etag: str, batch: int) -> None:
+        """The object of the file at ``location`` is stored. ``crc64`` is the server's, too."""
         self._journal.finished(
             finished_target(self._session, self._address),
             FinishedObject(
-                content=finished_content(source.location, source.identity, self._headers, add_md5=self._add_md5),
+                content=finished_content(location, identity, self._headers, add_md5=self._add_md5),
                 batch=batch,
-                size=result.size,
-                crc64=result.crc64,
-                etag=result.etag,
+                size=identity.size,
+                crc64=crc64,
+                etag=etag,
             ),
         )
 

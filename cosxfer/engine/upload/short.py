@@ -12,22 +12,25 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from cosxfer._native import hashing
 from cosxfer.address import ObjectAddress
-from cosxfer.cos.responses import HttpResponse
+from cosxfer.cos.responses import CRC64_HEADER, HttpResponse
 from cosxfer.engine.limiter import Limiter
 from cosxfer.engine.report import Reporter, logger
-from cosxfer.engine.shortcut import Rest
-from cosxfer.engine.upload.native_files import Found, ReadFile
+from cosxfer.engine.shortcut import Rest, ShortEnd, ShortProgress
+from cosxfer.engine.upload.native_files import small_file
 from cosxfer.engine.upload.opening import Opener
-from cosxfer.models import Progress, UploadResult
+from cosxfer.engine.upload.short_result import ShortResult
 from cosxfer.ops.attempt import Attempt
 from cosxfer.ops.begun_put import Puts
-from cosxfer.ops.put_object import put_fields, put_request
 from cosxfer.ops.session import Session
 from cosxfer.records import dataclass
-from cosxfer.sources import SmallFile
+from cosxfer.sources import TICK_NS, SmallFile, SourceIdentity
+
+if TYPE_CHECKING:
+    from cosxfer._native.files import Identity, Read
 
 REPORTED_AFTER_SECONDS = 0.25
 """Only an upload that takes longer reports its progress before its end."""
@@ -60,26 +63,29 @@ class ShortUploads:
 
 
 class ShortUpload:
-    """One upload by the short way. ``then`` gets the result; or an `UploadRest`; or None if it was cancelled."""
+    """One upload by the short way. It ends with the `ShortResult`; or an `UploadRest`; or None if it was cancelled."""
 
     __slots__ = (
         "_address",
         "_attempt",
+        "_before_ns",
         "_began",
         "_cancelled",
         "_digest",
         "_ended",
+        "_file",
         "_headers",
+        "_name",
         "_on_progress",
         "_path",
+        "_record",
+        "_remember",
         "_reporter",
         "_response",
         "_send_began",
         "_sent",
         "_shared",
         "_small_bytes",
-        "_source",
-        "_stored",
         "_then",
         "_waiting",
     )
@@ -92,36 +98,44 @@ class ShortUpload:
         headers: Mapping[str, str],
         *,
         small_bytes: int,
-        stored: Callable[[SmallFile, UploadResult], None],
+        remember: Callable[[str, SourceIdentity, int, str], None] | None,
     ) -> None:
-        """A file of more than ``small_bytes`` is left to the usual way. ``stored`` is called when all is proven."""
+        """A file of more than ``small_bytes`` is left to the usual way.
+
+        ``remember`` gets the absolute path, the identity, the CRC64 and the ETag of an object that is stored, if the
+        server has the same CRC64.
+        """
         self._shared = shared
         self._address = address
         self._path = path
         self._headers = headers
         self._small_bytes = small_bytes
-        self._stored = stored
+        self._remember = remember
         self._cancelled = False
-        self._waiting = False
-        """Whether it waits for a slot."""
+        self._waiting: _Waiting | None = None
         self._attempt: Attempt | None = None
-        self._source: SmallFile | None = None
+        self._file: Read | None = None
         self._digest: hashing.PartDigest | None = None
         self._response: HttpResponse | None = None
         self._reporter: Reporter | None = None
         self._sent = 0
         self._ended = False
 
-    def start(
-        self, on_progress: Callable[[Progress], None], then: Callable[[UploadResult | UploadRest | None], None]
-    ) -> None:
+    def start(self, record: Any, on_progress: ShortProgress, then: ShortEnd) -> None:
         """Begin. On the event loop."""
+        self._record = record
         self._on_progress = on_progress
         self._then = then
         self._began = time.monotonic()
         if self._cancelled:
             self._end(None)
-        elif not self._step(self._read):
+            return
+        begun = False
+        try:
+            begun = self._open()
+        except Exception:
+            self._has_failed()
+        if not begun:
             self._end(UploadRest())
 
     def cancel(self) -> None:
@@ -130,177 +144,176 @@ class ShortUpload:
         if self._attempt is not None:
             self._attempt.cancel()
         else:
-            self._waiting = False
+            if self._waiting is not None:
+                self._waiting.over = True
             self._end(None)
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 
-    def _read(self) -> bool:
-        return self._shared.opener.begin_read(self._path, self._small_bytes, _Reading(self))
+    def _open(self) -> bool:
+        name = self._name = os.fsdecode(self._path)
+        self._before_ns = time.time_ns()
+        return self._shared.opener.begin_read(name, self._small_bytes, self)
 
-    def _has_read(self, read: ReadFile | None) -> None:
-        if read is None:
-            self._end(UploadRest())
-            return
-        self._source, self._digest = source, _ = read
-        slot, size = self._shared.slot, source.size
+    def over(self) -> bool:
+        """Whether nobody waits for what is read or found."""
+        return self._ended
+
+    def cannot_read(self, error: Exception | None) -> None:
+        """It has to be opened in the usual way, or it could not be hashed."""
+        self._end(UploadRest())
+
+    def has_read(self, read: Read, digest: hashing.PartDigest) -> None:
+        """It is in memory."""
+        self._file, self._digest = read, digest
+        slot, size = self._shared.slot, digest.length
         if slot.try_acquire(size, size):
             self._send()
         else:
-            self._waiting = True
-            slot.queue(size, self, size)
-
-    # what waits for a slot of the limiter
-
-    def done(self) -> bool:
-        """Whether it waits for no slot any more."""
-        return not self._waiting
-
-    def set_result(self, _: None, /) -> None:
-        """It has the slot."""
-        self._waiting = False
-        # Not at once: the limiter is giving slots to others.
-        asyncio.get_running_loop().call_soon(self._send)
+            self._waiting = _Waiting(self._send)
+            slot.queue(size, self._waiting, size)
 
     def _send(self) -> None:
-        if not (not self._cancelled and self._step(self._begin)):
+        self._waiting = None
+        if not self._cancelled:
+            try:
+                self._attempt = self._begin()
+            except Exception:
+                self._has_failed()
+        if self._attempt is None:
             self._release()
-            self._end(UploadRest(source=self._source, digest=self._digest))
+            self._end(UploadRest(source=self._source(), digest=self._digest))
 
-    def _begin(self) -> bool:
-        source, digest = self._source, self._digest
-        assert source is not None
+    def _begin(self) -> Attempt | None:
+        read, digest = self._file, self._digest
+        assert read is not None
         assert digest is not None
         self._send_began = time.monotonic()
-        request = put_request(
+        return self._shared.puts.begin(
             self._address,
-            memoryview(source.content),
-            content_length=source.size,
+            read[0],
             md5=digest.md5,
             crc64=digest.crc64,
             headers=self._headers,
-            on_sent=self._has_sent if source.size > REPORTED_ABOVE_BYTES else None,
+            on_sent=self._has_sent if digest.length > REPORTED_ABOVE_BYTES else None,
+            then=self._responded,
         )
-        self._attempt = self._shared.puts.begin(request, self._responded)
-        return self._attempt is not None
 
     def _has_sent(self, count: int) -> None:
         self._sent += count
         if time.monotonic() - self._began < REPORTED_AFTER_SECONDS:
             return
         if self._reporter is None:
-            assert self._source is not None
-            self._reporter = Reporter(self._on_progress, self._source.size)
+            assert self._digest is not None
+            self._reporter = Reporter(lambda progress: self._on_progress(self._record, progress), self._digest.length)
             count = self._sent
         self._reporter.add(count)
 
     def _responded(self, attempt: Attempt) -> None:
         self._attempt = None
         self._release()
-        source = self._source
-        assert source is not None
-        if attempt.has_failed or attempt.response is None or self._cancelled:
-            tried = attempt if attempt.has_failed else None
-            self._end(UploadRest(source=source, digest=self._digest, tried=tried))
+        if attempt.error is not None or attempt.response is None or self._cancelled:
+            tried = attempt if attempt.error is not None else None
+            self._end(UploadRest(source=self._source(), digest=self._digest, tried=tried))
             return
         self._response = attempt.response
-        if not self._step(lambda: self._shared.opener.begin_check(source, _Checking(self))):
-            self._changed()
+        try:
+            if self._check():
+                return
+        except Exception:
+            self._has_failed()
+        self._changed()
 
-    def _checked(self, found: Found) -> None:
-        """Take over what there is at the path after the file was sent."""
-        if not self._step(lambda: self._finish(found)):
-            self._changed()
+    def _check(self) -> bool:
+        """Ask what there is at the path after the file was sent."""
+        return self._shared.opener.begin_check(self._location(), self)
 
-    def _finish(self, found: Found) -> bool:
-        source, digest, response = self._source, self._digest, self._response
-        assert source is not None
+    def has_found(self, found: Identity | int) -> None:
+        """This is at the path."""
+        try:
+            if self._finish(found):
+                return
+        except Exception:
+            self._has_failed()
+        self._changed()
+
+    def _finish(self, found: Identity | int) -> bool:
+        """End it if the file is the same. Otherwise the usual way looks what has changed."""
+        read, digest, response = self._file, self._digest, self._response
+        assert read is not None
         assert digest is not None
         assert response is not None
-        if not source.check_found(found):
+        identity = read[1]
+        # As `SmallFile` does: the times of a file that was written a moment before do not show a change.
+        if found != identity or self._before_ns - identity[4] < TICK_NS or not response.headers.get("etag"):
             return False
-        fields = put_fields(self._shared.puts.session, self._address, response, md5=digest.md5, crc64=digest.crc64)
-        fields["crc64"] = digest.crc64
-        now = time.monotonic()
-        result = UploadResult(
-            **fields,
-            bucket=self._address.bucket,
-            key=self._address.shown_key,
-            size=source.size,
-            parts=1,
-            part_size_bytes=source.size,
-            upload_id="",
-            http_version=response.http_version,
-            seconds=now - self._began,
-            hash_seconds=0.0,
-            send_seconds=now - self._send_began,
-            retries=0,
+        address, now = self._address, time.monotonic()
+        endpoint = self._shared.puts.session.endpoint(address)
+        result: ShortResult = (
+            endpoint.authority,
+            endpoint.base_path,
+            address.bucket,
+            address.key,
+            response.status,
+            response.headers,
+            response.http_version,
+            digest.md5,
+            digest.crc64,
+            digest.length,
+            now - self._began,
+            now - self._send_began,
         )
-        self._stored(source, result)
+        if self._remember is not None and response.headers.get(CRC64_HEADER):
+            self._remember(self._location(), SourceIdentity(*identity), digest.crc64, response.headers["etag"])
         self._end(result)
         return True
 
+    def _location(self) -> str:
+        """Return the absolute path."""
+        assert self._file is not None
+        folder = self._file[2]
+        return self._name if folder is None else f"{folder}/{self._name}"
+
+    def _source(self) -> SmallFile:
+        assert self._file is not None
+        return small_file(self._name, self._file, before_ns=self._before_ns)
+
     def _changed(self) -> None:
         """The object is stored, but the file may have changed meanwhile."""
-        self._end(UploadRest(source=self._source, digest=self._digest, stored=self._response))
+        self._end(UploadRest(source=self._source(), digest=self._digest, stored=self._response))
 
     # -- ends ----------------------------------------------------------------------------------------------------------
 
-    def _step(self, step: Callable[[], bool]) -> bool:
-        """Make a step. One that fails in an unforeseen way is done in the usual way, which says what is wrong."""
-        try:
-            return step()
-        except Exception:
-            logger.debug("%s: the short way has failed", self._address, exc_info=True)
-            return False
+    def _has_failed(self) -> None:
+        """A step has failed in an unforeseen way. It is done in the usual way, which says what is wrong."""
+        logger.debug("%s: the short way has failed", self._address, exc_info=True)
 
     def _release(self) -> None:
-        assert self._source is not None
-        self._shared.slot.release(self._source.size, self._source.size)
+        assert self._digest is not None
+        size = self._digest.length
+        self._shared.slot.release(size, size)
 
-    def _end(self, outcome: UploadResult | UploadRest | None) -> None:
+    def _end(self, outcome: ShortResult | UploadRest | None) -> None:
         if not self._ended:
             self._ended = True
-            self._then(None if self._cancelled else outcome)
+            self._then(self._record, None if self._cancelled else outcome)
 
 
-class _Reading:
-    """Gets the content of a file from the native threads, as a future would."""
+class _Waiting:
+    """Waits for a slot of the limiter, as a future would."""
 
-    __slots__ = ("_upload",)
+    __slots__ = ("_then", "over")
 
-    def __init__(self, upload: ShortUpload) -> None:
-        self._upload = upload
-
-    def done(self) -> bool:
-        """Whether nobody waits for it any more."""
-        return self._upload._ended
-
-    def set_result(self, read: ReadFile | None, /) -> None:
-        """It is read; None if it has to be opened in the usual way."""
-        self._upload._has_read(read)
-
-    def set_exception(self, error: Exception, /) -> None:
-        """It could not be hashed."""
-        self._upload._has_read(None)
-
-
-class _Checking:
-    """Gets what there is at a path."""
-
-    __slots__ = ("_upload",)
-
-    def __init__(self, upload: ShortUpload) -> None:
-        self._upload = upload
+    def __init__(self, then: Callable[[], None]) -> None:
+        self._then = then
+        self.over = False
 
     def done(self) -> bool:
-        """Whether nobody waits for it any more."""
-        return self._upload._ended
+        """Whether it waits no longer."""
+        return self.over
 
-    def set_result(self, found: Found, /) -> None:
-        """This is there."""
-        self._upload._checked(found)
-
-    def set_exception(self, error: Exception, /) -> None:
-        """It is unknown."""
-        self._upload._changed()
+    def set_result(self, _: None, /) -> None:
+        """It has the slot."""
+        self.over = True
+        # Not at once: the limiter is giving slots to others.
+        asyncio.get_running_loop().call_soon(self._then)

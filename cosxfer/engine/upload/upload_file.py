@@ -47,7 +47,7 @@ from cosxfer.models import Progress, UploadResult
 from cosxfer.ops.session import Session
 from cosxfer.planning import Plan, plan_parts
 from cosxfer.resume_token import ResumeToken
-from cosxfer.sources import FileSource, SmallFile
+from cosxfer.sources import FileSource, SmallFile, SourceIdentity
 from cosxfer.walls import part_size_of, parts_in_flight, usual_parts
 
 DEFAULT_SLICE_SIZE = 1 * MIB
@@ -212,12 +212,18 @@ class FileJob:
         if options.content_length is not None or options.upload_add_meta_md5 or "expect" in self._headers:
             return None
         return ShortUpload(
-            shorts, self.address, self._path, self._headers, small_bytes=small_bytes, stored=self._stored
+            shorts,
+            self.address,
+            self._path,
+            self._headers,
+            small_bytes=small_bytes,
+            remember=None if self._journal is None else self._remember,
         )
 
-    def _stored(self, source: FileSource | SmallFile, result: UploadResult) -> None:
-        if self._journal is not None:
-            self._file_journal(self._journal).finished(source, result, batch=self._batch)
+    def _remember(self, location: str, identity: SourceIdentity, crc64: int, etag: str) -> None:
+        """Note that the object is stored, with this CRC64."""
+        assert self._journal is not None
+        self._file_journal(self._journal).finished(location, identity, crc64=crc64, etag=etag, batch=self._batch)
 
     async def run(
         self,
@@ -272,7 +278,9 @@ class FileJob:
                 result = put.as_upload_result(self.address)
             else:
                 result = await self._send_or_go_on(source, on_hash_progress, on_progress)
-            self._stored(source, result)
+            # Only a checksum of the whole object is worth remembering.
+            if self._journal is not None and result.verified_by == "crc64" and result.crc64 is not None:
+                self._remember(source.location, source.identity, result.crc64, result.etag)
             return result
         except CosxferError as error:
             self._may_pass = passes(error)

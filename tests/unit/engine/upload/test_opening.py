@@ -141,6 +141,22 @@ def test_files_read_since_the_last_turn_are_hashed_together(tmp_path: Path, monk
     assert batches == [TAKEN_AT_ONCE, 8]
 
 
+def test_a_file_before_a_slow_one_is_not_delayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """The thread does not announce the first one, because the other one waits for it; and then it is busy."""
+    first, slow = write(tmp_path / "first", 10), write(tmp_path / "slow", LONG)
+    responds = threading.Event()
+    before_each_long_file(kind, monkeypatch, lambda: responds.wait(30))
+
+    async def open_both(opener: Opener) -> None:
+        quick, other = (asyncio.ensure_future(opener.open(path, small_bytes=SMALL_BYTES)) for path in (first, slow))
+        await quick
+        assert not other.done()
+        responds.set()
+        await other
+
+    with_opener(open_both)
+
+
 def test_a_slow_file_does_not_delay_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     slow, *others = [write(tmp_path / str(number), 10 if number else LONG) for number in range(5)]
     responds = threading.Event()

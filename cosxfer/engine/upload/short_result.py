@@ -1,0 +1,69 @@
+"""The outcome of a short upload, from which its `UploadResult` is made if somebody asks.
+
+There may be a hundred thousand of them. To make each result costs more than a tenth of the upload, and the garbage
+collector would visit all of them again and again. It does not visit a plain tuple of texts, bytes and numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cosxfer.address import shown_key
+from cosxfer.cos.endpoint import location_of
+from cosxfer.cos.responses import CRC64_HEADER, HttpResponse, common, etag
+from cosxfer.foreign import shorten
+from cosxfer.models import UploadResult
+from cosxfer.ops.proof import proof
+
+ShortResult = tuple[str, str, str, str, int, Mapping[str, str], str, bytes, int, int, float, float]
+"""Authority and base path of the endpoint; bucket and key; status, headers and HTTP version of the response; MD5, CRC64
+and size of the file; seconds since the beginning, and since the sending began."""
+
+
+def size_of(outcome: Any) -> int:
+    """Return the bytes of a result, which may be short."""
+    size: int = outcome[9] if type(outcome) is tuple else outcome.size
+    return size
+
+
+def full(outcome: Any) -> Any:
+    """Return the result itself; that of a short one is made."""
+    return _made(*outcome) if type(outcome) is tuple else outcome
+
+
+def _made(
+    authority: str,
+    base_path: str,
+    bucket: str,
+    key: str,
+    status: int,
+    headers: Mapping[str, str],
+    http_version: str,
+    md5: bytes,
+    crc64: int,
+    size: int,
+    seconds: float,
+    send_seconds: float,
+) -> UploadResult:
+    response = HttpResponse(status=status, headers=headers, http_version=http_version)
+    tag = etag(response, operation=f"PUT Object {shorten(key)}")
+    return UploadResult(
+        **common(response),
+        **proof(crc64_agrees=bool(headers.get(CRC64_HEADER, "").strip()), etag=tag, md5=md5),
+        bucket=bucket,
+        key=shown_key(key),
+        etag=tag,
+        location=location_of(authority, base_path, key),
+        version_id=headers.get("x-cos-version-id"),
+        crc64=crc64,
+        size=size,
+        parts=1,
+        part_size_bytes=size,
+        upload_id="",
+        http_version=http_version,
+        seconds=seconds,
+        hash_seconds=0.0,
+        send_seconds=send_seconds,
+        retries=0,
+    )
