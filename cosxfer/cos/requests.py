@@ -6,6 +6,7 @@ import base64
 import binascii
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Mapping
 from dataclasses import field
+from functools import lru_cache
 from typing import Protocol, TypeAlias, TypedDict, cast
 from urllib.parse import quote
 
@@ -336,6 +337,16 @@ def object_headers(key: str, parameters: ObjectHeaders, *, guess_type: bool = Tr
         headers.update(metadata)
     check_metadata_size(headers)
     return headers
+
+
+def usual_headers(key: str) -> Mapping[str, str]:
+    """Return `object_headers` without parameters: the same mapping for all keys of a type, which nobody changes."""
+    return _only_type(content_type_of(key))
+
+
+@lru_cache(maxsize=256)
+def _only_type(content_type: str) -> Mapping[str, str]:
+    return {"content-type": content_type}
 
 
 def part_headers(headers: Mapping[str, str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from cosxfer.config import ClientConfig
 from cosxfer.cos import sign
 from cosxfer.cos.codes import CODES
 from cosxfer.cos.endpoint import Binding, Endpoint, check_confidential, resolve_endpoint
-from cosxfer.cos.identifiers import check_region, object_address
+from cosxfer.cos.identifiers import check_key, check_region, object_address
 from cosxfer.cos.requests import SSE_CUSTOMER_KEY, CosRequest, HttpRequest, can_be_sent_again, check_unchanged, target
 from cosxfer.cos.responses import HttpResponse, error_of, server_time
 from cosxfer.cos.service import service_endpoint
@@ -152,6 +152,8 @@ class Session:
 
     def address(self, bucket: str, key: str, region: str | None) -> ObjectAddress:
         """Return the checked address of an object; raises `UsageError` if it cannot be one of this client's."""
+        if type(bucket) is str and (region is None or type(region) is str) and (bucket, region) in self._shared.bound:
+            return ObjectAddress(bucket, check_key(key), region)  # what has been bound once stays valid
         address = object_address(bucket, key, region)
         self.endpoint(address)
         return address

@@ -146,8 +146,9 @@ class BatchRecord:
         self._meter.total = (self._meter.total or 0) + total
         self._tell(self._meter.update(self.loaded, time.monotonic()))
 
-    def task_ended(self, index: int, record: Record) -> None:
+    def task_ended(self, record: Record) -> None:
         """Take the outcome of a task. A failed one may be restarted, and have another outcome, while the others run."""
+        index = record.index
         outcome = outcome_of(record, self.files[index])
         first = self._outcomes[index] is None
         self._outcomes[index] = outcome

@@ -449,7 +449,7 @@ class Downloads:
     def _submit_one(
         self, batch: BatchRecord, index: int, file: _Planned, rows: FolderRows | None = None
     ) -> TaskRecord[Any]:
-        on_end: Callable[[TaskRecord[Any]], None] = partial(batch.task_ended, index)
+        on_end: Callable[[TaskRecord[Any]], None] = batch.task_ended
         if rows is not None:
             on_end = partial(_file_of_folder_ended, on_end, rows, file.options["key"])
         return self._queue.submit(
@@ -462,6 +462,7 @@ class Downloads:
             on_report=batch.on_report,
             on_end=on_end,
             download=True,
+            index=index,
         )
 
     def _handle(self, batch: BatchRecord) -> AsyncUploadBatch:

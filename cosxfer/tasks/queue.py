@@ -79,10 +79,12 @@ class TaskQueue:
         on_end: Callable[[TaskRecord[R]], None] | None = None,
         at_once: bool = False,
         download: bool = False,
+        index: int = 0,
     ) -> TaskRecord[R]:
         """Put a job in. ``on_task_ready`` is called here, with the id in the list and before the job may start.
 
-        One that is to run ``at_once`` does not wait for a slot: its caller goes on with `begin`.
+        One that is to run ``at_once`` does not wait for a slot: its caller goes on with `begin`. ``index`` is that of
+        the file in its batch.
         """
         self.home.check_process()
         with self._board.lock:
@@ -95,13 +97,15 @@ class TaskQueue:
                 on_report=on_report,
                 on_end=on_end,
                 download=download,
+                index=index,
             )
-            if at_once and on_task_ready is None:
+            if on_task_ready is None:
                 record.held = False
+                if not at_once:
+                    self._runner.let_wait(record)
                 return record
         try:
-            if on_task_ready is not None:
-                call(on_task_ready, record.task_id)
+            call(on_task_ready, record.task_id)
         except BaseException:
             self.cancel(record, abort=False)
             raise
@@ -120,12 +124,20 @@ class TaskQueue:
         total: int,
         on_report: Callable[[int, int], None] | None,
         on_end: Callable[[TaskRecord[R]], None] | None,
+        index: int = 0,
     ) -> TaskRecord[R]:
         """Put a task in that is done already, because an earlier process has done it. It never waits or runs."""
         self.home.check_process()
         with self._board.lock:
             record = self._add(
-                None, address=address, path=path, total=total, watch=None, on_report=on_report, on_end=on_end
+                None,
+                address=address,
+                path=path,
+                total=total,
+                watch=None,
+                on_report=on_report,
+                on_end=on_end,
+                index=index,
             )
             record.result, record.held = result, False
             self._runner.was_done(record)
@@ -158,6 +170,7 @@ class TaskQueue:
         on_report: Callable[[int, int], None] | None,
         on_end: Callable[[TaskRecord[R]], None] | None,
         download: bool = False,
+        index: int = 0,
     ) -> TaskRecord[R]:
         """Add a task to the list. The caller holds the lock."""
         self._check_open()
@@ -173,6 +186,7 @@ class TaskQueue:
             on_report=on_report,
             on_end=on_end,
             download=download,
+            index=index,
         )
         self._board.table.add(record)
         self._board.tell(record, "added")

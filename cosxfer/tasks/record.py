@@ -137,6 +137,7 @@ class TaskRecord(Generic[R]):
         "event",
         "hash_loaded",
         "held",
+        "index",
         "interrupted",
         "job",
         "left",
@@ -172,8 +173,10 @@ class TaskRecord(Generic[R]):
         on_report: Callable[[int, int], None] | None,
         on_end: Callable[[TaskRecord[R]], None] | None,
         download: bool = False,
+        index: int = 0,
     ) -> None:
-        """``job`` is None for a task that is done."""
+        """``job`` is None for a task that is done. ``index`` is that of the file in its batch."""
+        self.index = index
         self.download = download
         """Whether it brings an object here. What it may leave is then a temporary file, whose path is its ID."""
         self.demand = 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar, cast
@@ -28,6 +27,8 @@ from cosxfer.engine.upload.digests import Digests
 from cosxfer.engine.upload.find import UploadFinder
 from cosxfer.engine.upload.opening import Opener
 from cosxfer.engine.upload.options import (
+    PLAIN,
+    RESTARTABLE,
     DirectoryOptions,
     FileOptions,
     FileUpload,
@@ -46,7 +47,6 @@ from cosxfer.journal import journal_of
 from cosxfer.models import Progress, TaskEvent, UploadResult
 from cosxfer.ops.outage import Transfer
 from cosxfer.ops.session import Session
-from cosxfer.paths import stat_path
 from cosxfer.resume_token import ResumeToken, decode
 from cosxfer.tasks.batch import BatchRecord, OnFileFinish, OpenBatch, RefusedJob, outcome_of, tell_outcome
 from cosxfer.tasks.directory import find_files, iter_files, joined
@@ -55,6 +55,7 @@ from cosxfer.tasks.file_callbacks import check_callbacks, watch_of
 from cosxfer.tasks.leftovers import CLEAN_UP_SECONDS
 from cosxfer.tasks.queue import TaskQueue
 from cosxfer.tasks.record import BodyJob, TaskRecord, Watch
+from cosxfer.tasks.sizes import size_of
 from cosxfer.tasks.stream import DirectoryStream
 from cosxfer.tasks.task import DELIVERY_SECONDS, AsyncUploadTask
 from cosxfer.tasks.unfinished import begin
@@ -62,6 +63,8 @@ from cosxfer.threads import Workers, in_thread
 from cosxfer.transport.native_pool import ConnectionLimits
 
 R = TypeVar("R")
+
+_NAMES = frozenset({"bucket", "key", "path"})
 
 SUBMITTED_AT_ONCE = 100
 """Files that are put into the queue before an event loop has another turn."""
@@ -370,16 +373,19 @@ class Transfers:
             batch.begin()
         keep = len(batch.files) if self.queue.listened else self._session.config.max_finished_tasks
         last = min(batch.submitted + SUBMITTED_AT_ONCE, len(batch.files))
+        on_end = batch.task_ended
         while batch.submitted < last:
             first = batch.submitted
             if (passed := batch.end_of_done(first, keep=keep)) > first:
                 self.queue.pass_over(partial(batch.pass_over, first, passed))
             else:
-                batch.records.append(self._submit_one(batch, first))
+                batch.records.append(self._submit_one(batch, first, on_end))
                 batch.submitted += 1
         return batch.submitted < len(batch.files)
 
-    def _submit_one(self, batch: BatchRecord, index: int) -> TaskRecord[UploadResult]:
+    def _submit_one(
+        self, batch: BatchRecord, index: int, on_end: Callable[[TaskRecord[UploadResult]], None]
+    ) -> TaskRecord[UploadResult]:
         entry = batch.files[index]
         if index in batch.unfinished.done:
             assert batch.unfinished.files is not None
@@ -390,7 +396,8 @@ class Transfers:
                 path=str(entry["path"]),
                 total=batch.sizes[index],
                 on_report=batch.on_report,
-                on_end=partial(batch.task_ended, index),
+                on_end=on_end,
+                index=index,
             )
         return self._submit_entry(
             entry,
@@ -401,7 +408,8 @@ class Transfers:
             problem=batch.problems.get(index),
             batch=batch.unfinished.number,
             on_report=batch.on_report,
-            on_end=partial(batch.task_ended, index),
+            on_end=on_end,
+            index=index,
         )
 
     def _submit_entry(
@@ -416,6 +424,7 @@ class Transfers:
         batch: int,
         on_report: Callable[[int, int], None] | None,
         on_end: Callable[[TaskRecord[UploadResult]], None],
+        index: int = 0,
     ) -> TaskRecord[UploadResult]:
         """Put one file of many into the queue; one that is refused ends with its error, like one that fails later."""
         job: FileJob | RefusedJob
@@ -440,11 +449,14 @@ class Transfers:
             on_task_ready=entry.get("on_task_ready"),
             on_report=on_report,
             on_end=self._on_end(entry, entry.get("on_file_finish"), then=on_end),
+            index=index,
         )
 
     def _options(self, options: FileOptions, *, part_size_name: str = "part_size") -> UploadOptions:
         # A task that leaves the list in the moment in which it ends is not restarted.
         restartable = self._session.config.max_finished_tasks > 0
+        if options.keys() <= _NAMES:
+            return RESTARTABLE if restartable else PLAIN
         return UploadOptions.of(options, part_size_name=part_size_name, restartable=restartable)
 
     def _job(
@@ -581,18 +593,3 @@ class Transfers:
 def _check_event(event: str) -> None:
     if event != "list-update":
         raise UsageError(f'there is no event {shorten(event)}; there is "list-update"', name="event", value=event)
-
-
-def size_of(path: str | os.PathLike[str] | None) -> int:
-    """The size of a file before it is opened; 0 if that is unknown, as the transfer itself reports it.
-
-    It is unknown in the thread of an event loop, where a slow file system would stall all that runs there.
-    """
-    if path is None or asyncio._get_running_loop() is not None:
-        return 0
-    try:
-        found = stat_path(os.fsdecode(path))
-    except (OSError, ValueError, TypeError):
-        return 0
-    # A directory has a size too, of which nothing will be sent.
-    return found.st_size if stat.S_ISREG(found.st_mode) else 0

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import field
 from functools import cache
+from pathlib import PurePath
 from types import UnionType
 from typing import Any, Required, TypedDict, Union, cast, get_args, get_origin, get_type_hints
 
@@ -115,6 +116,10 @@ class UploadOptions:
         )
 
 
+PLAIN = UploadOptions()
+RESTARTABLE = UploadOptions(restartable=True)
+"""The options of a file that is given by its path, bucket and key alone."""
+
 _NOT_HEADERS = FileUpload.__annotations__.keys() - ObjectHeaders.__annotations__.keys()
 
 
@@ -135,7 +140,9 @@ def check_file(entry: FileUpload, index: int) -> None:
     types = _types()
     for name, value in entry.items():
         plain, hint = types[name]
-        if type(value) not in plain and not _fits(value, hint):
+        if type(value) in plain or (name == "path" and isinstance(value, PurePath)):
+            continue
+        if not _fits(value, hint):
             raise wrong_type(name, value, _wanted(hint), where=f"file {index}: ")
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from cosxfer.address import ObjectAddress
 from cosxfer.arguments import check_count, check_flag, wrong_type
 from cosxfer.config import check_concurrency, check_part_size, window_bytes
-from cosxfer.cos.requests import object_headers, with_md5_metadata
+from cosxfer.cos.requests import object_headers, usual_headers, with_md5_metadata
 from cosxfer.engine.limiter import Limiter
 from cosxfer.engine.multipart import in_use
 from cosxfer.engine.multipart.abort import Leaving, abort_checkpoint, kept, passes
@@ -24,7 +24,7 @@ from cosxfer.engine.upload.digests import SMALL_BYTES
 from cosxfer.engine.upload.file_parts import FileParts
 from cosxfer.engine.upload.find import UploadFinder, wrong_headers
 from cosxfer.engine.upload.opening import Opener
-from cosxfer.engine.upload.options import UploadOptions
+from cosxfer.engine.upload.options import PLAIN, RESTARTABLE, UploadOptions
 from cosxfer.engine.upload.recall import FileJournal, token_of
 from cosxfer.engine.upload.sent import SentInParts
 from cosxfer.engine.upload.short import ShortUpload, ShortUploads, UploadRest
@@ -109,19 +109,10 @@ class FileJob:
         check_count(slice_size, "slice_size")
         if not isinstance(path, str | bytes | os.PathLike):
             raise wrong_type("path", path, "a path")
-        if options.part_size is not None:
-            check_part_size(options.part_size, name=options.part_size_name)
-        if options.async_limit is not None:
-            check_concurrency(options.async_limit, name="async_limit")
-        check_content_length(options.content_length)
-        check_flag(options.upload_add_meta_md5, "upload_add_meta_md5")
-        if options.abort_on_failure is not None:
-            check_flag(options.abort_on_failure, "abort_on_failure")
-        headers = object_headers(address.key, options.parameters)
-        if options.upload_add_meta_md5 and "x-cos-meta-md5" in headers:
-            raise UsageError(
-                "metadata has 'md5', which upload_add_meta_md5 sets; leave out one of them", name="upload_add_meta_md5"
-            )
+        if options is PLAIN or options is RESTARTABLE:
+            headers = usual_headers(address.key)
+        else:
+            headers = _checked(options, address)
         self._session = session
         self._executor = executor
         self._opener = opener
@@ -490,3 +481,21 @@ class FileJob:
         if self._checkpoint is None:
             return True, "nothing was left on the server"
         return await abort_checkpoint(self._session, self.address, self._checkpoint)
+
+
+def _checked(options: UploadOptions, address: ObjectAddress) -> dict[str, str]:
+    """Check the options, and return the headers of the object."""
+    if options.part_size is not None:
+        check_part_size(options.part_size, name=options.part_size_name)
+    if options.async_limit is not None:
+        check_concurrency(options.async_limit, name="async_limit")
+    check_content_length(options.content_length)
+    check_flag(options.upload_add_meta_md5, "upload_add_meta_md5")
+    if options.abort_on_failure is not None:
+        check_flag(options.abort_on_failure, "abort_on_failure")
+    headers = object_headers(address.key, options.parameters)
+    if options.upload_add_meta_md5 and "x-cos-meta-md5" in headers:
+        raise UsageError(
+            "metadata has 'md5', which upload_add_meta_md5 sets; leave out one of them", name="upload_add_meta_md5"
+        )
+    return headers
