@@ -99,6 +99,7 @@ int wire_request_piece(wire_request *request, const char *data, size_t length, i
  * The descriptor stays open until WIRE_RELEASED. */
 void wire_request_file(wire_request *request, int fd, int64_t offset);
 void wire_request_last_piece(wire_request *request); /* no more pieces follow; before the request is submitted */
+void wire_request_unreported(wire_request *request); /* no WIRE_SENT; before the request is submitted */
 /* Where the body of a successful response goes: `length` bytes of the object from `first` on. Only bytes of that range are
  * written there. Those of any other response are collected as if there were no place. */
 typedef uint64_t (*wire_crc64_function)(uint64_t crc, const uint8_t *data, size_t size);

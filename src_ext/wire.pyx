@@ -92,6 +92,7 @@ cdef extern from "wire.h" nogil:
     int wire_request_piece(wire_request *, const char *, size_t, int)
     void wire_request_file(wire_request *, int, int64_t)
     void wire_request_last_piece(wire_request *)
+    void wire_request_unreported(wire_request *)
     int wire_io_thread_submit(wire_io_thread *, wire_connection *, wire_request *, int)
     void wire_io_thread_announce(wire_io_thread *)
     int wire_io_thread_feed(wire_io_thread *, wire_request *, const char *, size_t, int)
@@ -532,12 +533,17 @@ cdef class IoThread:
         self._submit(connection, exchange, True)
         return exchange
 
-    def store(self, Connection connection, bytes head, data, double stall_seconds, size_t max_response_bytes, owner):
+    def store(
+        self, Connection connection, bytes head, data, double stall_seconds, size_t max_response_bytes, bint reported,
+        owner,
+    ):
         cdef Exchange exchange = Exchange.__new__(Exchange)
         exchange._begin(head, len(data), stall_seconds, max_response_bytes, False, owner)
         if len(data):
             exchange.set_body(data)
         wire_request_last_piece(exchange._request)
+        if not reported:
+            wire_request_unreported(exchange._request)
         self._submit(connection, exchange, True)
         return exchange
 

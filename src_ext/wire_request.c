@@ -252,10 +252,15 @@ void wire_request_response(const wire_request *r, wire_response *response)
 
 /* -- its end ------------------------------------------------------------------------------------------------------- */
 
+void wire_request_unreported(wire_request *r)
+{
+    r->unreported = 1;
+}
+
 void wire_request_report(wire_request *r)
 {
     wire_sink *s = r->sink;
-    if (r->sent != r->reported)
+    if (r->sent != r->reported && !r->unreported)
         wire_mailbox_emit(r->connection->io, WIRE_SENT, r->owner, (int64_t)(r->sent - r->reported), NULL);
     r->reported = r->sent;
     uint64_t arrived = s ? wire_sink_arrived(s) : 0;

@@ -91,6 +91,7 @@ struct wire_request {
     unsigned spans;                          /* runs in the output queue */
     int begun;                               /* some of it was written to the socket */
     uint64_t out_until;                      /* its last byte's position in the connection's output */
+    int unreported;                          /* nobody wants to know what was sent */
     int fed;                                 /* pieces are added after the request was submitted */
     int wanted;                              /* WIRE_WANTED was emitted */
     int deferred;                            /* HTTP/2: nghttp2 waits for a piece */

@@ -230,9 +230,13 @@ class IoThread:
         data: bytes | memoryview,
         stall_seconds: float,
         max_response_bytes: int,
+        reported: bool,
         owner: object,
     ) -> Exchange:
-        """Submit quietly a request with the body ``data``, which is one-dimensional and has bytes as its items."""
+        """Submit quietly a request with the body ``data``, which is one-dimensional and has bytes as its items.
+
+        Without ``reported`` there is no ``on_sent``, which saves an event for each small object.
+        """
     def feed(self, exchange: Exchange, data: Buffer) -> None:
         """Add the next piece of the body. The exchange holds it until it is sent."""
     def feed_end(self, exchange: Exchange) -> None: ...

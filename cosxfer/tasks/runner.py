@@ -77,10 +77,12 @@ class TaskRunner:
         self._board.release(record)
         if record.state not in ENDED:
             return
+        on_end = record.on_end
         if record.state != "error":
-            record.job = None
-        if record.on_end is not None:
-            record.on_end(record)
+            # It is not restarted. The list of tasks must not keep the files and the outcomes of its batch.
+            record.job = record.on_end = record.on_report = None
+        if on_end is not None:
+            on_end(record)
         if removed := self._board.table.finished(record):
             self.removed(removed)
 
@@ -171,7 +173,10 @@ class TaskRunner:
             else:
                 self._board.set_total(record, size_of(outcome))
                 self.succeeded(record)
-        self._start_waiting()
+            # Several end in one turn of the loop. The next ones begin together after them.
+            wake, self._woken = not self._woken, True
+        if wake:
+            loop.call_soon(self._start_waiting)
 
     async def _run(self, record: TaskRecord[R], **rest: Any) -> R:
         job = record.job

@@ -78,7 +78,13 @@ class BegunCall:
             assert isinstance(body, bytes | memoryview), "the body has no address"
             check_length(request, len(body))
             self._exchange = io_thread.store(
-                slot.connection, head, body, request.stall_timeout_seconds, MAX_RESPONSE_BYTES, self
+                slot.connection,
+                head,
+                body,
+                request.stall_timeout_seconds,
+                MAX_RESPONSE_BYTES,
+                request.on_sent is not None,
+                self,
             )
         else:
             assert sink.memory is not None

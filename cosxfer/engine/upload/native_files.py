@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from cosxfer._native import hashing
 from cosxfer.engine.native_service import NativeService
-from cosxfer.engine.upload.digests import HASHED_AT_ONCE
 from cosxfer.sources import SmallFile, SourceIdentity
 from cosxfer.threads import none_to_be_had
 
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
 HASHED_IN_LANES_BYTES = 64 * 1024
 """Files up to this long are hashed on the loop, side by side with those that come in the same turn."""
 
-TAKEN_AT_ONCE = HASHED_AT_ONCE
-"""Files that are taken over before the event loop has another turn."""
+TAKEN_AT_ONCE = 16
+"""Files that are taken over, and hashed, before the event loop has another turn: as many as there are lanes at most."""
 
 ReadFile = tuple[SmallFile, hashing.PartDigest]
 Found = SourceIdentity | OSError

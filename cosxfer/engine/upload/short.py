@@ -35,6 +35,12 @@ if TYPE_CHECKING:
 REPORTED_AFTER_SECONDS = 0.25
 """Only an upload that takes longer reports its progress before its end."""
 
+CHECKED_AT_ONCE = 16
+"""Files that are sent before they are checked. If fewer requests are in flight, half of their number."""
+
+CHECKED_AFTER_SECONDS = 0.001
+"""How long a file that was sent waits for others at most."""
+
 REPORTED_ABOVE_BYTES = 16 * 1024
 """A smaller file is sent in one step."""
 
@@ -53,13 +59,37 @@ class UploadRest(Rest):
 
 
 class ShortUploads:
-    """What the short uploads of one batch share."""
+    """What the short uploads of one batch share. Used from one event loop."""
 
     def __init__(self, session: Session, limiter: Limiter, opener: Opener) -> None:
         self.batch = session
         self.puts = Puts(session.observed(counted=True))
         self.slot = limiter.single
         self.opener = opener
+        self._limiter = limiter
+        self._unchecked: list[ShortUpload] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def check_soon(self, upload: ShortUpload) -> None:
+        """Call ``upload.check`` when several are sent, or a moment later.
+
+        To wake a thread for each file would cost more than the check. What follows a check comes together as well: the
+        next files are read and hashed side by side.
+        """
+        unchecked = self._unchecked
+        unchecked.append(upload)
+        if len(unchecked) >= min(CHECKED_AT_ONCE, self._limiter.in_flight // 2):
+            self._check()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(CHECKED_AFTER_SECONDS, self._check)
+
+    def _check(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        unchecked, self._unchecked = self._unchecked, []
+        for upload in unchecked:
+            upload.check()
 
 
 class ShortUpload:
@@ -217,16 +247,18 @@ class ShortUpload:
             self._end(UploadRest(source=self._source(), digest=self._digest, tried=tried))
             return
         self._response = attempt.response
+        self._shared.check_soon(self)
+
+    def check(self) -> None:
+        """Ask what there is at the path after the file was sent."""
+        if self._ended:
+            return  # it was cancelled
         try:
-            if self._check():
+            if self._shared.opener.begin_check(self._location(), self):
                 return
         except Exception:
             self._has_failed()
         self._changed()
-
-    def _check(self) -> bool:
-        """Ask what there is at the path after the file was sent."""
-        return self._shared.opener.begin_check(self._location(), self)
 
     def has_found(self, found: Identity | int) -> None:
         """This is at the path."""
