@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -204,8 +205,11 @@ class BuildExt(build_ext):
             os.close(kept)
 
     def build_extension(self, ext: Extension) -> None:
+        # Some extensions have C files in common, and they are built side by side: each has a folder for its objects.
+        own = copy(self)
+        own.build_temp = str(Path(self.build_temp, ext.name))
         try:
-            super().build_extension(ext)
+            build_ext.build_extension(own, ext)
         except Exception as error:
             missing(f"{ext.name} could not be compiled ({error})")
             # `optional` makes this one a warning, but not the error of a compiler that is not there.

@@ -126,8 +126,8 @@ class TaskRecord(Generic[R]):
 
     __slots__ = (
         "__weakref__",
+        "_place",
         "aborted",
-        "address",
         "asked_to_abort",
         "cleaning",
         "cut",
@@ -183,7 +183,8 @@ class TaskRecord(Generic[R]):
         self.number = number
         self.task_id = task_id
         self.job: Job[R] | None = job
-        self.address = address
+        # The garbage collector does not visit a plain tuple of texts. A list may have ten thousand tasks.
+        self._place = (address.bucket, address.key, address.region)
         self.path = path
         self.state: TaskState = "waiting"
         self.loaded = 0
@@ -222,6 +223,11 @@ class TaskRecord(Generic[R]):
         """Futures that wait for the outcome (True), or until the work has stopped (False)."""
         self.event: Delivery | None = None
         """The last progress event, if no other event of this task followed."""
+
+    @property
+    def address(self) -> ObjectAddress:
+        """The object."""
+        return ObjectAddress(*self._place)
 
     @property
     def quiet(self) -> bool:

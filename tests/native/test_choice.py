@@ -5,12 +5,15 @@ from __future__ import annotations
 import ast
 import inspect
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import setuptools
+from setuptools.command.build_ext import build_ext
 
 from cosxfer import _native
 from cosxfer._native import pure_hashing, pure_slicing
@@ -103,3 +106,17 @@ def test_a_build_without_cython_is_pure_and_says_so(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "Cython is not installed" in done.stderr
+
+
+def test_extensions_that_are_built_side_by_side_share_no_object_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some have C files in common. If both compile one of them to the same place, one may link the half of a file."""
+    monkeypatch.setitem(sys.modules, "Cython", None)
+    monkeypatch.setitem(sys.modules, "Cython.Build", None)
+    monkeypatch.setattr(setuptools, "setup", lambda **_: None)
+    folders: list[str] = []
+    monkeypatch.setattr(build_ext, "build_extension", lambda command, extension: folders.append(command.build_temp))
+    command = runpy.run_path(str(ROOT / "setup.py"))["BuildExt"](setuptools.Distribution())
+    command.build_temp = "objects"
+    for name in ("first", "second"):
+        command.build_extension(setuptools.Extension(name, []))
+    assert folders == [str(Path("objects", "first")), str(Path("objects", "second"))]
