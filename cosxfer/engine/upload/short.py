@@ -12,6 +12,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from cosxfer._native import hashing
@@ -287,7 +288,7 @@ class ShortUpload:
             address.bucket,
             address.key,
             response.status,
-            response.headers,
+            tuple(chain.from_iterable(response.headers.items())),
             response.http_version,
             digest.md5,
             digest.crc64,

@@ -6,7 +6,6 @@ collector would visit all of them again and again. It does not visit a plain tup
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from cosxfer.address import shown_key
@@ -16,9 +15,9 @@ from cosxfer.foreign import shorten
 from cosxfer.models import UploadResult
 from cosxfer.ops.proof import proof
 
-ShortResult = tuple[str, str, str, str, int, Mapping[str, str], str, bytes, int, int, float, float]
-"""Authority and base path of the endpoint; bucket and key; status, headers and HTTP version of the response; MD5, CRC64
-and size of the file; seconds since the beginning, and since the sending began."""
+ShortResult = tuple[str, str, str, str, int, tuple[str, ...], str, bytes, int, int, float, float]
+"""Authority and base path of the endpoint; bucket and key; status, headers (names and values in turn) and HTTP version
+of the response; MD5, CRC64 and size of the file; seconds since the beginning, and since the sending began."""
 
 
 def size_of(outcome: Any) -> int:
@@ -38,7 +37,7 @@ def _made(
     bucket: str,
     key: str,
     status: int,
-    headers: Mapping[str, str],
+    flat: tuple[str, ...],
     http_version: str,
     md5: bytes,
     crc64: int,
@@ -46,6 +45,7 @@ def _made(
     seconds: float,
     send_seconds: float,
 ) -> UploadResult:
+    headers = dict(zip(flat[::2], flat[1::2], strict=True))
     response = HttpResponse(status=status, headers=headers, http_version=http_version)
     tag = etag(response, operation=f"PUT Object {shorten(key)}")
     return UploadResult(
