@@ -5,12 +5,14 @@ Each client is called as its users call it. What is not installed is left out.
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import json
 import os
 import resource
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 MIB = 1 << 20
+_STATE = tempfile.TemporaryDirectory()
+"""The state of cosxfer: that of the user is neither read nor written."""
 BUCKET = "examplebucket-1250000000"
 Upload = Callable[[], object]
 
@@ -38,7 +42,9 @@ class Run:
 def upload(client: str, port: int, path: Path, *, limit_seconds: float = 600, **settings: Any) -> Run:
     """Upload ``path``, a file or the files of a folder, with the client's own defaults and these settings."""
     order = {"client": client, "port": port, "path": str(path), "limit": limit_seconds, "settings": settings}
-    done = subprocess.run([sys.executable, __file__, json.dumps(order)], stdout=subprocess.PIPE, check=True, text=True)
+    command = [sys.executable, __file__, json.dumps(order)]
+    environment = {**os.environ, "COSXFER_STATE_DIR": _STATE.name}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True)
     return Run(**json.loads(done.stdout))
 
 
@@ -83,7 +89,8 @@ def main() -> None:
         "finished": not thread.is_alive(),
     }
     print(json.dumps(result), flush=True)
-    os._exit(0)  # without waiting for an upload that was stopped
+    if thread.is_alive():
+        os._exit(0)  # without waiting for an upload that was stopped
 
 
 def _peak_bytes() -> int:
@@ -101,6 +108,8 @@ def ours(port: int, path: Path, settings: dict[str, Any]) -> Upload:
     client = cosxfer.Client(
         endpoint=f"http://127.0.0.1:{port}/{{bucket}}", secret_id="id", secret_key="key", **settings
     )
+
+    atexit.register(client.close)
 
     def file() -> None:
         assert client.upload_file(BUCKET, "k", path, **part_size).verified
