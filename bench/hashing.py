@@ -1,11 +1,13 @@
 """The cost of hashing: the native core against hashlib, in one run, interleaved.
 
 One thread unless stated otherwise. Figures of one thread count the CPU time of that thread, so a busy machine disturbs
-them less. Those of several threads count wall time. The data is in memory, in pages of the system's choice.
+them less. Those of several threads count wall time. The data is in memory, in pages of the system's choice, or in a
+file in the page cache.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import subprocess
@@ -13,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench import _report
 from cosxfer import _native
 from cosxfer._native import hashing
+from cosxfer.engine.upload.hash_ahead import HashAhead
+from cosxfer.planning import hash_batches, plan_parts
+from cosxfer.sources import FileSource
 
 MIB = 1 << 20
 GB = 1e9
@@ -117,6 +123,36 @@ def small_files(memory: memoryview, rounds: int) -> list[_report.Figure]:
     ]
 
 
+def in_place(memory: memoryview, rounds: int, size: int) -> list[_report.Figure]:
+    """Measure a file in the page cache, as an upload hashes it, against parts of the same size in memory."""
+    parts = [memory[i * 8 * MIB : (i + 1) * 8 * MIB] for i in range(32)]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "file")
+        with path.open("wb") as file:
+            for offset in range(0, size, 8 * MIB):
+                file.write(memory[offset % len(memory) :][: 8 * MIB])
+        plan = plan_parts(size, part_size_bytes=8 * MIB)
+        batches = list(hash_batches(plan, lanes=hashing.lanes(), concurrency=4, done=()))
+
+        async def hashed() -> None:
+            source = FileSource.open(path)
+            with ThreadPoolExecutor(1) as executor:
+                ahead = HashAhead(source, executor=executor, on_hashed=lambda _: None)
+                assert len([part async for part in ahead.hash(batches)]) == plan.count
+            source.close()
+
+        sides = {
+            "file": speed(lambda: asyncio.run(hashed()), size, time.process_time),
+            "memory": speed(lambda: hashing.hash_parts(parts), 32 * 8 * MIB, time.process_time),
+        }
+        got = _report.interleave(sides, rounds)
+    name = "MD5 + CRC64 of a file in the page cache"
+    return [
+        _report.absolute(name, [v / GB for v in got["file"]], "GB/cpu-s"),
+        _report.ratio(f"{name} / of parts in memory", got["file"], got["memory"], must=0.75, aim=0.9),
+    ]
+
+
 def threads(memory: memoryview, rounds: int) -> list[_report.Figure]:
     """Measure one call on two threads by wall time, and by CPU time, which a busy machine does not disturb.
 
@@ -209,6 +245,7 @@ def main() -> None:
         *lanes_beside_hashlib(memory, rounds),
         *single_streams(memory, rounds),
         *small_files(memory, rounds),
+        *in_place(memory, rounds, (256 if options.quick else 2048) * MIB),
         *threads(memory, rounds),
         *cold_start(rounds if options.quick else 2 * rounds),
     ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -126,6 +128,26 @@ def test_a_result_that_is_made_later_is_the_same(
     assert file.result is file.result
     tasks = {task.key: task for task in client.get_task_list()}
     assert (tasks["out/small"].state, tasks["out/small"].total) == ("success", 5000)
+
+
+def test_the_list_of_tasks_does_not_keep_the_files_of_a_call(
+    client: cosxfer.Client, server: RunningServer, source: Path, usual: list[str]
+) -> None:
+    class Named:
+        """A path that can be looked for afterwards."""
+
+        def __fspath__(self) -> str:
+            return str(source / "small")
+
+    path = Named()
+    gone = weakref.ref(path)
+    results = client.upload_files([{"bucket": server.bucket, "key": "out/kept", "path": path}])
+    assert results[0].error is None
+    assert usual == []
+    del path, results
+    gc.collect()
+    assert gone() is None
+    assert "out/kept" in {task.key for task in client.get_task_list()}
 
 
 def test_the_result_of_a_task_is_made_later(

@@ -94,6 +94,39 @@ def test_data_before_any_byte_of_a_request_was_sent_is_not_its_response() -> Non
         until(io_thread, lambda: first.closed and second.closed)
 
 
+class Counts(Ignored):
+    """Counts the bytes that were reported as sent."""
+
+    sent = 0
+
+    def on_sent(self, exchange: wire.Exchange, count: int) -> None:
+        self.sent += count
+
+
+@pytest.mark.parametrize("reported", [True, False])
+@pytest.mark.parametrize("size", [0, 1, 16384, 300_000])
+def test_a_small_object_is_stored_in_one_call(io_thread: wire.IoThread, size: int, reported: bool) -> None:
+    body, counts = os.urandom(size), Counts()
+    head = b"PUT /x HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n" % size
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        connection, theirs = connected(io_thread, listener)
+        with theirs:
+            exchange = io_thread.store(connection, head, memoryview(body), 30, 1000, reported, "owner")
+            assert exchange.owner == "owner"
+            io_thread.announce()
+            assert received(theirs, size) == body
+            until(io_thread, lambda: exchange.done, counts)
+    assert (exchange.result, exchange.status) == (wire.OK, 200)
+    assert counts.sent == (size if reported else 0)
+
+
+def test_a_small_object_with_a_broken_head_is_not_stored(io_thread: wire.IoThread) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        connection, theirs = connected(io_thread, listener)
+        with theirs, pytest.raises(ValueError, match="a character that cannot be in one"):
+            io_thread.store(connection, b"PUT /x HTTP/1.1\r\na: \0\r\n\r\n", b"body", 30, 1000, True, None)
+
+
 def put_from(mapped: Path, fd: int) -> wire.Exchange:
     """A body that lies in a mapped file and, so it says, in the file ``fd`` too."""
     with mapped.open("rb") as file, MappedFile(file.fileno(), mapped.stat().st_size) as mapping:

@@ -26,13 +26,13 @@ class Ignored:
 IGNORED: Any = Ignored()
 
 
-def until(io_thread: wire.IoThread, condition: Callable[[], object]) -> None:
-    """Drain until the condition holds."""
+def until(io_thread: wire.IoThread, condition: Callable[[], object], handler: Any = IGNORED) -> None:
+    """Drain until the condition holds. ``handler`` gets the events."""
     end = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < end, "it did not happen"
         select.select([io_thread.fileno()], [], [], 0.01)
-        io_thread.drain(IGNORED)
+        io_thread.drain(handler)
 
 
 def has_events(io_thread: wire.IoThread) -> bool:
