@@ -43,6 +43,8 @@ class TaskQueue:
         self._runner = TaskRunner(self._board, self.home, limiter)
         self._id = os.urandom(12).hex()
         """What the ids of its tasks begin with; it is no other queue's, in no other process."""
+        self._ending = False
+        """Whether `cancel_all` was called."""
 
     @property
     def dispatcher(self) -> Dispatcher:
@@ -357,14 +359,15 @@ class TaskQueue:
     def cancel_all(self) -> list[Future[None]]:
         """Take nothing new, and cancel what has not ended, as each task's ``abort_on_failure`` says."""
         with self._board.lock:
-            self._board.closed = True
+            again, self._ending, self._board.closed = self._ending, True, True
             stopping = []
             for record in list(self._board.table):
                 if record.state not in ENDED:
                     assert record.job is not None
                     record.error = CosxferError("the client was closed")
                     self._runner.cancel(record, record.job.abort_on_failure)
-                self._runner.leftovers.let_go(record)
+                if not again:  # what could not be deleted then cannot be deleted now
+                    self._runner.leftovers.let_go(record)
                 if record.work is not None and not record.cleaning:
                     stopping.append(self._board.waiter(record, False))
             return stopping + [self._board.waiter(record, False) for record in self._runner.leftovers.deleting]

@@ -163,6 +163,17 @@ def test_an_abort_that_fails_is_reported_in_the_error_and_the_log(
     assert "could not be aborted" in caplog.text
 
 
+def test_an_abort_that_fails_is_tried_and_reported_once(
+    cos: FakeCos, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A blocking client is closed by the call, and once more at the end of its event loop."""
+    cos.fault("multipart_upload", refuse(403, "AccessDenied"), times=100)
+    cos.fault("multipart_abort", refuse(403, "AccessDenied"), times=100)
+    with cos.blocking_client() as client, pytest.raises(cosxfer.UploadError):
+        client.upload_file(BUCKET, "k", path, part_size=MIB, abort_on_failure=True)
+    assert [record.getMessage().count("could not be aborted") for record in caplog.records].count(1) == 1
+
+
 def test_cancelling_the_asyncio_task_of_a_call_cancels_the_upload(cos: FakeCos, path: Path, gate: Gate) -> None:
     cos.fault("multipart_upload", gate, times=2)
 
