@@ -19,24 +19,19 @@ static cosx_identity identity_of(const struct stat *status)
     };
 }
 
-/* Whether the file holds exactly `size` bytes from here on. Reads them to `content`, which has room for one more. */
+/* Whether the file holds exactly `size` bytes from here on. Reads them to `content`. */
 static int read_all(int fd, char *content, int64_t size)
 {
-    int64_t done = 0;
-    for (;;) {
-        /* One more: a read of fewer bytes than asked for ends at the end of a regular file. */
-        ssize_t count = read(fd, content + done, size + 1 - done);
+    for (int64_t done = 0; done < size;) {
+        ssize_t count = read(fd, content + done, size - done);
         if (count < 0 && errno == EINTR)
             continue;
-        if (count < 0)
+        if (count <= 0)
             return 0;
-        int at_end = count < size + 1 - done;
         done += count;
-        if (count == 0 || done > size)
-            return done == size; /* else it is shorter or longer than its size */
-        if (at_end && done == size)
-            return 1;
     }
+    char more;
+    return read(fd, &more, 1) == 0; /* else it has grown, or is longer than its size */
 }
 
 static char *read_descriptor(int fd, int64_t max_bytes, cosx_identity *identity)
@@ -44,7 +39,7 @@ static char *read_descriptor(int fd, int64_t max_bytes, cosx_identity *identity)
     struct stat status;
     if (fstat(fd, &status) || !S_ISREG(status.st_mode) || status.st_size < 1 || status.st_size > max_bytes)
         return NULL;
-    char *content = malloc(status.st_size + 1);
+    char *content = malloc(status.st_size);
     if (!content)
         return NULL;
     if (!read_all(fd, content, status.st_size)) {
