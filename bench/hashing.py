@@ -124,7 +124,7 @@ def small_files(memory: memoryview, rounds: int) -> list[_report.Figure]:
 
 
 def in_place(memory: memoryview, rounds: int, size: int) -> list[_report.Figure]:
-    """Measure a file in the page cache, as an upload hashes it, against parts of the same size in memory."""
+    """Measure a file in the page cache, as an upload hashes it when all lanes are full, against parts in memory."""
     parts = [memory[i * 8 * MIB : (i + 1) * 8 * MIB] for i in range(32)]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "file")
@@ -132,7 +132,7 @@ def in_place(memory: memoryview, rounds: int, size: int) -> list[_report.Figure]
             for offset in range(0, size, 8 * MIB):
                 file.write(memory[offset % len(memory) :][: 8 * MIB])
         plan = plan_parts(size, part_size_bytes=8 * MIB)
-        batches = list(hash_batches(plan, lanes=hashing.lanes(), concurrency=4, done=()))
+        batches = list(hash_batches(plan, lanes=hashing.lanes(), concurrency=hashing.lanes()))
 
         async def hashed() -> None:
             source = FileSource.open(path)

@@ -20,9 +20,18 @@ from cosxfer.sources import FileSource
 from cosxfer.threads import in_thread
 
 ROUND_BYTES = 16 * 1024 * 1024
+"""What is hashed between two looks at whether to stop, if the disk is slow."""
+
+QUICK_BYTES_PER_SECOND = 512 * 1024 * 1024
+"""Above this rate the file is in the page cache, or its disk is fast."""
 
 FAULT_AROUND_BYTES = 2 * 1024 * 1024
-"""The most that the system maps for one page fault: a huge page of the page cache."""
+"""The most that the system maps for one page fault: a huge page of the page cache. In a quick round each lane goes
+through one of them. With less, the next round would map the same one again; with more, they would hold more memory."""
+
+OVERLAP_BYTES = 4 * 1024
+"""The lanes are up to 2 KiB apart. A quick round ends where all of them have left their huge page: else some would hold
+two in the whole of the next round."""
 
 
 class HashAhead:
@@ -47,6 +56,8 @@ class HashAhead:
         self._whole = whole
         self._on_busy = on_busy
         self._stop = threading.Event()
+        self._quick = True
+        """Whether the last round was fast."""
         self.seconds = 0.0
         """Time spent hashing so far."""
 
@@ -77,17 +88,21 @@ class HashAhead:
         hasher = hashing.PartHasher(
             [source.slice(part.offset, part.length) for part in batch], whole=self._whole, crc64=True
         )
-        released = [0] * len(batch)
-        before, looked_at = 0, time.monotonic()
+        released = [_down(part.offset) for part in batch]
+        before, looked_at, overlap = 0, time.monotonic(), OVERLAP_BYTES
         while not hasher.done and not self._stop.is_set():
-            hashed = hasher.advance(ROUND_BYTES)
-            for index, position in enumerate(hasher.positions()):
-                if position > released[index]:
-                    # A page fault maps pages around it, also some that were released before, so release these again.
-                    start = max(0, released[index] - FAULT_AROUND_BYTES)
-                    source.release(batch[index].offset + start, position - start)
-                    released[index] = position
+            hashed = hasher.advance(len(batch) * (FAULT_AROUND_BYTES + overlap) if self._quick else ROUND_BYTES)
+            overlap = 0
+            for index, (part, position) in enumerate(zip(batch, hasher.positions(), strict=True)):
+                # What a page fault has mapped around the place of a lane is released as a whole, when the lane has left
+                # it: the next page of it would map all of it again.
+                end = part.offset + position
+                end = end if position == part.length else _down(end)
+                if end > released[index]:
+                    source.release(released[index], end - released[index])
+                    released[index] = end
             now = time.monotonic()
+            self._quick = hashed - before > (now - looked_at) * QUICK_BYTES_PER_SECOND
             loop.call_soon_threadsafe(self._hashed, hashed - before, now - looked_at)
             before, looked_at = hashed, now
         source.check()
@@ -113,6 +128,11 @@ class HashAhead:
             looked_at = now
         self._source.check()
         return hashing.PartDigest(md5.digest(), crc, done)
+
+
+def _down(offset: int) -> int:
+    """Return the beginning of the huge page at ``offset``."""
+    return offset // FAULT_AROUND_BYTES * FAULT_AROUND_BYTES
 
 
 async def _ended(work: asyncio.Future[list[hashing.PartDigest]]) -> None:
