@@ -50,6 +50,8 @@ class LoopThread:
         self._thread: threading.Thread | None = None
         self._process = os.getpid()
         self._finalizer: weakref.finalize[Any, Any] | None = None
+        self._submitted: list[_Waiting[Any]] = []
+        """Calls that the loop starts in its next turn."""
         self.closed = False
 
     @property
@@ -73,7 +75,7 @@ class LoopThread:
                 call.close()
                 raise
             try:
-                loop.call_soon_threadsafe(waiting.start, loop)
+                self._submit(loop, waiting)
             except RuntimeError:
                 call.close()
                 raise CosxferError("the client is closed; create a new one") from None
@@ -86,6 +88,21 @@ class LoopThread:
                 waiting.wait(CLEAN_UP_SECONDS)
             raise
         return waiting.outcome()
+
+    def _submit(self, loop: asyncio.AbstractEventLoop, waiting: _Waiting[Any]) -> None:
+        """Start a call on the loop, under the lock. The loop is woken once for all calls that come before its turn."""
+        if not self._submitted:
+            loop.call_soon_threadsafe(self._start_submitted, loop)
+        elif loop.is_closed():
+            raise RuntimeError
+        self._submitted.append(waiting)
+
+    def _start_submitted(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start the calls that have come. Runs on the loop."""
+        with self._lock:
+            submitted, self._submitted = self._submitted, []
+        for waiting in submitted:
+            waiting.start(loop)
 
     def started(self) -> asyncio.AbstractEventLoop:
         """Return the running event loop."""

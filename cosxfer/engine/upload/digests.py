@@ -31,6 +31,9 @@ class Digests:
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
         self._waiting: list[tuple[memoryview, asyncio.Future[hashing.PartDigest]]] = []
+        self._last = 0
+        """How many the last turn has hashed."""
+        self._waits = False
 
     async def of(self, view: memoryview) -> hashing.PartDigest:
         """Return the digests of one body, computed in the next turn of the event loop."""
@@ -44,6 +47,12 @@ class Digests:
         return await future
 
     def _hash(self, loop: asyncio.AbstractEventLoop) -> None:
+        # Others are likely to come, too: calls of several threads. The lanes take as long for eight bodies as for two.
+        if self._last > 1 and len(self._waiting) < HASHED_AT_ONCE and not self._waits:
+            self._waits = True
+            loop.call_soon(self._hash, loop)
+            return
+        self._last, self._waits = len(self._waiting), False
         waiting = self._waiting[:HASHED_AT_ONCE]
         del self._waiting[:HASHED_AT_ONCE]
         if self._waiting:

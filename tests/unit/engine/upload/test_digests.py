@@ -57,6 +57,21 @@ def test_bodies_of_one_turn_are_hashed_together(batches: list[int]) -> None:
     assert [digest.md5 for digest in found] == [hashing.md5(content) for content in contents]
 
 
+def test_a_body_waits_for_another_turn_if_the_last_ones_came_together(batches: list[int]) -> None:
+    async def some(digests: Digests) -> None:
+        async def later(content: bytes) -> None:
+            await asyncio.sleep(0)
+            await digests.of(memoryview(content))
+
+        await asyncio.gather(digests.of(memoryview(b"a")), digests.of(memoryview(b"b")))
+        await asyncio.gather(digests.of(memoryview(b"c")), later(b"d"))
+        await digests.of(memoryview(b"e"))
+        await asyncio.gather(digests.of(memoryview(b"f")), later(b"g"))
+
+    with_digests(some)
+    assert batches == [2, 2, 1, 1, 1]
+
+
 def test_a_body_whose_caller_was_cancelled_is_not_hashed(batches: list[int]) -> None:
     async def give_one_up(digests: Digests) -> hashing.PartDigest:
         first = asyncio.ensure_future(digests.of(memoryview(b"first")))
