@@ -274,6 +274,17 @@ def test_a_fault_of_the_short_way_itself_costs_only_time(
     assert usual == ["small"] * 3
 
 
+def test_a_short_way_that_cannot_be_made_is_no_error(
+    client: cosxfer.Client, server: RunningServer, source: Path, usual: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: FileJob) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(FileJob, "shortcut", broken)
+    one(upload(client, server, source, ["small"]))
+    assert usual == ["small"]
+
+
 def test_what_was_sent_in_the_short_way_is_in_the_journal(
     client: cosxfer.Client, server: RunningServer, source: Path, usual: list[str]
 ) -> None:
