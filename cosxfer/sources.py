@@ -53,6 +53,16 @@ class SourceIdentity(NamedTuple):
             time.sleep(left / 1e9)
 
 
+def absolute(path: str, folder: str | None) -> str:
+    """Return an absolute path. ``folder`` is that of a relative one; None: the working directory."""
+    return path if path.startswith("/") else f"{folder or os.getcwd()}/{path}"  # noqa: PTH109
+
+
+def is_fresh(ctime_ns: int, *, read_after_ns: int) -> bool:
+    """Whether a file that was read after that time may have been written since without a change of its times."""
+    return read_after_ns - ctime_ns < TICK_NS
+
+
 class RegularFile:
     """A file whose changes since opening can be detected.
 
@@ -63,7 +73,7 @@ class RegularFile:
         """``folder`` is the working directory if ``path`` is relative; the current one by default."""
         self.path = path
         # The working directory may change before a check. (A Path would cost more than all the rest.)
-        self._location = path if path.startswith("/") else f"{folder or os.getcwd()}/{path}"  # noqa: PTH109
+        self._location = absolute(path, folder)
         self.size = identity.size
         self.identity = identity
 
@@ -135,7 +145,7 @@ class SmallFile(RegularFile):
         self.content = content
         # It was read already, so its content decides. A ctime after that time is fresh too: the file may have been
         # written between that time and the reading.
-        self._fresh = before_ns - identity.ctime_ns < TICK_NS
+        self._fresh = is_fresh(identity.ctime_ns, read_after_ns=before_ns)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], max_bytes: int) -> SmallFile | None:

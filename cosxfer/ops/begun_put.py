@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from cosxfer.address import ObjectAddress
 from cosxfer.cos import sign
-from cosxfer.cos.requests import SSE_CUSTOMER_KEY, HttpRequest, content_md5
+from cosxfer.cos.requests import SSE_CUSTOMER_KEY, CosRequest, HttpRequest, content_md5
 from cosxfer.cos.responses import CRC64_HEADER, HttpResponse
 from cosxfer.credentials import Credentials
 from cosxfer.ops.attempt import Attempt
@@ -53,7 +53,9 @@ class _Prepared:
             self._between, self._end = around_signature(self._end)
             signed = {name: value for name, value in template.headers.items() if name != "authorization"}
             self._signer = sign.PutSigner(credentials, headers=signed, key_time=key_time)
-        self._fields: dict[str, Any] = {field.name: getattr(template, field.name) for field in fields(HttpRequest)}
+        # Without the body of the template, and without the attempt that follows it.
+        bare = replace(template, body=b"", on_sent=None)
+        self._fields: dict[str, Any] = {field.name: getattr(bare, field.name) for field in fields(HttpRequest)}
         self._fields["headers"] = {name: value for name, value in template.headers.items() if name not in _OWN}
 
     def is_of(
@@ -129,26 +131,21 @@ class Puts(Beginner[_Prepared]):
         headers: Mapping[str, str],
     ) -> HttpRequest:
         session = self.session
-        on_sent = attempt.moved if attempt.is_followed else None
+        # A key is not kept in memory for longer than the call.
+        if session.has_switched_hosts or SSE_CUSTOMER_KEY in headers:
+            return session.outgoing(_usual(attempt, address, content, md5, crc64, headers), credentials)
         key_time = self._key_time(now)
         prepared = self._last
         if prepared is None or not prepared.is_of(address, headers, credentials, key_time):
-            prepared = None
             kind = (address.bucket, address.region, *headers.items())
-            # A key is not kept in memory for longer than the call.
-            if SSE_CUSTOMER_KEY not in headers:
-                prepared = self._known(kind, credentials, key_time)
-        if prepared is None or session.has_switched_hosts:
-            request = put_request(
-                address, content, content_length=len(content), md5=md5, crc64=crc64, headers=headers, on_sent=on_sent
-            )
-            outgoing = session.outgoing(request, credentials)
-            if not session.has_switched_hosts and SSE_CUSTOMER_KEY not in headers:
+            prepared = self._known(kind, credentials, key_time)
+            if prepared is None:
+                outgoing = session.outgoing(_usual(attempt, address, content, md5, crc64, headers), credentials)
                 with suppress(ValueError):  # it is prepared for the next one
                     self._prepared[kind] = _Prepared(outgoing, address, headers, credentials, key_time)
-            return outgoing
-        self._last = prepared
-        return prepared.request(address.key, content, md5, on_sent)
+                return outgoing
+            self._last = prepared
+        return prepared.request(address.key, content, md5, _follower(attempt))
 
     def accept(
         self,
@@ -167,13 +164,26 @@ class Puts(Beginner[_Prepared]):
         if proven and response.status == 200 and not response.body and not logger.isEnabledFor(logging.DEBUG):
             session.note_stored(None if attempt.is_followed else len(content))
             return
-        request = put_request(
-            address,
-            content,
-            content_length=len(content),
-            md5=md5,
-            crc64=crc64,
-            headers=headers,
-            on_sent=attempt.moved if attempt.is_followed else None,
+        session.accept(
+            _usual(attempt, address, content, md5, crc64, headers), attempt.outgoing, response, attempt.began
         )
-        session.accept(request, attempt.outgoing, response, attempt.began)
+
+
+def _usual(
+    attempt: Attempt, address: ObjectAddress, content: bytes, md5: bytes, crc64: int, headers: Mapping[str, str]
+) -> CosRequest:
+    """Return the request that `put_object` would send."""
+    return put_request(
+        address,
+        content,
+        content_length=len(content),
+        md5=md5,
+        crc64=crc64,
+        headers=headers,
+        on_sent=_follower(attempt),
+    )
+
+
+def _follower(attempt: Attempt) -> Callable[[int], None] | None:
+    """Return what gets the bytes of the attempt while they are sent; None if nobody wants to know them."""
+    return attempt.moved if attempt.is_followed else None

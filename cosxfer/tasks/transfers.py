@@ -373,7 +373,7 @@ class Transfers:
             batch.begin()
         keep = len(batch.files) if self.queue.listened else self._session.config.max_finished_tasks
         last = min(batch.submitted + SUBMITTED_AT_ONCE, len(batch.files))
-        on_end = batch.task_ended
+        on_end = batch.task_ended  # one bound method for all of them
         while batch.submitted < last:
             first = batch.submitted
             if (passed := batch.end_of_done(first, keep=keep)) > first:

@@ -7,7 +7,6 @@ the usual way: a failed request is retried, an object that is longer is continue
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ from cosxfer.engine.download.options import DownloadSettings
 from cosxfer.engine.download.writes import Writes
 from cosxfer.engine.limiter import Limiter
 from cosxfer.engine.report import Reporter, logger
-from cosxfer.engine.shortcut import ShortEnd, ShortProgress
+from cosxfer.engine.shortcut import ShortEnd, ShortProgress, SlotWait
 from cosxfer.models import DownloadResult
 from cosxfer.ops.attempt import Attempt
 from cosxfer.ops.begun_get import Gets
@@ -96,7 +95,7 @@ class ShortDownload:
         self._job = job
         self._shorts = shorts
         self._cancelled = False
-        self._waiting = False
+        self._waiting: SlotWait | None = None
         self._attempt: Attempt | None = None
         self._block: memoryview | None = None
         self._sink: BodySink | None = None
@@ -117,29 +116,17 @@ class ShortDownload:
         elif slot.try_acquire(FIRST_BYTES, FIRST_BYTES):
             self._send()
         else:
-            self._waiting = True
-            slot.queue(FIRST_BYTES, self, FIRST_BYTES)
+            self._waiting = SlotWait(self._send)
+            slot.queue(FIRST_BYTES, self._waiting, FIRST_BYTES)
 
     def cancel(self) -> None:
         """End it at once. A file that is being written is finished."""
         self._cancelled = True
         if self._attempt is not None:
             self._attempt.cancel()
-        elif self._waiting:
-            self._waiting = False
+        elif self._waiting is not None and not self._waiting.over:
+            self._waiting.over = True
             self._then(self._record, None)
-
-    # -- what waits for a slot of the limiter --------------------------------------------------------------------------
-
-    def done(self) -> bool:
-        """Whether it waits no longer."""
-        return not self._waiting
-
-    def set_result(self, _: None, /) -> None:
-        """It has the slot."""
-        self._waiting = False
-        # Not at once: the limiter is giving slots to others.
-        asyncio.get_running_loop().call_soon(self._send)
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 

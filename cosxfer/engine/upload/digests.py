@@ -32,7 +32,7 @@ class Digests:
         self._executor = executor
         self._waiting: list[tuple[memoryview, asyncio.Future[hashing.PartDigest]]] = []
         self._last = 0
-        """How many the last turn has hashed."""
+        """How many bodies waited in the last turn that has hashed."""
         self._waits = False
 
     async def of(self, view: memoryview) -> hashing.PartDigest:

@@ -20,7 +20,7 @@ from cosxfer.address import ObjectAddress
 from cosxfer.cos.responses import CRC64_HEADER, HttpResponse
 from cosxfer.engine.limiter import Limiter
 from cosxfer.engine.report import Reporter, logger
-from cosxfer.engine.shortcut import Rest, ShortEnd, ShortProgress
+from cosxfer.engine.shortcut import Rest, ShortEnd, ShortProgress, SlotWait
 from cosxfer.engine.upload.native_files import small_file
 from cosxfer.engine.upload.opening import Opener
 from cosxfer.engine.upload.short_result import ShortResult
@@ -28,7 +28,7 @@ from cosxfer.ops.attempt import Attempt
 from cosxfer.ops.begun_put import Puts
 from cosxfer.ops.session import Session
 from cosxfer.records import dataclass
-from cosxfer.sources import TICK_NS, SmallFile, SourceIdentity
+from cosxfer.sources import SmallFile, SourceIdentity, absolute, is_fresh
 
 if TYPE_CHECKING:
     from cosxfer._native.files import Identity, Read
@@ -143,7 +143,7 @@ class ShortUpload:
         self._small_bytes = small_bytes
         self._remember = remember
         self._cancelled = False
-        self._waiting: _Waiting | None = None
+        self._waiting: SlotWait | None = None
         self._attempt: Attempt | None = None
         self._file: Read | None = None
         self._digest: hashing.PartDigest | None = None
@@ -201,7 +201,7 @@ class ShortUpload:
         if slot.try_acquire(size, size):
             self._send()
         else:
-            self._waiting = _Waiting(self._send)
+            self._waiting = SlotWait(self._send)
             slot.queue(size, self._waiting, size)
 
     def _send(self) -> None:
@@ -278,7 +278,11 @@ class ShortUpload:
         assert response is not None
         identity = read[1]
         # As `SmallFile` does: the times of a file that was written a moment before do not show a change.
-        if found != identity or self._before_ns - identity[4] < TICK_NS or not response.headers.get("etag"):
+        if (
+            found != identity
+            or is_fresh(identity[4], read_after_ns=self._before_ns)
+            or not response.headers.get("etag")
+        ):
             return False
         address, now = self._address, time.monotonic()
         endpoint = self._shared.puts.session.endpoint(address)
@@ -304,8 +308,7 @@ class ShortUpload:
     def _location(self) -> str:
         """Return the absolute path."""
         assert self._file is not None
-        folder = self._file[2]
-        return self._name if folder is None else f"{folder}/{self._name}"
+        return absolute(self._name, self._file[2])
 
     def _source(self) -> SmallFile:
         assert self._file is not None
@@ -330,23 +333,3 @@ class ShortUpload:
         if not self._ended:
             self._ended = True
             self._then(self._record, None if self._cancelled else outcome)
-
-
-class _Waiting:
-    """Waits for a slot of the limiter, as a future would."""
-
-    __slots__ = ("_then", "over")
-
-    def __init__(self, then: Callable[[], None]) -> None:
-        self._then = then
-        self.over = False
-
-    def done(self) -> bool:
-        """Whether it waits no longer."""
-        return self.over
-
-    def set_result(self, _: None, /) -> None:
-        """It has the slot."""
-        self.over = True
-        # Not at once: the limiter is giving slots to others.
-        asyncio.get_running_loop().call_soon(self._then)
