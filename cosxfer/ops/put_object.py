@@ -60,7 +60,8 @@ async def put_object(
         response = await session.call(request, tried=tried)
     except ServerError as error:
         response = await _stored_before(session, address, error, attempts, size=content_length, crc64=crc64)
-    return PutObjectResult(**put_fields(session, address, response, md5=md5, crc64=crc64)), response.http_version
+    location = session.endpoint(address).location(address.key)
+    return PutObjectResult(**put_fields(address.key, location, response, md5=md5, crc64=crc64)), response.http_version
 
 
 def put_request(
@@ -99,16 +100,16 @@ def put_request(
 
 
 def put_fields(
-    session: Session, address: ObjectAddress, response: responses.HttpResponse, *, md5: bytes | None, crc64: int | None
+    key: str, location: str, response: responses.HttpResponse, *, md5: bytes | None, crc64: int | None
 ) -> dict[str, Any]:
     """Return the fields of a result. ``crc64`` is in it as the server has sent it."""
-    operation = f"PUT Object {shorten(address.key)}"
+    operation = f"PUT Object {shorten(key)}"
     etag, theirs = responses.etag(response, operation=operation), responses.crc64(response, operation=operation)
     return dict(
         **responses.common(response),
         **proof(crc64_agrees=crc64 is not None and theirs is not None, etag=etag, md5=md5),
         etag=etag,
-        location=session.endpoint(address).location(address.key),
+        location=location,
         version_id=response.headers.get("x-cos-version-id"),
         crc64=theirs,
     )

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from cosxfer.address import shown_key
+from cosxfer.address import ObjectAddress
 from cosxfer.cos.endpoint import location_of
-from cosxfer.cos.responses import CRC64_HEADER, HttpResponse, common, etag
-from cosxfer.foreign import shorten
-from cosxfer.models import UploadResult
-from cosxfer.ops.proof import proof
+from cosxfer.cos.responses import HttpResponse
+from cosxfer.engine.upload.sent import SinglePut
+from cosxfer.models import PutObjectResult, UploadResult
+from cosxfer.ops.put_object import put_fields
 
 ShortResult = tuple[str, str, str, str, int, tuple[str, ...], str, bytes, int, int, float, float]
 """Authority and base path of the endpoint; bucket and key; status, headers (names and values in turn) and HTTP version
@@ -45,25 +45,17 @@ def _made(
     seconds: float,
     send_seconds: float,
 ) -> UploadResult:
-    headers = dict(zip(flat[::2], flat[1::2], strict=True))
-    response = HttpResponse(status=status, headers=headers, http_version=http_version)
-    tag = etag(response, operation=f"PUT Object {shorten(key)}")
-    return UploadResult(
-        **common(response),
-        **proof(crc64_agrees=bool(headers.get(CRC64_HEADER, "").strip()), etag=tag, md5=md5),
-        bucket=bucket,
-        key=shown_key(key),
-        etag=tag,
-        location=location_of(authority, base_path, key),
-        version_id=headers.get("x-cos-version-id"),
+    response = HttpResponse(
+        status=status, headers=dict(zip(flat[::2], flat[1::2], strict=True)), http_version=http_version
+    )
+    fields = put_fields(key, location_of(authority, base_path, key), response, md5=md5, crc64=crc64)
+    return SinglePut(
+        result=PutObjectResult(**fields),
         crc64=crc64,
         size=size,
-        parts=1,
-        part_size_bytes=size,
-        upload_id="",
         http_version=http_version,
         seconds=seconds,
         hash_seconds=0.0,
         send_seconds=send_seconds,
         retries=0,
-    )
+    ).as_upload_result(ObjectAddress(bucket, key))

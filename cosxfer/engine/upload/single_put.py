@@ -123,7 +123,8 @@ async def put_file(
     send_began = time.monotonic()
     try:
         if rest is not None and rest.stored is not None:
-            fields = put_fields(session, address, rest.stored, md5=md5, crc64=crc64)
+            location = session.endpoint(address).location(address.key)
+            fields = put_fields(address.key, location, rest.stored, md5=md5, crc64=crc64)
             result, http_version = PutObjectResult(**fields), rest.stored.http_version
         else:
             result, http_version = await put_object(
