@@ -178,6 +178,7 @@ class Journal:
         self._thread: threading.Thread | None = None
         self._off = False
         """It failed, or is closed."""
+        self._failed = False
         self._ended = False
 
     # -- what others ask for ------------------------------------------------------------------------------------------
@@ -442,9 +443,9 @@ class Journal:
             return [function(database) for _, function, _ in calls]
 
     def _give_up(self, error: Exception) -> None:
-        if not self._off or self._ended:
+        if not self._failed:  # what was added before the failure fails too
             logger.warning("%s", _reason(self.path, error))
-        self._off = True
+        self._failed = self._off = True
 
     def _drop(self) -> None:
         for future, _, otherwise in self._calls:

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -25,6 +26,7 @@ from hypothesis import strategies as st
 from cosxfer import journal_database
 from cosxfer.config import ClientConfig
 from cosxfer.journal import BATCH_SECONDS, FILE_NAME, Claim, Entry, Journal, journal_of
+from cosxfer.journal_database import ForeignFileError
 from cosxfer.journal_owners import Owner
 from cosxfer.journal_rows import (
     FinishedObject,
@@ -262,6 +264,7 @@ def test_another_call_of_the_same_client_takes_over_only_what_no_run_holds(tmp_p
 KILLED = """
 import sys, time
 from pathlib import Path
+from typing import NoReturn
 sys.path.insert(0, sys.argv[2])
 from tests.unit.test_journal import UPLOAD, part
 from cosxfer.journal import Journal
@@ -502,6 +505,7 @@ def test_a_journal_of_another_user_is_not_used(tmp_path: Path) -> None:
 FULL = """
 import resource, signal, sys
 from pathlib import Path
+from typing import NoReturn
 sys.path.insert(0, sys.argv[2])
 from tests.unit.test_journal import UPLOAD, FOUND, part, wait
 from cosxfer.journal import Journal
@@ -554,6 +558,30 @@ def test_a_full_file_system_is_a_warning_and_keeps_what_was_written(
             assert list(claim(opened).parts) == [part(1)]
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_what_was_added_before_a_failure_brings_no_second_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried when the journal is closed."""
+    inside, goes_on = threading.Event(), threading.Event()
+
+    def broken(*_: object) -> NoReturn:
+        inside.set()
+        goes_on.wait(SECONDS)
+        raise ForeignFileError("it was removed")
+
+    with journal(tmp_path / "journal") as opened:
+        wait(opened)
+        monkeypatch.setattr(Journal, "_write", broken)
+        first = opened.call(lambda _: None, None)
+        assert inside.wait(SECONDS)
+        second = opened.call(lambda _: None, None)
+        opened.end()
+        goes_on.set()
+        first.result(SECONDS)
+        second.result(SECONDS)
+    assert caplog.text.count("cannot be used") == 1
 
 
 def test_a_thread_that_cannot_be_started_is_a_warning(
