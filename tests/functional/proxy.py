@@ -187,15 +187,16 @@ class SocksProxy(_Proxy):
         self.greeted.set()
         assert version == 5
         headers = {}
-        if self.manner == "noise":
-            client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        if self.manner == "cut":
-            client.sendall(b"\5")
-        if self.manner == "silent":
-            _drain(client)
-            self.left.set()
         if self.manner in ("noise", "cut", "silent", "close"):
+            # Before the response: a test reads this as soon as its call has ended.
             self.asked.append(Asked(method="", target="", headers=headers))
+            if self.manner == "noise":
+                client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            if self.manner == "cut":
+                client.sendall(b"\5")
+            if self.manner == "silent":
+                _drain(client)
+                self.left.set()
             return
         method = 2 if self._password else 0
         if method not in methods:
@@ -210,9 +211,10 @@ class SocksProxy(_Proxy):
             password = _exactly(client, _exactly(client, 1)[0]).decode()
             right = (user, password) == ("me", self._password)
             headers["user"] = user
-            client.sendall(b"\1\0" if right else b"\1\1")
             if not right:
                 self.asked.append(Asked(method="", target="", headers=headers))
+            client.sendall(b"\1\0" if right else b"\1\1")
+            if not right:
                 return
         _, command, _, kind = _exactly(client, 4)
         assert command == 1
