@@ -37,6 +37,15 @@ def run(server: RunningServer | None, *arguments: object, **more: str) -> subpro
     )
 
 
+def wait_for_parts(process: subprocess.Popen[str], server: RunningServer, key: str, count: int) -> None:
+    """Wait until the server has finished ``count`` parts of ``key``, while ``process`` runs.
+
+    Parts of other keys do not count: the server may finish a request of a process that was interrupted before.
+    """
+    while sum(it["operation"] == "multipart_upload" and it["key"] == key for it in server.requests()) < count:
+        assert process.poll() is None, process.communicate()
+
+
 def flat(text: str) -> str:
     """``text`` without line breaks, because wrapping depends on the lengths of names."""
     return " ".join(text.split())

@@ -18,7 +18,7 @@ import pytest
 import cosxfer
 from cosxfer.limits import MIB
 from cosxfer.server import RunningServer, running
-from tests.e2e.command import COMMAND, assert_one_paragraph, client, environment, flat, run
+from tests.e2e.command import COMMAND, assert_one_paragraph, client, environment, flat, run, wait_for_parts
 
 
 def test_cp_uploads_and_prints_the_result(server: RunningServer, source: Path) -> None:
@@ -213,8 +213,7 @@ def test_an_outage_is_reported_once_for_all_parts(source: Path) -> None:
             text=True,
         )
         try:
-            while not any(request["operation"] == "multipart_upload" for request in server.requests()):
-                assert process.poll() is None
+            wait_for_parts(process, server, "k", 1)
             os.kill(server.pid, signal.SIGKILL)
             _, errors = process.communicate(timeout=60)
         finally:
@@ -416,19 +415,18 @@ def test_a_failed_abort_names_the_command_that_aborts(server: RunningServer, sou
 def test_an_interrupt_cleans_up_on_the_server(
     server: RunningServer, source: Path, number: signal.Signals, code: int
 ) -> None:
-    server.requests(clear=True)
+    key = f"interrupted-{number}"
     server.set_faults([{"operation": "multipart_upload", "part": 2, "do": "stall", "at": "answer"}])
     try:
         process = subprocess.Popen(
-            [*COMMAND, "cp", str(source), f"cos://{server.bucket}/interrupted", "--part-size", "1MiB"],
+            [*COMMAND, "cp", str(source), f"cos://{server.bucket}/{key}", "--part-size", "1MiB"],
             env=environment(server),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
         # When the other parts have arrived, the upload is waiting for part 2.
-        while sum(request["operation"] == "multipart_upload" for request in server.requests()) < 3:
-            assert process.poll() is None, process.communicate()
+        wait_for_parts(process, server, key, 3)
         process.send_signal(number)
         _, errors = process.communicate(timeout=60)
     finally:
@@ -439,11 +437,10 @@ def test_an_interrupt_cleans_up_on_the_server(
     with client(server) as reader:
         assert reader.multipart_list(server.bucket).uploads == ()
         with pytest.raises(cosxfer.NotFoundError):
-            reader.head_object(server.bucket, "interrupted")
+            reader.head_object(server.bucket, key)
 
 
 def test_nohup_outlasts_the_terminal(server: RunningServer, source: Path) -> None:
-    server.requests(clear=True)
     server.set_faults([{"operation": "multipart_upload", "part": 2, "attempt": 1, "do": "delay", "seconds": 1}])
     try:
         process = subprocess.Popen(
@@ -453,8 +450,7 @@ def test_nohup_outlasts_the_terminal(server: RunningServer, source: Path) -> Non
             stderr=subprocess.PIPE,
             text=True,
         )
-        while sum(request["operation"] == "multipart_upload" for request in server.requests()) < 1:
-            assert process.poll() is None, process.communicate()
+        wait_for_parts(process, server, "nohup", 1)
         process.send_signal(signal.SIGHUP)
         output, errors = process.communicate(timeout=60)
     finally:

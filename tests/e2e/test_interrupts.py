@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from cosxfer.server import RunningServer
-from tests.e2e.command import COMMAND, client, environment, flat
+from tests.e2e.command import COMMAND, client, environment, flat, wait_for_parts
 
 AT_IMPORT = """
 import os, signal, sys
@@ -71,7 +71,7 @@ def test_a_signal_while_the_command_starts_is_quiet(module: str, number: signal.
 def test_a_second_interrupt_exits_at_once_and_prints_what_may_remain(
     server: RunningServer, source: Path, number: signal.Signals, code: int
 ) -> None:
-    server.requests(clear=True)
+    key = f"twice-{number}"
     server.set_faults(
         [
             {"operation": "multipart_upload", "part": 2, "do": "stall", "at": "answer"},
@@ -80,14 +80,13 @@ def test_a_second_interrupt_exits_at_once_and_prints_what_may_remain(
     )
     try:
         process = subprocess.Popen(
-            [*COMMAND, "cp", str(source), f"cos://{server.bucket}/twice", "--part-size", "1MiB"],
+            [*COMMAND, "cp", str(source), f"cos://{server.bucket}/{key}", "--part-size", "1MiB"],
             env=environment(server),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        while sum(request["operation"] == "multipart_upload" for request in server.requests()) < 3:
-            assert process.poll() is None, process.communicate()
+        wait_for_parts(process, server, key, 3)
         process.send_signal(number)
         assert process.stderr is not None
         first = process.stderr.readline()
@@ -104,7 +103,7 @@ def test_a_second_interrupt_exits_at_once_and_prints_what_may_remain(
     assert "cosxfer: ended at once, without cleaning up" in errors
     assert "could not be aborted" not in errors
     with client(server) as reader:
-        [upload] = [found for found in reader.multipart_list(server.bucket).uploads if found.key == "twice"]
+        [upload] = [found for found in reader.multipart_list(server.bucket).uploads if found.key == key]
         assert upload.upload_id in errors
         command = next(line for line in errors.splitlines() if line.startswith("  cosxfer abort "))
         assert (
@@ -113,13 +112,12 @@ def test_a_second_interrupt_exits_at_once_and_prints_what_may_remain(
             ).returncode
             == 0
         )
-        assert reader.multipart_list(server.bucket, prefix="twice").uploads == ()
+        assert reader.multipart_list(server.bucket, prefix=key).uploads == ()
 
 
 def test_an_interrupted_upload_that_cannot_be_aborted_names_the_command_that_aborts(
     server: RunningServer, source: Path
 ) -> None:
-    server.requests(clear=True)
     server.set_faults(
         [
             {"operation": "multipart_upload", "part": 2, "do": "stall", "at": "answer"},
@@ -134,8 +132,7 @@ def test_an_interrupted_upload_that_cannot_be_aborted_names_the_command_that_abo
             stderr=subprocess.PIPE,
             text=True,
         )
-        while sum(request["operation"] == "multipart_upload" for request in server.requests()) < 3:
-            assert process.poll() is None, process.communicate()
+        wait_for_parts(process, server, "denied", 3)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     finally:
@@ -179,11 +176,11 @@ def test_a_second_interrupt_ends_a_command_with_a_blocked_stderr(
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_stream_leaves_nothing_and_says_so(server: RunningServer, number: int, code: int) -> None:
-    server.requests(clear=True)
+    key = f"endless-{number}"
     with (
         subprocess.Popen(["cat", "/dev/zero"], stdout=subprocess.PIPE) as endless,
         subprocess.Popen(
-            [*COMMAND, "cp", "-", f"cos://{server.bucket}/endless", "--part-size", "1MiB"],
+            [*COMMAND, "cp", "-", f"cos://{server.bucket}/{key}", "--part-size", "1MiB"],
             env=environment(server),
             stdin=endless.stdout,
             stdout=subprocess.PIPE,
@@ -192,8 +189,7 @@ def test_an_interrupted_stream_leaves_nothing_and_says_so(server: RunningServer,
         ) as process,
     ):
         try:
-            while sum(request["operation"] == "multipart_upload" for request in server.requests()) < 2:
-                assert process.poll() is None, process.communicate()
+            wait_for_parts(process, server, key, 2)
             process.send_signal(number)
             _, errors = process.communicate(timeout=60)
         finally:
@@ -202,4 +198,4 @@ def test_an_interrupted_stream_leaves_nothing_and_says_so(server: RunningServer,
     assert process.returncode == code, errors
     assert "cosxfer abort" not in errors
     with client(server) as reader:
-        assert reader.multipart_list(server.bucket, prefix="endless").uploads == ()
+        assert reader.multipart_list(server.bucket, prefix=key).uploads == ()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cosxfer.server import RunningServer
-from tests.e2e.command import COMMAND, client, environment, flat, run
+from tests.e2e.command import COMMAND, client, environment, flat, run, wait_for_parts
 
 
 def error_in(output: str) -> dict[str, Any]:
@@ -80,7 +80,6 @@ def interrupted(
     server: RunningServer, source: Path, key: str, number: signal.Signals, *, again: bool
 ) -> tuple[int, str, str]:
     """Exit code, output and messages of an upload that gets the signal while it waits for a part."""
-    server.requests(clear=True)
     server.set_faults(
         [
             {"operation": "multipart_upload", "part": 2, "do": "stall", "at": "answer"},
@@ -92,8 +91,7 @@ def interrupted(
             [*COMMAND, "cp", str(source), f"cos://{server.bucket}/{key}", "--part-size", "1MiB", "--json"],
             env=environment(server), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-        while sum(request["operation"] == "multipart_upload" for request in server.requests()) < 3:
-            assert process.poll() is None, process.communicate()
+        wait_for_parts(process, server, key, 3)
         process.send_signal(number)
         while again and process.poll() is None:
             try:
@@ -117,7 +115,7 @@ SIGNALS = [
 def test_an_exit_by_a_signal_prints_an_object(
     server: RunningServer, source: Path, number: signal.Signals, code: int, kind: str
 ) -> None:
-    status, output, errors = interrupted(server, source, "once", number, again=False)
+    status, output, errors = interrupted(server, source, f"once-{number}", number, again=False)
     assert status == code, errors
     error = error_in(output)
     assert error["type"] == kind
@@ -128,12 +126,13 @@ def test_an_exit_by_a_signal_prints_an_object(
 def test_an_immediate_exit_prints_an_object(
     server: RunningServer, source: Path, number: signal.Signals, code: int, kind: str
 ) -> None:
-    status, output, errors = interrupted(server, source, "twice", number, again=True)
+    key = f"twice-{number}"
+    status, output, errors = interrupted(server, source, key, number, again=True)
     assert status == code, errors
     error = error_in(output)
     assert error["type"] == kind
     assert error["message"].startswith("ended at once, without cleaning up\nparts of the multipart upload ")
     with client(server) as reader:
-        for upload in reader.multipart_list(server.bucket, prefix="twice").uploads:
+        for upload in reader.multipart_list(server.bucket, prefix=key).uploads:
             assert upload.upload_id in error["message"]
-            reader.multipart_abort(server.bucket, "twice", upload_id=upload.upload_id)
+            reader.multipart_abort(server.bucket, key, upload_id=upload.upload_id)

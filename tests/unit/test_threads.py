@@ -114,10 +114,12 @@ def test_a_pool_starts_threads_on_demand_and_reuses_them() -> None:
     both = [threads.submit(pool, together.wait) for _ in range(2)]
     together.wait(10)
     assert sorted(future.result() for future in both) != [0, 0]
-    names = {threads.submit(pool, lambda: threading.current_thread().name).result() for _ in range(20)}
-    assert names <= {"test_0", "test_1"}
+    used = {threads.submit(pool, threading.current_thread).result() for _ in range(20)}
+    assert {thread.name for thread in used} <= {"test_0", "test_1"}
     pool.shutdown(wait=True)
-    assert not [thread for thread in threading.enumerate() if thread.name in names]
+    for thread in used:
+        thread.join(10)  # they have left the pool, and are about to end
+        assert not thread.is_alive()
 
 
 def test_the_threads_of_an_unreferenced_pool_end() -> None:
