@@ -16,7 +16,6 @@ import logging
 import math
 import os
 import re
-import secrets
 import stat
 import sys
 import time
@@ -28,6 +27,7 @@ from cosxfer.arguments import is_count
 from cosxfer.config import ClientConfig
 from cosxfer.cos.endpoint import with_bucket
 from cosxfer.records import dataclass
+from cosxfer.threads import import_lock
 from cosxfer.tuning_rules import CEILING_SECONDS, MAX_LEVEL, Learned
 
 logger = logging.getLogger("cosxfer")
@@ -261,6 +261,9 @@ def _remove_stale(folder: Path, now: float) -> None:
 
 def _replace(path: Path, content: bytes) -> None:
     """Replace the file at once. It is not synced: after a crash of the machine it may be damaged, and is replaced."""
+    with import_lock:
+        import secrets
+
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | _SAFE_FLAGS
     descriptor = os.open(temporary, flags, 0o600)

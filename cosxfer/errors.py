@@ -35,7 +35,6 @@ them before you print them (``repr`` does).
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, cast
@@ -82,6 +81,8 @@ class UsageError(CosxferError, ValueError):
         self.value = value
 
     def __reduce__(self) -> tuple[Any, ...]:
+        import pickle
+
         make, what, state = super().__reduce__()
         try:
             pickle.dumps(self.value)

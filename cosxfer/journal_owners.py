@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 from contextlib import suppress
 from pathlib import Path
+
+from cosxfer.threads import import_lock
 
 try:
     import fcntl
@@ -25,6 +26,9 @@ class Owner:
 
     def __init__(self, folder: Path) -> None:
         """Raises OSError if the folder cannot be written."""
+        with import_lock:
+            import secrets
+
         folder.mkdir(mode=0o700, exist_ok=True)
         self._folder = folder
         while True:

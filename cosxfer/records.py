@@ -44,6 +44,8 @@ def from_fields(cls: type[T], fields: dict[str, Any]) -> T:
 
 def _made(cls: type[T], *, frozen: bool, eq: bool, kw_only: bool, slots: bool) -> type[T]:
     own = {name for name, value in cls.__dict__.items() if (name, value) != ("__hash__", None)}
+    if not cls.__doc__:
+        cls.__doc__ = cls.__name__  # else it would be made of the signature, which takes two milliseconds at first
     make = dataclasses.dataclass(init=False, repr=False, eq=False, kw_only=kw_only, slots=slots)
     made: type[T] = make(cls)
     fields = dataclasses.fields(made)  # type: ignore[arg-type] # mypy does not know that it is a dataclass now

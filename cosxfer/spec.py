@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import ssl
 from dataclasses import fields
 from typing import Any, Literal, TypeAlias, cast
@@ -12,6 +11,7 @@ from cosxfer.config import ClientConfig
 from cosxfer.credentials import Credentials, CredentialsProvider
 from cosxfer.errors import UsageError
 from cosxfer.records import dataclass
+from cosxfer.threads import import_lock
 
 CredentialsSource: TypeAlias = Literal["environment", "anonymous"] | Credentials | CredentialsProvider
 """The source of a client's keys: the environment of its process, none, the caller, or a function."""
@@ -72,6 +72,9 @@ def spec_of(
 
 
 def _check_picklable(name: str, value: object, advice: str) -> None:
+    with import_lock:
+        import pickle
+
     try:
         pickle.dumps(value)
     except Exception as error:

@@ -26,6 +26,15 @@ MAX_SHARED = 32
 SIGNAL_SECONDS = 0.5
 """How long a wait of a blocking call may overlook a signal."""
 
+import_lock = threading.RLock()
+"""Hold it while importing a module at its first use. A fork waits for it: a child that was forked while another thread
+imports a module could never import that one."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=import_lock.acquire, after_in_parent=import_lock.release, after_in_child=import_lock.release
+    )
+
 R = TypeVar("R")
 Arguments = TypeVarTuple("Arguments")
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
+import cosxfer
 from cosxfer.binding import explains_arguments
-from cosxfer.bucket_models import CopyObjectResult, CopyResult, UploadPartCopyResult
 from cosxfer.calls.base import AsyncCalls
 from cosxfer.cos.identifiers import check_part_number, check_upload_id
 from cosxfer.cos.requests import ObjectHeaders, copy_conditions
-from cosxfer.engine.copy.copy import copy
-from cosxfer.engine.copy.move import move
-from cosxfer.engine.copy.request import CopyRequest, checked_request, copy_headers, tags_header
 from cosxfer.models import Progress
-from cosxfer.ops.copy_object import SourceInput, checked_source, copy_object
-from cosxfer.ops.object_tagging import checked_tags
-from cosxfer.ops.upload_part_copy import check_source_range, upload_part_copy
+from cosxfer.threads import import_lock
+
+if TYPE_CHECKING:
+    from cosxfer.engine.copy.request import CopyRequest
 
 
 @explains_arguments
@@ -27,7 +25,7 @@ class AsyncCopyCalls(AsyncCalls):
         self,
         bucket: str,
         key: str,
-        source: SourceInput,
+        source: cosxfer.CopySource | Mapping[str, Any],
         region: str | None,
         metadata_directive: str | None,
         tags: Mapping[str, str] | None,
@@ -36,6 +34,10 @@ class AsyncCopyCalls(AsyncCalls):
         async_limit: int | str | None,
         parameters: ObjectHeaders,
     ) -> CopyRequest:
+        with import_lock:
+            from cosxfer.engine.copy.request import checked_request
+            from cosxfer.ops.copy_object import checked_source
+
         target = self._session.address(bucket, key, region)
         source_address, version_id = checked_source(self._session, source)
         return checked_request(
@@ -54,7 +56,7 @@ class AsyncCopyCalls(AsyncCalls):
         self,
         bucket: str,
         key: str,
-        source: SourceInput,
+        source: cosxfer.CopySource | Mapping[str, Any],
         *,
         metadata_directive: str | None = None,
         tags: Mapping[str, str] | None = None,
@@ -64,7 +66,7 @@ class AsyncCopyCalls(AsyncCalls):
         if_unmodified_since: str | None = None,
         region: str | None = None,
         **parameters: Unpack[ObjectHeaders],
-    ) -> CopyObjectResult:
+    ) -> cosxfer.CopyObjectResult:
         """Copy an object of up to 5 GiB in one request (COS: PUT Object - Copy); `copy` also proves the copy.
 
         ``source`` is a `cosxfer.CopySource`, also of another bucket or region. The class of the new object is
@@ -72,6 +74,11 @@ class AsyncCopyCalls(AsyncCalls):
         metadata are copied; with ``metadata_directive="Replaced"`` those of the call replace all of them. ``tags``
         replace the tags. ``if_…`` are conditions on the source: if one does not hold, the error has the status 412.
         """
+        with import_lock:
+            from cosxfer.engine.copy.request import copy_headers, tags_header
+            from cosxfer.ops.copy_object import checked_source, copy_object
+            from cosxfer.ops.object_tagging import checked_tags
+
         self._ready()
         address = self._session.address(bucket, key, region)
         source_address, version_id = checked_source(self._session, source)
@@ -91,7 +98,7 @@ class AsyncCopyCalls(AsyncCalls):
         self,
         bucket: str,
         key: str,
-        source: SourceInput,
+        source: cosxfer.CopySource | Mapping[str, Any],
         *,
         upload_id: str,
         part_number: int | str,
@@ -101,12 +108,16 @@ class AsyncCopyCalls(AsyncCalls):
         if_modified_since: str | None = None,
         if_unmodified_since: str | None = None,
         region: str | None = None,
-    ) -> UploadPartCopyResult:
+    ) -> cosxfer.UploadPartCopyResult:
         """Copy a range of an object as one part (COS: Upload Part - Copy), 1 MiB to 5 GiB.
 
         ``byte_range`` is the first and the last byte, both included; None is the whole object. Pass ``if_match`` or
         the version of the source for each part: otherwise a source that changes meanwhile makes a mixture.
         """
+        with import_lock:
+            from cosxfer.ops.copy_object import checked_source
+            from cosxfer.ops.upload_part_copy import check_source_range, upload_part_copy
+
         self._ready()
         address = self._session.address(bucket, key, region)
         source_address, version_id = checked_source(self._session, source)
@@ -131,7 +142,7 @@ class AsyncCopyCalls(AsyncCalls):
         self,
         bucket: str,
         key: str,
-        source: SourceInput,
+        source: cosxfer.CopySource | Mapping[str, Any],
         *,
         metadata_directive: str | None = None,
         tags: Mapping[str, str] | None = None,
@@ -141,7 +152,7 @@ class AsyncCopyCalls(AsyncCalls):
         on_progress: Callable[[Progress], None] | None = None,
         region: str | None = None,
         **parameters: Unpack[ObjectHeaders],
-    ) -> CopyResult:
+    ) -> cosxfer.CopyResult:
         """Copy an object of any size within COS, and compare the copy with its source.
 
         No byte passes this machine. Up to ``slice_size`` (5 GiB) one request copies it; a larger one is copied in
@@ -154,6 +165,9 @@ class AsyncCopyCalls(AsyncCalls):
         412. If a copy in parts fails or is cancelled, its parts are deleted. Size and CRC64 are compared; a
         difference raises `cosxfer.IntegrityError`. ``result.verified`` is False if COS has no CRC64 of the source.
         """
+        with import_lock:
+            from cosxfer.engine.copy.copy import copy
+
         self._ready()
         report = self._in_callback_thread(on_progress)
         request = self._copy_request(
@@ -167,7 +181,7 @@ class AsyncCopyCalls(AsyncCalls):
         self,
         bucket: str,
         key: str,
-        source: SourceInput,
+        source: cosxfer.CopySource | Mapping[str, Any],
         *,
         metadata_directive: str | None = None,
         tags: Mapping[str, str] | None = None,
@@ -177,12 +191,15 @@ class AsyncCopyCalls(AsyncCalls):
         on_progress: Callable[[Progress], None] | None = None,
         region: str | None = None,
         **parameters: Unpack[ObjectHeaders],
-    ) -> CopyResult:
+    ) -> cosxfer.CopyResult:
         """Copy an object as `copy` does, then delete its source, if the copy is proven and the source unchanged.
 
         If ``source`` names a version, that version is deleted. Otherwise the object is: in a bucket with versioning
         that adds a delete marker. On any error the source stays.
         """
+        with import_lock:
+            from cosxfer.engine.copy.move import move
+
         self._ready()
         report = self._in_callback_thread(on_progress)
         request = self._copy_request(

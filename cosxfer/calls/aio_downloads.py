@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
+import cosxfer
 from cosxfer.binding import explains_arguments
 from cosxfer.calls.base import AsyncCalls
-from cosxfer.engine.download.options import DownloadDirectoryOptions, DownloadOptions, FileDownload
+from cosxfer.engine.download.options import DownloadDirectoryOptions, DownloadOptions, FileDownload, OnFileFinish
 from cosxfer.models import DownloadResult, Progress
 from cosxfer.tasks.batch import AsyncUploadBatch
-from cosxfer.tasks.downloads import AsyncDownloadBatch, DownloadedFile, OnFileFinish, SubmittedDownloads
 from cosxfer.tasks.task import AsyncUploadTask
+from cosxfer.threads import import_lock
+
+if TYPE_CHECKING:
+    from cosxfer.tasks.downloads import SubmittedDownloads
 
 
 @explains_arguments
@@ -64,7 +68,7 @@ class AsyncDownloadCalls(AsyncCalls):
         *,
         on_progress: Callable[[Progress], None] | None = None,
         on_file_finish: OnFileFinish | None = None,
-    ) -> list[DownloadedFile]:
+    ) -> list[cosxfer.DownloadedFile]:
         """Download many objects, ``file_parallel_limit`` at a time.
 
         Each of ``files`` is a mapping with ``bucket``, ``key`` and ``path``, and any other parameter of
@@ -84,7 +88,7 @@ class AsyncDownloadCalls(AsyncCalls):
         *,
         on_progress: Callable[[Progress], None] | None = None,
         on_file_finish: OnFileFinish | None = None,
-    ) -> AsyncDownloadBatch:
+    ) -> cosxfer.AsyncDownloadBatch:
         """Put many downloads into the queue and return at once; the parameters are those of `download_files`.
 
         The ``tasks`` of the batch hold one task for each file. Its ``result()`` returns what `download_files` returns.
@@ -93,7 +97,10 @@ class AsyncDownloadCalls(AsyncCalls):
         downloads = self._transfers.downloads
         return self._downloads_of(downloads.batch(files, on_progress=on_progress, on_file_finish=on_file_finish))
 
-    def _downloads_of(self, submitted: SubmittedDownloads) -> AsyncDownloadBatch:
+    def _downloads_of(self, submitted: SubmittedDownloads) -> cosxfer.AsyncDownloadBatch:
+        with import_lock:
+            from cosxfer.tasks.downloads import AsyncDownloadBatch
+
         self._transfers.downloads.submit_all(submitted)
         tasks = [AsyncUploadTask(self._transfers.queue, record) for record in submitted.batch.records]
         return AsyncDownloadBatch(AsyncUploadBatch(submitted.batch, tasks))
@@ -109,7 +116,7 @@ class AsyncDownloadCalls(AsyncCalls):
         on_progress: Callable[[Progress], None] | None = None,
         on_file_finish: OnFileFinish | None = None,
         **options: Unpack[DownloadDirectoryOptions],
-    ) -> list[DownloadedFile]:
+    ) -> list[cosxfer.DownloadedFile]:
         """Download the objects whose keys begin with ``prefix/`` into the folder ``path``, which is created.
 
         The rest of a key is the path below ``path``. A key that has no path of its own there is refused: it is returned
@@ -148,7 +155,7 @@ class AsyncDownloadCalls(AsyncCalls):
         on_progress: Callable[[Progress], None] | None = None,
         on_file_finish: OnFileFinish | None = None,
         **options: Unpack[DownloadDirectoryOptions],
-    ) -> AsyncDownloadBatch:
+    ) -> cosxfer.AsyncDownloadBatch:
         """List the objects below ``prefix``, put their downloads into the queue and return when all are in it.
 
         The parameters are those of `download_directory`, and so are the errors of the listing, which are raised here.

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import overload
 
+import cosxfer
 from cosxfer.address import ObjectAddress
 from cosxfer.binding import explains_arguments
-from cosxfer.bucket_models import ListedObject, ListObjectsResult, ListObjectVersionsResult, VersionEntry
 from cosxfer.calls.base import AsyncCalls
 from cosxfer.cos.identifiers import check_bucket
 from cosxfer.models import CommonPrefix
-from cosxfer.ops.list_object_versions import all_versions, list_object_versions
-from cosxfer.ops.list_objects import all_objects, list_objects
+from cosxfer.threads import import_lock
 
 
 @explains_arguments
@@ -28,12 +27,15 @@ class AsyncListingCalls(AsyncCalls):
         marker: str | None = None,
         max_keys: int | str | None = None,
         region: str | None = None,
-    ) -> ListObjectsResult:
+    ) -> cosxfer.ListObjectsResult:
         """Return one page of the objects of a bucket (COS: GET Bucket), at most 1,000, by the bytes of their keys.
 
         ``delimiter`` collects keys that are equal up to it, after ``prefix``, in ``common_prefixes``. ``marker`` is
         exclusive. A listing is eventually consistent: use `head_object` to learn if an object was stored.
         """
+        with import_lock:
+            from cosxfer.ops.list_objects import list_objects
+
         self._ready()
         return await list_objects(
             self._session,
@@ -54,7 +56,7 @@ class AsyncListingCalls(AsyncCalls):
         marker: str | None = None,
         max_keys: int | str | None = None,
         region: str | None = None,
-    ) -> AsyncIterator[ListedObject]: ...
+    ) -> AsyncIterator[cosxfer.ListedObject]: ...
     @overload
     def iter_list_objects(
         self,
@@ -65,7 +67,7 @@ class AsyncListingCalls(AsyncCalls):
         marker: str | None = None,
         max_keys: int | str | None = None,
         region: str | None = None,
-    ) -> AsyncIterator[ListedObject | CommonPrefix]: ...
+    ) -> AsyncIterator[cosxfer.ListedObject | CommonPrefix]: ...
     def iter_list_objects(
         self,
         bucket: str,
@@ -75,13 +77,16 @@ class AsyncListingCalls(AsyncCalls):
         marker: str | None = None,
         max_keys: int | str | None = None,
         region: str | None = None,
-    ) -> AsyncIterator[ListedObject] | AsyncIterator[ListedObject | CommonPrefix]:
+    ) -> AsyncIterator[cosxfer.ListedObject] | AsyncIterator[cosxfer.ListedObject | CommonPrefix]:
         """Iterate over all objects of a bucket (COS: GET Bucket).
 
         With ``delimiter`` the common prefixes (`cosxfer.CommonPrefix`) of each page follow its objects. Each page has
         ``max_keys`` entries (1,000) and is requested when the entries before it were taken. A server that repeats a
         marker is a `cosxfer.ProtocolError`. The parameters are those of `list_objects`.
         """
+        with import_lock:
+            from cosxfer.ops.list_objects import all_objects
+
         return self._when_ready(
             all_objects(
                 self._session,
@@ -103,12 +108,15 @@ class AsyncListingCalls(AsyncCalls):
         version_id_marker: str | None = None,
         max_keys: int | str | None = None,
         region: str | None = None,
-    ) -> ListObjectVersionsResult:
+    ) -> cosxfer.ListObjectVersionsResult:
         """Return one page of the versions of a bucket (COS: GET Bucket Object Versions), at most 1,000.
 
         ``versions`` has versions and delete markers in the order of COS: by key, the newest first. Both markers are
         exclusive; ``version_id_marker`` needs ``key_marker``.
         """
+        with import_lock:
+            from cosxfer.ops.list_object_versions import list_object_versions
+
         self._ready()
         return await list_object_versions(
             self._session,
@@ -131,7 +139,7 @@ class AsyncListingCalls(AsyncCalls):
         version_id_marker: str | None = None,
         max_keys: int | str | None = None,
         region: str | None = None,
-    ) -> AsyncIterator[VersionEntry]: ...
+    ) -> AsyncIterator[cosxfer.VersionEntry]: ...
     @overload
     def iter_list_object_versions(
         self,
@@ -143,7 +151,7 @@ class AsyncListingCalls(AsyncCalls):
         version_id_marker: str | None = None,
         max_keys: int | str | None = None,
         region: str | None = None,
-    ) -> AsyncIterator[VersionEntry | CommonPrefix]: ...
+    ) -> AsyncIterator[cosxfer.VersionEntry | CommonPrefix]: ...
     def iter_list_object_versions(
         self,
         bucket: str,
@@ -154,11 +162,14 @@ class AsyncListingCalls(AsyncCalls):
         version_id_marker: str | None = None,
         max_keys: int | str | None = None,
         region: str | None = None,
-    ) -> AsyncIterator[VersionEntry] | AsyncIterator[VersionEntry | CommonPrefix]:
+    ) -> AsyncIterator[cosxfer.VersionEntry] | AsyncIterator[cosxfer.VersionEntry | CommonPrefix]:
         """Iterate over all versions and delete markers of a bucket (COS: GET Bucket Object Versions).
 
         With ``delimiter`` the common prefixes of each page follow. The parameters are those of `list_object_versions`.
         """
+        with import_lock:
+            from cosxfer.ops.list_object_versions import all_versions
+
         return self._when_ready(
             all_versions(
                 self._session,

@@ -12,7 +12,6 @@ from cosxfer.binding import explains_arguments
 from cosxfer.calls.base import AsyncCalls
 from cosxfer.cos.identifiers import check_bucket, check_part_number, check_upload_id
 from cosxfer.cos.requests import ObjectHeaders, PartHeaders, check_content_md5, object_headers, one_part_headers
-from cosxfer.engine.multipart.completion import complete_parts
 from cosxfer.engine.report import Reporter
 from cosxfer.engine.upload.bodies import BodyInput, prepared
 from cosxfer.limits import MAX_PART_BYTES
@@ -28,14 +27,8 @@ from cosxfer.models import (
     Progress,
     Upload,
 )
-from cosxfer.ops.multipart_abort import multipart_abort
 from cosxfer.ops.multipart_complete import PartInput
-from cosxfer.ops.multipart_init import multipart_init, warn_of_retry
-from cosxfer.ops.multipart_list import multipart_list
-from cosxfer.ops.multipart_list_part import multipart_list_part
-from cosxfer.ops.multipart_upload import multipart_upload
-from cosxfer.ops.outage import Transfer
-from cosxfer.ops.pages import all_parts, all_uploads
+from cosxfer.threads import import_lock
 
 
 @explains_arguments
@@ -46,6 +39,9 @@ class AsyncMultipartCalls(AsyncCalls):
         self, bucket: str, key: str, *, region: str | None = None, **parameters: Unpack[ObjectHeaders]
     ) -> MultipartInitResult:
         """Begin a multipart upload (COS: Initiate Multipart Upload). Pass all headers of the object here."""
+        with import_lock:
+            from cosxfer.ops.multipart_init import multipart_init, warn_of_retry
+
         self._ready()
         address = self._session.address(bucket, key, region)
         session = self._session.observed(partial(warn_of_retry, f"the multipart upload of {address}"))
@@ -73,6 +69,10 @@ class AsyncMultipartCalls(AsyncCalls):
         still under way; then the server is asked for the part, and if it has the part, the response of List Parts is
         returned. ``parameters`` are the headers of `cosxfer.PartHeaders`.
         """
+        with import_lock:
+            from cosxfer.ops.multipart_upload import multipart_upload
+            from cosxfer.ops.outage import Transfer
+
         executor = self._ready()
         address = self._session.address(bucket, key, region)
         check_upload_id(upload_id)
@@ -119,6 +119,9 @@ class AsyncMultipartCalls(AsyncCalls):
         region: str | None = None,
     ) -> MultipartListPartResult:
         """Return one page of the uploaded parts (COS: List Parts), at most 1,000."""
+        with import_lock:
+            from cosxfer.ops.multipart_list_part import multipart_list_part
+
         self._ready()
         return await multipart_list_part(
             self._session,
@@ -142,6 +145,9 @@ class AsyncMultipartCalls(AsyncCalls):
         region: str | None = None,
     ) -> MultipartListResult:
         """Return one page of the unfinished uploads of a bucket (COS: List Multipart Uploads), at most 1,000."""
+        with import_lock:
+            from cosxfer.ops.multipart_list import multipart_list
+
         self._ready()
         return await multipart_list(
             self._session,
@@ -197,6 +203,9 @@ class AsyncMultipartCalls(AsyncCalls):
         With ``delimiter`` the common prefixes (`cosxfer.CommonPrefix`) follow. Each page has ``max_uploads`` entries
         (1,000) and is requested when the entries before it were taken. The parameters are those of `multipart_list`.
         """
+        with import_lock:
+            from cosxfer.ops.pages import all_uploads
+
         return self._when_ready(
             all_uploads(
                 self._session,
@@ -225,6 +234,9 @@ class AsyncMultipartCalls(AsyncCalls):
 
         Each page has ``max_parts`` entries (1,000). The parameters are those of `multipart_list_part`.
         """
+        with import_lock:
+            from cosxfer.ops.pages import all_parts
+
         return self._when_ready(
             all_parts(
                 self._session,
@@ -256,6 +268,10 @@ class AsyncMultipartCalls(AsyncCalls):
         the upload gone, the call compares the size and the CRC64 of the object. It needs the results of
         `multipart_upload` as ``parts`` for that.
         """
+        with import_lock:
+            from cosxfer.engine.multipart.completion import complete_parts
+            from cosxfer.ops.outage import Transfer
+
         self._ready()
         check_flag(forbid_overwrite, "forbid_overwrite")
         return await complete_parts(
@@ -270,5 +286,8 @@ class AsyncMultipartCalls(AsyncCalls):
         self, bucket: str, key: str, *, upload_id: str, region: str | None = None
     ) -> MultipartAbortResult:
         """Abort a multipart upload and delete its parts (COS: Abort Multipart Upload)."""
+        with import_lock:
+            from cosxfer.ops.multipart_abort import multipart_abort
+
         self._ready()
         return await multipart_abort(self._session, self._session.address(bucket, key, region), upload_id=upload_id)

@@ -10,7 +10,7 @@ from cosxfer.arguments import as_number, check_text
 from cosxfer.binding import explains_arguments
 from cosxfer.calls.base import AsyncCalls
 from cosxfer.cos import requests
-from cosxfer.cos.policy import FILENAME, Condition
+from cosxfer.cos.policy import Condition
 from cosxfer.cos.requests import (
     Buffer,
     GetParameters,
@@ -22,7 +22,6 @@ from cosxfer.cos.requests import (
 )
 from cosxfer.credentials import Credentials
 from cosxfer.engine.report import Reporter
-from cosxfer.engine.upload.append import Append
 from cosxfer.engine.upload.bodies import BodyInput, prepared
 from cosxfer.engine.upload.stream_upload import StreamInput
 from cosxfer.errors import UsageError
@@ -40,14 +39,9 @@ from cosxfer.models import (
     PutObjectResult,
     UploadResult,
 )
-from cosxfer.ops.append_object import check_position
-from cosxfer.ops.delete_object import delete_object
-from cosxfer.ops.get_into import get_into
-from cosxfer.ops.get_object import get_object
-from cosxfer.ops.head_object import head_object
-from cosxfer.ops.post_object import check_form, post_fields, post_object, presign_post
 from cosxfer.tasks.at_once import run_at_once
 from cosxfer.tasks.task import AsyncUploadTask
+from cosxfer.threads import import_lock
 
 
 @explains_arguments
@@ -234,6 +228,10 @@ class AsyncObjectCalls(AsyncCalls):
         If a response is lost, the call checks the object (HEAD Object) and sends the bytes again only if none of them
         is there.
         """
+        with import_lock:
+            from cosxfer.engine.upload.append import Append
+            from cosxfer.ops.append_object import check_position
+
         executor = self._ready()
         address = self._session.address(bucket, key, region)
         headers = requests.object_headers(address.key, parameters)
@@ -286,6 +284,9 @@ class AsyncObjectCalls(AsyncCalls):
         ``success_action_redirect``. This call sends nothing. Anyone who has the fields can send any number of forms
         until they expire.
         """
+        with import_lock:
+            from cosxfer.ops.post_object import post_fields, presign_post
+
         self._ready()
         address = self._session.address(bucket, key, region)
         fields = post_fields(
@@ -325,6 +326,9 @@ class AsyncObjectCalls(AsyncCalls):
         temporary file. The other parameters are those of `presign_post`. ``filename`` replaces ``${filename}`` in
         ``key``. It defaults to the name of the file; if ``body`` has no name, it is required.
         """
+        with import_lock:
+            from cosxfer.ops.post_object import check_form, post_fields, post_object, presign_post
+
         executor = self._ready()
         address = self._session.address(bucket, key, region)
         fields = post_fields(
@@ -393,6 +397,9 @@ class AsyncObjectCalls(AsyncCalls):
 
         ``parameters`` is the `cosxfer.CustomerKey` of an object that has one, and the conditions ``if_…``.
         """
+        with import_lock:
+            from cosxfer.ops.head_object import head_object
+
         self._ready()
         return await head_object(
             self._session,
@@ -408,6 +415,9 @@ class AsyncObjectCalls(AsyncCalls):
 
         In a bucket with versioning, a call without ``version_id`` adds a delete marker and keeps the versions.
         """
+        with import_lock:
+            from cosxfer.ops.delete_object import delete_object
+
         self._ready()
         return await delete_object(self._session, self._session.address(bucket, key, region), version_id=version_id)
 
@@ -496,6 +506,10 @@ class AsyncObjectCalls(AsyncCalls):
         region: str | None,
         parameters: GetParameters,
     ) -> GetObjectBytesResult | GetObjectFileResult | GetObjectIntoResult:
+        with import_lock:
+            from cosxfer.ops.get_into import get_into
+            from cosxfer.ops.get_object import get_object
+
         executor = self._ready()
         if into is not None:
             if output is not None:
@@ -522,6 +536,9 @@ class AsyncObjectCalls(AsyncCalls):
 
 
 def _file_name(parameters: str | None, body: object, key: str) -> str:
+    with import_lock:
+        from cosxfer.cos.policy import FILENAME
+
     if parameters is not None:
         return parameters
     named = body if isinstance(body, os.PathLike) else getattr(body, "name", None)

@@ -6,18 +6,13 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Unpack
 
+import cosxfer
 from cosxfer.binding import explains_arguments
-from cosxfer.bucket_models import CopySource
 from cosxfer.calls.aio_copying import AsyncCopyCalls
 from cosxfer.calls.aio_files import AsyncFileCalls
 from cosxfer.cos.requests import ObjectHeaders
 from cosxfer.models import Progress
-from cosxfer.ops.copy_object import checked_source
-from cosxfer.sync.checksums import Checksums
-from cosxfer.sync.events import Events
-from cosxfer.sync.options import check_callbacks, sync_options
-from cosxfer.sync.records import SyncEvent, SyncResult
-from cosxfer.sync.run import SyncRun
+from cosxfer.threads import import_lock
 
 
 @explains_arguments
@@ -40,13 +35,13 @@ class AsyncSyncCalls(AsyncFileCalls, AsyncCopyCalls):
         filters: Iterable[tuple[str, str]] | None = None,
         files_from: Iterable[str] | None = None,
         dry_run: bool = False,
-        on_event: Callable[[SyncEvent], None] | None = None,
+        on_event: Callable[[cosxfer.SyncEvent], None] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
         region: str | None = None,
         source_region: str | None = None,
         metadata_directive: str | None = None,
         **parameters: Unpack[ObjectHeaders],
-    ) -> SyncResult:
+    ) -> cosxfer.SyncResult:
         """Make ``target`` equal to ``source``. One of them, or both, is ``cos://BUCKET/PREFIX``; else it is a folder.
 
         Both sides are listed in the order of their keys and compared (``docs/sync.md`` has all rules). A file is
@@ -75,6 +70,14 @@ class AsyncSyncCalls(AsyncFileCalls, AsyncCopyCalls):
         that is not unchanged, and ``on_progress`` the progress of all transfers, in a thread of the client. The call
         waits for a slow ``on_event``, but not if one of its calls takes more than ten seconds.
         """
+        with import_lock:
+            from cosxfer.bucket_models import CopySource
+            from cosxfer.ops.copy_object import checked_source
+            from cosxfer.sync.checksums import Checksums
+            from cosxfer.sync.events import Events
+            from cosxfer.sync.options import check_callbacks, sync_options
+            from cosxfer.sync.run import SyncRun
+
         executor = self._ready()
         check_callbacks(on_event, on_progress)
         options = sync_options(

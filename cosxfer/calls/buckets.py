@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Unpack
+from typing import Any, Unpack
 
+import cosxfer
 from cosxfer.binding import explains_arguments
-from cosxfer.bucket_models import (
-    Bucket,
-    DeleteBucketResult,
-    DeleteObjectsResult,
-    DeleteObjectTaggingResult,
-    GetObjectAclResult,
-    GetObjectTaggingResult,
-    HeadBucketResult,
-    ListBucketsResult,
-    PresignedUrl,
-    PutBucketResult,
-    PutObjectAclResult,
-    PutObjectTaggingResult,
-    RestoreObjectResult,
-)
 from cosxfer.calls.aio_buckets import AsyncBucketCalls
 from cosxfer.calls.base import BlockingCalls
 from cosxfer.cos.requests import AclHeaders
-from cosxfer.ops.delete_objects import DeleteInput, listed_keys
+from cosxfer.threads import import_lock
 
 
 @explains_arguments
@@ -38,7 +24,7 @@ class BucketCalls(BlockingCalls):
         bucket: str,
         *,
         region: str | None = None,
-    ) -> HeadBucketResult:
+    ) -> cosxfer.HeadBucketResult:
         return self._run(
             self._client.head_bucket(
                 bucket,
@@ -48,10 +34,10 @@ class BucketCalls(BlockingCalls):
 
     def put_bucket(
         self, bucket: str, *, region: str | None = None, **parameters: Unpack[AclHeaders]
-    ) -> PutBucketResult:
+    ) -> cosxfer.PutBucketResult:
         return self._run(self._client.put_bucket(bucket, region=region, **parameters))
 
-    def delete_bucket(self, bucket: str, *, region: str | None = None) -> DeleteBucketResult:
+    def delete_bucket(self, bucket: str, *, region: str | None = None) -> cosxfer.DeleteBucketResult:
         return self._run(self._client.delete_bucket(bucket, region=region))
 
     def list_buckets(
@@ -60,7 +46,7 @@ class BucketCalls(BlockingCalls):
         marker: str | None = None,
         max_keys: int | str | None = None,
         region: str | None = None,
-    ) -> ListBucketsResult:
+    ) -> cosxfer.ListBucketsResult:
         return self._run(
             self._client.list_buckets(
                 marker=marker,
@@ -75,7 +61,7 @@ class BucketCalls(BlockingCalls):
         marker: str | None = None,
         max_keys: int | str | None = None,
         region: str | None = None,
-    ) -> Iterator[Bucket]:
+    ) -> Iterator[cosxfer.Bucket]:
         return self._iterate(
             self._client.iter_list_buckets(
                 marker=marker,
@@ -87,10 +73,20 @@ class BucketCalls(BlockingCalls):
     def delete_objects(
         self,
         bucket: str,
-        keys: Iterable[DeleteInput],
+        keys: Iterable[
+            str
+            | tuple[str, str | None]
+            | cosxfer.ListedObject
+            | cosxfer.ObjectVersion
+            | cosxfer.DeleteMarker
+            | Mapping[str, Any]
+        ],
         *,
         region: str | None = None,
-    ) -> DeleteObjectsResult:
+    ) -> cosxfer.DeleteObjectsResult:
+        with import_lock:
+            from cosxfer.ops.delete_objects import listed_keys
+
         return self._run(
             self._client.delete_objects(
                 bucket,
@@ -108,7 +104,7 @@ class BucketCalls(BlockingCalls):
         tier: str = "Standard",
         version_id: str | None = None,
         region: str | None = None,
-    ) -> RestoreObjectResult:
+    ) -> cosxfer.RestoreObjectResult:
         return self._run(
             self._client.restore_object(
                 bucket,
@@ -127,7 +123,7 @@ class BucketCalls(BlockingCalls):
         *,
         version_id: str | None = None,
         region: str | None = None,
-    ) -> GetObjectAclResult:
+    ) -> cosxfer.GetObjectAclResult:
         return self._run(
             self._client.get_object_acl(
                 bucket,
@@ -145,7 +141,7 @@ class BucketCalls(BlockingCalls):
         version_id: str | None = None,
         region: str | None = None,
         **parameters: Unpack[AclHeaders],
-    ) -> PutObjectAclResult:
+    ) -> cosxfer.PutObjectAclResult:
         return self._run(
             self._client.put_object_acl(
                 bucket,
@@ -163,7 +159,7 @@ class BucketCalls(BlockingCalls):
         *,
         version_id: str | None = None,
         region: str | None = None,
-    ) -> GetObjectTaggingResult:
+    ) -> cosxfer.GetObjectTaggingResult:
         return self._run(
             self._client.get_object_tagging(
                 bucket,
@@ -181,7 +177,7 @@ class BucketCalls(BlockingCalls):
         tags: Mapping[str, str],
         version_id: str | None = None,
         region: str | None = None,
-    ) -> PutObjectTaggingResult:
+    ) -> cosxfer.PutObjectTaggingResult:
         return self._run(
             self._client.put_object_tagging(
                 bucket,
@@ -199,7 +195,7 @@ class BucketCalls(BlockingCalls):
         *,
         version_id: str | None = None,
         region: str | None = None,
-    ) -> DeleteObjectTaggingResult:
+    ) -> cosxfer.DeleteObjectTaggingResult:
         return self._run(
             self._client.delete_object_tagging(
                 bucket,
@@ -219,7 +215,7 @@ class BucketCalls(BlockingCalls):
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str | int] | None = None,
         region: str | None = None,
-    ) -> PresignedUrl:
+    ) -> cosxfer.PresignedUrl:
         return self._run(
             self._client.presign_url(
                 bucket,

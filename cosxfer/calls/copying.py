@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Unpack
+from typing import Any, Unpack
 
+import cosxfer
 from cosxfer.binding import explains_arguments
-from cosxfer.bucket_models import CopyObjectResult, CopyResult, UploadPartCopyResult
 from cosxfer.calls.aio_copying import AsyncCopyCalls
 from cosxfer.calls.base import BlockingCalls
 from cosxfer.cos.requests import ObjectHeaders
 from cosxfer.models import Progress
-from cosxfer.ops.copy_object import SourceInput
 
 
 @explains_arguments
@@ -24,7 +23,7 @@ class CopyCalls(BlockingCalls):
         self,
         bucket: str,
         key: str,
-        source: SourceInput,
+        source: cosxfer.CopySource | Mapping[str, Any],
         *,
         metadata_directive: str | None = None,
         tags: Mapping[str, str] | None = None,
@@ -34,7 +33,7 @@ class CopyCalls(BlockingCalls):
         if_unmodified_since: str | None = None,
         region: str | None = None,
         **parameters: Unpack[ObjectHeaders],
-    ) -> CopyObjectResult:
+    ) -> cosxfer.CopyObjectResult:
         return self._run(
             self._client.copy_object(
                 bucket,
@@ -55,7 +54,7 @@ class CopyCalls(BlockingCalls):
         self,
         bucket: str,
         key: str,
-        source: SourceInput,
+        source: cosxfer.CopySource | Mapping[str, Any],
         *,
         upload_id: str,
         part_number: int | str,
@@ -65,7 +64,7 @@ class CopyCalls(BlockingCalls):
         if_modified_since: str | None = None,
         if_unmodified_since: str | None = None,
         region: str | None = None,
-    ) -> UploadPartCopyResult:
+    ) -> cosxfer.UploadPartCopyResult:
         return self._run(
             self._client.upload_part_copy(
                 bucket,
@@ -86,7 +85,7 @@ class CopyCalls(BlockingCalls):
         self,
         bucket: str,
         key: str,
-        source: SourceInput,
+        source: cosxfer.CopySource | Mapping[str, Any],
         *,
         metadata_directive: str | None = None,
         tags: Mapping[str, str] | None = None,
@@ -96,7 +95,7 @@ class CopyCalls(BlockingCalls):
         on_progress: Callable[[Progress], None] | None = None,
         region: str | None = None,
         **parameters: Unpack[ObjectHeaders],
-    ) -> CopyResult:
+    ) -> cosxfer.CopyResult:
         return self._run(
             self._client.copy(
                 bucket,
@@ -117,7 +116,7 @@ class CopyCalls(BlockingCalls):
         self,
         bucket: str,
         key: str,
-        source: SourceInput,
+        source: cosxfer.CopySource | Mapping[str, Any],
         *,
         metadata_directive: str | None = None,
         tags: Mapping[str, str] | None = None,
@@ -127,7 +126,7 @@ class CopyCalls(BlockingCalls):
         on_progress: Callable[[Progress], None] | None = None,
         region: str | None = None,
         **parameters: Unpack[ObjectHeaders],
-    ) -> CopyResult:
+    ) -> cosxfer.CopyResult:
         return self._run(
             self._client.move(
                 bucket,

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
+import cosxfer
 from cosxfer.binding import explains_arguments
 from cosxfer.calls.aio_downloads import AsyncDownloadCalls
 from cosxfer.calls.base import BlockingCalls
-from cosxfer.engine.download.options import DownloadDirectoryOptions, DownloadOptions, FileDownload
+from cosxfer.engine.download.options import DownloadDirectoryOptions, DownloadOptions, FileDownload, OnFileFinish
 from cosxfer.models import DownloadResult, Progress
 from cosxfer.tasks.batch import UploadBatch
-from cosxfer.tasks.downloads import DownloadBatch, DownloadedFile, OnFileFinish, SubmittedDownloads
 from cosxfer.tasks.task import UploadTask
+from cosxfer.threads import import_lock
+
+if TYPE_CHECKING:
+    from cosxfer.tasks.downloads import SubmittedDownloads
 
 
 @explains_arguments
@@ -40,7 +44,7 @@ class DownloadCalls(BlockingCalls):
         *,
         on_progress: Callable[[Progress], None] | None = None,
         on_file_finish: OnFileFinish | None = None,
-    ) -> list[DownloadedFile]:
+    ) -> list[cosxfer.DownloadedFile]:
         return self._run(self._client.download_files(files, on_progress=on_progress, on_file_finish=on_file_finish))
 
     def submit_download_files(
@@ -49,11 +53,14 @@ class DownloadCalls(BlockingCalls):
         *,
         on_progress: Callable[[Progress], None] | None = None,
         on_file_finish: OnFileFinish | None = None,
-    ) -> DownloadBatch:
+    ) -> cosxfer.DownloadBatch:
         downloads = self._running_transfers().downloads
         return self._downloads_of(downloads.batch(files, on_progress=on_progress, on_file_finish=on_file_finish))
 
-    def _downloads_of(self, submitted: SubmittedDownloads) -> DownloadBatch:
+    def _downloads_of(self, submitted: SubmittedDownloads) -> cosxfer.DownloadBatch:
+        with import_lock:
+            from cosxfer.tasks.downloads import DownloadBatch
+
         transfers, batch = self._running_transfers(), submitted.batch
         try:
             transfers.downloads.submit_all(submitted)
@@ -76,7 +83,7 @@ class DownloadCalls(BlockingCalls):
         on_progress: Callable[[Progress], None] | None = None,
         on_file_finish: OnFileFinish | None = None,
         **options: Unpack[DownloadDirectoryOptions],
-    ) -> list[DownloadedFile]:
+    ) -> list[cosxfer.DownloadedFile]:
         return self._run(
             self._client.download_directory(
                 bucket,
@@ -101,7 +108,7 @@ class DownloadCalls(BlockingCalls):
         on_progress: Callable[[Progress], None] | None = None,
         on_file_finish: OnFileFinish | None = None,
         **options: Unpack[DownloadDirectoryOptions],
-    ) -> DownloadBatch:
+    ) -> cosxfer.DownloadBatch:
         downloads = self._running_transfers().downloads
         listing = downloads.directory_batch(
             bucket,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import overload
 
+import cosxfer
 from cosxfer.binding import explains_arguments
-from cosxfer.bucket_models import ListedObject, ListObjectsResult, ListObjectVersionsResult, VersionEntry
 from cosxfer.calls.aio_listing import AsyncListingCalls
 from cosxfer.calls.base import BlockingCalls
 from cosxfer.models import CommonPrefix
@@ -27,7 +27,7 @@ class ListingCalls(BlockingCalls):
         marker: str | None = None,
         max_keys: int | str | None = None,
         region: str | None = None,
-    ) -> ListObjectsResult:
+    ) -> cosxfer.ListObjectsResult:
         return self._run(
             self._client.list_objects(
                 bucket,
@@ -49,7 +49,7 @@ class ListingCalls(BlockingCalls):
         marker: str | None = None,
         max_keys: int | str | None = None,
         region: str | None = None,
-    ) -> Iterator[ListedObject]: ...
+    ) -> Iterator[cosxfer.ListedObject]: ...
     @overload
     def iter_list_objects(
         self,
@@ -60,7 +60,7 @@ class ListingCalls(BlockingCalls):
         marker: str | None = None,
         max_keys: int | str | None = None,
         region: str | None = None,
-    ) -> Iterator[ListedObject | CommonPrefix]: ...
+    ) -> Iterator[cosxfer.ListedObject | CommonPrefix]: ...
     def iter_list_objects(
         self,
         bucket: str,
@@ -70,7 +70,7 @@ class ListingCalls(BlockingCalls):
         marker: str | None = None,
         max_keys: int | str | None = None,
         region: str | None = None,
-    ) -> Iterator[ListedObject] | Iterator[ListedObject | CommonPrefix]:
+    ) -> Iterator[cosxfer.ListedObject] | Iterator[cosxfer.ListedObject | CommonPrefix]:
         return self._iterate(
             self._client.iter_list_objects(
                 bucket,
@@ -92,7 +92,7 @@ class ListingCalls(BlockingCalls):
         version_id_marker: str | None = None,
         max_keys: int | str | None = None,
         region: str | None = None,
-    ) -> ListObjectVersionsResult:
+    ) -> cosxfer.ListObjectVersionsResult:
         return self._run(
             self._client.list_object_versions(
                 bucket,
@@ -116,7 +116,7 @@ class ListingCalls(BlockingCalls):
         version_id_marker: str | None = None,
         max_keys: int | str | None = None,
         region: str | None = None,
-    ) -> Iterator[VersionEntry]: ...
+    ) -> Iterator[cosxfer.VersionEntry]: ...
     @overload
     def iter_list_object_versions(
         self,
@@ -128,7 +128,7 @@ class ListingCalls(BlockingCalls):
         version_id_marker: str | None = None,
         max_keys: int | str | None = None,
         region: str | None = None,
-    ) -> Iterator[VersionEntry | CommonPrefix]: ...
+    ) -> Iterator[cosxfer.VersionEntry | CommonPrefix]: ...
     def iter_list_object_versions(
         self,
         bucket: str,
@@ -139,7 +139,7 @@ class ListingCalls(BlockingCalls):
         version_id_marker: str | None = None,
         max_keys: int | str | None = None,
         region: str | None = None,
-    ) -> Iterator[VersionEntry] | Iterator[VersionEntry | CommonPrefix]:
+    ) -> Iterator[cosxfer.VersionEntry] | Iterator[cosxfer.VersionEntry | CommonPrefix]:
         return self._iterate(
             self._client.iter_list_object_versions(
                 bucket,

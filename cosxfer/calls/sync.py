@@ -6,12 +6,12 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Unpack
 
+import cosxfer
 from cosxfer.binding import explains_arguments
 from cosxfer.calls.aio_sync import AsyncSyncCalls
 from cosxfer.calls.base import BlockingCalls
 from cosxfer.cos.requests import ObjectHeaders
 from cosxfer.models import Progress
-from cosxfer.sync.records import SyncEvent, SyncResult
 
 
 @explains_arguments
@@ -36,13 +36,13 @@ class SyncCalls(BlockingCalls):
         filters: Iterable[tuple[str, str]] | None = None,
         files_from: Iterable[str] | None = None,
         dry_run: bool = False,
-        on_event: Callable[[SyncEvent], None] | None = None,
+        on_event: Callable[[cosxfer.SyncEvent], None] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
         region: str | None = None,
         source_region: str | None = None,
         metadata_directive: str | None = None,
         **parameters: Unpack[ObjectHeaders],
-    ) -> SyncResult:
+    ) -> cosxfer.SyncResult:
         return self._run(
             self._client.sync(
                 source,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
-from email.utils import parsedate_to_datetime
-from typing import Any
-from xml.etree.ElementTree import Element
+from typing import TYPE_CHECKING, Any
 
 from cosxfer.cos import codes, xml
 from cosxfer.cos.header_values import META_PREFIX
@@ -15,6 +13,10 @@ from cosxfer.errors import AccessDeniedError, NotFoundError, ProtocolError, Serv
 from cosxfer.foreign import foreign, shorten
 from cosxfer.models import Identity, Result
 from cosxfer.records import dataclass
+from cosxfer.threads import import_lock
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 _ADVICE = {
     "SignatureDoesNotMatch": "check the secret key",
@@ -136,6 +138,9 @@ def document(response: HttpResponse, root: str, *, operation: str, bounds: xml.B
 
 def seconds_of(date: str) -> int:
     """Return the time of a header such as ``Last-Modified`` in seconds since 1970; 0 if it is none."""
+    with import_lock:
+        from email.utils import parsedate_to_datetime
+
     try:
         return int(parsedate_to_datetime(date).timestamp())
     except (TypeError, ValueError, IndexError, OverflowError):
@@ -198,7 +203,8 @@ _YEAR_2000, _YEAR_2200 = 946_684_800, 7_258_118_400
 
 def server_time(response: HttpResponse) -> float | None:
     """Return the Date header in Unix seconds, or None if it is missing, malformed or not between 2000 and 2200."""
-    from email.utils import parsedate_to_datetime  # rare, and its import takes a while
+    with import_lock:
+        from email.utils import parsedate_to_datetime
 
     try:
         seconds = parsedate_to_datetime(response.headers["date"]).timestamp()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterable, Iterator
-from typing import TypeAlias
-from xml.etree import ElementTree as ET
+from typing import TYPE_CHECKING, TypeAlias
 
 from cosxfer.foreign import clean_causes, foreign
 from cosxfer.records import dataclass
+from cosxfer.threads import import_lock
+
+if TYPE_CHECKING:
+    from xml.etree import ElementTree as ET
 
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 """Enough for any page of 1,000 entries and any list of 10,000 parts, with spaces."""
@@ -57,6 +60,9 @@ def parse(document: bytes | bytearray | memoryview, *, root: str | None = None, 
     parsed in pieces. Raises `XmlError` as soon as it exceeds ``bounds``, and for a malformed document, a document type
     or a root other than ``root``.
     """
+    with import_lock:
+        from xml.etree import ElementTree as ET  # its import takes a while, and small uploads need none
+
     if len(document) > MAX_DOCUMENT_BYTES:
         raise XmlError(f"the XML document is {len(document)} bytes long; the limit is {MAX_DOCUMENT_BYTES}")
     content = bytes(document).removeprefix(codecs.BOM_UTF8).strip()
@@ -66,7 +72,7 @@ def parse(document: bytes | bytearray | memoryview, *, root: str | None = None, 
         raise XmlError("the XML document has a document type, which is not allowed")
     if content.count(b"xmlns") > MAX_NAME_SPACES:
         raise XmlError(f"the XML document declares more than {MAX_NAME_SPACES} name spaces")
-    builder = _Builder(bounds.elements)
+    builder = _Builder(ET.TreeBuilder(), bounds.elements)
     parser = ET.XMLParser(target=builder)  # noqa: S314 # documents with a document type, and so with entities, were refused
     # Decode here, so that no declared encoding can hide a document type from the check above.
     decoder = codecs.getincrementaldecoder("utf-8")()
@@ -88,11 +94,12 @@ def parse(document: bytes | bytearray | memoryview, *, root: str | None = None, 
     return element
 
 
-class _Builder(ET.TreeBuilder):
+class _Builder:
     """Builds elements without name spaces and attributes. Limits their number and depth."""
 
-    def __init__(self, max_elements: int) -> None:
-        super().__init__()
+    def __init__(self, tree: ET.TreeBuilder, max_elements: int) -> None:
+        self._tree = tree
+        self.data, self.close = tree.data, tree.close
         self._max_elements = max_elements
         self.tags = 0
         """How many elements were opened or closed."""
@@ -109,12 +116,12 @@ class _Builder(ET.TreeBuilder):
         self._attributes += len(attributes)
         if self._attributes > MAX_ATTRIBUTES:
             raise XmlError(f"the XML document has more than {MAX_ATTRIBUTES} attributes")
-        return super().start(tag.rpartition("}")[2], {})
+        return self._tree.start(tag.rpartition("}")[2], {})
 
     def end(self, tag: str) -> ET.Element:
         self.tags += 1
         self._depth -= 1
-        return super().end(tag.rpartition("}")[2])
+        return self._tree.end(tag.rpartition("}")[2])
 
 
 def text_of(element: ET.Element, name: str, default: str = "") -> str:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 from itertools import chain
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import unquote
-from xml.etree import ElementTree as ET
 
 from cosxfer.cos import xml
 from cosxfer.limits import MAX_LIST_ENTRIES
+from cosxfer.threads import import_lock
+
+if TYPE_CHECKING:
+    from xml.etree import ElementTree as ET
 
 _ATTRIBUTE = re.compile(rb"=\s*[\"']")
 _DECLARATION = re.compile(rb"<\?xml[^<>?]{0,100}\?>")
@@ -29,6 +32,9 @@ def parse_page(document: bytes | bytearray | memoryview, *, root: str) -> ET.Ele
 
 def _parse_plain(content: bytes) -> ET.Element | None:
     """Return the root element of a plain and legal document, else None."""
+    with import_lock:
+        from xml.etree import ElementTree as ET
+
     bounds = xml.LISTING
     declaration = _DECLARATION.match(content)
     begin = declaration.end() if declaration else 0

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
-from xml.etree.ElementTree import Element
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cosxfer.address import ObjectAddress
 from cosxfer.arguments import check_text, wrong_type
@@ -17,6 +16,9 @@ from cosxfer.errors import UsageError
 from cosxfer.foreign import shorten
 from cosxfer.ops.session import Session
 from cosxfer.sdk_names import plain
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 SourceInput: TypeAlias = CopySource | Mapping[str, Any]
 """The object to copy. A mapping has ``Bucket``, ``Key``, and perhaps ``Region`` and ``VersionId``."""

@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
-from xml.etree.ElementTree import Element
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cosxfer._native import hashing
 from cosxfer.address import ObjectAddress, shown_key
@@ -33,6 +32,9 @@ from cosxfer.ops.listing import read_page
 from cosxfer.ops.session import Session
 from cosxfer.retry import retry_delay
 from cosxfer.sdk_names import plain
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 DeleteInput: TypeAlias = str | tuple[str, str | None] | ListedObject | ObjectVersion | DeleteMarker | Mapping[str, Any]
 """A key, a pair of key and version id, an entry of a listing, or a mapping with ``Key`` and perhaps ``VersionId``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from xml.etree.ElementTree import Element
+from typing import TYPE_CHECKING
 
 from cosxfer.address import ObjectAddress
 from cosxfer.arguments import as_number, check_count, check_text
@@ -15,6 +15,9 @@ from cosxfer.limits import MAX_LIST_BUCKETS
 from cosxfer.ops.list_objects import is_true
 from cosxfer.ops.listing import Markers, read_page
 from cosxfer.ops.session import Session
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 OPERATION = "GET Service"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from xml.etree.ElementTree import Element
+from typing import TYPE_CHECKING
 
 from cosxfer.address import ObjectAddress
 from cosxfer.arguments import check_text
@@ -15,6 +15,9 @@ from cosxfer.models import CommonPrefix
 from cosxfer.ops.list_objects import OwnerReader, is_true, key_reader, listed_key, page_params, size_of
 from cosxfer.ops.listing import Markers, read_page
 from cosxfer.ops.session import Session
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 
 async def list_object_versions(

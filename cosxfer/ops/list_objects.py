@@ -6,7 +6,7 @@ The names are always requested percent-encoded, because a key may have character
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable
-from xml.etree.ElementTree import Element
+from typing import TYPE_CHECKING
 
 from cosxfer.address import ObjectAddress, shown_key
 from cosxfer.arguments import check_text
@@ -19,6 +19,9 @@ from cosxfer.models import CommonPrefix, Identity
 from cosxfer.ops.listing import Markers, read_with
 from cosxfer.ops.multipart_list_part import check_page_size
 from cosxfer.ops.session import Session
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 
 async def list_objects(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
-from xml.etree.ElementTree import Element
+from typing import TYPE_CHECKING, TypeVar
 
 from cosxfer.cos import responses
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.cos.xml import XmlError
 from cosxfer.cos.xml_page import parse_page
 from cosxfer.threads import in_thread
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 T = TypeVar("T")
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
-from typing import Any, TypeAlias
-from xml.etree.ElementTree import Element
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cosxfer._native import hashing
 from cosxfer.address import ObjectAddress
@@ -17,6 +16,9 @@ from cosxfer.errors import UsageError
 from cosxfer.models import MultipartCompleteResult, MultipartUploadResult, Part
 from cosxfer.ops.session import Session
 from cosxfer.sdk_names import plain
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 PartInput: TypeAlias = Part | MultipartUploadResult | Mapping[str, Any] | tuple[int | str, str]
 """A part of `multipart_complete`: a record, a mapping with ``PartNumber`` and ``ETag``, or a pair of them."""

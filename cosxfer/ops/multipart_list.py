@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xml.etree.ElementTree import Element
+from typing import TYPE_CHECKING
 
 from cosxfer.address import ObjectAddress, shown_key
 from cosxfer.arguments import check_text
@@ -14,6 +14,9 @@ from cosxfer.models import MultipartListResult, Upload
 from cosxfer.ops.listing import listing
 from cosxfer.ops.multipart_list_part import check_encoding_type, check_page_size
 from cosxfer.ops.session import Session
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 
 async def multipart_list(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from xml.etree.ElementTree import Element
+from typing import TYPE_CHECKING
 
 from cosxfer.address import ObjectAddress
 from cosxfer.bucket_models import UploadPartCopyResult
@@ -15,6 +15,9 @@ from cosxfer.foreign import shorten
 from cosxfer.limits import LARGEST_NUMBER, MAX_PART_BYTES
 from cosxfer.ops.copy_object import outcome, source_header
 from cosxfer.ops.session import Session
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 
 async def upload_part_copy(

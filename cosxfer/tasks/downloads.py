@@ -20,6 +20,7 @@ from cosxfer.engine.download.options import (
     DownloadOptions,
     DownloadSettings,
     FileDownload,
+    OnFileFinish,
     check_download,
 )
 from cosxfer.engine.download.short import Shorts
@@ -47,8 +48,6 @@ from cosxfer.threads import Workers, finished, in_thread
 
 SUBMITTED_AT_ONCE = 100
 """Files that are put into the queue before an event loop has another turn."""
-
-OnFileFinish = Callable[[Exception | None, DownloadResult | None, FileDownload], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

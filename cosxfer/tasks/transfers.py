@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
-from typing import TypeVar, cast
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from cosxfer.address import ObjectAddress, shown_key
 from cosxfer.arguments import (
@@ -50,7 +50,6 @@ from cosxfer.ops.session import Session
 from cosxfer.resume_token import ResumeToken, decode
 from cosxfer.tasks.batch import BatchRecord, OnFileFinish, OpenBatch, RefusedJob, outcome_of, tell_outcome
 from cosxfer.tasks.directory import find_files, iter_files, joined
-from cosxfer.tasks.downloads import Downloads
 from cosxfer.tasks.file_callbacks import check_callbacks, watch_of
 from cosxfer.tasks.leftovers import CLEAN_UP_SECONDS
 from cosxfer.tasks.queue import TaskQueue
@@ -59,8 +58,11 @@ from cosxfer.tasks.sizes import size_of
 from cosxfer.tasks.stream import DirectoryStream
 from cosxfer.tasks.task import DELIVERY_SECONDS, AsyncUploadTask
 from cosxfer.tasks.unfinished import begin
-from cosxfer.threads import Workers, in_thread
+from cosxfer.threads import Workers, import_lock, in_thread
 from cosxfer.transport.native_pool import ConnectionLimits
+
+if TYPE_CHECKING:
+    from cosxfer.tasks.downloads import Downloads
 
 R = TypeVar("R")
 
@@ -79,24 +81,27 @@ class Transfers:
         self._opener = Opener()
         self._digests = Digests(executor)
         self._shorts: ShortUploads | None = None
-        config = session.config
-        self._journal = journal_of(config)
-        self.journal = self._journal
+        self.journal = journal_of(session.config)
         """What else of the client remembers checksums; None if it is off."""
         self._finder = UploadFinder(session)
-        self._limiter = Limiter(tasks=1, slots=1, connections=connections)
-        self.limiter = self._limiter
+        self.limiter = Limiter(tasks=1, slots=1, connections=connections)
         """What calls that are no tasks may have in flight, too."""
-        queue = self.queue = TaskQueue(self._limiter, keep=config.max_finished_tasks)
-        self.downloads = Downloads(session, executor, self._limiter, queue, self._journal)
+        queue = self.queue = TaskQueue(self.limiter, keep=session.config.max_finished_tasks)
         self._scheduler = Scheduler(
-            config,
-            self._limiter,
+            session.config,
+            self.limiter,
             session.traffic,
             session.transport,
             executor=executor,
             work_waits=lambda: queue.some_wait,
         )
+
+    @cached_property
+    def downloads(self) -> Downloads:
+        """The downloads. Made when they are first used: many processes only send."""
+        with import_lock:
+            from cosxfer.tasks.downloads import Downloads
+        return Downloads(self._session, self._executor, self.limiter, self.queue, self.journal)
 
     def submit_file(
         self,
@@ -155,7 +160,7 @@ class Transfers:
             self._executor,
             self._opener,
             self._digests,
-            self._limiter,
+            self.limiter,
             address,
             body,
             content_length=as_number(content_length),
@@ -181,7 +186,7 @@ class Transfers:
         return StreamJob(
             self._session,
             self._executor,
-            self._limiter,
+            self.limiter,
             address,
             stream,
             content_length=as_number(content_length),
@@ -225,8 +230,7 @@ class Transfers:
         """
         if not isinstance(files, Iterable) or isinstance(files, str | bytes | Mapping):
             raise wrong_type("files", files, "a list of mappings with bucket, key and path")
-        listed = list(files)
-        for index, entry in enumerate(listed):
+        for index, entry in enumerate(listed := list(files)):
             check_file(entry, index)
         return self._batch(
             listed,
@@ -291,8 +295,8 @@ class Transfers:
             if entry.error is not None:
                 problems[index] = entry.error
         unfinished = None
-        if self._journal is not None and files:
-            batch = begin(self._journal, self._session, bucket, options=parsed, prefix=prefix, root=path)
+        if self.journal is not None and files:
+            batch = begin(self.journal, self._session, bucket, options=parsed, prefix=prefix, root=path)
             unfinished = batch.of_all(files, found)
         return self._batch(
             files,
@@ -338,7 +342,7 @@ class Transfers:
         """The same for files that are put into the queue while the tree is walked. Reads no file."""
         parsed, common = self._check_directory(bucket, prefix, path, slice_size=slice_size, options=options)
         check_callback(on_progress, "on_progress")
-        journal, session = self._journal, self._session
+        journal, session = self.journal, self._session
         return DirectoryStream(
             iter_files(path, include=include, exclude=exclude),
             common=common,
@@ -472,17 +476,17 @@ class Transfers:
         token: ResumeToken | None = None,
     ) -> FileJob:
         if session is not None and (self._shorts is None or self._shorts.batch is not session):
-            self._shorts = ShortUploads(session, self._limiter, self._opener)
+            self._shorts = ShortUploads(session, self.limiter, self._opener)
         return FileJob(
             session or self._session,
             self._executor,
             self._opener,
-            self._limiter,
+            self.limiter,
             self._session.address(bucket, key, options.region),
             path,
             slice_size=slice_size,
             options=options,
-            journal=self._journal,
+            journal=self.journal,
             batch=batch,
             finder=self._finder,
             token=token,
@@ -560,7 +564,7 @@ class Transfers:
         self.queue.listen(listener)
 
     def unlisten(self, event: str, listener: Callable[[TaskEvent], None] | None) -> None:
-        """Tell it no more, or nobody where None."""
+        """Tell it no more; None: tell nobody."""
         _check_event(event)
         check_callback(listener, "callback")
         self.queue.unlisten(listener)
@@ -577,17 +581,18 @@ class Transfers:
             await asyncio.wait([asyncio.wrap_future(left)], timeout=DELIVERY_SECONDS)
         self.queue.dispatcher.close()
         self._opener.close()
-        self.downloads.close()
-        if self._journal is not None:
+        if "downloads" in vars(self):
+            self.downloads.close()
+        if self.journal is not None:
             try:
-                await in_thread(None, self._journal.close)
+                await in_thread(None, self.journal.close)
             except CosxferError:  # no thread is available
-                self._journal.end()
+                self.journal.end()
 
     def abandon(self) -> None:
         """Nobody holds the client any more, and it has no work: end its threads."""
-        if self._journal is not None:
-            self._journal.end()
+        if self.journal is not None:
+            self.journal.end()
 
 
 def _check_event(event: str) -> None:

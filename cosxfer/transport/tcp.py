@@ -14,11 +14,7 @@ from functools import partial
 from itertools import chain, zip_longest
 from typing import Any
 
-# The resolver encodes names with this codec and would import it at its first use, in a thread. A process that is forked
-# at that moment could never import it.
-import encodings.idna  # noqa: F401  # isort: skip
-
-from cosxfer.threads import in_thread
+from cosxfer.threads import import_lock, in_thread
 
 ATTEMPT_DELAY_SECONDS = 0.25
 MIN_ROUND_TRIP = slice(148, 152)
@@ -33,8 +29,9 @@ Address = tuple[socket.AddressFamily, "tuple[str, int] | tuple[str, int, int, in
 async def addresses(host: str, port: int) -> list[Address]:
     """Return the addresses of ``host``: families in turn, in the resolver's order of preference."""
     try:
-        # A literal address needs no resolver and no thread.
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        # A literal address needs no resolver and no thread; and no codec, if it is given as bytes.
+        literal = host.encode() if host.isascii() else host
+        found = socket.getaddrinfo(literal, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except socket.gaierror:
         found = await asyncio.shield(_lookup(host, port))
     families: dict[int, list[Address]] = {}
@@ -45,6 +42,11 @@ async def addresses(host: str, port: int) -> list[Address]:
 
 def _lookup(host: str, port: int) -> asyncio.Future[list[Any]]:
     """Look a name up in a thread, once for all connections that are being made at that time."""
+    # The resolver encodes names with this codec and would import it at its first use, in the thread. A process that is
+    # forked at that moment could never import it.
+    with import_lock:
+        import encodings.idna  # noqa: F401
+
     key = (asyncio.get_running_loop(), host, port)
     lookup = _lookups.get(key)
     if lookup is None:

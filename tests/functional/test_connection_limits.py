@@ -147,7 +147,7 @@ def test_256_requests_at_a_time_over_http1(server: RunningServer, over: str) -> 
             transport=over,  # type: ignore[arg-type]
             max_attempts=1,
         ) as client:
-            client._transfers._limiter.connections.resize(256)
+            client._transfers.limiter.connections.resize(256)
             await asyncio.gather(*(client.put_object(server.bucket, f"k{n}", bytes(65536)) for n in range(256)))
 
     asyncio.run(main())
@@ -240,7 +240,7 @@ def test_an_upload_with_more_requests_than_the_server_accepts_connections_succee
             http_version=version,
             max_attempts=3,
         ) as client:
-            client._transfers._limiter.connections.resize(64)
+            client._transfers.limiter.connections.resize(64)
             result = await client.slice_upload_file(
                 server.bucket, "crowded", tmp_path / "file", slice_size=MIB, async_limit=64
             )

@@ -72,3 +72,57 @@ def test_a_client_of_a_forked_child_works_if_a_thread_was_importing_at_the_fork(
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert ended.returncode == 0, ended.stderr
+
+
+OPERATION = r"""
+import importlib.abc, os, signal, sys, threading, time
+import cosxfer
+from cosxfer.threads import import_lock
+from tests.functional.peer_fork import serve_ok
+
+port = serve_ok()
+settings = dict(endpoint=f"http://127.0.0.1:{port}", secret_id="id", secret_key="key", region="ap-guangzhou",
+                http_version="1.1", max_attempts=1)
+NAME = "cosxfer.ops.head_bucket"  # it is imported by the first call
+importing, go_on = threading.Event(), threading.Event()
+
+class Slow(importlib.abc.Loader):
+    def find_spec(self, name, path=None, target=None):
+        if name == NAME:
+            sys.meta_path.remove(self)
+            spec = importlib.util.find_spec(name)
+            self.load, spec.loader.exec_module = spec.loader.exec_module, self.exec_module
+            return spec
+
+    def exec_module(self, module):
+        importing.set()
+        go_on.wait()
+        self.load(module)
+
+parent = cosxfer.Client(**settings)
+sys.meta_path.insert(0, Slow())
+threading.Thread(target=parent.head_bucket, args=["examplebucket-1250000000"], daemon=True).start()
+importing.wait()
+threading.Timer(0.3, go_on.set).start()  # the fork waits until then
+child = os.fork()
+if not child:
+    signal.alarm(20)  # ends it if it waits for ever
+    with cosxfer.Client(**settings) as client:
+        client.head_bucket("examplebucket-1250000000")
+    os._exit(0)
+pid, status = os.waitpid(child, 0)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_fork_waits_for_the_import_of_an_operation() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", OPERATION],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr

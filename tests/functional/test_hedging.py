@@ -163,7 +163,7 @@ def test_a_pause_during_a_hedge_leaves_nothing_running_and_the_rest_is_sent_late
         while sends[STRAGGLER] < 2:
             time.sleep(0.01)
         assert task.pause()
-        assert client._client._transfers._limiter.in_flight == 0
+        assert client._client._transfers.limiter.in_flight == 0
         assert sends[STRAGGLER] == 2
         assert task.restart()
         assert task.result(60).verified
@@ -192,7 +192,7 @@ def test_three_uploads_of_which_parts_are_given_up_again_and_again_are_right(
             file_parallel_limit=3,
             hedge=False,
         ) as client:
-            limiter = client._transfers._limiter
+            limiter = client._transfers.limiter
             uploads = [
                 asyncio.ensure_future(client.upload_file(server.bucket, f"k{index}", path, part_size=2 * MIB))
                 for index in range(3)

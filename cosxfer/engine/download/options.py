@@ -12,7 +12,7 @@ from cosxfer.config import check_concurrency, check_part_size
 from cosxfer.cos.requests import CustomerKey, HeadParameters, reading_headers
 from cosxfer.errors import UsageError
 from cosxfer.foreign import shorten
-from cosxfer.models import Progress
+from cosxfer.models import DownloadResult, Progress
 from cosxfer.records import dataclass
 
 
@@ -52,6 +52,8 @@ class FileDownload(DownloadOptions, total=False):
     key: Required[str]
     path: Required[str | os.PathLike[str]]
 
+
+OnFileFinish = Callable[[Exception | None, DownloadResult | None, FileDownload], None]
 
 _FILE_OPTIONS = frozenset(FileDownload.__annotations__)
 

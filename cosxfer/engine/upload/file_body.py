@@ -15,14 +15,13 @@ import os
 import stat
 from collections.abc import AsyncIterable, Callable, Iterator
 from contextlib import suppress
-from tempfile import SpooledTemporaryFile
 from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 from cosxfer._native import hashing
 from cosxfer.errors import CosxferError, SourceChangedError, SourceError, UsageError
 from cosxfer.limits import GIB
 from cosxfer.sources import SourceIdentity
-from cosxfer.threads import in_thread
+from cosxfer.threads import import_lock, in_thread
 
 BLOCK_BYTES = 1024 * 1024
 
@@ -126,6 +125,9 @@ def name_of(file: ReadableFile) -> str:
 
 def identity_of(file: ReadableFile) -> SourceIdentity | None:
     """Return the current state of the regular file that ``file`` reads; None if there is none."""
+    with import_lock:
+        from tempfile import SpooledTemporaryFile
+
     if isinstance(file, SpooledTemporaryFile):
         return None  # fileno() would move its content from memory to the disk
     try:

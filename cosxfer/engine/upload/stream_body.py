@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import tempfile
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -17,7 +16,7 @@ from cosxfer.engine.upload.file_body import RAISED, FileBody, ReadableFile, noth
 from cosxfer.errors import CosxferError, SourceError, UsageError
 from cosxfer.limits import KIB, MIB
 from cosxfer.records import dataclass
-from cosxfer.threads import Workers, finished, in_thread
+from cosxfer.threads import Workers, finished, import_lock, in_thread
 
 BATCH_BYTES = 256 * KIB
 """Pieces are collected to this size before they change threads, which costs about 0.1 ms."""
@@ -117,6 +116,9 @@ async def spool(pieces: BufferIterator, *, executor: Workers, largest: int, name
 
     Raises `UsageError` once they are more than ``largest`` bytes, and `SourceError` if the disk does not take them.
     """
+    with import_lock:
+        import tempfile
+
     md5, crc64, size = hashing.Md5(), 0, 0
     file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES, prefix="cosxfer-body-")  # noqa: SIM115 # see below
     try:
@@ -156,6 +158,9 @@ def _discard(file: IO[bytes]) -> None:
 
 
 def _not_kept(error: OSError) -> SourceError:
+    with import_lock:
+        import tempfile
+
     reason = error.strerror or str(error)
     try:
         folder = tempfile.gettempdir()

@@ -49,7 +49,7 @@ def test_more_tasks_start_when_the_limiter_allows_more(cos: FakeCos, tmp_path: P
         held = Held()
         cos.fault("multipart_upload", held, times=99)  # type: ignore[arg-type]
         async with cos.client(concurrency=2, file_parallel_limit=1) as client:
-            limiter = client._transfers._limiter
+            limiter = client._transfers.limiter
             tasks = submit(client, path, 3)
             await until(lambda: held.now == 2)
             assert [task.state for task in tasks].count("waiting") == 2
@@ -77,7 +77,7 @@ def test_a_call_with_a_larger_async_limit_has_as_many_parts_in_flight(cos: FakeC
             await until(lambda: held.now == PARTS)
             held.go_on.set()
             await task.result()
-            assert client._transfers._limiter.slots == 1
+            assert client._transfers.limiter.slots == 1
 
     asyncio.run(main())
 
@@ -90,7 +90,7 @@ def test_no_more_bytes_are_in_flight_than_the_limiter_allows(cos: FakeCos, tmp_p
         held.go_on.set()
         cos.fault("multipart_upload", held, times=99)  # type: ignore[arg-type]
         async with cos.client(concurrency=4, file_parallel_limit=2) as client:
-            client._transfers._limiter.resize(max_bytes=2 * MIB)
+            client._transfers.limiter.resize(max_bytes=2 * MIB)
             for task in submit(client, path, 2):
                 await task.result()
         assert held.most <= 2
