@@ -42,6 +42,7 @@ EXTENSIONS: dict[str, tuple[list[str], str | None]] = {
     ),
     "slicing": (["guard", "small_file", "new_file"], None),
     "files": (["small_file", "new_file", "file_service"], None),
+    "heads": (["sha1", "request_heads"], None),
     "wire": (
         [
             "wire_tls",

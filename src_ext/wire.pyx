@@ -4,15 +4,16 @@
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from cpython.unicode cimport PyUnicode_DecodeLatin1
+from cpython.unicode cimport PyUnicode_AsUTF8, PyUnicode_DecodeLatin1
 from libc.errno cimport EINVAL, errno
 from libc.stdint cimport int64_t, uint8_t, uint64_t
-from libc.string cimport memchr, strlen, strncpy
+from libc.stdio cimport snprintf
+from libc.string cimport memchr, strcmp, strlen, strncpy
 
 cdef extern from "unistd.h":
     int close_fd "close"(int)
@@ -298,7 +299,8 @@ cdef class Exchange:
     cdef readonly int result, status
     cdef readonly bint reusable, body_begun
     cdef readonly str why
-    cdef readonly dict headers
+    cdef dict _headers
+    cdef readonly bytes fields
     cdef readonly bytes body
     cdef readonly int64_t fed_bytes
     cdef readonly bint accepted
@@ -418,8 +420,59 @@ cdef class Exchange:
         self.error = response.error
         self.why = (<bytes>response.why).decode("utf-8", "replace") if response.why[0] else ""
         self.body = PyBytes_FromStringAndSize(response.body, response.body_length) if response.body_length else b""
-        self.headers = _headers(response.headers, response.headers_length)
+        self.fields = PyBytes_FromStringAndSize(response.headers, response.headers_length)
 
+    @property
+    def headers(self) -> dict:
+        if self._headers is None:
+            self._headers = headers_of(self.fields or b"")
+        return self._headers
+
+    def header(self, str name) -> str:
+        cdef const char *value = NULL
+        if self.fields is not None:
+            value = self._value(PyUnicode_AsUTF8(name))
+        return "" if value == NULL or value == _REPEATED else _text(value, strlen(value))
+
+    def proves(self, uint64_t crc64, bytes md5) -> bool:
+        cdef char number[24]
+        cdef char digest[40]
+        cdef const unsigned char *sum
+        cdef int i
+        if self.fields is None or self.status != 200 or self.body or len(md5) != 16:
+            return False
+        cdef const char *etag = self._value(b"etag")
+        cdef const char *theirs = self._value(b"x-cos-hash-crc64ecma")
+        if etag == NULL or not etag[0] or etag == _REPEATED or theirs == _REPEATED:
+            return False
+        if theirs != NULL and theirs[0]:
+            snprintf(number, sizeof(number), b"%llu", <unsigned long long>crc64)
+            return not strcmp(theirs, number)
+        sum = <const unsigned char *>PyBytes_AS_STRING(md5)
+        for i in range(16):
+            snprintf(&digest[1 + 2 * i], 3, b"%02x", <unsigned int>sum[i])
+        digest[0] = digest[33] = b'"'
+        digest[34] = 0
+        return not strcmp(etag, digest)
+
+    cdef const char *_value(self, const char *name):
+        # NULL: there is none. _REPEATED: there is more than one.
+        cdef const char *data = self.fields
+        cdef const char *end = data + len(self.fields)
+        cdef const char *found = NULL
+        cdef bint matches
+        while data < end:
+            matches = not strcmp(data, name)
+            data += strlen(data) + 1
+            if matches:
+                if found != NULL:
+                    return _REPEATED
+                found = data
+            data += strlen(data) + 1
+        return found
+
+
+cdef const char *_REPEATED = b"\n"  # no value has a line break
 
 cdef dict _NAMES = {}  # a cache, because the same header names return in each response
 
@@ -431,9 +484,10 @@ cdef str _text(const char *data, size_t length):
         return PyUnicode_DecodeLatin1(data, length, NULL)
 
 
-cdef dict _headers(const char *data, size_t length):
+def headers_of(bytes fields) -> dict:
     cdef dict headers = {}
-    cdef const char *end = data + length
+    cdef const char *data = fields
+    cdef const char *end = data + len(fields)
     cdef size_t n
     while data < end:
         n = strlen(data)

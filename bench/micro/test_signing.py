@@ -5,15 +5,23 @@ Asserts nothing about time.
 
 from __future__ import annotations
 
+from base64 import b64decode
 from itertools import count
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from cosxfer._native import RequestHeads
 from cosxfer.cos import sign
+from cosxfer.cos.endpoint import resolve_endpoint
+from cosxfer.cos.requests import HttpRequest
 from cosxfer.credentials import Credentials
+from cosxfer.ops.begun import heads_like
 
 KEYS = Credentials(secret_id="AKIDexample", secret_key="example", token=None)
+ENDPOINT = resolve_endpoint(
+    "https://{bucket}.cos.ap-guangzhou.myqcloud.com", bucket="examplebucket-1250000000", region=None
+)
 KEY_TIME = sign.key_time(1.7e9, life_seconds=900)
 PUT_HEADERS = {
     "host": "examplebucket-1250000000.cos.ap-guangzhou.myqcloud.com",
@@ -48,18 +56,26 @@ def test_authorization_of_a_part(benchmark: BenchmarkFixture, numbers: count[int
     assert "q-signature=" in benchmark(once)
 
 
-def test_prepared_signature_of_a_put(benchmark: BenchmarkFixture, numbers: count[int]) -> None:
-    signer = sign.PutSigner(KEYS, headers=PUT_HEADERS, key_time=KEY_TIME)
-
-    def once() -> str:
-        return signer.of(f"/folder/object-{next(numbers)}.bin", 16384, PUT_HEADERS["content-md5"])
-
-    assert len(benchmark(once)) == 40
+def test_prepared_head_of_a_put(benchmark: BenchmarkFixture, numbers: count[int]) -> None:
+    heads = prepared("PUT", PUT_HEADERS, body=True)
+    md5 = b64decode(PUT_HEADERS["content-md5"])
+    assert b"q-signature=" in benchmark(lambda: heads.of(f"/folder/object-{next(numbers)}.bin", md5, 16384))
 
 
-def test_prepared_signature_of_a_get(benchmark: BenchmarkFixture, numbers: count[int]) -> None:
-    signer = sign.PathSigner(KEYS, method="GET", params={}, headers=GET_HEADERS, key_time=KEY_TIME)
-    assert len(benchmark(lambda: signer.of(f"/folder/object-{next(numbers)}.bin"))) == 40
+def test_prepared_head_of_a_get(benchmark: BenchmarkFixture, numbers: count[int]) -> None:
+    heads = prepared("GET", GET_HEADERS, body=False)
+    assert b"q-signature=" in benchmark(lambda: heads.of(f"/folder/object-{next(numbers)}.bin"))
+
+
+def prepared(method: str, headers: dict[str, str], *, body: bool) -> RequestHeads:
+    value = sign.authorization(KEYS, method=method, path="/", params={}, headers=headers, key_time=KEY_TIME)
+    template = HttpRequest(
+        method=method,
+        endpoint=ENDPOINT,
+        target="/",
+        headers={**headers, "authorization": value},
+    )
+    return heads_like(template, KEYS, KEY_TIME, body=body)
 
 
 def test_parameters_of_a_presigned_url(benchmark: BenchmarkFixture, numbers: count[int]) -> None:

@@ -2,8 +2,8 @@
 
 ``hashing`` and ``slicing`` are the compiled modules where they were built, else ``pure_hashing`` and ``pure_slicing``
 with the same names. ``KERNEL`` is the kernel in use, ``KERNELS`` those that this machine can run (best first,
-``"pure"`` last), ``COMPILED`` whether the native modules are in use. ``FileService`` is None if it is not built (it
-needs Linux) or native code is off.
+``"pure"`` last), ``COMPILED`` whether the native modules are in use. ``FileService`` and ``RequestHeads`` are None if
+they are not built (the former needs Linux) or native code is off.
 
 The environment variable ``COSXFER_KERNEL`` forces one of ``avx512``, ``avx2-vpclmul``, ``avx2``, ``portable`` (vector
 code for any CPU), ``neon``, ``scalar``, ``pure``; a name that the machine lacks is a `cosxfer.errors.UsageError`.
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from cosxfer.errors import UsageError
 
-__all__ = ["COMPILED", "KERNEL", "KERNELS", "FileService", "hashing", "slicing"]
+__all__ = ["COMPILED", "KERNEL", "KERNELS", "FileService", "RequestHeads", "hashing", "slicing"]
 
 _forced = os.environ.get("COSXFER_KERNEL", "")
 _why = ""
@@ -55,8 +55,11 @@ else:
 
 if TYPE_CHECKING:
     from cosxfer._native.files import FileService
+    from cosxfer._native.heads import RequestHeads
 else:
-    FileService = None
+    FileService = RequestHeads = None
     if COMPILED:
         with suppress(ImportError):
             from cosxfer._native.files import FileService
+        with suppress(ImportError):
+            from cosxfer._native.heads import RequestHeads

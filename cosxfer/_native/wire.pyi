@@ -33,6 +33,9 @@ UNWANTED: int
 UNWRITABLE: int
 """The body cannot be written to its place; ``error`` and ``why`` have the reason."""
 
+def headers_of(fields: bytes) -> dict[str, str]:
+    """Return the headers of `Exchange.fields`: lower-case names; repeated ones joined with a comma."""
+
 def use_crc64(function: object) -> None:
     """Compute the CRC64 of received bytes with this function (`cosxfer._native.hashing.crc64_function`)."""
 
@@ -131,7 +134,17 @@ class Exchange:
     def status(self) -> int: ...
     @property
     def headers(self) -> dict[str, str]:
-        """Lower-case names; repeated ones joined with a comma."""
+        """Lower-case names; repeated ones joined with a comma. Made of ``fields`` when they are first read."""
+    @property
+    def fields(self) -> bytes:
+        """The headers as they came, for `headers_of`."""
+    def header(self, name: str) -> str:
+        """Return the value of one header; empty if there is none, or more than one."""
+    def proves(self, crc64: int, md5: bytes) -> bool:
+        """Whether it is 200 without a body, has an ETag, and proves that a body with these checksums is stored.
+
+        The CRC64 does, or if there is none the ETag. False if one of these headers is repeated.
+        """
     @property
     def body(self) -> bytes: ...
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from cosxfer.cos import codes, xml
@@ -47,6 +48,33 @@ class HttpResponse:
     @property
     def request_id(self) -> str:
         return self.headers.get("x-cos-request-id", "")
+
+    def header(self, name: str) -> str:
+        """Return the value of one header; empty if there is none."""
+        return self.headers.get(name, "")
+
+    def proves(self, crc64: int, md5: bytes) -> bool:
+        """Whether it is 200 without a body, has an ETag, and proves that a body with these checksums is stored.
+
+        The CRC64 does, or if there is none the ETag.
+        """
+        etag, theirs = self.headers.get("etag"), self.headers.get(CRC64_HEADER)
+        if self.status != 200 or self.body or not etag:
+            return False
+        return theirs == str(crc64) if theirs else etag == f'"{md5.hex()}"'
+
+    def packed_headers(self) -> tuple[str, ...] | bytes:
+        """Return the headers in a form for `unpacked`. The garbage collector does not visit it."""
+        return tuple(chain.from_iterable(self.headers.items()))
+
+
+def unpacked(packed: tuple[str, ...] | bytes) -> dict[str, str]:
+    """Return the headers of `HttpResponse.packed_headers`."""
+    if isinstance(packed, tuple):
+        return dict(zip(packed[::2], packed[1::2], strict=True))
+    from cosxfer._native.wire import headers_of  # it is loaded: only its responses have this form
+
+    return headers_of(packed)
 
 
 def common(response: HttpResponse) -> dict[str, Any]:

@@ -86,61 +86,6 @@ def sign_key(secret_key: str, key_time: str) -> str:
     return hmac.new(secret_key.encode(), key_time.encode(), sha1).hexdigest()
 
 
-class PathSigner:
-    """Signs requests that differ in their path alone. `authorization` has checked the headers and parameters."""
-
-    __slots__ = ("_inner", "_outer", "_rest", "_start", "_to_sign")
-
-    def __init__(
-        self,
-        credentials: Credentials,
-        *,
-        method: str,
-        params: Mapping[str, str],
-        headers: Mapping[str, str],
-        key_time: str,
-    ) -> None:
-        """``headers`` and ``params`` are as in `authorization`."""
-        _, header_string, _, param_string = _signed_parts_once(tuple(headers.items()), tuple(params.items()))
-        self._start = f"{method.lower()}\n"
-        self._rest = f"\n{param_string}\n{header_string}\n"
-        self._to_sign = f"sha1\n{key_time}\n"
-        self._inner, self._outer = _keyed(sign_key(credentials.secret_key, key_time))
-
-    def of(self, path: str) -> str:
-        """Return the hex signature of the request with the decoded ``path``."""
-        return self._signed(f"{self._start}{path}{self._rest}")
-
-    def _signed(self, http_string: str) -> str:
-        digest = sha1(http_string.encode(), usedforsecurity=False).hexdigest()
-        inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(f"{self._to_sign}{digest}\n".encode())
-        outer.update(inner.digest())
-        signed: str = outer.hexdigest()
-        return signed
-
-
-class PutSigner(PathSigner):
-    """Signs PUT requests that differ in path, Content-Length and Content-MD5 alone. Both headers are there."""
-
-    __slots__ = ("_before",)
-
-    def __init__(self, credentials: Credentials, *, headers: Mapping[str, str], key_time: str) -> None:
-        """``headers`` are as in `authorization`. Raises ValueError if their order is unforeseen."""
-        super().__init__(credentials, method="PUT", params={}, headers=headers, key_time=key_time)
-        both = f"content-length={headers['content-length']}&content-md5={escape(headers['content-md5'])}"
-        self._before, found, self._rest = self._rest.partition(both)
-        if not found:
-            raise ValueError("other headers are between them")
-
-    def of(self, path: str, length: int | None = None, md5: str = "") -> str:
-        """Return the hex signature of the request with the decoded ``path`` and these two headers."""
-        # As `escape` does, of the characters that Base64 has.
-        escaped = md5.replace("+", "%2B").replace("/", "%2F").replace("=", "%3D")
-        both = f"content-length={length}&content-md5={escaped}"
-        return self._signed(f"{self._start}{path}{self._before}{both}{self._rest}")
-
-
 @lru_cache(maxsize=64)
 def _keyed(key: str) -> tuple[Any, Any]:
     """Return the two SHA-1 states of an HMAC (RFC 2104) that have taken the key. A SHA-1 block has 64 bytes."""
@@ -241,6 +186,31 @@ def authorization(
         f"q-sign-algorithm=sha1&q-ak={credentials.secret_id}&q-sign-time={key_time}&q-key-time={key_time}"
         f"&q-header-list={header_list}&q-url-param-list={param_list}&q-signature={signed}"
     )
+
+
+def for_many(
+    credentials: Credentials, *, method: str, headers: Mapping[str, str], key_time: str, body: bool
+) -> dict[str, bytes]:
+    """Return what `cosxfer._native.heads.RequestHeads` signs requests with that differ in their path alone.
+
+    ``headers`` are as in `authorization`, which has checked them. With a ``body``, Content-Length and Content-MD5 are
+    among them and may differ too. Raises ValueError if they are not side by side in the text that is signed.
+    """
+    _, headers_text, _, _ = _signed_parts_once(tuple(headers.items()), ())
+    before, rest = f"\n\n{headers_text}\n", ""
+    if body:
+        both = f"content-length={headers['content-length']}&content-md5={escape(headers['content-md5'])}"
+        before, found, rest = before.partition(both)
+        if not found:
+            raise ValueError("other headers are between them")
+    texts = {
+        "sign_key": sign_key(credentials.secret_key, key_time),
+        "signed_method": f"{method.lower()}\n",
+        "signed_before": before,
+        "signed_rest": rest,
+        "to_sign": f"sha1\n{key_time}\n",
+    }
+    return {name: text.encode() for name, text in texts.items()}
 
 
 def presigned_params(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, Generic, Protocol, TypeVar
 from urllib.parse import quote
 
+from cosxfer._native import RequestHeads
 from cosxfer.cos import sign
 from cosxfer.cos.endpoint import PATH_SAFE
 from cosxfer.cos.requests import HttpRequest
@@ -19,6 +20,7 @@ from cosxfer.errors import CosxferError
 from cosxfer.ops.attempt import Attempt
 from cosxfer.ops.session import SIGNATURE_LIFE_SECONDS, Session
 from cosxfer.transport.base import Begun
+from cosxfer.transport.native_head import head_of
 
 PLAIN_PATH = re.compile(r"[A-Za-z\d_.~/-]*", re.ASCII)
 """A path that needs no escapes."""
@@ -33,10 +35,30 @@ def escaped(path: str) -> str:
     return path if PLAIN_PATH.fullmatch(path) else quote(path, safe=PATH_SAFE)
 
 
-def around_signature(head: str) -> tuple[str, str]:
-    """Return what is before and what is after the signature in a request head."""
-    at = head.index(_SIGNATURE) + len(_SIGNATURE)
-    return head[:at], head[at + _SIGNATURE_LENGTH :]
+def heads_like(template: HttpRequest, credentials: Credentials | None, key_time: str, *, body: bool) -> RequestHeads:
+    """Return what makes the heads of requests like ``template``, a signed one without parameters. Only the path
+    differs; with a ``body`` also Content-MD5 and Content-Length, which ``template`` has side by side.
+
+    Raises ValueError if its head is of another form.
+    """
+    method, headers = template.method, template.headers
+    after_path = head_of(template).decode().removeprefix(f"{method} {template.target}")
+    after_body = end = ""
+    if body:
+        both = f"content-md5: {headers['content-md5']}\r\ncontent-length: {headers['content-length']}\r\n"
+        after_path, found, after_body = after_path.partition(both)
+        if not found:
+            raise ValueError("other headers are between them")
+    signing: dict[str, bytes] = {}
+    if credentials is not None:
+        signed = {name: value for name, value in headers.items() if name != "authorization"}
+        signing = sign.for_many(credentials, method=method, headers=signed, key_time=key_time, body=body)
+        text = after_body or after_path
+        at = text.index(_SIGNATURE) + len(_SIGNATURE)
+        text, end = text[:at], text[at + _SIGNATURE_LENGTH :]
+        after_path, after_body = (after_path, text) if body else (text, "")
+    pieces = {"method": f"{method} ", "after_path": after_path, "after_body": after_body, "end": end}
+    return RequestHeads(**{name: piece.encode() for name, piece in pieces.items()}, **signing)
 
 
 class Prepared(Protocol):
@@ -54,12 +76,14 @@ class Beginner(Generic[P]):
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self._start: Callable[..., Begun | None] | None = getattr(session.transport, "begin", None)
+        self._start: Callable[..., Begun | None] | None = None
+        if RequestHeads is not None:
+            self._start = getattr(session.transport, "begin", None)
         self._prepared: dict[Hashable, P] = {}
 
     @property
     def works(self) -> bool:
-        """Whether the transport can send a request without an asyncio task."""
+        """Whether the transport can send a request without an asyncio task, and native code makes the heads."""
         return self._start is not None
 
     def _begin(

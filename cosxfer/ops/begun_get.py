@@ -6,23 +6,21 @@ import logging
 from collections.abc import Callable, Mapping
 
 from cosxfer.address import ObjectAddress
-from cosxfer.cos import sign
 from cosxfer.cos.endpoint import Endpoint
 from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.cos.sink import BodySink
 from cosxfer.credentials import Credentials
 from cosxfer.ops.attempt import Attempt
-from cosxfer.ops.begun import Beginner, around_signature, escaped
+from cosxfer.ops.begun import Beginner, escaped, heads_like
 from cosxfer.ops.get_range import range_request
 from cosxfer.ops.session import logger
-from cosxfer.transport.native_head import head_of
 
 
 class _Prepared:
     """What the requests to one bucket share while the keys and the time of the signature are the same."""
 
-    __slots__ = ("_after", "_between", "_signer", "added", "credentials", "endpoint", "headers", "key_time")
+    __slots__ = ("_heads", "added", "credentials", "endpoint", "headers", "key_time")
 
     def __init__(
         self, template: HttpRequest, added: Mapping[str, str], credentials: Credentials | None, key_time: str
@@ -34,31 +32,22 @@ class _Prepared:
         self.endpoint: Endpoint = template.endpoint
         self.key_time = key_time
         self.headers = {name: value for name, value in template.headers.items() if name != "authorization"}
-        rest = head_of(template).decode().removeprefix(f"GET {template.target}")
-        self._signer: sign.PathSigner | None = None
-        self._between, self._after = rest, ""
-        if credentials is not None:
-            self._between, self._after = around_signature(rest)
-            self._signer = sign.PathSigner(
-                credentials, method="GET", params={}, headers=self.headers, key_time=key_time
-            )
+        self._heads = heads_like(template, credentials, key_time, body=False)
 
     def request(
         self, key: str, sink: BodySink, stall_seconds: float, on_received: Callable[[int], None]
     ) -> HttpRequest:
         """Return the request for one object."""
         path = self.endpoint.path(key)
-        target = escaped(path)
-        signature = "" if self._signer is None else self._signer.of(path)
         return HttpRequest(
             method="GET",
             endpoint=self.endpoint,
-            target=target,
+            target=escaped(path),
             headers=self.headers,
             stall_timeout_seconds=stall_seconds,
             on_sent=on_received,
             sink=sink,
-            head=f"GET {target}{self._between}{signature}{self._after}".encode(),
+            head=self._heads.of(path),
         )
 
 

@@ -9,18 +9,15 @@ from dataclasses import fields, replace
 from typing import Any
 
 from cosxfer.address import ObjectAddress
-from cosxfer.cos import sign
-from cosxfer.cos.requests import SSE_CUSTOMER_KEY, CosRequest, HttpRequest, content_md5
-from cosxfer.cos.responses import CRC64_HEADER, HttpResponse
+from cosxfer.cos.requests import SSE_CUSTOMER_KEY, CosRequest, HttpRequest
+from cosxfer.cos.responses import HttpResponse
 from cosxfer.credentials import Credentials
 from cosxfer.ops.attempt import Attempt
-from cosxfer.ops.begun import Beginner, around_signature, escaped
+from cosxfer.ops.begun import Beginner, escaped, heads_like
 from cosxfer.ops.put_object import put_request
 from cosxfer.ops.session import logger
 from cosxfer.records import from_fields
-from cosxfer.transport.native_head import head_of
 
-_DIFFERING = "content-md5: {}\r\ncontent-length: {}\r\n"
 _OWN = ("authorization", "content-md5", "content-length")
 """Headers that differ from file to file."""
 
@@ -29,7 +26,7 @@ class _Prepared:
     """What the requests to one bucket with the same headers share while the keys and the time of the signature are the
     same. They differ in path, length, Content-MD5 and signature."""
 
-    __slots__ = ("_between", "_end", "_fields", "_signer", "_start", "added", "address", "credentials", "key_time")
+    __slots__ = ("_fields", "_heads", "added", "address", "credentials", "key_time")
 
     def __init__(
         self,
@@ -45,14 +42,7 @@ class _Prepared:
         self.added = added
         self.credentials = credentials
         self.key_time = key_time
-        differing = _DIFFERING.format(template.headers["content-md5"], template.content_length)
-        head = head_of(template).decode().removeprefix(f"PUT {template.target}")
-        self._start, self._end = _split(head, differing)
-        self._between, self._signer = "", None
-        if credentials is not None:
-            self._between, self._end = around_signature(self._end)
-            signed = {name: value for name, value in template.headers.items() if name != "authorization"}
-            self._signer = sign.PutSigner(credentials, headers=signed, key_time=key_time)
+        self._heads = heads_like(template, credentials, key_time, body=True)
         # Without the body of the template, and without the attempt that follows it.
         bare = replace(template, body=b"", on_sent=None)
         self._fields: dict[str, Any] = {field.name: getattr(bare, field.name) for field in fields(HttpRequest)}
@@ -75,21 +65,11 @@ class _Prepared:
         """Return the request for one file."""
         own = self._fields.copy()
         path = own["endpoint"].path(key)
-        own["target"] = target = escaped(path)
+        own["target"] = escaped(path)
         own["body"], own["on_sent"] = content, on_sent
         own["content_length"] = length = len(content)
-        encoded = content_md5(md5)
-        signature = "" if self._signer is None else self._signer.of(path, length, encoded)
-        differing = _DIFFERING.format(encoded, length)
-        own["head"] = f"PUT {target}{self._start}{differing}{self._between}{signature}{self._end}".encode()
+        own["head"] = self._heads.of(path, md5, length)
         return from_fields(HttpRequest, own)
-
-
-def _split(text: str, middle: str) -> tuple[str, str]:
-    before, found, after = text.partition(middle)
-    if not found:
-        raise ValueError("the head has another form")
-    return before, after
 
 
 class Puts(Beginner[_Prepared]):
@@ -158,10 +138,8 @@ class Puts(Beginner[_Prepared]):
         headers: Mapping[str, str],
     ) -> None:
         """Raise if ``response`` is an error, or proves that other bytes are stored."""
-        session, found = self.session, response.headers
-        theirs, etag = found.get(CRC64_HEADER), found.get("etag")
-        proven = etag and theirs == str(crc64) if theirs else etag == f'"{md5.hex()}"'
-        if proven and response.status == 200 and not response.body and not logger.isEnabledFor(logging.DEBUG):
+        session = self.session
+        if response.proves(crc64, md5) and not logger.isEnabledFor(logging.DEBUG):
             session.note_stored(None if attempt.is_followed else len(content))
             return
         session.accept(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from cosxfer._native import wire
 from cosxfer.cos.requests import HttpRequest
@@ -38,6 +38,28 @@ class Quiet:
     def _announce(self) -> None:
         while self._asleep:
             self._asleep.pop().announce()
+
+
+class _WireResponse(HttpResponse):
+    """A response whose headers are made when they are read: most of those to small uploads are only checked."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "headers":
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        headers = self.__dict__["headers"] = self.__dict__["exchange"].headers
+        return headers
+
+    def header(self, name: str) -> str:
+        value: str = self.__dict__["exchange"].header(name)
+        return value
+
+    def proves(self, crc64: int, md5: bytes) -> bool:
+        proves: bool = self.__dict__["exchange"].proves(crc64, md5)
+        return proves
+
+    def packed_headers(self) -> bytes:
+        fields: bytes = self.__dict__["exchange"].fields
+        return fields
 
 
 class BegunCall:
@@ -136,12 +158,12 @@ class BegunCall:
         if result in (wire.OK, wire.UNWANTED):
             fields = {
                 "status": exchange.status,
-                "headers": exchange.headers,
+                "exchange": exchange,
                 "body": exchange.body,
                 "http_version": "HTTP/2" if self.slot.http2 else "HTTP/1.1",
                 "connection_seconds": 0.0,
             }
-            then(from_fields(HttpResponse, fields))
+            then(from_fields(_WireResponse, fields))
         elif result in (wire.UNSENT, wire.NEEDS_H1):
             then(None)
         else:

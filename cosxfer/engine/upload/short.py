@@ -12,7 +12,6 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from cosxfer._native import hashing
@@ -276,13 +275,9 @@ class ShortUpload:
         assert read is not None
         assert digest is not None
         assert response is not None
-        identity = read[1]
+        identity, etag = read[1], response.header("etag")
         # As `SmallFile` does: the times of a file that was written a moment before do not show a change.
-        if (
-            found != identity
-            or is_fresh(identity[4], read_after_ns=self._before_ns)
-            or not response.headers.get("etag")
-        ):
+        if found != identity or is_fresh(identity[4], read_after_ns=self._before_ns) or not etag:
             return False
         address, now = self._address, time.monotonic()
         endpoint = self._shared.puts.session.endpoint(address)
@@ -292,7 +287,7 @@ class ShortUpload:
             address.bucket,
             address.key,
             response.status,
-            tuple(chain.from_iterable(response.headers.items())),
+            response.packed_headers(),
             response.http_version,
             digest.md5,
             digest.crc64,
@@ -300,8 +295,8 @@ class ShortUpload:
             now - self._began,
             now - self._send_began,
         )
-        if self._remember is not None and response.headers.get(CRC64_HEADER):
-            self._remember(self._location(), SourceIdentity(*identity), digest.crc64, response.headers["etag"])
+        if self._remember is not None and response.header(CRC64_HEADER):
+            self._remember(self._location(), SourceIdentity(*identity), digest.crc64, etag)
         self._end(result)
         return True
 

@@ -10,14 +10,14 @@ from typing import Any
 
 from cosxfer.address import ObjectAddress
 from cosxfer.cos.endpoint import location_of
-from cosxfer.cos.responses import HttpResponse
+from cosxfer.cos.responses import HttpResponse, unpacked
 from cosxfer.engine.upload.sent import SinglePut
 from cosxfer.models import PutObjectResult, UploadResult
 from cosxfer.ops.put_object import put_fields
 
-ShortResult = tuple[str, str, str, str, int, tuple[str, ...], str, bytes, int, int, float, float]
-"""Authority and base path of the endpoint; bucket and key; status, headers (names and values in turn) and HTTP version
-of the response; MD5, CRC64 and size of the file; seconds since the beginning, and since the sending began."""
+ShortResult = tuple[str, str, str, str, int, tuple[str, ...] | bytes, str, bytes, int, int, float, float]
+"""Authority and base path of the endpoint; bucket and key; status, packed headers and HTTP version of the response;
+MD5, CRC64 and size of the file; seconds since the beginning, and since the sending began."""
 
 
 def size_of(outcome: Any) -> int:
@@ -37,7 +37,7 @@ def _made(
     bucket: str,
     key: str,
     status: int,
-    flat: tuple[str, ...],
+    headers: tuple[str, ...] | bytes,
     http_version: str,
     md5: bytes,
     crc64: int,
@@ -45,9 +45,7 @@ def _made(
     seconds: float,
     send_seconds: float,
 ) -> UploadResult:
-    response = HttpResponse(
-        status=status, headers=dict(zip(flat[::2], flat[1::2], strict=True)), http_version=http_version
-    )
+    response = HttpResponse(status=status, headers=unpacked(headers), http_version=http_version)
     fields = put_fields(key, location_of(authority, base_path, key), response, md5=md5, crc64=crc64)
     return SinglePut(
         result=PutObjectResult(**fields),

@@ -279,12 +279,3 @@ def test_names_that_fold_to_one_never_match_and_are_never_signed(twin: dict[str,
         sign.authorization(KEYS, method="PUT", path="/k", params=moved, headers=headers, key_time=TIME)
     with pytest.raises(UsageError, match="the same name"):
         sign.presigned_params(KEYS, method="PUT", path="/k", params=moved, headers=headers, key_time=TIME)
-
-
-@pytest.mark.parametrize("path", ["/", "/a b", "/é/日本", "/" + "x" * 1000])
-def test_a_path_is_signed_as_a_whole_request_is(path: str) -> None:
-    credentials = Credentials(secret_id="id", secret_key="key")
-    headers, params = {"host": "h", "range": "bytes=0-1"}, {"versionId": "v"}
-    signer = sign.PathSigner(credentials, method="GET", params=params, headers=headers, key_time="1;2")
-    whole = sign.authorization(credentials, method="GET", path=path, params=params, headers=headers, key_time="1;2")
-    assert whole.endswith(f"q-signature={signer.of(path)}")
