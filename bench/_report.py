@@ -15,6 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+# Processes that are measured would compile modules whose compiled form is missing or old, each time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 PACKAGES = ("cosxfer", "httpx", "numpy", "granian")
 
 

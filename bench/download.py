@@ -212,6 +212,7 @@ def target(order: Order, name: str = "large") -> Path:
 
 def client_of(order: Order) -> Any:
     import cosxfer
+    import cosxfer.tasks.downloads  # as the first download would
 
     scheme, port = ("https", order["tls"]) if order.get("secure") else ("http", order["http1"])
     return cosxfer.Client(
