@@ -10,9 +10,10 @@ What a flow gets:
 
 - its own limit: the least of the cap per connection, the rate that loss allows (Mathis: 1.22 MSS / (RTT sqrt(loss)))
   and the capacity. The round trip and the server's time of each request lower it: bytes / (latency + bytes / limit).
-- its share of the client's ceilings (CPU or disk: bytes/s; CPU: requests/s), and of the capacity, max-min fair.
-- a start: a new connection costs 2 round trips (TCP and TLS), and slow start from 10 segments; a connection that was
-  idle for longer than its time-out starts slowly again.
+- its share of the client's ceilings (CPU or disk: bytes/s; CPU: requests/s), and of the capacity, max-min fair. Flows
+  that together just fill the line fall into step, so that the line pauses while they wait for responses.
+- a start: a new connection costs 2 round trips (TCP and TLS), and slow start from 10 segments. The window that it
+  reaches is kept for its next request, unless it was idle for longer than its time-out.
 
 What the link does: the queue fills if flows ask for more than the capacity, and its delay adds to the round trip; with
 less than two segments per flow in pipe and queue, retransmissions waste capacity. Requests beyond the request rate
@@ -46,6 +47,9 @@ INITIAL_WINDOW_BYTES = 10 * MSS
 HANDSHAKE_ROUND_TRIPS = 2
 RETRY_SECONDS = 0.5
 """Mean delay before a refused request is sent again: full jitter below one second."""
+STEP_SHARE, STEP_WIDTH = 0.6, 0.6
+"""The share of the latency that flows in step lose if they just fill the line, and how far from that they still lose
+some of it (in logarithms of what they ask for ÷ the capacity). Fitted to the link of `link.py`."""
 TICK_SECONDS = 0.05
 """How often the controller looks, and the link's state moves."""
 
@@ -122,7 +126,13 @@ class Simulation:
         """(time, order, what, client, payload); what: 0 flow starts, 1 slot is free, 2 client starts, 3 its Initiate
         has ended, 4 bytes were acknowledged in slow start"""
         self._order = 0
-        self._payload: dict[int, tuple[int, int, float]] = {}
+        self._payload: dict[int, tuple[int, int, float, float]] = {}
+        """Flows that start later, by the number of the event: bytes of a request, requests, bytes sent in slow start,
+        and the window of the connection after the request."""
+        self._ended: dict[int, tuple[int, float]] = {}
+        """Slots that are free later, by the order of the flow: bytes of a request, and the connection's window."""
+        self._windows: dict[int, float] = {}
+        """The window of each flow's connection after the request, by the order of the flow."""
         self._started = [False] * len(self.clients)
         self._last_noise = 0.0
         # Transfers that last for hours are looked at less often: it would take as long, and change nothing.
@@ -185,7 +195,7 @@ class Simulation:
         if what == 0:
             self._start_flow(client, *self._payload.pop(payload))
         elif what == 1:
-            self._free_slot(index, payload)
+            self._free_slot(index, *self._ended.pop(payload))
         elif what == 4:
             client.bytes_acked += payload
             self.carried += payload
@@ -194,23 +204,25 @@ class Simulation:
             self._push(self.now + first + self._latency(), 3, index, 0)
         else:
             if client.multipart:
-                client.idle.append(-INFINITE)  # open, but it starts slowly
+                client.idle.append((-INFINITE, 0.0))  # open, but it starts slowly
                 client.latency_seconds = self._latency()
             self._started[index] = True
             client.policy.observe(self.now, client)
             self._fill(index)
 
-    def _start_flow(self, client: SimulatedClient, size: int, count: int, sent: float) -> None:
+    def _start_flow(self, client: SimulatedClient, size: int, count: int, sent: float, window: float) -> None:
         group = client.classes.get(size)
         if group is None:
             group = client.classes[size] = FlowClass(request_bytes=size)
         group.flows += 1
         self._order += 1
+        self._windows[self._order] = window
         heapq.heappush(group.ends, (group.done + size * count - sent, self._order, count))
 
     def _end(self, index: int, group: FlowClass) -> None:
         client = self.clients[index]
-        goal, _, count = heapq.heappop(group.ends)
+        goal, order, count = heapq.heappop(group.ends)
+        window = self._windows.pop(order)
         group.done = max(group.done, goal)
         group.flows -= 1
         client.bytes_in_flight -= group.request_bytes
@@ -219,14 +231,15 @@ class Simulation:
             # Nothing else is sent while the last requests wait for their responses.
             delay += self._latency() * (1.0 - group.rate / group.own_rate)
         if delay:
-            self._push(self.now + delay, 1, index, group.request_bytes)
+            self._ended[order] = (group.request_bytes, window)
+            self._push(self.now + delay, 1, index, order)
         else:
-            self._free_slot(index, group.request_bytes)
+            self._free_slot(index, group.request_bytes, window)
 
-    def _free_slot(self, index: int, size: int) -> None:
+    def _free_slot(self, index: int, size: int, window: float) -> None:
         client = self.clients[index]
         client.release(size)
-        client.idle.append(self.now)
+        client.idle.append((self.now, window))
         self._fill(index)
         if not client.in_flight and not client.requests_left:
             client.finished_at = self.now + (self._latency() if client.multipart else 0.0)
@@ -238,31 +251,35 @@ class Simulation:
     def _begin(self, index: int, size: int, count: int) -> None:
         """Start the requests of one slot: handshake and slow start first, unless a warm connection is idle."""
         client, rtt = self.clients[index], self.link.rtt_seconds + self.queue_delay
-        at, warm = self.now, False
+        at, burst = self.now, float(INITIAL_WINDOW_BYTES)
         if client.idle:
-            warm = self.now - client.idle.pop() < max(4 * rtt, 1.0)
+            used_at, reached = client.idle.pop()
+            if self.now - used_at < max(4 * rtt, 1.0):
+                burst = max(burst, reached)
         else:
             client.handshakes_until = max(client.handshakes_until, self.now) + self.link.connect_seconds
             at = client.handshakes_until + HANDSHAKE_ROUND_TRIPS * rtt
-        window = 0.0
-        if not warm:
+        window, sent = 0.0, 0.0
+        if burst < size:
             flows = min(client.policy.level(), client.in_flight + client.requests_left)
             share = min(self._capacity(), self._ceiling(client)) / max(1, client.in_flight, flows)
             window = min(self._flow_limit(), share) * rtt
-        sent, burst = 0.0, float(INITIAL_WINDOW_BYTES)
         while burst < window and sent + burst < size:
             # Each round trip of slow start acknowledges twice as much as the one before.
             at += rtt
             self._order += 1
             heapq.heappush(self._events, (at, self._order, 4, index, int(burst)))
             sent, burst = sent + int(burst), 2 * burst
+        # The window grows while more than half of it is on the way: not at the end of a request.
+        rest = size - sent if count == 1 else INFINITE
+        burst += max(0.0, (2 * rest - burst) / 3)
         # The rest is charged its share of the latency as it flows, and the last byte has to wait for all of it.
         at += (rtt + self.link.server_seconds) * sent / size
         if at > self.now:
             self._push(at, 0, index, self._order + 1)
-            self._payload[self._order] = (size, count, sent)
+            self._payload[self._order] = (size, count, sent, burst)
         else:
-            self._start_flow(client, size, count, sent)
+            self._start_flow(client, size, count, sent, burst)
 
     def _abandon(self, index: int) -> None:
         """Cancel the youngest flows beyond the level and put their requests back; what they have sent is wasted."""
@@ -272,7 +289,8 @@ class Simulation:
             if excess <= 0:
                 continue
             group.ends.sort()
-            for goal, _, count in group.ends[-excess:]:
+            for goal, order, count in group.ends[-excess:]:
+                del self._windows[order]
                 left = goal - group.done
                 unsent = min(count, math.ceil(left / group.request_bytes))
                 client.wasted += unsent * group.request_bytes - left
@@ -444,8 +462,20 @@ class Simulation:
             wants = _fill_up(wants, capacity * self._efficiency(flows))
         for want, _, group in wants:
             group.rate = want
+        if flows > 1 and flows * limit > capacity:
+            self._fall_into_step(limit, capacity)
         if link.requests_per_second < INFINITE:
             self._throttle()
+
+    def _fall_into_step(self, limit: float, capacity: float) -> None:
+        """Flows that together just fill the line tend to send at one time, and to wait for responses at one time."""
+        latency = self.link.rtt_seconds + self.link.server_seconds  # a queue is no pause of the line
+        groups = [group for client in self.clients for group in client.classes.values() if group.flows and group.rate]
+        asked = sum(one.flows * one.request_bytes / (latency + one.request_bytes / limit) for one in groups)
+        load = (asked + self.link.rival_flows * limit) / capacity
+        lost = latency * STEP_SHARE * math.exp(-((math.log(load) / STEP_WIDTH) ** 2))
+        for group in groups:
+            group.rate = group.request_bytes / (group.request_bytes / group.rate + lost)
 
     def _ceiling(self, client: SimulatedClient) -> float:
         """Bytes per second of one client: its CPU or disk, and the silent penalty for too many connections."""

@@ -110,8 +110,8 @@ class SimulatedClient:
         self.refused = 0.0
         self.refused_per_second = 0.0
         self.retry_after_seconds = 0.0
-        self.idle: list[float] = []
-        """When each idle connection was last used."""
+        self.idle: list[tuple[float, float]] = []
+        """When each idle connection was last used, and the window in bytes that it has reached."""
         self.penalised_until = -1.0
         self.excess_seconds = 0.0
         """How long it had too many connections; time with fewer counts against it."""

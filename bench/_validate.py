@@ -20,6 +20,7 @@ from _shaper import Shape
 from _simulated_client import Fixed, SimulatedClient
 from link import link
 
+from cosxfer.engine.upload.find import PARTS_BESIDE_JOURNAL
 from cosxfer.server import running
 
 SLOTS = (1, 4, 8, 16, 32)
@@ -29,7 +30,8 @@ CLEARLY = 1.05
 SERVER_SECONDS = 0.002
 """What the sink takes for a request."""
 OTHER_REQUESTS = 3
-"""Initiate, Complete, and a HEAD, because the sink returns no CRC64."""
+"""Initiate, Complete, and a HEAD, because the sink returns no CRC64. With many parts, the client looks for an upload of
+an earlier process first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +121,8 @@ def simulate(case: Case, *, slots: int, part_bytes: int) -> float:
     client = SimulatedClient(Fixed(slots=slots), items(((case.size, 1),), lambda size: part_bytes))
     Simulation(model, [client]).run()
     assert client.finished_at is not None
-    more = OTHER_REQUESTS * (shape.rtt_seconds + SERVER_SECONDS)
+    requests = OTHER_REQUESTS + (case.size >= PARTS_BESIDE_JOURNAL * part_bytes)
+    more = requests * (shape.rtt_seconds + SERVER_SECONDS)
     # The connection of Initiate is used again; if others are needed, they cost a second handshake.
     if slots > 1:
         more += shape.handshake_round_trips * shape.rtt_seconds

@@ -6,6 +6,7 @@ import inspect
 import math
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,30 @@ def test_at_the_end_of_a_full_link_the_last_responses_are_waited_for() -> None:
     of = [Item(request_bytes=16 * MEBI, count=8)]
     _, client = run(replace(PLAIN, server_seconds=0.5), 8, of)
     assert 0.2 < (client.finished_at or 0) - 8 * 16 * MEBI / PLAIN.capacity < 0.6
+
+
+def test_the_second_request_of_a_connection_starts_with_the_window_that_the_first_has_reached() -> None:
+    # Slow start has acknowledged 14,600 (2^6 - 1) bytes of 1 MiB when the rest is sent; 934,400 may be on the way then.
+    link = Link(name="long", capacity=100 * MB, rtt_seconds=0.2)
+    seconds = [0.0]
+    for count in (1, 2, 3, 4):
+        _, client = run(link, 1, [Item(request_bytes=MEBI, count=1) for _ in range(count)])
+        seconds.append(client.finished_at or 0)
+    first, second, third, fourth = (after - before for before, after in pairwise(seconds))
+    assert first > second + 0.8  # two round trips of handshakes, and six of slow start in place of one
+    assert second > third + 0.1
+    assert third == pytest.approx(fourth, abs=0.02)
+
+
+def test_connections_that_together_just_fill_the_line_lose_time_in_step() -> None:
+    def lost(slots: int) -> float:
+        _, client = run(replace(CAPPED, queue_seconds=0.0), slots, [Item(request_bytes=MEBI) for _ in range(640)])
+        request = CAPPED.rtt_seconds + CAPPED.server_seconds + MEBI / CAPPED.connection_rate
+        return (client.finished_at or 0) / max(640 * MEBI / CAPPED.capacity, 640 / slots * request)
+
+    just, fewer, more = lost(32), lost(8), lost(128)
+    assert just > fewer + 0.1
+    assert just > more + 0.05
 
 
 def test_transfers_of_different_sizes_take_turns_for_slots() -> None:
