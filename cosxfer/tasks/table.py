@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,9 +20,9 @@ class TaskTable:
     def __init__(self, *, keep: int) -> None:
         self._keep = keep
         self._records: dict[str, AnyRecord] = {}
-        self._waiting: list[tuple[int, AnyRecord]] = []
+        self._waiting = _Waiting()
         """Tasks that send one request."""
-        self._waiting_in_parts: list[tuple[int, AnyRecord]] = []
+        self._waiting_in_parts = _Waiting()
         """Tasks that send several requests at a time."""
         self._finished: OrderedDict[str, None] = OrderedDict()
         """IDs of the tasks that have ended, in the order in which they ended."""
@@ -61,23 +61,20 @@ class TaskTable:
         if not record.queued:
             record.queued = True
             record.demand = 1 if record.job is None else record.job.demand(record.total)
-            heapq.heappush(self._waiting_in_parts if record.demand > 1 else self._waiting, (record.number, record))
+            (self._waiting_in_parts if record.demand > 1 else self._waiting).add(record)
 
     def next_waiting(self, *, in_parts: bool = True) -> AnyRecord | None:
         """Take the first task that waits for a slot, or None.
 
         Without ``in_parts``, tasks with several parts wait on.
         """
-        first = _first(self._waiting)
+        queue, first = self._waiting, self._waiting.first()
         if in_parts:
-            other = _first(self._waiting_in_parts)
+            other = self._waiting_in_parts.first()
             if other is not None and (first is None or other.number < first.number):
-                heapq.heappop(self._waiting_in_parts)
-                other.queued = False
-                return other
+                queue, first = self._waiting_in_parts, other
         if first is not None:
-            heapq.heappop(self._waiting)
-            first.queued = False
+            queue.take(first)
         return first
 
     @property
@@ -118,12 +115,40 @@ class TaskTable:
         return removed
 
 
-def _first(waiting: list[tuple[int, AnyRecord]]) -> AnyRecord | None:
-    """Return the first task of a heap. Tasks that were paused or cancelled meanwhile are dropped when they come up."""
-    while waiting:
-        record = waiting[0][1]
-        if record.state == "waiting":
-            return record
-        heapq.heappop(waiting)
-        record.queued = False
-    return None
+class _Waiting:
+    """Tasks in the order of their numbers. A task that is paused or cancelled meanwhile is dropped when it comes up."""
+
+    def __init__(self) -> None:
+        self._in_order: deque[AnyRecord] = deque()
+        """Tasks whose numbers grow, which is most of them."""
+        self._others: list[tuple[int, AnyRecord]] = []
+        """A heap of those that came after a task with a higher number, because they were restarted."""
+
+    def __bool__(self) -> bool:
+        return bool(self._in_order or self._others)
+
+    def add(self, record: AnyRecord) -> None:
+        """Let it wait."""
+        if not self._in_order or record.number > self._in_order[-1].number:
+            self._in_order.append(record)
+        else:
+            heapq.heappush(self._others, (record.number, record))
+
+    def first(self) -> AnyRecord | None:
+        """Return the first one that still waits."""
+        while self._in_order and self._in_order[0].state != "waiting":
+            self._in_order.popleft().queued = False
+        while self._others and self._others[0][1].state != "waiting":
+            heapq.heappop(self._others)[1].queued = False
+        first = self._in_order[0] if self._in_order else None
+        if self._others and (first is None or self._others[0][0] < first.number):
+            return self._others[0][1]
+        return first
+
+    def take(self, first: AnyRecord) -> None:
+        """Take what `first` has returned."""
+        first.queued = False
+        if self._in_order and self._in_order[0] is first:
+            self._in_order.popleft()
+        else:
+            heapq.heappop(self._others)
