@@ -121,7 +121,7 @@ def test_a_revision_is_compared_with_itself_and_nothing_is_left(head: str, tmp_p
     assert (told["rounds"], told["confidence"], told["not_compared"]) == (3, 0.95, [])
     assert {"cpu", "cores", "python", "cosxfer"} <= set(told["machine"])
     names = {one["name"] for one in told["ratios"]}
-    assert {"test_authorization_of_a_put", "test_prepared_signature_of_a_put"} <= names
+    assert {"test_authorization_of_a_put", "test_prepared_head_of_a_put"} <= names
     for one in told["ratios"]:
         assert (one["suite"], one["unit"]) == ("signing", "s")
         assert 0 < one["low"] <= one["ratio"] <= one["high"]

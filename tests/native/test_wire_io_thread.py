@@ -141,7 +141,7 @@ def put_from(mapped: Path, fd: int) -> wire.Exchange:
 def received(theirs: socket.socket, count: int) -> bytes:
     """Read a head and ``count`` bytes of its body; return the body, and respond."""
     data = b""
-    while len(data.partition(b"\r\n\r\n")[2]) < count:
+    while b"\r\n\r\n" not in data or len(data.partition(b"\r\n\r\n")[2]) < count:
         piece = theirs.recv(1 << 20)
         assert piece
         data += piece
