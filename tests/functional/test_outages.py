@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ import pytest
 
 import cosxfer
 from cosxfer.limits import MIB
-from cosxfer.server import RunningServer, ServerOptions
+from cosxfer.server import RunningServer, ServerOptions, ServerStartError
 
 TRANSPORTS = ("native", "httpx")
 
@@ -24,8 +25,15 @@ class Host:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self.server = RunningServer(ServerOptions(root=root))
-        self.endpoint, self.port = self.server.endpoint, self.server.port
+        while True:
+            # Not one that the system gives to others: while the server is down, any connection could get it.
+            self.port = random.randrange(10_000, 30_000)
+            try:
+                self.server = RunningServer(ServerOptions(root=root, port=self.port))
+                break
+            except ServerStartError:
+                continue  # it is in use
+        self.endpoint = self.server.endpoint
 
     def kill(self) -> None:
         os.kill(self.server.pid, signal.SIGKILL)
