@@ -14,7 +14,7 @@ from cosxfer.server.tls import make_certificate
 ROOT = Path(__file__).parents[2]
 
 PROGRAM = r"""
-import asyncio, os, socket, ssl, sys, threading
+import asyncio, contextlib, os, socket, ssl, sys, threading
 from cosxfer.config import ClientConfig
 from cosxfer.cos.endpoint import resolve_endpoint
 from cosxfer.cos.requests import HttpRequest
@@ -26,7 +26,10 @@ listener = socket.create_server(("127.0.0.1", 0), backlog=100)
 context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
 context.load_cert_chain(cert, key)
 context.set_alpn_protocols(["h2" if http2 else "http/1.1"])
-begun = threading.Semaphore(0)
+begun, begins = os.pipe()
+child_lives, lives = os.pipe()
+os.set_blocking(begun, False)
+os.set_blocking(begins, False)
 
 def talk(sock):
     # Reads as fast as it can. Over HTTP/2 it opens a large window first.
@@ -36,13 +39,25 @@ def talk(sock):
         if http2:
             sock.sendall(bytes.fromhex("000006040000000000000401000000") + bytes.fromhex("00000408000000000040000000"))
         while sock.recv(65536):
-            begun.release()
+            with contextlib.suppress(BlockingIOError):
+                os.write(begins, b"x")
     except OSError:
         pass
 
 def accept():
     while True:
         threading.Thread(target=talk, args=(listener.accept()[0],), daemon=True).start()
+
+# The server is a process of its own. A thread of this one that was inside OpenSSL at the end, when OpenSSL frees its
+# tables, could crash it.
+if not os.fork():
+    os.close(lives)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    threading.Thread(target=accept, daemon=True).start()
+    os.read(child_lives, 1)  # until the parent has ended
+    os._exit(0)
 
 class Endless:
     def __iter__(self):
@@ -72,8 +87,12 @@ async def main():
             stall_timeout_seconds=20.0,
         )
         tasks.append(asyncio.create_task(transport.send(request)))
-    while not begun.acquire(blocking=False):
-        await asyncio.sleep(0.001)
+    while True:
+        try:
+            os.read(begun, 1)
+            break
+        except BlockingIOError:
+            await asyncio.sleep(0.001)
     if ending == "cancelled":
         return
     if ending == "cycle":
@@ -90,7 +109,6 @@ async def main():
         loop.call_soon(loop.stop)
         await asyncio.sleep(60)
 
-threading.Thread(target=accept, daemon=True).start()
 if ending == "loop":
     # Neither the loop nor its tasks are closed.
     kept = loop = asyncio.new_event_loop()
