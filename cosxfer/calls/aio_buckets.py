@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Any, Unpack
+from typing import Unpack
 
 import cosxfer
 from cosxfer.address import ObjectAddress
@@ -95,14 +95,7 @@ class AsyncBucketCalls(AsyncCalls):
     async def delete_objects(
         self,
         bucket: str,
-        keys: Iterable[
-            str
-            | tuple[str, str | None]
-            | cosxfer.ListedObject
-            | cosxfer.ObjectVersion
-            | cosxfer.DeleteMarker
-            | Mapping[str, Any]
-        ],
+        keys: Iterable[cosxfer.DeleteInput],
         *,
         region: str | None = None,
     ) -> cosxfer.DeleteObjectsResult:

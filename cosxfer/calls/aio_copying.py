@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import cosxfer
 from cosxfer.binding import explains_arguments
@@ -25,7 +25,7 @@ class AsyncCopyCalls(AsyncCalls):
         self,
         bucket: str,
         key: str,
-        source: cosxfer.CopySource | Mapping[str, Any],
+        source: cosxfer.SourceInput,
         region: str | None,
         metadata_directive: str | None,
         tags: Mapping[str, str] | None,
@@ -56,7 +56,7 @@ class AsyncCopyCalls(AsyncCalls):
         self,
         bucket: str,
         key: str,
-        source: cosxfer.CopySource | Mapping[str, Any],
+        source: cosxfer.SourceInput,
         *,
         metadata_directive: str | None = None,
         tags: Mapping[str, str] | None = None,
@@ -98,7 +98,7 @@ class AsyncCopyCalls(AsyncCalls):
         self,
         bucket: str,
         key: str,
-        source: cosxfer.CopySource | Mapping[str, Any],
+        source: cosxfer.SourceInput,
         *,
         upload_id: str,
         part_number: int | str,
@@ -142,7 +142,7 @@ class AsyncCopyCalls(AsyncCalls):
         self,
         bucket: str,
         key: str,
-        source: cosxfer.CopySource | Mapping[str, Any],
+        source: cosxfer.SourceInput,
         *,
         metadata_directive: str | None = None,
         tags: Mapping[str, str] | None = None,
@@ -181,7 +181,7 @@ class AsyncCopyCalls(AsyncCalls):
         self,
         bucket: str,
         key: str,
-        source: cosxfer.CopySource | Mapping[str, Any],
+        source: cosxfer.SourceInput,
         *,
         metadata_directive: str | None = None,
         tags: Mapping[str, str] | None = None,

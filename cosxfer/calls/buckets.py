@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Unpack
+from typing import Unpack
 
 import cosxfer
 from cosxfer.binding import explains_arguments
@@ -73,14 +73,7 @@ class BucketCalls(BlockingCalls):
     def delete_objects(
         self,
         bucket: str,
-        keys: Iterable[
-            str
-            | tuple[str, str | None]
-            | cosxfer.ListedObject
-            | cosxfer.ObjectVersion
-            | cosxfer.DeleteMarker
-            | Mapping[str, Any]
-        ],
+        keys: Iterable[cosxfer.DeleteInput],
         *,
         region: str | None = None,
     ) -> cosxfer.DeleteObjectsResult:

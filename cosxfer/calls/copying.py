@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Unpack
+from typing import Unpack
 
 import cosxfer
 from cosxfer.binding import explains_arguments
@@ -23,7 +23,7 @@ class CopyCalls(BlockingCalls):
         self,
         bucket: str,
         key: str,
-        source: cosxfer.CopySource | Mapping[str, Any],
+        source: cosxfer.SourceInput,
         *,
         metadata_directive: str | None = None,
         tags: Mapping[str, str] | None = None,
@@ -54,7 +54,7 @@ class CopyCalls(BlockingCalls):
         self,
         bucket: str,
         key: str,
-        source: cosxfer.CopySource | Mapping[str, Any],
+        source: cosxfer.SourceInput,
         *,
         upload_id: str,
         part_number: int | str,
@@ -85,7 +85,7 @@ class CopyCalls(BlockingCalls):
         self,
         bucket: str,
         key: str,
-        source: cosxfer.CopySource | Mapping[str, Any],
+        source: cosxfer.SourceInput,
         *,
         metadata_directive: str | None = None,
         tags: Mapping[str, str] | None = None,
@@ -116,7 +116,7 @@ class CopyCalls(BlockingCalls):
         self,
         bucket: str,
         key: str,
-        source: cosxfer.CopySource | Mapping[str, Any],
+        source: cosxfer.SourceInput,
         *,
         metadata_directive: str | None = None,
         tags: Mapping[str, str] | None = None,
