@@ -39,6 +39,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from _simulated_client import INFINITE, Fixed, FlowClass, SimulatedClient
 
@@ -122,17 +123,10 @@ class Simulation:
         self.capacity_seconds = 0.0
         """Integral of the capacity: what it could have moved."""
         self._random = random.Random(link.seed)
-        self._events: list[tuple[float, int, int, int, int]] = []
+        self._events: list[tuple[float, int, int, int, Any]] = []
         """(time, order, what, client, payload); what: 0 flow starts, 1 slot is free, 2 client starts, 3 its Initiate
         has ended, 4 bytes were acknowledged in slow start"""
         self._order = 0
-        self._payload: dict[int, tuple[int, int, float, float]] = {}
-        """Flows that start later, by the number of the event: bytes of a request, requests, bytes sent in slow start,
-        and the window of the connection after the request."""
-        self._ended: dict[int, tuple[int, float]] = {}
-        """Slots that are free later, by the order of the flow: bytes of a request, and the connection's window."""
-        self._windows: dict[int, float] = {}
-        """The window of each flow's connection after the request, by the order of the flow."""
         self._started = [False] * len(self.clients)
         self._last_noise = 0.0
         # Transfers that last for hours are looked at less often: it would take as long, and change nothing.
@@ -182,7 +176,7 @@ class Simulation:
 
     # --- what happens ---
 
-    def _push(self, at: float, what: int, client: int, payload: int) -> None:
+    def _push(self, at: float, what: int, client: int, payload: Any) -> None:
         self._order += 1
         heapq.heappush(self._events, (at, self._order, what, client, payload))
 
@@ -193,9 +187,9 @@ class Simulation:
         _, _, what, index, payload = heapq.heappop(self._events)
         client = self.clients[index]
         if what == 0:
-            self._start_flow(client, *self._payload.pop(payload))
+            self._start_flow(client, *payload)
         elif what == 1:
-            self._free_slot(index, *self._ended.pop(payload))
+            self._free_slot(index, *payload)
         elif what == 4:
             client.bytes_acked += payload
             self.carried += payload
@@ -216,13 +210,11 @@ class Simulation:
             group = client.classes[size] = FlowClass(request_bytes=size)
         group.flows += 1
         self._order += 1
-        self._windows[self._order] = window
-        heapq.heappush(group.ends, (group.done + size * count - sent, self._order, count))
+        heapq.heappush(group.ends, (group.done + size * count - sent, self._order, count, window))
 
     def _end(self, index: int, group: FlowClass) -> None:
         client = self.clients[index]
-        goal, order, count = heapq.heappop(group.ends)
-        window = self._windows.pop(order)
+        goal, _, count, window = heapq.heappop(group.ends)
         group.done = max(group.done, goal)
         group.flows -= 1
         client.bytes_in_flight -= group.request_bytes
@@ -231,8 +223,7 @@ class Simulation:
             # Nothing else is sent while the last requests wait for their responses.
             delay += self._latency() * (1.0 - group.rate / group.own_rate)
         if delay:
-            self._ended[order] = (group.request_bytes, window)
-            self._push(self.now + delay, 1, index, order)
+            self._push(self.now + delay, 1, index, (group.request_bytes, window))
         else:
             self._free_slot(index, group.request_bytes, window)
 
@@ -276,8 +267,7 @@ class Simulation:
         # The rest is charged its share of the latency as it flows, and the last byte has to wait for all of it.
         at += (rtt + self.link.server_seconds) * sent / size
         if at > self.now:
-            self._push(at, 0, index, self._order + 1)
-            self._payload[self._order] = (size, count, sent, burst)
+            self._push(at, 0, index, (size, count, sent, burst))
         else:
             self._start_flow(client, size, count, sent, burst)
 
@@ -289,8 +279,7 @@ class Simulation:
             if excess <= 0:
                 continue
             group.ends.sort()
-            for goal, order, count in group.ends[-excess:]:
-                del self._windows[order]
+            for goal, _, count, _ in group.ends[-excess:]:
                 left = goal - group.done
                 unsent = min(count, math.ceil(left / group.request_bytes))
                 client.wasted += unsent * group.request_bytes - left
@@ -309,10 +298,10 @@ class Simulation:
                 return
             group.ends.sort()
             for at in range(len(group.ends) - 1, max(-1, len(group.ends) - 1 - excess), -1):
-                goal, order, count = group.ends[at]
+                goal, order, count, window = group.ends[at]
                 unsent = min(count - 1, int((goal - group.done) / group.request_bytes))
                 if unsent > 0:
-                    group.ends[at] = (goal - unsent * group.request_bytes, order, count - unsent)
+                    group.ends[at] = (goal - unsent * group.request_bytes, order, count - unsent, window)
                     client.put_back(group.request_bytes, unsent)
             excess -= len(group.ends)
             heapq.heapify(group.ends)

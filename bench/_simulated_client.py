@@ -58,8 +58,8 @@ class FlowClass:
     own_rate: float = 0.0
     """The rate that a flow would have alone, with the latency of its requests."""
     done: float = 0.0
-    ends: list[tuple[float, int, int]] = field(default_factory=list)
-    """(value of ``done`` at which a flow ends, order, requests in it)"""
+    ends: list[tuple[float, int, int, float]] = field(default_factory=list)
+    """(value of ``done`` at which a flow ends, order, requests in it, the window of its connection then)"""
 
 
 @dataclass(kw_only=True)
