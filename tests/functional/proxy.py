@@ -213,9 +213,9 @@ class SocksProxy(_Proxy):
             headers["user"] = user
             if not right:
                 self.asked.append(Asked(method="", target="", headers=headers))
-            client.sendall(b"\1\0" if right else b"\1\1")
-            if not right:
+                client.sendall(b"\1\1")
                 return
+            client.sendall(b"\1\0")
         _, command, _, kind = _exactly(client, 4)
         assert command == 1
         if kind == 3:

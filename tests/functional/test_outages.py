@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -25,15 +26,14 @@ class Host:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        while True:
-            # Not one that the system gives to others: while the server is down, any connection could get it.
-            self.port = random.randrange(10_000, 30_000)
-            try:
-                self.server = RunningServer(ServerOptions(root=root, port=self.port))
+        # Not one that the system gives to others: while the server is down, any connection could get it.
+        for port in random.sample(range(10_000, 30_000), 20):
+            with suppress(ServerStartError):  # it is in use
+                self.server = RunningServer(ServerOptions(root=root, port=port))
                 break
-            except ServerStartError:
-                continue  # it is in use
-        self.endpoint = self.server.endpoint
+        else:
+            pytest.fail("no server could be started at any of 20 ports")
+        self.endpoint, self.port = self.server.endpoint, self.server.port
 
     def kill(self) -> None:
         os.kill(self.server.pid, signal.SIGKILL)
