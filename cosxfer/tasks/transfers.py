@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from cosxfer.address import ObjectAddress, shown_key
@@ -81,6 +81,7 @@ class Transfers:
         self._opener = Opener()
         self._digests = Digests(executor)
         self._shorts: ShortUploads | None = None
+        self._downloads: Downloads | None = None
         self.journal = journal_of(session.config)
         """What else of the client remembers checksums; None if it is off."""
         self._finder = UploadFinder(session)
@@ -96,12 +97,15 @@ class Transfers:
             work_waits=lambda: queue.some_wait,
         )
 
-    @cached_property
+    @property
     def downloads(self) -> Downloads:
         """The downloads. Made when they are first used: many processes only send."""
-        with import_lock:
+        with import_lock:  # threads may ask for them at once
             from cosxfer.tasks.downloads import Downloads
-        return Downloads(self._session, self._executor, self.limiter, self.queue, self.journal)
+
+            if self._downloads is None:
+                self._downloads = Downloads(self._session, self._executor, self.limiter, self.queue, self.journal)
+            return self._downloads
 
     def submit_file(
         self,
@@ -226,8 +230,7 @@ class Transfers:
     ) -> BatchRecord:
         """Look at many files, and put none into the queue yet: that is `submit_some`'s.
 
-        An entry that no file can make right is refused here, and then none is sent.
-        """
+        An entry that no file can make right is refused here, and then none is sent."""
         if not isinstance(files, Iterable) or isinstance(files, str | bytes | Mapping):
             raise wrong_type("files", files, "a list of mappings with bucket, key and path")
         for index, entry in enumerate(listed := list(files)):
@@ -282,10 +285,7 @@ class Transfers:
         on_file_finish: OnFileFinish | None,
         options: DirectoryOptions,
     ) -> BatchRecord:
-        """Look at a directory tree, and put nothing into the queue yet.
-
-        What is wrong for every file is refused here, once.
-        """
+        """Look at a directory tree; put nothing into the queue yet. What is wrong for every file is refused once."""
         parsed, common = self._check_directory(bucket, prefix, path, slice_size=slice_size, options=options)
         files, problems, start = [], {}, joined(prefix, "")
         found = find_files(path, include=include, exclude=exclude)
@@ -581,8 +581,8 @@ class Transfers:
             await asyncio.wait([asyncio.wrap_future(left)], timeout=DELIVERY_SECONDS)
         self.queue.dispatcher.close()
         self._opener.close()
-        if "downloads" in vars(self):
-            self.downloads.close()
+        if self._downloads is not None:
+            self._downloads.close()
         if self.journal is not None:
             try:
                 await in_thread(None, self.journal.close)

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import os
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 import cosxfer
 from cosxfer.limits import MIB
+from cosxfer.tasks import downloads
 from tests.unit.fake_cos import BUCKET, FakeCos, lose_response
 from tests.unit.files import content_of, write
 from tests.unit.tasks.gate import Gate
@@ -507,3 +509,19 @@ def test_a_lost_response_to_complete_is_still_resolved(cos: FakeCos, path: Path)
     cos.fault("multipart_complete", lose_response)
     with cos.blocking_client() as client:
         assert client.submit_upload_file(BUCKET, "k", path, part_size=MIB).result().verified
+
+
+def test_threads_that_ask_for_the_downloads_at_once_get_the_same(cos: FakeCos, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[downloads.Downloads] = []
+
+    class Slow(downloads.Downloads):
+        def __init__(self, *given: Any) -> None:
+            made.append(self)
+            time.sleep(0.2)  # another thread would get here now
+            super().__init__(*given)
+
+    monkeypatch.setattr(downloads, "Downloads", Slow)
+    transfers = cos.client()._transfers
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: transfers.downloads, range(4)))
+    assert found == made * 4
