@@ -45,6 +45,9 @@ cdef extern from "wire.h" nogil:
     int wire_tls_offer(void *, const unsigned char *, unsigned)
     void wire_tls_prefer(void *, const char *)
     const wire_tls_ops *wire_tls_take(void *)
+    void wire_tls_begin()
+    void wire_tls_enter(int)
+    void wire_tls_leave(int)
     int WIRE_SENT, WIRE_WANTED, WIRE_BODY, WIRE_RECEIVED, WIRE_DONE, WIRE_RELEASED, WIRE_SETTINGS, WIRE_LEAVING, WIRE_STALLED, WIRE_CLOSED
     int WIRE_UNACKNOWLEDGED
     ctypedef struct wire_event:
@@ -182,15 +185,19 @@ cdef ssize_t _tls_failed(object error, char *why, size_t why_size) noexcept:
 
 
 cdef ssize_t _tls_read(void *tls, void *buffer, size_t length, char *why, size_t why_size) noexcept with gil:
+    wire_tls_enter(True)
     try:
         return (<object>tls).recv_into(PyMemoryView_FromMemory(<char *>buffer, length, PyBUF_WRITE))
     except Exception as error:
         return _tls_failed(error, why, why_size)
+    finally:
+        wire_tls_leave(True)
 
 
 cdef ssize_t _tls_write(void *tls, const void *data, size_t length, char *why, size_t why_size) noexcept with gil:
     # OpenSSL writes one record in each call (partial writes are on). The GIL is taken once for all of them.
     cdef size_t done = 0, part
+    wire_tls_enter(True)
     try:
         send = (<object>tls).send
         while done < length:
@@ -199,6 +206,8 @@ cdef ssize_t _tls_write(void *tls, const void *data, size_t length, char *why, s
     except Exception as error:
         if not done:
             return _tls_failed(error, why, why_size)
+    finally:
+        wire_tls_leave(True)
     return <ssize_t>done
 
 
@@ -246,6 +255,7 @@ cdef class Connection:
         self.why = ""
         if tls:
             self._tls = sock
+            wire_tls_begin()
             session = _session(sock)
             self.without_gil = session != NULL
             if session != NULL:

@@ -7,8 +7,13 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 /* Constants of OpenSSL's stable interface. */
 enum { ERROR_SSL = 1, ERROR_WANT_READ = 2, ERROR_WANT_WRITE = 3, ERROR_SYSCALL = 5, ERROR_ZERO_RETURN = 6 };
@@ -45,6 +50,61 @@ static int find(void *function, const char *name)
     void *found = dlsym(library, name);
     memcpy(function, &found, sizeof found);
     return found != NULL;
+}
+
+/* -- the end of the process: OpenSSL frees its tables in an exit handler, but I/O threads run on --------------- */
+
+static atomic_int inside, inside_through_python, ended;
+enum { WAIT_STEPS = 5000, WAIT_STEPS_PYTHON = 200 };
+#define WAIT_STEP_NANOSECONDS 1000000
+
+void wire_tls_enter(int through_python)
+{
+    atomic_int *count = through_python ? &inside_through_python : &inside;
+    atomic_fetch_add(count, 1);
+    if (!atomic_load(&ended))
+        return;
+    atomic_fetch_sub(count, 1);
+    for (;;)
+        pause(); /* until the process has ended */
+}
+
+void wire_tls_leave(int through_python)
+{
+    atomic_fetch_sub(through_python ? &inside_through_python : &inside, 1);
+}
+
+/* A call of OpenSSL does not block, so it returns soon. A thread that drives a session through Python then waits for the
+ * GIL, which nobody gives after the interpreter has ended: it never leaves, and a short wait has to do. */
+static void end(void)
+{
+    struct timespec step = {.tv_nsec = WAIT_STEP_NANOSECONDS};
+    atomic_store(&ended, 1);
+    for (int n = 0; n < WAIT_STEPS; n++) {
+        int waits = atomic_load(&inside) || (n < WAIT_STEPS_PYTHON && atomic_load(&inside_through_python));
+        if (!waits)
+            return;
+        nanosleep(&step, NULL);
+    }
+}
+
+static void after_fork(void)
+{
+    atomic_store(&inside, 0); /* the I/O threads of the parent do not exist here */
+    atomic_store(&inside_through_python, 0);
+}
+
+static void prepare_end(void)
+{
+    atexit(end);
+    pthread_atfork(NULL, NULL, after_fork);
+}
+
+/* Exit handlers run in reverse order. There is a session, so OpenSSL has registered its own before. */
+void wire_tls_begin(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, prepare_end);
 }
 
 int wire_tls_load(const char *module, unsigned long version)
@@ -115,13 +175,16 @@ static ssize_t failed(void *session, int result, char *why, size_t why_size)
 static ssize_t tls_read(void *session, void *buffer, size_t length, char *why, size_t why_size)
 {
     size_t done = 0;
+    wire_tls_enter(0);
     openssl.clear_errors();
     errno = 0;
     int result = openssl.read(session, buffer, length, &done);
-    return result > 0 ? (ssize_t)done : failed(session, result, why, why_size);
+    ssize_t n = result > 0 ? (ssize_t)done : failed(session, result, why, why_size);
+    wire_tls_leave(0);
+    return n;
 }
 
-static ssize_t tls_write(void *session, const void *data, size_t length, char *why, size_t why_size)
+static ssize_t write_records(void *session, const void *data, size_t length, char *why, size_t why_size)
 {
     size_t done = 0;
     openssl.clear_errors();
@@ -136,6 +199,14 @@ static ssize_t tls_write(void *session, const void *data, size_t length, char *w
         done += n;
     }
     return (ssize_t)done;
+}
+
+static ssize_t tls_write(void *session, const void *data, size_t length, char *why, size_t why_size)
+{
+    wire_tls_enter(0);
+    ssize_t n = write_records(session, data, length, why, why_size);
+    wire_tls_leave(0);
+    return n;
 }
 
 static const wire_tls_ops OPS = {.read = tls_read, .write = tls_write};

@@ -26,5 +26,11 @@ int wire_tls_offer(void *session, const unsigned char *protocols, unsigned lengt
 void wire_tls_prefer(void *session, const char *suites);
 /* Prepares the session for use without the GIL and returns its functions. */
 const wire_tls_ops *wire_tls_take(void *session);
+/* An I/O thread must not be inside OpenSSL while OpenSSL frees its tables at the end of the process, and not after it.
+ * Call `begin` when there is a session, and the other two around each use of one. After the process has begun to end,
+ * `enter` does not return. `through_python`: the thread takes the GIL in between. */
+void wire_tls_begin(void);
+void wire_tls_enter(int through_python);
+void wire_tls_leave(int through_python);
 
 #endif

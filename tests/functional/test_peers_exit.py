@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,13 +15,17 @@ from cosxfer.server.tls import make_certificate
 ROOT = Path(__file__).parents[2]
 
 PROGRAM = r"""
-import asyncio, contextlib, os, socket, ssl, sys, threading
+import asyncio, contextlib, ctypes, mmap, os, socket, ssl, sys, threading
+from cosxfer._native import wire
 from cosxfer.config import ClientConfig
 from cosxfer.cos.endpoint import resolve_endpoint
 from cosxfer.cos.requests import HttpRequest
 from cosxfer.transport.native import NativeTransport
 
-way, ending, ca, cert, key = sys.argv[1:]
+way, ending, ca, cert, key, through_python, *later = sys.argv[1:]
+naps = ctypes.c_int.in_dll(ctypes.CDLL(None), "naps") if later else None  # of the library that was loaded before
+later = dict(entry.split("=") for entry in later)  # variables of the environment, set as soon as the requests run
+wire.tls_without_gil(not int(through_python))
 tls, http2 = way.startswith("tls"), way.endswith("2")
 listener = socket.create_server(("127.0.0.1", 0), backlog=100)
 context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -75,7 +80,9 @@ async def main():
     transport = NativeTransport(ClientConfig(http_version="2" if http2 else "1.1", verify=ca))
     tasks = []
     for n in range(8):
-        body = (bytes(50_000_000), Endless(), endless(), b"")[n % 4]
+        # Pages of zeros that need no memory; so large that they are never sent whole.
+        large = memoryview(mmap.mmap(-1, 4 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ))
+        body = (large, Endless(), endless(), b"")[n % 4]
         length = 1 << 40 if n % 4 in (1, 2) else len(body)
         request = HttpRequest(
             method="PUT",
@@ -93,6 +100,9 @@ async def main():
             break
         except BlockingIOError:
             await asyncio.sleep(0.001)
+    os.environ.update(later)
+    while later and not naps.value:
+        await asyncio.sleep(0.001)
     if ending == "cancelled":
         return
     if ending == "cycle":
@@ -114,7 +124,6 @@ if ending == "loop":
     kept = loop = asyncio.new_event_loop()
     task = loop.create_task(main())
     loop.run_forever()
-    os.environ["ended"] = "1"
 else:
     asyncio.run(main())
 """
@@ -126,11 +135,19 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [str(made.ca_file), str(made.cert_file), str(made.key_file)]
 
 
-def program(way: str, ending: str, certificate: list[str]) -> tuple[int, str]:
+def program(
+    way: str,
+    ending: str,
+    certificate: list[str],
+    *,
+    through_python: bool = False,
+    later: str = "",
+    environment: dict[str, str] | None = None,
+) -> tuple[int, str]:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, way, ending, *certificate],
+        [sys.executable, "-c", PROGRAM, way, ending, *certificate, str(int(through_python)), *later.split()],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
         capture_output=True,
         text=True,
         timeout=100,
@@ -142,6 +159,30 @@ def program(way: str, ending: str, certificate: list[str]) -> tuple[int, str]:
 @pytest.mark.parametrize("way", ["http1", "tls-http2"])
 def test_the_interpreter_exits_with_requests_in_flight(way: str, ending: str, certificate: list[str]) -> None:
     assert program(way, ending, certificate) == (0, "")
+
+
+@pytest.fixture(scope="module")
+def slow_openssl(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment with the library that finds calls of OpenSSL after its end."""
+    compiler = shutil.which("cc")
+    if compiler is None or sys.platform != "linux":
+        pytest.skip("needs a C compiler and LD_PRELOAD")
+    library = tmp_path_factory.mktemp("shim") / "openssl_at_exit.so"
+    code = Path(__file__).parent / "openssl_at_exit.c"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(code)], check=True)
+    return {"LD_PRELOAD": str(library)}
+
+
+@pytest.mark.parametrize("ending", ["cycle", "exit"])
+@pytest.mark.parametrize("through_python", [False, True])
+@pytest.mark.parametrize("way", ["tls-http1", "tls-http2"])
+def test_no_thread_is_inside_openssl_after_it_has_ended(
+    way: str, through_python: bool, ending: str, certificate: list[str], slow_openssl: dict[str, str]
+) -> None:
+    # Through Python, a call must take less time than the process waits (200 ms).
+    later = f"NAP_MS={1 if through_python else 20}"
+    done = program(way, ending, certificate, through_python=through_python, later=later, environment=slow_openssl)
+    assert done == (0, "")
 
 
 @pytest.mark.deep
