@@ -14,7 +14,7 @@
 #define WIRE_SPANS 128                    /* slots of a connection's output */
 #define WIRE_QUEUE_BYTES (1024 * 1024)    /* output queued ahead of the socket */
 #define WIRE_TURN_BYTES (4 * 1024 * 1024) /* sent for one connection before the next one has its turn */
-#define WIRE_READ_BYTES (256 * 1024) /* also the block of a file that is written at once */
+#define WIRE_READ_BYTES (512 * 1024)      /* also the block of a file that is written at once */
 #define WIRE_SPARE_BLOCKS 16
 #define WIRE_GATHER_BYTES (256 * 1024)    /* the most that is copied together for one write over TLS */
 #define WIRE_STEP_BYTES (1024 * 1024)     /* pages are mapped and dropped in steps of this size */

@@ -169,8 +169,10 @@ def slow_openssl(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         pytest.skip("needs a C compiler and LD_PRELOAD")
     library = tmp_path_factory.mktemp("shim") / "openssl_at_exit.so"
     code = Path(__file__).parent / "openssl_at_exit.c"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(code)], check=True)
-    return {"LD_PRELOAD": str(library)}
+    plain = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(code)], check=True, env=plain)
+    # The libraries of the sanitizers, if they are in use, must come first.
+    return {"LD_PRELOAD": " ".join(filter(None, (os.environ.get("LD_PRELOAD"), str(library))))}
 
 
 @pytest.mark.parametrize("ending", ["cycle", "exit"])

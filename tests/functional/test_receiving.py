@@ -344,8 +344,8 @@ async def test_the_first_connection_tells_the_round_trip(native: str) -> None:
 @pytest.mark.parametrize("native", NATIVE)
 @in_loop
 async def test_a_file_is_written_in_whole_blocks_and_what_waits_counts_as_progress(native: str, tmp_path: Path) -> None:
-    """Blocks end at multiples of 256 KiB of the file."""
-    block, place = 256 * 1024, Place(tmp_path / "f", file=True)
+    """Blocks end at multiples of 512 KiB of the file."""
+    block, place = 512 * 1024, Place(tmp_path / "f", file=True)
     size, broken, got = block + 1000, asyncio.Event(), 0
 
     async def serve(peer: Peer) -> None:

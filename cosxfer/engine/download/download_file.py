@@ -57,8 +57,8 @@ STARTS = 3
 JOURNALED_BYTES = 64 * MIB
 """A shorter object in a single range is not journaled. It would cost more than it can save: all of it is in flight."""
 
-HELD_BYTES = 64 * KIB
-"""About the memory that a range in flight holds: the rest of it is in the socket or in the file."""
+HELD_BYTES = 512 * KIB
+"""The memory that a range in flight holds: one block that is received, hashed and written (`WIRE_READ_BYTES`)."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
