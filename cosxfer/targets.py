@@ -402,9 +402,7 @@ def _created(name: Path, target: Path) -> int | None:
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     fd = os.open(name, flags, 0o666 if old is None else 0o600)
     try:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not _is_at(name, fd):
+        if not _locked(fd) or not _is_at(name, fd):
             os.close(fd)
             return None
         if old is not None:
@@ -415,6 +413,17 @@ def _created(name: Path, target: Path) -> int | None:
             name.unlink()
         raise
     return fd
+
+
+def _locked(fd: int) -> bool:
+    """Lock a new file. False if another writer takes it for an abandoned one: it has the lock and removes the file."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # a file system without locks
+    return True
 
 
 def _take_permissions(fd: int, target: Path, old: os.stat_result) -> None:

@@ -34,6 +34,13 @@ static int set_time(int fd, int64_t modified)
     return futimens(fd, times) ? errno : 0;
 }
 
+/* Whether the file at `name` is the open one. */
+static int is_at(const char *name, int fd)
+{
+    struct stat there, open;
+    return !lstat(name, &there) && !fstat(fd, &open) && there.st_dev == open.st_dev && there.st_ino == open.st_ino;
+}
+
 int cosx_new_file_write(const char *temporary, const char *target, const void *content, size_t size, int has_time,
                         int64_t modified)
 {
@@ -44,7 +51,12 @@ int cosx_new_file_write(const char *temporary, const char *target, const void *c
     fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
     if (fd < 0)
         return COSX_NEW_FILE_OTHER;
-    flock(fd, LOCK_EX | LOCK_NB); /* a file system may have no locks */
+    /* Another writer may see the file before it is locked, take it for an abandoned one, and remove it. Its name may
+     * then be that of the other's file. A file system may have no locks. */
+    if ((flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK) || !is_at(temporary, fd)) {
+        close(fd);
+        return COSX_NEW_FILE_OTHER;
+    }
     lock = fcntl(fd, F_DUPFD_CLOEXEC, 0); /* keeps the lock after the close, which may report that the disk is full */
     error = write_all(fd, content, size);
     if (!error && has_time)

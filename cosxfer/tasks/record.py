@@ -270,7 +270,8 @@ class TaskRecord(Generic[R]):
         """Return the error of a cancelled task."""
         left = self.left or self.kept
         if not self.upload_id:
-            left = f"Nothing was left on the {'disk' if self.download else 'server'}"
+            # The file may have got its name in the moment of the cancel.
+            left = "No temporary file was left" if self.download else "Nothing was left on the server"
         why = "" if self.error is None else f" because {self.error}"
         return TaskCanceledError(
             f"{self.what} was cancelled{why}. {left}",

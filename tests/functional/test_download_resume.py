@@ -7,6 +7,7 @@ import os
 import signal
 import sqlite3
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 import pytest
 
 import cosxfer
+from cosxfer.engine.download.download_file import DownloadJob
+from cosxfer.engine.download.state import DownloadState
 from cosxfer.journal import Journal
 from cosxfer.journal_downloads import DownloadJournal
 from cosxfer.limits import MIB
@@ -263,6 +266,56 @@ async def test_cancel_removes_the_file_and_its_row(tmp_path: Path) -> None:
         await held.held.wait()
         await task.cancel()
         assert names(folder) == []
+    assert await rows(journal) == 0
+
+
+@pytest.mark.parametrize("how", ["restart", "cancel", "close", "interrupt"])
+@in_loop
+async def test_an_interruption_while_the_file_gets_its_name_leaves_it_complete(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, release, commit = threading.Event(), threading.Event(), DownloadJob._commit
+
+    def slowly(job: DownloadJob, state: DownloadState, verified_by: str) -> str:
+        begun.set()
+        assert release.wait(60)
+        return commit(job, state, verified_by)
+
+    monkeypatch.setattr(DownloadJob, "_commit", slowly)
+    journal, folder = tmp_path / "j", tmp_path / "to"
+    folder.mkdir()
+    served = Peer(CONTENT)
+    async with serving(served) as server, client_of(server, journal) as client:
+        progress: list[cosxfer.Progress] = []
+        call = asyncio.ensure_future(client.download_file(BUCKET, "k", folder / "f", on_progress=progress.append))
+        assert await asyncio.to_thread(begun.wait, 60)
+        ((task_id, state),) = [(info.task_id, info.state) for info in client.get_task_list()]
+        assert state == "uploading"
+        ending: asyncio.Future[Any] = call
+        if how == "interrupt":
+            call.cancel()
+        else:
+            ending = asyncio.ensure_future(client.aclose() if how == "close" else client.pause_task(task_id))
+        for _ in range(20):  # until the run is cancelled
+            await asyncio.sleep(0)
+        release.set()
+        await asyncio.wait([ending])
+        asked = len(served.gets)
+        if how == "restart":
+            assert client.get_task_list()[0].loaded == SIZE
+            assert await client.restart_task(task_id)
+            assert (await call).verified_by == "crc64"
+            assert progress[-1].loaded == progress[-1].total == SIZE
+        elif how == "cancel":
+            assert await client.cancel_task(task_id)
+        if how != "restart":
+            with pytest.raises(asyncio.CancelledError if how == "interrupt" else cosxfer.TaskCanceledError) as raised:
+                await call
+            assert how == "interrupt" or "No temporary file was left" in str(raised.value)
+            assert "kept" not in str(getattr(raised.value, "__notes__", ""))
+    assert len(served.gets) == asked
+    assert (folder / "f").read_bytes() == CONTENT
+    assert names(folder) == ["f"]
     assert await rows(journal) == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -9,13 +10,15 @@ import stat
 import struct
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from cosxfer.cli.output_file import write_whole
 from cosxfer.errors import TargetError
-from cosxfer.targets import PartFile, folds_case, make_folders
+from cosxfer.targets import PartFile, folds_case, make_folders, write_target
 from tests.unit.unprivileged import reachable_by_others, run_unprivileged
 
 KILLED = """
@@ -137,6 +140,66 @@ def test_a_file_that_is_being_written_is_not_removed(tmp_path: Path) -> None:
     first.commit()
     assert names(tmp_path) == ["f"]
     assert target.read_bytes() == b"first"
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_a_new_file_that_another_writer_takes_for_an_abandoned_one_is_given_up(
+    locked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, others = fcntl.flock, []
+
+    def before(fd: int, how: int) -> None:
+        # The other writer sees the file before it is locked: it has the lock, and then removes the file.
+        if not others:
+            (name,) = names(tmp_path)
+            others.append(os.open(tmp_path / name, os.O_RDONLY))
+            lock(others[0], fcntl.LOCK_EX)
+            if not locked:
+                (tmp_path / name).unlink()
+                os.close(others[0])
+        lock(fd, how)
+
+    monkeypatch.setattr("cosxfer.targets.fcntl.flock", before)
+    part = PartFile(tmp_path / "f")
+    if locked:
+        first, second = names(tmp_path)
+        assert part.path.name == second
+        (tmp_path / first).unlink()
+        os.close(others[0])
+    part.write([b"content"])
+    part.commit()
+    assert names(tmp_path) == ["f"]
+    assert (tmp_path / "f").read_bytes() == b"content"
+
+
+def test_many_writers_of_one_file_at_a_time_do_not_disturb_each_other(tmp_path: Path) -> None:
+    rounds, contents = 1000, [bytes([65 + n]) * 100_000 for n in range(4)]
+    together = threading.Barrier(len(contents), timeout=60)
+    wrong: list[object] = []
+
+    def write(number: int) -> None:
+        for index in range(rounds):
+            path = tmp_path / str(index)
+            together.wait()
+            try:
+                if number % 2:
+                    write_target(str(path), memoryview(contents[number]), modified=None)  # by native code
+                else:
+                    part = PartFile(path)
+                    part.write([contents[number]])
+                    part.commit()
+            except Exception as error:
+                wrong.append(error)
+            together.wait()
+            if number == 0:
+                if path.read_bytes() not in contents or names(tmp_path) != [path.name]:
+                    wrong.append(names(tmp_path))
+                path.unlink()
+
+    with ThreadPoolExecutor(len(contents)) as pool:
+        for done in [pool.submit(write, number) for number in range(len(contents))]:
+            done.result()
+    assert not wrong
 
 
 def test_more_writers_than_names_get_a_file_each(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from cosxfer.engine.download.options import DownloadSettings
 from cosxfer.engine.download.proof import check_crc64, check_md5, md5_of_file
 from cosxfer.engine.download.recall import Recall
 from cosxfer.engine.download.short import Rest, ShortDownload, Shorts
-from cosxfer.engine.download.state import DownloadState, ObjectVersion
+from cosxfer.engine.download.state import DownloadState, LeftFile, ObjectVersion
 from cosxfer.engine.limiter import Left, Limiter, Share
 from cosxfer.engine.multipart.abort import passes
 from cosxfer.engine.multipart.hedge import HedgePolicy
@@ -39,7 +39,7 @@ from cosxfer.errors import (
 )
 from cosxfer.figures import human_bytes
 from cosxfer.foreign import shorten
-from cosxfer.journal_downloads import DownloadEntry, DownloadJournal
+from cosxfer.journal_downloads import DownloadJournal
 from cosxfer.limits import KIB, MIB
 from cosxfer.models import DownloadResult, Progress
 from cosxfer.ops.get_range import get_range
@@ -76,6 +76,7 @@ class DownloadJob:
 
     __slots__ = (
         "_blocks",
+        "_done",
         "_executor",
         "_journal",
         "_left",
@@ -115,7 +116,9 @@ class DownloadJob:
         self._journal = journal
         self._shorts = shorts
         self._state: DownloadState | None = None
-        self._left: _Left | None = None
+        self._done: _Done | None = None
+        """Set when the file has its name. A run that is cancelled in this moment leaves it for the next one."""
+        self._left: LeftFile | None = None
         """The temporary file that the last run has left for a later call."""
         self.known: Known | None = None
         """Set for a file below a folder that an earlier call has completed: it is not fetched if it still is the
@@ -148,7 +151,7 @@ class DownloadJob:
         """A sentence about the temporary file that an interrupted download leaves."""
         state, left = self._state, self._left
         if left is None and state is not None:
-            left = _Left.of(state)
+            left = LeftFile.of(state)
         if left is None:
             return ""
         sentence = (
@@ -161,6 +164,8 @@ class DownloadJob:
         """The bytes that are in the temporary file."""
         if self._state is not None:
             return self._state.received()
+        if self._done is not None:
+            return self._done.plan.size
         return 0 if self._left is None else self._left.received
 
     def demand(self, total: int) -> int:
@@ -169,7 +174,9 @@ class DownloadJob:
 
     def shortcut(self) -> ShortDownload | None:
         """Return the short way of doing this, which may end with a `Rest` for `run`; None if there is none."""
-        if self._shorts is None or self._state is not None or self.settings.sparse or self.known is not None:
+        if self._state is not None or self._done is not None:
+            return None
+        if self._shorts is None or self.settings.sparse or self.known is not None:
             return None
         return ShortDownload(self, self._shorts)
 
@@ -211,7 +218,7 @@ class DownloadJob:
         state = self._state
         if state is not None:
             state.note_begun()
-            left = _Left.of(state)
+            left = LeftFile.of(state)
             await _in_shared_thread(state.target.keep)
             if state.entry is not None:
                 await state.entry.settled()
@@ -230,7 +237,7 @@ class DownloadJob:
             return True, "what was received is removed"
         if left is not None and left.entry is not None and (recall := self._recall()) is not None:
             return await recall.remove(left.entry)
-        return True, "nothing was left on the disk"
+        return True, "no temporary file was left"
 
     # -- one download ---------------------------------------------------------------------------------------------
 
@@ -285,6 +292,9 @@ class DownloadJob:
         on_hash_progress: Callable[[Progress], None] | None,
         rest: Rest,
     ) -> _Done:
+        if self._done is not None:
+            reporter.set_total(self._done.plan.size)
+            return self._done
         recall = self._recall()
         if self._state is None and recall is not None:
             self._state = await recall.known(session, on_hash_progress)
@@ -314,11 +324,22 @@ class DownloadJob:
         state = self._state
         await self._fetch(session, state, reporter)
         verified_by = check_crc64(state.version, state.crc64(), what=self._what())
-        verified_by = await self._in_thread(self._commit, state, verified_by)
+        committing = in_thread(self._executor, self._commit, state, verified_by)
+        try:
+            verified_by = await finished(committing)
+        except asyncio.CancelledError:
+            if not committing.cancelled() and committing.exception() is None:
+                self._has_committed(state, committing.result())
+            raise
+        return self._has_committed(state, verified_by)
+
+    def _has_committed(self, state: DownloadState, verified_by: str) -> _Done:
+        """The file has its name. If the run was cancelled meanwhile, the next one has nothing left to do."""
         self._state = None
         if state.entry is not None:
             state.entry.remove()
-        return _Done(version=state.version, plan=state.plan, verified_by=verified_by, resumed=state.resumed)
+        self._done = _Done(version=state.version, plan=state.plan, verified_by=verified_by, resumed=state.resumed)
+        return self._done
 
     async def _finish_short(self, first: FirstResponse, content: memoryview) -> _Done:
         version = first.version
@@ -541,20 +562,6 @@ class _Done:
     verified_by: str
     resumed: int
     """Bytes that were in the temporary file at the beginning."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Left:
-    """A temporary file that is closed."""
-
-    path: str
-    received: int
-    size: int
-    entry: DownloadEntry | None
-
-    @classmethod
-    def of(cls, state: DownloadState) -> _Left:
-        return cls(path=str(state.target.path), received=state.received(), size=state.plan.size, entry=state.entry)
 
 
 class _Received(Reporter):

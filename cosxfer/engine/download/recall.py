@@ -92,7 +92,7 @@ class Recall:
         """Remove a temporary file that no run has open, if nobody else goes on with it."""
         taken = await asyncio.wrap_future(self._journal.take(entry))
         if taken is None:
-            return True, "nothing was left on the disk"
+            return True, "no temporary file was left"
         gone = await self._discard(taken)
         return gone, "what was received is removed" if gone else f"The temporary file {entry.download.temporary} stays"
 

@@ -105,3 +105,17 @@ class DownloadState:
             assert self._done[number - 1]
             whole = hashing.crc64_combine(whole, crc64, self.plan.length(number))
         return whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftFile:
+    """A temporary file that is closed."""
+
+    path: str
+    received: int
+    size: int
+    entry: DownloadEntry | None
+
+    @classmethod
+    def of(cls, state: DownloadState) -> LeftFile:
+        return cls(path=str(state.target.path), received=state.received(), size=state.plan.size, entry=state.entry)
