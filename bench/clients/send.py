@@ -8,6 +8,7 @@ exception.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,15 +19,18 @@ Order = dict[str, Any]
 Send = Callable[[Path], object]
 
 
-def files_below(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+def files_below(folder: Path) -> list[tuple[str, str]]:
+    """Return the path and the key of each file. The walk counts for all clients, so it should cost little."""
+    # `os` is faster than `pathlib` here.
+    paths = sorted(os.path.join(place, name) for place, _, names in os.walk(folder) for name in names)  # noqa: PTH118
+    return [(path, path[len(str(folder)) + 1 :]) for path in paths]
 
 
-def in_threads(count: int, work: Callable[[Path], object], paths: list[Path]) -> None:
+def in_threads(count: int, work: Callable[[str, str], object], files: list[tuple[str, str]]) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(count) as pool:
-        for _ in pool.map(work, paths):
+        for _ in pool.map(lambda file: work(*file), files):
             pass
 
 
@@ -53,8 +57,8 @@ def cosxfer(order: Order) -> Send:
         if path.is_file():
             assert client.upload_file(bucket, "key", path, **per_file).verified
             return
-        files = ({"bucket": bucket, "key": str(each.relative_to(path)), "path": each} for each in files_below(path))
-        results = client.upload_files(files)
+        files = files_below(path)
+        results = client.upload_files({"bucket": bucket, "key": key, "path": file} for file, key in files)
         assert all(result.error is None for result in results)
 
     return send
@@ -75,18 +79,18 @@ def sdk(order: Order) -> Send:
         )
     )
 
-    def one(path: Path, key: str) -> None:
-        client.upload_file(Bucket=order["bucket"], Key=key, LocalFilePath=str(path), **settings)
+    def one(path: str, key: str) -> None:
+        client.upload_file(Bucket=order["bucket"], Key=key, LocalFilePath=path, **settings)
 
     def send(path: Path) -> None:
         if path.is_file():
-            one(path, "key")
+            one(str(path), "key")
             return
         from qcloud_cos.cos_threadpool import SimpleThreadPool
 
         pool = SimpleThreadPool(threads)
-        for each in files_below(path):
-            pool.add_task(one, each, str(each.relative_to(path)))
+        for file, key in files_below(path):
+            pool.add_task(one, file, key)
         pool.wait_completion()
         assert pool.get_result()["success_all"]
 
@@ -121,11 +125,11 @@ def obstore(order: Order) -> Send:
         import asyncio
 
         async def every() -> None:
-            paths = iter(files_below(path))
+            files = iter(files_below(path))
 
             async def some() -> None:
-                for each in paths:
-                    await obstore.put_async(store, str(each.relative_to(path)), each, **settings)
+                for file, key in files:
+                    await obstore.put_async(store, key, Path(file), **settings)
 
             await asyncio.gather(*(some() for _ in range(at_a_time)))
 
@@ -154,14 +158,14 @@ def boto3(order: Order) -> Send:
     )
     config = TransferConfig(**settings)
 
-    def one(path: Path, key: str) -> None:
-        client.upload_file(str(path), order["bucket"], key, Config=config)
+    def one(path: str, key: str) -> None:
+        client.upload_file(path, order["bucket"], key, Config=config)
 
     def send(path: Path) -> None:
         if path.is_file():
-            one(path, "key")
+            one(str(path), "key")
         else:
-            in_threads(threads, lambda each: one(each, str(each.relative_to(path))), files_below(path))
+            in_threads(threads, one, files_below(path))
 
     return send
 
@@ -200,9 +204,7 @@ def boto3_crt(order: Order) -> Send:
             if path.is_file():
                 manager.upload(str(path), order["bucket"], "key").result()
                 return
-            futures = [
-                manager.upload(str(each), order["bucket"], str(each.relative_to(path))) for each in files_below(path)
-            ]
+            futures = [manager.upload(file, order["bucket"], key) for file, key in files_below(path)]
             for future in futures:
                 future.result()
 
