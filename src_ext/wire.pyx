@@ -46,7 +46,7 @@ cdef extern from "wire.h" nogil:
     void wire_tls_prefer(void *, const char *)
     const wire_tls_ops *wire_tls_take(void *)
     void wire_tls_begin()
-    void wire_tls_enter(int)
+    int wire_tls_enter(int)
     void wire_tls_leave(int)
     int WIRE_SENT, WIRE_WANTED, WIRE_BODY, WIRE_RECEIVED, WIRE_DONE, WIRE_RELEASED, WIRE_SETTINGS, WIRE_LEAVING, WIRE_STALLED, WIRE_CLOSED
     int WIRE_UNACKNOWLEDGED
@@ -185,7 +185,8 @@ cdef ssize_t _tls_failed(object error, char *why, size_t why_size) noexcept:
 
 
 cdef ssize_t _tls_read(void *tls, void *buffer, size_t length, char *why, size_t why_size) noexcept with gil:
-    wire_tls_enter(True)
+    if not wire_tls_enter(True):
+        return WIRE_IO_WANT_READ
     try:
         return (<object>tls).recv_into(PyMemoryView_FromMemory(<char *>buffer, length, PyBUF_WRITE))
     except Exception as error:
@@ -197,7 +198,8 @@ cdef ssize_t _tls_read(void *tls, void *buffer, size_t length, char *why, size_t
 cdef ssize_t _tls_write(void *tls, const void *data, size_t length, char *why, size_t why_size) noexcept with gil:
     # OpenSSL writes one record in each call (partial writes are on). The GIL is taken once for all of them.
     cdef size_t done = 0, part
-    wire_tls_enter(True)
+    if not wire_tls_enter(True):
+        return WIRE_IO_WANT_WRITE
     try:
         send = (<object>tls).send
         while done < length:

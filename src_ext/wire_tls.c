@@ -58,15 +58,16 @@ static atomic_int inside, inside_through_python, ended;
 enum { WAIT_STEPS = 5000, WAIT_STEPS_PYTHON = 200 };
 #define WAIT_STEP_NANOSECONDS 1000000
 
-void wire_tls_enter(int through_python)
+int wire_tls_enter(int through_python)
 {
     atomic_int *count = through_python ? &inside_through_python : &inside;
     atomic_fetch_add(count, 1);
     if (!atomic_load(&ended))
-        return;
+        return 1;
     atomic_fetch_sub(count, 1);
-    for (;;)
+    while (!through_python)
         pause(); /* until the process has ended */
+    return 0; /* the caller has the GIL, which another exit handler may need */
 }
 
 void wire_tls_leave(int through_python)

@@ -28,9 +28,9 @@ void wire_tls_prefer(void *session, const char *suites);
 const wire_tls_ops *wire_tls_take(void *session);
 /* An I/O thread must not be inside OpenSSL while OpenSSL frees its tables at the end of the process, and not after it.
  * Call `begin` when there is a session, and the other two around each use of one. After the process has begun to end,
- * `enter` does not return. `through_python`: the thread takes the GIL in between. */
+ * `enter` does not return; for a thread that has the GIL (`through_python`) it returns 0, and the thread must stay out. */
 void wire_tls_begin(void);
-void wire_tls_enter(int through_python);
+int wire_tls_enter(int through_python);
 void wire_tls_leave(int through_python);
 
 #endif
