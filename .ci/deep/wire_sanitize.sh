@@ -17,7 +17,7 @@ for name in closing ends exit files handover http1 http2 noise slow tls; do
     cp "$root/tests/functional/test_peers_$name.py" "$copy/tests/functional/"
 done
 cp "$root/tests/functional/peer_raw.py" "$root/tests/functional/peer_tls.py" \
-    "$root/tests/functional/openssl_at_exit.c" "$copy/tests/functional/"
+    "$root/tests/functional/preload.py" "$root/tests/functional/openssl_at_exit.c" "$copy/tests/functional/"
 cp "$root"/tests/native/__init__.py "$root"/tests/native/wire_memory.py "$root"/tests/native/wire_play.py \
     "$root"/tests/native/test_wire_io_thread.py "$root"/tests/native/test_wire_tls.py "$copy/tests/native/"
 find "$copy/cosxfer" -name '*.so' -delete

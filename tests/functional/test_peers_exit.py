@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cosxfer.server.tls import make_certificate
+from tests.functional.preload import preload
 
 ROOT = Path(__file__).parents[2]
 
@@ -164,15 +164,7 @@ def test_the_interpreter_exits_with_requests_in_flight(way: str, ending: str, ce
 @pytest.fixture(scope="module")
 def slow_openssl(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment with the library that finds calls of OpenSSL after its end."""
-    compiler = shutil.which("cc")
-    if compiler is None or sys.platform != "linux":
-        pytest.skip("needs a C compiler and LD_PRELOAD")
-    library = tmp_path_factory.mktemp("shim") / "openssl_at_exit.so"
-    code = Path(__file__).parent / "openssl_at_exit.c"
-    plain = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(code)], check=True, env=plain)
-    # The libraries of the sanitizers, if they are in use, must come first.
-    return {"LD_PRELOAD": " ".join(filter(None, (os.environ.get("LD_PRELOAD"), str(library))))}
+    return preload(tmp_path_factory.mktemp("library"), "openssl_at_exit")
 
 
 @pytest.mark.parametrize("ending", ["cycle", "exit"])

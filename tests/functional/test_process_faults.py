@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import cosxfer
 from cosxfer.config import HttpVersion
 from cosxfer.limits import MIB
 from cosxfer.server import RunningServer
+from tests.functional.preload import preload
 from tests.waiting import until
 
 CALLS = ["file", "append", *(pytest.param(call, marks=pytest.mark.deep) for call in ("put", "object", "stream"))]
@@ -77,27 +77,21 @@ def forget(client: cosxfer.Client, server: RunningServer, call: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def failing_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The library that makes reads of the source fail."""
-    compiler = shutil.which("cc")
-    if compiler is None or sys.platform != "linux":
-        pytest.skip("needs a C compiler and LD_PRELOAD")
-    library = tmp_path_factory.mktemp("shim") / "failing_disk.so"
-    code = Path(__file__).parent / "failing_disk.c"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(code)], check=True)
-    return library
+def failing_disk(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment with the library that makes reads of the source fail."""
+    return preload(tmp_path_factory.mktemp("library"), "failing_disk")
 
 
 @pytest.mark.parametrize("mapping", ["refuse", "bus"])
 @pytest.mark.parametrize("call", CALLS)
 def test_a_disk_that_fails_is_an_error_of_the_source(
-    server: RunningServer, client: cosxfer.Client, source: Path, failing_disk: Path, call: str, mapping: str
+    server: RunningServer, client: cosxfer.Client, source: Path, failing_disk: dict[str, str], call: str, mapping: str
 ) -> None:
     if mapping == "bus" and call in ("object", "stream"):
         pytest.skip("an open file is not mapped")
     forget(client, server, call)
     environment = {
-        "LD_PRELOAD": str(failing_disk),
+        **failing_disk,
         "EIO_FROM": str(BAD_FROM),
         "EIO_TO": str(BAD_TO),
         "EIO_MAP": mapping,
