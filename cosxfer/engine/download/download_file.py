@@ -328,7 +328,7 @@ class DownloadJob:
         try:
             verified_by = await finished(committing)
         except asyncio.CancelledError:
-            if not committing.cancelled() and committing.exception() is None:
+            if committing.exception() is None:
                 self._has_committed(state, committing.result())
             raise
         return self._has_committed(state, verified_by)
