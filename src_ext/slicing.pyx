@@ -3,6 +3,7 @@
 
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EINVAL, errno
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from libc.stdlib cimport free
@@ -16,6 +17,7 @@ cdef extern from "small_file.h" nogil:
         int64_t size
         timespec mtime, ctime
     char *cosx_small_file_read(const char *, int64_t, cosx_identity *)
+    void cosx_small_file_sizes(const char *const *, size_t, int64_t *)
 
 cdef extern from "new_file.h" nogil:
     int cosx_new_file_write(const char *, const char *, const void *, size_t, int, int64_t)
@@ -84,6 +86,45 @@ def read_small(path, int64_t max_bytes):
     finally:
         free(read)
     return content, (found.device, found.inode, found.size, nanoseconds(found.mtime), nanoseconds(found.ctime))
+
+
+cdef extern from "Python.h":
+    bytes PyUnicode_EncodeFSDefault(object)
+
+cdef enum:
+    SIZES_AT_ONCE = 256
+
+
+def sizes_of(list paths) -> list:
+    cdef const char *names[SIZES_AT_ONCE]
+    cdef int64_t sizes[SIZES_AT_ONCE]
+    cdef Py_ssize_t first, i, count
+    cdef list found = [], kept
+    cdef bytes name
+    for first in range(0, len(paths), SIZES_AT_ONCE):
+        count = min(SIZES_AT_ONCE, len(paths) - first)
+        kept = []  # what the names point to
+        for i in range(count):
+            name = _name_of(paths[first + i])
+            kept.append(name)
+            names[i] = name
+        with nogil:
+            cosx_small_file_sizes(names, count, sizes)
+        PyErr_CheckSignals()
+        for i in range(count):
+            found.append(sizes[i])
+    return found
+
+
+cdef bytes _name_of(path):
+    """The path for a system call; an empty one, where nothing is, for what cannot be a path."""
+    cdef bytes name
+    try:
+        path = os.fspath(path)
+        name = path if type(path) is bytes else PyUnicode_EncodeFSDefault(path)
+    except (TypeError, UnicodeEncodeError):
+        return b""
+    return b"" if b"\0" in name else name
 
 
 cdef nanoseconds(timespec moment):

@@ -6,13 +6,32 @@ is asked for, and what a cut file lacks is zeros and ``lost``.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+LONG_BYTES = 1000
+"""A shorter path is never too long; a name in it may be."""
+
+
+def sizes_of(paths: list[Any]) -> list[int]:
+    """See ``slicing.pyi``."""
+    return [_size_of(path) for path in paths]
+
+
+def _size_of(path: Any) -> int:
+    try:
+        status = os.stat(os.fspath(path))  # noqa: PTH116 (a Path costs more than the call)
+    except OSError as error:
+        return -1 if error.errno == errno.ENAMETOOLONG and len(os.fsencode(path)) >= LONG_BYTES else 0
+    except (ValueError, TypeError):
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 
 def write_new(temporary: bytes, target: bytes, content: Buffer, modified: int | None = None) -> int:

@@ -2,7 +2,7 @@
 
 import os
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from typing_extensions import Buffer
 
@@ -11,6 +11,13 @@ def read_small(path: str | os.PathLike[str], max_bytes: int) -> tuple[bytes, tup
 
     Returns what it held, and what it was when it was opened: device, inode, size, mtime and ctime in nanoseconds. None
     for any other file, one that is shorter or longer than it says, and where something failed: opening it says why.
+    """
+
+def sizes_of(paths: list[Any]) -> list[int]:
+    """Return the sizes of files, through symbolic links, without the GIL: 0 for what is no regular file, cannot be
+    found or is no path.
+
+    -1 for a path that is too long for a system call. It is fastest if files of one folder follow each other.
     """
 
 def write_new(temporary: bytes, target: bytes, content: Buffer, modified: int | None = None) -> int:

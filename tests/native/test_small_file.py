@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -82,3 +84,46 @@ def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(os, "read", grown)
     assert pure_slicing.read_small(path, 3) is None
+
+
+def test_sizes_of_many_files(slicing: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        for number in range(300):
+            (tmp_path / folder / f"{number}").write_bytes(bytes(number + 1))
+    (tmp_path / "broken").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.chdir(tmp_path)
+    kept = [f"{tmp_path}/{folder}/{number}" for folder in "ab" for number in range(300)]
+    mixed = [name for pair in zip(kept[:300], kept[300:], strict=True) for name in pair]
+    relative = ["a/0", "a/1", "a//2", "a/3/", "./a/4", "b/5", "b/6"]
+    no_files = [f"{tmp_path}/a", f"{tmp_path}/a/", f"{tmp_path}/a/", f"{tmp_path}/none", f"{tmp_path}/none/x", "/", ""]
+    odd = [f"{tmp_path}/broken", f"{tmp_path}/pipe", "nul\0", "\ud800", None, 5, "n" * 300]
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    assert slicing.sizes_of(kept) == [*range(1, 301)] * 2
+    assert slicing.sizes_of(mixed) == [size for size in range(1, 301) for _ in "ab"]
+    assert slicing.sizes_of(relative) == [1, 2, 3, 0, 5, 6, 7]
+    assert slicing.sizes_of(no_files + odd) == [0] * 14
+    assert slicing.sizes_of(["/" + "x/" * 3000, Path(kept[0]), kept[1].encode()]) == [-1, 1, 2]
+    assert slicing.sizes_of([]) == []
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize(("mode", "sizes"), [(0o711, "[5, 5, 5]"), (0o700, "[0, 0, 0]")])
+def test_sizes_in_a_folder_that_may_not_be_read(slicing: ModuleType, tmp_path: Path, mode: int, sizes: str) -> None:
+    """One that may be entered, and one that may not."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in "abc":
+        (folder / name).write_bytes(b"12345")
+    folder.chmod(mode)
+    tmp_path.chmod(0o755)  # the paths are relative to the working directory
+    program = f"""
+import os
+from {slicing.__name__} import sizes_of
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+print(sizes_of(["folder/a", "folder/b", "folder/c"]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == sizes, done.stderr
