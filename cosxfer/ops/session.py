@@ -13,16 +13,15 @@ from cosxfer.address import ObjectAddress
 from cosxfer.config import ClientConfig
 from cosxfer.cos import sign
 from cosxfer.cos.codes import CODES
-from cosxfer.cos.endpoint import Binding, Endpoint, check_confidential, resolve_endpoint
-from cosxfer.cos.identifiers import check_key, check_region, object_address
+from cosxfer.cos.endpoint import Endpoint, check_confidential
 from cosxfer.cos.requests import SSE_CUSTOMER_KEY, CosRequest, HttpRequest, can_be_sent_again, check_unchanged, target
 from cosxfer.cos.responses import HttpResponse, error_of, server_time
-from cosxfer.cos.service import service_endpoint
 from cosxfer.credentials import Credentials, CredentialsResolver
 from cosxfer.errors import CosxferError, ServerError
 from cosxfer.foreign import clean_causes, clean_logger
 from cosxfer.limits import MAX_CLOCK_SKEW_SECONDS
 from cosxfer.ops.attempt import Attempt, Signing, send_followed
+from cosxfer.ops.endpoints import Endpoints
 from cosxfer.ops.other_host import HostSwitch, is_last_try
 from cosxfer.ops.outage import RETRIES, Failing, Outage, Transfer, retry_logger
 from cosxfer.ops.traffic import SMALL_BYTES, Traffic
@@ -37,8 +36,6 @@ __all__ = ["RETRIES", "Session", "Signing", "logger"]
 SIGNATURE_LIFE_SECONDS = 900
 REQUEST_ID = "x-cos-request-id"
 """The header that each response of COS itself has."""
-MOST_BOUND = 64
-"""Endpoints that are kept with their checks."""
 SMALLEST_SKEW_SECONDS = 30
 """If the server's clock differs by less, that is not why it refused a signature."""
 
@@ -57,6 +54,7 @@ class _Shared:
     """The state that all sessions of a client share."""
 
     hosts: HostSwitch
+    endpoints: Endpoints
     offset_seconds: float = 0.0
     """How far the server's clock is ahead of ours, measured from refusals."""
     doubted_at: float = float("-inf")
@@ -66,9 +64,6 @@ class _Shared:
     """While nothing works."""
     no_keys: Outage | None = None
     """While the credentials provider fails."""
-    binding: Binding = field(default_factory=Binding)
-    bound: dict[tuple[str, str | None], Endpoint] = field(default_factory=dict)
-    """The endpoints that were bound, by the bucket and the region of the address."""
     traffic: Traffic = field(default_factory=Traffic)
 
 
@@ -117,7 +112,7 @@ class Session:
         self.retries = 0
         """Requests of this session that were sent again."""
         self._on_retry = on_retry
-        self._shared = shared or _Shared(HostSwitch(config))
+        self._shared = shared or _Shared(HostSwitch(config), Endpoints(config))
         self._counted = self._shared.traffic if counted else None
         self.transfer = transfer
         """The transfer that the requests of this session belong to; None for single requests."""
@@ -152,35 +147,11 @@ class Session:
 
     def address(self, bucket: str, key: str, region: str | None) -> ObjectAddress:
         """Return the checked address of an object; raises `UsageError` if it cannot be one of this client's."""
-        if type(bucket) is str and (region is None or type(region) is str) and (bucket, region) in self._shared.bound:
-            return ObjectAddress(bucket, check_key(key), region)  # what has been bound once stays valid
-        address = object_address(bucket, key, region)
-        self.endpoint(address)
-        return address
+        return self._shared.endpoints.address(bucket, key, region)
 
     def endpoint(self, address: ObjectAddress, *, bind: bool = False) -> Endpoint:
-        """Return the endpoint of the bucket of ``address``.
-
-        Without a bucket it is the endpoint of the service.
-
-        ``bind`` means that it is used now: from then on, an endpoint without ``{bucket}`` serves this bucket alone.
-        """
-        region = address.region
-        if region is None or isinstance(region, str):  # what else is given is refused below
-            bound = self._shared.bound.get((address.bucket, region))
-            if bound is not None:
-                return bound  # what has been bound once stays valid
-        if region is not None and region != "":
-            check_region(region)
-        region = region or self.config.region
-        if not address.bucket:
-            return service_endpoint(self.config.endpoint, region=region)
-        endpoint = resolve_endpoint(self.config.endpoint, bucket=address.bucket, region=region)
-        use = self._shared.binding.bind if bind else self._shared.binding.check
-        use(self.config.endpoint, endpoint, bucket=address.bucket, region=region)
-        if bind and len(self._shared.bound) < MOST_BOUND:
-            self._shared.bound[address.bucket, address.region] = endpoint
-        return endpoint
+        """Return the endpoint of the bucket of ``address``: see `Endpoints.of`."""
+        return self._shared.endpoints.of(address, bind=bind)
 
     async def credentials(self) -> Credentials | None:
         """Return the keys that are valid now; None for anonymous access."""
