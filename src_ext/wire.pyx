@@ -435,6 +435,10 @@ cdef class Exchange:
         self.fields = PyBytes_FromStringAndSize(response.headers, response.headers_length)
 
     @property
+    def http2(self) -> bool:
+        return self.connection is not None and self.connection.http2
+
+    @property
     def headers(self) -> dict:
         if self._headers is None:
             self._headers = headers_of(self.fields or b"")

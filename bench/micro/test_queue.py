@@ -11,7 +11,6 @@ from pathlib import Path
 from pytest_benchmark.fixture import BenchmarkFixture
 
 import cosxfer
-from cosxfer.address import ObjectAddress
 from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.engine.limiter import Limiter
@@ -30,7 +29,7 @@ def record(table: TaskTable) -> TaskRecord[object]:
         None,
         number=number,
         task_id=f"t{number}",
-        address=ObjectAddress(BUCKET, "folder/object"),
+        place=(BUCKET, "folder/object", None),
         path="/folder/object",
         total=16 << 10,
         watch=None,

@@ -162,6 +162,9 @@ class Exchange:
     @property
     def why(self) -> str: ...
     @property
+    def http2(self) -> bool:
+        """Whether it was submitted to a connection of HTTP/2."""
+    @property
     def reusable(self) -> bool:
         """HTTP/1.1: whether the connection can take the next request."""
     @property

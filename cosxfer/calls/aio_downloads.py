@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
 import cosxfer
@@ -102,8 +103,8 @@ class AsyncDownloadCalls(AsyncCalls):
             from cosxfer.tasks.downloads import AsyncDownloadBatch
 
         self._transfers.downloads.submit_all(submitted)
-        tasks = [AsyncUploadTask(self._transfers.queue, record) for record in submitted.batch.records]
-        return AsyncDownloadBatch(AsyncUploadBatch(submitted.batch, tasks))
+        handle = partial(AsyncUploadTask, self._transfers.queue)
+        return AsyncDownloadBatch(AsyncUploadBatch(submitted.batch, handle))
 
     async def download_directory(
         self,

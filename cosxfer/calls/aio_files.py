@@ -351,7 +351,7 @@ class AsyncFileCalls(AsyncCalls):
         return await self._handle(batch)._finish()
 
     def _handle(self, batch: BatchRecord) -> AsyncUploadBatch:
-        return AsyncUploadBatch(batch, [AsyncUploadTask(self._transfers.queue, record) for record in batch.records])
+        return AsyncUploadBatch(batch, partial(AsyncUploadTask, self._transfers.queue))
 
     def _task(self, task_id: str) -> AsyncUploadTask[object]:
         return AsyncUploadTask(self._transfers.queue, self._transfers.queue.get(task_id))

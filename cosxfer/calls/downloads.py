@@ -66,8 +66,8 @@ class DownloadCalls(BlockingCalls):
             transfers.downloads.submit_all(submitted)
         finally:
             # If this is interrupted, the tasks that are already in the queue must not go on.
-            tasks = [UploadTask(transfers.queue, record, self._loop) for record in batch.records]
-            handle = UploadBatch(batch, tasks)
+            queue, loop = transfers.queue, self._loop
+            handle = UploadBatch(batch, lambda record: UploadTask(queue, record, loop))
             if batch.submitted < len(batch.files):
                 handle.cancel()
         return DownloadBatch(handle)

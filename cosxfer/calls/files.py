@@ -208,7 +208,8 @@ class FileCalls(BlockingCalls):
             transfers.submit_all(batch)
         finally:
             # If this is interrupted, the tasks that are already in the queue must not go on.
-            handle = UploadBatch(batch, [UploadTask(transfers.queue, record, self._loop) for record in batch.records])
+            queue, loop = transfers.queue, self._loop
+            handle = UploadBatch(batch, lambda record: UploadTask(queue, record, loop))
             if batch.submitted < len(batch.files):
                 handle.cancel()
         return handle

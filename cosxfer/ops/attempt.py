@@ -70,12 +70,15 @@ class Attempt:
         now: float,
         on_moved: Callable[[int], None] | None,
         then: Callable[[Attempt], None],
+        *,
+        began: float | None = None,
     ) -> None:
+        """``began`` is when it has begun; None: now."""
         self._begins = begins
         self._given = given
         self._credentials = credentials
         self._offset = offset
-        self.began = time.monotonic()
+        self.began = time.monotonic() if began is None else began
         self._ahead = now - offset - self.began
         self._on_moved = on_moved
         self._then = then

@@ -239,10 +239,18 @@ def _finished(callback: OnFileFinish, outcome: FileResult) -> None:
 class BatchView(Generic[Handle]):
     """Tasks and progress of many files. Nothing here waits."""
 
-    def __init__(self, batch: BatchRecord, tasks: list[Handle]) -> None:
+    def __init__(self, batch: BatchRecord, handle: Callable[[Record], Handle]) -> None:
+        """``handle`` returns that of a task."""
         self._batch = batch
-        self.tasks: tuple[Handle, ...] = tuple(tasks)
+        self._handle: Callable[[Record], Handle] = handle
+        self._tasks: tuple[Handle, ...] | None = None
+
+    @property
+    def tasks(self) -> tuple[Handle, ...]:
         """One task for each file, in the order of the files."""
+        if self._tasks is None:  # most callers want the results alone
+            self._tasks = tuple(map(self._handle, self._batch.records))
+        return self._tasks
 
     @property
     def loaded(self) -> int:
@@ -255,7 +263,7 @@ class BatchView(Generic[Handle]):
         return sum(task.total for task in self.tasks)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {len(self.tasks)} files>"
+        return f"<{type(self).__name__} of {len(self._batch.records)} files>"
 
     def _not_ended(self, seconds: float | None) -> TaskTimeoutError:
         states = {task.task_id: task.state for task in self.tasks}

@@ -415,8 +415,7 @@ class Downloads:
             await self._handle(batch)._give_up()
             raise
         try:
-            # Without handles of the tasks, of which there may be many.
-            outcomes = await AsyncUploadBatch(batch, []).result()
+            outcomes = await self._handle(batch).result()
         except asyncio.CancelledError as error:
             await self._handle(batch)._cut_off(error)
             raise
@@ -465,7 +464,7 @@ class Downloads:
         )
 
     def _handle(self, batch: BatchRecord) -> AsyncUploadBatch:
-        return AsyncUploadBatch(batch, [AsyncUploadTask(self._queue, record) for record in batch.records])
+        return AsyncUploadBatch(batch, partial(AsyncUploadTask, self._queue))
 
 
 def _file_of_folder_ended(
@@ -491,8 +490,11 @@ class DownloadBatch:
 
     def __init__(self, batch: UploadBatch) -> None:
         self._batch = batch
-        self.tasks = cast("tuple[UploadTask[DownloadResult], ...]", batch.tasks)
+
+    @property
+    def tasks(self) -> tuple[UploadTask[DownloadResult], ...]:
         """One task for each file, in the order of the files."""
+        return cast("tuple[UploadTask[DownloadResult], ...]", self._batch.tasks)
 
     @property
     def loaded(self) -> int:
@@ -521,8 +523,11 @@ class AsyncDownloadBatch:
 
     def __init__(self, batch: AsyncUploadBatch) -> None:
         self._batch = batch
-        self.tasks = cast("tuple[AsyncUploadTask[DownloadResult], ...]", batch.tasks)
+
+    @property
+    def tasks(self) -> tuple[AsyncUploadTask[DownloadResult], ...]:
         """One task for each file, in the order of the files."""
+        return cast("tuple[AsyncUploadTask[DownloadResult], ...]", self._batch.tasks)
 
     @property
     def loaded(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, TypeVar
@@ -23,7 +23,8 @@ from cosxfer.models import TaskInfo
 from cosxfer.tasks.board import Listener, TaskBoard
 from cosxfer.tasks.dispatcher import Dispatcher
 from cosxfer.tasks.home import Home
-from cosxfer.tasks.record import Job, Report, TaskRecord, Watch, copied
+from cosxfer.tasks.later import LaterJobs
+from cosxfer.tasks.record import Job, Place, Report, TaskRecord, Watch, copied
 from cosxfer.tasks.runner import TaskRunner
 from cosxfer.tasks.states import ACTIVE, ENDED
 from cosxfer.tasks.table import AnyRecord
@@ -92,7 +93,7 @@ class TaskQueue:
         with self._board.lock:
             record = self._add(
                 job,
-                address=address,
+                place=(address.bucket, address.key, address.region),
                 path=path,
                 total=total,
                 watch=watch,
@@ -117,6 +118,39 @@ class TaskQueue:
                 self._runner.let_wait(record)
         return record
 
+    def submit_each(
+        self,
+        jobs: LaterJobs[R],
+        files: Iterable[tuple[Place, str, int]],
+        *,
+        on_report: Callable[[int, int], None] | None,
+        on_end: Callable[[TaskRecord[R]], None] | None,
+        first: int = 0,
+    ) -> list[TaskRecord[R]]:
+        """Put many jobs in, as `submit` does without callbacks of the tasks.
+
+        ``files`` has the object, the path and the size of each. ``first`` is the index of the first one in its batch.
+        """
+        self.home.check_process()
+        records = []
+        with self._board.lock:
+            for index, (place, path, total) in enumerate(files, first):
+                record = self._add(
+                    jobs,
+                    place=place,
+                    path=path,
+                    total=total,
+                    watch=None,
+                    on_report=on_report,
+                    on_end=on_end,
+                    index=index,
+                )
+                record.held = False
+                self._board.table.enqueue(record)
+                records.append(record)
+            self._runner.wake()
+        return records
+
     def submit_done(
         self,
         result: R,
@@ -133,7 +167,7 @@ class TaskQueue:
         with self._board.lock:
             record = self._add(
                 None,
-                address=address,
+                place=(address.bucket, address.key, address.region),
                 path=path,
                 total=total,
                 watch=None,
@@ -165,7 +199,7 @@ class TaskQueue:
         self,
         job: Job[R] | None,
         *,
-        address: ObjectAddress,
+        place: Place,
         path: str,
         total: int,
         watch: Watch | None,
@@ -181,7 +215,7 @@ class TaskQueue:
             job,
             number=number,
             task_id=f"{self._id}{number:08x}",
-            address=address,
+            place=place,
             path=path,
             total=total,
             watch=watch,

@@ -25,6 +25,8 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 Report = Callable[[Progress], None]
+Place = tuple[str, str, str | None]
+"""Bucket, key and region of an object, as `ObjectAddress` has them."""
 
 
 class Job(Protocol[R_co]):
@@ -126,7 +128,9 @@ class TaskRecord(Generic[R]):
 
     __slots__ = (
         "__weakref__",
-        "_place",
+        "_bucket",
+        "_key",
+        "_region",
         "aborted",
         "asked_to_abort",
         "cleaning",
@@ -166,7 +170,7 @@ class TaskRecord(Generic[R]):
         *,
         number: int,
         task_id: str,
-        address: ObjectAddress,
+        place: Place,
         path: str,
         total: int,
         watch: Watch | None,
@@ -183,8 +187,8 @@ class TaskRecord(Generic[R]):
         self.number = number
         self.task_id = task_id
         self.job: Job[R] | None = job
-        # The garbage collector does not visit a plain tuple of texts. A list may have ten thousand tasks.
-        self._place = (address.bucket, address.key, address.region)
+        # Each object that the garbage collector knows costs time, and a list may have ten thousand tasks.
+        self._bucket, self._key, self._region = place
         self.path = path
         self.state: TaskState = "waiting"
         self.loaded = 0
@@ -227,7 +231,7 @@ class TaskRecord(Generic[R]):
     @property
     def address(self) -> ObjectAddress:
         """The object."""
-        return ObjectAddress(*self._place)
+        return ObjectAddress(self._bucket, self._key, self._region)
 
     @property
     def quiet(self) -> bool:

@@ -14,6 +14,7 @@ from cosxfer.errors import CosxferError
 from cosxfer.tasks.board import TaskBoard
 from cosxfer.tasks.dispatcher import logger
 from cosxfer.tasks.home import Home
+from cosxfer.tasks.later import LaterJobs, made
 from cosxfer.tasks.leftovers import Leftovers
 from cosxfer.tasks.record import Shortcut, TaskRecord, Work
 from cosxfer.tasks.states import ACTIVE, ENDED
@@ -53,9 +54,10 @@ class TaskRunner:
         # A task whose last run is still winding down, or being cleaned up, is queued when that has ended.
         if record.state == "waiting" and record.quiet and not record.held:
             self._board.table.enqueue(record)
-            self._wake()
+            self.wake()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Give slots to tasks that wait, soon."""
         if not self._woken and self.running < self._limiter.tasks:
             self._woken = True
             self._home.post(self._start_waiting)
@@ -146,6 +148,7 @@ class TaskRunner:
 
     def _start_task(self, record: AnyRecord, loop: asyncio.AbstractEventLoop, **rest: Any) -> Work:
         """Run the job of a task, under the lock. ``rest`` is what its shortcut has left."""
+        record.job = made(record)
         work = loop.create_task(self._run(record, **rest), name=f"cosxfer-{record.task_id}")
         record.work = work
         work.add_done_callback(partial(self._ended, record))
@@ -282,8 +285,11 @@ def _shortcut_of(record: AnyRecord) -> Shortcut | None:
     """Return the shortcut of a task that sends one request, and that nobody watches."""
     if record.watch is not None or record.result is not None or record.demand > 1:
         return None
-    shortcut: Callable[[], Shortcut | None] | None = getattr(record.job, "shortcut", None)
+    job = record.job
     try:
+        if isinstance(job, LaterJobs):
+            return job.shortcut_of(record)
+        shortcut: Callable[[], Shortcut | None] | None = getattr(job, "shortcut", None)
         return None if shortcut is None else shortcut()
     except Exception:
         logger.debug("%s: there is no short way", record.what, exc_info=True)

@@ -13,6 +13,7 @@ from cosxfer.engine.upload.upload_file import FileJob
 from cosxfer.errors import CosxferError, TaskTimeoutError, UsageError
 from cosxfer.models import TaskInfo
 from cosxfer.states import TaskState
+from cosxfer.tasks.later import made
 from cosxfer.tasks.leftovers import CLEAN_UP_SECONDS
 from cosxfer.tasks.queue import TaskQueue
 from cosxfer.tasks.record import TaskRecord
@@ -83,7 +84,7 @@ class TaskView(Generic[R]):
 
     def _export(self) -> str:
         """Return the token; on the event loop, which changes what it is made of."""
-        job: object = self._record.job
+        job: object = made(self._record)
         if not isinstance(job, FileJob):
             raise UsageError("only the upload of a file in parts that has not ended can be exported", name="task")
         return job.export()

@@ -38,6 +38,7 @@ from cosxfer.engine.upload.options import (
     check_file,
 )
 from cosxfer.engine.upload.put import PutJob
+from cosxfer.engine.upload.recall import Finished
 from cosxfer.engine.upload.short import ShortUploads
 from cosxfer.engine.upload.stream_upload import StreamInput, StreamJob
 from cosxfer.engine.upload.upload_file import DEFAULT_SLICE_SIZE, FileJob
@@ -52,10 +53,12 @@ from cosxfer.tasks.batch import BatchRecord, OnFileFinish, OpenBatch, RefusedJob
 from cosxfer.tasks.directory import find_files, iter_files, joined
 from cosxfer.tasks.file_callbacks import check_callbacks, watch_of
 from cosxfer.tasks.leftovers import CLEAN_UP_SECONDS
+from cosxfer.tasks.plain_files import PlainFiles
 from cosxfer.tasks.queue import TaskQueue
 from cosxfer.tasks.record import BodyJob, TaskRecord, Watch
-from cosxfer.tasks.sizes import size_of
+from cosxfer.tasks.sizes import size_of, sizes_of
 from cosxfer.tasks.stream import DirectoryStream
+from cosxfer.tasks.submitting import submit_some
 from cosxfer.tasks.task import DELIVERY_SECONDS, AsyncUploadTask
 from cosxfer.tasks.unfinished import begin
 from cosxfer.threads import Workers, import_lock, in_thread
@@ -67,9 +70,6 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 _NAMES = frozenset({"bucket", "key", "path"})
-
-SUBMITTED_AT_ONCE = 100
-"""Files that are put into the queue before an event loop has another turn."""
 
 
 class Transfers:
@@ -240,7 +240,7 @@ class Transfers:
             slice_size=slice_size,
             on_progress=on_progress,
             on_file_finish=on_file_finish,
-            sizes=[size_of(entry.get("path")) for entry in listed],
+            sizes=sizes_of([entry["path"] for entry in listed]),
             problems={},
         )
 
@@ -363,8 +363,8 @@ class Transfers:
 
     def measure(self, batch: BatchRecord) -> None:
         """Look up the sizes of files that were submitted in the thread of an event loop; to be called in another."""
-        for record in batch.records:
-            self.queue.set_total(record, size_of(record.path))
+        for record, size in zip(batch.records, sizes_of([record.path for record in batch.records]), strict=True):
+            self.queue.set_total(record, size)
 
     def submit_all(self, batch: BatchRecord) -> None:
         """Put the files into the queue; one that is refused ends with its error, like one that fails later."""
@@ -373,64 +373,45 @@ class Transfers:
 
     def submit_some(self, batch: BatchRecord) -> bool:
         """Put the next of the files into the queue; returns whether there are more. Takes some milliseconds."""
-        if not batch.submitted:
-            batch.begin()
-        keep = len(batch.files) if self.queue.listened else self._session.config.max_finished_tasks
-        last = min(batch.submitted + SUBMITTED_AT_ONCE, len(batch.files))
-        on_end = batch.task_ended  # one bound method for all of them
-        while batch.submitted < last:
-            first = batch.submitted
-            if (passed := batch.end_of_done(first, keep=keep)) > first:
-                self.queue.pass_over(partial(batch.pass_over, first, passed))
-            else:
-                batch.records.append(self._submit_one(batch, first, on_end))
-                batch.submitted += 1
-        return batch.submitted < len(batch.files)
-
-    def _submit_one(
-        self, batch: BatchRecord, index: int, on_end: Callable[[TaskRecord[UploadResult]], None]
-    ) -> TaskRecord[UploadResult]:
-        entry = batch.files[index]
-        if index in batch.unfinished.done:
-            assert batch.unfinished.files is not None
-            result = batch.unfinished.files.result(index)
-            return self.queue.submit_done(
-                result,
-                address=ObjectAddress(result.bucket, result.key.removeprefix("/"), entry.get("region")),
-                path=str(entry["path"]),
-                total=batch.sizes[index],
-                on_report=batch.on_report,
-                on_end=on_end,
-                index=index,
-            )
-        return self._submit_entry(
-            entry,
-            slice_size=batch.slice_size,
-            options=self._options(entry),
-            session=batch.session,
-            size=batch.sizes[index],
-            problem=batch.problems.get(index),
-            batch=batch.unfinished.number,
-            on_report=batch.on_report,
-            on_end=on_end,
-            index=index,
+        return submit_some(
+            batch,
+            self.queue,
+            keep=self._session.config.max_finished_tasks,
+            jobs=self._plain_files(batch),
+            check=lambda bucket: self._session.address(bucket, "key", None),
+            submit=partial(self._submit_entry, slice_size=batch.slice_size, session=batch.session),
         )
+
+    def _plain_files(self, batch: BatchRecord) -> PlainFiles:
+        session, number, finished = batch.session, batch.unfinished.number, None
+        if self.journal is not None:
+            finished = Finished(self.journal, session, add_md5=False, batch=number)
+        make = partial(self._file_job, session=session, batch=number)
+        shorts = self._shorts_of(session)
+        return PlainFiles(batch, session.config, self.limiter, self._plain, shorts, finished, make)
+
+    @property
+    def _plain(self) -> UploadOptions:
+        """The options of a file with bucket, key and path alone."""
+        # A task that leaves the list in the moment in which it ends is not restarted.
+        return RESTARTABLE if self._session.config.max_finished_tasks > 0 else PLAIN
 
     def _submit_entry(
         self,
         entry: FileUpload,
         *,
         slice_size: int,
-        options: UploadOptions,
         session: Session,
         size: int,
         problem: Exception | None,
         batch: int,
         on_report: Callable[[int, int], None] | None,
         on_end: Callable[[TaskRecord[UploadResult]], None],
+        options: UploadOptions | None = None,
         index: int = 0,
     ) -> TaskRecord[UploadResult]:
         """Put one file of many into the queue; one that is refused ends with its error, like one that fails later."""
+        options = options or self._options(entry)
         job: FileJob | RefusedJob
         try:
             if problem is not None:
@@ -457,11 +438,10 @@ class Transfers:
         )
 
     def _options(self, options: FileOptions, *, part_size_name: str = "part_size") -> UploadOptions:
-        # A task that leaves the list in the moment in which it ends is not restarted.
-        restartable = self._session.config.max_finished_tasks > 0
+        plain = self._plain
         if options.keys() <= _NAMES:
-            return RESTARTABLE if restartable else PLAIN
-        return UploadOptions.of(options, part_size_name=part_size_name, restartable=restartable)
+            return plain
+        return UploadOptions.of(options, part_size_name=part_size_name, restartable=plain.restartable)
 
     def _job(
         self,
@@ -475,14 +455,26 @@ class Transfers:
         batch: int = 0,
         token: ResumeToken | None = None,
     ) -> FileJob:
-        if session is not None and (self._shorts is None or self._shorts.batch is not session):
-            self._shorts = ShortUploads(session, self.limiter, self._opener)
+        address = self._session.address(bucket, key, options.region)
+        return self._file_job(address, path, slice_size, options, session=session, batch=batch, token=token)
+
+    def _file_job(
+        self,
+        address: ObjectAddress,
+        path: str | os.PathLike[str],
+        slice_size: int,
+        options: UploadOptions,
+        *,
+        session: Session | None = None,
+        batch: int = 0,
+        token: ResumeToken | None = None,
+    ) -> FileJob:
         return FileJob(
             session or self._session,
             self._executor,
             self._opener,
             self.limiter,
-            self._session.address(bucket, key, options.region),
+            address,
             path,
             slice_size=slice_size,
             options=options,
@@ -490,8 +482,14 @@ class Transfers:
             batch=batch,
             finder=self._finder,
             token=token,
-            shorts=None if session is None else self._shorts,
+            shorts=None if session is None else self._shorts_of(session),
         )
+
+    def _shorts_of(self, session: Session) -> ShortUploads:
+        """Return what the short uploads of the batch of ``session`` share."""
+        if self._shorts is None or self._shorts.batch is not session:
+            self._shorts = ShortUploads(session, self.limiter, self._opener)
+        return self._shorts
 
     def _on_end(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from cosxfer.cos.requests import HttpRequest
 from cosxfer.cos.responses import HttpResponse
@@ -48,6 +48,26 @@ class Begins(Protocol):
         ``then`` is called later on the event loop: with the response, with the error that `Transport.send` would
         raise, or with None if the server has not acted on the request. Raises what makes the request impossible.
         """
+        ...
+
+
+class Stores(Protocol):
+    """A transport that sends many requests that differ in head and body alone (see `NativeTransport`)."""
+
+    def store(self, like: HttpRequest, head: bytes, body: bytes, store: Any, /) -> bool:
+        """Begin a request with this head and body, which is ``like`` another one in all else, if a connection is idle.
+
+        ``store`` (a `BegunStore`) owns it, and nobody follows its bytes. Returns False if it has to wait. Raises what
+        `Begins.begin` raises.
+        """
+        ...
+
+    def proven(self, exchange: Any, crc64: int, md5: bytes, /) -> HttpResponse | None:
+        """Return the response of one that has ended, if it proves the content by `HttpResponse.proves`."""
+        ...
+
+    def stored(self, exchange: Any, request: HttpRequest, /) -> HttpResponse | Exception | None:
+        """Return the outcome of one that has ended, as the callback of `Begins.begin` gets it."""
         ...
 
 

@@ -31,8 +31,10 @@ from cosxfer.errors import (
 )
 from cosxfer.threads import in_thread, none_to_be_had, settled
 from cosxfer.transport.base import MAX_RESPONSE_BYTES, copy_of
-from cosxfer.transport.native_begin import BegunCall, Outcome, Quiet
+from cosxfer.transport.begun_store import BegunStore
+from cosxfer.transport.native_begin import BegunCall, Outcome, Quiet, outcome_of, proven
 from cosxfer.transport.native_body import attach_body, attach_sink, feed, take_received, used_later
+from cosxfer.transport.native_call import Call
 from cosxfer.transport.native_connect import connect
 from cosxfer.transport.native_finalizer import stop_threads
 from cosxfer.transport.native_head import head_of
@@ -48,24 +50,6 @@ UNSENT_TRIES = 4
 
 if hashing.crc64_function is not None:
     wire.use_crc64(hashing.crc64_function)
-
-
-class _Call:
-    """One request on one connection: the owner of an exchange, which the I/O thread's events refer to."""
-
-    __slots__ = ("ended", "failure", "origin", "over", "request", "room", "sent", "slot")
-
-    def __init__(self, request: HttpRequest, origin: Origin, slot: WireSlot, ended: asyncio.Future[None]) -> None:
-        self.request = request
-        self.origin = origin
-        self.slot = slot
-        self.ended = ended
-        self.sent = 0
-        self.failure: BaseException | None = None
-        self.room: asyncio.Event | None = None
-        """Set when `feed` may read more of the body."""
-        self.over: asyncio.Future[None] | None = None
-        """Done when the I/O thread writes to the request's sink no more."""
 
 
 class NativeTransport:
@@ -127,16 +111,30 @@ class NativeTransport:
 
     def begin(self, request: HttpRequest, then: Callable[[Outcome], None]) -> BegunCall | None:
         """See `cosxfer.transport.base.Begins`."""
-        if self._context is None and request.endpoint.scheme == "https":
-            return None
-        origin = self._origin(request.endpoint)
-        if origin.waiting or (slot := origin.pool.take()) is None:
+        if (taken := self._take(request.endpoint)) is None:
             return None
         try:
-            return BegunCall(request, origin, slot, self._quiet, failed=self._failed, then=then)
+            return BegunCall(request, *taken, self._quiet, failed=self._failed, then=then)
         except BaseException:
-            self._released(origin, slot, reusable=True)
+            self._released(*taken, reusable=True)
             raise
+
+    def store(self, like: HttpRequest, head: bytes, body: bytes, store: BegunStore) -> bool:
+        """See `cosxfer.transport.base.Stores`."""
+        if (taken := self._take(like.endpoint)) is None:
+            return False
+        try:
+            self._quiet.add(store.submit(*taken, head, body, like.stall_timeout_seconds))
+        except BaseException:
+            self._released(*taken, reusable=True)
+            raise
+        return True
+
+    proven = staticmethod(proven)
+
+    def stored(self, exchange: wire.Exchange, request: HttpRequest) -> Outcome:
+        """See `cosxfer.transport.base.Stores`."""
+        return outcome_of(exchange, request, failed=self._failed)
 
     def unacknowledged_bytes(self) -> int:
         return sum(io_thread.unacknowledged_bytes for io_thread in self._io_threads)
@@ -214,7 +212,7 @@ class NativeTransport:
     async def _exchange(self, request: HttpRequest, head: bytes, origin: Origin, slot: WireSlot) -> wire.Exchange:
         loop = self._loop
         assert loop is not None
-        call = _Call(request, origin, slot, loop.create_future())
+        call = Call(request, origin, slot, loop.create_future())
         try:
             exchange = wire.Exchange(
                 head,
@@ -277,7 +275,7 @@ class NativeTransport:
 
     def _fed(self, exchange: wire.Exchange, feeder: asyncio.Task[None]) -> None:
         """The task that reads the body has ended, with or without an error."""
-        call: _Call = exchange.owner
+        call: Call = exchange.owner
         if not feeder.cancelled():
             error = feeder.exception()
         else:  # cancelled: either with the request, which is done then, or by the body itself
@@ -286,7 +284,7 @@ class NativeTransport:
             self._break(exchange, call, error)
 
     @staticmethod
-    def _break(exchange: wire.Exchange, call: _Call, error: BaseException) -> None:
+    def _break(exchange: wire.Exchange, call: Call, error: BaseException) -> None:
         """The caller's body or callback raised ``error``: end the request with it."""
         if call.failure is None:
             call.failure = error
@@ -297,7 +295,7 @@ class NativeTransport:
             call.ended.set_result(None)
 
     @staticmethod
-    def _take_back(call: _Call) -> None:
+    def _take_back(call: Call) -> None:
         """Take back the progress that was reported, because the bytes must be sent again."""
         sent, call.sent = call.sent, 0
         if sent and call.request.on_sent is not None:
@@ -347,6 +345,14 @@ class NativeTransport:
         if self._context is None:
             self._context = context_of(self._config)
         return self._context
+
+    def _take(self, endpoint: Endpoint) -> tuple[Origin, WireSlot] | None:
+        """Take a connection for a request that must not wait; None if there is none, or TLS has to read files."""
+        if self._context is None and endpoint.scheme == "https":
+            return None
+        origin = self._origin(endpoint)
+        slot = None if origin.waiting else origin.pool.take()
+        return None if slot is None else (origin, slot)
 
     async def _wait(self, origin: Origin, request: HttpRequest) -> WireSlot:
         assert self._loop is not None
@@ -499,11 +505,11 @@ class NativeTransport:
 
     def _released(self, origin: Origin, slot: WireSlot, *, reusable: bool) -> None:
         origin.pool.give_back(slot, now=time.monotonic(), reusable=reusable)
-        self._serve(origin)
+        if origin.waiting:
+            self._serve(origin)
 
     def _schedule_sweep(self) -> None:
-        assert self._loop is not None
-        self._sweep = self._loop.call_later(IDLE_SECONDS / 3, self._close_idle)
+        self._sweep = asyncio.get_running_loop().call_later(IDLE_SECONDS / 3, self._close_idle)
 
     def _close_idle(self) -> None:
         now = time.monotonic()
@@ -519,15 +525,19 @@ class NativeTransport:
     # -- events of the I/O threads ------------------------------------------------------------------------------
 
     def on_done(self, exchange: wire.Exchange) -> None:
-        call: _Call = exchange.owner
+        call: Call | BegunStore = exchange.owner
         origin, slot = call.origin, call.slot
         origin.moves += 1
-        if exchange.result == wire.OK:
-            origin.pool.proved(slot)
-        elif exchange.result in (wire.UNSENT, wire.BROKEN) and not slot.proven:
-            slot.usable = False
-            self._refused(origin)
+        if not slot.proven:
+            if exchange.result == wire.OK:
+                origin.pool.proved(slot)
+            elif exchange.result in (wire.UNSENT, wire.BROKEN):
+                slot.usable = False
+                self._refused(origin)
         self._released(origin, slot, reusable=exchange.reusable)
+        if isinstance(call, BegunStore):
+            call.has_ended(exchange)
+            return
         if call.room is not None:
             call.room.set()
         if not call.ended.done():
@@ -536,7 +546,7 @@ class NativeTransport:
             call.over.set_result(None)
 
     def on_sent(self, exchange: wire.Exchange, count: int) -> None:
-        call: _Call = exchange.owner
+        call: Call = exchange.owner
         call.origin.moves += 1
         if call.room is not None:
             call.room.set()
@@ -551,12 +561,12 @@ class NativeTransport:
     on_received = on_sent
 
     def on_wanted(self, exchange: wire.Exchange) -> None:
-        call: _Call = exchange.owner
+        call: Call = exchange.owner
         if call.room is not None:
             call.room.set()
 
     def on_body(self, exchange: wire.Exchange, piece: bytes) -> bool:
-        call: _Call = exchange.owner
+        call: Call = exchange.owner
         call.origin.moves += 1
         if call.request.on_body is None or call.ended.done():
             return False

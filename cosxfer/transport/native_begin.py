@@ -62,6 +62,31 @@ class _WireResponse(HttpResponse):
         return fields
 
 
+def _response_of(exchange: wire.Exchange) -> HttpResponse:
+    fields = {
+        "status": exchange.status,
+        "exchange": exchange,
+        "body": exchange.body,
+        "http_version": "HTTP/2" if exchange.http2 else "HTTP/1.1",
+        "connection_seconds": 0.0,
+    }
+    return from_fields(_WireResponse, fields)
+
+
+def outcome_of(
+    exchange: wire.Exchange, request: HttpRequest, *, failed: Callable[[wire.Exchange, HttpRequest], CosxferError]
+) -> Outcome:
+    """Return the outcome of an exchange that has ended. ``failed`` returns its error."""
+    if exchange.result in (wire.OK, wire.UNWANTED):
+        return _response_of(exchange)
+    return None if exchange.result in (wire.UNSENT, wire.NEEDS_H1) else failed(exchange, request)
+
+
+def proven(exchange: wire.Exchange, crc64: int, md5: bytes) -> HttpResponse | None:
+    """Return the response if there is one that proves the content, by the rules of `HttpResponse.proves`."""
+    return _response_of(exchange) if exchange.result == wire.OK and exchange.proves(crc64, md5) else None
+
+
 class BegunCall:
     """A request on one connection. The transport takes it for the owner of the exchange, and for the future of its end.
 
@@ -155,19 +180,7 @@ class BegunCall:
             except Exception as error:
                 then(error)
                 return
-        if result in (wire.OK, wire.UNWANTED):
-            fields = {
-                "status": exchange.status,
-                "exchange": exchange,
-                "body": exchange.body,
-                "http_version": "HTTP/2" if self.slot.http2 else "HTTP/1.1",
-                "connection_seconds": 0.0,
-            }
-            then(from_fields(_WireResponse, fields))
-        elif result in (wire.UNSENT, wire.NEEDS_H1):
-            then(None)
-        else:
-            then(self._failed(exchange, request))
+        then(outcome_of(exchange, request, failed=self._failed))
 
     def _take_back(self) -> None:
         """Take back the progress that was reported, because the bytes must be sent again."""

@@ -17,7 +17,7 @@ import pytest
 import cosxfer
 from cosxfer._native import FileService, hashing
 from cosxfer.engine.upload.digests import SMALL_BYTES
-from cosxfer.engine.upload.short import ShortUpload
+from cosxfer.engine.upload.short import ShortUpload, ShortUploads
 from cosxfer.engine.upload.upload_file import FileJob
 from cosxfer.server import RunningServer, running
 from cosxfer.sources import SourceIdentity
@@ -219,14 +219,17 @@ def test_a_missing_file_is_the_error_of_the_usual_way(
 
 
 def changing(monkeypatch: pytest.MonkeyPatch, change: Callable[[], None]) -> None:
-    """Make a change after a file was stored, before it is looked at again."""
-    responded = ShortUpload._responded
+    """Make a change after the response to a file, before the file is looked at again."""
 
-    def then(self: ShortUpload, attempt: Any) -> None:
-        change()
-        responded(self, attempt)
+    def changing_before(responded: Callable[[ShortUpload, Any], None]) -> Callable[[ShortUpload, Any], None]:
+        def then(self: ShortUpload, told: Any) -> None:
+            change()
+            responded(self, told)
 
-    monkeypatch.setattr(ShortUpload, "_responded", then)
+        return then
+
+    for name in ("has_stored", "has_not_stored"):
+        monkeypatch.setattr(ShortUpload, name, changing_before(getattr(ShortUpload, name)))
 
 
 def test_a_file_that_changes_while_it_is_sent_is_an_error(
@@ -277,12 +280,28 @@ def test_a_fault_of_the_short_way_itself_costs_only_time(
 def test_a_short_way_that_cannot_be_made_is_no_error(
     client: cosxfer.Client, server: RunningServer, source: Path, usual: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(self: FileJob) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(FileJob, "shortcut", broken)
+    monkeypatch.setattr(ShortUploads, "upload", broken)
     one(upload(client, server, source, ["small"]))
     assert usual == ["small"]
+
+
+def test_no_objects_are_left_for_the_garbage_collector(
+    client: cosxfer.Client, server: RunningServer, source: Path, usual: list[str]
+) -> None:
+    left: list[tuple[int, int]] = []
+    while (0, 0) not in left[-1:]:  # the files that make the connections take the usual way
+        gc.collect()
+        gc.disable()
+        usual.clear()
+        try:
+            upload(client, server, source, ["small"] * 100)
+            left.append((len(usual), gc.collect()))
+        finally:
+            gc.enable()
+        assert len(left) < 20, left
 
 
 def test_what_was_sent_in_the_short_way_is_in_the_journal(

@@ -123,18 +123,25 @@ RESTARTABLE = UploadOptions(restartable=True)
 _NOT_HEADERS = FileUpload.__annotations__.keys() - ObjectHeaders.__annotations__.keys()
 
 
+_NEEDED = ("bucket", "key", "path")
+
+
 def check_file(entry: FileUpload, index: int) -> None:
     """Raise `UsageError` if a file of `upload_files` lacks a name, has an unknown one, or a value of a wrong type.
 
     Such an entry is a bug of the calling program. Errors of the file or its values (a key that is too long, a missing
     file) end that file alone.
     """
+    if type(entry) is dict and len(entry) == 3:  # most files have nothing but texts for the three names
+        get = entry.get
+        if type(get("bucket")) is type(get("key")) is type(get("path")) is str:
+            return
     if not isinstance(entry, Mapping):
         raise UsageError(
             f"file {index} is {shorten(entry)}; it must be a mapping with bucket, key and path", name="files"
         )
     check_names(entry, FileUpload.__annotations__, hint="; pass other headers in headers={…}", where=f"file {index}: ")
-    for name in ("bucket", "key", "path"):
+    for name in _NEEDED:
         if name not in entry:
             raise UsageError(f"file {index} has no {name!r}; it needs bucket, key and path", name=name)
     types = _types()

@@ -59,6 +59,41 @@ def finished_content(path: str, identity: SourceIdentity, headers: Mapping[str, 
     return content_fingerprint(normal(path), identity, headers_fingerprint(headers, add_md5=add_md5))
 
 
+class Finished:
+    """Notes files whose objects are stored. They have the same options."""
+
+    __slots__ = ("_add_md5", "_batch", "_journal", "_session")
+
+    def __init__(self, journal: Journal, session: Session, *, add_md5: bool, batch: int) -> None:
+        """``batch`` is the number of their batch in the journal; 0: none."""
+        self._journal = journal
+        self._session = session
+        self._add_md5 = add_md5
+        self._batch = batch
+
+    def note(
+        self,
+        address: ObjectAddress,
+        headers: Mapping[str, str],
+        location: str,
+        identity: SourceIdentity,
+        *,
+        crc64: int,
+        etag: str,
+    ) -> None:
+        """The object of the file at ``location`` is stored. ``crc64`` is the server's, too."""
+        self._journal.finished(
+            finished_target(self._session, address),
+            FinishedObject(
+                content=finished_content(location, identity, headers, add_md5=self._add_md5),
+                batch=self._batch,
+                size=identity.size,
+                crc64=crc64,
+                etag=etag,
+            ),
+        )
+
+
 class FileJournal:
     """The journal of one file's upload."""
 
@@ -135,19 +170,6 @@ class FileJournal:
                 self._session, self._address, entry.upload.upload_id, entry, why=f"{what} starts over: {why}"
             )
         return checkpoint.entry is not None or claim.busy or bool(useless)
-
-    def finished(self, location: str, identity: SourceIdentity, *, crc64: int, etag: str, batch: int) -> None:
-        """The object of the file at ``location`` is stored. ``crc64`` is the server's, too."""
-        self._journal.finished(
-            finished_target(self._session, self._address),
-            FinishedObject(
-                content=finished_content(location, identity, self._headers, add_md5=self._add_md5),
-                batch=batch,
-                size=identity.size,
-                crc64=crc64,
-                etag=etag,
-            ),
-        )
 
 
 def token_of(

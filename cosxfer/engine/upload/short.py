@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cosxfer._native import hashing
@@ -20,14 +20,17 @@ from cosxfer.cos.responses import CRC64_HEADER, HttpResponse
 from cosxfer.engine.limiter import Limiter
 from cosxfer.engine.report import Reporter, logger
 from cosxfer.engine.shortcut import Rest, ShortEnd, ShortProgress, SlotWait
+from cosxfer.engine.upload.digests import SMALL_BYTES
 from cosxfer.engine.upload.native_files import small_file
 from cosxfer.engine.upload.opening import Opener
+from cosxfer.engine.upload.recall import Finished
 from cosxfer.engine.upload.short_result import ShortResult
 from cosxfer.ops.attempt import Attempt
 from cosxfer.ops.begun_put import Puts
 from cosxfer.ops.session import Session
 from cosxfer.records import dataclass
 from cosxfer.sources import SmallFile, SourceIdentity, absolute, is_fresh
+from cosxfer.transport.base import Begun
 
 if TYPE_CHECKING:
     from cosxfer._native.files import Identity, Read
@@ -70,6 +73,21 @@ class ShortUploads:
         self._unchecked: list[ShortUpload] = []
         self._timer: asyncio.TimerHandle | None = None
 
+    def upload(
+        self,
+        address: ObjectAddress,
+        path: str | os.PathLike[str],
+        headers: Mapping[str, str],
+        *,
+        slice_size: int,
+        finished: Finished | None,
+    ) -> ShortUpload | None:
+        """Return the short way for a file of up to ``slice_size`` bytes; None if there is none."""
+        small_bytes = min(slice_size, SMALL_BYTES)
+        if not small_bytes or not self.puts.works:
+            return None
+        return ShortUpload(self, address, path, headers, small_bytes=small_bytes, finished=finished)
+
     def check_soon(self, upload: ShortUpload) -> None:
         """Call ``upload.check`` when several are sent, or a moment later.
 
@@ -97,19 +115,19 @@ class ShortUpload:
 
     __slots__ = (
         "_address",
-        "_attempt",
         "_before_ns",
         "_began",
+        "_begun",
         "_cancelled",
         "_digest",
         "_ended",
         "_file",
+        "_finished",
         "_headers",
         "_name",
         "_on_progress",
         "_path",
         "_record",
-        "_remember",
         "_reporter",
         "_response",
         "_send_began",
@@ -128,22 +146,21 @@ class ShortUpload:
         headers: Mapping[str, str],
         *,
         small_bytes: int,
-        remember: Callable[[str, SourceIdentity, int, str], None] | None,
+        finished: Finished | None,
     ) -> None:
         """A file of more than ``small_bytes`` is left to the usual way.
 
-        ``remember`` gets the absolute path, the identity, the CRC64 and the ETag of an object that is stored, if the
-        server has the same CRC64.
+        ``finished`` notes an object that is stored, if the server has the same CRC64.
         """
         self._shared = shared
         self._address = address
         self._path = path
         self._headers = headers
         self._small_bytes = small_bytes
-        self._remember = remember
+        self._finished = finished
         self._cancelled = False
         self._waiting: SlotWait | None = None
-        self._attempt: Attempt | None = None
+        self._begun: Begun | None = None
         self._file: Read | None = None
         self._digest: hashing.PartDigest | None = None
         self._response: HttpResponse | None = None
@@ -171,8 +188,8 @@ class ShortUpload:
     def cancel(self) -> None:
         """End it at once."""
         self._cancelled = True
-        if self._attempt is not None:
-            self._attempt.cancel()
+        if self._begun is not None:
+            self._begun.cancel()
         else:
             if self._waiting is not None:
                 self._waiting.over = True
@@ -207,14 +224,14 @@ class ShortUpload:
         self._waiting = None
         if not self._cancelled:
             try:
-                self._attempt = self._begin()
+                self._begun = self._begin()
             except Exception:
                 self._has_failed()
-        if self._attempt is None:
+        if self._begun is None:
             self._release()
             self._end(UploadRest(source=self._source(), digest=self._digest))
 
-    def _begin(self) -> Attempt | None:
+    def _begin(self) -> Begun | None:
         read, digest = self._file, self._digest
         assert read is not None
         assert digest is not None
@@ -226,7 +243,7 @@ class ShortUpload:
             crc64=digest.crc64,
             headers=self._headers,
             on_sent=self._has_sent if digest.length > REPORTED_ABOVE_BYTES else None,
-            then=self._responded,
+            owner=self,
         )
 
     def _has_sent(self, count: int) -> None:
@@ -239,15 +256,22 @@ class ShortUpload:
             count = self._sent
         self._reporter.add(count)
 
-    def _responded(self, attempt: Attempt) -> None:
-        self._attempt = None
+    def has_stored(self, response: HttpResponse) -> None:
+        """The response proves that the content is stored."""
+        self._begun = None
         self._release()
-        if attempt.error is not None or attempt.response is None or self._cancelled:
-            tried = attempt if attempt.error is not None else None
-            self._end(UploadRest(source=self._source(), digest=self._digest, tried=tried))
-            return
-        self._response = attempt.response
-        self._shared.check_soon(self)
+        if self._cancelled:
+            self._end(None)
+        else:
+            self._response = response
+            self._shared.check_soon(self)
+
+    def has_not_stored(self, attempt: Attempt) -> None:
+        """The request has failed, or has to be sent in the usual way if there is no error."""
+        self._begun = None
+        self._release()
+        tried = attempt if attempt.error is not None else None
+        self._end(UploadRest(source=self._source(), digest=self._digest, tried=tried))
 
     def check(self) -> None:
         """Ask what there is at the path after the file was sent."""
@@ -295,8 +319,10 @@ class ShortUpload:
             now - self._began,
             now - self._send_began,
         )
-        if self._remember is not None and response.header(CRC64_HEADER):
-            self._remember(self._location(), SourceIdentity(*identity), digest.crc64, etag)
+        if self._finished is not None and response.header(CRC64_HEADER):
+            self._finished.note(
+                address, self._headers, self._location(), SourceIdentity(*identity), crc64=digest.crc64, etag=etag
+            )
         self._end(result)
         return True
 

@@ -10,7 +10,7 @@ from functools import partial
 
 from cosxfer.address import ObjectAddress
 from cosxfer.arguments import check_count, check_flag, wrong_type
-from cosxfer.config import check_concurrency, check_part_size, window_bytes
+from cosxfer.config import ClientConfig, check_concurrency, check_part_size, window_bytes
 from cosxfer.cos.requests import object_headers, usual_headers, with_md5_metadata
 from cosxfer.engine.limiter import Limiter
 from cosxfer.engine.multipart import in_use
@@ -20,12 +20,11 @@ from cosxfer.engine.multipart.lifecycle import MultipartUpload
 from cosxfer.engine.report import Reporter, logger
 from cosxfer.engine.upload.bodies import check_content_length
 from cosxfer.engine.upload.closing import close_source
-from cosxfer.engine.upload.digests import SMALL_BYTES
 from cosxfer.engine.upload.file_parts import FileParts
 from cosxfer.engine.upload.find import UploadFinder, wrong_headers
 from cosxfer.engine.upload.opening import Opener
 from cosxfer.engine.upload.options import PLAIN, RESTARTABLE, UploadOptions
-from cosxfer.engine.upload.recall import FileJournal, token_of
+from cosxfer.engine.upload.recall import FileJournal, Finished, token_of
 from cosxfer.engine.upload.sent import SentInParts
 from cosxfer.engine.upload.short import ShortUpload, ShortUploads, UploadRest
 from cosxfer.engine.upload.single_put import put_file
@@ -47,11 +46,34 @@ from cosxfer.models import Progress, UploadResult
 from cosxfer.ops.session import Session
 from cosxfer.planning import Plan, plan_parts
 from cosxfer.resume_token import ResumeToken
-from cosxfer.sources import FileSource, SmallFile, SourceIdentity
+from cosxfer.sources import FileSource, SmallFile
 from cosxfer.walls import part_size_of, parts_in_flight, usual_parts
 
 DEFAULT_SLICE_SIZE = 1 * MIB
 """A file up to this many bytes is sent in a single PUT (COS SDK: SliceSize)."""
+
+
+def demand_of(config: ClientConfig, limiter: Limiter, options: UploadOptions, slice_size: int, total: int) -> int:
+    """Return how many requests at a time a file of ``total`` bytes can use."""
+    if total <= slice_size:
+        return 1
+    try:
+        parts = _plan(config, limiter, options, total, mapped=True).count
+    except UsageError:
+        return 1  # `FileJob.run` raises it
+    return min(parts, parts_in_flight(config, options.async_limit))
+
+
+def _plan(config: ClientConfig, limiter: Limiter, options: UploadOptions, size: int, *, mapped: bool) -> Plan:
+    part_size, name = part_size_of(config, options.part_size, options.part_size_name)
+    return plan_parts(
+        size,
+        part_size_bytes=part_size,
+        known=limiter.link_for(parts_in_flight(config, options.async_limit)),
+        # A part of a mapped file holds next to no memory, however large it is.
+        window_bytes=size if mapped else window_bytes(config.memory_budget_bytes),
+        name=name,
+    )
 
 
 class FileJob:
@@ -163,13 +185,7 @@ class FileJob:
 
     def demand(self, total: int) -> int:
         """Return how many requests at a time it can use if the file has ``total`` bytes."""
-        if total <= self._slice_size:
-            return 1
-        try:
-            parts = self._plan(total, mapped=True).count
-        except UsageError:
-            return 1  # `run` raises it
-        return min(parts, self._limit)
+        return demand_of(self._session.config, self._limiter, self._options, self._slice_size, total)
 
     @property
     def _limit(self) -> int:
@@ -177,44 +193,25 @@ class FileJob:
         return parts_in_flight(self._session.config, self._options.async_limit)
 
     def _plan(self, size: int, *, mapped: bool) -> Plan:
-        config, options = self._session.config, self._options
-        part_size, name = part_size_of(config, options.part_size, options.part_size_name)
-        return plan_parts(
-            size,
-            part_size_bytes=part_size,
-            known=self._limiter.link_for(self._limit),
-            # A part of a mapped file holds next to no memory, however large it is.
-            window_bytes=size if mapped else window_bytes(config.memory_budget_bytes),
-            name=name,
-        )
+        return _plan(self._session.config, self._limiter, self._options, size, mapped=mapped)
 
     def shortcut(self) -> ShortUpload | None:
         """Return the short way of doing this, which may end with an `UploadRest` for `run`; None if there is none."""
         options, shorts = self._options, self._shorts
-        small_bytes = min(self._slice_size, SMALL_BYTES)
-        if (
-            shorts is None
-            or not shorts.puts.works
-            or not small_bytes
-            or self._checkpoint is not None
-            or self._token is not None
-        ):
+        if shorts is None or self._checkpoint is not None or self._token is not None:
             return None
         if options.content_length is not None or options.upload_add_meta_md5 or "expect" in self._headers:
             return None
-        return ShortUpload(
-            shorts,
-            self.address,
-            self._path,
-            self._headers,
-            small_bytes=small_bytes,
-            remember=None if self._journal is None else self._remember,
+        return shorts.upload(
+            self.address, self._path, self._headers, slice_size=self._slice_size, finished=self._finished()
         )
 
-    def _remember(self, location: str, identity: SourceIdentity, crc64: int, etag: str) -> None:
-        """Note that the object is stored, with this CRC64."""
-        assert self._journal is not None
-        self._file_journal(self._journal).finished(location, identity, crc64=crc64, etag=etag, batch=self._batch)
+    def _finished(self) -> Finished | None:
+        """Return what notes that the object is stored; None without a journal."""
+        if self._journal is None:
+            return None
+        add_md5 = self._options.upload_add_meta_md5
+        return Finished(self._journal, self._session, add_md5=add_md5, batch=self._batch)
 
     async def run(
         self,
@@ -270,8 +267,16 @@ class FileJob:
             else:
                 result = await self._send_or_go_on(source, on_hash_progress, on_progress)
             # Only a checksum of the whole object is worth remembering.
-            if self._journal is not None and result.verified_by == "crc64" and result.crc64 is not None:
-                self._remember(source.location, source.identity, result.crc64, result.etag)
+            finished = self._finished()
+            if finished is not None and result.verified_by == "crc64" and result.crc64 is not None:
+                finished.note(
+                    self.address,
+                    self._headers,
+                    source.location,
+                    source.identity,
+                    crc64=result.crc64,
+                    etag=result.etag,
+                )
             return result
         except CosxferError as error:
             self._may_pass = passes(error)

@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 
 from cosxfer.address import ObjectAddress
-from cosxfer.cos.requests import CosRequest
+from cosxfer.cos.requests import CosRequest, HttpRequest
+from cosxfer.cos.responses import HttpResponse
 from cosxfer.credentials import Credentials, CredentialsResolver
+from cosxfer.errors import ConnectError
+from cosxfer.ops.attempt import Attempt
 from cosxfer.ops.begun import MOST_PREPARED
 from cosxfer.ops.begun_put import Puts
 from cosxfer.ops.put_object import put_request
@@ -47,9 +50,48 @@ def usual_head(session: Session, request: CosRequest) -> bytes:
     return head_of(session.outgoing(request, found[0]))
 
 
+class Owner:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.response: HttpResponse | None = None
+        self.attempt: Attempt | None = None
+
+    def has_stored(self, response: HttpResponse) -> None:
+        self.response = response
+
+    def has_not_stored(self, attempt: Attempt) -> None:
+        self.attempt = attempt
+
+
+class Stores(Begins):
+    """A transport that also sends without an `HttpRequest`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stores: list[tuple[HttpRequest, bytes, bytes, Any]] = []
+        self.idle = True
+        self.proof: HttpResponse | None = None
+        self.outcome: HttpResponse | Exception | None = None
+
+    def store(self, like: HttpRequest, head: bytes, body: bytes, store: Any) -> bool:
+        if self.idle:
+            store.exchange = object()
+            self.stores.append((like, head, body, store))
+        return self.idle
+
+    def proven(self, exchange: object, crc64: int, md5: bytes) -> HttpResponse | None:
+        return self.proof
+
+    def stored(self, exchange: object, request: HttpRequest) -> HttpResponse | Exception | None:
+        return self.outcome
+
+
 def begin(puts: Puts, request: CosRequest) -> None:
     assert isinstance(request.body, memoryview)
     headers = {name: value for name, value in request.headers.items() if name != "content-md5"}
+    if headers == HEADERS[0]:
+        headers = HEADERS[0]  # files of one type share their mapping
     body = request.body.tobytes()
     attempt = puts.begin(
         request.address,
@@ -58,7 +100,7 @@ def begin(puts: Puts, request: CosRequest) -> None:
         crc64=1,
         headers=headers,
         on_sent=request.on_sent,
-        then=lambda _: None,
+        owner=Owner(),
     )
     assert attempt is not None
 
@@ -130,3 +172,100 @@ def test_sent_bytes_count_once_if_nobody_asks() -> None:
         begin(puts, request_of("k"))
         sent, _ = transport.requests[-1]
         assert sent.on_sent is None
+
+
+@pytest.mark.parametrize("given", [{"token": None}, {"token": "t"}, {"anonymous": True}], ids=str)
+def test_a_request_without_its_record_has_the_same_head(given: dict[str, Any]) -> None:
+    transport = Stores()
+    puts = Puts(session_of(transport, **given))
+    drawn = random.Random(30)
+    begin(puts, request_of("first"))
+    begin(puts, request_of("second"))  # it is the first one that finds what was prepared
+    for number, key in enumerate(KEYS):
+        request = request_of(key, drawn.randbytes(drawn.randrange(1, 2000)))
+        begin(puts, request)
+        assert len(transport.stores) == number + 1
+        like, head, body, _ = transport.stores[-1]
+        assert head == usual_head(puts.session, request)
+        assert body == request.body
+        usual = puts.session.outgoing(request, (puts.session.keys.at_hand(time.time()) or (None,))[0])
+        assert (like.endpoint, like.stall_timeout_seconds) == (usual.endpoint, usual.stall_timeout_seconds)
+    assert len(transport.requests) == 2
+
+
+def stored(transport: Stores, *, headers: Mapping[str, str] = HEADERS[0], **given: Any) -> tuple[Puts, Owner]:
+    """Begin three requests, and return what the third one has told its owner at its end."""
+    puts, owner = Puts(session_of(transport)), Owner()
+    for key in ("first", "second", "third"):
+        assert puts.begin(
+            ObjectAddress(BUCKET, key), b"body", md5=MD5, crc64=1, headers=headers, on_sent=None, owner=owner
+        )
+    (_, _, _, store) = transport.stores[0]
+    store.has_ended(store.exchange)
+    return puts, owner
+
+
+MD5 = hashlib.md5(b"body").digest()
+STORED = HttpResponse(status=200, headers={"etag": f'"{MD5.hex()}"', "x-cos-hash-crc64ecma": "1"})
+OTHER = HttpResponse(status=200, headers={"etag": f'"{MD5.hex()}"', "x-cos-hash-crc64ecma": "2"})
+REFUSED = HttpResponse(status=503, headers={}, body=b"<Error><Code>SlowDown</Code></Error>")
+
+
+def test_a_proven_response_ends_it() -> None:
+    transport = Stores()
+    transport.proof = STORED
+    puts, owner = stored(transport)
+    assert (owner.response, owner.attempt) == (STORED, None)
+    assert (puts.session.traffic.requests_done, puts.session.traffic.sent_bytes) == (1, 4)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "error"),
+    [(OTHER, "IntegrityError"), (REFUSED, "ThrottledError"), (ConnectError("gone"), "ConnectError"), (None, "")],
+    ids=["other content", "refused", "no response", "not acted"],
+)
+def test_any_other_end_is_an_attempt_that_the_usual_way_goes_on_with(outcome: Any, error: str) -> None:
+    transport = Stores()
+    transport.outcome = outcome
+    puts, owner = stored(transport)
+    attempt = owner.attempt
+    assert attempt is not None
+    assert owner.response is None
+    assert type(attempt.error).__name__ == (error or "NoneType")
+    assert attempt.signing.credentials is (puts.session.keys.at_hand(time.time()) or (None,))[0]
+    if error:
+        assert attempt.outgoing.url.endswith("/third")
+        assert attempt.outgoing.body == b"body"
+        assert (attempt.outgoing.head or b"") == usual_head(puts.session, request_of("third"))
+    assert puts.session.traffic.requests_done == 0
+
+
+def test_a_response_whose_proof_is_seen_by_its_headers_is_one_too() -> None:
+    """With debug logging the response is logged, as that of any request."""
+    transport = Stores()
+    transport.outcome = STORED
+    puts, owner = stored(transport)
+    assert (owner.response, owner.attempt) == (STORED, None)
+    assert puts.session.traffic.requests_done == 1
+
+
+def test_it_waits_if_no_connection_is_idle() -> None:
+    transport = Stores()
+    puts = Puts(session_of(transport))
+    begin(puts, request_of("first"))
+    begin(puts, request_of("second"))
+    transport.idle = False
+    given = ObjectAddress(BUCKET, "third"), b"body"
+    assert puts.begin(*given, md5=MD5, crc64=1, headers=HEADERS[0], on_sent=None, owner=Owner()) is None
+
+
+def test_a_request_that_somebody_follows_or_that_has_a_secret_is_never_one() -> None:
+    transport = Stores()
+    puts, secret = Puts(session_of(transport)), {"x-cos-server-side-encryption-customer-key": "secret"}
+    for headers, on_sent in ((HEADERS[0], [].append), (secret, None)):
+        for _ in range(3):
+            assert puts.begin(
+                ObjectAddress(BUCKET, "k"), b"body", md5=MD5, crc64=1, headers=headers, on_sent=on_sent, owner=Owner()
+            )
+    assert transport.stores == []
+    assert "secret" not in repr(vars(puts))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from cosxfer.address import ObjectAddress
 from cosxfer.models import Progress
 from cosxfer.tasks.batch import RefusedJob
 from cosxfer.tasks.board import TaskBoard, never_falling
@@ -28,7 +27,7 @@ def record(changes: list[tuple[int, int]]) -> AnyRecord:
         RefusedJob(ValueError()),
         number=1,
         task_id="1",
-        address=ObjectAddress("b-1", "k", None),
+        place=("b-1", "k", None),
         path="",
         total=10,
         watch=None,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 import cosxfer
-from cosxfer.address import ObjectAddress
 from cosxfer.tasks.batch import RefusedJob
 from cosxfer.tasks.record import TaskRecord
 from cosxfer.tasks.table import AnyRecord, TaskTable
@@ -19,7 +18,7 @@ def add(table: TaskTable, count: int = 1) -> list[AnyRecord]:
             RefusedJob(ValueError()),
             number=number,
             task_id=f"t{number}",
-            address=ObjectAddress("b", "k"),
+            place=("b", "k", None),
             path="p",
             total=0,
             watch=None,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import cosxfer
-from cosxfer.tasks.transfers import Transfers, size_of
+from cosxfer.tasks.sizes import size_of, sizes_of
+from cosxfer.tasks.transfers import Transfers
 from tests.unit.fake_cos import BUCKET, FakeCos
 from tests.unit.tasks.gate import Gate
 
@@ -23,6 +26,36 @@ def test_a_size_is_looked_up_unless_the_thread_runs_a_loop(tmp_path: Path) -> No
     assert size_of(path) == 5
     assert asyncio.run(on_a_loop()) == 0
     assert size_of(tmp_path) == size_of(tmp_path / "none") == size_of(None) == 0
+
+
+def test_the_sizes_of_many_files_are_those_of_each(tmp_path: Path) -> None:
+    deep = tmp_path
+    folder = os.open(tmp_path, os.O_RDONLY)
+    while len(str(deep)) < 5_000:  # longer than a system call takes
+        os.mkdir("n" * 200, dir_fd=folder)
+        folder, last = os.open("n" * 200, os.O_RDONLY, dir_fd=folder), folder
+        os.close(last)
+        deep /= "n" * 200
+    file = os.open("f", os.O_CREAT | os.O_WRONLY, dir_fd=folder)
+    os.write(file, b"deep")
+    os.close(file)
+    os.close(folder)
+    (tmp_path / "d").mkdir()
+    (tmp_path / "link").symlink_to("d")
+    paths: list[Any] = [deep / "f", tmp_path, tmp_path / "none", "n" * 300, "nul\0", "\ud800", str(deep / "g")]
+    for number in range(600):
+        path = tmp_path / "d" / f"é{number}"
+        path.write_bytes(bytes(number))
+        paths += [path, str(path), bytes(path), tmp_path / "link" / path.name]
+    sizes = sizes_of(paths)
+    assert sizes == [size_of(path) for path in paths]
+    assert sizes[:7] == [4, 0, 0, 0, 0, 0, 0]
+    assert sizes[-4:] == [599] * 4
+
+    async def on_a_loop() -> list[int]:
+        return sizes_of(paths)
+
+    assert asyncio.run(on_a_loop()) == [0] * len(paths)
 
 
 def test_the_blocking_client_knows_the_size_at_once(cos: FakeCos, tmp_path: Path, gate: Gate) -> None:
