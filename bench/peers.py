@@ -31,6 +31,8 @@ from cosxfer.server import RunningServer, running
 
 SAMPLE_SECONDS = 0.01
 RUN_SECONDS = 900
+RUNS_THAT_MAY_FAIL = 10
+"""Of one client and its settings. Each is printed and run again."""
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGESIZE")
 
@@ -59,6 +61,8 @@ class Entry:
     settings: Settings
     runs: list[Run] = field(default_factory=list)
     failure: str = ""
+    failed_runs: int = 0
+    """Runs that failed and were repeated, such as those of a library that sometimes crashes at its end."""
 
     @property
     def name(self) -> str:
@@ -275,15 +279,23 @@ def compare(
         for entry in entries:
             if entry.failure:
                 continue
-            try:
-                run = measure(entry.client, sink, pid, work.path, entry.settings, home / entry.client.name)
-            except RunError as error:
-                entry.failure = str(error)
-                _say(f"  {entry.name}: {entry.failure}")
-                continue
-            if count:  # the first one warms up
+            run = measured(entry, work, sink, pid, home)
+            if run is not None and count:  # the first one warms up
                 entry.runs.append(run)
     return Comparison(work=work, protocol=protocol, entries=entries, search=searched)
+
+
+def measured(entry: Entry, work: Work, sink: Sink, pid: int, home: Path) -> Run | None:
+    """Run a client once, again if it fails. After `RUNS_THAT_MAY_FAIL` it has failed for good: None."""
+    while True:
+        try:
+            return measure(entry.client, sink, pid, work.path, entry.settings, home / entry.client.name)
+        except RunError as error:
+            _say(f"  {entry.name}: {error}")
+            entry.failed_runs += 1
+            if entry.failed_runs > RUNS_THAT_MAY_FAIL:
+                entry.failure = str(error)
+                return None
 
 
 def _say(text: str) -> None:
@@ -316,6 +328,7 @@ def row(entry: Entry, work: Work) -> dict[str, Any]:
         "total MiB": median([run.total_bytes for run in runs]) / MIB,
         "sink cores": median([run.sink_cores for run in runs]),
         "client cores": median([run.cpu_seconds / run.seconds for run in runs]),
+        "failed runs": entry.failed_runs,
     }
 
 
@@ -348,7 +361,8 @@ def table(comparison: Comparison) -> str:
             f"{found['anonymous MiB']:.0f}", f"{found['total MiB']:.0f}", f"{found['client cores']:.2f}",
             f"{found['sink cores']:.2f}",
         ]  # fmt: skip
-        lines.append(f"{entry.name:46}" + "".join(f"{value:>10}" for value in values))
+        repeated = f"  {entry.failed_runs} failed and repeated" if entry.failed_runs else ""
+        lines.append(f"{entry.name:46}" + "".join(f"{value:>10}" for value in values) + repeated)
     lines.append(verdict(comparison))
     return "\n".join(lines)
 
