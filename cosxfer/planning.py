@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import replace
 
 from cosxfer.arguments import AUTO, NumberOrAuto, shown
@@ -242,15 +242,23 @@ def leaves_page_cache(size: int, *, memory_bytes: int) -> bool:
     return size > memory_bytes // 4
 
 
-def hash_batches(plan: Plan, *, lanes: int, concurrency: int, done: Container[int] = ()) -> Iterator[list[PartRange]]:
+def hash_batches(
+    plan: Plan,
+    *,
+    lanes: int,
+    concurrency: int,
+    quick: Callable[[], bool] = lambda: False,
+    done: Container[int] = (),
+) -> Iterator[list[PartRange]]:
     """Group the parts as they are hashed: together, so that each SIMD lane has one, and just ahead of the sending.
 
     The first batch is small, so that sending begins at once; the following ones double up to ``lanes`` parts or
-    `LONGEST_LOOK_AHEAD_BYTES`, whichever is less. The part numbers in ``done`` are left out.
+    `LONGEST_LOOK_AHEAD_BYTES`, whichever is less. If the file is read fast (``quick``), all of these are used at once,
+    because few lanes take as long as all of them. The part numbers in ``done`` are left out.
     """
     most = max(1, min(lanes, LONGEST_LOOK_AHEAD_BYTES // plan.part_size_bytes))
     numbers = [number for number in range(1, plan.count + 1) if number not in done]
     size, first = min(most, concurrency), 0
     while first < len(numbers):
         yield [plan.part(number) for number in numbers[first : first + size]]
-        first, size = first + size, min(most, size * 2)
+        first, size = first + size, most if quick() else min(most, size * 2)

@@ -126,15 +126,18 @@ class Scheduler:
     def _seed(self, receives: bool) -> float | None:
         """A transfer of many parts is about to be planned: how far is the server?
 
-        An upload hashes as many parts side by side as are in flight, so it does not start with few of them.
+        An upload hashes as many parts side by side as are in flight, so it does not start with few of them, and its
+        parts are not as large.
         """
         level, trip = self._tuner.level, 0.0
         response_seconds = self._traffic.latency_seconds or self._clock() - self._stopped_seconds
-        if receives and response_seconds < LOCAL_RESPONSE_SECONDS:
+        if response_seconds < LOCAL_RESPONSE_SECONDS:
             trip = round_trip_seconds(self._transport)
-        if self._tuner.seed(self._traffic.latency_seconds, trip) != level:
+        if self._tuner.seed(self._traffic.latency_seconds, trip if receives else 0.0) != level:
             self._move(self._tuner.level)
-        return LOCAL_STREAM_BYTES_PER_SECOND if 0 < trip < LOCAL_SECONDS else None
+        if not 0 < trip < LOCAL_SECONDS:
+            return None
+        return LOCAL_STREAM_BYTES_PER_SECOND / (1 if receives else 2)
 
     # -- the timer ----------------------------------------------------------------------------------------------------
 

@@ -23,9 +23,12 @@ def rewrite(path: Path, content: bytes) -> None:
     """Write ``content`` and make sure that the mtime changes.
 
     Timestamps have the granularity of the kernel's clock, some milliseconds on older kernels, so a quick second write
-    may leave the mtime unchanged. The file is touched until its mtime has changed.
+    may leave the mtime unchanged. The file is touched until its mtime has changed. It is not cut before it is written:
+    who reads it meanwhile would lose pages, which is another error.
     """
     before = path.stat()
-    path.write_bytes(content)
+    with path.open("r+b") as file:
+        file.write(content)
+        file.truncate()
     while path.stat().st_mtime_ns == before.st_mtime_ns:
         os.utime(path)

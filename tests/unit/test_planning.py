@@ -97,12 +97,16 @@ def test_the_batches_have_every_part_once_in_order_and_stay_small(
     size: int, part_size: int, lanes: int, concurrency: int
 ) -> None:
     plan = plan_parts(size, part_size_bytes=part_size)
-    batches = list(hash_batches(plan, lanes=lanes, concurrency=concurrency))
-    assert [part for batch in batches for part in batch] == list(plan)
-    assert len(batches[0]) <= concurrency
-    for batch in batches:
-        assert 1 <= len(batch) <= lanes
-        assert len(batch) == 1 or len(batch) * part_size <= LONGEST_LOOK_AHEAD_BYTES
+    for quick in (False, True):
+        batches = list(hash_batches(plan, lanes=lanes, concurrency=concurrency, quick=lambda: quick))  # noqa: B023
+        assert [part for batch in batches for part in batch] == list(plan)
+        assert len(batches[0]) <= concurrency
+        for batch in batches:
+            assert 1 <= len(batch) <= lanes
+            assert len(batch) == 1 or len(batch) * part_size <= LONGEST_LOOK_AHEAD_BYTES
+        for batch in batches[1:-1]:
+            whole = len(batch) == lanes or (len(batch) + 1) * part_size > LONGEST_LOOK_AHEAD_BYTES
+            assert whole or not quick
 
 
 @given(number=st.integers(1, 10_000))

@@ -18,8 +18,8 @@ from cosxfer.models import Progress
 from cosxfer.planning import Plan, hash_batches, leaves_page_cache
 from cosxfer.sources import FileSource
 
-FIRST_BATCH_PARTS = 4
-"""Side by side they take hardly longer than one. More would delay the first sending where the disk is slow."""
+FIRST_BATCH_PARTS = 2
+"""Side by side they take hardly longer than one. More would take longer to hash, and delay the first sending."""
 
 
 MAPPED_BYTES = 512 * 1024
@@ -96,7 +96,13 @@ class FileParts:
         ahead = HashAhead(
             self._file, executor=self._executor, on_hashed=self._reporter.add, whole=whole, on_busy=self._on_busy
         )
-        batches = hash_batches(self.plan, lanes=hashing.lanes(), concurrency=min(window, FIRST_BATCH_PARTS), done=done)
+        batches = hash_batches(
+            self.plan,
+            lanes=hashing.lanes(),
+            concurrency=min(window, FIRST_BATCH_PARTS),
+            quick=lambda: ahead.quick,
+            done=done,
+        )
         try:
             async with aclosing(ahead.hash(batches)) as parts:
                 async for part in parts:

@@ -57,7 +57,9 @@ class HashAhead:
         self._on_busy = on_busy
         self._stop = threading.Event()
         self._quick = True
-        """Whether the last round was fast."""
+        """Whether the last round was fast, or may be so."""
+        self.quick = False
+        """Whether the last round was fast; False before the first one."""
         self.seconds = 0.0
         """Time spent hashing so far."""
 
@@ -102,7 +104,7 @@ class HashAhead:
                     source.release(released[index], end - released[index])
                     released[index] = end
             now = time.monotonic()
-            self._quick = hashed - before > (now - looked_at) * QUICK_BYTES_PER_SECOND
+            self._quick = self.quick = hashed - before > (now - looked_at) * QUICK_BYTES_PER_SECOND
             loop.call_soon_threadsafe(self._hashed, hashed - before, now - looked_at)
             before, looked_at = hashed, now
         source.check()

@@ -21,7 +21,7 @@ from cosxfer.errors import ThrottledError
 from cosxfer.limits import MIB
 from cosxfer.observation import Observation, Totals
 from cosxfer.ops.traffic import Traffic
-from cosxfer.planning import STREAM_SECONDS
+from cosxfer.planning import PREFERRED_PART_BYTES, STREAM_SECONDS, plan_parts
 from cosxfer.transport.base import Transport
 from cosxfer.transport.native_pool import ConnectionLimits
 from cosxfer.tuning_rules import LOCAL_SEED_LEVEL, NEAR_SEED_LEVEL, SEED_LEVEL, Decision, Learned
@@ -134,10 +134,10 @@ def test_a_transfer_is_planned_for_the_distance_that_the_first_connection_measur
 
 @pytest.mark.parametrize(
     ("receives", "latency", "slots"),
-    [(False, 0.002, NEAR_SEED_LEVEL), (True, 0.05, SEED_LEVEL), (True, 0.0, SEED_LEVEL)],
-    ids=["an upload hashes many parts", "a proxy on this machine", "no response yet"],
+    [(True, 0.05, SEED_LEVEL), (True, 0.0, SEED_LEVEL), (False, 0.05, SEED_LEVEL), (False, 0.0, SEED_LEVEL)],
+    ids=["a proxy on this machine", "no response yet", "an upload through a proxy", "an upload without a response"],
 )
-def test_few_connections_are_for_downloads_from_a_server_that_answers_at_once(
+def test_few_connections_and_large_parts_are_for_a_server_that_answers_at_once(
     receives: bool, latency: float, slots: int
 ) -> None:
     async def test(bench: Bench) -> None:
@@ -145,6 +145,20 @@ def test_few_connections_are_for_downloads_from_a_server_that_answers_at_once(
         known = bench.limiter.link_for(256, receives=receives)
         assert known is not None
         assert (known.slots, known.stream_bytes_per_second) == (slots, None)
+
+    with_bench(test, config())
+
+
+def test_an_upload_to_this_machine_has_large_parts_and_many_connections() -> None:
+    async def test(bench: Bench) -> None:
+        bench.line.round_trip, bench.traffic.latency_seconds = 0.00003, 0.002
+        known = bench.limiter.link_for(256)
+        assert known is not None
+        assert known.slots == NEAR_SEED_LEVEL
+        assert plan_parts(2048 * MIB, known=known, window_bytes=2048 * MIB).part_size_bytes == 16 * MIB
+        bench.line.round_trip = 0.0002
+        known = bench.limiter.link_for(256)
+        assert plan_parts(2048 * MIB, known=known, window_bytes=2048 * MIB).part_size_bytes == PREFERRED_PART_BYTES
 
     with_bench(test, config())
 

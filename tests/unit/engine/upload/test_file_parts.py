@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 from collections.abc import Container, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from cosxfer._native import hashing
 from cosxfer.engine.multipart.source import HashedPart, ReadyPart
-from cosxfer.engine.upload import file_parts
+from cosxfer.engine.upload import file_parts, hash_ahead
 from cosxfer.engine.upload.file_parts import FileParts
 from cosxfer.engine.upload.hash_ahead import HashAhead
 from cosxfer.engine.upload.opening import Opener
@@ -106,17 +107,24 @@ def test_finished_parts_are_not_hashed_or_yielded_and_count_as_hashed(
 
 
 @pytest.mark.parametrize(
-    ("window", "first"),
+    ("rate", "window", "first"),
     [
-        (1, [[1], [2, 3], [4, 5, 6, 7]]),
-        (2, [[1, 2], [3, 4, 5, 6]]),
-        (3, [[1, 2, 3], [4, 5, 6, 7]]),
-        (9, [[1, 2, 3, 4]]),
+        (math.inf, 1, [[1], [2, 3], [4, 5, 6, 7]]),
+        (math.inf, 2, [[1, 2], [3, 4, 5, 6]]),
+        (math.inf, 9, [[1, 2], [3, 4, 5, 6]]),
+        (0, 1, [[1], [2, 3, 4, 5], [6, 7, 8, 9]]),
+        (0, 9, [[1, 2], [3, 4, 5, 6]]),
     ],
 )
-def test_hashing_ahead_is_limited_to_the_parts_in_flight(
-    parts: FileParts, batches: list[list[int]], window: int, first: list[list[int]]
+def test_hashing_ahead_begins_with_few_parts_and_goes_on_with_many_if_the_file_is_read_fast(
+    parts: FileParts,
+    batches: list[list[int]],
+    monkeypatch: pytest.MonkeyPatch,
+    rate: float,
+    window: int,
+    first: list[list[int]],
 ) -> None:
+    monkeypatch.setattr(hash_ahead, "QUICK_BYTES_PER_SECOND", rate)  # from which on it is fast
     assert numbers(asyncio.run(all_of(parts, window=window))) == NUMBERS
     assert batches[: len(first)] == first
     assert all(len(batch) <= 4 for batch in batches)
