@@ -17,6 +17,12 @@ PREFERRED_PART_BYTES = 8 * MIB
 STREAM_SECONDS = 2.5
 """How long a part should keep its stream busy."""
 
+ENOUGH_PART_BYTES = 16 * MIB
+"""If the server answers at once, a part need not be larger. Large parts leave lanes of the hashing empty."""
+
+RESPONSES_PER_PART = 50
+"""It answers at once if a part that is larger takes so many times the time of a response."""
+
 EXPECTED_SLOTS = 96
 """Parts in flight that a link of which nothing is known may need."""
 
@@ -104,6 +110,8 @@ class LinkKnowledge:
     """Parts in flight that are expected, of this upload."""
     stream_bytes_per_second: float | None = None
     """Goodput of one part in flight; None if it is not known."""
+    response_seconds: float | None = None
+    """Time of a request without a body; None if it is not known or does not matter."""
 
 
 def plan_stream(
@@ -207,17 +215,24 @@ def _auto_size(size: int, known: LinkKnowledge | None, window_bytes: int) -> int
         window_bytes=window_bytes,
         slots=known.slots,
         stream_bytes_per_second=known.stream_bytes_per_second,
+        response_seconds=known.response_seconds,
     )
 
 
 def auto_part_size(
-    size: int, *, window_bytes: int, slots: int = EXPECTED_SLOTS, stream_bytes_per_second: float | None = None
+    size: int,
+    *,
+    window_bytes: int,
+    slots: int = EXPECTED_SLOTS,
+    stream_bytes_per_second: float | None = None,
+    response_seconds: float | None = None,
 ) -> int:
     """Choose the part size for ``size`` bytes: whole MiB, legal, and as much as the link can use.
 
     - At least what 10,000 parts need.
     - ``STREAM_SECONDS`` of a stream at its known rate, else `PREFERRED_PART_BYTES`: the time between two parts then
-      does not count.
+      does not count. If a response is known to take ``response_seconds``, not more than `RESPONSES_PER_PART` times
+      that, or `ENOUGH_PART_BYTES`.
     - Not so large that ``slots`` parts, the level that is expected, do not fit into ``window_bytes``, or that each slot
       has fewer than `PARTS_PER_SLOT` parts: at the end of a file, slots idle for half of a part on average. The first
       rule wins over these two.
@@ -226,6 +241,9 @@ def auto_part_size(
     wanted = PREFERRED_PART_BYTES
     if stream_bytes_per_second is not None:
         wanted = int(min(MAX_PART_BYTES, max(0.0, STREAM_SECONDS * stream_bytes_per_second)))
+        if response_seconds is not None:
+            seconds = min(STREAM_SECONDS, RESPONSES_PER_PART * response_seconds)
+            wanted = min(wanted, max(ENOUGH_PART_BYTES, int(seconds * stream_bytes_per_second)))
     room = min(window_bytes, size // PARTS_PER_SLOT if slots > 1 else size) // max(1, slots)
     return min(MAX_PART_BYTES, max(least, min(wanted, room) // MIB * MIB))
 

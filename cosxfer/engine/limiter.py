@@ -187,8 +187,9 @@ class Limiter:
         least = None if self.before_plan is None else self.before_plan(receives)
         if self.link is None:
             return None
-        stream = self.link.stream_bytes_per_second or least
-        return replace(self.link, slots=min(self.link.slots, limit), stream_bytes_per_second=stream)
+        link, stream = self.link, self.link.stream_bytes_per_second or least
+        response = None if receives else link.response_seconds
+        return replace(link, slots=min(link.slots, limit), stream_bytes_per_second=stream, response_seconds=response)
 
     def abandon(self) -> int:
         """Give up the youngest parts in flight beyond the slots, of all transfers; returns how many.

@@ -119,9 +119,14 @@ class Scheduler:
     def known(self) -> LinkKnowledge:
         """What is known of the link, for the part size."""
         learned = self._tuner.learned() or self._remembered
+        response_seconds = self._traffic.latency_seconds or None
         if learned is None:
-            return LinkKnowledge(slots=self._tuner.level)
-        return LinkKnowledge(slots=learned.level, stream_bytes_per_second=learned.stream_bytes_per_second)
+            return LinkKnowledge(slots=self._tuner.level, response_seconds=response_seconds)
+        return LinkKnowledge(
+            slots=learned.level,
+            stream_bytes_per_second=learned.stream_bytes_per_second,
+            response_seconds=response_seconds,
+        )
 
     def _seed(self, receives: bool) -> float | None:
         """A transfer of many parts is about to be planned: how far is the server?
@@ -135,6 +140,7 @@ class Scheduler:
             trip = round_trip_seconds(self._transport)
         if self._tuner.seed(self._traffic.latency_seconds, trip if receives else 0.0) != level:
             self._move(self._tuner.level)
+        self._limiter.link = self.known
         if not 0 < trip < LOCAL_SECONDS:
             return None
         return LOCAL_STREAM_BYTES_PER_SECOND / (1 if receives else 2)

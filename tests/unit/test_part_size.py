@@ -189,3 +189,17 @@ def test_a_plan_of_10000_parts_takes_no_memory_for_its_parts() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 4096
+
+
+@pytest.mark.parametrize(
+    ("response_seconds", "mib"), [(None, 100), (0.0, 16), (0.002, 16), (0.01, 20), (0.05, 100), (0.2, 100)]
+)
+def test_a_part_for_a_server_that_answers_at_once_need_not_be_large(response_seconds: float | None, mib: int) -> None:
+    """It keeps its stream of 40 MiB/s busy for 2.5 s, or for 50 times as long as a response takes."""
+    known = LinkKnowledge(slots=4, stream_bytes_per_second=40 * MIB, response_seconds=response_seconds)
+    assert plan_parts(100 * GIB, known=known, window_bytes=100 * GIB).part_size_bytes == mib * MIB
+
+
+def test_parts_of_a_slow_stream_are_small_however_near_the_server_is() -> None:
+    known = LinkKnowledge(slots=4, stream_bytes_per_second=2 * MIB, response_seconds=0.001)
+    assert plan_parts(GIB, known=known, window_bytes=GIB).part_size_bytes == 5 * MIB

@@ -163,6 +163,18 @@ def test_an_upload_to_this_machine_has_large_parts_and_many_connections() -> Non
     with_bench(test, config())
 
 
+def test_uploads_are_planned_with_the_time_of_a_response_and_downloads_without() -> None:
+    async def test(bench: Bench) -> None:
+        for seconds in (0.05, 0.004):
+            bench.traffic.latency_seconds = seconds
+            upload, download = bench.limiter.link_for(8), bench.limiter.link_for(8, receives=True)
+            assert upload is not None
+            assert download is not None
+            assert (upload.response_seconds, download.response_seconds) == (seconds, None)
+
+    with_bench(test, config())
+
+
 def test_the_first_range_counts_as_the_first_response() -> None:
     async def test(bench: Bench) -> None:
         bench.line.round_trip = 0.00003
