@@ -13,7 +13,6 @@ import os
 import random
 import re
 import signal
-import socket
 import ssl
 import tempfile
 import time
@@ -36,7 +35,7 @@ from cosxfer.cos.sign import authorization
 from cosxfer.credentials import Credentials
 from cosxfer.engine.multipart import part_sender
 from cosxfer.engine.multipart.completion import Completion
-from cosxfer.server import RunningServer, ServerOptions
+from cosxfer.server import RunningServer, ServerOptions, ServerStartError
 
 KEYS = Credentials(secret_id="AKIDsurvival", secret_key="survival")
 LEFT_BEHIND = ("could not be aborted", "kept on the server")
@@ -149,7 +148,13 @@ class World:
 
     def server(self, *, tls: bool) -> RunningServer:
         if tls not in self._servers:
-            self._start(tls, _free_port())
+            # Not a port that the system gives to others: while the server is down, any connection could get it.
+            for port in random.sample(range(10_000, 30_000), 20):
+                with suppress(ServerStartError):  # it is in use
+                    self._start(tls, port)
+                    break
+            else:
+                raise RuntimeError("no server could be started at any of 20 ports")
         return self._servers[tls]
 
     def restart(self, *, tls: bool, kill: bool) -> None:
@@ -185,11 +190,6 @@ class World:
                 yield world
             finally:
                 world.close()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 class Direct:

@@ -26,6 +26,7 @@ class Host:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._lock = threading.Lock()
         # Not one that the system gives to others: while the server is down, any connection could get it.
         for port in random.sample(range(10_000, 30_000), 20):
             with suppress(ServerStartError):  # it is in use
@@ -36,14 +37,17 @@ class Host:
         self.endpoint, self.port = self.server.endpoint, self.server.port
 
     def kill(self) -> None:
-        os.kill(self.server.pid, signal.SIGKILL)
-        self.server.stop()
+        with self._lock:
+            os.kill(self.server.pid, signal.SIGKILL)
+            self.server.stop()
 
     def start(self) -> None:
+        """Start it again, after a `kill` in another thread has ended: until then the port is in use."""
         keys = self.server.credentials
-        self.server = RunningServer(
-            ServerOptions(root=self._root, port=self.port, secret_id=keys.secret_id, secret_key=keys.secret_key)
-        )
+        with self._lock:
+            self.server = RunningServer(
+                ServerOptions(root=self._root, port=self.port, secret_id=keys.secret_id, secret_key=keys.secret_key)
+            )
 
 
 class Waiting(logging.Handler):
