@@ -5,9 +5,9 @@ that held for the longest time wins. `Totals` finds most causes. Two questions a
 of several levels.
 
 **Does goodput follow the requests in flight?** The elasticity e = ln(goodput ratio) / ln(ratio of requests in flight)
-compares the number that was in flight for the longest time with higher numbers, else with lower ones. Below `FLAT`,
-more requests bring next to nothing: the link bounds. Then the link also gets the time in which a wall held requests
-back, or in which there were too few parts.
+compares the number that was in flight for the longest time with higher numbers, else with lower ones. If it is below
+`FLAT`, or is below it from the lower numbers to the higher ones, more requests bring next to nothing: the link bounds.
+Then the link also gets the time in which a wall held requests back, or in which there were too few parts.
 
 **What held the level, if goodput follows it?** If the level was at a limit of the caller, that limit. If it was at the
 largest level of the engine, the goodput of one connection. If another cause kept slots idle while the level was higher,
@@ -110,11 +110,19 @@ class _Slopes:
     main: Band
     up: Slope
     down: Slope
+    across: Slope
+    """From the lower numbers to the higher ones."""
 
     @property
     def slope(self) -> Slope:
-        """Upwards, if higher numbers were measured."""
-        return self.down if self.up == "unmeasured" else self.up
+        """Upwards, if higher numbers were measured.
+
+        A goodput that rises upwards but not across the whole range was low at the number of the longest time, by
+        chance or because the transfer began there.
+        """
+        if self.up == "unmeasured":
+            return self.down
+        return "flat" if self.across == "flat" else self.up
 
 
 def _slopes(totals: Totals) -> _Slopes:
@@ -125,7 +133,7 @@ def _slopes(totals: Totals) -> _Slopes:
             above.add(band)
         elif band.in_flight * SMALLEST_RATIO <= main.in_flight:
             below.add(band)
-    return _Slopes(main, _slope(main, above), _slope(main, below))
+    return _Slopes(main, _slope(main, above), _slope(main, below), _slope(below, above))
 
 
 def _slope(main: Band, other: Band) -> Slope:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cosxfer.limits import MIB
@@ -376,6 +376,7 @@ def test_a_verdict_is_sound_for_every_series(seen: list[Observation], limit: int
     seconds=st.floats(5, 40),
     seed=st.integers(0, 5),
 )
+@example(capacity=21121317.0, one_request=1 * MB, seconds=7.0, seed=1)  # less goodput than below and above
 def test_a_plain_link_is_never_blamed_on_something_else(
     capacity: float, one_request: float, seconds: float, seed: int
 ) -> None:

@@ -253,7 +253,13 @@ class _Digests:
                 yield known
         ahead = HashAhead(self._source, executor=self._executor, on_hashed=self._reporter.add, on_busy=self._on_busy)
         # The first batch is small, so an upload of another file costs little.
-        batches = hash_batches(plan, lanes=hashing.lanes(), concurrency=FIRST_BATCH_PARTS, done=left_out)
+        batches = hash_batches(
+            plan,
+            lanes=hashing.lanes(),
+            concurrency=FIRST_BATCH_PARTS,
+            quick=lambda: ahead.quick,
+            done=left_out,
+        )
         async with aclosing(ahead.hash(batches)) as parts:
             async for hashed in parts:
                 self._known[hashed.range] = hashed

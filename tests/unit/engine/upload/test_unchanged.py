@@ -25,6 +25,10 @@ SIZE = 5 * MIB + 123
 Change = Callable[[Path], object]
 
 
+# Held while a test changes a file, so that no thread looks at it between the write and the restored mtime.
+CHANGING = threading.RLock()
+
+
 def chmod(path: Path) -> None:
     path.chmod(0o600 if path.stat().st_mode & 0o077 else 0o640)
 
@@ -55,11 +59,12 @@ def rewrite_the_same(path: Path) -> None:
 
 def put_back(path: Path, content: bytes) -> None:
     """Write to the file and restore its mtime."""
-    status = path.stat()
-    with path.open("r+b") as file:
-        file.write(content)
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    await_tick(path, status)
+    with CHANGING:
+        status = path.stat()
+        with path.open("r+b") as file:
+            file.write(content)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        await_tick(path, status)
 
 
 def await_tick(path: Path, before: os.stat_result) -> None:
@@ -73,10 +78,6 @@ def write_secretly(path: Path) -> None:
 
 
 HARMLESS = [chmod, link, rename_back, set_xattr, touch_with_its_own_time, rewrite_the_same]
-
-
-# Held while a test changes a file, so that no thread looks at it between the write and the restored mtime.
-CHANGING = threading.RLock()
 
 
 @pytest.fixture(autouse=True)
