@@ -45,6 +45,8 @@ EXTENSIONS: dict[str, tuple[list[str], str | None]] = {
     "heads": (["sha1", "request_heads"], None),
     "wire": (
         [
+            "gcm_vaes",
+            "wire_tls_seal",
             "wire_tls",
             "wire_parser",
             "wire_rate",

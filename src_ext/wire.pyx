@@ -38,13 +38,15 @@ cdef extern from "wire.h" nogil:
     int WIRE_IO_END, WIRE_IO_WANT_READ, WIRE_IO_WANT_WRITE, WIRE_IO_ERROR, WIRE_IO_CUT
     ctypedef struct wire_tls_ops:
         ssize_t (*read)(void *, void *, size_t, char *, size_t)
-        ssize_t (*write)(void *, const void *, size_t, char *, size_t)
+        ssize_t (*write)(void *, const void *, size_t, char *, char *, size_t)
     size_t WIRE_RECORD_BYTES
     int wire_tls_load(const char *, unsigned long)
     int wire_tls_usable(void *, int)
     int wire_tls_offer(void *, const unsigned char *, unsigned)
     void wire_tls_prefer(void *, const char *)
-    const wire_tls_ops *wire_tls_take(void *)
+    const wire_tls_ops *wire_tls_take(void **)
+    void wire_tls_seal_allow(int)
+    void wire_tls_seal_set_records_per_key(uint64_t)
     void wire_tls_begin()
     int wire_tls_enter(int)
     void wire_tls_leave(int)
@@ -106,6 +108,13 @@ cdef extern from "wire.h" nogil:
     wire_rate *wire_rate_new(double)
     void wire_rate_free(wire_rate *)
 
+cdef extern from "gcm_vaes.h" nogil:
+    ctypedef struct cosx_gcm_key:
+        int rounds
+    int cosx_gcm_usable()
+    void cosx_gcm_init(cosx_gcm_key *, const uint8_t *, size_t)
+    void cosx_gcm_seal(const cosx_gcm_key *, const uint8_t *, const uint8_t *, const uint8_t *, size_t, uint8_t, uint8_t *)
+
 cdef extern from "kernels.h" nogil:
     uint64_t cosx_crc64_table(uint64_t, const uint8_t *, size_t)
 
@@ -136,6 +145,11 @@ def tls_without_gil(bint wanted=True) -> bool:
 tls_without_gil()
 
 
+def seal(bint wanted=True, *, records_per_key=1 << 24) -> None:
+    wire_tls_seal_set_records_per_key(max(1, records_per_key))
+    wire_tls_seal_allow(wanted)
+
+
 cdef void *_session(sock) except? NULL:
     """The session in an `ssl.SSLSocket`; NULL if it cannot be found."""
     cdef void **inside
@@ -162,6 +176,20 @@ def offer(sock, protocols, str suites="") -> bool:
     if suites:
         wire_tls_prefer(session, suites.encode("ascii"))
     return True
+
+
+def sealed(const uint8_t[::1] key, const uint8_t[::1] nonce, const uint8_t[::1] head, const uint8_t[::1] data, uint8_t kind):
+    cdef cosx_gcm_key schedule
+    cdef bytearray out
+    cdef uint8_t nothing = 0
+    if len(key) not in (16, 32) or len(nonce) != 12 or len(head) != 5:
+        raise ValueError("a key has 16 or 32 bytes, a nonce 12, a head 5")
+    if not cosx_gcm_usable():
+        return None
+    out = bytearray(len(data) + 17)
+    cosx_gcm_init(&schedule, &key[0], len(key))
+    cosx_gcm_seal(&schedule, &nonce[0], &head[0], &data[0] if len(data) else &nothing, len(data), kind, out)
+    return bytes(out)
 
 
 # Otherwise these functions drive the session through its Python object. They take the GIL; OpenSSL runs without it.
@@ -195,7 +223,9 @@ cdef ssize_t _tls_read(void *tls, void *buffer, size_t length, char *why, size_t
         wire_tls_leave(True)
 
 
-cdef ssize_t _tls_write(void *tls, const void *data, size_t length, char *why, size_t why_size) noexcept with gil:
+cdef ssize_t _tls_write(
+    void *tls, const void *data, size_t length, char *scratch, char *why, size_t why_size
+) noexcept with gil:
     # OpenSSL writes one record in each call (partial writes are on). The GIL is taken once for all of them.
     cdef size_t done = 0, part
     if not wire_tls_enter(True):
@@ -241,7 +271,7 @@ cdef class Connection:
     cdef IoThread _io_thread
     cdef object _tls
     cdef int _fd  # of a plain socket, until an I/O thread owns it; else -1
-    cdef readonly bint closed, http2, without_gil
+    cdef readonly bint closed, http2, without_gil, sealed
     cdef readonly str why
     cdef public object owner
 
@@ -252,6 +282,7 @@ cdef class Connection:
         cdef bint tls = isinstance(sock, ssl.SSLSocket)
         cdef const wire_tls_ops *ops = NULL
         cdef void *session = NULL
+        cdef void *found
         self.http2 = http2
         self.owner = owner
         self.why = ""
@@ -261,7 +292,9 @@ cdef class Connection:
             session = _session(sock)
             self.without_gil = session != NULL
             if session != NULL:
-                ops = wire_tls_take(session)
+                found = session
+                ops = wire_tls_take(&session)
+                self.sealed = session != found
             else:
                 ops = &PYTHON_TLS
                 session = <void *>sock

@@ -35,8 +35,9 @@ wire_io_thread *wire_io_thread_new(wire_rate *rate)
     io->notify_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     io->input = malloc(WIRE_READ_BYTES);
     io->gather = malloc(WIRE_GATHER_BYTES);
+    io->scratch = malloc(WIRE_SEAL_BYTES);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
-    if (!io->input || !io->gather || io->epoll_fd < 0 || io->wake_fd < 0 || io->notify_fd < 0 ||
+    if (!io->input || !io->gather || !io->scratch || io->epoll_fd < 0 || io->wake_fd < 0 || io->notify_fd < 0 ||
         epoll_ctl(io->epoll_fd, EPOLL_CTL_ADD, io->wake_fd, &event)) {
         int saved = errno ? errno : ENOMEM;
         wire_io_thread_free(io);
@@ -394,6 +395,7 @@ void wire_io_thread_free(wire_io_thread *io)
         free(io->spare.blocks[--io->spare.count]);
     free(io->input);
     free(io->gather);
+    free(io->scratch);
     pthread_mutex_destroy(&io->lock);
     free(io);
 }

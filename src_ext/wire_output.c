@@ -227,7 +227,7 @@ static ssize_t write_tls(wire_connection *c, size_t limit)
 {
     size_t length;
     const char *data = next_records(c, limit, &length);
-    ssize_t n = c->ops->write(c->tls, data, length, c->why, sizeof c->why);
+    ssize_t n = c->ops->write(c->tls, data, length, c->io->scratch, c->why, sizeof c->why);
     if (n > 0)
         return n;
     if (n == WIRE_IO_WANT_WRITE || n == WIRE_IO_WANT_READ) {

@@ -180,7 +180,7 @@ struct wire_io_thread {
     double now, next_tick;
     unsigned active; /* requests that are not done */
     uint64_t unacknowledged; /* what the last WIRE_UNACKNOWLEDGED said */
-    char *input, *gather;
+    char *input, *gather, *scratch;
     wire_spare_blocks spare;
 };
 

@@ -122,8 +122,10 @@ int wire_tls_load(const char *module, unsigned long version)
         find(&openssl.set_ciphersuites, "SSL_set_ciphersuites") && find(&openssl.peek_error, "ERR_peek_last_error") &&
         find(&openssl.ctrl, "SSL_ctrl") && find(&openssl.set_read_ahead, "SSL_set_read_ahead") &&
         find(&openssl.set_buffer_length, "SSL_set_default_read_buffer_len") &&
-        find(&openssl.clear_errors, "ERR_clear_error") && find(&openssl.reason, "ERR_reason_error_string"))
+        find(&openssl.clear_errors, "ERR_clear_error") && find(&openssl.reason, "ERR_reason_error_string")) {
+        wire_tls_seal_load(library, version);
         return 0;
+    }
     dlclose(library);
     library = NULL;
     return -1;
@@ -136,6 +138,7 @@ int wire_tls_usable(void *session, int fd)
 
 int wire_tls_offer(void *session, const unsigned char *protocols, unsigned length)
 {
+    wire_tls_seal_prepare(session);
     return openssl.set_alpn_protos(session, protocols, length) ? -1 : 0;
 }
 
@@ -202,18 +205,38 @@ static ssize_t write_records(void *session, const void *data, size_t length, cha
     return (ssize_t)done;
 }
 
-static ssize_t tls_write(void *session, const void *data, size_t length, char *why, size_t why_size)
+static ssize_t tls_write(void *session, const void *data, size_t length, char *scratch, char *why, size_t why_size)
 {
+    (void)scratch;
     wire_tls_enter(0);
     ssize_t n = write_records(session, data, length, why, why_size);
     wire_tls_leave(0);
     return n;
 }
 
-static const wire_tls_ops OPS = {.read = tls_read, .write = tls_write};
-
-const wire_tls_ops *wire_tls_take(void *session)
+static ssize_t sealed_read(void *sealed, void *buffer, size_t length, char *why, size_t why_size)
 {
+    ssize_t n = tls_read(wire_tls_seal_session(sealed), buffer, length, why, why_size);
+    wire_tls_enter(0);
+    wire_tls_seal_heed(sealed);
+    wire_tls_leave(0);
+    return n;
+}
+
+static ssize_t sealed_write(void *sealed, const void *data, size_t length, char *scratch, char *why, size_t why_size)
+{
+    wire_tls_enter(0);
+    ssize_t n = wire_tls_seal_write(sealed, data, length, scratch, why, why_size);
+    wire_tls_leave(0);
+    return n;
+}
+
+static const wire_tls_ops OPS = {.read = tls_read, .write = tls_write};
+static const wire_tls_ops SEALED = {.read = sealed_read, .write = sealed_write};
+
+const wire_tls_ops *wire_tls_take(void **taken)
+{
+    void *session = *taken;
     /* Python accepts an end without close_notify as a normal end. A body that lasts until the end could then be cut. */
     openssl.clear_options(session, IGNORE_UNEXPECTED_EOF);
     /* Without this, OpenSSL makes two calls of read() for each record of 16 KiB. Python lets it free the buffer each time
@@ -221,5 +244,9 @@ const wire_tls_ops *wire_tls_take(void *session)
     openssl.ctrl(session, CTRL_CLEAR_MODE, MODE_RELEASE_BUFFERS, NULL);
     openssl.set_buffer_length(session, READ_AHEAD_BYTES);
     openssl.set_read_ahead(session, 1);
-    return &OPS;
+    void *sealed = wire_tls_seal_take(session);
+    if (!sealed)
+        return &OPS;
+    *taken = sealed;
+    return &SEALED;
 }

@@ -1,20 +1,16 @@
 /* TLS: finds the session inside Python's ssl objects and drives it with Python's own OpenSSL, without the GIL.
- * Calls no other file of the wire. */
+ * Calls wire_tls_seal. */
 #ifndef WIRE_TLS_H
 #define WIRE_TLS_H
 
-#include <stddef.h>
-#include <stdint.h>
-#include <sys/types.h>
+#include "wire_tls_seal.h"
 
-#define WIRE_RECORD_BYTES (16 * 1024) /* the largest TLS record */
-
-/* How to drive a TLS session; `tls` is the session. `read` and `write` return a number of bytes or one of these. CUT:
- * the peer closed the connection without close_notify. */
-enum { WIRE_IO_END = 0, WIRE_IO_WANT_READ = -1, WIRE_IO_WANT_WRITE = -2, WIRE_IO_ERROR = -3, WIRE_IO_CUT = -4 };
+/* How to drive a TLS session. `read` and `write` return a number of bytes or one of WIRE_IO. `scratch` has
+ * WIRE_SEAL_BYTES. After WANT_WRITE, or if fewer bytes than given were written, the next write begins with the same
+ * ones. */
 typedef struct {
     ssize_t (*read)(void *tls, void *buffer, size_t length, char *why, size_t why_size);
-    ssize_t (*write)(void *tls, const void *data, size_t length, char *why, size_t why_size);
+    ssize_t (*write)(void *tls, const void *data, size_t length, char *scratch, char *why, size_t why_size);
 } wire_tls_ops;
 /* Looks up the OpenSSL that `module` (the file of Python's _ssl) is linked with. -1: not found, or another version. */
 int wire_tls_load(const char *module, unsigned long version);
@@ -24,8 +20,8 @@ int wire_tls_usable(void *session, int fd);
 int wire_tls_offer(void *session, const unsigned char *protocols, unsigned length);
 /* Before the handshake: sets the cipher suites of TLS 1.3, in order ("A:B"). Without effect if OpenSSL refuses them. */
 void wire_tls_prefer(void *session, const char *suites);
-/* Prepares the session for use without the GIL and returns its functions. */
-const wire_tls_ops *wire_tls_take(void *session);
+/* Prepares the session for use without the GIL, after the handshake. Returns its functions and sets what they take. */
+const wire_tls_ops *wire_tls_take(void **session);
 /* An I/O thread must not be inside OpenSSL while OpenSSL frees its tables at the end of the process, and not after it.
  * Call `begin` when there is a session, and the other two around each use of one. After the process has begun to end,
  * `enter` does not return; for a thread that has the GIL (`through_python`) it returns 0, and the thread must stay out. */

@@ -44,7 +44,7 @@ else
 fi
 # shellcheck disable=SC2086 # lists of words
 $cc -fno-sanitize-recover=all $common -DGUIDED wire_parser.c $tests/wire_parser_fuzz.c $driver -o "$out/fuzz-parser"
-# shellcheck disable=SC2086 # all files but wire_tls.c
+# shellcheck disable=SC2086 # all files but those of TLS
 $cc -fno-sanitize-recover=all $common $clock wire_[!t]*.c $tests/wire_io_thread_fuzz.c $driver -lnghttp2 -pthread \
     -o "$out/fuzz-io-thread"
 

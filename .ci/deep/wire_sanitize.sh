@@ -10,7 +10,7 @@ copy=$root/build/sanitized-wire
 rm -rf "$copy"
 mkdir -p "$copy/tests/functional" "$copy/tests/native" "$copy/src_ext"
 cp -r "$root/cosxfer" "$root/setup.py" "$root/pyproject.toml" "$root/LICENSE" "$copy/"
-cp "$root"/src_ext/wire* "$root"/src_ext/slicing.pyx "$root"/src_ext/guard.* "$root"/src_ext/small_file.* \
+cp "$root"/src_ext/wire* "$root"/src_ext/gcm_vaes.* "$root"/src_ext/slicing.pyx "$root"/src_ext/guard.* "$root"/src_ext/small_file.* \
     "$root"/src_ext/new_file.* "$root"/src_ext/crc64_table.c "$root"/src_ext/kernels.h "$root"/src_ext/digest.h "$copy/src_ext/"
 cp "$root/tests/__init__.py" "$copy/tests/"
 for name in closing ends exit files handover http1 http2 noise slow tls; do
@@ -19,7 +19,8 @@ done
 cp "$root/tests/functional/peer_raw.py" "$root/tests/functional/peer_tls.py" \
     "$root/tests/functional/preload.py" "$root/tests/functional/openssl_at_exit.c" "$copy/tests/functional/"
 cp "$root"/tests/native/__init__.py "$root"/tests/native/wire_memory.py "$root"/tests/native/wire_play.py \
-    "$root"/tests/native/test_wire_io_thread.py "$root"/tests/native/test_wire_tls.py "$copy/tests/native/"
+    "$root"/tests/native/test_wire_io_thread.py "$root"/tests/native/test_wire_tls.py \
+    "$root"/tests/native/test_wire_tls_seal.py "$root"/tests/native/tls_play.py "$copy/tests/native/"
 find "$copy/cosxfer" -name '*.so' -delete
 touch "$copy/README.md"
 

@@ -11,7 +11,7 @@ cd "$root/src_ext"
 tests=../tests/native
 gcc -fsanitize=thread -g -O1 -std=gnu11 -Wall -Wextra -Werror -I. -Dclock_gettime=fuzz_clock_gettime \
     -Depoll_wait=fuzz_epoll_wait wire_[!t]*.c $tests/wire_io_thread_fuzz.c $tests/wire_fuzz_main.c -lnghttp2 -pthread \
-    -o "$out/wire-threads" # all files but wire_tls.c
+    -o "$out/wire-threads" # all files but those of TLS
 cd "$out"
 export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
 # ThreadSanitizer refuses to start with too much address randomization. If that cannot be turned off, try anyway.

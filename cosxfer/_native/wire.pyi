@@ -47,6 +47,14 @@ class RateLimit:
 def tls_without_gil(wanted: bool = True) -> bool:
     """Switch TLS without the GIL on or off for new connections. Returns whether it is on: it needs Python's OpenSSL."""
 
+def seal(wanted: bool = True, *, records_per_key: int = 1 << 24) -> None:
+    """Switch on or off, for new connections, that records of TLS 1.3 are made here instead of in OpenSSL, with its
+    cipher. The keys are changed after ``records_per_key`` records, for sessions of before too."""
+
+def sealed(key: Buffer, nonce: Buffer, head: Buffer, data: Buffer, kind: int) -> bytes | None:
+    """Encrypt ``data`` and the byte ``kind`` with the AES-GCM of this module; ``head`` is the additional data. Returns
+    the text and its tag, or None if this machine lacks the instructions (VAES, VPCLMULQDQ, AVX-512). For tests."""
+
 def offer(sock: ssl.SSLSocket, protocols: Sequence[str], suites: str = "") -> bool:
     """Before the handshake, for this connection only: offer these protocols by ALPN, and these cipher suites of TLS 1.3
     in their order (``A:B``; empty: those of the context). False if only the context can be changed."""
@@ -67,6 +75,9 @@ class Connection:
     @property
     def without_gil(self) -> bool:
         """Whether its bytes move without the GIL."""
+    @property
+    def sealed(self) -> bool:
+        """Whether its records are made here: see `seal`."""
     @property
     def why(self) -> str:
         """Why it closed; empty if it closed normally."""

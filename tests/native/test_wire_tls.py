@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import signal
 import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from cosxfer._native import wire
-from cosxfer.config import ClientConfig
-from cosxfer.cos.endpoint import resolve_endpoint
-from cosxfer.cos.requests import HttpRequest
-from cosxfer.cos.responses import HttpResponse
 from cosxfer.errors import TransportError
 from cosxfer.server.tls import Certificate, make_certificate
-from cosxfer.transport.native import NativeTransport
 from cosxfer.transport.native_connect import Target, connect
+from tests.native.tls_play import BODY, OK, read_body, read_head, request, send, serving
 from tests.native.wire_play import IGNORED
-
-BODY = random.Random(5).randbytes(3_000_001)
-OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
-
-Serve = Callable[[ssl.SSLSocket], None]
 
 
 @pytest.fixture(scope="module")
@@ -36,96 +26,14 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     return make_certificate(tmp_path_factory.mktemp("certificate"), host="127.0.0.1")
 
 
-@pytest.fixture(params=["without the GIL", "through Python"])
+@pytest.fixture(params=["own records", "records of OpenSSL", "through Python"])
 def without_gil(request: pytest.FixtureRequest) -> Iterator[bool]:
-    wanted = request.param == "without the GIL"
+    wanted = request.param != "through Python"
     assert wire.tls_without_gil(wanted) is wanted
+    wire.seal(request.param == "own records")
     yield wanted
     wire.tls_without_gil()
-
-
-@contextlib.contextmanager
-def serving(
-    certificate: Certificate,
-    serve: Serve,
-    *,
-    version: ssl.TLSVersion | None = None,
-    receive_bytes: int | None = None,
-) -> Iterator[int]:
-    """Run ``serve`` for each connection in a thread; yield the port."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate.cert_file, certificate.key_file)
-    context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
-    context.set_alpn_protocols(["h2", "http/1.1"])
-    if version is not None:
-        context.maximum_version = context.minimum_version = version
-
-    def one(plain: socket.socket) -> None:
-        with contextlib.suppress(OSError), context.wrap_socket(plain, server_side=True) as sock:
-            serve(sock)
-
-    def accept() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                plain, _ = listener.accept()
-                threads.append(threading.Thread(target=one, args=(plain,)))
-                threads[-1].start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        if receive_bytes is not None:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-        threads = [threading.Thread(target=accept)]
-        threads[0].start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            for thread in threads:
-                thread.join(10)
-
-
-def request(port: int, body: bytes = b"", method: str = "PUT") -> HttpRequest:
-    endpoint = resolve_endpoint(f"https://127.0.0.1:{port}", bucket="examplebucket-1250000000", region=None)
-    return HttpRequest(
-        method=method,
-        endpoint=endpoint,
-        target="/object",
-        headers={"host": endpoint.authority, "content-length": str(len(body))},
-        body=body,
-        content_length=len(body),
-        stall_timeout_seconds=20.0,
-    )
-
-
-def config(verify: ssl.SSLContext | str) -> ClientConfig:
-    return ClientConfig(http_version="1.1", verify=verify)
-
-
-def send(certificate: Certificate, *requests: HttpRequest, verify: ssl.SSLContext | None = None) -> list[HttpResponse]:
-    """Send requests one after another over one transport."""
-
-    async def run() -> list[HttpResponse]:
-        transport = NativeTransport(config(verify or str(certificate.ca_file)))
-        try:
-            return [await transport.send(each) for each in requests]
-        finally:
-            await transport.aclose()
-
-    return asyncio.run(run())
-
-
-def read_head(sock: ssl.SSLSocket) -> bytes:
-    head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        head += sock.recv(1)
-    return head
-
-
-def read_body(sock: ssl.SSLSocket, length: int, step: int = 1 << 16) -> bytes:
-    body = bytearray()
-    while len(body) < length:
-        body += sock.recv(min(step, length - len(body)))
-    return bytes(body)
+    wire.seal()
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=lambda v: v.name)

@@ -154,9 +154,9 @@ static ssize_t session_read(void *tls, void *buffer, size_t length, char *why, s
     return WIRE_IO_ERROR;
 }
 
-static ssize_t session_write(void *tls, const void *data, size_t length, char *why, size_t why_size)
+static ssize_t session_write(void *tls, const void *data, size_t length, char *scratch, char *why, size_t why_size)
 {
-    (void)tls;
+    (void)tls, (void)scratch;
     if (run.rough && length > 1)
         length = 1 + chance((unsigned)length);
     if (run.rough > 1 && chance(64) == 0)
