@@ -8,7 +8,7 @@ from dataclasses import replace
 from cosxfer.arguments import AUTO, NumberOrAuto, shown
 from cosxfer.config import DEFAULT_WINDOW_BYTES, check_part_size
 from cosxfer.errors import UsageError
-from cosxfer.limits import MAX_OBJECT_BYTES, MAX_PART_BYTES, MAX_PART_NUMBER, MIB, MIN_PART_BYTES
+from cosxfer.limits import KIB, MAX_OBJECT_BYTES, MAX_PART_BYTES, MAX_PART_NUMBER, MIB, MIN_PART_BYTES
 from cosxfer.records import dataclass
 
 PREFERRED_PART_BYTES = 8 * MIB
@@ -17,8 +17,17 @@ PREFERRED_PART_BYTES = 8 * MIB
 STREAM_SECONDS = 2.5
 """How long a part should keep its stream busy."""
 
-ENOUGH_PART_BYTES = 16 * MIB
-"""If the server answers at once, a part need not be larger. Large parts leave lanes of the hashing empty."""
+LANE_SHIFT_BYTES = 64 * KIB
+"""So parts that are hashed side by side leave the huge pages of their file (2 MiB) one after another. If all left them
+at once, two of each would count as memory."""
+
+ENOUGH_PART_BYTES = 32 * MIB
+"""If the server answers at once, a part need not be larger."""
+
+NEAR_PARTS = 32
+
+NEAR_SECONDS = 10.0
+"""A part of a near server takes less time."""
 
 RESPONSES_PER_PART = 50
 """It answers at once if a part that is larger takes so many times the time of a response."""
@@ -26,7 +35,7 @@ RESPONSES_PER_PART = 50
 EXPECTED_SLOTS = 96
 """Parts in flight that a link of which nothing is known may need."""
 
-LONGEST_LOOK_AHEAD_BYTES = 512 * MIB
+LONGEST_LOOK_AHEAD_BYTES = 16 * (ENOUGH_PART_BYTES + LANE_SHIFT_BYTES)
 """Maximum bytes hashed in one batch. More would leave the page cache before they are sent."""
 
 
@@ -112,6 +121,8 @@ class LinkKnowledge:
     """Goodput of one part in flight; None if it is not known."""
     response_seconds: float | None = None
     """Time of a request without a body; None if it is not known or does not matter."""
+    local: bool = False
+    """Whether the server of an upload is on this machine or the next one."""
 
 
 def plan_stream(
@@ -216,6 +227,7 @@ def _auto_size(size: int, known: LinkKnowledge | None, window_bytes: int) -> int
         slots=known.slots,
         stream_bytes_per_second=known.stream_bytes_per_second,
         response_seconds=known.response_seconds,
+        local=known.local,
     )
 
 
@@ -226,26 +238,46 @@ def auto_part_size(
     slots: int = EXPECTED_SLOTS,
     stream_bytes_per_second: float | None = None,
     response_seconds: float | None = None,
+    local: bool = False,
 ) -> int:
-    """Choose the part size for ``size`` bytes: whole MiB, legal, and as much as the link can use.
+    """Choose the part size for ``size`` bytes: legal, and as much as the link can use.
+
+    It is whole MiB, unless the server is near.
 
     - At least what 10,000 parts need.
     - ``STREAM_SECONDS`` of a stream at its known rate, else `PREFERRED_PART_BYTES`: the time between two parts then
       does not count. If a response is known to take ``response_seconds``, not more than `RESPONSES_PER_PART` times
       that, or `ENOUGH_PART_BYTES`.
+    - If that decides, or the server is ``local``, the processor is the limit: `_near_part_size`, if the window holds
+      all of the file.
     - Not so large that ``slots`` parts, the level that is expected, do not fit into ``window_bytes``, or that each slot
       has fewer than `PARTS_PER_SLOT` parts: at the end of a file, slots idle for half of a part on average. The first
       rule wins over these two.
     """
     least = max(MIN_PART_BYTES, _whole_mib(-(-size // MAX_PART_NUMBER)))
-    wanted = PREFERRED_PART_BYTES
+    wanted, near = PREFERRED_PART_BYTES, _near_part_size(size) if local else 0
     if stream_bytes_per_second is not None:
         wanted = int(min(MAX_PART_BYTES, max(0.0, STREAM_SECONDS * stream_bytes_per_second)))
         if response_seconds is not None:
             seconds = min(STREAM_SECONDS, RESPONSES_PER_PART * response_seconds)
-            wanted = min(wanted, max(ENOUGH_PART_BYTES, int(seconds * stream_bytes_per_second)))
+            enough = int(seconds * stream_bytes_per_second)
+            if enough <= ENOUGH_PART_BYTES <= wanted:
+                near = _near_part_size(size)
+            wanted = min(wanted, max(ENOUGH_PART_BYTES, enough))
+        if near > NEAR_SECONDS * stream_bytes_per_second:
+            near = 0  # only the next station is near, such as a proxy
+    if near and window_bytes >= size:
+        return max(least, near)
     room = min(window_bytes, size // PARTS_PER_SLOT if slots > 1 else size) // max(1, slots)
     return min(MAX_PART_BYTES, max(least, min(wanted, room) // MIB * MIB))
+
+
+def _near_part_size(size: int) -> int:
+    """As many parts as the lanes of the hashing, if they have 4 MiB then: each part costs time in Python.
+
+    No part needs to wait for another, so slots may get one part only.
+    """
+    return min(ENOUGH_PART_BYTES, max(4 * MIB, _whole_mib(-(-size // NEAR_PARTS)))) + LANE_SHIFT_BYTES
 
 
 def _whole_mib(size: int) -> int:

@@ -11,6 +11,7 @@ import errno
 import os
 import stat
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from types import TracebackType
 from typing import NamedTuple, NoReturn, Self
@@ -252,6 +253,18 @@ class FileSource(RegularFile):
         """The open file, to read at given offsets only. It stays open while there are slices of a mapping."""
         self._check_open()
         return self._fd
+
+    def is_cached(self, offsets: Iterable[int]) -> bool:
+        """Whether the bytes at ``offsets`` are in the page cache. False if the system does not tell."""
+        flags = getattr(os, "RWF_NOWAIT", None)
+        if flags is None:
+            return False
+        self._check_open()
+        byte = bytearray(1)
+        try:
+            return all(os.preadv(self._fd, [byte], offset, flags) == 1 for offset in offsets)
+        except OSError:  # it would wait for the disk, or the file system has no such reads
+            return False
 
     def prefetch(self, offset: int, length: int) -> None:
         """Load these bytes into memory now. Blocks while the disk reads. No effect without a mapping."""

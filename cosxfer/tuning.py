@@ -61,20 +61,18 @@ class Tuner:
         # Time and windows.
         self._began = math.nan
         self._pace = Pace()
-        self._last = 0.0
         self._window: Window | None = None
-        self._settled_at = self._moved_at = 0.0
+        self._last = self._settled_at = self._moved_at = 0.0
         self._drain = Drain()
         self._sounding = Sounding(needed=self._unknown)
         # Ramp and search.
         self._ramp_goodput: float | None = None
         self._flat_windows = 0
         self._window_goodput = self._ramp_waits_until = 0.0
-        self._base, self._base_goodput = self.level, 0.0
+        self._base, self._base_goodput, self._step = self.level, 0.0, 2.0
         self._up = self._probed_down = False
         self._worse_above: int | None = None
         self._worse_below: int | None = None
-        self._step = 2.0
         self._hold_seconds = rule.FIRST_HOLD_SECONDS
         self._hold_began, self._hold_ends = math.inf, 0.0
         self._held, self._strange = False, 0
@@ -88,17 +86,21 @@ class Tuner:
         # What is left to do.
         self._requests_left = self._work_left = math.inf
         self._acked = self._request_bytes = 0.0
-        self._finishing = False
+        self._finishing = self._stays = False
         self._other_since: float | None = None
         self._refusals = Refusals()
 
     # --- what the caller uses ---
 
-    def seed(self, latency_seconds: float, round_trip_seconds: float = 0.0) -> int:
-        """Choose the first level by the distance of the server, once (0: not known), and return the level."""
+    def seed(self, latency_seconds: float, round_trip_seconds: float = 0.0, *, stays: bool = False) -> int:
+        """Choose the first level by the distance of the server, once (0: not known), and return the level.
+
+        One that ``stays`` is not reduced before it was reached: parts from the page cache come in batches.
+        """
+        self._stays = self._stays or stays
         if not self._pace.latency and (self._window is None or self._window.most_in_flight < 2):
             self._pace.latency = latency_seconds or round_trip_seconds
-            if self._unknown and self._phase == "ramp" and not self._good:
+            if self._unknown and not self._stays and self._phase == "ramp" and not self._good:
                 self.level = self._bounds.clamp(rule.seed_level(self._pace.latency, round_trip_seconds))
         return self.level
 
@@ -172,8 +174,7 @@ class Tuner:
     # --- what is left ---
 
     def _seconds_left(self, goodput: float) -> float:
-        unknown = self._work_left == math.inf or goodput <= 0
-        return rule.UNKNOWN_SECONDS if unknown else self._work_left / goodput
+        return rule.UNKNOWN_SECONDS if self._work_left == math.inf or goodput <= 0 else self._work_left / goodput
 
     def _finish(self, now: float) -> None:
         last = self._requests_left < rule.FINISH_SHARE * self._base
@@ -211,8 +212,7 @@ class Tuner:
     # --- windows ---
 
     def _window_of(self, now: float, work: float, requests: float) -> Window:
-        if self._window is None:
-            self._window = Window(now, work, requests)
+        self._window = self._window or Window(now, work, requests)
         return self._window
 
     def _length(self) -> float:
@@ -272,7 +272,7 @@ class Tuner:
             low = goodput < rule.COLLAPSE_SHARE * self._best * mean_in_flight / self.level
             if (low or self._phase == "collapsed") and self._collapsed(now, goodput):
                 return
-            if not waiting or self._refusals.is_recent(now):
+            if not waiting or (self._stays and self._phase == "ramp") or self._refusals.is_recent(now):
                 self._reason = "too few requests in flight to judge the level"
                 return
             # If the level was reached, requests are so short that the time between two of them counts.

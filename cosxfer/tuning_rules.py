@@ -25,6 +25,8 @@ LOCAL_SEED_LEVEL = 2
 """The same for a large download, if the round trip of TCP takes less than `LOCAL_SECONDS`: the peer is on this machine,
 or on the next one. The processor is the limit there. More connections cost it time and bring nothing."""
 LOCAL_SECONDS = 0.0001
+LOCAL_UPLOAD_SECONDS = 0.0003
+"""The same for an upload, which starts with many connections and large parts then."""
 LOCAL_RESPONSE_SECONDS = 0.02
 """The same holds only if the first response came so soon. A proxy on this machine (a sidecar) may connect to a server
 that is far away."""

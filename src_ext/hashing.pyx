@@ -5,9 +5,10 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_New
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 
+import os
 from typing import NamedTuple
 
 cdef extern from "digest.h" nogil:
@@ -46,10 +47,20 @@ cdef extern from "lanes.h" nogil:
     void cosx_worker_free(cosx_worker *)
     uint64_t cosx_workers_run(cosx_worker **, unsigned, uint64_t)
 
+cdef extern from "sys/mman.h" nogil:
+    int madvise(void *, size_t, int)
+    int MADV_DONTNEED
+
 # For fewer bytes, releasing the GIL costs more time than other threads gain.
 cdef enum:
     GIL_BYTES = 16384
     MAX_THREADS = 256
+
+cdef uintptr_t PAGE_BYTES = os.sysconf("SC_PAGESIZE")
+# What a page fault maps of a file at most, if its page cache has huge pages.
+cdef uintptr_t HUGE_PAGE_BYTES = 2 << 20
+# The bytes of each lane between two looks at what may be released.
+cdef uint64_t LOOK_BYTES = 128 << 10
 
 cdef uint64_t RUN_BYTES = 256 << 20  # pending signals are checked after so many bytes
 
@@ -154,11 +165,12 @@ cdef class PartHasher:
     cdef readonly object total_bytes
     cdef uint64_t _hashed
     cdef bint _done, _crc64
+    cdef uintptr_t *_released  # up to where the pages of each buffer are released; NULL if they are not
 
     def __cinit__(self):
         self._streams = []
 
-    def __init__(self, buffers, *, crc64=True, whole=None, threads=1):
+    def __init__(self, buffers, *, crc64=True, whole=None, threads=1, mapped=False):
         if self._views != NULL:
             raise RuntimeError("a PartHasher is used once")
         if threads < 1:
@@ -178,6 +190,12 @@ cdef class PartHasher:
             self._parts[i].data = <const uint8_t *>self._views[i].buf
             self._parts[i].size = self._views[i].len
             total += self._parts[i].size
+        if mapped:
+            self._released = <uintptr_t *>calloc(count + 1, sizeof(uintptr_t))
+            if self._released == NULL:
+                raise MemoryError
+            for i in range(count):
+                self._released[i] = <uintptr_t>self._views[i].buf & ~(PAGE_BYTES - 1)
         self._count = count
         self._crc64 = crc64
         self.total_bytes = total
@@ -247,6 +265,7 @@ cdef class PartHasher:
         free(self._views)
         free(self._parts)
         free(self._jobs)
+        free(self._released)
         self._finish()
 
     def advance(self, max_bytes) -> int:
@@ -258,7 +277,7 @@ cdef class PartHasher:
         while budget and not self._done:
             self._busy = True
             with nogil:
-                step = cosx_workers_run(self._workers, self._threads, min(budget, RUN_BYTES))
+                step = self._run(min(budget, RUN_BYTES))
             self._busy = False
             self._hashed += step
             budget -= min(budget, step)
@@ -266,6 +285,34 @@ cdef class PartHasher:
                 self._settle()
             PyErr_CheckSignals()
         return self._hashed
+
+    cdef uint64_t _run(self, uint64_t budget) noexcept nogil:
+        """Hash about ``budget`` bytes; those of a mapping are released on the way."""
+        cdef uint64_t done = 0, step, most
+        if self._released == NULL:
+            return cosx_workers_run(self._workers, self._threads, budget)
+        most = min(<uint64_t>self._count, <uint64_t>cosx_kernel_lanes() * self._threads) * LOOK_BYTES
+        while done < budget:
+            step = cosx_workers_run(self._workers, self._threads, min(budget - done, most))
+            self._release()
+            if step == 0:
+                break
+            done += step
+        return done
+
+    cdef void _release(self) noexcept nogil:
+        """Unmap the huge pages that the lanes have left; a part of one would be mapped whole by the next fault in it."""
+        cdef Py_ssize_t i
+        cdef uintptr_t end
+        for i in range(self._count):
+            end = <uintptr_t>self._parts[i].data + self._parts[i].position
+            if self._parts[i].position == self._parts[i].size:
+                end = (end + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)
+            else:
+                end &= ~(HUGE_PAGE_BYTES - 1)
+            if end > self._released[i]:
+                madvise(<void *>self._released[i], end - self._released[i], MADV_DONTNEED)
+                self._released[i] = end
 
     cdef int _settle(self) except -1:
         """No more bytes follow. Only padding is left, unless a worker still has work."""
@@ -276,6 +323,10 @@ cdef class PartHasher:
                 pass
         self._finish()
         return 0
+
+    @property
+    def releases(self) -> bool:
+        return self._released != NULL
 
     @property
     def hashed_bytes(self) -> int:

@@ -45,7 +45,7 @@ cdef extern from "wire.h" nogil:
     int wire_tls_offer(void *, const unsigned char *, unsigned)
     void wire_tls_prefer(void *, const char *)
     const wire_tls_ops *wire_tls_take(void **)
-    void wire_tls_seal_allow(int)
+    void wire_tls_seal_allow(int, int)
     void wire_tls_seal_set_records_per_key(uint64_t)
     void wire_tls_begin()
     int wire_tls_enter(int)
@@ -145,9 +145,9 @@ def tls_without_gil(bint wanted=True) -> bool:
 tls_without_gil()
 
 
-def seal(bint wanted=True, *, records_per_key=1 << 24) -> None:
+def seal(bint wanted=True, *, bint own_cipher=True, records_per_key=1 << 24) -> None:
     wire_tls_seal_set_records_per_key(max(1, records_per_key))
-    wire_tls_seal_allow(wanted)
+    wire_tls_seal_allow(wanted, own_cipher)
 
 
 cdef void *_session(sock) except? NULL:

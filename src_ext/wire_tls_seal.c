@@ -88,7 +88,7 @@ static struct {
 } openssl;
 
 static int usable, slow, index_of_data = -1;
-static atomic_int allowed = 1;
+static atomic_int allowed = 1, own_allowed = 1;
 
 /* POSIX allows a function's address in an object pointer; ISO C does not define it. */
 static int find(void *library, void *function, const char *name)
@@ -157,9 +157,10 @@ int wire_tls_seal_load(void *library, unsigned long version)
     return usable ? 0 : -1;
 }
 
-void wire_tls_seal_allow(int yes)
+void wire_tls_seal_allow(int yes, int own_cipher)
 {
     atomic_store(&allowed, yes);
+    atomic_store(&own_allowed, own_cipher);
 }
 
 void wire_tls_seal_set_records_per_key(uint64_t records)
@@ -236,7 +237,7 @@ static int use_secret(sealed *s)
     const void *kind = s->suite == 1 ? openssl.aes_128_gcm() : openssl.aes_256_gcm();
     int done = !expand(s, "key", key, key_bytes) && !expand(s, "iv", s->nonce, NONCE_BYTES) &&
                openssl.init(s->cipher, kind, NULL, key, NULL) == 1;
-    if (done && slow)
+    if (done && slow && atomic_load(&own_allowed))
         cosx_gcm_init(&s->own, key, key_bytes);
     openssl.wipe(key, sizeof key);
     s->sequence = 0;

@@ -19,8 +19,8 @@ enum { WIRE_IO_END = 0, WIRE_IO_WANT_READ = -1, WIRE_IO_WANT_WRITE = -2, WIRE_IO
 /* Looks up functions of the OpenSSL in `library` (of dlopen). -1: one is missing, or all cryptography has to come from
  * OpenSSL (FIPS); then nothing is sealed here. */
 int wire_tls_seal_load(void *library, unsigned long version);
-/* Whether sessions are taken from now on; for tests and comparisons. */
-void wire_tls_seal_allow(int allowed);
+/* Whether sessions are taken from now on, and whether they may use gcm_vaes; for tests and comparisons. */
+void wire_tls_seal_allow(int allowed, int own_cipher);
 /* Changes the keys after so many records; RFC 8446 allows 2^24.5. */
 void wire_tls_seal_set_records_per_key(uint64_t records);
 /* Before the handshake: keeps the secret of this session when OpenSSL tells it. Without effect if somebody logs keys. */

@@ -60,8 +60,10 @@ class PartHasher:
     a file's parts may be spread over several hashers, one after another. A stream is a chain: it runs at the speed of
     one lane.
 
-    To hash a mapped file in little memory, advance by some MiB (8 MiB over 32 lanes, say), then release what lies
-    behind ``positions``. Prefetching ahead of it does not pay where the file is in the page cache.
+    ``mapped`` means that all buffers lie in read-only shared mappings of files. Their pages are then released from the
+    process when the lanes have left them, a huge page (2 MiB) at a time. The twin cannot do that (see ``releases``):
+    advance by some MiB, then release what lies behind ``positions``. Prefetching ahead of it does not pay where the
+    file is in the page cache.
 
     ``threads`` bounds how many threads a call of ``advance`` uses. An object serves one caller at a time.
     """
@@ -73,7 +75,11 @@ class PartHasher:
         crc64: bool = True,
         whole: Md5 | Sequence[Md5 | None] | None = None,
         threads: int = 1,
+        mapped: bool = False,
     ) -> None: ...
+    @property
+    def releases(self) -> bool:
+        """Whether it releases pages itself."""
     def advance(self, max_bytes: int) -> int:
         """Hash about ``max_bytes`` more, over all buffers together, without the GIL; returns ``hashed_bytes``."""
     @property

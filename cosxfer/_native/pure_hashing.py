@@ -194,6 +194,7 @@ class PartHasher:
         crc64: bool = True,
         whole: Md5 | Sequence[Md5 | None] | None = None,
         threads: int = 1,
+        mapped: bool = False,
     ) -> None:
         if threads < 1:
             raise ValueError("threads must be at least 1")
@@ -220,6 +221,10 @@ class PartHasher:
     def __del__(self) -> None:
         for stream in getattr(self, "_held", ()):
             stream._busy = False
+
+    @property
+    def releases(self) -> bool:
+        return False
 
     @property
     def hashed_bytes(self) -> int:

@@ -47,9 +47,9 @@ class RateLimit:
 def tls_without_gil(wanted: bool = True) -> bool:
     """Switch TLS without the GIL on or off for new connections. Returns whether it is on: it needs Python's OpenSSL."""
 
-def seal(wanted: bool = True, *, records_per_key: int = 1 << 24) -> None:
-    """Switch on or off, for new connections, that records of TLS 1.3 are made here instead of in OpenSSL, with its
-    cipher. The keys are changed after ``records_per_key`` records, for sessions of before too."""
+def seal(wanted: bool = True, *, own_cipher: bool = True, records_per_key: int = 1 << 24) -> None:
+    """Switch on or off, for new connections, that records of TLS 1.3 are made here instead of in OpenSSL. Without
+    ``own_cipher`` it is OpenSSL's. The keys are changed after ``records_per_key`` records, for older sessions too."""
 
 def sealed(key: Buffer, nonce: Buffer, head: Buffer, data: Buffer, kind: int) -> bytes | None:
     """Encrypt ``data`` and the byte ``kind`` with the AES-GCM of this module; ``head`` is the additional data. Returns

@@ -187,9 +187,10 @@ class Limiter:
         least = None if self.before_plan is None else self.before_plan(receives)
         if self.link is None:
             return None
-        link, stream = self.link, self.link.stream_bytes_per_second or least
-        response = None if receives else link.response_seconds
-        return replace(link, slots=min(link.slots, limit), stream_bytes_per_second=stream, response_seconds=response)
+        link = replace(self.link, slots=min(self.link.slots, limit))
+        if receives:
+            return replace(link, stream_bytes_per_second=link.stream_bytes_per_second or least, response_seconds=None)
+        return replace(link, local=least is not None)
 
     def abandon(self) -> int:
         """Give up the youngest parts in flight beyond the slots, of all transfers; returns how many.

@@ -34,6 +34,7 @@ from cosxfer.tuning_rules import (
     LOCAL_RESPONSE_SECONDS,
     LOCAL_SECONDS,
     LOCAL_STREAM_BYTES_PER_SECOND,
+    LOCAL_UPLOAD_SECONDS,
     MAX_LEVEL,
     Decision,
     Learned,
@@ -131,19 +132,19 @@ class Scheduler:
     def _seed(self, receives: bool) -> float | None:
         """A transfer of many parts is about to be planned: how far is the server?
 
-        An upload hashes as many parts side by side as are in flight, so it does not start with few of them, and its
-        parts are not as large.
+        Returns what a request brings at least if it is on this machine, else None. An upload to it starts with many
+        parts: that costs less CPU, because the socket buffers take most of them at once.
         """
         level, trip = self._tuner.level, 0.0
         response_seconds = self._traffic.latency_seconds or self._clock() - self._stopped_seconds
         if response_seconds < LOCAL_RESPONSE_SECONDS:
             trip = round_trip_seconds(self._transport)
-        if self._tuner.seed(self._traffic.latency_seconds, trip if receives else 0.0) != level:
+        local = 0 < trip < (LOCAL_SECONDS if receives else LOCAL_UPLOAD_SECONDS)
+        stays = local and not receives
+        if self._tuner.seed(self._traffic.latency_seconds, trip if receives else 0.0, stays=stays) != level:
             self._move(self._tuner.level)
         self._limiter.link = self.known
-        if not 0 < trip < LOCAL_SECONDS:
-            return None
-        return LOCAL_STREAM_BYTES_PER_SECOND / (1 if receives else 2)
+        return LOCAL_STREAM_BYTES_PER_SECOND if local else None
 
     # -- the timer ----------------------------------------------------------------------------------------------------
 

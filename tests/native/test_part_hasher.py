@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cosxfer._native import slicing
 from tests.native.reference import md5, noise
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -160,3 +162,47 @@ def test_using_a_hasher_from_two_threads_at_once_is_refused(hashing: ModuleType)
 
 def test_more_threads_than_parts(hashing: ModuleType, parts: list[bytes]) -> None:
     assert [part.md5 for part in hashing.hash_parts(parts[:3], threads=64)] == [md5(part) for part in parts[:3]]
+
+
+# -- mappings ---------------------------------------------------------------------------------------------------------
+
+MIB = 1024 * KIB
+
+
+def resident_bytes(path: Path) -> int:
+    """What this process has mapped of a file."""
+    total, inside = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.partition(" ")[0]:
+            inside = line.endswith(str(path))
+        elif inside and line.startswith("Rss:"):
+            total += int(line.split()[1]) * KIB
+    return total
+
+
+@pytest.mark.parametrize("part", [4 * MIB, 4 * MIB + 64 * KIB, 3 * MIB + 123])
+def test_pages_of_a_mapping_are_released_behind_the_lanes(hashing: ModuleType, tmp_path: Path, part: int) -> None:
+    content = noise(20 * MIB, seed=3)
+    path = tmp_path / "f"
+    path.write_bytes(content)
+    with path.open("rb") as file, slicing.MappedFile(file.fileno(), len(content)) as mapping:
+        ranges = [(offset, min(part, len(content) - offset)) for offset in range(0, len(content), part)]
+        hasher = hashing.PartHasher([mapping.slice(*each) for each in ranges], mapped=True)
+        if not hasher.releases:
+            pytest.skip("the twin leaves it to its caller")
+        most = 0
+        while not hasher.done:
+            hasher.advance(len(ranges) * 256 * KIB)
+            most = max(most, resident_bytes(path))
+        assert 0 < most <= len(ranges) * (2 * MIB + 512 * KIB) + 2 * MIB
+        assert resident_bytes(path) <= 2 * MIB  # the page of the end
+        assert [found.md5 for found in hasher.digests()] == [md5(content[at : at + size]) for at, size in ranges]
+        assert mapping.slice(0, len(content)).tobytes() == content
+
+
+def test_memory_that_is_no_mapping_is_left_alone(hashing: ModuleType) -> None:
+    memory = bytearray(noise(4 * MIB, seed=4))
+    hasher = hashing.PartHasher([memory])
+    assert not hasher.releases
+    hasher.advance(8 * MIB)
+    assert memory == noise(4 * MIB, seed=4)

@@ -30,10 +30,11 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     return make_certificate(tmp_path_factory.mktemp("certificate"), host="127.0.0.1")
 
 
-@pytest.fixture
-def short_lived_keys() -> Iterator[None]:
-    wire.seal(records_per_key=3)
-    yield
+@pytest.fixture(params=["own cipher", "cipher of OpenSSL"])
+def own_cipher(request: pytest.FixtureRequest) -> Iterator[bool]:
+    own = request.param == "own cipher"
+    wire.seal(own_cipher=own)
+    yield own
     wire.seal()
 
 
@@ -177,14 +178,15 @@ def bodies_arrive(certificate: Certificate, *, suite: str, asks: bool = False) -
 
 @pytest.mark.parametrize("suite", SUITES[:2])
 def test_keys_are_changed_before_they_have_encrypted_too_much(
-    certificate: Certificate, short_lived_keys: None, suite: str
+    certificate: Certificate, own_cipher: bool, suite: str
 ) -> None:
+    wire.seal(own_cipher=own_cipher, records_per_key=3)
     groups = 3 * len(BODY) / RECORD / 8
     assert bodies_arrive(certificate, suite=suite) >= groups - 1
 
 
 @pytest.mark.parametrize("suite", SUITES[:2])
-def test_keys_are_changed_if_the_server_asks_for_it(certificate: Certificate, suite: str) -> None:
+def test_keys_are_changed_if_the_server_asks_for_it(certificate: Certificate, own_cipher: bool, suite: str) -> None:
     assert bodies_arrive(certificate, suite=suite, asks=True) == 2  # nothing is sent after the third response
 
 

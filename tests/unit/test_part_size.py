@@ -15,6 +15,7 @@ from cosxfer.errors import UsageError
 from cosxfer.limits import GIB, MAX_OBJECT_BYTES, MAX_PART_BYTES, MAX_PART_NUMBER, MIB, MIN_PART_BYTES
 from cosxfer.planning import (
     EXPECTED_SLOTS,
+    LANE_SHIFT_BYTES,
     PREFERRED_PART_BYTES,
     STREAM_BYTES,
     LinkKnowledge,
@@ -192,12 +193,50 @@ def test_a_plan_of_10000_parts_takes_no_memory_for_its_parts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("response_seconds", "mib"), [(None, 100), (0.0, 16), (0.002, 16), (0.01, 20), (0.05, 100), (0.2, 100)]
+    ("response_seconds", "mib"), [(None, 100), (0.0, 32), (0.002, 32), (0.018, 36), (0.05, 100), (0.2, 100)]
 )
 def test_a_part_for_a_server_that_answers_at_once_need_not_be_large(response_seconds: float | None, mib: int) -> None:
     """It keeps its stream of 40 MiB/s busy for 2.5 s, or for 50 times as long as a response takes."""
     known = LinkKnowledge(slots=4, stream_bytes_per_second=40 * MIB, response_seconds=response_seconds)
-    assert plan_parts(100 * GIB, known=known, window_bytes=100 * GIB).part_size_bytes == mib * MIB
+    found = plan_parts(100 * GIB, known=known, window_bytes=100 * GIB).part_size_bytes
+    assert found - found % MIB == mib * MIB
+
+
+@pytest.mark.parametrize(
+    ("size", "mib", "parts"),
+    [
+        (16 * MIB, 4, 4),
+        (64 * MIB, 4, 16),
+        (256 * MIB, 8, 32),
+        (GIB, 32, 32),
+        (2 * GIB, 32, 64),
+        (1000 * GIB, 103, 9942),
+    ],
+)
+@pytest.mark.parametrize("rate", [None, 5.0 * MIB, 1000.0 * MIB])
+def test_a_file_for_this_machine_has_about_32_parts_of_4_to_32_mib(
+    size: int, mib: int, parts: int, rate: float | None
+) -> None:
+    known = LinkKnowledge(slots=64, local=True, stream_bytes_per_second=rate)
+    plan = plan_parts(size, known=known, window_bytes=size)
+    assert plan.part_size_bytes == mib * MIB + (LANE_SHIFT_BYTES if mib <= 32 else 0)
+    assert plan.count == parts
+
+
+def test_a_file_for_a_proxy_on_this_machine_has_small_parts_if_its_streams_are_slow() -> None:
+    known = LinkKnowledge(slots=64, local=True, stream_bytes_per_second=0.2 * MIB)
+    assert plan_parts(2 * GIB, known=known, window_bytes=2 * GIB).part_size_bytes == MIB
+
+
+def test_what_is_held_in_memory_has_parts_that_fit_the_window_however_near_the_server_is() -> None:
+    known = LinkKnowledge(slots=64, local=True)
+    assert plan_parts(2 * GIB, known=known, window_bytes=BUDGET).part_size_bytes == 3 * MIB
+
+
+def test_parts_of_a_near_server_leave_their_huge_pages_one_after_another() -> None:
+    plan = plan_parts(GIB, known=LinkKnowledge(slots=64, local=True), window_bytes=GIB)
+    places = {plan.part(number).offset % (2 * MIB) for number in range(1, plan.count + 1)}
+    assert len(places) == plan.count == 32
 
 
 def test_parts_of_a_slow_stream_are_small_however_near_the_server_is() -> None:

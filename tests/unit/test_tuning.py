@@ -155,6 +155,18 @@ def test_a_level_that_is_not_filled_is_no_evidence() -> None:
     assert plant.run(30) == SEED_LEVEL
 
 
+@pytest.mark.parametrize("local", [True, False])
+def test_batches_of_hashed_parts_do_not_reduce_the_first_level_on_this_machine(local: bool) -> None:
+    tuner = Tuner()
+    tuner.seed(0.05, stays=local)
+    for tick in range(20):  # 16 parts are in flight, others wait for the next batch
+        acked = tick * MB
+        tuner.observe(
+            tick * TICK, bytes_acked=acked, requests_done=tick, in_flight=16, bytes_in_flight=MB, waiting=True
+        )
+    assert tuner.level == SEED_LEVEL if local else tuner.level <= 16
+
+
 @pytest.mark.parametrize("limit", [8, MAX_LEVEL])
 def test_short_requests_that_are_over_when_it_looks_do_not_lower_the_level(limit: int) -> None:
     """Files that are opened and hashed first: a slot is idle most of the time, but all of them are used."""

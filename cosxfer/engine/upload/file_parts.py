@@ -17,10 +17,11 @@ from cosxfer.engine.upload.unchanged import compare
 from cosxfer.models import Progress
 from cosxfer.planning import Plan, hash_batches, leaves_page_cache
 from cosxfer.sources import FileSource
+from cosxfer.threads import in_thread
 
 FIRST_BATCH_PARTS = 2
-"""Side by side they take hardly longer than one. More would take longer to hash, and delay the first sending."""
-
+"""Of a file that has to be read from a disk: more would take longer to read, and delay the first sending. From the page
+cache, all lanes together take hardly longer than two."""
 
 MAPPED_BYTES = 512 * 1024
 """What a part of a mapped file holds in memory while it is sent, measured with 256 of them on a slow link."""
@@ -87,6 +88,11 @@ class FileParts:
         body = PartBody(self._file, part, self._executor)
         return ReadyPart(hashed=part, body=body, held=min(part.range.length, most))
 
+    def _begins_in_cache(self, lanes: int) -> bool:
+        """Whether the first ``lanes`` parts seem to be in the page cache: looks at two bytes of each."""
+        parts = [self.plan.part(number) for number in range(1, min(lanes, self.plan.count) + 1)]
+        return self._file.is_cached(part.offset + half for part in parts for half in (0, part.length // 2))
+
     async def _hash(
         self, done: Container[int], window: int, whole: hashing.Md5 | None
     ) -> AsyncGenerator[HashedPart, None]:
@@ -96,10 +102,14 @@ class FileParts:
         ahead = HashAhead(
             self._file, executor=self._executor, on_hashed=self._reporter.add, whole=whole, on_busy=self._on_busy
         )
+        lanes = hashing.lanes()
+        first = min(window, FIRST_BATCH_PARTS)
+        if self.plan.count > first and await in_thread(self._executor, self._begins_in_cache, lanes):
+            first = lanes
         batches = hash_batches(
             self.plan,
-            lanes=hashing.lanes(),
-            concurrency=min(window, FIRST_BATCH_PARTS),
+            lanes=lanes,
+            concurrency=first,
             quick=lambda: ahead.quick,
             done=done,
         )

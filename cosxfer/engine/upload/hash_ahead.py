@@ -1,7 +1,7 @@
 """Hashing parts just before they are sent, in batches: one SIMD lane for each part, MD5 and CRC64 in one pass.
 
-A batch runs in a thread, in rounds of a few MiB without the GIL. After each round the pages read so far are unmapped
-from the process (they stay in the page cache), so that memory does not grow with the file.
+A batch runs in a thread, in rounds of some MiB without the GIL. The pages that were read are unmapped from the process
+(they stay in the page cache), so that memory does not grow with the file.
 """
 
 from __future__ import annotations
@@ -25,13 +25,8 @@ ROUND_BYTES = 16 * 1024 * 1024
 QUICK_BYTES_PER_SECOND = 512 * 1024 * 1024
 """Above this rate the file is in the page cache, or its disk is fast."""
 
-FAULT_AROUND_BYTES = 2 * 1024 * 1024
-"""The most that the system maps for one page fault: a huge page of the page cache. In a quick round each lane goes
-through one of them. With less, the next round would map the same one again; with more, they would hold more memory."""
-
-OVERLAP_BYTES = 4 * 1024
-"""The lanes are up to 2 KiB apart. A quick round ends where all of them have left their huge page: else some would hold
-two in the whole of the next round."""
+QUICK_LANE_BYTES = 2 * 1024 * 1024
+"""The same for each part if it is fast."""
 
 
 class HashAhead:
@@ -88,21 +83,16 @@ class HashAhead:
         if not source.mapped:
             return [self._hash_by_reading(part, loop) for part in batch]
         hasher = hashing.PartHasher(
-            [source.slice(part.offset, part.length) for part in batch], whole=self._whole, crc64=True
+            [source.slice(part.offset, part.length) for part in batch], whole=self._whole, crc64=True, mapped=True
         )
-        released = [_down(part.offset) for part in batch]
-        before, looked_at, overlap = 0, time.monotonic(), OVERLAP_BYTES
+        released = [part.offset for part in batch]
+        before, looked_at = 0, time.monotonic()
         while not hasher.done and not self._stop.is_set():
-            hashed = hasher.advance(len(batch) * (FAULT_AROUND_BYTES + overlap) if self._quick else ROUND_BYTES)
-            overlap = 0
-            for index, (part, position) in enumerate(zip(batch, hasher.positions(), strict=True)):
-                # What a page fault has mapped around the place of a lane is released as a whole, when the lane has left
-                # it: the next page of it would map all of it again.
-                end = part.offset + position
-                end = end if position == part.length else _down(end)
-                if end > released[index]:
-                    source.release(released[index], end - released[index])
-                    released[index] = end
+            hashed = hasher.advance(len(batch) * QUICK_LANE_BYTES if self._quick else ROUND_BYTES)
+            if not hasher.releases:
+                for index, (part, position) in enumerate(zip(batch, hasher.positions(), strict=True)):
+                    source.release(released[index], part.offset + position - released[index])
+                    released[index] = part.offset + position
             now = time.monotonic()
             self._quick = self.quick = hashed - before > (now - looked_at) * QUICK_BYTES_PER_SECOND
             loop.call_soon_threadsafe(self._hashed, hashed - before, now - looked_at)
@@ -130,11 +120,6 @@ class HashAhead:
             looked_at = now
         self._source.check()
         return hashing.PartDigest(md5.digest(), crc, done)
-
-
-def _down(offset: int) -> int:
-    """Return the beginning of the huge page at ``offset``."""
-    return offset // FAULT_AROUND_BYTES * FAULT_AROUND_BYTES
 
 
 async def _ended(work: asyncio.Future[list[hashing.PartDigest]]) -> None:

@@ -154,11 +154,25 @@ def test_an_upload_to_this_machine_has_large_parts_and_many_connections() -> Non
         bench.line.round_trip, bench.traffic.latency_seconds = 0.00003, 0.002
         known = bench.limiter.link_for(256)
         assert known is not None
-        assert known.slots == NEAR_SEED_LEVEL
-        assert plan_parts(2048 * MIB, known=known, window_bytes=2048 * MIB).part_size_bytes == 16 * MIB
-        bench.line.round_trip = 0.0002
+        assert known.slots == bench.limiter.slots == SEED_LEVEL
+        assert known.local
+        bench.line.round_trip = 0.0005
         known = bench.limiter.link_for(256)
+        assert known is not None
+        assert not known.local
+        assert known.slots == bench.limiter.slots == SEED_LEVEL  # the parts in flight stay
         assert plan_parts(2048 * MIB, known=known, window_bytes=2048 * MIB).part_size_bytes == PREFERRED_PART_BYTES
+
+    with_bench(test, config())
+
+
+def test_an_upload_to_a_near_server_has_fewer_connections() -> None:
+    async def test(bench: Bench) -> None:
+        bench.line.round_trip, bench.traffic.latency_seconds = 0.0005, 0.002
+        known = bench.limiter.link_for(256)
+        assert known is not None
+        assert known.slots == bench.limiter.slots == NEAR_SEED_LEVEL
+        assert not known.local
 
     with_bench(test, config())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import aclosing
 from pathlib import Path
 
@@ -125,14 +125,43 @@ def test_hashing_ahead_begins_with_few_parts_and_goes_on_with_many_if_the_file_i
     first: list[list[int]],
 ) -> None:
     monkeypatch.setattr(hash_ahead, "QUICK_BYTES_PER_SECOND", rate)  # from which on it is fast
+    monkeypatch.setattr(FileSource, "is_cached", lambda source, offsets: False)
     assert numbers(asyncio.run(all_of(parts, window=window))) == NUMBERS
     assert batches[: len(first)] == first
     assert all(len(batch) <= 4 for batch in batches)
 
 
-def test_a_caller_who_stops_ends_the_hashing_unfinished(
-    parts: FileParts, reports: list[Progress], batches: list[list[int]]
+def test_all_lanes_begin_together_if_their_parts_are_in_the_page_cache(
+    parts: FileParts, batches: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    asked: list[int] = []
+    is_cached = FileSource.is_cached
+
+    def noted(source: FileSource, offsets: Iterable[int]) -> bool:
+        asked.extend(offsets)
+        return is_cached(source, asked)
+
+    monkeypatch.setattr(FileSource, "is_cached", noted)
+    assert numbers(asyncio.run(all_of(parts, window=1))) == NUMBERS
+    assert asked == [number * PART // 2 for number in range(8)]  # two bytes of each of four parts
+    in_cache = is_cached(parts._file, asked)  # some file systems do not tell
+    assert batches[0] == ([1, 2, 3, 4] if in_cache else [1])
+
+
+def test_a_file_of_one_batch_is_not_asked_about(
+    source: FileSource, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FileSource, "is_cached", None)
+    plan = Plan(size=2 * PART, part_size_bytes=PART)
+    parts = FileParts(source, plan, executor=workers, opener=Opener(), on_hash_progress=None)
+    assert numbers(asyncio.run(all_of(parts, window=2))) == [1, 2]
+
+
+def test_a_caller_who_stops_ends_the_hashing_unfinished(
+    parts: FileParts, reports: list[Progress], batches: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FileSource, "is_cached", lambda source, offsets: False)
+
     async def main() -> None:
         async with aclosing(parts.parts(done=(), window=lambda: 2)) as ready:
             assert (await anext(ready)).hashed.range.number == 1
@@ -180,7 +209,11 @@ def test_an_empty_file_is_one_empty_part(tmp_path: Path, workers: Workers, whole
 # -- changes, and the page cache --------------------------------------------------------------------------------------
 
 
-def test_a_change_between_batches_ends_the_parts(parts: FileParts, path: Path, reports: list[Progress]) -> None:
+def test_a_change_between_batches_ends_the_parts(
+    parts: FileParts, path: Path, reports: list[Progress], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FileSource, "is_cached", lambda source, offsets: False)
+
     async def main() -> None:
         async for _ in parts.parts(done=(), window=lambda: 2):
             rewrite(path, b"x" * SIZE)

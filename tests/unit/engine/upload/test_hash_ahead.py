@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cosxfer._native import hashing, slicing
+from cosxfer._native import hashing, pure_hashing, slicing
 from cosxfer.engine.multipart.source import HashedPart
 from cosxfer.engine.upload import hash_ahead
 from cosxfer.engine.upload.hash_ahead import HashAhead
@@ -96,7 +96,7 @@ def test_each_byte_is_counted_once_on_the_event_loop_before_its_part_comes(
     source: FileSource, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hash_ahead, "ROUND_BYTES", 16 * KIB)
-    monkeypatch.setattr(hash_ahead, "FAULT_AROUND_BYTES", 16 * KIB)
+    monkeypatch.setattr(hash_ahead, "QUICK_LANE_BYTES", 16 * KIB)
     counts: list[int] = []
     threads: set[int] = set()
 
@@ -170,15 +170,13 @@ def test_a_file_that_changes_between_batches_ends_with_the_next_one(
 
 
 @pytest.mark.parametrize("quick", [True, False])
-def test_what_is_hashed_is_released_from_memory(
+def test_the_twin_releases_what_was_hashed_after_each_round(
     path: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch, quick: bool
 ) -> None:
-    """In whole huge pages, and at the end of each part to its end."""
-    huge = 8 * KIB
     monkeypatch.setattr(hash_ahead, "ROUND_BYTES", 16 * KIB)
-    monkeypatch.setattr(hash_ahead, "FAULT_AROUND_BYTES", huge)
-    monkeypatch.setattr(hash_ahead, "OVERLAP_BYTES", 64)
+    monkeypatch.setattr(hash_ahead, "QUICK_LANE_BYTES", 8 * KIB)
     monkeypatch.setattr(hash_ahead, "QUICK_BYTES_PER_SECOND", 0 if quick else 1 << 60)
+    monkeypatch.setattr(hash_ahead.hashing, "PartHasher", pure_hashing.PartHasher)
     released: list[tuple[int, int]] = []
 
     async def main() -> None:
@@ -189,17 +187,13 @@ def test_what_is_hashed_is_released_from_memory(
 
     asyncio.run(main())
     for part in BATCHES[1]:
-        begin, end = part.offset // huge * huge, part.offset + part.length
-        steps = []
+        begin, end = part.offset, part.offset + part.length
+        steps = 0
         while begin < end:
-            (step,) = [step for step in released if step[0] == begin]
-            assert step[1] % huge == 0 or step[1] == end
-            steps.append(step)
-            begin = step[1]
+            (begin,) = [step[1] for step in released if step[0] == begin < step[1]]
+            steps += 1
         assert begin == end
-        assert len(steps) > 2
-        released = [step for step in released if step not in steps]
-    assert released == []
+        assert steps > 2
 
 
 # -- time, with a fake clock ------------------------------------------------------------------------------------------
@@ -305,11 +299,18 @@ def test_a_cancelled_caller_waits_for_the_round_of_a_mapped_file(
     path: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hash_ahead, "ROUND_BYTES", 4 * KIB)
+    held: Held
+
+    class Stepped(hashing.PartHasher):
+        def advance(self, max_bytes: int) -> int:
+            held.step()
+            return super().advance(max_bytes)
 
     async def main() -> int:
+        nonlocal held
         held = Held(asyncio.get_running_loop())
         with FileSource.open(path) as source:
-            monkeypatch.setattr(source, "release", held.step)
+            monkeypatch.setattr(hash_ahead.hashing, "PartHasher", Stepped)
             monkeypatch.setattr(source, "check", held.end)
             ahead = HashAhead(source, executor=workers, on_hashed=nothing)
             await cancel_twice(held, ahead.hash([[*PLAN]]))
