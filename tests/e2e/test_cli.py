@@ -55,7 +55,8 @@ def test_cp_takes_automatic_parts_and_limits_the_files_of_a_tree(server: Running
     automatic = ("--part-size", "auto", "--concurrency", "auto", "--files")
     done = run(server, "cp", "-r", source.parent, f"cos://{server.bucket}/tree", "--json", *automatic, "1")
     assert done.returncode == 0, done.stderr
-    assert [file["parts"] for file in json.loads(done.stdout)["files"]] == [4]  # the least size is 1 MiB
+    (parts,) = [file["parts"] for file in json.loads(done.stdout)["files"]]
+    assert parts in (1, 4)  # the least size is 1 MiB, for a server on this machine 4 MiB
     done = run(server, "cp", source, f"cos://{server.bucket}/automatic", *automatic, "auto")
     assert done.returncode == 0, done.stderr
 
