@@ -15,7 +15,7 @@
 
 #define OUR_WINDOW_BYTES (1024 * 1024)             /* of each stream, for responses */
 #define OUR_CONNECTION_WINDOW_BYTES (4 * 1024 * 1024)
-#define FRAME_BYTES (256 * 1024)                   /* longest DATA frame, if the peer accepts it */
+#define FRAME_BYTES (1024 * 1024)                  /* longest DATA frame, if the peer accepts it */
 #define MAX_HEADER_BLOCK_BYTES (16 * 1024 * 1024)  /* of a request; the server decides how much it accepts */
 #define STALLED_SECONDS 0.25                       /* blocked, or without SETTINGS, for so long: emit WIRE_STALLED */
 

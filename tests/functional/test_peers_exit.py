@@ -26,6 +26,7 @@ way, ending, ca, cert, key, through_python, *later = sys.argv[1:]
 naps = ctypes.c_int.in_dll(ctypes.CDLL(None), "naps") if later else None  # of the library that was loaded before
 later = dict(entry.split("=") for entry in later)  # variables of the environment, set as soon as the requests run
 wire.tls_without_gil(not int(through_python))
+wire.seal(not later)  # the slow calls are those of OpenSSL that read and write records
 tls, http2 = way.startswith("tls"), way.endswith("2")
 listener = socket.create_server(("127.0.0.1", 0), backlog=100)
 context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
