@@ -42,7 +42,7 @@ cdef extern from "wire.h" nogil:
     size_t WIRE_RECORD_BYTES
     int wire_tls_load(const char *, unsigned long)
     int wire_tls_usable(void *, int)
-    int wire_tls_offer(void *, const unsigned char *, unsigned)
+    int wire_tls_offer(void *, const unsigned char *, unsigned, int)
     void wire_tls_prefer(void *, const char *)
     const wire_tls_ops *wire_tls_take(void **)
     void wire_tls_seal_allow(int, int)
@@ -171,7 +171,8 @@ def offer(sock, protocols, str suites="") -> bool:
         return False
     names = [name.encode("ascii") for name in protocols]
     wire = b"".join(bytes([len(name)]) + name for name in names)
-    if wire_tls_offer(session, wire, len(wire)):
+    # After the handshake, OpenSSL itself would have to send the client's certificate.
+    if wire_tls_offer(session, wire, len(wire), not sock.context.post_handshake_auth):
         raise MemoryError
     if suites:
         wire_tls_prefer(session, suites.encode("ascii"))

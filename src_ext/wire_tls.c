@@ -136,9 +136,10 @@ int wire_tls_usable(void *session, int fd)
     return library && openssl.get_fd(session) == fd;
 }
 
-int wire_tls_offer(void *session, const unsigned char *protocols, unsigned length)
+int wire_tls_offer(void *session, const unsigned char *protocols, unsigned length, int seals)
 {
-    wire_tls_seal_prepare(session);
+    if (seals)
+        wire_tls_seal_prepare(session);
     return openssl.set_alpn_protos(session, protocols, length) ? -1 : 0;
 }
 

@@ -16,8 +16,9 @@ typedef struct {
 int wire_tls_load(const char *module, unsigned long version);
 /* Whether `session` belongs to that OpenSSL and uses `fd`. */
 int wire_tls_usable(void *session, int fd);
-/* Before the handshake: sets the protocols for ALPN, in wire format. -1: no memory. */
-int wire_tls_offer(void *session, const unsigned char *protocols, unsigned length);
+/* Before the handshake: sets the protocols for ALPN, in wire format. -1: no memory. `seals`: records may be made in
+ * wire_tls_seal, because OpenSSL will have nothing of its own to send after the handshake. */
+int wire_tls_offer(void *session, const unsigned char *protocols, unsigned length, int seals);
 /* Before the handshake: sets the cipher suites of TLS 1.3, in order ("A:B"). Without effect if OpenSSL refuses them. */
 void wire_tls_prefer(void *session, const char *suites);
 /* Prepares the session for use without the GIL, after the handshake. Returns its functions and sets what they take. */

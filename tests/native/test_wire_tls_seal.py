@@ -123,6 +123,12 @@ def test_openssl_makes_the_records_of_tls_1_2_and_if_it_is_asked_to(certificate:
     assert how(certificate, context, version=ssl.TLSVersion.TLSv1_3)
 
 
+def test_openssl_makes_the_records_if_it_may_have_to_send_a_certificate_later(certificate: Certificate) -> None:
+    context = ssl.create_default_context(cafile=certificate.ca_file)
+    context.post_handshake_auth = True
+    assert not how(certificate, context, version=ssl.TLSVersion.TLSv1_3)
+
+
 def test_a_log_of_keys_goes_on(certificate: Certificate, tmp_path: Path) -> None:
     context = ssl.create_default_context(cafile=certificate.ca_file)
     context.keylog_filename = str(tmp_path / "keys")
