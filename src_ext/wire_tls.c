@@ -44,12 +44,9 @@ static struct {
 
 static void *library;
 
-/* POSIX allows a function's address in an object pointer; ISO C does not define it. */
 static int find(void *function, const char *name)
 {
-    void *found = dlsym(library, name);
-    memcpy(function, &found, sizeof found);
-    return found != NULL;
+    return wire_tls_seal_find(library, function, name);
 }
 
 /* -- the end of the process: OpenSSL frees its tables in an exit handler, but I/O threads run on --------------- */

@@ -91,7 +91,7 @@ static int usable, slow, index_of_data = -1;
 static atomic_int allowed = 1, own_allowed = 1;
 
 /* POSIX allows a function's address in an object pointer; ISO C does not define it. */
-static int find(void *library, void *function, const char *name)
+int wire_tls_seal_find(void *library, void *function, const char *name)
 {
     void *found = dlsym(library, name);
     memcpy(function, &found, sizeof found);
@@ -116,9 +116,9 @@ static void release(void *session, void *data, void *all, int index, long number
 static int is_fips(void *library)
 {
     int (*by_properties)(void *context), (*mode)(void);
-    if (find(library, &by_properties, "EVP_default_properties_is_fips_enabled"))
+    if (wire_tls_seal_find(library, &by_properties, "EVP_default_properties_is_fips_enabled"))
         return by_properties(NULL);
-    return find(library, &mode, "FIPS_mode") && mode();
+    return wire_tls_seal_find(library, &mode, "FIPS_mode") && mode();
 }
 
 int wire_tls_seal_load(void *library, unsigned long version)
@@ -127,27 +127,41 @@ int wire_tls_seal_load(void *library, unsigned long version)
     void *pointer;
     if (usable)
         return 0;
-    if (!(find(library, &openssl.version, "SSL_version") &&
-          find(library, &openssl.current_cipher, "SSL_get_current_cipher") &&
-          find(library, &openssl.cipher_id, "SSL_CIPHER_get_id") &&
-          find(library, &openssl.context_of, "SSL_get_SSL_CTX") &&
-          find(library, &openssl.get_key_log, "SSL_CTX_get_keylog_callback") &&
-          find(library, &openssl.set_key_log, "SSL_CTX_set_keylog_callback") &&
-          find(library, &openssl.new_index, "CRYPTO_get_ex_new_index") &&
-          find(library, &openssl.set_data, "SSL_set_ex_data") && find(library, &openssl.get_data, "SSL_get_ex_data") &&
-          find(library, &openssl.get_fd, "SSL_get_fd") &&
-          find(library, &openssl.key_update, "SSL_get_key_update_type") && find(library, &openssl.set_write_bio, "SSL_set0_wbio") &&
-          find(library, &openssl.memory_bio, "BIO_s_mem") && find(library, &openssl.bio_new, "BIO_new") &&
-          find(library, &openssl.bio_ctrl, "BIO_ctrl") && find(library, &openssl.cipher_new, "EVP_CIPHER_CTX_new") &&
-          find(library, &openssl.cipher_free, "EVP_CIPHER_CTX_free") &&
-          find(library, &openssl.aes_128_gcm, "EVP_aes_128_gcm") &&
-          find(library, &openssl.aes_256_gcm, "EVP_aes_256_gcm") && find(library, &openssl.sha256, "EVP_sha256") &&
-          find(library, &openssl.sha384, "EVP_sha384") && find(library, &openssl.init, "EVP_EncryptInit_ex") &&
-          find(library, &openssl.update, "EVP_EncryptUpdate") &&
-          find(library, &openssl.final, "EVP_EncryptFinal_ex") &&
-          find(library, &openssl.ctrl, "EVP_CIPHER_CTX_ctrl") && find(library, &openssl.hmac, "HMAC") &&
-          find(library, &openssl.wipe, "OPENSSL_cleanse")))
-        return -1;
+    const struct {
+        void *function;
+        const char *name;
+    } needed[] = {
+        {&openssl.version, "SSL_version"},
+        {&openssl.current_cipher, "SSL_get_current_cipher"},
+        {&openssl.cipher_id, "SSL_CIPHER_get_id"},
+        {&openssl.context_of, "SSL_get_SSL_CTX"},
+        {&openssl.get_key_log, "SSL_CTX_get_keylog_callback"},
+        {&openssl.set_key_log, "SSL_CTX_set_keylog_callback"},
+        {&openssl.new_index, "CRYPTO_get_ex_new_index"},
+        {&openssl.set_data, "SSL_set_ex_data"},
+        {&openssl.get_data, "SSL_get_ex_data"},
+        {&openssl.get_fd, "SSL_get_fd"},
+        {&openssl.key_update, "SSL_get_key_update_type"},
+        {&openssl.set_write_bio, "SSL_set0_wbio"},
+        {&openssl.memory_bio, "BIO_s_mem"},
+        {&openssl.bio_new, "BIO_new"},
+        {&openssl.bio_ctrl, "BIO_ctrl"},
+        {&openssl.cipher_new, "EVP_CIPHER_CTX_new"},
+        {&openssl.cipher_free, "EVP_CIPHER_CTX_free"},
+        {&openssl.aes_128_gcm, "EVP_aes_128_gcm"},
+        {&openssl.aes_256_gcm, "EVP_aes_256_gcm"},
+        {&openssl.sha256, "EVP_sha256"},
+        {&openssl.sha384, "EVP_sha384"},
+        {&openssl.init, "EVP_EncryptInit_ex"},
+        {&openssl.update, "EVP_EncryptUpdate"},
+        {&openssl.final, "EVP_EncryptFinal_ex"},
+        {&openssl.ctrl, "EVP_CIPHER_CTX_ctrl"},
+        {&openssl.hmac, "HMAC"},
+        {&openssl.wipe, "OPENSSL_cleanse"},
+    };
+    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
+        if (!wire_tls_seal_find(library, needed[i].function, needed[i].name))
+            return -1;
     if (is_fips(library))
         return -1;
     slow = version < FAST_OPENSSL && cosx_gcm_usable();

@@ -16,6 +16,8 @@ enum { WIRE_IO_END = 0, WIRE_IO_WANT_READ = -1, WIRE_IO_WANT_WRITE = -2, WIRE_IO
 /* What `write` needs as its scratch memory. */
 #define WIRE_SEAL_BYTES (8 * (WIRE_RECORD_BYTES + 64) + 64)
 
+/* Sets the pointer at `function` to the function `name` of `library` (of dlopen); returns whether there is one. */
+int wire_tls_seal_find(void *library, void *function, const char *name);
 /* Looks up functions of the OpenSSL in `library` (of dlopen). -1: one is missing, or all cryptography has to come from
  * OpenSSL (FIPS); then nothing is sealed here. */
 int wire_tls_seal_load(void *library, unsigned long version);
