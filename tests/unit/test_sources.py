@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -340,3 +341,36 @@ def test_the_timestamps_of_a_freshly_written_small_file_are_not_trusted(
     assert small is not None
     assert small.check() is decides
     small.compare()
+
+
+# -- the page cache ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answers", "cached"),
+    [
+        ([1, 1, 1], True),
+        ([1, BlockingIOError(errno.EAGAIN, "it would wait")], False),
+        ([OSError(errno.EOPNOTSUPP, "no such reads")], False),
+        ([1, 1, 0], False),
+    ],
+    ids=["all are there", "one is on the disk", "the file system does not tell", "the file was cut"],
+)
+def test_bytes_are_cached_if_each_can_be_read_without_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: list[int | OSError], cached: bool
+) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(bytes(1000))
+    asked: list[tuple[int, int]] = []
+
+    def answer(fd: int, buffers: object, offset: int, flags: int) -> int:
+        asked.append((offset, flags))
+        found = answers[len(asked) - 1]
+        if isinstance(found, OSError):
+            raise found
+        return found
+
+    with FileSource.open(path) as source:
+        monkeypatch.setattr(os, "preadv", answer)
+        assert source.is_cached([0, 500, 999]) is cached
+    assert asked == [(offset, os.RWF_NOWAIT) for offset in (0, 500, 999)][: len(answers)]
