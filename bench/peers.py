@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -285,6 +285,32 @@ def compare(
     return Comparison(work=work, protocol=protocol, entries=entries, search=searched)
 
 
+def between_protocols(
+    work: Work, protocols: Sequence[str], found: dict[str, tuple[Sink, RunningServer]], client: Client, home: Path,
+    *, rounds: int,
+) -> list[_report.Figure]:  # fmt: skip
+    """HTTP/2 ÷ HTTP/1.1 of ours, plain and over TLS, with the protocols in turn.
+
+    The comparisons of two protocols run one after the other, and a machine may be faster an hour later.
+    """
+    pairs = [pair for pair in (("h2c", "http1"), ("tls2", "tls1")) if set(pair) <= set(protocols)]
+    entries = {protocol: Entry(client=client, kind="defaults", settings={}) for pair in pairs for protocol in pair}
+    for count in range(rounds + 1):
+        for protocol, entry in entries.items():
+            sink, server = found[protocol]
+            run = None if entry.failure else measured(entry, work, sink, server.pid, home)
+            if run is not None and count:
+                entry.runs.append(run)
+    figures = []
+    for new, old in pairs:
+        if entries[new].failure or entries[old].failure:
+            continue
+        old_cpu, new_cpu = ([run.cpu_seconds for run in entries[protocol].runs] for protocol in (old, new))
+        name = f"{work.name}: {client.name} over {new} / over {old}, per cpu-s"
+        figures.append(_report.ratio(name, old_cpu, new_cpu, must=0.85, aim=1.0))
+    return figures
+
+
 def measured(entry: Entry, work: Work, sink: Sink, pid: int, home: Path) -> Run | None:
     """Run a client once, again if it fails. After `RUNS_THAT_MAY_FAIL` it has failed for good: None."""
     while True:
@@ -472,6 +498,7 @@ def main() -> None:
     clients = [client for client in clients if not client.missing]
     given: dict[str, Settings] = json.loads(options.settings) if options.settings else {}
     comparisons = []
+    figures: list[_report.Figure] = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.folder)))
         home = folder / "home"
@@ -485,7 +512,8 @@ def main() -> None:
                 if name == "large" and not (options.no_search or given):
                     (Path(place) / "probe").mkdir()
                     probe = make_work(name, Path(place) / "probe", quick=True)
-                for protocol in options.protocol or (PROTOCOLS if name == "large" else ("http1",)):
+                protocols = options.protocol or (PROTOCOLS if name == "large" else ("http1",))
+                for protocol in protocols:
                     sink, server = found[protocol]
                     some = [client for client in clients if able(client, protocol)]
                     _say(f"{name} over {protocol}: {', '.join(client.name for client in some)}")
@@ -498,7 +526,10 @@ def main() -> None:
                     comparisons.append(one)
                     if not options.json:
                         print(table(one), end="\n\n", flush=True)
-    figures = [figure for one in comparisons for figure in ratios(one)]
+                ours = [client for client in clients if client.name == "cosxfer" and name == "large"]
+                for client in ours:
+                    figures += between_protocols(work, protocols, found, client, home, rounds=rounds)
+    figures = [figure for one in comparisons for figure in ratios(one)] + figures
     if options.json:
         print(json.dumps(_document(comparisons, figures, starts, missing), indent=1))
         return

@@ -152,6 +152,7 @@ def _whole(parts: Mapping[int, _Content]) -> _Content:
 
 def _remember(contents: OrderedDict[str, T], name: str, content: T) -> None:
     contents[name] = content
+    contents.move_to_end(name)  # a name that is used again is not an old one
     if len(contents) > REMEMBERED:
         contents.popitem(last=False)
 
