@@ -305,6 +305,8 @@ cdef class PartHasher:
         cdef Py_ssize_t i
         cdef uintptr_t end
         for i in range(self._count):
+            if self._parts[i].size == 0:
+                continue  # an empty buffer has no pages: its address may be anywhere
             end = <uintptr_t>self._parts[i].data + self._parts[i].position
             if self._parts[i].position == self._parts[i].size:
                 end = (end + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)

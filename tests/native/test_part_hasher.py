@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import threading
 from pathlib import Path
 from types import ModuleType
@@ -198,6 +199,20 @@ def test_pages_of_a_mapping_are_released_behind_the_lanes(hashing: ModuleType, t
         assert resident_bytes(path) <= 2 * MIB  # the page of the end
         assert [found.md5 for found in hasher.digests()] == [md5(content[at : at + size]) for at, size in ranges]
         assert mapping.slice(0, len(content)).tobytes() == content
+
+
+def test_an_empty_buffer_among_parts_of_a_mapping_releases_nothing(hashing: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(noise(MIB, seed=5))
+    memory = mmap.mmap(-1, 4 * mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory[:] = content = noise(4 * mmap.PAGESIZE, seed=6)
+    inside = 2 * mmap.PAGESIZE + 100
+    with path.open("rb") as file, slicing.MappedFile(file.fileno(), MIB) as mapping:
+        hasher = hashing.PartHasher([memoryview(memory)[inside:inside], mapping.slice(0, MIB)], mapped=True)
+        while not hasher.done:
+            hasher.advance(MIB)
+        assert [found.length for found in hasher.digests()] == [0, MIB]
+        assert memory[:] == content
 
 
 def test_memory_that_is_no_mapping_is_left_alone(hashing: ModuleType) -> None:

@@ -1,7 +1,8 @@
 """Hashing parts just before they are sent, in batches: one SIMD lane for each part, MD5 and CRC64 in one pass.
 
 A batch runs in a thread, in rounds of some MiB without the GIL. The pages that were read are unmapped from the process
-(they stay in the page cache), so that memory does not grow with the file.
+(they stay in the page cache), so that memory does not grow with the file. Small files that come at the same time are
+hashed together (`hash_together.py`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from contextlib import suppress
 
 from cosxfer._native import hashing
 from cosxfer.engine.multipart.source import HashedPart
+from cosxfer.engine.upload.hash_together import HashTogether
 from cosxfer.planning import PartRange
 from cosxfer.sources import FileSource
 from cosxfer.threads import in_thread
@@ -63,9 +65,29 @@ class HashAhead:
         loop = asyncio.get_running_loop()
         for batch in batches:
             began = time.monotonic()
+            try:
+                digests = await self._hash_together(batch) or await self._hash_alone(batch, loop)
+            finally:
+                self.seconds += time.monotonic() - began
+            for part, digest in zip(batch, digests, strict=True):
+                yield HashedPart(range=part, md5=digest.md5, crc64=digest.crc64)
+
+    async def _hash_together(self, batch: list[PartRange]) -> list[hashing.PartDigest] | None:
+        """Hash a batch with the small files that wait at the same time. None: hash it alone."""
+        if self._whole is not None:
+            return None
+        hashed = await HashTogether.of(self._executor).hash(self._source, batch, self._executor)
+        if hashed is None:
+            return None
+        self.quick = True
+        self._hashed(sum(part.length for part in batch), hashed.seconds)
+        return hashed.digests
+
+    async def _hash_alone(self, batch: list[PartRange], loop: asyncio.AbstractEventLoop) -> list[hashing.PartDigest]:
+        with HashTogether.of(self._executor).alone(self._executor, batch):
             work = in_thread(self._executor, self._hash_batch, batch, loop)
             try:
-                digests = await asyncio.shield(work)
+                return await asyncio.shield(work)
             except asyncio.CancelledError:
                 # The thread reads the mapping, so it must end before the source is closed.
                 self._stop.set()
@@ -73,10 +95,6 @@ class HashAhead:
                 if not work.cancelled():
                     work.exception()  # retrieve it, or asyncio would log it
                 raise
-            finally:
-                self.seconds += time.monotonic() - began
-            for part, digest in zip(batch, digests, strict=True):
-                yield HashedPart(range=part, md5=digest.md5, crc64=digest.crc64)
 
     def _hash_batch(self, batch: list[PartRange], loop: asyncio.AbstractEventLoop) -> list[hashing.PartDigest]:
         source = self._source

@@ -1,0 +1,174 @@
+"""Small files that are hashed at the same time share SIMD lanes.
+
+One file fills one lane, and sixteen lanes take hardly longer than one. So while a thread hashes a small file, others
+wait, and are hashed together when it has ended. A file that has to be read from a disk is hashed alone, so that nobody
+waits for the disk. If the hashing of several files fails, each is hashed alone again, and fails alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from weakref import WeakKeyDictionary
+
+from cosxfer._native import hashing
+from cosxfer.engine.report import logger
+from cosxfer.errors import CosxferError
+from cosxfer.limits import MIB
+from cosxfer.planning import PartRange
+from cosxfer.sources import FileSource
+from cosxfer.threads import in_thread
+
+MOST_BYTES = 32 * MIB
+"""More bytes of one file have enough parts for the lanes, or keep a lane busy for long."""
+
+GROUP_BYTES = 64 * MIB
+"""What is hashed together at most: some hundredths of a second."""
+
+GROUP_FILES = 64
+
+FEWEST_LANES = 4
+"""With fewer lanes, waiting brings nothing."""
+
+
+@dataclass(kw_only=True, eq=False)
+class Hashed:
+    """The digests of the parts of one file, and the seconds of a thread that they took."""
+
+    digests: list[hashing.PartDigest]
+    seconds: float
+
+
+@dataclass(kw_only=True, eq=False)
+class _Wanted:
+    source: FileSource
+    parts: list[PartRange]
+    result: asyncio.Future[Hashed | None]
+    size: int = field(init=False)
+    begun: bool = False
+
+    def __post_init__(self) -> None:
+        self.size = sum(part.length for part in self.parts)
+
+
+class HashTogether:
+    """The small files that one executor hashes. All methods run on the event loop."""
+
+    def __init__(self) -> None:
+        self._running = 0
+        self._waiting: list[_Wanted] = []
+
+    @staticmethod
+    def of(executor: Executor) -> HashTogether:
+        """The one of an executor."""
+        found = _all.get(executor)
+        if found is None:
+            found = _all[executor] = HashTogether()
+        return found
+
+    @contextmanager
+    def alone(self, executor: Executor, parts: list[PartRange]) -> Iterator[None]:
+        """Parts of one file are hashed. Small files wait meanwhile if these are not much."""
+        counts = sum(part.length for part in parts) <= MOST_BYTES
+        self._running += counts
+        try:
+            yield
+        finally:
+            self._running -= counts
+            self._begin(executor)
+
+    async def hash(self, source: FileSource, parts: list[PartRange], executor: Executor) -> Hashed | None:
+        """Hash parts of a file together with other files. None: hash them alone.
+
+        If the caller is cancelled, this returns when no thread reads the file any more.
+        """
+        wanted = _Wanted(source=source, parts=parts, result=asyncio.get_running_loop().create_future())
+        if not self._running or not source.mapped or wanted.size > MOST_BYTES or hashing.lanes() < FEWEST_LANES:
+            return None
+        self._waiting.append(wanted)
+        self._begin(executor)
+        try:
+            return await asyncio.shield(wanted.result)
+        except asyncio.CancelledError:
+            if not wanted.begun:
+                self._waiting.remove(wanted)
+            while wanted.begun and not wanted.result.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([wanted.result])
+            raise
+
+    def _begin(self, executor: Executor) -> None:
+        """Hash those that wait, if nothing is hashed, or if they fill the lanes of another thread."""
+        lanes, threads = hashing.lanes(), os.cpu_count() or 1
+        while self._waiting and (not self._running or (len(self._waiting) >= lanes and self._running < threads)):
+            group = [self._waiting.pop(0)]
+            size = group[0].size
+            while self._waiting and len(group) < GROUP_FILES and size + self._waiting[0].size <= GROUP_BYTES:
+                size += self._waiting[0].size
+                group.append(self._waiting.pop(0))
+            for wanted in group:
+                wanted.begun = True
+            try:
+                work = in_thread(executor, _hash_group, group)
+            except (CosxferError, RuntimeError):
+                _give_back(group)  # each reports by itself that there is no thread
+                continue
+            self._running += 1
+            work.add_done_callback(partial(self._ended, executor, group))
+
+    def _ended(self, executor: Executor, group: list[_Wanted], work: asyncio.Future[list[Hashed | None]]) -> None:
+        self._running -= 1
+        error = None if work.cancelled() else work.exception()
+        if work.cancelled() or error is not None:
+            logger.debug("%d files are hashed one by one, because it failed together: %r", len(group), error)
+            _give_back(group)
+        else:
+            for wanted, hashed in zip(group, work.result(), strict=True):
+                wanted.result.set_result(hashed)
+        self._begin(executor)
+
+
+_all: WeakKeyDictionary[Executor, HashTogether] = WeakKeyDictionary()
+
+
+def _hash_group(group: list[_Wanted]) -> list[Hashed | None]:
+    """Hash the files that are in the page cache. None: hash this one alone."""
+    began = time.monotonic()
+    parts: list[tuple[int, int, memoryview]] = []
+    """(file, part, its bytes)"""
+    for index, wanted in enumerate(group):
+        with suppress(CosxferError):  # it has changed; hashed alone it says so
+            halves = (part.offset + half for part in wanted.parts for half in (0, part.length // 2) if part.length)
+            if wanted.source.is_cached(halves):
+                views = [wanted.source.slice(part.offset, part.length) for part in wanted.parts]
+                parts += [(index, number, view) for number, view in enumerate(views)]
+    parts.sort(key=lambda part: -len(part[2]))  # a long one that begins last would run alone
+    hasher = hashing.PartHasher([view for _, _, view in parts], mapped=True)
+    hasher.advance(hasher.total_bytes)
+    if not hasher.releases:
+        for index, number, _ in parts:
+            part = group[index].parts[number]
+            group[index].source.release(part.offset, part.length)
+    digests: dict[int, dict[int, hashing.PartDigest]] = {}
+    for (index, number, _), digest in zip(parts, hasher.digests(), strict=True):
+        digests.setdefault(index, {})[number] = digest
+    seconds = (time.monotonic() - began) / max(1, hasher.total_bytes)
+    result: list[Hashed | None] = [None] * len(group)
+    for index, of_parts in digests.items():
+        wanted = group[index]
+        with suppress(CosxferError):
+            wanted.source.check()
+            in_order = [of_parts[number] for number in range(len(wanted.parts))]
+            result[index] = Hashed(digests=in_order, seconds=seconds * wanted.size)
+    return result
+
+
+def _give_back(group: list[_Wanted]) -> None:
+    for wanted in group:
+        wanted.result.set_result(None)
