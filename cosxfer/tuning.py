@@ -28,7 +28,8 @@ small, or left out, if little time is left: a transfer of a second ends at the l
    the level. Their mean is not: files have to be opened and hashed, and a mean would fall with each lower level.
 6. **Cancelling.** Requests beyond a lower level usually end by themselves. `Decision.abandon` asks to cancel and
    resend them after a collapse, or if they have sent next to nothing (a slow line).
-7. **The last requests** start together if a lower level was worse: no slot then waits for one that began late.
+7. **The last requests** start together if a lower level was worse, or if they take long and a probe shows that it pays.
+   No slot then waits for one that began late.
 """
 
 from __future__ import annotations
@@ -405,7 +406,7 @@ class Tuner:
         base, goodput = self._base, self._base_goodput
         if up:
             if self._requests_left < rule.FINISH_SHARE * base:
-                return None
+                return self._all_that_are_left()
             # What a failed probe adds has to end first.
             more = max(1.0, self._drain_seconds_allowed() * goodput / max(1.0, self._request_bytes))
             return higher(base, step=self._step, more=more, worse=self._worse_above, clamp=self._bounds.clamp)
@@ -421,6 +422,12 @@ class Tuner:
             known = {**known, worse: self._good[worse]}
         return lower(base, goodput, step=step, worse=worse, known=known, clamp=self._bounds.clamp)
 
+    def _all_that_are_left(self) -> int | None:
+        """All requests together as a level to probe, if they take long and no higher level was worse."""
+        brief = self._seconds_left(self._base_goodput) < rule.LAST_PROBE_TRIPS * self._pace.first_response
+        level = 0 if brief or self._worse_above else self._bounds.clamp(math.ceil(self._requests_left))
+        return level if level > rule.SMALLEST_STEP * self._base else None
+
     def _lifted(self, goodput: float) -> None:
         """If so many requests bring much more than before, a penalty has ended: look at higher levels again."""
         if self.level <= self._base and goodput > rule.LIFT * self._base_goodput > 0:
@@ -430,17 +437,13 @@ class Tuner:
         return max(rule.DRAIN_SECONDS, min(60.0, rule.PROBE_COST * self._seconds_left(self._base_goodput)))
 
     def _probe(self, now: float) -> None:
+        left = self._seconds_left(self._base_goodput)
         for up in (self._up, not self._up):
             level = self._candidate(up=up)
-            if (
-                up
-                and not self._up
-                and self._worse_above
-                and self._seconds_left(self._base_goodput) < rule.MORE_DOWN_SECONDS
-            ):
+            if up and not self._up and self._worse_above and left < rule.MORE_DOWN_SECONDS:
                 break  # more requests were not better, and there is no time to look closer
             least = rule.UP_SECONDS if up else (rule.MORE_DOWN_SECONDS if self._probed_down else rule.DOWN_SECONDS)
-            if level is not None and not (up and self._busy) and self._seconds_left(self._base_goodput) > least:
+            if level is not None and not (up and self._busy) and left > least:
                 self._up, self._phase = up, "probe"
                 self._probed_down = self._probed_down or not up
                 self._move(now, level, f"probe {'up' if up else 'down'} from {self._base}")
@@ -458,11 +461,8 @@ class Tuner:
             self._give_way(now, goodput, base)
             return
         gained = elasticity(goodput, level, self._base_goodput, base)
-        if (
-            not self._up
-            and gained < rule.CLEAR_ELASTICITY
-            and now - self._moved_at > rule.STALE_SECONDS + 2 * self._length()
-        ):
+        stale = now - self._moved_at > rule.STALE_SECONDS + 2 * self._length()
+        if not self._up and gained < rule.CLEAR_ELASTICITY and stale:
             self._base, self._base_goodput = level, goodput
             self._search(up=True, step=2.0, reason="the last measurement is too old to compare with")
             self._probe(now)

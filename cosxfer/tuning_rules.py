@@ -41,6 +41,8 @@ FINISH_SHARE = 2
 """The last requests start together when so many times the level are left."""
 FINISH_SECONDS = 4.0
 """They do so if less time is left, or if a level just below was worse."""
+LAST_PROBE_TRIPS = 2 * COLD_TRIPS
+"""With more round trips left, it is probed whether all that are left should start together."""
 OTHER_SIZE = 3
 OTHER_SECONDS = 1.0
 """If the mean size of the requests in flight has changed by this factor for so long, the work is another one."""

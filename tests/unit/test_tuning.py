@@ -497,3 +497,37 @@ def test_whatever_the_counters_say_the_level_keeps_its_walls(
         )
         assert max(1, least) <= decision.level <= max(1, least, most)
         assert decision.reason
+
+
+# -- all that are left ------------------------------------------------------------------------------------------------
+
+
+def _held_at_a_plateau(*, slots: int, rate: float) -> Plant:
+    """A tuner that has found ``slots``, more than half of the requests that are left. Each had ``rate`` bytes/s."""
+    plant = Plant(Tuner(learned=Learned(level=slots, stream_bytes_per_second=rate)), lambda n, _: min(n, slots) * rate)
+    plant.bytes_left = 60 * slots * rate  # seconds
+    plant.run(8)
+    plant.bytes_left = 1.6 * slots * PART
+    return plant
+
+
+def test_all_that_are_left_start_together_if_they_take_long_and_bring_more() -> None:
+    plant = _held_at_a_plateau(slots=32, rate=0.2 * MB)
+    plant.goodput = lambda n, _: n * 0.05 * MB  # a rival takes its share by the number of connections
+    assert plant.run(12) == 52
+
+
+def test_if_all_that_are_left_bring_no_more_they_are_left_to_the_connections_that_are_open() -> None:
+    plant = _held_at_a_plateau(slots=32, rate=0.2 * MB)
+    plant.goodput = lambda n, _: min(n, 32) * 0.05 * MB
+    plant.run(12)
+    assert max(decision.level for at, decision in plant.decisions if at > 108) == 52
+    assert plant.tuner.level <= 32
+
+
+def test_requests_that_are_soon_over_are_left_to_the_connections_that_are_open() -> None:
+    plant = _held_at_a_plateau(slots=32, rate=8 * MB)
+    plant.goodput = lambda n, _: n * 3.7 * MB  # less than two seconds are left, forty times the first response
+    before = plant.tuner.level
+    plant.run(8)
+    assert max(decision.level for at, decision in plant.decisions if at > 108) <= before
