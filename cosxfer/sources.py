@@ -18,10 +18,14 @@ from typing import NamedTuple, NoReturn, Self
 
 from cosxfer._native import slicing
 from cosxfer.errors import SourceChangedError, SourceError, UsageError
+from cosxfer.limits import MIB
 from cosxfer.paths import better_reason, kind_of, look_at, open_path, stat_path
 
 TICK_NS = 10_000_000
 """The granularity of a file's times, of most kernels: the clock that they come from stands still for so long."""
+
+ASKED_BYTES = 32 * MIB
+"""A file up to this size is asked whether it is in the page cache when it is opened."""
 
 LOOKS = 10
 """How often the size of a growing file is read again before it is used."""
@@ -196,6 +200,9 @@ class FileSource(RegularFile):
         self._short = False
         self._mapping: slicing.MappedFile | None = None
         self._why_not_mapped = ""
+        self.in_cache = False
+        """Whether it was in the page cache when it was opened: two of its bytes were. Files of more than `ASKED_BYTES`
+        are not asked about."""
         try:
             self._mapping = slicing.MappedFile(fd, self.size)
         except (OSError, OverflowError, MemoryError) as error:
@@ -226,6 +233,8 @@ class FileSource(RegularFile):
             os.close(fd)
             raise
         source.identity.settle()
+        if source.size <= ASKED_BYTES:
+            source.in_cache = not source.size or source.is_cached((0, source.size // 2))  # before anything is read
         if source.size:
             # A mapping of a file that ends early would be read as zeros up to the end of its last page.
             source._check_end()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +14,7 @@ import pytest
 
 from cosxfer._native import slicing
 from cosxfer.errors import SourceChangedError, SourceError, UsageError
-from cosxfer.sources import FileSource, RegularFile, SmallFile
+from cosxfer.sources import ASKED_BYTES, FileSource, RegularFile, SmallFile
 
 DATA = bytes(range(256)) * 64
 
@@ -374,3 +374,27 @@ def test_bytes_are_cached_if_each_can_be_read_without_waiting(
         monkeypatch.setattr(os, "preadv", answer)
         assert source.is_cached([0, 500, 999]) is cached
     assert asked == [(offset, os.RWF_NOWAIT) for offset in (0, 500, 999)][: len(answers)]
+
+
+@pytest.mark.parametrize(
+    ("size", "events"),
+    [(0, []), (1000, [[0, 500], "end"]), (ASKED_BYTES, [[0, ASKED_BYTES // 2], "end"]), (ASKED_BYTES + 1, ["end"])],
+)
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_small_file_is_asked_whether_it_is_cached_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, events: list[object], cached: bool
+) -> None:
+    path = tmp_path / "f"
+    path.touch()
+    os.truncate(path, size)
+    found: list[object] = []
+
+    def is_cached(self: FileSource, offsets: Iterable[int]) -> bool:
+        found.append([*offsets])
+        return cached
+
+    monkeypatch.setattr(FileSource, "is_cached", is_cached)
+    monkeypatch.setattr(FileSource, "_check_end", lambda self: found.append("end"))
+    with FileSource.open(path) as source:
+        assert source.in_cache is (size == 0 or (cached and size <= ASKED_BYTES))
+    assert found == events

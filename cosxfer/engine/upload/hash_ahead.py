@@ -66,35 +66,35 @@ class HashAhead:
         for batch in batches:
             began = time.monotonic()
             try:
-                digests = await self._hash_together(batch) or await self._hash_alone(batch, loop)
+                digests = await self._hash(batch, loop)
             finally:
                 self.seconds += time.monotonic() - began
             for part, digest in zip(batch, digests, strict=True):
                 yield HashedPart(range=part, md5=digest.md5, crc64=digest.crc64)
 
-    async def _hash_together(self, batch: list[PartRange]) -> list[hashing.PartDigest] | None:
-        """Hash a batch with the small files that wait at the same time. None: hash it alone."""
-        if self._whole is not None:
-            return None
-        hashed = await HashTogether.of(self._executor).hash(self._source, batch, self._executor)
+    async def _hash(self, batch: list[PartRange], loop: asyncio.AbstractEventLoop) -> list[hashing.PartDigest]:
+        together = HashTogether.of(self._executor)
+        if self._whole is not None or not together.can_share(self._source, batch):
+            return await self._hash_alone(batch, loop)
+        hashed = await together.hash(self._source, batch, self._executor)
         if hashed is None:
-            return None
+            with together.alone(self._executor):
+                return await self._hash_alone(batch, loop)
         self.quick = True
         self._hashed(sum(part.length for part in batch), hashed.seconds)
         return hashed.digests
 
     async def _hash_alone(self, batch: list[PartRange], loop: asyncio.AbstractEventLoop) -> list[hashing.PartDigest]:
-        with HashTogether.of(self._executor).alone(self._executor, batch):
-            work = in_thread(self._executor, self._hash_batch, batch, loop)
-            try:
-                return await asyncio.shield(work)
-            except asyncio.CancelledError:
-                # The thread reads the mapping, so it must end before the source is closed.
-                self._stop.set()
-                await _ended(work)
-                if not work.cancelled():
-                    work.exception()  # retrieve it, or asyncio would log it
-                raise
+        work = in_thread(self._executor, self._hash_batch, batch, loop)
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            # The thread reads the mapping, so it must end before the source is closed.
+            self._stop.set()
+            await _ended(work)
+            if not work.cancelled():
+                work.exception()  # retrieve it, or asyncio would log it
+            raise
 
     def _hash_batch(self, batch: list[PartRange], loop: asyncio.AbstractEventLoop) -> list[hashing.PartDigest]:
         source = self._source

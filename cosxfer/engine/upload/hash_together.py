@@ -1,8 +1,8 @@
 """Small files that are hashed at the same time share SIMD lanes.
 
 One file fills one lane, and sixteen lanes take hardly longer than one. So while a thread hashes a small file, others
-wait, and are hashed together when it has ended. A file that has to be read from a disk is hashed alone, so that nobody
-waits for the disk. If the hashing of several files fails, each is hashed alone again, and fails alone.
+wait, and are hashed together when it has ended. Nobody waits for a disk: a file that is not in the page cache is hashed
+alone, and nobody waits for it. If the hashing of several files fails, each is hashed alone again, and fails alone.
 """
 
 from __future__ import annotations
@@ -22,11 +22,8 @@ from cosxfer.engine.report import logger
 from cosxfer.errors import CosxferError
 from cosxfer.limits import MIB
 from cosxfer.planning import PartRange
-from cosxfer.sources import FileSource
+from cosxfer.sources import ASKED_BYTES, FileSource
 from cosxfer.threads import in_thread
-
-MOST_BYTES = 32 * MIB
-"""More bytes of one file have enough parts for the lanes, or keep a lane busy for long."""
 
 GROUP_BYTES = 64 * MIB
 """What is hashed together at most: some hundredths of a second."""
@@ -72,25 +69,30 @@ class HashTogether:
             found = _all[executor] = HashTogether()
         return found
 
+    @staticmethod
+    def can_share(source: FileSource, parts: list[PartRange]) -> bool:
+        """Whether parts of a file may be hashed together with others."""
+        small = sum(part.length for part in parts) <= ASKED_BYTES
+        return small and source.mapped and source.in_cache and hashing.lanes() >= FEWEST_LANES
+
     @contextmanager
-    def alone(self, executor: Executor, parts: list[PartRange]) -> Iterator[None]:
-        """Parts of one file are hashed. Small files wait meanwhile if these are not much."""
-        counts = sum(part.length for part in parts) <= MOST_BYTES
-        self._running += counts
+    def alone(self, executor: Executor) -> Iterator[None]:
+        """A file that could share is hashed alone. Others wait meanwhile."""
+        self._running += 1
         try:
             yield
         finally:
-            self._running -= counts
+            self._running -= 1
             self._begin(executor)
 
     async def hash(self, source: FileSource, parts: list[PartRange], executor: Executor) -> Hashed | None:
-        """Hash parts of a file together with other files. None: hash them alone.
+        """Hash parts of a file that can share. None: nothing else is hashed, or it failed, so hash them `alone`.
 
         If the caller is cancelled, this returns when no thread reads the file any more.
         """
-        wanted = _Wanted(source=source, parts=parts, result=asyncio.get_running_loop().create_future())
-        if not self._running or not source.mapped or wanted.size > MOST_BYTES or hashing.lanes() < FEWEST_LANES:
+        if not self._running:
             return None
+        wanted = _Wanted(source=source, parts=parts, result=asyncio.get_running_loop().create_future())
         self._waiting.append(wanted)
         self._begin(executor)
         try:
@@ -138,16 +140,14 @@ _all: WeakKeyDictionary[Executor, HashTogether] = WeakKeyDictionary()
 
 
 def _hash_group(group: list[_Wanted]) -> list[Hashed | None]:
-    """Hash the files that are in the page cache. None: hash this one alone."""
+    """Hash several files. None: hash this one alone."""
     began = time.monotonic()
     parts: list[tuple[int, int, memoryview]] = []
     """(file, part, its bytes)"""
     for index, wanted in enumerate(group):
         with suppress(CosxferError):  # it has changed; hashed alone it says so
-            halves = (part.offset + half for part in wanted.parts for half in (0, part.length // 2) if part.length)
-            if wanted.source.is_cached(halves):
-                views = [wanted.source.slice(part.offset, part.length) for part in wanted.parts]
-                parts += [(index, number, view) for number, view in enumerate(views)]
+            views = [wanted.source.slice(part.offset, part.length) for part in wanted.parts]
+            parts += [(index, number, view) for number, view in enumerate(views)]
     parts.sort(key=lambda part: -len(part[2]))  # a long one that begins last would run alone
     hasher = hashing.PartHasher([view for _, _, view in parts], mapped=True)
     hasher.advance(hasher.total_bytes)

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,11 @@ from cosxfer._native import hashing, pure_hashing
 from cosxfer.engine.multipart.source import HashedPart
 from cosxfer.engine.upload import hash_together
 from cosxfer.engine.upload.hash_ahead import HashAhead
-from cosxfer.engine.upload.hash_together import MOST_BYTES, HashTogether
+from cosxfer.engine.upload.hash_together import HashTogether
 from cosxfer.errors import CosxferError, SourceChangedError
 from cosxfer.limits import KIB, MIB
 from cosxfer.planning import PartRange, Plan
-from cosxfer.sources import FileSource
+from cosxfer.sources import ASKED_BYTES, FileSource
 from cosxfer.threads import Workers
 from tests.unit.files import content_of, rewrite, write
 
@@ -60,7 +61,10 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def sources(tmp_path: Path) -> Iterator[list[FileSource]]:
     with ExitStack() as stack:
         paths = [write(tmp_path / f"{number}", size) for number, size in enumerate(SIZES)]
-        yield [stack.enter_context(FileSource.open(path)) for path in paths]
+        sources = [stack.enter_context(FileSource.open(path)) for path in paths]
+        for source in sources:
+            source.in_cache = True  # some file systems do not tell
+        yield sources
 
 
 def plan_of(source: FileSource) -> Plan:
@@ -76,15 +80,16 @@ def expected(source: FileSource) -> list[HashedPart]:
     return found
 
 
-async def hashed(source: FileSource, workers: Workers, on_hashed: Callable[[int], None]) -> list[HashedPart]:
-    return [part async for part in HashAhead(source, executor=workers, on_hashed=on_hashed).hash([[*plan_of(source)]])]
+async def hashed(source: FileSource, executor: Executor, on_hashed: Callable[[int], None]) -> list[HashedPart]:
+    ahead = HashAhead(source, executor=executor, on_hashed=on_hashed)
+    return [part async for part in ahead.hash([[*plan_of(source)]])]
 
 
 async def together(
     sources: list[FileSource], workers: Workers, on_hashed: Callable[[int], None] = lambda _: None
 ) -> list[list[HashedPart] | BaseException]:
     """Hash all files while another one is being hashed, so that they wait for each other."""
-    with HashTogether.of(workers).alone(workers, [PartRange(number=1, offset=0, length=1)]):
+    with HashTogether.of(workers).alone(workers):
         tasks = [asyncio.ensure_future(hashed(source, workers, on_hashed)) for source in sources]
         for _ in range(3):
             await asyncio.sleep(0)
@@ -167,7 +172,7 @@ def test_files_that_fill_the_lanes_get_another_thread(
     monkeypatch.setattr(hash_together.os, "cpu_count", lambda: 2)
 
     async def main() -> None:
-        with HashTogether.of(workers).alone(workers, [PartRange(number=1, offset=0, length=1)]):
+        with HashTogether.of(workers).alone(workers):
             tasks = [asyncio.ensure_future(hashed(source, workers, lambda _: None)) for source in sources[:4]]
             assert await asyncio.gather(*tasks) == [expected(source) for source in sources[:4]]
 
@@ -175,20 +180,50 @@ def test_files_that_fill_the_lanes_get_another_thread(
     assert groups == [4]
 
 
-def test_a_file_that_is_not_in_the_page_cache_is_hashed_alone(
-    sources: list[FileSource],
-    workers: Workers,
-    groups: list[int],
-    alone: list[str],
-    monkeypatch: pytest.MonkeyPatch,
+def test_nobody_waits_for_a_file_that_is_not_in_the_page_cache(
+    sources: list[FileSource], groups: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(FileSource, "is_cached", lambda self, offsets: not self.path.endswith(("0", "3")))
-    assert asyncio.run(together(sources, workers)) == [expected(source) for source in sources]
-    assert groups == [len(SIZES)]
-    assert sorted(alone) == ["0", "3"]
+    slow = sources[0]
+    entered, go = threading.Event(), threading.Event()
+    real = HashAhead._hash_batch
+
+    def hash_batch(self: HashAhead, *arguments: Any) -> Any:
+        if self._source is slow:
+            entered.set()
+            assert go.wait(30)
+        return real(self, *arguments)
+
+    monkeypatch.setattr(HashAhead, "_hash_batch", hash_batch)
+    slow.in_cache = False
+
+    async def main() -> None:
+        with ThreadPoolExecutor(2) as threads:
+            task = asyncio.ensure_future(hashed(slow, threads, lambda _: None))
+            await asyncio.to_thread(entered.wait, 30)
+            for source in sources[1:]:
+                assert await asyncio.wait_for(hashed(source, threads, lambda _: None), 30) == expected(source)
+            assert not task.done()
+            go.set()
+            assert await task == expected(slow)
+
+    asyncio.run(main())
+    assert groups == []
 
 
-def test_a_file_that_was_cut_fails_alone(
+def test_a_file_that_is_not_in_the_page_cache_waits_for_nobody(
+    sources: list[FileSource], workers: Workers, groups: list[int], alone: list[str]
+) -> None:
+    sources[0].in_cache = False
+
+    async def main() -> None:
+        with HashTogether.of(workers).alone(workers):
+            assert await hashed(sources[0], workers, lambda _: None) == expected(sources[0])
+
+    asyncio.run(main())
+    assert (groups, alone) == ([], ["0"])
+
+
+def test_a_file_that_is_cut_while_it_waits_fails_alone(
     sources: list[FileSource], workers: Workers, groups: list[int], alone: list[str]
 ) -> None:
     rewrite(Path(sources[5].path), content_of(10))
@@ -235,17 +270,18 @@ def test_without_a_thread_each_file_fails(sources: list[FileSource], workers: Wo
 def test_who_gains_nothing_does_not_wait(
     tmp_path: Path, workers: Workers, groups: list[int], monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    path = write(tmp_path / "f", MOST_BYTES + 1 if why == "large" else MIB)
+    path = write(tmp_path / "f", ASKED_BYTES + 1 if why == "large" else MIB)
     whole = hashing.Md5() if why == "whole" else None
     if why == "few lanes":
         monkeypatch.setattr(hashing, "lanes", lambda: 2)
 
     async def main() -> None:
         with FileSource.open(path) as source:
+            source.in_cache = True
             if why == "read":
                 source._mapping = None
             batch = [PartRange(number=1, offset=0, length=source.size)]
-            with HashTogether.of(workers).alone(workers, batch[:0]):
+            with HashTogether.of(workers).alone(workers):
                 ahead = HashAhead(source, executor=workers, on_hashed=lambda _: None, whole=whole)
                 [part] = [part async for part in ahead.hash([batch])]
         assert part.md5 == hashlib.md5(content_of(source.size)).digest()
@@ -254,22 +290,11 @@ def test_who_gains_nothing_does_not_wait(
     assert groups == []
 
 
-def test_a_large_file_lets_nobody_wait(
-    sources: list[FileSource], workers: Workers, groups: list[int], alone: list[str]
-) -> None:
-    async def main() -> None:
-        with HashTogether.of(workers).alone(workers, [PartRange(number=1, offset=0, length=MOST_BYTES + 1)]):
-            assert await hashed(sources[0], workers, lambda _: None) == expected(sources[0])
-
-    asyncio.run(main())
-    assert (groups, alone) == ([], ["0"])
-
-
 def test_a_caller_that_is_cancelled_while_it_waits_is_not_hashed(
     sources: list[FileSource], workers: Workers, groups: list[int]
 ) -> None:
     async def main() -> None:
-        with HashTogether.of(workers).alone(workers, [PartRange(number=1, offset=0, length=1)]):
+        with HashTogether.of(workers).alone(workers):
             tasks = [asyncio.ensure_future(hashed(source, workers, lambda _: None)) for source in sources]
             await asyncio.sleep(0)
             tasks[3].cancel()
@@ -297,7 +322,7 @@ def test_a_caller_that_is_cancelled_while_it_is_hashed_waits_for_the_thread(
     monkeypatch.setattr(hash_together.hashing, "PartHasher", Held)
 
     async def main() -> None:
-        with HashTogether.of(workers).alone(workers, [PartRange(number=1, offset=0, length=1)]):
+        with HashTogether.of(workers).alone(workers):
             tasks = [asyncio.ensure_future(hashed(source, workers, lambda _: None)) for source in sources]
             await asyncio.sleep(0)
         await asyncio.to_thread(entered.wait, 30)
