@@ -522,7 +522,7 @@ def test_serve_refuses_invalid_options(arguments: tuple[str, ...], said: str) ->
 def test_the_demo_runs() -> None:
     done = run(None, "demo", "--size", "20MiB")
     assert done.returncode == 0, done.stderr
-    for expected in ("over HTTP/2", "verified: yes", "equal to the source: yes", "Cleaned up"):
+    for expected in ("over HTTP/2", "verified: yes", "GB per CPU second", "equal to the source: yes", "Cleaned up"):
         assert expected in done.stdout
 
 
