@@ -275,13 +275,7 @@ def compare(
                 _say(f"  search {each}")
             if settings:
                 entries.append(Entry(client=client, kind="best", settings=settings))
-    for count in range(rounds + 1):
-        for entry in entries:
-            if entry.failure:
-                continue
-            run = measured(entry, work, sink, pid, home)
-            if run is not None and count:  # the first one warms up
-                entry.runs.append(run)
+    run_in_turn(work, [(entry, sink, pid) for entry in entries], home, rounds=rounds)
     return Comparison(work=work, protocol=protocol, entries=entries, search=searched)
 
 
@@ -295,12 +289,8 @@ def between_protocols(
     """
     pairs = [pair for pair in (("h2c", "http1"), ("tls2", "tls1")) if set(pair) <= set(protocols)]
     entries = {protocol: Entry(client=client, kind="defaults", settings={}) for pair in pairs for protocol in pair}
-    for count in range(rounds + 1):
-        for protocol, entry in entries.items():
-            sink, server = found[protocol]
-            run = None if entry.failure else measured(entry, work, sink, server.pid, home)
-            if run is not None and count:
-                entry.runs.append(run)
+    of_sinks = [(entry, found[protocol][0], found[protocol][1].pid) for protocol, entry in entries.items()]
+    run_in_turn(work, of_sinks, home, rounds=rounds)
     figures = []
     for new, old in pairs:
         if entries[new].failure or entries[old].failure:
@@ -309,6 +299,15 @@ def between_protocols(
         name = f"{work.name}: {client.name} over {new} / over {old}, per cpu-s"
         figures.append(_report.ratio(name, old_cpu, new_cpu, must=0.85, aim=1.0))
     return figures
+
+
+def run_in_turn(work: Work, entries: Sequence[tuple[Entry, Sink, int]], home: Path, *, rounds: int) -> None:
+    """Run each entry with its sink, of this process number, ``rounds`` times after a warm-up, and keep the runs."""
+    for count in range(rounds + 1):
+        for entry, sink, pid in entries:
+            run = None if entry.failure else measured(entry, work, sink, pid, home)
+            if run is not None and count:
+                entry.runs.append(run)
 
 
 def measured(entry: Entry, work: Work, sink: Sink, pid: int, home: Path) -> Run | None:
@@ -526,9 +525,9 @@ def main() -> None:
                     comparisons.append(one)
                     if not options.json:
                         print(table(one), end="\n\n", flush=True)
-                ours = [client for client in clients if client.name == "cosxfer" and name == "large"]
-                for client in ours:
-                    figures += between_protocols(work, protocols, found, client, home, rounds=rounds)
+                for client in clients:
+                    if client.name == "cosxfer" and name == "large":
+                        figures += between_protocols(work, protocols, found, client, home, rounds=rounds)
     figures = [figure for one in comparisons for figure in ratios(one)] + figures
     if options.json:
         print(json.dumps(_document(comparisons, figures, starts, missing), indent=1))

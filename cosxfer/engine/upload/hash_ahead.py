@@ -12,14 +12,13 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from concurrent.futures import Executor
-from contextlib import suppress
 
 from cosxfer._native import hashing
 from cosxfer.engine.multipart.source import HashedPart
 from cosxfer.engine.upload.hash_together import HashTogether
 from cosxfer.planning import PartRange
 from cosxfer.sources import FileSource
-from cosxfer.threads import in_thread
+from cosxfer.threads import in_thread, settled
 
 ROUND_BYTES = 16 * 1024 * 1024
 """What is hashed between two looks at whether to stop, if the disk is slow."""
@@ -91,9 +90,7 @@ class HashAhead:
         except asyncio.CancelledError:
             # The thread reads the mapping, so it must end before the source is closed.
             self._stop.set()
-            await _ended(work)
-            if not work.cancelled():
-                work.exception()  # retrieve it, or asyncio would log it
+            await settled(work)
             raise
 
     def _hash_batch(self, batch: list[PartRange], loop: asyncio.AbstractEventLoop) -> list[hashing.PartDigest]:
@@ -138,10 +135,3 @@ class HashAhead:
             looked_at = now
         self._source.check()
         return hashing.PartDigest(md5.digest(), crc, done)
-
-
-async def _ended(work: asyncio.Future[list[hashing.PartDigest]]) -> None:
-    """Wait for ``work``, which ends after its round, even if the wait is cancelled again."""
-    while not work.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait([work])

@@ -15,6 +15,7 @@ from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain, islice
 from weakref import WeakKeyDictionary
 
 from cosxfer._native import hashing
@@ -23,7 +24,7 @@ from cosxfer.errors import CosxferError
 from cosxfer.limits import MIB
 from cosxfer.planning import PartRange
 from cosxfer.sources import ASKED_BYTES, FileSource
-from cosxfer.threads import in_thread
+from cosxfer.threads import in_thread, settled
 
 GROUP_BYTES = 64 * MIB
 """What is hashed together at most: some hundredths of a second."""
@@ -98,11 +99,10 @@ class HashTogether:
         try:
             return await asyncio.shield(wanted.result)
         except asyncio.CancelledError:
-            if not wanted.begun:
+            if wanted.begun:
+                await settled(wanted.result)
+            else:
                 self._waiting.remove(wanted)
-            while wanted.begun and not wanted.result.done():
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait([wanted.result])
             raise
 
     def _begin(self, executor: Executor) -> None:
@@ -142,31 +142,25 @@ _all: WeakKeyDictionary[Executor, HashTogether] = WeakKeyDictionary()
 def _hash_group(group: list[_Wanted]) -> list[Hashed | None]:
     """Hash several files. None: hash this one alone."""
     began = time.monotonic()
-    parts: list[tuple[int, int, memoryview]] = []
-    """(file, part, its bytes)"""
-    for index, wanted in enumerate(group):
+    views: dict[_Wanted, list[memoryview]] = {}
+    # A long part that begins last would run alone. No part of a file is longer than its first one.
+    for wanted in sorted(group, key=lambda wanted: -wanted.parts[0].length):
         with suppress(CosxferError):  # it has changed; hashed alone it says so
-            views = [wanted.source.slice(part.offset, part.length) for part in wanted.parts]
-            parts += [(index, number, view) for number, view in enumerate(views)]
-    parts.sort(key=lambda part: -len(part[2]))  # a long one that begins last would run alone
-    hasher = hashing.PartHasher([view for _, _, view in parts], mapped=True)
+            views[wanted] = [wanted.source.slice(part.offset, part.length) for part in wanted.parts]
+    hasher = hashing.PartHasher(list(chain.from_iterable(views.values())), mapped=True)
     hasher.advance(hasher.total_bytes)
-    if not hasher.releases:
-        for index, number, _ in parts:
-            part = group[index].parts[number]
-            group[index].source.release(part.offset, part.length)
-    digests: dict[int, dict[int, hashing.PartDigest]] = {}
-    for (index, number, _), digest in zip(parts, hasher.digests(), strict=True):
-        digests.setdefault(index, {})[number] = digest
     seconds = (time.monotonic() - began) / max(1, hasher.total_bytes)
-    result: list[Hashed | None] = [None] * len(group)
-    for index, of_parts in digests.items():
-        wanted = group[index]
+    digests = iter(hasher.digests())
+    result: dict[_Wanted, Hashed] = {}
+    for wanted in views:
+        of_file = list(islice(digests, len(wanted.parts)))
         with suppress(CosxferError):
+            if not hasher.releases:
+                for part in wanted.parts:
+                    wanted.source.release(part.offset, part.length)
             wanted.source.check()
-            in_order = [of_parts[number] for number in range(len(wanted.parts))]
-            result[index] = Hashed(digests=in_order, seconds=seconds * wanted.size)
-    return result
+            result[wanted] = Hashed(digests=of_file, seconds=seconds * wanted.size)
+    return [result.get(wanted) for wanted in group]
 
 
 def _give_back(group: list[_Wanted]) -> None:
