@@ -23,6 +23,7 @@ LEVELS = {
     "cosxfer.figures": 0,
     "cosxfer.foreign": 0,
     "cosxfer.limits": 0,
+    "cosxfer.loopback": 0,
     "cosxfer.models": 0,
     "cosxfer.config": 0,
     "cosxfer.credentials": 0,

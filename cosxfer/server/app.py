@@ -43,6 +43,7 @@ from cosxfer.server.operations import OPERATIONS
 from cosxfer.server.routing import route
 from cosxfer.server.s3.face import Face, is_s3
 from cosxfer.server.store import Store
+from cosxfer.server.write_together import WriteTogether
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 Scope = Mapping[str, Any]
@@ -88,6 +89,7 @@ class Application:
     ) -> None:
         self._store = store
         self._executor = executor
+        self._together = WriteTogether(executor)
         self._region = region
         self._allow_anonymous = allow_anonymous
         self._host = host
@@ -131,7 +133,7 @@ class Application:
             raw_path, raw_query = (scope[name].decode("latin-1") for name in ("raw_path", "query_string"))
             face = Face(request, raw_path=raw_path, raw_query=raw_query, receive=receive)
             request, receive = face.translated(), face.payload.receive
-        body = Body(receive, executor=self._executor, declared=request.content_length, expected=request.may_have_body)
+        body = Body(receive, together=self._together, declared=request.content_length, expected=request.may_have_body)
         exchange = _Exchange(
             request=request,
             face=face,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Executor
 from typing import Any
 
 from cosxfer.limits import KIB, MIB
 from cosxfer.server.checks import check_size
 from cosxfer.server.http import ClientGone, CosError
 from cosxfer.server.store.files import BlobWriter
+from cosxfer.server.write_together import WriteTogether
 from cosxfer.threads import finished, settled
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -22,10 +22,10 @@ INLINE_BYTES = 64 * KIB
 
 
 class Body:
-    def __init__(self, receive: Receive, *, executor: Executor, declared: int | None, expected: bool) -> None:
+    def __init__(self, receive: Receive, *, together: WriteTogether, declared: int | None, expected: bool) -> None:
         """``declared`` is Content-Length. ``expected`` is False if the head says that there is no body."""
         self._receive = receive
-        self._executor = executor
+        self._together = together
         self._declared = declared
         self._gate: tuple[int, Callable[[], Awaitable[None]]] | None = None
         self.received = 0
@@ -64,7 +64,6 @@ class Body:
 
     async def write_to(self, writer: BlobWriter, *, limit: int) -> None:
         """Hash and write the whole body. Raises EntityTooLarge if it exceeds ``limit`` bytes."""
-        loop = asyncio.get_running_loop()
         batch: list[bytes] = []
         batched = 0
         writing: asyncio.Future[None] | None = None
@@ -78,12 +77,12 @@ class Body:
                 if batched >= BATCH_BYTES:
                     if writing is not None:
                         await finished(writing)
-                    writing = loop.run_in_executor(self._executor, writer.write, batch)
+                    writing = self._together.begin(writer, batch)
                     batch, batched = [], 0
             if writing is not None:
                 await finished(writing)
             if batched > INLINE_BYTES:
-                writing = loop.run_in_executor(self._executor, writer.write, batch)
+                writing = self._together.begin(writer, batch)
                 await finished(writing)
             elif batch:
                 writer.write(batch)

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from cosxfer.loopback import do_not_pace
 from cosxfer.server.client_hello import LONGEST_RECORD, is_whole, offered_protocols
 from cosxfer.server.http1 import App, speak_http1
 from cosxfer.server.patience import Patience
@@ -112,6 +113,7 @@ class Front:
         behind = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         behind.setblocking(False)
         try:
+            do_not_pace(behind)
             await loop.sock_connect(behind, self._behind)
         except BaseException:
             behind.close()

@@ -19,6 +19,7 @@ from granian.http import HTTP1Settings, HTTP2Settings
 from granian.server.embed import Server
 
 from cosxfer.limits import KIB, MIB
+from cosxfer.loopback import do_not_pace, is_loopback
 from cosxfer.server.close_connections import close_connections_of_port
 from cosxfer.server.front import Front
 from cosxfer.server.http1 import App
@@ -50,6 +51,8 @@ def listen(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_loopback(host):
+            do_not_pace(listener)
         listener.bind((host, port))
         listener.listen(BACKLOG)
     except (OSError, OverflowError) as error:

@@ -10,19 +10,17 @@ import asyncio
 import socket
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 from itertools import chain, zip_longest
 from typing import Any
 
+from cosxfer.loopback import do_not_pace, is_loopback
 from cosxfer.threads import import_lock, in_thread
 
 ATTEMPT_DELAY_SECONDS = 0.25
 MIN_ROUND_TRIP = slice(148, 152)
 """Of Linux's ``struct tcp_info``: ``tcpi_min_rtt``, in microseconds."""
 NOT_MEASURED = 0xFFFFFFFF
-CONGESTION_NAME_BYTES = 16
-"""Linux's ``TCP_CA_NAME_MAX``."""
 _lookups: dict[tuple[asyncio.AbstractEventLoop, str, int], asyncio.Future[list[Any]]] = {}
 """Those that are under way."""
 
@@ -117,25 +115,6 @@ async def _attempt(address: Address) -> socket.socket:
         sock.close()
         raise
     return sock
-
-
-def is_loopback(host: str | int) -> bool:
-    """Whether a numeric address is one of the loopback interface."""
-    return isinstance(host, str) and (host.startswith(("127.", "::ffff:127.")) or host == "::1")
-
-
-def do_not_pace(sock: socket.socket) -> None:
-    """Replace BBR, if it is the system's congestion control, by one that sends without timers. Call it before connect.
-
-    BBR paces packets to protect the queues of a network. The loopback interface has none, and the timers cost a tenth
-    of the CPU time of a large upload. Reno is part of every Linux kernel, and every user may choose it.
-    """
-    which: int | None = getattr(socket, "TCP_CONGESTION", None) if sys.platform == "linux" else None
-    if which is None:
-        return
-    with suppress(OSError):  # a sandbox without this option
-        if sock.getsockopt(socket.IPPROTO_TCP, which, CONGESTION_NAME_BYTES).startswith(b"bbr"):
-            sock.setsockopt(socket.IPPROTO_TCP, which, b"reno")
 
 
 def round_trip_seconds(sock: socket.socket) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
@@ -19,6 +19,7 @@ from cosxfer.server.form import FileData
 from cosxfer.server.operations.get_object import _send
 from cosxfer.server.operations.post_object import _receive
 from cosxfer.server.store.files import BlobWriter
+from cosxfer.server.write_together import WriteTogether
 
 
 @pytest.fixture
@@ -37,11 +38,11 @@ class HeldWriter(BlobWriter):
         self.go_on = threading.Event()
         self.failure: BaseException | None = None
 
-    def write(self, chunks: Sequence[bytes]) -> None:
+    def _append(self, data: bytes) -> None:
         self.begun.set()
         self.go_on.wait()
         try:
-            super().write(chunks)
+            super()._append(data)
         except BaseException as error:
             self.failure = error
             raise
@@ -55,7 +56,7 @@ async def received_by_body(executor: ThreadPoolExecutor, writer: BlobWriter, *, 
         return {"type": "http.request", "body": bytes(MIB), "more_body": more}
 
     asked: list[bool] = []
-    await Body(receive, executor=executor, declared=None, expected=True).write_to(writer, limit=GIB)
+    await Body(receive, together=WriteTogether(executor), declared=None, expected=True).write_to(writer, limit=GIB)
 
 
 async def received_by_form(executor: ThreadPoolExecutor, writer: BlobWriter) -> None:
