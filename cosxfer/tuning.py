@@ -11,9 +11,9 @@ are compared by their *elasticity*, and a higher one has to pay its *price*: see
 **Time left** is the work that is left, divided by the goodput. A probe costs goodput if it fails. Probes are therefore
 small, or left out, if little time is left: a transfer of a second ends at the level at which it began.
 
-1. **Ramp.** Start from the seed, a smaller one if the server is near. If there is time, look whether a quarter is
-   enough (`tuning_sounding.py`). Double after each short window if goodput rose by a tenth and no thread of the client
-   is busy all the time; two other windows end the ramp. If much time is left, wait for a steady goodput first.
+1. **Ramp.** Start from the seed (a smaller one near the server), or with all requests if they are hardly more. If there
+   is time, look whether a quarter is enough (`tuning_sounding.py`). If much is left, wait for a steady goodput. Double
+   after each short window if goodput rose by a tenth and no thread of the client is busy; two other windows end it.
 2. **Search.** Measure the level, then probe (`tuning_probes.py`). The first probe goes down to a quarter. A probe up
    that pays its price is kept, and so is a probe down that loses less than the price. Successful probes continue in
    their direction in larger steps. A failed probe returns, and the next one takes the other direction. When there is
@@ -21,8 +21,8 @@ small, or left out, if little time is left: a transfer of a second ends at the l
    While a thread of the client is busy, nothing is probed upwards.
 3. **Collapse guard** (`tuning_guard.py`). If goodput stays far below the best, the level falls to what was endured, or
    to a few requests, until goodput is back. Then the client ramps again, below a ceiling that rises after a rest.
-4. **Back-off** (`tuning_refusals.py`). A refusal (503, SlowDown) or a time-out reduces the level at once by 0.7, but
-   only once a dead band. The refused level becomes a ceiling, and later rises in small steps.
+4. **Back-off** (`tuning_refusals.py`). A refusal (503, SlowDown) or a time-out reduces the level at once by 0.7, once a
+   dead band. The refused level becomes a ceiling, and rises later. At a level of a few, rare refusals are tolerated.
 5. **No evidence.** If the client had fewer requests in flight than the level because it had no more, the window says
    nothing and changes nothing. If more wait (a byte budget, a limit of a transfer), the most that were in flight are
    the level. Their mean is not: files have to be opened and hashed, and a mean would fall with each lower level.
@@ -43,6 +43,7 @@ from cosxfer.tuning_pace import Drain, Pace
 from cosxfer.tuning_probes import higher, lower
 from cosxfer.tuning_refusals import Refusals
 from cosxfer.tuning_rules import Decision, Learned, Window, elasticity, price
+from cosxfer.tuning_size import RequestSize
 from cosxfer.tuning_sounding import Found, Sounding
 
 
@@ -63,32 +64,30 @@ class Tuner:
         self._began = math.nan
         self._pace = Pace()
         self._window: Window | None = None
-        self._last = self._settled_at = self._moved_at = 0.0
+        self._last = self._settled_at = self._moved_at = self._low_since = 0.0
         self._drain = Drain()
         self._sounding = Sounding(needed=self._unknown)
         # Ramp and search.
         self._ramp_goodput: float | None = None
-        self._flat_windows = 0
+        self._flat_windows = self._low_windows = 0
         self._window_goodput = self._ramp_waits_until = 0.0
         self._base, self._base_goodput, self._step = self.level, 0.0, 2.0
         self._up = self._probed_down = False
         self._worse_above: int | None = None
         self._worse_below: int | None = None
         self._hold_seconds = rule.FIRST_HOLD_SECONDS
-        self._hold_began, self._hold_ends = math.inf, 0.0
-        self._held, self._strange = False, 0
+        self._held, self._strange, self._hold_ends = False, 0, 0.0
         # Collapse.
         self._good: dict[int, float] = {}
-        self._goodput = self._best = 0.0
+        self._hasty: set[int] = set()
+        self._goodput = self._best = self._acked = 0.0
         self._request_rate = self._best_request_rate = 0.0
-        self._low_windows, self._low_since = 0, 0.0
         self._guard, self._best_level = Guard(), 1
         self._abandon = self._fresh = self._busy = False
         # What is left to do.
         self._requests_left = self._work_left = math.inf
-        self._acked = self._request_bytes = 0.0
         self._finishing = self._stays = False
-        self._other_since: float | None = None
+        self._size = RequestSize()
         self._refusals = Refusals()
 
     # --- what the caller uses ---
@@ -142,6 +141,8 @@ class Tuner:
             if not in_flight:
                 return Decision(level=self.level, reason="nothing is in flight")
             self._began = self._last = now
+            if self._unknown:
+                self.level = self._bounds.clamp(rule.all_at_once(self.level, requests_left, bytes_left))
             self._window = Window(now, work, requests_done)
         if not self._pace.first_response and work > self._window_of(now, work, requests_done).work:
             self._pace.first_response = max(1e-3, now - self._began)
@@ -196,16 +197,12 @@ class Tuner:
 
     def _watch_work(self, now: float, size: float) -> None:
         """If the requests have another size than before, what was measured says nothing."""
-        if not self._request_bytes or self._phase not in ("base", "probe", "hold"):
-            self._request_bytes = size
-        alike = max(size, self._request_bytes) <= rule.OTHER_SIZE * min(size, self._request_bytes)
-        self._other_since = None if alike else self._other_since or now
-        if self._other_since is not None and now - self._other_since > rule.OTHER_SECONDS:
-            smaller, self._request_bytes = size < self._request_bytes, size
+        before = self._size.bytes
+        if self._size.has_changed(now, size, known=self._phase in ("base", "probe", "hold")):
             self._best, self._good, self._low_windows = 0.0, {}, 0
             self._bounds.wall = None
             reason = "search again: the requests have another size"
-            if smaller:
+            if size < before:
                 self._restart(reason)
             else:
                 self._search(up=True, step=2.0, reason=reason)
@@ -256,7 +253,7 @@ class Tuner:
         """How long it takes until this level brings what it can."""
         if level < self.level:
             return self._pace.first_response
-        return self._pace.start_seconds(level, goodput=self._goodput, request_bytes=self._request_bytes)
+        return self._pace.start_seconds(level, goodput=self._goodput, request_bytes=self._size.bytes)
 
     # --- decisions ---
 
@@ -288,6 +285,7 @@ class Tuner:
         if self._collapsed(now, goodput) or self._finishing:
             return
         self._good[self.level] = goodput
+        (self._hasty.add if self._phase == "ramp" else self._hasty.discard)(self.level)
         trusted = rule.RAMP_TRUST * goodput if self._phase == "ramp" else goodput
         if trusted > self._best:
             self._best, self._best_level = trusted, self.level
@@ -318,7 +316,7 @@ class Tuner:
             return
         left, trip = self._seconds_left(goodput), self._pace.first_response
         if self._sounding.is_affordable(level=self.level, seconds_left=left, trip=trip, flat=False):
-            seconds, size, steady = now - self._began, self._request_bytes, self._sounding.is_steady
+            seconds, size, steady = now - self._began, self._size.bytes, self._sounding.is_steady
             if not steady(self._pace, seconds, goodput, earlier, level=self.level, request_bytes=size):
                 self._reason = "ramp: connections are still speeding up"
                 return
@@ -332,7 +330,7 @@ class Tuner:
             self._reason = "ramp: the last requests are left to the connections that are open"
             return
         warm = now - self._began > rule.RAMP_TRIPS * self._pace.trip
-        slow = warm and self.level * self._request_bytes > rule.SLOW_SECONDS * goodput
+        slow = warm and self.level * self._size.bytes > rule.SLOW_SECONDS * goodput
         if slow:
             self._flat_windows = rule.RAMP_FLAT_WINDOWS
         elif rises and self._bounds.clamp(2 * self.level) > self.level:
@@ -408,10 +406,11 @@ class Tuner:
             if self._requests_left < rule.FINISH_SHARE * base:
                 return self._all_that_are_left()
             # What a failed probe adds has to end first.
-            more = max(1.0, self._drain_seconds_allowed() * goodput / max(1.0, self._request_bytes))
+            seconds = max(rule.DRAIN_SECONDS, min(60.0, rule.PROBE_COST * self._seconds_left(goodput)))
+            more = max(1.0, seconds * goodput / max(1.0, self._size.bytes))
             return higher(base, step=self._step, more=more, worse=self._worse_above, clamp=self._bounds.clamp)
         cancels = self._fresh and self._is_cheap(self._acked * (1 - 1 / self._step))
-        drain = 0.0 if cancels else base * self._request_bytes / max(1.0, goodput)
+        drain = 0.0 if cancels else base * self._size.bytes / max(1.0, goodput)
         seconds = self._length() + min(drain, rule.LONG_DRAIN_SECONDS)
         affordable = rule.PROBE_COST * self._seconds_left(goodput) / seconds
         step = min(self._step, 1 / (1 - affordable) if affordable < 1 else math.inf)
@@ -433,9 +432,6 @@ class Tuner:
         if self.level <= self._base and goodput > rule.LIFT * self._base_goodput > 0:
             self._worse_above, self._up, self._step = None, True, 2.0
 
-    def _drain_seconds_allowed(self) -> float:
-        return max(rule.DRAIN_SECONDS, min(60.0, rule.PROBE_COST * self._seconds_left(self._base_goodput)))
-
     def _probe(self, now: float) -> None:
         left = self._seconds_left(self._base_goodput)
         for up in (self._up, not self._up):
@@ -448,7 +444,7 @@ class Tuner:
                 self._probed_down = self._probed_down or not up
                 self._move(now, level, f"probe {'up' if up else 'down'} from {self._base}")
                 return
-        self._phase, self._held, self._hold_began = "hold", True, now
+        self._phase, self._held = "hold", True
         self._hold_ends = now + self._hold_seconds
         self._hold_seconds = min(rule.LONGEST_HOLD_SECONDS, 2 * self._hold_seconds)
         self._strange = 0
@@ -467,9 +463,12 @@ class Tuner:
             self._search(up=True, step=2.0, reason="the last measurement is too old to compare with")
             self._probe(now)
             return
+        above = self._worse_above
+        if above in self._hasty and level < above and goodput > rule.RAMP_GAIN * self._good.get(above, math.inf):
+            self._worse_above = None  # it was measured before its connections were up to speed
         accepted = gained > price(level) if self._up else gained < price(base)
         if accepted:
-            self._guard.waits_lower(now, 0.0)  # no longer
+            self._guard.waits_lower(now, 0.0, base)  # no longer
             if self._up:
                 self._worse_below = base
             else:
@@ -494,12 +493,11 @@ class Tuner:
 
     def _waits_lower(self, now: float, goodput: float) -> bool:
         self._reason = Next.WAIT_LOWER.value
-        return self._guard.waits_lower(now, self._seconds_left(goodput))
+        return self._guard.waits_lower(now, self._seconds_left(goodput), self._base)
 
     def _hold(self, now: float, goodput: float) -> None:
-        self._strange = (
-            self._strange + 1 if abs(goodput - self._base_goodput) > rule.LASTING_CHANGE * self._base_goodput else 0
-        )
+        strange = abs(goodput - self._base_goodput) > rule.LASTING_CHANGE * self._base_goodput
+        self._strange = self._strange + 1 if strange else 0
         if self._strange >= 2 and goodput < self._base_goodput and self._is_suspect():
             self._low_since = now - 2 * self._length()
             self._give_way(now, goodput, self.level)
@@ -575,6 +573,8 @@ class Tuner:
             self._settled_at = max(self._settled_at, refusals.hold_until + rule.SETTLE_SECONDS)
         if not first:
             return more
+        if self._phase != "ramp" and not retry_after_seconds and refusals.are_few(requests, self.level):
+            return False
         share = rule.BACK_OFF
         if self._phase == "ramp":
             # Nothing shows that the last two doublings were right. What was refused has sent nothing: cancel it.

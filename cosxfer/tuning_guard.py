@@ -67,13 +67,13 @@ class Guard:
         if now - self._calm_since > rule.ENDURED_SECONDS and not low:
             self.endured = max(self.endured, self._calm_level)
 
-    def waits_lower(self, now: float, seconds_left: float) -> bool:
-        """Whether to stay at the first lower level that was worse.
+    def waits_lower(self, now: float, seconds_left: float, above: int) -> bool:
+        """Whether to stay at the first lower level that was worse than the level ``above``.
 
         If much time is left, it is kept for some seconds: the client may have been penalised from the start.
         """
         if self._wait_lower_until is None:
-            much = seconds_left > rule.PATIENT_SECONDS
+            much = seconds_left > rule.PATIENT_SECONDS and above > rule.FEW_REQUESTS
             self._wait_lower_until = now + (rule.FIRST_PATIENCE_SECONDS if much else 0.0)
         return now < self._wait_lower_until
 

@@ -49,6 +49,12 @@ class Refusals:
         self._dead_until = now + max(rule.DEAD_BAND_SECONDS, retry_after_seconds)
         return True
 
+    def are_few(self, requests: float, level: int) -> bool:
+        """Whether those since the last back-off are so few that a lower level would cost more."""
+        if self._mark is None or level > rule.COARSE_LEVEL:
+            return False
+        return self.count - self._mark[2] < rule.TOLERATED_REFUSALS * (requests - self._mark[1])
+
     def share(self, now: float, requests: float, level: int, *, first: float) -> float:
         """The share of the level to keep: ``first``, unless refusals go on after a back-off."""
         share, mark = first, self._mark

@@ -32,6 +32,10 @@ LOCAL_RESPONSE_SECONDS = 0.02
 that is far away."""
 LOCAL_STREAM_BYTES_PER_SECOND = 13 * 2**20
 """What one of its requests brings at least. It makes the parts larger than on a link that is not known."""
+ALL_AT_ONCE = 1.75
+ALL_AT_ONCE_BYTES = 10**6
+"""If all requests are not more than so many times the seed, and have so many bytes each, they start together: otherwise
+the last ones would wait for the first ones, and double the time."""
 MAX_LEVEL = 256
 FIRST_WINDOW_BYTES = 14_600
 """What a new connection sends in its first round trip."""
@@ -176,6 +180,9 @@ SMALLEST_BACK_OFF = 0.25
 DEAD_BAND_SECONDS = 0.5
 FEW_REFUSALS = 0.02
 """A smaller share of refusals means that the level is hardly above what the server allows."""
+COARSE_LEVEL = 6
+TOLERATED_REFUSALS = 0.005
+"""At so few requests, one less is a large step: such a share of refusals costs less."""
 REFUSAL_MEMORY_SECONDS = 30.0
 """The level that was refused is a ceiling for so long; then it rises slowly."""
 QUIET_SECONDS = 3.0
@@ -214,6 +221,13 @@ def seed_level(latency_seconds: float, round_trip_seconds: float) -> int:
     if 0 < round_trip_seconds < LOCAL_SECONDS:
         return LOCAL_SEED_LEVEL
     return NEAR_SEED_LEVEL if 0 < latency_seconds < NEAR_SECONDS else SEED_LEVEL
+
+
+def all_at_once(level: int, requests_left: float, bytes_left: float) -> int:
+    """The first level for a client that has so much to send: the seed, or all requests if they are hardly more."""
+    large = bytes_left >= ALL_AT_ONCE_BYTES * requests_left
+    hardly_more = level == SEED_LEVEL < requests_left <= ALL_AT_ONCE * level
+    return math.ceil(requests_left) if hardly_more and large else level
 
 
 def price(level: int) -> float:

@@ -398,12 +398,79 @@ def test_a_busy_thread_at_the_start_alone_does_not_end_the_ramp() -> None:
     assert max(decision.level for _, decision in plant.decisions) > SEED_LEVEL
 
 
-@pytest.mark.parametrize(("parts", "opens_more"), [(100, False), (10_000, True)])
+@pytest.mark.parametrize(("parts", "opens_more"), [(200, False), (10_000, True)])
 def test_the_ramp_opens_no_connections_for_the_last_requests(parts: int, opens_more: bool) -> None:
     plant = Plant(Tuner(), capped(1000))
     plant.bytes_left = parts * PART
     plant.run(1.0)
     assert (plant.tuner.level > SEED_LEVEL) is opens_more
+
+
+@pytest.mark.parametrize(
+    ("parts", "part_bytes", "latency", "level"),
+    [
+        (100, PART, 0.05, 100),
+        (112, PART, 0.05, 112),
+        (113, PART, 0.05, SEED_LEVEL),
+        (60, PART, 0.05, SEED_LEVEL),
+        (100, 16_000, 0.05, SEED_LEVEL),
+        (100, PART, 0.001, NEAR_SEED_LEVEL),
+    ],
+    ids=["hardly more", "the most", "more", "fewer", "small files", "a near server"],
+)
+def test_requests_that_are_hardly_more_than_the_seed_start_together(
+    parts: int, part_bytes: float, latency: float, level: int
+) -> None:
+    plant = Plant(Tuner(), capped(1000), part_bytes=part_bytes)
+    plant.bytes_left = parts * part_bytes
+    plant.tuner.seed(latency)
+    plant.observe()
+    assert plant.tuner.level == level
+
+
+def test_all_at_once_keeps_the_walls_and_what_was_learned() -> None:
+    learned = Learned(level=SEED_LEVEL, stream_bytes_per_second=MB)
+    for tuner in (Tuner(most=SEED_LEVEL), Tuner(learned=learned)):
+        plant = Plant(tuner, capped(1000))
+        plant.bytes_left = 100 * PART
+        plant.observe()
+        assert plant.tuner.level == SEED_LEVEL
+
+
+def test_a_level_that_was_measured_too_early_is_no_limit_for_long() -> None:
+    def goodput(level: int, now: float) -> float:
+        # The connections of the first requests are slow at first: 64 seem to bring no more than 38 would.
+        return min(level, 38) * MB if level >= SEED_LEVEL and now < 101 else level * MB
+
+    plant = Plant(Tuner(), goodput)
+    plant.bytes_left = 2_000 * PART
+    plant.run(4.0)
+    assert max(decision.level for at, decision in plant.decisions if at < 101) == SEED_LEVEL
+    assert min(decision.level for _, decision in plant.decisions) < 38
+    assert plant.tuner.level > 2 * SEED_LEVEL
+
+
+@pytest.mark.parametrize("hasty", [True, False])
+def test_only_what_was_measured_in_the_ramp_is_doubted(hasty: bool) -> None:
+    tuner = Tuner()
+    tuner._phase, tuner._up, tuner.level = "probe", True, 40
+    tuner._base, tuner._base_goodput, tuner._worse_above = 32, 9.0, 64
+    tuner._good = {32: 9.0, 64: 10.0}
+    tuner._hasty = {64} if hasty else set()
+    tuner._compare(100.0, 12.0)
+    assert (tuner._worse_above is None) is hasty
+
+
+@pytest.mark.parametrize(("count", "retry_after", "keeps"), [(2, 0.0, True), (20, 0.0, False), (2, 1.0, False)])
+def test_rare_refusals_of_few_requests_do_not_lower_the_level(count: int, retry_after: float, keeps: bool) -> None:
+    plant = Plant(Tuner(most=6, learned=Learned(level=6, stream_bytes_per_second=MB)), lambda n, _: n * MB)
+    plant.part_bytes = MB / 50  # 50 requests a second for each slot
+    plant.run(10.0)
+    plant.refuse()  # the first one always lowers the level
+    plant.run(5.0)  # some 1,000 requests
+    before = plant.tuner.level
+    plant.refuse(count, retry_after=retry_after)
+    assert (plant.tuner.level >= before > 1) is keeps
 
 
 @pytest.mark.parametrize(("seconds", "probes"), [(4.0, False), (400.0, True)])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from cosxfer.tuning_guard import Guard, Next
-from cosxfer.tuning_rules import ENDURED_SECONDS, PATIENCE_SECONDS, SAFE_LEVEL
+from cosxfer.tuning_rules import ENDURED_SECONDS, FEW_REQUESTS, PATIENCE_SECONDS, PATIENT_SECONDS, SAFE_LEVEL
 
 
 def watched(guard: Guard, level: int, since: float, seconds: float, *, low: bool = False) -> float:
@@ -105,3 +107,9 @@ def test_without_a_recovery_the_link_has_become_slower_and_the_second_time_it_wa
     for now, expected in ((0.0, Next.SLOWER), (15.0, Next.AGAIN)):
         guard.fall(now, 5.0, 64, least=1, since=now - 1)
         assert guard.after_window(now + PATIENCE_SECONDS, 1.0, 4, best=100.0, best_level=64) is expected
+
+
+@pytest.mark.parametrize(("above", "waits"), [(FEW_REQUESTS, False), (FEW_REQUESTS + 1, True)])
+def test_fewer_than_a_few_requests_are_not_waited_for(above: int, waits: bool) -> None:
+    guard = Guard()
+    assert guard.waits_lower(10.0, PATIENT_SECONDS + 1, above) is waits

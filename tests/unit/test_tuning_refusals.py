@@ -104,3 +104,23 @@ def test_the_share_is_always_one_of_a_level_and_time_never_goes_back(
             assert math.isfinite(share)
         assert refusals.count == refused
         assert refusals.hold_until >= held
+
+
+@pytest.mark.parametrize(
+    ("refused", "accepted", "level", "few"),
+    [
+        (1, 1000, rule.COARSE_LEVEL, True),
+        (6, 1000, rule.COARSE_LEVEL, False),
+        (1, 1000, rule.COARSE_LEVEL + 1, False),
+    ],
+    ids=["few", "many", "at a fine level"],
+)
+def test_few_refusals_are_a_small_share_of_few_requests_since_the_last_back_off(
+    refused: int, accepted: int, level: int, few: bool
+) -> None:
+    refusals = Refusals()
+    refusals.see(0.0, 100.0, retry_after_seconds=0.0)
+    assert not refusals.are_few(10_000.0, level)  # there was no back-off yet
+    refusals.share(0.0, 500.0, 8, first=0.7)
+    refusals.see(10.0, 100.0 + refused, retry_after_seconds=0.0)
+    assert refusals.are_few(500.0 + accepted, level) is few
