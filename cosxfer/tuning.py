@@ -285,7 +285,7 @@ class Tuner:
         if self._collapsed(now, goodput) or self._finishing:
             return
         self._good[self.level] = goodput
-        (self._hasty.add if self._phase == "ramp" else self._hasty.discard)(self.level)
+        self._hasty = self._hasty | {self.level} if self._phase == "ramp" else self._hasty - {self.level}
         trusted = rule.RAMP_TRUST * goodput if self._phase == "ramp" else goodput
         if trusted > self._best:
             self._best, self._best_level = trusted, self.level

@@ -51,9 +51,9 @@ def listen(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if is_loopback(host):
-            do_not_pace(listener)
         listener.bind((host, port))
+        if is_loopback(listener.getsockname()[0]):  # the host may be a name
+            do_not_pace(listener)
         listener.listen(BACKLOG)
     except (OSError, OverflowError) as error:
         listener.close()

@@ -22,7 +22,7 @@ def test_an_accepted_connection_is_not_paced() -> None:
     assert not name.startswith(b"bbr")
 
 
-@pytest.mark.parametrize(("host", "asked"), [("127.0.0.1", 1), ("0.0.0.0", 0)])
+@pytest.mark.parametrize(("host", "asked"), [("127.0.0.1", 1), ("localhost", 1), ("0.0.0.0", 0)])
 def test_only_a_loopback_address_is_asked_not_to_pace(host: str, asked: int, monkeypatch: pytest.MonkeyPatch) -> None:
     changed: list[socket.socket] = []
     monkeypatch.setattr(server_listener, "do_not_pace", changed.append)
