@@ -139,7 +139,7 @@ class Simulation:
             for client in self.clients:
                 client.bundle = min(client.bundle, max(1, int(0.3 / latency)))
         self._noise_seconds = max(0.5, ideal / 2_000)
-        self._flowing: list[int] = []
+        self._flowing: list[int] | None = None
         self._moving = bool(link.noise or link.changes or link.credit_bytes) or link.requests_per_second < INFINITE
         self._dynamic = self._moving or link.penalty_beyond > 0
         for index, client in enumerate(self.clients):
@@ -194,7 +194,7 @@ class Simulation:
             client.bytes_acked += payload
             self.carried += payload
         elif what == 2 and client.multipart:
-            first = HANDSHAKE_ROUND_TRIPS * self.link.rtt_seconds + self.link.connect_seconds
+            first = HANDSHAKE_ROUND_TRIPS * (self.link.rtt_seconds + self.queue_delay) + self.link.connect_seconds
             self._push(self.now + first + self._latency(), 3, index, 0)
         else:
             if client.multipart:
@@ -423,10 +423,12 @@ class Simulation:
             return
         self._flowing = flowing
         flows = link.rival_flows + sum(flowing)
-        if flows == link.rival_flows:
+        if not flows:
             return
         limit, capacity = self._flow_limit(), self._capacity()
         self._set_queue(limit, capacity)
+        if flows == link.rival_flows:
+            return
         latency = self._latency()
         wants: list[tuple[float, int, FlowClass]] = []
         for client in self.clients:

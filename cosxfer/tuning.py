@@ -14,6 +14,7 @@ small, or left out, if little time is left: a transfer of a second ends at the l
 1. **Ramp.** Start from the seed (a smaller one near the server), or with all requests if they are hardly more. If there
    is time, look whether a quarter is enough (`tuning_sounding.py`). If much is left, wait for a steady goodput. Double
    after each short window if goodput rose by a tenth and no thread of the client is busy; two other windows end it.
+   Small requests to a far server go up by four, without a wait (`tuning_ramp.py`).
 2. **Search.** Measure the level, then probe (`tuning_probes.py`). The first probe goes down to a quarter. A probe up
    that pays its price is kept, and so is a probe down that loses less than the price. Successful probes continue in
    their direction in larger steps. A failed probe returns, and the next one takes the other direction. When there is
@@ -41,6 +42,7 @@ from cosxfer.tuning_bounds import Bounds
 from cosxfer.tuning_guard import Guard, Next
 from cosxfer.tuning_pace import Drain, Pace
 from cosxfer.tuning_probes import higher, lower
+from cosxfer.tuning_ramp import Ramp, waits_for_latency
 from cosxfer.tuning_refusals import Refusals
 from cosxfer.tuning_rules import Decision, Learned, Window, elasticity, price
 from cosxfer.tuning_size import RequestSize
@@ -68,9 +70,7 @@ class Tuner:
         self._drain = Drain()
         self._sounding = Sounding(needed=self._unknown)
         # Ramp and search.
-        self._ramp_goodput: float | None = None
-        self._flat_windows = self._low_windows = 0
-        self._window_goodput = self._ramp_waits_until = 0.0
+        self._upwards, self._low_windows = Ramp(), 0
         self._base, self._base_goodput, self._step = self.level, 0.0, 2.0
         self._up = self._probed_down = False
         self._worse_above: int | None = None
@@ -215,7 +215,8 @@ class Tuner:
 
     def _length(self) -> float:
         """Seconds that the present window must last."""
-        ramp_seconds = rule.RAMP_SHARE * self._seconds_left(self._ramp_goodput) if self._ramp_goodput else 0.0
+        best = self._upwards.goodput
+        ramp_seconds = rule.RAMP_SHARE * self._seconds_left(best) if best else 0.0
         return self._pace.window_seconds(self._phase, ramp_seconds=ramp_seconds)
 
     def _ready(
@@ -310,47 +311,47 @@ class Tuner:
             self._hold(now, goodput)
 
     def _ramp(self, now: float, goodput: float) -> None:
-        earlier, self._window_goodput = self._window_goodput, goodput
-        if self._seconds_left(goodput) > rule.UNHURRIED_SECONDS and goodput > rule.RAMP_GAIN * earlier:
+        ramp, earlier = self._upwards, self._upwards.see(goodput)
+        left, trip, size = self._seconds_left(goodput), self._pace.first_response, self._size.bytes
+        far = waits_for_latency(self._pace, level=self.level, request_bytes=size, goodput=goodput)
+        far = far and self._bounds.ceiling is None
+        if not far and left > rule.UNHURRIED_SECONDS and goodput > rule.RAMP_GAIN * earlier:
             self._reason = "ramp: connections are still speeding up"
             return
-        left, trip = self._seconds_left(goodput), self._pace.first_response
         if self._sounding.is_affordable(level=self.level, seconds_left=left, trip=trip, flat=False):
-            seconds, size, steady = now - self._began, self._size.bytes, self._sounding.is_steady
+            seconds, steady = now - self._began, self._sounding.is_steady
             if not steady(self._pace, seconds, goodput, earlier, level=self.level, request_bytes=size):
                 self._reason = "ramp: connections are still speeding up"
                 return
             if self._look_below(now, goodput):
                 return
-        rises = not self._busy and (self._ramp_goodput is None or goodput >= rule.RAMP_GAIN * self._ramp_goodput)
-        self._flat_windows = 0 if rises else self._flat_windows + 1
-        self._ramp_goodput = max(goodput, self._ramp_goodput or 0.0)
-        soon = self._seconds_left(goodput) < rule.RAMP_TRIPS * self._pace.first_response
-        if rises and (soon or self._requests_left < rule.RAMP_ROUNDS * self.level):
+        rises = ramp.rises(goodput, busy=self._busy)
+        if rises and (left < rule.RAMP_TRIPS * trip or self._requests_left < rule.RAMP_ROUNDS * self.level):
             self._reason = "ramp: the last requests are left to the connections that are open"
             return
         warm = now - self._began > rule.RAMP_TRIPS * self._pace.trip
-        slow = warm and self.level * self._size.bytes > rule.SLOW_SECONDS * goodput
-        if slow:
-            self._flat_windows = rule.RAMP_FLAT_WINDOWS
-        elif rises and self._bounds.clamp(2 * self.level) > self.level:
-            self._ramp_waits_until = now + self._start_seconds(2 * self.level) + 2 * self._length()
-            self._move(now, 2 * self.level, "ramp: goodput still rises", settle=False)
+        level = self._bounds.clamp((rule.FAR_STEP if far else 2) * self.level)
+        if warm and self.level * size > rule.SLOW_SECONDS * goodput:
+            ramp.end()
+        elif rises and level > self.level:
+            waits_until = now + self._start_seconds(level) + 2 * self._length()
+            ramp.begin_step(self.level, level, goodput, earlier=earlier, waits_until=waits_until)
+            self._move(now, level, "ramp: goodput still rises", settle=False)
             return
-        if self._flat_windows < rule.RAMP_FLAT_WINDOWS or now < self._ramp_waits_until:
+        if not ramp.is_over or now < ramp.waits_until:
             self._reason = "ramp: wait for the connections that are new"
             return
-        if self._sounding.is_affordable(level=self.level, seconds_left=left, trip=trip, flat=True) and self._look_below(
-            now, goodput
-        ):
+        too_few = ramp.too_few(self.level, goodput)
+        looks = self._sounding.is_affordable(level=self.level, seconds_left=left, trip=trip, flat=True)
+        if looks and not too_few and self._look_below(now, goodput):
             return
         # Levels of the ramp were measured before their connections were up to speed: one that was as good is better.
-        enough = (1 - rule.LEAST_PRICE) * goodput
-        level = min(level for level, known in self._good.items() if known >= enough)
+        level = min(level for level, known in self._good.items() if known >= (1 - rule.LEAST_PRICE) * goodput)
         measured = self.level
         self._move(now, level, "ramp ended: goodput rises no more")
         self._search(up=False, step=rule.FIRST_STEP, reason=self._reason)
-        if level == measured and self._seconds_left(goodput) > rule.DOWN_SECONDS:
+        self._worse_below = too_few
+        if level == measured and left > rule.DOWN_SECONDS:
             self._base, self._base_goodput = level, goodput
             self._probe(now)
 
@@ -377,8 +378,8 @@ class Tuner:
         self._base, self._base_goodput = sounding.above, sounding.goodput_above
         if found is Found.FAR:
             self._restart(f"ramp: {level} are far from enough")
-            self._ramp_goodput = self._base_goodput
-            self._ramp_waits_until = now + self._start_seconds(2 * needed) + 2 * self._length()
+            self._upwards.goodput = self._base_goodput
+            self._upwards.waits_until = now + self._start_seconds(2 * needed) + 2 * self._length()
             self._move(now, 2 * needed, self._reason, settle=False)
             return
         self._search(up=False, step=2.0, reason="")
@@ -391,8 +392,7 @@ class Tuner:
 
     def _restart(self, reason: str) -> None:
         """Ramp again, from this level on."""
-        self._phase, self._ramp_goodput, self._flat_windows, self._reason = "ramp", None, 0, reason
-        self._window_goodput = self._ramp_waits_until = 0.0
+        self._phase, self._reason, self._upwards = "ramp", reason, Ramp()
 
     def _search(self, *, up: bool, step: float, reason: str) -> None:
         self._phase, self._up, self._step = "base", up, step

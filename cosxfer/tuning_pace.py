@@ -26,7 +26,8 @@ class Pace:
         """How long a window must last. In the ramp it may last for ``ramp_seconds``, if that is not long."""
         first = self.first_response
         if phase == "ramp":
-            return max(rule.RAMP_WINDOW_SECONDS, first / 2, min(ramp_seconds, rule.RAMP_LONGEST_SECONDS))
+            # Within a round trip, acknowledgements come in bursts.
+            return max(rule.RAMP_WINDOW_SECONDS, first / 2, self.trip, min(ramp_seconds, rule.RAMP_LONGEST_SECONDS))
         if phase == "sound":
             return max(rule.SOUND_WINDOW_SECONDS, first / 2)
         return max(rule.WINDOW_SECONDS, 2 * first)

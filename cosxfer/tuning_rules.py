@@ -100,6 +100,14 @@ RAMP_LONGEST_SECONDS = 0.2
 RAMP_GAIN = 1.1
 UNHURRIED_SECONDS = 15.0
 """With more time left, the ramp waits until the goodput of a level is steady before it doubles."""
+IN_PROPORTION = 0.9
+"""If a step of the ramp brings such a share of what its requests would bring in proportion, fewer are not tried."""
+FAR_SECONDS = 0.25
+SMALL_BYTES = 1024 * 1024
+SHORT_SECONDS = 0.5
+FAR_STEP = 4
+"""The ramp goes up by this factor if the first response took longer than `FAR_SECONDS`, a request has less than
+`SMALL_BYTES`, and all in flight have less than is sent in `SHORT_SECONDS`."""
 RAMP_FLAT_WINDOWS = 2
 """Windows without a gain that end the ramp: the first may end before new connections have brought anything."""
 WINDOW_SECONDS = 0.6

@@ -44,6 +44,7 @@ LEVELS = {
     "cosxfer.tuning_guard": 2,
     "cosxfer.tuning_pace": 2,
     "cosxfer.tuning_probes": 2,
+    "cosxfer.tuning_ramp": 2,
     "cosxfer.tuning_refusals": 2,
     "cosxfer.tuning_size": 2,
     "cosxfer.tuning_sounding": 2,

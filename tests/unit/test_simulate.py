@@ -107,6 +107,16 @@ def test_a_file_in_parts_takes_an_initiate_and_a_complete_more() -> None:
     assert seconds[1] - seconds[0] == pytest.approx(2 * 0.32, abs=0.01)
 
 
+def test_an_initiate_waits_in_the_queue_that_others_have_filled() -> None:
+    """Greedy flows have filled the queue before: the client sees it in the time of its first request."""
+    latencies = []
+    for rivals in (0, 64):
+        client = SimulatedClient(Fixed(slots=1), [Item(request_bytes=MEBI)], multipart=True)
+        Simulation(replace(PLAIN, queue_seconds=0.2, rival_flows=rivals), [client]).run()
+        latencies.append(client.latency_seconds)
+    assert latencies[1] - latencies[0] == pytest.approx(0.2)
+
+
 def test_at_the_end_of_a_full_link_the_last_responses_are_waited_for() -> None:
     of = [Item(request_bytes=16 * MEBI, count=8)]
     _, client = run(replace(PLAIN, server_seconds=0.5), 8, of)

@@ -46,6 +46,11 @@ def test_a_window_is_long_enough_to_see_a_round_trip(
     assert pace(first_response).window_seconds(phase, ramp_seconds=ramp_seconds) == seconds
 
 
+def test_a_window_of_the_ramp_is_not_shorter_than_a_round_trip() -> None:
+    link = pace(0.25, latency=0.25)  # a request was made before: the first part took no handshake
+    assert link.window_seconds("ramp", ramp_seconds=0.0) == pytest.approx(0.25)
+
+
 def test_connections_are_at_full_speed_after_the_doublings_of_their_windows() -> None:
     link = pace(0.3, latency=0.1)
     # Each of ten connections has eight first windows in flight: three doublings and a handshake.
