@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ _ALLOWED = {
     "delay": {"at", "seconds"},
     "truncate": {"after_bytes"},
 }
-_MATCHES = {"operation", "bucket", "key", "part", "attempt", "times", "do"}
+_MATCHES = {"operation", "bucket", "key", "part", "attempt", "times", "above_per_second", "do"}
 _DEFAULT_STALL_SECONDS = 3600.0
 
 
@@ -45,6 +46,8 @@ class Fault:
     """Counted from 1 for each operation, bucket, key and part."""
     times: int | None = None
     """How often the rule applies in total."""
+    above_per_second: int | None = None
+    """The rule spares so many requests a second, and a burst of as many."""
     at: int = AT_HEAD
     """`AT_HEAD`, `AT_ANSWER`, or a number of body bytes."""
     status: int | None = None
@@ -59,8 +62,11 @@ class Fault:
 class FaultPlan:
     """Rules, and how often each was used."""
 
-    def __init__(self, rules: Sequence[Fault] = ()) -> None:
+    def __init__(self, rules: Sequence[Fault] = (), *, clock: Callable[[], float] = time.monotonic) -> None:
         self._rules = tuple(rules)
+        self._clock = clock
+        self._spared = [(float(rule.above_per_second or 0), clock()) for rule in self._rules]
+        """For each rule: how many requests it still spares, and since when that is so."""
         self._used: Counter[int] = Counter()
         self._attempts: Counter[tuple[str, str, str, int | None]] = Counter()
 
@@ -73,10 +79,21 @@ class FaultPlan:
         for index, rule in enumerate(self._rules):
             if rule.times is not None and self._used[index] >= rule.times:
                 continue
-            if _matches(rule, request, self._attempts[request]):
+            if _matches(rule, request, self._attempts[request]) and not self._spares(index, rule):
                 self._used[index] += 1
                 return rule
         return None
+
+    def _spares(self, index: int, rule: Fault) -> bool:
+        """Count one more request; returns whether the rule spares it because there were few of late."""
+        rate, now = rule.above_per_second, self._clock()
+        if rate is None:
+            return False
+        left, at = self._spared[index]
+        left = min(float(rate), left + rate * (now - at))
+        spares = left >= 1
+        self._spared[index] = (left - 1 if spares else left), now
+        return spares
 
 
 def _matches(rule: Fault, request: tuple[str, str, str, int | None], attempt: int) -> bool:
@@ -122,6 +139,7 @@ def _parse(rule: object, where: str) -> Fault:
     values["parts"] = _numbers(rule, "part", where)
     values["attempts"] = _numbers(rule, "attempt", where)
     values["times"] = _number(rule, "times", where, least=1)
+    values["above_per_second"] = _number(rule, "above_per_second", where, least=1)
     values["at"] = _at(rule, where)
     values["after_bytes"] = _number(rule, "after_bytes", where)
     if "status" in rule and not 200 <= (_number(rule, "status", where) or 0) < 600:

@@ -31,6 +31,7 @@ from cosxfer.server.faults import AT_ANSWER, FaultPlan, parse_faults
         ([{"do": "reset", "part": 0}], '"part" is 0'),
         ([{"do": "reset", "attempt": ["1"]}], "\"attempt\" is '1'"),
         ([{"do": "reset", "times": 0}], '"times" is 0'),
+        ([{"do": "error", "above_per_second": 0.5}], '"above_per_second" is 0.5'),
         ([{"do": "reset", "key": 1}], '"key" is 1'),
     ],
 )
@@ -84,3 +85,22 @@ def test_a_rule_may_be_for_a_bucket_and_an_operation() -> None:
     plan = FaultPlan(parse_faults([{"bucket": "b-1", "operation": "get_object", "do": "reset"}]))
     assert [chosen(plan, operation=name) for name in ("get_object", "put_object")] == ["reset", ""]
     assert FaultPlan(()).choose(operation="get_object", bucket="b-1", key="", part=None) is None
+
+
+def test_a_rule_spares_so_many_requests_a_second_and_a_burst_of_as_many() -> None:
+    now = 50.0
+    rules = parse_faults([{"operation": "put_object", "above_per_second": 10, "do": "error"}])
+    plan = FaultPlan(rules, clock=lambda: now)
+
+    def refused(count: int, operation: str = "put_object") -> int:
+        chosen = [
+            plan.choose(operation=operation, bucket="b-1", key=f"k{number}", part=None) for number in range(count)
+        ]
+        return sum(fault is not None for fault in chosen)
+
+    assert refused(15) == 5
+    now += 0.5
+    assert refused(15) == 10
+    now += 60.0
+    assert refused(15) == 5
+    assert refused(15, "get_object") == 0
