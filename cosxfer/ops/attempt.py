@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from cosxfer.cos.requests import AttemptFollower, HttpRequest
 from cosxfer.cos.responses import HttpResponse
 from cosxfer.credentials import Credentials
-from cosxfer.errors import TransportTimeoutError
+from cosxfer.errors import CosxferError, TransportTimeoutError
 from cosxfer.records import dataclass
 from cosxfer.transport.base import Begun, Transport
 
@@ -54,12 +54,15 @@ class Attempt:
         "began",
         "begun",
         "error",
+        "failed_at",
         "outgoing",
         "response",
     )
 
     outgoing: HttpRequest
     """Gone when it has succeeded."""
+    failed_at: float
+    """When it has failed. The wait before the next attempt begins then, not when there is a slot for it."""
 
     def __init__(
         self,
@@ -110,6 +113,11 @@ class Attempt:
                 self.error = error
         else:
             self.error = outcome
+        if self.error is not None:
+            self.failed_at = time.monotonic()
+        if isinstance(self.error, CosxferError):
+            # At once: who goes on with it may have to wait for a slot first.
+            self._begins.session.note_failure(self.error)
         if self._counted and (self.error is not None or outcome is None):
             self.moved(-self._counted)
         # The request holds a method of this object: without a cycle, nothing is left for the garbage collector.

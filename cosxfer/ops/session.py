@@ -205,6 +205,7 @@ class Session:
         while True:
             if request.on_attempt is not None:
                 request.on_attempt()
+            failed_at = None if tried is None else tried.failed_at
             if tried is None:
                 signing = await (self.signing() if self.transfer is None else self._signing_in_outage(self.transfer))
                 sent = self._counter(request)
@@ -233,7 +234,8 @@ class Session:
                     _clean_up(failure, outgoing, sent, began=None if responded else began)
                     raise
             except CosxferError as error:
-                self._shared.traffic.note_failure(error, asked_seconds=asked_seconds(policy, error))
+                if failed_at is None:
+                    self.note_failure(error)
                 learnt = self.learn(error, signing, method=request.method) if request.signed else ""
                 if not can_be_sent_again(request.body):
                     if learnt:
@@ -269,6 +271,8 @@ class Session:
                     raise
                 await self._before_retry(request)
                 delay, outage = pause
+                if failed_at is not None and outage is None:
+                    delay = max(0.0, delay - (time.monotonic() - failed_at))
                 other = switches and is_last_try(attempt + 1, policy.max_attempts)
                 self.note_retry(
                     error,
@@ -377,6 +381,10 @@ class Session:
             self.note_stored(_body_bytes(request) if outgoing.on_sent is None else None)
         else:
             self.note_success()
+
+    def note_failure(self, error: CosxferError) -> None:
+        """An attempt has failed."""
+        self._shared.traffic.note_failure(error, asked_seconds=asked_seconds(self.policy, error))
 
     def note_success(self) -> None:
         """A request has succeeded."""

@@ -233,7 +233,10 @@ def test_any_other_end_is_an_attempt_that_the_usual_way_goes_on_with(outcome: An
     assert owner.response is None
     assert type(attempt.error).__name__ == (error or "NoneType")
     assert attempt.signing.credentials is (puts.session.keys.at_hand(time.time()) or (None,))[0]
+    # A refusal is counted at once: who goes on with it may have to wait for a slot first.
+    assert puts.session.traffic.refused == (error == "ThrottledError")
     if error:
+        assert attempt.failed_at <= time.monotonic()
         assert attempt.outgoing.url.endswith("/third")
         assert attempt.outgoing.body == b"body"
         assert (attempt.outgoing.head or b"") == usual_head(puts.session, request_of("third"))
@@ -269,3 +272,24 @@ def test_a_request_that_somebody_follows_or_that_has_a_secret_is_never_one() -> 
             )
     assert transport.stores == []
     assert "secret" not in repr(vars(puts))
+
+
+def test_the_wait_before_the_next_attempt_begins_when_the_first_one_has_failed(
+    monkeypatch: pytest.MonkeyPatch, waits: list[float]
+) -> None:
+    """Its owner may have waited for a slot meanwhile, as long as the server asked for or longer."""
+    transport = Stores()
+    transport.outcome = HttpResponse(status=503, headers={"retry-after": "5"}, body=REFUSED.body)
+    puts, owner = stored(transport)
+    attempt = owner.attempt
+    assert attempt is not None
+
+    async def send(request: HttpRequest) -> HttpResponse:
+        return STORED
+
+    monkeypatch.setattr(transport, "send", send, raising=False)
+    for waited, least, most in ((0.0, 4.0, 6.0), (3.0, 1.0, 3.0), (60.0, 0.0, 0.0)):
+        attempt.failed_at = time.monotonic() - waited
+        asyncio.run(puts.session.call(request_of("third"), tried=attempt))
+        assert least <= waits[-1] <= most, waited
+    assert puts.session.traffic.refused == 1, "the failure was counted before"
