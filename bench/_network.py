@@ -423,6 +423,8 @@ class Simulation:
             return
         self._flowing = flowing
         flows = link.rival_flows + sum(flowing)
+        for client in self.clients:
+            client.refused_per_second = 0.0
         if not flows:
             return
         limit, capacity = self._flow_limit(), self._capacity()
@@ -445,7 +447,6 @@ class Simulation:
             ceiling = self._ceiling(client)
             if ceiling < INFINITE and sum(want * n for want, n, _ in own) > ceiling:
                 own = _fill_up(own, ceiling)
-            client.refused_per_second = 0.0
             wants += own
         if link.rival_flows:
             wants.append((limit, link.rival_flows, FlowClass(request_bytes=1)))

@@ -149,6 +149,7 @@ class SimulatedClient:
             files = self._granted.popleft()
             files.asked = False
             count = max(1, min(self.bundle, files.left // (4 * max(1, level)))) if files.left > 1 else 1
+            self.limiter.charge(count - 1)
             files.left -= count
             self.requests_left -= count
             self.bytes_in_flight += files.request_bytes

@@ -55,7 +55,7 @@ class Tuned:
         return self.tuner.level
 
     def observe(self, now: float, client: SimulatedClient) -> bool:
-        self.now = now
+        passed, self.now = now - self.now, now
         decision = self.tuner.observe(
             now,
             bytes_acked=client.bytes_acked,
@@ -72,6 +72,7 @@ class Tuned:
             retry_after_seconds=client.retry_after_seconds,
         )
         self.hold_until = decision.hold_until
+        client.limiter.pace(decision.requests_per_second, passed)
         if decision.changed or not self.decisions or decision.reason != self.decisions[-1][1].reason:
             self.decisions.append((now, decision))
         return decision.abandon

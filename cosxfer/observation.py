@@ -12,7 +12,8 @@ the difference into a verdict. The memory of `Totals` does not grow.
    fills all slots. So a tick counts in full if `ENOUGH_IDLE` of the slots are idle, and in proportion if fewer are. It
    is hashing if threads hash and compute meanwhile. A thread that hashes without using the CPU waits for pages of the
    file: that is reading.
-3. **throttling**: the server has refused requests, and the level is still at or below the level that was refused.
+3. **throttling**: the server has refused requests, and the level is still at or below the level that was refused, or
+   requests start at the rate that the server accepts.
 4. **rate limit, memory budget, connections, user limit**: requests wait, and a wall other than the level holds them.
 5. **too few parts**: slots are idle, and nothing waits for them.
 6. **silent**: nothing was acknowledged for a while, or nothing is in flight (as during Initiate and Complete).
@@ -31,7 +32,7 @@ from typing import Literal, TypeAlias, get_args
 from cosxfer.records import dataclass
 from cosxfer.tuning_rules import MAX_LEVEL, REQUEST_WORK_BYTES
 
-Wall: TypeAlias = Literal["", "user", "memory", "rate", "connections"]
+Wall: TypeAlias = Literal["", "user", "memory", "rate", "connections", "server"]
 
 Cause: TypeAlias = Literal[
     "client cpu",
@@ -63,6 +64,7 @@ _WALLS: dict[Wall, Cause] = {
     "memory": "memory budget",
     "rate": "rate limit",
     "connections": "connections",
+    "server": "throttling",
 }
 _SAYS_NOTHING: tuple[Cause, ...] = ("client cpu", "hashing", "reading", "rate limit", "silent")
 """What has these causes says nothing about the goodput of a level."""
@@ -103,6 +105,8 @@ class Observation:
     limited_by: Wall = ""
     """The wall other than the level that held requests back."""
     connections: int = 0
+    requests_per_second: float = 0.0
+    """So many requests may start in a second, because the server has refused some; 0: any number."""
 
 
 @dataclass(slots=True)

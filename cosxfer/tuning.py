@@ -3,13 +3,8 @@
 The controller looks for the smallest number of requests in flight (the level) that gives the best goodput. It sees
 nothing but counters: bytes acknowledged, requests finished, requests in flight, refusals, and what is left to send.
 
-**Goodput** counts work: bytes, and `REQUEST_WORK_BYTES` more for each request that has finished, so that tiny objects
-register. It is measured over windows, which are long against the round trip. After each change of the level a window is
-thrown away (*settling*): new connections start slowly, and requests beyond a lower level have to end first. Two levels
-are compared by their *elasticity*, and a higher one has to pay its *price*: see `tuning_rules.py`.
-
-**Time left** is the work that is left, divided by the goodput. A probe costs goodput if it fails. Probes are therefore
-small, or left out, if little time is left: a transfer of a second ends at the level at which it began.
+`tuning_rules.py` says what goodput, time left, elasticity and price are. After each change of the level a window is
+thrown away (*settling*): new connections start slowly, and requests beyond a lower level have to end first.
 
 1. **Ramp.** Start from the seed (a smaller one near the server), or with all requests if they are hardly more. If there
    is time, look whether a quarter is enough (`tuning_sounding.py`). If much is left, wait for a steady goodput. Double
@@ -22,11 +17,12 @@ small, or left out, if little time is left: a transfer of a second ends at the l
    While a thread of the client is busy, nothing is probed upwards.
 3. **Collapse guard** (`tuning_guard.py`). If goodput stays far below the best, the level falls to what was endured, or
    to a few requests, until goodput is back. Then the client ramps again, below a ceiling that rises after a rest.
-4. **Back-off** (`tuning_refusals.py`). A refusal (503, SlowDown) or a time-out reduces the level at once by 0.7, once a
-   dead band. The refused level becomes a ceiling, and rises later. At a level of a few, rare refusals are tolerated.
-5. **No evidence.** If the client had fewer requests in flight than the level because it had no more, the window says
-   nothing and changes nothing. If more wait (a byte budget, a limit of a transfer), the most that were in flight are
-   the level. Their mean is not: files have to be opened and hashed, and a mean would fall with each lower level.
+4. **Refusals** (503, SlowDown) and time-outs. Small requests start at the rate that the server accepts from then on
+   (`tuning_rate.py`). For others the level falls at once by 0.7, once a dead band (`tuning_refusals.py`). The refused
+   level becomes a ceiling, and rises later.
+5. **No evidence.** If the client had no more requests to fill the level, the window changes nothing. If more wait (a
+   byte budget, a limit of a transfer), the most that were in flight are the level. Their mean is not: files have to be
+   opened and hashed, and a mean would fall with each lower level.
 6. **Cancelling.** Requests beyond a lower level usually end by themselves. `Decision.abandon` asks to cancel and
    resend them after a collapse, or if they have sent next to nothing (a slow line).
 7. **The last requests** start together if a lower level was worse, or if they take long and a probe shows that it pays.
@@ -41,7 +37,7 @@ import cosxfer.tuning_rules as rule
 from cosxfer.tuning_bounds import Bounds
 from cosxfer.tuning_guard import Guard, Next
 from cosxfer.tuning_pace import Drain, Pace
-from cosxfer.tuning_probes import higher, lower
+from cosxfer.tuning_probes import affordable_requests, affordable_step, higher, lower
 from cosxfer.tuning_ramp import Ramp, waits_for_latency
 from cosxfer.tuning_refusals import Refusals
 from cosxfer.tuning_rules import Decision, Learned, Window, elasticity, price
@@ -144,24 +140,26 @@ class Tuner:
             if self._unknown:
                 self.level = self._bounds.clamp(rule.all_at_once(self.level, requests_left, bytes_left))
             self._window = Window(now, work, requests_done)
-        if not self._pace.first_response and work > self._window_of(now, work, requests_done).work:
+        window = self._window = self._window or Window(now, work, requests_done)
+        if not self._pace.first_response and work > window.work:
             self._pace.first_response = max(1e-3, now - self._began)
-        window = self._window_of(now, work, requests_done)
         most = max(in_flight, most_in_flight or 0)
         window.add(now - self._last, in_flight=in_flight, most=most, busy_seconds=busy_seconds)
         self._last = now
         self._guard.watch(now, most, low=self._low_windows > 0, waits=self._phase == "collapsed")
         self._bounds.pass_time(now)
+        self._keep_pace(now, requests_done)
         if in_flight and bytes_in_flight:
             self._watch_work(now, rule.REQUEST_WORK_BYTES + bytes_in_flight / in_flight)
         self._finish(now)
-        backs_off = self._refuse(now, refused, work, requests_done, retry_after_seconds=retry_after_seconds)
+        backs_off = self._refuse(now, refused, requests_done, waiting, retry_after_seconds)
         if not backs_off and self._ready(now, in_flight, window, work, requests_done, bytes_in_flight):
             self._judge(now, window, work, requests_done, waiting=waiting)
         return Decision(
             level=self.level,
             reason=self._reason,
             hold_until=self._refusals.hold_until,
+            requests_per_second=self._refusals.rate.limit,
             abandon=self._abandon,
             changed=self.level != before,
         )
@@ -198,7 +196,8 @@ class Tuner:
     def _watch_work(self, now: float, size: float) -> None:
         """If the requests have another size than before, what was measured says nothing."""
         before = self._size.bytes
-        if self._size.has_changed(now, size, known=self._phase in ("base", "probe", "hold")):
+        if self._size.has_changed(now, size, known=self._phase in ("base", "probe", "hold", "paced")):
+            self._refusals.rate.forget()
             self._best, self._good, self._low_windows = 0.0, {}, 0
             self._bounds.wall = None
             reason = "search again: the requests have another size"
@@ -208,10 +207,6 @@ class Tuner:
                 self._search(up=True, step=2.0, reason=reason)
 
     # --- windows ---
-
-    def _window_of(self, now: float, work: float, requests: float) -> Window:
-        self._window = self._window or Window(now, work, requests)
-        return self._window
 
     def _length(self) -> float:
         """Seconds that the present window must last."""
@@ -267,6 +262,9 @@ class Tuner:
         self._busy = window.busy_seconds > rule.BUSY_THREAD_SHARE * seconds
         self._goodput, self._request_rate = goodput, finished / seconds
         self._window = Window(now, work, requests)
+        if self._phase == "paced":
+            self._good = {self.level: goodput}
+            return
         if mean_in_flight < rule.BUSY_SHARE * self.level:
             low = goodput < rule.COLLAPSE_SHARE * self._best * mean_in_flight / self.level
             if (low or self._phase == "collapsed") and self._collapsed(now, goodput):
@@ -405,15 +403,12 @@ class Tuner:
         if up:
             if self._requests_left < rule.FINISH_SHARE * base:
                 return self._all_that_are_left()
-            # What a failed probe adds has to end first.
-            seconds = max(rule.DRAIN_SECONDS, min(60.0, rule.PROBE_COST * self._seconds_left(goodput)))
-            more = max(1.0, seconds * goodput / max(1.0, self._size.bytes))
+            more = affordable_requests(goodput, self._size.bytes, seconds_left=self._seconds_left(goodput))
             return higher(base, step=self._step, more=more, worse=self._worse_above, clamp=self._bounds.clamp)
         cancels = self._fresh and self._is_cheap(self._acked * (1 - 1 / self._step))
         drain = 0.0 if cancels else base * self._size.bytes / max(1.0, goodput)
         seconds = self._length() + min(drain, rule.LONG_DRAIN_SECONDS)
-        affordable = rule.PROBE_COST * self._seconds_left(goodput) / seconds
-        step = min(self._step, 1 / (1 - affordable) if affordable < 1 else math.inf)
+        step = min(self._step, affordable_step(seconds, seconds_left=self._seconds_left(goodput)))
         worse = self._worse_below
         # After a collapse all levels of the ramp were measured with connections that were up to speed.
         known = self._good if self._bounds.ceiling is not None else {}
@@ -565,36 +560,40 @@ class Tuner:
 
     # --- refusals ---
 
-    def _refuse(self, now: float, refused: float, work: float, requests: float, *, retry_after_seconds: float) -> bool:
+    def _refuse(self, now: float, refused: float, requests: float, waiting: bool, retry_after: float) -> bool:
         """Back off if the server has refused more; returns whether it has."""
         refusals, more = self._refusals, refused > self._refusals.count
-        first = refusals.see(now, refused, retry_after_seconds=retry_after_seconds)
-        if more and retry_after_seconds:
+        first = refusals.see(now, refused, retry_after_seconds=retry_after)
+        if more and retry_after:
             self._settled_at = max(self._settled_at, refusals.hold_until + rule.SETTLE_SECONDS)
         if not first:
             return more
-        if self._phase != "ramp" and not retry_after_seconds and refusals.are_few(requests, self.level):
-            return False
-        share = rule.BACK_OFF
-        if self._phase == "ramp":
-            # Nothing shows that the last two doublings were right. What was refused has sent nothing: cancel it.
-            share, self._abandon = rule.SMALLEST_BACK_OFF, True
-        share = refusals.share(now, requests, self.level, first=share)
-        self._bounds.after_refusal(now, int(0.95 * self.level))
+        # A client that sends few requests is not refused for their rate.
+        small = waiting and 0 < self._size.bytes < rule.SMALL_BYTES and self._bounds.least < self._bounds.most
+        answer = refusals.answer(now, requests, self.level, small=small, in_ramp=self._phase == "ramp")
+        self._phase, self._abandon = answer.phase, self._abandon or answer.abandon
         self._good, self._best, self._low_windows = {}, 0.0, 0
-        self._phase = "recover"
-        self._move(now, int(self.level * share), f"back off: the server refuses requests at {self.level}")
-        self._window = Window(now, work, requests)
+        if answer.ceiling is not None:
+            self._bounds.after_refusal(now, answer.ceiling)
+        self._move(now, answer.level, answer.reason)
+        self._window = None
         return True
 
+    def _keep_pace(self, now: float, requests: float) -> None:
+        """Follow the rate that the server accepts, until it binds no more."""
+        rate = self._refusals.rate
+        rate.pass_time(now, requests)
+        if self._phase == "paced" and rate.limit == math.inf:
+            self._search(up=True, step=2.0, reason="search again: the server refuses no more")
+        elif self._phase == "paced" and rate.slots > self.level:
+            self._move(now, rate.slots, rate.reason, settle=False)
+
     def _recover(self, now: float) -> None:
-        if self._refusals.is_recent(now):
-            self._reason = "wait after a refusal"
-            return
-        if self.level < int(0.95 * (self._refusals.level or self.level)):
-            self._move(now, max(self.level + 1, round(self.level * 1.1)), "recover after a refusal", settle=False)
+        level = self._refusals.recovery(now, self.level)
+        if level is not None:
+            reason = "recover after a refusal" if level > self.level else "wait after a refusal"
+            self._move(now, level, reason, settle=False)
             return
         self._base, self._base_goodput = self.level, self._good[self.level]
-        self._phase = "hold"
-        self._hold_ends = now + self._hold_seconds
+        self._phase, self._hold_ends = "hold", now + self._hold_seconds
         self._reason = "hold below the level that was refused"

@@ -39,5 +39,17 @@ def lower(
     return level if level < base and level != worse and _differ(level, base) else None
 
 
+def affordable_requests(goodput: float, request_bytes: float, *, seconds_left: float) -> float:
+    """How many requests a probe upwards may add: if it fails, they have to end first."""
+    seconds = max(rule.DRAIN_SECONDS, min(rule.LONGEST_PROBE_SECONDS, rule.PROBE_COST * seconds_left))
+    return max(1.0, seconds * goodput / max(1.0, request_bytes))
+
+
+def affordable_step(seconds: float, *, seconds_left: float) -> float:
+    """How far down a probe of so many seconds may go: it may bring that much less."""
+    affordable = rule.PROBE_COST * seconds_left / seconds
+    return 1 / (1 - affordable) if affordable < 1 else math.inf
+
+
 def _differ(level: int, base: int) -> bool:
     return max(level, base) / min(level, base) >= rule.SMALLEST_STEP or abs(level - base) <= 1

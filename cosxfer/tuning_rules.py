@@ -1,5 +1,11 @@
 """The numbers of the controller in `tuning.py`, its records, and how it compares two levels. Pure.
 
+**Goodput** counts work: bytes, and `REQUEST_WORK_BYTES` more for each request that has finished, so that tiny objects
+register. It is measured over windows, which are long against the round trip.
+
+**Time left** is the work that is left, divided by the goodput. If it is short, probes are small or left out, because
+one that fails costs goodput. A transfer of a second ends at the level at which it began.
+
 **Elasticity** compares two levels: e = ln(goodput ratio) / ln(level ratio). It is 1 if each request brings its own
 goodput, 0 on the plateau. On a link that another client fills too, it is the other's share of the link. A higher level
 must have an elasticity above the *price* of a slot, otherwise the lower one wins. The price rises with the level. Two
@@ -58,6 +64,8 @@ RAMP_TRUST = 0.6
 """What a window of the ramp counts for in the best goodput: it is short, and new connections send in bursts."""
 PROBE_COST = 0.05
 """The share of the time left that a probe may cost if it fails altogether."""
+LONGEST_PROBE_SECONDS = 60.0
+"""What a probe upwards adds may take so long to end, at most."""
 RAMP_ROUNDS = 4
 """With fewer requests left for each slot, the ramp opens no more connections."""
 SLOW_SECONDS = 5.0
@@ -188,9 +196,6 @@ SMALLEST_BACK_OFF = 0.25
 DEAD_BAND_SECONDS = 0.5
 FEW_REFUSALS = 0.02
 """A smaller share of refusals means that the level is hardly above what the server allows."""
-COARSE_LEVEL = 6
-TOLERATED_REFUSALS = 0.005
-"""At so few requests, one less is a large step: such a share of refusals costs less."""
 REFUSAL_MEMORY_SECONDS = 30.0
 """The level that was refused is a ceiling for so long; then it rises slowly."""
 QUIET_SECONDS = 3.0
@@ -207,6 +212,8 @@ class Decision:
     """Why, in words, for the trace."""
     hold_until: float = 0.0
     """No request starts before this time (Retry-After)."""
+    requests_per_second: float = math.inf
+    """So many requests may start in a second. Infinite: the server has refused none."""
     abandon: bool = False
     """Cancel the youngest requests beyond the level and send them again: they would take too long to end."""
     changed: bool = False

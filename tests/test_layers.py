@@ -45,6 +45,7 @@ LEVELS = {
     "cosxfer.tuning_pace": 2,
     "cosxfer.tuning_probes": 2,
     "cosxfer.tuning_ramp": 2,
+    "cosxfer.tuning_rate": 2,
     "cosxfer.tuning_refusals": 2,
     "cosxfer.tuning_size": 2,
     "cosxfer.tuning_sounding": 2,

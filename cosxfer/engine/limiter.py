@@ -1,14 +1,16 @@
 """The limiter: how much all transfers of a client may do at a time. The scheduler and the user move it, nobody else.
 
-It limits four things: tasks that run, requests in flight (slots), the memory that these hold, and the connections of
-the native transport. A transfer takes its slots through a `Share`, which may have a smaller limit of its own. Each
-waiting share asks for one slot at a time, and they are served in the order in which they began to wait, so a large
-transfer cannot starve a small one. A request that holds more than the memory limit is sent alone.
+It limits five things: tasks that run, requests in flight (slots), the memory that these hold, the connections of the
+native transport, and how many requests start in a second if the server has refused some. A transfer takes its slots
+through a `Share`, which may have a smaller limit of its own. Each waiting share asks for one slot at a time, and they
+are served in the order in which they began to wait, so a large transfer cannot starve a small one. A request that holds
+more than the memory limit is sent alone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -22,6 +24,8 @@ from cosxfer.transport.native_pool import ConnectionLimits
 
 RequestInFlight: TypeAlias = tuple[float, Callable[[], None]]
 """When a request began, and what gives it up: cancels it, to send it again later."""
+PACE_BURST_SECONDS = 0.3
+"""At most what may start in so much time is saved up while nothing starts."""
 
 
 class Left(NamedTuple):
@@ -67,6 +71,7 @@ class Limiter:
         self._max_bytes = max_bytes
         self.max_demand = max_demand
         self._paused = False
+        self._may_start = math.inf
         self._extra = 0
         self._in_flight = 0
         self._most_in_flight = 0
@@ -151,6 +156,32 @@ class Limiter:
         """Let no request start until this is called again with False: the server asked for it (Retry-After)."""
         self._paused = paused
         self._serve()
+
+    @property
+    def paced(self) -> bool:
+        """Whether only so many requests may start in a second."""
+        return self._may_start < math.inf
+
+    @property
+    def held(self) -> bool:
+        """Whether no request starts before the next `pace` or `pause`, even if none is in flight."""
+        return self._paused or self._may_start <= 0
+
+    def pace(self, requests_per_second: float, seconds: float) -> None:
+        """Let requests start at this rate; called often, with the time since the last call. Infinite: at any rate."""
+        if requests_per_second == math.inf:
+            if not self.paced:
+                return
+            self._may_start = math.inf
+        else:
+            saved = self._may_start if self.paced else 0.0
+            most = max(1.0, requests_per_second * PACE_BURST_SECONDS)
+            self._may_start = min(most, saved + requests_per_second * seconds)
+        self._serve()
+
+    def charge(self, requests: int) -> None:
+        """Count more requests against the rate than the one for which a slot was taken."""
+        self._may_start -= requests
 
     def resize(
         self,
@@ -240,12 +271,13 @@ class Limiter:
         self._waiting = left
 
     def _has_slot(self) -> bool:
-        return not self._paused and self._in_flight < self.slots
+        return self._in_flight < self.slots and self._may_start > 0 and not self._paused
 
     def _fits(self, held: int) -> bool:
         return self._max_bytes is None or not self._in_flight or self._bytes_held + held <= self._max_bytes
 
     def _take(self, share: Share, size: int, held: int) -> None:
+        self._may_start -= 1
         self._in_flight += 1
         if self._in_flight > self._most_in_flight:
             self._most_in_flight = self._in_flight

@@ -100,11 +100,15 @@ class Scheduler:
         """Sums over all ticks; `verdict.judge` takes the difference of two of them."""
         self._trace = None if config.trace is None else Trace(config.trace, config)
         self._timer: asyncio.TimerHandle | None = None
+        self._running = False
+        """From the first request on until the timer ends. During a look there is no timer, but the clock runs."""
         self._stopped_at: float | None = None
         self._stopped_seconds = 0.0
         """How long the timer did not run, the time before the first request included."""
         self._idle_ticks = 0
         self._look_is_due = False
+        self._requests_per_second = math.inf
+        self._hold_until = self._paced_at = 0.0
         self._acked_bytes = 0
         self._earlier_bytes = 0
         """Acknowledged when nothing was in flight: of earlier transfers."""
@@ -151,8 +155,9 @@ class Scheduler:
     def _begin(self) -> None:
         """A request starts, and none was in flight."""
         self._earlier_bytes = self._acked_bytes
-        if self._timer is not None:
+        if self._running:
             return
+        self._running = True
         now = self._clock()
         if self._stopped_at is None:
             self._stopped_seconds = now
@@ -172,22 +177,23 @@ class Scheduler:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._look()
         busy = self._limiter.in_flight or self._limiter.waiting
         self._idle_ticks = 0 if busy else self._idle_ticks + 1
-        self._look()
-        if self._idle_ticks < IDLE_TICKS or self._limiter.paused:
-            self._start_timer()  # of a pause, only a look sees the end
+        if self._idle_ticks < IDLE_TICKS or self._limiter.held:
+            self._start_timer()  # only a look ends it
         else:
-            self._stopped_at = self._clock()
+            self._running, self._stopped_at = False, self._clock()
 
     def _look_soon(self) -> None:
         # Not now: the limiter may be in the middle of a step.
-        if self._timer is not None and not self._look_is_due:
+        if self._running and not self._look_is_due:
             self._look_is_due = True
             asyncio.get_running_loop().call_soon(self._look)
 
     async def aclose(self) -> None:
         """End the timer, and remember what was learned."""
+        self._running = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -205,6 +211,7 @@ class Scheduler:
         self._look_is_due = False
         now = self._clock() - self._stopped_seconds
         limiter, traffic = self._limiter, self._traffic
+        self._pace(now)
         # What the sockets hold has not arrived yet, and may be megabytes for each connection.
         acked = max(self._acked_bytes, traffic.sent_bytes - unacknowledged_bytes(self._transport))
         if self._is_stale(now, acked):
@@ -228,6 +235,8 @@ class Scheduler:
             refused=traffic.refused,
             retry_after_seconds=traffic.retry_after_seconds,
         )
+        if limiter.paced:
+            limiter.charge(counters.retries - self._before.retries)  # they have their slots already
         self._record(counters, decision, waiting=waiting)
         self._obey(decision, now)
 
@@ -254,14 +263,21 @@ class Scheduler:
             return False
         return now - before.at < LATE_SECONDS
 
+    def _pace(self, now: float) -> None:
+        """Let requests start as the last decision says, for the time since the last look."""
+        seconds, self._paced_at = now - self._paced_at, now
+        self._limiter.pace(self._requests_per_second, seconds)
+        paused = now < self._hold_until
+        if paused != self._limiter.paused:
+            self._limiter.pause(paused)
+
     def _obey(self, decision: Decision, now: float) -> None:
         if decision.changed:
             self._move(decision.level)
         if decision.abandon and not self._walls.are_fixed:
             self._limiter.abandon()
-        paused = now < decision.hold_until
-        if paused != self._limiter.paused:
-            self._limiter.pause(paused)
+        self._requests_per_second, self._hold_until = decision.requests_per_second, decision.hold_until
+        self._pace(now)
 
     def _move(self, level: int) -> None:
         tasks = tasks_for(level) if self._walls.tasks is None else self._walls.tasks
@@ -305,6 +321,7 @@ class Scheduler:
             source_wait_seconds=self._idle_slots() * seconds if limiter.starving else 0.0,
             hashing_seconds=after.hashing_seconds - before.hashing_seconds,
             limited_by=self._wall(after.acked_bytes - before.acked_bytes, seconds),
+            requests_per_second=decision.requests_per_second if decision.requests_per_second < math.inf else 0.0,
         )
         self.totals.add(seen)
         if self._trace is not None:
@@ -322,6 +339,8 @@ class Scheduler:
             return "memory"
         if not self._idle_slots() or limiter.paused:
             return ""
+        if limiter.paced:
+            return "server" if limiter.waiting else ""
         tasks_wait = self._walls.tasks is not None and self._work_waits()
         return "user" if limiter.waiting or tasks_wait else ""
 

@@ -49,7 +49,7 @@ ticks = st.builds(
     busiest_thread_seconds=st.floats(0, 2),
     source_wait_seconds=st.floats(0, 1000),
     hashing_seconds=st.floats(0, 100),
-    limited_by=st.sampled_from(["", "user", "memory", "rate", "connections"]),
+    limited_by=st.sampled_from(["", "user", "memory", "rate", "connections", "server"]),
     connections=st.integers(0, 300),
 )
 

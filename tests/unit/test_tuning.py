@@ -461,16 +461,135 @@ def test_only_what_was_measured_in_the_ramp_is_doubted(hasty: bool) -> None:
     assert (tuner._worse_above is None) is hasty
 
 
-@pytest.mark.parametrize(("count", "retry_after", "keeps"), [(2, 0.0, True), (20, 0.0, False), (2, 1.0, False)])
-def test_rare_refusals_of_few_requests_do_not_lower_the_level(count: int, retry_after: float, keeps: bool) -> None:
-    plant = Plant(Tuner(most=6, learned=Learned(level=6, stream_bytes_per_second=MB)), lambda n, _: n * MB)
-    plant.part_bytes = MB / 50  # 50 requests a second for each slot
-    plant.run(10.0)
-    plant.refuse()  # the first one always lowers the level
-    plant.run(5.0)  # some 1,000 requests
-    before = plant.tuner.level
-    plant.refuse(count, retry_after=retry_after)
-    assert (plant.tuner.level >= before > 1) is keeps
+class Bucket:
+    """A server that accepts ``rate`` small requests a second and a burst of as many, and refuses the others."""
+
+    def __init__(self, tuner: Tuner, rate: float, *, service_seconds: float = 0.02) -> None:
+        self.tuner, self.rate, self.service_seconds = tuner, rate, service_seconds
+        self.tokens = rate
+        self.now = 100.0
+        self.done = self.may_start = 0.0
+        self.refused = 0.0
+        self.decision = Decision(level=tuner.level, reason="")
+
+    def run(self, seconds: float) -> float:
+        """Run for so long; returns how many requests were accepted in a second."""
+        before = self.done
+        for _ in range(round(seconds / TICK)):
+            self.tokens = min(self.rate, self.tokens + self.rate * TICK)
+            wanted = 0.0
+            if self.now >= self.decision.hold_until:
+                wanted = self.tuner.level / self.service_seconds * TICK
+                if self.decision.requests_per_second < float("inf"):
+                    self.may_start = min(wanted, self.may_start + TICK * self.decision.requests_per_second)
+                    wanted, self.may_start = self.may_start, 0.0
+            accepted = min(wanted, self.tokens)
+            self.tokens -= accepted
+            self.done += accepted
+            self.refused += wanted - accepted
+            self.now += TICK
+            self.decision = self.tuner.observe(
+                self.now,
+                bytes_acked=self.done * 16e3,
+                requests_done=self.done,
+                in_flight=self.tuner.level if wanted else 0,
+                bytes_in_flight=self.tuner.level * 16e3,
+                waiting=True,
+                refused=self.refused,
+            )
+        return (self.done - before) / seconds
+
+
+@pytest.mark.parametrize("rate", [50.0, 300.0, 2_000.0])
+def test_small_requests_use_nearly_all_that_the_server_accepts_and_few_are_refused(rate: float) -> None:
+    bucket = Bucket(Tuner(), rate)
+    bucket.run(15.0)  # finds the rate
+    refused = bucket.refused
+    assert bucket.run(120.0) > 0.9 * rate
+    assert bucket.refused - refused < 0.01 * 120 * rate
+
+
+def test_a_rate_that_the_server_raises_is_found_again() -> None:
+    bucket = Bucket(Tuner(), 100.0)
+    bucket.run(30.0)
+    bucket.rate = 1_000.0
+    assert bucket.run(1.0) < 200.0
+    bucket.run(180.0)
+    assert bucket.run(10.0) > 500.0
+
+
+def test_a_rate_that_never_binds_is_forgotten_and_the_level_is_searched_again() -> None:
+    bucket = Bucket(Tuner(), 100.0)
+    bucket.run(30.0)
+    assert bucket.decision.requests_per_second < 150
+    bucket.rate = 1e9
+    bucket.run(300.0)
+    assert bucket.decision.requests_per_second == float("inf")
+    assert bucket.tuner._phase != "paced"
+
+
+def test_after_a_time_in_which_everything_is_refused_the_rate_comes_back() -> None:
+    bucket = Bucket(Tuner(), 200.0)
+    bucket.run(20.0)
+    bucket.rate = bucket.tokens = 0.0
+    bucket.run(60.0)
+    bucket.rate = 200.0
+    bucket.run(30.0)
+    assert bucket.run(20.0) > 150.0
+
+
+def test_a_client_that_sends_few_small_requests_keeps_no_rate() -> None:
+    """A chance refusal would hold back all that comes later."""
+    tuner = Tuner()
+    for second in range(100):
+        decision = tuner.observe(
+            100.0 + second, bytes_acked=second * 1e3, requests_done=second, in_flight=1, bytes_in_flight=1e3, refused=0
+        )
+    decision = tuner.observe(
+        200.0, bytes_acked=1e5, requests_done=100, in_flight=1, bytes_in_flight=1e3, refused=1, waiting=False
+    )
+    assert decision.requests_per_second == float("inf")
+
+
+def test_requests_of_unknown_size_keep_no_rate() -> None:
+    tuner = Tuner()
+    tuner.observe(100.0, bytes_acked=0, requests_done=0, in_flight=tuner.level)
+    decision = tuner.observe(100.1, bytes_acked=0, requests_done=0, in_flight=0, refused=3, waiting=True)
+    assert decision.requests_per_second == float("inf")
+    assert decision.level < SEED_LEVEL
+
+
+def test_the_level_of_a_rate_is_what_the_next_client_starts_from() -> None:
+    bucket = Bucket(Tuner(), 300.0)
+    bucket.run(15.0)
+    learned = bucket.tuner.learned()
+    assert learned is not None
+    assert learned.level == bucket.tuner.level < SEED_LEVEL
+
+
+def test_a_fixed_level_keeps_no_rate() -> None:
+    bucket = Bucket(Tuner(least=8, most=8), 50.0)
+    bucket.run(10.0)
+    assert bucket.refused > 0
+    assert bucket.decision.requests_per_second == float("inf")
+    assert bucket.tuner.level == 8
+
+
+def test_large_requests_that_come_after_small_ones_keep_no_rate() -> None:
+    bucket = Bucket(Tuner(), 100.0)
+    bucket.run(20.0)
+    acked = bucket.done * 16e3
+    for _ in range(60):
+        bucket.now, acked = bucket.now + TICK, acked + 10 * MB * TICK
+        decision = bucket.tuner.observe(
+            bucket.now,
+            bytes_acked=acked,
+            requests_done=bucket.done,
+            in_flight=bucket.tuner.level,
+            bytes_in_flight=bucket.tuner.level * 8 * MB,
+            refused=bucket.refused,
+        )
+    assert decision.requests_per_second == float("inf")
 
 
 @pytest.mark.parametrize(("seconds", "probes"), [(4.0, False), (400.0, True)])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
-from cosxfer.engine.limiter import Left, Limiter, Share
+from cosxfer.engine.limiter import PACE_BURST_SECONDS, Left, Limiter, Share
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -375,3 +376,71 @@ def test_the_most_requests_in_flight_are_those_since_the_last_question() -> None
     assert share.try_acquire(1)
     assert limiter.take_most_in_flight() == 1
     assert limiter.take_most_in_flight() == 1
+
+
+def test_at_a_rate_so_many_requests_start_in_a_second() -> None:
+    async def main() -> None:
+        limiter = Limiter(tasks=1, slots=100)
+        share = limiter.share(100, usual=100)
+        limiter.pace(50.0, 0.0)
+        waiting = [acquiring(share) for _ in range(40)]
+        await turns()
+        assert limiter.paced
+        assert limiter.held
+        assert limiter.in_flight == 0
+        started = []
+        for _ in range(4):
+            limiter.pace(50.0, 0.1)
+            await turns()
+            started.append(sum(task.done() for task in waiting))
+        assert started == [5, 10, 15, 20]
+        limiter.pace(math.inf, 0.1)
+        await turns()
+        assert limiter.in_flight == 40
+        assert not limiter.paced
+
+    run(main)
+
+
+def test_what_was_saved_up_while_nothing_started_is_a_small_burst() -> None:
+    async def main() -> None:
+        limiter = Limiter(tasks=1, slots=100)
+        share = limiter.share(100, usual=100)
+        limiter.pace(50.0, 0.0)
+        limiter.pace(50.0, 3600.0)
+        for _ in range(40):
+            acquiring(share)
+        await turns()
+        assert limiter.in_flight == 50 * PACE_BURST_SECONDS
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    run(main)
+
+
+def test_the_slowest_rate_still_lets_a_request_start() -> None:
+    async def main() -> None:
+        limiter = Limiter(tasks=1, slots=100)
+        limiter.pace(1.0, 0.0)
+        waiting = acquiring(limiter.share(100, usual=100))
+        for _ in range(11):
+            limiter.pace(1.0, 0.1)
+            await turns()
+        assert waiting.done()
+
+    run(main)
+
+
+def test_an_idle_slot_is_not_taken_above_the_rate() -> None:
+    async def main() -> None:
+        limiter = Limiter(tasks=1, slots=100)
+        share = limiter.share(100, usual=100)
+        limiter.pace(10.0, 0.0)
+        assert not share.try_acquire(1)
+        limiter.pace(10.0, 0.1)
+        assert share.try_acquire(1)
+        limiter.pace(10.0, 0.5)
+        limiter.charge(5)
+        assert not share.try_acquire(1)
+
+    run(main)

@@ -345,6 +345,125 @@ def test_a_refusal_lowers_the_level_at_once_and_retry_after_pauses() -> None:
     with_bench(test, config())
 
 
+def test_the_clock_runs_on_if_a_pause_ends_while_nothing_is_in_flight() -> None:
+    """Else the end of the pause would be in the future again, as far as the client has run."""
+
+    async def test(bench: Bench) -> None:
+        single = bench.limiter.single
+        await single.acquire(1)
+        await bench.tick(200, sent=1)
+        bench.traffic.note_failure(ThrottledError("slow down", status=503), asked_seconds=2.0)
+        await bench.tick()
+        assert bench.limiter.paused
+        single.release(1)
+        later = asyncio.ensure_future(single.acquire(1))
+        before = bench.scheduler._before.at
+        await bench.tick(25, sent=1)
+        assert later.done()
+        assert not bench.limiter.paused
+        assert bench.scheduler._before.at > before + 2.0
+
+    with_bench(test, config())
+
+
+def test_small_requests_start_at_the_rate_that_the_server_accepts() -> None:
+    async def test(bench: Bench) -> None:
+        single = bench.limiter.single
+        bench.tasks_wait = True
+        for _ in range(SEED_LEVEL):
+            await single.acquire(1000)
+        for _ in range(20):
+            bench.traffic.requests_done += 30
+            await bench.tick(sent=30_000)
+        bench.traffic.note_failure(ThrottledError("slow down", status=503), asked_seconds=0.0)
+        await bench.tick()
+        assert bench.limiter.paced
+        for _ in range(SEED_LEVEL):
+            single.release(1000)
+        waiting = [asyncio.ensure_future(single.acquire(1000)) for _ in range(400)]
+        begun = []
+        for _ in range(10):
+            before = sum(task.done() for task in waiting)
+            await bench.tick()
+            begun.append(sum(task.done() for task in waiting) - before)
+            for _ in range(begun[-1]):
+                single.release(1000)
+        # About 600 requests in 2 seconds: at least 200 a second, if the server granted a burst of a second.
+        assert begun[0] == 0, "nothing starts for a moment after a refusal"
+        assert all(count <= 30 for count in begun), begun
+        assert sum(begun) >= 60, begun
+        for task in waiting:
+            task.cancel()
+
+    with_bench(test, config())
+
+
+def test_requests_that_are_sent_again_count_against_the_rate() -> None:
+    async def test(bench: Bench) -> None:
+        single = bench.limiter.single
+        bench.tasks_wait = True
+        for _ in range(SEED_LEVEL):
+            await single.acquire(1000)
+        for _ in range(20):
+            bench.traffic.requests_done += 30
+            await bench.tick(sent=30_000)
+        bench.traffic.note_failure(ThrottledError("slow down", status=503), asked_seconds=0.0)
+        await bench.tick(10)
+        for _ in range(SEED_LEVEL):
+            single.release(1000)
+        assert not bench.limiter.held
+        # 200 a second were saved up for 0.3 s: 60, and 20 more in a tick.
+        bench.traffic.retries += 100
+        await bench.tick()
+        assert bench.limiter.held
+
+    with_bench(test, config())
+
+
+def test_the_trace_and_the_verdict_say_that_the_server_holds_requests_back(tmp_path: Path) -> None:
+    async def test(bench: Bench) -> None:
+        single = bench.limiter.single
+        bench.tasks_wait = True
+        for _ in range(SEED_LEVEL):
+            await single.acquire(1000)
+        await bench.tick(10, sent=30_000)
+        bench.traffic.note_failure(ThrottledError("slow down", status=503), asked_seconds=0.0)
+        await bench.tick()
+        for _ in range(SEED_LEVEL):
+            single.release(1000)
+        waiting = [asyncio.ensure_future(single.acquire(1000)) for _ in range(400)]
+        await bench.tick(8)
+        for task in waiting:
+            task.cancel()
+
+    path = tmp_path / "trace"
+    with_bench(test, config(trace=path))
+    ticks = [tick for tick in map(json.loads, path.read_text().splitlines()) if tick["type"] == "tick"]
+    assert ticks[-1]["limited_by"] == "server"
+    assert ticks[-1]["requests_per_second"] >= 1.0
+    assert "requests_per_second" not in ticks[0]
+
+
+def test_a_rate_lets_a_request_start_although_the_client_was_idle() -> None:
+    async def test(bench: Bench) -> None:
+        single = bench.limiter.single
+        await single.acquire(1000)
+        await bench.tick(sent=1000)
+        bench.traffic.note_failure(ThrottledError("slow down", status=503), asked_seconds=0.0)
+        bench.tasks_wait = True
+        await bench.tick()
+        bench.tasks_wait = False
+        assert bench.limiter.paced
+        single.release(1000)
+        bench.limiter.charge(3)
+        await bench.tick(8 * IDLE_TICKS)
+        later = asyncio.ensure_future(single.acquire(1000))
+        await bench.tick(2)
+        assert later.done()
+
+    with_bench(test, config())
+
+
 def test_a_pause_ends_although_nothing_is_in_flight_any_more() -> None:
     async def test(bench: Bench) -> None:
         single = bench.limiter.single
