@@ -11,6 +11,7 @@ import cosxfer
 from cosxfer.config import HttpVersion
 from cosxfer.server import RunningServer
 from cosxfer.transport.choose import TransportChoice
+from cosxfer.tuning_rules import SEED_LEVEL
 
 RATE = 250
 FILES = 4 * RATE
@@ -47,5 +48,5 @@ def test_small_files_start_at_the_rate_that_the_server_accepts(
     assert refused == sum(request["status"] == 503 for request in server.requests()), "each is counted once"
     # A machine that sends fewer requests a second is never refused. One that sends more is, until the rate is known.
     assert refused < FILES / 4, refused
-    if refused:
+    if refused > SEED_LEVEL:  # not only the last requests, after which nothing waits
         assert any(tick.get("requests_per_second") for tick in ticks)
