@@ -54,7 +54,7 @@ class RequestRate:
         self._most_slots = 0
         self._service_seconds = 0.0
         self._refused_at: tuple[float, float, float] | None = None
-        """Time, requests done and the end of the server's wait at the last refusal."""
+        """Time, requests done and the end of the server's wait at the last refusal; None: the limit is infinite."""
         self._rises_at = 0.0
         self._slowly = False
 
@@ -76,12 +76,12 @@ class RequestRate:
         """
         before, self._refused_at = self._refused_at, (now, requests, hold_until)
         self._most_slots = max(self._most_slots, level)
+        marks = self._marks or [(now, 0.0)]
         if not self._service_seconds:
-            began, done = self._marks[0] if self._marks else (now, 0.0)
+            began, done = marks[0]
             mean = level * max(SHORT_LOOK_SECONDS, now - began) / max(1.0, requests - done)
             self._service_seconds = service_seconds if service_seconds < math.inf else mean
-        if before is None or self.limit == math.inf:
-            marks = self._marks or [(now, 0.0)]
+        if before is None:
             self.limit = max((requests - done) / (now - at + BURST_SECONDS) for at, done in marks)
             self._floor = max(LEAST_RATE, FLOOR_SHARE * self.limit)
             self._slowly = False
@@ -101,7 +101,7 @@ class RequestRate:
             self._marks.append((now, requests if self._marks else 0.0))
             while now - self._marks[0][0] > LOOK_BACK_SECONDS:
                 self._marks.popleft()
-        if self._refused_at is None or self.limit == math.inf:
+        if self._refused_at is None:
             return
         quiet = now - self._refused_at[0] > QUIET_RATE_SECONDS
         if self.slots >= self._most_slots:

@@ -271,7 +271,7 @@ class Limiter:
         self._waiting = left
 
     def _has_slot(self) -> bool:
-        return self._in_flight < self.slots and self._may_start > 0 and not self._paused
+        return self._in_flight < self.slots and not self.held
 
     def _fits(self, held: int) -> bool:
         return self._max_bytes is None or not self._in_flight or self._bytes_held + held <= self._max_bytes

@@ -75,6 +75,23 @@ class Bench:
                 self.scheduler._tick_now()
             await asyncio.sleep(0)
 
+    async def send_small_until_refused(self, ticks: int, *, requests: int) -> None:
+        """Fill all slots with small requests, finish so many in each tick, and have one refused."""
+        self.tasks_wait = True
+        for _ in range(SEED_LEVEL):
+            await self.limiter.single.acquire(1000)
+        for _ in range(ticks):
+            self.traffic.requests_done += requests
+            await self.tick(sent=30_000)
+        self.traffic.note_failure(ThrottledError("slow down", status=503), asked_seconds=0.0)
+        await self.tick()
+        assert self.limiter.paced
+
+    def release_all(self) -> None:
+        """End what `send_small_until_refused` has begun."""
+        for _ in range(SEED_LEVEL):
+            self.limiter.single.release(1000)
+
 
 def config(**settings: object) -> ClientConfig:
     return ClientConfig(endpoint_memory=False, **settings)  # type: ignore[arg-type]
@@ -369,17 +386,8 @@ def test_the_clock_runs_on_if_a_pause_ends_while_nothing_is_in_flight() -> None:
 def test_small_requests_start_at_the_rate_that_the_server_accepts() -> None:
     async def test(bench: Bench) -> None:
         single = bench.limiter.single
-        bench.tasks_wait = True
-        for _ in range(SEED_LEVEL):
-            await single.acquire(1000)
-        for _ in range(20):
-            bench.traffic.requests_done += 30
-            await bench.tick(sent=30_000)
-        bench.traffic.note_failure(ThrottledError("slow down", status=503), asked_seconds=0.0)
-        await bench.tick()
-        assert bench.limiter.paced
-        for _ in range(SEED_LEVEL):
-            single.release(1000)
+        await bench.send_small_until_refused(20, requests=30)
+        bench.release_all()
         waiting = [asyncio.ensure_future(single.acquire(1000)) for _ in range(400)]
         begun = []
         for _ in range(10):
@@ -400,17 +408,9 @@ def test_small_requests_start_at_the_rate_that_the_server_accepts() -> None:
 
 def test_requests_that_are_sent_again_count_against_the_rate() -> None:
     async def test(bench: Bench) -> None:
-        single = bench.limiter.single
-        bench.tasks_wait = True
-        for _ in range(SEED_LEVEL):
-            await single.acquire(1000)
-        for _ in range(20):
-            bench.traffic.requests_done += 30
-            await bench.tick(sent=30_000)
-        bench.traffic.note_failure(ThrottledError("slow down", status=503), asked_seconds=0.0)
-        await bench.tick(10)
-        for _ in range(SEED_LEVEL):
-            single.release(1000)
+        await bench.send_small_until_refused(20, requests=30)
+        await bench.tick(9)
+        bench.release_all()
         assert not bench.limiter.held
         # 200 a second were saved up for 0.3 s: 60, and 20 more in a tick.
         bench.traffic.retries += 100
@@ -423,14 +423,8 @@ def test_requests_that_are_sent_again_count_against_the_rate() -> None:
 def test_the_trace_and_the_verdict_say_that_the_server_holds_requests_back(tmp_path: Path) -> None:
     async def test(bench: Bench) -> None:
         single = bench.limiter.single
-        bench.tasks_wait = True
-        for _ in range(SEED_LEVEL):
-            await single.acquire(1000)
-        await bench.tick(10, sent=30_000)
-        bench.traffic.note_failure(ThrottledError("slow down", status=503), asked_seconds=0.0)
-        await bench.tick()
-        for _ in range(SEED_LEVEL):
-            single.release(1000)
+        await bench.send_small_until_refused(10, requests=0)
+        bench.release_all()
         waiting = [asyncio.ensure_future(single.acquire(1000)) for _ in range(400)]
         await bench.tick(8)
         for task in waiting:
