@@ -16,7 +16,8 @@ thrown away (*settling*): new connections start slowly, and requests beyond a lo
    nothing left to probe, the level is *held*, longer each time. A lasting change of the goodput ends the hold at once.
    While a thread of the client is busy, nothing is probed upwards.
 3. **Collapse guard** (`tuning_guard.py`). If goodput stays far below the best, the level falls to what was endured, or
-   to a few requests, until goodput is back. Then the client ramps again, below a ceiling that rises after a rest.
+   to a few requests, until goodput is back. Then the client ramps again. If the number of requests was the cause, it
+   stays below a ceiling (`tuning_risk.py`), which rises when it was endured.
 4. **Refusals** (503, SlowDown) and time-outs. Small requests start at the rate that the server accepts from then on
    (`tuning_rate.py`). For others the level falls at once by 0.7, once a dead band (`tuning_refusals.py`). The refused
    level becomes a ceiling, and rises later.
@@ -36,6 +37,7 @@ import math
 import cosxfer.tuning_rules as rule
 from cosxfer.tuning_bounds import Bounds
 from cosxfer.tuning_guard import Guard, Next
+from cosxfer.tuning_levels import Levels
 from cosxfer.tuning_pace import Drain, Pace
 from cosxfer.tuning_probes import affordable_requests, affordable_step, higher, lower
 from cosxfer.tuning_ramp import Ramp, waits_for_latency
@@ -68,14 +70,13 @@ class Tuner:
         # Ramp and search.
         self._upwards, self._low_windows = Ramp(), 0
         self._base, self._base_goodput, self._step = self.level, 0.0, 2.0
-        self._up = self._probed_down = False
+        self._up = self._probed_down = self._fell = False
         self._worse_above: int | None = None
         self._worse_below: int | None = None
         self._hold_seconds = rule.FIRST_HOLD_SECONDS
         self._held, self._strange, self._hold_ends = False, 0, 0.0
         # Collapse.
-        self._good: dict[int, float] = {}
-        self._hasty: set[int] = set()
+        self._levels = Levels()
         self._goodput = self._best = self._acked = 0.0
         self._request_rate = self._best_request_rate = 0.0
         self._guard, self._best_level = Guard(), 1
@@ -83,8 +84,7 @@ class Tuner:
         # What is left to do.
         self._requests_left = self._work_left = math.inf
         self._finishing = self._stays = False
-        self._size = RequestSize()
-        self._refusals = Refusals()
+        self._size, self._refusals = RequestSize(), Refusals()
 
     # --- what the caller uses ---
 
@@ -96,7 +96,7 @@ class Tuner:
         self._stays = self._stays or stays
         if not self._pace.latency and (self._window is None or self._window.most_in_flight < 2):
             self._pace.latency = latency_seconds or round_trip_seconds
-            if self._unknown and not self._stays and self._phase == "ramp" and not self._good:
+            if self._unknown and not self._stays and self._phase == "ramp" and not self._levels:
                 self.level = self._bounds.clamp(rule.seed_level(self._pace.latency, round_trip_seconds))
         return self.level
 
@@ -166,15 +166,15 @@ class Tuner:
 
     def learned(self) -> Learned | None:
         """What the next client may start from; None if no window was measured."""
-        if not self._good:
+        if not self._levels:
             return None
-        level = self._base if self._base in self._good else max(self._good, key=lambda known: self._good[known])
-        return Learned(level=level, stream_bytes_per_second=self._good[level] / level, ceiling=self._bounds.ceiling)
+        level = self._levels.best(preferred=self._base)
+        return Learned(level=level, stream_bytes_per_second=self._levels[level] / level, ceiling=self._bounds.ceiling)
 
     # --- what is left ---
 
     def _seconds_left(self, goodput: float) -> float:
-        return rule.UNKNOWN_SECONDS if self._work_left == math.inf or goodput <= 0 else self._work_left / goodput
+        return rule.seconds_left(self._work_left, goodput)
 
     def _finish(self, now: float) -> None:
         last = self._requests_left < rule.FINISH_SHARE * self._base
@@ -198,8 +198,8 @@ class Tuner:
         before = self._size.bytes
         if self._size.has_changed(now, size, known=self._phase in ("base", "probe", "hold", "paced")):
             self._refusals.rate.forget()
-            self._best, self._good, self._low_windows = 0.0, {}, 0
-            self._bounds.wall = None
+            self._best, self._low_windows, self._bounds.wall = 0.0, 0, None
+            self._levels.forget()
             reason = "search again: the requests have another size"
             if size < before:
                 self._restart(reason)
@@ -263,7 +263,7 @@ class Tuner:
         self._goodput, self._request_rate = goodput, finished / seconds
         self._window = Window(now, work, requests)
         if self._phase == "paced":
-            self._good = {self.level: goodput}
+            self._levels.restart(self.level, goodput)
             return
         if mean_in_flight < rule.BUSY_SHARE * self.level:
             low = goodput < rule.COLLAPSE_SHARE * self._best * mean_in_flight / self.level
@@ -283,8 +283,7 @@ class Tuner:
             self._refusals.see_service(now, mean_in_flight * seconds / finished)
         if self._collapsed(now, goodput) or self._finishing:
             return
-        self._good[self.level] = goodput
-        self._hasty = self._hasty | {self.level} if self._phase == "ramp" else self._hasty - {self.level}
+        self._levels.note(self.level, goodput, hasty=self._phase == "ramp")
         trusted = rule.RAMP_TRUST * goodput if self._phase == "ramp" else goodput
         if trusted > self._best:
             self._best, self._best_level = trusted, self.level
@@ -295,6 +294,10 @@ class Tuner:
             self._sound(now, goodput)
         elif self._phase == "base":
             slow = self.level == self._base and goodput < rule.SLOW_START_SHARE * self._base_goodput
+            fell, self._fell = self._fell and goodput < rule.BACK_SHARE * self._base_goodput, False
+            if slow and fell and self._guard.is_about_number(self.level):
+                self._give_way(now, goodput, self.level)
+                return
             if slow and now - self._moved_at < rule.SLOW_START_SECONDS:
                 self._reason = "connections are still speeding up"
                 return
@@ -344,8 +347,7 @@ class Tuner:
         if looks and not too_few and self._look_below(now, goodput):
             return
         # Levels of the ramp were measured before their connections were up to speed: one that was as good is better.
-        level = min(level for level, known in self._good.items() if known >= (1 - rule.LEAST_PRICE) * goodput)
-        measured = self.level
+        level, measured = self._levels.fewest(goodput), self.level
         self._move(now, level, "ramp ended: goodput rises no more")
         self._search(up=False, step=rule.FIRST_STEP, reason=self._reason)
         self._worse_below = too_few
@@ -411,9 +413,7 @@ class Tuner:
         step = min(self._step, affordable_step(seconds, seconds_left=self._seconds_left(goodput)))
         worse = self._worse_below
         # After a collapse all levels of the ramp were measured with connections that were up to speed.
-        known = self._good if self._bounds.ceiling is not None else {}
-        if worse in self._good:
-            known = {**known, worse: self._good[worse]}
+        known = self._levels.lower_bounds(worse, every=self._bounds.ceiling is not None)
         return lower(base, goodput, step=step, worse=worse, known=known, clamp=self._bounds.clamp)
 
     def _all_that_are_left(self) -> int | None:
@@ -458,9 +458,8 @@ class Tuner:
             self._search(up=True, step=2.0, reason="the last measurement is too old to compare with")
             self._probe(now)
             return
-        above = self._worse_above
-        if above in self._hasty and level < above and goodput > rule.RAMP_GAIN * self._good.get(above, math.inf):
-            self._worse_above = None  # it was measured before its connections were up to speed
+        if self._levels.is_outdated(self._worse_above, level, goodput):
+            self._worse_above = None
         accepted = gained > price(level) if self._up else gained < price(base)
         if accepted:
             self._guard.waits_lower(now, 0.0, base)  # no longer
@@ -477,6 +476,7 @@ class Tuner:
             return
         if not self._up and self._waits_lower(now, goodput):
             return
+        self._fell = self._up and goodput < rule.BACK_SHARE * self._base_goodput
         if self._up:
             self._worse_above = level
         else:
@@ -494,15 +494,13 @@ class Tuner:
         strange = abs(goodput - self._base_goodput) > rule.LASTING_CHANGE * self._base_goodput
         self._strange = self._strange + 1 if strange else 0
         if self._strange >= 2 and goodput < self._base_goodput and self._is_suspect():
-            self._low_since = now - 2 * self._length()
             self._give_way(now, goodput, self.level)
         elif self._strange >= 2:
             self._hold_seconds = rule.FIRST_HOLD_SECONDS
             self._search(up=True, step=2.0, reason="search again: the goodput has changed")
         elif now >= self._hold_ends:
             self._bounds.wall = None
-            if self._seconds_left(goodput) > self._guard.risk_seconds:
-                self._bounds.rise(now)
+            self._guard.raise_ceiling(now, self._bounds, work_left=self._work_left, goodput=goodput)
             self._search(up=True, step=1.4, reason="search again: the hold is over")
 
     # --- collapse ---
@@ -510,8 +508,8 @@ class Tuner:
     def _collapsed(self, now: float, goodput: float) -> bool:
         if self._phase == "collapsed":
             return self._after_collapse(now, goodput)
-        other_work = self._best_request_rate > 0 and self._request_rate > rule.COLLAPSE_SHARE * self._best_request_rate
         share = rule.SUSPECT_SHARE if self._is_suspect() else rule.COLLAPSE_SHARE
+        other_work = self._best_request_rate > 0 and self._request_rate > share * self._best_request_rate
         few = goodput < share * self._best and not other_work
         if not few or self._refusals.is_recent(now):
             self._low_windows = 0
@@ -534,13 +532,15 @@ class Tuner:
             self._bounds.ceiling = None
             self._ramp_again(goodput, Next.SLOWER.value)
         else:
-            target = self._guard.fall(now, goodput, level, least=self._bounds.least, since=self._low_since)
+            since = min(now - 2 * self._length(), self._low_since if self._low_windows else now)
+            target = self._guard.fall(now, goodput, level, self._levels, least=self._bounds.least, since=since)
             self._phase, self._abandon, self._finishing = "collapsed", True, False
             self._hold_seconds = rule.FIRST_HOLD_SECONDS
             self._move(now, target, f"collapse: goodput is far below the best at {self._guard.collapsed_at}")
 
     def _ramp_again(self, goodput: float, reason: str) -> None:
-        self._best, self._best_level, self._good, self._low_windows = goodput, self.level, {self.level: goodput}, 0
+        self._best, self._best_level, self._low_windows = goodput, self.level, 0
+        self._levels.restart(self.level, goodput)
         self._restart(reason)
 
     def _after_collapse(self, now: float, goodput: float) -> bool:
@@ -553,7 +553,7 @@ class Tuner:
             self._move(now, guard.safe_level, step.value)
         elif step is not Next.WAIT:
             if step is not Next.SLOWER:
-                ceiling = max(guard.ceiling(), self.level) if step is Next.AGAIN else guard.ceiling()
+                ceiling = max(self.level, guard.level_to_try(self._work_left))
                 self._bounds.after_collapse(now, ceiling, collapsed_at=guard.collapsed_at)
             self._ramp_again(goodput, step.value)
         return True
@@ -572,7 +572,8 @@ class Tuner:
         small = waiting and 0 < self._size.bytes < rule.SMALL_BYTES and self._bounds.least < self._bounds.most
         answer = refusals.answer(now, requests, self.level, small=small, in_ramp=self._phase == "ramp")
         self._phase, self._abandon = answer.phase, self._abandon or answer.abandon
-        self._good, self._best, self._low_windows = {}, 0.0, 0
+        self._best, self._low_windows = 0.0, 0
+        self._levels.forget()
         if answer.ceiling is not None:
             self._bounds.after_refusal(now, answer.ceiling)
         self._move(now, answer.level, answer.reason)
@@ -594,6 +595,6 @@ class Tuner:
             reason = "recover after a refusal" if level > self.level else "wait after a refusal"
             self._move(now, level, reason, settle=False)
             return
-        self._base, self._base_goodput = self.level, self._good[self.level]
+        self._base, self._base_goodput = self.level, self._levels[self.level]
         self._phase, self._hold_ends = "hold", now + self._hold_seconds
         self._reason = "hold below the level that was refused"

@@ -4,13 +4,16 @@ Some networks punish too many connections silently: goodput falls to a fraction,
 there are fewer. What the guard knows:
 
 - the level that was *endured*: at least so many requests were in flight for `ENDURED_SECONDS` without a collapse;
-- the *peak*: the most requests in flight in the last seconds. Requests beyond a lower level take time to end, so the
-  level of the moment may not be the one that collapsed.
+- the level that *collapsed*: how many requests were in flight in the last seconds. Requests beyond a lower level take
+  time to end, so the level of the moment may not be the one that collapsed.
 
 After a collapse the client waits at the endured level, else at `SAFE_LEVEL`: goodput is next to nothing anyway, and few
-requests end the penalty soonest. It has recovered if goodput is higher than during the collapse although there are
-fewer requests. If a few requests would not bring more than the penalty lets through, twice as many are tried. Without a
-recovery the link itself has become slower.
+requests end the penalty soonest. As long as all requests bring what they brought before, twice as many are tried.
+
+Goodput also falls if another client begins or the link becomes slower, and then fewer requests are no help. So their
+number is blamed, and there is a ceiling, only if goodput shows it: it rises in the wait without more requests, or
+fewer bring more than those that collapsed. A second collapse soon after the first is blamed on it, too. How high the
+ceiling is: `tuning_risk.py`.
 """
 
 from __future__ import annotations
@@ -19,6 +22,9 @@ import math
 from enum import Enum
 
 import cosxfer.tuning_rules as rule
+from cosxfer.tuning_bounds import Bounds
+from cosxfer.tuning_levels import Levels
+from cosxfer.tuning_risk import level_to_try
 
 
 class Next(Enum):
@@ -27,9 +33,9 @@ class Next(Enum):
     WAIT = "wait for the goodput"
     RECOVERED = "recovered from the collapse"
     """Fewer requests bring more: it was their number."""
-    SLOWER = "the link has become slower"
+    SLOWER = "nothing shows that it was the number of requests"
     AGAIN = "collapsed again: try fewer requests"
-    """The link has become slower a second time, so it may have been the number of requests after all."""
+    """Nothing shows it a second time, so it may have been the number of requests after all."""
     TRY_MORE = "collapse: see whether more requests bring more again"
     """Goodput is in proportion to the level, which the penalty may allow."""
     WAIT_LOWER = "stay lower for a while: a penalty may outlast its cause"
@@ -45,20 +51,33 @@ class Guard:
         """This level was kept for long without a collapse; 0: none is known."""
         self.collapsed_at = 0
         """The most requests in flight before the last collapse."""
-        self.risk_seconds = rule.RISK_SECONDS
-        """With less time left, another collapse would cost more than a higher level can bring."""
         self.safe_level = 1
         """Where the client waits."""
         self._least = 1
-        self._collapse_goodput = 0.0
+        self._cost_seconds = 0.0
+        """What the last collapse has cost."""
+        self._collapse_goodput = self._request_goodput = self._best_goodput = 0.0
+        self._waited: list[tuple[int, float]] = []
+        """The windows of the wait: level, and goodput of a request."""
+        self._try_from = self._try_seconds = 0.0
         self._fell_at = self._patience_ends = 0.0
         self._slower_at = -math.inf
         self._wait_lower_until: float | None = None
         self._calm_level, self._calm_since = 0, 0.0
         self._peak, self._peak_at = 0, -math.inf
+        self._mean = self._watched_at = 0.0
+
+    @property
+    def risk_seconds(self) -> float:
+        """With less time left, another collapse would cost more than a higher level can bring."""
+        cost = self._cost_seconds
+        return max(rule.LEAST_RISK_SECONDS, rule.RISK_FACTOR * cost) if cost else rule.RISK_SECONDS
 
     def watch(self, now: float, in_flight: int, *, low: bool, waits: bool) -> None:
         """Look at the requests in flight. ``low``: goodput is low; ``waits``: the client waits after a collapse."""
+        passed, self._watched_at = now - self._watched_at, now
+        if not low and not waits:
+            self._mean += (in_flight - self._mean) * (1 - math.exp(-passed / rule.MEAN_SECONDS))
         if in_flight >= self._peak or now - self._peak_at > rule.PEAK_SECONDS:
             self._peak, self._peak_at = in_flight, now
         if waits or not in_flight or in_flight > rule.SMALLEST_STEP * self._calm_level:
@@ -79,40 +98,78 @@ class Guard:
 
     def is_about_number(self, level: int) -> bool:
         """Whether a collapse at this level may be about the number of requests: there were enough of them."""
-        return max(level, self._peak) > rule.FEW_REQUESTS
+        return max(level, math.ceil(self._mean)) > rule.FEW_REQUESTS
 
-    def fall(self, now: float, goodput: float, level: int, *, least: int, since: float) -> int:
+    def fall(self, now: float, goodput: float, level: int, levels: Levels, *, least: int, since: float) -> int:
         """Goodput has collapsed at this level, after the time ``since``. Returns the level at which to wait."""
-        self.collapsed_at, self._least = max(level, self._peak), least
+        self.collapsed_at, self._least = max(level, math.ceil(self._mean)), least
+        if self.endured >= self.collapsed_at:
+            self.collapsed_at = max(level, self._peak)
         if self.endured >= self.collapsed_at:
             self.endured = 0
         self.safe_level = max(least, self.endured or min(self.collapsed_at // 4, rule.SAFE_LEVEL))
-        self._peak, self._fell_at, self._collapse_goodput = 0, since, goodput
+        self._peak, self._mean, self._waited = 0, 0.0, []
+        self._fell_at, self._collapse_goodput = since, goodput
+        self._request_goodput, self._best_goodput = levels.of_a_request, levels.highest
+        self._try_from, self._try_seconds = now, rule.FIRST_TRY_SECONDS
         self._patience_ends, self._wait_lower_until = now + rule.PATIENCE_SECONDS, now
         return self.safe_level
 
     def after_window(self, now: float, goodput: float, level: int, *, best: float, best_level: int) -> Next:
         """Say what to do after a window with this goodput. ``best`` is the goodput before the collapse."""
-        expected = best * min(1.0, level / max(1, best_level))
-        if goodput > max(rule.RECOVERY * self._collapse_goodput, rule.BACK_SHARE * expected):
-            self.risk_seconds = max(rule.LEAST_RISK_SECONDS, rule.RISK_FACTOR * (now - self._fell_at))
+        self._cost_seconds = now - self._fell_at
+        fallen, before = self._collapse_goodput, self._request_goodput * level
+        blamed = self._shows_penalty(goodput, level) or now - self._slower_at < rule.RISK_SECONDS
+        self._waited.append((level, goodput / level))
+        if blamed and goodput > rule.RECOVERY * fallen:
             return Next.RECOVERED
+        expected = best * min(1.0, level / max(1, best_level))
+        if goodput > max(rule.RECOVERY * fallen, rule.BACK_SHARE * expected):
+            return self._not_blamed(now)
         if now >= self._patience_ends and self.endured and level > rule.SAFE_LEVEL:
             # A penalty may strike later than anything that was endured.
             self.endured, self.safe_level = 0, max(self._least, rule.SAFE_LEVEL)
             self._patience_ends = now + rule.PATIENCE_SECONDS
             return Next.TRY_FEWER
         if now >= self._patience_ends:
-            again = now - self._slower_at < rule.RISK_SECONDS
-            self._slower_at = now
+            again, self._slower_at = now - self._slower_at < rule.RISK_SECONDS, now
             return Next.AGAIN if again else Next.SLOWER
-        in_proportion = goodput >= rule.BACK_SHARE * best * level / max(1, self.collapsed_at)
-        if in_proportion and level == self.safe_level and 2 * level <= self.ceiling():
-            return Next.TRY_MORE
-        return Next.TRY_FEWER if not in_proportion and level > self.safe_level else Next.WAIT
+        if goodput < rule.BACK_SHARE * before:
+            if level <= self.safe_level:
+                return Next.WAIT
+            self._try_from, self._try_seconds = now + self._try_seconds, 2 * self._try_seconds
+            return Next.TRY_FEWER
+        if 2 * level > self.collapsed_at // 2:
+            return Next.RECOVERED if blamed else self._not_blamed(now)
+        return Next.TRY_MORE if now >= self._try_from else Next.WAIT
 
-    def ceiling(self) -> int:
-        """The level to stop at after a collapse: what was endured, if that is not far below, else half of the way."""
-        if rule.CLOSE * self.endured >= self.collapsed_at:
-            return self.endured
-        return math.ceil(math.sqrt(max(self.endured, rule.SAFE_LEVEL, self.safe_level) * self.collapsed_at))
+    def level_to_try(self, work_left: float, *, above: int = 0) -> int:
+        """The level to stop at after a collapse, or the next one after ``above`` was endured."""
+        best, each = self._best_goodput, self._request_goodput
+        if not best:
+            return above
+        few = min(rule.SAFE_LEVEL, self.collapsed_at // 2)
+        return level_to_try(
+            max(1, above, few, self.endured or self.safe_level),
+            self.collapsed_at,
+            needed=best / each,
+            seconds_left=rule.seconds_left(work_left, best),
+            cost_seconds=self._cost_seconds,
+        )
+
+    def raise_ceiling(self, now: float, bounds: Bounds, *, work_left: float, goodput: float) -> None:
+        """A hold below the ceiling has ended well: raise it, if there is time for what that may cost."""
+        if bounds.ceiling is not None and self.endured >= bounds.ceiling:
+            bounds.lift(self.level_to_try(work_left, above=bounds.ceiling))
+        if rule.seconds_left(work_left, goodput) > self.risk_seconds:
+            bounds.rise(now)
+
+    def _shows_penalty(self, goodput: float, level: int) -> bool:
+        """Whether fewer requests bring more than those that collapsed, or more than as many did in this wait."""
+        if level <= self.safe_level and goodput > rule.RECOVERY * self._collapse_goodput:
+            return True
+        return any(known <= level and goodput / level > rule.RECOVERY * each for known, each in self._waited)
+
+    def _not_blamed(self, now: float) -> Next:
+        self._slower_at = now
+        return Next.SLOWER

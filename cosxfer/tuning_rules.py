@@ -164,10 +164,12 @@ COLLAPSE_SECONDS = 1.0
 LIFT = 1.5
 RECOVERY = 1.3
 """Goodput so many times that of the collapse shows that the number of requests was its cause."""
-CLOSE = 3
-"""An endured level is the ceiling after a collapse at less than so many times of it."""
 SAFE_LEVEL = 4
 """So many requests are hardly ever punished: a collapsed client waits there if it knows of nothing better."""
+FIRST_TRY_SECONDS = 1.5
+"""How long a collapsed client waits after it has tried more requests in vain. Each time it is twice as long."""
+MEAN_SECONDS = 2.0
+"""The requests in flight before a collapse are a mean over about so long: a step upwards is brief."""
 PEAK_SECONDS = 7.0
 """A penalty strikes within this time."""
 FEW_REQUESTS = 6
@@ -248,6 +250,11 @@ def all_at_once(level: int, requests_left: float, bytes_left: float) -> int:
 def price(level: int) -> float:
     """The elasticity of goodput that the slots up to ``level`` must bring."""
     return min(LARGEST_PRICE, max(LEAST_PRICE, level * PRICE_PER_SLOT))
+
+
+def seconds_left(work_left: float, goodput: float) -> float:
+    """How long the work that is left takes."""
+    return UNKNOWN_SECONDS if work_left == math.inf or goodput <= 0 else work_left / goodput
 
 
 def elasticity(goodput: float, level: float, base_goodput: float, base_level: float) -> float:

@@ -18,6 +18,7 @@ from cosxfer.tuning_rules import (
     SEED_LEVEL,
     Decision,
     Learned,
+    Window,
     elasticity,
     price,
 )
@@ -237,15 +238,18 @@ def test_the_level_rises_again_after_a_refusal_but_stays_below_what_was_refused(
     assert reduced < plant.tuner.level < refused_at
 
 
-def penalised(beyond: int, *, hold: float = 2.0) -> Callable[[int, float], float]:
-    """10 MB/s a request; a hundredth of it while and after more than so many were in flight."""
-    until = -1.0
+def penalised(
+    beyond: int, *, hold: float = 2.0, onset: float = 0.0, share: float = 0.01
+) -> Callable[[int, float], float]:
+    """10 MB/s a request. A share of it while and after more than so many were in flight, if that was so long enough."""
+    until = began = -1.0
 
     def goodput(level: int, now: float) -> float:
-        nonlocal until
-        if level > beyond:
+        nonlocal until, began
+        began = -1.0 if level <= beyond else now if began < 0 else began
+        if 0 <= began <= now - onset:
             until = now + hold
-        return 10 * MB * min(level, beyond) * (0.01 if now < until else 1.0)
+        return 10 * MB * (beyond * share if now < until and beyond * share < level else level)
 
     return goodput
 
@@ -259,6 +263,17 @@ def test_a_collapse_cancels_requests_and_leaves_a_ceiling() -> None:
     assert learned is not None
     assert learned.ceiling is not None
     assert learned.ceiling < 64
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.3])
+@pytest.mark.parametrize("beyond", [9, 24, 60])
+def test_a_penalty_is_remembered_however_mild_it_is(beyond: int, share: float) -> None:
+    """What it lets through may be more than a few requests bring, and is no collapse for itself."""
+    plant = Plant(Tuner(), penalised(beyond, onset=1.5, share=share))
+    plant.run(200)
+    before = plant.acked
+    plant.run(100)
+    assert plant.acked - before > 0.75 * 100 * 10 * MB * beyond
 
 
 def test_the_ceiling_is_forgotten_after_ten_minutes() -> None:
@@ -450,13 +465,73 @@ def test_a_level_that_was_measured_too_early_is_no_limit_for_long() -> None:
     assert plant.tuner.level > 2 * SEED_LEVEL
 
 
+def after_a_probe_upwards(tuner: Tuner, *, base: int, probed: float, then: float) -> None:
+    """A level that brought 10 was doubled, which brought ``probed``. Back at it, the goodput is ``then``."""
+    tuner._phase, tuner._up, tuner.level = "probe", True, 2 * base
+    tuner._base, tuner._base_goodput = base, 10.0
+    tuner._levels.note(base, 10.0)
+    tuner._guard.watch(100.0, 2 * base, low=False, waits=False)
+    tuner._compare(100.0, probed)
+    window = Window(101.0, 0.0, 0.0)
+    window.add(1.0, in_flight=base, most=base, busy_seconds=0.0)
+    tuner._judge(102.0, window, then, 0.0, waiting=True)
+
+
+@pytest.mark.parametrize(
+    ("base", "probed", "then", "phase"),
+    [
+        (16, 4.0, 4.0, "collapsed"),
+        (16, 6.0, 4.0, "base"),
+        (16, 4.0, 8.6, "probe"),
+        (2, 4.0, 4.0, "base"),  # so few are not to blame
+    ],
+)
+def test_goodput_that_stays_low_after_a_probe_upwards_has_collapsed(
+    base: int, probed: float, then: float, phase: str
+) -> None:
+    tuner = Tuner()
+    after_a_probe_upwards(tuner, base=base, probed=probed, then=then)
+    assert tuner._phase == phase
+
+
+def test_the_cost_of_a_collapse_counts_the_windows_that_showed_it() -> None:
+    tuner = Tuner()
+    after_a_probe_upwards(tuner, base=16, probed=4.0, then=4.0)
+    assert tuner._guard._fell_at <= 102.0 - 2 * tuner._length()
+
+
+@pytest.mark.parametrize(("requests", "collapsed"), [(3.0, True), (5.0, False)])
+def test_a_suspect_level_needs_a_lower_share_of_requests_too(requests: float, collapsed: bool) -> None:
+    """With as many requests as before, goodput is low because they are smaller."""
+    tuner = Tuner()
+    tuner._phase, tuner._base, tuner.level = "hold", 32, 32
+    tuner._levels.note(32, 100.0)
+    tuner._best, tuner._best_request_rate, tuner._request_rate = 100.0, 10.0, requests
+    tuner._bounds.ceiling = 40
+    tuner._guard.watch(100.0, 32, low=False, waits=False)
+    for now in (100.0, 101.0, 102.0):
+        tuner._collapsed(now, 30.0)
+    assert (tuner._phase == "collapsed") is collapsed
+
+
+def test_the_ceiling_is_not_below_the_level_that_has_recovered() -> None:
+    tuner = Tuner()
+    tuner._levels.note(64, 64.0)
+    tuner._guard.fall(1.0, 2.0, 64, tuner._levels, least=1, since=0.0)
+    tuner._phase, tuner.level, tuner._work_left = "collapsed", 20, 1.0
+    tuner._guard._slower_at = 90.0
+    tuner._after_collapse(100.0, 20.0)
+    assert tuner._guard.level_to_try(1.0) < 20
+    assert tuner._bounds.ceiling == 20
+
+
 @pytest.mark.parametrize("hasty", [True, False])
 def test_only_what_was_measured_in_the_ramp_is_doubted(hasty: bool) -> None:
     tuner = Tuner()
     tuner._phase, tuner._up, tuner.level = "probe", True, 40
     tuner._base, tuner._base_goodput, tuner._worse_above = 32, 9.0, 64
-    tuner._good = {32: 9.0, 64: 10.0}
-    tuner._hasty = {64} if hasty else set()
+    tuner._levels.note(32, 9.0)
+    tuner._levels.note(64, 10.0, hasty=hasty)
     tuner._compare(100.0, 12.0)
     assert (tuner._worse_above is None) is hasty
 

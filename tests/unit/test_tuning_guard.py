@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import pytest
 
+from cosxfer.tuning_bounds import Bounds
 from cosxfer.tuning_guard import Guard, Next
-from cosxfer.tuning_rules import ENDURED_SECONDS, FEW_REQUESTS, PATIENCE_SECONDS, PATIENT_SECONDS, SAFE_LEVEL
+from cosxfer.tuning_levels import Levels
+from cosxfer.tuning_rules import (
+    ENDURED_SECONDS,
+    FEW_REQUESTS,
+    FIRST_TRY_SECONDS,
+    PATIENCE_SECONDS,
+    PATIENT_SECONDS,
+    RISK_SECONDS,
+    SAFE_LEVEL,
+)
 
 
 def watched(guard: Guard, level: int, since: float, seconds: float, *, low: bool = False) -> float:
@@ -15,14 +25,33 @@ def watched(guard: Guard, level: int, since: float, seconds: float, *, low: bool
     return since + seconds
 
 
+def measured(*goodputs: tuple[int, float]) -> Levels:
+    levels = Levels()
+    for level, goodput in goodputs or ((8, 8.0), (64, 64.0)):
+        levels.note(level, goodput)
+    return levels
+
+
+def fallen(level: int = 64, goodput: float = 2.0, levels: Levels | None = None) -> Guard:
+    """A guard after ten seconds at a level that has collapsed. Before, each request brought 1."""
+    guard = Guard()
+    now = watched(guard, level, 0.0, 9.0)
+    guard.fall(now + 1, goodput, level, levels or measured(), least=1, since=now)
+    return guard
+
+
+def after(guard: Guard, now: float, goodput: float, level: int) -> Next:
+    return guard.after_window(now, goodput, level, best=64.0, best_level=64)
+
+
 def test_a_level_that_was_kept_for_long_is_endured_and_is_where_the_next_collapse_leads() -> None:
     guard = Guard()
     now = watched(guard, 20, 0.0, ENDURED_SECONDS + 1)
     assert guard.endured == 20
     now = watched(guard, 40, now, 3.0)
     assert guard.endured == 20
-    assert guard.fall(now, 1.0, 40, least=1, since=now - 1) == 20
-    assert guard.ceiling() == 20
+    assert guard.fall(now, 1.0, 40, measured(), least=1, since=now - 1) == 20
+    assert 20 <= guard.level_to_try(1e4) < 40
 
 
 def test_a_short_dip_of_the_requests_in_flight_is_the_level_that_counts() -> None:
@@ -39,26 +68,51 @@ def test_a_level_with_a_low_goodput_is_not_endured() -> None:
     assert guard.endured == 0
 
 
-def test_without_an_endured_level_it_waits_with_few_requests_and_stops_halfway() -> None:
+def test_without_an_endured_level_it_waits_with_few_requests_and_stops_between() -> None:
     guard = Guard()
     now = watched(guard, 64, 0.0, 2.0)
-    assert guard.fall(now, 1.0, 64, least=1, since=now - 1) == SAFE_LEVEL
-    assert guard.ceiling() == 16
+    assert guard.fall(now, 1.0, 64, measured(), least=1, since=now - 1) == SAFE_LEVEL
+    assert SAFE_LEVEL < guard.level_to_try(1e4) < 64
 
 
-def test_requests_that_are_still_ending_are_blamed_not_the_level_of_the_moment() -> None:
+def test_requests_that_are_still_ending_are_blamed_too_not_the_level_of_the_moment_alone() -> None:
     guard = Guard()
     now = watched(guard, 12, 0.0, ENDURED_SECONDS + 1)
     now = watched(guard, 22, now, 3.0)
     now = watched(guard, 12, now, 1.0)
-    assert guard.fall(now, 1.0, 12, least=1, since=now - 1) == 12
-    assert guard.collapsed_at == 22
+    assert guard.fall(now, 1.0, 12, measured(), least=1, since=now - 1) == 12
+    assert 12 < guard.collapsed_at < 22
+
+
+def test_a_brief_step_upwards_is_not_what_collapsed() -> None:
+    guard = Guard()
+    now = watched(guard, 256, 0.0, 0.5)
+    now = watched(guard, 32, now, 5.0)
+    guard.fall(now, 1.0, 32, measured(), least=1, since=now - 1)
+    assert 32 <= guard.collapsed_at < 64
+
+
+def test_requests_while_goodput_is_low_are_not_what_collapsed() -> None:
+    guard = Guard()
+    now = watched(guard, 64, 0.0, 9.0)
+    now = watched(guard, 8, now, 3.0, low=True)
+    guard.fall(now, 1.0, 8, measured(), least=1, since=now - 1)
+    assert guard.collapsed_at > 50
+
+
+def test_a_level_that_was_endured_is_not_what_collapsed_if_more_were_in_flight() -> None:
+    guard = Guard()
+    now = watched(guard, 20, 0.0, ENDURED_SECONDS + 1)
+    now = watched(guard, 10, now, 5.0)
+    now = watched(guard, 40, now, 0.5)
+    assert guard.fall(now, 1.0, 10, measured(), least=1, since=now - 1) == 20
+    assert guard.collapsed_at == 40
 
 
 def test_an_endured_level_that_collapses_is_endured_no_longer() -> None:
     guard = Guard()
     now = watched(guard, 20, 0.0, 2 * ENDURED_SECONDS)
-    assert guard.fall(now, 1.0, 20, least=1, since=now - 1) == SAFE_LEVEL
+    assert guard.fall(now, 1.0, 20, measured(), least=1, since=now - 1) == SAFE_LEVEL
     assert guard.endured == 0
 
 
@@ -66,7 +120,7 @@ def test_an_endured_level_that_does_not_recover_was_not_safe() -> None:
     guard = Guard()
     now = watched(guard, 20, 0.0, ENDURED_SECONDS + 1)
     now = watched(guard, 40, now, 2.0)
-    assert guard.fall(now, 1.0, 40, least=1, since=now - 1) == 20
+    assert guard.fall(now, 1.0, 40, measured(), least=1, since=now - 1) == 20
     now += PATIENCE_SECONDS
     assert guard.after_window(now, 1.0, 20, best=100.0, best_level=40) is Next.TRY_FEWER
     assert (guard.safe_level, guard.endured) == (SAFE_LEVEL, 0)
@@ -84,29 +138,116 @@ def test_a_collapse_of_few_requests_is_not_about_their_number() -> None:
 def test_walls_of_the_user_are_kept() -> None:
     guard = Guard()
     now = watched(guard, 64, 0.0, 2.0)
-    assert guard.fall(now, 1.0, 64, least=8, since=now - 1) == 8
+    assert guard.fall(now, 1.0, 64, measured(), least=8, since=now - 1) == 8
 
 
-def test_more_goodput_with_fewer_requests_is_a_recovery_and_its_cost_is_the_risk_of_the_next() -> None:
-    guard = Guard()
-    guard.fall(10.0, 5.0, 64, least=1, since=9.0)
-    assert guard.after_window(11.0, 5.0, 4, best=100.0, best_level=64) is Next.TRY_MORE
-    assert guard.after_window(15.0, 7.0, 4, best=100.0, best_level=64) is Next.RECOVERED
+def test_fewer_requests_that_bring_more_show_a_penalty_and_its_cost_is_the_risk_of_the_next() -> None:
+    guard = fallen()
+    assert guard.risk_seconds == RISK_SECONDS
+    assert after(guard, 11.0, 1.9, 4) is Next.WAIT
+    assert after(guard, 15.0, 3.0, 4) is Next.RECOVERED
     assert guard.risk_seconds == 18.0
 
 
-def test_twice_as_many_that_bring_no_more_are_taken_back() -> None:
-    guard = Guard()
-    guard.fall(10.0, 5.0, 64, least=1, since=9.0)
-    assert guard.after_window(12.0, 5.0, 8, best=100.0, best_level=64) is Next.TRY_FEWER
-    assert guard.after_window(12.0, 1.0, 4, best=100.0, best_level=64) is Next.WAIT
+def test_as_many_that_bring_more_after_a_while_show_it_too() -> None:
+    """The penalty lets through what four requests bring, so only eight of them show when it ends."""
+    guard = fallen(goodput=4.0)
+    assert after(guard, 11.0, 4.0, 4) is Next.TRY_MORE
+    assert after(guard, 12.0, 3.9, 8) is Next.TRY_FEWER
+    assert after(guard, 13.0, 4.0, 4) is Next.WAIT
+    assert after(guard, 14.0, 4.0, 4) is Next.TRY_MORE
+    assert after(guard, 15.0, 8.0, 8) is Next.RECOVERED
+
+
+def test_a_share_of_a_link_that_another_client_fills_too_is_no_penalty() -> None:
+    """Each request brings the same again, however many there are."""
+    guard = fallen(goodput=30.0, levels=measured((64, 64.0)))
+    assert [after(guard, 11.0 + number, 0.8 * level, level) for number, level in enumerate((4, 8, 16, 32))] == [
+        Next.TRY_MORE,
+        Next.TRY_MORE,
+        Next.TRY_MORE,
+        Next.SLOWER,
+    ]
+
+
+def test_the_second_time_soon_after_it_is_blamed() -> None:
+    guard = fallen(goodput=30.0, levels=measured((64, 64.0)))
+    assert after(guard, 11.0, 32.0, 32) is Next.SLOWER
+    guard.fall(20.0, 30.0, 64, measured((64, 64.0)), least=1, since=19.0)
+    assert after(guard, 21.0, 32.0, 32) is Next.RECOVERED
+
+
+def test_fewer_requests_that_bring_more_each_are_no_sign() -> None:
+    """A link with a limit does that, whatever the limit is."""
+    guard = fallen(goodput=3.0)
+    guard.safe_level = 4
+    assert after(guard, 11.0, 3.95, 16) is Next.TRY_FEWER
+    assert after(guard, 12.0, 3.95, 8) is Next.TRY_FEWER
+
+
+def test_a_few_requests_are_never_above_the_ceiling() -> None:
+    guard = fallen(10, levels=measured((10, 10.0)))
+    after(guard, 100.0, 8.0, 2)
+    assert guard.safe_level < SAFE_LEVEL <= guard.level_to_try(1.0)
+
+
+def test_a_goodput_that_is_back_without_a_sign_leaves_no_ceiling() -> None:
+    guard = fallen(levels=measured((64, 64.0)))
+    assert after(guard, 11.0, 50.0, 60) is Next.SLOWER
+
+
+def test_twice_as_many_that_bring_no_more_are_taken_back_and_tried_later_each_time() -> None:
+    guard = fallen(goodput=4.0)
+    now, waits = 11.0, []
+    for _ in range(3):
+        assert after(guard, now, 3.9, 8) is Next.TRY_FEWER
+        began = now
+        while after(guard, now, 4.0, 4) is Next.WAIT:
+            now += 0.1
+        waits.append(now - began)
+        guard._patience_ends = now + 100
+    assert waits == pytest.approx([FIRST_TRY_SECONDS, 2 * FIRST_TRY_SECONDS, 4 * FIRST_TRY_SECONDS], abs=0.2)
 
 
 def test_without_a_recovery_the_link_has_become_slower_and_the_second_time_it_was_the_number() -> None:
     guard = Guard()
     for now, expected in ((0.0, Next.SLOWER), (15.0, Next.AGAIN)):
-        guard.fall(now, 5.0, 64, least=1, since=now - 1)
-        assert guard.after_window(now + PATIENCE_SECONDS, 1.0, 4, best=100.0, best_level=64) is expected
+        guard.fall(now, 5.0, 64, measured(), least=1, since=now - 1)
+        assert after(guard, now + PATIENCE_SECONDS, 1.0, 4) is expected
+
+
+def test_a_ceiling_rises_at_once_when_it_was_endured_and_else_after_its_rest() -> None:
+    guard = fallen()
+    bounds = Bounds(least=1, most=256, ceiling=None)
+    after(guard, 12.0, 8.0, 4)
+    bounds.after_collapse(12.0, 8, collapsed_at=64)
+    guard.raise_ceiling(13.0, bounds, work_left=1e4, goodput=8.0)
+    assert bounds.ceiling == 8
+    watched(guard, 8, 13.0, ENDURED_SECONDS + 1)
+    guard.raise_ceiling(14.0, bounds, work_left=1e4, goodput=8.0)
+    assert bounds.ceiling is not None
+    assert 8 < bounds.ceiling < 64
+
+
+def test_with_little_time_left_the_ceiling_stays() -> None:
+    guard = fallen()
+    bounds = Bounds(least=1, most=256, ceiling=None)
+    after(guard, 30.0, 8.0, 4)
+    bounds.after_collapse(12.0, 8, collapsed_at=64)
+    watched(guard, 8, 13.0, ENDURED_SECONDS + 1)
+    guard.raise_ceiling(100.0, bounds, work_left=8.0, goodput=8.0)
+    assert bounds.ceiling == 8
+
+
+def test_a_ceiling_that_was_learned_rises_only_after_its_rest() -> None:
+    """This client knows nothing of what collapsed."""
+    guard = Guard()
+    bounds = Bounds(least=1, most=256, ceiling=8)
+    now = watched(guard, 8, 0.0, ENDURED_SECONDS + 1)
+    guard.raise_ceiling(now, bounds, work_left=8.0, goodput=8.0)
+    assert bounds.ceiling == 8
+    guard.raise_ceiling(now, bounds, work_left=1e4, goodput=8.0)
+    assert bounds.ceiling > 8
 
 
 @pytest.mark.parametrize(("above", "waits"), [(FEW_REQUESTS, False), (FEW_REQUESTS + 1, True)])
