@@ -118,6 +118,8 @@ class Guard:
     def after_window(self, now: float, goodput: float, level: int, *, best: float, best_level: int) -> Next:
         """Say what to do after a window with this goodput. ``best`` is the goodput before the collapse."""
         self._cost_seconds = now - self._fell_at
+        # Few requests show what one can bring, if the level that collapsed was the only one before.
+        self._request_goodput = max(self._request_goodput, goodput / level)
         fallen, before = self._collapse_goodput, self._request_goodput * level
         blamed = self._shows_penalty(goodput, level) or now - self._slower_at < rule.RISK_SECONDS
         self._waited.append((level, goodput / level))

@@ -185,6 +185,13 @@ def test_fewer_requests_that_bring_more_each_are_no_sign() -> None:
     assert after(guard, 12.0, 3.95, 8) is Next.TRY_FEWER
 
 
+def test_the_wait_shows_what_a_request_can_bring() -> None:
+    """100 requests were more than enough, and only four of them show it."""
+    guard = fallen(100, levels=measured((100, 100.0)))
+    after(guard, 12.0, 40.0, 4)
+    assert SAFE_LEVEL < guard.level_to_try(1e4) <= 13
+
+
 def test_a_few_requests_are_never_above_the_ceiling() -> None:
     guard = fallen(10, levels=measured((10, 10.0)))
     after(guard, 100.0, 8.0, 2)
