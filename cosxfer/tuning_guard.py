@@ -50,7 +50,7 @@ class Guard:
         self.endured = 0
         """This level was kept for long without a collapse; 0: none is known."""
         self.collapsed_at = 0
-        """The most requests in flight before the last collapse."""
+        """How many requests were in flight before the last collapse: their mean, or the level of the moment."""
         self.safe_level = 1
         """Where the client waits."""
         self._least = 1
