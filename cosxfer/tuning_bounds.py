@@ -51,11 +51,6 @@ class Bounds:
             self._refused += max(1, self._refused // 20)
             self._refusal_rises_at += rule.FIRST_HOLD_SECONDS
 
-    def lift(self, level: int) -> None:
-        """Raise the ceiling to this level, if it is lower."""
-        if self.ceiling is not None:
-            self.ceiling = max(self.ceiling, level)
-
     def rise(self, now: float) -> None:
         """Raise the ceiling after its rest: half of the way to the level that collapsed, later beyond it.
 

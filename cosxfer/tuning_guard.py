@@ -121,7 +121,8 @@ class Guard:
         # Few requests show what one can bring, if the level that collapsed was the only one before.
         self._request_goodput = max(self._request_goodput, goodput / level)
         fallen, before = self._collapse_goodput, self._request_goodput * level
-        blamed = self._shows_penalty(goodput, level) or now - self._slower_at < rule.RISK_SECONDS
+        again = now - self._slower_at < rule.RISK_SECONDS
+        blamed = again or self._shows_penalty(goodput, level)
         self._waited.append((level, goodput / level))
         if blamed and goodput > rule.RECOVERY * fallen:
             return Next.RECOVERED
@@ -134,7 +135,7 @@ class Guard:
             self._patience_ends = now + rule.PATIENCE_SECONDS
             return Next.TRY_FEWER
         if now >= self._patience_ends:
-            again, self._slower_at = now - self._slower_at < rule.RISK_SECONDS, now
+            self._slower_at = now
             return Next.AGAIN if again else Next.SLOWER
         if goodput < rule.BACK_SHARE * before:
             if level <= self.safe_level:
@@ -162,7 +163,7 @@ class Guard:
     def raise_ceiling(self, now: float, bounds: Bounds, *, work_left: float, goodput: float) -> None:
         """A hold below the ceiling has ended well: raise it, if there is time for what that may cost."""
         if bounds.ceiling is not None and self.endured >= bounds.ceiling:
-            bounds.lift(self.level_to_try(work_left, above=bounds.ceiling))
+            bounds.ceiling = self.level_to_try(work_left, above=bounds.ceiling)
         if rule.seconds_left(work_left, goodput) > self.risk_seconds:
             bounds.rise(now)
 

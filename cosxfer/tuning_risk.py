@@ -44,4 +44,4 @@ def level_to_try(safe: int, collapsed_at: int, *, needed: float, seconds_left: f
                 time += (1 - safe_chance) * (cost_seconds + times[low][tried])
                 if time < times[low][high]:
                     times[low][high], choices[low, high] = time, tried
-    return max(safe, min(round(levels[choices.get((0, steps), 0)]), collapsed_at - 1))
+    return round(levels[choices.get((0, steps), 0)])
