@@ -396,7 +396,7 @@ class Tuner:
 
     def _search(self, *, up: bool, step: float, reason: str) -> None:
         self._phase, self._up, self._step = "base", up, step
-        self._worse_above = self._worse_below = None
+        self._worse_above, self._worse_below, self._fell = None, None, False
         self._reason = reason
 
     def _candidate(self, *, up: bool) -> int | None:

@@ -494,6 +494,19 @@ def test_goodput_that_stays_low_after_a_probe_upwards_has_collapsed(
     assert tuner._phase == phase
 
 
+def test_a_new_search_does_not_blame_an_old_probe() -> None:
+    """Requests of another size bring less work."""
+    tuner = Tuner()
+    tuner._fell = True
+    tuner._search(up=True, step=2.0, reason="search again: the requests have another size")
+    tuner._base, tuner._base_goodput, tuner.level = 16, 10.0, 16
+    window = Window(101.0, 0.0, 0.0)
+    window.add(1.0, in_flight=16, most=16, busy_seconds=0.0)
+    tuner._guard.watch(100.0, 16, low=False, waits=False)
+    tuner._judge(102.0, window, 4.0, 0.0, waiting=True)
+    assert tuner._phase == "probe"
+
+
 def test_the_cost_of_a_collapse_counts_the_windows_that_showed_it() -> None:
     tuner = Tuner()
     after_a_probe_upwards(tuner, base=16, probed=4.0, then=4.0)
