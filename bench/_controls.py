@@ -163,6 +163,9 @@ def _appends_are_believed() -> Iterator[None]:
         yield
 
 
+_HALF_DONE: dict[str, Any] = {"troubles": (Trouble(kind="event", at=12 * MIB),), "concurrency": 4}
+"""An event after which some parts are confirmed: at most 4 of the 12 are in flight."""
+
 CONTROLS = (
     Control(
         name="flipped bits: no Content-MD5, no ETag, no CRC64",
@@ -215,25 +218,19 @@ CONTROLS = (
     Control(
         name="pauses: a restart forgets the parts",
         caught_by="again",
-        scenario=_scenario("slice", 24 * MIB, troubles=(Trouble(kind="event", at=20 * MIB),), events=("pause",)),
+        scenario=_scenario("slice", 24 * MIB, events=("pause",), **_HALF_DONE),
         without=_nothing_is_resumed,
     ),
     Control(
         name="new clients: the journal is not read",
         caught_by="again",
-        scenario=_scenario("slice", 24 * MIB, troubles=(Trouble(kind="event", at=20 * MIB),), events=("new_client",)),
+        scenario=_scenario("slice", 24 * MIB, events=("new_client",), **_HALF_DONE),
         without=_the_journal_is_not_read,
     ),
     Control(
         name="new clients: a directory begins anew",
         caught_by="again",
-        scenario=_scenario(
-            "directory",
-            *(50_000,) * 6,
-            24 * MIB,
-            troubles=(Trouble(kind="event", at=20 * MIB),),
-            events=("new_client",),
-        ),
+        scenario=_scenario("directory", *(50_000,) * 6, 24 * MIB, events=("new_client",), **_HALF_DONE),
         without=_a_directory_begins_anew,
     ),
     Control(

@@ -61,6 +61,7 @@ class Scenario:
     """What each trouble of the kind "event" is, in their order."""
     rules: tuple[dict[str, Any], ...] = ()
     allowed: tuple[str, ...] = ()
+    concurrency: int | Literal["auto"] = "auto"
     limit_seconds: float | None = None
     """Replaces `budget_seconds`."""
 

@@ -347,6 +347,7 @@ class Run:
             verify=str(server.ca_file) if server.ca_file else True,
             transport=scenario.transport,  # type: ignore[arg-type]
             part_size=scenario.part_bytes,
+            concurrency=scenario.concurrency,
             max_attempts=3 if for_good else ATTEMPTS,
             retry_for_seconds=0 if for_good else RETRY_FOR_SECONDS,
             connect_timeout_seconds=3.0,
