@@ -218,6 +218,7 @@ class Simulation:
         group.done = max(group.done, goal)
         group.flows -= 1
         client.bytes_in_flight -= group.request_bytes
+        client.done_bytes += group.request_bytes * count
         delay = self._straggles(client, group.request_bytes * count)
         if not client.requests_left and group.rate < group.own_rate:
             # Nothing else is sent while the last requests wait for their responses.
@@ -283,6 +284,7 @@ class Simulation:
                 left = goal - group.done
                 unsent = min(count, math.ceil(left / group.request_bytes))
                 client.wasted += unsent * group.request_bytes - left
+                client.done_bytes += (count - unsent) * group.request_bytes
                 client.put_back(group.request_bytes, unsent)
                 client.bytes_in_flight -= group.request_bytes
                 client.release(group.request_bytes)

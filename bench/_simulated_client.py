@@ -122,6 +122,8 @@ class SimulatedClient:
         self.given_bytes = 0.0
         self.wasted = 0.0
         """Bytes sent by requests that were cancelled."""
+        self.done_bytes = 0
+        """Bytes of requests that have ended."""
         self.handshakes_until = 0.0
 
     @property
@@ -138,6 +140,11 @@ class SimulatedClient:
     def bytes_left(self) -> float:
         """What is still to be acknowledged."""
         return max(0.0, self.total_bytes + self.wasted - self.bytes_acked)
+
+    @property
+    def sent_in_flight(self) -> float:
+        """What the requests in flight have sent."""
+        return min(max(0.0, self.bytes_acked - self.done_bytes - self.wasted), self.bytes_in_flight)
 
     def take(self) -> Iterator[tuple[int, int]]:
         """Yield (bytes of a request, requests) for each slot that the limiter gives: a part, or a bundle."""

@@ -63,6 +63,7 @@ class Tuned:
             in_flight=client.in_flight,
             most_in_flight=client.limiter.take_most_in_flight(),
             bytes_in_flight=client.bytes_in_flight,
+            sent_in_flight=client.sent_in_flight,
             waiting=client.waiting,
             bytes_left=client.bytes_left,
             requests_left=client.requests_left + client.in_flight,

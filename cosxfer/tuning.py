@@ -16,18 +16,16 @@ thrown away (*settling*): new connections start slowly, and requests beyond a lo
    nothing left to probe, the level is *held*, longer each time. A lasting change of the goodput ends the hold at once.
    While a thread of the client is busy, nothing is probed upwards.
 3. **Collapse guard** (`tuning_guard.py`). If goodput stays far below the best, the level falls to what was endured, or
-   to a few requests, until goodput is back. Then the client ramps again. If the number of requests was the cause, it
-   stays below a ceiling (`tuning_risk.py`), which rises when it was endured.
+   to a few requests, until goodput is back. If the number of requests was the cause, the client goes on at a level that
+   is worth its risk (`tuning_risk.py`), which is a ceiling until it was endured. Otherwise it ramps again.
 4. **Refusals** (503, SlowDown) and time-outs. Small requests start at the rate that the server accepts from then on
    (`tuning_rate.py`). For others the level falls at once by 0.7, once a dead band (`tuning_refusals.py`). The refused
    level becomes a ceiling, and rises later.
 5. **No evidence.** If the client had no more requests to fill the level, the window changes nothing. If more wait (a
-   byte budget, a limit of a transfer), the most that were in flight are the level. Their mean is not: files have to be
-   opened and hashed, and a mean would fall with each lower level.
+   byte budget, a limit of a transfer), the most that were in flight are the level. A mean would fall with each level.
 6. **Cancelling.** Requests beyond a lower level usually end by themselves. `Decision.abandon` asks to cancel and
    resend them after a collapse, or if they have sent next to nothing (a slow line).
 7. **The last requests** start together if a lower level was worse, or if they take long and a probe shows that it pays.
-   No slot then waits for one that began late.
 """
 
 from __future__ import annotations
@@ -35,13 +33,15 @@ from __future__ import annotations
 import math
 
 import cosxfer.tuning_rules as rule
+from cosxfer.tuning_best import Best
 from cosxfer.tuning_bounds import Bounds
 from cosxfer.tuning_guard import Guard, Next
 from cosxfer.tuning_levels import Levels
 from cosxfer.tuning_pace import Drain, Pace
-from cosxfer.tuning_probes import affordable_requests, affordable_step, higher, lower
+from cosxfer.tuning_probes import affordable_requests, affordable_step, all_left, higher, lower
 from cosxfer.tuning_ramp import Ramp, waits_for_latency
 from cosxfer.tuning_refusals import Refusals
+from cosxfer.tuning_risk import is_nearly_done
 from cosxfer.tuning_rules import Decision, Learned, Window, elasticity, price
 from cosxfer.tuning_size import RequestSize
 from cosxfer.tuning_sounding import Found, Sounding
@@ -62,28 +62,24 @@ class Tuner:
         self._reason = "start from the default" if learned is None else "start from what was learned"
         # Time and windows.
         self._began = math.nan
-        self._pace = Pace()
+        self._pace, self._drain = Pace(), Drain()
         self._window: Window | None = None
-        self._last = self._settled_at = self._moved_at = self._low_since = 0.0
-        self._drain = Drain()
+        self._last = self._settled_at = self._moved_at = 0.0
         self._sounding = Sounding(needed=self._unknown)
         # Ramp and search.
-        self._upwards, self._low_windows = Ramp(), 0
+        self._upwards = Ramp()
         self._base, self._base_goodput, self._step = self.level, 0.0, 2.0
         self._up = self._probed_down = self._fell = False
         self._worse_above: int | None = None
         self._worse_below: int | None = None
         self._hold_seconds = rule.FIRST_HOLD_SECONDS
         self._held, self._strange, self._hold_ends = False, 0, 0.0
-        # Collapse.
-        self._levels = Levels()
-        self._goodput = self._best = self._acked = 0.0
-        self._request_rate = self._best_request_rate = 0.0
-        self._guard, self._best_level = Guard(), 1
-        self._abandon = self._fresh = self._busy = False
+        # What was seen, and the collapse guard.
+        self._levels, self._best, self._guard = Levels(), Best(), Guard()
+        self._goodput = self._request_rate = self._acked = self._sent = 0.0
         # What is left to do.
         self._requests_left = self._work_left = math.inf
-        self._finishing = self._stays = False
+        self._abandon = self._fresh = self._busy = self._finishing = self._stays = False
         self._size, self._refusals = RequestSize(), Refusals()
 
     # --- what the caller uses ---
@@ -109,6 +105,7 @@ class Tuner:
         in_flight: int,
         most_in_flight: int | None = None,
         bytes_in_flight: float = 0,
+        sent_in_flight: float = 0,
         waiting: bool = False,
         bytes_left: float = math.inf,
         requests_left: float = math.inf,
@@ -121,14 +118,15 @@ class Tuner:
 
         ``bytes_acked``, ``requests_done`` and ``refused`` (throttled or timed out) count from the client's start.
         ``most_in_flight`` is the largest number in flight since the last call (None: ``in_flight``): short requests are
-        often over when this looks. ``bytes_in_flight`` is the size of the requests in flight; ``waiting`` says whether
-        more would start if they could. ``busy_seconds`` is the CPU time of the client's busiest thread since the last
-        call. ``retry_after_seconds`` is the server's wish in the last refusal, else 0.
+        often over when this looks. ``bytes_in_flight`` is the size of the requests in flight, and ``sent_in_flight``
+        is how much of it was acknowledged. ``waiting`` says whether more would start if they could. ``busy_seconds`` is
+        the CPU time of the client's busiest thread since the last call. ``retry_after_seconds`` is the server's wish in
+        the last refusal, else 0.
         """
         before = self.level
         # Requests that could not be cancelled at once, for example because they had not begun, are asked for again.
         self._abandon = self._abandon and self._drain.is_running and in_flight > self.level
-        self._requests_left, self._acked = requests_left, bytes_acked
+        self._requests_left, self._acked, self._sent = requests_left, bytes_acked, sent_in_flight
         self._work_left = bytes_left + rule.REQUEST_WORK_BYTES * requests_left
         self._fresh = bytes_in_flight >= max(rule.FRESH * bytes_acked, rule.SHORT_DRAIN_SECONDS * self._goodput)
         work = bytes_acked + rule.REQUEST_WORK_BYTES * requests_done
@@ -146,7 +144,7 @@ class Tuner:
         most = max(in_flight, most_in_flight or 0)
         window.add(now - self._last, in_flight=in_flight, most=most, busy_seconds=busy_seconds)
         self._last = now
-        self._guard.watch(now, most, low=self._low_windows > 0, waits=self._phase == "collapsed")
+        self._guard.watch(now, most, low=self._best.low_windows > 0, waits=self._phase == "collapsed")
         self._bounds.pass_time(now)
         self._keep_pace(now, requests_done)
         if in_flight and bytes_in_flight:
@@ -198,7 +196,8 @@ class Tuner:
         before = self._size.bytes
         if self._size.has_changed(now, size, known=self._phase in ("base", "probe", "hold", "paced")):
             self._refusals.rate.forget()
-            self._best, self._low_windows, self._bounds.wall = 0.0, 0, None
+            self._best.forget()
+            self._bounds.wall = None
             self._levels.forget()
             reason = "search again: the requests have another size"
             if size < before:
@@ -225,7 +224,7 @@ class Tuner:
             drain.is_running = False
             self._settled_at = max(self._settled_at, now + max(rule.SETTLE_SECONDS, self._pace.first_response) / 2)
         cheap = not self._held and self._is_cheap(self._acked)
-        if drain.is_running and drain.is_slow(now, work, bytes_in_flight, best=self._best, cheap=cheap):
+        if drain.is_running and drain.is_slow(now, work, bytes_in_flight, best=self._best.goodput, cheap=cheap):
             self._abandon = True
         if drain.is_running or now < self._settled_at:
             self._window = Window(now, work, requests)
@@ -266,7 +265,7 @@ class Tuner:
             self._levels.restart(self.level, goodput)
             return
         if mean_in_flight < rule.BUSY_SHARE * self.level:
-            low = goodput < rule.COLLAPSE_SHARE * self._best * mean_in_flight / self.level
+            low = goodput < rule.COLLAPSE_SHARE * self._best.goodput * mean_in_flight / self.level
             if (low or self._phase == "collapsed") and self._collapsed(now, goodput):
                 return
             if not waiting or (self._stays and self._phase == "ramp") or self._refusals.is_recent(now):
@@ -283,11 +282,11 @@ class Tuner:
             self._refusals.see_service(now, mean_in_flight * seconds / finished)
         if self._collapsed(now, goodput) or self._finishing:
             return
+        if self._best.is_part(self.level, goodput):
+            self._guard.endure(now)
         self._levels.note(self.level, goodput, hasty=self._phase == "ramp")
-        trusted = rule.RAMP_TRUST * goodput if self._phase == "ramp" else goodput
-        if trusted > self._best:
-            self._best, self._best_level = trusted, self.level
-            self._best_request_rate = trusted / goodput * self._request_rate
+        trust = rule.RAMP_TRUST if self._phase == "ramp" else 1.0
+        self._best.see(self.level, goodput, self._request_rate, trust=trust)
         if self._phase == "ramp":
             self._ramp(now, goodput)
         elif self._phase == "sound":
@@ -404,7 +403,7 @@ class Tuner:
         base, goodput = self._base, self._base_goodput
         if up:
             if self._requests_left < rule.FINISH_SHARE * base:
-                return self._all_that_are_left()
+                return self._last_requests()
             more = affordable_requests(goodput, self._size.bytes, seconds_left=self._seconds_left(goodput))
             return higher(base, step=self._step, more=more, worse=self._worse_above, clamp=self._bounds.clamp)
         cancels = self._fresh and self._is_cheap(self._acked * (1 - 1 / self._step))
@@ -416,11 +415,9 @@ class Tuner:
         known = self._levels.lower_bounds(worse, every=self._bounds.ceiling is not None)
         return lower(base, goodput, step=step, worse=worse, known=known, clamp=self._bounds.clamp)
 
-    def _all_that_are_left(self) -> int | None:
-        """All requests together as a level to probe, if they take long and no higher level was worse."""
+    def _last_requests(self) -> int | None:
         brief = self._seconds_left(self._base_goodput) < rule.LAST_PROBE_TRIPS * self._pace.first_response
-        level = 0 if brief or self._worse_above else self._bounds.clamp(math.ceil(self._requests_left))
-        return level if level > rule.SMALLEST_STEP * self._base else None
+        return None if brief or self._worse_above else all_left(self._base, self._requests_left, self._bounds.clamp)
 
     def _lifted(self, goodput: float) -> None:
         """If so many requests bring much more than before, a penalty has ended: look at higher levels again."""
@@ -498,6 +495,8 @@ class Tuner:
         elif self._strange >= 2:
             self._hold_seconds = rule.FIRST_HOLD_SECONDS
             self._search(up=True, step=2.0, reason="search again: the goodput has changed")
+        elif self._guard.climbs(self._bounds, work_left=self._work_left):
+            self._search(up=True, step=rule.CAREFUL_STEP, reason="search again: so many are safe, and more may be")
         elif now >= self._hold_ends:
             self._bounds.wall = None
             self._guard.raise_ceiling(now, self._bounds, work_left=self._work_left, goodput=goodput)
@@ -509,15 +508,12 @@ class Tuner:
         if self._phase == "collapsed":
             return self._after_collapse(now, goodput)
         share = rule.SUSPECT_SHARE if self._is_suspect() else rule.COLLAPSE_SHARE
-        other_work = self._best_request_rate > 0 and self._request_rate > share * self._best_request_rate
-        few = goodput < share * self._best and not other_work
-        if not few or self._refusals.is_recent(now):
-            self._low_windows = 0
+        looks = self._phase == "sound" and self._sounding.is_part(self.level, goodput)
+        far = self._best.is_far(goodput, self._request_rate, share) and not looks
+        if not far or self._refusals.is_recent(now):
+            self._best.low_windows = 0
             return False
-        self._low_windows += 1
-        if self._low_windows == 1:
-            self._low_since = now - self._length()
-        if self._low_windows < rule.COLLAPSE_WINDOWS or now - self._low_since < rule.COLLAPSE_SECONDS:
+        if not self._best.stays_low(now, self._length()):
             return self._phase != "probe" or self.level > self._base
         self._give_way(now, goodput, self.level)
         return True
@@ -531,31 +527,35 @@ class Tuner:
         if not self._guard.is_about_number(level):
             self._bounds.ceiling = None
             self._ramp_again(goodput, Next.SLOWER.value)
+        elif is_nearly_done(goodput, self._best.goodput, work_left=self._work_left, sent=self._sent):
+            self._reason = "collapse: what is left is nearly sent"
         else:
-            since = min(now - 2 * self._length(), self._low_since if self._low_windows else now)
+            since = min(now - 2 * self._length(), self._best.low_since if self._best.low_windows else now)
             target = self._guard.fall(now, goodput, level, self._levels, least=self._bounds.least, since=since)
             self._phase, self._abandon, self._finishing = "collapsed", True, False
-            self._hold_seconds = rule.FIRST_HOLD_SECONDS
+            self._sounding.is_done, self._hold_seconds = True, rule.FIRST_HOLD_SECONDS
             self._move(now, target, f"collapse: goodput is far below the best at {self._guard.collapsed_at}")
 
     def _ramp_again(self, goodput: float, reason: str) -> None:
-        self._best, self._best_level, self._low_windows = goodput, self.level, 0
+        self._best.restart(self.level, goodput)
         self._levels.restart(self.level, goodput)
         self._restart(reason)
 
     def _after_collapse(self, now: float, goodput: float) -> bool:
         guard = self._guard
-        step = guard.after_window(now, goodput, self.level, best=self._best, best_level=self._best_level)
+        step = guard.after_window(now, goodput, self.level, self._best)
         if step is Next.TRY_MORE:
             self._move(now, 2 * self.level, step.value)
         elif step is Next.TRY_FEWER:
             self._abandon = True
             self._move(now, guard.safe_level, step.value)
         elif step is not Next.WAIT:
+            self._ramp_again(goodput, step.value)
             if step is not Next.SLOWER:
                 ceiling = max(self.level, guard.level_to_try(self._work_left))
                 self._bounds.after_collapse(now, ceiling, collapsed_at=guard.collapsed_at)
-            self._ramp_again(goodput, step.value)
+                self._best.restart(ceiling, rule.RAMP_TRUST * guard.expected(ceiling))
+                self._move(now, ceiling, step.value, settle=False)
         return True
 
     # --- refusals ---
@@ -572,7 +572,7 @@ class Tuner:
         small = waiting and 0 < self._size.bytes < rule.SMALL_BYTES and self._bounds.least < self._bounds.most
         answer = refusals.answer(now, requests, self.level, small=small, in_ramp=self._phase == "ramp")
         self._phase, self._abandon = answer.phase, self._abandon or answer.abandon
-        self._best, self._low_windows = 0.0, 0
+        self._best.forget()
         self._levels.forget()
         if answer.ceiling is not None:
             self._bounds.after_refusal(now, answer.ceiling)

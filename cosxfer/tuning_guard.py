@@ -3,17 +3,18 @@
 Some networks punish too many connections silently: goodput falls to a fraction, without an error, until some time after
 there are fewer. What the guard knows:
 
-- the level that was *endured*: at least so many requests were in flight for `ENDURED_SECONDS` without a collapse;
+- the level that was *endured*: at least so many requests were in flight for some time, and brought what they should.
+  Once a penalty has struck, the time is a little more than it took;
 - the level that *collapsed*: how many requests were in flight in the last seconds. Requests beyond a lower level take
   time to end, so the level of the moment may not be the one that collapsed.
 
 After a collapse the client waits at the endured level, else at `SAFE_LEVEL`: goodput is next to nothing anyway, and few
-requests end the penalty soonest. As long as all requests bring what they brought before, twice as many are tried.
+requests end the penalty soonest. As long as all requests bring about what they brought before, twice as many are tried.
 
 Goodput also falls if another client begins or the link becomes slower, and then fewer requests are no help. So their
 number is blamed, and there is a ceiling, only if goodput shows it: it rises in the wait without more requests, or
 fewer bring more than those that collapsed. A second collapse soon after the first is blamed on it, too. How high the
-ceiling is: `tuning_risk.py`.
+ceiling is: `tuning_risk.py`. When that level was endured, the next one is chosen in the same way.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import math
 from enum import Enum
 
 import cosxfer.tuning_rules as rule
+from cosxfer.tuning_best import Best
 from cosxfer.tuning_bounds import Bounds
 from cosxfer.tuning_levels import Levels
 from cosxfer.tuning_risk import level_to_try
@@ -64,6 +66,8 @@ class Guard:
         self._slower_at = -math.inf
         self._wait_lower_until: float | None = None
         self._calm_level, self._calm_since = 0, 0.0
+        self._risen_at = self._strike_seconds = 0.0
+        """When more requests began than were safe (0: not yet), and the longest that a penalty took to strike then."""
         self._peak, self._peak_at = 0, -math.inf
         self._mean = self._watched_at = 0.0
 
@@ -73,6 +77,13 @@ class Guard:
         cost = self._cost_seconds
         return max(rule.LEAST_RISK_SECONDS, rule.RISK_FACTOR * cost) if cost else rule.RISK_SECONDS
 
+    @property
+    def endured_seconds(self) -> float:
+        """How long a level has to be kept until it is safe."""
+        if not self._strike_seconds:
+            return rule.ENDURED_SECONDS
+        return min(rule.ENDURED_SECONDS, max(rule.LEAST_ENDURED_SECONDS, rule.STRIKE_FACTOR * self._strike_seconds))
+
     def watch(self, now: float, in_flight: int, *, low: bool, waits: bool) -> None:
         """Look at the requests in flight. ``low``: goodput is low; ``waits``: the client waits after a collapse."""
         passed, self._watched_at = now - self._watched_at, now
@@ -80,10 +91,15 @@ class Guard:
             self._mean += (in_flight - self._mean) * (1 - math.exp(-passed / rule.MEAN_SECONDS))
         if in_flight >= self._peak or now - self._peak_at > rule.PEAK_SECONDS:
             self._peak, self._peak_at = in_flight, now
+        if waits or in_flight <= self.endured or not self._risen_at:
+            self._risen_at = now
         if waits or not in_flight or in_flight > rule.SMALLEST_STEP * self._calm_level:
             self._calm_level, self._calm_since = in_flight, now
         self._calm_level = min(self._calm_level, in_flight)
-        if now - self._calm_since > rule.ENDURED_SECONDS and not low:
+
+    def endure(self, now: float) -> None:
+        """Goodput is what it should be."""
+        if now - self._calm_since > self.endured_seconds:
             self.endured = max(self.endured, self._calm_level)
 
     def waits_lower(self, now: float, seconds_left: float, above: int) -> bool:
@@ -102,6 +118,7 @@ class Guard:
 
     def fall(self, now: float, goodput: float, level: int, levels: Levels, *, least: int, since: float) -> int:
         """Goodput has collapsed at this level, after the time ``since``. Returns the level at which to wait."""
+        self._strike_seconds = max(self._strike_seconds, since - self._risen_at)
         self.collapsed_at, self._least = max(level, math.ceil(self._mean)), least
         if self.endured >= self.collapsed_at:
             self.collapsed_at = max(level, self._peak)
@@ -115,7 +132,7 @@ class Guard:
         self._patience_ends, self._wait_lower_until = now + rule.PATIENCE_SECONDS, now
         return self.safe_level
 
-    def after_window(self, now: float, goodput: float, level: int, *, best: float, best_level: int) -> Next:
+    def after_window(self, now: float, goodput: float, level: int, best: Best) -> Next:
         """Say what to do after a window with this goodput. ``best`` is the goodput before the collapse."""
         self._cost_seconds = now - self._fell_at
         # Few requests show what one can bring, if the level that collapsed was the only one before.
@@ -126,8 +143,7 @@ class Guard:
         self._waited.append((level, goodput / level))
         if blamed and goodput > rule.RECOVERY * fallen:
             return Next.RECOVERED
-        expected = best * min(1.0, level / max(1, best_level))
-        if goodput > max(rule.RECOVERY * fallen, rule.BACK_SHARE * expected):
+        if goodput > rule.RECOVERY * fallen and best.is_part(level, goodput):
             return self._not_blamed(now)
         if now >= self._patience_ends and self.endured and level > rule.SAFE_LEVEL:
             # A penalty may strike later than anything that was endured.
@@ -144,7 +160,11 @@ class Guard:
             return Next.TRY_FEWER
         if 2 * level > self.collapsed_at // 2:
             return Next.RECOVERED if blamed else self._not_blamed(now)
-        return Next.TRY_MORE if now >= self._try_from else Next.WAIT
+        return Next.TRY_MORE if now >= self._try_from and goodput >= rule.SAME_SHARE * before else Next.WAIT
+
+    def expected(self, level: int) -> float:
+        """What so many requests bring if each brings what it did before the collapse."""
+        return min(self._best_goodput, self._request_goodput * level)
 
     def level_to_try(self, work_left: float, *, above: int = 0) -> int:
         """The level to stop at after a collapse, or the next one after ``above`` was endured."""
@@ -158,12 +178,19 @@ class Guard:
             needed=best / each,
             seconds_left=rule.seconds_left(work_left, best),
             cost_seconds=self._cost_seconds,
+            endured_seconds=self.endured_seconds,
         )
+
+    def climbs(self, bounds: Bounds, *, work_left: float) -> bool:
+        """Raise the ceiling once it was endured, if a higher one is worth its risk; returns whether it is."""
+        ceiling = bounds.ceiling
+        if ceiling is None or rule.SMALLEST_STEP * self.endured < ceiling:
+            return False
+        bounds.ceiling = self.level_to_try(work_left, above=ceiling)
+        return bounds.ceiling > ceiling
 
     def raise_ceiling(self, now: float, bounds: Bounds, *, work_left: float, goodput: float) -> None:
         """A hold below the ceiling has ended well: raise it, if there is time for what that may cost."""
-        if bounds.ceiling is not None and self.endured >= bounds.ceiling:
-            bounds.ceiling = self.level_to_try(work_left, above=bounds.ceiling)
         if rule.seconds_left(work_left, goodput) > self.risk_seconds:
             bounds.rise(now)
 

@@ -39,6 +39,12 @@ def lower(
     return level if level < base and level != worse and _differ(level, base) else None
 
 
+def all_left(base: int, requests_left: float, clamp: Callable[[int], int]) -> int | None:
+    """All requests together as a level to probe; None if they are hardly more than ``base``."""
+    level = clamp(math.ceil(requests_left))
+    return level if level > rule.SMALLEST_STEP * base else None
+
+
 def affordable_requests(goodput: float, request_bytes: float, *, seconds_left: float) -> float:
     """How many requests a probe upwards may add: if it fails, they have to end first."""
     seconds = max(rule.DRAIN_SECONDS, min(rule.LONGEST_PROBE_SECONDS, rule.PROBE_COST * seconds_left))

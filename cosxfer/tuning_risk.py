@@ -2,8 +2,8 @@
 
 So many requests were safe, and so many more made the goodput collapse. The limit is somewhere between, and each factor
 is taken to be as likely as another. A higher level brings more, until more requests bring nothing. If it is above the
-limit, goodput collapses again, and that costs as much time as the last time. A level that is kept for
-`ENDURED_SECONDS` is safe, and from there a higher one can be tried.
+limit, goodput collapses again, and that costs as much time as the last time. A level that is kept for some time is
+safe, and from there a higher one can be tried.
 
 The choice is the one with the least expected time. It is found backwards from narrow ranges to wide ones.
 """
@@ -18,11 +18,28 @@ STEP = 1.25
 """Levels to choose from are about so far apart."""
 
 
-def level_to_try(safe: int, collapsed_at: int, *, needed: float, seconds_left: float, cost_seconds: float) -> int:
+def is_nearly_done(goodput: float, best: float, *, work_left: float, sent: float) -> bool:
+    """Whether to go on although goodput has collapsed from ``best`` to ``goodput``: what is left needs less time so.
+
+    Fewer requests would end the penalty after some seconds. Requests beyond them are cancelled for it, and what those
+    in flight have ``sent`` has to be sent again. Both are in units of work.
+    """
+    return work_left * best < goodput * (work_left + sent + rule.LEAST_COST_SECONDS * best)
+
+
+def level_to_try(
+    safe: int,
+    collapsed_at: int,
+    *,
+    needed: float,
+    seconds_left: float,
+    cost_seconds: float,
+    endured_seconds: float,
+) -> int:
     """The level to try next, from ``safe`` to below ``collapsed_at``; ``safe`` if no other is worth its risk.
 
     More than ``needed`` requests bring nothing, and with so many the work takes ``seconds_left``. ``cost_seconds`` is
-    what another collapse costs.
+    what another collapse costs. A level that is kept for ``endured_seconds`` is safe.
     """
     if collapsed_at <= safe + 1:
         return safe
@@ -37,7 +54,7 @@ def level_to_try(safe: int, collapsed_at: int, *, needed: float, seconds_left: f
         for low in range(steps + 1 - width):
             high = low + width
             # The first level can be left at once, the others after they were endured.
-            patience = rule.ENDURED_SECONDS * (1 - shares[low]) if low else 0.0
+            patience = endured_seconds * (1 - shares[low]) if low else 0.0
             for tried in range(low + 1, high):
                 safe_chance = (high - tried) / width
                 time = patience + safe_chance * times[tried][high]

@@ -153,7 +153,7 @@ LONG_DRAIN_SECONDS = 15.0
 ENDLESS_SHARE = 0.25
 """Requests beyond the level are cancelled if goodput falls below this share of the best while they end."""
 
-COLLAPSE_SHARE = 0.15
+COLLAPSE_SHARE = 0.18
 SUSPECT_SHARE = 0.4
 """The same for a level that was never endured, after a collapse. Few requests lose less by a penalty."""
 BACK_SHARE = 0.5
@@ -161,6 +161,10 @@ BACK_SHARE = 0.5
 COLLAPSE_WINDOWS = 2
 COLLAPSE_SECONDS = 1.0
 """The windows of the ramp are short: a client that has no CPU for a moment looks like a collapse in two of them."""
+SAME_SHARE = 0.7
+"""After a collapse more requests are tried only if each still brings at least this share of what it had."""
+LEAST_COST_SECONDS = 3.0
+"""A collapse costs at least so long: it has to be seen, and the penalty has to end."""
 LIFT = 1.5
 RECOVERY = 1.3
 """Goodput so many times that of the collapse shows that the number of requests was its cause."""
@@ -175,7 +179,11 @@ PEAK_SECONDS = 7.0
 FEW_REQUESTS = 6
 """A collapse of so few is not about their number: another client may have begun."""
 ENDURED_SECONDS = 10.0
-"""A level that was held for so long without a collapse is safe."""
+"""A level that was kept for so long without a collapse is safe, if no collapse shows how soon a penalty strikes."""
+LEAST_ENDURED_SECONDS = 2.0
+STRIKE_FACTOR = 1.5
+"""A level is safe if it was kept for so many times as long as the slowest penalty took to strike; at least for
+`LEAST_ENDURED_SECONDS`, and at most for `ENDURED_SECONDS`."""
 RISK_FACTOR = 3.0
 LEAST_RISK_SECONDS = 8.0
 RISK_SECONDS = 30.0

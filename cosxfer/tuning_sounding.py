@@ -75,6 +75,10 @@ class Sounding:
         self.is_done, self.above, self.goodput_above = True, level, goodput
         return max(rule.LEAST_SOUNDED, round(level / rule.FIRST_STEP))
 
+    def is_part(self, level: int, goodput: float) -> bool:
+        """Whether the requests of the lower level bring about their part of what the higher level brought."""
+        return goodput > rule.BACK_SHARE * self.goodput_above * level / self.above
+
     def judge(self, level: int, goodput: float) -> tuple[Found, int]:
         """Say what the lower level has shown, and how many requests are needed."""
         above = self.above

@@ -40,6 +40,7 @@ LEVELS = {
     "cosxfer.resume_token": 2,
     "cosxfer.retry": 2,
     "cosxfer.tuning": 2,
+    "cosxfer.tuning_best": 2,
     "cosxfer.tuning_bounds": 2,
     "cosxfer.tuning_guard": 2,
     "cosxfer.tuning_levels": 2,

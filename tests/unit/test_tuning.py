@@ -519,7 +519,8 @@ def test_a_suspect_level_needs_a_lower_share_of_requests_too(requests: float, co
     tuner = Tuner()
     tuner._phase, tuner._base, tuner.level = "hold", 32, 32
     tuner._levels.note(32, 100.0)
-    tuner._best, tuner._best_request_rate, tuner._request_rate = 100.0, 10.0, requests
+    tuner._best.see(32, 100.0, 10.0)
+    tuner._request_rate = requests
     tuner._bounds.ceiling = 40
     tuner._guard.watch(100.0, 32, low=False, waits=False)
     for now in (100.0, 101.0, 102.0):
@@ -711,7 +712,7 @@ def test_the_last_requests_start_together_if_fewer_were_worse() -> None:
     assert "together" in decision.reason
 
 
-def test_after_a_penalty_the_ceiling_is_halfway_to_the_level_that_collapsed() -> None:
+def test_after_a_penalty_it_goes_on_at_a_ceiling_below_the_level_that_collapsed() -> None:
     plant = Plant(Tuner(), penalised(40))
     while plant.observe().reason != "recovered from the collapse":
         plant.run(TICK)
@@ -719,7 +720,99 @@ def test_after_a_penalty_the_ceiling_is_halfway_to_the_level_that_collapsed() ->
     learned = plant.tuner.learned()
     assert learned is not None
     assert learned.ceiling is not None
-    assert plant.tuner.level < learned.ceiling <= 40
+    assert 4 < plant.tuner.level == learned.ceiling <= 40
+
+
+def recovered(**penalty: float) -> Plant:
+    """A client that goes on after a penalty for more than 40 requests."""
+    plant = Plant(Tuner(), penalised(40, **penalty))
+    plant.bytes_left = 60_000 * MB
+    while plant.observe().reason != "recovered from the collapse" or plant.tuner.level > 40:
+        plant.run(TICK)
+        assert plant.now < 200
+    return plant
+
+
+def test_a_level_that_was_safe_for_long_enough_is_left_before_the_hold_is_over() -> None:
+    """The penalty strikes after a second and a half, so a level that lasts for some seconds is safe."""
+    plant = recovered(onset=1.5)
+    ceiling = plant.tuner.level
+    plant.run(9)
+    assert plant.tuner.level > ceiling
+    assert "search again: so many are safe, and more may be" in [decision.reason for _, decision in plant.decisions]
+
+
+def in_hold(level: int, goodput: float) -> Tuner:
+    """A tuner that has held its level for long. A request of it ends in a second."""
+    tuner = Tuner()
+    tuner._phase, tuner.level, tuner._base, tuner._base_goodput = "hold", level, level, goodput
+    tuner._best.see(level, goodput, level)
+    tuner._levels.note(level, goodput)
+    tuner._guard.watch(100.0, level, low=False, waits=False)
+    return tuner
+
+
+def test_after_a_collapse_it_does_not_look_whether_far_fewer_are_enough() -> None:
+    """What a request brings is known. A look would be taken for another collapse."""
+    tuner = in_hold(64, 100.0)
+    assert not tuner._sounding.is_done
+    tuner._give_way(102.0, 1.0, 64)
+    assert tuner._sounding.is_done
+
+
+def test_a_level_is_not_endured_while_it_brings_less_than_it_should() -> None:
+    for goodput, endured in ((30.0, 0), (60.0, 32)):
+        tuner = in_hold(32, 100.0)
+        tuner._guard.watch(120.0, 32, low=False, waits=False)
+        window = Window(119.0, 0.0, 0.0)
+        window.add(1.0, in_flight=32, most=32, busy_seconds=0.0)
+        tuner._judge(120.0, window, goodput, 32.0, waiting=True)
+        assert tuner._guard.endured == endured
+
+
+def test_a_burst_in_the_ramp_is_no_measure_of_a_collapse() -> None:
+    plant = Plant(Tuner(), lambda level, now: (100 if now < 100.5 else 15) * MB)
+    plant.run(8)
+    assert not [decision for _, decision in plant.decisions if decision.reason.startswith("collapse")]
+
+
+def test_a_collapse_at_the_new_level_is_seen_although_nothing_was_measured_there() -> None:
+    """It is expected to bring its part of what so many brought before."""
+    plant = recovered()
+    level, plant.goodput = plant.tuner.level, lambda level, now: 25 * MB
+    plant.run(4)
+    assert plant.tuner.level < level / 2
+
+
+def test_a_look_at_a_lower_level_that_brings_its_part_is_no_collapse() -> None:
+    tuner = Tuner()
+    tuner._best.see(32, 100.0, 10.0)
+    tuner._sounding.lower(32, 100.0)
+    tuner._phase, tuner.level = "sound", 4
+    for now in (100.0, 101.0, 102.0):
+        assert not tuner._collapsed(now, 10.0)
+    assert tuner._collapsed(103.0, 5.0)
+
+
+def test_the_same_goodput_is_a_collapse_if_the_level_was_kept() -> None:
+    tuner = in_hold(4, 100.0)
+    tuner._sounding.lower(32, 100.0)
+    tuner._guard.watch(110.0, 32, low=False, waits=False)
+    tuner._best.see(32, 100.1, 10.0)
+    for now in (110.0, 111.0, 112.0):
+        tuner._collapsed(now, 10.0)
+    assert tuner._phase == "collapsed"
+
+
+def test_parts_that_are_nearly_sent_are_not_cancelled() -> None:
+    """100 parts began together, and 95 % of each were sent when goodput fell to a tenth."""
+    for sent, stays in ((95.0, True), (50.0, False)):
+        tuner = in_hold(64, 100.0)
+        tuner._work_left, tuner._sent = 100.0 - sent, sent
+        for now in (100.0, 101.0, 102.0):
+            tuner._collapsed(now, 10.0)
+        assert (tuner.level == 64) is stays
+        assert tuner._abandon is not stays
 
 
 def test_requests_that_could_not_be_cancelled_at_once_are_asked_for_again() -> None:

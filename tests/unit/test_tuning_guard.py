@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cosxfer.tuning_best import Best
 from cosxfer.tuning_bounds import Bounds
 from cosxfer.tuning_guard import Guard, Next
 from cosxfer.tuning_levels import Levels
@@ -11,17 +12,21 @@ from cosxfer.tuning_rules import (
     ENDURED_SECONDS,
     FEW_REQUESTS,
     FIRST_TRY_SECONDS,
+    LEAST_ENDURED_SECONDS,
     PATIENCE_SECONDS,
     PATIENT_SECONDS,
     RISK_SECONDS,
     SAFE_LEVEL,
+    STRIKE_FACTOR,
 )
 
 
 def watched(guard: Guard, level: int, since: float, seconds: float, *, low: bool = False) -> float:
-    """Look each half a second; returns the time at the end."""
+    """Look each half a second; returns the time at the end. Unless it is ``low``, goodput is what it should be."""
     for number in range(round(2 * seconds)):
         guard.watch(since + number / 2, level, low=low, waits=False)
+        if not low:
+            guard.endure(since + number / 2)
     return since + seconds
 
 
@@ -40,8 +45,10 @@ def fallen(level: int = 64, goodput: float = 2.0, levels: Levels | None = None) 
     return guard
 
 
-def after(guard: Guard, now: float, goodput: float, level: int) -> Next:
-    return guard.after_window(now, goodput, level, best=64.0, best_level=64)
+def after(guard: Guard, now: float, goodput: float, level: int, *, best: float = 64.0) -> Next:
+    before = Best()
+    before.restart(64, best)
+    return guard.after_window(now, goodput, level, before)
 
 
 def test_a_level_that_was_kept_for_long_is_endured_and_is_where_the_next_collapse_leads() -> None:
@@ -122,9 +129,9 @@ def test_an_endured_level_that_does_not_recover_was_not_safe() -> None:
     now = watched(guard, 40, now, 2.0)
     assert guard.fall(now, 1.0, 40, measured(), least=1, since=now - 1) == 20
     now += PATIENCE_SECONDS
-    assert guard.after_window(now, 1.0, 20, best=100.0, best_level=40) is Next.TRY_FEWER
+    assert after(guard, now, 1.0, 20) is Next.TRY_FEWER
     assert (guard.safe_level, guard.endured) == (SAFE_LEVEL, 0)
-    assert guard.after_window(now + 1, 1.0, SAFE_LEVEL, best=100.0, best_level=40) is Next.WAIT
+    assert after(guard, now + 1, 1.0, SAFE_LEVEL) is Next.WAIT
 
 
 def test_a_collapse_of_few_requests_is_not_about_their_number() -> None:
@@ -203,6 +210,20 @@ def test_a_goodput_that_is_back_without_a_sign_leaves_no_ceiling() -> None:
     assert after(guard, 11.0, 50.0, 60) is Next.SLOWER
 
 
+def test_more_are_not_tried_if_each_brings_clearly_less() -> None:
+    """The penalty lets just so much through. Twice as many could be too many."""
+    guard = fallen(goodput=10.0)
+    assert after(guard, 12.0, 4.0, 4) is Next.TRY_MORE
+    assert after(guard, 13.0, 5.0, 8) is Next.WAIT
+    assert after(guard, 14.0, 5.9, 8) is Next.TRY_MORE
+
+
+def test_each_is_expected_to_bring_again_what_it_did_up_to_the_best_of_all() -> None:
+    guard = fallen()
+    assert guard.expected(10) == 10.0
+    assert guard.expected(100) == 64.0
+
+
 def test_twice_as_many_that_bring_no_more_are_taken_back_and_tried_later_each_time() -> None:
     guard = fallen(goodput=4.0)
     now, waits = 11.0, []
@@ -223,27 +244,115 @@ def test_without_a_recovery_the_link_has_become_slower_and_the_second_time_it_wa
         assert after(guard, now + PATIENCE_SECONDS, 1.0, 4) is expected
 
 
-def test_a_ceiling_rises_at_once_when_it_was_endured_and_else_after_its_rest() -> None:
+def below_a_ceiling(*, recovered_at: float) -> tuple[Guard, Bounds]:
+    """64 requests have collapsed, and 8 are the ceiling now."""
     guard = fallen()
     bounds = Bounds(least=1, most=256, ceiling=None)
-    after(guard, 12.0, 8.0, 4)
-    bounds.after_collapse(12.0, 8, collapsed_at=64)
-    guard.raise_ceiling(13.0, bounds, work_left=1e4, goodput=8.0)
-    assert bounds.ceiling == 8
-    watched(guard, 8, 13.0, ENDURED_SECONDS + 1)
-    guard.raise_ceiling(14.0, bounds, work_left=1e4, goodput=8.0)
+    guard.watch(recovered_at, 4, low=False, waits=True)
+    after(guard, recovered_at, 8.0, 4)
+    bounds.after_collapse(recovered_at, 8, collapsed_at=64)
+    return guard, bounds
+
+
+def test_a_ceiling_rises_as_soon_as_it_was_endured() -> None:
+    guard, bounds = below_a_ceiling(recovered_at=12.0)
+    assert not guard.climbs(bounds, work_left=1e4)
+    now = watched(guard, 8, 13.0, guard.endured_seconds - 0.5)
+    assert not guard.climbs(bounds, work_left=1e4)
+    watched(guard, 8, now, 2.0)
+    assert guard.climbs(bounds, work_left=1e4)
     assert bounds.ceiling is not None
     assert 8 < bounds.ceiling < 64
+    assert not guard.climbs(bounds, work_left=1e4)
+
+
+def test_one_request_less_than_the_ceiling_is_enough_to_endure_it() -> None:
+    """It was reached from there, and levels so close are not told apart."""
+    guard, bounds = below_a_ceiling(recovered_at=12.0)
+    watched(guard, 7, 13.0, 2 * ENDURED_SECONDS)
+    assert guard.climbs(bounds, work_left=1e4)
+
+
+def test_without_a_ceiling_nothing_rises() -> None:
+    guard = Guard()
+    bounds = Bounds(least=1, most=256, ceiling=None)
+    watched(guard, 8, 0.0, 2 * ENDURED_SECONDS)
+    assert not guard.climbs(bounds, work_left=1e4)
+    assert bounds.ceiling is None
 
 
 def test_with_little_time_left_the_ceiling_stays() -> None:
-    guard = fallen()
-    bounds = Bounds(least=1, most=256, ceiling=None)
-    after(guard, 30.0, 8.0, 4)
-    bounds.after_collapse(12.0, 8, collapsed_at=64)
-    watched(guard, 8, 13.0, ENDURED_SECONDS + 1)
+    guard, bounds = below_a_ceiling(recovered_at=30.0)
+    watched(guard, 8, 31.0, ENDURED_SECONDS + 1)
+    assert not guard.climbs(bounds, work_left=8.0)
     guard.raise_ceiling(100.0, bounds, work_left=8.0, goodput=8.0)
     assert bounds.ceiling == 8
+
+
+# -- how long a level has to be kept -------------------------------------------------------------------------------
+
+
+def struck(guard: Guard, after_seconds: float, *, now: float = 100.0) -> float:
+    """A penalty strikes so long after 64 requests began; returns the time."""
+    guard.watch(now, 1, low=False, waits=True)
+    now = watched(guard, 64, now, after_seconds)
+    guard.fall(now + 1, 1.0, 64, measured(), least=1, since=now)
+    guard.watch(now + 1, SAFE_LEVEL, low=False, waits=True)
+    return now + 1
+
+
+def test_a_level_is_safe_if_it_was_kept_longer_than_a_penalty_needs_to_strike() -> None:
+    guard = Guard()
+    assert guard.endured_seconds == ENDURED_SECONDS
+    now = struck(guard, 3.0)
+    assert guard.endured_seconds == pytest.approx(3 * STRIKE_FACTOR)
+    now = watched(guard, 20, now, 4.0)
+    assert guard.endured == 0
+    watched(guard, 20, now, 2.0)
+    assert guard.endured == 20
+
+
+def test_a_client_that_soon_knows_what_is_safe_goes_up_in_smaller_steps() -> None:
+    levels = []
+    for seconds in (1.0, 9.0):
+        guard = Guard()
+        now = struck(guard, seconds)
+        after(guard, now + 1, 4.0, SAFE_LEVEL)
+        levels.append(guard.level_to_try(1e3))
+    assert levels[0] < levels[1]
+
+
+@pytest.mark.parametrize(("seconds", "endured"), [(0.5, LEAST_ENDURED_SECONDS), (30.0, ENDURED_SECONDS)])
+def test_the_time_to_endure_has_bounds(seconds: float, endured: float) -> None:
+    guard = Guard()
+    guard.watch(0.0, 1, low=False, waits=True)
+    for tenth in range(round(10 * seconds)):
+        guard.watch(tenth / 10, 64, low=False, waits=False)
+    guard.fall(seconds + 1, 1.0, 64, measured(), least=1, since=seconds)
+    assert guard.endured_seconds == endured
+
+
+def test_the_clock_may_begin_at_any_time() -> None:
+    guard = Guard()
+    now = watched(guard, 64, 1e6, 3.0)
+    guard.fall(now + 1, 1.0, 64, measured(), least=1, since=now)
+    assert guard.endured_seconds == pytest.approx(3 * STRIKE_FACTOR)
+
+
+def test_the_slowest_penalty_counts() -> None:
+    """The second one strikes sooner, because the network still remembers."""
+    guard = Guard()
+    now = struck(guard, 4.0)
+    struck(guard, 1.0, now=now)
+    assert guard.endured_seconds == pytest.approx(4 * STRIKE_FACTOR)
+
+
+def test_the_time_counts_from_when_there_were_more_than_is_safe() -> None:
+    guard = Guard()
+    now = watched(guard, 20, 0.0, ENDURED_SECONDS + 5)
+    now = watched(guard, 64, now, 3.0)
+    guard.fall(now + 1, 1.0, 64, measured(), least=1, since=now - 0.5)
+    assert guard.endured_seconds == pytest.approx(3 * STRIKE_FACTOR)
 
 
 def test_a_ceiling_that_was_learned_rises_only_after_its_rest() -> None:
