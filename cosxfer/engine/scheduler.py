@@ -213,12 +213,14 @@ class Scheduler:
         limiter, traffic = self._limiter, self._traffic
         self._pace(now)
         # What the sockets hold has not arrived yet, and may be megabytes for each connection.
-        acked = max(self._acked_bytes, traffic.sent_bytes - unacknowledged_bytes(self._transport))
+        unacknowledged = unacknowledged_bytes(self._transport)
+        acked = max(self._acked_bytes, traffic.sent_bytes - unacknowledged)
         if self._is_stale(now, acked):
             return
         self._acked_bytes = acked
         waiting = limiter.waiting or self._work_waits()
-        left = self._left()
+        sent_in_flight = min(max(0, traffic.open_bytes - unacknowledged), limiter.bytes_in_flight)
+        left = self._left(sent_in_flight)
         counters = self._counters(now)
         decision = self._tuner.observe(
             now,
@@ -227,6 +229,7 @@ class Scheduler:
             in_flight=limiter.in_flight,
             most_in_flight=limiter.take_most_in_flight(),
             bytes_in_flight=limiter.bytes_in_flight,
+            sent_in_flight=sent_in_flight,
             waiting=waiting,
             requests_left=left.requests,
             bytes_left=left.size,
@@ -240,8 +243,8 @@ class Scheduler:
         self._record(counters, decision, waiting=waiting)
         self._obey(decision, now)
 
-    def _left(self) -> Left:
-        """What is left to send, as the tuner should see it.
+    def _left(self, sent_in_flight: int) -> Left:
+        """What is left to send, as the tuner should see it: without what the requests in flight have sent.
 
         A client that has sent one file after the other will go on: it is expected to send as much again. Without that,
         it would never have the time for a probe.
@@ -249,7 +252,7 @@ class Scheduler:
         if self._work_waits():
             return Left(math.inf, math.inf)
         left = self._limiter.left
-        return Left(left.requests, max(left.size, self._earlier_bytes))
+        return Left(left.requests, max(left.size - sent_in_flight, self._earlier_bytes))
 
     def _is_stale(self, now: float, acked: int) -> bool:
         """Whether the next look has to tell what happened.

@@ -98,7 +98,9 @@ class Attempt:
     def moved(self, count: int) -> None:
         """Count bytes that were sent or received, negative if they have to be moved again. For ``on_moved``."""
         self._counted += count
-        self._begins.session.traffic.sent_bytes += count
+        traffic = self._begins.session.traffic
+        traffic.sent_bytes += count
+        traffic.open_bytes += count
         assert self._on_moved is not None
         self._on_moved(count)
 
@@ -120,6 +122,7 @@ class Attempt:
             self._begins.session.note_failure(self.error)
         if self._counted and (self.error is not None or outcome is None):
             self.moved(-self._counted)
+        self._begins.session.traffic.open_bytes -= self._counted
         # The request holds a method of this object: without a cycle, nothing is left for the garbage collector.
         if self.error is None:
             del self.outgoing

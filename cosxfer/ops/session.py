@@ -82,8 +82,14 @@ class _Sent:
         self._count += amount
         if self._traffic is not None:
             self._traffic.sent_bytes += amount
+            self._traffic.open_bytes += amount
         if self._on_sent is not None:
             self._on_sent(amount)
+
+    def end(self) -> None:
+        """The attempt has succeeded."""
+        if self._traffic is not None:
+            self._traffic.open_bytes -= self._count
 
     def take_back(self) -> None:
         """Report that the attempt has failed, so its bytes have to be sent again."""
@@ -227,6 +233,8 @@ class Session:
                     if other and REQUEST_ID in response.headers:
                         self._shared.hosts.works(self.endpoint(request.address))
                     self.accept(request, outgoing, response, began)
+                    if sent is not None:
+                        sent.end()
                     if not request.body and request.sink is None:
                         self._shared.traffic.note_latency(time.monotonic() - began - response.connection_seconds)
                     return response

@@ -16,6 +16,7 @@ class Traffic:
     __slots__ = (
         "latency_seconds",
         "on_refused",
+        "open_bytes",
         "refused",
         "requests_done",
         "retries",
@@ -26,6 +27,8 @@ class Traffic:
     def __init__(self) -> None:
         self.sent_bytes = 0
         """Bytes of bodies that were given to sockets."""
+        self.open_bytes = 0
+        """Those of requests that have not ended. The bodies up to `SMALL_BYTES` may be missing."""
         self.requests_done = 0
         """Requests with a body that succeeded."""
         self.refused = 0

@@ -563,10 +563,12 @@ def test_a_transport_that_does_not_count_is_taken_at_its_word() -> None:
 def test_the_tuner_learns_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(bench: Bench) -> None:
         told: list[tuple[float, float]] = []
+        sent: list[float] = []
         observe = bench.scheduler._tuner.observe
 
         def recorded(now: float, **counters: Any) -> Decision:
             told.append((counters["requests_left"], counters["bytes_left"]))
+            sent.append(counters["sent_in_flight"])
             return observe(now, **counters)
 
         monkeypatch.setattr(bench.scheduler._tuner, "observe", recorded)
@@ -578,6 +580,15 @@ def test_the_tuner_learns_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
         await single.acquire(5)
         await bench.tick(sent=MIB)
         assert told[-1] == (11, 10 * MIB + 5)
+        # What the requests in flight have sent is left no longer, once the server has it.
+        bench.traffic.open_bytes = 3 * MIB // 4
+        bench.line.unacknowledged = MIB // 4
+        await bench.tick(sent=MIB)
+        assert (told[-1], sent[-1]) == ((11, 19 * MIB // 2 + 5), MIB // 2)
+        bench.traffic.open_bytes = 9 * MIB  # a request that was given up has not ended yet
+        await bench.tick(sent=MIB)
+        assert (told[-1], sent[-1]) == ((11, 9 * MIB), MIB + 5)
+        bench.traffic.open_bytes = bench.line.unacknowledged = 0
         bench.tasks_wait = True  # nobody knows how large they are
         await bench.tick(sent=MIB)
         assert told[-1] == (math.inf, math.inf)
@@ -588,6 +599,6 @@ def test_the_tuner_learns_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
         # The next transfer begins. As much as was sent before is expected.
         await single.acquire(7)
         await bench.tick(sent=MIB)
-        assert told[-1] == (1, 3 * MIB)
+        assert told[-1] == (1, 5 * MIB)
 
     with_bench(test, config())
