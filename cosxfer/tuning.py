@@ -11,10 +11,9 @@ thrown away (*settling*): new connections start slowly, and requests beyond a lo
    after each short window if goodput rose by a tenth and no thread of the client is busy; two other windows end it.
    Small requests to a far server go up by four, without a wait (`tuning_ramp.py`).
 2. **Search.** Measure the level, then probe (`tuning_probes.py`). The first probe goes down to a quarter. A probe up
-   that pays its price is kept, and so is a probe down that loses less than the price. Successful probes continue in
-   their direction in larger steps. A failed probe returns, and the next one takes the other direction. When there is
-   nothing left to probe, the level is *held*, longer each time. A lasting change of the goodput ends the hold at once.
-   While a thread of the client is busy, nothing is probed upwards.
+   that pays its price is kept, and so is a probe down that loses less than the price. The next one goes further in its
+   direction, or in the other one after a failed probe. When there is nothing left to probe, the level is *held*, longer
+   each time. A lasting change of the goodput ends the hold. While a thread is busy, nothing is probed upwards.
 3. **Collapse guard** (`tuning_guard.py`). If goodput stays far below the best, the level falls to what was endured, or
    to a few requests, until goodput is back. If the number of requests was the cause, the client goes on at a level that
    is worth its risk (`tuning_risk.py`), which is a ceiling until it was endured. Otherwise it ramps again.
@@ -197,6 +196,7 @@ class Tuner:
         if self._size.has_changed(now, size, known=self._phase in ("base", "probe", "hold", "paced")):
             self._refusals.rate.forget()
             self._best.forget()
+            self._guard.forget()
             self._bounds.wall = None
             self._levels.forget()
             reason = "search again: the requests have another size"
@@ -555,7 +555,7 @@ class Tuner:
                 ceiling = max(self.level, guard.level_to_try(self._work_left))
                 self._bounds.after_collapse(now, ceiling, collapsed_at=guard.collapsed_at)
                 self._best.restart(ceiling, rule.RAMP_TRUST * guard.expected(ceiling))
-                self._move(now, ceiling, step.value, settle=False)
+                self._move(now, ceiling, step.value)
         return True
 
     # --- refusals ---

@@ -127,7 +127,9 @@ class Guard:
         self.safe_level = max(least, self.endured or min(self.collapsed_at // 4, rule.SAFE_LEVEL))
         self._peak, self._mean, self._waited = 0, 0.0, []
         self._fell_at, self._collapse_goodput = since, goodput
-        self._request_goodput, self._best_goodput = levels.of_a_request, levels.highest
+        # The last levels may have been too low, or too short, to show again what the link can bring.
+        self._request_goodput = max(self._request_goodput, levels.of_a_request)
+        self._best_goodput = max(self._best_goodput, levels.highest)
         self._try_from, self._try_seconds = now, rule.FIRST_TRY_SECONDS
         self._patience_ends, self._wait_lower_until = now + rule.PATIENCE_SECONDS, now
         return self.safe_level
@@ -138,7 +140,7 @@ class Guard:
         # Few requests show what one can bring, if the level that collapsed was the only one before.
         self._request_goodput = max(self._request_goodput, goodput / level)
         fallen, before = self._collapse_goodput, self._request_goodput * level
-        again = now - self._slower_at < rule.RISK_SECONDS
+        again = now - self._slower_at < rule.AGAIN_SECONDS
         blamed = again or self._shows_penalty(goodput, level)
         self._waited.append((level, goodput / level))
         if blamed and goodput > rule.RECOVERY * fallen:
@@ -152,7 +154,7 @@ class Guard:
             return Next.TRY_FEWER
         if now >= self._patience_ends:
             self._slower_at = now
-            return Next.AGAIN if again else Next.SLOWER
+            return Next.AGAIN if again else self._not_blamed(now)
         if goodput < rule.BACK_SHARE * before:
             if level <= self.safe_level:
                 return Next.WAIT
@@ -194,6 +196,10 @@ class Guard:
         if rule.seconds_left(work_left, goodput) > self.risk_seconds:
             bounds.rise(now)
 
+    def forget(self) -> None:
+        """The link has become slower, or the requests have another size: their goodput is another one."""
+        self._request_goodput = self._best_goodput = 0.0
+
     def _shows_penalty(self, goodput: float, level: int) -> bool:
         """Whether fewer requests bring more than those that collapsed, or more than as many did in this wait."""
         if level <= self.safe_level and goodput > rule.RECOVERY * self._collapse_goodput:
@@ -201,5 +207,6 @@ class Guard:
         return any(known <= level and goodput / level > rule.RECOVERY * each for known, each in self._waited)
 
     def _not_blamed(self, now: float) -> Next:
+        self.forget()
         self._slower_at = now
         return Next.SLOWER

@@ -184,6 +184,8 @@ LEAST_ENDURED_SECONDS = 2.0
 STRIKE_FACTOR = 1.5
 """A level is safe if it was kept for so many times as long as the slowest penalty took to strike; at least for
 `LEAST_ENDURED_SECONDS`, and at most for `ENDURED_SECONDS`."""
+AGAIN_SECONDS = 120.0
+"""A second collapse within this time is blamed on the number of requests."""
 RISK_FACTOR = 3.0
 LEAST_RISK_SECONDS = 8.0
 RISK_SECONDS = 30.0

@@ -742,6 +742,21 @@ def test_a_level_that_was_safe_for_long_enough_is_left_before_the_hold_is_over()
     assert "search again: so many are safe, and more may be" in [decision.reason for _, decision in plant.decisions]
 
 
+def test_after_a_penalty_the_new_connections_are_not_judged_before_they_are_up_to_speed() -> None:
+    """The server is far, and a connection needs some round trips until it brings anything."""
+    plant = recovered()
+    assert plant.tuner._settled_at > plant.now
+
+
+def test_other_requests_have_another_goodput() -> None:
+    plant = recovered()
+    assert plant.tuner._guard.expected(10) > 0
+    plant.run(3)
+    plant.part_bytes = PART / 100
+    plant.run(3)
+    assert plant.tuner._guard.expected(10) == 0
+
+
 def in_hold(level: int, goodput: float) -> Tuner:
     """A tuner that has held its level for long. A request of it ends in a second."""
     tuner = Tuner()

@@ -9,6 +9,7 @@ from cosxfer.tuning_bounds import Bounds
 from cosxfer.tuning_guard import Guard, Next
 from cosxfer.tuning_levels import Levels
 from cosxfer.tuning_rules import (
+    AGAIN_SECONDS,
     ENDURED_SECONDS,
     FEW_REQUESTS,
     FIRST_TRY_SECONDS,
@@ -182,6 +183,38 @@ def test_the_second_time_soon_after_it_is_blamed() -> None:
     assert after(guard, 11.0, 32.0, 32) is Next.SLOWER
     guard.fall(20.0, 30.0, 64, measured((64, 64.0)), least=1, since=19.0)
     assert after(guard, 21.0, 32.0, 32) is Next.RECOVERED
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(AGAIN_SECONDS - 1, Next.RECOVERED), (AGAIN_SECONDS + 1, Next.SLOWER)]
+)
+def test_a_collapse_long_after_another_one_is_no_second_one(seconds: float, expected: Next) -> None:
+    guard = fallen(goodput=30.0, levels=measured((64, 64.0)))
+    assert after(guard, 11.0, 32.0, 32) is Next.SLOWER
+    guard.fall(10.0 + seconds, 30.0, 64, measured((64, 64.0)), least=1, since=9.0 + seconds)
+    assert after(guard, 11.0 + seconds, 32.0, 32) is expected
+
+
+def test_what_the_link_can_bring_is_not_forgotten_by_a_collapse_at_a_low_level() -> None:
+    """Nothing was measured at the level that has collapsed, and what was measured at four requests is not the best."""
+    guard = fallen()
+    assert after(guard, 12.0, 4.0, 4) is Next.RECOVERED
+    guard.fall(20.0, 0.5, 24, measured((4, 2.0)), least=1, since=19.0)
+    assert after(guard, 22.0, 2.0, 4) is Next.RECOVERED
+    assert (guard.expected(10), guard.expected(100)) == (10.0, 64.0)
+    assert 4 < guard.level_to_try(1e4) < 24
+
+
+@pytest.mark.parametrize(("now", "goodput", "level"), [(11.0, 32.0, 32), (11.0 + PATIENCE_SECONDS, 1.0, 4)])
+def test_if_the_link_is_slower_or_the_requests_are_other_ones_it_is_forgotten(
+    now: float, goodput: float, level: int
+) -> None:
+    guard = fallen(goodput=30.0, levels=measured((64, 64.0)))
+    assert after(guard, now, goodput, level) is Next.SLOWER
+    guard.fall(20.0, 10.0, 64, measured((64, 30.0)), least=1, since=19.0)
+    assert guard.expected(100) == 30.0
+    guard.forget()
+    assert guard.level_to_try(1e4, above=7) == 7
 
 
 def test_fewer_requests_that_bring_more_each_are_no_sign() -> None:
