@@ -4,7 +4,7 @@ Some networks punish too many connections silently: goodput falls to a fraction,
 there are fewer. What the guard knows:
 
 - the level that was *endured*: at least so many requests were in flight for some time, and brought what they should.
-  Once a penalty has struck, the time is a little more than it took;
+  The time is one and a half times as long as the slowest penalty took to strike;
 - the level that *collapsed*: how many requests were in flight in the last seconds. Requests beyond a lower level take
   time to end, so the level of the moment may not be the one that collapsed.
 
@@ -98,7 +98,7 @@ class Guard:
         self._calm_level = min(self._calm_level, in_flight)
 
     def endure(self, now: float) -> None:
-        """Goodput is what it should be."""
+        """A window has brought what it should. If the level was kept for long, it is safe."""
         if now - self._calm_since > self.endured_seconds:
             self.endured = max(self.endured, self._calm_level)
 
@@ -127,7 +127,7 @@ class Guard:
         self.safe_level = max(least, self.endured or min(self.collapsed_at // 4, rule.SAFE_LEVEL))
         self._peak, self._mean, self._waited = 0, 0.0, []
         self._fell_at, self._collapse_goodput = since, goodput
-        # The last levels may have been too low, or too short, to show again what the link can bring.
+        # Since the last collapse, no level may have been high enough, or lasted, to show what the link can bring.
         self._request_goodput = max(self._request_goodput, levels.of_a_request)
         self._best_goodput = max(self._best_goodput, levels.highest)
         self._try_from, self._try_seconds = now, rule.FIRST_TRY_SECONDS
