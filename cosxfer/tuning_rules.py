@@ -153,7 +153,7 @@ LONG_DRAIN_SECONDS = 15.0
 ENDLESS_SHARE = 0.25
 """Requests beyond the level are cancelled if goodput falls below this share of the best while they end."""
 
-COLLAPSE_SHARE = 0.18
+COLLAPSE_SHARE = 0.15
 SUSPECT_SHARE = 0.4
 """The same for a level that was never endured, after a collapse. Few requests lose less by a penalty."""
 BACK_SHARE = 0.5

@@ -786,8 +786,8 @@ def test_a_level_is_not_endured_while_it_brings_less_than_it_should() -> None:
 
 
 def test_a_burst_in_the_ramp_is_no_measure_of_a_collapse() -> None:
-    plant = Plant(Tuner(), lambda level, now: (100 if now < 100.5 else 15) * MB)
-    plant.run(8)
+    plant = Plant(Tuner(), lambda level, now: (100 if now < 100.5 else 13) * MB)
+    plant.run(12)
     assert not [decision for _, decision in plant.decisions if decision.reason.startswith("collapse")]
 
 
