@@ -110,6 +110,12 @@ class Outage:
 
     async def turn(self, seconds: float) -> None:
         """Wait until a request may be sent: it is its turn, the outage is over, or ``seconds`` have passed."""
+        if not self.over:  # it may have ended since the request has failed
+            await self._wait(seconds)
+        if self.over:
+            await asyncio.sleep(self._chance() * min(LONGEST_WAKING_SECONDS, self._policy.cap_seconds))
+
+    async def _wait(self, seconds: float) -> None:
         future = self._loop.create_future()
         self._waiting.append(future)
         last = self._loop.call_later(max(0.0, seconds), _wake, future)
@@ -120,8 +126,6 @@ class Outage:
             last.cancel()
             if future in self._waiting:
                 self._waiting.remove(future)
-        if self.over:
-            await asyncio.sleep(self._chance() * min(LONGEST_WAKING_SECONDS, self._policy.cap_seconds))
 
     def end(self) -> None:
         """A request has succeeded: wake all that wait."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import re
 from collections.abc import Callable, Coroutine
@@ -19,7 +20,7 @@ from cosxfer.cos.responses import HttpResponse
 from cosxfer.credentials import Credentials, CredentialsResolver
 from cosxfer.errors import ConnectError, IntegrityError, ProtocolError, TransportTimeoutError
 from cosxfer.ops import session as session_module
-from cosxfer.ops.outage import Outage, Transfer
+from cosxfer.ops.outage import LONGEST_WAKING_SECONDS, Outage, Transfer
 from cosxfer.ops.session import Session
 from cosxfer.retry import RetryBudget, RetryPolicy
 from tests.unit.fake_cos import BUCKET, REGION, error
@@ -259,6 +260,23 @@ def test_the_parts_go_on_within_a_second_after_the_end_of_an_outage() -> None:
     assert len({round(end, 3) for end in ends}) > 10  # not all at once
 
 
+def test_a_part_that_looks_at_its_source_while_the_outage_ends_goes_on_too() -> None:
+    """It takes five seconds to see that the file is still the same. Nothing would wake it after the end."""
+    server = Server()
+
+    async def look() -> None:
+        await asyncio.sleep(5.0)
+
+    async def main() -> None:
+        transfer = await begun(session(server))
+        server.down_from, server.down_until = 0.0, 1.0
+        slow = [dataclasses.replace(part(number), before_retry=look) for number in range(33, 97)]
+        await asyncio.gather(*(transfer.call(request) for request in (*map(part, range(1, 33)), *slow)))
+        assert asyncio.get_running_loop().time() < 30.0
+
+    run(main())
+
+
 @pytest.mark.parametrize("parts", [1, 64, 256])
 def test_in_an_outage_of_one_name_the_parts_go_on_at_the_other(parts: int) -> None:
     server = Server()
@@ -466,6 +484,17 @@ def test_a_provider_that_fails_before_the_transfer_has_begun_is_an_error_at_once
 
 
 # -- the turns ----------------------------------------------------------------------------------------------------
+
+
+def test_after_the_end_there_is_no_turn_to_wait_for() -> None:
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        outage = Outage(RetryPolicy(), "it", began=loop.time())
+        outage.end()
+        await outage.turn(1e6)
+        return loop.time()
+
+    assert run(main()) <= LONGEST_WAKING_SECONDS
 
 
 def test_the_pauses_between_turns_grow_with_the_outage_up_to_the_cap() -> None:
