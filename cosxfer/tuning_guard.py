@@ -153,8 +153,10 @@ class Guard:
             self._patience_ends = now + rule.PATIENCE_SECONDS
             return Next.TRY_FEWER
         if now >= self._patience_ends:
+            if not again:
+                return self._not_blamed(now)
             self._slower_at = now
-            return Next.AGAIN if again else self._not_blamed(now)
+            return Next.AGAIN
         if goodput < rule.BACK_SHARE * before:
             if level <= self.safe_level:
                 return Next.WAIT

@@ -120,9 +120,10 @@ class Attempt:
         if isinstance(self.error, CosxferError):
             # At once: who goes on with it may have to wait for a slot first.
             self._begins.session.note_failure(self.error)
-        if self._counted and (self.error is not None or outcome is None):
-            self.moved(-self._counted)
-        self._begins.session.traffic.open_bytes -= self._counted
+        if self._counted:
+            if self.error is not None or outcome is None:
+                self.moved(-self._counted)
+            self._begins.session.traffic.open_bytes -= self._counted
         # The request holds a method of this object: without a cycle, nothing is left for the garbage collector.
         if self.error is None:
             del self.outgoing

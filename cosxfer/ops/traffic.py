@@ -11,7 +11,7 @@ SMALL_BYTES = 256 * 1024
 
 
 class Traffic:
-    """Counters of one client, which only grow, except for `sent_bytes`: a failed attempt takes its bytes back."""
+    """Counters of one client. They only grow, except for those of bytes: an attempt that ends takes its bytes back."""
 
     __slots__ = (
         "latency_seconds",
@@ -26,7 +26,7 @@ class Traffic:
 
     def __init__(self) -> None:
         self.sent_bytes = 0
-        """Bytes of bodies that were given to sockets."""
+        """Bytes of bodies that were given to sockets, without those of failed attempts."""
         self.open_bytes = 0
         """Those of requests that have not ended. The bodies up to `SMALL_BYTES` may be missing."""
         self.requests_done = 0

@@ -46,9 +46,9 @@ def fallen(level: int = 64, goodput: float = 2.0, levels: Levels | None = None) 
     return guard
 
 
-def after(guard: Guard, now: float, goodput: float, level: int, *, best: float = 64.0) -> Next:
+def after(guard: Guard, now: float, goodput: float, level: int) -> Next:
     before = Best()
-    before.restart(64, best)
+    before.restart(64, 64.0)
     return guard.after_window(now, goodput, level, before)
 
 
